@@ -1,0 +1,27 @@
+"""The admin port of every process: liveness, readiness and metrics. Never public."""
+
+from collections.abc import Awaitable, Callable
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+ReadinessCheck = Callable[[], Awaitable[bool]]
+
+
+def admin_app(*, ready: ReadinessCheck) -> Starlette:
+    """`/livez`, `/readyz` (200 or 503 by `ready`, which speaks of the process itself, not of its peers), `/metrics`."""
+
+    async def livez(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        ok = await ready()
+        return JSONResponse({"status": "ok" if ok else "not ready"}, status_code=200 if ok else 503)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)])

@@ -1,0 +1,21 @@
+"""Building the Redis (or Valkey) client of a process."""
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+
+def create_redis(*, host: str, port: int, db: int) -> Redis:
+    """A client that answers in text, gives up after seconds and reconnects once after a lost connection."""
+    return Redis(
+        host=host,
+        port=port,
+        db=db,
+        decode_responses=True,
+        socket_connect_timeout=2,
+        socket_timeout=5,
+        health_check_interval=30,
+        # Only what was not sent: a time-out may have been executed, and GETDEL must not run twice.
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=1, supported_errors=(RedisConnectionError,)),
+    )

@@ -1,0 +1,44 @@
+"""AppError to gRPC status and back, with google.rpc.ErrorInfo (AIP-193) as the carrier of reason and metadata."""
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from services.kit.errors import AppError, Kind
+
+DOMAIN = "mailroom"
+_DETAILS_KEY = "grpc-status-details-bin"
+_KIND_BY_STATUS = {kind.grpc_status: kind for kind in Kind}
+
+TrailingMetadata = tuple[tuple[str, bytes], ...]
+
+
+def to_trailing_metadata(error: AppError) -> TrailingMetadata:
+    """The rich status of `error` as gRPC trailing metadata."""
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    detail = any_pb2.Any()
+    detail.Pack(info)
+    code = code_pb2.Code.Value(error.kind.grpc_status.name)
+    status = status_pb2.Status(code=code, message=error.message, details=[detail])
+    return ((_DETAILS_KEY, status.SerializeToString()),)
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError) -> AppError:
+    """The AppError that a peer raised, or the closest one for a failure of the transport itself."""
+    # The parameter's stub names the synchronous call; the asynchronous error offers the same three methods.
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    for detail in status.details if status else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            kind = _KIND_BY_STATUS.get(error.code(), Kind.INTERNAL)
+            return AppError(kind, info.reason, error.details() or "", info.metadata)
+    return _transport_error(error.code())
+
+
+def _transport_error(code: grpc.StatusCode) -> AppError:
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return AppError(Kind.TIMEOUT, "deadline_exceeded", "A service did not answer in time.")
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        return AppError(Kind.UNAVAILABLE, "service_unavailable", "A service is unavailable, try again.")
+    return AppError(Kind.INTERNAL, "internal", "Something went wrong on our side.")

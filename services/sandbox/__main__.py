@@ -1,0 +1,28 @@
+"""`python -m services.sandbox`: serves the stand-in until SIGTERM or Ctrl-C."""
+
+import asyncio
+import logging
+
+from services.kit.http_server import serve_http
+from services.kit.logging import configure_logging
+from services.kit.process import run
+from services.kit.settings import load
+from services.sandbox.app import build_app
+from services.sandbox.settings import Settings
+
+
+def main() -> None:
+    """Load settings, build, serve. Exits with status 2 and one line per wrong variable."""
+    settings = load(Settings)
+    configure_logging(service="sandbox", level=settings.log_level)
+
+    async def serve(stop: asyncio.Event) -> None:
+        async with serve_http(build_app(settings), host=settings.host, port=settings.port) as port:
+            logging.getLogger("sandbox").info("sandbox listens on port %s as %s", port, settings.issuer)
+            await stop.wait()
+
+    run(serve)
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,8 @@ DRAIN_SECONDS = 10.0
 log = structlog.get_logger()
 
 Context = aio.ServicerContext[Any, Any]
+# Generic in its type stub only.
+type Handler = grpc.RpcMethodHandler[Any, Any]
 
 
 async def _abort(context: Context, error: AppError) -> NoReturn:
@@ -47,9 +49,9 @@ class ErrorInterceptor(aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+    ) -> Handler | None:
         """Wraps the handler that serves this call (gRPC's ServerInterceptor contract)."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method

@@ -1,0 +1,87 @@
+"""Composition of the gateway."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import structlog
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from services.gateway import errors
+from services.gateway.clients import Services, connect
+from services.gateway.middleware import BodyLimit, CatchAll, RequestContext
+from services.gateway.openapi import DocumentedApp
+from services.gateway.routes import addresses, health, messages, sign_in, syncs
+from services.gateway.settings import GatewaySettings
+from services.gateway.tokens import AccessTokens, SigningKeys
+from services.kit.admin import ReadinessCheck, admin_app
+from services.kit.http_server import serve_http
+
+log = structlog.get_logger()
+
+
+def create_app(
+    *,
+    services: Services,
+    signing_keys: SigningKeys,
+    access_tokens: AccessTokens,
+    ready: ReadinessCheck,
+    frontend_redirect_url: str,
+    cors_origins: Sequence[str],
+    body_limit: int,
+) -> FastAPI:
+    """The public application, on the given services."""
+    app = DocumentedApp(title="Mailroom", version="1", redoc_url=None, redirect_slashes=False)
+    app.state.services = services
+    app.state.signing_keys = signing_keys
+    app.state.access_tokens = access_tokens
+    app.state.ready = ready
+    app.state.frontend_redirect_url = frontend_redirect_url
+    errors.register(app)
+    # The last one added is the outermost. CORS is outside of the net, so that a browser may read a 500, too.
+    app.add_middleware(BodyLimit, limit=body_limit)
+    app.add_middleware(CatchAll)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=cors_origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type", "Prefer", "X-Request-Id"],
+        expose_headers=["Location", "Preference-Applied", "Retry-After", "WWW-Authenticate", "X-Request-Id"],
+    )
+    app.add_middleware(RequestContext)
+    # messages comes after the rest of /emails, since its /emails/{id} would take their addresses.
+    for routes in (health, sign_in, addresses, syncs, messages):
+        app.include_router(routes.router)
+    return app
+
+
+async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set, then drains."""
+    serving = asyncio.Event()
+
+    async def ready() -> bool:
+        return serving.is_set() and not stop.is_set()
+
+    async with AsyncExitStack() as stack:
+        services = await stack.enter_async_context(
+            connect(auth_address=settings.auth_address, mail_address=settings.mail_address)
+        )
+        signing_keys = SigningKeys(services.sessions)
+        app = create_app(
+            services=services,
+            signing_keys=signing_keys,
+            access_tokens=AccessTokens(signing_keys, issuer=settings.public_url, audience=settings.public_url),
+            ready=ready,
+            frontend_redirect_url=settings.frontend_redirect_url,
+            cors_origins=settings.cors_origins,
+            body_limit=settings.gateway_body_limit,
+        )
+        admin = admin_app(ready=ready)
+        await stack.enter_async_context(
+            serve_http(admin, host=settings.gateway_admin_host, port=settings.gateway_admin_port)
+        )
+        port = await stack.enter_async_context(serve_http(app, host=settings.gateway_host, port=settings.gateway_port))
+        serving.set()
+        log.info("gateway serves", host=settings.gateway_host, port=port, public_url=settings.public_url)
+        await stop.wait()

@@ -1,0 +1,48 @@
+"""The services behind the gateway, as typed stubs."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from mailroom.auth.v1.auth_pb2_grpc import SessionServiceStub, SignInServiceStub
+from mailroom.mail.v1.mail_pb2_grpc import MailboxServiceStub, MessageServiceStub, SyncServiceStub
+
+from services.kit.rpc_client import open_channel
+
+_AUTH_IDEMPOTENT = [("mailroom.auth.v1.SessionService", "ListSigningKeys")]
+_MAIL_IDEMPOTENT = [
+    ("mailroom.mail.v1.MailboxService", "ListMailboxes"),
+    ("mailroom.mail.v1.MessageService", "ListMessages"),
+    ("mailroom.mail.v1.MessageService", "GetMessage"),
+    ("mailroom.mail.v1.MessageService", "ListLabels"),
+    # Its contract says that a repeat joins the running sync.
+    ("mailroom.mail.v1.SyncService", "StartSync"),
+    ("mailroom.mail.v1.SyncService", "GetSync"),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """One stub per RPC service that the gateway calls."""
+
+    sign_in: SignInServiceStub
+    sessions: SessionServiceStub
+    mailboxes: MailboxServiceStub
+    messages: MessageServiceStub
+    syncs: SyncServiceStub
+
+
+@asynccontextmanager
+async def connect(*, auth_address: str, mail_address: str) -> AsyncIterator[Services]:
+    """Channels to auth and mail (`host:port`), closed at the end. A peer that is down only fails the calls to it."""
+    async with (
+        open_channel(auth_address, idempotent=_AUTH_IDEMPOTENT) as auth,
+        open_channel(mail_address, idempotent=_MAIL_IDEMPOTENT) as mail,
+    ):
+        yield Services(
+            sign_in=SignInServiceStub(auth),
+            sessions=SessionServiceStub(auth),
+            mailboxes=MailboxServiceStub(mail),
+            messages=MessageServiceStub(mail),
+            syncs=SyncServiceStub(mail),
+        )

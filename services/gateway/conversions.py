@@ -1,0 +1,131 @@
+"""Protobuf answers as the JSON of the public API."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from mailroom.mail.v1 import mail_pb2
+
+from services.gateway import schemas
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OFFSET = len("+00:00")
+
+_ADDRESS_STATUS: dict[int, Literal["active", "reauth_required"]] = {
+    mail_pb2.MAILBOX_STATUS_ACTIVE: "active",
+    mail_pb2.MAILBOX_STATUS_REAUTH_REQUIRED: "reauth_required",
+}
+_SYNC_STATE: dict[int, Literal["queued", "running", "completed", "failed"]] = {
+    mail_pb2.SYNC_STATE_QUEUED: "queued",
+    mail_pb2.SYNC_STATE_RUNNING: "running",
+    mail_pb2.SYNC_STATE_COMPLETED: "completed",
+    mail_pb2.SYNC_STATE_FAILED: "failed",
+}
+_LABEL_TYPE: dict[int, Literal["system", "user"]] = {
+    mail_pb2.LABEL_TYPE_SYSTEM: "system",
+    mail_pb2.LABEL_TYPE_USER: "user",
+}
+
+
+def rfc3339(value: Timestamp) -> str:
+    """A time in UTC with milliseconds."""
+    moment = _EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
+    return moment.isoformat(timespec="milliseconds")[:-_OFFSET] + "Z"
+
+
+def mailbox_selector(*, account_id: str | None, email: str | None) -> mail_pb2.MailboxSelector:
+    """Names a mailbox by the one that is not None."""
+    if account_id is not None:
+        return mail_pb2.MailboxSelector(account_id=account_id)
+    return mail_pb2.MailboxSelector(email=email or "")
+
+
+def email_summary(message: mail_pb2.MessageSummary) -> schemas.EmailSummary:
+    """A message of a list."""
+    sender = email_address(getattr(message, "from")) if message.HasField("from") else None
+    return {
+        "id": message.message_id,
+        "external_id": message.external_id,
+        "account_id": message.account_id,
+        "thread_id": message.thread_id,
+        "from_email": sender["email"] if sender else None,
+        "from": sender,
+        "to": [email_address(item) for item in message.to],
+        "cc": [email_address(item) for item in message.cc],
+        "subject": message.subject if message.HasField("subject") else None,
+        "snippet": message.snippet,
+        "received_at": rfc3339(message.received_time),
+        "is_read": message.is_read,
+        "labels": list(message.labels),
+        "has_attachments": message.has_attachments,
+        "size": message.size,
+    }
+
+
+def email(message: mail_pb2.GetMessageResponse) -> schemas.Email:
+    """A whole message."""
+    return {
+        **email_summary(message.summary),
+        "headers": [{"name": item.name, "value": item.value} for item in message.headers],
+        "text": message.text if message.HasField("text") else None,
+        "html": message.html if message.HasField("html") else None,
+        "attachments": [_attachment(item) for item in message.attachments],
+    }
+
+
+def email_address(address: mail_pb2.Address) -> schemas.EmailAddress:
+    """A sender or recipient."""
+    return {"name": address.name, "email": address.email}
+
+
+def _attachment(attachment: mail_pb2.Attachment) -> schemas.Attachment:
+    return {
+        "id": attachment.attachment_id,
+        "filename": attachment.filename,
+        "mime_type": attachment.mime_type,
+        "size": attachment.size,
+        "inline": attachment.inline,
+        "content_id": attachment.content_id or None,
+    }
+
+
+def label(value: mail_pb2.Label) -> schemas.Label:
+    """A label of a mailbox."""
+    return {"id": value.label_id, "name": value.name, "type": _LABEL_TYPE[value.type]}
+
+
+def address(mailbox: mail_pb2.Mailbox) -> schemas.Address:
+    """A connected mailbox."""
+    return {
+        "account_id": mailbox.account_id,
+        "email": mailbox.email,
+        "provider": mailbox.provider,
+        "status": _ADDRESS_STATUS[mailbox.status],
+        "last_synced_at": rfc3339(mailbox.last_synced_time) if mailbox.HasField("last_synced_time") else None,
+        "message_count": mailbox.message_count,
+        "unread_count": mailbox.unread_count,
+    }
+
+
+def sync(value: mail_pb2.Sync) -> schemas.Sync:
+    """A sync and how far it is."""
+    return {
+        "id": value.sync_id,
+        "account_id": value.account_id,
+        "email": value.email,
+        "state": _SYNC_STATE[value.state],
+        "count": value.newest_count if value.HasField("newest_count") else "all",
+        "listed": value.listed_count,
+        "stored": value.stored_count,
+        "pending": value.pending_count,
+        "dead_letters": [
+            {"external_id": item.external_id, "reason": item.reason, "attempts": item.attempts}
+            for item in value.dead_letters
+        ],
+        "dead_letter_count": value.dead_letter_count,
+        "units_spent": value.units_spent,
+        "eta_seconds": value.eta_seconds if value.HasField("eta_seconds") else None,
+        "error": value.error or None,
+        "created_at": rfc3339(value.create_time),
+        "ended_at": rfc3339(value.end_time) if value.HasField("end_time") else None,
+    }

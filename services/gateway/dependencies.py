@@ -1,0 +1,46 @@
+"""What routes are given: the services behind us, and who is asking."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import Depends, HTTPException, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from services.gateway.clients import Services
+from services.gateway.tokens import AccessTokens, SigningKeys
+from services.kit.errors import AppError, Kind
+
+_bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="The access token of POST /auth/token")
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def _signing_keys(request: Request) -> SigningKeys:
+    keys: SigningKeys = request.app.state.signing_keys
+    return keys
+
+
+async def _user_id(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> str:
+    if credentials is None:
+        raise AppError(Kind.UNAUTHENTICATED, "missing_token", "Send an access token: Authorization: Bearer <token>.")
+    tokens: AccessTokens = request.app.state.access_tokens
+    return await tokens.verify(credentials.credentials)
+
+
+def _require_json(request: Request) -> None:
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if has_body and media_type != "application/json":
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+
+
+# Listed with a route; the framework would call a body of another type a wrong value.
+JSON_ONLY = Depends(_require_json)
+Backends = Annotated[Services, Depends(_services)]
+Keys = Annotated[SigningKeys, Depends(_signing_keys)]
+UserId = Annotated[str, Depends(_user_id)]

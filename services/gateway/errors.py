@@ -1,0 +1,107 @@
+"""Every failure as problem+json (RFC 9457) with a stable `code` from docs/errors.md."""
+
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.gateway.schemas import FieldError
+from services.kit.context import request_id
+from services.kit.errors import AppError, Kind
+
+PROBLEM_TYPE = "application/problem+json"
+
+# What the framework itself refuses.
+_BY_STATUS = {
+    HTTPStatus.BAD_REQUEST: ("malformed_json", "The body is not valid JSON."),
+    HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this address."),
+    HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "This address does not support the method."),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("request_too_large", "The body is too large."),
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("unsupported_media_type", "Send the body as application/json."),
+}
+INTERNAL = AppError(Kind.INTERNAL, "internal", "Something went wrong on our side.")
+
+
+def problem(
+    *,
+    status: int,
+    code: str,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    errors: Sequence[FieldError] | None = None,
+) -> Response:
+    """A problem document; `errors` lists the fields of the request that are wrong."""
+    body: dict[str, Any] = {
+        "type": f"urn:mailroom:error:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id(),
+    }
+    if errors:
+        body["errors"] = list(errors)
+    return Response(to_json(body), status_code=status, headers=headers, media_type=PROBLEM_TYPE)
+
+
+def from_app_error(error: AppError) -> Response:
+    """The problem of an AppError, with the headers that its kind calls for."""
+    headers: dict[str, str] = {}
+    if error.kind is Kind.UNAUTHENTICATED:
+        headers["WWW-Authenticate"] = _challenge(error)
+    if error.kind in (Kind.RATE_LIMITED, Kind.UNAVAILABLE) and (seconds := _retry_after(error)):
+        headers["Retry-After"] = seconds
+    return problem(status=error.kind.http_status, code=error.reason, detail=error.message, headers=headers)
+
+
+def register(app: FastAPI) -> None:
+    """Makes every exception that a route or the framework raises a problem. Unknown ones: see middleware.CatchAll."""
+
+    @app.exception_handler(AppError)
+    async def app_error(_: Request, error: AppError) -> Response:
+        return from_app_error(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def validation_error(_: Request, error: RequestValidationError) -> Response:
+        return _from_validation(error)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> Response:
+        code, detail = _BY_STATUS.get(HTTPStatus(error.status_code), (INTERNAL.reason, INTERNAL.message))
+        return problem(status=error.status_code, code=code, detail=detail, headers=error.headers)
+
+
+def _challenge(error: AppError) -> str:
+    # RFC 6750 section 3.1: a request without credentials gets no error code.
+    if error.reason == "missing_token":
+        return 'Bearer realm="mailroom"'
+    return f'Bearer realm="mailroom", error="invalid_token", error_description="{error.message}"'
+
+
+def _retry_after(error: AppError) -> str | None:
+    try:
+        return str(max(1, math.ceil(float(error.metadata["retry_after"]))))
+    except (KeyError, ValueError, OverflowError):
+        return None
+
+
+def _from_validation(error: RequestValidationError) -> Response:
+    problems = error.errors()
+    if any(item["type"] == "json_invalid" for item in problems):
+        code, detail = _BY_STATUS[HTTPStatus.BAD_REQUEST]
+        return problem(status=HTTPStatus.BAD_REQUEST, code=code, detail=detail)
+    fields = [FieldError(field=_field(item["loc"]), message=item["msg"]) for item in problems]
+    detail = "; ".join(f"{item['field']}: {item['message']}" for item in fields)
+    return problem(status=HTTPStatus.BAD_REQUEST, code="invalid_request", detail=detail, errors=fields)
+
+
+def _field(location: Sequence[str | int]) -> str:
+    # The first element is the part of the request: body, query, path.
+    return ".".join(str(part) for part in location[1:]) or str(location[0])

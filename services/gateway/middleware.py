@@ -1,0 +1,108 @@
+"""What surrounds every request, as plain ASGI: its id, the headers of every answer, the last net, the body limit."""
+
+import time
+from http import HTTPStatus
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.gateway.errors import INTERNAL, from_app_error
+from services.kit.context import REQUEST_ID_HEADER, start_request
+
+# Answers hold mail or tokens: no cache may keep them, no later request may name them.
+_DEFAULT_HEADERS = {
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+# Longer numbers than any limit are not worth parsing.
+MAX_LENGTH_DIGITS = 18
+
+log = structlog.get_logger()
+
+
+class RequestContext:
+    """Outermost: binds the request id, gives it back, and sets the headers that every answer has."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        identifier = start_request(request_id=Headers(scope=scope).get(REQUEST_ID_HEADER))
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID_HEADER] = identifier
+                for name, value in _DEFAULT_HEADERS.items():
+                    headers.setdefault(name, value)
+                # The path without its query: that holds codes and hand-offs.
+                log.debug(
+                    "answered",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status_code=message["status"],
+                    seconds=round(time.perf_counter() - started, 4),
+                )
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class CatchAll:
+    """Turns an unknown exception into a 500 problem that says nothing about it, and logs it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        answering = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal answering
+            answering = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched_send)
+        except Exception as error:
+            if answering or scope["type"] != "http":
+                raise
+            log.error("request failed", method=scope["method"], path=scope["path"], exc_info=error)
+            await from_app_error(INTERNAL)(scope, receive, send)
+
+
+class BodyLimit:
+    """Refuses a body of more than `limit` bytes, by its declared length or while it arrives."""
+
+    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI. Raises a 413 HTTPException out of `receive`, where the framework lets it pass."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        too_large = declared.isdecimal() and (len(declared) > MAX_LENGTH_DIGITS or int(declared) > self._limit)
+        received = 0
+
+        async def limited_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if too_large or received > self._limit:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return message
+
+        await self._app(scope, limited_receive, send)

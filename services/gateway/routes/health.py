@@ -1,0 +1,26 @@
+"""Liveness and readiness for load balancers."""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request, Response
+
+from services.gateway.answers import json_answer
+from services.gateway.schemas import Health
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", response_model=Health)
+async def healthz() -> Response:
+    """Answers while the process lives."""
+    return json_answer({"status": "ok"})
+
+
+@router.get("/readyz", response_model=Health, responses={503: {"model": Health}})
+async def readyz(request: Request) -> Response:
+    """503 while starting or draining. Says nothing about the services behind: they recover without our restart."""
+    ready: Callable[[], Awaitable[bool]] = request.app.state.ready
+    if await ready():
+        return json_answer({"status": "ok"})
+    return json_answer({"status": "not ready"}, status=HTTPStatus.SERVICE_UNAVAILABLE)

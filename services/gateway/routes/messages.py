@@ -1,0 +1,53 @@
+"""Reading stored mail."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from mailroom.mail.v1.mail_pb2 import GetMessageRequest, ListLabelsRequest, ListMessagesRequest, MailboxSelector
+
+from services.gateway import conversions
+from services.gateway.answers import json_answer
+from services.gateway.dependencies import Backends, UserId
+from services.gateway.openapi import problems
+from services.gateway.schemas import Email, EmailPage, Labels, ListQuery, MailboxQuery
+from services.kit.rpc_client import call
+
+router = APIRouter(prefix="/emails", tags=["emails"])
+
+_OF_A_MAILBOX = problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+
+
+@router.get("/", response_model=EmailPage, include_in_schema=False)
+@router.get("", response_model=EmailPage, responses=_OF_A_MAILBOX)
+async def list_emails(services: Backends, user_id: UserId, query: Annotated[ListQuery, Query()]) -> Response:
+    """The stored messages of one mailbox, newest first."""
+    request = ListMessagesRequest(
+        user_id=user_id,
+        mailbox=_selector(query),
+        label=query.label,
+        unread=query.unread,
+        page_size=query.limit,
+        page_token=query.cursor,
+    )
+    page = await call(services.messages.ListMessages, request)
+    emails = [conversions.email_summary(message) for message in page.messages]
+    return json_answer({"emails": emails, "next_cursor": page.next_page_token or None})
+
+
+@router.get("/labels", response_model=Labels, responses=_OF_A_MAILBOX)
+async def list_labels(services: Backends, user_id: UserId, query: Annotated[MailboxQuery, Query()]) -> Response:
+    """The labels of one mailbox, by name."""
+    answer = await call(services.messages.ListLabels, ListLabelsRequest(user_id=user_id, mailbox=_selector(query)))
+    return json_answer({"labels": [conversions.label(item) for item in answer.labels]})
+
+
+@router.get("/{id}", response_model=Email, responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND))
+async def get_email(services: Backends, user_id: UserId, id: str) -> Response:  # noqa: A002 - the parameter's public name
+    """One message with headers, bodies and attachments."""
+    answer = await call(services.messages.GetMessage, GetMessageRequest(user_id=user_id, message_id=id))
+    return json_answer(conversions.email(answer))
+
+
+def _selector(query: MailboxQuery) -> MailboxSelector:
+    return conversions.mailbox_selector(account_id=query.account_id, email=query.user_email)

@@ -1,0 +1,121 @@
+"""Signing in through a provider, and our session tokens."""
+
+import time
+from http import HTTPStatus
+from typing import Annotated, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import structlog
+from fastapi import APIRouter, Query, Request, Response
+from google.protobuf.timestamp_pb2 import Timestamp
+from mailroom.auth.v1 import auth_pb2
+from starlette.responses import RedirectResponse
+
+from services.gateway.answers import json_answer
+from services.gateway.dependencies import JSON_ONLY, Backends, Keys
+from services.gateway.openapi import problems
+from services.gateway.schemas import SignInStart, Token, TokenRequest
+from services.kit.errors import AppError, Kind
+from services.kit.rpc_client import call
+
+router = APIRouter(tags=["sign-in"])
+
+# In the middle of a redirect there is a browser that can do nothing with a problem document.
+_SHOWN_TO_THE_FRONTEND = (Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.RATE_LIMITED, Kind.INTERNAL)
+_KEYS_MAX_AGE = 300
+
+log = structlog.get_logger()
+
+
+@router.get("/auth/{provider}/start", response_model=SignInStart, responses=problems(HTTPStatus.BAD_REQUEST))
+async def start_sign_in(
+    services: Backends,
+    provider: str,
+    code_challenge: Annotated[str, Query(description="The client's own PKCE challenge (RFC 7636)")] = "",
+    code_challenge_method: Annotated[Literal["S256"] | None, Query()] = None,  # noqa: ARG001 - only one is allowed
+) -> Response:
+    """Begins a sign-in: send the browser to `authorization_url`."""
+    request = auth_pb2.StartSignInRequest(provider=provider, code_challenge=code_challenge)
+    answer = await call(services.sign_in.StartSignIn, request)
+    return json_answer(
+        {
+            "authorization_url": answer.authorization_url,
+            "state": answer.state,
+            "expires_in": _seconds_until(answer.expire_time),
+        }
+    )
+
+
+@router.get(
+    "/auth/{provider}/callback",
+    status_code=HTTPStatus.SEE_OTHER,
+    response_class=RedirectResponse,
+    responses=problems(HTTPStatus.BAD_REQUEST),
+)
+async def complete_sign_in(
+    request: Request,
+    services: Backends,
+    provider: str,
+    state: str = "",
+    code: str = "",
+    error: str = "",
+    iss: str = "",
+) -> Response:
+    """Takes the provider's redirect and sends the browser to the frontend with `?state=` or `?error=`."""
+    frontend: str = request.app.state.frontend_redirect_url
+    completion = auth_pb2.CompleteSignInRequest(provider=provider, state=state, code=code, error=error, iss=iss)
+    try:
+        answer = await call(services.sign_in.CompleteSignIn, completion)
+    except AppError as failure:
+        if failure.kind not in _SHOWN_TO_THE_FRONTEND:
+            raise
+        log.warning("sign-in not completed", reason=failure.reason)
+        return _see_other(_with_query(frontend, "error", "service_unavailable"))
+    match answer.WhichOneof("outcome"):
+        case "hand_off":
+            return _see_other(_with_query(frontend, "state", answer.hand_off))
+        case "authorization_url":
+            return _see_other(answer.authorization_url)
+        case _:
+            return _see_other(_with_query(frontend, "error", answer.error))
+
+
+@router.post(
+    "/auth/token",
+    dependencies=[JSON_ONLY],
+    response_model=Token,
+    responses=problems(HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+)
+async def redeem_sign_in(services: Backends, body: TokenRequest) -> Response:
+    """Exchanges the `state` that the frontend got for an access token. Works once."""
+    request = auth_pb2.RedeemSignInRequest(hand_off=body.state, code_verifier=body.code_verifier or "")
+    answer = await call(services.sign_in.RedeemSignIn, request)
+    return json_answer(
+        {
+            "access_token": answer.access_token,
+            "token_type": answer.token_type,
+            "expires_in": _seconds_until(answer.expire_time),
+        }
+    )
+
+
+@router.get("/.well-known/jwks.json", responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
+async def list_signing_keys(keys: Keys) -> Response:
+    """The keys that verify our access tokens (RFC 7517)."""
+    document = await keys.document()
+    headers = {"Cache-Control": f"public, max-age={_KEYS_MAX_AGE}"}
+    return Response(document, headers=headers, media_type="application/jwk-set+json")
+
+
+def _see_other(url: str) -> Response:
+    return RedirectResponse(url, status_code=HTTPStatus.SEE_OTHER)
+
+
+def _with_query(url: str, name: str, value: str) -> str:
+    parts = urlsplit(url)
+    query = [*parse_qsl(parts.query, keep_blank_values=True), (name, value)]
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def _seconds_until(moment: Timestamp) -> int:
+    return max(0, round(moment.seconds + moment.nanos / 1e9 - time.time()))

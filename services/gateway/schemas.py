@@ -1,0 +1,249 @@
+"""The JSON of the public API. Answers are typed dicts: checked by mypy, shown in OpenAPI, free at run time."""
+
+from typing import Annotated, Any, Literal, NotRequired, Self, TypedDict
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import model_validator as validator
+from pydantic_core import PydanticCustomError
+
+MAX_COUNT = 1_000_000
+MAX_LIMIT = 200
+
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="RFC 3339, UTC")]
+
+
+class FieldError(TypedDict):
+    """One wrong field of a request."""
+
+    field: str
+    message: str
+
+
+class Problem(TypedDict):
+    """RFC 9457. `code` is stable and explained in the error catalogue."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: NotRequired[list[FieldError]]
+
+
+class SignInStart(TypedDict):
+    """Where to send the browser."""
+
+    authorization_url: str
+    state: str
+    expires_in: Annotated[int, Field(description="Seconds in which the user has to finish")]
+
+
+class Token(TypedDict):
+    """A session."""
+
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int
+
+
+class EmailAddress(TypedDict):
+    """Who a message is from or to."""
+
+    name: str
+    email: str
+
+
+# `from` is a keyword of Python.
+_From = TypedDict("_From", {"from": EmailAddress | None})
+
+
+class EmailSummary(_From):
+    """A message as lists show it."""
+
+    id: str
+    external_id: Annotated[str, Field(description="The provider's id")]
+    account_id: str
+    thread_id: str
+    from_email: str | None
+    to: list[EmailAddress]
+    cc: list[EmailAddress]
+    subject: Annotated[
+        str | None, Field(description="null: the message has no subject, which differs from an empty one")
+    ]
+    snippet: str
+    received_at: Time
+    is_read: bool
+    labels: Annotated[list[str], Field(description="Names")]
+    has_attachments: bool
+    size: Annotated[int, Field(description="Bytes")]
+
+
+class Header(TypedDict):
+    """One header field, decoded."""
+
+    name: str
+    value: str
+
+
+class Attachment(TypedDict):
+    """An attachment's description."""
+
+    id: str
+    filename: str
+    mime_type: str
+    size: int
+    inline: bool
+    content_id: str | None
+
+
+class Email(EmailSummary):
+    """A whole message."""
+
+    headers: Annotated[list[Header], Field(description="In the message's order, duplicates kept")]
+    text: str | None
+    html: Annotated[str | None, Field(description="As it was sent: show it in a sandboxed frame only")]
+    attachments: list[Attachment]
+
+
+class EmailPage(TypedDict):
+    """A page of messages, newest first."""
+
+    emails: list[EmailSummary]
+    next_cursor: Annotated[str | None, Field(description="Give it as `cursor` for the next page; null on the last one")]
+
+
+class Label(TypedDict):
+    """A label of a mailbox."""
+
+    id: Annotated[str, Field(description="The provider's id")]
+    name: str
+    type: Literal["system", "user"]
+
+
+class Labels(TypedDict):
+    """All labels of a mailbox."""
+
+    labels: list[Label]
+
+
+class Address(TypedDict):
+    """A connected mailbox."""
+
+    account_id: str
+    email: str
+    provider: str
+    status: Literal["active", "reauth_required"]
+    last_synced_at: Time | None
+    message_count: int
+    unread_count: int
+
+
+class Addresses(TypedDict):
+    """The user's connected mailboxes, oldest first."""
+
+    addresses: list[Address]
+
+
+class DeadLetter(TypedDict):
+    """A message that could not be fetched or stored."""
+
+    external_id: str
+    reason: str
+    attempts: int
+
+
+class Sync(TypedDict):
+    """A run that brings a mailbox up to date."""
+
+    id: str
+    account_id: str
+    email: str
+    state: Literal["queued", "running", "completed", "failed"]
+    count: Annotated[int | Literal["all"], Field(description="The coverage asked for")]
+    listed: int
+    stored: int
+    pending: int
+    dead_letters: Annotated[list[DeadLetter], Field(description="At most 100 of them")]
+    dead_letter_count: int
+    units_spent: Annotated[int, Field(description="Quota units spent at the provider")]
+    eta_seconds: int | None
+    error: str | None
+    created_at: Time
+    ended_at: Time | None
+
+
+class Health(TypedDict):
+    """State of the process."""
+
+    status: str
+
+
+class _Request(BaseModel):
+    # What we do not know yet may be a newer client's: it is ignored.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class TokenRequest(_Request):
+    """What the frontend got back from the sign-in."""
+
+    state: Annotated[str, Field(min_length=1, max_length=512)]
+    code_verifier: Annotated[str | None, Field(max_length=128)] = None
+
+
+def _whole_number_or_all(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return inner(value)
+    except ValidationError:
+        # Otherwise each branch of the union reports a problem of its own.
+        raise PydanticCustomError("count", 'must be a whole number from 1 to 1000000, or "all"') from None
+
+
+Count = Annotated[
+    Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT)] | Literal["all"], WrapValidator(_whole_number_or_all)
+]
+AccountId = Annotated[str | None, Field(min_length=1, max_length=64)]
+AddressText = Annotated[str | None, Field(min_length=1, max_length=320)]
+
+
+class SyncRequest(_Request):
+    """Names a mailbox by exactly one of `email` and `account_id`."""
+
+    email: AddressText = None
+    account_id: AccountId = None
+    count: Annotated[
+        Count, Field(description="The newest so many messages, stored ones included, or the whole mailbox")
+    ] = 10
+
+    @validator(mode="after")
+    def _one_mailbox(self) -> Self:
+        _require_one(self, "email", "account_id")
+        return self
+
+
+class MailboxQuery(_Request):
+    """Names a mailbox by exactly one of `user_email` and `account_id`."""
+
+    user_email: AddressText = None
+    account_id: AccountId = None
+
+    @validator(mode="after")
+    def _one_mailbox(self) -> Self:
+        _require_one(self, "user_email", "account_id")
+        return self
+
+
+class ListQuery(MailboxQuery):
+    """What to list."""
+
+    label: Annotated[str, Field(max_length=500, description="A label's name or id")] = ""
+    unread: bool | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 50
+    cursor: Annotated[str, Field(max_length=2048)] = ""
+
+
+def _require_one(model: BaseModel, first: str, second: str) -> None:
+    if (getattr(model, first) is None) == (getattr(model, second) is None):
+        raise PydanticCustomError(
+            "mailbox", "give exactly one of {first} and {second}", {"first": first, "second": second}
+        )

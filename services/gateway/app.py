@@ -71,7 +71,7 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
         app = create_app(
             services=services,
             signing_keys=signing_keys,
-            access_tokens=AccessTokens(signing_keys, issuer=settings.public_url, audience=settings.public_url),
+            access_tokens=AccessTokens(signing_keys, issuer=settings.issuer, audience=settings.issuer),
             ready=ready,
             frontend_redirect_url=settings.frontend_redirect_url,
             cors_origins=settings.cors_origins,
@@ -83,5 +83,5 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
         )
         port = await stack.enter_async_context(serve_http(app, host=settings.gateway_host, port=settings.gateway_port))
         serving.set()
-        log.info("gateway serves", host=settings.gateway_host, port=port, public_url=settings.public_url)
+        log.info("gateway serves", host=settings.gateway_host, port=port, public_url=settings.issuer)
         await stop.wait()

@@ -1,9 +1,9 @@
 """What the gateway reads from its environment."""
 
-from typing import Annotated, Self
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from pydantic_settings import NoDecode
 
 from services.kit.settings import Settings
@@ -34,25 +34,32 @@ class GatewaySettings(Settings):
     auth_address: str = "localhost:50051"
     mail_address: str = "localhost:50052"
     mailroom_insecure_grpc: bool = False
-    # Where browsers reach the gateway; also the issuer and audience of our access tokens.
-    public_url: AbsoluteUrl = ""
+    # Where browsers reach the gateway.
+    public_url: AbsoluteUrl | None = None
     frontend_redirect_url: AbsoluteUrl = "http://localhost:3000/your-frontend"
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
     # Bytes of a request's body.
     gateway_body_limit: Annotated[int, Field(ge=1)] = 64 * 1024
     log_level: str = "INFO"
 
-    @model_validator(mode="before")
+    @field_validator("mailroom_insecure_grpc")
     @classmethod
-    def _default_public_url(cls, values: dict[str, object]) -> dict[str, object]:
-        port = values.get("gateway_port") or 8000
-        return values if values.get("public_url") else {**values, "public_url": f"http://localhost:{port}"}
-
-    @model_validator(mode="after")
-    def _refuse_undeclared_plaintext(self) -> Self:
-        if not self.mailroom_insecure_grpc:
+    def _plaintext_is_a_decision(cls, value: bool) -> bool:
+        if not value:
             raise ValueError(
-                "MAILROOM_INSECURE_GRPC must be true: calls between services are not encrypted, "
-                "keep them on loopback or a private network"
+                "must be true: connections between services are not encrypted yet, "
+                "so allow plaintext explicitly and keep them on loopback or a private network"
             )
-        return self
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+            raise ValueError("must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
+        return value.upper()
+
+    @property
+    def issuer(self) -> str:
+        """Who our own access tokens come from, and the audience they are for."""
+        return (self.public_url or f"http://localhost:{self.gateway_port}").rstrip("/")

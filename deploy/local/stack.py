@@ -1,0 +1,104 @@
+"""What the stack consists of: two servers, the services' migrations, and the processes in the order of their start."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.children import die_with_parent
+from deploy.local.environment import Settings, postgres_variables, service_variables
+from deploy.local.errors import StackError
+from deploy.local.home import Home
+from deploy.local.ports import Ports
+from deploy.local.postgres import EmbeddedPostgres
+from deploy.local.supervisor import Server, Service
+from deploy.local.valkey import EmbeddedValkey
+
+MIGRATED = ("auth", "mail")
+_ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The servers that this process started, and the variables by which they (or the user's own) are found."""
+
+    variables: Mapping[str, str]
+    embedded: tuple[Server, ...]
+
+
+@contextmanager
+def servers(
+    settings: Settings, home: Home, ports: Ports, *, postgres: bool = True, redis: bool = True
+) -> Iterator[Started]:
+    """Run the wanted servers that the user has none of; stop them at the end. The caller holds the home's lock."""
+    with ExitStack() as started:
+        variables: dict[str, str] = {}
+        embedded: list[Server] = []
+        if postgres:
+            address = settings.postgres
+            if address is None:
+                port = settings.port("POSTGRES_PORT", ports, default=5432)
+                database = EmbeddedPostgres(home.path, port=port, password=home.secret("postgres"))
+                embedded.append(started.enter_context(database))
+                address = database.address
+            variables |= postgres_variables(settings, address, home.secret)
+        if redis:
+            store = settings.redis
+            if store is None:
+                valkey = EmbeddedValkey(home.path, port=settings.port("REDIS_PORT", ports, default=6379))
+                embedded.append(started.enter_context(valkey))
+                store = valkey.address
+            variables |= store.environment()
+        yield Started(variables, tuple(embedded))
+
+
+def whole_environment(settings: Settings, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a child: what the user has, what `.env` says, and `variables` over both."""
+    return {**os.environ, **settings.variables, **variables, "PYTHONUNBUFFERED": "1"}
+
+
+def processes(settings: Settings, variables: Mapping[str, str]) -> list[Service]:
+    """Return the services in the order of their start; `variables` are those of `servers` and `service_variables`."""
+    environment = whole_environment(settings, variables)
+
+    def service(name: str, *, module: str, folder: str, port: str) -> Service:
+        return Service(
+            name=name,
+            command=(sys.executable, "-m", module),
+            environment=environment,
+            ready_url=f"http://127.0.0.1:{variables[port]}/readyz",
+            watched=tuple(_ROOT / path for path in (f"services/{folder}", "services/kit", "protos/gen")),
+        )
+
+    sandbox = service("sandbox", module="services.sandbox", folder="sandbox", port="SANDBOX_PORT")
+    return [
+        *([sandbox] if settings.sandbox else []),
+        service("auth", module="services.auth", folder="auth", port="AUTH_ADMIN_PORT"),
+        service("mail", module="services.mail", folder="mail", port="MAIL_ADMIN_PORT"),
+        service("worker", module="services.mail.worker", folder="mail", port="WORKER_ADMIN_PORT"),
+        service("gateway", module="services.gateway", folder="gateway", port="GATEWAY_ADMIN_PORT"),
+    ]
+
+
+def migrate(settings: Settings, variables: Mapping[str, str], *arguments: str, only: str | None = None) -> None:
+    """Run the migration command (`upgrade` unless said otherwise) of each service that has a database.
+
+    Raises StackError when one fails; its own output says why.
+    """
+    environment = whole_environment(settings, variables)
+    for name in [only] if only else MIGRATED:
+        command = [sys.executable, "-m", f"services.{name}.migrations", *(arguments or ("upgrade",))]
+        code = subprocess.run(  # noqa: S603  # our own module
+            command, env=environment, check=False, preexec_fn=die_with_parent(signal.SIGKILL)
+        ).returncode
+        if code != 0:
+            raise StackError(f"the migrations of {name} failed with exit code {code}")
+
+
+def all_variables(settings: Settings, home: Home, ports: Ports, started: Started) -> dict[str, str]:
+    """Return every variable that the stack itself decides."""
+    return {**service_variables(settings, ports, home.secret), **started.variables}

@@ -1,0 +1,53 @@
+"""What `make run` prints when the stack is up: where everything is, and the whole flow with curl."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+_SIGN_IN_WITH_SANDBOX = """\
+  # Sign in: the sandbox's consent page, answered without a browser
+  URL=$(curl -s {gateway}/auth/google/start \\
+    | python3 -c 'import json,sys; print(json.load(sys.stdin)["authorization_url"])')
+  CALLBACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' -d account=ada@example.com -d decision=allow "$URL")
+  BACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' "$CALLBACK")
+  TOKEN=$(curl -s {gateway}/auth/token -H 'Content-Type: application/json' \\
+    -d "{{\\"state\\": \\"${{BACK##*state=}}\\"}}" \\
+    | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
+"""
+_SIGN_IN_WITH_GOOGLE = """\
+  # Sign in: open authorization_url in a browser; Google sends it on to {frontend}?state=HANDOFF
+  curl -s {gateway}/auth/google/start
+  TOKEN=$(curl -s {gateway}/auth/token -H 'Content-Type: application/json' -d '{{"state": "HANDOFF"}}' \\
+    | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
+"""
+_READ = """\
+  # Sync the newest 100 messages, then read
+  curl -s {gateway}/emails/addresses -H "Authorization: Bearer $TOKEN"
+  curl -s {gateway}/emails/sync -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
+    -H 'Prefer: wait=30' -d '{{"email": "{email}", "count": 100}}'
+  curl -s "{gateway}/emails?user_email={email}&limit=5" -H "Authorization: Bearer $TOKEN"
+"""
+
+
+def walkthrough(variables: Mapping[str, str], *, home: Path, sandbox: bool) -> str:
+    """Return the text for the stack with these variables."""
+    gateway = variables["PUBLIC_URL"]
+    email = "ada@example.com" if sandbox else "you@example.com"
+    places = {
+        "API": gateway,
+        "API docs": f"{gateway}/docs",
+        **(
+            {"Demo page": variables["FRONTEND_REDIRECT_URL"], "Sandbox": variables["SANDBOX_PUBLIC_URL"]}
+            if sandbox
+            else {}
+        ),
+        "Postgres": f"{variables['POSTGRES_HOST']}:{variables['POSTGRES_PORT']} (make psql)",
+        "Valkey": f"{variables['REDIS_HOST']}:{variables['REDIS_PORT']} (make redis_cli)",
+        "State, logs": str(home),
+    }
+    listed = "\n".join(f"  {name:<12} {place}" for name, place in places.items())
+    frontend = variables.get("FRONTEND_REDIRECT_URL", "http://localhost:3000/your-frontend")
+    flow = (_SIGN_IN_WITH_SANDBOX if sandbox else _SIGN_IN_WITH_GOOGLE) + _READ
+    return (
+        f"\nMailroom is up.\n\n{listed}\n\nThe whole flow, in another terminal:\n\n"
+        f"{flow.format(gateway=gateway, email=email, frontend=frontend)}\nCtrl-C stops everything.\n"
+    )

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from services.sandbox.authorize import AuthorizationEndpoint
 from services.sandbox.clients import Client, Clients
 from services.sandbox.clock import Clock
-from services.sandbox.consent import Pages
+from services.sandbox.consent import ConsentPages
 from services.sandbox.control_identity import IdentityControl, Mailboxes
 from services.sandbox.control_json import ControlError, render_error
 from services.sandbox.faults import Abortable, FaultPlan
@@ -46,7 +46,7 @@ def _client(settings: Settings) -> Client:
 
 
 def _oauth_routes(identity: Identity, clients: Clients, clock: Clock, faults: FaultPlan) -> list[Route]:
-    pages = Pages((_HERE / "consent.html").read_text(encoding="utf-8"))
+    pages = ConsentPages((_HERE / "consent.html").read_text(encoding="utf-8"))
     return OAuthRoutes(
         identity=identity,
         authorization=AuthorizationEndpoint(identity=identity, clients=clients, pages=pages),

@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from services.sandbox.authorize_request import AuthorizeRequest, PageError, read_request
 from services.sandbox.clients import Clients
-from services.sandbox.consent import Pages
+from services.sandbox.consent import ConsentPages
 from services.sandbox.grants import Approval
 from services.sandbox.identity import Identity, User
 from services.sandbox.scopes import SIGN_IN_SCOPES, callback_scope, canonical
@@ -40,7 +40,7 @@ class AuthorizationEndpoint:
     without `scope` fields everything requested is granted.
     """
 
-    def __init__(self, *, identity: Identity, clients: Clients, pages: Pages) -> None:
+    def __init__(self, *, identity: Identity, clients: Clients, pages: ConsentPages) -> None:
         self._identity = identity
         self._clients = clients
         self._pages = pages

@@ -14,7 +14,7 @@ _SIGN_IN_WORDS = {
 }
 
 
-class Pages:
+class ConsentPages:
     """Renders the account chooser, the consent page and the error page into one self-contained template."""
 
     def __init__(self, template: str) -> None:

@@ -110,7 +110,7 @@ class EmbeddedValkey:
     def _command(self) -> Command:
         where: Command = ["--bind", _HOST, "--port", str(self.address.port), "--dir", self._directory]
         nothing_kept = ["--save", "", "--appendonly", "no"]
-        return [_program(), *where, *nothing_kept, "--pidfile", self._pid_file]
+        return [_program(), *where, *nothing_kept, "--pidfile", self._pid_file, "--set-proc-title", "no"]
 
 
 def _program() -> Path:

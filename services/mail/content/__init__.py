@@ -1,0 +1,27 @@
+"""Message content: from what a provider delivers to one clean model. Pure functions."""
+
+from services.mail.content.clean import clean_line, clean_text, cut_utf8, unescape_snippet
+from services.mail.content.filenames import name_download, sanitise_filename
+from services.mail.content.html_text import html_to_text
+from services.mail.content.indexable import indexable
+from services.mail.content.model import Address, Attachment, CalendarPart, MissingPart, ParsedMessage
+from services.mail.content.parse import is_large, parse_gmail, parse_raw
+
+__all__ = [
+    "Address",
+    "Attachment",
+    "CalendarPart",
+    "MissingPart",
+    "ParsedMessage",
+    "clean_line",
+    "clean_text",
+    "cut_utf8",
+    "html_to_text",
+    "indexable",
+    "is_large",
+    "name_download",
+    "parse_gmail",
+    "parse_raw",
+    "sanitise_filename",
+    "unescape_snippet",
+]

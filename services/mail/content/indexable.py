@@ -1,0 +1,33 @@
+"""What of a text is worth a full-text index.
+
+Postgres refuses a tsvector above 1 MB and ignores words above 2,046 bytes.
+"""
+
+import re
+
+from services.mail.content.clean import cut_utf8
+
+INDEXABLE_BYTES = 200_000
+"""Short distinct words take about 2.7 bytes of a tsvector per byte of text: this much stays below 1 MB."""
+
+_ENCODED_RUN = re.compile(r"[A-Za-z0-9+/=_-]{60,}")
+_LONG_WORD = re.compile(r"\S{201,}")
+_LONGEST_WORD = 200
+
+
+def indexable(text: str, *, limit: int = INDEXABLE_BYTES) -> str:
+    """`text` for a search index: base64-like runs dropped, long words truncated, at most `limit` bytes of UTF-8.
+
+    A long run of a script without spaces is split instead of truncated, so that no part of it is lost.
+    """
+    # A text that is mostly noise may lose some words behind this; the work stays bounded.
+    start, _ = cut_utf8(text, limit * 8)
+    without_runs = _ENCODED_RUN.sub(" ", start)
+    return cut_utf8(_LONG_WORD.sub(_shorten, without_runs), limit)[0]
+
+
+def _shorten(match: re.Match[str]) -> str:
+    word = match.group()
+    if word.isascii():
+        return word[:_LONGEST_WORD]
+    return " ".join(word[start : start + _LONGEST_WORD] for start in range(0, len(word), _LONGEST_WORD))

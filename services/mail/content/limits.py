@@ -1,0 +1,22 @@
+"""How much of one message is looked at. Beyond it the rest is left out and `truncated` says so."""
+
+BODY_BYTES = 4 * 1024 * 1024
+"""Text and HTML, each, as UTF-8."""
+
+CALENDAR_BYTES = 256 * 1024
+"""One invitation, as UTF-8."""
+
+HEADER_BYTES = 1024 * 1024
+"""All headers of one message part, names included."""
+
+DEPTH = 100
+"""Levels of nested multiparts."""
+
+PARTS = 1_000
+"""Parts of one message, containers included."""
+
+BOUNDARY_SCAN_FACTOR = 16
+"""How many times the size of a message may be scanned for boundaries (nested multiparts scan again)."""
+
+LARGE_BYTES = 256 * 1024
+"""From here on parsing can take longer than an event loop should wait (some 10 ms)."""

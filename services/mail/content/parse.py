@@ -1,0 +1,87 @@
+"""From what a provider delivers to one `ParsedMessage`. Pure and total: no input, and no I/O, makes these fail."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from services.mail.content import limits
+from services.mail.content.addresses import parse_addresses
+from services.mail.content.body import read_body
+from services.mail.content.clean import clean_line, clean_text
+from services.mail.content.dates import parse_date
+from services.mail.content.gmail import count_delivered_bytes, read_gmail
+from services.mail.content.model import Address, ParsedMessage
+from services.mail.content.raw import read_raw
+from services.mail.content.tree import Tree
+from services.mail.content.words import decode_words
+
+_NOTHING_FETCHED: Mapping[str, bytes] = {}
+_BRACKETED_ID = re.compile(r"<([^<>]*)>")
+
+
+def parse_raw(data: bytes) -> ParsedMessage:
+    """Parse the RFC 5322 bytes of one message."""
+    return _build(read_raw(data))
+
+
+def parse_gmail(message: Mapping[str, Any], *, fetched: Mapping[str, bytes] = _NOTHING_FETCHED) -> ParsedMessage:
+    """Parse a Gmail message resource of `format=full`.
+
+    When the result names `missing_parts`, fetch them and parse again with their decoded bytes by part id.
+    """
+    return _build(read_gmail(message, fetched=fetched))
+
+
+def is_large(message: bytes | Mapping[str, Any]) -> bool:
+    """Whether parsing may take longer than an event loop should wait: give it to a thread or process then."""
+    if isinstance(message, bytes):
+        return len(message) > limits.LARGE_BYTES
+    return count_delivered_bytes(message, enough=limits.LARGE_BYTES + 1) > limits.LARGE_BYTES
+
+
+def _build(tree: Tree) -> ParsedMessage:
+    fields = tree.root.fields
+    body = read_body(tree.root)
+    authors = parse_addresses(fields.get("from", ""))
+    return ParsedMessage(
+        headers=tuple([(clean_text(name), clean_text(decode_words(value))) for name, value in tree.headers]),
+        from_=authors[0] if authors else None,
+        authors=authors,
+        to=_collect_addresses(tree.headers, "to"),
+        cc=_collect_addresses(tree.headers, "cc"),
+        bcc=_collect_addresses(tree.headers, "bcc"),
+        reply_to=_collect_addresses(tree.headers, "reply-to"),
+        subject=clean_line(decode_words(fields["subject"])) if "subject" in fields else None,
+        sent_at=parse_date(fields["date"]) if "date" in fields else None,
+        message_id=_read_message_id(fields.get("message-id", "")),
+        in_reply_to=next(iter(_read_ids(fields.get("in-reply-to", ""))), None),
+        references=_read_ids(fields.get("references", "")),
+        text=body.text,
+        html=body.html,
+        text_from_html=body.text_from_html,
+        attachments=tuple(body.attachments),
+        calendar=tuple(body.calendar),
+        encrypted=body.encrypted,
+        truncated=tree.truncated or body.truncated,
+        defects=(*tree.defects, *body.defects),
+        missing_parts=tuple(body.missing),
+    )
+
+
+def _collect_addresses(headers: Sequence[tuple[str, str]], name: str) -> tuple[Address, ...]:
+    """The addresses of all headers of that name: some senders write one header per recipient."""
+    values = [value for key, value in headers if len(key) == len(name) and key.lower() == name]
+    return tuple([address for value in values for address in parse_addresses(value)])
+
+
+def _read_message_id(value: str) -> str | None:
+    bracketed = _BRACKETED_ID.search(value)
+    found = bracketed.group(1) if bracketed else value.strip("<>")
+    return clean_text("".join(found.split())) or None
+
+
+def _read_ids(value: str) -> tuple[str, ...]:
+    """Message ids of In-Reply-To and References: in brackets, or bare words with an @. Prose around them is dropped."""
+    found = _BRACKETED_ID.findall(value) or [word.strip("<>,;") for word in value.split() if "@" in word]
+    ids = ("".join(each.split()) for each in found)
+    return tuple([clean_text(each) for each in ids if each])

@@ -74,6 +74,7 @@ class Supervisor:
         self._grace = grace
         self._patience = patience
         self._running: dict[str, _Running] = {}
+        self._changed: asyncio.Queue[list[Path]] = asyncio.Queue()
         self._end: asyncio.Future[str | None] | None = None
 
     async def run(self, *, when_ready: Callable[[], None]) -> int:
@@ -86,7 +87,8 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
                 loop.add_signal_handler(number, self._interrupt)
-        tasks = [asyncio.create_task(work) for work in (self._start_all(when_ready), self._watch_servers())]
+        work = [self._watch_files(), self._watch_servers(), self._start_all(when_ready)]
+        tasks = [asyncio.create_task(part) for part in work]
         for task in tasks:
             task.add_done_callback(self._report_crash)
         try:
@@ -101,7 +103,9 @@ class Supervisor:
         return 0 if reason is None else 1
 
     def _interrupt(self) -> None:
-        if not self._finish(None):
+        if self._finish(None):
+            self._say("stopping; interrupt again to kill")
+        else:
             for running in self._running.values():
                 if running.process.returncode is None:
                     _signal_group(running.process, signal.SIGKILL)
@@ -122,8 +126,8 @@ class Supervisor:
             if not await self._start(service) and not self._reload:
                 return
         when_ready()
-        if self._reload:
-            await self._restart_on_change()
+        while True:
+            await self._restart(await self._changed.get())
 
     async def _start(self, service: Service) -> bool:
         """Start one service and wait until it is ready; False when it did not come to that."""
@@ -187,15 +191,19 @@ class Supervisor:
                     self._finish(f"{server.name} ended with exit code {server.poll()}, see {server.log}: stopped all")
             await asyncio.sleep(0.25)
 
-    async def _restart_on_change(self) -> None:
-        folders = {folder for service in self._services for folder in service.watched}
-        async for changes in awatch(*sorted(folders), raise_interrupt=False):
-            paths = [Path(path) for _, path in changes]
-            for service in self._services:
-                if any(path.is_relative_to(folder) for path in paths for folder in service.watched):
-                    self._say(f"{service.name}: files changed, restarting")
-                    await self._stop(self._running[service.name])
-                    await self._start(service)
+    async def _watch_files(self) -> None:
+        folders = {folder for service in self._services for folder in service.watched if self._reload}
+        if folders:
+            async for changes in awatch(*sorted(folders), raise_interrupt=False):
+                self._changed.put_nowait([Path(path) for _, path in changes])
+
+    async def _restart(self, paths: Sequence[Path]) -> None:
+        """Restart every service of whose watched files some have changed."""
+        for service in self._services:
+            if any(path.is_relative_to(folder) for path in paths for folder in service.watched):
+                self._say(f"{service.name}: files changed, restarting")
+                await self._stop(self._running[service.name])
+                await self._start(service)
 
     async def _stop_all(self) -> None:
         for running in reversed(self._running.values()):

@@ -49,7 +49,7 @@ class RequestContext:
                     "answered",
                     method=scope["method"],
                     path=scope["path"],
-                    status_code=message["status"],
+                    status_code=int(message["status"]),
                     seconds=round(time.perf_counter() - started, 4),
                 )
             await send(message)

@@ -1,0 +1,99 @@
+"""The gateway's public application in front of fake services."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+
+import httpx
+import pytest
+from mailroom.auth.v1.auth_pb2_grpc import add_SessionServiceServicer_to_server, add_SignInServiceServicer_to_server
+from mailroom.mail.v1.mail_pb2_grpc import (
+    add_MailboxServiceServicer_to_server,
+    add_MessageServiceServicer_to_server,
+    add_SyncServiceServicer_to_server,
+)
+
+from services.gateway.app import create_app
+from services.gateway.clients import Services, connect
+from services.gateway.tokens import AccessTokens, SigningKeys
+from services.kit.rpc_server import serve_rpc
+from tests.gateway.fakes import ISSUER, FakeAuth, FakeMail
+
+FRONTEND = "https://app.example/signed-in?lang=ru#top"
+BODY_LIMIT = 2048
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Gateway:
+    """A client of the gateway, and what stands behind it."""
+
+    http: httpx.AsyncClient
+    auth: FakeAuth
+    mail: FakeMail
+    clock: Clock
+
+    def as_user(self, user_id: str) -> dict[str, str]:
+        """The headers of a signed-in user's request."""
+        return bearer(self.auth.access_token(user_id))
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header that carries an access token."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.fixture
+def auth() -> FakeAuth:
+    return FakeAuth()
+
+
+@pytest.fixture
+def mail() -> FakeMail:
+    return FakeMail()
+
+
+@pytest.fixture
+async def services(auth: FakeAuth, mail: FakeMail) -> AsyncIterator[Services]:
+    """Stubs of the fakes, served by one gRPC server on loopback."""
+    register = [
+        partial(add_SignInServiceServicer_to_server, auth),
+        partial(add_SessionServiceServicer_to_server, auth),
+        partial(add_MailboxServiceServicer_to_server, mail),
+        partial(add_MessageServiceServicer_to_server, mail),
+        partial(add_SyncServiceServicer_to_server, mail),
+    ]
+    async with serve_rpc(host="127.0.0.1", port=0, register=register) as port:
+        address = f"127.0.0.1:{port}"
+        async with connect(auth_address=address, mail_address=address) as stubs:
+            yield stubs
+
+
+@pytest.fixture
+async def gateway(services: Services, auth: FakeAuth, mail: FakeMail) -> AsyncIterator[Gateway]:
+    clock = Clock()
+    keys = SigningKeys(services.sessions, clock=clock)
+
+    async def ready() -> bool:
+        return True
+
+    app = create_app(
+        services=services,
+        signing_keys=keys,
+        access_tokens=AccessTokens(keys, issuer=ISSUER, audience=ISSUER),
+        ready=ready,
+        frontend_redirect_url=FRONTEND,
+        cors_origins=("https://app.example",),
+        body_limit=BODY_LIMIT,
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as http:
+        yield Gateway(http=http, auth=auth, mail=mail, clock=clock)

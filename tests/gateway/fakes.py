@@ -1,0 +1,216 @@
+"""Auth and mail as the gateway sees them: their contracts over real gRPC, with state, in this process."""
+
+import json
+import secrets
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, override
+
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import aio
+from mailroom.auth.v1 import auth_pb2
+from mailroom.auth.v1.auth_pb2_grpc import SessionServiceServicer, SignInServiceServicer
+from mailroom.mail.v1 import mail_pb2
+from mailroom.mail.v1.mail_pb2_grpc import MailboxServiceServicer, MessageServiceServicer, SyncServiceServicer
+
+from services.kit.errors import AppError, Kind
+
+ISSUER = "https://mail.example"
+Context = aio.ServicerContext[Any, Any]
+
+
+class SigningKey:
+    """An ES256 key pair with its public JSON Web Key."""
+
+    def __init__(self, key_id: str) -> None:
+        self.key_id = key_id
+        self.private = ec.generate_private_key(ec.SECP256R1())
+        self.public: dict[str, Any] = jwt.algorithms.ECAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
+        self.public |= {"kid": key_id, "alg": "ES256", "use": "sig"}
+
+    @property
+    def public_pem(self) -> bytes:
+        return self.private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
+    def sign(self, claims: dict[str, Any], **headers: str) -> str:
+        return jwt.encode(claims, self.private, "ES256", {"kid": self.key_id, "typ": "at+jwt", **headers})
+
+
+def claims_of(user_id: str, **overrides: Any) -> dict[str, Any]:
+    """The claims of an access token as auth issues it."""
+    now = int(time.time())
+    defaults = {"iss": ISSUER, "aud": ISSUER, "sub": user_id, "client_id": "mailroom", "iat": now, "exp": now + 900}
+    return {**defaults, "jti": uuid.uuid4().hex, **overrides}
+
+
+@dataclass
+class FakeAuth(SignInServiceServicer, SessionServiceServicer):
+    """Signs users in; `failure` is raised instead while it is set."""
+
+    keys: list[SigningKey] = field(default_factory=lambda: [SigningKey("first")])
+    failure: AppError | None = None
+    key_requests: int = 0
+    challenges: dict[str, str] = field(default_factory=dict)
+    hand_offs: dict[str, str] = field(default_factory=dict)
+    completions: list[auth_pb2.CompleteSignInRequest] = field(default_factory=list)
+    outcome: auth_pb2.CompleteSignInResponse | None = None
+
+    def access_token(self, user_id: str, **overrides: Any) -> str:
+        return self.keys[-1].sign(claims_of(user_id, **overrides))
+
+    def hand_off(self, user_id: str) -> str:
+        value = secrets.token_urlsafe()
+        self.hand_offs[value] = user_id
+        return value
+
+    @override
+    async def StartSignIn(self, request: auth_pb2.StartSignInRequest, _: Context) -> auth_pb2.StartSignInResponse:
+        self._check(request.provider)
+        state = secrets.token_urlsafe()
+        self.challenges[state] = request.code_challenge
+        return auth_pb2.StartSignInResponse(
+            authorization_url=f"https://provider.example/auth?state={state}", state=state, expire_time=_after(600)
+        )
+
+    @override
+    async def CompleteSignIn(
+        self, request: auth_pb2.CompleteSignInRequest, _: Context
+    ) -> auth_pb2.CompleteSignInResponse:
+        self._check(request.provider)
+        self.completions.append(request)
+        if self.outcome:
+            return self.outcome
+        if self.challenges.pop(request.state, None) is None:
+            return auth_pb2.CompleteSignInResponse(error="invalid_state")
+        return auth_pb2.CompleteSignInResponse(hand_off=self.hand_off("ada"))
+
+    @override
+    async def RedeemSignIn(self, request: auth_pb2.RedeemSignInRequest, _: Context) -> auth_pb2.RedeemSignInResponse:
+        self._check("google")
+        user_id = self.hand_offs.pop(request.hand_off, None)
+        if user_id is None:
+            raise AppError(Kind.INVALID, "invalid_hand_off", "The state is unknown, used or expired.")
+        return auth_pb2.RedeemSignInResponse(
+            access_token=self.access_token(user_id), token_type="Bearer", expire_time=_after(900)
+        )
+
+    @override
+    async def ListSigningKeys(
+        self, _request: auth_pb2.ListSigningKeysRequest, _: Context
+    ) -> auth_pb2.ListSigningKeysResponse:
+        self.key_requests += 1
+        self._check("google")
+        return auth_pb2.ListSigningKeysResponse(jwks=json.dumps({"keys": [key.public for key in self.keys]}))
+
+    def _check(self, provider: str) -> None:
+        if self.failure:
+            raise self.failure
+        if provider != "google":
+            raise AppError(Kind.INVALID, "unknown_provider", "There is no such provider.")
+
+
+@dataclass
+class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServicer):
+    """Mailboxes with their messages, by user; `failure` is raised instead while it is set."""
+
+    failure: Exception | None = None
+    mailboxes: dict[str, list[mail_pb2.Mailbox]] = field(default_factory=dict)
+    messages: dict[str, list[mail_pb2.GetMessageResponse]] = field(default_factory=dict)
+    labels: dict[str, list[mail_pb2.Label]] = field(default_factory=dict)
+    syncs: dict[str, tuple[str, mail_pb2.Sync]] = field(default_factory=dict)
+    listings: list[mail_pb2.ListMessagesRequest] = field(default_factory=list)
+    watches: list[mail_pb2.GetSyncRequest] = field(default_factory=list)
+    watch_failure: AppError | None = None
+    ends_when_watched: bool = True
+
+    def connect(self, user_id: str, email: str, **fields: Any) -> mail_pb2.Mailbox:
+        """A mailbox of that user, with no messages."""
+        values = {"status": mail_pb2.MAILBOX_STATUS_ACTIVE, "provider": "google", **fields}
+        mailbox = mail_pb2.Mailbox(account_id=f"account-of-{email}", email=email, **values)
+        self.mailboxes.setdefault(user_id, []).append(mailbox)
+        self.messages[mailbox.account_id] = []
+        self.labels[mailbox.account_id] = []
+        return mailbox
+
+    @override
+    async def ListMailboxes(self, request: mail_pb2.ListMailboxesRequest, _: Context) -> mail_pb2.ListMailboxesResponse:
+        self._check()
+        return mail_pb2.ListMailboxesResponse(mailboxes=self.mailboxes.get(request.user_id, []))
+
+    @override
+    async def ListMessages(self, request: mail_pb2.ListMessagesRequest, _: Context) -> mail_pb2.ListMessagesResponse:
+        self._check()
+        self.listings.append(request)
+        stored = self.messages[self._select(request.user_id, request.mailbox)]
+        if request.page_token and not request.page_token.isdecimal():
+            raise AppError(Kind.INVALID, "invalid_page_token", "The cursor is not one of this list.")
+        start = int(request.page_token or 0)
+        end = start + (request.page_size or 50)
+        return mail_pb2.ListMessagesResponse(
+            messages=[message.summary for message in stored[start:end]],
+            next_page_token=str(end) if end < len(stored) else "",
+        )
+
+    @override
+    async def GetMessage(self, request: mail_pb2.GetMessageRequest, _: Context) -> mail_pb2.GetMessageResponse:
+        self._check()
+        for message in self._owned(request.user_id):
+            if message.summary.message_id == request.message_id:
+                return message
+        raise AppError(Kind.NOT_FOUND, "message_not_found", "There is no such message.")
+
+    @override
+    async def ListLabels(self, request: mail_pb2.ListLabelsRequest, _: Context) -> mail_pb2.ListLabelsResponse:
+        self._check()
+        return mail_pb2.ListLabelsResponse(labels=self.labels[self._select(request.user_id, request.mailbox)])
+
+    @override
+    async def StartSync(self, request: mail_pb2.StartSyncRequest, _: Context) -> mail_pb2.StartSyncResponse:
+        self._check()
+        account_id = self._select(request.user_id, request.mailbox)
+        sync = mail_pb2.Sync(
+            sync_id=uuid.uuid4().hex, account_id=account_id, state=mail_pb2.SYNC_STATE_QUEUED, create_time=_after(0)
+        )
+        if request.HasField("newest_count"):
+            sync.newest_count = request.newest_count
+        self.syncs[sync.sync_id] = (request.user_id, sync)
+        return mail_pb2.StartSyncResponse(sync=sync)
+
+    @override
+    async def GetSync(self, request: mail_pb2.GetSyncRequest, _: Context) -> mail_pb2.GetSyncResponse:
+        self._check()
+        self.watches.append(request)
+        if self.watch_failure:
+            raise self.watch_failure
+        owner, sync = self.syncs.get(request.sync_id, ("", mail_pb2.Sync()))
+        if owner != request.user_id:
+            raise AppError(Kind.NOT_FOUND, "sync_not_found", "There is no such sync.")
+        if request.wait_seconds and self.ends_when_watched:
+            sync.state = mail_pb2.SYNC_STATE_COMPLETED
+            sync.end_time.CopyFrom(_after(0))
+        return mail_pb2.GetSyncResponse(sync=sync)
+
+    def _check(self) -> None:
+        if self.failure:
+            raise self.failure
+
+    def _select(self, user_id: str, selector: mail_pb2.MailboxSelector) -> str:
+        for mailbox in self.mailboxes.get(user_id, []):
+            if selector.account_id == mailbox.account_id or selector.email.lower() == mailbox.email:
+                return mailbox.account_id
+        raise AppError(Kind.NOT_FOUND, "mailbox_not_found", "There is no such mailbox.")
+
+    def _owned(self, user_id: str) -> Iterator[mail_pb2.GetMessageResponse]:
+        for mailbox in self.mailboxes.get(user_id, []):
+            yield from self.messages[mailbox.account_id]
+
+
+def _after(seconds: int) -> Timestamp:
+    return Timestamp(seconds=int(time.time()) + seconds)

@@ -1,0 +1,147 @@
+"""Every failure is a problem document that says enough and not too much."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from services.kit.errors import AppError, Kind
+from tests.gateway.conftest import BODY_LIMIT, Gateway
+
+JSON = {"Content-Type": "application/json"}
+
+
+class TestKinds:
+    @pytest.mark.parametrize("kind", list(Kind), ids=lambda kind: kind.name)
+    async def test_are_problems_with_their_status_and_reason(self, gateway: Gateway, kind: Kind) -> None:
+        gateway.mail.failure = AppError(kind, "some_reason", "A sentence.")
+        headers = gateway.as_user("ada") | {"X-Request-Id": "abc-1"}
+        answer = await gateway.http.get("/emails/addresses", headers=headers)
+        assert answer.status_code == kind.http_status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json() == {
+            "type": "urn:mailroom:error:some_reason",
+            "title": kind.http_status.phrase,
+            "status": kind.http_status.value,
+            "detail": "A sentence.",
+            "code": "some_reason",
+            "request_id": "abc-1",
+        }
+
+    @pytest.mark.parametrize(
+        ("seconds", "header"), [("30", "30"), ("0.2", "1"), ("1.01", "2"), ("soon", None), ("inf", None)]
+    )
+    @pytest.mark.parametrize("kind", [Kind.RATE_LIMITED, Kind.UNAVAILABLE])
+    async def test_say_when_to_try_again(self, gateway: Gateway, kind: Kind, seconds: str, header: str | None) -> None:
+        gateway.mail.failure = AppError(kind, "some_reason", "A sentence.", {"retry_after": seconds})
+        answer = await gateway.http.get("/emails/addresses", headers=gateway.as_user("ada"))
+        assert answer.headers.get("retry-after") == header
+
+
+class TestUnknownException:
+    async def test_of_a_service_is_hidden(self, gateway: Gateway) -> None:
+        gateway.mail.failure = RuntimeError("the password is hunter2")
+        answer = await gateway.http.get("/emails/addresses", headers=gateway.as_user("ada"))
+        assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+        assert "hunter2" not in answer.text
+
+    async def test_of_the_gateway_is_hidden_and_logged(self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+        def explode(_: object) -> None:
+            raise RuntimeError("the password is hunter2")
+
+        monkeypatch.setattr("services.gateway.conversions.address", explode)
+        gateway.mail.connect("ada", "ada@example.com")
+        headers = gateway.as_user("ada") | {"Origin": "https://app.example"}
+        with capture_logs() as logs:
+            answer = await gateway.http.get("/emails/addresses", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+        assert "hunter2" not in answer.text
+        assert answer.headers["access-control-allow-origin"] == "https://app.example"
+        assert "request failed" in [entry["event"] for entry in logs]
+
+
+class TestAddress:
+    @pytest.mark.parametrize("path", ["/", "/nope", "/email", "/auth/google", "/emails/a/b", "/auth/google/start/"])
+    async def test_that_is_unknown_is_a_problem(self, gateway: Gateway, path: str) -> None:
+        answer = await gateway.http.get(path, headers=gateway.as_user("ada"))
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+    async def test_with_a_wrong_method_names_the_right_one(self, gateway: Gateway) -> None:
+        answer = await gateway.http.delete("/emails/sync")
+        assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+        assert answer.headers["allow"] == "POST"
+
+
+class TestBody:
+    @pytest.mark.parametrize(
+        "content",
+        [b"{", b"{]", b'{"state": "x"', b"\xff\xfe", b"[" * 2000, b'{"state":' + b"9" * 1900 + b"e", b'{"a":"\x01"}'],
+    )
+    async def test_that_is_no_json_is_malformed(self, gateway: Gateway, content: bytes) -> None:
+        answer = await gateway.http.post("/auth/token", content=content, headers=JSON)
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed_json")
+
+    @pytest.mark.parametrize(
+        "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/json5", ""]
+    )
+    async def test_of_another_type_is_refused(self, gateway: Gateway, content_type: str) -> None:
+        headers = {"Content-Type": content_type}
+        answer = await gateway.http.post("/auth/token", content=b'{"state": "x"}', headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+    async def test_that_is_absent_is_named(self, gateway: Gateway) -> None:
+        answer = await gateway.http.post("/auth/token")
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+
+    async def test_of_json_with_a_charset_is_read(self, gateway: Gateway) -> None:
+        headers = {"Content-Type": "application/json; charset=utf-8"}
+        answer = await gateway.http.post("/auth/token", content=b'{"state": "x"}', headers=headers)
+        assert answer.json()["code"] == "invalid_hand_off"
+
+    async def test_that_declares_itself_too_large_is_refused(self, gateway: Gateway) -> None:
+        answer = await gateway.http.post("/auth/token", content=b" " * (BODY_LIMIT + 1), headers=JSON)
+        assert (answer.status_code, answer.json()["code"]) == (413, "request_too_large")
+
+    async def test_that_turns_out_too_large_is_refused(self, gateway: Gateway) -> None:
+        async def chunks() -> AsyncIterator[bytes]:
+            for _ in range(BODY_LIMIT):
+                yield b"    "
+
+        answer = await gateway.http.post("/auth/token", content=chunks(), headers=JSON)
+        assert (answer.status_code, answer.json()["code"]) == (413, "request_too_large")
+
+
+class TestHeaders:
+    @pytest.mark.parametrize("path", ["/healthz", "/nope", "/auth/google/start", "/emails/addresses", "/openapi.json"])
+    async def test_keep_every_answer_out_of_caches_and_referrers(self, gateway: Gateway, path: str) -> None:
+        answer = await gateway.http.get(path)
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+    async def test_carry_the_request_id_that_was_given(self, gateway: Gateway) -> None:
+        answer = await gateway.http.get("/healthz", headers={"X-Request-Id": "order-7.A_b"})
+        assert answer.headers["x-request-id"] == "order-7.A_b"
+
+    @pytest.mark.parametrize("given", ["", "a b", "x" * 65, "<script>"])
+    async def test_carry_a_new_request_id_instead_of_a_bad_one(self, gateway: Gateway, given: str) -> None:
+        answer = await gateway.http.get("/healthz", headers={"X-Request-Id": given})
+        assert answer.headers["x-request-id"] != given
+        assert len(answer.headers["x-request-id"]) == 32
+
+    async def test_let_only_known_origins_read(self, gateway: Gateway) -> None:
+        known = await gateway.http.get("/healthz", headers={"Origin": "https://app.example"})
+        assert known.headers["access-control-allow-origin"] == "https://app.example"
+        assert "Location" in known.headers["access-control-expose-headers"]
+        unknown = await gateway.http.get("/healthz", headers={"Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in unknown.headers
+
+    async def test_allow_a_browser_to_send_what_the_api_needs(self, gateway: Gateway) -> None:
+        headers = {
+            "Origin": "https://app.example",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type,prefer",
+        }
+        answer = await gateway.http.options("/emails/sync", headers=headers)
+        assert answer.status_code == 200
+        assert "authorization" in answer.headers["access-control-allow-headers"].lower()

@@ -1,0 +1,124 @@
+"""The routes of signing in."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from mailroom.auth.v1 import auth_pb2
+
+from services.kit.errors import AppError, Kind
+from tests.gateway.conftest import Gateway
+
+
+class TestStart:
+    async def test_tells_where_to_send_the_browser_and_how_long_that_holds(self, gateway: Gateway) -> None:
+        answer = await gateway.http.get("/auth/google/start")
+        assert answer.status_code == 200
+        body = answer.json()
+        assert body["authorization_url"].startswith("https://provider.example/auth?")
+        assert body["state"] in gateway.auth.challenges
+        assert 590 <= body["expires_in"] <= 600
+
+    async def test_passes_the_clients_challenge_on(self, gateway: Gateway) -> None:
+        answer = await gateway.http.get("/auth/google/start?code_challenge=abc&code_challenge_method=S256&unknown=1")
+        assert gateway.auth.challenges == {answer.json()["state"]: "abc"}
+
+    async def test_refuses_the_plain_method(self, gateway: Gateway) -> None:
+        answer = await gateway.http.get("/auth/google/start?code_challenge=abc&code_challenge_method=plain")
+        assert answer.status_code == 400
+        [error] = answer.json()["errors"]
+        assert error["field"] == "code_challenge_method"
+
+    async def test_of_an_unknown_provider_is_a_problem(self, gateway: Gateway) -> None:
+        answer = await gateway.http.get("/auth/acme/start")
+        assert (answer.status_code, answer.json()["code"]) == (400, "unknown_provider")
+
+
+class TestCallback:
+    async def complete(self, gateway: Gateway, query: str) -> dict[str, list[str]]:
+        answer = await gateway.http.get(f"/auth/google/callback?{query}")
+        assert answer.status_code == 303
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        target = urlsplit(answer.headers["location"])
+        assert (target.scheme, target.netloc, target.path, target.fragment) == (
+            "https",
+            "app.example",
+            "/signed-in",
+            "top",
+        )
+        query_of_frontend = parse_qs(target.query)
+        assert query_of_frontend.pop("lang") == ["ru"]
+        return query_of_frontend
+
+    async def test_sends_the_browser_to_the_frontend_with_a_new_state(self, gateway: Gateway) -> None:
+        started = (await gateway.http.get("/auth/google/start")).json()["state"]
+        query = await self.complete(
+            gateway, f"state={started}&code=4%2Fabc&iss=https%3A%2F%2Fprovider.example&authuser=0&hd=x"
+        )
+        [hand_off] = query["state"]
+        assert hand_off in gateway.auth.hand_offs
+        assert hand_off != started
+        [completion] = gateway.auth.completions
+        assert (completion.code, completion.iss) == ("4/abc", "https://provider.example")
+
+    async def test_with_a_forged_state_ends_at_the_frontend_with_an_error(self, gateway: Gateway) -> None:
+        assert await self.complete(gateway, "state=forged&code=x") == {"error": ["invalid_state"]}
+
+    async def test_without_any_parameter_ends_at_the_frontend_with_an_error(self, gateway: Gateway) -> None:
+        assert await self.complete(gateway, "") == {"error": ["invalid_state"]}
+
+    async def test_tolerates_repeated_and_broken_parameters(self, gateway: Gateway) -> None:
+        assert await self.complete(gateway, "state=a&state=b&code=%ff%00&error=") == {"error": ["invalid_state"]}
+
+    async def test_passes_the_providers_error_to_auth_and_not_to_the_frontend(self, gateway: Gateway) -> None:
+        gateway.auth.outcome = auth_pb2.CompleteSignInResponse(error="access_denied")
+        query = await self.complete(gateway, "state=x&error=%3Cscript%3E&error_description=secret")
+        assert query == {"error": ["access_denied"]}
+        [completion] = gateway.auth.completions
+        assert completion.error == "<script>"
+
+    async def test_may_send_the_browser_to_the_provider_once_more(self, gateway: Gateway) -> None:
+        again = "https://provider.example/auth?prompt=consent"
+        gateway.auth.outcome = auth_pb2.CompleteSignInResponse(authorization_url=again)
+        answer = await gateway.http.get("/auth/google/callback?state=x&code=y")
+        assert (answer.status_code, answer.headers["location"]) == (303, again)
+
+    @pytest.mark.parametrize("kind", [Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.INTERNAL])
+    async def test_leaves_no_browser_at_a_problem_document(self, gateway: Gateway, kind: Kind) -> None:
+        gateway.auth.failure = AppError(kind, "whatever", "Auth cannot.")
+        assert await self.complete(gateway, "state=x&code=y") == {"error": ["service_unavailable"]}
+
+    async def test_of_an_unknown_provider_is_a_problem(self, gateway: Gateway) -> None:
+        answer = await gateway.http.get("/auth/acme/callback?state=x")
+        assert (answer.status_code, answer.json()["code"]) == (400, "unknown_provider")
+
+
+class TestToken:
+    async def test_gives_a_session_that_works(self, gateway: Gateway) -> None:
+        answer = await gateway.http.post("/auth/token", json={"state": gateway.auth.hand_off("ada"), "unknown": 1})
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "no-store"
+        body = answer.json()
+        assert body["token_type"] == "Bearer"
+        assert 890 <= body["expires_in"] <= 900
+        headers = {"Authorization": f"Bearer {body['access_token']}"}
+        assert (await gateway.http.get("/emails/addresses", headers=headers)).status_code == 200
+
+    async def test_works_once(self, gateway: Gateway) -> None:
+        hand_off = gateway.auth.hand_off("ada")
+        assert (await gateway.http.post("/auth/token", json={"state": hand_off})).status_code == 200
+        answer = await gateway.http.post("/auth/token", json={"state": hand_off})
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_hand_off")
+
+    @pytest.mark.parametrize(
+        "body",
+        [{}, {"state": None}, {"state": 5}, {"state": ""}, {"state": ["x"]}, {"state": "x" * 600}, [], "x", 5, None],
+    )
+    async def test_refuses_a_body_of_wrong_types(self, gateway: Gateway, body: object) -> None:
+        answer = await gateway.http.post("/auth/token", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+
+    async def test_refuses_a_lone_surrogate(self, gateway: Gateway) -> None:
+        headers = {"Content-Type": "application/json"}
+        answer = await gateway.http.post("/auth/token", content=rb'{"state": "\ud83d"}', headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")

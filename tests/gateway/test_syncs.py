@@ -1,0 +1,180 @@
+"""The routes that ask for a sync and watch it."""
+
+from typing import Any
+
+import httpx
+import pytest
+from mailroom.mail.v1 import mail_pb2
+
+from services.gateway import schemas
+from services.kit.errors import AppError, Kind
+from tests.gateway.conftest import Gateway
+from tests.gateway.test_messages import exactly
+
+ADA = "ada@example.com"
+DOWN = AppError(Kind.UNAVAILABLE, "service_unavailable", "Mail is down.")
+
+
+async def start(gateway: Gateway, body: object, *, prefer: str = "", user_id: str = "ada") -> httpx.Response:
+    headers = gateway.as_user(user_id) | ({"Prefer": prefer} if prefer else {})
+    return await gateway.http.post("/emails/sync", json=body, headers=headers)
+
+
+async def started(gateway: Gateway, body: dict[str, Any], **options: str) -> mail_pb2.Sync:
+    """Starts a sync of Ada's mailbox and returns it as mail knows it."""
+    gateway.mail.connect("ada", ADA)
+    answer = await start(gateway, body, **options)
+    return gateway.mail.syncs[answer.json()["id"]][1]
+
+
+class TestStart:
+    async def test_is_accepted_and_tells_where_to_look(self, gateway: Gateway) -> None:
+        gateway.mail.connect("ada", ADA)
+        answer = await start(gateway, {"email": ADA})
+        assert answer.status_code == 202
+        body = answer.json()
+        exactly(schemas.Sync, body)
+        assert (body["state"], body["count"], body["ended_at"], body["error"]) == ("queued", 10, None, None)
+        assert answer.headers["location"] == f"/emails/syncs/{body['id']}"
+        followed = await gateway.http.get(answer.headers["location"], headers=gateway.as_user("ada"))
+        assert (followed.status_code, followed.json()) == (200, body)
+
+    async def test_covers_the_newest_so_many(self, gateway: Gateway) -> None:
+        sync = await started(gateway, {"account_id": f"account-of-{ADA}", "count": 1_000_000})
+        assert sync.newest_count == 1_000_000
+
+    async def test_covers_all(self, gateway: Gateway) -> None:
+        sync = await started(gateway, {"email": ADA, "count": "all", "unknown": [1]})
+        assert not sync.HasField("newest_count")
+
+    @pytest.mark.parametrize("count", [0, -1, 1_000_001, 10**400, 1.5, True, "10", "ALL", "", [], {}, None])
+    async def test_refuses_a_bad_count(self, gateway: Gateway, count: object) -> None:
+        gateway.mail.connect("ada", ADA)
+        answer = await start(gateway, {"email": ADA, "count": count})
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+        [error] = answer.json()["errors"]
+        assert error == {"field": "count", "message": 'must be a whole number from 1 to 1000000, or "all"'}
+        assert gateway.mail.syncs == {}
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {},
+            {"email": None},
+            {"email": ADA, "account_id": "x"},
+            {"email": 5},
+            {"email": [ADA]},
+            {"email": ""},
+            [],
+            "x",
+        ],
+    )
+    async def test_needs_exactly_one_mailbox(self, gateway: Gateway, body: object) -> None:
+        answer = await start(gateway, body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+
+    async def test_of_another_users_address_does_not_exist(self, gateway: Gateway) -> None:
+        gateway.mail.connect("ada", ADA)
+        answer = await start(gateway, {"email": ADA}, user_id="grace")
+        assert (answer.status_code, answer.json()["code"]) == (404, "mailbox_not_found")
+
+
+class TestPreferWait:
+    async def test_is_answered_with_200_if_the_sync_ends_in_time(self, gateway: Gateway) -> None:
+        gateway.mail.connect("ada", ADA)
+        answer = await start(gateway, {"email": ADA}, prefer="respond-async, wait=20")
+        assert (answer.status_code, answer.json()["state"]) == (200, "completed")
+        assert answer.headers["preference-applied"] == "wait=20"
+        assert answer.headers["location"] == f"/emails/syncs/{answer.json()['id']}"
+        assert [watch.wait_seconds for watch in gateway.mail.watches] == [20]
+
+    async def test_is_answered_with_202_if_it_does_not(self, gateway: Gateway) -> None:
+        gateway.mail.connect("ada", ADA)
+        gateway.mail.ends_when_watched = False
+        answer = await start(gateway, {"email": ADA}, prefer="wait=20")
+        assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+
+    async def test_waits_a_minute_at_most(self, gateway: Gateway) -> None:
+        gateway.mail.connect("ada", ADA)
+        answer = await start(gateway, {"email": ADA}, prefer="wait=86400")
+        assert answer.headers["preference-applied"] == "wait=60"
+        assert [watch.wait_seconds for watch in gateway.mail.watches] == [60]
+
+    @pytest.mark.parametrize(
+        "prefer", ["wait", "wait=", "wait=-1", "wait=soon", "wait=0", "wait=1.5", "x=1;wait=5", ",;="]
+    )
+    async def test_is_ignored_where_it_makes_no_sense(self, gateway: Gateway, prefer: str) -> None:
+        gateway.mail.connect("ada", ADA)
+        answer = await start(gateway, {"email": ADA}, prefer=prefer)
+        assert answer.status_code == 202
+        assert "preference-applied" not in answer.headers
+        assert gateway.mail.watches == []
+
+    async def test_gives_the_address_of_a_sync_that_could_not_be_watched(self, gateway: Gateway) -> None:
+        gateway.mail.connect("ada", ADA)
+        gateway.mail.watch_failure = AppError(Kind.TIMEOUT, "deadline_exceeded", "Too slow.")
+        answer = await start(gateway, {"email": ADA}, prefer="wait=20")
+        assert (answer.status_code, answer.json()["id"] in gateway.mail.syncs) == (202, True)
+
+
+class TestWatch:
+    async def test_shows_how_far_it_is(self, gateway: Gateway) -> None:
+        sync = await started(gateway, {"email": ADA, "count": 50})
+        sync.MergeFrom(
+            mail_pb2.Sync(
+                state=mail_pb2.SYNC_STATE_RUNNING,
+                email=ADA,
+                listed_count=50,
+                stored_count=30,
+                pending_count=19,
+                dead_letter_count=1,
+                units_spent=605,
+                eta_seconds=0,
+                dead_letters=[mail_pb2.DeadLetter(external_id="18c", reason="too_large", attempts=5)],
+            )
+        )
+        answer = await gateway.http.get(f"/emails/syncs/{sync.sync_id}", headers=gateway.as_user("ada"))
+        body = answer.json()
+        exactly(schemas.Sync, body)
+        assert body.pop("created_at").endswith("Z")
+        assert body == {
+            "id": sync.sync_id,
+            "account_id": f"account-of-{ADA}",
+            "email": ADA,
+            "state": "running",
+            "count": 50,
+            "listed": 50,
+            "stored": 30,
+            "pending": 19,
+            "dead_letters": [{"external_id": "18c", "reason": "too_large", "attempts": 5}],
+            "dead_letter_count": 1,
+            "units_spent": 605,
+            "eta_seconds": 0,
+            "error": None,
+            "ended_at": None,
+        }
+
+    async def test_shows_why_it_failed(self, gateway: Gateway) -> None:
+        sync = await started(gateway, {"email": ADA, "count": "all"})
+        sync.state = mail_pb2.SYNC_STATE_FAILED
+        sync.error = "reauth_required"
+        answer = await gateway.http.get(f"/emails/syncs/{sync.sync_id}", headers=gateway.as_user("ada"))
+        body = answer.json()
+        assert (body["state"], body["error"], body["count"], body["eta_seconds"]) == (
+            "failed",
+            "reauth_required",
+            "all",
+            None,
+        )
+
+    async def test_may_wait_for_the_end(self, gateway: Gateway) -> None:
+        sync = await started(gateway, {"email": ADA})
+        headers = gateway.as_user("ada") | {"Prefer": "wait=3"}
+        answer = await gateway.http.get(f"/emails/syncs/{sync.sync_id}", headers=headers)
+        assert (answer.status_code, answer.json()["state"]) == (200, "completed")
+        assert answer.headers["preference-applied"] == "wait=3"
+
+    async def test_of_another_user_does_not_exist(self, gateway: Gateway) -> None:
+        sync = await started(gateway, {"email": ADA})
+        answer = await gateway.http.get(f"/emails/syncs/{sync.sync_id}", headers=gateway.as_user("grace"))
+        assert (answer.status_code, answer.json()["code"]) == (404, "sync_not_found")

@@ -17,6 +17,7 @@ from services.sandbox.clock import Clock
 from services.sandbox.consent import ConsentPages
 from services.sandbox.control_identity import IdentityControl, Mailboxes
 from services.sandbox.control_json import ControlError, render_error
+from services.sandbox.demo import DemoPage
 from services.sandbox.faults import Abortable, FaultPlan
 from services.sandbox.identity import Identity, User
 from services.sandbox.oauth import OAuthRoutes
@@ -43,6 +44,12 @@ async def _home(_: Request) -> Response:
 def _client(settings: Settings) -> Client:
     secret = settings.client_secret.get_secret_value()
     return Client(settings.client_id, secret, frozenset(settings.redirect_uris))
+
+
+def _demo_routes(settings: Settings) -> list[Route]:
+    html = (_HERE / "demo.html").read_text(encoding="utf-8")
+    page = DemoPage(html, gateway_url=settings.gateway_url, home=settings.issuer, new_nonce=secrets.token_urlsafe)
+    return page.routes()
 
 
 def _oauth_routes(identity: Identity, clients: Clients, clock: Clock, faults: FaultPlan) -> list[Route]:
@@ -87,6 +94,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> ASGIApp:
         Route("/", _home),
         Route("/livez", _ready),
         Route("/readyz", _ready),
+        *_demo_routes(settings),
         *_oauth_routes(identity, clients, clock, faults),
         *IdentityControl(identity=identity, clients=clients, clock=clock, mailboxes=mailboxes).routes(),
     ]

@@ -19,13 +19,14 @@ from services.kit.errors import AppError, Kind
 PROBLEM_TYPE = "application/problem+json"
 
 # What the framework itself refuses.
-_BY_STATUS = {
+FRAMEWORK_PROBLEMS = {
     HTTPStatus.BAD_REQUEST: ("malformed_json", "The body is not valid JSON."),
     HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this address."),
     HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "This address does not support the method."),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("request_too_large", "The body is too large."),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("unsupported_media_type", "Send the body as application/json."),
 }
+INVALID_REQUEST = "invalid_request"
 INTERNAL = AppError(Kind.INTERNAL, "internal", "Something went wrong on our side.")
 
 
@@ -74,7 +75,7 @@ def register(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
-        code, detail = _BY_STATUS.get(HTTPStatus(error.status_code), (INTERNAL.reason, INTERNAL.message))
+        code, detail = FRAMEWORK_PROBLEMS.get(HTTPStatus(error.status_code), (INTERNAL.reason, INTERNAL.message))
         return problem(status=error.status_code, code=code, detail=detail, headers=error.headers)
 
 
@@ -95,11 +96,11 @@ def _retry_after(error: AppError) -> str | None:
 def _from_validation(error: RequestValidationError) -> Response:
     problems = error.errors()
     if any(item["type"] == "json_invalid" for item in problems):
-        code, detail = _BY_STATUS[HTTPStatus.BAD_REQUEST]
+        code, detail = FRAMEWORK_PROBLEMS[HTTPStatus.BAD_REQUEST]
         return problem(status=HTTPStatus.BAD_REQUEST, code=code, detail=detail)
     fields = [FieldError(field=_field(item["loc"]), message=item["msg"]) for item in problems]
     detail = "; ".join(f"{item['field']}: {item['message']}" for item in fields)
-    return problem(status=HTTPStatus.BAD_REQUEST, code="invalid_request", detail=detail, errors=fields)
+    return problem(status=HTTPStatus.BAD_REQUEST, code=INVALID_REQUEST, detail=detail, errors=fields)
 
 
 def _field(location: Sequence[str | int]) -> str:

@@ -1,0 +1,67 @@
+"""docs/errors.md lists exactly the codes that the services can give."""
+
+import ast
+import re
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+from services.gateway.errors import FRAMEWORK_PROBLEMS, INVALID_REQUEST
+from services.kit.errors import Kind
+
+ROOT = Path(__file__).parents[2]
+CATALOGUE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
+
+
+def documented() -> dict[str, int]:
+    """Code to status, from the catalogue's first table."""
+    rows = re.findall(r"^\| `(\w+)` \| (\d{3}) \|", CATALOGUE, re.MULTILINE)
+    assert len(rows) == len(dict(rows)), "a code is listed twice"
+    return {code: int(status) for code, status in rows}
+
+
+def raised() -> Iterator[tuple[str, int, str]]:
+    """Reason, status and place of every AppError that is built in the source with a literal kind and reason."""
+    for path in (ROOT / "services").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Name(id="AppError"),
+                    args=[ast.Attribute(value=ast.Name(id="Kind"), attr=kind), ast.Constant(value=str(reason)), *_],
+                ):
+                    yield reason, Kind[kind].http_status.value, f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
+def promised() -> set[str]:
+    """The reasons that the contracts name with their RPCs."""
+    statuses = "|".join(kind.grpc_status.name for kind in Kind)
+    found: set[str] = set()
+    for path in (ROOT / "protos/mailroom").rglob("*.proto"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            for reasons in re.findall(rf"(?:{statuses}) ((?:[a-z_]+(?:, )?)+)", line):
+                found |= set(reasons.split(", "))
+    return found
+
+
+def framework() -> dict[str, int]:
+    """What the gateway answers by itself."""
+    own = {code: status.value for status, (code, _) in FRAMEWORK_PROBLEMS.items()}
+    return own | {INVALID_REQUEST: 400}
+
+
+class TestCatalogue:
+    def test_lists_every_code_with_its_status(self) -> None:
+        known = documented()
+        own = ((code, status, "services/gateway/errors.py") for code, status in framework().items())
+        missing = [
+            f"{place}: {reason} ({status})"
+            for reason, status, place in chain(raised(), own)
+            if known.get(reason) != status
+        ]
+        assert missing == []
+
+    def test_lists_every_reason_of_the_contracts(self) -> None:
+        assert promised() - documented().keys() == set()
+
+    def test_lists_nothing_else(self) -> None:
+        assert documented().keys() - {reason for reason, _, _ in raised()} - promised() - framework().keys() == set()

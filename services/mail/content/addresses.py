@@ -15,6 +15,8 @@ _BARE = re.compile(r'\s*([^\s"<>@,;:()\\]++@[^\s"<>@,;:()\\]++)\s*')
 _TOKEN = re.compile(r'=\?|[",;:()<]')
 _QUOTED = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_NO_EMAIL = re.compile(r'^[^"]*[:;]')
+_SPACE_AROUND_AT = re.compile(r" ?@ ?")
 _ROUTE = re.compile(r"^@[^:<>\s]*:(?=.*@)")
 _COMMENT = re.compile(r"\(([^()]*)\)")
 _PARENTHESIS = re.compile(r"[()]")
@@ -111,7 +113,10 @@ def _parse_item(item: str) -> Iterator[Address]:
         name, email = _split_bare(item)
     else:
         name = _read_name(item[:start])
-        email = _read_email(item[start:].strip("<> \t\r\n").partition(">")[0])
+        inside = item[start:].strip("<> \t\r\n").partition(">")[0]
+        email = _read_email(inside)
+        if _NO_EMAIL.search(email):
+            name, email = name or _read_name(inside), ""
     if name or email:
         yield Address(name, email)
 
@@ -148,5 +153,7 @@ def _read_name(text: str) -> str:
 
 
 def _read_email(text: str) -> str:
-    email = clean_line(_ROUTE.sub("", text)).removeprefix("mailto:").strip("<>\"' ,;")
-    return email.replace(" ", "") if '"' not in email else email
+    email = _ROUTE.sub("", clean_line(text)).removeprefix("mailto:").strip("<> ,;'")
+    if email.startswith('"') and '"@' not in email:
+        email = email.strip('"')
+    return _SPACE_AROUND_AT.sub("@", email)

@@ -1,8 +1,7 @@
 """Which charset bytes are in when nobody says, or when what is said cannot be true.
 
-Single-byte charsets of Cyrillic, Greek and Hebrew are told apart by letter frequency, East Asian ones by their most
-used code ranges: they are frequent in mail and general detectors miss them in short samples. All others are left to
-charset-normalizer.
+Single-byte charsets are told apart by how usual their letters are, East Asian ones by their most used code ranges:
+general detectors miss them in samples as short as a subject line. What is left goes to charset-normalizer.
 """
 
 import math
@@ -31,6 +30,8 @@ _SINGLE_BYTE = {
     **dict.fromkeys(("cp1253", "iso8859_7"), _GREEK),
     "cp1255": _HEBREW,
 }
+# A rarer charset has to fit better than the usual ones.
+_RARITY = {"mac_cyrillic": 0.4, "cp866": 0.1, "cp1253": 0.2, "iso8859_7": 0.2, "cp1255": 0.2}
 _UPPER_PENALTY = 0.25
 _FLIP_PENALTY = 2.0
 _FOREIGN_SCORE = -4.0
@@ -40,18 +41,33 @@ _LEAST_EAST_ASIAN_SHARE = 0.6
 _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
 _LONGEST_WESTERN_RUN = 2
 _WESTERN_SHARE = 0.5
-_GENERAL = [
-    *("cp1253", "iso8859_7", "cp1255", "iso8859_8", "cp1256", "iso8859_6", "cp874", "cp1250", "iso8859_2", "cp1254"),
-    *("cp1257", "cp1258", "cp1252", "cp437", "mac_roman"),
-]
+# What ordinary text in Latin script has beside ASCII. On a tie the first charset wins.
+_PUNCTUATION = "’‘“”„–—•…®©™£€°«»·§\xa0"
+_LATIN = {
+    "cp1252": "éèêëàâäáãåçñóòôöõíìîïúùûüßøæœÉÀÄÅÇÑÖÜØÆ¡¿²½´ºª" + _PUNCTUATION,
+    "cp1254": "şğıİöüçŞĞÖÜÇâî" + _PUNCTUATION,
+    "cp1250": "ěščřžýáíéůúňťďĚŠČŘŽÁÍÉŮÚąćęłńóśźżĄĆĘŁŃÓŚŹŻőűöüäôăâîşţ" + _PUNCTUATION,
+}
+_HIGH = re.compile(rb"[\x80-\xff]")
+_GENERAL = ["cp1256", "cp874", "cp1257", "cp1258", "iso8859_6", "iso8859_8", "iso8859_2"]
 
 
 def detect_charset(data: bytes) -> str | None:
-    """The Python codec that `data` is most likely in; None when there is no good guess. Looks at 8 KiB at most."""
-    sample = data[:_SAMPLE_BYTES]
+    """The Python codec that `data` is most likely in; None when there is no good guess.
+
+    Looks at the 8 KiB from the first byte on that is not ASCII.
+    """
+    first = _HIGH.search(data)
+    if first is None:
+        return None
+    sample = data[first.start() : first.start() + _SAMPLE_BYTES]
     if looks_western(sample):
-        return _detect_general(sample)
+        return max(_LATIN, key=lambda codec: _count_usual(sample, codec))
     return _detect_by_letters(sample) or _detect_east_asian(sample) or _detect_general(sample)
+
+
+def _count_usual(sample: bytes, codec: str) -> int:
+    return sum(map(sample.decode(codec, "replace").count, _LATIN[codec]))
 
 
 def looks_western(data: bytes) -> bool:
@@ -59,7 +75,9 @@ def looks_western(data: bytes) -> bool:
 
     Whole words of them are another script under a wrong Latin label.
     """
-    runs = [len(run) for run in _HIGH_RUN.findall(data[:_SAMPLE_BYTES])]
+    first = _HIGH.search(data)
+    start = first.start() if first else 0
+    runs = [len(run) for run in _HIGH_RUN.findall(data, start, start + _SAMPLE_BYTES)]
     total = sum(runs)
     alone = sum(length for length in runs if length <= _LONGEST_WESTERN_RUN)
     return total < 4 or alone >= _WESTERN_SHARE * total
@@ -79,7 +97,7 @@ def _score_letters(high: bytes, codec: str) -> float:
     letters = [scores.get(character, _FOREIGN_SCORE) for character in text if character != " "]
     if len(letters) < 2:
         return _FOREIGN_SCORE
-    return (sum(letters) - _FLIP_PENALTY * len(_CASE_FLIP.findall(text))) / len(letters)
+    return (sum(letters) - _FLIP_PENALTY * len(_CASE_FLIP.findall(text))) / len(letters) - _RARITY.get(codec, 0)
 
 
 @cache

@@ -12,7 +12,7 @@ from services.mail.content.transfer import decode_transfer
 from services.mail.content.tree import Budget, Part, Tree, build_part, child_id, child_type, index_fields
 
 _HEADERS_END = re.compile(rb"\n\r*\n")
-_FOLD = re.compile(rb"\n(?=[ \t])")
+_FOLD = re.compile(rb"\n[ \t]+")
 _FIELD_NAME = re.compile(rb"[!-9;-~]+[ \t]*")
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _LEADING_JUNK = re.compile(rb"(?:[\r\n]{1,8}(?=[!-9;-~]{1,80}[ \t]*:)|\xef\xbb\xbf)")
@@ -62,27 +62,13 @@ class _RawReader:
         if len(block) > limits.HEADER_BYTES:
             block = block[: block.rfind(b"\n", 0, limits.HEADER_BYTES) + 1 or limits.HEADER_BYTES]
             self._budget.cut("headers-too-long")
-        fields, junk = self._split_fields(block)
-        return fields, body if junk is None else start + junk
-
-    def _split_fields(self, block: bytes) -> tuple[list[tuple[str, bytes]], int | None]:
-        """Header fields, and the offset of the first line that is none if the body starts there.
-
-        A line without a colon is passed over when a field follows it, otherwise the blank line before the body is
-        missing.
-        """
-        fields: list[tuple[str, bytes]] = []
-        tidy = block.replace(b"\r\n", b"\n").replace(b"\r", b" ") if b"\r" in block else block
-        lines = _FOLD.sub(b"", tidy).split(b"\n")
-        for index, line in enumerate(lines):
-            name, colon, value = line.partition(b":")
-            if colon and _FIELD_NAME.fullmatch(name):
-                fields.append((name.rstrip().decode("ascii"), value.strip(b" \t")))
-            elif line:
-                self._budget.note("header-line-without-field")
-                if index + 1 == len(lines) or not _FIELD.match(lines[index + 1]):
-                    return fields, block.find(line.split(b"\n")[0][:60]) if fields else 0
-        return fields, None
+        fields, is_clean = _split_fields(block)
+        if not is_clean:
+            self._budget.note("header-line-without-field")
+            missing_blank = _find_body(block)
+            if missing_blank is not None:
+                return _split_fields(block[:missing_blank])[0], start + missing_blank
+        return fields, body
 
     def _decode_headers(self, lines: list[tuple[str, bytes]], window: bytes) -> list[tuple[str, str]]:
         """Header values as text. Raw 8-bit ones: UTF-8, then the charset that the message names, then detection."""
@@ -171,3 +157,32 @@ class _RawReader:
             if match.group(1) or len(found) > limits.PARTS + 1:
                 break
         return found
+
+
+def _split_fields(block: bytes) -> tuple[list[tuple[str, bytes]], bool]:
+    """The header fields of a block, unfolded to one space, and whether every line was one."""
+    fields: list[tuple[str, bytes]] = []
+    is_clean = True
+    tidy = block.replace(b"\r\n", b"\n").replace(b"\r", b" ") if b"\r" in block else block
+    for line in _FOLD.sub(b" ", tidy).split(b"\n"):
+        name, colon, value = line.partition(b":")
+        if colon and _FIELD_NAME.fullmatch(name):
+            fields.append((name.rstrip().decode("ascii"), value.strip(b" \t")))
+        elif line:
+            is_clean = False
+    return fields, is_clean
+
+
+def _find_body(block: bytes) -> int | None:
+    """Where the body starts in a block that lacks the blank line before it: at a line that is no header field.
+
+    None if every such line is followed by a field: then they are junk among the headers, to be passed over.
+    """
+    lines = block.split(b"\n")
+    position = 0
+    for index, line in enumerate(lines):
+        is_header = _FIELD.match(line) or (index and line.startswith((b" ", b"\t"))) or not line.strip()
+        if not is_header and (index + 1 == len(lines) or not _FIELD.match(lines[index + 1])):
+            return position
+        position += len(line) + 1
+    return None

@@ -16,6 +16,7 @@ from types import FrameType
 
 from deploy.local import placement, redis_shell, stack
 from deploy.local.console import Console
+from deploy.local.demo import run_demo
 from deploy.local.environment import Settings, read_settings
 from deploy.local.errors import StackError
 from deploy.local.home import Home
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     redis = add("redis-cli", _redis_cli, "Open a Redis command line; arguments are one command")
     redis.add_argument("arguments", nargs=argparse.REMAINDER)
     add("env", _env, "Print the variables of the running stack for `eval`, secrets included")
+    add("demo", _demo, "Take a tour through a stack of its own in a throw-away home")
     add("clean", _clean, "Delete MAILROOM_HOME with all data")
     return parser
 
@@ -88,6 +90,10 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
             stack.processes(settings, variables), console=console, servers=started.embedded, reload=options.reload
         )
         return asyncio.run(supervisor.run(when_ready=announce))
+
+
+def _demo(_: Settings, __: argparse.Namespace) -> int:
+    return run_demo(os.environ)
 
 
 def _migrate(settings: Settings, _: argparse.Namespace) -> int:

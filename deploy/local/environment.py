@@ -5,7 +5,7 @@ and from the servers that are started.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -20,6 +20,10 @@ _SECRET_KEY_LENGTH = 32
 _MEANINGFUL_WHEN_EMPTY = frozenset({"GMAIL_BATCH_URL"})  # empty means: the provider has no batch endpoint
 _FALSE = frozenset({"off", "false", "no", "0"})
 _TRUE = frozenset({"on", "true", "yes", "1"})
+_OURS = (
+    *("AUTH_", "CORS_", "FRONTEND_", "GATEWAY_", "GMAIL_", "GOOGLE_", "MAIL_", "MAILROOM_", "POSTGRES_", "PUBLIC_URL"),
+    *("REDIS_", "SANDBOX_", "SECRET_KEY", "WORKER_"),
+)
 _MOVABLE_PORTS = {
     "SANDBOX_PORT": 8100,
     "AUTH_PORT": 50051,
@@ -35,9 +39,14 @@ type Secret = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the user decided: `variables` is the environment over `.env`, without variables set to nothing."""
+    """What the user decided: `variables` is the environment over `.env`, without variables set to nothing.
+
+    `inherited` is what the processes get besides what the stack decides, in the directory `directory`.
+    """
 
     variables: Mapping[str, str]
+    inherited: Mapping[str, str] = field(default_factory=dict)
+    directory: Path = field(default_factory=Path.cwd)
 
     @property
     def home(self) -> Path:
@@ -96,9 +105,23 @@ def read_settings(environment: Mapping[str, str], *, dotenv: Path) -> Settings:
     """Merge the environment over the file `dotenv`. Raises StackError for a SECRET_KEY that is too short."""
     file = {name: value for name, value in dotenv_values(dotenv).items() if value is not None}
     merged = file | dict(environment)
-    settings = Settings({name: value for name, value in merged.items() if value or name in _MEANINGFUL_WHEN_EMPTY})
+    variables = {name: value for name, value in merged.items() if value or name in _MEANINGFUL_WHEN_EMPTY}
+    settings = Settings(variables, inherited=merged)
     _check_secret_key(settings.variables.get("SECRET_KEY"))
     return settings
+
+
+def demo_settings(environment: Mapping[str, str], home: Path) -> Settings:
+    """Return settings of a stack of its own: free ports, no server or provider of the user's, a fast sandbox."""
+    kept = {name: value for name, value in environment.items() if not name.startswith(_OURS)}
+    chosen = dict.fromkeys(("GATEWAY_PORT", "POSTGRES_PORT", "REDIS_PORT", *_MOVABLE_PORTS), "0") | {
+        "MAILROOM_HOME": str(home),
+        "SANDBOX_MESSAGES": "2000",
+        # The limits of a minute every second: nobody wants to watch a quota.
+        "SANDBOX_QUOTA_WINDOW": "1",
+        "GMAIL_QUOTA_WINDOW": "1",
+    }
+    return Settings(kept | chosen, inherited=kept | chosen, directory=home)  # a `.env` of the user's is not read there
 
 
 def postgres_variables(settings: Settings, server: PostgresAddress, secret: Secret) -> dict[str, str]:

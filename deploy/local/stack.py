@@ -1,6 +1,5 @@
 """What the stack consists of: two servers, the services' migrations, and the processes in the order of their start."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -57,8 +56,8 @@ def servers(
 
 
 def whole_environment(settings: Settings, variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a child: what the user has, what `.env` says, and `variables` over both."""
-    return {**os.environ, **settings.variables, **variables, "PYTHONUNBUFFERED": "1"}
+    """Return the environment of a child: what the user has, and `variables` over it."""
+    return {**settings.inherited, **variables, "PYTHONUNBUFFERED": "1"}
 
 
 def processes(settings: Settings, variables: Mapping[str, str]) -> list[Service]:
@@ -71,6 +70,7 @@ def processes(settings: Settings, variables: Mapping[str, str]) -> list[Service]
             command=(sys.executable, "-m", module),
             environment=environment,
             ready_url=f"http://127.0.0.1:{variables[port]}/readyz",
+            directory=settings.directory,
             watched=tuple(_ROOT / path for path in (f"services/{folder}", "services/kit", "protos/gen")),
         )
 
@@ -93,7 +93,7 @@ def migrate(settings: Settings, variables: Mapping[str, str], *arguments: str, o
     for name in [only] if only else MIGRATED:
         command = [sys.executable, "-m", f"services.{name}.migrations", *(arguments or ("upgrade",))]
         code = subprocess.run(  # noqa: S603  # our own module
-            command, env=environment, check=False, preexec_fn=die_with_parent(signal.SIGKILL)
+            command, env=environment, cwd=settings.directory, check=False, preexec_fn=die_with_parent(signal.SIGKILL)
         ).returncode
         if code != 0:
             raise StackError(f"the migrations of {name} failed with exit code {code}")

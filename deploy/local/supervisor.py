@@ -28,6 +28,7 @@ class Service:
     command: Sequence[str]
     environment: Mapping[str, str]
     ready_url: str
+    directory: Path
     watched: Sequence[Path] = ()
 
 
@@ -102,6 +103,10 @@ class Supervisor:
             self._say(reason)
         return 0 if reason is None else 1
 
+    def stop(self) -> None:
+        """Ask for the end, as a signal does."""
+        self._finish(None)
+
     def _interrupt(self) -> None:
         if self._finish(None):
             self._say("stopping; interrupt again to kill")
@@ -134,6 +139,7 @@ class Supervisor:
         process = await asyncio.create_subprocess_exec(
             *service.command,
             env=dict(service.environment),
+            cwd=service.directory,
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=STDOUT,

@@ -37,6 +37,7 @@ def _service(name: str, port: int, *behaviour: str, folder: object) -> Service:
         command=[sys.executable, str(program), name, str(port), *behaviour],
         environment=dict(os.environ),
         ready_url=f"http://127.0.0.1:{port}/readyz",
+        directory=Path.cwd(),
         watched=[Path(str(folder))] if folder else [],
     )
 

@@ -1,0 +1,129 @@
+"""A guided tour: a user signs in, a mailbox is copied, mail is read, new mail arrives, all through the REST API."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from deploy.local.errors import StackError
+
+EMAIL = "ada@example.com"
+_NEW_MAIL = 25
+_PATIENCE = 120.0  # seconds that one sync may take
+
+
+@dataclass(frozen=True, slots=True)
+class Tour:
+    """The tour over a running stack: `gateway` and `sandbox` are their base URLs."""
+
+    gateway: str
+    sandbox: str
+    console: Console
+
+    async def take(self) -> None:
+        """Show everything. Raises StackError when an answer is not what it should be."""
+        async with httpx.AsyncClient(base_url=self.gateway, trust_env=False, timeout=30.0) as client:
+            self._step("Sign in with (sandbox) Google")
+            client.headers["Authorization"] = f"Bearer {await self._sign_in(client)}"
+            await self._show_addresses(client)
+            self._step(f"Copy the whole mailbox of {EMAIL}")
+            await self._sync(client)
+            await self._show_addresses(client)
+            self._step("Read the newest mail")
+            await self._show_newest(client)
+            self._step(f"{_NEW_MAIL} new messages arrive; an incremental sync fetches only these")
+            await self._deliver()
+            await self._sync(client)
+            await self._show_newest(client)
+            await self._show_addresses(client)
+
+    async def _sign_in(self, client: httpx.AsyncClient) -> str:
+        """Return an access token; the consent page's form is sent as a browser would send it."""
+        start = await _json(client.get("/auth/google/start"))
+        consent = {"account": EMAIL, "decision": "allow"}
+        callback = await _redirect(client.post(start["authorization_url"], data=consent))
+        back = parse_qs(urlsplit(await _redirect(client.get(callback))).query)
+        if "state" not in back:
+            raise StackError(f"the sign-in ended with {back}")
+        token = await _json(client.post("/auth/token", json={"state": back["state"][0]}))
+        self.console.print(f"signed in as {EMAIL}, access token for {token['expires_in']} s")
+        return str(token["access_token"])
+
+    async def _sync(self, client: httpx.AsyncClient) -> None:
+        """Start a sync of everything and follow it to its end."""
+        began = time.monotonic()
+        answer = await _checked(client.post("/emails/sync", json={"email": EMAIL, "count": "all"}))
+        with self._progress() as progress:
+            bar = progress.add_task("messages", total=None)
+            async with asyncio.timeout(_PATIENCE):
+                sync = await _json(client.get(answer.headers["Location"]))
+                while sync["state"] in ("queued", "running"):
+                    progress.update(bar, completed=sync["stored"], total=sync["stored"] + sync["pending"] or None)
+                    await asyncio.sleep(0.1)
+                    sync = await _json(client.get(answer.headers["Location"]))
+            progress.update(bar, completed=sync["stored"], total=sync["stored"])
+        if sync["state"] != "completed" or sync["dead_letter_count"]:
+            raise StackError(f"the sync ended as {sync['state']} with {sync['dead_letter_count']} dead letters")
+        seconds = time.monotonic() - began
+        self.console.print(
+            f"{sync['stored']} messages in {seconds:.1f} s: {sync['stored'] / seconds:.0f} messages per second, "
+            f"{sync['units_spent']} quota units"
+        )
+
+    async def _deliver(self) -> None:
+        async with httpx.AsyncClient(base_url=self.sandbox, trust_env=False, timeout=30.0) as sandbox:
+            await _checked(sandbox.post(f"/_sandbox/users/{EMAIL}/messages", json={"count": _NEW_MAIL}))
+
+    async def _show_addresses(self, client: httpx.AsyncClient) -> None:
+        table = Table("address", "provider", "status", "messages", "unread", "last synced")
+        for address in (await _json(client.get("/emails/addresses")))["addresses"]:
+            names = ("email", "provider", "status", "message_count", "unread_count", "last_synced_at")
+            table.add_row(*(str(address[name]) for name in names))
+        self.console.print(table)
+
+    async def _show_newest(self, client: httpx.AsyncClient) -> None:
+        page = await _json(client.get("/emails", params={"user_email": EMAIL, "limit": 8}))
+        table = Table("received", "from", "subject", "labels")
+        for email in page["emails"]:
+            subject = (email["subject"] or "")[:60]
+            table.add_row(email["received_at"][:16], email["from_email"], subject, ", ".join(email["labels"]))
+        self.console.print(table)
+        if page["emails"]:
+            message = await _json(client.get(f"/emails/{page['emails'][0]['id']}"))
+            text = " ".join((message["text"] or "").split())[:200]
+            self.console.print(f"the newest one begins: {text}", markup=False)
+
+    def _progress(self) -> Progress:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        return Progress(*columns, console=self.console)
+
+    def _step(self, text: str) -> None:
+        self.console.print(f"\n[bold cyan]{text}[/]")
+
+
+async def _checked(request: Awaitable[httpx.Response]) -> httpx.Response:
+    response = await request
+    if response.is_error:
+        raise StackError(
+            f"{response.request.method} {response.url.path} answered {response.status_code}: {response.text}"
+        )
+    return response
+
+
+async def _json(request: Awaitable[httpx.Response]) -> dict[str, Any]:
+    answer: dict[str, Any] = (await _checked(request)).json()
+    return answer
+
+
+async def _redirect(request: Awaitable[httpx.Response]) -> str:
+    response = await _checked(request)
+    if not response.has_redirect_location:
+        raise StackError(f"{response.url.path} answered {response.status_code} instead of a redirect")
+    return response.headers["Location"]

@@ -1,17 +1,24 @@
 """Building the Redis (or Valkey) client of a process."""
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+POOL_SIZE = 32
+
 
 def create_redis(*, host: str, port: int, db: int) -> Redis:
-    """A client that answers in text, gives up after seconds and reconnects once after a lost connection."""
-    return Redis(
+    """A client that answers in text, gives up after seconds and reconnects once after a lost connection.
+
+    More commands than the pool has connections wait their turn; redis-py's own pool would refuse them.
+    """
+    pool = BlockingConnectionPool(
         host=host,
         port=port,
         db=db,
+        max_connections=POOL_SIZE,
+        timeout=5,
         decode_responses=True,
         socket_connect_timeout=2,
         socket_timeout=5,
@@ -19,3 +26,4 @@ def create_redis(*, host: str, port: int, db: int) -> Redis:
         # Only what was not sent: a time-out may have been executed, and GETDEL must not run twice.
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=1, supported_errors=(RedisConnectionError,)),
     )
+    return Redis.from_pool(pool)

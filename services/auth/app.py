@@ -1,0 +1,161 @@
+"""Builds the auth service and runs it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from uuid import uuid4
+
+import structlog
+from mailroom.auth.v1 import auth_pb2_grpc
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.auth.accounts import Accounts
+from services.auth.attempts import ATTEMPT_SECONDS, HAND_OFF_SECONDS, Attempt, HandOff, OneTimeRecords
+from services.auth.provider_tokens import LOCK_LEASE, LOCK_WAIT, ProviderTokens
+from services.auth.providers.base import Provider
+from services.auth.providers.egress import Egress, create_http_client
+from services.auth.providers.google import Google, GoogleClient, GoogleEndpoints
+from services.auth.refresh_lock import RefreshLock
+from services.auth.rpc import AccountServicer, ProviderTokenServicer, SessionServicer, SignInServicer
+from services.auth.sessions import Sessions
+from services.auth.settings import AuthSettings
+from services.auth.sign_in import SignIn
+from services.auth.signing_keys import SigningKeys
+from services.auth.store import Store
+from services.auth.vault import Vault, VaultError
+from services.kit.admin import admin_app
+from services.kit.errors import AppError
+from services.kit.http_server import serve_http
+from services.kit.postgres import create_engine
+from services.kit.redis_client import create_redis
+from services.kit.rpc_server import serve_rpc
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports that a running service listens on."""
+
+    rpc: int
+    admin: int
+
+
+async def run(settings: AuthSettings, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set, then drains."""
+    async with serving(settings) as ports:
+        log.info("serving", rpc_port=ports.rpc, admin_port=ports.admin)
+        await stop.wait()
+
+
+@asynccontextmanager
+async def serving(settings: AuthSettings) -> AsyncIterator[Ports]:
+    """The service with all its parts; the two port settings may be 0. Raises OSError if an address is taken."""
+    async with AsyncExitStack() as stack:
+        engine = create_engine(
+            settings.database, application_name="mailroom-auth", pool_size=settings.auth_postgres_pool
+        )
+        stack.push_async_callback(engine.dispose)
+        redis = create_redis(host=settings.redis_host, port=settings.redis_port, db=settings.redis_db)
+        stack.push_async_callback(redis.aclose)
+        http_client = await stack.enter_async_context(create_http_client())
+
+        store = Store(engine)
+        vault = _vault(settings)
+        signing_keys = SigningKeys(store=store, vault=vault)
+        providers: dict[str, Provider] = {"google": _google(settings, Egress(http_client))}
+        accounts = Accounts(store=store, vault=vault, new_id=uuid4, clock=_now)
+        sign_in = SignIn(
+            providers=providers,
+            attempts=OneTimeRecords(
+                redis=redis, vault=vault, kind="attempt", record_type=Attempt, seconds=ATTEMPT_SECONDS
+            ),
+            hand_offs=OneTimeRecords(
+                redis=redis, vault=vault, kind="hand_off", record_type=HandOff, seconds=HAND_OFF_SECONDS
+            ),
+            accounts=accounts,
+            sessions=Sessions(signing_keys=signing_keys, issuer=settings.issuer, clock=_now, new_id=uuid4),
+            require_client_proof=settings.auth_require_client_proof,
+            clock=_now,
+        )
+        provider_tokens = ProviderTokens(
+            providers=providers,
+            store=store,
+            vault=vault,
+            lock=RefreshLock(redis=redis, lease=LOCK_LEASE, wait=LOCK_WAIT),
+            clock=_now,
+        )
+        stack.push_async_callback(provider_tokens.drain)
+
+        admin = admin_app(ready=partial(_ready, store=store, redis=redis, signing_keys=signing_keys))
+        admin_port = await stack.enter_async_context(
+            serve_http(admin, host=settings.auth_admin_host, port=settings.auth_admin_port)
+        )
+        rpc_port = await stack.enter_async_context(
+            serve_rpc(
+                host=settings.auth_host,
+                port=settings.auth_port,
+                register=[
+                    partial(auth_pb2_grpc.add_SignInServiceServicer_to_server, SignInServicer(sign_in)),
+                    partial(auth_pb2_grpc.add_SessionServiceServicer_to_server, SessionServicer(signing_keys)),
+                    partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(accounts)),
+                    partial(
+                        auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server,
+                        ProviderTokenServicer(provider_tokens),
+                    ),
+                ],
+            )
+        )
+        yield Ports(rpc=rpc_port, admin=admin_port)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _vault(settings: AuthSettings) -> Vault:
+    previous = settings.secret_key_previous
+    return Vault(
+        settings.secret_key.get_secret_value(),
+        previous=None if previous is None else previous.get_secret_value(),
+    )
+
+
+def _google(settings: AuthSettings, egress: Egress) -> Google:
+    endpoints = GoogleEndpoints(
+        issuer=settings.google_issuer,
+        authorization_url=settings.google_auth_url,
+        token_url=settings.google_token_url,
+        userinfo_url=settings.google_userinfo_url,
+        jwks_url=settings.google_jwks_url,
+        revoke_url=settings.google_revoke_url,
+    )
+    log.info("provider", provider="google", issuer=settings.google_issuer or "none", hosts=endpoints.hosts())
+    client = GoogleClient(
+        client_id=settings.google_client_id,
+        client_secret=settings.google_client_secret.get_secret_value(),
+        redirect_uri=settings.redirect_uri,
+        scopes=tuple(settings.google_scopes.split()),
+    )
+    return Google(endpoints=endpoints, client=client, egress=egress, clock=_now, monotonic=time.monotonic)
+
+
+async def _ready(*, store: Store, redis: Redis, signing_keys: SigningKeys) -> bool:
+    """Ready when both stores answer and there is a signing key that can be opened; says in the log what is missing."""
+    try:
+        async with asyncio.timeout(3), store.transaction() as transaction:
+            await transaction.ping()
+        await redis.ping()
+        await signing_keys.current()
+    except VaultError as error:
+        log.error("not ready: the signing key does not open; is SECRET_KEY another one now?", reason=str(error))
+    except (AppError, RedisError, OSError) as error:
+        log.warning("not ready", reason=str(error))
+    else:
+        return True
+    return False

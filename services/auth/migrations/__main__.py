@@ -1,0 +1,17 @@
+"""`python -m services.auth.migrations upgrade`: creates the auth service's database and brings it up to date."""
+
+import sys
+from pathlib import Path
+
+from services.auth.settings import DatabaseSettings
+from services.kit.migrations import main
+from services.kit.settings import load
+
+if __name__ == "__main__":
+    settings = load(DatabaseSettings)
+    main(
+        sys.argv[1:],
+        directory=Path(__file__).parent,
+        database=settings.database,
+        administrator=settings.administrator,
+    )

@@ -1,0 +1,202 @@
+"""Access tokens for the provider's API: the stored one while it lasts, else a refreshed one."""
+
+import asyncio
+import contextvars
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from services.auth.model import Account, AccountStatus
+from services.auth.providers.base import (
+    Grant,
+    GrantRefusedError,
+    IdentityRefusedError,
+    Provider,
+    ProviderError,
+    ProviderRefusedError,
+)
+from services.auth.refresh_lock import RefreshLock
+from services.auth.store import Store, TokenRecord
+from services.auth.token_records import open_access_token, open_refresh_token, seal_grant
+from services.auth.vault import Vault
+from services.kit.errors import AppError, Kind
+
+log = structlog.get_logger()
+
+# A token is not handed out in its last minutes: the caller keeps it for a while, and clocks differ.
+REFRESH_MARGIN = timedelta(seconds=120)
+# Seconds that the provider may take, and what the lock around the call therefore has to last.
+REFRESH_TIMEOUT = 8.0
+LOCK_LEASE = 20.0
+LOCK_WAIT = 12.0
+
+
+@dataclass(frozen=True)
+class ProviderToken:
+    """An access token for the provider's API."""
+
+    value: str = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class _Stored:
+    account: Account
+    record: TokenRecord
+    version: int
+
+
+class ProviderTokens:
+    """Looks tokens up and refreshes them, once per account at a time in the whole cluster.
+
+    A refresh runs to its end even if its caller gives up: where the provider rotates refresh tokens, an answer that
+    nobody stores would lose the grant.
+    """
+
+    def __init__(
+        self,
+        *,
+        providers: Mapping[str, Provider],
+        store: Store,
+        vault: Vault,
+        lock: RefreshLock,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._providers = providers
+        self._store = store
+        self._vault = vault
+        self._lock = lock
+        self._clock = clock
+        self._refreshes: dict[UUID, asyncio.Task[None]] = {}
+
+    async def get(self, *, account_id: UUID, user_id: UUID, refused_fingerprint: str) -> ProviderToken:
+        """A token that is good for a while, and not the one that the provider refused.
+
+        Raises AppError account_not_found (also for another user's account), reauth_required, provider_unavailable,
+        provider_misconfigured.
+        """
+        stored = await self._owned(account_id, user_id)
+        token = self._usable(stored, refused_fingerprint, margin=REFRESH_MARGIN)
+        if token is not None:
+            return token
+        await self._refresh_once(stored, refused_fingerprint)
+        token = self._usable(await self._owned(account_id, user_id), refused_fingerprint, margin=timedelta(0))
+        if token is None:
+            raise AppError(
+                Kind.UNAVAILABLE, "provider_unavailable", "The provider gives out no token that works, try again."
+            )
+        return token
+
+    async def drain(self) -> None:
+        """Waits for the refreshes under way."""
+        await asyncio.gather(*self._refreshes.values(), return_exceptions=True)
+
+    async def _owned(self, account_id: UUID, user_id: UUID) -> _Stored:
+        async with self._store.transaction() as transaction:
+            found = await transaction.find_owned_tokens(account_id, user_id=user_id)
+        if found is None:
+            raise AppError(Kind.NOT_FOUND, "account_not_found", "There is no such account.")
+        stored = _Stored(*found)
+        if stored.account.status is not AccountStatus.ACTIVE:
+            raise _reauth_required()
+        return stored
+
+    def _usable(self, stored: _Stored, refused_fingerprint: str, *, margin: timedelta) -> ProviderToken | None:
+        if stored.record.access_token_expires_at - margin <= self._clock():
+            return None
+        value = open_access_token(self._vault, stored.account.account_id, stored.record)
+        if hmac.compare_digest(_fingerprint(value), refused_fingerprint):
+            return None
+        return ProviderToken(value, stored.record.access_token_expires_at)
+
+    async def _refresh_once(self, stored: _Stored, refused_fingerprint: str) -> None:
+        account_id = stored.account.account_id
+        task = self._refreshes.get(account_id)
+        if task is None:
+            # An empty context: the refresh has its own time limit, not what is left of the first caller's.
+            task = asyncio.create_task(self._refresh(stored, refused_fingerprint), context=contextvars.Context())
+            self._refreshes[account_id] = task
+            task.add_done_callback(lambda _: self._refreshes.pop(account_id, None))
+            # Read in any case, so that a failure is not reported as lost when every caller has gone.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(task)
+
+    async def _refresh(self, seen: _Stored, refused_fingerprint: str) -> None:
+        account_id = seen.account.account_id
+        async with self._lock.hold(account_id):
+            stored = await self._owned(account_id, seen.account.user_id)
+            if stored.version != seen.version and self._usable(stored, refused_fingerprint, margin=timedelta(0)):
+                # Another process refreshed it, or the user signed in, while this one waited for the lock.
+                return
+            await self._refresh_locked(stored)
+
+    async def _refresh_locked(self, stored: _Stored) -> None:
+        refresh_token = open_refresh_token(self._vault, stored.account.account_id, stored.record)
+        if refresh_token is None:
+            await self._require_reauth(stored)
+            raise _reauth_required()
+        provider = self._providers.get(stored.account.provider)
+        if provider is None:
+            raise _misconfigured()
+        try:
+            grant = await provider.refresh(refresh_token, scopes=stored.record.scopes, timeout=REFRESH_TIMEOUT)
+        except ProviderError as error:
+            await self._failed(stored, error)
+        else:
+            await self._keep(stored, grant)
+
+    async def _keep(self, stored: _Stored, grant: Grant) -> None:
+        """Stores the grant unless a sign-in has brought newer tokens meanwhile; those stay."""
+        account_id = stored.account.account_id
+        record = seal_grant(self._vault, account_id, grant, kept=stored.record)
+        async with self._store.transaction() as transaction:
+            account = await transaction.lock_account(account_id)
+            kept = await transaction.replace_tokens(account_id, record, version=stored.version)
+            if kept and account is not None and account.status is not AccountStatus.ACTIVE:
+                # Another process, whose lock had run out, was refused the token that this one had just rotated.
+                await transaction.activate_account(account_id)
+            await transaction.commit()
+        log.info("refreshed a provider token", account_id=str(account_id), kept=kept)
+
+    async def _failed(self, stored: _Stored, error: ProviderError) -> None:
+        account_id = str(stored.account.account_id)
+        if isinstance(error, GrantRefusedError):
+            if await self._require_reauth(stored):
+                log.warning("the provider refused the grant for good", account_id=account_id, reason=str(error))
+                raise _reauth_required() from error
+            return
+        if isinstance(error, ProviderRefusedError | IdentityRefusedError):
+            log.error("the provider refuses this client", account_id=account_id, reason=str(error))
+            raise _misconfigured() from error
+        log.warning("refreshing a provider token failed", account_id=account_id, reason=str(error))
+        raise AppError(Kind.UNAVAILABLE, "provider_unavailable", "The provider is unavailable, try again.") from error
+
+    async def _require_reauth(self, stored: _Stored) -> bool:
+        """Marks the account unless its tokens have changed since; false if they have."""
+        account_id = stored.account.account_id
+        async with self._store.transaction() as transaction:
+            await transaction.lock_account(account_id)
+            if await transaction.lock_tokens(account_id) != stored.version:
+                return False
+            await transaction.require_reauth(account_id)
+            await transaction.commit()
+        return True
+
+
+def _fingerprint(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _reauth_required() -> AppError:
+    return AppError(
+        Kind.CONFLICT, "reauth_required", "The provider ended the connection; the user has to sign in again."
+    )
+
+
+def _misconfigured() -> AppError:
+    return AppError(Kind.INTERNAL, "provider_misconfigured", "The provider refuses this installation's credentials.")

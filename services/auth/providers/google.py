@@ -1,0 +1,306 @@
+"""Google's OAuth and OpenID Connect, or any provider that follows the protocol.
+
+Sources: Google "Using OAuth 2.0 for Web Server Applications" and "OpenID Connect"; RFC 6749, 7009, 9207.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import structlog
+
+from services.auth.providers.base import (
+    Grant,
+    GrantRefusedError,
+    Identity,
+    IdentityRefusedError,
+    ProviderRefusedError,
+    ProviderUnavailableError,
+)
+from services.auth.providers.egress import Answer, Egress
+from services.auth.providers.id_token import IdTokens
+from services.auth.providers.key_set import KeySet
+
+log = structlog.get_logger()
+
+ISSUER = "https://accounts.google.com"
+# Google's answers name the long forms, requests usually the short ones.
+_SCOPE_ALIASES = {
+    "https://www.googleapis.com/auth/userinfo.email": "email",
+    "https://www.googleapis.com/auth/userinfo.profile": "profile",
+}
+MAIL_SCOPES = frozenset(
+    {
+        "https://www.googleapis.com/auth/gmail.readonly",
+        "https://www.googleapis.com/auth/gmail.modify",
+        "https://mail.google.com/",
+    }
+)
+# `expires_in` is only recommended (RFC 6749, section 5.1). Too long a guess does no harm: a token that the API refuses
+# is reported by its fingerprint and refreshed.
+DEFAULT_LIFETIME = timedelta(hours=1)
+LONGEST_LIFETIME = timedelta(days=366)
+_TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
+_TRANSIENT_ERRORS = frozenset({"internal_failure", "server_error", "temporarily_unavailable", "slow_down"})
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True)
+class GoogleEndpoints:
+    """Where the provider is. None means that it has no such endpoint, or that its issuer is not known."""
+
+    issuer: str | None
+    authorization_url: str
+    token_url: str
+    userinfo_url: str | None
+    jwks_url: str | None
+    revoke_url: str | None
+
+    def hosts(self) -> dict[str, str]:
+        """The host of each endpoint, for the log line at start."""
+        urls = {
+            "authorization": self.authorization_url,
+            "token": self.token_url,
+            "userinfo": self.userinfo_url,
+            "jwks": self.jwks_url,
+            "revoke": self.revoke_url,
+        }
+        return {name: urlsplit(url).netloc if url else "none" for name, url in urls.items()}
+
+
+@dataclass(frozen=True)
+class GoogleClient:
+    """Who we are there, and what we ask for."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    redirect_uri: str
+    scopes: tuple[str, ...]
+
+
+class Google:
+    """The provider named `google`."""
+
+    name = "google"
+
+    def __init__(
+        self,
+        *,
+        endpoints: GoogleEndpoints,
+        client: GoogleClient,
+        egress: Egress,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._endpoints = endpoints
+        self._client = client
+        self._egress = egress
+        self._clock = clock
+        self._id_tokens: IdTokens | None = None
+        if endpoints.issuer is not None:
+            jwks_url = endpoints.jwks_url
+            self._id_tokens = IdTokens(
+                client_id=client.client_id,
+                issuers=_issuers(endpoints.issuer),
+                keys=KeySet(url=jwks_url, egress=egress, monotonic=monotonic) if jwks_url else None,
+                trusted_channel=_trusts_token_endpoint(endpoints),
+                clock=clock,
+            )
+
+    def authorization_url(self, *, state: str, nonce: str, code_challenge: str, force_consent: bool) -> str:
+        """Where to send the browser; parameters that the configured URL has already are kept."""
+        base = urlsplit(self._endpoints.authorization_url)
+        query = dict(parse_qsl(base.query, keep_blank_values=True)) | {
+            "client_id": self._client.client_id,
+            "redirect_uri": self._client.redirect_uri,
+            "response_type": "code",
+            "scope": " ".join(self._client.scopes),
+            "access_type": "offline",
+            "state": state,
+            "nonce": nonce,
+            "code_challenge": code_challenge,
+            "code_challenge_method": "S256",
+        }
+        if force_consent:
+            # Not by default: every consent makes another refresh token, and Google keeps only the newest 100.
+            query["prompt"] = "consent"
+        return base._replace(query=urlencode(query)).geturl()
+
+    def accepts_issuer(self, iss: str) -> bool:
+        """RFC 9207. Google sends `iss` to some users only, others never do, so its absence proves nothing."""
+        return iss == "" or self._endpoints.issuer is None or iss == self._endpoints.issuer
+
+    def grants_mail(self, scopes: frozenset[str]) -> bool:
+        """Whether one of the scopes that can read mail is there, unless the operator asks for none of them.
+
+        An operator who signs users in with a provider that has no Gmail scopes leaves them out of GOOGLE_SCOPES.
+        """
+        return bool(MAIL_SCOPES & scopes) or not MAIL_SCOPES & set(self._client.scopes)
+
+    async def exchange(self, code: str, *, code_verifier: str, nonce: str, timeout: float) -> tuple[Identity, Grant]:
+        """Exchanges the code and establishes who signed in. Raises ProviderError."""
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": self._client.redirect_uri,
+            "code_verifier": code_verifier,
+        }
+        try:
+            async with asyncio.timeout(timeout):
+                answer = await self._call_token_endpoint(form, timeout=timeout)
+                grant = self._grant(answer, scopes=_normalised(self._client.scopes))
+                identity = await self._identity(answer, access_token=grant.access_token, nonce=nonce, timeout=timeout)
+        except TimeoutError as error:
+            raise ProviderUnavailableError("exchange: timed out") from error
+        return identity, grant
+
+    async def refresh(self, refresh_token: str, *, scopes: frozenset[str], timeout: float) -> Grant:
+        """A new access token; Google keeps the refresh token, others rotate it. Raises ProviderError."""
+        answer = await self._call_token_endpoint(
+            {"grant_type": "refresh_token", "refresh_token": refresh_token}, timeout=timeout
+        )
+        return self._grant(answer, scopes=scopes)
+
+    async def revoke(self, token: str, *, timeout: float) -> None:
+        """RFC 7009. Google answers 400 `invalid_token` where the grant has ended already."""
+        if self._endpoints.revoke_url is None:
+            return
+        answer = await self._egress.send("POST", self._endpoints.revoke_url, form={"token": token}, timeout=timeout)
+        document = answer.json_object() or {}
+        if answer.status == 200 or (answer.status == 400 and document.get("error") == "invalid_token"):
+            return
+        raise _failure("revoke", answer)
+
+    async def _call_token_endpoint(self, form: dict[str, str], *, timeout: float) -> dict[str, Any]:
+        credentials = {"client_id": self._client.client_id, "client_secret": self._client.client_secret}
+        answer = await self._egress.send(
+            "POST", self._endpoints.token_url, form={**form, **credentials}, timeout=timeout
+        )
+        document = answer.json_object()
+        if answer.status != 200 or document is None or "error" in document:
+            raise _failure(form["grant_type"], answer)
+        return document
+
+    def _grant(self, answer: dict[str, Any], *, scopes: frozenset[str]) -> Grant:
+        # A refresh token that is absent, null or empty is not given: the stored one stays.
+        refresh_token = answer.get("refresh_token") or None
+        now = self._clock()
+        limit = answer.get("refresh_token_expires_in")
+        return Grant(
+            access_token=_token(answer.get("access_token")),
+            access_token_expires_at=now + (_lifetime(answer.get("expires_in")) or DEFAULT_LIFETIME),
+            refresh_token=None if refresh_token is None else _token(refresh_token),
+            refresh_token_expires_at=now + lifetime if (lifetime := _lifetime(limit)) else None,
+            scopes=_granted(answer.get("scope"), requested=scopes),
+        )
+
+    async def _identity(self, answer: dict[str, Any], *, access_token: str, nonce: str, timeout: float) -> Identity:
+        """Who signed in, by the ID token where there is one that can be judged, else by userinfo.
+
+        Without an ID token the account is the one whose access token the token endpoint has just given us for our own
+        code: state and PKCE bind it to this attempt. Userinfo also adds what the ID token leaves out.
+        """
+        claims: dict[str, Any] = {}
+        proven = False
+        id_token = answer.get("id_token")
+        if self._id_tokens is not None and isinstance(id_token, str):
+            claims, proven = await self._id_tokens.read(id_token, nonce=nonce, access_token=access_token)
+        if not proven or claims.get("email") is None or claims.get("email_verified") is None:
+            claims = await self._with_userinfo(claims, proven=proven, access_token=access_token, timeout=timeout)
+        return _identity(claims)
+
+    async def _with_userinfo(
+        self, claims: dict[str, Any], *, proven: bool, access_token: str, timeout: float
+    ) -> dict[str, Any]:
+        url = self._endpoints.userinfo_url
+        if url is None:
+            if proven:
+                return claims
+            raise IdentityRefusedError("neither an ID token that can be verified nor a userinfo endpoint")
+        answer = await self._egress.send("GET", url, bearer=access_token, timeout=timeout)
+        info = answer.json_object()
+        if answer.status != 200 or info is None:
+            raise _failure("userinfo", answer)
+        # Google's older userinfo names two of the claims differently.
+        info.setdefault("sub", info.get("id"))
+        info.setdefault("email_verified", info.get("verified_email"))
+        if claims and claims["sub"] != info["sub"]:
+            raise IdentityRefusedError("userinfo: another subject than the ID token's")
+        return info | {name: value for name, value in claims.items() if value is not None}
+
+
+def _issuers(issuer: str) -> frozenset[str]:
+    """Google may leave the scheme out in ID tokens; of any other issuer the exact value counts."""
+    return frozenset({issuer, issuer.removeprefix("https://")}) if issuer == ISSUER else frozenset({issuer})
+
+
+def _trusts_token_endpoint(endpoints: GoogleEndpoints) -> bool:
+    """Whether an ID token from the token endpoint may be believed while its signing keys cannot be had.
+
+    The exchange was a direct call, and TLS (or loopback) proves with whom: OpenID Connect Core, 3.1.3.7, item 6. In
+    plaintext over a network nothing is proven, but then keys fetched in plaintext would prove nothing more either; only
+    keys from an https address would, and those are required there.
+    """
+    parts = urlsplit(endpoints.token_url)
+    direct = parts.scheme == "https" or parts.hostname in _LOOPBACK
+    return direct or not (endpoints.jwks_url or "").startswith("https:")
+
+
+def _failure(call: str, answer: Answer) -> Exception:
+    """The error that an unsuccessful answer means; the provider's own words stay in our log."""
+    document = answer.json_object()
+    error = document.get("error") if document is not None else None
+    if isinstance(error, dict):
+        # The shape of Google's APIs, also seen from gateways in front of its OAuth.
+        error = error.get("status")
+    text = f"{call}: HTTP {answer.status} {error if isinstance(error, str) else 'without an OAuth error'}"
+    refused = 400 <= answer.status < 500 and answer.status not in (408, 429)
+    if answer.status == 200:
+        refused = document is not None and error is not None
+    if not refused or not isinstance(error, str) or error in _TRANSIENT_ERRORS:
+        return ProviderUnavailableError(text)
+    return GrantRefusedError(text) if error == "invalid_grant" else ProviderRefusedError(text)
+
+
+def _token(value: object) -> str:
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise ProviderUnavailableError("token endpoint: an answer without a well-formed token")
+    return value
+
+
+def _lifetime(value: object) -> timedelta | None:
+    """Seconds as a number, or as the text of one; None if there are none that make sense."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:12])
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        return None
+    return min(timedelta(seconds=min(value, LONGEST_LIFETIME.total_seconds())), LONGEST_LIFETIME)
+
+
+def _granted(value: object, *, requested: frozenset[str]) -> frozenset[str]:
+    """The granted scopes; those that were asked for if the answer names none (RFC 6749, section 5.1)."""
+    return _normalised(value.split()) if isinstance(value, str) else requested
+
+
+def _normalised(scopes: tuple[str, ...] | list[str]) -> frozenset[str]:
+    return frozenset(_SCOPE_ALIASES.get(scope, scope) for scope in scopes)
+
+
+def _identity(claims: dict[str, Any]) -> Identity:
+    subject, email = claims.get("sub"), claims.get("email")
+    if not isinstance(subject, str) or not 0 < len(subject) <= 255 or not subject.isascii():
+        raise IdentityRefusedError("no well-formed subject")
+    if not isinstance(email, str) or not _is_address(email):
+        raise IdentityRefusedError("no well-formed address")
+    # Some providers send the text "true". One that says nothing is believed: the claim is optional (OpenID Connect
+    # Core, 5.1), and Mailroom never recognises anyone by an address.
+    verified = claims.get("email_verified")
+    return Identity(subject=subject, email=email, email_verified=verified in (True, None) or str(verified) == "true")
+
+
+def _is_address(text: str) -> bool:
+    return len(text) <= 320 and text.isprintable() and " " not in text and "@" in text[1:-1]

@@ -1,0 +1,157 @@
+"""What the auth service reads from its environment."""
+
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from services.kit.settings import Postgres, Settings
+
+GOOGLE_ISSUER = "https://accounts.google.com"
+MINIMUM_SECRET = 32
+
+# Source: Google's OpenID Connect discovery document.
+_GOOGLE_TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
+_GOOGLE = {
+    "google_issuer": GOOGLE_ISSUER,
+    "google_userinfo_url": "https://openidconnect.googleapis.com/v1/userinfo",
+    "google_jwks_url": "https://www.googleapis.com/oauth2/v3/certs",
+    "google_revoke_url": "https://oauth2.googleapis.com/revoke",
+}
+
+
+class DatabaseSettings(Settings):
+    """Where the service's database is: AUTH_POSTGRES_..., and POSTGRES_... where those are unset."""
+
+    postgres_host: str = "127.0.0.1"
+    postgres_port: int = 5432
+    postgres_user: str = "postgres"
+    postgres_password: SecretStr = SecretStr("")
+    postgres_db: str = "mailroom"
+    auth_postgres_host: str | None = None
+    auth_postgres_port: int | None = None
+    auth_postgres_user: str | None = None
+    auth_postgres_password: SecretStr | None = None
+    auth_postgres_db: str | None = None
+
+    @property
+    def database(self) -> Postgres:
+        """The service's own database."""
+        return Postgres(
+            host=self.auth_postgres_host or self.postgres_host,
+            port=self.auth_postgres_port or self.postgres_port,
+            user=self.auth_postgres_user or self.postgres_user,
+            password=self.auth_postgres_password or self.postgres_password,
+            database=self.auth_postgres_db or f"{self.postgres_db}_auth",
+        )
+
+    @property
+    def administrator(self) -> Postgres:
+        """Who may create the service's role and database, on the same server."""
+        return Postgres(
+            host=self.auth_postgres_host or self.postgres_host,
+            port=self.auth_postgres_port or self.postgres_port,
+            user=self.postgres_user,
+            password=self.postgres_password,
+            database="postgres",
+        )
+
+
+class AuthSettings(DatabaseSettings):
+    """Everything that the running service needs."""
+
+    auth_host: str = "127.0.0.1"
+    auth_port: int = Field(50051, ge=0, le=65535)
+    auth_admin_host: str = "127.0.0.1"
+    auth_admin_port: int = Field(9101, ge=0, le=65535)
+    auth_postgres_pool: int = Field(10, ge=1)
+    mailroom_insecure_grpc: bool = Field(False, validate_default=True)
+    log_level: str = "INFO"
+
+    redis_host: str = "127.0.0.1"
+    redis_port: int = 6379
+    redis_db: int = Field(0, ge=0)
+
+    secret_key: SecretStr
+    secret_key_previous: SecretStr | None = None
+    gateway_port: int = 8000
+    public_url: str = ""
+    auth_require_client_proof: bool = False
+
+    google_client_id: str
+    google_client_secret: SecretStr
+    google_redirect_uri: str = ""
+    google_scopes: str = "openid email profile https://www.googleapis.com/auth/gmail.readonly"
+    google_auth_url: str = "https://accounts.google.com/o/oauth2/v2/auth"
+    google_token_url: str = _GOOGLE_TOKEN_URL
+    # Unset means Google's own as long as the token URL is Google's too. Beside another token URL it means that there is
+    # none: that provider's tokens must not be sent to Google, nor its ID tokens be judged by Google's issuer and keys.
+    google_issuer: str | None = None
+    google_userinfo_url: str | None = None
+    google_jwks_url: str | None = None
+    google_revoke_url: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _google_unless_replaced(cls, values: dict[str, object]) -> dict[str, object]:
+        given = {name: value for name, value in values.items() if value not in ("", None)}
+        if given.get("google_token_url", _GOOGLE_TOKEN_URL) == _GOOGLE_TOKEN_URL:
+            return {**_GOOGLE, **given}
+        return given
+
+    @field_validator("mailroom_insecure_grpc")
+    @classmethod
+    def _plaintext_is_a_decision(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError(
+                "must be true: connections between services are not encrypted yet, "
+                "so allow plaintext and keep them on loopback or a private network"
+            )
+        return value
+
+    @field_validator("secret_key", "secret_key_previous")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < MINIMUM_SECRET:
+            raise ValueError(f"needs at least {MINIMUM_SECRET} characters; make one with `openssl rand -base64 48`")
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+            raise ValueError("must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
+        return value.upper()
+
+    @field_validator(
+        "public_url",
+        "google_redirect_uri",
+        "google_auth_url",
+        "google_token_url",
+        "google_userinfo_url",
+        "google_jwks_url",
+        "google_revoke_url",
+    )
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value:
+            parts = urlsplit(value)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment:
+                raise ValueError("must be an http(s) URL without a fragment")
+        return value
+
+    @field_validator("google_scopes")
+    @classmethod
+    def _identifies(cls, value: str) -> str:
+        if not {"openid", "email"} <= set(value.split()):
+            raise ValueError("must contain openid and email, which tell who signed in")
+        return value
+
+    @property
+    def issuer(self) -> str:
+        """Who our own access tokens come from and the audience they are for: the public address."""
+        return (self.public_url or f"http://localhost:{self.gateway_port}").rstrip("/")
+
+    @property
+    def redirect_uri(self) -> str:
+        """Where Google sends the browser back to; registered with Google, byte for byte."""
+        return self.google_redirect_uri or f"{self.issuer}/auth/google/callback"

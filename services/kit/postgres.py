@@ -1,10 +1,30 @@
 """Building the one connection pool of a process."""
 
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 from sqlalchemy import URL, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from services.kit.settings import Postgres
+
+# Seconds. The server's own statement time-out is shorter, so that its error arrives instead of ours.
+CONNECT_TIMEOUT = 10
+COMMAND_TIMEOUT = 60
+
+# Aliases, because asyncpg's classes are generic in their stubs only.
+type Pool = asyncpg.Pool[asyncpg.Record]
+type Connection = PoolConnectionProxy[asyncpg.Record]
+
+
+def _session(application_name: str) -> dict[str, str]:
+    return {
+        "application_name": application_name,
+        "timezone": "UTC",
+        "statement_timeout": "30000",
+        "lock_timeout": "10000",
+        "idle_in_transaction_session_timeout": "60000",
+    }
 
 
 def database_url(settings: Postgres) -> URL:
@@ -30,15 +50,9 @@ def create_engine(settings: Postgres, *, application_name: str, pool_size: int) 
         max_overflow=0,
         pool_timeout=10,
         connect_args={
-            "timeout": 10,
-            "command_timeout": 60,
-            "server_settings": {
-                "application_name": application_name,
-                "timezone": "UTC",
-                "statement_timeout": "30000",
-                "lock_timeout": "10000",
-                "idle_in_transaction_session_timeout": "60000",
-            },
+            "timeout": CONNECT_TIMEOUT,
+            "command_timeout": COMMAND_TIMEOUT,
+            "server_settings": _session(application_name),
         },
     )
 
@@ -49,3 +63,23 @@ def create_engine(settings: Postgres, *, application_name: str, pool_size: int) 
             raise DisconnectionError
 
     return engine
+
+
+async def create_pool(settings: Postgres, *, application_name: str, size: int) -> Pool:
+    """A pool for services whose hot paths speak SQL without a layer between; connects on first use.
+
+    The same session settings and limits as `create_engine`. asyncpg replaces connections that the server closed.
+    """
+    pool = asyncpg.create_pool(
+        host=settings.host,
+        port=settings.port,
+        user=settings.user,
+        password=settings.password.get_secret_value(),
+        database=settings.database,
+        min_size=0,
+        max_size=size,
+        timeout=CONNECT_TIMEOUT,
+        command_timeout=COMMAND_TIMEOUT,
+        server_settings=_session(application_name),
+    )
+    return await pool

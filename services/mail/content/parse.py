@@ -44,7 +44,7 @@ def _build(tree: Tree) -> ParsedMessage:
     body = read_body(tree.root)
     authors = parse_addresses(fields.get("from", ""))
     return ParsedMessage(
-        headers=tuple([(clean_text(name), clean_text(decode_words(value))) for name, value in tree.headers]),
+        headers=tuple([(clean_text(name), clean_text(decode_words(value)).strip()) for name, value in tree.headers]),
         from_=authors[0] if authors else None,
         authors=authors,
         to=_collect_addresses(tree.headers, "to"),

@@ -1,0 +1,12 @@
+"""`python -m services.mail`."""
+
+from services.kit import process
+from services.kit.logging import configure_logging
+from services.kit.settings import load
+from services.mail import app
+from services.mail.settings import MailSettings
+
+if __name__ == "__main__":
+    settings = load(MailSettings)
+    configure_logging(service="mail", level=settings.log_level)
+    process.run(lambda stop: app.serve(settings, stop))

@@ -1,0 +1,54 @@
+"""What mail asks of auth. The only module of mail, besides `rpc`, that knows generated code."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from grpc import aio
+from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
+
+from services.kit.rpc_client import call
+from services.mail.model import Account, MailboxStatus
+
+# Reads only: a repeat after a lost answer changes nothing.
+IDEMPOTENT = (
+    ("mailroom.auth.v1.AccountService", "ListAccounts"),
+    ("mailroom.auth.v1.ProviderTokenService", "GetAccessToken"),
+)
+# A refresh at the provider can take this many seconds.
+_TOKEN_TIMEOUT = 30.0
+_STATUS = {
+    auth_pb2.ACCOUNT_STATUS_ACTIVE: MailboxStatus.ACTIVE,
+    auth_pb2.ACCOUNT_STATUS_REAUTH_REQUIRED: MailboxStatus.REAUTH_REQUIRED,
+}
+
+
+class AuthClient:
+    """Typed calls; they raise AppError with auth's reasons."""
+
+    def __init__(self, channel: aio.Channel) -> None:
+        self._accounts = auth_pb2_grpc.AccountServiceStub(channel)
+        self._tokens = auth_pb2_grpc.ProviderTokenServiceStub(channel)
+
+    async def list_accounts(self, user_id: UUID) -> list[Account]:
+        """The accounts that the user has connected."""
+        answer = await call(self._accounts.ListAccounts, auth_pb2.ListAccountsRequest(user_id=str(user_id)))
+        return [
+            Account(
+                account_id=UUID(account.account_id),
+                user_id=UUID(account.user_id),
+                provider=account.provider,
+                email=account.email,
+                status=_STATUS.get(account.status, MailboxStatus.REAUTH_REQUIRED),
+            )
+            for account in answer.accounts
+        ]
+
+    async def access_token(
+        self, account_id: UUID, user_id: UUID, *, refused_fingerprint: str = ""
+    ) -> tuple[str, datetime]:
+        """A provider access token and when it expires. Raises AppError account_not_found, reauth_required."""
+        request = auth_pb2.GetAccessTokenRequest(
+            account_id=str(account_id), user_id=str(user_id), refused_token_fingerprint=refused_fingerprint
+        )
+        answer = await call(self._tokens.GetAccessToken, request, timeout=_TOKEN_TIMEOUT)
+        return answer.access_token, answer.expire_time.ToDatetime(tzinfo=UTC)

@@ -1,0 +1,81 @@
+"""Reading the stored mail of a user."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from services.kit.errors import AppError, Kind
+from services.mail import page_tokens
+from services.mail.ids import LocalId
+from services.mail.model import Label, Mailbox, MessageDetail, MessageFilter, MessageSummary
+from services.mail.store import labels as label_store
+from services.mail.store import messages as store
+from services.mail.store.connection import Pool
+
+DEFAULT_PAGE_SIZE = 50
+LARGEST_PAGE_SIZE = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A page of a list; an empty `next_page_token` means that it is the last one."""
+
+    messages: list[MessageSummary]
+    next_page_token: str
+
+
+class Messages:
+    """Lists and shows messages; every query names the user."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def page(self, mailbox: Mailbox, *, label: str, unread: bool | None, page_size: int, page_token: str) -> Page:
+        """A page, newest first. An unknown label matches nothing. Raises AppError invalid_page_size, -_token."""
+        size = page_size or DEFAULT_PAGE_SIZE
+        if not 1 <= size <= LARGEST_PAGE_SIZE:
+            raise AppError(Kind.INVALID, "invalid_page_size", f"The page size is 1 to {LARGEST_PAGE_SIZE}.")
+        scope = {"mailbox": mailbox.mailbox_id, "label": label, "unread": unread}
+        after = page_tokens.decode(page_token, scope=scope)
+        async with self._pool.acquire() as connection:
+            names = await label_store.names(connection, mailbox.mailbox_id)
+            found = await store.newest_first(
+                connection,
+                mailbox.user_id,
+                mailbox.mailbox_id,
+                MessageFilter(label_id=_label_id(names, label) if label else None, unread=unread),
+                after=after,
+                limit=size + 1,
+                label_names=names,
+            )
+        shown = found[:size]
+        token = ""
+        if len(found) > size:
+            last = store.Position(received_at=shown[-1].received_at, message_id=shown[-1].message_id)
+            token = page_tokens.encode(last, scope=scope)
+        return Page(messages=shown, next_page_token=token)
+
+    async def get(self, user_id: UUID, message_id: LocalId | None) -> MessageDetail:
+        """One message. Raises AppError message_not_found."""
+        detail = None
+        if message_id is not None:
+            async with self._pool.acquire() as connection:
+                names = await label_store.names(connection, message_id.mailbox_id)
+                detail = await store.detail(
+                    connection, user_id, message_id.mailbox_id, message_id.local_id, label_names=names
+                )
+        if detail is None:
+            raise AppError(Kind.NOT_FOUND, "message_not_found", "There is no such message.")
+        return detail
+
+    async def labels(self, mailbox: Mailbox) -> list[Label]:
+        """The labels of a mailbox by name."""
+        async with self._pool.acquire() as connection:
+            return await label_store.of_mailbox(connection, mailbox.mailbox_id)
+
+
+def _label_id(names: dict[str, str], wanted: str) -> str:
+    """The id of a label given by id or by name; an unknown one stays as it is and matches no message."""
+    if wanted in names:
+        return wanted
+    folded = wanted.casefold()
+    return next((label_id for label_id, name in names.items() if name.casefold() == folded), wanted)

@@ -1,0 +1,17 @@
+"""`python -m services.mail.migrations upgrade`."""
+
+import sys
+from pathlib import Path
+
+from services.kit import migrations
+from services.kit.settings import load
+from services.mail.settings import DatabaseSettings
+
+if __name__ == "__main__":
+    settings = load(DatabaseSettings)
+    migrations.main(
+        sys.argv[1:],
+        directory=Path(__file__).parent,
+        database=settings.database,
+        administrator=settings.administrator,
+    )

@@ -1,0 +1,207 @@
+"""mailboxes, sync and messages"""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision: str = "0001"
+down_revision: str | None = None
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+
+def upgrade() -> None:
+    #
+    op.create_table(
+        "mailboxes",
+        sa.Column("mailbox_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("account_id", sa.Uuid(), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("email", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("mailbox_id", name=op.f("pk_mailboxes")),
+        sa.UniqueConstraint("account_id", name=op.f("uq_mailboxes_account_id")),
+    )
+    op.create_index(op.f("ix_mailboxes_user_id"), "mailboxes", ["user_id"], unique=False)
+    op.create_table(
+        "dead_letters",
+        sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
+        sa.Column("external_id", sa.Text(), nullable=False),
+        sa.Column("wanted_version", sa.Numeric(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.SmallInteger(), nullable=False),
+        sa.Column("died_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["mailbox_id"], ["mailboxes.mailbox_id"], name=op.f("fk_dead_letters_mailboxes"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("mailbox_id", "external_id", name=op.f("pk_dead_letters")),
+    )
+    op.create_table(
+        "fetch_items",
+        sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
+        sa.Column("external_id", sa.Text(), nullable=False),
+        sa.Column("lane", sa.SmallInteger(), nullable=False),
+        sa.Column("ordinal", sa.BigInteger(), nullable=False),
+        sa.Column("wanted_version", sa.Numeric(), server_default=sa.text("0"), nullable=False),
+        sa.Column("stale_gets", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("attempts", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column(
+            "not_before", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("'-infinity'"), nullable=False
+        ),
+        sa.ForeignKeyConstraint(
+            ["mailbox_id"], ["mailboxes.mailbox_id"], name=op.f("fk_fetch_items_mailboxes"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("mailbox_id", "external_id", name=op.f("pk_fetch_items")),
+    )
+    op.create_index(
+        op.f("ix_fetch_items_mailbox_id_lane_ordinal"), "fetch_items", ["mailbox_id", "lane", "ordinal"], unique=False
+    )
+    op.create_table(
+        "labels",
+        sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
+        sa.Column("label_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["mailbox_id"], ["mailboxes.mailbox_id"], name=op.f("fk_labels_mailboxes"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("mailbox_id", "label_id", name=op.f("pk_labels")),
+    )
+    op.create_table(
+        "mailbox_schedule",
+        sa.Column("mailbox_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("lane", sa.SmallInteger(), nullable=False),
+        sa.Column("due_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("hint_seq", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("lease_owner", sa.Uuid(), nullable=True),
+        sa.Column("lease_until", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("lease_epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["mailbox_id"], ["mailboxes.mailbox_id"], name=op.f("fk_mailbox_schedule_mailboxes"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("mailbox_id", name=op.f("pk_mailbox_schedule")),
+        postgresql_with={"fillfactor": 50},
+    )
+    op.create_index(op.f("ix_mailbox_schedule_lane_due_at"), "mailbox_schedule", ["lane", "due_at"], unique=False)
+    op.create_table(
+        "messages",
+        sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
+        sa.Column("message_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("external_id", sa.Text(), nullable=False),
+        sa.Column("thread_id", sa.Text(), nullable=False),
+        sa.Column("version", sa.Numeric(), nullable=False),
+        sa.Column("received_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("from_name", sa.Text(), nullable=True),
+        sa.Column("from_email", sa.Text(), nullable=True),
+        sa.Column("to_addresses", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("cc_addresses", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=True),
+        sa.Column("snippet", sa.Text(), nullable=False),
+        sa.Column("label_ids", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column("has_attachments", sa.Boolean(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["mailbox_id"], ["mailboxes.mailbox_id"], name=op.f("fk_messages_mailboxes"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("mailbox_id", "message_id", name=op.f("pk_messages")),
+        sa.UniqueConstraint("mailbox_id", "external_id", name=op.f("uq_messages_mailbox_id_external_id")),
+    )
+    op.create_index(
+        "ix_messages_newest_first",
+        "messages",
+        ["mailbox_id", sa.literal_column("received_at DESC"), sa.literal_column("message_id DESC")],
+        unique=False,
+    )
+    op.create_table(
+        "relisted",
+        sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
+        sa.Column("round", sa.SmallInteger(), nullable=False),
+        sa.Column("external_id", sa.Text(), nullable=False),
+        sa.Column("ordinal", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["mailbox_id"], ["mailboxes.mailbox_id"], name=op.f("fk_relisted_mailboxes"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("mailbox_id", "round", "external_id", name=op.f("pk_relisted")),
+    )
+    op.create_table(
+        "sync_states",
+        sa.Column("mailbox_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("cursor", sa.Numeric(), nullable=True),
+        sa.Column("caught_up_hint", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("caught_up_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("covered_count", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("covered_all", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("listing", sa.Text(), nullable=True),
+        sa.Column("listing_label", sa.Text(), nullable=True),
+        sa.Column("listing_target", sa.Integer(), nullable=True),
+        sa.Column("listing_round", sa.SmallInteger(), server_default=sa.text("1"), nullable=False),
+        sa.Column("listing_page_token", sa.Text(), nullable=True),
+        sa.Column("listed_count", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("last_synced_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["mailbox_id"], ["mailboxes.mailbox_id"], name=op.f("fk_sync_states_mailboxes"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("mailbox_id", name=op.f("pk_sync_states")),
+    )
+    op.create_table(
+        "syncs",
+        sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
+        sa.Column("sync_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("newest_count", sa.Integer(), nullable=True),
+        sa.Column("hint_seq", sa.BigInteger(), nullable=False),
+        sa.Column("listing_done", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("listed_count", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("stored_count", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("units_spent", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("error", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("ended_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["mailbox_id"], ["mailboxes.mailbox_id"], name=op.f("fk_syncs_mailboxes"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("mailbox_id", "sync_id", name=op.f("pk_syncs")),
+    )
+    op.create_index(
+        "ix_syncs_active", "syncs", ["mailbox_id"], unique=True, postgresql_where=sa.text("ended_at IS NULL")
+    )
+    op.create_table(
+        "message_contents",
+        sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
+        sa.Column("message_id", sa.BigInteger(), nullable=False),
+        sa.Column("headers", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("text", sa.Text(), nullable=True),
+        sa.Column("html", sa.Text(), nullable=True),
+        sa.Column("attachments", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["mailbox_id", "message_id"],
+            ["messages.mailbox_id", "messages.message_id"],
+            name=op.f("fk_message_contents_messages"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("mailbox_id", "message_id", name=op.f("pk_message_contents")),
+    )
+
+
+def downgrade() -> None:
+    #
+    op.drop_table("message_contents")
+    op.drop_index("ix_syncs_active", table_name="syncs", postgresql_where=sa.text("ended_at IS NULL"))
+    op.drop_table("syncs")
+    op.drop_table("sync_states")
+    op.drop_table("relisted")
+    op.drop_index("ix_messages_newest_first", table_name="messages")
+    op.drop_table("messages")
+    op.drop_index(op.f("ix_mailbox_schedule_lane_due_at"), table_name="mailbox_schedule")
+    op.drop_table("mailbox_schedule")
+    op.drop_table("labels")
+    op.drop_index(op.f("ix_fetch_items_mailbox_id_lane_ordinal"), table_name="fetch_items")
+    op.drop_table("fetch_items")
+    op.drop_table("dead_letters")
+    op.drop_index(op.f("ix_mailboxes_user_id"), table_name="mailboxes")
+    op.drop_table("mailboxes")

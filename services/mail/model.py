@@ -1,0 +1,229 @@
+"""The mail service's domain types. One word per thing, as in docs and protos."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, IntEnum
+from uuid import UUID
+
+from services.mail.content.model import Address, Attachment, ParsedMessage
+
+
+class MailboxStatus(Enum):
+    """Whether the provider still grants access."""
+
+    ACTIVE = "active"
+    REAUTH_REQUIRED = "reauth_required"
+
+
+class SyncState(Enum):
+    """Where a sync is; the last two are ends."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class Lane(IntEnum):
+    """What goes first: live mail before backfill, for mailboxes as for the messages of one."""
+
+    LIVE = 0
+    BACKFILL = 1
+
+
+class Listing(Enum):
+    """Why the provider's ids are being listed."""
+
+    NEWEST = "newest"
+    ALL = "all"
+    # After a lost cursor: everything, compared with what is stored.
+    RELIST = "relist"
+    # Then, label by label, what carries it.
+    RELABEL = "relabel"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A connected account as auth knows it."""
+
+    account_id: UUID
+    user_id: UUID
+    provider: str
+    email: str
+    status: MailboxStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mailbox:
+    """Our copy of one account's mail."""
+
+    mailbox_id: int
+    account_id: UUID
+    user_id: UUID
+    provider: str
+    email: str
+    status: MailboxStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxOverview:
+    """A mailbox with what a list of addresses shows."""
+
+    mailbox: Mailbox
+    last_synced_at: datetime | None
+    message_count: int
+    unread_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncProgress:
+    """How far the copy of a mailbox is."""
+
+    cursor: int | None
+    caught_up_hint: int
+    # Seconds since history was last read up to the present; None: never.
+    caught_up_ago: float | None
+    covered_count: int
+    covered_all: bool
+    listing: Listing | None
+    listing_target: int | None
+    listing_round: int
+    listing_label: str | None
+    listing_page_token: str | None
+    listed_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sync:
+    """A request to bring a mailbox up to date; `newest_count` None means all of it."""
+
+    mailbox_id: int
+    sync_id: int
+    state: SyncState
+    newest_count: int | None
+    hint_seq: int
+    listing_done: bool
+    listed_count: int
+    stored_count: int
+    units_spent: int
+    error: str
+    created_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message that was given up on after bounded attempts."""
+
+    external_id: str
+    reason: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncReport:
+    """A sync with what its view shows."""
+
+    sync: Sync
+    mailbox: Mailbox
+    pending_count: int
+    dead_letter_count: int
+    dead_letters: list[DeadLetter]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchItem:
+    """A message that is wanted in at least `wanted_version`."""
+
+    external_id: str
+    lane: Lane
+    wanted_version: int
+    stale_gets: int
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """A provider's label; `type` is system or user."""
+
+    label_id: str
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderMessage:
+    """A message as a provider returned it, decoded."""
+
+    external_id: str
+    thread_id: str
+    version: int
+    received_at: datetime
+    label_ids: tuple[str, ...]
+    snippet: str
+    size: int
+    content: ParsedMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelChange:
+    """Labels that one history record put on or took off a message."""
+
+    version: int
+    added: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True, kw_only=True)
+class Changes:
+    """What a page of history implies, collapsed per message (keyed by external id)."""
+
+    # The highest record that names the message.
+    added: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, list[LabelChange]] = field(default_factory=dict)
+    deleted: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageSummary:
+    """What a list shows of a message; labels are names."""
+
+    mailbox_id: int
+    message_id: int
+    account_id: UUID
+    external_id: str
+    thread_id: str
+    sender: Address | None
+    to: list[Address]
+    cc: list[Address]
+    subject: str | None
+    snippet: str
+    received_at: datetime
+    is_read: bool
+    labels: list[str]
+    has_attachments: bool
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageDetail:
+    """A whole message."""
+
+    summary: MessageSummary
+    headers: list[tuple[str, str]]
+    text: str | None
+    html: str | None
+    attachments: list[Attachment]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageFilter:
+    """Which messages of a mailbox a list shows; None means any."""
+
+    label_id: str | None = None
+    unread: bool | None = None
+
+    def fingerprint(self) -> Mapping[str, str | bool | None]:
+        """What a cursor is bound to."""
+        return {"label": self.label_id, "unread": self.unread}

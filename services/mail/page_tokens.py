@@ -1,0 +1,42 @@
+"""Keyset positions as opaque page tokens, bound to the list they belong to."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from services.kit.errors import AppError, Kind
+from services.mail.store.messages import Position
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def encode(position: Position, *, scope: Mapping[str, object]) -> str:
+    """A token for what comes after `position` in the list that `scope` describes (mailbox and filters)."""
+    fields = [(position.received_at - _EPOCH) // _MICROSECOND, position.message_id, _fingerprint(scope)]
+    return base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).rstrip(b"=").decode()
+
+
+def decode(token: str, *, scope: Mapping[str, object]) -> Position | None:
+    """The position in a token; None for the empty token. Raises AppError invalid_page_token."""
+    if not token:
+        return None
+    try:
+        padded = token + "=" * (-len(token) % 4)
+        microseconds, message_id, fingerprint = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        position = Position(received_at=_EPOCH + int(microseconds) * _MICROSECOND, message_id=int(message_id))
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        raise _invalid() from None
+    if fingerprint != _fingerprint(scope) or not 0 <= position.message_id < 2**63:
+        raise _invalid()
+    return position
+
+
+def _fingerprint(scope: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(scope, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _invalid() -> AppError:
+    return AppError(Kind.INVALID, "invalid_page_token", "This cursor is not valid for this list; start without one.")

@@ -1,0 +1,159 @@
+"""What a mail provider has to offer, and how it fails. Adding a provider means one more adapter beside this file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from services.mail.model import Changes, Label, ProviderMessage
+
+
+class ProviderError(Exception):
+    """A provider's failure. `reason` is stable snake_case, as in docs/errors.md."""
+
+    reason = "provider_error"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(f"{self.reason}: {detail}")
+        self.detail = detail
+
+
+class ProviderUnavailableError(ProviderError):
+    """A server error, a time-out, a broken answer: try again later."""
+
+    reason = "provider_unavailable"
+
+
+class TokenRefusedError(ProviderError):
+    """The access token is not accepted (any more)."""
+
+    reason = "token_refused"
+
+
+class AccessDeniedError(ProviderError):
+    """The grant does not allow this, and trying again will not change that."""
+
+    reason = "access_denied"
+
+
+class RateLimitedError(ProviderError):
+    """Quota is used up. `retry_after` is in seconds; `whole_project` says that other mailboxes are affected too."""
+
+    reason = "rate_limited"
+
+    def __init__(self, detail: str, *, retry_after: float, whole_project: bool = False) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+        self.whole_project = whole_project
+
+
+class TooConcurrentError(ProviderError):
+    """Too many requests of this mailbox at the same time, whoever made them."""
+
+    reason = "too_many_concurrent_requests"
+
+
+class MessageGoneError(ProviderError):
+    """The message does not exist (any more)."""
+
+    reason = "message_gone"
+
+
+class RejectedError(ProviderError):
+    """The provider refuses this very request; a repeat is pointless or nearly so."""
+
+    reason = "rejected_by_provider"
+
+
+class UnreadableMessageError(ProviderError):
+    """The provider's answer for a message makes no sense."""
+
+    reason = "unreadable_message"
+
+
+class CursorLostError(ProviderError):
+    """History from this cursor is no longer kept: list everything and compare."""
+
+    reason = "cursor_lost"
+
+
+class PageTokenExpiredError(ProviderError):
+    """The listing has to begin from the top."""
+
+    reason = "page_token_expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitCosts:
+    """Quota units per call."""
+
+    profile: int
+    list_page: int
+    labels: int
+    history_page: int
+    get: int
+    attachment: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdPage:
+    """A page of message ids in the provider's order; no `next_page_token`: the last one. A page may be empty."""
+
+    external_ids: list[str]
+    next_page_token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangePage:
+    """A page of history. `last_record` is the highest record in it, `latest` the mailbox's present cursor."""
+
+    changes: Changes
+    last_record: int | None
+    latest: int
+    next_page_token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartialMessage:
+    """A message whose text has to be fetched apart, for `units` of quota; `source` is the adapter's own."""
+
+    external_id: str
+    units: int
+    source: Any
+
+
+# What became of each wanted message.
+FetchResult = ProviderMessage | PartialMessage | ProviderError
+
+
+class Provider(Protocol):
+    """One provider's API. Methods raise ProviderError; `access_token` is an OAuth bearer token (RFC 6750)."""
+
+    costs: UnitCosts
+    # How many messages one call of `fetch` should ask for.
+    batch_size: int
+
+    async def current_cursor(self, access_token: str) -> int | None:
+        """The mailbox's present history cursor; None if it is empty and the provider does not tell."""
+        ...
+
+    async def list_ids(
+        self, access_token: str, *, page_token: str | None, page_size: int, hidden: bool, label_id: str | None = None
+    ) -> IdPage:
+        """A page of message ids, newest first; `hidden` includes Spam and Trash. Raises PageTokenExpiredError."""
+        ...
+
+    async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> ChangePage:
+        """A page of what happened after `cursor`. Raises CursorLostError."""
+        ...
+
+    async def list_labels(self, access_token: str) -> list[Label]:
+        """All labels of the mailbox."""
+        ...
+
+    async def fetch(self, access_token: str, external_ids: Sequence[str]) -> Mapping[str, FetchResult]:
+        """Messages, or per message why not. Raises only what concerns the call as a whole."""
+        ...
+
+    async def complete(self, access_token: str, partial: PartialMessage) -> ProviderMessage:
+        """The whole message, its missing text fetched."""
+        ...

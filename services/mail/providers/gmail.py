@@ -1,0 +1,313 @@
+"""Gmail over its REST API. Source: Gmail API v1 reference (users.messages, users.history, users.labels)."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import httpx
+import structlog
+
+from services.mail.content.clean import clean_text, unescape_snippet
+from services.mail.content.model import ParsedMessage
+from services.mail.content.parse import is_large, parse_gmail
+from services.mail.model import Label, ProviderMessage
+from services.mail.providers import gmail_batch
+from services.mail.providers.base import (
+    ChangePage,
+    CursorLostError,
+    FetchResult,
+    IdPage,
+    MessageGoneError,
+    PageTokenExpiredError,
+    PartialMessage,
+    ProviderError,
+    ProviderUnavailableError,
+    RejectedError,
+    TokenRefusedError,
+    UnitCosts,
+    UnreadableMessageError,
+)
+from services.mail.providers.gmail_errors import parse_error
+from services.mail.providers.gmail_history import parse_history
+
+# More than any answer to a sensible call; protects the worker's memory.
+MAX_RESPONSE_BYTES = 192 * 1024 * 1024
+HISTORY_PAGE_SIZE = 500
+# Answers of a server that does not know a route, against one that knows it but refuses.
+_NO_SUCH_ROUTE = frozenset({404, 405, 501})
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+
+log = structlog.get_logger()
+
+
+class _ResponseTooLargeError(ProviderUnavailableError):
+    pass
+
+
+class GmailProvider:
+    """The `Provider` for Gmail, and for stand-ins that follow its protocol.
+
+    `batch_url` None means single gets, at most `parallel_gets` at a time.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        *,
+        api_url: str,
+        batch_url: str | None,
+        costs: UnitCosts,
+        batch_size: int,
+        parallel_gets: int = 4,
+    ) -> None:
+        self.costs = costs
+        self.batch_size = batch_size
+        self._http = http
+        self._user_path = "/gmail/v1/users/me"
+        self._api_url = api_url.rstrip("/").removesuffix("/gmail/v1")
+        self._batch_url = batch_url
+        self._parallel_gets = parallel_gets
+
+    async def current_cursor(self, access_token: str) -> int | None:
+        """The profile's historyId; where there is no profile, the newest message's, which is older and so safe."""
+        status, body = await self._request(access_token, "/profile", passing=_NO_SUCH_ROUTE)
+        if status not in _NO_SUCH_ROUTE:
+            return _version(_json_object(body).get("historyId"))
+        page = await self.list_ids(access_token, page_token=None, page_size=1, hidden=True)
+        if not page.external_ids:
+            return None
+        path = f"/messages/{quote(page.external_ids[0], safe='')}"
+        _, body = await self._request(access_token, path, {"format": "minimal"})
+        return _version(_json_object(body).get("historyId"))
+
+    async def list_ids(
+        self, access_token: str, *, page_token: str | None, page_size: int, hidden: bool, label_id: str | None = None
+    ) -> IdPage:
+        """messages.list."""
+        params = {"maxResults": str(page_size), "includeSpamTrash": "true" if hidden else "false"}
+        if label_id is not None:
+            params["labelIds"] = label_id
+        if page_token is not None:
+            params["pageToken"] = page_token
+        try:
+            _, body = await self._request(access_token, "/messages", params)
+        except RejectedError as error:
+            if page_token is None:
+                raise
+            raise PageTokenExpiredError(error.detail) from error
+        answer = _json_object(body)
+        ids = [entry["id"] for entry in answer.get("messages") or () if isinstance(entry.get("id"), str)]
+        return IdPage(external_ids=ids, next_page_token=answer.get("nextPageToken") or None)
+
+    async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> ChangePage:
+        """history.list, all types. A cursor that is refused counts as lost, whatever the status."""
+        params = {"startHistoryId": str(cursor), "maxResults": str(HISTORY_PAGE_SIZE)}
+        if page_token is not None:
+            params["pageToken"] = page_token
+        try:
+            _, body = await self._request(access_token, "/history", params)
+        except RejectedError as error:
+            raise (CursorLostError if page_token is None else PageTokenExpiredError)(error.detail) from error
+        except MessageGoneError as error:
+            raise CursorLostError(error.detail) from error
+        return parse_history(_json_object(body), cursor=cursor)
+
+    async def list_labels(self, access_token: str) -> list[Label]:
+        """labels.list."""
+        _, body = await self._request(access_token, "/labels")
+        return [
+            Label(
+                label_id=clean_text(entry["id"]),
+                name=clean_text(entry.get("name") or entry["id"]),
+                type="user" if entry.get("type") == "user" else "system",
+            )
+            for entry in _json_object(body).get("labels") or ()
+            if isinstance(entry.get("id"), str)
+        ]
+
+    async def fetch(self, access_token: str, external_ids: Sequence[str]) -> Mapping[str, FetchResult]:
+        """messages.get with format=full, in one batch request where a batch endpoint is configured."""
+        if self._batch_url is not None:
+            try:
+                return await self._fetch_batch(access_token, external_ids, self._batch_url)
+            except _ResponseTooLargeError:
+                log.info("batch answer too large, fetching one by one", messages=len(external_ids))
+        return await self._fetch_singly(access_token, external_ids)
+
+    async def complete(self, access_token: str, partial: PartialMessage) -> ProviderMessage:
+        """attachments.get for each body part that the message only refers to."""
+        resource, content = partial.source
+        message_path = f"/messages/{quote(partial.external_id, safe='')}"
+        parts: dict[str, bytes] = {}
+        for missing in content.missing_parts:
+            path = f"{message_path}/attachments/{quote(missing.attachment_id, safe='')}"
+            _, body = await self._request(access_token, path)
+            parts[missing.part_id] = _decode_base64url(_json_object(body).get("data"))
+        parsed = await asyncio.to_thread(parse_gmail, resource, fetched=parts)
+        return _provider_message(resource, parsed)
+
+    async def _fetch_batch(
+        self, access_token: str, external_ids: Sequence[str], batch_url: str
+    ) -> Mapping[str, FetchResult]:
+        paths = [f"{self._user_path}/messages/{quote(id_, safe='')}?format=full" for id_ in external_ids]
+        headers = {"Content-Type": gmail_batch.CONTENT_TYPE}
+        response, body = await self._send(
+            "POST", batch_url, access_token, content=gmail_batch.encode(paths), headers=headers
+        )
+        if response.status_code in _NO_SUCH_ROUTE:
+            log.warning("no batch endpoint, fetching one by one from now on", status_code=response.status_code)
+            self._batch_url = None
+            return await self._fetch_singly(access_token, external_ids)
+        self._raise_for_status(response, body)
+        try:
+            parts = gmail_batch.decode(response.headers.get("Content-Type", ""), body)
+        except gmail_batch.MalformedBatchError as error:
+            raise ProviderUnavailableError(str(error)) from error
+        results = {id_: await self._read_part(id_, parts.get(place)) for place, id_ in enumerate(external_ids)}
+        if all(isinstance(result, TokenRefusedError) for result in results.values()):
+            raise TokenRefusedError("every part of the batch")
+        return results
+
+    async def _read_part(self, external_id: str, part: gmail_batch.Part | None) -> FetchResult:
+        if part is None:
+            return ProviderUnavailableError("the batch answer lacks this message")
+        if part.status != 200:
+            return parse_error(part.status, part.body, now=_now, retry_after=part.retry_after)
+        return await self._read_message(external_id, part.body)
+
+    async def _fetch_singly(self, access_token: str, external_ids: Sequence[str]) -> Mapping[str, FetchResult]:
+        slots = asyncio.Semaphore(self._parallel_gets)
+
+        async def get(external_id: str) -> FetchResult:
+            async with slots:
+                try:
+                    _, body = await self._request(
+                        access_token, f"/messages/{quote(external_id, safe='')}", {"format": "full"}
+                    )
+                except ProviderError as error:
+                    return error
+            return await self._read_message(external_id, body)
+
+        results = await asyncio.gather(*(get(id_) for id_ in external_ids))
+        return dict(zip(external_ids, results, strict=True))
+
+    async def _read_message(self, external_id: str, body: bytes) -> FetchResult:
+        try:
+            resource = _json_object(body)
+            large = is_large(resource)
+            content = await asyncio.to_thread(parse_gmail, resource) if large else parse_gmail(resource)
+            if content.missing_parts:
+                units = self.costs.attachment * len(content.missing_parts)
+                return PartialMessage(external_id=external_id, units=units, source=(resource, content))
+            return _provider_message(resource, content)
+        except ProviderError as error:
+            return error
+        except Exception as error:
+            # One message that breaks the parser must not stop the others.
+            log.exception("a message cannot be read", external_id=external_id)
+            return UnreadableMessageError(type(error).__name__)
+
+    async def _request(
+        self,
+        access_token: str,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        passing: frozenset[int] = frozenset(),
+    ) -> tuple[int, bytes]:
+        query = f"?{urlencode(params)}" if params else ""
+        response, body = await self._send("GET", f"{self._api_url}{self._user_path}{path}{query}", access_token)
+        if response.status_code not in passing:
+            self._raise_for_status(response, body)
+        return response.status_code, body
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        access_token: str,
+        *,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[httpx.Response, bytes]:
+        sent = {"Authorization": f"Bearer {access_token}", **(headers or {})}
+        try:
+            async with self._http.stream(method, url, content=content, headers=sent) as response:
+                body = bytearray()
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > MAX_RESPONSE_BYTES:
+                        raise _ResponseTooLargeError(f"more than {MAX_RESPONSE_BYTES} bytes")
+                return response, bytes(body)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ProviderUnavailableError(type(error).__name__) from error
+
+    def _raise_for_status(self, response: httpx.Response, body: bytes) -> None:
+        if response.status_code >= 400:
+            raise parse_error(response.status_code, body, now=_now, retry_after=response.headers.get("Retry-After"))
+        if response.status_code >= 300:
+            raise ProviderUnavailableError(f"redirected with {response.status_code}")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(body.decode("utf-8", "replace"))
+    except (ValueError, RecursionError) as error:
+        raise ProviderUnavailableError("the answer is not JSON") from error
+    if not isinstance(answer, dict):
+        raise ProviderUnavailableError("the answer is not a JSON object")
+    return answer
+
+
+def _provider_message(resource: Mapping[str, Any], content: ParsedMessage) -> ProviderMessage:
+    external_id = clean_text(str(resource["id"]))
+    labels = resource.get("labelIds") or ()
+    return ProviderMessage(
+        external_id=external_id,
+        thread_id=clean_text(str(resource.get("threadId") or external_id)),
+        version=_version(resource.get("historyId")) or 0,
+        received_at=_received_at(resource.get("internalDate"), content),
+        label_ids=tuple(dict.fromkeys(clean_text(label) for label in labels if isinstance(label, str))),
+        snippet=unescape_snippet(str(resource.get("snippet") or "")),
+        size=_size(resource.get("sizeEstimate")),
+        content=content,
+    )
+
+
+def _version(value: Any) -> int | None:
+    # uint64 by the discovery document, sent as a string; stand-ins go beyond 64 bits.
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _size(value: Any) -> int:
+    try:
+        return max(0, int(value))
+    except (TypeError, ValueError):
+        return 0
+
+
+def _received_at(internal_date: Any, content: ParsedMessage) -> datetime:
+    try:
+        moment = datetime.fromtimestamp(int(internal_date) / 1000, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        moment = content.sent_at or _EARLIEST
+    return min(max(moment, _EARLIEST), _LATEST)
+
+
+def _decode_base64url(data: Any) -> bytes:
+    if not isinstance(data, str):
+        raise ProviderUnavailableError("the attachment has no data")
+    plain = data.translate({ord("+"): "-", ord("/"): "_"}).rstrip("=\r\n ")
+    return base64.urlsafe_b64decode(plain + "=" * (-len(plain) % 4))

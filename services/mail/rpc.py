@@ -1,0 +1,231 @@
+"""The gRPC face of mail: convert, call, convert. Only here does protobuf meet the domain."""
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import aio
+from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
+
+from services.kit.errors import AppError, Kind
+from services.mail.content.model import Address
+from services.mail.ids import LocalId, parse_id
+from services.mail.mailboxes import Mailboxes
+from services.mail.messages import Messages
+from services.mail.model import (
+    Mailbox,
+    MailboxOverview,
+    MailboxStatus,
+    MessageDetail,
+    MessageSummary,
+    SyncReport,
+    SyncState,
+)
+from services.mail.syncs import Syncs
+
+Context = aio.ServicerContext[Any, Any]
+
+_MAILBOX_STATUS = {
+    MailboxStatus.ACTIVE: mail_pb2.MAILBOX_STATUS_ACTIVE,
+    MailboxStatus.REAUTH_REQUIRED: mail_pb2.MAILBOX_STATUS_REAUTH_REQUIRED,
+}
+_SYNC_STATE = {
+    SyncState.QUEUED: mail_pb2.SYNC_STATE_QUEUED,
+    SyncState.RUNNING: mail_pb2.SYNC_STATE_RUNNING,
+    SyncState.COMPLETED: mail_pb2.SYNC_STATE_COMPLETED,
+    SyncState.FAILED: mail_pb2.SYNC_STATE_FAILED,
+}
+_LABEL_TYPE = {"system": mail_pb2.LABEL_TYPE_SYSTEM, "user": mail_pb2.LABEL_TYPE_USER}
+
+
+def registrations(
+    *, mailboxes: Mailboxes, messages: Messages, syncs: Syncs, units_per_second: float, units_per_message: int
+) -> list[Callable[[aio.Server], None]]:
+    """What adds mail's services to a server. The unit figures are for a sync's estimated end."""
+    return [
+        partial(mail_pb2_grpc.add_MailboxServiceServicer_to_server, MailboxServicer(mailboxes)),
+        partial(mail_pb2_grpc.add_MessageServiceServicer_to_server, MessageServicer(mailboxes, messages)),
+        partial(
+            mail_pb2_grpc.add_SyncServiceServicer_to_server,
+            SyncServicer(mailboxes, syncs, seconds_per_message=units_per_message / units_per_second),
+        ),
+    ]
+
+
+class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
+    """mailroom.mail.v1.MailboxService."""
+
+    def __init__(self, mailboxes: Mailboxes) -> None:
+        self._mailboxes = mailboxes
+
+    async def ListMailboxes(
+        self, request: mail_pb2.ListMailboxesRequest, context: Context
+    ) -> mail_pb2.ListMailboxesResponse:
+        overviews = await self._mailboxes.overviews(_uuid(request.user_id, "user_id"))
+        return mail_pb2.ListMailboxesResponse(mailboxes=map(_overview_to_proto, overviews))
+
+
+class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
+    """mailroom.mail.v1.MessageService."""
+
+    def __init__(self, mailboxes: Mailboxes, messages: Messages) -> None:
+        self._mailboxes = mailboxes
+        self._messages = messages
+
+    async def ListMessages(
+        self, request: mail_pb2.ListMessagesRequest, context: Context
+    ) -> mail_pb2.ListMessagesResponse:
+        mailbox = await _find(self._mailboxes, request.user_id, request.mailbox)
+        page = await self._messages.page(
+            mailbox,
+            label=request.label,
+            unread=request.unread if request.HasField("unread") else None,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return mail_pb2.ListMessagesResponse(
+            messages=map(_summary_to_proto, page.messages), next_page_token=page.next_page_token
+        )
+
+    async def GetMessage(self, request: mail_pb2.GetMessageRequest, context: Context) -> mail_pb2.GetMessageResponse:
+        user_id = _uuid(request.user_id, "user_id")
+        return _detail_to_proto(await self._messages.get(user_id, parse_id(request.message_id)))
+
+    async def ListLabels(self, request: mail_pb2.ListLabelsRequest, context: Context) -> mail_pb2.ListLabelsResponse:
+        mailbox = await _find(self._mailboxes, request.user_id, request.mailbox)
+        labels = await self._messages.labels(mailbox)
+        return mail_pb2.ListLabelsResponse(
+            labels=[
+                mail_pb2.Label(label_id=label.label_id, name=label.name, type=_LABEL_TYPE[label.type])
+                for label in labels
+            ]
+        )
+
+
+class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
+    """mailroom.mail.v1.SyncService."""
+
+    def __init__(self, mailboxes: Mailboxes, syncs: Syncs, *, seconds_per_message: float) -> None:
+        self._mailboxes = mailboxes
+        self._syncs = syncs
+        self._seconds_per_message = seconds_per_message
+
+    async def StartSync(self, request: mail_pb2.StartSyncRequest, context: Context) -> mail_pb2.StartSyncResponse:
+        mailbox = await _find(self._mailboxes, request.user_id, request.mailbox)
+        report = await self._syncs.start(mailbox, newest_count=None if request.all else request.newest_count)
+        return mail_pb2.StartSyncResponse(sync=self._to_proto(report))
+
+    async def GetSync(self, request: mail_pb2.GetSyncRequest, context: Context) -> mail_pb2.GetSyncResponse:
+        user_id = _uuid(request.user_id, "user_id")
+        report = await self._syncs.get(user_id, parse_id(request.sync_id), wait_seconds=request.wait_seconds)
+        return mail_pb2.GetSyncResponse(sync=self._to_proto(report))
+
+    def _to_proto(self, report: SyncReport) -> mail_pb2.Sync:
+        sync = report.sync
+        known = sync.listing_done and sync.ended_at is None
+        return mail_pb2.Sync(
+            sync_id=str(LocalId(sync.mailbox_id, sync.sync_id)),
+            account_id=str(report.mailbox.account_id),
+            email=report.mailbox.email,
+            state=_SYNC_STATE[sync.state],
+            newest_count=sync.newest_count,
+            listed_count=sync.listed_count,
+            stored_count=sync.stored_count,
+            pending_count=report.pending_count,
+            dead_letter_count=report.dead_letter_count,
+            units_spent=sync.units_spent,
+            eta_seconds=round(report.pending_count * self._seconds_per_message) if known else None,
+            error=sync.error,
+            create_time=_timestamp(sync.created_at),
+            end_time=_timestamp(sync.ended_at),
+            dead_letters=[
+                mail_pb2.DeadLetter(external_id=letter.external_id, reason=letter.reason, attempts=letter.attempts)
+                for letter in report.dead_letters
+            ],
+        )
+
+
+async def _find(mailboxes: Mailboxes, user_id: str, selector: mail_pb2.MailboxSelector) -> Mailbox:
+    user = _uuid(user_id, "user_id")
+    match selector.WhichOneof("selector"):
+        case "account_id":
+            return await mailboxes.find(user, account_id=_uuid(selector.account_id, "account_id"))
+        case "email":
+            return await mailboxes.find(user, email=selector.email)
+        case _:
+            raise AppError(Kind.INVALID, "mailbox_required", "Name a mailbox by account_id or by e-mail address.")
+
+
+def _uuid(value: str, field: str) -> UUID:
+    try:
+        return UUID(value)
+    except ValueError:
+        raise AppError(Kind.INVALID, f"invalid_{field}", f"{field} is not a UUID.") from None
+
+
+def _timestamp(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
+
+
+def _overview_to_proto(overview: MailboxOverview) -> mail_pb2.Mailbox:
+    return mail_pb2.Mailbox(
+        account_id=str(overview.mailbox.account_id),
+        email=overview.mailbox.email,
+        provider=overview.mailbox.provider,
+        status=_MAILBOX_STATUS[overview.mailbox.status],
+        last_synced_time=_timestamp(overview.last_synced_at),
+        message_count=overview.message_count,
+        unread_count=overview.unread_count,
+    )
+
+
+def _address_to_proto(address: Address) -> mail_pb2.Address:
+    return mail_pb2.Address(name=address.name, email=address.email)
+
+
+def _summary_to_proto(message: MessageSummary) -> mail_pb2.MessageSummary:
+    # `from` is a keyword in Python.
+    sender = {} if message.sender is None else {"from": _address_to_proto(message.sender)}
+    return mail_pb2.MessageSummary(
+        message_id=str(LocalId(message.mailbox_id, message.message_id)),
+        external_id=message.external_id,
+        account_id=str(message.account_id),
+        thread_id=message.thread_id,
+        to=map(_address_to_proto, message.to),
+        cc=map(_address_to_proto, message.cc),
+        subject=message.subject,
+        snippet=message.snippet,
+        received_time=_timestamp(message.received_at),
+        is_read=message.is_read,
+        labels=message.labels,
+        has_attachments=message.has_attachments,
+        size=message.size,
+        **sender,
+    )
+
+
+def _detail_to_proto(detail: MessageDetail) -> mail_pb2.GetMessageResponse:
+    return mail_pb2.GetMessageResponse(
+        summary=_summary_to_proto(detail.summary),
+        headers=[mail_pb2.Header(name=name, value=value) for name, value in detail.headers],
+        text=detail.text,
+        html=detail.html,
+        attachments=[
+            mail_pb2.Attachment(
+                attachment_id=attachment.part_id,
+                filename=attachment.filename,
+                mime_type=attachment.mime_type,
+                size=attachment.size,
+                inline=attachment.inline,
+                content_id=attachment.content_id or "",
+            )
+            for attachment in detail.attachments
+        ],
+    )

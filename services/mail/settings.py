@@ -1,0 +1,123 @@
+"""What the mail service and its workers read from the environment."""
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from services.kit.settings import Postgres, Settings
+from services.mail.sync.quota import GMAIL_COSTS, GMAIL_LIMITS, QuotaProfile
+
+GOOGLE_API_URL = "https://gmail.googleapis.com"
+
+
+class DatabaseSettings(Settings):
+    """Where the service's database is: MAIL_POSTGRES_..., and POSTGRES_... where those are unset."""
+
+    postgres_host: str = "127.0.0.1"
+    postgres_port: int = 5432
+    postgres_user: str = "postgres"
+    postgres_password: SecretStr = SecretStr("")
+    postgres_db: str = "mailroom"
+    mail_postgres_host: str | None = None
+    mail_postgres_port: int | None = None
+    mail_postgres_user: str | None = None
+    mail_postgres_password: SecretStr | None = None
+    mail_postgres_db: str | None = None
+
+    @property
+    def database(self) -> Postgres:
+        """The service's own database."""
+        return Postgres(
+            host=self.mail_postgres_host or self.postgres_host,
+            port=self.mail_postgres_port or self.postgres_port,
+            user=self.mail_postgres_user or self.postgres_user,
+            password=self.mail_postgres_password or self.postgres_password,
+            database=self.mail_postgres_db or f"{self.postgres_db}_mail",
+        )
+
+    @property
+    def administrator(self) -> Postgres:
+        """Who may create the service's role and database, on the same server."""
+        return Postgres(
+            host=self.mail_postgres_host or self.postgres_host,
+            port=self.mail_postgres_port or self.postgres_port,
+            user=self.postgres_user,
+            password=self.postgres_password,
+            database="postgres",
+        )
+
+
+class GmailSettings(DatabaseSettings):
+    """What the service and its workers share: the provider's quota, auth, and how connections are secured."""
+
+    blank_matters: ClassVar[frozenset[str]] = frozenset({"gmail_batch_url"})
+
+    auth_address: str = "127.0.0.1:50051"
+    mailroom_insecure_grpc: bool = Field(False, validate_default=True)
+    log_level: str = "INFO"
+
+    # An origin; a trailing /gmail/v1 is tolerated.
+    gmail_api_url: str = GOOGLE_API_URL
+    # Empty: single gets. Unset: Google's, if the API is Google's too.
+    gmail_batch_url: str | None = None
+    gmail_quota_profile: Literal["2026-05", "legacy"] = "2026-05"
+    gmail_quota_window: float = Field(60, gt=0)
+    gmail_mailbox_limit: int | None = Field(None, ge=1)
+    gmail_project_limit: int | None = Field(None, ge=1)
+    gmail_batch_size: int = Field(25, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _require_explicit_plaintext(self) -> Self:
+        if not self.mailroom_insecure_grpc:
+            raise ValueError(
+                "MAILROOM_INSECURE_GRPC must be true: services speak plaintext for now, "
+                "which is for loopback or a private network only"
+            )
+        return self
+
+    @property
+    def batch_url(self) -> str | None:
+        """Where batch requests go; None: nowhere."""
+        if self.gmail_batch_url is None:
+            return f"{GOOGLE_API_URL}/batch" if self.gmail_api_url.rstrip("/") == GOOGLE_API_URL else None
+        return self.gmail_batch_url or None
+
+    @property
+    def quota(self) -> QuotaProfile:
+        """Limits and costs of the chosen profile, with the overrides."""
+        mailbox_limit, project_limit = GMAIL_LIMITS[self.gmail_quota_profile]
+        return QuotaProfile(
+            mailbox_limit=self.gmail_mailbox_limit or mailbox_limit,
+            project_limit=self.gmail_project_limit or project_limit,
+            window=self.gmail_quota_window,
+            costs=GMAIL_COSTS[self.gmail_quota_profile],
+        )
+
+    @model_validator(mode="after")
+    def _check_batch_fits_quota(self) -> Self:
+        if self.quota.mailbox_limit <= self.quota.costs.get * self.gmail_batch_size:
+            raise ValueError("GMAIL_MAILBOX_LIMIT must be larger than one batch costs (see GMAIL_BATCH_SIZE)")
+        return self
+
+
+class MailSettings(GmailSettings):
+    """The mail service."""
+
+    mail_host: str = "127.0.0.1"
+    mail_port: int = Field(50052, ge=0, le=65535)
+    mail_admin_host: str = "127.0.0.1"
+    mail_admin_port: int = Field(9102, ge=0, le=65535)
+    mail_postgres_pool: int = Field(10, ge=1)
+
+
+class WorkerSettings(GmailSettings):
+    """A worker. `worker_slots` mailboxes are worked on at a time, each with one database connection at most."""
+
+    worker_admin_host: str = "127.0.0.1"
+    worker_admin_port: int = Field(9103, ge=0, le=65535)
+    worker_slots: int = Field(8, ge=2, le=100)
+    worker_lease_seconds: float = Field(15, ge=1)
+    mail_poll_seconds: float = Field(60, gt=0)
+    redis_host: str = "127.0.0.1"
+    redis_port: int = 6379
+    redis_db: int = Field(0, ge=0)

@@ -1,0 +1,230 @@
+"""The queue of messages to fetch, their dead letters, and the ids seen by a listing after a lost cursor."""
+
+from collections.abc import Mapping, Sequence
+
+from services.mail.model import FetchItem, Lane
+from services.mail.store.connection import Connection
+
+
+async def queue_listed(connection: Connection, mailbox_id: int, external_ids: Sequence[str], *, offset: int) -> None:
+    """Queues listed ids that are neither stored nor queued, in the listing's order from `offset` on."""
+    await connection.execute(
+        """
+        INSERT INTO fetch_items (mailbox_id, external_id, lane, ordinal)
+        SELECT $1, listed.id, $3, $4 + min(listed.place)
+        FROM unnest($2::text[]) WITH ORDINALITY AS listed(id, place)
+        WHERE NOT EXISTS (SELECT FROM messages m WHERE m.mailbox_id = $1 AND m.external_id = listed.id)
+        GROUP BY listed.id
+        ON CONFLICT (mailbox_id, external_id) DO NOTHING
+        """,
+        mailbox_id,
+        external_ids,
+        Lane.BACKFILL,
+        offset,
+    )
+    await _unbury(connection, mailbox_id)
+
+
+async def queue_changed(connection: Connection, mailbox_id: int, wanted: Mapping[str, int]) -> None:
+    """Queues messages in the live lane in at least the given versions; newest records first."""
+    if not wanted:
+        return
+    await connection.execute(
+        """
+        INSERT INTO fetch_items AS i (mailbox_id, external_id, lane, ordinal, wanted_version)
+        SELECT $1, w.id, $4, -row_number() OVER (ORDER BY w.version), w.version
+        FROM unnest($2::text[], $3::numeric[]) AS w(id, version)
+        ON CONFLICT (mailbox_id, external_id) DO UPDATE
+        SET wanted_version = greatest(i.wanted_version, excluded.wanted_version), lane = excluded.lane,
+            ordinal = excluded.ordinal, not_before = '-infinity', attempts = 0, stale_gets = 0
+        """,
+        mailbox_id,
+        list(wanted),
+        list(wanted.values()),
+        Lane.LIVE,
+    )
+    await _unbury(connection, mailbox_id)
+
+
+async def _unbury(connection: Connection, mailbox_id: int) -> None:
+    # A message that is wanted again is no longer given up on.
+    await connection.execute(
+        """
+        DELETE FROM dead_letters d USING fetch_items i
+        WHERE d.mailbox_id = $1 AND i.mailbox_id = $1 AND i.external_id = d.external_id
+        """,
+        mailbox_id,
+    )
+
+
+async def queued_ids(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> set[str]:
+    """Which of these messages are queued."""
+    rows = await connection.fetch(
+        "SELECT external_id FROM fetch_items WHERE mailbox_id = $1 AND external_id = ANY($2::text[])",
+        mailbox_id,
+        external_ids,
+    )
+    return {row["external_id"] for row in rows}
+
+
+async def next_batch(connection: Connection, mailbox_id: int, limit: int) -> list[FetchItem]:
+    """What to fetch next: the live lane first, then the listing's order."""
+    rows = await connection.fetch(
+        """
+        SELECT external_id, lane, wanted_version, stale_gets, attempts FROM fetch_items
+        WHERE mailbox_id = $1 AND not_before <= now() ORDER BY lane, ordinal LIMIT $2
+        """,
+        mailbox_id,
+        limit,
+    )
+    return [
+        FetchItem(
+            external_id=row["external_id"],
+            lane=Lane(row["lane"]),
+            wanted_version=int(row["wanted_version"]),
+            stale_gets=row["stale_gets"],
+            attempts=row["attempts"],
+        )
+        for row in rows
+    ]
+
+
+async def seconds_until_next(connection: Connection, mailbox_id: int) -> float | None:
+    """When the next item may be fetched, in seconds; None if nothing is queued."""
+    seconds: float | None = await connection.fetchval(
+        """
+        SELECT CASE WHEN count(*) = 0 THEN NULL
+            ELSE greatest(0, coalesce(extract(epoch FROM min(nullif(not_before, '-infinity')) - now()), 0)
+                 * (count(*) FILTER (WHERE not_before <= now()) = 0)::int) END::float8
+        FROM fetch_items WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+    )
+    return seconds
+
+
+async def remove(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> None:
+    """Takes messages off the queue that no longer exist at the provider."""
+    await connection.execute(
+        "DELETE FROM fetch_items WHERE mailbox_id = $1 AND external_id = ANY($2::text[])", mailbox_id, external_ids
+    )
+
+
+async def finish(connection: Connection, mailbox_id: int, fetched: Mapping[str, int], *, stale_limit: int) -> None:
+    """Takes fetched messages off the queue: in the wanted version, or after `stale_limit` gets of an older one.
+
+    The others are fetched again, a second later: the provider's store is eventually consistent.
+    """
+    await connection.execute(
+        """
+        WITH got AS (SELECT * FROM unnest($2::text[], $3::numeric[]) AS g(external_id, version)),
+        late AS (
+            UPDATE fetch_items i SET stale_gets = i.stale_gets + 1, not_before = now() + interval '1 second'
+            FROM got WHERE i.mailbox_id = $1 AND i.external_id = got.external_id
+                AND got.version < i.wanted_version AND i.stale_gets < $4
+            RETURNING i.external_id
+        )
+        DELETE FROM fetch_items i USING got
+        WHERE i.mailbox_id = $1 AND i.external_id = got.external_id
+            AND (got.version >= i.wanted_version OR i.stale_gets >= $4)
+        """,
+        mailbox_id,
+        list(fetched),
+        list(fetched.values()),
+        stale_limit,
+    )
+
+
+async def postpone(
+    connection: Connection, mailbox_id: int, reasons: Mapping[str, str], *, attempts_limit: int, base_seconds: float
+) -> None:
+    """Counts a failed attempt per message: tried again after a growing delay, or buried as a dead letter."""
+    await connection.execute(
+        """
+        WITH failed AS (SELECT * FROM unnest($2::text[], $3::text[]) AS f(external_id, reason)),
+        buried AS (
+            DELETE FROM fetch_items i USING failed f
+            WHERE i.mailbox_id = $1 AND i.external_id = f.external_id AND i.attempts + 1 >= $4
+            RETURNING i.external_id, i.wanted_version, i.attempts + 1 AS attempts, f.reason
+        ), letters AS (
+            INSERT INTO dead_letters (mailbox_id, external_id, wanted_version, reason, attempts)
+            SELECT $1, external_id, wanted_version, reason, attempts FROM buried
+            ON CONFLICT (mailbox_id, external_id) DO UPDATE
+            SET reason = excluded.reason, attempts = excluded.attempts, wanted_version = excluded.wanted_version,
+                died_at = now()
+        )
+        UPDATE fetch_items i SET attempts = i.attempts + 1,
+            not_before = now() + make_interval(secs => $5 * power(2, i.attempts))
+        FROM failed f
+        WHERE i.mailbox_id = $1 AND i.external_id = f.external_id AND i.attempts + 1 < $4
+        """,
+        mailbox_id,
+        list(reasons),
+        list(reasons.values()),
+        attempts_limit,
+        base_seconds,
+    )
+
+
+async def note_relisted(
+    connection: Connection, mailbox_id: int, external_ids: Sequence[str], *, round_: int, offset: int
+) -> None:
+    """Remembers ids that a listing after a lost cursor has seen."""
+    await connection.execute(
+        """
+        INSERT INTO relisted (mailbox_id, round, external_id, ordinal)
+        SELECT $1, $3, id, $4 + min(place) FROM unnest($2::text[]) WITH ORDINALITY AS listed(id, place) GROUP BY id
+        ON CONFLICT DO NOTHING
+        """,
+        mailbox_id,
+        external_ids,
+        round_,
+        offset,
+    )
+
+
+async def queue_relisted(connection: Connection, mailbox_id: int, *, covered_all: bool, covered_count: int) -> None:
+    """Queues what the listing saw, coverage includes and the store lacks.
+
+    Coverage of the newest N includes everything listed above the oldest stored message.
+    """
+    await connection.execute(
+        """
+        WITH edge AS (
+            SELECT greatest($3::bigint, coalesce(max(r.ordinal), 0)) AS ordinal
+            FROM relisted r JOIN messages m USING (mailbox_id, external_id) WHERE r.mailbox_id = $1 AND r.round = 1
+        )
+        INSERT INTO fetch_items (mailbox_id, external_id, lane, ordinal)
+        SELECT $1, r.external_id, $4, r.ordinal FROM relisted r, edge
+        WHERE r.mailbox_id = $1 AND r.round = 1 AND ($2 OR r.ordinal <= edge.ordinal)
+            AND NOT EXISTS (SELECT FROM messages m WHERE m.mailbox_id = $1 AND m.external_id = r.external_id)
+        ON CONFLICT (mailbox_id, external_id) DO NOTHING
+        """,
+        mailbox_id,
+        covered_all,
+        covered_count,
+        Lane.LIVE,
+    )
+    await _unbury(connection, mailbox_id)
+
+
+async def missing_from_listing(connection: Connection, mailbox_id: int) -> list[str]:
+    """Stored messages that no round of the listing has seen."""
+    rows = await connection.fetch(
+        """
+        SELECT m.external_id FROM messages m
+        WHERE m.mailbox_id = $1 AND NOT EXISTS (
+            SELECT FROM relisted r WHERE r.mailbox_id = $1 AND r.external_id = m.external_id
+        )
+        """,
+        mailbox_id,
+    )
+    return [row["external_id"] for row in rows]
+
+
+async def has_live(connection: Connection, mailbox_id: int) -> bool:
+    """Whether new or changed messages wait, rather than old ones only."""
+    live: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM fetch_items WHERE mailbox_id = $1 AND lane = $2)", mailbox_id, Lane.LIVE
+    )
+    return live

@@ -1,0 +1,41 @@
+"""The provider's labels of a mailbox."""
+
+from collections.abc import Sequence
+
+from services.mail.model import Label
+from services.mail.store.connection import Connection
+
+
+async def replace(connection: Connection, mailbox_id: int, labels: Sequence[Label]) -> None:
+    """Makes the stored labels equal to the provider's."""
+    await connection.execute(
+        "DELETE FROM labels WHERE mailbox_id = $1 AND NOT label_id = ANY($2::text[])",
+        mailbox_id,
+        [label.label_id for label in labels],
+    )
+    await connection.execute(
+        """
+        INSERT INTO labels AS l (mailbox_id, label_id, name, type)
+        SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[])
+        ON CONFLICT (mailbox_id, label_id) DO UPDATE SET name = excluded.name, type = excluded.type
+        WHERE (l.name, l.type) IS DISTINCT FROM (excluded.name, excluded.type)
+        """,
+        mailbox_id,
+        [label.label_id for label in labels],
+        [label.name for label in labels],
+        [label.type for label in labels],
+    )
+
+
+async def of_mailbox(connection: Connection, mailbox_id: int) -> list[Label]:
+    """A mailbox's labels by name."""
+    rows = await connection.fetch(
+        "SELECT label_id, name, type FROM labels WHERE mailbox_id = $1 ORDER BY lower(name), label_id", mailbox_id
+    )
+    return [Label(label_id=row["label_id"], name=row["name"], type=row["type"]) for row in rows]
+
+
+async def names(connection: Connection, mailbox_id: int) -> dict[str, str]:
+    """Label ids to names."""
+    rows = await connection.fetch("SELECT label_id, name FROM labels WHERE mailbox_id = $1", mailbox_id)
+    return {row["label_id"]: row["name"] for row in rows}

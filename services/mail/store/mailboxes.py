@@ -1,0 +1,93 @@
+"""Mailboxes: what auth says exists, as mail remembers it."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+
+from services.mail.model import Account, Mailbox, MailboxOverview, MailboxStatus
+from services.mail.store.connection import Connection
+
+_COLUMNS = "m.mailbox_id, m.account_id, m.user_id, m.provider, m.email, m.status"
+
+
+def mailbox_of(row: asyncpg.Record) -> Mailbox:
+    """The mailbox in a row that was selected with the columns of this module."""
+    return Mailbox(
+        mailbox_id=row["mailbox_id"],
+        account_id=row["account_id"],
+        user_id=row["user_id"],
+        provider=row["provider"],
+        email=row["email"],
+        status=MailboxStatus(row["status"]),
+    )
+
+
+async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
+    """Creates or updates the mailboxes of accounts; one that works again is due at once if it was ever synced."""
+    await connection.execute(
+        """
+        WITH given AS (
+            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[])
+                AS g(account_id, user_id, provider, email, status)
+        ), revived AS (
+            UPDATE mailbox_schedule s SET due_at = least(s.due_at, now()), hint_seq = s.hint_seq + 1
+            FROM mailboxes m JOIN given g USING (account_id)
+            WHERE s.mailbox_id = m.mailbox_id AND m.status = 'reauth_required' AND g.status = 'active'
+        )
+        INSERT INTO mailboxes AS m (account_id, user_id, provider, email, status)
+        SELECT account_id, user_id, provider, email, status FROM given
+        ON CONFLICT (account_id) DO UPDATE SET email = excluded.email, status = excluded.status
+        WHERE (m.email, m.status) IS DISTINCT FROM (excluded.email, excluded.status)
+        """,
+        [account.account_id for account in accounts],
+        [account.user_id for account in accounts],
+        [account.provider for account in accounts],
+        [account.email for account in accounts],
+        [account.status.value for account in accounts],
+    )
+
+
+async def of_user(connection: Connection, user_id: UUID) -> list[Mailbox]:
+    """The user's mailboxes, oldest first."""
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM mailboxes m WHERE m.user_id = $1 ORDER BY m.mailbox_id", user_id
+    )
+    return [mailbox_of(row) for row in rows]
+
+
+async def overviews(connection: Connection, user_id: UUID) -> list[MailboxOverview]:
+    """The user's mailboxes with counts, oldest first."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS}, s.last_synced_at, c.messages, c.unread
+        FROM mailboxes m
+        LEFT JOIN sync_states s USING (mailbox_id)
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS messages, count(*) FILTER (WHERE 'UNREAD' = ANY(label_ids)) AS unread
+            FROM messages WHERE mailbox_id = m.mailbox_id
+        ) c
+        WHERE m.user_id = $1 ORDER BY m.mailbox_id
+        """,
+        user_id,
+    )
+    return [
+        MailboxOverview(
+            mailbox=mailbox_of(row),
+            last_synced_at=row["last_synced_at"],
+            message_count=row["messages"],
+            unread_count=row["unread"],
+        )
+        for row in rows
+    ]
+
+
+async def by_id(connection: Connection, mailbox_id: int) -> Mailbox | None:
+    """One mailbox, whoever owns it: for the worker only."""
+    row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM mailboxes m WHERE m.mailbox_id = $1", mailbox_id)
+    return None if row is None else mailbox_of(row)
+
+
+async def set_status(connection: Connection, mailbox_id: int, status: MailboxStatus) -> None:
+    """Records whether the provider still grants access."""
+    await connection.execute("UPDATE mailboxes SET status = $2 WHERE mailbox_id = $1", mailbox_id, status.value)

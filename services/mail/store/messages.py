@@ -1,0 +1,259 @@
+"""Messages and their contents. Writes are idempotent: of two versions of a message the newer wins."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from services.mail.content.model import Address, Attachment
+from services.mail.model import LabelChange, MessageDetail, MessageFilter, MessageSummary, ProviderMessage
+from services.mail.store.connection import Connection
+
+# Separates label ids where a list of lists has to travel as a list of strings.
+_UNIT_SEPARATOR = "\x1f"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """A place between two messages of a list, newest first."""
+
+    received_at: datetime
+    message_id: int
+
+
+async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[ProviderMessage]) -> int:
+    """Stores messages with their contents and returns how many rows that changed; older versions change nothing."""
+    if not messages:
+        return 0
+    contents = [message.content for message in messages]
+    rows = await connection.fetchval(
+        """
+        WITH given AS (
+            SELECT * FROM unnest($2::text[], $3::text[], $4::numeric[], $5::timestamptz[], $6::text[], $7::text[],
+                $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::bigint[],
+                $15::text[], $16::text[], $17::text[], $18::text[])
+            AS g(external_id, thread_id, version, received_at, from_name, from_email, to_addresses, cc_addresses,
+                subject, snippet, label_ids, has_attachments, size, headers, text, html, attachments)
+        ), stored AS (
+            INSERT INTO messages AS m (mailbox_id, external_id, thread_id, version, received_at, from_name, from_email,
+                to_addresses, cc_addresses, subject, snippet, label_ids, has_attachments, size)
+            SELECT $1, external_id, thread_id, version, received_at, from_name, from_email, to_addresses::jsonb,
+                cc_addresses::jsonb, subject, snippet, string_to_array(label_ids, $19), has_attachments, size
+            FROM given
+            ON CONFLICT (mailbox_id, external_id) DO UPDATE
+            SET thread_id = excluded.thread_id, version = excluded.version, received_at = excluded.received_at,
+                from_name = excluded.from_name, from_email = excluded.from_email,
+                to_addresses = excluded.to_addresses, cc_addresses = excluded.cc_addresses,
+                subject = excluded.subject, snippet = excluded.snippet, label_ids = excluded.label_ids,
+                has_attachments = excluded.has_attachments, size = excluded.size
+            WHERE m.version < excluded.version
+            RETURNING m.message_id, m.external_id
+        ), contents AS (
+            INSERT INTO message_contents AS c (mailbox_id, message_id, headers, text, html, attachments)
+            SELECT $1, stored.message_id, headers::jsonb, text, html, attachments::jsonb
+            FROM stored JOIN given USING (external_id)
+            ON CONFLICT (mailbox_id, message_id) DO UPDATE
+            SET headers = excluded.headers, text = excluded.text, html = excluded.html,
+                attachments = excluded.attachments
+        )
+        SELECT count(*) FROM stored
+        """,
+        mailbox_id,
+        [message.external_id for message in messages],
+        [message.thread_id for message in messages],
+        [message.version for message in messages],
+        [message.received_at for message in messages],
+        [content.from_ and content.from_.name for content in contents],
+        [content.from_ and content.from_.email for content in contents],
+        [_addresses_to_json(content.to) for content in contents],
+        [_addresses_to_json(content.cc) for content in contents],
+        [content.subject for content in contents],
+        [message.snippet for message in messages],
+        [_UNIT_SEPARATOR.join(message.label_ids) for message in messages],
+        [any(not attachment.inline for attachment in content.attachments) for content in contents],
+        [message.size for message in messages],
+        [json.dumps(content.headers, ensure_ascii=False) for content in contents],
+        [content.text for content in contents],
+        [content.html for content in contents],
+        [_attachments_to_json(content.attachments) for content in contents],
+        _UNIT_SEPARATOR,
+    )
+    return int(rows)
+
+
+async def delete(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> int:
+    """Deletes messages that no longer exist at the provider and returns how many were stored."""
+    done = await connection.execute(
+        "DELETE FROM messages WHERE mailbox_id = $1 AND external_id = ANY($2::text[])", mailbox_id, external_ids
+    )
+    return int(done.removeprefix("DELETE "))
+
+
+async def versions(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> dict[str, int]:
+    """The stored versions of these messages; what is not stored is left out."""
+    rows = await connection.fetch(
+        "SELECT external_id, version FROM messages WHERE mailbox_id = $1 AND external_id = ANY($2::text[])",
+        mailbox_id,
+        external_ids,
+    )
+    return {row["external_id"]: int(row["version"]) for row in rows}
+
+
+async def change_labels(
+    connection: Connection, mailbox_id: int, changes: Mapping[str, Sequence[LabelChange]]
+) -> set[str]:
+    """Applies label changes that are newer than the stored message, in order; returns which messages are stored."""
+    rows = await connection.fetch(
+        """
+        SELECT external_id, version, label_ids FROM messages
+        WHERE mailbox_id = $1 AND external_id = ANY($2::text[]) FOR UPDATE
+        """,
+        mailbox_id,
+        list(changes),
+    )
+    updates = []
+    for row in rows:
+        version, labels = int(row["version"]), set(row["label_ids"])
+        newer = [change for change in changes[row["external_id"]] if change.version > version]
+        for change in newer:
+            labels = (labels | change.added) - change.removed
+        if newer:
+            updates.append((row["external_id"], newer[-1].version, _UNIT_SEPARATOR.join(sorted(labels))))
+    if updates:
+        await connection.execute(
+            """
+            UPDATE messages m SET version = u.version, label_ids = string_to_array(u.label_ids, $5)
+            FROM unnest($2::text[], $3::numeric[], $4::text[]) AS u(external_id, version, label_ids)
+            WHERE m.mailbox_id = $1 AND m.external_id = u.external_id
+            """,
+            mailbox_id,
+            *map(list, zip(*updates, strict=True)),
+            _UNIT_SEPARATOR,
+        )
+    return {row["external_id"] for row in rows}
+
+
+async def set_label_as_listed(connection: Connection, mailbox_id: int, label_id: str) -> None:
+    """Puts a label on exactly the messages that the listing of that label showed (the `relisted` table)."""
+    await connection.execute(
+        """
+        UPDATE messages m SET label_ids = array_append(label_ids, $2)
+        FROM relisted r
+        WHERE m.mailbox_id = $1 AND r.mailbox_id = $1 AND r.external_id = m.external_id
+            AND NOT m.label_ids @> ARRAY[$2]
+        """,
+        mailbox_id,
+        label_id,
+    )
+    await connection.execute(
+        """
+        UPDATE messages m SET label_ids = array_remove(label_ids, $2)
+        WHERE m.mailbox_id = $1 AND m.label_ids @> ARRAY[$2] AND NOT EXISTS (
+            SELECT FROM relisted r WHERE r.mailbox_id = $1 AND r.external_id = m.external_id
+        )
+        """,
+        mailbox_id,
+        label_id,
+    )
+
+
+_SUMMARY = """
+    m.mailbox_id, m.message_id, b.account_id, m.external_id, m.thread_id, m.from_name, m.from_email, m.to_addresses,
+    m.cc_addresses, m.subject, m.snippet, m.received_at, m.label_ids, m.has_attachments, m.size
+"""
+
+
+async def newest_first(
+    connection: Connection,
+    user_id: UUID,
+    mailbox_id: int,
+    wanted: MessageFilter,
+    *,
+    after: Position | None,
+    limit: int,
+    label_names: Mapping[str, str],
+) -> list[MessageSummary]:
+    """Up to `limit` messages of the user's mailbox below `after`."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_SUMMARY} FROM messages m JOIN mailboxes b USING (mailbox_id)
+        WHERE m.mailbox_id = $1 AND b.user_id = $2
+            AND ($3::timestamptz IS NULL OR (m.received_at, m.message_id) < ($3, $4::bigint))
+            AND ($5::text IS NULL OR m.label_ids @> ARRAY[$5])
+            AND ($6::bool IS NULL OR ('UNREAD' = ANY(m.label_ids)) = $6)
+        ORDER BY m.received_at DESC, m.message_id DESC LIMIT $7
+        """,
+        mailbox_id,
+        user_id,
+        after and after.received_at,
+        after and after.message_id,
+        wanted.label_id,
+        wanted.unread,
+        limit,
+    )
+    return [_summary_of(row, label_names) for row in rows]
+
+
+async def detail(
+    connection: Connection, user_id: UUID, mailbox_id: int, message_id: int, *, label_names: Mapping[str, str]
+) -> MessageDetail | None:
+    """One message of the user's mailbox, whole."""
+    row = await connection.fetchrow(
+        f"""
+        SELECT {_SUMMARY}, c.headers, c.text, c.html, c.attachments
+        FROM messages m JOIN mailboxes b USING (mailbox_id) JOIN message_contents c USING (mailbox_id, message_id)
+        WHERE m.mailbox_id = $1 AND m.message_id = $2 AND b.user_id = $3
+        """,
+        mailbox_id,
+        message_id,
+        user_id,
+    )
+    if row is None:
+        return None
+    return MessageDetail(
+        summary=_summary_of(row, label_names),
+        headers=[(name, value) for name, value in json.loads(row["headers"])],
+        text=row["text"],
+        html=row["html"],
+        attachments=[Attachment(**fields) for fields in json.loads(row["attachments"])],
+    )
+
+
+def _summary_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> MessageSummary:
+    label_ids: list[str] = row["label_ids"]
+    return MessageSummary(
+        mailbox_id=row["mailbox_id"],
+        message_id=row["message_id"],
+        account_id=row["account_id"],
+        external_id=row["external_id"],
+        thread_id=row["thread_id"],
+        sender=None if row["from_email"] is None else Address(row["from_name"], row["from_email"]),
+        to=_addresses_from_json(row["to_addresses"]),
+        cc=_addresses_from_json(row["cc_addresses"]),
+        subject=row["subject"],
+        snippet=row["snippet"],
+        received_at=row["received_at"],
+        is_read="UNREAD" not in label_ids,
+        labels=[label_names.get(label_id, label_id) for label_id in label_ids],
+        has_attachments=row["has_attachments"],
+        size=row["size"],
+    )
+
+
+def _addresses_to_json(addresses: Sequence[Address]) -> str:
+    return json.dumps([(address.name, address.email) for address in addresses], ensure_ascii=False)
+
+
+def _addresses_from_json(value: str) -> list[Address]:
+    return [] if value == "[]" else [Address(name, email) for name, email in json.loads(value)]
+
+
+def _attachments_to_json(attachments: Sequence[Attachment]) -> str:
+    def fields(attachment: Attachment) -> dict[str, Any]:
+        return {name: getattr(attachment, name) for name in Attachment.__slots__}
+
+    return json.dumps([fields(attachment) for attachment in attachments], ensure_ascii=False)

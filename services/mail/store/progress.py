@@ -1,0 +1,146 @@
+"""How far the copy of a mailbox is: the live cursor, what is covered, and the listing under way."""
+
+from services.mail.model import Listing, SyncProgress
+from services.mail.store.connection import Connection
+
+
+async def ensure(connection: Connection, mailbox_id: int) -> None:
+    """Creates the row of a mailbox that is synced for the first time."""
+    await connection.execute("INSERT INTO sync_states (mailbox_id) VALUES ($1) ON CONFLICT DO NOTHING", mailbox_id)
+
+
+async def load(connection: Connection, mailbox_id: int) -> SyncProgress:
+    """The state of a mailbox for which a sync was started."""
+    row = await connection.fetchrow(
+        """
+        SELECT *, extract(epoch FROM now() - caught_up_at)::float8 AS caught_up_ago
+        FROM sync_states WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+    )
+    assert row is not None, "a scheduled mailbox has a sync state"  # noqa: S101 - states what the schema guarantees
+    return SyncProgress(
+        cursor=None if row["cursor"] is None else int(row["cursor"]),
+        caught_up_hint=row["caught_up_hint"],
+        caught_up_ago=row["caught_up_ago"],
+        covered_count=row["covered_count"],
+        covered_all=row["covered_all"],
+        listing=None if row["listing"] is None else Listing(row["listing"]),
+        listing_target=row["listing_target"],
+        listing_round=row["listing_round"],
+        listing_label=row["listing_label"],
+        listing_page_token=row["listing_page_token"],
+        listed_count=row["listed_count"],
+    )
+
+
+async def move_cursor(
+    connection: Connection,
+    mailbox_id: int,
+    *,
+    previous: int | None,
+    cursor: int | None,
+    caught_up_hint: int | None = None,
+) -> bool:
+    """Moves the live cursor by compare-and-set; false if it was not where the caller believed it to be.
+
+    `caught_up_hint` is given with the last page: history has then been read up to the present as of that hint.
+    """
+    done = await connection.execute(
+        """
+        UPDATE sync_states
+        SET cursor = $3, caught_up_hint = coalesce($4, caught_up_hint),
+            caught_up_at = CASE WHEN $4::bigint IS NULL THEN caught_up_at ELSE now() END
+        WHERE mailbox_id = $1 AND cursor IS NOT DISTINCT FROM $2
+        """,
+        mailbox_id,
+        previous,
+        cursor,
+        caught_up_hint,
+    )
+    return done == "UPDATE 1"
+
+
+async def start_listing(connection: Connection, mailbox_id: int, listing: Listing, *, target: int | None) -> None:
+    """Begins to list from the top; whatever an earlier listing queued stays queued."""
+    await connection.execute("DELETE FROM relisted WHERE mailbox_id = $1", mailbox_id)
+    await connection.execute(
+        """
+        UPDATE sync_states
+        SET listing = $2, listing_target = $3, listing_round = 1, listing_label = NULL, listing_page_token = NULL,
+            listed_count = 0
+        WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+        listing.value,
+        target,
+    )
+
+
+async def restart_listing(connection: Connection, mailbox_id: int) -> None:
+    """Lists the current round again from the top, after the provider forgot the page token."""
+    await connection.execute(
+        "DELETE FROM relisted r USING sync_states s "
+        "WHERE s.mailbox_id = $1 AND r.mailbox_id = $1 AND r.round = s.listing_round",
+        mailbox_id,
+    )
+    await connection.execute(
+        "UPDATE sync_states SET listing_page_token = NULL, listed_count = 0 WHERE mailbox_id = $1", mailbox_id
+    )
+
+
+async def advance_listing(connection: Connection, mailbox_id: int, *, page_token: str, listed: int) -> None:
+    """Records that a page of `listed` ids is queued and where the next one begins."""
+    await connection.execute(
+        """
+        UPDATE sync_states SET listing_page_token = $2, listed_count = listed_count + $3 WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+        page_token,
+        listed,
+    )
+
+
+async def begin_second_round(connection: Connection, mailbox_id: int) -> None:
+    """Lists everything once more, to see whether what was missing is missing again."""
+    await connection.execute(
+        """
+        UPDATE sync_states SET listing_round = 2, listing_page_token = NULL, listed_count = 0 WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+    )
+
+
+async def begin_label(connection: Connection, mailbox_id: int, label_id: str) -> None:
+    """Goes on to list the messages that carry this label."""
+    await connection.execute("DELETE FROM relisted WHERE mailbox_id = $1", mailbox_id)
+    await connection.execute(
+        """
+        UPDATE sync_states
+        SET listing = 'relabel', listing_label = $2, listing_round = 1, listing_page_token = NULL, listed_count = 0
+        WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+        label_id,
+    )
+
+
+async def end_listing(connection: Connection, mailbox_id: int) -> None:
+    """Ends the listing under way and adds what it covered."""
+    await connection.execute("DELETE FROM relisted WHERE mailbox_id = $1", mailbox_id)
+    await connection.execute(
+        """
+        UPDATE sync_states
+        SET covered_all = covered_all OR listing = 'all',
+            covered_count = CASE WHEN listing = 'newest' THEN greatest(covered_count, listing_target)
+                            ELSE covered_count END,
+            listing = NULL, listing_target = NULL, listing_label = NULL, listing_page_token = NULL
+        WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+    )
+
+
+async def mark_synced(connection: Connection, mailbox_id: int) -> None:
+    """Records that the copy is complete as of now."""
+    await connection.execute("UPDATE sync_states SET last_synced_at = now() WHERE mailbox_id = $1", mailbox_id)

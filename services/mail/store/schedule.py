@@ -1,0 +1,174 @@
+"""Who is due and who works on it: trigger, claim, renew, release. All times are Postgres's clock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from services.mail.model import Lane
+from services.mail.store.connection import Connection
+
+# Workers listen on this channel; the payload is empty, the table says what is due.
+CHANNEL = "mailbox_due"
+
+
+class LeaseLostError(Exception):
+    """The mailbox is no longer ours to write to: another worker took over, or it was disconnected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to write to a mailbox, until another worker's claim raises the epoch."""
+
+    mailbox_id: int
+    owner: UUID
+    epoch: int
+    # The newest trigger that the claim has seen.
+    hint_seq: int
+    # Claims since the last orderly release, this one included.
+    attempts: int
+
+
+async def trigger(connection: Connection, mailbox_id: int) -> int:
+    """Makes the mailbox due now, in the live lane, and returns the hint's number.
+
+    It locks the schedule row, so a transaction calls it before it touches anything else of the mailbox.
+    """
+    hint_seq: int = await connection.fetchval(
+        """
+        INSERT INTO mailbox_schedule AS s (mailbox_id, lane, due_at) VALUES ($1, $2, now())
+        ON CONFLICT (mailbox_id) DO UPDATE
+        SET due_at = least(s.due_at, now()), lane = excluded.lane, hint_seq = s.hint_seq + 1
+        RETURNING hint_seq
+        """,
+        mailbox_id,
+        Lane.LIVE,
+    )
+    await connection.execute(f"NOTIFY {CHANNEL}")
+    return hint_seq
+
+
+async def claim(
+    connection: Connection, *, owner: UUID, lane: Lane, limit: int, lease_seconds: float, backoff_limit: float
+) -> list[Lease]:
+    """Takes up to `limit` mailboxes that are due and free.
+
+    The due time moves ahead by a back-off that grows with each claim that was not released in order, so that a mailbox
+    that kills its worker does not do so at once again.
+    """
+    rows = await connection.fetch(
+        """
+        WITH due AS (
+            SELECT mailbox_id FROM mailbox_schedule
+            WHERE lane = $2 AND due_at <= now() AND (lease_until IS NULL OR lease_until < now())
+            ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE mailbox_schedule s
+        SET lease_owner = $1, lease_until = now() + make_interval(secs => $4), lease_epoch = s.lease_epoch + 1,
+            attempts = s.attempts + 1,
+            due_at = CASE WHEN s.attempts = 0 THEN s.due_at
+                     ELSE now() + make_interval(secs => least($5, power(2, least(s.attempts, 20)))) END
+        FROM due WHERE s.mailbox_id = due.mailbox_id
+        RETURNING s.mailbox_id, s.lease_epoch, s.hint_seq, s.attempts
+        """,
+        owner,
+        lane,
+        limit,
+        lease_seconds,
+        backoff_limit,
+    )
+    return [
+        Lease(
+            mailbox_id=row["mailbox_id"],
+            owner=owner,
+            epoch=row["lease_epoch"],
+            hint_seq=row["hint_seq"],
+            attempts=row["attempts"],
+        )
+        for row in rows
+    ]
+
+
+async def seconds_until_due(connection: Connection, lanes: Sequence[Lane]) -> float | None:
+    """When the next free mailbox of these lanes is due, in seconds (0 or less: now); None if nothing is scheduled."""
+    seconds: float | None = await connection.fetchval(
+        """
+        SELECT extract(epoch FROM min(greatest(due_at, lease_until)) - now())::float8
+        FROM unnest($1::smallint[]) AS wanted(lane)
+        CROSS JOIN LATERAL (
+            SELECT due_at, lease_until FROM mailbox_schedule s
+            WHERE s.lane = wanted.lane AND (lease_until IS NULL OR lease_until < now()) ORDER BY due_at LIMIT 1
+        ) next
+        """,
+        list(lanes),
+    )
+    return seconds
+
+
+async def fence(connection: Connection, lease: Lease) -> int:
+    """Begins every writing transaction of a worker; returns the newest hint. Raises LeaseLostError.
+
+    The shared lock keeps a takeover waiting until this transaction ends: comparing epochs alone would let a stale one
+    commit after it.
+    """
+    hint_seq: int | None = await connection.fetchval(
+        """
+        SELECT hint_seq FROM mailbox_schedule
+        WHERE mailbox_id = $1 AND lease_owner = $2 AND lease_epoch = $3 FOR SHARE
+        """,
+        lease.mailbox_id,
+        lease.owner,
+        lease.epoch,
+    )
+    if hint_seq is None:
+        raise LeaseLostError
+    return hint_seq
+
+
+async def renew(connection: Connection, lease: Lease, *, lease_seconds: float) -> bool:
+    """Extends the lease; false if it is lost."""
+    done = await connection.execute(
+        """
+        UPDATE mailbox_schedule SET lease_until = now() + make_interval(secs => $4)
+        WHERE mailbox_id = $1 AND lease_owner = $2 AND lease_epoch = $3
+        """,
+        lease.mailbox_id,
+        lease.owner,
+        lease.epoch,
+        lease_seconds,
+    )
+    return done == "UPDATE 1"
+
+
+async def release(connection: Connection, lease: Lease, *, lane: Lane, after: float) -> None:
+    """Ends a run in order: due again in `after` seconds, or at once if a trigger came since the claim."""
+    await connection.execute(
+        """
+        UPDATE mailbox_schedule
+        SET lease_owner = NULL, lease_until = NULL, attempts = 0,
+            lane = CASE WHEN hint_seq = $4 THEN $5 ELSE $6 END,
+            due_at = now() + CASE WHEN hint_seq = $4 THEN make_interval(secs => $7) ELSE interval '0' END
+        WHERE mailbox_id = $1 AND lease_owner = $2 AND lease_epoch = $3
+        """,
+        lease.mailbox_id,
+        lease.owner,
+        lease.epoch,
+        lease.hint_seq,
+        lane,
+        Lane.LIVE,
+        after,
+    )
+
+
+async def release_failed(connection: Connection, lease: Lease, *, after: float) -> None:
+    """Ends a run that failed: attempts are kept, so that `after` can grow; triggers do not shorten it."""
+    await connection.execute(
+        """
+        UPDATE mailbox_schedule
+        SET lease_owner = NULL, lease_until = NULL, due_at = now() + make_interval(secs => $4)
+        WHERE mailbox_id = $1 AND lease_owner = $2 AND lease_epoch = $3
+        """,
+        lease.mailbox_id,
+        lease.owner,
+        lease.epoch,
+        after,
+    )

@@ -1,0 +1,212 @@
+"""The tables of the mail service. Every key leads with `mailbox_id`, so that mailboxes can be spread over servers."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _time(name: str, *, nullable: bool = False, default: str | None = None) -> Column[object]:
+    return Column(
+        name,
+        TIMESTAMP(timezone=True),
+        nullable=nullable,
+        server_default=None if default is None else text(default),
+    )
+
+
+mailboxes = Table(
+    "mailboxes",
+    metadata,
+    Column("mailbox_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("account_id", Uuid, nullable=False, unique=True),
+    Column("user_id", Uuid, nullable=False, index=True),
+    Column("provider", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    _time("created_at", default="now()"),
+)
+
+# How far the copy of a mailbox is. One row per mailbox that was synced at least once.
+sync_states = Table(
+    "sync_states",
+    metadata,
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
+    # Everything that the provider recorded up to here is stored or queued. Can exceed 64 bits.
+    Column("cursor", Numeric),
+    # The hint (mailbox_schedule.hint_seq) up to which history has been read, and when that was.
+    Column("caught_up_hint", BigInteger, nullable=False, server_default=text("0")),
+    _time("caught_up_at", nullable=True),
+    # What every listing that has ended covered; null and false: nothing yet.
+    Column("covered_count", Integer, nullable=False, server_default=text("0")),
+    Column("covered_all", Boolean, nullable=False, server_default=text("false")),
+    # The listing under way: newest, all, relist and relabel (after a lost cursor) or null.
+    Column("listing", Text),
+    Column("listing_label", Text),
+    Column("listing_target", Integer),
+    Column("listing_round", SmallInteger, nullable=False, server_default=text("1")),
+    Column("listing_page_token", Text),
+    Column("listed_count", BigInteger, nullable=False, server_default=text("0")),
+    _time("last_synced_at", nullable=True),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+)
+
+# Who is due and who works on it (the only queue there is). Narrow, and apart from all data.
+mailbox_schedule = Table(
+    "mailbox_schedule",
+    metadata,
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("lane", SmallInteger, nullable=False),
+    _time("due_at"),
+    Column("hint_seq", BigInteger, nullable=False, server_default=text("1")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("lease_owner", Uuid),
+    _time("lease_until", nullable=True),
+    Column("lease_epoch", BigInteger, nullable=False, server_default=text("0")),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+    Index(None, "lane", "due_at"),
+    postgresql_with={"fillfactor": 50},
+)
+
+syncs = Table(
+    "syncs",
+    metadata,
+    Column("mailbox_id", BigInteger, nullable=False),
+    Column("sync_id", BigInteger, Identity(always=True), nullable=False),
+    Column("state", Text, nullable=False),
+    # Null: the whole mailbox.
+    Column("newest_count", Integer),
+    # It has ended only when history was read after this hint.
+    Column("hint_seq", BigInteger, nullable=False),
+    Column("listing_done", Boolean, nullable=False, server_default=text("false")),
+    Column("listed_count", BigInteger, nullable=False, server_default=text("0")),
+    Column("stored_count", BigInteger, nullable=False, server_default=text("0")),
+    Column("units_spent", BigInteger, nullable=False, server_default=text("0")),
+    Column("error", Text, nullable=False, server_default=text("''")),
+    _time("created_at", default="now()"),
+    _time("ended_at", nullable=True),
+    PrimaryKeyConstraint("mailbox_id", "sync_id"),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+    Index("ix_syncs_active", "mailbox_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+)
+
+# Messages that are wanted but not stored yet, or stored in an older version.
+fetch_items = Table(
+    "fetch_items",
+    metadata,
+    Column("mailbox_id", BigInteger, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("lane", SmallInteger, nullable=False),
+    Column("ordinal", BigInteger, nullable=False),
+    # The highest history record seen for the message; the fetched version must reach it.
+    Column("wanted_version", Numeric, nullable=False, server_default=text("0")),
+    # Gets that returned an older version than wanted.
+    Column("stale_gets", SmallInteger, nullable=False, server_default=text("0")),
+    Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
+    _time("not_before", default="'-infinity'"),
+    PrimaryKeyConstraint("mailbox_id", "external_id"),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+    Index(None, "mailbox_id", "lane", "ordinal"),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("mailbox_id", BigInteger, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("wanted_version", Numeric, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("attempts", SmallInteger, nullable=False),
+    _time("died_at", default="now()"),
+    PrimaryKeyConstraint("mailbox_id", "external_id"),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+)
+
+# The ids that a listing after a lost cursor has seen so far, by round.
+relisted = Table(
+    "relisted",
+    metadata,
+    Column("mailbox_id", BigInteger, nullable=False),
+    Column("round", SmallInteger, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("ordinal", BigInteger, nullable=False),
+    PrimaryKeyConstraint("mailbox_id", "round", "external_id"),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("mailbox_id", BigInteger, nullable=False),
+    Column("label_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    PrimaryKeyConstraint("mailbox_id", "label_id"),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+)
+
+# What lists show: about half a kilobyte a row.
+messages = Table(
+    "messages",
+    metadata,
+    Column("mailbox_id", BigInteger, nullable=False),
+    Column("message_id", BigInteger, Identity(always=True), nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("thread_id", Text, nullable=False),
+    # The provider's version of the message (Gmail: historyId). Can exceed 64 bits.
+    Column("version", Numeric, nullable=False),
+    _time("received_at"),
+    Column("from_name", Text),
+    Column("from_email", Text),
+    Column("to_addresses", JSONB, nullable=False),
+    Column("cc_addresses", JSONB, nullable=False),
+    Column("subject", Text),
+    Column("snippet", Text, nullable=False),
+    Column("label_ids", ARRAY(Text), nullable=False),
+    Column("has_attachments", Boolean, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    PrimaryKeyConstraint("mailbox_id", "message_id"),
+    UniqueConstraint("mailbox_id", "external_id"),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+    Index("ix_messages_newest_first", "mailbox_id", text("received_at DESC"), text("message_id DESC")),
+)
+
+# What only a full view needs.
+message_contents = Table(
+    "message_contents",
+    metadata,
+    Column("mailbox_id", BigInteger, nullable=False),
+    Column("message_id", BigInteger, nullable=False),
+    Column("headers", JSONB, nullable=False),
+    Column("text", Text),
+    Column("html", Text),
+    Column("attachments", JSONB, nullable=False),
+    PrimaryKeyConstraint("mailbox_id", "message_id"),
+    ForeignKeyConstraint(
+        ["mailbox_id", "message_id"], ["messages.mailbox_id", "messages.message_id"], ondelete="CASCADE"
+    ),
+)

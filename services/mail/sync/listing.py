@@ -1,0 +1,102 @@
+"""Listing the provider's ids into the queue, a page at a time; after a lost cursor also what is gone or relabelled."""
+
+from services.mail.model import Listing, Sync, SyncProgress
+from services.mail.providers.base import MessageGoneError, PageTokenExpiredError, RejectedError
+from services.mail.store import items, labels, messages, progress, syncs
+from services.mail.store.connection import Connection
+from services.mail.sync.run import MailboxRun
+
+# Gmail's largest page: 500 ids for the price of one.
+PAGE_SIZE = 500
+
+
+async def begin(run: MailboxRun, sync: Sync) -> None:
+    """Starts the listing that an active sync asks for."""
+    listing = Listing.ALL if sync.newest_count is None else Listing.NEWEST
+    async with run.writing() as connection:
+        await progress.start_listing(connection, run.mailbox_id, listing, target=sync.newest_count)
+        await syncs.restart_count(connection, run.mailbox_id)
+
+
+async def list_page(run: MailboxRun, state: SyncProgress) -> None:
+    """Lists one page and records, in one transaction, what it implies and where the next one begins."""
+    room = PAGE_SIZE if state.listing_target is None else min(PAGE_SIZE, state.listing_target - state.listed_count)
+    try:
+        page = await run.call(
+            run.provider.costs.list_page,
+            lambda token: run.provider.list_ids(
+                token,
+                page_token=state.listing_page_token,
+                page_size=max(1, room),
+                hidden=state.listing is not Listing.NEWEST,
+                label_id=state.listing_label,
+            ),
+        )
+    except PageTokenExpiredError:
+        async with run.writing() as connection:
+            await progress.restart_listing(connection, run.mailbox_id)
+        return
+    except (MessageGoneError, RejectedError):
+        if state.listing is not Listing.RELABEL:
+            raise
+        # The label was deleted meanwhile.
+        async with run.writing() as connection:
+            await _next_label(connection, run.mailbox_id, after=state.listing_label)
+        return
+    ids = page.external_ids[: max(0, room)]
+    full = state.listing_target is not None and state.listed_count + len(ids) >= state.listing_target
+    async with run.writing() as connection:
+        await _record(connection, run.mailbox_id, state, ids)
+        if page.next_page_token is None or full:
+            await _end(connection, run.mailbox_id, state)
+        else:
+            await progress.advance_listing(connection, run.mailbox_id, page_token=page.next_page_token, listed=len(ids))
+
+
+async def _record(connection: Connection, mailbox_id: int, state: SyncProgress, ids: list[str]) -> None:
+    if state.listing in (Listing.NEWEST, Listing.ALL):
+        await items.queue_listed(connection, mailbox_id, ids, offset=state.listed_count)
+        await syncs.count(connection, mailbox_id, listed=len(ids))
+    else:
+        await items.note_relisted(connection, mailbox_id, ids, round_=state.listing_round, offset=state.listed_count)
+
+
+async def _end(connection: Connection, mailbox_id: int, state: SyncProgress) -> None:
+    match state.listing:
+        case Listing.NEWEST | Listing.ALL:
+            await progress.end_listing(connection, mailbox_id)
+            await syncs.set_listing_done(connection, mailbox_id, covered=state.listing_target)
+        case Listing.RELIST:
+            await _end_relist(connection, mailbox_id, state)
+        case Listing.RELABEL:
+            assert state.listing_label is not None  # noqa: S101 - for the type checker; begin_label sets it
+            await messages.set_label_as_listed(connection, mailbox_id, state.listing_label)
+            await _next_label(connection, mailbox_id, after=state.listing_label)
+        case None:
+            raise AssertionError("no listing is under way")
+
+
+async def _end_relist(connection: Connection, mailbox_id: int, state: SyncProgress) -> None:
+    """Queues what is missing here, then deletes what two rounds agree is gone there.
+
+    One listing is not enough to delete: the provider's index is only eventually consistent.
+    """
+    if state.listing_round == 1:
+        await items.queue_relisted(
+            connection, mailbox_id, covered_all=state.covered_all, covered_count=state.covered_count
+        )
+    missing = await items.missing_from_listing(connection, mailbox_id)
+    if missing and state.listing_round == 1:
+        await progress.begin_second_round(connection, mailbox_id)
+        return
+    await messages.delete(connection, mailbox_id, missing)
+    await _next_label(connection, mailbox_id, after=None)
+
+
+async def _next_label(connection: Connection, mailbox_id: int, *, after: str | None) -> None:
+    label_ids = sorted(label.label_id for label in await labels.of_mailbox(connection, mailbox_id))
+    following = next((label_id for label_id in label_ids if after is None or label_id > after), None)
+    if following is None:
+        await progress.end_listing(connection, mailbox_id)
+    else:
+        await progress.begin_label(connection, mailbox_id, following)

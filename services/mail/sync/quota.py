@@ -1,0 +1,138 @@
+"""Provider quota, shared by all workers: a token bucket per mailbox and one per project, in Redis.
+
+A bucket that Redis does not know is empty, not full, and its burst is one batch: burst + rate x window never exceeds
+the limit, so that no window of the provider, fixed or sliding, sees more than it allows.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.mail.providers.base import UnitCosts
+
+# Takes between ARGV[1] and ARGV[2] units from all of KEYS, as many as they hold, in whole steps of ARGV[3].
+# Each key has three arguments: rate per second, burst, seconds to keep. Answers {units, milliseconds to wait}.
+_TAKE: Final = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local least, most, step = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local available, wait, levels = most, 0, {}
+for i, key in ipairs(KEYS) do
+  local rate, burst = tonumber(ARGV[i * 3 + 1]), tonumber(ARGV[i * 3 + 2])
+  local state = redis.call('HMGET', key, 'level', 'at', 'until')
+  local level, at, blocked = tonumber(state[1]) or 0, tonumber(state[2]) or now, tonumber(state[3]) or 0
+  level = math.min(burst, level + math.max(0, now - at) * rate)
+  levels[i] = level
+  available = math.min(available, level)
+  wait = math.max(wait, blocked - now, (least - level) / rate)
+end
+local taken = 0
+if wait <= 0 then
+  taken = math.max(least, least + math.floor((available - least) / step) * step)
+end
+for i, key in ipairs(KEYS) do
+  redis.call('HSET', key, 'level', levels[i] - taken, 'at', now)
+  redis.call('EXPIRE', key, ARGV[i * 3 + 3])
+end
+return {taken, math.ceil(math.max(0, wait) * 1000)}
+"""
+
+# Leaves a bucket empty and closed for ARGV[1] seconds.
+_PAUSE: Final = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local blocked = math.max(tonumber(redis.call('HGET', KEYS[1], 'until') or 0), now + ARGV[1])
+redis.call('HSET', KEYS[1], 'level', 0, 'at', blocked, 'until', blocked)
+redis.call('EXPIRE', KEYS[1], math.ceil(blocked - now) + ARGV[2])
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaProfile:
+    """What a provider allows: units per window for one mailbox and for the whole project, and what calls cost."""
+
+    mailbox_limit: int
+    project_limit: int
+    window: float
+    costs: UnitCosts
+
+
+# Source: Gmail API "Usage limits"; the second set holds for projects from before 2026-05-01.
+GMAIL_LIMITS: Final = {"2026-05": (6_000, 1_200_000), "legacy": (15_000, 1_200_000)}
+GMAIL_COSTS: Final = {
+    "2026-05": UnitCosts(profile=1, list_page=5, labels=1, history_page=2, get=20, attachment=20),
+    "legacy": UnitCosts(profile=1, list_page=5, labels=1, history_page=2, get=5, attachment=5),
+}
+
+
+class QuotaWaitError(Exception):
+    """Too few units at the moment; try again in `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"quota: wait {seconds:.3f} s")
+        self.seconds = seconds
+
+
+class Quota:
+    """Takes units before calls are made. `batch_units` is the largest amount taken at once."""
+
+    def __init__(self, redis: Redis, *, profile: QuotaProfile, batch_units: int) -> None:
+        self.profile = profile
+        self.burst = batch_units
+        self._project_burst = min(batch_units * 50, profile.project_limit // 2)
+        self._mailbox_rate = (profile.mailbox_limit - self.burst) / profile.window
+        self._project_rate = (profile.project_limit - self._project_burst) / profile.window
+        if self._mailbox_rate <= 0:
+            raise ValueError(f"the quota of {profile.mailbox_limit} units does not allow batches of {batch_units}")
+        self._keep = max(3600, int(profile.window * 10))
+        self._take = redis.register_script(_TAKE)
+        self._pause = redis.register_script(_PAUSE)
+
+    @property
+    def mailbox_rate(self) -> float:
+        """Units per second that one mailbox gets at best."""
+        return self._mailbox_rate
+
+    async def take(self, mailbox_id: int, at_least: int, *, at_most: int | None = None, step: int = 1) -> int:
+        """Takes units for calls of this mailbox: `at_least`, or more in whole `step`s up to `at_most`.
+
+        Raises QuotaWaitError, also where Redis cannot be reached: without its count no call is safe.
+        """
+        try:
+            taken, wait_ms = await self._take(
+                keys=[_mailbox_key(mailbox_id), _PROJECT_KEY],
+                args=[
+                    at_least,
+                    at_least if at_most is None else at_most,
+                    step,
+                    self._mailbox_rate,
+                    self.burst,
+                    self._keep,
+                    self._project_rate,
+                    self._project_burst,
+                    self._keep,
+                ],
+            )
+        except RedisError as error:
+            raise QuotaWaitError(1.0) from error
+        if not taken:
+            raise QuotaWaitError(max(0.001, wait_ms / 1000))
+        return int(taken)
+
+    async def pause(self, mailbox_id: int, seconds: float, *, whole_project: bool) -> None:
+        """Makes all workers leave the mailbox, or the project, alone; the bucket is empty afterwards."""
+        key = _PROJECT_KEY if whole_project else _mailbox_key(mailbox_id)
+        try:
+            await self._pause(keys=[key], args=[seconds, self._keep])
+        except RedisError as error:
+            raise QuotaWaitError(seconds) from error
+
+
+_PROJECT_KEY: Final = "mail:quota:project"
+
+
+def _mailbox_key(mailbox_id: int) -> str:
+    return f"mail:quota:mailbox:{mailbox_id}"

@@ -1,0 +1,100 @@
+"""One worker's turn with one mailbox: its way to the provider, and its fenced way to the database."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from services.mail.model import Mailbox
+from services.mail.providers.base import Provider, RateLimitedError, TokenRefusedError, TooConcurrentError
+from services.mail.store import schedule, syncs
+from services.mail.store.connection import Connection, Pool
+from services.mail.store.schedule import Lease
+from services.mail.sync.access_tokens import AccessTokens
+from services.mail.sync.quota import Quota, QuotaWaitError
+
+# Waiting this long for quota is cheaper than giving the mailbox back and claiming it again.
+_SHORT_WAIT = 0.1
+# After "too many concurrent requests": others use the mailbox as well.
+_CONCURRENCY_PAUSE = 2.0
+
+
+class MailboxRun:
+    """Everything that a turn needs. `newest_hint` is the latest trigger that a transaction of this run has seen."""
+
+    def __init__(
+        self,
+        *,
+        lease: Lease,
+        mailbox: Mailbox,
+        pool: Pool,
+        provider: Provider,
+        quota: Quota,
+        tokens: AccessTokens,
+    ) -> None:
+        self.lease = lease
+        self.mailbox = mailbox
+        self.mailbox_id = mailbox.mailbox_id
+        self.provider = provider
+        self.quota = quota
+        self.newest_hint = lease.hint_seq
+        self._pool = pool
+        self._tokens = tokens
+        self._uncounted_units = 0
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        """A connection for reading."""
+        async with self._pool.acquire() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Connection]:
+        """A transaction that commits only while the lease is ours. Raises LeaseLostError."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            self.newest_hint = await schedule.fence(connection, self.lease)
+            units, self._uncounted_units = self._uncounted_units, 0
+            if units:
+                await syncs.count(connection, self.mailbox_id, units=units)
+            yield connection
+
+    async def take_units(self, at_least: int, *, at_most: int | None = None, step: int = 1) -> int:
+        """Takes quota, waiting if that is short. Raises QuotaWaitError."""
+        while True:
+            try:
+                taken = await self.quota.take(self.mailbox_id, at_least, at_most=at_most, step=step)
+            except QuotaWaitError as wait:
+                if wait.seconds > _SHORT_WAIT:
+                    raise
+                await asyncio.sleep(wait.seconds)
+            else:
+                self._uncounted_units += taken
+                return taken
+
+    async def call[T](self, units: int, ask: Callable[[str], Awaitable[T]]) -> T:
+        """Takes quota and calls the provider with an access token, with a new one if the first is refused."""
+        await self.take_units(units)
+        return await self.call_prepaid(ask)
+
+    async def call_prepaid[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
+        """Calls the provider with quota that was taken before. A call that is repeated is not counted by providers."""
+        token = await self._tokens.get(self.mailbox)
+        try:
+            try:
+                return await ask(token)
+            except TokenRefusedError:
+                return await ask(await self._tokens.replace(self.mailbox, token))
+        except (RateLimitedError, TooConcurrentError) as error:
+            raise await self.back_off(error) from error
+
+    async def another_token(self, ask: Callable[[str], Awaitable[None]]) -> None:
+        """Runs `ask` with a token other than the present one, which the provider refused for some messages."""
+        await ask(await self._tokens.replace(self.mailbox, await self._tokens.get(self.mailbox)))
+
+    async def back_off(self, error: RateLimitedError | TooConcurrentError) -> QuotaWaitError:
+        """Closes the bucket that the provider complained about; returns the wait to raise."""
+        if isinstance(error, TooConcurrentError):
+            seconds, whole_project = _CONCURRENCY_PAUSE, False
+        else:
+            seconds, whole_project = error.retry_after, error.whole_project
+        await self.quota.pause(self.mailbox_id, seconds, whole_project=whole_project)
+        return QuotaWaitError(seconds)

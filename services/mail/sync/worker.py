@@ -1,0 +1,235 @@
+"""The loop of a worker process: claim what is due, work on it in slots, wake on triggers."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import asyncpg
+import structlog
+
+from services.kit.context import start_request
+from services.kit.errors import AppError, Kind
+from services.mail.model import Lane, MailboxStatus, SyncState
+from services.mail.providers.base import AccessDeniedError, Provider, ProviderError
+from services.mail.store import mailboxes, schedule, syncs
+from services.mail.store.connection import Connection, Pool
+from services.mail.store.schedule import Lease, LeaseLostError
+from services.mail.sync import slice as slice_
+from services.mail.sync.access_tokens import AccessTokens
+from services.mail.sync.quota import Quota, QuotaWaitError
+from services.mail.sync.run import MailboxRun
+
+# A LISTEN connection can die silently, so the table is looked at this often in any case.
+_LOOK_SECONDS = 1.0
+# Retries of a mailbox whose run failed: 1, 2, 4 ... seconds, at most this many.
+_LONGEST_BACKOFF = 60.0
+# An active sync is reported as failed when its mailbox failed this often in a row; the mailbox is still retried.
+_FAILURES_BEFORE_REPORT = 8
+# When to look again at a mailbox that needs its user.
+_DENIED_SECONDS = 3600.0
+_DRAIN_SECONDS = 30.0
+
+log = structlog.get_logger()
+
+type ConnectListener = Callable[[], Awaitable[asyncpg.Connection[asyncpg.Record]]]
+
+
+class Worker:
+    """Works on up to `slots` mailboxes at a time, a third of the slots kept for live mail."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        connect_listener: ConnectListener,
+        providers: Mapping[str, Provider],
+        quota: Quota,
+        tokens: AccessTokens,
+        slots: int,
+        lease_seconds: float,
+        poll_seconds: float,
+    ) -> None:
+        self._pool = pool
+        self._connect_listener = connect_listener
+        self._providers = providers
+        self._quota = quota
+        self._tokens = tokens
+        self._slots = slots
+        self._kept_for_live = max(1, slots // 3)
+        self._lease_seconds = lease_seconds
+        self._poll_seconds = poll_seconds
+        self._owner = uuid.uuid4()
+        self._wake = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop` is set, then lets running turns end. Losing the database means trying again."""
+        listener = asyncio.create_task(self._listen())
+        stopper = asyncio.create_task(self._wake_on(stop))
+        try:
+            while not stop.is_set():
+                self._wake.clear()
+                wait = await self._claim_safely()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), wait)
+        finally:
+            for task in (listener, stopper):
+                task.cancel()
+            await self._drain()
+
+    async def _wake_on(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._wake.set()
+
+    async def _drain(self) -> None:
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=_DRAIN_SECONDS)
+            for task in late:
+                task.cancel()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._listen_until_closed()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                log.warning("listening for triggers failed", error=type(error).__name__)
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _listen_until_closed(self) -> None:
+        connection = await self._connect_listener()
+        closed = asyncio.Event()
+        try:
+            connection.add_termination_listener(lambda *_: closed.set())
+            await connection.add_listener(schedule.CHANNEL, lambda *_: self._wake.set())
+            await closed.wait()
+        finally:
+            await connection.close()
+
+    async def _claim_safely(self) -> float:
+        """Starts what is due and free; returns how long to sleep at most."""
+        try:
+            return await self._claim()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            log.warning("database unavailable", error=type(error).__name__)
+            return _LOOK_SECONDS
+
+    async def _claim(self) -> float:
+        free = self._slots - len(self._running)
+        free_for_backfill = free - self._kept_for_live
+        lanes = [lane for lane, room in ((Lane.LIVE, free), (Lane.BACKFILL, free_for_backfill)) if room > 0]
+        if not lanes:
+            return _LOOK_SECONDS
+        async with self._pool.acquire() as connection:
+            for lane in lanes:
+                room = self._slots - len(self._running) - (self._kept_for_live if lane is Lane.BACKFILL else 0)
+                if room > 0:
+                    for lease in await schedule.claim(
+                        connection,
+                        owner=self._owner,
+                        lane=lane,
+                        limit=room,
+                        lease_seconds=self._lease_seconds,
+                        backoff_limit=_LONGEST_BACKOFF,
+                    ):
+                        self._start(lease)
+            due_in = await schedule.seconds_until_due(connection, lanes)
+        return _LOOK_SECONDS if due_in is None else min(_LOOK_SECONDS, max(0.001, due_in))
+
+    def _start(self, lease: Lease) -> None:
+        task = asyncio.create_task(self._turn(lease))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._wake.set()
+
+    async def _turn(self, lease: Lease) -> None:
+        start_request(request_id=None)
+        structlog.contextvars.bind_contextvars(mailbox_id=lease.mailbox_id)
+        try:
+            async with self._kept(lease):
+                await self._work(lease)
+        except LeaseLostError:
+            log.warning("lease lost, another worker goes on")
+        except Exception as error:  # noqa: BLE001 - a mailbox must not end the worker, whatever happens in it
+            await self._give_back(lease, error)
+
+    @asynccontextmanager
+    async def _kept(self, lease: Lease) -> AsyncIterator[None]:
+        renewal = asyncio.create_task(self._renew(lease))
+        try:
+            yield
+        finally:
+            renewal.cancel()
+
+    async def _renew(self, lease: Lease) -> None:
+        while True:
+            await asyncio.sleep(self._lease_seconds / 3)
+            try:
+                async with self._pool.acquire() as connection:
+                    if not await schedule.renew(connection, lease, lease_seconds=self._lease_seconds):
+                        return
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                log.warning("lease not renewed", error=type(error).__name__)
+
+    async def _work(self, lease: Lease) -> None:
+        async with self._pool.acquire() as connection:
+            mailbox = await mailboxes.by_id(connection, lease.mailbox_id)
+        if mailbox is None:
+            raise LeaseLostError
+        run = MailboxRun(
+            lease=lease,
+            mailbox=mailbox,
+            pool=self._pool,
+            provider=self._providers[mailbox.provider],
+            quota=self._quota,
+            tokens=self._tokens,
+        )
+        release = await slice_.work(run, poll_seconds=self._poll_seconds)
+        async with self._pool.acquire() as connection:
+            await schedule.release(connection, lease, lane=release.lane, after=release.after)
+
+    async def _give_back(self, lease: Lease, error: Exception) -> None:
+        """Ends a failed turn: the mailbox comes back after a growing while."""
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await schedule.fence(connection, lease)
+                after = await self._record_failure(connection, lease, error)
+                await schedule.release_failed(connection, lease, after=after)
+        except LeaseLostError:
+            log.warning("lease lost, another worker goes on")
+        except Exception:
+            # The lease runs out by itself.
+            log.exception("a failed turn could not be recorded")
+
+    async def _record_failure(self, connection: Connection, lease: Lease, error: Exception) -> float:
+        if isinstance(error, AppError) and error.reason in ("reauth_required", "account_not_found"):
+            await mailboxes.set_status(connection, lease.mailbox_id, MailboxStatus.REAUTH_REQUIRED)
+            await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=error.reason)
+            return _DENIED_SECONDS
+        if isinstance(error, AccessDeniedError):
+            log.warning("provider denies access", detail=error.detail)
+            await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=error.reason)
+            return _DENIED_SECONDS
+        reason = _reason(error)
+        log.warning(
+            "turn failed", reason=reason, attempts=lease.attempts, exc_info=error if reason == "internal" else None
+        )
+        if lease.attempts >= _FAILURES_BEFORE_REPORT:
+            await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=reason)
+        return float(min(_LONGEST_BACKOFF, 2.0 ** (lease.attempts - 1)))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, AppError):
+        return error.reason if error.kind is not Kind.INTERNAL else "internal"
+    if isinstance(error, ProviderError):
+        return error.reason
+    if isinstance(error, QuotaWaitError):
+        return "quota_unavailable"
+    if isinstance(error, OSError | asyncpg.PostgresError | asyncpg.InterfaceError | TimeoutError):
+        return "database_unavailable"
+    return "internal"

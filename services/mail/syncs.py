@@ -1,0 +1,66 @@
+"""Asking for a sync and following it."""
+
+import asyncio
+import time
+from uuid import UUID
+
+from services.kit.errors import AppError, Kind
+from services.mail.ids import LocalId
+from services.mail.mailboxes import Mailboxes
+from services.mail.model import Mailbox, MailboxStatus, SyncReport
+from services.mail.store import progress, schedule
+from services.mail.store import syncs as store
+from services.mail.store.connection import Pool
+
+LARGEST_COUNT = 1_000_000
+LONGEST_WAIT = 60
+# How often a waiting view looks whether the sync has ended.
+_LOOK_SECONDS = 0.2
+
+
+class Syncs:
+    """Starts syncs (the worker does them) and reports on them."""
+
+    def __init__(self, pool: Pool, mailboxes: Mailboxes) -> None:
+        self._pool = pool
+        self._mailboxes = mailboxes
+
+    async def start(self, mailbox: Mailbox, *, newest_count: int | None) -> SyncReport:
+        """Starts a sync of the newest messages (None: all), or widens the active one to this request.
+
+        Raises AppError invalid_count, reauth_required.
+        """
+        if newest_count is not None and not 1 <= newest_count <= LARGEST_COUNT:
+            raise AppError(Kind.INVALID, "invalid_count", f"count is 1 to {LARGEST_COUNT:,}, or all.")
+        if mailbox.status is MailboxStatus.REAUTH_REQUIRED:
+            mailbox = await self._look_again(mailbox)
+        async with self._pool.acquire() as connection, connection.transaction():
+            hint_seq = await schedule.trigger(connection, mailbox.mailbox_id)
+            await progress.ensure(connection, mailbox.mailbox_id)
+            sync = await store.start(connection, mailbox.mailbox_id, newest_count=newest_count, hint_seq=hint_seq)
+        return await self.get(mailbox.user_id, LocalId(sync.mailbox_id, sync.sync_id), wait_seconds=0)
+
+    async def _look_again(self, mailbox: Mailbox) -> Mailbox:
+        await self._mailboxes.refresh(mailbox.user_id)
+        mailbox = await self._mailboxes.find(mailbox.user_id, account_id=mailbox.account_id)
+        if mailbox.status is MailboxStatus.REAUTH_REQUIRED:
+            raise AppError(Kind.CONFLICT, "reauth_required", "The provider no longer grants access; sign in again.")
+        return mailbox
+
+    async def get(self, user_id: UUID, sync_id: LocalId | None, *, wait_seconds: float) -> SyncReport:
+        """How a sync is doing, or how it ended if that comes within `wait_seconds`. Raises AppError sync_not_found."""
+        deadline = time.monotonic() + min(wait_seconds, LONGEST_WAIT)
+        while True:
+            report = await self._report(user_id, sync_id)
+            if report.sync.ended_at is not None or time.monotonic() + _LOOK_SECONDS > deadline:
+                return report
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _report(self, user_id: UUID, sync_id: LocalId | None) -> SyncReport:
+        report = None
+        if sync_id is not None:
+            async with self._pool.acquire() as connection:
+                report = await store.report(connection, user_id, sync_id.mailbox_id, sync_id.local_id)
+        if report is None:
+            raise AppError(Kind.NOT_FOUND, "sync_not_found", "There is no such sync.")
+        return report

@@ -1,0 +1,90 @@
+"""A mail worker, put together."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import asyncpg
+import httpx
+import structlog
+
+from services.kit.admin import admin_app
+from services.kit.http_server import serve_http
+from services.kit.postgres import create_pool
+from services.kit.redis_client import create_redis
+from services.kit.rpc_client import open_channel
+from services.mail import auth_client
+from services.mail.auth_client import AuthClient
+from services.mail.providers.gmail import GmailProvider
+from services.mail.settings import WorkerSettings
+from services.mail.store.connection import is_reachable
+from services.mail.sync.access_tokens import AccessTokens
+from services.mail.sync.quota import Quota
+from services.mail.sync.worker import Worker
+
+# Seconds. A batch of large messages can take its time; a connection that is not made soon will not be.
+_PROVIDER_TIMEOUT = httpx.Timeout(60, connect=5)
+
+log = structlog.get_logger()
+
+
+async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
+    """Works on due mailboxes until `stop` is set."""
+    async with AsyncExitStack() as stack:
+        # Each slot reads or writes and renews its lease; the loop claims.
+        size = 2 * settings.worker_slots + 1
+        pool = await create_pool(settings.database, application_name="mail-worker", size=size)
+        stack.push_async_callback(pool.close)
+        redis = create_redis(host=settings.redis_host, port=settings.redis_port, db=settings.redis_db)
+        stack.push_async_callback(redis.aclose)
+        channel = await stack.enter_async_context(
+            open_channel(settings.auth_address, idempotent=auth_client.IDEMPOTENT)
+        )
+        gmail = await stack.enter_async_context(_gmail(settings))
+        profile = settings.quota
+        worker = Worker(
+            pool=pool,
+            connect_listener=lambda: _connect(settings),
+            providers={
+                "google": GmailProvider(
+                    gmail,
+                    api_url=settings.gmail_api_url,
+                    batch_url=settings.batch_url,
+                    costs=profile.costs,
+                    batch_size=settings.gmail_batch_size,
+                )
+            },
+            quota=Quota(redis, profile=profile, batch_units=profile.costs.get * settings.gmail_batch_size),
+            tokens=AccessTokens(AuthClient(channel)),
+            slots=settings.worker_slots,
+            lease_seconds=settings.worker_lease_seconds,
+            poll_seconds=settings.mail_poll_seconds,
+        )
+        admin = admin_app(ready=lambda: is_reachable(pool))
+        await stack.enter_async_context(
+            serve_http(admin, host=settings.worker_admin_host, port=settings.worker_admin_port)
+        )
+        log.info("worker is working", gmail=settings.gmail_api_url, batch=settings.batch_url)
+        await worker.run(stop)
+
+
+def _gmail(settings: WorkerSettings) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        timeout=_PROVIDER_TIMEOUT,
+        follow_redirects=False,
+        # The environment's proxies and .netrc must not see tokens unless the operator says so in our own settings.
+        trust_env=False,
+        limits=httpx.Limits(max_connections=settings.worker_slots * 4, max_keepalive_connections=settings.worker_slots),
+        headers={"User-Agent": "mailroom (gzip)", "Accept-Encoding": "gzip"},
+    )
+
+
+async def _connect(settings: WorkerSettings) -> "asyncpg.Connection[asyncpg.Record]":
+    database = settings.database
+    return await asyncpg.connect(
+        host=database.host,
+        port=database.port,
+        user=database.user,
+        password=database.password.get_secret_value(),
+        database=database.database,
+        timeout=10,
+    )

@@ -10,15 +10,16 @@ from services.gateway.clients import Services
 from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.errors import AppError, Kind
 
+# All of them are coroutines: the framework would run a plain function in a thread, for 0.15 ms of CPU a request.
 _bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="The access token of POST /auth/token")
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def _signing_keys(request: Request) -> SigningKeys:
+async def _signing_keys(request: Request) -> SigningKeys:
     keys: SigningKeys = request.app.state.signing_keys
     return keys
 
@@ -32,7 +33,7 @@ async def _user_id(
     return await tokens.verify(credentials.credentials)
 
 
-def _require_json(request: Request) -> None:
+async def _require_json(request: Request) -> None:
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if has_body and media_type != "application/json":

@@ -9,7 +9,7 @@ MAX_WAIT_SECONDS = 60
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE | re.ASCII)
 
 
-def _wait_seconds(prefer: Annotated[list[str] | None, Header()] = None) -> int:
+async def _wait_seconds(prefer: Annotated[list[str] | None, Header()] = None) -> int:
     """Seconds of `Prefer: wait=N`, at most 60; 0 if absent. What is not understood is ignored, as the RFC wants."""
     for preference in ",".join(prefer or ()).split(","):
         # What follows a semicolon are parameters of the preference.

@@ -9,7 +9,6 @@ import pytest
 
 from deploy.local.home import Home
 
-
 _EMBEDDED = {"POSTGRES_HOST": "", "REDIS_HOST": ""}
 
 

@@ -12,12 +12,12 @@ from deploy.local.console import Console
 from deploy.local.environment import demo_settings
 from deploy.local.errors import StackError
 from deploy.local.home import Home
-from deploy.local.logs import last_lines
 from deploy.local.ports import Ports
 from deploy.local.supervisor import Supervisor
 from deploy.local.tour import Tour
 
 _INTERRUPTED = 130
+_LAST_LINES = 40
 
 
 def run_demo(environment: Mapping[str, str]) -> int:
@@ -46,7 +46,8 @@ def _boot_and_tour(home: Home, environment: Mapping[str, str], screen: Screen) -
             try:
                 return asyncio.run(_take(tour, supervisor))
             except StackError:
-                screen.print(f"The processes' last words: {last_lines(log)}", markup=False)
+                last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+                screen.print("The last lines of the processes:", *last, sep="\n", markup=False, highlight=False)
                 raise
 
 

@@ -24,6 +24,11 @@ _OURS = (
     *("AUTH_", "CORS_", "FRONTEND_", "GATEWAY_", "GMAIL_", "GOOGLE_", "MAIL_", "MAILROOM_", "POSTGRES_", "PUBLIC_URL"),
     *("REDIS_", "SANDBOX_", "SECRET_KEY", "WORKER_"),
 )
+# Who replaces the first by a stand-in of their own must not have its tokens sent to the sandbox, or judged by it.
+_COMPANIONS = {
+    "GMAIL_API_URL": {"GMAIL_BATCH_URL"},
+    "GOOGLE_TOKEN_URL": {"GOOGLE_ISSUER", "GOOGLE_USERINFO_URL", "GOOGLE_JWKS_URL", "GOOGLE_REVOKE_URL"},
+}
 _MOVABLE_PORTS = {
     "SANDBOX_PORT": 8100,
     "AUTH_PORT": 50051,
@@ -151,6 +156,10 @@ def service_variables(settings: Settings, ports: Ports, secret: Secret) -> dict[
     variables["GOOGLE_REDIRECT_URI"] = f"{variables['PUBLIC_URL']}/auth/google/callback"
     if settings.sandbox:
         variables |= _sandbox(settings.variables, numbers["SANDBOX_PORT"])
+        for replaced, companions in _COMPANIONS.items():
+            if replaced in settings.variables:
+                unwanted = companions - settings.variables.keys()
+                variables = {name: value for name, value in variables.items() if name not in unwanted}
     return variables | _chosen(settings, variables) | fixed
 
 

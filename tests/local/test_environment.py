@@ -67,6 +67,15 @@ class TestSandbox:
         variables = _services(ports, **chosen)
         assert not {"SANDBOX_ENABLED", "GOOGLE_TOKEN_URL", "GMAIL_API_URL", "CORS_ORIGINS"} & variables.keys()
 
+    def test_a_stand_in_of_the_users_never_shares_tokens_with_the_sandbox(self, ports: Ports) -> None:
+        variables = _services(ports, GMAIL_API_URL="http://localhost:1", GOOGLE_TOKEN_URL="http://localhost:2/token")
+        assert variables["GMAIL_API_URL"] == "http://localhost:1"
+        assert not {"GMAIL_BATCH_URL", "GOOGLE_JWKS_URL", "GOOGLE_USERINFO_URL", "GOOGLE_REVOKE_URL"} & variables.keys()
+
+    def test_a_companion_that_the_user_set_too_stays(self, ports: Ports) -> None:
+        chosen = {"GMAIL_API_URL": "http://localhost:1", "GMAIL_BATCH_URL": "http://localhost:1/batch"}
+        assert _services(ports, **chosen).items() >= chosen.items()
+
     def test_what_the_user_set_stays(self, ports: Ports) -> None:
         chosen = {
             "PUBLIC_URL": "https://mail.example.com",

@@ -150,8 +150,6 @@ class Generator:
         self._writers = [self._contacts[min(int(random.paretovariate(0.6)), 120) - 1] for _ in range(512)]
         """Few write often, many seldom."""
 
-    # -- the plan ----------------------------------------------------------------------------------------------------
-
     def plan(self, index: int) -> Plan:
         """Kind, parent and labels of a message."""
         draws = Draws(self._plan_key, index)
@@ -178,8 +176,6 @@ class Generator:
     def plans(self, start: int, count: int) -> Iterator[Plan]:
         """The plans of `count` messages from `start` on."""
         return (self.plan(index) for index in range(start, start + count))
-
-    # -- the words ---------------------------------------------------------------------------------------------------
 
     def content(self, index: int, *, date_ms: int) -> Content:
         """The message with this number; `date_ms` is when it arrived, epoch ms."""
@@ -270,8 +266,6 @@ class _Writer:
             quoted=self._author.quoted,
         )
 
-    # -- headers -----------------------------------------------------------------------------------------------------
-
     def _headers(self) -> list[tuple[str, str]]:
         date = formatdate(self._date_ms / 1000)
         headers = self._trace(date) if self._plan.kind != "sent" else []
@@ -343,8 +337,6 @@ class _Writer:
         if self._plan.kind == "forum":
             return [("List-Id", "Engineers <engineers.lists.example.org>"), ("Precedence", "list")]
         return []
-
-    # -- bodies ------------------------------------------------------------------------------------------------------
 
     def _body(self) -> Leaf | Branch:
         match self._plan.kind:

@@ -46,7 +46,7 @@ class MailboxOddities:
     """How the listings of a mailbox behave in the rare ways that Gmail's sometimes do."""
 
     empty_page_every: int = 0
-    """Every so many pages of a listing one is empty and still carries a token; 0 = never."""
+    """Every so many pages (2 or more) of a listing one is empty and still carries a token; 0 = never."""
 
 
 def _position(message: Message) -> tuple[int, str]:
@@ -88,8 +88,6 @@ class Mailbox:
         self._threads_by_message_id: dict[str, str] = {}
         self._label_sets: dict[frozenset[str], frozenset[str]] = {}
 
-    # -- reading -----------------------------------------------------------------------------------------------------
-
     def content(self, message: Message) -> Content:
         """The bytes and the tree of a message."""
         if isinstance(message.source, int):
@@ -100,8 +98,6 @@ class Mailbox:
         """How many messages are older than this place in the order."""
         return bisect_left(self.order, (internal_date, message_id), key=_position)
 
-    # -- ids ---------------------------------------------------------------------------------------------------------
-
     def new_id(self, time_ms: int) -> str:
         """A free message id: 16 hex digits that begin with the time, as Gmail's do."""
         while True:
@@ -109,12 +105,17 @@ class Mailbox:
             if name not in self.messages:
                 return name
 
+    def new_label_id(self) -> str:
+        """A free id for a label of the user's."""
+        while True:
+            name = f"Label_{self._random.getrandbits(62)}"
+            if name not in self.labels:
+                return name
+
     def shared_labels(self, labels: Iterable[str]) -> frozenset[str]:
         """One object per distinct set, since a million messages have few distinct sets."""
         wanted = frozenset(labels)
         return self._label_sets.setdefault(wanted, wanted)
-
-    # -- changes -----------------------------------------------------------------------------------------------------
 
     def load(self, messages: Iterable[Message]) -> int:
         """Take over messages in date order that were always there: no history, no log line each. How many they were."""
@@ -156,9 +157,24 @@ class Mailbox:
         self._record(message, "messageAdded", added=True)
         return message
 
+    def save_draft(
+        self, source: KeptContent, *, draft_id: str | None = None, thread_id: str | None = None
+    ) -> tuple[str, Message]:
+        """Save a draft, a new one without `draft_id`. Every save makes a new message and deletes the old one."""
+        name = draft_id or f"r{self._random.getrandbits(63)}"
+        old = self.drafts.get(name)
+        if old is not None:
+            thread_id = old.thread_id if len(self.threads[old.thread_id]) > 1 else None
+            self.delete(old)
+        message = self.add(source, labels=("DRAFT",), thread_id=thread_id)
+        self.drafts[name] = message
+        return name, message
+
     def delete(self, message: Message) -> None:
-        """Remove a message for good."""
+        """Remove a message for good, and the draft that it is the content of."""
         del self.messages[message.id]
+        if "DRAFT" in message.labels:
+            self.drafts = {name: draft for name, draft in self.drafts.items() if draft is not message}
         del self.order[self.index_before(message.internal_date, message.id)]
         self.oddities.pop(message.id, None)
         thread = self.threads[message.thread_id]

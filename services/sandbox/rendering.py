@@ -86,8 +86,6 @@ class Renderer:
         self._label_json: dict[frozenset[str], bytes] = {NO_LABELS: b""}
         self._mark = f"@{secrets.token_hex(8)}@"
 
-    # -- one message -------------------------------------------------------------------------------------------------
-
     def message(self, mailbox: Mailbox, message: Message, *, form: str, metadata_headers: frozenset[str]) -> bytes:
         """The resource in the format `form`: full, metadata, minimal or raw."""
         oddity = mailbox.oddities.get(message.id)
@@ -161,8 +159,6 @@ class Renderer:
             "internalDate": str(message.internal_date),
         }
         return to_json({key: value for key, value in (resource | oddity.extra).items() if key not in oddity.omit})
-
-    # -- fragments ---------------------------------------------------------------------------------------------------
 
     def snippet(self, mailbox: Mailbox, message: Message) -> bytes:
         """The snippet as a JSON string."""

@@ -2,9 +2,11 @@
 PYTHON ?= python3.13
 BIN := .venv/bin
 STAMP := .venv/.installed
+LOCAL := $(BIN)/python -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help install check format test test-all protos lock
+.PHONY: help install demo run dev migrate makemigrations psql redis_cli clean check format test test-all fuzz bench \
+  protos lock
 
 help: ## Show this list
 	@grep -hE '^[a-z_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -13,33 +15,64 @@ install: $(STAMP) ## Create .venv from the lock file
 $(STAMP): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Mailroom needs Python 3.13: $(PYTHON) was not found (set PYTHON=...)"; exit 1; }
 	@test -d .venv || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@echo "Installing what requirements.lock names into .venv"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-check: install ## Lint, types, import rules, generated code up to date
+demo: install ## Take a tour: sign in, sync and read mail of a stand-in Google, in a throw-away stack
+	@$(LOCAL) demo
+
+run: install ## Run everything until Ctrl-C: Postgres, Valkey, all services, a stand-in Google
+	@$(LOCAL) run
+
+dev: install ## The same, restarting a service when its files change
+	@$(LOCAL) dev
+
+migrate: install ## Bring the databases up to date
+	@$(LOCAL) migrate
+
+makemigrations: install ## Write migrations for changed tables: make makemigrations message="add a column"
+	@test -n "$(message)" || { echo 'Say what it does: make makemigrations message="add a column"'; exit 2; }
+	@$(LOCAL) makemigrations --message "$(message)"
+
+psql: install ## Open psql on the stack's Postgres
+	@$(LOCAL) psql
+
+redis_cli: install ## Open a command line on the stack's Valkey or Redis
+	@$(LOCAL) redis-cli
+
+clean: ## Delete MAILROOM_HOME with all data in it
+	@$(LOCAL) clean
+
+check: install ## Lint, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: install ## Format and apply safe fixes
+format: install ## Format, and apply safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: install ## Unit, rpc, end-to-end tests and a short soak
+test: install ## Unit, rpc and end-to-end tests
 	$(BIN)/pytest -m "not long"
 
-test-all: install ## All tests, the long ones included
+test-all: install ## All tests, the long ones included, and the benchmarks
 	$(BIN)/pytest
+	$(MAKE) bench
+
+bench: install ## The benchmarks: JSON lines and a table each
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 PROTOS := $(shell find protos/mailroom -name '*.proto')
+PROTOS_OUT ?= protos/gen
 protos: install ## Regenerate the gRPC code from protos/
-	rm -rf protos/gen && mkdir -p protos/gen
+	rm -rf $(PROTOS_OUT) && mkdir -p $(PROTOS_OUT)
 	$(BIN)/python -m grpc_tools.protoc -I protos --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
-	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --python_out=protos/gen --grpc_python_out=protos/gen \
-	  --mypy_out=protos/gen --mypy_grpc_out=only_async:protos/gen $(PROTOS)
+	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --python_out=$(PROTOS_OUT) \
+	  --grpc_python_out=$(PROTOS_OUT) --mypy_out=$(PROTOS_OUT) --mypy_grpc_out=only_async:$(PROTOS_OUT) $(PROTOS)
 
-lock: ## Recompile requirements.lock from pyproject.toml
+lock: install ## Recompile requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.13 \
 	  --generate-hashes --no-header --quiet --output-file requirements.lock

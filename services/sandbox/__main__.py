@@ -7,7 +7,7 @@ from services.kit.http_server import serve_http
 from services.kit.logging import configure_logging
 from services.kit.process import run
 from services.kit.settings import load
-from services.sandbox.app import build_app
+from services.sandbox.app import open_sandbox
 from services.sandbox.settings import Settings
 
 
@@ -17,7 +17,10 @@ def main() -> None:
     configure_logging(service="sandbox", level=settings.log_level)
 
     async def serve(stop: asyncio.Event) -> None:
-        async with serve_http(build_app(settings), host=settings.host, port=settings.port) as port:
+        async with (
+            open_sandbox(settings) as app,
+            serve_http(app, host=settings.host, port=settings.port) as port,
+        ):
             logging.getLogger("sandbox").info("sandbox listens on port %s as %s", port, settings.issuer)
             await stop.wait()
 

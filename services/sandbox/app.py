@@ -1,26 +1,41 @@
 """Composition of the sandbox: everything is built here, by hand."""
 
+import asyncio
 import logging
+import random
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from services.sandbox.activity import ActivityLog
 from services.sandbox.authorize import AuthorizationEndpoint
+from services.sandbox.calls import Calls
 from services.sandbox.clients import Client, Clients
 from services.sandbox.clock import Clock
 from services.sandbox.consent import ConsentPages
-from services.sandbox.control_identity import IdentityControl, Mailboxes
-from services.sandbox.control_json import ControlError, render_error
+from services.sandbox.control_books import BookControl
+from services.sandbox.control_identity import IdentityControl
+from services.sandbox.control_json import render_error
+from services.sandbox.control_mail import MailControl
 from services.sandbox.demo import DemoPage
 from services.sandbox.faults import Abortable, FaultPlan
-from services.sandbox.identity import Identity, User
+from services.sandbox.gmail_api import GmailApi
+from services.sandbox.gmail_methods import MethodTable
+from services.sandbox.identity import Identity
+from services.sandbox.mailboxes import Mailboxes
 from services.sandbox.oauth import OAuthRoutes
+from services.sandbox.pages import PageTokens
+from services.sandbox.push import PushService, PushTarget
+from services.sandbox.quota import Quota
+from services.sandbox.rendering import Renderer
 from services.sandbox.settings import Settings
 from services.sandbox.token_endpoint import TokenEndpoint
 from services.sandbox.token_facts import TokenFacts
@@ -29,8 +44,58 @@ _HERE = Path(__file__).parent
 _LOG = logging.getLogger("sandbox")
 
 
-def _observe(method: str, user: str | None, status: int) -> None:
-    _LOG.info("%s %s %s", method, user or "-", status)
+@asynccontextmanager
+async def open_sandbox(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[ASGIApp]:
+    """The whole sandbox as one ASGI application, with the users and the mail that the settings ask for.
+
+    Notifications are delivered until the block is left.
+    """
+    clock = clock or Clock()
+    clients = Clients(_client(settings))
+    faults = FaultPlan()
+    calls = Calls()
+    identity = Identity(
+        clock=clock,
+        issuer=settings.issuer,
+        access_lifetime=settings.token_ttl,
+        new_token=secrets.token_urlsafe,
+        seed=settings.seed,
+    )
+    mailboxes = Mailboxes(clock=clock, seed=settings.seed, retention=settings.history_retention, log=ActivityLog(clock))
+    push = _push(settings, clock, identity)
+    mailboxes.changed = push.changed
+    quota = _quota(settings, clock)
+    pages = PageTokens(clock=clock)
+    gmail = GmailApi(
+        identity=identity,
+        mailboxes=mailboxes,
+        methods=MethodTable(push),
+        renderer=Renderer(inline_limit=settings.attachment_inline_limit),
+        pages=pages,
+        quota=quota,
+        calls=calls,
+        faults=faults,
+        clock=clock,
+    )
+    books = BookControl(faults=faults, quota=quota, calls=calls, log=mailboxes.log, pages=pages, push=push, api=gmail)
+    _create_users(settings, identity, mailboxes)
+    routes = [
+        Route("/", _home),
+        Route("/livez", _ready),
+        Route("/readyz", _ready),
+        *gmail.routes(),
+        *_oauth_routes(identity, clients, clock, faults, calls),
+        *_demo_routes(settings),
+        *IdentityControl(identity=identity, clients=clients, clock=clock, mailboxes=mailboxes).routes(),
+        *MailControl(identity=identity, mailboxes=mailboxes, push=push, clock=clock).routes(),
+        *books.routes(),
+    ]
+    async with asyncio.TaskGroup() as tasks:
+        delivery = tasks.create_task(push.run())
+        try:
+            yield Abortable(Starlette(routes=routes, exception_handlers={HTTPException: render_error}))
+        finally:
+            delivery.cancel()
 
 
 async def _ready(_: Request) -> Response:
@@ -46,56 +111,51 @@ def _client(settings: Settings) -> Client:
     return Client(settings.client_id, secret, frozenset(settings.redirect_uris))
 
 
-def _demo_routes(settings: Settings) -> list[Route]:
-    html = (_HERE / "demo.html").read_text(encoding="utf-8")
-    page = DemoPage(html, gateway_url=settings.gateway_url, home=settings.issuer, new_nonce=secrets.token_urlsafe)
-    return page.routes()
+def _push(settings: Settings, clock: Clock, identity: Identity) -> PushService:
+    target = PushTarget(
+        endpoint=settings.push_endpoint,
+        audience=settings.push_audience,
+        service_account=settings.push_service_account,
+    )
+    seeded = random.Random(settings.seed)  # noqa: S311 - reproducible by design
+    return PushService(clock=clock, identity=identity, target=target, random=seeded)
 
 
-def _oauth_routes(identity: Identity, clients: Clients, clock: Clock, faults: FaultPlan) -> list[Route]:
+def _quota(settings: Settings, clock: Clock) -> Quota:
+    return Quota(
+        clock=clock,
+        profile=settings.quota_profile,
+        window=settings.quota_window,
+        kind=settings.quota_kind,
+        concurrency=settings.concurrency,
+    )
+
+
+def _create_users(settings: Settings, identity: Identity, mailboxes: Mailboxes) -> None:
+    for email in settings.users:
+        user = identity.add_user(email)
+        if settings.messages:
+            mailboxes.populate(user, messages=settings.messages, seed=None, ugly=False)
+
+
+def _oauth_routes(identity: Identity, clients: Clients, clock: Clock, faults: FaultPlan, calls: Calls) -> list[Route]:
     pages = ConsentPages((_HERE / "consent.html").read_text(encoding="utf-8"))
+
+    def observe(method: str, user: str | None, status: int) -> None:
+        calls.record(method, user, status)
+        _LOG.info("%s %s %s", method, user or "-", status)
+
     return OAuthRoutes(
         identity=identity,
         authorization=AuthorizationEndpoint(identity=identity, clients=clients, pages=pages),
         tokens=TokenEndpoint(identity=identity, clients=clients, clock=clock),
         facts=TokenFacts(identity=identity, clock=clock),
         faults=faults,
-        observe=_observe,
+        observe=observe,
     ).routes()
 
 
-class _NoMail:
-    def populate(self, user: User, *, messages: int, seed: int | None, ugly: bool) -> int:  # noqa: ARG002 - protocol
-        raise ControlError(501, "this sandbox has no mailboxes")
-
-    def count(self, user: User) -> int:  # noqa: ARG002 - protocol
-        return 0
-
-    def drop(self, user: User) -> None:
-        """There is nothing to forget."""
-
-
-def build_app(settings: Settings, *, clock: Clock | None = None) -> ASGIApp:
-    """The whole sandbox as one ASGI application, with the users that the settings name."""
-    clock = clock or Clock()
-    clients = Clients(_client(settings))
-    faults = FaultPlan()
-    mailboxes: Mailboxes = _NoMail()
-    identity = Identity(
-        clock=clock,
-        issuer=settings.issuer,
-        access_lifetime=settings.token_ttl,
-        new_token=secrets.token_urlsafe,
-        seed=settings.seed,
-    )
-    for email in settings.users:
-        identity.add_user(email)
-    routes: list[BaseRoute] = [
-        Route("/", _home),
-        Route("/livez", _ready),
-        Route("/readyz", _ready),
-        *_demo_routes(settings),
-        *_oauth_routes(identity, clients, clock, faults),
-        *IdentityControl(identity=identity, clients=clients, clock=clock, mailboxes=mailboxes).routes(),
-    ]
-    return Abortable(Starlette(routes=routes, exception_handlers={HTTPException: render_error}))
+def _demo_routes(settings: Settings) -> list[Route]:
+    html = (_HERE / "demo.html").read_text(encoding="utf-8")
+    page = DemoPage(html, gateway_url=settings.gateway_url, home=settings.issuer, new_nonce=secrets.token_urlsafe)
+    return page.routes()

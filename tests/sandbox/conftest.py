@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from services.sandbox.app import build_app
+from services.sandbox.app import open_sandbox
 from services.sandbox.clock import Clock
 from services.sandbox.settings import Settings
 from tests.sandbox.harness import ISSUER, SandboxClient
@@ -15,6 +15,8 @@ from tests.sandbox.harness import ISSUER, SandboxClient
 async def sandbox() -> AsyncIterator[SandboxClient]:
     """Ada and Grace, no messages, the default client, any redirect URI of this machine."""
     clock = Clock()
-    app = build_app(Settings(sandbox_enabled=True, messages=0), clock=clock)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ISSUER) as http:
+    async with (
+        open_sandbox(Settings(sandbox_enabled=True, messages=0), clock=clock) as app,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ISSUER) as http,
+    ):
         yield SandboxClient(http, clock)

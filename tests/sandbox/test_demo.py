@@ -4,7 +4,7 @@ import re
 
 import httpx
 
-from services.sandbox.app import build_app
+from services.sandbox.app import open_sandbox
 from services.sandbox.settings import Settings
 from tests.sandbox.harness import SandboxClient
 
@@ -36,8 +36,10 @@ class TestDemo:
 
     async def test_it_knows_where_the_gateway_is(self) -> None:
         settings = Settings(sandbox_enabled=True, messages=0, gateway_url="https://mail.example/api", port=8123)
-        transport = httpx.ASGITransport(build_app(settings))
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8123") as http:
+        async with (
+            open_sandbox(settings) as app,
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8123") as http,
+        ):
             page = await http.get("/demo")
         assert 'data-api="https://mail.example/api" data-home="http://localhost:8123"' in page.text
         assert "connect-src 'self' https://mail.example;" in page.headers["content-security-policy"]

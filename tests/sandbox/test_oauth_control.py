@@ -7,10 +7,10 @@ import pytest
 
 from services.kit.http_server import serve_http
 from services.kit.settings import load
-from services.sandbox.app import build_app
+from services.sandbox.app import open_sandbox
 from services.sandbox.clock import Clock
 from services.sandbox.settings import Settings
-from tests.sandbox.harness import SandboxClient, redirect_params
+from tests.sandbox.harness import SandboxClient, redirect_params, refusal
 
 
 class TestUsers:
@@ -45,8 +45,10 @@ class TestUsers:
         assert new != old
 
     async def test_keys_outlive_a_restart(self, sandbox: SandboxClient) -> None:
-        again = build_app(Settings(sandbox_enabled=True, messages=0), clock=Clock())
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(again), base_url="http://again") as other:
+        async with (
+            open_sandbox(Settings(sandbox_enabled=True, messages=0)) as again,
+            httpx.AsyncClient(transport=httpx.ASGITransport(again), base_url="http://again") as other,
+        ):
             path = "/_sandbox/users/ada@example.com"
             assert (await other.get(path)).json()["sub"] == (await sandbox.http.get(path)).json()["sub"]
 
@@ -139,8 +141,8 @@ class TestSettings:
 
 class TestServer:
     async def test_the_whole_flow_works_over_a_socket(self) -> None:
-        app = build_app(Settings(sandbox_enabled=True, messages=0))
         async with (
+            open_sandbox(Settings(sandbox_enabled=True, messages=0)) as app,
             serve_http(app, host="127.0.0.1", port=0) as port,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http,
         ):
@@ -149,3 +151,45 @@ class TestServer:
             tokens = await sandbox.sign_in()
             assert (await sandbox.userinfo(tokens["access_token"])).json()["email"] == "ada@example.com"
             assert (await sandbox.refresh(tokens["refresh_token"])).status_code == 200
+
+
+class TestFaults:
+    async def test_a_token_call_fails_as_planned_and_is_counted(self, sandbox: SandboxClient) -> None:
+        tokens = await sandbox.sign_in()
+        rule = {"method": "oauth.token", "kind": "error", "status": 503, "count": 1, "user": "ada@example.com"}
+        assert (await sandbox.http.put("/_sandbox/faults", json={"rules": [rule]})).status_code == 200
+        failed = await sandbox.refresh(tokens["refresh_token"])
+        assert refusal(failed) == (503, "internal_failure", "Backend Error")
+        assert (await sandbox.refresh(tokens["refresh_token"])).status_code == 200
+        assert (await sandbox.http.get("/_sandbox/faults")).json()["rules"][0]["fired"] == 1
+        assert (await sandbox.http.get("/_sandbox/calls")).json()["methods"]["oauth.token"]["by_status"] == {
+            "200": 2,
+            "503": 1,
+        }
+
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("oauth.jwks", "/oauth2/v3/certs"),
+            ("oauth.discovery", "/.well-known/openid-configuration"),
+            ("oauth.userinfo", "/v1/userinfo"),
+            ("oauth.tokeninfo", "/tokeninfo"),
+            ("oauth.revoke", "/revoke"),
+        ],
+    )
+    async def test_every_address_can_answer_the_front_ends_html(
+        self, sandbox: SandboxClient, method: str, path: str
+    ) -> None:
+        await sandbox.http.put("/_sandbox/faults", json={"rules": [{"method": method, "kind": "html_503"}]})
+        answer = await sandbox.http.get(path)
+        assert answer.status_code == 503
+        assert answer.text.startswith("<!DOCTYPE html>")
+
+    async def test_a_lost_revocation_has_happened(self, sandbox: SandboxClient) -> None:
+        tokens = await sandbox.sign_in()
+        await sandbox.http.put(
+            "/_sandbox/faults", json={"rules": [{"method": "oauth.revoke", "kind": "lost_response"}]}
+        )
+        with pytest.raises(ConnectionResetError):
+            await sandbox.http.post("/revoke", data={"token": tokens["refresh_token"]})
+        assert (await sandbox.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"

@@ -64,7 +64,7 @@ class AuthSettings(DatabaseSettings):
     auth_admin_host: str = "127.0.0.1"
     auth_admin_port: int = Field(9101, ge=0, le=65535)
     auth_postgres_pool: int = Field(10, ge=1)
-    mailroom_insecure_grpc: bool = Field(False, validate_default=True)
+    mailroom_insecure_grpc: bool = False
     log_level: str = "INFO"
 
     redis_host: str = "127.0.0.1"

@@ -299,7 +299,9 @@ def _identity(claims: dict[str, Any]) -> Identity:
     # Some providers send the text "true". One that says nothing is believed: the claim is optional (OpenID Connect
     # Core, 5.1), and Mailroom never recognises anyone by an address.
     verified = claims.get("email_verified")
-    return Identity(subject=subject, email=email, email_verified=verified in (True, None) or str(verified) == "true")
+    return Identity(
+        subject=subject, email=email, email_verified=verified is None or verified is True or verified == "true"
+    )
 
 
 def _is_address(text: str) -> bool:

@@ -1,0 +1,225 @@
+"""An OpenID provider that keeps the protocol strictly, is not Google, and can be told to be odd."""
+
+import asyncio
+import base64
+import hashlib
+import secrets
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+CLIENT_ID = "client.example"
+CLIENT_SECRET = "client-secret"
+REDIRECT_URI = "http://localhost:8000/auth/google/callback"
+MAIL_SCOPE = "https://www.googleapis.com/auth/gmail.readonly"
+
+
+@dataclass
+class Person:
+    """An account at the provider."""
+
+    subject: str
+    email: str
+    email_verified: Any = True
+
+
+@dataclass
+class Oddities:
+    """How the provider differs from Google today. Replace it to reset."""
+
+    lifetime: Any = 3599
+    rotates: bool = False
+    always_consents: bool = False
+    never_offline: bool = False
+    omitted: frozenset[str] = frozenset()
+    extra: dict[str, Any] = field(default_factory=dict)
+    claims: dict[str, Any] = field(default_factory=dict)
+    userinfo: dict[str, Any] | None = None
+    id_token: str | None = None
+    jwks_answer: Response | None = None
+    token_answers: list[Response] = field(default_factory=list)
+    revoke_answer: Response | None = None
+    token_delay: asyncio.Event | None = None
+
+
+@dataclass
+class _Code:
+    person: Person
+    scope: str
+    challenge: str
+    nonce: str
+    offline: bool
+
+
+class StandIn:
+    """The provider's state and its ASGI application."""
+
+    def __init__(self) -> None:
+        self.origin = "http://stand-in.example"
+        self.oddities = Oddities()
+        self.calls: Counter[str] = Counter()
+        self.refresh_tokens: dict[str, tuple[Person, str]] = {}
+        self.access_tokens: dict[str, Person] = {}
+        self._codes: dict[str, _Code] = {}
+        self._consented: set[str] = set()
+        self._keys: dict[str, rsa.RSAPrivateKey] = {}
+        self.rotate_keys()
+        self.app = Starlette(
+            routes=[
+                Route("/token", self._token, methods=["POST"]),
+                Route("/userinfo", self._userinfo),
+                Route("/jwks", self._jwks),
+                Route("/revoke", self._revoke, methods=["POST"]),
+            ]
+        )
+
+    def rotate_keys(self) -> None:
+        """Forgets the old signing key and makes another."""
+        self._keys = {secrets.token_hex(4): rsa.generate_private_key(public_exponent=65537, key_size=2048)}
+
+    def person(self, *, email: str | None = None, email_verified: Any = True) -> Person:
+        """A new account."""
+        subject = str(secrets.randbits(68))
+        return Person(subject, email or f"user{subject}@example.com", email_verified)
+
+    def consent(self, authorization_url: str, person: Person, *, granted: str | None = None) -> dict[str, str]:
+        """The user agrees in the browser; the parameters of the redirect. `granted` are the scopes left ticked."""
+        query = {name: values[0] for name, values in parse_qs(urlsplit(authorization_url).query).items()}
+        assert query["client_id"] == CLIENT_ID
+        assert query["redirect_uri"] == REDIRECT_URI
+        assert query["response_type"] == "code"
+        assert query["code_challenge_method"] == "S256"
+        assert query["access_type"] == "offline"
+        scope = query["scope"] if granted is None else granted
+        fresh = person.subject not in self._consented or query.get("prompt") == "consent"
+        code = f"4/0{secrets.token_urlsafe(24)}"
+        self._codes[code] = _Code(
+            person=person,
+            scope=scope,
+            challenge=query["code_challenge"],
+            nonce=query["nonce"],
+            offline=(fresh or self.oddities.always_consents) and not self.oddities.never_offline,
+        )
+        self._consented.add(person.subject)
+        return {"state": query["state"], "code": code, "iss": self.origin}
+
+    def revoke_everything(self, person: Person) -> None:
+        """The user ends the connection in their account settings."""
+        self.refresh_tokens = {token: entry for token, entry in self.refresh_tokens.items() if entry[0] != person}
+        self._consented.discard(person.subject)
+
+    def sign(self, claims: dict[str, Any], *, headers: dict[str, Any] | None = None) -> str:
+        """A token signed with the current key."""
+        [(key_id, key)] = self._keys.items()
+        return jwt.encode(claims, key, algorithm="RS256", headers={"kid": key_id} | (headers or {}))
+
+    def id_claims(self, person: Person, *, nonce: str, access_token: str) -> dict[str, Any]:
+        """The claims of a proper ID token."""
+        digest = hashlib.sha256(access_token.encode()).digest()[:16]
+        now = int(time.time())
+        return {
+            "iss": self.origin,
+            "sub": person.subject,
+            "aud": CLIENT_ID,
+            "azp": CLIENT_ID,
+            "iat": now,
+            "exp": now + 3600,
+            "nonce": nonce,
+            "email": person.email,
+            "email_verified": person.email_verified,
+            "at_hash": base64.urlsafe_b64encode(digest).decode().rstrip("="),
+        }
+
+    async def _token(self, request: Request) -> Response:
+        form = {name: str(value) for name, value in (await request.form()).items()}
+        self.calls[form.get("grant_type", "none")] += 1
+        if self.oddities.token_delay is not None:
+            await self.oddities.token_delay.wait()
+        if self.oddities.token_answers:
+            return self.oddities.token_answers.pop(0)
+        if (form.get("client_id"), form.get("client_secret")) != (CLIENT_ID, CLIENT_SECRET):
+            return _error(401, "invalid_client")
+        if form["grant_type"] == "refresh_token":
+            return self._refresh(form)
+        return self._exchange(form)
+
+    def _exchange(self, form: dict[str, str]) -> Response:
+        code = self._codes.pop(form["code"], None)
+        if code is None or form["redirect_uri"] != REDIRECT_URI:
+            return _error(400, "invalid_grant")
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(form["code_verifier"].encode()).digest()).decode()
+        if challenge.rstrip("=") != code.challenge:
+            return _error(400, "invalid_grant")
+        answer = self._answer(code.person, code.scope)
+        claims = self.id_claims(code.person, nonce=code.nonce, access_token=answer["access_token"])
+        claims = {name: value for name, value in (claims | self.oddities.claims).items() if value is not None}
+        answer["id_token"] = self.oddities.id_token or self.sign(claims)
+        if code.offline:
+            answer["refresh_token"] = self._new_refresh_token(code.person, code.scope)
+        return self._shaped(answer)
+
+    def _refresh(self, form: dict[str, str]) -> Response:
+        entry = self.refresh_tokens.get(form["refresh_token"])
+        if entry is None:
+            return _error(400, "invalid_grant")
+        answer = self._answer(*entry)
+        if self.oddities.rotates:
+            del self.refresh_tokens[form["refresh_token"]]
+            answer["refresh_token"] = self._new_refresh_token(*entry)
+        return self._shaped(answer)
+
+    def _answer(self, person: Person, scope: str) -> dict[str, Any]:
+        token = f"ya29.{secrets.token_urlsafe(24)}"
+        self.access_tokens[token] = person
+        return {"access_token": token, "expires_in": self.oddities.lifetime, "scope": scope, "token_type": "Bearer"}
+
+    def _new_refresh_token(self, person: Person, scope: str) -> str:
+        token = f"1//{secrets.token_urlsafe(24)}"
+        self.refresh_tokens[token] = (person, scope)
+        return token
+
+    def _shaped(self, answer: dict[str, Any]) -> Response:
+        kept = {name: value for name, value in answer.items() if name not in self.oddities.omitted}
+        return JSONResponse(kept | self.oddities.extra)
+
+    async def _userinfo(self, request: Request) -> Response:
+        self.calls["userinfo"] += 1
+        person = self.access_tokens.get(request.headers.get("authorization", "").removeprefix("Bearer "))
+        if person is None:
+            return Response(status_code=401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
+        usual = {"sub": person.subject, "email": person.email, "email_verified": person.email_verified}
+        return JSONResponse(usual if self.oddities.userinfo is None else self.oddities.userinfo)
+
+    async def _jwks(self, _: Request) -> Response:
+        self.calls["jwks"] += 1
+        if self.oddities.jwks_answer is not None:
+            return self.oddities.jwks_answer
+        keys = [
+            jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+            | {"kid": key_id, "alg": "RS256", "use": "sig"}
+            for key_id, key in self._keys.items()
+        ]
+        return JSONResponse({"keys": keys}, headers={"cache-control": "public, max-age=3600"})
+
+    async def _revoke(self, request: Request) -> Response:
+        self.calls["revoke"] += 1
+        if self.oddities.revoke_answer is not None:
+            return self.oddities.revoke_answer
+        entry = self.refresh_tokens.get(str((await request.form())["token"]))
+        if entry is None:
+            return _error(400, "invalid_token")
+        self.revoke_everything(entry[0])
+        return JSONResponse({})
+
+
+def _error(status: int, error: str) -> Response:
+    return JSONResponse({"error": error, "error_description": "Bad Request"}, status_code=status)

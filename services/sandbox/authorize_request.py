@@ -44,8 +44,8 @@ class AuthorizeRequest:
 
 def read_request(query: Mapping[str, Sequence[str]], *, clients: Clients) -> AuthorizeRequest:
     """The request that a query string makes; PageError with Google's error name if it is not acceptable."""
-    for name, values in query.items():
-        if len(values) > 1:
+    for name, given in query.items():
+        if len(given) > 1:
             raise PageError("invalid_request", f"OAuth 2 parameters can only have a single value: {name}")
     values = {name: single[0] for name, single in query.items() if single[0]}
     client = _client(values, clients)

@@ -30,12 +30,13 @@ _BUNDLED_MAJOR_VERSION = 18
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; an error of the user's is one line on stderr."""
-    options = _parser().parse_args(arguments)
+    passed_on = arguments[1:] if arguments[:1] in (["psql"], ["redis-cli"]) else []
+    options = _parser().parse_args(arguments[:1] if passed_on else arguments)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background job otherwise
     signal.signal(signal.SIGTERM, _exit)
     try:
         settings = read_settings(os.environ, dotenv=Path(".env"))
-        code: int = options.command(settings, options)
+        code: int = options.command(settings, argparse.Namespace(**vars(options), arguments=passed_on))
     except StackError as error:
         sys.stderr.write(f"mailroom: {error}\n")
         return 1
@@ -62,9 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     make = add("makemigrations", _make_migrations, "Write a migration from the difference of models and database")
     make.add_argument("-m", "--message", required=True)
     make.add_argument("--service", choices=stack.MIGRATED, help="default: each")
-    add("psql", _psql, "Open psql; arguments go to it").add_argument("arguments", nargs=argparse.REMAINDER)
-    redis = add("redis-cli", _redis_cli, "Open a Redis command line; arguments are one command")
-    redis.add_argument("arguments", nargs=argparse.REMAINDER)
+    add("psql", _psql, "Open psql; arguments go to it")
+    add("redis-cli", _redis_cli, "Open a Redis command line; arguments are one command")
     add("env", _env, "Print the variables of the running stack for `eval`, secrets included")
     add("demo", _demo, "Take a tour through a stack of its own in a throw-away home")
     add("clean", _clean, "Delete MAILROOM_HOME with all data")

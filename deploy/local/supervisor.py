@@ -184,17 +184,16 @@ class Supervisor:
         if self._running[service.name].stopping:
             return
         _signal_group(process, signal.SIGKILL)  # what it left behind in its group
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         if self._reload:
-            self._say(f"{service.name} {how}: waiting for a change of its files")
+            self._say(f"{service.name} {_ending(code)}: waiting for a change of its files")
         else:
-            self._finish(f"{service.name} {how}: stopped all")
+            self._finish(f"{service.name} {_ending(code)}: stopped all")
 
     async def _watch_servers(self) -> None:
         while True:
             for server in self._servers:
-                if server.poll() is not None:
-                    self._finish(f"{server.name} ended with exit code {server.poll()}, see {server.log}: stopped all")
+                if (code := server.poll()) is not None:
+                    self._finish(f"{server.name} {_ending(code)}, see {server.log}: stopped all")
             await asyncio.sleep(0.25)
 
     async def _watch_files(self) -> None:
@@ -249,6 +248,10 @@ async def _answers(url: str) -> None:
                 if (await client.get(url)).status_code == httpx.codes.OK:
                     return
             await asyncio.sleep(0.05)
+
+
+def _ending(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
 def _signal_group(process: Process, number: signal.Signals) -> None:

@@ -21,7 +21,7 @@ with Home(Path(sys.argv[1])).lock():
 
 
 def _holder(home: Path) -> subprocess.Popen[str]:
-    process = subprocess.Popen(  # noqa: S603  # our own program
+    process = subprocess.Popen(
         [sys.executable, "-c", _HOLD, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout

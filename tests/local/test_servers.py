@@ -58,7 +58,7 @@ def _wait_until_gone(pid: int) -> None:
 def _serve(home: Path, ports: Ports) -> subprocess.Popen[str]:
     """Run both servers as children of another process, which waits for the end of its input."""
     arguments = [sys.executable, "-c", _SERVE, str(home), str(ports.free()), str(ports.free())]
-    return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  # ours
+    return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def _ids(pid: int | None) -> dict[str, list[str]]:

@@ -55,7 +55,7 @@ def _supervised(
 ) -> Iterator[_Supervised]:
     plan = {"services": services, "grace": grace, "patience": patience, "reload": str(reload) if reload else None}
     command = [sys.executable, str(_HERE / "supervise.py"), json.dumps(plan)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:  # noqa: S603  # ours
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         watchdog = threading.Timer(60.0, process.kill)
         watchdog.start()
         try:

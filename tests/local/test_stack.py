@@ -1,0 +1,148 @@
+"""`make run` with everything real: comes up, serves its commands, and leaves no process behind."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deploy.local.children import command_line
+
+_FREE = dict.fromkeys(
+    (
+        *("GATEWAY_PORT", "GATEWAY_ADMIN_PORT", "AUTH_PORT", "AUTH_ADMIN_PORT", "MAIL_PORT", "MAIL_ADMIN_PORT"),
+        *("WORKER_ADMIN_PORT", "SANDBOX_PORT", "POSTGRES_PORT", "REDIS_PORT"),
+    ),
+    "0",
+)
+_PLAIN = dict.fromkeys(("POSTGRES_HOST", "REDIS_HOST", "GOOGLE_CLIENT_ID", "MAILROOM_SANDBOX", "SECRET_KEY"), "")
+
+
+def _environment(home: Path) -> dict[str, str]:
+    return os.environ | _FREE | _PLAIN | {"MAILROOM_HOME": str(home / "mailroom"), "SANDBOX_MESSAGES": "10"}
+
+
+@contextmanager
+def _running(home: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the stack until it says that it is up; gives the process and what it printed until then."""
+    command = [sys.executable, "-m", "deploy.local", "run"]
+    with subprocess.Popen(
+        command, env=_environment(home), cwd=home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        watchdog = threading.Timer(120.0, process.kill)
+        watchdog.start()
+        try:
+            yield process, _read_until_up(process)
+        finally:
+            watchdog.cancel()
+            process.kill()
+
+
+def _read_until_up(process: subprocess.Popen[str]) -> str:
+    printed: list[str] = []
+    assert process.stdout
+    for line in process.stdout:
+        printed.append(line)
+        if "Ctrl-C stops everything" in line:
+            return "".join(printed)
+    raise AssertionError(f"the stack did not come up:\n{''.join(printed)}")
+
+
+def _finish(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
+    """Send a signal, give the exit code and what was printed after it."""
+    process.send_signal(number)
+    assert process.stdout
+    return process.wait(), process.stdout.read()
+
+
+def _command(home: Path, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.local", *arguments],
+        env=_environment(home),
+        cwd=home,
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _watch(pids: list[int]) -> list[int]:
+    return [os.pidfd_open(pid) for pid in pids]
+
+
+def _all_gone(descriptors: list[int]) -> bool:
+    gone = [bool(select.select([descriptor], [], [], 30.0)[0]) for descriptor in descriptors]
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return all(gone)
+
+
+class TestRun:
+    def test_comes_up_serves_its_commands_and_an_interrupt_ends_every_process(self, home: Path) -> None:
+        with _running(home) as (process, printed):
+            assert "curl" in printed
+            children = _watch(_children(process.pid))
+            assert len(children) == 7  # two servers, five processes
+
+            refused = _command(home, "run")
+            assert refused.returncode == 1
+            assert f"in use by process {process.pid}" in refused.stderr
+            assert _command(home, "migrate").returncode == 0
+            assert _command(home, "redis-cli", "PING").stdout == "PONG\n"
+            answer = _command(home, "psql", "-tA", text="SELECT count(*) FROM mailboxes;\n")
+            assert (answer.stdout, answer.returncode) == ("0\n", 0)
+
+            code, rest = _finish(process, signal.SIGINT)
+        assert code == 0, rest
+        assert "Traceback" not in rest
+        assert _all_gone(children)
+
+    def test_a_killed_supervisor_leaves_no_process_and_the_next_run_comes_up(self, home: Path) -> None:
+        with _running(home) as (process, _):
+            children = _watch(_children(process.pid))
+            process.kill()
+        assert _all_gone(children)
+        with _running(home) as (process, _):
+            assert _finish(process, signal.SIGTERM)[0] == 0
+
+    @pytest.mark.parametrize(("name", "program"), [("worker", "services.mail.worker"), ("postgres", "bin/postgres")])
+    def test_a_process_that_dies_is_named_and_stops_the_rest(self, name: str, program: str, home: Path) -> None:
+        with _running(home) as (process, _):
+            children = _children(process.pid)
+            watched = _watch(children)
+            [victim] = [pid for pid in children if program in command_line(pid)]
+            os.kill(victim, signal.SIGKILL)
+            assert process.stdout
+            rest = process.stdout.read()
+            assert process.wait() == 1
+        assert f"mailroom | {name} was killed by SIGKILL" in rest
+        assert _all_gone(watched)
+
+    def test_two_homes_run_side_by_side(self, home: Path) -> None:
+        (home / "a").mkdir()
+        (home / "b").mkdir()
+        with _running(home / "a") as (first, _), _running(home / "b") as (second, _):
+            assert _finish(first, signal.SIGINT)[0] == 0
+            assert _command(home / "b", "redis-cli", "PING").stdout == "PONG\n"
+            assert _finish(second, signal.SIGINT)[0] == 0
+
+
+class TestCommandsWithoutARunningStack:
+    def test_psql_works_on_an_empty_home(self, home: Path) -> None:
+        answer = _command(home, "psql", "-tA", "-c", "SELECT count(*) FROM mailboxes")
+        assert answer.stdout.splitlines()[-1:] == ["0"], answer.stderr
+
+    def test_migrate_may_be_repeated(self, home: Path) -> None:
+        assert [_command(home, "migrate").returncode for _ in range(2)] == [0, 0]

@@ -1,0 +1,65 @@
+"""One stack for all end-to-end tests; every test has users of its own."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.people import Person, Provider
+from tests.e2e.running_stack import RunningStack, running_stack
+
+# A second instead of a minute: the limits stay, so that syncs are fast and quota still matters.
+QUOTA_WINDOW = "1"
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[RunningStack]:
+    """The stack, in a time zone that is neither UTC nor a whole number of hours away from it."""
+    home = Path(tempfile.mkdtemp(prefix="mailroom-e2e-"))
+    try:
+        with running_stack(
+            home,
+            TZ="Asia/Kathmandu",
+            LOG_LEVEL="DEBUG",
+            SANDBOX_USERS="",
+            SANDBOX_QUOTA_WINDOW=QUOTA_WINDOW,
+            GMAIL_QUOTA_WINDOW=QUOTA_WINDOW,
+        ) as running:
+            yield running
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def http(stack: RunningStack) -> Iterator[httpx.Client]:
+    """A client of the gateway that follows no redirects."""
+    with httpx.Client(base_url=stack.gateway_url, trust_env=False, timeout=90) as client:
+        yield client
+
+
+@pytest.fixture
+def provider(stack: RunningStack) -> Iterator[Provider]:
+    """The sandbox's control API; nothing goes wrong before or after a test."""
+    control = Provider(stack.sandbox_url)
+    yield control
+    control.end_faults()
+    control.close()
+
+
+@pytest.fixture
+def sign_in(http: httpx.Client) -> Callable[[str], Person]:
+    """Signs somebody in who may have done so before."""
+    return lambda email: Person.sign_in(http, email)
+
+
+@pytest.fixture
+def new_person(http: httpx.Client, provider: Provider) -> Callable[..., Person]:
+    """Creates a user at the provider with so many messages and signs in."""
+
+    def create(messages: int = 0, **fields: object) -> Person:
+        return Person.sign_in(http, provider.new_user(messages=messages, **fields))  # type: ignore[arg-type]
+
+    return create

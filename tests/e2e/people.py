@@ -1,0 +1,197 @@
+"""People who use Mailroom through its REST API, and the truth about their mailboxes at the (sandbox) provider."""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+
+SYNC_SECONDS = 60
+_LISTED_BY_DEFAULT = frozenset({"SPAM", "TRASH"})
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """A message as it is at the provider."""
+
+    id: str
+    labels: frozenset[str]
+    received: datetime
+    subject: str | None
+
+
+class Provider:
+    """The sandbox's control API."""
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx.Client(base_url=f"{url}/_sandbox", trust_env=False, timeout=60)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def new_user(self, *, messages: int = 0, email: str = "", **fields: object) -> str:
+        """A user nobody else uses; returns the address."""
+        address = email or f"user-{secrets.token_hex(4)}@example.com"
+        self.post("/users", email=address, messages=messages, **fields)
+        return address
+
+    def truth(self, email: str, *, all_labels: bool = True) -> list[Truth]:
+        """The messages, newest first; without Spam and Trash unless `all_labels`."""
+        answer = self._http.get(f"/users/{email}/messages").raise_for_status()
+        messages = [_truth(json.loads(line)) for line in answer.text.splitlines()]
+        return [item for item in messages if all_labels or not item.labels & _LISTED_BY_DEFAULT]
+
+    def deliver(self, email: str, **fields: object) -> list[str]:
+        """New mail arrives; returns its ids."""
+        return [item["id"] for item in self.post(f"/users/{email}/messages", **fields)["messages"]]
+
+    def relabel(self, email: str, message_id: str, *, add: tuple[str, ...] = (), remove: tuple[str, ...] = ()) -> None:
+        """The user files a message elsewhere."""
+        self.post(f"/users/{email}/messages/{message_id}/labels", add=list(add), remove=list(remove))
+
+    def delete(self, email: str, message_id: str) -> None:
+        """The user deletes a message for good."""
+        self._http.delete(f"/users/{email}/messages/{message_id}").raise_for_status()
+
+    def plan_faults(self, *rules: Mapping[str, object], seed: int = 1) -> None:
+        """What goes wrong from now on."""
+        self._http.put("/faults", json={"seed": seed, "rules": list(rules)}).raise_for_status()
+
+    def end_faults(self) -> list[int]:
+        """All goes well again; returns how often each rule fired."""
+        plan = self._http.get("/faults").raise_for_status().json()
+        self._http.delete("/faults").raise_for_status()
+        return [int(rule["fired"]) for rule in plan["rules"]]
+
+    def post(self, path: str, **body: object) -> Any:
+        answer = self._http.post(path, json=body)
+        assert answer.is_success, f"{path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def put(self, path: str, **body: object) -> Any:
+        answer = self._http.put(path, json=body)
+        assert answer.is_success, f"{path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def get(self, path: str) -> Any:
+        return self._http.get(path).raise_for_status().json()
+
+    def reset_calls(self) -> None:
+        """Begins to count calls anew."""
+        self._http.delete("/calls").raise_for_status()
+
+
+@dataclass(slots=True)
+class Person:
+    """Somebody with a session."""
+
+    http: httpx.Client
+    email: str
+    token: str
+
+    @classmethod
+    def sign_in(cls, http: httpx.Client, email: str) -> Self:
+        """Signs in by the consent page, as a browser and a frontend do together."""
+        return cls(http=http, email=email, token=redeem(http, hand_off(http, email)))
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return self.http.get(path, headers=self._headers(headers))
+
+    def post(self, path: str, body: object, **headers: str) -> httpx.Response:
+        return self.http.post(path, json=body, headers=self._headers(headers))
+
+    def address(self) -> dict[str, Any]:
+        """The one connected address."""
+        answer = self.get("/emails/addresses")
+        assert answer.status_code == 200, answer.text
+        [address] = answer.json()["addresses"]
+        return dict(address)
+
+    def start_sync(self, count: int | str = "all") -> dict[str, Any]:
+        """Asks for a sync; returns it as it is at that moment."""
+        answer = self.post("/emails/sync", {"email": self.email, "count": count})
+        assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+    def await_end(self, sync: Mapping[str, Any]) -> dict[str, Any]:
+        """Waits until a sync has ended."""
+        answer = self.get(f"/emails/syncs/{sync['id']}", Prefer=f"wait={SYNC_SECONDS}")
+        assert answer.status_code == 200, answer.text
+        ended = dict(answer.json())
+        assert ended["state"] in ("completed", "failed"), ended
+        return ended
+
+    def sync(self, count: int | str = "all") -> dict[str, Any]:
+        """Brings the mailbox up to date; returns the completed sync."""
+        ended = self.await_end(self.start_sync(count))
+        assert (ended["state"], ended["error"]) == ("completed", None), ended
+        return ended
+
+    def emails(self, query: str = "", *, limit: int = 200) -> list[dict[str, Any]]:
+        """All pages of the list, as a client reads them."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = self.get(f"/emails?user_email={self.email}&limit={limit}&cursor={cursor}&{query}")
+            assert page.status_code == 200, page.text
+            found += page.json()["emails"]
+            cursor = page.json()["next_cursor"]
+        return found
+
+    def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}", **headers}
+
+
+def consent(http: httpx.Client, email: str, **form: object) -> str:
+    """Starts a sign-in and answers the consent page; returns where the provider sends the browser."""
+    started = http.get("/auth/google/start")
+    assert started.status_code == 200, started.text
+    page = started.json()["authorization_url"]
+    answer = http.post(page, data={"account": email, "decision": "allow", **form})
+    assert answer.status_code in (302, 303), answer.text
+    return answer.headers["location"]
+
+
+def frontend_query(http: httpx.Client, callback: str) -> dict[str, str]:
+    """Follows the provider's redirect through the gateway; returns the query that the frontend gets."""
+    answer = http.get(callback)
+    assert answer.status_code == 303, answer.text
+    query = parse_qs(urlsplit(answer.headers["location"]).query)
+    return {name: value for name, [value] in query.items()}
+
+
+def hand_off(http: httpx.Client, email: str) -> str:
+    """Signs in up to the point where the frontend has its `state`."""
+    query = frontend_query(http, consent(http, email))
+    assert "state" in query, query
+    return query["state"]
+
+
+def redeem(http: httpx.Client, state: str) -> str:
+    """Exchanges the frontend's `state` for an access token."""
+    answer = http.post("/auth/token", json={"state": state})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["access_token"])
+
+
+def external_ids(emails: list[dict[str, Any]]) -> list[str]:
+    """The provider's ids of listed messages, in their order."""
+    return [email["external_id"] for email in emails]
+
+
+def ids(truth: list[Truth]) -> list[str]:
+    """The ids of messages at the provider, in their order."""
+    return [item.id for item in truth]
+
+
+def _truth(fact: Mapping[str, Any]) -> Truth:
+    return Truth(
+        id=fact["id"],
+        labels=frozenset(fact["labelIds"]),
+        received=datetime.fromtimestamp(int(fact["internalDate"]) / 1000, UTC),
+        subject=fact["subject"],
+    )

@@ -1,0 +1,129 @@
+"""The whole stack as real processes, each of which a test may kill and start again."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+
+from deploy.local import stack
+from deploy.local.children import die_with_parent
+from deploy.local.environment import Settings
+from deploy.local.home import Home
+from deploy.local.ports import Ports
+from deploy.local.supervisor import Service
+
+READY_SECONDS = 60
+STOP_SECONDS = 20
+_MOVED = (
+    "SANDBOX_PORT", "AUTH_PORT", "AUTH_ADMIN_PORT", "MAIL_PORT", "MAIL_ADMIN_PORT", "WORKER_ADMIN_PORT",
+    "GATEWAY_ADMIN_PORT", "GATEWAY_PORT", "POSTGRES_PORT", "REDIS_PORT",
+)  # fmt: skip
+
+
+class RunningStack:
+    """The services of one stack by name: sandbox, auth, mail, worker, gateway. Logs go to files of their names."""
+
+    def __init__(self, services: list[Service], *, variables: Mapping[str, str], logs: Path) -> None:
+        self.variables = variables
+        self._services = {service.name: service for service in services}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._logs = logs
+
+    @property
+    def gateway_url(self) -> str:
+        """Where clients find the gateway."""
+        return self.variables["PUBLIC_URL"]
+
+    @property
+    def sandbox_url(self) -> str:
+        """Where the sandbox's control API is."""
+        return self.variables["SANDBOX_PUBLIC_URL"]
+
+    def start_all(self) -> None:
+        """Starts every service, in order."""
+        for name in self._services:
+            self.start(name)
+
+    def start(self, name: str, **environment: str) -> None:
+        """Starts a service, with these variables over its own, and waits until it is ready."""
+        service = self._services[name]
+        with self.log_file(name).open("ab") as log:
+            process = subprocess.Popen(
+                service.command,
+                env={**service.environment, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent(signal.SIGKILL),
+            )
+        self._processes[name] = process
+        wait_for_answer(service.ready_url, process, log=self.log_file(name))
+
+    def stop(self, name: str) -> int:
+        """Asks a service to end and returns its exit code."""
+        process = self._processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+    def kill(self, name: str) -> None:
+        """kill -9."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def stop_all(self) -> None:
+        """Ends what still runs, the last one started first."""
+        for name in list(reversed(self._processes)):
+            self.stop(name)
+
+    def log_file(self, name: str) -> Path:
+        """The output of a service since the stack's first start."""
+        return self._logs / f"{name}.log"
+
+
+@contextmanager
+def running_stack(home: Path, **chosen: str) -> Iterator[RunningStack]:
+    """Runs a stack on free ports in `home` until the block ends; `chosen` are variables of the user's."""
+    settings = Settings({"MAILROOM_HOME": str(home), **dict.fromkeys(_MOVED, "0"), **_user_servers(), **chosen})
+    record = Home(settings.home)
+    ports = Ports()
+    with ExitStack() as stopping:
+        stopping.callback(ports.release)
+        stopping.enter_context(record.lock())
+        started = stopping.enter_context(stack.servers(settings, record, ports))
+        variables = stack.all_variables(settings, record, ports, started)
+        stack.migrate(settings, variables)
+        running = RunningStack(stack.processes(settings, variables), variables=variables, logs=home)
+        stopping.callback(running.stop_all)
+        running.start_all()
+        yield running
+
+
+def _user_servers() -> dict[str, str]:
+    """POSTGRES_HOST, REDIS_HOST and what belongs to them, where the tests shall use the user's own servers."""
+    prefixes = tuple(name for name in ("POSTGRES_", "REDIS_") if os.environ.get(f"{name}HOST"))
+    return {name: value for name, value in os.environ.items() if prefixes and name.startswith(prefixes)}
+
+
+def wait_for_answer(url: str, process: subprocess.Popen[bytes], *, log: Path) -> None:
+    """Returns when `url` answers 200. Raises AssertionError with the end of the log if that does not come."""
+    deadline = time.monotonic() + READY_SECONDS
+    with httpx.Client(trust_env=False, timeout=2) as client:
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                if client.get(url).status_code == httpx.codes.OK:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.02)
+    raise AssertionError(f"{url} never became ready:\n{log.read_text(errors='replace')[-4000:]}")

@@ -64,7 +64,8 @@ class GmailSettings(DatabaseSettings):
     gmail_quota_window: float = Field(60, gt=0)
     gmail_mailbox_limit: int | None = Field(None, ge=1)
     gmail_project_limit: int | None = Field(None, ge=1)
-    gmail_batch_size: int = Field(25, ge=1, le=100)
+    # Google counts each part of a batch as a request of its own, and allows about ten at a time.
+    gmail_batch_size: int = Field(10, ge=1, le=100)
 
     @model_validator(mode="after")
     def _require_explicit_plaintext(self) -> Self:

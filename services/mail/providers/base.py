@@ -129,8 +129,6 @@ class Provider(Protocol):
     """One provider's API. Methods raise ProviderError; `access_token` is an OAuth bearer token (RFC 6750)."""
 
     costs: UnitCosts
-    # How many messages one call of `fetch` should ask for.
-    batch_size: int
 
     async def current_cursor(self, access_token: str) -> int | None:
         """The mailbox's present history cursor; None if it is empty and the provider does not tell."""

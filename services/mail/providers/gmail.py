@@ -62,11 +62,9 @@ class GmailProvider:
         api_url: str,
         batch_url: str | None,
         costs: UnitCosts,
-        batch_size: int,
         parallel_gets: int = 4,
     ) -> None:
         self.costs = costs
-        self.batch_size = batch_size
         self._http = http
         self._user_path = "/gmail/v1/users/me"
         self._api_url = api_url.rstrip("/").removesuffix("/gmail/v1")

@@ -31,8 +31,9 @@ log = structlog.get_logger()
 
 async def fetch_batch(run: MailboxRun) -> int:
     """Fetches and stores the next messages that are due; returns how many were asked for, 0 if none is due."""
+    limit = await run.parallelism.limit(run.mailbox_id)
     async with run.reading() as connection:
-        batch = await items.next_batch(connection, run.mailbox_id, run.provider.batch_size)
+        batch = await items.next_batch(connection, run.mailbox_id, limit)
     if not batch:
         return 0
     cost = run.provider.costs.get

@@ -10,6 +10,7 @@ from services.mail.store import schedule, syncs
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.schedule import Lease
 from services.mail.sync.access_tokens import AccessTokens
+from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import Quota, QuotaWaitError
 
 # Waiting this long for quota is cheaper than giving the mailbox back and claiming it again.
@@ -29,6 +30,7 @@ class MailboxRun:
         pool: Pool,
         provider: Provider,
         quota: Quota,
+        parallelism: Parallelism,
         tokens: AccessTokens,
     ) -> None:
         self.lease = lease
@@ -36,6 +38,7 @@ class MailboxRun:
         self.mailbox_id = mailbox.mailbox_id
         self.provider = provider
         self.quota = quota
+        self.parallelism = parallelism
         self.newest_hint = lease.hint_seq
         self._pool = pool
         self._tokens = tokens
@@ -94,6 +97,7 @@ class MailboxRun:
         """Closes the bucket that the provider complained about; returns the wait to raise."""
         if isinstance(error, TooConcurrentError):
             seconds, whole_project = _CONCURRENCY_PAUSE, False
+            await self.parallelism.lower(self.mailbox_id)
         else:
             seconds, whole_project = error.retry_after, error.whole_project
         await self.quota.pause(self.mailbox_id, seconds, whole_project=whole_project)

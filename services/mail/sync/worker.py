@@ -18,6 +18,7 @@ from services.mail.store.connection import Connection, Pool
 from services.mail.store.schedule import Lease, LeaseLostError
 from services.mail.sync import slice as slice_
 from services.mail.sync.access_tokens import AccessTokens
+from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import Quota, QuotaWaitError
 from services.mail.sync.run import MailboxRun
 
@@ -46,6 +47,7 @@ class Worker:
         connect_listener: ConnectListener,
         providers: Mapping[str, Provider],
         quota: Quota,
+        parallelism: Parallelism,
         tokens: AccessTokens,
         slots: int,
         lease_seconds: float,
@@ -55,6 +57,7 @@ class Worker:
         self._connect_listener = connect_listener
         self._providers = providers
         self._quota = quota
+        self._parallelism = parallelism
         self._tokens = tokens
         self._slots = slots
         self._kept_for_live = max(1, slots // 3)
@@ -186,6 +189,7 @@ class Worker:
             pool=self._pool,
             provider=self._providers[mailbox.provider],
             quota=self._quota,
+            parallelism=self._parallelism,
             tokens=self._tokens,
         )
         release = await slice_.work(run, poll_seconds=self._poll_seconds)

@@ -18,6 +18,7 @@ from services.mail.providers.gmail import GmailProvider
 from services.mail.settings import WorkerSettings
 from services.mail.store.connection import is_reachable
 from services.mail.sync.access_tokens import AccessTokens
+from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import Quota
 from services.mail.sync.worker import Worker
 
@@ -50,10 +51,10 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
                     api_url=settings.gmail_api_url,
                     batch_url=settings.batch_url,
                     costs=profile.costs,
-                    batch_size=settings.gmail_batch_size,
                 )
             },
             quota=Quota(redis, profile=profile, batch_units=profile.costs.get * settings.gmail_batch_size),
+            parallelism=Parallelism(redis, batch_size=settings.gmail_batch_size),
             tokens=AccessTokens(AuthClient(channel)),
             slots=settings.worker_slots,
             lease_seconds=settings.worker_lease_seconds,

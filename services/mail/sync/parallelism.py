@@ -1,0 +1,40 @@
+"""How many messages of a mailbox may be asked for at once: fewer for a while after the provider complained.
+
+Google does not publish its ceiling, and every client of the mailbox counts towards it.
+"""
+
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+# Seconds after which the full batch is tried again.
+_REMEMBER: Final = 600
+
+
+class Parallelism:
+    """The batch size per mailbox, shared by all workers. Without Redis it is the normal one."""
+
+    def __init__(self, redis: Redis, *, batch_size: int) -> None:
+        self._redis = redis
+        self._batch_size = batch_size
+
+    async def limit(self, mailbox_id: int) -> int:
+        """How many messages the next batch may hold."""
+        try:
+            lowered = await self._redis.get(_key(mailbox_id))
+        except RedisError:
+            return self._batch_size
+        return self._batch_size if lowered is None else min(self._batch_size, max(1, int(lowered)))
+
+    async def lower(self, mailbox_id: int) -> None:
+        """Halves the batch size of a mailbox for some minutes."""
+        halved = max(1, await self.limit(mailbox_id) // 2)
+        try:
+            await self._redis.set(_key(mailbox_id), halved, ex=_REMEMBER)
+        except RedisError:
+            return
+
+
+def _key(mailbox_id: int) -> str:
+    return f"mail:parallelism:{mailbox_id}"

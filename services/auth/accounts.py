@@ -53,11 +53,11 @@ class Accounts:
         """The stored tokens, if their refresh token can be expected to work."""
         if account is None or account.status is not AccountStatus.ACTIVE:
             return None
-        found = await transaction.find_tokens(account.account_id)
-        if found is None or found[0].refresh_token is None:
+        stored = await transaction.find_tokens(account.account_id, user_id=account.user_id)
+        if stored is None or stored.record.refresh_token is None:
             return None
-        expires_at = found[0].refresh_token_expires_at
-        return None if expires_at is not None and expires_at <= self._clock() else found[0]
+        expires_at = stored.record.refresh_token_expires_at
+        return None if expires_at is not None and expires_at <= self._clock() else stored.record
 
     async def _renewed(
         self, transaction: Transaction, account: Account | None, *, provider: str, identity: Identity

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from services.auth.model import Account, AccountStatus
+from services.auth.model import AccountStatus
 from services.auth.providers.base import (
     Grant,
     GrantRefusedError,
@@ -21,14 +21,15 @@ from services.auth.providers.base import (
     ProviderRefusedError,
 )
 from services.auth.refresh_lock import RefreshLock
-from services.auth.store import Store, TokenRecord
+from services.auth.store import Store, StoredTokens
 from services.auth.token_records import open_access_token, open_refresh_token, seal_grant
 from services.auth.vault import Vault
 from services.kit.errors import AppError, Kind
 
 log = structlog.get_logger()
 
-# A token is not handed out in its last minutes: the caller keeps it for a while, and clocks differ.
+# A token is not handed out in its last minutes, or its last quarter if it does not live long: the caller keeps it for a
+# while, and clocks differ.
 REFRESH_MARGIN = timedelta(seconds=120)
 # Seconds that the provider may take, and what the lock around the call therefore has to last.
 REFRESH_TIMEOUT = 8.0
@@ -42,13 +43,6 @@ class ProviderToken:
 
     value: str = field(repr=False)
     expires_at: datetime
-
-
-@dataclass(frozen=True)
-class _Stored:
-    account: Account
-    record: TokenRecord
-    version: int
 
 
 class ProviderTokens:
@@ -81,7 +75,7 @@ class ProviderTokens:
         provider_misconfigured.
         """
         stored = await self._owned(account_id, user_id)
-        token = self._usable(stored, refused_fingerprint, margin=REFRESH_MARGIN)
+        token = self._usable(stored, refused_fingerprint, margin=_margin(stored))
         if token is not None:
             return token
         await self._refresh_once(stored, refused_fingerprint)
@@ -96,17 +90,16 @@ class ProviderTokens:
         """Waits for the refreshes under way."""
         await asyncio.gather(*self._refreshes.values(), return_exceptions=True)
 
-    async def _owned(self, account_id: UUID, user_id: UUID) -> _Stored:
+    async def _owned(self, account_id: UUID, user_id: UUID) -> StoredTokens:
         async with self._store.transaction() as transaction:
-            found = await transaction.find_owned_tokens(account_id, user_id=user_id)
-        if found is None:
+            stored = await transaction.find_tokens(account_id, user_id=user_id)
+        if stored is None:
             raise AppError(Kind.NOT_FOUND, "account_not_found", "There is no such account.")
-        stored = _Stored(*found)
         if stored.account.status is not AccountStatus.ACTIVE:
             raise _reauth_required()
         return stored
 
-    def _usable(self, stored: _Stored, refused_fingerprint: str, *, margin: timedelta) -> ProviderToken | None:
+    def _usable(self, stored: StoredTokens, refused_fingerprint: str, *, margin: timedelta) -> ProviderToken | None:
         if stored.record.access_token_expires_at - margin <= self._clock():
             return None
         value = open_access_token(self._vault, stored.account.account_id, stored.record)
@@ -114,7 +107,7 @@ class ProviderTokens:
             return None
         return ProviderToken(value, stored.record.access_token_expires_at)
 
-    async def _refresh_once(self, stored: _Stored, refused_fingerprint: str) -> None:
+    async def _refresh_once(self, stored: StoredTokens, refused_fingerprint: str) -> None:
         account_id = stored.account.account_id
         task = self._refreshes.get(account_id)
         if task is None:
@@ -126,7 +119,7 @@ class ProviderTokens:
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.shield(task)
 
-    async def _refresh(self, seen: _Stored, refused_fingerprint: str) -> None:
+    async def _refresh(self, seen: StoredTokens, refused_fingerprint: str) -> None:
         account_id = seen.account.account_id
         async with self._lock.hold(account_id):
             stored = await self._owned(account_id, seen.account.user_id)
@@ -135,7 +128,7 @@ class ProviderTokens:
                 return
             await self._refresh_locked(stored)
 
-    async def _refresh_locked(self, stored: _Stored) -> None:
+    async def _refresh_locked(self, stored: StoredTokens) -> None:
         refresh_token = open_refresh_token(self._vault, stored.account.account_id, stored.record)
         if refresh_token is None:
             await self._require_reauth(stored)
@@ -150,7 +143,7 @@ class ProviderTokens:
         else:
             await self._keep(stored, grant)
 
-    async def _keep(self, stored: _Stored, grant: Grant) -> None:
+    async def _keep(self, stored: StoredTokens, grant: Grant) -> None:
         """Stores the grant unless a sign-in has brought newer tokens meanwhile; those stay."""
         account_id = stored.account.account_id
         record = seal_grant(self._vault, account_id, grant, kept=stored.record)
@@ -163,7 +156,7 @@ class ProviderTokens:
             await transaction.commit()
         log.info("refreshed a provider token", account_id=str(account_id), kept=kept)
 
-    async def _failed(self, stored: _Stored, error: ProviderError) -> None:
+    async def _failed(self, stored: StoredTokens, error: ProviderError) -> None:
         account_id = str(stored.account.account_id)
         if isinstance(error, GrantRefusedError):
             if await self._require_reauth(stored):
@@ -176,7 +169,7 @@ class ProviderTokens:
         log.warning("refreshing a provider token failed", account_id=account_id, reason=str(error))
         raise AppError(Kind.UNAVAILABLE, "provider_unavailable", "The provider is unavailable, try again.") from error
 
-    async def _require_reauth(self, stored: _Stored) -> bool:
+    async def _require_reauth(self, stored: StoredTokens) -> bool:
         """Marks the account unless its tokens have changed since; false if they have."""
         account_id = stored.account.account_id
         async with self._store.transaction() as transaction:
@@ -186,6 +179,10 @@ class ProviderTokens:
             await transaction.require_reauth(account_id)
             await transaction.commit()
         return True
+
+
+def _margin(stored: StoredTokens) -> timedelta:
+    return min(REFRESH_MARGIN, (stored.record.access_token_expires_at - stored.updated_at) / 4)
 
 
 def _fingerprint(token: str) -> str:

@@ -34,6 +34,16 @@ class TokenRecord:
 
 
 @dataclass(frozen=True)
+class StoredTokens:
+    """An account with its tokens. The version grows with every change of the tokens, which was last at `updated_at`."""
+
+    account: Account
+    record: TokenRecord
+    version: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
 class SigningKeyRecord:
     """A signing key as it is stored: the private half sealed."""
 
@@ -111,21 +121,16 @@ class Transaction:
             .values(status=AccountStatus.REAUTH_REQUIRED, updated_at=func.now())
         )
 
-    async def find_tokens(self, account_id: UUID) -> tuple[TokenRecord, int] | None:
-        """An account's tokens and their version."""
-        query = select(provider_tokens).where(provider_tokens.c.account_id == account_id)
-        row = (await self._connection.execute(query)).one_or_none()
-        return None if row is None else (_tokens(row), row.version)
-
-    async def find_owned_tokens(self, account_id: UUID, *, user_id: UUID) -> tuple[Account, TokenRecord, int] | None:
-        """An account with its tokens and their version, if it is this user's."""
+    async def find_tokens(self, account_id: UUID, *, user_id: UUID) -> StoredTokens | None:
+        """An account with its tokens, if it is this user's."""
+        changed_at = provider_tokens.c.updated_at.label("changed_at")
         query = (
-            select(accounts, provider_tokens)
+            select(accounts, provider_tokens, changed_at)
             .join(provider_tokens, provider_tokens.c.account_id == accounts.c.account_id)
             .where(accounts.c.account_id == account_id, accounts.c.user_id == user_id)
         )
         row = (await self._connection.execute(query)).one_or_none()
-        return None if row is None else (_account(row), _tokens(row), row.version)
+        return None if row is None else StoredTokens(_account(row), _tokens(row), row.version, row.changed_at)
 
     async def put_tokens(self, account_id: UUID, record: TokenRecord) -> None:
         """Sets an account's tokens whatever they were, and raises their version."""

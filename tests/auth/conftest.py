@@ -1,16 +1,14 @@
 """A running auth service on real Postgres and Valkey, beside a provider of our own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import jwt
 import pytest
 from grpc import aio
-from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -23,77 +21,8 @@ from services.kit.http_server import serve_http
 from services.kit.migrations import main as migrate
 from services.kit.postgres import create_engine
 from services.kit.redis_client import create_redis
-from tests.auth.stand_in import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, Oddities, Person, StandIn
-
-
-@dataclass(frozen=True)
-class SignedIn:
-    """A user with a session and one account."""
-
-    person: Person
-    user_id: str
-    account_id: str
-    access_token: str
-
-
-class Client:
-    """What the gateway and mail call, and a browser's part of a sign-in."""
-
-    def __init__(self, channel: aio.Channel, stand_in: StandIn) -> None:
-        self.sign_in = auth_pb2_grpc.SignInServiceStub(channel)
-        self.sessions = auth_pb2_grpc.SessionServiceStub(channel)
-        self.accounts = auth_pb2_grpc.AccountServiceStub(channel)
-        self.provider_tokens = auth_pb2_grpc.ProviderTokenServiceStub(channel)
-        self._stand_in = stand_in
-
-    async def start(self, *, code_challenge: str = "") -> auth_pb2.StartSignInResponse:
-        return await self.sign_in.StartSignIn(
-            auth_pb2.StartSignInRequest(provider="google", code_challenge=code_challenge)
-        )
-
-    async def complete(self, **redirect: str) -> auth_pb2.CompleteSignInResponse:
-        return await self.sign_in.CompleteSignIn(auth_pb2.CompleteSignInRequest(provider="google", **redirect))
-
-    async def redeem(self, hand_off: str, *, code_verifier: str = "") -> auth_pb2.RedeemSignInResponse:
-        return await self.sign_in.RedeemSignIn(
-            auth_pb2.RedeemSignInRequest(hand_off=hand_off, code_verifier=code_verifier)
-        )
-
-    async def connect(
-        self, person: Person, *, granted: str | None = None, code_challenge: str = ""
-    ) -> auth_pb2.CompleteSignInResponse:
-        """From start to the outcome of the provider's redirect."""
-        started = await self.start(code_challenge=code_challenge)
-        return await self.complete(**self._stand_in.consent(started.authorization_url, person, granted=granted))
-
-    async def signed_in(self, person: Person) -> SignedIn:
-        """From start to session."""
-        outcome = await self.connect(person)
-        session = await self.redeem(outcome.hand_off)
-        user_id = jwt.decode(session.access_token, options={"verify_signature": False})["sub"]
-        [account] = await self.list_accounts(user_id)
-        return SignedIn(person, user_id, account.account_id, session.access_token)
-
-    async def list_accounts(self, user_id: str) -> list[auth_pb2.Account]:
-        answer = await self.accounts.ListAccounts(auth_pb2.ListAccountsRequest(user_id=user_id))
-        return list(answer.accounts)
-
-    async def provider_token(
-        self, user: SignedIn, *, refused_token_fingerprint: str = ""
-    ) -> auth_pb2.GetAccessTokenResponse:
-        return await self.provider_tokens.GetAccessToken(
-            auth_pb2.GetAccessTokenRequest(
-                account_id=user.account_id,
-                user_id=user.user_id,
-                refused_token_fingerprint=refused_token_fingerprint,
-            )
-        )
-
-
-class StartService(Protocol):
-    """Starts another auth service on the same stores, and returns a client of it."""
-
-    async def __call__(self, **overrides: Any) -> Client: ...
+from tests.auth.client import SECRET_KEY, Client, StartService
+from tests.auth.stand_in import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, Oddities, StandIn
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +64,7 @@ async def make_settings(
             "redis_host": redis_server.host,
             "redis_port": redis_server.port,
             "redis_db": redis_server.database,
-            "secret_key": "a secret key of the tests, long enough",
+            "secret_key": SECRET_KEY,
             "public_url": "https://mailroom.example",
             "google_client_id": CLIENT_ID,
             "google_client_secret": CLIENT_SECRET,
@@ -193,3 +122,11 @@ async def redis(redis_server: RedisAddress) -> AsyncIterator[Redis]:
     redis = create_redis(host=redis_server.host, port=redis_server.port, db=redis_server.database)
     yield redis
     await redis.aclose()
+
+
+@pytest.fixture(scope="session")
+def closed_port() -> Iterator[int]:
+    """A port of this machine on which nobody listens, and which nobody else is given meanwhile."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]

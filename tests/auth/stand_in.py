@@ -32,6 +32,28 @@ class Person:
     email_verified: Any = True
 
 
+class Gate:
+    """Holds a request up: tests see it arrive, and let it go on."""
+
+    def __init__(self) -> None:
+        self._arrived = asyncio.Event()
+        self._opened = asyncio.Event()
+
+    async def pass_through(self) -> None:
+        """The request's side."""
+        self._arrived.set()
+        await self._opened.wait()
+
+    async def arrival(self) -> None:
+        """Waits for the first request."""
+        async with asyncio.timeout(5):
+            await self._arrived.wait()
+
+    def open(self) -> None:
+        """Lets all requests go on."""
+        self._opened.set()
+
+
 @dataclass
 class Oddities:
     """How the provider differs from Google today. Replace it to reset."""
@@ -48,7 +70,7 @@ class Oddities:
     jwks_answer: Response | None = None
     token_answers: list[Response] = field(default_factory=list)
     revoke_answer: Response | None = None
-    token_delay: asyncio.Event | None = None
+    token_gate: Gate | None = None
 
 
 @dataclass
@@ -142,8 +164,8 @@ class StandIn:
     async def _token(self, request: Request) -> Response:
         form = {name: str(value) for name, value in (await request.form()).items()}
         self.calls[form.get("grant_type", "none")] += 1
-        if self.oddities.token_delay is not None:
-            await self.oddities.token_delay.wait()
+        if self.oddities.token_gate is not None:
+            await self.oddities.token_gate.pass_through()
         if self.oddities.token_answers:
             return self.oddities.token_answers.pop(0)
         if (form.get("client_id"), form.get("client_secret")) != (CLIENT_ID, CLIENT_SECRET):

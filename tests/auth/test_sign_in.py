@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 
 from services.auth.sign_in import SignInError
 from services.kit.rpc_errors import from_rpc_error
-from tests.auth.conftest import Client, StartService
+from tests.auth.client import Client, StartService
 from tests.auth.stand_in import MAIL_SCOPE, StandIn
 
 

@@ -57,14 +57,15 @@ async def _take(tour: Tour, supervisor: Supervisor) -> int:
     running = asyncio.create_task(supervisor.run(when_ready=ready.set))
     touring = asyncio.create_task(_when(ready, tour))
     await asyncio.wait({running, touring}, return_when=asyncio.FIRST_COMPLETED)
-    if not touring.done():
+    if supervisor.ending:
         touring.cancel()
+        await asyncio.gather(touring, return_exceptions=True)  # its requests fail as the gateway goes
         if await running != 0:
             raise StackError("the stack ended before the demo did")
         return _INTERRUPTED
     supervisor.stop()
     await running
-    await touring
+    touring.result()
     return 0
 
 

@@ -103,6 +103,11 @@ class Supervisor:
             self._say(reason)
         return 0 if reason is None else 1
 
+    @property
+    def ending(self) -> bool:
+        """Whether the end has begun."""
+        return self._end is not None and self._end.done()
+
     def stop(self) -> None:
         """Ask for the end, as a signal does."""
         self._finish(None)

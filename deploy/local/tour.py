@@ -60,15 +60,11 @@ class Tour:
         """Start a sync of everything and follow it to its end."""
         began = time.monotonic()
         answer = await _checked(client.post("/emails/sync", json={"email": EMAIL, "count": "all"}))
-        with self._progress() as progress:
-            bar = progress.add_task("messages", total=None)
+        try:
             async with asyncio.timeout(_PATIENCE):
-                sync = await _json(client.get(answer.headers["Location"]))
-                while sync["state"] in ("queued", "running"):
-                    progress.update(bar, completed=sync["stored"], total=sync["stored"] + sync["pending"] or None)
-                    await asyncio.sleep(0.1)
-                    sync = await _json(client.get(answer.headers["Location"]))
-            progress.update(bar, completed=sync["stored"], total=sync["stored"])
+                sync = await self._follow(client, answer.headers["Location"])
+        except TimeoutError as error:
+            raise StackError(f"the sync did not end within {_PATIENCE:.0f} s") from error
         if sync["state"] != "completed" or sync["dead_letter_count"]:
             raise StackError(f"the sync ended as {sync['state']} with {sync['dead_letter_count']} dead letters")
         seconds = time.monotonic() - began
@@ -76,6 +72,16 @@ class Tour:
             f"{sync['stored']} messages in {seconds:.1f} s: {sync['stored'] / seconds:.0f} messages per second, "
             f"{sync['units_spent']} quota units"
         )
+
+    async def _follow(self, client: httpx.AsyncClient, location: str) -> dict[str, Any]:
+        """Show the progress of a sync; return it when it has ended."""
+        with self._progress() as progress:
+            bar = progress.add_task("messages", total=None)
+            while (sync := await _json(client.get(location)))["state"] in ("queued", "running"):
+                progress.update(bar, completed=sync["stored"], total=sync["stored"] + sync["pending"] or None)
+                await asyncio.sleep(0.1)
+            progress.update(bar, completed=sync["stored"], total=sync["stored"])
+        return sync
 
     async def _deliver(self) -> None:
         async with httpx.AsyncClient(base_url=self.sandbox, trust_env=False, timeout=30.0) as sandbox:
@@ -109,7 +115,10 @@ class Tour:
 
 
 async def _checked(request: Awaitable[httpx.Response]) -> httpx.Response:
-    response = await request
+    try:
+        response = await request
+    except httpx.HTTPError as error:
+        raise StackError(f"no answer: {error!r}") from error
     if response.is_error:
         raise StackError(
             f"{response.request.method} {response.url.path} answered {response.status_code}: {response.text}"

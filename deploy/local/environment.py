@@ -4,6 +4,7 @@ What the user has set, in the environment or in `.env`, always wins; all the res
 and from the servers that are started.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,11 +47,11 @@ type Secret = Callable[[str], str]
 class Settings:
     """What the user decided: `variables` is the environment over `.env`, without variables set to nothing.
 
-    `inherited` is what the processes get besides what the stack decides, in the directory `directory`.
+    The processes get `inherited` beneath these and beneath what the stack decides, and run in `directory`.
     """
 
     variables: Mapping[str, str]
-    inherited: Mapping[str, str] = field(default_factory=dict)
+    inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     directory: Path = field(default_factory=Path.cwd)
 
     @property
@@ -126,7 +127,7 @@ def demo_settings(environment: Mapping[str, str], home: Path) -> Settings:
         "SANDBOX_QUOTA_WINDOW": "1",
         "GMAIL_QUOTA_WINDOW": "1",
     }
-    return Settings(kept | chosen, inherited=kept | chosen, directory=home)  # a `.env` of the user's is not read there
+    return Settings(kept | chosen, inherited=kept, directory=home)  # a `.env` of the user's is not read there
 
 
 def postgres_variables(settings: Settings, server: PostgresAddress, secret: Secret) -> dict[str, str]:

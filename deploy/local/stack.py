@@ -57,7 +57,7 @@ def servers(
 
 def whole_environment(settings: Settings, variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a child: what the user has, and `variables` over it."""
-    return {**settings.inherited, **variables, "PYTHONUNBUFFERED": "1"}
+    return {**settings.inherited, **settings.variables, **variables, "PYTHONUNBUFFERED": "1"}
 
 
 def processes(settings: Settings, variables: Mapping[str, str]) -> list[Service]:

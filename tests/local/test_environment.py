@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.environment import Settings, postgres_variables, read_settings, service_variables
+from deploy.local.environment import Settings, demo_settings, postgres_variables, read_settings, service_variables
 from deploy.local.errors import StackError
 from deploy.local.ports import Ports
 from deploy.local.postgres import PostgresAddress
+from deploy.local.stack import whole_environment
 
 _EMBEDDED = PostgresAddress(host="127.0.0.1", port=5433, user="postgres", password="generated")
 
@@ -138,3 +139,30 @@ class TestServers:
         redis = Settings({"REDIS_HOST": "cache", "REDIS_PORT": "6380", "REDIS_DB": "3"}).redis
         assert redis
         assert redis.url == "redis://cache:6380/3"
+
+
+class TestDemo:
+    def test_neither_servers_nor_the_provider_of_the_user_are_touched(self, tmp_path: Path) -> None:
+        environment = {
+            "PATH": "/bin",
+            "POSTGRES_HOST": "db",
+            "REDIS_HOST": "r",
+            "GOOGLE_CLIENT_ID": "g",
+            "AUTH_PORT": "1",
+        }
+        settings = demo_settings(environment, tmp_path)
+        assert settings.sandbox
+        assert settings.postgres is None
+        assert settings.redis is None
+        child = whole_environment(settings, {"AUTH_PORT": "2"})
+        assert child["PATH"] == "/bin"
+        assert child["AUTH_PORT"] == "2"
+        assert not {"POSTGRES_HOST", "REDIS_HOST", "GOOGLE_CLIENT_ID"} & child.keys()
+        assert settings.directory == tmp_path  # where the services look for a `.env`
+
+
+class TestWholeEnvironment:
+    def test_what_the_stack_decides_lies_over_what_the_user_set_and_that_over_the_rest(self) -> None:
+        settings = Settings({"TZ": "Asia/Kathmandu", "AUTH_PORT": "0"}, inherited={"TZ": "UTC", "HOME": "/home/ada"})
+        child = whole_environment(settings, {"AUTH_PORT": "50051"})
+        assert child.items() >= {"TZ": "Asia/Kathmandu", "HOME": "/home/ada", "AUTH_PORT": "50051"}.items()

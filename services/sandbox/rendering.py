@@ -200,6 +200,8 @@ class Renderer:
             "headers": [{"name": name, "value": value} for name, value in part.headers],
             "body": self._body(part, part_id, attachments),
         }
+        if not part.headers:
+            del out["headers"]
         if part.parts:
             prefix = f"{part_id}." if part_id else ""
             out["parts"] = [self._part(child, f"{prefix}{i}", attachments) for i, child in enumerate(part.parts)]

@@ -1,6 +1,5 @@
 """Fields of the API's resources, as the discovery document (gmail v1) names them: for masks and oddities."""
 
-MESSAGE = "Message"
 SCHEMA: dict[str, dict[str, str]] = {
     "Message": {
         "id": "",
@@ -12,8 +11,10 @@ SCHEMA: dict[str, dict[str, str]] = {
         "payload": "MessagePart",
         "sizeEstimate": "",
         "raw": "",
-        "classificationLabelValues": "[]",
+        "classificationLabelValues": "ClassificationLabelValue[]",
     },
+    "ClassificationLabelValue": {"labelId": "", "fields": "ClassificationLabelFieldValue[]"},
+    "ClassificationLabelFieldValue": {"fieldId": "", "selection": ""},
     "MessagePart": {
         "partId": "",
         "mimeType": "",

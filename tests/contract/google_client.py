@@ -1,0 +1,131 @@
+"""Google's own Python client, pointed at a sandbox; every answer is held against the discovery document."""
+
+import json
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httplib2
+import httpx
+import pytest
+from google.oauth2.credentials import Credentials
+from google_auth_httplib2 import AuthorizedHttp
+from googleapiclient.discovery import build
+from googleapiclient.errors import HttpError
+
+from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET
+from tests.contract.discovery import Discovery
+
+REDIRECT_URI = "http://localhost/callback"
+
+
+class GoogleClient:
+    """One user's `service` and the control API of the sandbox behind it."""
+
+    def __init__(self, url: str, discovery: Discovery, *, email: str, scope: str) -> None:
+        self.url = url
+        self.email = email
+        self._discovery = discovery
+        self._scope = scope
+        self._http = httpx.Client(base_url=url, trust_env=False)
+        self._transport = httplib2.Http(timeout=20)
+        self.service: Any = None
+        self.credentials: Any = None
+
+    def close(self) -> None:
+        """Close both connections."""
+        self._http.close()
+        self._transport.close()
+
+    def control(self, verb: str, path: str, body: object = None) -> Any:
+        """Call the control API; the JSON of the answer, if any."""
+        answer = self._http.request(verb, f"/_sandbox{path}", json=body)
+        assert answer.is_success, answer.text
+        return answer.json() if answer.content else None
+
+    def mailbox(self, verb: str, path: str, body: object = None) -> Any:
+        """Call the control API for this user."""
+        return self.control(verb, f"/users/{self.email}{path}", body)
+
+    def truth(self, *, digests: bool = False) -> list[dict[str, Any]]:
+        """What the mailbox really holds, newest first; with the SHA-256 of the messages if wanted."""
+        answer = self._http.get(f"/_sandbox/users/{self.email}/messages", params={"sha256": int(digests)})
+        return [json.loads(line) for line in answer.text.splitlines()]
+
+    def raw(self, message_id: str) -> bytes:
+        """The true bytes of a message."""
+        return self._http.get(f"/_sandbox/users/{self.email}/messages/{message_id}/raw").content
+
+    def sign_in(self) -> None:
+        """Consent in the browser's place, exchange the code, and build the service without an access token."""
+        query = urlencode(
+            {
+                "client_id": DEV_CLIENT_ID,
+                "redirect_uri": REDIRECT_URI,
+                "response_type": "code",
+                "scope": self._scope,
+                "access_type": "offline",
+                "prompt": "consent",
+            }
+        )
+        answer = self._http.post(
+            f"/o/oauth2/v2/auth?{query}", data={"account": self.email, "decision": "allow"}, follow_redirects=False
+        )
+        [code] = parse_qs(urlsplit(answer.headers["location"]).query)["code"]
+        client = {"client_id": DEV_CLIENT_ID, "client_secret": DEV_CLIENT_SECRET}
+        exchange = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT_URI}
+        tokens = self._http.post("/token", data=client | exchange).json()
+        self.credentials = Credentials(  # type: ignore[no-untyped-call]
+            token=None, refresh_token=tokens["refresh_token"], token_uri=f"{self.url}/token", **client
+        )
+        http = AuthorizedHttp(self.credentials, http=self._transport)
+        self.service = build("gmail", "v1", http=http, static_discovery=True, client_options={"api_endpoint": self.url})
+
+    @property
+    def users(self) -> Any:
+        """The client's `users()` resource."""
+        return self.service.users()
+
+    def execute(self, request: Any) -> dict[str, Any]:
+        """Run a request; its answer must be what the document says the method gives."""
+        answer = request.execute()
+        kind = self._discovery.methods[request.methodId].get("response", {}).get("$ref")
+        if kind is None:
+            assert answer in ("", b"", {}), answer
+            return {}
+        problems = self._discovery.problems(answer, kind)
+        assert problems == [], problems[:5]
+        result: dict[str, Any] = answer
+        return result
+
+    def refusal(self, request: Any) -> tuple[int, str, str]:
+        """Run a request that must fail: status, first reason, message."""
+        with pytest.raises(HttpError) as refused:
+            request.execute()
+        details = httpx.Response(200, content=refused.value.content).json()["error"]
+        assert details["code"] == refused.value.resp.status
+        return details["code"], details["errors"][0]["reason"], details["message"]
+
+    def batch(self, requests: list[Any]) -> dict[str, tuple[Any, HttpError | None]]:
+        """Run requests in one batch; by position, the answer or the error of each."""
+        out: dict[str, tuple[Any, HttpError | None]] = {}
+
+        def collect(name: str, answer: Any, error: HttpError | None) -> None:
+            out[name] = (answer, error)
+
+        batch = self.service.new_batch_http_request(callback=collect)
+        # The client takes the address from the document, whatever endpoint the service was built for.
+        batch._batch_uri = f"{self.url}/batch/gmail/v1"
+        for i, request in enumerate(requests):
+            batch.add(request, request_id=str(i))
+        batch.execute()
+        return out
+
+    def every(self, resource: Any, name: str, **parameters: object) -> list[dict[str, Any]]:
+        """All items of a listing, page by page with the client's own `list_next`."""
+        items: list[dict[str, Any]] = []
+        request = resource.list(userId="me", **parameters)
+        while request is not None:
+            answer = self.execute(request)
+            items += answer.get(name, [])
+            request = resource.list_next(request, answer)
+        return items

@@ -68,6 +68,7 @@ class Oddities:
     userinfo: dict[str, Any] | None = None
     id_token: str | None = None
     jwks_answer: Response | None = None
+    names_keys: bool = True
     token_answers: list[Response] = field(default_factory=list)
     revoke_answer: Response | None = None
     token_gate: Gate | None = None
@@ -142,7 +143,17 @@ class StandIn:
     def sign(self, claims: dict[str, Any], *, headers: dict[str, Any] | None = None) -> str:
         """A token signed with the current key."""
         [(key_id, key)] = self._keys.items()
-        return jwt.encode(claims, key, algorithm="RS256", headers={"kid": key_id} | (headers or {}))
+        named = {"kid": key_id} if self.oddities.names_keys else {}
+        return jwt.encode(claims, key, algorithm="RS256", headers=named | (headers or {}))
+
+    def jwks(self) -> list[dict[str, Any]]:
+        """The published keys."""
+        keys = []
+        for key_id, key in self._keys.items():
+            public = jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+            named = {"kid": key_id} if self.oddities.names_keys else {}
+            keys.append({**public, **named, "alg": "RS256", "use": "sig"})
+        return keys
 
     def id_claims(self, person: Person, *, nonce: str, access_token: str) -> dict[str, Any]:
         """The claims of a proper ID token."""
@@ -225,12 +236,7 @@ class StandIn:
         self.calls["jwks"] += 1
         if self.oddities.jwks_answer is not None:
             return self.oddities.jwks_answer
-        keys = [
-            jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
-            | {"kid": key_id, "alg": "RS256", "use": "sig"}
-            for key_id, key in self._keys.items()
-        ]
-        return JSONResponse({"keys": keys}, headers={"cache-control": "public, max-age=3600"})
+        return JSONResponse({"keys": self.jwks()}, headers={"cache-control": "public, max-age=3600"})
 
     async def _revoke(self, request: Request) -> Response:
         self.calls["revoke"] += 1

@@ -12,7 +12,7 @@ from services.mail.content.words import ENCODED_WORD, decode_words
 
 _USUAL = re.compile(r'\s*(?:([^"<>@,;:()\\\[\]]*+)|"([^"\\<>@]*+)"\s*)<([^\s"<>@,;:()\\]++@[^\s"<>@,;:()\\]++)>\s*')
 _BARE = re.compile(r'\s*([^\s"<>@,;:()\\]++@[^\s"<>@,;:()\\]++)\s*')
-_TOKEN = re.compile(r'=\?|[",;:()<]')
+_TOKEN = re.compile(r'=\?|\\.|[",;:()<]', re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _NO_EMAIL = re.compile(r'^[^"]*[:;]')
@@ -51,7 +51,7 @@ def _split(value: str) -> Iterator[str]:
         if kind in ",;":
             yield value[start : token.start()] + (kind if kind == "," else "")
             start, has_angle = position, False
-        elif kind == ":" and not has_angle and "@" not in value[start : token.start()]:
+        elif kind == ":" and not has_angle and value.find("@", start, token.start()) < 0:
             start = position
         elif kind == "<":
             has_angle = True
@@ -84,7 +84,7 @@ def _skip_comment(value: str, position: int) -> int:
         depth += 1 if match.group() == "(" else -1
         end = match.end()
         if depth > _DEEPEST_COMMENT:
-            break
+            return end
     return position if depth else end
 
 

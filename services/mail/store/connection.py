@@ -7,7 +7,17 @@ import asyncpg
 
 from services.kit.postgres import Connection, Pool
 
-__all__ = ["Connection", "Pool", "is_reachable"]
+__all__ = ["DATABASE_LOST", "Connection", "Pool", "is_reachable"]
+
+# What asyncpg raises when the server is gone, starting, stopping or out of connections: worth trying again.
+DATABASE_LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError,
+)
 
 
 async def is_reachable(pool: Pool) -> bool:
@@ -15,6 +25,6 @@ async def is_reachable(pool: Pool) -> bool:
     try:
         async with pool.acquire(timeout=2) as connection:
             await connection.fetchval("SELECT 1", timeout=2)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except DATABASE_LOST:
         return False
     return True

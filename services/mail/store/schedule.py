@@ -145,7 +145,7 @@ async def release(connection: Connection, lease: Lease, *, lane: Lane, after: fl
         """
         UPDATE mailbox_schedule
         SET lease_owner = NULL, lease_until = NULL, attempts = 0,
-            lane = CASE WHEN hint_seq = $4 THEN $5 ELSE $6 END,
+            lane = CASE WHEN hint_seq = $4 THEN $5::smallint ELSE $6::smallint END,
             due_at = now() + CASE WHEN hint_seq = $4 THEN make_interval(secs => $7) ELSE interval '0' END
         WHERE mailbox_id = $1 AND lease_owner = $2 AND lease_epoch = $3
         """,

@@ -14,7 +14,7 @@ from services.kit.errors import AppError, Kind
 from services.mail.model import Lane, MailboxStatus, SyncState
 from services.mail.providers.base import AccessDeniedError, Provider, ProviderError
 from services.mail.store import mailboxes, schedule, syncs
-from services.mail.store.connection import Connection, Pool
+from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.schedule import Lease, LeaseLostError
 from services.mail.sync import slice as slice_
 from services.mail.sync.access_tokens import AccessTokens
@@ -96,7 +96,7 @@ class Worker:
         while True:
             try:
                 await self._listen_until_closed()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except DATABASE_LOST as error:
                 log.warning("listening for triggers failed", error=type(error).__name__)
                 await asyncio.sleep(_LOOK_SECONDS)
 
@@ -114,7 +114,7 @@ class Worker:
         """Starts what is due and free; returns how long to sleep at most."""
         try:
             return await self._claim()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except DATABASE_LOST as error:
             log.warning("database unavailable", error=type(error).__name__)
             return _LOOK_SECONDS
 
@@ -175,7 +175,7 @@ class Worker:
                 async with self._pool.acquire() as connection:
                     if not await schedule.renew(connection, lease, lease_seconds=self._lease_seconds):
                         return
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except DATABASE_LOST as error:
                 log.warning("lease not renewed", error=type(error).__name__)
 
     async def _work(self, lease: Lease) -> None:
@@ -234,6 +234,6 @@ def _reason(error: Exception) -> str:
         return error.reason
     if isinstance(error, QuotaWaitError):
         return "quota_unavailable"
-    if isinstance(error, OSError | asyncpg.PostgresError | asyncpg.InterfaceError | TimeoutError):
+    if isinstance(error, DATABASE_LOST):
         return "database_unavailable"
     return "internal"

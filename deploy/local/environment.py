@@ -123,9 +123,9 @@ def demo_settings(environment: Mapping[str, str], home: Path) -> Settings:
     chosen = dict.fromkeys(("GATEWAY_PORT", "POSTGRES_PORT", "REDIS_PORT", *_MOVABLE_PORTS), "0") | {
         "MAILROOM_HOME": str(home),
         "SANDBOX_MESSAGES": "2000",
-        # The limits of a minute every second: nobody wants to watch a quota.
-        "SANDBOX_QUOTA_WINDOW": "1",
-        "GMAIL_QUOTA_WINDOW": "1",
+        # The units of a minute in every 0.2 s: under Gmail's quota a worker waits for most of the time.
+        "SANDBOX_QUOTA_WINDOW": "0.2",
+        "GMAIL_QUOTA_WINDOW": "0.2",
     }
     return Settings(kept | chosen, inherited=kept, directory=home)  # a `.env` of the user's is not read there
 

@@ -33,7 +33,7 @@ class Tour:
             self._step("Sign in with (sandbox) Google")
             client.headers["Authorization"] = f"Bearer {await self._sign_in(client)}"
             await self._show_addresses(client)
-            self._step(f"Copy the whole mailbox of {EMAIL}")
+            self._step(f"Copy the whole mailbox of {EMAIL} (with a quota larger than Gmail's)")
             await self._sync(client)
             await self._show_addresses(client)
             self._step("Read the newest mail")
@@ -88,18 +88,18 @@ class Tour:
             await _checked(sandbox.post(f"/_sandbox/users/{EMAIL}/messages", json={"count": _NEW_MAIL}))
 
     async def _show_addresses(self, client: httpx.AsyncClient) -> None:
-        table = Table("address", "provider", "status", "messages", "unread", "last synced")
+        table = _table("address", "provider", "status", "messages", "unread", "last synced")
         for address in (await _json(client.get("/emails/addresses")))["addresses"]:
-            names = ("email", "provider", "status", "message_count", "unread_count", "last_synced_at")
-            table.add_row(*(str(address[name]) for name in names))
+            names = ("email", "provider", "status", "message_count", "unread_count")
+            table.add_row(*(str(address[name]) for name in names), _moment(address["last_synced_at"] or "never"))
         self.console.print(table)
 
     async def _show_newest(self, client: httpx.AsyncClient) -> None:
         page = await _json(client.get("/emails", params={"user_email": EMAIL, "limit": 8}))
-        table = Table("received", "from", "subject", "labels")
+        table = _table("received", "from", "subject", "labels")
         for email in page["emails"]:
-            subject = (email["subject"] or "")[:60]
-            table.add_row(email["received_at"][:16], email["from_email"], subject, ", ".join(email["labels"]))
+            labels = ", ".join(label.removeprefix("CATEGORY_") for label in email["labels"])
+            table.add_row(_moment(email["received_at"]), email["from_email"], email["subject"], labels)
         self.console.print(table)
         if page["emails"]:
             message = await _json(client.get(f"/emails/{page['emails'][0]['id']}"))
@@ -112,6 +112,19 @@ class Tour:
 
     def _step(self, text: str) -> None:
         self.console.print(f"\n[bold cyan]{text}[/]")
+
+
+def _table(*names: str) -> Table:
+    table = Table()
+    for name in names:
+        # Eighty columns are enough: what is short stays whole, the rest is cut.
+        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=24, min_width=min(len(name) + 3, 11))
+    return table
+
+
+def _moment(time: str) -> str:
+    """Shorten an RFC 3339 time to month, day, hour and minute."""
+    return time[5:16].replace("T", " ") if "T" in time else time
 
 
 async def _checked(request: Awaitable[httpx.Response]) -> httpx.Response:

@@ -13,6 +13,7 @@ import structlog
 from mailroom.auth.v1 import auth_pb2_grpc
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from sqlalchemy.exc import DBAPIError
 
 from services.auth.accounts import Accounts
 from services.auth.attempts import ATTEMPT_SECONDS, HAND_OFF_SECONDS, Attempt, HandOff, OneTimeRecords
@@ -21,6 +22,7 @@ from services.auth.providers.base import Provider
 from services.auth.providers.egress import Egress, create_http_client
 from services.auth.providers.google import Google, GoogleClient, GoogleEndpoints
 from services.auth.refresh_lock import RefreshLock
+from services.auth.reseal import Reseal
 from services.auth.rpc import AccountServicer, ProviderTokenServicer, SessionServicer, SignInServicer
 from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
@@ -51,6 +53,17 @@ async def run(settings: AuthSettings, stop: asyncio.Event) -> None:
     async with serving(settings) as ports:
         log.info("serving", rpc_port=ports.rpc, admin_port=ports.admin)
         await stop.wait()
+
+
+async def reseal(settings: AuthSettings) -> bool:
+    """Seals everything anew under SECRET_KEY; false if records were left that do not open."""
+    engine = create_engine(settings.database, application_name="mailroom-auth-reseal", pool_size=1)
+    try:
+        resealed = await Reseal(store=Store(engine), vault=_vault(settings)).run()
+    finally:
+        await engine.dispose()
+    log.info("resealed", records=resealed.done, failed=resealed.failed)
+    return resealed.failed == 0
 
 
 @asynccontextmanager
@@ -154,6 +167,8 @@ async def _ready(*, store: Store, redis: Redis, signing_keys: SigningKeys) -> bo
         await signing_keys.current()
     except VaultError as error:
         log.error("not ready: the signing key does not open; is SECRET_KEY another one now?", reason=str(error))
+    except DBAPIError as error:
+        log.warning("not ready: is the database migrated?", reason=str(error.orig))
     except (AppError, RedisError, OSError) as error:
         log.warning("not ready", reason=str(error))
     else:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, literal, select, text, update
+from sqlalchemy import Row, func, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -167,6 +167,36 @@ class Transaction:
         query = select(signing_keys).order_by(signing_keys.c.created_at.desc(), signing_keys.c.key_id)
         rows = await self._connection.execute(query)
         return [SigningKeyRecord(row.key_id, row.public_jwk, row.private_key) for row in rows]
+
+    async def lock_tokens_sealed_otherwise(
+        self, header: bytes, *, after: UUID | None, limit: int
+    ) -> list[tuple[UUID, TokenRecord]]:
+        """Accounts whose tokens do not begin with this header, in the order of their ids, locked until the end."""
+        query = select(provider_tokens).where(
+            or_(
+                func.substring(provider_tokens.c.access_token, 1, len(header)) != header,
+                func.substring(provider_tokens.c.refresh_token, 1, len(header)) != header,
+            )
+        )
+        if after is not None:
+            query = query.where(provider_tokens.c.account_id > after)
+        query = query.order_by(provider_tokens.c.account_id).limit(limit).with_for_update()
+        rows = await self._connection.execute(query)
+        return [(row.account_id, _tokens(row)) for row in rows]
+
+    async def put_resealed_tokens(self, account_id: UUID, *, access_token: bytes, refresh_token: bytes | None) -> None:
+        """The same tokens, sealed anew. The version stays: a refresh under way must still find it."""
+        await self._connection.execute(
+            update(provider_tokens)
+            .where(provider_tokens.c.account_id == account_id)
+            .values(access_token=access_token, refresh_token=refresh_token)
+        )
+
+    async def put_resealed_signing_key(self, key_id: str, *, private_key: bytes) -> None:
+        """The same key, sealed anew."""
+        await self._connection.execute(
+            update(signing_keys).where(signing_keys.c.key_id == key_id).values(private_key=private_key)
+        )
 
     async def add_signing_key(self, record: SigningKeyRecord) -> None:
         """Stores a new key, which signs from now on."""

@@ -43,7 +43,7 @@ class Vault:
 
     def seal(self, text: str, *, owner: str, field: str) -> bytes:
         """The record of `text`, bound to the owner's id (without a colon in it) and the field's name."""
-        header = _FORMAT + self._current.id
+        header = self.header
         nonce = self._random(_NONCE_BYTES)
         return header + nonce + self._current.cipher.encrypt(nonce, text.encode(), _context(header, owner, field))
 
@@ -62,9 +62,10 @@ class Vault:
         except InvalidTag as error:
             raise VaultError("the record was changed or belongs elsewhere") from error
 
-    def is_current(self, record: bytes) -> bool:
-        """Whether the record was sealed under the current secret; if not, it is due to be sealed again."""
-        return record[:_HEADER_BYTES] == _FORMAT + self._current.id
+    @property
+    def header(self) -> bytes:
+        """How records begin that are sealed under the current secret."""
+        return _FORMAT + self._current.id
 
 
 def _context(header: bytes, owner: str, field: str) -> bytes:

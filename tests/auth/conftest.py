@@ -78,16 +78,18 @@ async def make_settings(
         }
         return AuthSettings(_env_file=None, **(values | overrides))  # type: ignore[call-arg, arg-type]  # pydantic-settings' own argument, and values of many types
 
-    settings = make()
-    # The command runs an event loop of its own.
-    await asyncio.to_thread(
-        migrate,
+    await asyncio.to_thread(_migrate, make())
+    return make
+
+
+def _migrate(settings: AuthSettings) -> None:
+    """Runs on a thread: the command has an event loop of its own."""
+    migrate(
         ["upgrade"],
         directory=Path(services.auth.migrations.__path__[0]),
         database=settings.database,
         administrator=settings.administrator,
     )
-    return make
 
 
 @pytest.fixture(scope="session")
@@ -130,3 +132,15 @@ def closed_port() -> Iterator[int]:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield reserved.getsockname()[1]
+
+
+@pytest.fixture
+async def fresh_engine(
+    create_database: Callable[[str], Database], make_settings: Callable[..., AuthSettings]
+) -> AsyncIterator[AsyncEngine]:
+    """An empty database of the service, for tests that look at all of it."""
+    settings = make_settings(auth_postgres_db=create_database("auth_fresh").name)
+    await asyncio.to_thread(_migrate, settings)
+    engine = create_engine(settings.database, application_name="tests", pool_size=5)
+    yield engine
+    await engine.dispose()

@@ -3,8 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,26 +24,11 @@ from services.auth.providers.base import (
 )
 from services.auth.providers.egress import Egress, create_http_client
 from services.auth.providers.google import ISSUER, Google, GoogleClient, GoogleEndpoints
+from tests.auth.clock import Time
 from tests.auth.stand_in import CLIENT_ID, CLIENT_SECRET, MAIL_SCOPE, REDIRECT_URI, Person, StandIn
 
 ORIGIN = "https://stand-in.example"
 VERIFIER = "v" * 43
-
-
-@dataclass
-class Time:
-    """A clock that tests move."""
-
-    moment: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    def now(self) -> datetime:
-        return self.moment
-
-    def monotonic(self) -> float:
-        return self.moment.timestamp()
-
-    def advance(self, seconds: float) -> None:
-        self.moment += timedelta(seconds=seconds)
 
 
 @dataclass

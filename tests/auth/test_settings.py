@@ -1,0 +1,100 @@
+"""Settings that are wrong stop the process with one line that names the variable and never its value."""
+
+import pytest
+
+from services.auth.settings import AuthSettings, DatabaseSettings
+from services.kit.settings import load
+
+GOOD = {
+    "MAILROOM_INSECURE_GRPC": "true",
+    "SECRET_KEY": "a secret key of the tests, long enough",
+    "GOOGLE_CLIENT_ID": "client",
+    "GOOGLE_CLIENT_SECRET": "secret",
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing but the good settings, and no `.env`."""
+    for name in AuthSettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path_factory.mktemp("settings"))
+
+
+class TestLoad:
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("SECRET_KEY", "hunter2"),
+            ("SECRET_KEY", ""),
+            ("SECRET_KEY_PREVIOUS", "hunter2"),
+            ("MAILROOM_INSECURE_GRPC", "false"),
+            ("MAILROOM_INSECURE_GRPC", ""),
+            ("AUTH_PORT", "70000"),
+            ("POSTGRES_PORT", "five"),
+            ("REDIS_DB", "-1"),
+            ("LOG_LEVEL", "LOUD"),
+            ("GOOGLE_CLIENT_ID", ""),
+            ("GOOGLE_TOKEN_URL", "ftp://hunter2/token"),
+            ("GOOGLE_JWKS_URL", "hunter2"),
+            ("PUBLIC_URL", "https:///hunter2"),
+            ("GOOGLE_SCOPES", "https://mail.google.com/"),
+        ],
+    )
+    def test_names_the_wrong_variable_in_one_line(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+    ) -> None:
+        monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as exit_:
+            load(AuthSettings)
+        [line] = capsys.readouterr().err.splitlines()
+        assert exit_.value.code == 2
+        assert line.startswith(f"{name}: ")
+        assert "hunter2" not in line
+
+    def test_needs_no_secrets_to_migrate(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in GOOD:
+            monkeypatch.delenv(name)
+        assert load(DatabaseSettings).database.database == "mailroom_auth"
+
+
+class TestDatabase:
+    def test_is_named_after_the_shared_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("POSTGRES_DB", "acme")
+        settings = load(AuthSettings)
+        assert (settings.database.database, settings.administrator.database) == ("acme_auth", "postgres")
+
+    def test_is_the_services_own_where_it_is_overridden(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("USER", "PASSWORD", "HOST"):
+            monkeypatch.setenv(f"POSTGRES_{name}", "shared")
+            monkeypatch.setenv(f"AUTH_POSTGRES_{name}", "own")
+        monkeypatch.setenv("AUTH_POSTGRES_DB", "somewhere")
+        settings = load(AuthSettings)
+        database, administrator = settings.database, settings.administrator
+        assert (database.host, database.user, database.database) == ("own", "own", "somewhere")
+        assert (administrator.host, administrator.user) == ("own", "shared")
+        assert database.password.get_secret_value() == "own"
+        assert administrator.password.get_secret_value() == "shared"
+
+
+class TestProvider:
+    def test_is_google_by_default(self) -> None:
+        settings = load(AuthSettings)
+        assert settings.google_issuer == "https://accounts.google.com"
+        assert settings.google_jwks_url == "https://www.googleapis.com/oauth2/v3/certs"
+        assert settings.redirect_uri == "http://localhost:8000/auth/google/callback"
+
+    def test_elsewhere_has_only_the_endpoints_that_are_given(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("GOOGLE_TOKEN_URL", "https://provider.example/token")
+        monkeypatch.setenv("GOOGLE_USERINFO_URL", "https://provider.example/userinfo")
+        settings = load(AuthSettings)
+        assert settings.google_userinfo_url == "https://provider.example/userinfo"
+        assert settings.google_issuer is settings.google_jwks_url is settings.google_revoke_url is None
+
+    def test_sends_the_browser_back_to_the_public_address(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PUBLIC_URL", "https://mail.example/")
+        settings = load(AuthSettings)
+        assert settings.issuer == "https://mail.example"
+        assert settings.redirect_uri == "https://mail.example/auth/google/callback"

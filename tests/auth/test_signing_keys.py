@@ -1,0 +1,78 @@
+"""The keys of our own access tokens: made once, shared by all processes, sealed."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from uuid import uuid4
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.auth.sessions import Sessions
+from services.auth.settings import AuthSettings
+from services.auth.signing_keys import SigningKeys
+from services.auth.store import Store
+from services.auth.tables import signing_keys
+from services.auth.vault import Vault, VaultError
+from tests.auth.client import SECRET_KEY
+from tests.auth.clock import Time
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault(SECRET_KEY, previous=None)
+
+
+class TestCurrent:
+    async def test_is_the_same_for_processes_that_start_at_once(self, fresh_engine: AsyncEngine, vault: Vault) -> None:
+        processes = [SigningKeys(store=Store(fresh_engine), vault=vault) for _ in range(5)]
+        keys = await asyncio.gather(*[process.current() for process in processes])
+        assert len({key.key_id for key in keys}) == 1
+        [published] = json.loads(await processes[0].jwks())["keys"]
+        assert published["kid"] == keys[0].key_id
+
+    async def test_does_not_open_with_another_secret(self, fresh_engine: AsyncEngine, vault: Vault) -> None:
+        await SigningKeys(store=Store(fresh_engine), vault=vault).current()
+        other = SigningKeys(store=Store(fresh_engine), vault=Vault("w" * 32, previous=None))
+        with pytest.raises(VaultError):
+            await other.current()
+
+    async def test_is_stored_sealed(self, fresh_engine: AsyncEngine, vault: Vault) -> None:
+        key = await SigningKeys(store=Store(fresh_engine), vault=vault).current()
+        async with fresh_engine.connect() as connection:
+            [stored] = await connection.scalars(select(signing_keys.c.private_key))
+        assert stored.startswith(vault.header)
+        der = key.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        assert der not in stored
+        assert b"PRIVATE KEY" not in stored
+
+
+class TestJwks:
+    async def test_is_never_empty_and_has_public_members_only(self, fresh_engine: AsyncEngine, vault: Vault) -> None:
+        [key] = json.loads(await SigningKeys(store=Store(fresh_engine), vault=vault).jwks())["keys"]
+        assert set(key) == {"kty", "crv", "x", "y", "use", "alg", "kid"}
+        assert (key["kty"], key["crv"], key["alg"], key["use"]) == ("EC", "P-256", "ES256", "sig")
+
+    async def test_verifies_tokens_after_a_restart(
+        self, fresh_engine: AsyncEngine, vault: Vault, make_settings: Callable[..., AuthSettings]
+    ) -> None:
+        time, user_id = Time(), uuid4()
+        sessions = Sessions(
+            signing_keys=SigningKeys(store=Store(fresh_engine), vault=vault),
+            issuer=make_settings().issuer,
+            clock=time.now,
+            new_id=uuid4,
+        )
+        token = await sessions.issue(user_id)
+        restarted = SigningKeys(store=Store(fresh_engine), vault=vault)
+        keys = jwt.PyJWKSet.from_json(await restarted.jwks())
+        header = jwt.get_unverified_header(token.value)
+        claims = jwt.decode(token.value, keys[header["kid"]], algorithms=["ES256"], audience="https://mailroom.example")
+        assert header == {"alg": "ES256", "typ": "at+jwt", "kid": header["kid"]}
+        assert set(claims) == {"iss", "aud", "sub", "client_id", "iat", "exp", "jti"}
+        assert claims["sub"] == str(user_id)
+        assert claims["iss"] == "https://mailroom.example"
+        assert claims["exp"] == int(token.expires_at.timestamp())

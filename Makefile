@@ -6,7 +6,7 @@ LOCAL := $(BIN)/python -m deploy.local
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run dev migrate makemigrations psql redis_cli clean check format test test-all fuzz bench \
-  protos lock
+  protos lock test-compose
 
 help: ## Show this list
 	@grep -hE '^[a-z_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ test-all: install ## All tests, the long ones included, and the benchmarks
 	$(BIN)/pytest
 	$(MAKE) bench
 
+test-compose: install ## Build the images and use the whole system in containers; skipped without a Docker engine
+	$(BIN)/pytest tests/compose
+
 bench: install ## The benchmarks: JSON lines and a table each
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
@@ -73,6 +76,9 @@ protos: install ## Regenerate the gRPC code from protos/
 	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --python_out=$(PROTOS_OUT) \
 	  --grpc_python_out=$(PROTOS_OUT) --mypy_out=$(PROTOS_OUT) --mypy_grpc_out=only_async:$(PROTOS_OUT) $(PROTOS)
 
-lock: install ## Recompile requirements.lock from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.13 \
-	  --generate-hashes --no-header --quiet --output-file requirements.lock
+COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.13 --generate-hashes --no-header --quiet
+lock: install ## Recompile requirements.lock from pyproject.toml, and from both each image's lock
+	$(COMPILE) --all-extras --group dev --output-file requirements.lock
+	for service in auth mail gateway sandbox; do \
+	  $(COMPILE) --extra $$service --constraint requirements.lock --output-file deploy/locks/$$service.txt || exit 1; \
+	done

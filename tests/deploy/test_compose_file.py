@@ -1,0 +1,89 @@
+"""What docker-compose.yml makes of the user's variables; needs `docker compose`, but no engine."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+REAL = {"GOOGLE_CLIENT_ID": "mine.apps.googleusercontent.com", "GOOGLE_CLIENT_SECRET": "my-secret"}
+PROVIDER = ("GOOGLE_AUTH", "GOOGLE_TOKEN", "GOOGLE_ISSUER", "GOOGLE_USERINFO", "GOOGLE_JWKS", "GOOGLE_REVOKE", "GMAIL_")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compose() -> None:
+    try:
+        subprocess.run(["docker", "compose", "version"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("`docker compose` is not installed")
+
+
+def _services(**variables: str) -> dict[str, Any]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "DOCKER_CONFIG") if name in os.environ}
+    command = ["docker", "compose", "--env-file", os.devnull, "config", "--format", "json"]
+    done = subprocess.run(command, cwd=ROOT, env=kept | variables, check=True, capture_output=True, text=True)
+    services: dict[str, Any] = json.loads(done.stdout)["services"]
+    for service in services.values():
+        service.setdefault("environment", {})
+    return services
+
+
+def _provider_urls(service: dict[str, Any]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in service["environment"].items()
+        if name.startswith(PROVIDER) and value is not None and name.endswith(("URL", "ISSUER"))
+    }
+
+
+def test_without_variables_browsers_and_services_reach_the_sandbox_as_one_issuer() -> None:
+    services = _services()
+    urls = _provider_urls(services["auth"])
+    browser = services["sandbox"]["environment"]["SANDBOX_PUBLIC_URL"]
+    assert urls.pop("GOOGLE_ISSUER") == browser == "http://localhost:8100"
+    assert urls.pop("GOOGLE_AUTH_URL").startswith(f"{browser}/")
+    assert len(urls) == 6
+    assert all(url.startswith("http://sandbox:8100") for url in urls.values())
+    for name in ("mail", "worker"):
+        assert services[name]["environment"]["GMAIL_API_URL"] == "http://sandbox:8100"
+
+
+def test_with_a_google_client_the_sandbox_is_gone_and_urls_are_googles_own() -> None:
+    services = _services(**REAL)
+    assert "sandbox" not in services
+    assert services["auth"]["environment"].items() >= REAL.items()
+    assert not any(_provider_urls(service) for service in services.values())
+    assert services["gateway"]["environment"].get("FRONTEND_REDIRECT_URL") is None
+
+
+def test_beside_a_google_client_the_users_urls_are_passed_on_and_a_blank_batch_url_too() -> None:
+    chosen = {"GOOGLE_TOKEN_URL": "http://stand-in/token", "GMAIL_API_URL": "http://stand-in", "GMAIL_BATCH_URL": ""}
+    assert _provider_urls(_services(**REAL, **chosen)["worker"]) == chosen
+
+
+def test_ports_are_published_on_loopback_only_where_the_user_wants_them() -> None:
+    chosen = {"GATEWAY_PORT": "1", "SANDBOX_PORT": "2", "POSTGRES_PORT": "3", "REDIS_PORT": "4"}
+    services = _services(**chosen)
+    ports = {
+        (name, port["host_ip"], port["published"]) for name in services for port in services[name].get("ports", [])
+    }
+    names = ("gateway", "sandbox", "postgres", "redis")
+    assert ports == {(name, "127.0.0.1", str(number)) for number, name in enumerate(names, start=1)}
+    assert services["auth"]["environment"]["PUBLIC_URL"] == "http://localhost:1"
+    assert services["auth"]["environment"]["GOOGLE_ISSUER"] == "http://localhost:2"
+    assert services["auth"]["environment"]["POSTGRES_PORT"] == "5432"
+
+
+def test_secrets_reach_only_the_services_that_use_them() -> None:
+    services = _services(SECRET_KEY="s" * 32, SECRET_KEY_PREVIOUS="p" * 32, **REAL)
+    for secret in ("SECRET_KEY", "SECRET_KEY_PREVIOUS", "GOOGLE_CLIENT_SECRET"):
+        assert [name for name in services if services[name]["environment"].get(secret)] == ["auth"]
+    assert "POSTGRES_PASSWORD" not in services["gateway"]["environment"]
+
+
+def test_long_lived_services_are_restarted_and_migrations_run_once() -> None:
+    for name, service in _services().items():
+        assert service["restart"] == ("no" if name.endswith("-migrations") else "unless-stopped")

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from services.sandbox.content import shorten
 from services.sandbox.mime_tree import Part
 
 LINE = 76
@@ -173,7 +172,6 @@ class Composed:
 
     headers: list[tuple[str, str]]
     body: Leaf | Branch
-    preview: str
     charset: str = "utf-8"
     quoted: bool = False
 
@@ -196,10 +194,6 @@ class Composed:
             for name, value in self.headers
         ]
         return _node_part(self.body, headers + _entity_headers(self.body))
-
-    def snippet(self) -> str:
-        """The first words."""
-        return shorten(self.preview)
 
     def size(self) -> int:
         """An estimate, as the API's name for it says."""

@@ -27,10 +27,6 @@ class Content(Protocol):
         """The part tree, headers with their RFC 2047 words left encoded."""
         ...
 
-    def snippet(self) -> str:
-        """The first words of the body, not escaped."""
-        ...
-
     def size(self) -> int:
         """About how many bytes `raw` has."""
         ...
@@ -62,12 +58,12 @@ def _text(part: Part) -> str:
     data = part.read()[:20_000]
     try:
         return data.decode(part.charset or "utf-8", "replace")
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):
         return data.decode("utf-8", "replace")
 
 
 def snippet_of(tree: Part) -> str:
-    """The snippet of a message: from its plain text, else from its HTML."""
+    """The first words of a message, not escaped: from its plain text, else from its HTML."""
     plain = _first_leaf(tree, "text/plain")
     if plain is not None and (words := shorten(_text(plain))):
         return words
@@ -92,10 +88,6 @@ class KeptContent:
     def encoded_tree(self) -> Part:
         """Parsed at each call."""
         return parse_message(self.data, decode_headers=False)
-
-    def snippet(self) -> str:
-        """Parsed at each call."""
-        return snippet_of(self.tree())
 
     def size(self) -> int:
         """Exactly the number of bytes."""

@@ -66,9 +66,8 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """One paragraph in one charset, as text and in both body forms."""
+    """One paragraph in one charset, in both body forms and as a quotation."""
 
-    text: str
     plain: bytes
     html: bytes
     quote: bytes
@@ -84,9 +83,7 @@ def _paragraphs(language: Language, charset: str) -> tuple[Paragraph, ...]:
         plain = "\r\n".join(_wrap(text))
         quote = "\r\n".join(f"> {line}" for line in _wrap(text))
         out.append(
-            Paragraph(
-                text, plain.encode(charset), f"<p>{markup}</p>\r\n".encode(charset), quote.encode(charset) + b"\r\n"
-            )
+            Paragraph(plain.encode(charset), f"<p>{markup}</p>\r\n".encode(charset), quote.encode(charset) + b"\r\n")
         )
     return tuple(out)
 
@@ -261,7 +258,6 @@ class _Writer:
         return Composed(
             headers=self._headers(),
             body=self._body(),
-            preview=" ".join(paragraph.text for paragraph in self._picked[:3]),
             charset=self._charset,
             quoted=self._author.quoted,
         )

@@ -193,5 +193,9 @@ def _embedded(children: list[EmailMessage]) -> bytes:
 
 def parse_message(raw: bytes, *, decode_headers: bool = True) -> Part:
     """Read a message; never raises on malformed input. `decode_headers` false leaves RFC 2047 words as they stand."""
-    message = BytesParser(policy=compat32).parsebytes(raw)
+    try:
+        message = BytesParser(policy=compat32).parsebytes(raw)
+    except RecursionError:
+        # Nested beyond reason: shown as one part, as far as its own headers go.
+        message = BytesParser(policy=compat32).parsebytes(raw, headersonly=True)
     return _part(message, decode=decode_headers, depth=0)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from services.sandbox.content import snippet_of
 from services.sandbox.mailbox import Mailbox, Message, Oddity
 from services.sandbox.mime_tree import Part
 
@@ -188,7 +189,7 @@ class Renderer:
         return Fragment(
             pieces=tuple(payload.split(self._mark.encode())),
             part_ids=tuple(part_ids),
-            snippet=to_json(escape(content.snippet()).replace("&#x27;", "&#39;")),
+            snippet=to_json(escape(snippet_of(tree)).replace("&#x27;", "&#39;")),
             size=content.size(),
         )
 

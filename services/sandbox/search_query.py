@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from services.sandbox.content import snippet_of
 from services.sandbox.mailbox import Mailbox, Message
 
 Test = Callable[[Mailbox, Message], bool]
@@ -145,10 +146,9 @@ def _header(mailbox: Mailbox, message: Message, name: str) -> str:
 
 
 def _words(mailbox: Mailbox, message: Message) -> str:
-    content = mailbox.content(message)
-    tree = content.tree()
+    tree = mailbox.content(message).tree()
     headers = (tree.header(name) or "" for name in ("subject", "from", "to", "cc"))
-    return " ".join([*headers, content.snippet()]).lower()
+    return " ".join([*headers, snippet_of(tree)]).lower()
 
 
 def _has_attachment(mailbox: Mailbox, message: Message) -> bool:

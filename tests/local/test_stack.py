@@ -139,6 +139,23 @@ class TestRun:
             assert _finish(second, signal.SIGINT)[0] == 0
 
 
+class TestDemo:
+    def test_shows_everything_and_leaves_nothing(self, home: Path) -> None:
+        answer = subprocess.run(
+            [sys.executable, "-m", "deploy.local", "demo"],
+            env=_environment(home) | {"TMPDIR": str(home), "COLUMNS": "80"},
+            cwd=home,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=150,
+        )
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        assert "2000 messages in" in answer.stdout
+        assert "25 messages in" in answer.stdout
+        assert list(home.iterdir()) == []
+
+
 class TestCommandsWithoutARunningStack:
     def test_psql_works_on_an_empty_home(self, home: Path) -> None:
         answer = _command(home, "psql", "-tA", "-c", "SELECT count(*) FROM mailboxes")

@@ -109,6 +109,7 @@ class TestRun:
         assert "Traceback" not in rest
         assert _all_gone(children)
 
+    @pytest.mark.long  # the same promise is tested on small services and on the servers alone
     def test_a_killed_supervisor_leaves_no_process_and_the_next_run_comes_up(self, home: Path) -> None:
         with _running(home) as (process, _):
             children = _watch(_children(process.pid))
@@ -117,6 +118,7 @@ class TestRun:
         with _running(home) as (process, _):
             assert _finish(process, signal.SIGTERM)[0] == 0
 
+    @pytest.mark.long  # as above
     @pytest.mark.parametrize(("name", "program"), [("worker", "services.mail.worker"), ("postgres", "bin/postgres")])
     def test_a_process_that_dies_is_named_and_stops_the_rest(self, name: str, program: str, home: Path) -> None:
         with _running(home) as (process, _):

@@ -1,0 +1,78 @@
+"""Servers that all of mail's tests share, and the stage on which each test sets its own mailbox."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from deploy.local.postgres import Database
+from deploy.local.valkey import RedisAddress
+from services.kit.postgres import create_pool
+from services.kit.redis_client import create_redis
+from services.kit.settings import Postgres
+from tests.mail.sandbox_control import served_sandbox
+from tests.mail.stage import Servers, Stage, open_stage
+
+OpenStage = Callable[..., AbstractAsyncContextManager[Stage]]
+
+
+def migrate(database: Postgres, *arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Runs the service's migrations as an operator does; `directory` has no .env that would get in the way."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "MAIL_POSTGRES_HOST": database.host,
+        "MAIL_POSTGRES_PORT": str(database.port),
+        "MAIL_POSTGRES_USER": database.user,
+        "MAIL_POSTGRES_PASSWORD": database.password.get_secret_value(),
+        "MAIL_POSTGRES_DB": database.database,
+    }
+    command = [sys.executable, "-m", "services.mail.migrations", *arguments]
+    return subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def settings_of(database: Database) -> Postgres:
+    """A test database as a service's settings name it."""
+    return Postgres(
+        host=database.server.host,
+        port=database.server.port,
+        user=database.server.user,
+        password=SecretStr(database.server.password),
+        database=database.name,
+    )
+
+
+@pytest.fixture(scope="session")
+async def mail_database(
+    create_database: Callable[[str], Database], tmp_path_factory: pytest.TempPathFactory
+) -> Postgres:
+    """A migrated database of the mail service."""
+    database = settings_of(create_database("mail"))
+    done = await asyncio.to_thread(migrate, database, "upgrade", directory=tmp_path_factory.mktemp("migrations"))
+    assert done.returncode == 0, done.stderr
+    return database
+
+
+@pytest.fixture(scope="session")
+async def servers(mail_database: Postgres, redis_server: RedisAddress) -> AsyncIterator[Servers]:
+    """Database, Redis and sandbox, all real."""
+    pool = await create_pool(mail_database, application_name="mail-tests", size=12)
+    redis = create_redis(host=redis_server.host, port=redis_server.port, db=redis_server.database)
+    async with served_sandbox() as sandbox:
+        yield Servers(sandbox, mail_database, pool, redis)
+    await redis.aclose()
+    await pool.close()
+
+
+@pytest.fixture
+def stage(servers: Servers) -> OpenStage:
+    """Call it to set a stage: `async with stage(messages=30) as s`."""
+    return partial(open_stage, servers)

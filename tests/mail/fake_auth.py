@@ -1,0 +1,88 @@
+"""Auth as mail sees it: accounts, and access tokens that are the sandbox's own."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from services.kit.errors import AppError, Kind
+from services.mail.model import Account, MailboxStatus
+from tests.mail.sandbox_control import Sandbox
+from tests.sandbox.harness import redirect_params
+
+
+@dataclass
+class _Grant:
+    account: Account
+    refresh_token: str
+    access_token: str
+    expires_at: datetime
+
+
+@dataclass
+class FakeAuth:
+    """Holds the grants that users gave in the sandbox and refreshes their tokens there."""
+
+    sandbox: Sandbox
+    is_down: bool = False
+    # Tokens that mail reported as refused by the provider.
+    refused: list[str] = field(default_factory=list)
+    _grants: dict[UUID, _Grant] = field(default_factory=dict)
+
+    async def connect(self, email: str, *, user_id: UUID | None = None) -> Account:
+        """Lets a user of the sandbox consent; connecting the same account again renews its grant."""
+        answer = await self.sandbox.oauth.authorize({"account": email, "decision": "allow"})
+        exchange = await self.sandbox.oauth.exchange(redirect_params(answer)["code"])
+        tokens = exchange.json()
+        known = next((grant.account for grant in self._grants.values() if grant.account.email == email), None)
+        account = known or Account(
+            account_id=uuid4(),
+            user_id=user_id or uuid4(),
+            provider="google",
+            email=email,
+            status=MailboxStatus.ACTIVE,
+        )
+        account = replace(account, status=MailboxStatus.ACTIVE)
+        self._grants[account.account_id] = _Grant(
+            account, tokens["refresh_token"], tokens["access_token"], _end(tokens["expires_in"])
+        )
+        return account
+
+    def add(self, account: Account) -> None:
+        """Knows one more account, without any grant."""
+        self._grants[account.account_id] = _Grant(account, "", "", _end(0))
+
+    async def list_accounts(self, user_id: UUID) -> list[Account]:
+        """As AuthClient."""
+        self._answer()
+        return [grant.account for grant in self._grants.values() if grant.account.user_id == user_id]
+
+    async def access_token(
+        self, account_id: UUID, user_id: UUID, *, refused_fingerprint: str = ""
+    ) -> tuple[str, datetime]:
+        """As AuthClient."""
+        self._answer()
+        grant = self._grants.get(account_id)
+        if grant is None or grant.account.user_id != user_id:
+            raise AppError(Kind.NOT_FOUND, "account_not_found", "There is no such account.")
+        if refused_fingerprint:
+            self.refused.append(refused_fingerprint)
+        if refused_fingerprint == hashlib.sha256(grant.access_token.encode()).hexdigest():
+            await self._refresh(grant)
+        return grant.access_token, grant.expires_at
+
+    async def _refresh(self, grant: _Grant) -> None:
+        answer = await self.sandbox.oauth.refresh(grant.refresh_token)
+        if answer.status_code != 200:
+            grant.account = replace(grant.account, status=MailboxStatus.REAUTH_REQUIRED)
+            raise AppError(Kind.CONFLICT, "reauth_required", "The grant is gone.")
+        tokens = answer.json()
+        grant.access_token, grant.expires_at = tokens["access_token"], _end(tokens["expires_in"])
+
+    def _answer(self) -> None:
+        if self.is_down:
+            raise AppError(Kind.UNAVAILABLE, "service_unavailable", "Auth is down.")
+
+
+def _end(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)

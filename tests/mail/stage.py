@@ -1,0 +1,310 @@
+"""The whole mail service around one mailbox: real Postgres, Valkey, sandbox and worker; only auth is a fake."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+from redis.asyncio import Redis
+
+from services.kit.postgres import create_pool
+from services.kit.settings import Postgres
+from services.mail.ids import LocalId
+from services.mail.mailboxes import Mailboxes
+from services.mail.messages import Messages
+from services.mail.model import Account, Mailbox, MessageDetail, MessageSummary, SyncReport
+from services.mail.providers.gmail import GmailProvider
+from services.mail.store.connection import Pool
+from services.mail.sync.access_tokens import AccessTokens
+from services.mail.sync.parallelism import Parallelism
+from services.mail.sync.quota import GMAIL_COSTS, GMAIL_LIMITS, Quota, QuotaProfile
+from services.mail.sync.worker import Worker
+from services.mail.syncs import Syncs
+from tests.mail.fake_auth import FakeAuth
+from tests.mail.sandbox_control import QUOTA_WINDOW, Sandbox, SandboxMailbox
+
+BATCH_SIZE = 10
+# How long a test waits for what must come.
+PATIENCE = 20.0
+_numbers = itertools.count(1)
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], *, within: float = PATIENCE) -> None:
+    """Returns as soon as the condition holds. Raises TimeoutError."""
+    async with asyncio.timeout(within):
+        while not await condition():
+            await asyncio.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Servers:
+    """What a whole test run shares: servers, and one migrated database that every stage empties."""
+
+    sandbox: Sandbox
+    database: Postgres
+    pool: Pool
+    redis: Redis
+
+    async def empty(self) -> None:
+        """Forgets all mailboxes, quota and faults."""
+        await self.pool.execute("TRUNCATE mailboxes CASCADE")
+        await self.forget_quota()
+        await self.sandbox.be_ordinary()
+
+    async def forget_quota(self) -> None:
+        """Loses what Redis knew of the service, scripts included."""
+        keys = [key async for key in self.redis.scan_iter("mail:*")]
+        if keys:
+            await self.redis.delete(*keys)
+        await self.redis.script_flush()
+
+
+def quota_profile(*, window: float = QUOTA_WINDOW, name: str = "2026-05") -> QuotaProfile:
+    """A profile of Google's with another window."""
+    mailbox_limit, project_limit = GMAIL_LIMITS[name]
+    return QuotaProfile(
+        mailbox_limit=mailbox_limit, project_limit=project_limit, window=window, costs=GMAIL_COSTS[name]
+    )
+
+
+@dataclass
+class WorkerOptions:
+    """How a worker is set up; the defaults suit most tests."""
+
+    batch: bool = True
+    batch_size: int = BATCH_SIZE
+    slots: int = 4
+    lease_seconds: float = 5.0
+    # Long, so that nothing but a sync or a trigger makes a mailbox due.
+    poll_seconds: float = 600.0
+    retry_base_seconds: float = 0.01
+    provider_timeout: float = 10.0
+    window: float = QUOTA_WINDOW
+
+
+@dataclass
+class RunningWorker:
+    """A worker at work; `name` is what its database connections are called."""
+
+    worker: Worker
+    name: str
+    stop: asyncio.Event
+    task: asyncio.Task[None]
+
+    async def crash(self) -> None:
+        """Ends it and its turns on the spot, leases and all left behind."""
+        tasks = [self.task, *self.worker._running]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def drain(self) -> None:
+        """Lets it end as on SIGTERM."""
+        self.stop.set()
+        await self.task
+
+
+@dataclass
+class Stage:
+    """One user with one mailbox, seen through the use cases; the worker's effects are awaited, never assumed."""
+
+    servers: Servers
+    auth: FakeAuth
+    account: Account
+    at_provider: SandboxMailbox
+    mailboxes: Mailboxes
+    messages: Messages
+    syncs: Syncs
+    workers: list[RunningWorker] = field(default_factory=list)
+
+    @property
+    def user_id(self) -> UUID:
+        """The user."""
+        return self.account.user_id
+
+    @property
+    def pool(self) -> Pool:
+        """The database."""
+        return self.servers.pool
+
+    async def mailbox(self) -> Mailbox:
+        """The user's mailbox."""
+        return await self.mailboxes.find(self.user_id, account_id=self.account.account_id)
+
+    async def request(self, *, count: int | None = 10) -> SyncReport:
+        """Asks for a sync of the newest `count`, None for all."""
+        return await self.syncs.start(await self.mailbox(), newest_count=count)
+
+    async def sync(self, *, count: int | None = 10, within: float = PATIENCE) -> SyncReport:
+        """Asks for a sync and waits for its end."""
+        return await self.ended(await self.request(count=count), within=within)
+
+    async def ended(self, report: SyncReport, *, within: float = PATIENCE) -> SyncReport:
+        """The report of a sync that has ended."""
+        found = report
+
+        async def has_ended() -> bool:
+            nonlocal found
+            found = await self.report(report)
+            return found.sync.ended_at is not None
+
+        await eventually(has_ended, within=within)
+        return found
+
+    async def report(self, of: SyncReport) -> SyncReport:
+        """How a sync is doing now."""
+        sync_id = LocalId(of.sync.mailbox_id, of.sync.sync_id)
+        return await self.syncs.get(self.user_id, sync_id, wait_seconds=0)
+
+    async def listed(self, *, label: str = "", unread: bool | None = None) -> list[MessageSummary]:
+        """All messages of the list, page by page, newest first; no message is in it twice."""
+        found: list[MessageSummary] = []
+        token = ""
+        while True:
+            page = await self.messages.page(
+                await self.mailbox(), label=label, unread=unread, page_size=200, page_token=token
+            )
+            found += page.messages
+            token = page.next_page_token
+            if not token:
+                break
+        assert len({message.external_id for message in found}) == len(found)
+        return found
+
+    async def stored(self) -> dict[str, frozenset[str]]:
+        """What is stored, in the form of `SandboxMailbox.truth`, newest first."""
+        ids = {label.name: label.label_id for label in await self.messages.labels(await self.mailbox())}
+        return {
+            message.external_id: frozenset(ids.get(name, name) for name in message.labels)
+            for message in await self.listed()
+        }
+
+    async def detail(self, external_id: str) -> MessageDetail:
+        """One stored message, whole."""
+        [summary] = [message for message in await self.listed() if message.external_id == external_id]
+        return await self.messages.get(self.user_id, LocalId(summary.mailbox_id, summary.message_id))
+
+    async def mirrors(self) -> None:
+        """Waits until what is stored is what the provider holds."""
+
+        async def equal() -> bool:
+            return await self.stored() == await self.at_provider.truth()
+
+        try:
+            await eventually(equal)
+        except TimeoutError:
+            assert await self.stored() == await self.at_provider.truth()
+
+    async def hint(self) -> None:
+        """Makes the mailbox due, as a notification would."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            await connection.execute(
+                "UPDATE mailbox_schedule SET due_at = least(due_at, now()), hint_seq = hint_seq + 1, lane = 0"
+            )
+            await connection.execute("NOTIFY mailbox_due")
+
+    async def fetchval(self, query: str, *args: object) -> Any:
+        """One value of the database, for what no use case shows."""
+        return await self.pool.fetchval(query, *args)
+
+    async def start_worker(self, stack: AsyncExitStack, options: WorkerOptions | None = None) -> RunningWorker:
+        """One more worker, on its own connections, until the stack is left."""
+        running = await stack.enter_async_context(_working(self, options or WorkerOptions()))
+        self.workers.append(running)
+        return running
+
+
+@asynccontextmanager
+async def _working(stage: Stage, options: WorkerOptions) -> AsyncIterator[RunningWorker]:
+    name = f"mail-worker-{next(_numbers)}"
+    async with AsyncExitStack() as stack:
+        pool = await create_pool(stage.servers.database, application_name=name, size=2 * options.slots + 1)
+        stack.push_async_callback(pool.close)
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(timeout=options.provider_timeout, trust_env=False, headers={"User-Agent": "gzip"})
+        )
+        worker = _worker(stage, options, pool=pool, http=http, name=name)
+        stop = asyncio.Event()
+        running = RunningWorker(worker, name, stop, asyncio.create_task(worker.run(stop)))
+        try:
+            yield running
+        finally:
+            if not running.task.done():
+                await running.drain()
+
+
+def _worker(stage: Stage, options: WorkerOptions, *, pool: Pool, http: httpx.AsyncClient, name: str) -> Worker:
+    profile = quota_profile(window=options.window)
+    sandbox = stage.servers.sandbox
+    gmail = GmailProvider(
+        http,
+        api_url=sandbox.url,
+        batch_url=f"{sandbox.url}/batch" if options.batch else None,
+        costs=profile.costs,
+    )
+    redis = stage.servers.redis
+    return Worker(
+        pool=pool,
+        connect_listener=lambda: connect(stage.servers.database, name=name),
+        providers={"google": gmail},
+        quota=Quota(redis, profile=profile, batch_units=profile.costs.get * options.batch_size),
+        parallelism=Parallelism(redis, batch_size=options.batch_size),
+        tokens=AccessTokens(stage.auth),
+        slots=options.slots,
+        lease_seconds=options.lease_seconds,
+        poll_seconds=options.poll_seconds,
+    )
+
+
+async def connect(database: Postgres, *, name: str = "test") -> "asyncpg.Connection[asyncpg.Record]":
+    """A connection of one's own."""
+    return await asyncpg.connect(
+        host=database.host,
+        port=database.port,
+        user=database.user,
+        password=database.password.get_secret_value(),
+        database=database.database,
+        server_settings={"application_name": name},
+    )
+
+
+@asynccontextmanager
+async def open_stage(
+    servers: Servers, *, messages: int = 0, workers: int = 1, user: Mapping[str, object] | None = None, **options: Any
+) -> AsyncIterator[Stage]:
+    """A connected user whose mailbox holds so many generated messages, and `workers` workers with the same options.
+
+    `user` are further fields of the sandbox's user; `options` those of WorkerOptions.
+    """
+    await servers.empty()
+    auth = FakeAuth(servers.sandbox)
+    account, at_provider = await connect_user(servers.sandbox, auth, messages=messages, **dict(user or {}))
+    mailboxes = Mailboxes(servers.pool, auth)
+    stage = Stage(
+        servers=servers,
+        auth=auth,
+        account=account,
+        at_provider=at_provider,
+        mailboxes=mailboxes,
+        messages=Messages(servers.pool),
+        syncs=Syncs(servers.pool, mailboxes),
+    )
+    async with AsyncExitStack() as stack:
+        for _ in range(workers):
+            await stage.start_worker(stack, WorkerOptions(**options))
+        yield stage
+
+
+async def connect_user(
+    sandbox: Sandbox, auth: FakeAuth, *, messages: int = 0, user_id: UUID | None = None, **fields: object
+) -> tuple[Account, SandboxMailbox]:
+    """A new user of the sandbox who has consented."""
+    number = next(_numbers)
+    email = f"ada{number}@example.com"
+    await sandbox.control("POST", "users", {"email": email, "messages": messages, "seed": number, **fields})
+    return await auth.connect(email, user_id=user_id), SandboxMailbox(sandbox, email)

@@ -35,10 +35,10 @@ def parse_addresses(value: str) -> tuple[Address, ...]:
     usual = _USUAL.fullmatch(value)
     if usual:
         name = usual.group(1) if usual.group(2) is None else usual.group(2)
-        return (Address(clean_line(decode_words(name)), usual.group(3)),)
+        return (Address(clean_line(decode_words(name)), clean_line(usual.group(3))),)
     bare = _BARE.fullmatch(value)
     if bare:
-        return (Address("", bare.group(1)),)
+        return (Address("", clean_line(bare.group(1))),)
     return tuple(_join_split_names(list(_split(value))))
 
 
@@ -112,7 +112,7 @@ def _parse_item(item: str) -> Iterator[Address]:
     if start < 0:
         name, email = _split_bare(item)
     else:
-        name = _read_name(item[:start])
+        name = _read_name(item[:start] if item[:start].strip("< ") else "")
         inside = item[start:].strip("<> \t\r\n").partition(">")[0]
         email = _read_email(inside)
         if _NO_EMAIL.search(email):

@@ -22,6 +22,10 @@ _NOT_TEXT = {
     "mbcs",
     "oem",
 }
+# Codecs that no alias leads to.
+_WITHOUT_ALIAS = set(
+    "koi8_u koi8_t cp720 cp737 cp856 cp874 cp1006 mac_arabic mac_croatian mac_farsi mac_romanian".split()
+)
 # Labels that Python does not know, by the codec that they stand for.
 _LABELS = {
     "ascii": "usascii",
@@ -100,7 +104,7 @@ def find_codec(label: str | None) -> str | None:
 
 
 def _list_codecs() -> dict[str, str]:
-    names = {name for name in aliases.values() if name not in _NOT_TEXT}
+    names = (_WITHOUT_ALIAS | set(aliases.values())) - _NOT_TEXT
     by_label = {_LABEL_JUNK.sub("", alias): name for alias, name in aliases.items() if name in names}
     by_our_label = {label: codec for codec, labels in _LABELS.items() for label in labels.split()}
     return {_LABEL_JUNK.sub("", name): name for name in names} | by_label | by_our_label

@@ -78,7 +78,7 @@ class _RawReader:
         eight_bit = b"\n".join(value for _, value in lines if not value.isascii())
         named = next((label for label in _CHARSET.findall(window) if label.lower() not in _SAYS_NOTHING), None)
         charset = named.decode("ascii") if named else detect_charset(eight_bit)
-        return [(name, decode_text(value, charset)[0] if value else "") for name, value in lines]
+        return [(name, _decode_value(value, charset)) for name, value in lines]
 
     def _read_body(self, part: Part, source: tuple[bytes, int, int], *, depth: int) -> None:
         data, start, end = source
@@ -105,11 +105,10 @@ class _RawReader:
             data = b"\n" + decode_transfer(data[start:end], encoding)
             start, end = 1, len(data)
             delimiters = self._find_delimiters(part, data, start, end)
-        if not delimiters:
+        if not delimiters and data[start:end].strip():
             self._budget.note("multipart-without-parts")
             part.mime_type = "text/plain"
             part.size, part.content = end - start, data[start:end]
-            return
         self._read_children(part, (data, end), delimiters, depth=depth)
 
     def _read_children(
@@ -130,7 +129,8 @@ class _RawReader:
             child = build_part(child_id(part.part_id, index), fields, default_type=child_type(part))
             self._read_body(child, (data, min(body, following), max(first, following)), depth=depth + 1)
             part.children.append(child)
-        self._budget.note("multipart-not-closed")
+        if delimiters:
+            self._budget.note("multipart-not-closed")
 
     def _find_delimiters(self, part: Part, data: bytes, start: int, end: int) -> list[re.Match[bytes]]:
         """The delimiter lines of a multipart, the closing one last; [] when there are none."""
@@ -171,6 +171,13 @@ def _split_fields(block: bytes) -> tuple[list[tuple[str, bytes]], bool]:
         elif line:
             is_clean = False
     return fields, is_clean
+
+
+def _decode_value(value: bytes, charset: str | None) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return decode_text(value, charset)[0]
 
 
 def _find_body(block: bytes) -> int | None:

@@ -50,7 +50,7 @@ def _decode_segment(data: bytes) -> bytes:
 
 def _is_not_base64(body: bytes) -> bool:
     """Whether a body that is declared base64 is plain text: a tenth of its start is foreign to the encoding."""
-    start = body[:4096].strip()
+    start = body[:4096].partition(b"=")[0].strip()
     return len(start) - len(start.translate(None, _NOT_BASE64_TEXT)) > _FOREIGN_SHARE * len(start)
 
 

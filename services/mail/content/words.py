@@ -8,7 +8,7 @@ from services.mail.content.transfer import decode_base64
 
 # No word runs past the start of the next one, so that many unfinished words still take linear time.
 ENCODED_WORD = re.compile(r"=\?([^?\s]{1,80})\?([bBqQ])\?((?:[^?=]++|\?(?!=)|=(?!\?[^=]))*+)\?=")
-_UNKNOWN_BUT_COMMON = re.compile(r"(?:x-)?unknown|default|none", re.IGNORECASE)
+_UNKNOWN_BUT_COMMON = re.compile(r"(?:x-)?unknown(?:-8bit)?|default|none")
 
 
 def decode_words(value: str) -> str:
@@ -51,7 +51,7 @@ def _label(word: re.Match[str]) -> str:
 def _decode_same_charset(words: list[re.Match[str]]) -> str:
     label = _label(words[0])
     data = _join_bytes(words)
-    known = find_codec(label) is not None or _UNKNOWN_BUT_COMMON.match(label)
+    known = find_codec(label) is not None or _UNKNOWN_BUT_COMMON.fullmatch(label)
     if not known and not _is_utf8(data):
         return " ".join(word.group() for word in words)
     return decode_text(data, label)[0]

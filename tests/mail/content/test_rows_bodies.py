@@ -222,7 +222,7 @@ class TestRow10Structures:
 
     def test_a_missing_closing_boundary_loses_nothing(self) -> None:
         data = multipart("mixed", "\none", "\ntwo").replace(b"--b--", b"")
-        assert parse_raw(data).text == "one\ntwo\n"
+        assert parse_raw(data).text == "one\ntwo\n\n"
 
 
 class TestRow11MessagesWithin:
@@ -280,7 +280,7 @@ class TestRow12Encrypted:
     @pytest.mark.parametrize(
         ("smime_type", "encrypted"), [("enveloped-data", True), ("signed-data", False), (None, True)]
     )
-    def test_smime(self, smime_type: str | None, encrypted: bool) -> None:  # noqa: FBT001 - a parameter of the case
+    def test_smime(self, smime_type: str | None, encrypted: bool) -> None:
         parameter = f"; smime-type={smime_type}" if smime_type else ""
         message = parse(f"Content-Type: application/pkcs7-mime{parameter}; name=smime.p7m", body="x")
         assert (message.encrypted, message.text) == (encrypted, None)

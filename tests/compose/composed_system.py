@@ -1,0 +1,94 @@
+"""The system of docker-compose.yml under a project name, ports and volumes of its own."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+UP_SECONDS = 1200  # builds included
+# What the docker command itself needs; a variable of the user's would change the system.
+_KEPT = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_BUILDKIT", "XDG_RUNTIME_DIR")
+
+
+class NoEngineError(Exception):
+    """There is no Docker engine with compose v2 to be used; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedSystem:
+    """`variables` are those of docker-compose.yml."""
+
+    project: str
+    variables: dict[str, str]
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://localhost:{self.variables['GATEWAY_PORT']}"
+
+    @property
+    def sandbox_url(self) -> str:
+        return f"http://localhost:{self.variables['SANDBOX_PORT']}"
+
+    def compose(self, *arguments: str, timeout: float = 120) -> str:
+        """Run one `docker compose` command; return what it prints. Fails with its errors."""
+        done = subprocess.run(
+            ["docker", "compose", "--project-name", self.project, "--env-file", os.devnull, *arguments],
+            cwd=ROOT,
+            env=_environment() | self.variables,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert done.returncode == 0, f"docker compose {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """Every container by its service's name, also those that have ended."""
+        lines = self.compose("ps", "--all", "--format", "json").splitlines()
+        return {container["Service"]: container for container in map(json.loads, lines)}
+
+    def python(self, service: str, code: str) -> str:
+        """Run Python code in a service's container; return what it prints."""
+        return self.compose("exec", "-T", service, "python", "-c", code)
+
+    def replace(self, service: str) -> None:
+        """Start a new container in place of the present one, alive or not; return when it is healthy."""
+        self.compose("up", "--detach", "--no-deps", "--force-recreate", "--wait", service, timeout=300)
+
+
+@contextmanager
+def composed_system(project: str, variables: dict[str, str]) -> Iterator[ComposedSystem]:
+    """Build and start everything; remove containers, networks, volumes and images at the end.
+
+    Raises NoEngineError.
+    """
+    _require_engine()
+    system = ComposedSystem(project=project, variables=variables)
+    try:
+        try:
+            system.compose("up", "--detach", "--build", "--wait", timeout=UP_SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{system.compose('logs', '--no-color', '--tail', '50')}") from error
+        yield system
+    finally:
+        system.compose("down", "--volumes", "--remove-orphans", "--rmi", "local", timeout=300)
+
+
+def _require_engine() -> None:
+    for command in (["docker", "compose", "version"], ["docker", "info"]):
+        try:
+            done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=60, check=False)
+        except OSError as error:
+            raise NoEngineError("there is no `docker` command") from error
+        if done.returncode != 0:
+            raise NoEngineError(f"`{' '.join(command)}` says: {(done.stderr.strip() or 'nothing').splitlines()[-1]}")
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _KEPT if name in os.environ}

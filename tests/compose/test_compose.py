@@ -1,0 +1,174 @@
+"""`docker compose up` gives a system that works as the README says, and survives the loss of its parts."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.compose.composed_system import ROOT, ComposedSystem
+from tests.e2e.people import Person, Provider, external_ids, ids
+
+pytestmark = pytest.mark.long
+
+IMAGES = ("auth", "mail", "worker", "gateway", "sandbox")
+RECOVERY_SECONDS = 60
+POLL_SECONDS = 0.2
+_DATABASE = {"alembic", "asyncpg", "sqlalchemy"}
+# What other images have and this one must not.
+FOREIGN = {
+    "auth": {
+        "fastapi",
+        "lxml",
+        "python_multipart",
+        "services.mail",
+        "services.gateway",
+        "services.sandbox",
+        "mailroom.mail",
+    },
+    "mail": {"fastapi", "python_multipart", "services.auth", "services.gateway", "services.sandbox"},
+    "worker": {"fastapi", "python_multipart", "services.auth", "services.gateway", "services.sandbox"},
+    "gateway": {*_DATABASE, "redis", "httpx", "lxml", "services.auth", "services.mail", "services.sandbox"},
+    "sandbox": {*_DATABASE, "redis", "lxml", "services.auth", "services.mail", "services.gateway", "mailroom"},
+}
+# Prints what the process sees of its container.
+_LOOK = """
+import importlib.util, json, os, pathlib, shutil, sys
+
+def found(name):
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+def writable(path):
+    try:
+        pathlib.Path(path, "probe").touch()
+    except OSError:
+        return False
+    return True
+
+names = {names!r}
+print(json.dumps({{
+    "uid": os.getuid(),
+    "found": [name for name in names if found(name)],
+    "programs": [name for name in ("pip", "pip3", "cc", "gcc", "make") if shutil.which(name)],
+    "writable": [path for path in ("/", "/app", "/opt/venv", "/home", "/var/tmp") if writable(path)],
+}}))
+"""
+
+
+def _await_status(get: Callable[[], httpx.Response], status: int) -> httpx.Response:
+    """Ask until the answer has this status; it is 200 or 503 all the time."""
+    deadline = time.monotonic() + RECOVERY_SECONDS
+    while (answer := get()).status_code != status:
+        assert answer.status_code in (200, 503), answer.text
+        assert time.monotonic() < deadline, f"still {answer.status_code} {answer.text}"
+        time.sleep(POLL_SECONDS)
+    return answer
+
+
+def _documents(text: str) -> list[Any]:
+    """The JSON documents that were printed one after another."""
+    decoder, found = json.JSONDecoder(), []
+    while text := text.strip():
+        document, end = decoder.raw_decode(text)
+        found.append(document)
+        text = text[end:]
+    return found
+
+
+def _walk_through() -> str:
+    section = (ROOT / "README.md").read_text().partition("## The flow with curl")[2]
+    return section.partition("```sh\n")[2].partition("```")[0]
+
+
+def test_every_service_is_healthy_and_the_migrations_ended_with_0(system: ComposedSystem) -> None:
+    containers = system.containers()
+    for name in ("auth-migrations", "mail-migrations"):
+        ended = containers.pop(name)
+        assert (ended["State"], ended["ExitCode"]) == ("exited", 0)
+    assert set(containers) == {"postgres", "redis", "auth", "mail", "worker", "gateway", "sandbox"}
+    assert {container["Health"] for container in containers.values()} == {"healthy"}
+
+
+def test_the_walk_through_of_the_readme_works_as_it_is_printed(system: ComposedSystem, tmp_path: Path) -> None:
+    script = _walk_through().replace("http://localhost:8000", system.gateway_url)
+    assert system.gateway_url in script
+    done = subprocess.run(["sh", "-eu", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    addresses, sync, newest, unread, message = _documents(done.stdout)
+    assert [address["email"] for address in addresses["addresses"]] == ["ada@example.com"]
+    assert (sync["state"], sync["stored"]) == ("completed", 100)
+    assert len(newest["emails"]) == 5
+    assert all("INBOX" in email["labels"] and not email["is_read"] for email in unread["emails"])
+    assert message["id"] == newest["emails"][0]["id"]
+    assert message["headers"]
+
+
+def test_a_whole_mailbox_arrives_as_it_is_at_the_provider(http: httpx.Client, provider: Provider) -> None:
+    ada = Person.sign_in(http, provider.new_user(messages=60))
+    ada.sync()
+    assert sorted(external_ids(ada.emails())) == sorted(ids(provider.truth(ada.email)))
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_holds_its_service_only_and_runs_without_rights(system: ComposedSystem, name: str) -> None:
+    own = "services." + {"worker": "mail"}.get(name, name)
+    names = [own, "services.kit", "pip", "ensurepip", "setuptools", "pytest", "deploy", *sorted(FOREIGN[name])]
+    seen = json.loads(system.python(name, _LOOK.format(names=names)))
+    assert seen == {"uid": 10001, "found": [own, "services.kit"], "programs": [], "writable": []}
+
+
+@pytest.mark.parametrize("name", ["auth", "mail"])
+def test_a_killed_service_is_a_clean_problem_until_its_replacement_serves(
+    system: ComposedSystem, http: httpx.Client, provider: Provider, name: str
+) -> None:
+    ada = Person.sign_in(http, provider.new_user(messages=5))
+    ada.sync()
+    asked: dict[str, Callable[[], httpx.Response]] = {
+        "auth": lambda: http.get("/auth/google/start"),
+        "mail": lambda: ada.get(f"/emails?user_email={ada.email}"),
+    }
+    system.compose("kill", name)
+    refused = _await_status(asked[name], 503)
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json()["code"] == "service_unavailable"
+    system.replace(name)
+    _await_status(asked[name], 200)
+    assert len(ada.emails()) == 5
+
+
+def test_a_sync_asked_for_while_no_worker_lives_is_done_by_the_next_one(
+    system: ComposedSystem, http: httpx.Client, provider: Provider
+) -> None:
+    ada = Person.sign_in(http, provider.new_user(messages=20))
+    system.compose("kill", "worker")
+    sync = ada.start_sync()
+    system.replace("worker")
+    ended = ada.await_end(sync)
+    assert (ended["state"], ended["stored"]) == ("completed", 20)
+
+
+def test_the_published_servers_are_found_by_make_migrate(system: ComposedSystem, tmp_path: Path) -> None:
+    example = (ROOT / ".env.example").read_text()
+    chosen = dict(re.findall(r"^## .*?(POSTGRES_HOST|POSTGRES_PASSWORD|REDIS_HOST)=(\w+)", example, re.MULTILINE))
+    assert len(chosen) == 3
+    ports = {name: system.variables[name] for name in ("POSTGRES_PORT", "REDIS_PORT")}
+    environment = {"PATH": os.environ["PATH"], "MAILROOM_HOME": str(tmp_path / "home"), **chosen, **ports}
+    command = [sys.executable, "-m", "deploy.local", "migrate"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (tmp_path / "home" / "postgres").exists(), "an embedded server was started"
+
+
+def test_every_process_stops_by_itself_when_it_is_told_to(system: ComposedSystem) -> None:
+    system.compose("stop", timeout=180)
+    codes = {name: container["ExitCode"] for name, container in system.containers().items()}
+    assert codes == dict.fromkeys(codes, 0)

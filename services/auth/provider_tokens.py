@@ -20,7 +20,7 @@ from services.auth.providers.base import (
     ProviderError,
     ProviderRefusedError,
 )
-from services.auth.refresh_lock import RefreshLock
+from services.auth.refresh_lock import RefreshLock, provider_unavailable
 from services.auth.store import Store, StoredTokens
 from services.auth.token_records import open_access_token, open_refresh_token, seal_grant
 from services.auth.vault import Vault
@@ -81,9 +81,7 @@ class ProviderTokens:
         await self._refresh_once(stored, refused_fingerprint)
         token = self._usable(await self._owned(account_id, user_id), refused_fingerprint, margin=timedelta(0))
         if token is None:
-            raise AppError(
-                Kind.UNAVAILABLE, "provider_unavailable", "The provider gives out no token that works, try again."
-            )
+            raise provider_unavailable("The provider gives out no token that works, try again later.")
         return token
 
     async def drain(self) -> None:
@@ -167,7 +165,7 @@ class ProviderTokens:
             log.error("the provider refuses this client", account_id=account_id, reason=str(error))
             raise _misconfigured() from error
         log.warning("refreshing a provider token failed", account_id=account_id, reason=str(error))
-        raise AppError(Kind.UNAVAILABLE, "provider_unavailable", "The provider is unavailable, try again.") from error
+        raise provider_unavailable("The provider is unavailable, try again later.") from error
 
     async def _require_reauth(self, stored: StoredTokens) -> bool:
         """Marks the account unless its tokens have changed since; false if they have."""

@@ -11,6 +11,9 @@ from redis.exceptions import RedisError
 from services.auth.attempts import redis_unavailable
 from services.kit.errors import AppError, Kind
 
+# Seconds after which a provider that failed may be asked again.
+RETRY_AFTER = 5
+
 
 class RefreshLock:
     """A lock in Redis. It expires if its holder dies, so what it guards must also be safe without it.
@@ -39,11 +42,16 @@ class RefreshLock:
         except (RedisError, OSError) as error:
             raise redis_unavailable() from error
         if not held:
-            raise AppError(Kind.UNAVAILABLE, "provider_unavailable", "The provider takes long to answer, try again.")
+            raise provider_unavailable("The provider takes long to answer, try again later.")
         try:
             yield
         finally:
             await _release(lock)
+
+
+def provider_unavailable(message: str) -> AppError:
+    """The provider cannot be used now. `retry_after` keeps the caller's channel from asking it again at once."""
+    return AppError(Kind.UNAVAILABLE, "provider_unavailable", message, {"retry_after": str(RETRY_AFTER)})
 
 
 async def _release(lock: Lock) -> None:

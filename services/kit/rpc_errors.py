@@ -11,17 +11,24 @@ DOMAIN = "mailroom"
 _DETAILS_KEY = "grpc-status-details-bin"
 _KIND_BY_STATUS = {kind.grpc_status: kind for kind in Kind}
 
-TrailingMetadata = tuple[tuple[str, bytes], ...]
+# gRPC's own retries (gRFC A6) end when the server answers with a negative number.
+_NO_RETRY = ("grpc-retry-pushback-ms", "-1")
+
+TrailingMetadata = tuple[tuple[str, str | bytes], ...]
 
 
 def to_trailing_metadata(error: AppError) -> TrailingMetadata:
-    """The rich status of `error` as gRPC trailing metadata."""
+    """The rich status of `error` as gRPC trailing metadata.
+
+    An error that says when to come back (`retry_after`) is not retried by the caller's channel before that.
+    """
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
     detail = any_pb2.Any()
     detail.Pack(info)
     code = code_pb2.Code.Value(error.kind.grpc_status.name)
     status = status_pb2.Status(code=code, message=error.message, details=[detail])
-    return ((_DETAILS_KEY, status.SerializeToString()),)
+    rich = (_DETAILS_KEY, status.SerializeToString())
+    return (rich, _NO_RETRY) if "retry_after" in error.metadata else (rich,)
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> AppError:

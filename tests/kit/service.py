@@ -1,0 +1,47 @@
+"""A service with one method, which does what a test wants."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, override
+
+from grpc import aio
+from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
+
+from services.kit.rpc_client import call, open_channel
+from services.kit.rpc_server import serve_rpc
+
+METHOD = ("mailroom.auth.v1.AccountService", "ListAccounts")
+Behaviour = Callable[[aio.ServicerContext[Any, Any]], Awaitable[None]]
+
+
+@dataclass
+class Service(auth_pb2_grpc.AccountServiceServicer):
+    """Runs `behaviour` on each call and counts the calls."""
+
+    behaviour: Behaviour
+    calls: int = field(default=0)
+
+    @override
+    async def ListAccounts(
+        self, request: auth_pb2.ListAccountsRequest, context: aio.ServicerContext[Any, Any]
+    ) -> auth_pb2.ListAccountsResponse:
+        self.calls += 1
+        await self.behaviour(context)
+        return auth_pb2.ListAccountsResponse()
+
+
+@asynccontextmanager
+async def served(
+    behaviour: Behaviour, *, idempotent: bool = False
+) -> AsyncIterator[tuple[Service, Callable[..., Awaitable[Any]]]]:
+    """The running service and a call of its method through kit's client."""
+    service = Service(behaviour)
+    register = partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, service)
+    async with (
+        serve_rpc(host="127.0.0.1", port=0, register=[register]) as port,
+        open_channel(f"127.0.0.1:{port}", idempotent=[METHOD] if idempotent else []) as channel,
+    ):
+        stub = auth_pb2_grpc.AccountServiceStub(channel)
+        yield service, partial(call, stub.ListAccounts, auth_pb2.ListAccountsRequest())

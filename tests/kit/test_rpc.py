@@ -1,0 +1,247 @@
+"""Errors, request ids and deadlines keep their meaning from one process to the next."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
+
+from services.kit.context import remaining, request_id, start_request
+from services.kit.errors import AppError, Kind
+from services.kit.rpc_client import call, open_channel
+from services.kit.rpc_errors import from_rpc_error
+from services.kit.rpc_server import serve_rpc
+from tests.kit.service import Service, served
+
+Context = aio.ServicerContext[Any, Any]
+
+
+async def nothing(_: Context) -> None:
+    pass
+
+
+def raises(error: Exception) -> Any:
+    async def behaviour(_: Context) -> None:
+        raise error
+
+    return behaviour
+
+
+class TestKinds:
+    def test_have_a_status_of_their_own_on_each_transport(self) -> None:
+        assert len({kind.grpc_status for kind in Kind}) == len(Kind)
+        assert len({kind.http_status for kind in Kind}) == len(Kind)
+
+    def test_are_failures_on_each_transport(self) -> None:
+        assert all(kind.http_status >= 400 for kind in Kind)
+        assert all(kind.grpc_status is not grpc.StatusCode.OK for kind in Kind)
+
+    @pytest.mark.parametrize(
+        ("kind", "status"),
+        [
+            (Kind.INVALID, 400),
+            (Kind.UNAUTHENTICATED, 401),
+            (Kind.FORBIDDEN, 403),
+            (Kind.NOT_FOUND, 404),
+            (Kind.CONFLICT, 409),
+            (Kind.GONE, 410),
+            (Kind.RATE_LIMITED, 429),
+            (Kind.INTERNAL, 500),
+            (Kind.UNAVAILABLE, 503),
+            (Kind.TIMEOUT, 504),
+        ],
+    )
+    def test_mean_what_http_clients_expect(self, kind: Kind, status: int) -> None:
+        assert kind.http_status == status
+
+    @pytest.mark.parametrize("kind", Kind)
+    async def test_arrive_with_reason_message_and_metadata(self, kind: Kind) -> None:
+        error = AppError(kind, "some_reason", "A sentence, with ü and 漢.", {"retry_after": "7", "field": "x"})
+        async with served(raises(error)) as (_, ask):
+            with pytest.raises(AppError) as caught:
+                await ask()
+        arrived = caught.value
+        assert (arrived.kind, arrived.reason, arrived.message) == (kind, error.reason, error.message)
+        assert arrived.metadata == error.metadata
+
+
+class TestUnknownExceptions:
+    async def test_do_not_reach_the_caller(self) -> None:
+        async with served(raises(RuntimeError("password=hunter2"))) as (_, ask):
+            with pytest.raises(AppError) as caught:
+                await ask()
+        cause = caught.value.__cause__
+        assert isinstance(cause, aio.AioRpcError)
+        assert (caught.value.kind, caught.value.reason) == (Kind.INTERNAL, "internal")
+        assert "hunter2" not in f"{caught.value} {cause} {cause.debug_error_string()} {cause.trailing_metadata()}"
+
+    async def test_do_not_reach_the_caller_of_a_stream(self) -> None:
+        async def stream(_request: bytes, _context: Context) -> Any:
+            yield b"first"
+            raise RuntimeError("password=hunter2")
+
+        register = partial(_register, stream)
+        async with (
+            serve_rpc(host="127.0.0.1", port=0, register=[register]) as port,
+            aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            watch: Any = channel.unary_stream("/test.Stream/Watch")
+            with pytest.raises(aio.AioRpcError) as caught:
+                assert [answer async for answer in watch(b"")] == [b"first"]
+        assert from_rpc_error(caught.value).reason == "internal"
+        assert "hunter2" not in str(caught.value)
+
+    async def test_errors_of_a_stream_keep_their_meaning(self) -> None:
+        async def stream(_request: bytes, _context: Context) -> Any:
+            yield b"first"
+            raise AppError(Kind.GONE, "cursor_expired", "The cursor has expired.")
+
+        register = partial(_register, stream)
+        async with (
+            serve_rpc(host="127.0.0.1", port=0, register=[register]) as port,
+            aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            watch: Any = channel.unary_stream("/test.Stream/Watch")
+            with pytest.raises(aio.AioRpcError) as caught:
+                assert [answer async for answer in watch(b"")] == [b"first"]
+        error = from_rpc_error(caught.value)
+        assert (error.kind, error.reason) == (Kind.GONE, "cursor_expired")
+
+
+def _register(stream: Callable[[bytes, Context], Any], server: aio.Server) -> None:
+    handlers: dict[str, Any] = {"Watch": grpc.unary_stream_rpc_method_handler(stream)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Stream", handlers),))
+
+
+class TestRequestId:
+    async def test_travels_with_a_call(self) -> None:
+        seen = []
+
+        async def remember(_: Context) -> None:
+            seen.append(request_id())
+
+        start_request(request_id="id-of-the-browser")
+        async with served(remember) as (_, ask):
+            await ask()
+        assert seen == ["id-of-the-browser"]
+
+    @pytest.mark.parametrize("given", [None, "", "x" * 65, "two\nlines", "смех", "a b"])
+    def test_is_made_anew_when_there_is_no_well_formed_one(self, given: str | None) -> None:
+        assert start_request(request_id=given) != given
+        assert len(request_id()) == 32
+
+
+class TestDeadline:
+    async def test_shrinks_on_the_way(self) -> None:
+        left = []
+
+        async def remember(context: Context) -> None:
+            left.append((context.time_remaining() or 0.0, remaining(60.0)))
+
+        start_request(request_id=None, timeout=5.0)
+        async with served(remember) as (_, ask):
+            await ask(timeout=60.0)
+        [(called, sub_call)] = left
+        assert 4.0 < called < 5.0
+        assert 4.0 < sub_call < called
+
+    async def test_ends_a_call_that_hangs(self) -> None:
+        async def hang(_: Context) -> None:
+            await asyncio.Event().wait()
+
+        start_request(request_id=None, timeout=0.4)
+        async with served(hang) as (_, ask):
+            with pytest.raises(AppError) as caught:
+                await ask()
+        assert (caught.value.kind, caught.value.reason) == (Kind.TIMEOUT, "deadline_exceeded")
+
+    def test_of_a_sub_call_is_its_own_limit_when_there_is_time(self) -> None:
+        start_request(request_id=None, timeout=60.0)
+        assert remaining(5.0) == 5.0
+
+    def test_is_never_negative(self) -> None:
+        start_request(request_id=None, timeout=0.01)
+        assert remaining(5.0) == 0.0
+
+
+class TestRetries:
+    async def test_repeat_idempotent_calls_that_found_nobody(self) -> None:
+        failures = [AppError(Kind.UNAVAILABLE, "service_unavailable", "Try again.")] * 2
+
+        async def fail_twice(_: Context) -> None:
+            if failures:
+                raise failures.pop()
+
+        start_request(request_id=None)
+        async with served(fail_twice, idempotent=True) as (service, ask):
+            await ask()
+        assert service.calls == 3
+
+    async def test_do_not_repeat_other_calls(self) -> None:
+        async with served(raises(AppError(Kind.UNAVAILABLE, "service_unavailable", "Try again."))) as (service, ask):
+            with pytest.raises(AppError):
+                await ask()
+        assert service.calls == 1
+
+    async def test_do_not_repeat_a_call_before_the_time_that_the_server_named(self) -> None:
+        error = AppError(Kind.UNAVAILABLE, "provider_unavailable", "Later.", {"retry_after": "5"})
+        async with served(raises(error), idempotent=True) as (service, ask):
+            with pytest.raises(AppError):
+                await ask()
+        assert service.calls == 1
+
+    async def test_do_not_repeat_other_errors(self) -> None:
+        error = AppError(Kind.RATE_LIMITED, "quota", "Later.")
+        async with served(raises(error), idempotent=True) as (service, ask):
+            with pytest.raises(AppError):
+                await ask()
+        assert service.calls == 1
+
+    async def test_a_peer_that_is_down_is_unavailable(self, closed_port: int) -> None:
+        async with open_channel(f"127.0.0.1:{closed_port}", idempotent=[]) as channel:
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            with pytest.raises(AppError) as caught:
+                await call(health.Check, health_pb2.HealthCheckRequest())
+        assert (caught.value.kind, caught.value.reason) == (Kind.UNAVAILABLE, "service_unavailable")
+
+
+class TestServer:
+    async def test_tells_its_health(self) -> None:
+        async with (
+            serve_rpc(host="127.0.0.1", port=0, register=[]) as port,
+            aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            answer = await health.Check(health_pb2.HealthCheckRequest())
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+    async def test_finishes_calls_under_way_before_it_stops(self) -> None:
+        arrived, go_on = asyncio.Event(), asyncio.Event()
+
+        async def wait(_: Context) -> None:
+            arrived.set()
+            await go_on.wait()
+
+        start_request(request_id=None)
+        register = partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, Service(wait))
+        async with AsyncExitStack() as stack:
+            async with serve_rpc(host="127.0.0.1", port=0, register=[register]) as port:
+                channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{port}", idempotent=[]))
+                stub = auth_pb2_grpc.AccountServiceStub(channel)
+                under_way = asyncio.ensure_future(call(stub.ListAccounts, auth_pb2.ListAccountsRequest()))
+                await arrived.wait()
+                asyncio.get_running_loop().call_later(0.1, go_on.set)
+            assert go_on.is_set()
+            assert await under_way == auth_pb2.ListAccountsResponse()
+
+    async def test_refuses_a_port_that_is_taken(self) -> None:
+        async with serve_rpc(host="127.0.0.1", port=0, register=[]) as port:
+            with pytest.raises(RuntimeError, match=str(port)):
+                async with serve_rpc(host="127.0.0.1", port=port, register=[]):
+                    pass

@@ -1,0 +1,119 @@
+"""The HTTP server within a process, the admin port, and the process's own life."""
+
+import asyncio
+import signal
+import sys
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from services.kit.admin import admin_app
+from services.kit.http_server import serve_http
+
+
+class TestServeHttp:
+    async def test_serves_on_the_port_that_it_tells(self) -> None:
+        async def hello(_: Request) -> Response:
+            return PlainTextResponse("hello")
+
+        app = Starlette(routes=[Route("/", hello)])
+        async with serve_http(app, host="127.0.0.1", port=0) as port, httpx.AsyncClient() as client:
+            answer = await client.get(f"http://127.0.0.1:{port}/")
+        assert answer.text == "hello"
+        assert "server" not in answer.headers
+
+    async def test_refuses_a_port_that_is_taken(self) -> None:
+        async with serve_http(Starlette(), host="127.0.0.1", port=0) as port:
+            with pytest.raises(OSError, match="in use"):
+                async with serve_http(Starlette(), host="127.0.0.1", port=port):
+                    pass
+
+    async def test_answers_requests_under_way_before_it_stops(self) -> None:
+        arrived, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(_: Request) -> Response:
+            arrived.set()
+            await go_on.wait()
+            return PlainTextResponse("done")
+
+        async with httpx.AsyncClient() as client:
+            async with serve_http(Starlette(routes=[Route("/", slow)]), host="127.0.0.1", port=0) as port:
+                under_way = asyncio.ensure_future(client.get(f"http://127.0.0.1:{port}/"))
+                await arrived.wait()
+                asyncio.get_running_loop().call_later(0.1, go_on.set)
+            assert (await under_way).text == "done"
+
+    async def test_does_not_believe_what_a_proxy_header_says_about_the_client(self) -> None:
+        async def who(request: Request) -> Response:
+            assert request.client is not None
+            return PlainTextResponse(request.client.host)
+
+        app = Starlette(routes=[Route("/", who)])
+        async with serve_http(app, host="127.0.0.1", port=0) as port, httpx.AsyncClient() as client:
+            answer = await client.get(f"http://127.0.0.1:{port}/", headers={"x-forwarded-for": "203.0.113.9"})
+        assert answer.text == "127.0.0.1"
+
+
+class TestAdminApp:
+    @pytest.mark.parametrize(("ready", "status"), [(True, 200), (False, 503)])
+    async def test_tells_whether_the_process_is_ready(self, ready: bool, status: int) -> None:
+        async def check() -> bool:
+            return ready
+
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(admin_app(ready=check)), base_url="http://admin"
+        ) as client:
+            assert (await client.get("/livez")).status_code == 200
+            assert (await client.get("/readyz")).status_code == status
+            assert "python_info" in (await client.get("/metrics")).text
+
+
+PROCESS = """
+import asyncio
+from services.kit.process import run
+
+async def main(stop: asyncio.Event) -> None:
+    print("up", flush=True)
+    await stop.wait()
+    print("drained", flush=True)
+
+run(main)
+"""
+
+LOGGING = """
+import logging, structlog
+from services.kit.logging import configure_logging
+
+configure_logging(service="test", level="DEBUG")
+log = structlog.get_logger("ours")
+log.info("event", access_token="hunter2", code="hunter2", state="hunter2", retry_token_count=3, status_code="200")
+logging.getLogger("library").warning("library says %s", "something")
+logging.getLogger("httpx").info("GET http://x/?code=hunter2")
+"""
+
+
+class TestProcess:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    async def test_drains_when_it_is_told_to_stop(self, number: signal.Signals) -> None:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROCESS, stdout=asyncio.subprocess.PIPE)
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"up\n"
+        process.send_signal(number)
+        assert await process.stdout.read() == b"drained\n"
+        assert await process.wait() == 0
+
+
+class TestLogging:
+    async def test_writes_json_lines_and_no_secrets(self) -> None:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", LOGGING, stderr=asyncio.subprocess.PIPE)
+        _, errors = await process.communicate()
+        text = errors.decode()
+        assert "hunter2" not in text
+        assert '"access_token": "[redacted]"' in text
+        assert '"status_code": "200"' in text
+        assert '"event": "library says something"' in text
+        assert all(line.startswith("{") for line in text.splitlines())

@@ -1,0 +1,109 @@
+"""Connecting to Postgres and Redis, and making a service's database."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from deploy.local.postgres import PostgresAddress
+from deploy.local.valkey import RedisAddress
+from services.kit.migrations import ensure_database
+from services.kit.postgres import create_engine, create_pool
+from services.kit.redis_client import POOL_SIZE, create_redis
+from services.kit.settings import Postgres
+
+
+@pytest.fixture
+def administrator(postgres_server: PostgresAddress) -> Postgres:
+    return Postgres(
+        host=postgres_server.host,
+        port=postgres_server.port,
+        user=postgres_server.user,
+        password=SecretStr(postgres_server.password),
+        database="postgres",
+    )
+
+
+@pytest.fixture
+async def missing(administrator: Postgres) -> AsyncIterator[Postgres]:
+    """A service's database and role that do not exist, and are dropped afterwards."""
+    name = f'odd "name" {secrets.token_hex(4)}'
+    yield administrator.model_copy(
+        update={"user": name, "password": SecretStr("o'hara\\ \"x"), "database": f"{name} db"}
+    )
+    connection = await asyncpg.connect(
+        host=administrator.host,
+        port=administrator.port,
+        user=administrator.user,
+        password=administrator.password.get_secret_value(),
+        database="postgres",
+    )
+    quoted = name.replace('"', '""')
+    await connection.execute(f'DROP DATABASE IF EXISTS "{quoted} db" WITH (FORCE)')
+    await connection.execute(f'DROP ROLE IF EXISTS "{quoted}"')
+    await connection.close()
+
+
+class TestEnsureDatabase:
+    async def test_makes_role_and_database_once_even_when_two_try(
+        self, administrator: Postgres, missing: Postgres
+    ) -> None:
+        await asyncio.gather(*[ensure_database(missing, administrator=administrator) for _ in range(3)])
+        engine = create_engine(missing, application_name="tests", pool_size=1)
+        async with engine.connect() as connection:
+            query = "SELECT datlocprovider, datlocale, current_user FROM pg_database WHERE datname = current_database()"
+            provider, locale, user = (await connection.execute(text(query))).one()
+            assert await connection.scalar(text("SELECT lower('ПИСЬМО')")) == "письмо"
+            await connection.execute(text("CREATE TABLE owned (id int)"))
+        await engine.dispose()
+        assert (provider, locale, user) == (b"b", "C.UTF-8", missing.user)
+
+    async def test_needs_no_administrator_where_the_database_is_there(
+        self, administrator: Postgres, missing: Postgres
+    ) -> None:
+        await ensure_database(missing, administrator=administrator)
+        nobody = administrator.model_copy(update={"password": SecretStr("wrong")})
+        await ensure_database(missing, administrator=nobody)
+
+
+class TestPostgres:
+    async def test_sessions_run_in_utc_under_limits(self, administrator: Postgres) -> None:
+        engine = create_engine(administrator, application_name="tests of the kit", pool_size=1)
+        async with engine.connect() as connection:
+            settings = [
+                await connection.scalar(text(f"SHOW {name}"))
+                for name in ("timezone", "statement_timeout", "lock_timeout", "application_name")
+            ]
+        await engine.dispose()
+        assert settings == ["UTC", "30s", "10s", "tests of the kit"]
+
+    async def test_sessions_of_a_pool_are_the_same(self, administrator: Postgres) -> None:
+        pool = await create_pool(administrator, application_name="tests of the kit", size=1)
+        settings = [await pool.fetchval(f"SHOW {name}") for name in ("timezone", "statement_timeout")]
+        await pool.close()
+        assert settings == ["UTC", "30s"]
+
+    async def test_a_connection_that_the_server_closed_is_replaced(self, administrator: Postgres) -> None:
+        engine = create_engine(administrator, application_name="tests", pool_size=1)
+        async with engine.connect() as connection:
+            first = await connection.scalar(text("SELECT pg_backend_pid()"))
+        other = create_engine(administrator, application_name="tests", pool_size=1)
+        async with other.connect() as connection:
+            await connection.scalar(text(f"SELECT pg_terminate_backend({first}, 5000)"))
+        async with engine.connect() as connection:
+            assert await connection.scalar(text("SELECT pg_backend_pid()")) != first
+        await engine.dispose()
+        await other.dispose()
+
+
+class TestRedis:
+    async def test_more_commands_than_connections_wait_their_turn(self, redis_server: RedisAddress) -> None:
+        redis = create_redis(host=redis_server.host, port=redis_server.port, db=redis_server.database)
+        key = f"kit-test:{secrets.token_hex(8)}"
+        await asyncio.gather(*[redis.incr(key) for _ in range(POOL_SIZE * 8)])
+        assert await redis.getdel(key) == str(POOL_SIZE * 8)
+        await redis.aclose()

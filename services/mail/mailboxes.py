@@ -1,22 +1,30 @@
 """A user's mailboxes: known from auth, named by account or by address."""
 
+from typing import Protocol
 from uuid import UUID
 
 import structlog
 
 from services.kit.errors import AppError, Kind
-from services.mail.auth_client import AuthClient
-from services.mail.model import Mailbox, MailboxOverview
+from services.mail.model import Account, Mailbox, MailboxOverview
 from services.mail.store import mailboxes as store
 from services.mail.store.connection import Pool
 
 log = structlog.get_logger()
 
 
+class Accounts(Protocol):
+    """What is asked of auth."""
+
+    async def list_accounts(self, user_id: UUID) -> list[Account]:
+        """The accounts that the user has connected. Raises AppError."""
+        ...
+
+
 class Mailboxes:
     """Finds mailboxes, asking auth about accounts that mail has not heard of yet."""
 
-    def __init__(self, pool: Pool, auth: AuthClient) -> None:
+    def __init__(self, pool: Pool, auth: Accounts) -> None:
         self._pool = pool
         self._auth = auth
 
@@ -34,7 +42,8 @@ class Mailboxes:
     async def refresh(self, user_id: UUID) -> None:
         """Copies the user's accounts from auth."""
         accounts = await self._auth.list_accounts(user_id)
-        async with self._pool.acquire() as connection:
+        async with self._pool.acquire() as connection, connection.transaction():
+            await store.revive(connection, accounts)
             await store.upsert(connection, accounts)
 
     async def find(self, user_id: UUID, *, account_id: UUID | None = None, email: str | None = None) -> Mailbox:

@@ -133,10 +133,21 @@ class SyncReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListedId:
+    """A message as a listing names it."""
+
+    external_id: str
+    thread_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FetchItem:
     """A message that is wanted in at least `wanted_version`."""
 
     external_id: str
+    thread_id: str | None
+    # The messages of its thread that are due, itself included.
+    siblings: tuple[str, ...]
     lane: Lane
     wanted_version: int
     stale_gets: int
@@ -158,7 +169,8 @@ class ProviderMessage:
 
     external_id: str
     thread_id: str
-    version: int
+    # None where the provider does not tell: then it is as new as what history was read up to.
+    version: int | None
     received_at: datetime
     label_ids: tuple[str, ...]
     snippet: str
@@ -181,6 +193,8 @@ class Changes:
 
     # The highest record that names the message.
     added: dict[str, int] = field(default_factory=dict)
+    # The threads of messages, where the records tell.
+    threads: dict[str, str] = field(default_factory=dict)
     labels: dict[str, list[LabelChange]] = field(default_factory=dict)
     deleted: dict[str, int] = field(default_factory=dict)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from services.mail.model import Changes, Label, ProviderMessage
+from services.mail.model import Changes, Label, ListedId, ProviderMessage
 
 
 class ProviderError(Exception):
@@ -58,6 +58,12 @@ class MessageGoneError(ProviderError):
     reason = "message_gone"
 
 
+class NotInThreadError(ProviderError):
+    """A get of the thread did not bring the message; a get of its own decides what became of it."""
+
+    reason = "not_in_thread"
+
+
 class RejectedError(ProviderError):
     """The provider refuses this very request; a repeat is pointless or nearly so."""
 
@@ -91,6 +97,7 @@ class UnitCosts:
     labels: int
     history_page: int
     get: int
+    thread: int
     attachment: int
 
 
@@ -98,8 +105,17 @@ class UnitCosts:
 class IdPage:
     """A page of message ids in the provider's order; no `next_page_token`: the last one. A page may be empty."""
 
-    external_ids: list[str]
+    listed: list[ListedId]
     next_page_token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Get:
+    """One call for wanted messages: for one of them, or for the thread that holds them all."""
+
+    external_ids: tuple[str, ...]
+    thread_id: str | None
+    units: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +164,8 @@ class Provider(Protocol):
         """All labels of the mailbox."""
         ...
 
-    async def fetch(self, access_token: str, external_ids: Sequence[str]) -> Mapping[str, FetchResult]:
-        """Messages, or per message why not. Raises only what concerns the call as a whole."""
+    async def fetch(self, access_token: str, gets: Sequence[Get]) -> Mapping[str, FetchResult]:
+        """The wanted messages by id, or per message why not. Raises only what concerns the call as a whole."""
         ...
 
     async def complete(self, access_token: str, partial: PartialMessage) -> ProviderMessage:

@@ -14,14 +14,16 @@ import structlog
 from services.mail.content.clean import clean_text, unescape_snippet
 from services.mail.content.model import ParsedMessage
 from services.mail.content.parse import is_large, parse_gmail
-from services.mail.model import Label, ProviderMessage
+from services.mail.model import Label, ListedId, ProviderMessage
 from services.mail.providers import gmail_batch
 from services.mail.providers.base import (
     ChangePage,
     CursorLostError,
     FetchResult,
+    Get,
     IdPage,
     MessageGoneError,
+    NotInThreadError,
     PageTokenExpiredError,
     PartialMessage,
     ProviderError,
@@ -77,9 +79,9 @@ class GmailProvider:
         if status not in _NO_SUCH_ROUTE:
             return _version(_json_object(body).get("historyId"))
         page = await self.list_ids(access_token, page_token=None, page_size=1, hidden=True)
-        if not page.external_ids:
+        if not page.listed:
             return None
-        path = f"/messages/{quote(page.external_ids[0], safe='')}"
+        path = f"/messages/{quote(page.listed[0].external_id, safe='')}"
         _, body = await self._request(access_token, path, {"format": "minimal"})
         return _version(_json_object(body).get("historyId"))
 
@@ -99,8 +101,12 @@ class GmailProvider:
                 raise
             raise PageTokenExpiredError(error.detail) from error
         answer = _json_object(body)
-        ids = [entry["id"] for entry in answer.get("messages") or () if isinstance(entry.get("id"), str)]
-        return IdPage(external_ids=ids, next_page_token=answer.get("nextPageToken") or None)
+        listed = [
+            ListedId(external_id=clean_text(entry["id"]), thread_id=_thread_id(entry))
+            for entry in answer.get("messages") or ()
+            if isinstance(entry.get("id"), str)
+        ]
+        return IdPage(listed=listed, next_page_token=answer.get("nextPageToken") or None)
 
     async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> ChangePage:
         """history.list, all types. A cursor that is refused counts as lost, whatever the status."""
@@ -128,14 +134,14 @@ class GmailProvider:
             if isinstance(entry.get("id"), str)
         ]
 
-    async def fetch(self, access_token: str, external_ids: Sequence[str]) -> Mapping[str, FetchResult]:
-        """messages.get with format=full, in one batch request where a batch endpoint is configured."""
+    async def fetch(self, access_token: str, gets: Sequence[Get]) -> Mapping[str, FetchResult]:
+        """messages.get and threads.get with format=full, in one batch request where a batch endpoint is configured."""
         if self._batch_url is not None:
             try:
-                return await self._fetch_batch(access_token, external_ids, self._batch_url)
+                return await self._fetch_batch(access_token, gets, self._batch_url)
             except _ResponseTooLargeError:
-                log.info("batch answer too large, fetching one by one", messages=len(external_ids))
-        return await self._fetch_singly(access_token, external_ids)
+                log.info("batch answer too large, fetching one by one", gets=len(gets))
+        return await self._fetch_singly(access_token, gets)
 
     async def complete(self, access_token: str, partial: PartialMessage) -> ProviderMessage:
         """attachments.get for each body part that the message only refers to."""
@@ -147,64 +153,75 @@ class GmailProvider:
             _, body = await self._request(access_token, path)
             parts[missing.part_id] = _decode_base64url(_json_object(body).get("data"))
         parsed = await asyncio.to_thread(parse_gmail, resource, fetched=parts)
-        return _provider_message(resource, parsed)
+        return _provider_message(partial.external_id, resource, parsed)
 
-    async def _fetch_batch(
-        self, access_token: str, external_ids: Sequence[str], batch_url: str
-    ) -> Mapping[str, FetchResult]:
-        paths = [f"{self._user_path}/messages/{quote(id_, safe='')}?format=full" for id_ in external_ids]
+    async def _fetch_batch(self, access_token: str, gets: Sequence[Get], batch_url: str) -> Mapping[str, FetchResult]:
         headers = {"Content-Type": gmail_batch.CONTENT_TYPE}
-        response, body = await self._send(
-            "POST", batch_url, access_token, content=gmail_batch.encode(paths), headers=headers
-        )
+        content = gmail_batch.encode([f"{self._user_path}{_path(get)}?format=full" for get in gets])
+        response, body = await self._send("POST", batch_url, access_token, content=content, headers=headers)
         if response.status_code in _NO_SUCH_ROUTE:
             log.warning("no batch endpoint, fetching one by one from now on", status_code=response.status_code)
             self._batch_url = None
-            return await self._fetch_singly(access_token, external_ids)
+            return await self._fetch_singly(access_token, gets)
         self._raise_for_status(response, body)
         try:
             parts = gmail_batch.decode(response.headers.get("Content-Type", ""), body)
         except gmail_batch.MalformedBatchError as error:
             raise ProviderUnavailableError(str(error)) from error
-        results = {id_: await self._read_part(id_, parts.get(place)) for place, id_ in enumerate(external_ids)}
+        results: dict[str, FetchResult] = {}
+        for place, get in enumerate(gets):
+            results |= await self._read_part(get, parts.get(place))
         if all(isinstance(result, TokenRefusedError) for result in results.values()):
             raise TokenRefusedError("every part of the batch")
         return results
 
-    async def _read_part(self, external_id: str, part: gmail_batch.Part | None) -> FetchResult:
+    async def _read_part(self, get: Get, part: gmail_batch.Part | None) -> Mapping[str, FetchResult]:
         if part is None:
-            return ProviderUnavailableError("the batch answer lacks this message")
+            return _failed(get, ProviderUnavailableError("the batch answer lacks this call"))
         if part.status != 200:
-            return parse_error(part.status, part.body, now=_now, retry_after=part.retry_after)
-        return await self._read_message(external_id, part.body)
+            error = parse_error(part.status, part.body, now=_now, retry_after=part.retry_after)
+            return _failed(get, error)
+        return await self._read_answer(get, part.body)
 
-    async def _fetch_singly(self, access_token: str, external_ids: Sequence[str]) -> Mapping[str, FetchResult]:
+    async def _fetch_singly(self, access_token: str, gets: Sequence[Get]) -> Mapping[str, FetchResult]:
         slots = asyncio.Semaphore(self._parallel_gets)
 
-        async def get(external_id: str) -> FetchResult:
+        async def fetch(get: Get) -> Mapping[str, FetchResult]:
             async with slots:
                 try:
-                    _, body = await self._request(
-                        access_token, f"/messages/{quote(external_id, safe='')}", {"format": "full"}
-                    )
+                    _, body = await self._request(access_token, _path(get), {"format": "full"})
                 except ProviderError as error:
-                    return error
-            return await self._read_message(external_id, body)
+                    return _failed(get, error)
+            return await self._read_answer(get, body)
 
-        results = await asyncio.gather(*(get(id_) for id_ in external_ids))
-        return dict(zip(external_ids, results, strict=True))
+        results: dict[str, FetchResult] = {}
+        for result in await asyncio.gather(*map(fetch, gets)):
+            results |= result
+        return results
 
-    async def _read_message(self, external_id: str, body: bytes) -> FetchResult:
+    async def _read_answer(self, get: Get, body: bytes) -> Mapping[str, FetchResult]:
+        """The wanted messages of an answer; a thread brings others as well, which are left out."""
         try:
-            resource = _json_object(body)
+            answer = _json_object(body)
+        except ProviderError as error:
+            return _failed(get, error)
+        if get.thread_id is None:
+            [external_id] = get.external_ids
+            return {external_id: await self._read_message(external_id, answer)}
+        found = {resource.get("id"): resource for resource in answer.get("messages") or ()}
+        return {
+            id_: await self._read_message(id_, found[id_]) if id_ in found else NotInThreadError(get.thread_id)
+            for id_ in get.external_ids
+        }
+
+    async def _read_message(self, external_id: str, resource: Mapping[str, Any]) -> FetchResult:
+        try:
             large = is_large(resource)
             content = await asyncio.to_thread(parse_gmail, resource) if large else parse_gmail(resource)
             if content.missing_parts:
                 units = self.costs.attachment * len(content.missing_parts)
                 return PartialMessage(external_id=external_id, units=units, source=(resource, content))
-            return _provider_message(resource, content)
-        except ProviderError as error:
-            return error
+            return _provider_message(external_id, resource, content)
         except Exception as error:
             # One message that breaks the parser must not stop the others.
             log.exception("a message cannot be read", external_id=external_id)
@@ -266,13 +283,30 @@ def _json_object(body: bytes) -> dict[str, Any]:
     return answer
 
 
-def _provider_message(resource: Mapping[str, Any], content: ParsedMessage) -> ProviderMessage:
-    external_id = clean_text(str(resource["id"]))
+def _path(get: Get) -> str:
+    if get.thread_id is not None:
+        return f"/threads/{quote(get.thread_id, safe='')}"
+    return f"/messages/{quote(get.external_ids[0], safe='')}"
+
+
+def _failed(get: Get, error: ProviderError) -> Mapping[str, FetchResult]:
+    """The error for each wanted message; a thread that is gone says nothing about its messages."""
+    if get.thread_id is not None and isinstance(error, MessageGoneError | RejectedError):
+        error = NotInThreadError(get.thread_id)
+    return dict.fromkeys(get.external_ids, error)
+
+
+def _thread_id(entry: Mapping[str, Any]) -> str | None:
+    thread_id = entry.get("threadId")
+    return clean_text(thread_id) if isinstance(thread_id, str) and thread_id else None
+
+
+def _provider_message(external_id: str, resource: Mapping[str, Any], content: ParsedMessage) -> ProviderMessage:
     labels = resource.get("labelIds") or ()
     return ProviderMessage(
         external_id=external_id,
-        thread_id=clean_text(str(resource.get("threadId") or external_id)),
-        version=_version(resource.get("historyId")) or 0,
+        thread_id=_thread_id(resource) or external_id,
+        version=_version(resource.get("historyId")),
         received_at=_received_at(resource.get("internalDate"), content),
         label_ids=tuple(dict.fromkeys(clean_text(label) for label in labels if isinstance(label, str))),
         snippet=unescape_snippet(str(resource.get("snippet") or "")),

@@ -1,7 +1,7 @@
 """What a page of Gmail history implies for each message. Source: Gmail API reference, users.history.list."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.mail.content.clean import clean_text
 from services.mail.model import Changes, LabelChange
@@ -32,25 +32,38 @@ def parse_history(answer: Mapping[str, Any], *, cursor: int) -> ChangePage:
     )
 
 
+class _Event(NamedTuple):
+    message_id: str
+    thread_id: str | None
+    labels: frozenset[str]
+
+
 def _apply(record: Mapping[str, Any], changes: Changes, version: int) -> None:
-    for id_, _ in _events(record, "messagesAdded"):
+    for id_, thread_id, _ in _events(record, "messagesAdded"):
         changes.added[id_] = max(version, changes.added.get(id_, version))
         changes.deleted.pop(id_, None)
-    for id_, labels in _events(record, "labelsAdded"):
+        if thread_id is not None:
+            changes.threads[id_] = thread_id
+    for id_, _, labels in _events(record, "labelsAdded"):
         changes.labels.setdefault(id_, []).append(LabelChange(version=version, added=labels))
-    for id_, labels in _events(record, "labelsRemoved"):
+    for id_, _, labels in _events(record, "labelsRemoved"):
         changes.labels.setdefault(id_, []).append(LabelChange(version=version, removed=labels))
-    for id_, _ in _events(record, "messagesDeleted"):
+    for id_, _, _ in _events(record, "messagesDeleted"):
         changes.deleted[id_] = version
         changes.added.pop(id_, None)
         changes.labels.pop(id_, None)
 
 
-def _events(record: Mapping[str, Any], kind: str) -> Iterator[tuple[str, frozenset[str]]]:
+def _events(record: Mapping[str, Any], kind: str) -> Iterator[_Event]:
     for event in record.get(kind) or ():
-        id_ = (event.get("message") or {}).get("id")
-        if isinstance(id_, str):
-            yield clean_text(id_), frozenset(map(clean_text, event.get("labelIds") or ()))
+        message = event.get("message") or {}
+        if isinstance(message.get("id"), str):
+            thread_id = message.get("threadId")
+            yield _Event(
+                clean_text(message["id"]),
+                clean_text(thread_id) if isinstance(thread_id, str) else None,
+                frozenset(map(clean_text, event.get("labelIds") or ())),
+            )
 
 
 def _number(value: Any) -> int | None:

@@ -9,13 +9,15 @@ from services.kit.postgres import Connection, Pool
 
 __all__ = ["DATABASE_LOST", "Connection", "Pool", "is_reachable"]
 
-# What asyncpg raises when the server is gone, starting, stopping or out of connections: worth trying again.
+# What asyncpg raises when the server is gone, starting, stopping, out of connections or locks: worth trying again.
 DATABASE_LOST = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
     asyncpg.InterfaceError,
 )
 

@@ -2,38 +2,41 @@
 
 from collections.abc import Mapping, Sequence
 
-from services.mail.model import FetchItem, Lane
+from services.mail.model import FetchItem, Lane, ListedId
 from services.mail.store.connection import Connection
 
 
-async def queue_listed(connection: Connection, mailbox_id: int, external_ids: Sequence[str], *, offset: int) -> None:
+async def queue_listed(connection: Connection, mailbox_id: int, listed: Sequence[ListedId], *, offset: int) -> None:
     """Queues listed ids that are neither stored nor queued, in the listing's order from `offset` on."""
     await connection.execute(
         """
-        INSERT INTO fetch_items (mailbox_id, external_id, lane, ordinal)
-        SELECT $1, listed.id, $3, $4 + min(listed.place)
-        FROM unnest($2::text[]) WITH ORDINALITY AS listed(id, place)
+        INSERT INTO fetch_items (mailbox_id, external_id, thread_id, lane, ordinal)
+        SELECT $1, listed.id, min(listed.thread_id), $4, $5 + min(listed.place)
+        FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS listed(id, thread_id, place)
         WHERE NOT EXISTS (SELECT FROM messages m WHERE m.mailbox_id = $1 AND m.external_id = listed.id)
         GROUP BY listed.id
         ON CONFLICT (mailbox_id, external_id) DO NOTHING
         """,
         mailbox_id,
-        external_ids,
+        [entry.external_id for entry in listed],
+        [entry.thread_id for entry in listed],
         Lane.BACKFILL,
         offset,
     )
     await _unbury(connection, mailbox_id)
 
 
-async def queue_changed(connection: Connection, mailbox_id: int, wanted: Mapping[str, int]) -> None:
+async def queue_changed(
+    connection: Connection, mailbox_id: int, wanted: Mapping[str, int], *, threads: Mapping[str, str]
+) -> None:
     """Queues messages in the live lane in at least the given versions; newest records first."""
     if not wanted:
         return
     await connection.execute(
         """
-        INSERT INTO fetch_items AS i (mailbox_id, external_id, lane, ordinal, wanted_version)
-        SELECT $1, w.id, $4, -row_number() OVER (ORDER BY w.version), w.version
-        FROM unnest($2::text[], $3::numeric[]) AS w(id, version)
+        INSERT INTO fetch_items AS i (mailbox_id, external_id, thread_id, lane, ordinal, wanted_version)
+        SELECT $1, w.id, w.thread_id, $5, -row_number() OVER (ORDER BY w.version), w.version
+        FROM unnest($2::text[], $3::numeric[], $4::text[]) AS w(id, version, thread_id)
         ON CONFLICT (mailbox_id, external_id) DO UPDATE
         SET wanted_version = greatest(i.wanted_version, excluded.wanted_version), lane = excluded.lane,
             ordinal = excluded.ordinal, not_before = '-infinity', attempts = 0, stale_gets = 0
@@ -41,6 +44,7 @@ async def queue_changed(connection: Connection, mailbox_id: int, wanted: Mapping
         mailbox_id,
         list(wanted),
         list(wanted.values()),
+        [threads.get(external_id) for external_id in wanted],
         Lane.LIVE,
     )
     await _unbury(connection, mailbox_id)
@@ -71,8 +75,16 @@ async def next_batch(connection: Connection, mailbox_id: int, limit: int) -> lis
     """What to fetch next: the live lane first, then the listing's order."""
     rows = await connection.fetch(
         """
-        SELECT external_id, lane, wanted_version, stale_gets, attempts FROM fetch_items
-        WHERE mailbox_id = $1 AND not_before <= now() ORDER BY lane, ordinal LIMIT $2
+        SELECT i.external_id, i.thread_id, i.lane, i.wanted_version, i.stale_gets, i.attempts, s.siblings
+        FROM (
+            SELECT * FROM fetch_items
+            WHERE mailbox_id = $1 AND not_before <= now() ORDER BY lane, ordinal LIMIT $2
+        ) i
+        CROSS JOIN LATERAL (
+            SELECT array_agg(t.external_id) AS siblings FROM fetch_items t
+            WHERE t.mailbox_id = $1 AND t.thread_id = i.thread_id AND t.not_before <= now()
+        ) s
+        ORDER BY i.lane, i.ordinal
         """,
         mailbox_id,
         limit,
@@ -80,6 +92,8 @@ async def next_batch(connection: Connection, mailbox_id: int, limit: int) -> lis
     return [
         FetchItem(
             external_id=row["external_id"],
+            thread_id=row["thread_id"],
+            siblings=tuple(row["siblings"] or ()),
             lane=Lane(row["lane"]),
             wanted_version=int(row["wanted_version"]),
             stale_gets=row["stale_gets"],
@@ -93,9 +107,7 @@ async def seconds_until_next(connection: Connection, mailbox_id: int) -> float |
     """When the next item may be fetched, in seconds; None if nothing is queued."""
     seconds: float | None = await connection.fetchval(
         """
-        SELECT CASE WHEN count(*) = 0 THEN NULL
-            ELSE greatest(0, coalesce(extract(epoch FROM min(nullif(not_before, '-infinity')) - now()), 0)
-                 * (count(*) FILTER (WHERE not_before <= now()) = 0)::int) END::float8
+        SELECT CASE WHEN min(not_before) <= now() THEN 0 ELSE extract(epoch FROM min(not_before) - now()) END::float8
         FROM fetch_items WHERE mailbox_id = $1
         """,
         mailbox_id,
@@ -103,35 +115,56 @@ async def seconds_until_next(connection: Connection, mailbox_id: int) -> float |
     return seconds
 
 
-async def remove(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> None:
-    """Takes messages off the queue that no longer exist at the provider."""
+async def fetch_singly(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> None:
+    """Forgets the threads of messages that a get of the thread did not bring."""
     await connection.execute(
-        "DELETE FROM fetch_items WHERE mailbox_id = $1 AND external_id = ANY($2::text[])", mailbox_id, external_ids
+        "UPDATE fetch_items SET thread_id = NULL WHERE mailbox_id = $1 AND external_id = ANY($2::text[])",
+        mailbox_id,
+        external_ids,
     )
 
 
-async def finish(connection: Connection, mailbox_id: int, fetched: Mapping[str, int], *, stale_limit: int) -> None:
+async def remove(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> None:
+    """Forgets messages that no longer exist at the provider, whether queued or given up on."""
+    await connection.execute(
+        "DELETE FROM fetch_items WHERE mailbox_id = $1 AND external_id = ANY($2::text[])", mailbox_id, external_ids
+    )
+    await connection.execute(
+        "DELETE FROM dead_letters WHERE mailbox_id = $1 AND external_id = ANY($2::text[])", mailbox_id, external_ids
+    )
+
+
+async def finish(
+    connection: Connection,
+    mailbox_id: int,
+    fetched: Mapping[str, int | None],
+    *,
+    stale_limit: int,
+    again_seconds: float,
+) -> None:
     """Takes fetched messages off the queue: in the wanted version, or after `stale_limit` gets of an older one.
 
-    The others are fetched again, a second later: the provider's store is eventually consistent.
+    The others are fetched again a little later, since the provider's store is eventually consistent. A version of None
+    is one that cannot be compared.
     """
     await connection.execute(
         """
         WITH got AS (SELECT * FROM unnest($2::text[], $3::numeric[]) AS g(external_id, version)),
         late AS (
-            UPDATE fetch_items i SET stale_gets = i.stale_gets + 1, not_before = now() + interval '1 second'
+            UPDATE fetch_items i SET stale_gets = i.stale_gets + 1, not_before = now() + make_interval(secs => $5)
             FROM got WHERE i.mailbox_id = $1 AND i.external_id = got.external_id
                 AND got.version < i.wanted_version AND i.stale_gets < $4
             RETURNING i.external_id
         )
         DELETE FROM fetch_items i USING got
         WHERE i.mailbox_id = $1 AND i.external_id = got.external_id
-            AND (got.version >= i.wanted_version OR i.stale_gets >= $4)
+            AND (got.version IS NULL OR got.version >= i.wanted_version OR i.stale_gets >= $4)
         """,
         mailbox_id,
         list(fetched),
         list(fetched.values()),
         stale_limit,
+        again_seconds,
     )
 
 
@@ -139,6 +172,8 @@ async def postpone(
     connection: Connection, mailbox_id: int, reasons: Mapping[str, str], *, attempts_limit: int, base_seconds: float
 ) -> None:
     """Counts a failed attempt per message: tried again after a growing delay, or buried as a dead letter."""
+    if not reasons:
+        return
     await connection.execute(
         """
         WITH failed AS (SELECT * FROM unnest($2::text[], $3::text[]) AS f(external_id, reason)),

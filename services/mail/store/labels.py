@@ -1,18 +1,30 @@
 """The provider's labels of a mailbox."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from services.mail.model import Label
 from services.mail.store.connection import Connection
 
 
 async def replace(connection: Connection, mailbox_id: int, labels: Sequence[Label]) -> None:
-    """Makes the stored labels equal to the provider's."""
-    await connection.execute(
-        "DELETE FROM labels WHERE mailbox_id = $1 AND NOT label_id = ANY($2::text[])",
+    """Makes the stored labels equal to the provider's; a label that is gone comes off its messages.
+
+    Whether history tells of that is nowhere promised.
+    """
+    gone = await connection.fetch(
+        "DELETE FROM labels WHERE mailbox_id = $1 AND NOT label_id = ANY($2::text[]) RETURNING label_id",
         mailbox_id,
         [label.label_id for label in labels],
     )
+    for row in gone:
+        await connection.execute(
+            """
+            UPDATE messages SET label_ids = array_remove(label_ids, $2)
+            WHERE mailbox_id = $1 AND label_ids @> ARRAY[$2]
+            """,
+            mailbox_id,
+            row["label_id"],
+        )
     await connection.execute(
         """
         INSERT INTO labels AS l (mailbox_id, label_id, name, type)
@@ -33,6 +45,21 @@ async def of_mailbox(connection: Connection, mailbox_id: int) -> list[Label]:
         "SELECT label_id, name, type FROM labels WHERE mailbox_id = $1 ORDER BY lower(name), label_id", mailbox_id
     )
     return [Label(label_id=row["label_id"], name=row["name"], type=row["type"]) for row in rows]
+
+
+async def unknown(connection: Connection, mailbox_id: int, label_ids: Collection[str]) -> set[str]:
+    """Which of these labels the mailbox is not known to have."""
+    if not label_ids:
+        return set()
+    rows = await connection.fetch(
+        """
+        SELECT id FROM unnest($2::text[]) AS named(id)
+        WHERE NOT EXISTS (SELECT FROM labels WHERE mailbox_id = $1 AND label_id = named.id)
+        """,
+        mailbox_id,
+        list(label_ids),
+    )
+    return {row["id"] for row in rows}
 
 
 async def names(connection: Connection, mailbox_id: int) -> dict[str, str]:

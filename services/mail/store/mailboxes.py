@@ -23,20 +23,27 @@ def mailbox_of(row: asyncpg.Record) -> Mailbox:
     )
 
 
-async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
-    """Creates or updates the mailboxes of accounts; one that works again is due at once if it was ever synced."""
+async def revive(connection: Connection, accounts: Sequence[Account]) -> None:
+    """Makes mailboxes due whose accounts work again.
+
+    Called before `upsert`, in its transaction: like a worker it locks the schedule first and the mailbox after.
+    """
     await connection.execute(
         """
-        WITH given AS (
-            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[])
-                AS g(account_id, user_id, provider, email, status)
-        ), revived AS (
-            UPDATE mailbox_schedule s SET due_at = least(s.due_at, now()), hint_seq = s.hint_seq + 1
-            FROM mailboxes m JOIN given g USING (account_id)
-            WHERE s.mailbox_id = m.mailbox_id AND m.status = 'reauth_required' AND g.status = 'active'
-        )
+        UPDATE mailbox_schedule s SET due_at = least(s.due_at, now()), hint_seq = s.hint_seq + 1
+        FROM mailboxes m
+        WHERE s.mailbox_id = m.mailbox_id AND m.status = 'reauth_required' AND m.account_id = ANY($1::uuid[])
+        """,
+        [account.account_id for account in accounts if account.status is MailboxStatus.ACTIVE],
+    )
+
+
+async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
+    """Creates or updates the mailboxes of accounts."""
+    await connection.execute(
+        """
         INSERT INTO mailboxes AS m (account_id, user_id, provider, email, status)
-        SELECT account_id, user_id, provider, email, status FROM given
+        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[])
         ON CONFLICT (account_id) DO UPDATE SET email = excluded.email, status = excluded.status
         WHERE (m.email, m.status) IS DISTINCT FROM (excluded.email, excluded.status)
         """,

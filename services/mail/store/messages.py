@@ -26,7 +26,7 @@ class Position:
 
 
 async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[ProviderMessage]) -> int:
-    """Stores messages with their contents and returns how many rows that changed; older versions change nothing."""
+    """Stores messages with their contents and returns how many rows that wrote; older versions change nothing."""
     if not messages:
         return 0
     contents = [message.content for message in messages]
@@ -41,7 +41,8 @@ async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[Pro
         ), stored AS (
             INSERT INTO messages AS m (mailbox_id, external_id, thread_id, version, received_at, from_name, from_email,
                 to_addresses, cc_addresses, subject, snippet, label_ids, has_attachments, size)
-            SELECT $1, external_id, thread_id, version, received_at, from_name, from_email, to_addresses::jsonb,
+            SELECT $1, external_id, thread_id,
+                coalesce(version, (SELECT cursor FROM sync_states WHERE mailbox_id = $1), 0), received_at, from_name, from_email, to_addresses::jsonb,
                 cc_addresses::jsonb, subject, snippet, string_to_array(label_ids, $19), has_attachments, size
             FROM given
             ON CONFLICT (mailbox_id, external_id) DO UPDATE
@@ -50,7 +51,7 @@ async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[Pro
                 to_addresses = excluded.to_addresses, cc_addresses = excluded.cc_addresses,
                 subject = excluded.subject, snippet = excluded.snippet, label_ids = excluded.label_ids,
                 has_attachments = excluded.has_attachments, size = excluded.size
-            WHERE m.version < excluded.version
+            WHERE m.version <= excluded.version
             RETURNING m.message_id, m.external_id
         ), contents AS (
             INSERT INTO message_contents AS c (mailbox_id, message_id, headers, text, html, attachments)
@@ -74,7 +75,7 @@ async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[Pro
         [content.subject for content in contents],
         [message.snippet for message in messages],
         [_UNIT_SEPARATOR.join(message.label_ids) for message in messages],
-        [any(not attachment.inline for attachment in content.attachments) for content in contents],
+        [content.has_attachments for content in contents],
         [message.size for message in messages],
         [json.dumps(content.headers, ensure_ascii=False) for content in contents],
         [content.text for content in contents],

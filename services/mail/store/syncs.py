@@ -37,7 +37,8 @@ async def start(connection: Connection, mailbox_id: int, *, newest_count: int | 
         SET hint_seq = excluded.hint_seq,
             newest_count = CASE WHEN s.newest_count IS NULL OR excluded.newest_count IS NULL THEN NULL
                            ELSE greatest(s.newest_count, excluded.newest_count) END,
-            listing_done = s.listing_done AND (s.newest_count IS NULL OR s.newest_count >= excluded.newest_count)
+            listing_done = s.listing_done
+                AND (s.newest_count IS NULL OR coalesce(s.newest_count >= excluded.newest_count, false))
         RETURNING *
         """,
         mailbox_id,

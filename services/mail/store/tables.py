@@ -120,6 +120,8 @@ fetch_items = Table(
     metadata,
     Column("mailbox_id", BigInteger, nullable=False),
     Column("external_id", Text, nullable=False),
+    # Null: unknown, or a get of the thread did not bring the message.
+    Column("thread_id", Text),
     Column("lane", SmallInteger, nullable=False),
     Column("ordinal", BigInteger, nullable=False),
     # The highest history record seen for the message; the fetched version must reach it.
@@ -131,6 +133,7 @@ fetch_items = Table(
     PrimaryKeyConstraint("mailbox_id", "external_id"),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
     Index(None, "mailbox_id", "lane", "ordinal"),
+    Index(None, "mailbox_id", "thread_id"),
 )
 
 dead_letters = Table(

@@ -1,35 +1,52 @@
 """Draining the queue: a batch of messages from the provider into the store, each leaving the queue as it is stored."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
 from services.mail.model import FetchItem, ProviderMessage
 from services.mail.providers.base import (
+    AccessDeniedError,
     FetchResult,
     MessageGoneError,
     PartialMessage,
     ProviderError,
+    ProviderUnavailableError,
     RateLimitedError,
     TokenRefusedError,
     TooConcurrentError,
 )
-from services.mail.store import items, messages, syncs
+from services.mail.store import items, labels, messages, syncs
+from services.mail.store.connection import Connection
+from services.mail.sync.history import refresh_labels
 from services.mail.sync.quota import QuotaWaitError
 from services.mail.sync.run import MailboxRun
 
 # A batch smaller than this is not worth its overhead while more is queued.
 SMALLEST_BATCH = 10
-# A message is given up on after so many failed attempts, the first retry coming after so many seconds.
-ATTEMPTS_LIMIT = 5
-RETRY_BASE_SECONDS = 0.5
 # An older version than wanted is accepted after this many repeated gets.
 STALE_GETS_LIMIT = 2
+# Seconds. To give up for want of units would waste the get, and to come back with the next one the same again.
+_COMPLETION_PATIENCE = 10.0
 
 log = structlog.get_logger()
 
 
-async def fetch_batch(run: MailboxRun) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """How often a message is asked for before it is given up on; the pauses begin with `base_seconds` and double.
+
+    A server error can be an outage of minutes. A refusal, or an answer that makes no sense, rarely changes.
+    """
+
+    base_seconds: float = 1.0
+    unavailable: int = 8
+    refused: int = 3
+
+
+async def fetch_batch(run: MailboxRun, retries: Retries) -> int:
     """Fetches and stores the next messages that are due; returns how many were asked for, 0 if none is due."""
     limit = await run.parallelism.limit(run.mailbox_id)
     async with run.reading() as connection:
@@ -40,17 +57,18 @@ async def fetch_batch(run: MailboxRun) -> int:
     least = min(len(batch), SMALLEST_BATCH) * cost
     units = await run.take_units(least, at_most=len(batch) * cost, step=cost)
     batch = batch[: units // cost]
-    results = dict(await _ask(run, [item.external_id for item in batch]))
-    pause = await _complete_partial(run, results)
-    await _store(run, results)
+    results = await _ask(run, [item.external_id for item in batch])
+    wait = await _complete_partial(run, results)
+    await _tell_outage(run, results)
+    await _store(run, results, retries)
+    if wait is not None:
+        raise wait
     await _back_off_if_limited(run, results)
-    if pause is not None:
-        raise pause
     _log_stale(run, batch, results)
     return len(batch)
 
 
-async def _ask(run: MailboxRun, external_ids: Sequence[str]) -> Mapping[str, FetchResult]:
+async def _ask(run: MailboxRun, external_ids: Sequence[str]) -> dict[str, FetchResult]:
     results = dict(await run.call_prepaid(lambda token: run.provider.fetch(token, external_ids)))
     refused = [id_ for id_, result in results.items() if isinstance(result, TokenRefusedError)]
     if refused:
@@ -64,54 +82,84 @@ async def _ask(run: MailboxRun, external_ids: Sequence[str]) -> Mapping[str, Fet
 
 async def _complete_partial(run: MailboxRun, results: dict[str, FetchResult]) -> QuotaWaitError | None:
     """Fetches the text that huge messages only refer to; without quota for it they stay queued as they are."""
-    for external_id, result in list(results.items()):
-        if not isinstance(result, PartialMessage):
-            continue
+    partial = {id_: result for id_, result in results.items() if isinstance(result, PartialMessage)}
+    for external_id, message in partial.items():
         try:
-            await _take_in_portions(run, result.units)
+            results[external_id] = await _complete(run, message)
         except QuotaWaitError as wait:
-            for id_ in [id_ for id_, other in results.items() if isinstance(other, PartialMessage)]:
+            for id_ in [id_ for id_ in partial if isinstance(results[id_], PartialMessage)]:
                 del results[id_]
             return wait
-        results[external_id] = await _complete(run, result)
     return None
 
 
-async def _take_in_portions(run: MailboxRun, units: int) -> None:
-    while units > 0:
-        units -= await run.take_units(min(units, run.quota.burst))
-
-
 async def _complete(run: MailboxRun, partial: PartialMessage) -> ProviderMessage | ProviderError:
+    missing = partial.units
+    while missing > 0:
+        missing -= await run.take_units(min(missing, run.quota.burst), patience=_COMPLETION_PATIENCE)
     try:
         return await run.call_prepaid(lambda token: run.provider.complete(token, partial))
     except ProviderError as error:
         return error
 
 
-async def _store(run: MailboxRun, results: Mapping[str, FetchResult]) -> None:
+async def _tell_outage(run: MailboxRun, results: Mapping[str, FetchResult]) -> None:
+    """Where no message at all came through, one cheap call shows whether the messages are to blame.
+
+    If the provider is, that call fails too and ends the turn, and no message has an attempt counted against it.
+    """
+    suspicious = ProviderUnavailableError | TokenRefusedError | AccessDeniedError
+    if results and all(isinstance(result, suspicious) for result in results.values()):
+        await refresh_labels(run)
+
+
+async def _store(run: MailboxRun, results: Mapping[str, FetchResult], retries: Retries) -> None:
     got = {id_: result for id_, result in results.items() if isinstance(result, ProviderMessage)}
     gone = [id_ for id_, result in results.items() if isinstance(result, MessageGoneError)]
-    failed = {
-        id_: result.reason
-        for id_, result in results.items()
-        if isinstance(result, ProviderError)
-        and not isinstance(result, MessageGoneError | RateLimitedError)
-        and not isinstance(result, TooConcurrentError)
-    }
     async with run.writing() as connection:
         stored = await messages.upsert(connection, run.mailbox_id, list(got.values()))
-        versions = {id_: message.version for id_, message in got.items()}
-        await items.finish(connection, run.mailbox_id, versions, stale_limit=STALE_GETS_LIMIT)
+        await items.finish(
+            connection,
+            run.mailbox_id,
+            {id_: message.version for id_, message in got.items()},
+            stale_limit=STALE_GETS_LIMIT,
+            again_seconds=retries.base_seconds,
+        )
         if gone:
             await items.remove(connection, run.mailbox_id, gone)
             await messages.delete(connection, run.mailbox_id, gone)
-        if failed:
-            log.info("messages failed", mailbox_id=run.mailbox_id, reasons=sorted(set(failed.values())), n=len(failed))
-            await items.postpone(
-                connection, run.mailbox_id, failed, attempts_limit=ATTEMPTS_LIMIT, base_seconds=RETRY_BASE_SECONDS
-            )
+        await _postpone_failed(connection, run.mailbox_id, results, retries)
         await syncs.count(connection, run.mailbox_id, stored=stored)
+        unknown = await labels.unknown(connection, run.mailbox_id, _labels_of(got.values()))
+    if unknown and not run.labels_are_fresh:
+        await refresh_labels(run)
+
+
+def _labels_of(fetched: Iterable[ProviderMessage]) -> set[str]:
+    return {label for message in fetched for label in message.label_ids}
+
+
+async def _postpone_failed(
+    connection: Connection, mailbox_id: int, results: Mapping[str, FetchResult], retries: Retries
+) -> None:
+    no_failure = MessageGoneError | RateLimitedError | TooConcurrentError
+    failed = {
+        id_: result
+        for id_, result in results.items()
+        if isinstance(result, ProviderError) and not isinstance(result, no_failure)
+    }
+    if failed:
+        reasons = sorted({error.reason for error in failed.values()})
+        log.info("messages failed", mailbox_id=mailbox_id, reasons=reasons, n=len(failed))
+    for transient, limit in ((True, retries.unavailable), (False, retries.refused)):
+        reasons_by_id = {
+            id_: error.reason
+            for id_, error in failed.items()
+            if isinstance(error, ProviderUnavailableError | TokenRefusedError) is transient
+        }
+        await items.postpone(
+            connection, mailbox_id, reasons_by_id, attempts_limit=limit, base_seconds=retries.base_seconds
+        )
 
 
 async def _back_off_if_limited(run: MailboxRun, results: Mapping[str, FetchResult]) -> None:
@@ -125,6 +173,7 @@ async def _back_off_if_limited(run: MailboxRun, results: Mapping[str, FetchResul
 def _log_stale(run: MailboxRun, batch: Sequence[FetchItem], results: Mapping[str, FetchResult]) -> None:
     for item in batch:
         result = results.get(item.external_id)
-        stale = isinstance(result, ProviderMessage) and result.version < item.wanted_version
-        if stale and item.stale_gets >= STALE_GETS_LIMIT:
+        if not isinstance(result, ProviderMessage) or result.version is None:
+            continue
+        if result.version < item.wanted_version and item.stale_gets >= STALE_GETS_LIMIT:
             log.warning("accepted an older version than wanted", mailbox_id=run.mailbox_id, id=item.external_id)

@@ -91,7 +91,7 @@ async def _apply(connection: Connection, mailbox_id: int, changes: Changes, *, c
     if wanted:
         stored = await messages.versions(connection, mailbox_id, list(wanted))
         missing = {id_: version for id_, version in wanted.items() if stored.get(id_, -1) < version}
-        await items.queue_changed(connection, mailbox_id, missing)
+        await items.queue_changed(connection, mailbox_id, missing, threads=changes.threads)
     return await _names_unknown_label(connection, mailbox_id, changes)
 
 

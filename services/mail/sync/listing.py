@@ -1,6 +1,6 @@
 """Listing the provider's ids into the queue, a page at a time; after a lost cursor also what is gone or relabelled."""
 
-from services.mail.model import Listing, Sync, SyncProgress
+from services.mail.model import ListedId, Listing, Sync, SyncProgress
 from services.mail.providers.base import MessageGoneError, PageTokenExpiredError, RejectedError
 from services.mail.store import items, labels, messages, progress, syncs
 from services.mail.store.connection import Connection
@@ -43,21 +43,24 @@ async def list_page(run: MailboxRun, state: SyncProgress) -> None:
         async with run.writing() as connection:
             await _next_label(connection, run.mailbox_id, after=state.listing_label)
         return
-    ids = page.external_ids[: max(0, room)]
-    full = state.listing_target is not None and state.listed_count + len(ids) >= state.listing_target
+    listed = page.listed[: max(0, room)]
+    full = state.listing_target is not None and state.listed_count + len(listed) >= state.listing_target
     async with run.writing() as connection:
-        await _record(connection, run.mailbox_id, state, ids)
+        await _record(connection, run.mailbox_id, state, listed)
         if page.next_page_token is None or full:
             await _end(connection, run.mailbox_id, state)
         else:
-            await progress.advance_listing(connection, run.mailbox_id, page_token=page.next_page_token, listed=len(ids))
+            await progress.advance_listing(
+                connection, run.mailbox_id, page_token=page.next_page_token, listed=len(listed)
+            )
 
 
-async def _record(connection: Connection, mailbox_id: int, state: SyncProgress, ids: list[str]) -> None:
+async def _record(connection: Connection, mailbox_id: int, state: SyncProgress, listed: list[ListedId]) -> None:
     if state.listing in (Listing.NEWEST, Listing.ALL):
-        await items.queue_listed(connection, mailbox_id, ids, offset=state.listed_count)
-        await syncs.count(connection, mailbox_id, listed=len(ids))
+        await items.queue_listed(connection, mailbox_id, listed, offset=state.listed_count)
+        await syncs.count(connection, mailbox_id, listed=len(listed))
     else:
+        ids = [entry.external_id for entry in listed]
         await items.note_relisted(connection, mailbox_id, ids, round_=state.listing_round, offset=state.listed_count)
 
 

@@ -18,13 +18,13 @@ _TAKE: Final = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local least, most, step = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local available, wait, levels = most, 0, {}
+local available, wait, levels, times = most, 0, {}, {}
 for i, key in ipairs(KEYS) do
   local rate, burst = tonumber(ARGV[i * 3 + 1]), tonumber(ARGV[i * 3 + 2])
   local state = redis.call('HMGET', key, 'level', 'at', 'until')
   local level, at, blocked = tonumber(state[1]) or 0, tonumber(state[2]) or now, tonumber(state[3]) or 0
   level = math.min(burst, level + math.max(0, now - at) * rate)
-  levels[i] = level
+  levels[i], times[i] = level, blocked > now and at or now
   available = math.min(available, level)
   wait = math.max(wait, blocked - now, (least - level) / rate)
 end
@@ -33,7 +33,7 @@ if wait <= 0 then
   taken = math.max(least, least + math.floor((available - least) / step) * step)
 end
 for i, key in ipairs(KEYS) do
-  redis.call('HSET', key, 'level', levels[i] - taken, 'at', now)
+  redis.call('HSET', key, 'level', levels[i] - taken, 'at', times[i])
   redis.call('EXPIRE', key, ARGV[i * 3 + 3])
 end
 return {taken, math.ceil(math.max(0, wait) * 1000)}
@@ -63,8 +63,8 @@ class QuotaProfile:
 # Source: Gmail API "Usage limits"; the second set holds for projects from before 2026-05-01.
 GMAIL_LIMITS: Final = {"2026-05": (6_000, 1_200_000), "legacy": (15_000, 1_200_000)}
 GMAIL_COSTS: Final = {
-    "2026-05": UnitCosts(profile=1, list_page=5, labels=1, history_page=2, get=20, attachment=20),
-    "legacy": UnitCosts(profile=1, list_page=5, labels=1, history_page=2, get=5, attachment=5),
+    "2026-05": UnitCosts(profile=1, list_page=5, labels=1, history_page=2, get=20, thread=40, attachment=20),
+    "legacy": UnitCosts(profile=1, list_page=5, labels=1, history_page=2, get=5, thread=10, attachment=5),
 }
 
 

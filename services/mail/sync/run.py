@@ -42,6 +42,8 @@ class MailboxRun:
         self.newest_hint = lease.hint_seq
         self._pool = pool
         self._tokens = tokens
+        # Whether this turn has copied the provider's labels.
+        self.labels_are_fresh = False
         self._uncounted_units = 0
 
     @asynccontextmanager
@@ -60,13 +62,15 @@ class MailboxRun:
                 await syncs.count(connection, self.mailbox_id, units=units)
             yield connection
 
-    async def take_units(self, at_least: int, *, at_most: int | None = None, step: int = 1) -> int:
-        """Takes quota, waiting if that is short. Raises QuotaWaitError."""
+    async def take_units(
+        self, at_least: int, *, at_most: int | None = None, step: int = 1, patience: float = _SHORT_WAIT
+    ) -> int:
+        """Takes quota, waiting for it up to `patience` seconds. Raises QuotaWaitError."""
         while True:
             try:
                 taken = await self.quota.take(self.mailbox_id, at_least, at_most=at_most, step=step)
             except QuotaWaitError as wait:
-                if wait.seconds > _SHORT_WAIT:
+                if wait.seconds > patience:
                     raise
                 await asyncio.sleep(wait.seconds)
             else:

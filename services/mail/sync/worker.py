@@ -80,6 +80,7 @@ class Worker:
         finally:
             for task in (listener, stopper):
                 task.cancel()
+            await asyncio.gather(listener, stopper, return_exceptions=True)
             await self._drain()
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
@@ -224,7 +225,7 @@ class Worker:
         )
         if lease.attempts >= _FAILURES_BEFORE_REPORT:
             await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=reason)
-        return float(min(_LONGEST_BACKOFF, 2.0 ** (lease.attempts - 1)))
+        return min(_LONGEST_BACKOFF, 2.0 ** min(lease.attempts - 1, 20))
 
 
 def _reason(error: Exception) -> str:

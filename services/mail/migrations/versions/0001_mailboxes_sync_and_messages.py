@@ -13,7 +13,6 @@ depends_on: str | Sequence[str] | None = None
 
 
 def upgrade() -> None:
-    #
     op.create_table(
         "mailboxes",
         sa.Column("mailbox_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -44,6 +43,7 @@ def upgrade() -> None:
         "fetch_items",
         sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
         sa.Column("external_id", sa.Text(), nullable=False),
+        sa.Column("thread_id", sa.Text(), nullable=True),
         sa.Column("lane", sa.SmallInteger(), nullable=False),
         sa.Column("ordinal", sa.BigInteger(), nullable=False),
         sa.Column("wanted_version", sa.Numeric(), server_default=sa.text("0"), nullable=False),
@@ -59,6 +59,9 @@ def upgrade() -> None:
     )
     op.create_index(
         op.f("ix_fetch_items_mailbox_id_lane_ordinal"), "fetch_items", ["mailbox_id", "lane", "ordinal"], unique=False
+    )
+    op.create_index(
+        op.f("ix_fetch_items_mailbox_id_thread_id"), "fetch_items", ["mailbox_id", "thread_id"], unique=False
     )
     op.create_table(
         "labels",
@@ -189,7 +192,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    #
     op.drop_table("message_contents")
     op.drop_index("ix_syncs_active", table_name="syncs", postgresql_where=sa.text("ended_at IS NULL"))
     op.drop_table("syncs")
@@ -200,6 +202,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_mailbox_schedule_lane_due_at"), table_name="mailbox_schedule")
     op.drop_table("mailbox_schedule")
     op.drop_table("labels")
+    op.drop_index(op.f("ix_fetch_items_mailbox_id_thread_id"), table_name="fetch_items")
     op.drop_index(op.f("ix_fetch_items_mailbox_id_lane_ordinal"), table_name="fetch_items")
     op.drop_table("fetch_items")
     op.drop_table("dead_letters")

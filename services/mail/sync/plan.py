@@ -1,0 +1,32 @@
+"""Choosing calls: where a thread holds several wanted messages, one get of the thread costs less than theirs."""
+
+from collections.abc import Sequence
+
+from services.mail.model import FetchItem
+from services.mail.providers.base import Get, UnitCosts
+
+
+def plan_gets(queued: Sequence[FetchItem], *, costs: UnitCosts, most_gets: int, most_units: int) -> list[Get]:
+    """The calls that fetch the first of `queued`, in its order, within both limits; always at least one.
+
+    An item's `siblings` are the queued messages of its thread, itself included.
+    """
+    gets: list[Get] = []
+    planned: set[str] = set()
+    units = 0
+    for item in queued:
+        if item.external_id in planned:
+            continue
+        get = _cheapest(item, costs=costs)
+        if gets and (len(gets) >= most_gets or units + get.units > most_units):
+            break
+        gets.append(get)
+        planned.update(get.external_ids)
+        units += get.units
+    return gets
+
+
+def _cheapest(item: FetchItem, *, costs: UnitCosts) -> Get:
+    if item.thread_id is not None and len(item.siblings) * costs.get > costs.thread:
+        return Get(external_ids=item.siblings, thread_id=item.thread_id, units=costs.thread)
+    return Get(external_ids=(item.external_id,), thread_id=None, units=costs.get)

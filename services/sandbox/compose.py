@@ -163,7 +163,13 @@ def _node_part(node: Leaf | Branch, headers: list[tuple[str, str]]) -> Part:
 def _body_size(node: Leaf | Branch) -> int:
     if isinstance(node, Branch):
         return sum(_body_size(child) + 200 for child in node.children)
-    return node.size * 4 // 3 if node.encoding == "base64" else node.size
+    if node.encoding == "base64":
+        return node.size * 4 // 3
+    if node.encoding == "quoted-printable" and isinstance(node.content, bytes):
+        sample = node.content[:400]
+        plain = len(sample.decode("ascii", "ignore"))
+        return node.size * (3 * len(sample) - 2 * plain) // max(len(sample), 1)
+    return node.size
 
 
 @dataclass(slots=True)

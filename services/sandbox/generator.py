@@ -6,7 +6,8 @@ so that a message can name its parent without any other message existing in memo
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email.utils import formatdate
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from functools import lru_cache
 from math import exp
 from random import Random
@@ -19,6 +20,7 @@ from services.sandbox.phrases import COMPANIES, FILES, HOSTS, LANGUAGES, USER_LA
 from services.sandbox.ugly_mail import ugly_message
 
 PARAGRAPHS = 64
+ZONES = (0, 0, 60, 120, 180, -300, -480, 330, 540, 480)
 REACH = 30
 """A reply answers one of so many messages before it."""
 
@@ -62,6 +64,8 @@ class Contact:
     encoding: str
     quoted: bool
     program: str
+    zone: int
+    """Minutes east of Greenwich."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,7 @@ def _contacts(random: Random, count: int = 120) -> tuple[Contact, ...]:
                 charset=charset,
                 encoding=random.choice(encodings),
                 quoted=random.random() < 0.4,
+                zone=random.choice(ZONES),
                 program=random.choice(
                     ["Apple Mail (2.3774)", "Mozilla Thunderbird", "Microsoft Outlook 16.0", "Mutt/2.2"]
                 ),
@@ -143,7 +148,9 @@ class Generator:
         self._text_key = b"text:" + root
         random = Random(f"{seed}:{email}")  # noqa: S311 - reproducible by design
         self._contacts = _contacts(random)
-        self._own = Contact(name, email, LANGUAGES[0], "utf-8", "quoted-printable", quoted=True, program="Gmail")
+        self._own = Contact(
+            name, email, LANGUAGES[0], "utf-8", "quoted-printable", quoted=True, program="Gmail", zone=60
+        )
         self._writers = [self._contacts[min(int(random.paretovariate(0.6)), 120) - 1] for _ in range(512)]
         """Few write often, many seldom."""
 
@@ -263,7 +270,8 @@ class _Writer:
         )
 
     def _headers(self) -> list[tuple[str, str]]:
-        date = formatdate(self._date_ms / 1000)
+        zone = timezone(timedelta(minutes=self._author.zone))
+        date = format_datetime(datetime.fromtimestamp(self._date_ms // 1000, zone))
         headers = self._trace(date) if self._plan.kind != "sent" else []
         headers += [
             ("Date", date),

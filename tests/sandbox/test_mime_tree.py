@@ -1,0 +1,89 @@
+"""Trees of malformed mail: whatever the bytes are, there is a tree and it can be shown."""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.sandbox.content import KeptContent, snippet_of
+from services.sandbox.mime_tree import decode_header, parse_message
+from services.sandbox.rendering import Renderer, to_json
+
+CORPUS = Path(__file__).parents[3] / "shared" / "corpus" / "real-mail.tar.gz"
+PIECES = [
+    b"From: a@b\r\n",
+    b"Subject: =?utf-8?B?0J?=\r\n",
+    b"Content-Type: multipart/mixed; boundary=x\r\n",
+    b"Content-Type: message/rfc822\r\n",
+    b"Content-Type: text/html; charset=\0\r\n",
+    b"Content-Transfer-Encoding: base64\r\n",
+    b"Content-Disposition: attachment; filename*0*=utf-8''%D0; filename*1=\r\n",
+    b"\r\n",
+    b"--x\r\n",
+    b"--x--\r\n",
+    b"\xff\xfe\x00=\r\n",
+    b"a=3D=\n",
+]
+
+
+def _shown(raw: bytes) -> dict[str, object]:
+    content = KeptContent(raw)
+    tree = content.tree()
+    shown: dict[str, object] = json.loads(to_json(Renderer()._part(tree, "", [])))
+    assert isinstance(snippet_of(tree), str)
+    return shown
+
+
+class TestParse:
+    @given(st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=20)), max_size=40))
+    def test_anything_has_a_tree(self, chunks: list[bytes]) -> None:
+        assert "mimeType" in _shown(b"".join(chunks))
+
+    @pytest.mark.parametrize("depth", [99, 101, 3000])
+    def test_deep_nesting_ends_somewhere(self, depth: int) -> None:
+        head = b"".join(
+            b'Content-Type: multipart/mixed; boundary="b%d"\r\n\r\n--b%d\r\n' % (i, i) for i in range(depth)
+        )
+        assert _shown(head + b"\r\nbottom")["mimeType"] == "multipart/mixed"
+
+    def test_a_message_inside_a_message_is_its_child(self) -> None:
+        inner = b"Subject: inner\r\n\r\ntext\r\n"
+        part = parse_message(b"Subject: outer\r\nContent-Type: message/rfc822\r\n\r\n" + inner)
+        [child] = part.parts
+        assert (part.header("Subject"), child.header("Subject"), child.read()) == ("outer", "inner", b"text\r\n")
+
+    def test_real_mail_can_be_shown(self) -> None:
+        if not CORPUS.exists():
+            pytest.skip(f"{CORPUS} is absent")
+        for raw in _corpus():
+            assert "headers" in _shown(raw)
+
+
+def _corpus() -> Iterator[bytes]:
+    with tarfile.open(CORPUS) as archive:
+        for i, member in enumerate(archive):
+            file = archive.extractfile(member) if member.isfile() and i % 5 == 0 else None
+            if file is not None:
+                yield file.read()
+
+
+class TestDecodeHeader:
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            ("plain", "plain"),
+            ("=?utf-8?Q?caf=C3=A9_x?=", "café x"),
+            ("=?koi8-r?b?8NLJ18XU?=", "Привет"),
+            ("=?utf-8?B?0J/RgNC40LLQ?= =?utf-8?B?tdGC?=", "Привет"),
+            ("a =?utf-8?q?=D0=B1?= c =?utf-8?q?=D0=B3?=", "a б c г"),
+            ("=?x-unknown?Q?=C0?= rest", "=?x-unknown?Q?=C0?= rest"),
+            ("=?utf-8?B?abc", "=?utf-8?B?abc"),
+            ("=?utf-8?Q?=C0?=", "=?utf-8?Q?=C0?="),
+        ],
+    )
+    def test_words_are_decoded_and_broken_ones_left(self, value: str, text: str) -> None:
+        assert decode_header(value) == text

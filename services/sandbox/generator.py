@@ -148,10 +148,8 @@ class Generator:
         self._text_key = b"text:" + root
         random = Random(f"{seed}:{email}")  # noqa: S311 - reproducible by design
         self._contacts = _contacts(random)
-        self._own = Contact(
-            name, email, LANGUAGES[0], "utf-8", "quoted-printable", quoted=True, program="Gmail", zone=60
-        )
-        self._writers = [self._contacts[min(int(random.paretovariate(0.6)), 120) - 1] for _ in range(512)]
+        self._own = Contact(name, email, LANGUAGES[0], "utf-8", "quoted-printable", quoted=True, program="", zone=60)
+        self._writers = random.choices(self._contacts, [1 / (i + 4) for i in range(len(self._contacts))], k=512)
         """Few write often, many seldom."""
 
     def plan(self, index: int) -> Plan:
@@ -284,7 +282,8 @@ class _Writer:
             headers.append(("In-Reply-To", self._mail.message_id(self._chain[1])))
             headers.append(("References", " ".join(self._mail.message_id(i) for i in self._chain[:0:-1][-20:])))
         headers += self._list_headers()
-        headers.append(("X-Mailer", self._author.program))
+        if self._author.program:
+            headers.append(("X-Mailer", self._author.program))
         headers.append(("MIME-Version", "1.0"))
         return headers
 

@@ -5,6 +5,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from services.kit.context import start_request
+
+
+@pytest.fixture(autouse=True)
+def outside_of_a_request() -> Iterator[None]:
+    """Each test begins without a deadline, and leaves none behind: tests share one context."""
+    start_request(request_id=None)
+    yield
+    start_request(request_id=None)
+
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:

@@ -202,8 +202,10 @@ def _whole_number_or_all(value: Any, inner: ValidatorFunctionWrapHandler) -> Any
 Count = Annotated[
     Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT)] | Literal["all"], WrapValidator(_whole_number_or_all)
 ]
-AccountId = Annotated[str | None, Field(min_length=1, max_length=64)]
-AddressText = Annotated[str | None, Field(min_length=1, max_length=320)]
+# No text anywhere in Mailroom holds NUL, which Postgres refuses.
+_NO_NUL = r"^[^\x00]*$"
+AccountId = Annotated[str | None, Field(min_length=1, max_length=64, pattern=_NO_NUL)]
+AddressText = Annotated[str | None, Field(min_length=1, max_length=320, pattern=_NO_NUL)]
 
 
 class SyncRequest(_Request):
@@ -236,10 +238,10 @@ class MailboxQuery(_Request):
 class ListQuery(MailboxQuery):
     """What to list."""
 
-    label: Annotated[str, Field(max_length=500, description="A label's name or id")] = ""
+    label: Annotated[str, Field(max_length=500, pattern=_NO_NUL, description="A label's name or id")] = ""
     unread: bool | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 50
-    cursor: Annotated[str, Field(max_length=2048)] = ""
+    cursor: Annotated[str, Field(max_length=2048, pattern=_NO_NUL)] = ""
 
 
 def _require_one(model: BaseModel, first: str, second: str) -> None:

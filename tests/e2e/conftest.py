@@ -27,6 +27,8 @@ def stack() -> Iterator[RunningStack]:
             SANDBOX_USERS="",
             SANDBOX_QUOTA_WINDOW=QUOTA_WINDOW,
             GMAIL_QUOTA_WINDOW=QUOTA_WINDOW,
+            # How long the work of a killed worker lies still.
+            WORKER_LEASE_SECONDS="3",
         ) as running:
             yield running
     finally:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 
@@ -68,7 +68,9 @@ class Provider:
         return [int(rule["fired"]) for rule in plan["rules"]]
 
     def post(self, path: str, **body: object) -> Any:
-        answer = self._http.post(path, json=body)
+        # Escaped, since lone surrogates have no UTF-8.
+        headers = {"Content-Type": "application/json"}
+        answer = self._http.post(path, content=json.dumps(body), headers=headers)
         assert answer.is_success, f"{path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
@@ -131,12 +133,13 @@ class Person:
         assert (ended["state"], ended["error"]) == ("completed", None), ended
         return ended
 
-    def emails(self, query: str = "", *, limit: int = 200) -> list[dict[str, Any]]:
+    def emails(self, **filters: str | int) -> list[dict[str, Any]]:
         """All pages of the list, as a client reads them."""
         found: list[dict[str, Any]] = []
+        query = {"user_email": self.email, "limit": 200, **filters}
         cursor: str | None = ""
         while cursor is not None:
-            page = self.get(f"/emails?user_email={self.email}&limit={limit}&cursor={cursor}&{query}")
+            page = self.get("/emails?" + urlencode({**query, "cursor": cursor}))
             assert page.status_code == 200, page.text
             found += page.json()["emails"]
             cursor = page.json()["next_cursor"]

@@ -1,5 +1,6 @@
 """Bringing a mailbox up to date: what is stored afterwards is what the provider has."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -151,6 +152,13 @@ def await_progress(person: Person, sync: dict[str, Any], *, stored: int) -> None
         state = person.get(f"/emails/syncs/{sync['id']}").json()
 
 
+def wait_for(condition: Callable[[], bool], *, seconds: float) -> None:
+    """Asks again until the condition holds. Raises AssertionError when the time is up."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+
+
 class TestOneServiceDown:
     @pytest.mark.parametrize("name", ["mail", "auth"])
     def test_is_a_problem_until_it_is_back(
@@ -165,5 +173,5 @@ class TestOneServiceDown:
             assert ada.http.get("/readyz").status_code == 200
         finally:
             stack.start(name)
-        assert ada.get(path).status_code == 200
+        wait_for(lambda: ada.get(path).status_code == 200, seconds=5)
         ada.sync()

@@ -157,6 +157,10 @@ class TestList:
             ("user_email=a&limit=" + "9" * 5000, "limit"),
             ("user_email=a&unread=maybe", "unread"),
             ("user_email=a&cursor=" + "x" * 3000, "cursor"),
+            ("user_email=a&cursor=%00", "cursor"),
+            ("user_email=a&label=a%00", "label"),
+            ("user_email=%00", "user_email"),
+            ("account_id=%00", "account_id"),
         ],
     )
     async def test_refuses_a_bad_parameter_by_name(self, gateway: Gateway, query: str, field: str) -> None:

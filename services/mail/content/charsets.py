@@ -23,21 +23,10 @@ _NOT_TEXT = {
     "oem",
 }
 # Codecs that no alias leads to.
-_WITHOUT_ALIAS = set(
-    [
-        "koi8_u",
-        "koi8_t",
-        "cp720",
-        "cp737",
-        "cp856",
-        "cp874",
-        "cp1006",
-        "mac_arabic",
-        "mac_croatian",
-        "mac_farsi",
-        "mac_romanian",
-    ]
-)
+_WITHOUT_ALIAS = {
+    *("koi8_u", "koi8_t", "cp720", "cp737", "cp856", "cp874", "cp1006"),
+    *("mac_arabic", "mac_croatian", "mac_farsi", "mac_romanian"),
+}
 # Labels that Python does not know, by the codec that they stand for.
 _LABELS = {
     "ascii": "usascii",

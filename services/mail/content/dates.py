@@ -9,12 +9,12 @@ _USUAL = re.compile(
     r"(?:[A-Za-z]{3}, ?)?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) ([+-]\d{4}|GMT|UTC)(?: \([^()]*\))?"
 )
 _COMMENT = re.compile(r"\([^()]*\)?")
-_TIME = re.compile(r"(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?(?:[.,]\d+)?\s*([AaPp]\.?[Mm]\b)?")
+_TIME = re.compile(r"(?<![\d.])(\d{1,2})([:.])(\d{1,2})(?:\2(\d{1,2}))?(?!\d)(?:[.,]\d+)?\s*([AaPp]\.?[Mm]\b)?")
 _ISO = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
 _DAY_MONTH_YEAR = re.compile(r"\b(\d{1,2})\.?[\s/-]+([^\W\d_]{3,})[.,]?[\s/-]+(\d{2,4})\b")
 _MONTH_DAY_YEAR = re.compile(r"\b([^\W\d_]{3,})\.?\s+(\d{1,2}),?\s+(\d{4})\b")
 _UNIX = re.compile(r"\b([A-Z][a-z]{2})\s+(\d{1,2})\s+[\d:]+\s+(?:[A-Z]{2,5}\s+)?(\d{4})\b")
-_NUMERIC_ZONE = re.compile(r"(?<![\d-])([+-])(\d{2}):?(\d{2})\b")
+_NUMERIC_ZONE = re.compile(r"(?<!\d)([+-]?)(\d{2}):?(\d{2})\b")
 _NAMED_ZONE = re.compile(r"\b(?:(UTC?|GMT|Z)|([ECMP])([SD])T)\b")
 _ZONE_HOURS = {"E": -5, "C": -6, "M": -7, "P": -8}
 _LONGEST_VALUE = 200
@@ -46,7 +46,7 @@ def parse_date(value: str) -> datetime | None:
         day, month, year, hour, minute, second, zone = usual.groups()
         number = _MONTH_NUMBERS.get(month.lower())
         if number:
-            return _build(int(year), number, int(day), (int(hour), int(minute), int(second)), zone)
+            return _build(_expand_year(year), number, int(day), (int(hour), int(minute), int(second)), zone)
     return _parse_leniently(" ".join(_COMMENT.sub(" ", value[:_LONGEST_VALUE]).split()))
 
 
@@ -58,10 +58,10 @@ def _parse_leniently(value: str) -> datetime | None:
     if time is None:
         return _build(*date, (0, 0, 0), "")
     hour = int(time.group(1))
-    if time.group(4):
-        hour = hour % 12 + (12 if time.group(4)[0] in "Pp" else 0)
+    if time.group(5):
+        hour = hour % 12 + (12 if time.group(5)[0] in "Pp" else 0)
     zone = value[time.end() :] if _has_date_before(value, time) else value[time.end() :].replace(str(date[0]), " ")
-    return _build(*date, (hour, int(time.group(2)), int(time.group(3) or 0)), zone)
+    return _build(*date, (hour, int(time.group(3)), int(time.group(4) or 0)), zone)
 
 
 def _has_date_before(value: str, time: re.Match[str]) -> bool:
@@ -91,7 +91,8 @@ def _expand_year(year: str) -> int:
     number = int(year)
     if len(year) == 2:
         return number + (2000 if number < 50 else 1900)
-    return number + 1900 if len(year) == 3 else number
+    # A year written as 0102 is the same mistake as 102.
+    return number + 1900 if number < 1000 else number
 
 
 def _build(year: int, month: int, day: int, time: tuple[int, int, int], zone: str) -> datetime | None:

@@ -32,6 +32,9 @@ class TestRow01Dates:
             ("Tue Sep  3 12:34:56 2002", datetime(2002, 9, 3, 12, 34, 56, tzinfo=UTC)),
             ("2002-09-03T12:34:56+02:00", datetime(2002, 9, 3, 10, 34, 56, tzinfo=UTC)),
             ("Sep 3, 2002 1:34:56 PM", datetime(2002, 9, 3, 13, 34, 56, tzinfo=UTC)),
+            ("Tue, 3 Sep 0102 12:34:56 +-0500", datetime(2002, 9, 3, 17, 34, 56, tzinfo=UTC)),
+            ("3 Sep 2002 1:4:5 0530", datetime(2002, 9, 2, 19, 34, 5, tzinfo=UTC)),
+            ("3 Sep 2002 01.04.05 +0000", datetime(2002, 9, 3, 1, 4, 5, tzinfo=UTC)),
             ("Sat, 31 Dec 2005 23:59:60 GMT", datetime(2006, 1, 1, tzinfo=UTC)),
         ],
     )

@@ -197,6 +197,8 @@ class Changes:
     threads: dict[str, str] = field(default_factory=dict)
     labels: dict[str, list[LabelChange]] = field(default_factory=dict)
     deleted: dict[str, int] = field(default_factory=dict)
+    # Messages of records without a number.
+    unnumbered: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from services.mail.model import Account, Mailbox, MessageDetail, MessageSummary,
 from services.mail.providers.gmail import GmailProvider
 from services.mail.store.connection import Pool
 from services.mail.sync.access_tokens import AccessTokens
+from services.mail.sync.fetch import Retries
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import GMAIL_COSTS, GMAIL_LIMITS, Quota, QuotaProfile
 from services.mail.sync.worker import Worker
@@ -29,6 +30,7 @@ from tests.mail.fake_auth import FakeAuth
 from tests.mail.sandbox_control import QUOTA_WINDOW, Sandbox, SandboxMailbox
 
 BATCH_SIZE = 10
+QUICK_RETRIES = Retries(base_seconds=0.01)
 # How long a test waits for what must come.
 PATIENCE = 20.0
 _numbers = itertools.count(1)
@@ -37,7 +39,7 @@ _numbers = itertools.count(1)
 async def eventually(condition: Callable[[], Awaitable[bool]], *, within: float = PATIENCE) -> None:
     """Returns as soon as the condition holds. Raises TimeoutError."""
     async with asyncio.timeout(within):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - what is waited for happens in a database
             await asyncio.sleep(0.01)
 
 
@@ -82,8 +84,8 @@ class WorkerOptions:
     lease_seconds: float = 5.0
     # Long, so that nothing but a sync or a trigger makes a mailbox due.
     poll_seconds: float = 600.0
-    retry_base_seconds: float = 0.01
     provider_timeout: float = 10.0
+    retries: Retries = QUICK_RETRIES
     window: float = QUOTA_WINDOW
 
 
@@ -258,6 +260,7 @@ def _worker(stage: Stage, options: WorkerOptions, *, pool: Pool, http: httpx.Asy
         slots=options.slots,
         lease_seconds=options.lease_seconds,
         poll_seconds=options.poll_seconds,
+        retries=options.retries,
     )
 
 
@@ -283,7 +286,7 @@ async def open_stage(
     """
     await servers.empty()
     auth = FakeAuth(servers.sandbox)
-    account, at_provider = await connect_user(servers.sandbox, auth, messages=messages, **dict(user or {}))
+    account, at_provider = await connect_user(servers.sandbox, auth, messages=messages, fields=user or {})
     mailboxes = Mailboxes(servers.pool, auth)
     stage = Stage(
         servers=servers,
@@ -301,9 +304,14 @@ async def open_stage(
 
 
 async def connect_user(
-    sandbox: Sandbox, auth: FakeAuth, *, messages: int = 0, user_id: UUID | None = None, **fields: object
+    sandbox: Sandbox,
+    auth: FakeAuth,
+    *,
+    messages: int = 0,
+    user_id: UUID | None = None,
+    fields: Mapping[str, object] = {},
 ) -> tuple[Account, SandboxMailbox]:
-    """A new user of the sandbox who has consented."""
+    """A new user of the sandbox who has consented; `fields` are further ones of the sandbox's user."""
     number = next(_numbers)
     email = f"ada{number}@example.com"
     await sandbox.control("POST", "users", {"email": email, "messages": messages, "seed": number, **fields})

@@ -147,7 +147,11 @@ class Provider(Protocol):
     costs: UnitCosts
 
     async def current_cursor(self, access_token: str) -> int | None:
-        """The mailbox's present history cursor; None if it is empty and the provider does not tell."""
+        """The mailbox's present history cursor; None if the provider has no way to tell."""
+        ...
+
+    async def version(self, access_token: str, external_id: str) -> int | None:
+        """The version of one message; None if the provider does not tell. Raises MessageGoneError."""
         ...
 
     async def list_ids(

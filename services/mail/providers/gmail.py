@@ -74,14 +74,13 @@ class GmailProvider:
         self._parallel_gets = parallel_gets
 
     async def current_cursor(self, access_token: str) -> int | None:
-        """The profile's historyId; where there is no profile, the newest message's, which is older and so safe."""
+        """users.getProfile; stand-ins may have none."""
         status, body = await self._request(access_token, "/profile", passing=_NO_SUCH_ROUTE)
-        if status not in _NO_SUCH_ROUTE:
-            return _version(_json_object(body).get("historyId"))
-        page = await self.list_ids(access_token, page_token=None, page_size=1, hidden=True)
-        if not page.listed:
-            return None
-        path = f"/messages/{quote(page.listed[0].external_id, safe='')}"
+        return None if status in _NO_SUCH_ROUTE else _version(_json_object(body).get("historyId"))
+
+    async def version(self, access_token: str, external_id: str) -> int | None:
+        """messages.get with format=minimal."""
+        path = f"/messages/{quote(external_id, safe='')}"
         _, body = await self._request(access_token, path, {"format": "minimal"})
         return _version(_json_object(body).get("historyId"))
 

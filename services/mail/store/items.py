@@ -244,12 +244,15 @@ async def queue_relisted(connection: Connection, mailbox_id: int, *, covered_all
 
 
 async def missing_from_listing(connection: Connection, mailbox_id: int) -> list[str]:
-    """Stored messages that no round of the listing has seen."""
+    """Messages, stored or given up on, that no round of the listing has seen and that are older than the listing."""
     rows = await connection.fetch(
         """
-        SELECT m.external_id FROM messages m
-        WHERE m.mailbox_id = $1 AND NOT EXISTS (
-            SELECT FROM relisted r WHERE r.mailbox_id = $1 AND r.external_id = m.external_id
+        SELECT known.external_id FROM (
+            SELECT external_id, version FROM messages WHERE mailbox_id = $1
+            UNION SELECT external_id, wanted_version FROM dead_letters WHERE mailbox_id = $1
+        ) known, sync_states s
+        WHERE s.mailbox_id = $1 AND (s.listing_floor IS NULL OR known.version <= s.listing_floor) AND NOT EXISTS (
+            SELECT FROM relisted r WHERE r.mailbox_id = $1 AND r.external_id = known.external_id
         )
         """,
         mailbox_id,

@@ -42,8 +42,9 @@ async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[Pro
             INSERT INTO messages AS m (mailbox_id, external_id, thread_id, version, received_at, from_name, from_email,
                 to_addresses, cc_addresses, subject, snippet, label_ids, has_attachments, size)
             SELECT $1, external_id, thread_id,
-                coalesce(version, (SELECT cursor FROM sync_states WHERE mailbox_id = $1), 0), received_at, from_name, from_email, to_addresses::jsonb,
-                cc_addresses::jsonb, subject, snippet, string_to_array(label_ids, $19), has_attachments, size
+                coalesce(version, (SELECT cursor FROM sync_states WHERE mailbox_id = $1), 0),
+                received_at, from_name, from_email, to_addresses::jsonb, cc_addresses::jsonb, subject, snippet,
+                string_to_array(label_ids, $19), has_attachments, size
             FROM given
             ON CONFLICT (mailbox_id, external_id) DO UPDATE
             SET thread_id = excluded.thread_id, version = excluded.version, received_at = excluded.received_at,
@@ -139,12 +140,16 @@ async def change_labels(
 
 
 async def set_label_as_listed(connection: Connection, mailbox_id: int, label_id: str) -> None:
-    """Puts a label on exactly the messages that the listing of that label showed (the `relisted` table)."""
+    """Puts a label on exactly the messages that the listing of that label showed (the `relisted` table).
+
+    Messages that changed since the listing began are left alone: they were fetched, or will be.
+    """
     await connection.execute(
         """
         UPDATE messages m SET label_ids = array_append(label_ids, $2)
-        FROM relisted r
+        FROM relisted r, sync_states s
         WHERE m.mailbox_id = $1 AND r.mailbox_id = $1 AND r.external_id = m.external_id
+            AND s.mailbox_id = $1 AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
             AND NOT m.label_ids @> ARRAY[$2]
         """,
         mailbox_id,
@@ -153,7 +158,9 @@ async def set_label_as_listed(connection: Connection, mailbox_id: int, label_id:
     await connection.execute(
         """
         UPDATE messages m SET label_ids = array_remove(label_ids, $2)
-        WHERE m.mailbox_id = $1 AND m.label_ids @> ARRAY[$2] AND NOT EXISTS (
+        FROM sync_states s
+        WHERE s.mailbox_id = $1 AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
+            AND m.mailbox_id = $1 AND m.label_ids @> ARRAY[$2] AND NOT EXISTS (
             SELECT FROM relisted r WHERE r.mailbox_id = $1 AND r.external_id = m.external_id
         )
         """,

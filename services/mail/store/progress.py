@@ -68,7 +68,7 @@ async def start_listing(connection: Connection, mailbox_id: int, listing: Listin
         """
         UPDATE sync_states
         SET listing = $2, listing_target = $3, listing_round = 1, listing_label = NULL, listing_page_token = NULL,
-            listed_count = 0
+            listing_floor = cursor, listed_count = 0
         WHERE mailbox_id = $1
         """,
         mailbox_id,

@@ -70,6 +70,8 @@ sync_states = Table(
     Column("listing_target", Integer),
     Column("listing_round", SmallInteger, nullable=False, server_default=text("1")),
     Column("listing_page_token", Text),
+    # The cursor when it began: whatever is newer comes by history, and the listing says nothing about it.
+    Column("listing_floor", Numeric),
     Column("listed_count", BigInteger, nullable=False, server_default=text("0")),
     _time("last_synced_at", nullable=True),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),

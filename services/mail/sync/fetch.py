@@ -1,6 +1,5 @@
 """Draining the queue: a batch of messages from the provider into the store, each leaving the queue as it is stored."""
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,9 @@ from services.mail.model import FetchItem, ProviderMessage
 from services.mail.providers.base import (
     AccessDeniedError,
     FetchResult,
+    Get,
     MessageGoneError,
+    NotInThreadError,
     PartialMessage,
     ProviderError,
     ProviderUnavailableError,
@@ -21,13 +22,14 @@ from services.mail.providers.base import (
 from services.mail.store import items, labels, messages, syncs
 from services.mail.store.connection import Connection
 from services.mail.sync.history import refresh_labels
+from services.mail.sync.plan import plan_gets
 from services.mail.sync.quota import QuotaWaitError
 from services.mail.sync.run import MailboxRun
 
-# A batch smaller than this is not worth its overhead while more is queued.
-SMALLEST_BATCH = 10
 # An older version than wanted is accepted after this many repeated gets.
 STALE_GETS_LIMIT = 2
+# One get of a thread can take several of the messages that come next off the queue.
+_LOOK_AHEAD = 5
 # Seconds. To give up for want of units would waste the get, and to come back with the next one the same again.
 _COMPLETION_PATIENCE = 10.0
 
@@ -48,29 +50,33 @@ class Retries:
 
 async def fetch_batch(run: MailboxRun, retries: Retries) -> int:
     """Fetches and stores the next messages that are due; returns how many were asked for, 0 if none is due."""
-    limit = await run.parallelism.limit(run.mailbox_id)
-    async with run.reading() as connection:
-        batch = await items.next_batch(connection, run.mailbox_id, limit)
-    if not batch:
+    queued, gets = await _plan(run)
+    if not gets:
         return 0
-    cost = run.provider.costs.get
-    least = min(len(batch), SMALLEST_BATCH) * cost
-    units = await run.take_units(least, at_most=len(batch) * cost, step=cost)
-    batch = batch[: units // cost]
-    results = await _ask(run, [item.external_id for item in batch])
+    await run.take_units(sum(get.units for get in gets))
+    results = await _ask(run, gets)
     wait = await _complete_partial(run, results)
     await _tell_outage(run, results)
     await _store(run, results, retries)
     if wait is not None:
         raise wait
     await _back_off_if_limited(run, results)
-    _log_stale(run, batch, results)
-    return len(batch)
+    _log_stale(run, queued, results)
+    return len(results)
 
 
-async def _ask(run: MailboxRun, external_ids: Sequence[str]) -> dict[str, FetchResult]:
-    results = dict(await run.call_prepaid(lambda token: run.provider.fetch(token, external_ids)))
-    refused = [id_ for id_, result in results.items() if isinstance(result, TokenRefusedError)]
+async def _plan(run: MailboxRun) -> tuple[list[FetchItem], list[Get]]:
+    """What is due, and the calls that come next."""
+    most_gets = await run.parallelism.limit(run.mailbox_id)
+    async with run.reading() as connection:
+        queued = await items.next_batch(connection, run.mailbox_id, most_gets * _LOOK_AHEAD)
+    costs, burst = run.provider.costs, run.quota.burst
+    return queued, plan_gets(queued, costs=costs, most_gets=most_gets, most_units=burst)
+
+
+async def _ask(run: MailboxRun, gets: Sequence[Get]) -> dict[str, FetchResult]:
+    results = dict(await run.call_prepaid(lambda token: run.provider.fetch(token, gets)))
+    refused = [get for get in gets if isinstance(results.get(get.external_ids[0]), TokenRefusedError)]
     if refused:
 
         async def again(token: str) -> None:
@@ -116,6 +122,7 @@ async def _tell_outage(run: MailboxRun, results: Mapping[str, FetchResult]) -> N
 async def _store(run: MailboxRun, results: Mapping[str, FetchResult], retries: Retries) -> None:
     got = {id_: result for id_, result in results.items() if isinstance(result, ProviderMessage)}
     gone = [id_ for id_, result in results.items() if isinstance(result, MessageGoneError)]
+    strays = [id_ for id_, result in results.items() if isinstance(result, NotInThreadError)]
     async with run.writing() as connection:
         stored = await messages.upsert(connection, run.mailbox_id, list(got.values()))
         await items.finish(
@@ -128,6 +135,8 @@ async def _store(run: MailboxRun, results: Mapping[str, FetchResult], retries: R
         if gone:
             await items.remove(connection, run.mailbox_id, gone)
             await messages.delete(connection, run.mailbox_id, gone)
+        if strays:
+            await items.fetch_singly(connection, run.mailbox_id, strays)
         await _postpone_failed(connection, run.mailbox_id, results, retries)
         await syncs.count(connection, run.mailbox_id, stored=stored)
         unknown = await labels.unknown(connection, run.mailbox_id, _labels_of(got.values()))
@@ -142,7 +151,7 @@ def _labels_of(fetched: Iterable[ProviderMessage]) -> set[str]:
 async def _postpone_failed(
     connection: Connection, mailbox_id: int, results: Mapping[str, FetchResult], retries: Retries
 ) -> None:
-    no_failure = MessageGoneError | RateLimitedError | TooConcurrentError
+    no_failure = MessageGoneError | NotInThreadError | RateLimitedError | TooConcurrentError
     failed = {
         id_: result
         for id_, result in results.items()

@@ -1,5 +1,7 @@
 """Catching up: everything that happened to a mailbox since the cursor, stored or queued before the cursor moves."""
 
+from collections.abc import Set
+
 import structlog
 
 from services.mail.model import Changes, Listing, SyncProgress
@@ -19,47 +21,64 @@ async def catch_up(run: MailboxRun, state: SyncProgress) -> None:
     """
     hint = run.newest_hint
     if state.cursor is None:
-        await _begin(run, state, hint=hint)
-        return
-    try:
-        await _read_pages(run, state, hint=hint)
-    except CursorLostError:
-        log.warning("history cursor lost, comparing everything", mailbox_id=run.mailbox_id)
-        await _begin(run, state, hint=hint)
+        await _begin(run, state, previous=None, hint=hint)
+    else:
+        await _read_pages(run, state, state.cursor, hint=hint)
 
 
-async def _begin(run: MailboxRun, state: SyncProgress, *, hint: int) -> None:
+async def _begin(run: MailboxRun, state: SyncProgress, *, previous: int | None, hint: int) -> None:
     """Takes the present as the cursor BEFORE anything is listed; what was stored earlier has to be compared then."""
-    cursor = await run.call(run.provider.costs.profile, run.provider.current_cursor)
-    listed_before = state.caught_up_hint > 0
+    cursor = await _present(run)
+    current = await run.call(run.provider.costs.labels, run.provider.list_labels)
     async with run.writing() as connection:
-        await _move(connection, run, previous=state.cursor, cursor=cursor, caught_up_hint=hint)
-        if listed_before:
+        await _move(connection, run, previous=previous, cursor=cursor, caught_up_hint=hint)
+        await labels.replace(connection, run.mailbox_id, current)
+        if state.caught_up_hint > 0:
             await progress.start_listing(connection, run.mailbox_id, Listing.RELIST, target=None)
-    await refresh_labels(run)
 
 
-async def _read_pages(run: MailboxRun, state: SyncProgress, *, hint: int) -> None:
-    assert state.cursor is not None  # noqa: S101 - for the type checker; the caller has looked
-    start = position = state.cursor
+async def _present(run: MailboxRun) -> int | None:
+    """The mailbox's cursor; where the provider does not tell, the newest message's version, which is older and safe."""
+    provider = run.provider
+    cursor = await run.call(provider.costs.profile, provider.current_cursor)
+    if cursor is not None:
+        return cursor
+    newest = await run.call(
+        provider.costs.list_page,
+        lambda token: provider.list_ids(token, page_token=None, page_size=1, hidden=True),
+    )
+    if not newest.listed:
+        return None
+    external_id = newest.listed[0].external_id
+    return await run.call(provider.costs.get, lambda token: provider.version(token, external_id))
+
+
+async def _read_pages(run: MailboxRun, state: SyncProgress, cursor: int, *, hint: int) -> None:
+    start = position = cursor
     page_token: str | None = None
     while True:
         try:
             page = await _read_page(run, start, page_token)
+        except CursorLostError:
+            log.warning("history cursor lost, comparing everything", mailbox_id=run.mailbox_id)
+            await _begin(run, state, previous=position, hint=hint)
+            return
         except PageTokenExpiredError:
+            if start == position:
+                # Nothing was gained since the last beginning, so another one would lead here again.
+                raise
             start, page_token = position, None
             continue
+        last = page.next_page_token is None
+        reached = page.latest if last else max(position, page.last_record or position)
         async with run.writing() as connection:
-            unknown = await _apply(connection, run.mailbox_id, page.changes, covered_all=state.covered_all)
-            last = page.next_page_token is None
-            reached = page.latest if last else max(position, page.last_record or position)
+            unknown = await _apply(connection, run.mailbox_id, page.changes, state)
             await _move(connection, run, previous=position, cursor=reached, caught_up_hint=hint if last else None)
-        position = reached
         if unknown:
             await refresh_labels(run)
         if last:
             return
-        page_token = page.next_page_token
+        position, page_token = reached, page.next_page_token
 
 
 async def _read_page(run: MailboxRun, cursor: int, page_token: str | None) -> ChangePage:
@@ -79,38 +98,48 @@ async def _move(
         raise LeaseLostError
 
 
-async def _apply(connection: Connection, mailbox_id: int, changes: Changes, *, covered_all: bool) -> bool:
+async def _apply(connection: Connection, mailbox_id: int, changes: Changes, state: SyncProgress) -> bool:
     """Stores or queues what a page implies; true if it names labels that are not known yet."""
     if changes.deleted:
         gone = list(changes.deleted)
         await items.remove(connection, mailbox_id, gone)
         await messages.delete(connection, mailbox_id, gone)
     wanted = dict(changes.added)
-    if changes.labels:
-        wanted |= await _apply_labels(connection, mailbox_id, changes, covered_all=covered_all)
-    if wanted:
-        stored = await messages.versions(connection, mailbox_id, list(wanted))
-        missing = {id_: version for id_, version in wanted.items() if stored.get(id_, -1) < version}
-        await items.queue_changed(connection, mailbox_id, missing, threads=changes.threads)
-    return await _names_unknown_label(connection, mailbox_id, changes)
+    for id_, version in (await _apply_labels(connection, mailbox_id, changes, state)).items():
+        wanted[id_] = max(version, wanted.get(id_, version))
+    stored = await messages.versions(connection, mailbox_id, list(wanted))
+    missing = {id_: version for id_, version in wanted.items() if stored.get(id_, -1) < version}
+    # Without numbers nothing can be compared, so the message is fetched whatever is stored.
+    for id_ in await _in_copy(connection, mailbox_id, changes.unnumbered, changes, state):
+        missing.setdefault(id_, 0)
+    await items.queue_changed(connection, mailbox_id, missing, threads=changes.threads)
+    named = {label for listed in changes.labels.values() for change in listed for label in change.added}
+    return bool(await labels.unknown(connection, mailbox_id, named))
 
 
 async def _apply_labels(
-    connection: Connection, mailbox_id: int, changes: Changes, *, covered_all: bool
+    connection: Connection, mailbox_id: int, changes: Changes, state: SyncProgress
 ) -> dict[str, int]:
-    """Changes the labels of stored messages; returns those not stored that are wanted all the same."""
-    stored = await messages.change_labels(connection, mailbox_id, changes.labels)
-    others = {id_: listed[-1].version for id_, listed in changes.labels.items() if id_ not in stored}
-    if covered_all:
-        return others
-    # Outside of the coverage nothing is wanted, but what is queued or new must arrive with these labels.
-    queued = await items.queued_ids(connection, mailbox_id, list(others)) | changes.added.keys()
-    return {id_: version for id_, version in others.items() if id_ in queued}
+    """Changes the labels of stored messages; returns the messages that have to be fetched for their labels."""
+    newest = {id_: listed[-1].version for id_, listed in changes.labels.items()}
+    done: set[str] = set()
+    # After a lost cursor stored labels are no base for changes, and a label's listing must not undo them.
+    if newest and state.listing not in (Listing.RELIST, Listing.RELABEL):
+        done = await messages.change_labels(connection, mailbox_id, changes.labels)
+    wanted = await _in_copy(connection, mailbox_id, newest.keys() - done, changes, state)
+    return {id_: newest[id_] for id_ in wanted}
 
 
-async def _names_unknown_label(connection: Connection, mailbox_id: int, changes: Changes) -> bool:
-    named = {label for listed in changes.labels.values() for change in listed for label in change.added}
-    return bool(named) and not named <= (await labels.names(connection, mailbox_id)).keys()
+async def _in_copy(
+    connection: Connection, mailbox_id: int, external_ids: Set[str], changes: Changes, state: SyncProgress
+) -> set[str]:
+    """Which of these messages are, or will be, in the copy. What is outside of its coverage is of no interest."""
+    if state.covered_all or not external_ids:
+        return set(external_ids)
+    ids = list(external_ids)
+    stored = await messages.versions(connection, mailbox_id, ids)
+    queued = await items.queued_ids(connection, mailbox_id, ids)
+    return set(external_ids) & (stored.keys() | queued | changes.added.keys())
 
 
 async def refresh_labels(run: MailboxRun) -> None:
@@ -118,3 +147,4 @@ async def refresh_labels(run: MailboxRun) -> None:
     current = await run.call(run.provider.costs.labels, run.provider.list_labels)
     async with run.writing() as connection:
         await labels.replace(connection, run.mailbox_id, current)
+    run.labels_are_fresh = True

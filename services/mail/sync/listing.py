@@ -35,7 +35,9 @@ async def list_page(run: MailboxRun, state: SyncProgress) -> None:
     except PageTokenExpiredError:
         async with run.writing() as connection:
             await progress.restart_listing(connection, run.mailbox_id)
-        return
+            await syncs.restart_count(connection, run.mailbox_id)
+        # It counts as a failed turn, so that a provider whose tokens never last is noticed.
+        raise
     except (MessageGoneError, RejectedError):
         if state.listing is not Listing.RELABEL:
             raise
@@ -92,6 +94,7 @@ async def _end_relist(connection: Connection, mailbox_id: int, state: SyncProgre
     if missing and state.listing_round == 1:
         await progress.begin_second_round(connection, mailbox_id)
         return
+    await items.remove(connection, mailbox_id, missing)
     await messages.delete(connection, mailbox_id, missing)
     await _next_label(connection, mailbox_id, after=None)
 

@@ -17,7 +17,7 @@ def plan_gets(queued: Sequence[FetchItem], *, costs: UnitCosts, most_gets: int, 
     for item in queued:
         if item.external_id in planned:
             continue
-        get = _cheapest(item, costs=costs)
+        get = _cheapest(item, costs=costs, most_units=most_units)
         if gets and (len(gets) >= most_gets or units + get.units > most_units):
             break
         gets.append(get)
@@ -26,7 +26,7 @@ def plan_gets(queued: Sequence[FetchItem], *, costs: UnitCosts, most_gets: int, 
     return gets
 
 
-def _cheapest(item: FetchItem, *, costs: UnitCosts) -> Get:
-    if item.thread_id is not None and len(item.siblings) * costs.get > costs.thread:
+def _cheapest(item: FetchItem, *, costs: UnitCosts, most_units: int) -> Get:
+    if item.thread_id is not None and costs.thread <= most_units and len(item.siblings) * costs.get > costs.thread:
         return Get(external_ids=item.siblings, thread_id=item.thread_id, units=costs.thread)
     return Get(external_ids=(item.external_id,), thread_id=None, units=costs.get)

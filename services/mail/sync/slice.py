@@ -22,15 +22,15 @@ class Release:
     after: float
 
 
-async def work(run: MailboxRun, *, poll_seconds: float) -> Release:
+async def work(run: MailboxRun, *, poll_seconds: float, retries: fetch.Retries) -> Release:
     """Does what is due for a mailbox, for one turn at most. Raises what the provider, auth or the database raise."""
     try:
-        return await _work(run, poll_seconds=poll_seconds)
+        return await _work(run, poll_seconds=poll_seconds, retries=retries)
     except QuotaWaitError as wait:
         return Release(lane=await _lane(run), after=wait.seconds)
 
 
-async def _work(run: MailboxRun, *, poll_seconds: float) -> Release:
+async def _work(run: MailboxRun, *, poll_seconds: float, retries: fetch.Retries) -> Release:
     deadline = time.monotonic() + MAX_SECONDS
     await _begin(run)
     for _ in range(MAX_BATCHES):
@@ -46,7 +46,7 @@ async def _work(run: MailboxRun, *, poll_seconds: float) -> Release:
             state, sync = await _look(run)
         if state.listing is not None:
             await listing.list_page(run, state)
-        fetched = await fetch.fetch_batch(run)
+        fetched = await fetch.fetch_batch(run, retries)
         if not fetched and (release := await _finish(run, poll_seconds=poll_seconds)):
             return release
         if time.monotonic() > deadline:
@@ -100,7 +100,7 @@ async def _finish(run: MailboxRun, *, poll_seconds: float) -> Release | None:
             return None
         wait = await items.seconds_until_next(connection, run.mailbox_id)
         if wait is not None:
-            return Release(lane=Lane.BACKFILL, after=wait) if wait > 0 else None
+            return Release(lane=Lane.BACKFILL, after=min(wait, poll_seconds)) if wait > 0 else None
         await progress.mark_synced(connection, run.mailbox_id)
         await syncs.end(connection, run.mailbox_id, SyncState.COMPLETED)
     return Release(lane=Lane.LIVE, after=poll_seconds)

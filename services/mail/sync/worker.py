@@ -18,6 +18,7 @@ from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.schedule import Lease, LeaseLostError
 from services.mail.sync import slice as slice_
 from services.mail.sync.access_tokens import AccessTokens
+from services.mail.sync.fetch import Retries
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import Quota, QuotaWaitError
 from services.mail.sync.run import MailboxRun
@@ -31,6 +32,7 @@ _FAILURES_BEFORE_REPORT = 8
 # When to look again at a mailbox that needs its user.
 _DENIED_SECONDS = 3600.0
 _DRAIN_SECONDS = 30.0
+_RETRIES = Retries()
 
 log = structlog.get_logger()
 
@@ -52,6 +54,7 @@ class Worker:
         slots: int,
         lease_seconds: float,
         poll_seconds: float,
+        retries: Retries = _RETRIES,
     ) -> None:
         self._pool = pool
         self._connect_listener = connect_listener
@@ -63,6 +66,7 @@ class Worker:
         self._kept_for_live = max(1, slots // 3)
         self._lease_seconds = lease_seconds
         self._poll_seconds = poll_seconds
+        self._retries = retries
         self._owner = uuid.uuid4()
         self._wake = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
@@ -193,7 +197,7 @@ class Worker:
             parallelism=self._parallelism,
             tokens=self._tokens,
         )
-        release = await slice_.work(run, poll_seconds=self._poll_seconds)
+        release = await slice_.work(run, poll_seconds=self._poll_seconds, retries=self._retries)
         async with self._pool.acquire() as connection:
             await schedule.release(connection, lease, lane=release.lane, after=release.after)
 

@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -108,14 +109,19 @@ class ProviderTokens:
     async def _refresh_once(self, stored: StoredTokens, refused_fingerprint: str) -> None:
         account_id = stored.account.account_id
         task = self._refreshes.get(account_id)
-        if task is None:
+        if task is None or task.done():
             # An empty context: the refresh has its own time limit, not what is left of the first caller's.
             task = asyncio.create_task(self._refresh(stored, refused_fingerprint), context=contextvars.Context())
             self._refreshes[account_id] = task
-            task.add_done_callback(lambda _: self._refreshes.pop(account_id, None))
-            # Read in any case, so that a failure is not reported as lost when every caller has gone.
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            task.add_done_callback(partial(self._forget, account_id))
         await asyncio.shield(task)
+
+    def _forget(self, account_id: UUID, task: asyncio.Task[None]) -> None:
+        if self._refreshes.get(account_id) is task:
+            del self._refreshes[account_id]
+        if not task.cancelled():
+            # Looked at in any case, so that a failure is not reported as lost when every caller has gone.
+            task.exception()
 
     async def _refresh(self, seen: StoredTokens, refused_fingerprint: str) -> None:
         account_id = seen.account.account_id

@@ -49,6 +49,8 @@ def create_engine(settings: Postgres, *, application_name: str, pool_size: int) 
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=10,
+        # Errors would quote them, and errors are logged.
+        hide_parameters=True,
         connect_args={
             "timeout": CONNECT_TIMEOUT,
             "command_timeout": COMMAND_TIMEOUT,

@@ -1,5 +1,6 @@
 """A client of the auth service that tests drive."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -64,14 +65,13 @@ class Client:
         answer = await self.accounts.ListAccounts(auth_pb2.ListAccountsRequest(user_id=user_id))
         return list(answer.accounts)
 
-    async def provider_token(
-        self, user: SignedIn, *, refused_token_fingerprint: str = ""
-    ) -> auth_pb2.GetAccessTokenResponse:
+    async def provider_token(self, user: SignedIn, *, refused_token: str = "") -> auth_pb2.GetAccessTokenResponse:
+        fingerprint = hashlib.sha256(refused_token.encode()).hexdigest() if refused_token else ""
         return await self.provider_tokens.GetAccessToken(
             auth_pb2.GetAccessTokenRequest(
                 account_id=user.account_id,
                 user_id=user.user_id,
-                refused_token_fingerprint=refused_token_fingerprint,
+                refused_token_fingerprint=fingerprint,
             )
         )
 

@@ -137,6 +137,11 @@ class TestScopes:
         _, grant = await setup.exchange()
         assert grant.scopes == {"email", "openid", MAIL_SCOPE}
 
+    async def test_what_cannot_be_a_scope_is_ignored(self, setup: Setup) -> None:
+        setup.stand_in.oddities.extra = {"scope": f"openid nul\x00 ü {MAIL_SCOPE}"}
+        _, grant = await setup.exchange()
+        assert grant.scopes == {"openid", MAIL_SCOPE}
+
     async def test_an_empty_scope_in_the_answer_means_none(self, setup: Setup) -> None:
         setup.stand_in.oddities.extra = {"scope": ""}
         _, grant = await setup.exchange()
@@ -171,6 +176,9 @@ class TestIdToken:
             {"sub": ""},
             {"sub": "s" * 256},
             {"sub": "тест"},
+            {"sub": "nul\x00"},
+            {"email": "nul\x00@example.com"},
+            {"email": "lone\ud83d@example.com"},
             {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"},
             {"email": "no address"},
             {"email": ["ada@example.com"]},

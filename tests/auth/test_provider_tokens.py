@@ -1,7 +1,6 @@
 """Looking access tokens up: refreshed once, by whoever comes first, and never at the price of the connection."""
 
 import asyncio
-import hashlib
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,10 +16,6 @@ from services.auth.tables import provider_tokens
 from services.kit.rpc_errors import from_rpc_error
 from tests.auth.client import SECRET_KEY, Client, SignedIn, StartService
 from tests.auth.stand_in import Gate, StandIn
-
-
-def fingerprint(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 async def expire(engine: AsyncEngine, user: SignedIn) -> None:
@@ -74,7 +69,7 @@ class TestLookup:
         self, client: Client, stand_in: StandIn, user: SignedIn
     ) -> None:
         old = await client.provider_token(user)
-        new = await client.provider_token(user, refused_token_fingerprint=fingerprint(old.access_token))
+        new = await client.provider_token(user, refused_token=old.access_token)
         assert new.access_token != old.access_token
         assert stand_in.calls["refresh_token"] == 1
 
@@ -82,8 +77,8 @@ class TestLookup:
         self, client: Client, stand_in: StandIn, user: SignedIn
     ) -> None:
         old = await client.provider_token(user)
-        new = await client.provider_token(user, refused_token_fingerprint=fingerprint(old.access_token))
-        late = await client.provider_token(user, refused_token_fingerprint=fingerprint(old.access_token))
+        new = await client.provider_token(user, refused_token=old.access_token)
+        late = await client.provider_token(user, refused_token=old.access_token)
         assert late.access_token == new.access_token
         assert stand_in.calls["refresh_token"] == 1
 
@@ -92,7 +87,7 @@ class TestLookup:
     ) -> None:
         old = (await client.provider_token(user)).access_token
         stand_in.oddities.extra = {"access_token": old}
-        call = client.provider_token(user, refused_token_fingerprint=fingerprint(old))
+        call = client.provider_token(user, refused_token=old)
         assert await reason_of(call) == "provider_unavailable"
 
     async def test_works_with_tokens_that_live_shorter_than_the_margin(self, client: Client, stand_in: StandIn) -> None:

@@ -287,12 +287,14 @@ def _granted(value: object, *, requested: frozenset[str]) -> frozenset[str]:
 
 
 def _normalised(scopes: tuple[str, ...] | list[str]) -> frozenset[str]:
-    return frozenset(_SCOPE_ALIASES.get(scope, scope) for scope in scopes)
+    return frozenset(_SCOPE_ALIASES.get(scope, scope) for scope in scopes if scope.isascii() and scope.isprintable())
 
 
 def _identity(claims: dict[str, Any]) -> Identity:
     subject, email = claims.get("sub"), claims.get("email")
-    if not isinstance(subject, str) or not 0 < len(subject) <= 255 or not subject.isascii():
+    if not isinstance(subject, str) or not 0 < len(subject) <= 255:
+        raise IdentityRefusedError("no well-formed subject")
+    if not subject.isascii() or not subject.isprintable():
         raise IdentityRefusedError("no well-formed subject")
     if not isinstance(email, str) or not _is_address(email):
         raise IdentityRefusedError("no well-formed address")

@@ -2,7 +2,7 @@
 
 import binascii
 import json
-from base64 import urlsafe_b64decode
+from base64 import b64decode
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -117,7 +117,8 @@ def decode_raw(value: object, *, most: int = MAX_SEND_BYTES) -> bytes:
             invalid_argument("'raw' RFC822 payload message string or uploading message via /upload/* URL required")
         )
     try:
-        raw = urlsafe_b64decode(value.rstrip("=") + "=" * (-len(value.rstrip("=")) % 4))
+        bare = value.rstrip("=")
+        raw = b64decode(bare + "=" * (-len(bare) % 4), altchars="-_", validate=True)
     except (binascii.Error, ValueError):
         raise Refused(invalid_argument("Invalid value for ByteString")) from None
     if len(raw) > most:

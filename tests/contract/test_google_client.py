@@ -41,8 +41,8 @@ def _leaves(part: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def reader(new_client: NewClient) -> GoogleClient:
-    """A mailbox of 320 messages, a sixth of them ugly, that no test changes."""
-    return new_client(messages=320, ugly=True)
+    """A mailbox of 216 messages, a sixth of them ugly, that no test changes."""
+    return new_client(messages=216, ugly=True)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ class TestProfileAndListing:
     def test_the_profile_counts_everything(self, reader: GoogleClient) -> None:
         profile = reader.execute(reader.users.getProfile(userId="me"))
         truth = reader.truth()
-        assert profile["messagesTotal"] == len(truth) == 320
+        assert profile["messagesTotal"] == len(truth) == 216
         assert profile["threadsTotal"] == len({fact["threadId"] for fact in truth})
 
     def test_pages_give_every_message_once_newest_first(self, reader: GoogleClient) -> None:
@@ -135,7 +135,7 @@ class TestMessages:
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_every_message_is_valid(self, reader: GoogleClient, discovery: Discovery, form: str) -> None:
         get = reader.users.messages().get
-        for some in itertools.batched(reader.truth(), 80, strict=True):
+        for some in itertools.batched(reader.truth(), 72, strict=True):
             answers = reader.batch([get(userId="me", id=fact["id"], format=form) for fact in some])
             for fact, (answer, error) in zip(some, answers.values(), strict=True):
                 assert error is None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from grpc import aio
 from redis.asyncio import Redis
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import services.auth.migrations
@@ -134,13 +135,21 @@ def closed_port() -> Iterator[int]:
         yield reserved.getsockname()[1]
 
 
-@pytest.fixture
-async def fresh_engine(
+@pytest.fixture(scope="session")
+async def second_engine(
     create_database: Callable[[str], Database], make_settings: Callable[..., AuthSettings]
 ) -> AsyncIterator[AsyncEngine]:
-    """An empty database of the service, for tests that look at all of it."""
+    """A database that no running service uses; tests take `fresh_engine`, which empties it."""
     settings = make_settings(auth_postgres_db=create_database("auth_fresh").name)
     await asyncio.to_thread(_migrate, settings)
     engine = create_engine(settings.database, application_name="tests", pool_size=5)
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture
+async def fresh_engine(second_engine: AsyncEngine) -> AsyncEngine:
+    """An empty database of the service, for tests that look at all of it."""
+    async with second_engine.begin() as connection:
+        await connection.execute(text("TRUNCATE users, accounts, provider_tokens, signing_keys"))
+    return second_engine

@@ -62,8 +62,8 @@ class SandboxMailbox:
         return [id_ for id_, labels in (await self.truth()).items() if not labels & {"SPAM", "TRASH"}]
 
     async def facts(self) -> list[dict[str, Any]]:
-        """Everything that the sandbox tells about its messages, newest first."""
-        answer = await self.sandbox.http.get(f"/_sandbox/users/{self.email}/messages")
+        """What the sandbox tells about its messages, newest first."""
+        answer = await self.sandbox.http.get(f"/_sandbox/users/{self.email}/messages?sha256=0")
         return [json.loads(line) for line in answer.text.splitlines()]
 
     async def deliver(self, **fields: object) -> str:

@@ -192,15 +192,45 @@ class Stage:
         return await self.messages.get(self.user_id, LocalId(summary.mailbox_id, summary.message_id))
 
     async def mirrors(self) -> None:
-        """Waits until what is stored is what the provider holds."""
+        """Waits until the worker has done all it was told of, and compares what is stored with the provider's truth."""
 
-        async def equal() -> bool:
-            return await self.stored() == await self.at_provider.truth()
+        async def has_nothing_to_do() -> bool:
+            return bool(
+                await self.fetchval(
+                    """
+                    SELECT bool_and(s.caught_up_hint >= q.hint_seq AND s.listing IS NULL)
+                        AND NOT EXISTS (SELECT FROM fetch_items)
+                    FROM sync_states s JOIN mailbox_schedule q USING (mailbox_id)
+                    """
+                )
+            )
 
-        try:
-            await eventually(equal)
-        except TimeoutError:
-            assert await self.stored() == await self.at_provider.truth()
+        await eventually(has_nothing_to_do)
+        assert await self.stored() == await self.at_provider.truth()
+
+    async def until_listed(self) -> None:
+        """Waits until the active sync knows all ids that it wants."""
+
+        async def is_listed() -> bool:
+            return bool(await self.fetchval("SELECT bool_and(listing_done) FROM syncs WHERE ended_at IS NULL"))
+
+        await eventually(is_listed)
+
+    async def until_stored(self, external_id: str) -> None:
+        """Waits until a message is stored."""
+
+        async def is_stored() -> bool:
+            return bool(await self.fetchval("SELECT EXISTS (SELECT FROM messages WHERE external_id = $1)", external_id))
+
+        await eventually(is_stored)
+
+    async def until_stored_some(self, least: int = 1) -> None:
+        """Waits until so many messages are stored."""
+
+        async def are_stored() -> bool:
+            return int(await self.fetchval("SELECT count(*) FROM messages")) >= least
+
+        await eventually(are_stored)
 
     async def hint(self) -> None:
         """Makes the mailbox due, as a notification would."""
@@ -214,11 +244,12 @@ class Stage:
         """One value of the database, for what no use case shows."""
         return await self.pool.fetchval(query, *args)
 
-    async def start_worker(self, stack: AsyncExitStack, options: WorkerOptions | None = None) -> RunningWorker:
-        """One more worker, on its own connections, until the stack is left."""
-        running = await stack.enter_async_context(_working(self, options or WorkerOptions()))
-        self.workers.append(running)
-        return running
+    @asynccontextmanager
+    async def another_worker(self, options: WorkerOptions) -> AsyncIterator[RunningWorker]:
+        """One more worker, on connections of its own."""
+        async with _working(self, options) as running:
+            self.workers.append(running)
+            yield running
 
 
 @asynccontextmanager
@@ -299,7 +330,7 @@ async def open_stage(
     )
     async with AsyncExitStack() as stack:
         for _ in range(workers):
-            await stage.start_worker(stack, WorkerOptions(**options))
+            await stack.enter_async_context(stage.another_worker(WorkerOptions(**options)))
         yield stage
 
 

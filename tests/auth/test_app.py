@@ -1,14 +1,21 @@
 """The service as a whole: its admin port, and its database."""
 
+import asyncio
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from pydantic import SecretStr
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+import services
+from deploy.local.ports import Ports
 from services.auth.app import serving
 from services.auth.settings import AuthSettings
 from services.auth.tables import metadata
@@ -49,3 +56,52 @@ class TestMigrations:
 
         async with fresh_engine.connect() as connection:
             assert await connection.run_sync(differences) == []
+
+
+class TestProcess:
+    async def test_serves_until_it_is_told_to_stop(
+        self, make_settings: Callable[..., AuthSettings], ports: Ports
+    ) -> None:
+        settings = make_settings(auth_admin_port=ports.free())
+        process = await self._start(settings)
+        async with httpx.AsyncClient() as client, asyncio.timeout(20):
+            while not await self._ready(client, settings.auth_admin_port):
+                assert process.returncode is None
+        process.terminate()
+        _, errors = await process.communicate()
+        assert process.returncode == 0
+        assert "Traceback" not in errors.decode()
+
+    async def test_seals_anew_on_command(self, make_settings: Callable[..., AuthSettings]) -> None:
+        process = await self._start(make_settings(), "reseal")
+        _, errors = await process.communicate()
+        assert process.returncode == 0
+        assert '"event": "resealed"' in errors.decode()
+
+    async def test_says_in_one_line_what_setting_is_missing(self, make_settings: Callable[..., AuthSettings]) -> None:
+        process = await self._start(make_settings(), without="SECRET_KEY")
+        _, errors = await process.communicate()
+        assert process.returncode == 2
+        assert errors == b"SECRET_KEY: Field required\n"
+
+    async def _start(self, settings: AuthSettings, *arguments: str, without: str = "") -> asyncio.subprocess.Process:
+        values = settings.model_dump(exclude_none=True)
+        environment = {
+            name.upper(): str(value.get_secret_value() if isinstance(value, SecretStr) else value)
+            for name, value in values.items()
+        }
+        environment.pop(without, None)
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "services.auth", *arguments),
+            env={"PATH": os.environ["PATH"], **environment},
+            cwd=Path(services.__path__[0]).parent,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def _ready(self, client: httpx.AsyncClient, port: int) -> bool:
+        try:
+            return (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
+        except httpx.TransportError:
+            await asyncio.sleep(0.05)
+            return False

@@ -3,8 +3,9 @@
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
 
-from services.kit.settings import Postgres, Settings
+from services.kit.settings import DatabaseSettings, ServiceSettings, variables_of
 
 GOOGLE_ISSUER = "https://accounts.google.com"
 MINIMUM_SECRET = 32
@@ -19,44 +20,14 @@ _GOOGLE = {
 }
 
 
-class DatabaseSettings(Settings):
-    """Where the service's database is: AUTH_POSTGRES_..., and POSTGRES_... where those are unset."""
+class AuthDatabaseSettings(DatabaseSettings):
+    """AUTH_POSTGRES_..., and POSTGRES_... where those are unset."""
 
-    postgres_host: str = "127.0.0.1"
-    postgres_port: int = 5432
-    postgres_user: str = "postgres"
-    postgres_password: SecretStr = SecretStr("")
-    postgres_db: str = "mailroom"
-    auth_postgres_host: str | None = None
-    auth_postgres_port: int | None = None
-    auth_postgres_user: str | None = None
-    auth_postgres_password: SecretStr | None = None
-    auth_postgres_db: str | None = None
-
-    @property
-    def database(self) -> Postgres:
-        """The service's own database."""
-        return Postgres(
-            host=self.auth_postgres_host or self.postgres_host,
-            port=self.auth_postgres_port or self.postgres_port,
-            user=self.auth_postgres_user or self.postgres_user,
-            password=self.auth_postgres_password or self.postgres_password,
-            database=self.auth_postgres_db or f"{self.postgres_db}_auth",
-        )
-
-    @property
-    def administrator(self) -> Postgres:
-        """Who may create the service's role and database, on the same server."""
-        return Postgres(
-            host=self.auth_postgres_host or self.postgres_host,
-            port=self.auth_postgres_port or self.postgres_port,
-            user=self.postgres_user,
-            password=self.postgres_password,
-            database="postgres",
-        )
+    service = "auth"
+    model_config = SettingsConfigDict(alias_generator=variables_of(service))
 
 
-class AuthSettings(DatabaseSettings):
+class AuthSettings(AuthDatabaseSettings, ServiceSettings):
     """Everything that the running service needs."""
 
     auth_host: str = "127.0.0.1"
@@ -64,8 +35,6 @@ class AuthSettings(DatabaseSettings):
     auth_admin_host: str = "127.0.0.1"
     auth_admin_port: int = Field(9101, ge=0, le=65535)
     auth_postgres_pool: int = Field(10, ge=1)
-    mailroom_insecure_grpc: bool = False
-    log_level: str = "INFO"
 
     redis_host: str = "127.0.0.1"
     redis_port: int = 6379
@@ -98,29 +67,12 @@ class AuthSettings(DatabaseSettings):
             return {**_GOOGLE, **given}
         return given
 
-    @field_validator("mailroom_insecure_grpc")
-    @classmethod
-    def _plaintext_is_a_decision(cls, value: bool) -> bool:
-        if not value:
-            raise ValueError(
-                "must be true: connections between services are not encrypted yet, "
-                "so allow plaintext and keep them on loopback or a private network"
-            )
-        return value
-
     @field_validator("secret_key", "secret_key_previous")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < MINIMUM_SECRET:
             raise ValueError(f"needs at least {MINIMUM_SECRET} characters; make one with `openssl rand -base64 48`")
         return value
-
-    @field_validator("log_level")
-    @classmethod
-    def _known_level(cls, value: str) -> str:
-        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
-            raise ValueError("must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
-        return value.upper()
 
     @field_validator(
         "public_url",

@@ -3,10 +3,10 @@
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from services.kit.settings import Settings
+from services.kit.settings import ServiceSettings
 
 
 def _absolute_url(value: str) -> str:
@@ -24,7 +24,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 AbsoluteUrl = Annotated[str, AfterValidator(_absolute_url)]
 
 
-class GatewaySettings(Settings):
+class GatewaySettings(ServiceSettings):
     """Every field is the environment variable of the same name in upper case."""
 
     gateway_host: str = "127.0.0.1"
@@ -33,31 +33,12 @@ class GatewaySettings(Settings):
     gateway_admin_port: Port = 9100
     auth_address: str = "localhost:50051"
     mail_address: str = "localhost:50052"
-    mailroom_insecure_grpc: bool = False
     # Where browsers reach the gateway.
     public_url: AbsoluteUrl | None = None
     frontend_redirect_url: AbsoluteUrl = "http://localhost:3000/your-frontend"
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
     # Bytes of a request's body.
     gateway_body_limit: Annotated[int, Field(ge=1)] = 64 * 1024
-    log_level: str = "INFO"
-
-    @field_validator("mailroom_insecure_grpc")
-    @classmethod
-    def _plaintext_is_a_decision(cls, value: bool) -> bool:
-        if not value:
-            raise ValueError(
-                "must be true: connections between services are not encrypted yet, "
-                "so allow plaintext explicitly and keep them on loopback or a private network"
-            )
-        return value
-
-    @field_validator("log_level")
-    @classmethod
-    def _known_level(cls, value: str) -> str:
-        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
-            raise ValueError("must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
-        return value.upper()
 
     @property
     def issuer(self) -> str:

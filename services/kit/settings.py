@@ -1,9 +1,10 @@
 """Loading a service's settings from the environment and `.env`, with one line per wrong variable."""
 
 import sys
+from collections.abc import Callable
 from typing import Any, ClassVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -34,9 +35,75 @@ class Postgres(BaseModel):
     database: str
 
 
-def overridable(service: str, name: str) -> AliasChoices:
-    """Reads `{SERVICE}_{NAME}` and, where that is unset, the variable `{NAME}` that all services share."""
-    return AliasChoices(f"{service}_{name}", name)
+class ServiceSettings(Settings):
+    """What every process that speaks gRPC reads."""
+
+    mailroom_insecure_grpc: bool = False
+    log_level: str = "INFO"
+
+    @field_validator("mailroom_insecure_grpc")
+    @classmethod
+    def _plaintext_is_a_decision(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError(
+                "must be true: connections between services are not encrypted yet, "
+                "so allow plaintext explicitly and keep them on loopback or a private network"
+            )
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+            raise ValueError("must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
+        return value.upper()
+
+
+def variables_of(service: str) -> Callable[[str], str]:
+    """An alias generator for subclasses of DatabaseSettings: `own_postgres_host` is read as `auth_postgres_host`."""
+    return lambda field: field.replace("own_", f"{service}_", 1) if field.startswith("own_") else field
+
+
+class DatabaseSettings(Settings):
+    """Where a service's database is: {SERVICE}_POSTGRES_..., and POSTGRES_... where those are unset.
+
+    A subclass names its service: `model_config = SettingsConfigDict(alias_generator=variables_of("auth"))`.
+    """
+
+    service: ClassVar[str]
+
+    postgres_host: str = "127.0.0.1"
+    postgres_port: int = 5432
+    postgres_user: str = "postgres"
+    postgres_password: SecretStr = SecretStr("")
+    postgres_db: str = "mailroom"
+    own_postgres_host: str | None = None
+    own_postgres_port: int | None = None
+    own_postgres_user: str | None = None
+    own_postgres_password: SecretStr | None = None
+    own_postgres_db: str | None = None
+
+    @property
+    def database(self) -> Postgres:
+        """The service's own database."""
+        return Postgres(
+            host=self.own_postgres_host or self.postgres_host,
+            port=self.own_postgres_port or self.postgres_port,
+            user=self.own_postgres_user or self.postgres_user,
+            password=self.own_postgres_password or self.postgres_password,
+            database=self.own_postgres_db or f"{self.postgres_db}_{self.service}",
+        )
+
+    @property
+    def administrator(self) -> Postgres:
+        """Who may create the service's role and database, on the same server."""
+        return Postgres(
+            host=self.own_postgres_host or self.postgres_host,
+            port=self.own_postgres_port or self.postgres_port,
+            user=self.postgres_user,
+            password=self.postgres_password,
+            database="postgres",
+        )
 
 
 def load[T: Settings](settings_type: type[T]) -> T:

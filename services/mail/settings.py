@@ -2,59 +2,28 @@
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
 
-from services.kit.settings import Postgres, Settings
+from services.kit.settings import DatabaseSettings, ServiceSettings, variables_of
 from services.mail.sync.quota import GMAIL_COSTS, GMAIL_LIMITS, QuotaProfile
 
 GOOGLE_API_URL = "https://gmail.googleapis.com"
 
 
-class DatabaseSettings(Settings):
-    """Where the service's database is: MAIL_POSTGRES_..., and POSTGRES_... where those are unset."""
+class MailDatabaseSettings(DatabaseSettings):
+    """MAIL_POSTGRES_..., and POSTGRES_... where those are unset."""
 
-    postgres_host: str = "127.0.0.1"
-    postgres_port: int = 5432
-    postgres_user: str = "postgres"
-    postgres_password: SecretStr = SecretStr("")
-    postgres_db: str = "mailroom"
-    mail_postgres_host: str | None = None
-    mail_postgres_port: int | None = None
-    mail_postgres_user: str | None = None
-    mail_postgres_password: SecretStr | None = None
-    mail_postgres_db: str | None = None
-
-    @property
-    def database(self) -> Postgres:
-        """The service's own database."""
-        return Postgres(
-            host=self.mail_postgres_host or self.postgres_host,
-            port=self.mail_postgres_port or self.postgres_port,
-            user=self.mail_postgres_user or self.postgres_user,
-            password=self.mail_postgres_password or self.postgres_password,
-            database=self.mail_postgres_db or f"{self.postgres_db}_mail",
-        )
-
-    @property
-    def administrator(self) -> Postgres:
-        """Who may create the service's role and database, on the same server."""
-        return Postgres(
-            host=self.mail_postgres_host or self.postgres_host,
-            port=self.mail_postgres_port or self.postgres_port,
-            user=self.postgres_user,
-            password=self.postgres_password,
-            database="postgres",
-        )
+    service = "mail"
+    model_config = SettingsConfigDict(alias_generator=variables_of(service))
 
 
-class GmailSettings(DatabaseSettings):
+class GmailSettings(MailDatabaseSettings, ServiceSettings):
     """What the service and its workers share: the provider's quota, auth, and how connections are secured."""
 
     blank_matters: ClassVar[frozenset[str]] = frozenset({"gmail_batch_url"})
 
     auth_address: str = "127.0.0.1:50051"
-    mailroom_insecure_grpc: bool = Field(False, validate_default=True)
-    log_level: str = "INFO"
 
     # An origin; a trailing /gmail/v1 is tolerated.
     gmail_api_url: str = GOOGLE_API_URL
@@ -66,15 +35,6 @@ class GmailSettings(DatabaseSettings):
     gmail_project_limit: int | None = Field(None, ge=1)
     # Google counts each part of a batch as a request of its own, and allows about ten at a time.
     gmail_batch_size: int = Field(10, ge=1, le=100)
-
-    @model_validator(mode="after")
-    def _require_explicit_plaintext(self) -> Self:
-        if not self.mailroom_insecure_grpc:
-            raise ValueError(
-                "MAILROOM_INSECURE_GRPC must be true: services speak plaintext for now, "
-                "which is for loopback or a private network only"
-            )
-        return self
 
     @property
     def batch_url(self) -> str | None:

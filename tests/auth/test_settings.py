@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.auth.settings import AuthSettings, DatabaseSettings
+from services.auth.settings import AuthDatabaseSettings, AuthSettings
 from services.kit.settings import load
 
 GOOD = {
@@ -57,7 +57,7 @@ class TestLoad:
     def test_needs_no_secrets_to_migrate(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in GOOD:
             monkeypatch.delenv(name)
-        assert load(DatabaseSettings).database.database == "mailroom_auth"
+        assert load(AuthDatabaseSettings).database.database == "mailroom_auth"
 
 
 class TestDatabase:

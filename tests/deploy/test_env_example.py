@@ -28,7 +28,7 @@ def _listed() -> dict[str, str]:
 def _read() -> Iterator[tuple[str, FieldInfo]]:
     for settings in SETTINGS:
         for name, field in settings.model_fields.items():
-            yield str(field.validation_alias or name.upper()), field
+            yield str(field.validation_alias or name).upper(), field
 
 
 def _shown(default: object) -> str:

@@ -5,8 +5,16 @@ from typing import ClassVar
 
 import pytest
 from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import SettingsConfigDict
 
-from services.kit.settings import Settings, load, overridable
+from services.kit.settings import DatabaseSettings, Settings, load, variables_of
+
+
+class ExampleDatabase(DatabaseSettings):
+    """Where the database of that service is."""
+
+    service = "example"
+    model_config = SettingsConfigDict(alias_generator=variables_of(service))
 
 
 class Example(Settings):
@@ -16,7 +24,6 @@ class Example(Settings):
 
     example_port: int = 5
     example_secret: SecretStr = Field(min_length=8)
-    example_host: str = Field("localhost", validation_alias=overridable("EXAMPLE", "SHARED_HOST"))
     example_batch_url: str | None = None
 
 
@@ -36,7 +43,6 @@ class TestLoad:
         settings = load(Example)
         assert settings.example_port == 6
         assert settings.example_secret.get_secret_value() == "from the environment"
-        assert settings.example_host == "localhost"
 
     def test_takes_a_blank_variable_for_an_unset_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("EXAMPLE_PORT", "")
@@ -48,10 +54,10 @@ class TestLoad:
         assert load(Example).example_batch_url == ""
 
     def test_reads_the_services_own_variable_before_the_shared_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("SHARED_HOST", "shared")
-        assert load(Example).example_host == "shared"
-        monkeypatch.setenv("EXAMPLE_SHARED_HOST", "own")
-        assert load(Example).example_host == "own"
+        monkeypatch.setenv("POSTGRES_HOST", "shared")
+        assert load(ExampleDatabase).database.host == "shared"
+        monkeypatch.setenv("EXAMPLE_POSTGRES_HOST", "own")
+        assert load(ExampleDatabase).database.host == "own"
 
     def test_names_each_wrong_variable_in_a_line_of_its_own(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from services.auth.settings import DatabaseSettings
+from services.auth.settings import AuthDatabaseSettings
 from services.kit.migrations import main
 from services.kit.settings import load
 
 if __name__ == "__main__":
-    settings = load(DatabaseSettings)
+    settings = load(AuthDatabaseSettings)
     main(
         sys.argv[1:],
         directory=Path(__file__).parent,

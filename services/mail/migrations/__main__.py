@@ -5,10 +5,10 @@ from pathlib import Path
 
 from services.kit import migrations
 from services.kit.settings import load
-from services.mail.settings import DatabaseSettings
+from services.mail.settings import MailDatabaseSettings
 
 if __name__ == "__main__":
-    settings = load(DatabaseSettings)
+    settings = load(MailDatabaseSettings)
     migrations.main(
         sys.argv[1:],
         directory=Path(__file__).parent,

@@ -16,6 +16,10 @@ MAX_DEPTH = 100
 _ENCODED_WORD = re.compile(r"=\?([^?\s]+)\?([bBqQ])\?([^?\s]*)\?=")
 _FOLD = re.compile(r"\r?\n[ \t]*|\r")
 _SURROGATES = re.compile("[\udc80-\udcff]")
+_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_STRAY = re.compile(rb"^(?![ \t]|From )(?:[^:\s]+[ \t]+:|[^:\n]*$)", re.MULTILINE)
+_SPACE_BEFORE_COLON = re.compile(rb"^([^:\s]+)[ \t]+:")
 
 
 @dataclass(slots=True)
@@ -115,32 +119,19 @@ def decode_header(value: str) -> str:
     return "".join(out)
 
 
-def _header_text(value: object) -> str:
-    text = _FOLD.sub(" ", str(value)) if not isinstance(value, str) else _FOLD.sub(" ", value)
-    if _SURROGATES.search(text):
-        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return text.strip(" \t")
+def _unfold(value: object) -> str:
+    return _FOLD.sub(" ", str(value)).strip(" \t")
 
 
-def _headers(message: EmailMessage, *, decode: bool) -> list[tuple[str, str]]:
-    out = []
-    for name, value in message.raw_items():
-        text = _header_text(value)
-        out.append((name, decode_header(text) if decode else text))
-    return out
-
-
-def _filename(message: EmailMessage) -> str:
-    try:
-        name = message.get_filename()
-    except (LookupError, ValueError, TypeError, IndexError):
-        return ""
-    return decode_header(_header_text(name)) if name else ""
-
-
-def _leaf_content(message: EmailMessage) -> bytes:
-    payload = message.get_payload(decode=True)
-    return payload if isinstance(payload, bytes) else b""
+def _eight_bit(text: str, charset: str | None) -> str:
+    """A header that came with raw 8-bit bytes: UTF-8, else what the body is in, else mangled, as Gmail does it."""
+    data = text.encode("utf-8", "surrogateescape")
+    for name in ("utf-8", charset or "utf-8"):
+        try:
+            return data.decode(name)
+        except (LookupError, ValueError):
+            continue
+    return data.decode("utf-8", "replace")
 
 
 def _content_type(message: EmailMessage) -> str:
@@ -153,49 +144,110 @@ def _content_type(message: EmailMessage) -> str:
 def _charset(message: EmailMessage) -> str | None:
     try:
         return message.get_content_charset()
-    except (LookupError, ValueError, TypeError, UnicodeError):
+    except (LookupError, ValueError, TypeError):
         return None
 
 
-def _part(message: EmailMessage, *, decode: bool, depth: int) -> Part:
-    mime_type = _content_type(message)
-    disposition = str(message.get("Content-Disposition", "")).strip().lower()
-    part = Part(
-        mime_type=mime_type,
-        filename=_filename(message),
-        headers=_headers(message, decode=decode),
-        charset=_charset(message),
-    )
-    part.is_attachment = (
-        bool(part.filename) or disposition.startswith("attachment") or not mime_type.startswith("text/")
-    )
-    payload = message.get_payload() if message.is_multipart() else None
-    if isinstance(payload, list) and depth < MAX_DEPTH:
-        children = [child for child in payload if isinstance(child, EmailMessage)]
-        part.parts = [_part(child, decode=decode, depth=depth + 1) for child in children]
-        if mime_type.startswith("message/") and part.parts:
-            part.content = _embedded(children)
-            part.size = len(part.content)
-        else:
-            part.is_attachment = False
-        return part
-    part.content = _leaf_content(message)
-    part.size = len(part.content)
-    return part
-
-
-def _embedded(children: list[EmailMessage]) -> bytes:
+def _any_charset(message: EmailMessage) -> str | None:
     try:
-        return b"\r\n\r\n".join(child.as_bytes() for child in children)
-    except (UnicodeError, LookupError, ValueError, TypeError, KeyError):
-        return b""
+        return next((name for part in message.walk() if (name := _charset(part))), None)
+    except RecursionError:
+        return None
+
+
+def _lenient_base64(data: bytes) -> bytes:
+    letters = _NOT_BASE64.sub(b"", data)
+    if len(letters) % 4 == 1:
+        letters = letters[:-1]
+    return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
+
+
+def _leaf_content(message: EmailMessage) -> bytes:
+    payload = message.get_payload(decode=True)
+    data = payload if isinstance(payload, bytes) else b""
+    if str(message.get("Content-Transfer-Encoding", "")).strip().lower() != "base64":
+        return data
+    text = message.get_payload()
+    as_sent = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else b""
+    # The standard library hands broken base64 back undecoded, as one line.
+    return _lenient_base64(as_sent) if data == b"".join(as_sent.splitlines()) else data
+
+
+class _TreeBuilder:
+    """Turns what the standard library's parser found into parts."""
+
+    def __init__(self, *, decode: bool, charset: str | None, line_end: str) -> None:
+        self._decode = decode
+        self._charset = charset
+        self._policy = compat32.clone(linesep=line_end)
+
+    def part(self, message: EmailMessage, depth: int = 0) -> Part:
+        """One entity with everything below it."""
+        mime_type = _content_type(message)
+        filename = self._filename(message)
+        disposition = str(message.get("Content-Disposition", "")).strip().lower()
+        part = Part(mime_type, filename, self._headers(message), charset=_charset(message))
+        part.is_attachment = bool(filename) or disposition.startswith("attachment") or not mime_type.startswith("text/")
+        children = self._children(message) if depth < MAX_DEPTH else []
+        if children and not mime_type.startswith("message/"):
+            part.is_attachment = False
+            part.parts = [self.part(child, depth + 1) for child in children]
+            return part
+        if children and mime_type == "message/rfc822":
+            part.parts = [self.part(children[0], depth + 1)]
+        part.content = self._embedded(children) if children else _leaf_content(message)
+        part.size = len(part.content)
+        return part
+
+    def _children(self, message: EmailMessage) -> list[EmailMessage]:
+        payload = message.get_payload() if message.is_multipart() else None
+        return [child for child in payload if isinstance(child, EmailMessage)] if isinstance(payload, list) else []
+
+    def _embedded(self, children: list[EmailMessage]) -> bytes:
+        try:
+            data = b"".join(child.as_bytes(policy=self._policy) for child in children)
+        except (LookupError, ValueError, TypeError, RecursionError):
+            return b""
+        # Blocks of a delivery status are headers without a body: the last one ends without a blank line.
+        return data if len(children) == 1 else data.removesuffix(self._policy.linesep.encode())
+
+    def _text(self, value: object) -> str:
+        text = _unfold(value)
+        return _eight_bit(text, self._charset) if _SURROGATES.search(text) else text
+
+    def _headers(self, message: EmailMessage) -> list[tuple[str, str]]:
+        pairs = [(name, self._text(value)) for name, value in message.raw_items()]
+        return [(name, decode_header(text)) for name, text in pairs] if self._decode else pairs
+
+    def _filename(self, message: EmailMessage) -> str:
+        try:
+            name = message.get_filename()
+        except (LookupError, ValueError, TypeError):
+            return ""
+        return decode_header(self._text(name)) if name else ""
+
+
+def _tidy_head(raw: bytes) -> bytes:
+    """Without the lines that would end the header block too early: a space before the colon goes, so do stray lines."""
+    end = _BLANK_LINE.search(raw)
+    head = raw[: end.start()] if end else raw
+    if not _STRAY.search(head):
+        return raw
+    kept = [
+        _SPACE_BEFORE_COLON.sub(rb"\1:", line, count=1)
+        for line in head.splitlines(keepends=True)
+        if line[:1] in b" \t" or b":" in line or line.startswith(b"From ")
+    ]
+    return b"".join(kept) + raw[len(head) :]
 
 
 def parse_message(raw: bytes, *, decode_headers: bool = True) -> Part:
     """Read a message; never raises on malformed input. `decode_headers` false leaves RFC 2047 words as they stand."""
+    tidy = _tidy_head(raw)
     try:
-        message = BytesParser(policy=compat32).parsebytes(raw)
+        message = BytesParser(policy=compat32).parsebytes(tidy)
     except RecursionError:
         # Nested beyond reason: shown as one part, as far as its own headers go.
-        message = BytesParser(policy=compat32).parsebytes(raw, headersonly=True)
-    return _part(message, decode=decode_headers, depth=0)
+        message = BytesParser(policy=compat32).parsebytes(tidy, headersonly=True)
+    line_end = "\r\n" if b"\r\n" in raw else "\n"
+    return _TreeBuilder(decode=decode_headers, charset=_any_charset(message), line_end=line_end).part(message)

@@ -1,6 +1,6 @@
 """Draining the queue: a batch of messages from the provider into the store, each leaving the queue as it is stored."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -19,9 +19,9 @@ from services.mail.providers.base import (
     TokenRefusedError,
     TooConcurrentError,
 )
-from services.mail.store import items, labels, messages, syncs
+from services.mail.store import items, messages, syncs
 from services.mail.store.connection import Connection
-from services.mail.sync.history import refresh_labels
+from services.mail.sync.history import learn_labels, refresh_labels
 from services.mail.sync.plan import plan_gets
 from services.mail.sync.quota import QuotaWaitError
 from services.mail.sync.run import MailboxRun
@@ -123,6 +123,9 @@ async def _store(run: MailboxRun, results: Mapping[str, FetchResult], retries: R
     got = {id_: result for id_, result in results.items() if isinstance(result, ProviderMessage)}
     gone = [id_ for id_, result in results.items() if isinstance(result, MessageGoneError)]
     strays = [id_ for id_, result in results.items() if isinstance(result, NotInThreadError)]
+    # At most once a turn: some labels on messages are never listed.
+    if not run.labels_are_fresh:
+        await learn_labels(run, {label for message in got.values() for label in message.label_ids})
     async with run.writing() as connection:
         stored = await messages.upsert(connection, run.mailbox_id, list(got.values()))
         await items.finish(
@@ -139,13 +142,6 @@ async def _store(run: MailboxRun, results: Mapping[str, FetchResult], retries: R
             await items.fetch_singly(connection, run.mailbox_id, strays)
         await _postpone_failed(connection, run.mailbox_id, results, retries)
         await syncs.count(connection, run.mailbox_id, stored=stored)
-        unknown = await labels.unknown(connection, run.mailbox_id, _labels_of(got.values()))
-    if unknown and not run.labels_are_fresh:
-        await refresh_labels(run)
-
-
-def _labels_of(fetched: Iterable[ProviderMessage]) -> set[str]:
-    return {label for message in fetched for label in message.label_ids}
 
 
 async def _postpone_failed(

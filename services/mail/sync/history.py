@@ -71,11 +71,10 @@ async def _read_pages(run: MailboxRun, state: SyncProgress, cursor: int, *, hint
             continue
         last = page.next_page_token is None
         reached = page.latest if last else max(position, page.last_record or position)
+        await learn_labels(run, _added_labels(page.changes))
         async with run.writing() as connection:
-            unknown = await _apply(connection, run.mailbox_id, page.changes, state)
+            await _apply(connection, run.mailbox_id, page.changes, state)
             await _move(connection, run, previous=position, cursor=reached, caught_up_hint=hint if last else None)
-        if unknown:
-            await refresh_labels(run)
         if last:
             return
         position, page_token = reached, page.next_page_token
@@ -98,8 +97,12 @@ async def _move(
         raise LeaseLostError
 
 
-async def _apply(connection: Connection, mailbox_id: int, changes: Changes, state: SyncProgress) -> bool:
-    """Stores or queues what a page implies; true if it names labels that are not known yet."""
+def _added_labels(changes: Changes) -> set[str]:
+    return {label for listed in changes.labels.values() for change in listed for label in change.added}
+
+
+async def _apply(connection: Connection, mailbox_id: int, changes: Changes, state: SyncProgress) -> None:
+    """Stores or queues what a page implies."""
     if changes.deleted:
         gone = list(changes.deleted)
         await items.remove(connection, mailbox_id, gone)
@@ -113,8 +116,6 @@ async def _apply(connection: Connection, mailbox_id: int, changes: Changes, stat
     for id_ in await _in_copy(connection, mailbox_id, changes.unnumbered, changes, state):
         missing.setdefault(id_, 0)
     await items.queue_changed(connection, mailbox_id, missing, threads=changes.threads)
-    named = {label for listed in changes.labels.values() for change in listed for label in change.added}
-    return bool(await labels.unknown(connection, mailbox_id, named))
 
 
 async def _apply_labels(
@@ -142,8 +143,16 @@ async def _in_copy(
     return set(external_ids) & (stored.keys() | queued | changes.added.keys())
 
 
+async def learn_labels(run: MailboxRun, named: Set[str]) -> None:
+    """Copies the provider's labels if one of these is not known; creating a label does not show in history."""
+    async with run.reading() as connection:
+        unknown = await labels.unknown(connection, run.mailbox_id, named)
+    if unknown:
+        await refresh_labels(run)
+
+
 async def refresh_labels(run: MailboxRun) -> None:
-    """Copies the provider's labels; renames do not show in history."""
+    """Copies the provider's labels."""
     current = await run.call(run.provider.costs.labels, run.provider.list_labels)
     async with run.writing() as connection:
         await labels.replace(connection, run.mailbox_id, current)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from services.mail.content import limits
 from services.mail.content.charsets import decode_text
-from services.mail.content.clean import clean_text, cut_utf8
+from services.mail.content.clean import clean_line, clean_text, cut_utf8
 from services.mail.content.html_text import html_to_text
 from services.mail.content.model import Attachment, CalendarPart, MissingPart
 from services.mail.content.tree import Part
@@ -124,7 +124,7 @@ class _Walk:
     def _add_invitation(self, part: Part) -> None:
         text = self._read_text(part, limit=limits.CALENDAR_BYTES, is_html=False)
         if text is not None:
-            method = part.parameters.get("method", "").upper()
+            method = clean_line(part.parameters.get("method", "")).upper()
             self._body.calendar.append(CalendarPart(part.part_id, method or None, text))
         self._attach(part, "")
 

@@ -162,7 +162,7 @@ def _decode_nearly_utf8(data: bytes) -> str | None:
     except UnicodeDecodeError:
         text = data.decode("utf-8", "replace")
     broken = text.count("\ufffd")
-    good = sum(character > "\x7f" for character in text) - broken
+    good = len(text) - len(text.encode("ascii", "ignore")) - broken
     return text if broken <= _MOST_BROKEN_SHARE * good else None
 
 

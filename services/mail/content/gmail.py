@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.mail.content import limits
+from services.mail.content.clean import clean_text
+from services.mail.content.parameters import read_mime_type
 from services.mail.content.transfer import decode_base64
 from services.mail.content.tree import Budget, Part, Tree, build_part, child_id, child_type, index_fields
 
@@ -55,7 +57,7 @@ class _GmailReader:
     def _read_part(
         self, source: Mapping[str, Any], part_id: str, default_type: str, *, headers: list[tuple[str, str]], depth: int
     ) -> Part:
-        claimed_type = _text(source.get("mimeType")).lower() or default_type
+        claimed_type = read_mime_type(_text(source.get("mimeType")).lower(), default_type)
         claimed_name = _text(source.get("filename"))
         part = build_part(part_id, index_fields(headers), default_type=claimed_type, claimed_name=claimed_name)
         self._read_body(part, _mapping(source.get("body")))
@@ -71,7 +73,7 @@ class _GmailReader:
 
     def _read_body(self, part: Part, body: Mapping[str, Any]) -> None:
         data = _text(body.get("data"))
-        part.attachment_id = _text(body.get("attachmentId")) or None
+        part.attachment_id = clean_text(_text(body.get("attachmentId"))) or None
         part.size = _integer(body.get("size"))
         if part.part_id in self._fetched:
             part.content = self._fetched[part.part_id]
@@ -86,7 +88,7 @@ class _GmailReader:
                 continue
             if not self._budget.take_part():
                 return
-            part_id = _text(source.get("partId")) or child_id(part.part_id, index)
+            part_id = clean_text(_text(source.get("partId"))) or child_id(part.part_id, index)
             headers = self._bound(_read_headers(source))
             part.children.append(self._read_part(source, part_id, child_type(part), headers=headers, depth=depth + 1))
 

@@ -8,7 +8,7 @@ import re
 from services.mail.content import limits
 from services.mail.content.charsets import decode_text
 from services.mail.content.detect import detect_charset
-from services.mail.content.transfer import decode_transfer
+from services.mail.content.transfer import decode_transfer, measure_transfer
 from services.mail.content.tree import Budget, Part, Tree, build_part, child_id, child_type, index_fields
 
 _HEADERS_END = re.compile(rb"\n\r*\n")
@@ -91,10 +91,12 @@ class _RawReader:
             self._read_multipart(part, source, depth=depth)
 
     def _read_leaf(self, part: Part, body: bytes) -> None:
-        content = decode_transfer(body, part.fields.get("content-transfer-encoding", ""))
-        part.size = len(content)
+        encoding = part.fields.get("content-transfer-encoding", "")
         if part.mime_type.startswith("text/"):
-            part.content = content
+            part.content = decode_transfer(body, encoding)
+            part.size = len(part.content)
+        else:
+            part.size = measure_transfer(body, encoding)
 
     def _read_multipart(self, part: Part, source: tuple[bytes, int, int], *, depth: int) -> None:
         data, start, end = source

@@ -5,7 +5,7 @@ import re
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
-_NOT_BASE64 = bytes(set(range(256)) - set(_BASE64 + b"-_="))
+_NOT_BASE64 = bytes(set(range(256)) - set(_BASE64 + b"-_"))
 _NOT_BASE64_TEXT = bytes(set(range(256)) - set(_BASE64 + b"-_=\r\n"))
 _BASE64_LINES = re.compile(rb"[A-Za-z0-9+/_=\r\n\t-]*")
 _PADDING = re.compile(rb"=+")
@@ -17,8 +17,7 @@ _FOREIGN_SHARE = 0.1
 
 def decode_transfer(body: bytes, encoding: str) -> bytes:
     """`body` with its transfer encoding removed; an unknown encoding, and one that plainly lies, changes nothing."""
-    match = _TOKEN.search(encoding.lower())
-    name = match.group() if match else ""
+    name = _read_name(encoding)
     if name == "base64":
         return body if _is_not_base64(body) else decode_base64(body)
     if name == "quoted-printable":
@@ -28,24 +27,46 @@ def decode_transfer(body: bytes, encoding: str) -> bytes:
     return body
 
 
+def measure_transfer(body: bytes, encoding: str) -> int:
+    """How many bytes `decode_transfer` gives. Base64, as most attachments have it, is only counted."""
+    if _read_name(encoding) != "base64" or _is_not_base64(body):
+        return len(decode_transfer(body, encoding))
+    return sum(_count_digits(segment) * 3 // 4 for segment in _split_segments(body))
+
+
+def _read_name(encoding: str) -> str:
+    match = _TOKEN.search(encoding.lower())
+    return match.group() if match else ""
+
+
 def decode_base64(data: bytes) -> bytes:
     """Bytes of base64 in either alphabet: white space, missing or inner padding and stray characters are survived.
 
     What follows the padding counts only if it looks like base64 too: mailing lists append plain footers there.
     """
+    return b"".join(map(_decode_segment, _split_segments(data)))
+
+
+def _split_segments(data: bytes) -> list[bytes]:
+    """What stands between paddings."""
     padding = data.find(b"=")
-    if padding < 0 or not data[padding:].strip(b"= \t\r\n"):
-        return _decode_segment(data)
-    if not _BASE64_LINES.fullmatch(data, padding):
-        return _decode_segment(data[:padding])
-    return b"".join(_decode_segment(segment) for segment in _PADDING.split(data))
+    if padding < 0:
+        return [data]
+    if not data[padding:].strip(b"= \t\r\n") or not _BASE64_LINES.fullmatch(data, padding):
+        return [data[:padding]]
+    return _PADDING.split(data)
 
 
 def _decode_segment(data: bytes) -> bytes:
-    clean = data.translate(_STANDARD_ALPHABET, _NOT_BASE64).rstrip(b"=")
+    clean = data.translate(_STANDARD_ALPHABET, _NOT_BASE64)
     if len(clean) % 4 == 1:
         clean = clean[:-1]
     return binascii.a2b_base64(clean + b"=" * (-len(clean) % 4))
+
+
+def _count_digits(data: bytes) -> int:
+    count = len(data.translate(None, _NOT_BASE64))
+    return count - 1 if count % 4 == 1 else count
 
 
 def _is_not_base64(body: bytes) -> bool:

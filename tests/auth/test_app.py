@@ -85,7 +85,7 @@ class TestProcess:
         assert errors == b"SECRET_KEY: Field required\n"
 
     async def _start(self, settings: AuthSettings, *arguments: str, without: str = "") -> asyncio.subprocess.Process:
-        values = settings.model_dump(exclude_none=True)
+        values = settings.model_dump(exclude_none=True, by_alias=True)
         environment = {
             name.upper(): str(value.get_secret_value() if isinstance(value, SecretStr) else value)
             for name, value in values.items()

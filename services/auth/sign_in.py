@@ -37,7 +37,6 @@ class SignInError(StrEnum):
     MISSING_SCOPE = "missing_scope"
     EMAIL_NOT_VERIFIED = "email_not_verified"
     NO_OFFLINE_ACCESS = "no_offline_access"
-    ACCOUNT_IS_LINKED = "account_is_linked"
     PROVIDER_ERROR = "provider_error"
     PROVIDER_UNAVAILABLE = "provider_unavailable"
 

@@ -33,23 +33,27 @@ def multipart(kind: str, *parts: str | bytes, boundary: str = "b") -> bytes:
     return head + b"".join(start + piece for piece in pieces) + f"\n--{boundary}--\n".encode()
 
 
-def gmail_resource(data: bytes, *, by_reference: Callable[[Part], bool] | None = None) -> dict[str, Any]:
-    """The `format=full` resource of a raw message. Attachments come by reference, and so do chosen other parts."""
-    return {"id": "1", "payload": _payload(parse_message(data), "", by_reference or (lambda part: part.is_attachment))}
+def gmail_resource(
+    data: bytes | Part, *, by_reference: Callable[[Part], bool] = lambda part: part.is_attachment
+) -> dict[str, Any]:
+    """The `format=full` resource of a raw message or its tree. Attachments come by reference, or what is chosen."""
+    tree = data if isinstance(data, Part) else parse_message(data)
+    return {"id": "1", "payload": _payload(tree, "", by_reference)}
 
 
-def read_part(data: bytes, part_id: str) -> bytes:
+def read_part(tree: Part, part_id: str) -> bytes:
     """What the provider answers when the bytes of a part are asked for."""
-    part = parse_message(data).find(part_id)
+    part = tree.find(part_id)
     assert part is not None
     return part.read()
 
 
-def parse_as_gmail(data: bytes) -> ParsedMessage:
-    """A raw message, parsed by way of its Gmail resource; what Gmail leaves out is fetched."""
-    resource = gmail_resource(data)
+def parse_as_gmail(data: bytes | Part) -> ParsedMessage:
+    """A raw message, or the sandbox's tree of one, by way of its Gmail resource; what Gmail leaves out is fetched."""
+    tree = data if isinstance(data, Part) else parse_message(data)
+    resource = gmail_resource(tree)
     first = parse_gmail(resource)
-    fetched = {part.part_id: read_part(data, part.part_id) for part in first.missing_parts}
+    fetched = {part.part_id: read_part(tree, part.part_id) for part in first.missing_parts}
     return parse_gmail(resource, fetched=fetched) if fetched else first
 
 

@@ -24,7 +24,7 @@ from services.mail.content import (
 from services.mail.content.addresses import parse_addresses
 from tests.mail.content.samples import gmail_resource, parse_as_gmail
 
-SHORT = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+SHORT = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 LONG = settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
 
 _CHARSETS = [

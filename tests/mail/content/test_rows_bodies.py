@@ -361,7 +361,7 @@ class TestRow23Sizes:
     )
     def test_hostile_html_takes_linear_time(self, piece: str) -> None:
         started = time.process_time()
-        html_to_text(piece * (1_000_000 // len(piece)))
+        html_to_text(piece * (500_000 // len(piece)))
         assert time.process_time() - started < 5
 
     @pytest.mark.parametrize("piece", ['"', '\\"', "(", "<@", "=?a?q?", "a,", "@@:", ",", "a@b "])

@@ -17,7 +17,7 @@ from services.kit.settings import Postgres
 from services.mail.ids import LocalId
 from services.mail.mailboxes import Mailboxes
 from services.mail.messages import Messages
-from services.mail.model import Account, Mailbox, MessageDetail, MessageSummary, SyncReport
+from services.mail.model import Account, Mailbox, MessageDetail, MessageFilter, MessageSummary, SyncReport
 from services.mail.providers.gmail import GmailProvider
 from services.mail.store.connection import Pool
 from services.mail.sync.access_tokens import AccessTokens
@@ -80,6 +80,7 @@ class WorkerOptions:
 
     batch: bool = True
     batch_size: int = BATCH_SIZE
+    page_size: int = 500
     slots: int = 4
     lease_seconds: float = 5.0
     # Long, so that nothing but a sync or a trigger makes a mailbox due.
@@ -146,6 +147,11 @@ class Stage:
         """Asks for a sync and waits for its end."""
         return await self.ended(await self.request(count=count), within=within)
 
+    async def sync_with_worker(self, *, count: int | None = 10) -> SyncReport:
+        """A sync done by a worker that is there for it only."""
+        async with self.another_worker():
+            return await self.sync(count=count)
+
     async def ended(self, report: SyncReport, *, within: float = PATIENCE) -> SyncReport:
         """The report of a sync that has ended."""
         found = report
@@ -169,7 +175,7 @@ class Stage:
         token = ""
         while True:
             page = await self.messages.page(
-                await self.mailbox(), label=label, unread=unread, page_size=200, page_token=token
+                await self.mailbox(), MessageFilter(label=label, unread=unread), page_size=200, page_token=token
             )
             found += page.messages
             token = page.next_page_token
@@ -193,6 +199,11 @@ class Stage:
 
     async def mirrors(self) -> None:
         """Waits until the worker has done all it was told of, and compares what is stored with the provider's truth."""
+        await self.until_idle()
+        assert await self.stored() == await self.at_provider.truth()
+
+    async def until_idle(self) -> None:
+        """Waits until the worker has done all it was told of."""
 
         async def has_nothing_to_do() -> bool:
             return bool(
@@ -206,7 +217,21 @@ class Stage:
             )
 
         await eventually(has_nothing_to_do)
-        assert await self.stored() == await self.at_provider.truth()
+
+    async def until_caught_up(self) -> None:
+        """Waits until history has been read after the last hint."""
+
+        async def is_caught_up() -> bool:
+            return bool(
+                await self.fetchval(
+                    """
+                    SELECT bool_and(s.caught_up_hint >= q.hint_seq)
+                    FROM sync_states s JOIN mailbox_schedule q USING (mailbox_id)
+                    """
+                )
+            )
+
+        await eventually(is_caught_up)
 
     async def until_listed(self) -> None:
         """Waits until the active sync knows all ids that it wants."""
@@ -245,9 +270,9 @@ class Stage:
         return await self.pool.fetchval(query, *args)
 
     @asynccontextmanager
-    async def another_worker(self, options: WorkerOptions) -> AsyncIterator[RunningWorker]:
+    async def another_worker(self, options: WorkerOptions | None = None) -> AsyncIterator[RunningWorker]:
         """One more worker, on connections of its own."""
-        async with _working(self, options) as running:
+        async with _working(self, options or WorkerOptions()) as running:
             self.workers.append(running)
             yield running
 
@@ -279,6 +304,7 @@ def _worker(stage: Stage, options: WorkerOptions, *, pool: Pool, http: httpx.Asy
         api_url=sandbox.url,
         batch_url=f"{sandbox.url}/batch" if options.batch else None,
         costs=profile.costs,
+        page_size=options.page_size,
     )
     redis = stage.servers.redis
     return Worker(

@@ -145,6 +145,8 @@ class Provider(Protocol):
     """One provider's API. Methods raise ProviderError; `access_token` is an OAuth bearer token (RFC 6750)."""
 
     costs: UnitCosts
+    # How many ids one page of a listing should hold.
+    page_size: int
 
     async def current_cursor(self, access_token: str) -> int | None:
         """The mailbox's present history cursor; None if the provider has no way to tell."""

@@ -38,7 +38,8 @@ from services.mail.providers.gmail_history import parse_history
 
 # More than any answer to a sensible call; protects the worker's memory.
 MAX_RESPONSE_BYTES = 192 * 1024 * 1024
-HISTORY_PAGE_SIZE = 500
+# The largest page of ids or history records: 500 for the price of one.
+PAGE_SIZE = 500
 # Answers of a server that does not know a route, against one that knows it but refuses.
 _NO_SUCH_ROUTE = frozenset({404, 405, 501})
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,8 +66,10 @@ class GmailProvider:
         batch_url: str | None,
         costs: UnitCosts,
         parallel_gets: int = 4,
+        page_size: int = PAGE_SIZE,
     ) -> None:
         self.costs = costs
+        self.page_size = page_size
         self._http = http
         self._user_path = "/gmail/v1/users/me"
         self._api_url = api_url.rstrip("/").removesuffix("/gmail/v1")
@@ -109,7 +112,7 @@ class GmailProvider:
 
     async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> ChangePage:
         """history.list, all types. A cursor that is refused counts as lost, whatever the status."""
-        params = {"startHistoryId": str(cursor), "maxResults": str(HISTORY_PAGE_SIZE)}
+        params = {"startHistoryId": str(cursor), "maxResults": str(self.page_size)}
         if page_token is not None:
             params["pageToken"] = page_token
         try:

@@ -6,9 +6,6 @@ from services.mail.store import items, labels, messages, progress, syncs
 from services.mail.store.connection import Connection
 from services.mail.sync.run import MailboxRun
 
-# Gmail's largest page: 500 ids for the price of one.
-PAGE_SIZE = 500
-
 
 async def begin(run: MailboxRun, sync: Sync) -> None:
     """Starts the listing that an active sync asks for."""
@@ -20,7 +17,9 @@ async def begin(run: MailboxRun, sync: Sync) -> None:
 
 async def list_page(run: MailboxRun, state: SyncProgress) -> None:
     """Lists one page and records, in one transaction, what it implies and where the next one begins."""
-    room = PAGE_SIZE if state.listing_target is None else min(PAGE_SIZE, state.listing_target - state.listed_count)
+    room = run.provider.page_size
+    if state.listing_target is not None:
+        room = min(room, state.listing_target - state.listed_count)
     try:
         page = await run.call(
             run.provider.costs.list_page,

@@ -1,0 +1,163 @@
+"""What happened while the provider kept no history for us: all of it is found out by comparing."""
+
+from services.mail.model import SyncState
+from tests.mail.conftest import OpenStage
+
+
+class TestLostCursor:
+    async def test_new_mail_is_found(self, stage: OpenStage) -> None:
+        async with stage(messages=20) as s:
+            await s.sync(count=None)
+            await s.at_provider.deliver_many(5)
+            await s.at_provider.lose_history()
+            await s.hint()
+            await s.mirrors()
+
+    async def test_deleted_mail_is_deleted(self, stage: OpenStage) -> None:
+        async with stage(messages=20) as s:
+            await s.sync(count=None)
+            for id_ in list(await s.at_provider.truth())[5:15:3]:
+                await s.at_provider.delete(id_)
+            await s.at_provider.lose_history()
+            await s.hint()
+            await s.mirrors()
+
+    async def test_labels_are_rebuilt(self, stage: OpenStage) -> None:
+        async with stage(messages=20) as s:
+            await s.sync(count=None)
+            label = await s.at_provider.create_label("Later")
+            visible = await s.at_provider.visible()
+            await s.at_provider.relabel(visible[0], add=(label, "STARRED"), remove=("INBOX", "UNREAD"))
+            await s.at_provider.relabel(visible[3], add=("TRASH",), remove=("INBOX",))
+            await s.at_provider.lose_history()
+            await s.hint()
+            await s.mirrors()
+
+    async def test_labels_deleted_meanwhile_come_off(self, stage: OpenStage) -> None:
+        async with stage(messages=5) as s:
+            label = await s.at_provider.create_label("Later")
+            for id_ in await s.at_provider.visible():
+                await s.at_provider.relabel(id_, add=(label,))
+            await s.sync(count=None)
+            await s.at_provider.control("DELETE", f"labels/{label}")
+            await s.at_provider.lose_history()
+            await s.hint()
+            await s.mirrors()
+
+    async def test_a_mailbox_emptied_meanwhile_is_empty(self, stage: OpenStage) -> None:
+        async with stage(messages=6) as s:
+            await s.sync(count=None)
+            for id_ in await s.at_provider.truth():
+                await s.at_provider.delete(id_)
+            await s.at_provider.lose_history()
+            await s.hint()
+            await s.mirrors()
+
+    async def test_mail_that_comes_while_ids_are_compared_stays(self, stage: OpenStage) -> None:
+        # Pages so small that each round of the listing takes several turns.
+        async with stage(messages=30, page_size=2) as s:
+            await s.sync(count=None)
+            await s.at_provider.delete((await s.at_provider.visible())[7])
+            await s.at_provider.lose_history()
+            await s.hint()
+            for number in range(10):
+                await s.at_provider.deliver(subject=str(number))
+                await s.hint()
+                await s.until_caught_up()
+            await s.mirrors()
+
+    async def test_relabels_while_labels_are_rebuilt_stay(self, stage: OpenStage) -> None:
+        async with stage(messages=12, page_size=2) as s:
+            await s.sync(count=None)
+            await s.at_provider.lose_history()
+            await s.hint()
+            ids = await s.at_provider.visible()
+            for number in range(24):
+                id_ = ids[number % len(ids)]
+                starred = "STARRED" in (await s.at_provider.truth())[id_]
+                change = {"remove": ("STARRED", "UNREAD")} if starred else {"add": ("STARRED", "UNREAD")}
+                await s.at_provider.relabel(id_, **change)
+                await s.hint()
+            await s.mirrors()
+
+    async def test_of_the_newest_is_made_up_above_the_oldest_stored(self, stage: OpenStage) -> None:
+        async with stage(messages=40) as s:
+            await s.sync(count=10)
+            oldest = list(await s.stored())[-1]
+            await s.at_provider.deliver_many(15)
+            await s.at_provider.lose_history()
+            await s.hint()
+            await s.until_caught_up()
+            await s.until_idle()
+            everything = list(await s.at_provider.truth())
+            assert set(await s.stored()) == set(everything[: everything.index(oldest) + 1])
+
+    async def test_in_the_middle_of_the_first_sync_loses_nothing(self, stage: OpenStage) -> None:
+        async with stage(messages=200) as s:
+            report = await s.request(count=None)
+            await s.until_stored_some(20)
+            await s.at_provider.deliver()
+            await s.at_provider.lose_history()
+            await s.hint()
+            ended = await s.ended(report)
+            assert ended.sync.state is SyncState.COMPLETED
+            assert await s.stored() == await s.at_provider.truth()
+
+    async def test_between_two_pages_of_history_is_noticed(self, stage: OpenStage) -> None:
+        async with stage(messages=3, page_size=10) as s:
+            await s.sync(count=None)
+            await s.at_provider.deliver_many(25)
+            await s.at_provider.fail(
+                {
+                    "method": "gmail.history.list",
+                    "kind": "error",
+                    "status": 404,
+                    "reason": "notFound",
+                    "after": 1,
+                    "count": 1,
+                }
+            )
+            await s.hint()
+            await s.mirrors()
+            assert await s.at_provider.fired() == [1]
+
+
+class TestExpiredPageTokens:
+    async def test_begin_the_listing_again(self, stage: OpenStage) -> None:
+        async with stage(messages=30, page_size=10) as s:
+            await s.at_provider.fail(
+                {
+                    "method": "gmail.messages.list",
+                    "kind": "error",
+                    "status": 400,
+                    "reason": "invalidArgument",
+                    "message": "Invalid pageToken",
+                    "after": 1,
+                    "count": 1,
+                }
+            )
+            report = await s.sync(count=None)
+            assert report.sync.state is SyncState.COMPLETED
+            assert await s.stored() == await s.at_provider.truth()
+            assert await s.at_provider.fired() == [1]
+            assert report.sync.listed_count == 30
+
+    async def test_in_history_go_on_from_the_last_page(self, stage: OpenStage) -> None:
+        async with stage(messages=3, page_size=10) as s:
+            await s.sync(count=None)
+            await s.at_provider.deliver_many(25)
+            await s.at_provider.fail(
+                {
+                    "method": "gmail.history.list",
+                    "kind": "error",
+                    "status": 400,
+                    "reason": "invalidArgument",
+                    "after": 1,
+                    "count": 1,
+                }
+            )
+            await s.hint()
+            await s.mirrors()
+            assert await s.at_provider.fired() == [1]
+            # Nothing was compared: the listings are those of the first sync.
+            assert await s.at_provider.calls("gmail.messages.list") == 1

@@ -6,6 +6,7 @@ charset), the declared charset, the one an HTML document names, detection, windo
 
 import codecs
 import re
+from collections.abc import Sequence
 from encodings.aliases import aliases
 from functools import lru_cache
 
@@ -92,6 +93,20 @@ def decode_text(data: bytes, declared: str | None, *, html: bool = False) -> tup
     if text is not None:
         return text.removeprefix("\ufeff"), False
     return _guess(data, codec, html=html), True
+
+
+def decode_together(values: Sequence[bytes], declared: str | None) -> list[str]:
+    """The texts of short values, each UTF-8 or else all in one charset: the declared one or the one detected."""
+    texts = [_decode_strictly(value, "utf_8") for value in values]
+    joined = b"\n".join(value for value, text in zip(values, texts, strict=True) if text is None)
+    codec = find_codec(declared)
+    if joined and (codec is None or _is_mislabelled(joined, codec) or _decode_strictly(joined, codec) is None):
+        codec = detect_charset(joined)
+    codec = codec or "cp1252"
+    return [
+        _decode_strictly(value, codec) or value.decode("cp1252", "replace") if text is None else text
+        for value, text in zip(values, texts, strict=True)
+    ]
 
 
 @lru_cache(maxsize=1024)

@@ -6,8 +6,7 @@ Boundaries are found with one search per multipart over the bytes, lines are nev
 import re
 
 from services.mail.content import limits
-from services.mail.content.charsets import decode_text
-from services.mail.content.detect import detect_charset
+from services.mail.content.charsets import decode_together
 from services.mail.content.transfer import decode_transfer, measure_transfer
 from services.mail.content.tree import Budget, Part, Tree, build_part, child_id, child_type, index_fields
 
@@ -75,10 +74,9 @@ class _RawReader:
         if all(value.isascii() for _, value in lines):
             return [(name, value.decode("ascii")) for name, value in lines]
         self._budget.note("8-bit-header")
-        eight_bit = b"\n".join(value for _, value in lines if not value.isascii())
         named = next((label for label in _CHARSET.findall(window) if label.lower() not in _SAYS_NOTHING), None)
-        charset = named.decode("ascii") if named else detect_charset(eight_bit)
-        return [(name, _decode_value(value, charset)) for name, value in lines]
+        texts = decode_together([value for _, value in lines], named.decode("ascii") if named else None)
+        return [(name, text) for (name, _), text in zip(lines, texts, strict=True)]
 
     def _read_body(self, part: Part, source: tuple[bytes, int, int], *, depth: int) -> None:
         data, start, end = source
@@ -173,13 +171,6 @@ def _split_fields(block: bytes) -> tuple[list[tuple[str, bytes]], bool]:
         elif line:
             is_clean = False
     return fields, is_clean
-
-
-def _decode_value(value: bytes, charset: str | None) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return decode_text(value, charset)[0]
 
 
 def _find_body(block: bytes) -> int | None:

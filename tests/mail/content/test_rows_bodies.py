@@ -14,6 +14,10 @@ CHINESE = "您好，附件是七月份的发票，请在星期五之前付款。
 TRADITIONAL = "您好，附件是七月份的發票，請在星期五之前付款。"
 JAPANESE = "こんにちは。七月分の請求書をお送りします。"
 KOREAN = "안녕하세요. 칠월 청구서를 보내드립니다. 금요일까지 입금해 주세요."
+GREEK = "Καλημέρα σας, επισυνάπτω το τιμολόγιο του Ιουλίου."
+HEBREW = "שלום רב, מצורפת החשבונית עבור חודש יולי."
+THAI = "สวัสดีครับ แนบใบแจ้งหนี้ประจำเดือนกรกฎาคมมาด้วย"
+ARABIC = "مرحبا، تجدون في المرفق فاتورة شهر يوليو، يرجى السداد قبل يوم الجمعة."
 FRENCH = "Voilà la facture d'été, déjà payée à Noël."
 
 
@@ -42,6 +46,12 @@ class TestRow07BodyCharsets:
             ("euc-kr", "us-ascii", KOREAN),
             ("big5", "Big5", TRADITIONAL),
             ("big5", "x-unknown", TRADITIONAL),
+            ("cp1253", "x-unknown", GREEK),
+            ("cp1255", "iso-8859-1", HEBREW),
+            ("cp874", "x-unknown", THAI),
+            ("cp1256", "x-unknown", ARABIC),
+            ("cp1250", "x-unknown", "Příliš žluťoučký kůň úpěl ďábelské ódy"),
+            ("cp1254", "x-unknown", "Değerli müşterimiz, şifreniz değiştirildi"),
             ("utf-7", "utf-7", RUSSIAN),
             ("utf-16-le", "utf-16", RUSSIAN + "hello"),
             ("utf-16-be", "utf-16", RUSSIAN + "hello"),

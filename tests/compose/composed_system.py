@@ -57,9 +57,14 @@ class ComposedSystem:
         """Run Python code in a service's container; return what it prints."""
         return self.compose("exec", "-T", service, "python", "-c", code)
 
-    def replace(self, service: str) -> None:
-        """Start a new container in place of the present one, alive or not; return when it is healthy."""
-        self.compose("up", "--detach", "--no-deps", "--force-recreate", "--wait", service, timeout=300)
+    @contextmanager
+    def killed(self, service: str) -> Iterator[None]:
+        """Kill a service's container; at the end of the block a new one has taken its place, and is healthy."""
+        self.compose("kill", service)
+        try:
+            yield
+        finally:
+            self.compose("up", "--detach", "--no-deps", "--force-recreate", "--wait", service, timeout=300)
 
 
 @contextmanager

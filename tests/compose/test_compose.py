@@ -66,10 +66,11 @@ print(json.dumps({{
 
 
 def _await_status(get: Callable[[], httpx.Response], status: int) -> httpx.Response:
-    """Ask until the answer has this status; it is 200 or 503 all the time."""
+    """Ask until the answer has this status; meanwhile it is a success or says that a service does not answer."""
     deadline = time.monotonic() + RECOVERY_SECONDS
     while (answer := get()).status_code != status:
-        assert answer.status_code in (200, 503), answer.text
+        # 504: the loss is not noticed yet.
+        assert answer.status_code in (200, 503, 504), answer.text
         assert time.monotonic() < deadline, f"still {answer.status_code} {answer.text}"
         time.sleep(POLL_SECONDS)
     return answer
@@ -99,14 +100,17 @@ def test_every_service_is_healthy_and_the_migrations_ended_with_0(system: Compos
     assert {container["Health"] for container in containers.values()} == {"healthy"}
 
 
-def test_the_walk_through_of_the_readme_works_as_it_is_printed(system: ComposedSystem, tmp_path: Path) -> None:
+def test_the_walk_through_of_the_readme_works_as_it_is_printed(
+    system: ComposedSystem, provider: Provider, tmp_path: Path
+) -> None:
     script = _walk_through().replace("http://localhost:8000", system.gateway_url)
     assert system.gateway_url in script
     done = subprocess.run(["sh", "-eu", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     addresses, sync, newest, unread, message = _documents(done.stdout)
     assert [address["email"] for address in addresses["addresses"]] == ["ada@example.com"]
-    assert (sync["state"], sync["stored"]) == ("completed", 100)
-    assert len(newest["emails"]) == 5
+    # The quota alone makes this sync last for 20 of the 30 seconds for which the command waits.
+    assert (sync["state"] in ("running", "completed"), sync["listed"]) == (True, 100)
+    assert external_ids(newest["emails"]) == ids(provider.truth("ada@example.com", all_labels=False))[:5]
     assert all("INBOX" in email["labels"] and not email["is_read"] for email in unread["emails"])
     assert message["id"] == newest["emails"][0]["id"]
     assert message["headers"]
@@ -136,11 +140,10 @@ def test_a_killed_service_is_a_clean_problem_until_its_replacement_serves(
         "auth": lambda: http.get("/auth/google/start"),
         "mail": lambda: ada.get(f"/emails?user_email={ada.email}"),
     }
-    system.compose("kill", name)
-    refused = _await_status(asked[name], 503)
-    assert refused.headers["content-type"] == "application/problem+json"
-    assert refused.json()["code"] == "service_unavailable"
-    system.replace(name)
+    with system.killed(name):
+        refused = _await_status(asked[name], 503)
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.json()["code"] == "service_unavailable"
     _await_status(asked[name], 200)
     assert len(ada.emails()) == 5
 
@@ -149,9 +152,8 @@ def test_a_sync_asked_for_while_no_worker_lives_is_done_by_the_next_one(
     system: ComposedSystem, http: httpx.Client, provider: Provider
 ) -> None:
     ada = Person.sign_in(http, provider.new_user(messages=20))
-    system.compose("kill", "worker")
-    sync = ada.start_sync()
-    system.replace("worker")
+    with system.killed("worker"):
+        sync = ada.start_sync()
     ended = ada.await_end(sync)
     assert (ended["state"], ended["stored"]) == ("completed", 20)
 

@@ -1,18 +1,26 @@
 """Reading the stored mail of a user."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 from services.kit.errors import AppError, Kind
 from services.mail import page_tokens
 from services.mail.ids import LocalId
 from services.mail.model import Label, Mailbox, MessageDetail, MessageFilter, MessageSummary
+from services.mail.search import filters
 from services.mail.store import labels as label_store
 from services.mail.store import messages as store
 from services.mail.store.connection import Pool
+from services.mail.store.lists import Position, newest_first
 
 DEFAULT_PAGE_SIZE = 50
 LARGEST_PAGE_SIZE = 200
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,23 +34,28 @@ class Page:
 class Messages:
     """Lists and shows messages; every query names the user."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, now: Callable[[], datetime] = _now) -> None:
         self._pool = pool
+        self._now = now
 
-    async def page(self, mailbox: Mailbox, *, label: str, unread: bool | None, page_size: int, page_token: str) -> Page:
-        """A page, newest first. An unknown label matches nothing. Raises AppError invalid_page_size, -_token."""
+    async def page(self, mailbox: Mailbox, wanted: MessageFilter, *, page_size: int, page_token: str) -> Page:
+        """A page of the messages that fit, newest first. An unknown label matches nothing.
+
+        Raises AppError invalid_page_size, invalid_page_token, invalid_query.
+        """
         size = page_size or DEFAULT_PAGE_SIZE
         if not 1 <= size <= LARGEST_PAGE_SIZE:
             raise AppError(Kind.INVALID, "invalid_page_size", f"The page size is 1 to {LARGEST_PAGE_SIZE}.")
-        scope = {"mailbox": mailbox.mailbox_id, "label": label, "unread": unread}
+        scope = {"mailbox": mailbox.mailbox_id, **wanted.fingerprint()}
         after = page_tokens.decode(page_token, scope=scope)
+        node = filters.node_of(wanted, me=mailbox.email, now=self._now())
         async with self._pool.acquire() as connection:
             names = await label_store.names(connection, mailbox.mailbox_id)
-            found = await store.newest_first(
+            found = await newest_first(
                 connection,
                 mailbox.user_id,
                 mailbox.mailbox_id,
-                MessageFilter(label_id=_label_id(names, label) if label else None, unread=unread),
+                node,
                 after=after,
                 limit=size + 1,
                 label_names=names,
@@ -50,7 +63,7 @@ class Messages:
         shown = found[:size]
         token = ""
         if len(found) > size:
-            last = store.Position(received_at=shown[-1].received_at, message_id=shown[-1].message_id)
+            last = Position(received_at=shown[-1].received_at, message_id=shown[-1].message_id)
             token = page_tokens.encode(last, scope=scope)
         return Page(messages=shown, next_page_token=token)
 
@@ -71,11 +84,3 @@ class Messages:
         """The labels of a mailbox by name."""
         async with self._pool.acquire() as connection:
             return await label_store.of_mailbox(connection, mailbox.mailbox_id)
-
-
-def _label_id(names: dict[str, str], wanted: str) -> str:
-    """The id of a label given by id or by name; an unknown one stays as it is and matches no message."""
-    if wanted in names:
-        return wanted
-    folded = wanted.casefold()
-    return next((label_id for label_id, name in names.items() if name.casefold() == folded), wanted)

@@ -235,11 +235,20 @@ class MessageDetail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageFilter:
-    """Which messages of a mailbox a list shows; None means any."""
+    """Which messages of a mailbox a list shows: those that fit all of it. Empty and None mean any.
 
-    label_id: str | None = None
+    `query` is in the language of docs/search.md; `label` an id or a name; received at or after `after` and before
+    `before`.
+    """
+
+    query: str = ""
+    label: str = ""
+    thread_id: str = ""
     unread: bool | None = None
+    has_attachment: bool | None = None
+    after: datetime | None = None
+    before: datetime | None = None
 
-    def fingerprint(self) -> Mapping[str, str | bool | None]:
+    def fingerprint(self) -> Mapping[str, str]:
         """What a cursor is bound to."""
-        return {"label": self.label_id, "unread": self.unread}
+        return {name: str(getattr(self, name)) for name in self.__slots__}

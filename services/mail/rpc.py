@@ -1,7 +1,7 @@
 """The gRPC face of mail: convert, call, convert. Only here does protobuf meet the domain."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from services.mail.model import (
     MailboxOverview,
     MailboxStatus,
     MessageDetail,
+    MessageFilter,
     MessageSummary,
     SyncReport,
     SyncState,
@@ -81,8 +82,7 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
         mailbox = await _find(self._mailboxes, request.user_id, request.mailbox)
         page = await self._messages.page(
             mailbox,
-            label=request.label,
-            unread=request.unread if request.HasField("unread") else None,
+            _filter_from_proto(request),
             page_size=request.page_size,
             page_token=request.page_token,
         )
@@ -166,6 +166,25 @@ def _uuid(value: str, field: str) -> UUID:
         raise AppError(Kind.INVALID, f"invalid_{field}", f"{field} is not a UUID.") from None
 
 
+def _filter_from_proto(request: mail_pb2.ListMessagesRequest) -> MessageFilter:
+    return MessageFilter(
+        query=request.query,
+        label=request.label,
+        thread_id=request.thread_id,
+        unread=request.unread if request.HasField("unread") else None,
+        has_attachment=request.has_attachment if request.HasField("has_attachment") else None,
+        after=_time(request.after_time) if request.HasField("after_time") else None,
+        before=_time(request.before_time) if request.HasField("before_time") else None,
+    )
+
+
+def _time(stamp: Timestamp) -> datetime:
+    try:
+        return stamp.ToDatetime(UTC)
+    except ValueError:
+        raise AppError(Kind.INVALID, "invalid_time", "A time is between the years 1 and 9999.") from None
+
+
 def _timestamp(moment: datetime | None) -> Timestamp | None:
     if moment is None:
         return None
@@ -192,7 +211,7 @@ def _address_to_proto(address: Address) -> mail_pb2.Address:
 
 def _summary_to_proto(message: MessageSummary) -> mail_pb2.MessageSummary:
     # `from` is a keyword in Python.
-    sender = {} if message.sender is None else {"from": _address_to_proto(message.sender)}
+    optional: dict[str, Any] = {} if message.sender is None else {"from": _address_to_proto(message.sender)}
     return mail_pb2.MessageSummary(
         message_id=str(LocalId(message.mailbox_id, message.message_id)),
         external_id=message.external_id,
@@ -207,7 +226,7 @@ def _summary_to_proto(message: MessageSummary) -> mail_pb2.MessageSummary:
         labels=message.labels,
         has_attachments=message.has_attachments,
         size=message.size,
-        **sender,
+        **optional,
     )
 
 

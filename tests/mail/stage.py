@@ -233,6 +233,16 @@ class Stage:
 
         await eventually(is_caught_up)
 
+    async def until_turn_failed(self) -> None:
+        """Waits until a worker has given the mailbox back after a failure."""
+
+        async def has_failed() -> bool:
+            return bool(
+                await self.fetchval("SELECT bool_and(attempts > 0 AND lease_owner IS NULL) FROM mailbox_schedule")
+            )
+
+        await eventually(has_failed)
+
     async def until_listed(self) -> None:
         """Waits until the active sync knows all ids that it wants."""
 

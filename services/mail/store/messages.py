@@ -2,27 +2,18 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from services.mail.content.model import Address, Attachment
-from services.mail.model import LabelChange, MessageDetail, MessageFilter, MessageSummary, ProviderMessage
+from services.mail.model import LabelChange, MessageDetail, MessageSummary, ProviderMessage
+from services.mail.search.vector import vector_of
 from services.mail.store.connection import Connection
 
 # Separates label ids where a list of lists has to travel as a list of strings.
 _UNIT_SEPARATOR = "\x1f"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
-    """A place between two messages of a list, newest first."""
-
-    received_at: datetime
-    message_id: int
 
 
 async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[ProviderMessage]) -> int:
@@ -35,9 +26,9 @@ async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[Pro
         WITH given AS (
             SELECT * FROM unnest($2::text[], $3::text[], $4::numeric[], $5::timestamptz[], $6::text[], $7::text[],
                 $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::bigint[],
-                $15::text[], $16::text[], $17::text[], $18::text[])
+                $15::text[], $16::text[], $17::text[], $18::text[], $20::text[])
             AS g(external_id, thread_id, version, received_at, from_name, from_email, to_addresses, cc_addresses,
-                subject, snippet, label_ids, has_attachments, size, headers, text, html, attachments)
+                subject, snippet, label_ids, has_attachments, size, headers, text, html, attachments, vector)
         ), stored AS (
             INSERT INTO messages AS m (mailbox_id, external_id, thread_id, version, received_at, from_name, from_email,
                 to_addresses, cc_addresses, subject, snippet, label_ids, has_attachments, size)
@@ -61,6 +52,12 @@ async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[Pro
             ON CONFLICT (mailbox_id, message_id) DO UPDATE
             SET headers = excluded.headers, text = excluded.text, html = excluded.html,
                 attachments = excluded.attachments
+        ), searchable AS (
+            INSERT INTO message_search AS s (mailbox_id, message_id, received_at, vector)
+            SELECT $1, stored.message_id, received_at, vector::tsvector FROM stored JOIN given USING (external_id)
+            ON CONFLICT (mailbox_id, message_id) DO UPDATE
+            SET received_at = excluded.received_at, vector = excluded.vector
+            WHERE (s.received_at, s.vector) IS DISTINCT FROM (excluded.received_at, excluded.vector)
         )
         SELECT count(*) FROM stored
         """,
@@ -83,6 +80,7 @@ async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[Pro
         [content.html for content in contents],
         [_attachments_to_json(content.attachments) for content in contents],
         _UNIT_SEPARATOR,
+        [vector_of(content, mailbox_id=mailbox_id) for content in contents],
     )
     return int(rows)
 
@@ -169,41 +167,10 @@ async def set_label_as_listed(connection: Connection, mailbox_id: int, label_id:
     )
 
 
-_SUMMARY = """
+SUMMARY = """
     m.mailbox_id, m.message_id, b.account_id, m.external_id, m.thread_id, m.from_name, m.from_email, m.to_addresses,
     m.cc_addresses, m.subject, m.snippet, m.received_at, m.label_ids, m.has_attachments, m.size
 """
-
-
-async def newest_first(
-    connection: Connection,
-    user_id: UUID,
-    mailbox_id: int,
-    wanted: MessageFilter,
-    *,
-    after: Position | None,
-    limit: int,
-    label_names: Mapping[str, str],
-) -> list[MessageSummary]:
-    """Up to `limit` messages of the user's mailbox below `after`."""
-    rows = await connection.fetch(
-        f"""
-        SELECT {_SUMMARY} FROM messages m JOIN mailboxes b USING (mailbox_id)
-        WHERE m.mailbox_id = $1 AND b.user_id = $2
-            AND ($3::timestamptz IS NULL OR (m.received_at, m.message_id) < ($3, $4::bigint))
-            AND ($5::text IS NULL OR m.label_ids @> ARRAY[$5])
-            AND ($6::bool IS NULL OR ('UNREAD' = ANY(m.label_ids)) = $6)
-        ORDER BY m.received_at DESC, m.message_id DESC LIMIT $7
-        """,
-        mailbox_id,
-        user_id,
-        after and after.received_at,
-        after and after.message_id,
-        wanted.label_id,
-        wanted.unread,
-        limit,
-    )
-    return [_summary_of(row, label_names) for row in rows]
 
 
 async def detail(
@@ -212,7 +179,7 @@ async def detail(
     """One message of the user's mailbox, whole."""
     row = await connection.fetchrow(
         f"""
-        SELECT {_SUMMARY}, c.headers, c.text, c.html, c.attachments
+        SELECT {SUMMARY}, c.headers, c.text, c.html, c.attachments
         FROM messages m JOIN mailboxes b USING (mailbox_id) JOIN message_contents c USING (mailbox_id, message_id)
         WHERE m.mailbox_id = $1 AND m.message_id = $2 AND b.user_id = $3
         """,
@@ -223,7 +190,7 @@ async def detail(
     if row is None:
         return None
     return MessageDetail(
-        summary=_summary_of(row, label_names),
+        summary=summary_of(row, label_names),
         headers=[(name, value) for name, value in json.loads(row["headers"])],
         text=row["text"],
         html=row["html"],
@@ -231,7 +198,8 @@ async def detail(
     )
 
 
-def _summary_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> MessageSummary:
+def summary_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> MessageSummary:
+    """The message in a row that was selected with SUMMARY, its labels by name."""
     label_ids: list[str] = row["label_ids"]
     return MessageSummary(
         mailbox_id=row["mailbox_id"],

@@ -18,7 +18,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, TSVECTOR
 
 metadata = MetaData(
     naming_convention={
@@ -198,6 +198,25 @@ messages = Table(
     UniqueConstraint("mailbox_id", "external_id"),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
     Index("ix_messages_newest_first", "mailbox_id", text("received_at DESC"), text("message_id DESC")),
+    Index("ix_messages_thread", "mailbox_id", "thread_id", text("received_at DESC"), text("message_id DESC")),
+    # Labels change too often for their mailbox to be in each entry, as it is for words.
+    Index("ix_messages_label_ids", "label_ids", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
+)
+
+# What queries look into: see search/vector.py. A row of a list stays small without it.
+message_search = Table(
+    "message_search",
+    metadata,
+    Column("mailbox_id", BigInteger, nullable=False),
+    Column("message_id", BigInteger, nullable=False),
+    _time("received_at"),
+    Column("vector", TSVECTOR, nullable=False),
+    PrimaryKeyConstraint("mailbox_id", "message_id"),
+    ForeignKeyConstraint(
+        ["mailbox_id", "message_id"], ["messages.mailbox_id", "messages.message_id"], ondelete="CASCADE"
+    ),
+    # Without a list of pending entries, which every query would have to read.
+    Index("ix_message_search_vector", "vector", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
 )
 
 # What only a full view needs.

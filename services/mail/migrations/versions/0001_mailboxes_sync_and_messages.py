@@ -115,9 +115,23 @@ def upgrade() -> None:
         sa.UniqueConstraint("mailbox_id", "external_id", name=op.f("uq_messages_mailbox_id_external_id")),
     )
     op.create_index(
+        "ix_messages_label_ids",
+        "messages",
+        ["label_ids"],
+        unique=False,
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": "off"},
+    )
+    op.create_index(
         "ix_messages_newest_first",
         "messages",
         ["mailbox_id", sa.literal_column("received_at DESC"), sa.literal_column("message_id DESC")],
+        unique=False,
+    )
+    op.create_index(
+        "ix_messages_thread",
+        "messages",
+        ["mailbox_id", "thread_id", sa.literal_column("received_at DESC"), sa.literal_column("message_id DESC")],
         unique=False,
     )
     op.create_table(
@@ -144,6 +158,7 @@ def upgrade() -> None:
         sa.Column("listing_target", sa.Integer(), nullable=True),
         sa.Column("listing_round", sa.SmallInteger(), server_default=sa.text("1"), nullable=False),
         sa.Column("listing_page_token", sa.Text(), nullable=True),
+        sa.Column("listing_floor", sa.Numeric(), nullable=True),
         sa.Column("listed_count", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_synced_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
@@ -189,15 +204,48 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("mailbox_id", "message_id", name=op.f("pk_message_contents")),
     )
+    op.create_table(
+        "message_search",
+        sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
+        sa.Column("message_id", sa.BigInteger(), nullable=False),
+        sa.Column("received_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("vector", postgresql.TSVECTOR(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["mailbox_id", "message_id"],
+            ["messages.mailbox_id", "messages.message_id"],
+            name=op.f("fk_message_search_messages"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("mailbox_id", "message_id", name=op.f("pk_message_search")),
+    )
+    op.create_index(
+        "ix_message_search_vector",
+        "message_search",
+        ["vector"],
+        unique=False,
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": "off"},
+    )
 
 
 def downgrade() -> None:
+    op.drop_index(
+        "ix_message_search_vector",
+        table_name="message_search",
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": "off"},
+    )
+    op.drop_table("message_search")
     op.drop_table("message_contents")
     op.drop_index("ix_syncs_active", table_name="syncs", postgresql_where=sa.text("ended_at IS NULL"))
     op.drop_table("syncs")
     op.drop_table("sync_states")
     op.drop_table("relisted")
+    op.drop_index("ix_messages_thread", table_name="messages")
     op.drop_index("ix_messages_newest_first", table_name="messages")
+    op.drop_index(
+        "ix_messages_label_ids", table_name="messages", postgresql_using="gin", postgresql_with={"fastupdate": "off"}
+    )
     op.drop_table("messages")
     op.drop_index(op.f("ix_mailbox_schedule_lane_due_at"), table_name="mailbox_schedule")
     op.drop_table("mailbox_schedule")

@@ -194,6 +194,12 @@ class ListMessagesRequest(_message.Message):
     UNREAD_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    HAS_ATTACHMENT_FIELD_NUMBER: _builtins.int
+    AFTER_TIME_FIELD_NUMBER: _builtins.int
+    BEFORE_TIME_FIELD_NUMBER: _builtins.int
+    HIGHLIGHT_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     label: _builtins.str
     """A label's id or name; names compare case-insensitively. Empty: any."""
@@ -201,8 +207,24 @@ class ListMessagesRequest(_message.Message):
     page_size: _builtins.int
     """1 to 200; 0 means 50."""
     page_token: _builtins.str
+    """From a page with the same filters."""
+    query: _builtins.str
+    """In the language of docs/search.md. Empty: any."""
+    thread_id: _builtins.str
+    """Empty: any."""
+    has_attachment: _builtins.bool
+    highlight: _builtins.bool
+    """Whether to show where the query's words stand."""
     @_builtins.property
     def mailbox(self) -> Global___MailboxSelector: ...
+    @_builtins.property
+    def after_time(self) -> _timestamp_pb2.Timestamp:
+        """Received at or after it."""
+
+    @_builtins.property
+    def before_time(self) -> _timestamp_pb2.Timestamp:
+        """Received before it."""
+
     def __init__(
         self,
         *,
@@ -212,13 +234,24 @@ class ListMessagesRequest(_message.Message):
         unread: _builtins.bool | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        query: _builtins.str = ...,
+        thread_id: _builtins.str = ...,
+        has_attachment: _builtins.bool | None = ...,
+        after_time: _timestamp_pb2.Timestamp | None = ...,
+        before_time: _timestamp_pb2.Timestamp | None = ...,
+        highlight: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_unread", b"_unread", "mailbox", b"mailbox", "unread", b"unread"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_has_attachment", b"_has_attachment", "_unread", b"_unread", "after_time", b"after_time", "before_time", b"before_time", "has_attachment", b"has_attachment", "mailbox", b"mailbox", "unread", b"unread"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_unread", b"_unread", "label", b"label", "mailbox", b"mailbox", "page_size", b"page_size", "page_token", b"page_token", "unread", b"unread", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_has_attachment", b"_has_attachment", "_unread", b"_unread", "after_time", b"after_time", "before_time", b"before_time", "has_attachment", b"has_attachment", "highlight", b"highlight", "label", b"label", "mailbox", b"mailbox", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "thread_id", b"thread_id", "unread", b"unread", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__has_attachment: _TypeAlias = _typing.Literal["has_attachment"]  # noqa: Y015
+    _WhichOneofArgType__has_attachment: _TypeAlias = _typing.Literal["_has_attachment", b"_has_attachment"]  # noqa: Y015
     _WhichOneofReturnType__unread: _TypeAlias = _typing.Literal["unread"]  # noqa: Y015
     _WhichOneofArgType__unread: _TypeAlias = _typing.Literal["_unread", b"_unread"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__has_attachment) -> _WhichOneofReturnType__has_attachment | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__unread) -> _WhichOneofReturnType__unread | None: ...
 
 Global___ListMessagesRequest: _TypeAlias = ListMessagesRequest  # noqa: Y015
@@ -287,6 +320,7 @@ class MessageSummary(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     HAS_ATTACHMENTS_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
+    HIGHLIGHT_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     external_id: _builtins.str
     """The provider's id."""
@@ -298,6 +332,8 @@ class MessageSummary(_message.Message):
     is_read: _builtins.bool
     has_attachments: _builtins.bool
     size: _builtins.int
+    highlight: _builtins.str
+    """Only where it was asked for: HTML with nothing but text and <mark> in it, around the words that were found."""
     @_builtins.property
     def to(self) -> _containers.RepeatedCompositeFieldContainer[Global___Address]: ...
     @_builtins.property
@@ -324,17 +360,22 @@ class MessageSummary(_message.Message):
         labels: _abc.Iterable[_builtins.str] | None = ...,
         has_attachments: _builtins.bool = ...,
         size: _builtins.int = ...,
+        highlight: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_from", b"_from", "_subject", b"_subject", "from", b"from", "received_time", b"received_time", "subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_from", b"_from", "_highlight", b"_highlight", "_subject", b"_subject", "from", b"from", "highlight", b"highlight", "received_time", b"received_time", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from", b"_from", "_subject", b"_subject", "account_id", b"account_id", "cc", b"cc", "external_id", b"external_id", "from", b"from", "has_attachments", b"has_attachments", "is_read", b"is_read", "labels", b"labels", "message_id", b"message_id", "received_time", b"received_time", "size", b"size", "snippet", b"snippet", "subject", b"subject", "thread_id", b"thread_id", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from", b"_from", "_highlight", b"_highlight", "_subject", b"_subject", "account_id", b"account_id", "cc", b"cc", "external_id", b"external_id", "from", b"from", "has_attachments", b"has_attachments", "highlight", b"highlight", "is_read", b"is_read", "labels", b"labels", "message_id", b"message_id", "received_time", b"received_time", "size", b"size", "snippet", b"snippet", "subject", b"subject", "thread_id", b"thread_id", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__from: _TypeAlias = _typing.Literal["from"]  # noqa: Y015
     _WhichOneofArgType__from: _TypeAlias = _typing.Literal["_from", b"_from"]  # noqa: Y015
+    _WhichOneofReturnType__highlight: _TypeAlias = _typing.Literal["highlight"]  # noqa: Y015
+    _WhichOneofArgType__highlight: _TypeAlias = _typing.Literal["_highlight", b"_highlight"]  # noqa: Y015
     _WhichOneofReturnType__subject: _TypeAlias = _typing.Literal["subject"]  # noqa: Y015
     _WhichOneofArgType__subject: _TypeAlias = _typing.Literal["_subject", b"_subject"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__from) -> _WhichOneofReturnType__from | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__highlight) -> _WhichOneofReturnType__highlight | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__subject) -> _WhichOneofReturnType__subject | None: ...
 

@@ -128,8 +128,8 @@ class MessageServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def ListMessages(self, request, context):
-        """Newest first, by keyset. Idempotent.
-        INVALID_ARGUMENT invalid_page_token; NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+        """The messages that fit all filters, newest first, by keyset. Idempotent.
+        INVALID_ARGUMENT invalid_page_token, invalid_query (metadata: column, from 1); NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

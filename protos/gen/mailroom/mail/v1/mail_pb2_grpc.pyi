@@ -35,8 +35,8 @@ def add_MailboxServiceServicer_to_server(servicer: MailboxServiceServicer, serve
 class MessageServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListMessages: _aio.UnaryUnaryMultiCallable[_mail_pb2.ListMessagesRequest, _mail_pb2.ListMessagesResponse]
-    """Newest first, by keyset. Idempotent.
-    INVALID_ARGUMENT invalid_page_token; NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+    """The messages that fit all filters, newest first, by keyset. Idempotent.
+    INVALID_ARGUMENT invalid_page_token, invalid_query (metadata: column, from 1); NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
     """
     GetMessage: _aio.UnaryUnaryMultiCallable[_mail_pb2.GetMessageRequest, _mail_pb2.GetMessageResponse]
     """One message with headers, bodies and attachments. Idempotent. NOT_FOUND message_not_found."""
@@ -50,8 +50,8 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mail_pb2.ListMessagesRequest,
         context: _aio.ServicerContext[_mail_pb2.ListMessagesRequest, _abc.Awaitable[_mail_pb2.ListMessagesResponse]],
     ) -> _abc.Awaitable[_mail_pb2.ListMessagesResponse]:
-        """Newest first, by keyset. Idempotent.
-        INVALID_ARGUMENT invalid_page_token; NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+        """The messages that fit all filters, newest first, by keyset. Idempotent.
+        INVALID_ARGUMENT invalid_page_token, invalid_query (metadata: column, from 1); NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
         """
 
     @_abc_1.abstractmethod

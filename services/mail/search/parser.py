@@ -1,0 +1,138 @@
+"""The query language, by recursive descent.
+
+    query    = { either [ "AND" ] }                all of them
+    either   = item { "OR" item }                  OR binds closer than a space, as at Gmail
+    item     = "-" item | group | [ operator ] word | [ operator ] phrase | operator group
+    group    = "(" query ")" | "{" { item } "}"    braces: one of them
+
+docs/search.md is the user's manual. Source: https://support.google.com/mail/answer/7190
+"""
+
+from datetime import datetime
+
+from services.mail.search.operators import FIELDS, OPERATORS, condition_of
+from services.mail.search.syntax import EVERYTHING, And, Node, Not, Or, Text
+from services.mail.search.terms import query_terms
+from services.mail.search.tokens import Sign, Token, invalid_query, tokenise
+from services.mail.search.vector import Field
+
+DEEPEST = 20
+"""Brackets and signs within each other."""
+
+_CLOSING = {Sign.OPEN: Sign.CLOSE, Sign.OPEN_ANY: Sign.CLOSE_ANY}
+_VALUES = (Sign.WORD, Sign.PHRASE, Sign.AND, Sign.OR)
+
+
+def parse(query: str, *, now: datetime, me: str) -> Node:
+    """What a query asks for. `now` is what newer_than: counts from, `me` the address that from:me means.
+
+    What holds no letter or digit says nothing. Raises AppError invalid_query with `column`, counted from 1.
+    """
+    parser = _Parser(list(tokenise(query, operators=OPERATORS)), now=now, me=me)
+    return parser.whole() or EVERYTHING
+
+
+class _Parser:
+    def __init__(self, tokens: list[Token], *, now: datetime, me: str) -> None:
+        self._tokens = tokens
+        self._at = 0
+        self._depth = 0
+        self._now = now
+        self._me = me
+
+    def whole(self) -> Node | None:
+        node = self._query(None)
+        if self._next.sign is not Sign.END:
+            raise invalid_query(f"nothing opens this {self._next.text}", self._next.column)
+        return node
+
+    @property
+    def _next(self) -> Token:
+        return self._tokens[self._at]
+
+    def _take(self) -> Token:
+        token = self._next
+        self._at += 1
+        return token
+
+    def _query(self, field: Field | None) -> Node | None:
+        nodes: list[Node | None] = []
+        while self._next.sign not in (Sign.CLOSE, Sign.CLOSE_ANY, Sign.END):
+            nodes.append(self._either(field))
+            if self._next.sign is Sign.AND:
+                self._binary()
+        return _joined(And, nodes)
+
+    def _either(self, field: Field | None) -> Node | None:
+        nodes = [self._item(field)]
+        while self._next.sign is Sign.OR:
+            self._binary()
+            nodes.append(self._item(field))
+        return _joined(Or, nodes)
+
+    def _binary(self) -> None:
+        token = self._take()
+        if self._next.sign in (Sign.AND, Sign.OR, Sign.CLOSE, Sign.CLOSE_ANY, Sign.END):
+            raise invalid_query(f"{token.text} needs something on both sides", token.column)
+
+    def _item(self, field: Field | None) -> Node | None:
+        token = self._take()
+        match token.sign:
+            case Sign.NOT:
+                node = self._deeper(token, field)
+                return None if node is None else Not(node)
+            case Sign.OPEN | Sign.OPEN_ANY:
+                return self._deeper(token, field)
+            case Sign.OPERATOR:
+                return self._operator(token)
+            case Sign.WORD | Sign.PHRASE:
+                return _text(field, token)
+            case _:
+                raise invalid_query(f"{token.text} needs something on both sides", token.column)
+
+    def _deeper(self, token: Token, field: Field | None) -> Node | None:
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise invalid_query(f"more than {DEEPEST} levels", token.column)
+        node = self._item(field) if token.sign is Sign.NOT else self._group(token, field)
+        self._depth -= 1
+        return node
+
+    def _group(self, opening: Token, field: Field | None) -> Node | None:
+        node = self._query(field) if opening.sign is Sign.OPEN else self._alternatives(field)
+        if self._next.sign is not _CLOSING[opening.sign]:
+            raise invalid_query(f"this {opening.text} is not closed", opening.column)
+        self._take()
+        return node
+
+    def _alternatives(self, field: Field | None) -> Node | None:
+        nodes: list[Node | None] = []
+        while self._next.sign not in (Sign.CLOSE, Sign.CLOSE_ANY, Sign.END):
+            nodes.append(self._either(field))
+        return _joined(Or, nodes)
+
+    def _operator(self, operator: Token) -> Node | None:
+        token = self._next
+        if token.column != operator.column + len(operator.text) + 1 or token.sign not in (*_VALUES, *_CLOSING):
+            raise invalid_query(f"{operator.text}: needs a value right behind it", operator.column)
+        self._take()
+        field = FIELDS.get(operator.text)
+        if token.sign in _CLOSING:
+            if field is None:
+                raise invalid_query(f"{operator.text}: takes one value, not a group", token.column)
+            return self._deeper(token, field)
+        if field is None:
+            return condition_of(operator.text, token, now=self._now)
+        is_me = token.text.lower() == "me" and field in (Field.FROM, Field.TO, Field.CC, Field.BCC)
+        return Text(field, tuple(query_terms(self._me))) if is_me else _text(field, token)
+
+
+def _text(field: Field | None, token: Token) -> Node | None:
+    starts = token.sign is Sign.WORD and token.text.endswith("*")
+    terms = query_terms(token.text, prefix=starts)
+    return Text(field, tuple(terms)) if terms else None
+
+
+def _joined(kind: type[And] | type[Or], nodes: list[Node | None]) -> Node | None:
+    said = tuple(node for node in nodes if node is not None)
+    return kind(said) if len(said) > 1 else next(iter(said), None)

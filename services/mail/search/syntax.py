@@ -1,0 +1,83 @@
+"""What a query says, as a tree. Every node is a condition on one message."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.mail.search.terms import Term
+from services.mail.search.vector import Field
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """These terms stand one after the other, in that field; None: in any text of the message."""
+
+    field: Field | None
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageId:
+    """The Message-ID header is this."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class HasLabel:
+    """It carries the label with this id or name."""
+
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class HasAttachment:
+    """Something is attached."""
+
+
+@dataclass(frozen=True, slots=True)
+class InThread:
+    """It belongs to this thread."""
+
+    thread_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """It came at or after `since` and before `until`; None is unbounded."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """It has more bytes than `above` and fewer than `below`; None is unbounded."""
+
+    above: int | None = None
+    below: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The other condition does not hold."""
+
+    node: "Node"
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All of these hold; none at all always holds."""
+
+    nodes: "tuple[Node, ...]" = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """One of these holds."""
+
+    nodes: "tuple[Node, ...]"
+
+
+type Node = Text | MessageId | HasLabel | HasAttachment | InThread | Received | Size | Not | And | Or
+
+EVERYTHING = And()

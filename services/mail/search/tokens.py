@@ -1,0 +1,96 @@
+"""A query cut into tokens, each with its column."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from services.kit.errors import AppError, Kind
+
+
+class Sign(Enum):
+    """What a token is."""
+
+    OPEN = auto()
+    CLOSE = auto()
+    OPEN_ANY = auto()
+    CLOSE_ANY = auto()
+    NOT = auto()
+    AND = auto()
+    OR = auto()
+    OPERATOR = auto()
+    WORD = auto()
+    PHRASE = auto()
+    END = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token; `column` counts characters from 1."""
+
+    sign: Sign
+    text: str
+    column: int
+
+
+_BRACKETS = {"(": Sign.OPEN, ")": Sign.CLOSE, "{": Sign.OPEN_ANY, "}": Sign.CLOSE_ANY}
+_KEYWORDS = {"AND": Sign.AND, "OR": Sign.OR}
+_TOKEN = re.compile(
+    r"""
+    (?P<space>\s+)
+    | (?P<bracket>[(){}])
+    | (?P<not>-(?=[^\s)}]))
+    | "(?P<phrase>[^"]*)"
+    | (?P<open_quote>")
+    | (?P<operator>[A-Za-z0-9_]+):
+    | (?P<word>[^\s(){}"]+)
+    """,
+    re.VERBOSE,
+)
+_WORD = re.compile(r'[^\s(){}"]+')
+
+
+def tokenise(query: str, *, operators: frozenset[str]) -> Iterator[Token]:
+    """The tokens of a query, the last one an END. What looks like an operator but is none is a word: `10:30`.
+
+    Raises AppError invalid_query.
+    """
+    at = 0
+    while at < len(query):
+        match = _TOKEN.match(query, at)
+        assert match is not None  # noqa: S101 - every character begins one of the alternatives
+        if match.lastgroup == "operator" and match["operator"].lower() not in operators:
+            match = _WORD.match(query, at) or match
+        if match.lastgroup == "open_quote":
+            raise invalid_query("this quotation mark is not closed", at + 1)
+        token = _token(match, at + 1)
+        if token is not None:
+            yield token
+        at = match.end()
+    yield Token(Sign.END, "", len(query) + 1)
+
+
+def _token(match: re.Match[str], column: int) -> Token | None:
+    match match.lastgroup:
+        case "space":
+            return None
+        case "bracket":
+            return Token(_BRACKETS[match.group()], match.group(), column)
+        case "not":
+            return Token(Sign.NOT, "-", column)
+        case "phrase":
+            return Token(Sign.PHRASE, match["phrase"], column)
+        case "operator":
+            return Token(Sign.OPERATOR, match["operator"].lower(), column)
+        case _:
+            return Token(_KEYWORDS.get(match.group(), Sign.WORD), match.group(), column)
+
+
+def invalid_query(problem: str, column: int) -> AppError:
+    """What is wrong with a query, and at which column."""
+    return AppError(
+        Kind.INVALID,
+        "invalid_query",
+        f"The query is not understood at column {column}: {problem}.",
+        {"column": str(column)},
+    )

@@ -1,0 +1,139 @@
+"""Lists of messages, newest first, by keyset: no offset, so page 1,000 costs what page 1 does."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from services.mail.model import MessageSummary
+from services.mail.search.syntax import Node
+from services.mail.store.conditions import Arguments, Compiler, Query, carries, reads_lexemes, received
+from services.mail.store.connection import Connection
+from services.mail.store.messages import SUMMARY, summary_of
+
+PROBED = 500
+"""Newest messages that are looked through before an index is asked.
+
+A word of every tenth message fills a page from them; one that is rarer has so few messages that sorting them all is
+quick. Left to itself, the planner walks through the whole mailbox for a word that it believes to be common: 0.7 s.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """A place between two messages of a list, newest first."""
+
+    received_at: datetime
+    message_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What one page is made of."""
+
+    user_id: UUID
+    compiler: Compiler
+    query: Query
+    after: Position | None
+    limit: int
+
+
+async def newest_first(
+    connection: Connection,
+    user_id: UUID,
+    mailbox_id: int,
+    node: Node,
+    *,
+    after: Position | None,
+    limit: int,
+    label_names: Mapping[str, str],
+) -> list[MessageSummary]:
+    """Up to `limit` messages of the user's mailbox below `after` that fit the query."""
+    compiler = Compiler(mailbox_id, label_names)
+    query = compiler.compile(node)
+    wanted = _Wanted(user_id=user_id, compiler=compiler, query=query, after=after, limit=limit)
+
+    async def ask(statement: Callable[[_Wanted, Arguments], str]) -> list[MessageSummary]:
+        arguments = Arguments()
+        rows = await connection.fetch(statement(wanted, arguments), *arguments.values)
+        return [summary_of(row, label_names) for row in rows]
+
+    if query.lexemes is None and not query.labels:
+        return await ask(_walk)
+    found = await ask(_probe)
+    return found if len(found) == limit else await ask(_look_up)
+
+
+def _walk(wanted: _Wanted, arguments: Arguments) -> str:
+    """Through the whole list, until the page is full."""
+    conditions = [*_bounds(wanted, arguments, "m"), *_rest(wanted, arguments)]
+    return _page(wanted, arguments, source=_joined(wanted), conditions=conditions)
+
+
+def _probe(wanted: _Wanted, arguments: Arguments) -> str:
+    """Through the newest messages only."""
+    newest = f"""(
+        SELECT m.* FROM messages m WHERE {" AND ".join(_bounds(wanted, arguments, "m"))}
+        ORDER BY m.received_at DESC, m.message_id DESC LIMIT {PROBED}
+    ) m"""
+    conditions = [*_rest(wanted, arguments), *_labels(wanted, arguments)]
+    if wanted.query.lexemes:
+        conditions.append(f"s.vector @@ {arguments.add(wanted.query.lexemes, 'text')}::tsquery")
+    return _page(wanted, arguments, source=_joined(wanted, messages=newest), conditions=conditions)
+
+
+def _look_up(wanted: _Wanted, arguments: Arguments) -> str:
+    """All that the index finds, then the newest of it. MATERIALIZED keeps the planner from the other way round."""
+    if wanted.query.lexemes:
+        table, name = "message_search s", "s"
+        anchors = [f"s.vector @@ {arguments.add(wanted.query.lexemes, 'text')}::tsquery"]
+        conditions = [*_labels(wanted, arguments), *_rest(wanted, arguments)]
+    else:
+        table, name = "messages m", "m"
+        anchors = _labels(wanted, arguments)
+        conditions = _rest(wanted, arguments)
+    # What else has to hold is known only after the join.
+    enough = "" if conditions else f"ORDER BY received_at DESC, message_id DESC LIMIT {wanted.limit}"
+    found = f"""
+        WITH found AS MATERIALIZED (
+            SELECT {name}.message_id, {name}.received_at FROM {table}
+            WHERE {" AND ".join([*anchors, *_bounds(wanted, arguments, name)])}
+        ), newest AS MATERIALIZED (SELECT message_id FROM found {enough})
+    """
+    source = _joined(wanted, messages="newest JOIN messages m USING (message_id)", lexemes=False)
+    mine = f"m.mailbox_id = {arguments.add(wanted.compiler.mailbox_id, 'bigint')}"
+    return found + _page(wanted, arguments, source=source, conditions=[mine, *conditions])
+
+
+def _page(wanted: _Wanted, arguments: Arguments, *, source: str, conditions: list[str]) -> str:
+    conditions = [*conditions, f"b.user_id = {arguments.add(wanted.user_id, 'uuid')}"]
+    return f"""
+        SELECT {SUMMARY} FROM {source} JOIN mailboxes b ON b.mailbox_id = m.mailbox_id
+        WHERE {" AND ".join(conditions)}
+        ORDER BY m.received_at DESC, m.message_id DESC LIMIT {wanted.limit}
+    """
+
+
+def _joined(wanted: _Wanted, *, messages: str = "messages m", lexemes: bool = True) -> str:
+    looked_at = lexemes and wanted.query.lexemes is not None
+    if not looked_at and not any(map(reads_lexemes, wanted.query.rest)):
+        return messages
+    return f"{messages} JOIN message_search s ON (s.mailbox_id, s.message_id) = (m.mailbox_id, m.message_id)"
+
+
+def _bounds(wanted: _Wanted, arguments: Arguments, table: str) -> list[str]:
+    conditions = [f"{table}.mailbox_id = {arguments.add(wanted.compiler.mailbox_id, 'bigint')}"]
+    conditions += [received(bounds, arguments, table) for bounds in wanted.query.received]
+    if wanted.after:
+        received_at = arguments.add(wanted.after.received_at, "timestamptz")
+        message_id = arguments.add(wanted.after.message_id, "bigint")
+        conditions.append(f"({table}.received_at, {table}.message_id) < ({received_at}, {message_id})")
+    return conditions
+
+
+def _labels(wanted: _Wanted, arguments: Arguments) -> list[str]:
+    return [carries(label_ids, arguments) for label_ids in wanted.query.labels]
+
+
+def _rest(wanted: _Wanted, arguments: Arguments) -> list[str]:
+    return [wanted.compiler.sql(node, arguments) for node in wanted.query.rest]

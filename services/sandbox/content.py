@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.sandbox.mime_tree import Part, parse_message
+from services.sandbox.mime_tree import Part, decode_text, parse_message
 
 SNIPPET_LENGTH = 200
 _TAGS = re.compile(r"(?is)<(script|style|head|title)\b.*?</\1\s*>|<[^>]*>")
@@ -56,10 +56,8 @@ def _first_leaf(part: Part, mime_type: str) -> Part | None:
 
 def _text(part: Part) -> str:
     data = part.read()[:20_000]
-    try:
-        return data.decode(part.charset or "utf-8", "replace")
-    except (LookupError, ValueError):
-        return data.decode("utf-8", "replace")
+    text = decode_text(data, part.charset or "utf-8", "replace")
+    return data.decode("utf-8", "replace") if text is None else text
 
 
 def snippet_of(tree: Part) -> str:

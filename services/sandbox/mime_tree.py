@@ -5,8 +5,10 @@ Headers come out decoded (RFC 2047), content with its transfer encoding removed 
 """
 
 import binascii
+import codecs
 import re
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from email.message import Message as EmailMessage
 from email.parser import BytesParser
@@ -16,6 +18,8 @@ MAX_DEPTH = 100
 _ENCODED_WORD = re.compile(r"=\?([^?\s]+)\?([bBqQ])\?([^?\s]*)\?=")
 _FOLD = re.compile(r"\r?\n[ \t]*|\r")
 _SURROGATES = re.compile("[\udc80-\udcff]")
+_NOT_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
+"""Codecs of Python's that no mail program writes."""
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _STRAY = re.compile(rb"^(?![ \t]|From )(?:[^:\s]+[ \t]+:|[^:\n]*$)", re.MULTILINE)
@@ -56,6 +60,16 @@ class Part:
         return next((value for key, value in self.headers if key.lower() == lowered), None)
 
 
+def decode_text(data: bytes, charset: str, errors: str = "strict") -> str | None:
+    """Bytes in a charset as text; None if there is no such charset or, where errors are strict, they are not in it."""
+    try:
+        if codecs.lookup(charset).name in _NOT_CHARSETS:
+            return None
+        return data.decode(charset, errors)
+    except (LookupError, ValueError):
+        return None
+
+
 def _decode_word(encoding: str, text: str) -> bytes | None:
     try:
         if encoding in "bB":
@@ -75,10 +89,8 @@ def _decode_run(run: list[tuple[str, str, str, str]]) -> str:
     def flush() -> None:
         nonlocal pending, literal
         if literal:
-            try:
-                out.append(pending.decode(charset))
-            except (LookupError, UnicodeError):
-                out.append(literal)
+            decoded = decode_text(pending, charset)
+            out.append(literal if decoded is None else decoded)
         pending, literal = b"", ""
 
     for word_charset, encoding, text, source in run:
@@ -127,10 +139,9 @@ def _eight_bit(text: str, charset: str | None) -> str:
     """A header that came with raw 8-bit bytes: UTF-8, else what the body is in, else mangled, as Gmail does it."""
     data = text.encode("utf-8", "surrogateescape")
     for name in ("utf-8", charset or "utf-8"):
-        try:
-            return data.decode(name)
-        except (LookupError, ValueError):
-            continue
+        decoded = decode_text(data, name)
+        if decoded is not None:
+            return decoded
     return data.decode("utf-8", "replace")
 
 
@@ -167,7 +178,10 @@ def _leaf_content(message: EmailMessage) -> bytes:
     data = payload if isinstance(payload, bytes) else b""
     if str(message.get("Content-Transfer-Encoding", "")).strip().lower() != "base64":
         return data
-    text = message.get_payload()
+    # Without its Content-Type, whose charset would be applied to the text.
+    bare = copy(message)
+    del bare["Content-Type"]
+    text = bare.get_payload()
     as_sent = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else b""
     # The standard library hands broken base64 back undecoded, as one line.
     return _lenient_base64(as_sent) if data == b"".join(as_sent.splitlines()) else data

@@ -81,6 +81,11 @@ class Fault:
     seconds: float = 1.0
 
     @property
+    def prevents_call(self) -> bool:
+        """Whether the call is not executed."""
+        return self.kind in ("error", "html_503", "reset", "timeout")
+
+    @property
     def breaks_connection(self) -> bool:
         """Whether it acts on the connection, so that inside a batch the whole batch suffers it."""
         return self.kind not in ("error", "html_503")

@@ -167,19 +167,19 @@ class GmailApi:
 
     async def batch(self, request: Request) -> Response:
         """Up to 100 calls in one; their answers come in order."""
-        body = await request.body()
         try:
-            parts = read_batch(body, request.headers.get("content-type", ""))
-            if len(parts) > BATCH_LIMIT:
-                text = f"Inner request count exceeds the limit. Received: {len(parts)}, Limit: {BATCH_LIMIT}"
-                raise Refused(GoogleError(400, "badRequest", text))
+            parts = _read_parts(await request.body(), request.headers.get("content-type", ""))
         except Refused as refused:
             self._calls.record("batch", None, refused.error.code)
             return self._error_reply(refused.error).response()
         outer = parse_query(request.url.query)
         token = _token(request.headers.get("authorization"), outer)
-        prepared = [self._prepare(_part_ask(part, outer, token)) for part in parts]
-        fault = self._batch_fault(prepared)
+        asks = [_part_ask(part, outer, token) for part in parts]
+        fault = self._faults.draw("batch", self._email_of(asks[0]))
+        draws = fault is None or not fault.prevents_call
+        prepared = [self._prepare(ask, draw_fault=draws) for ask in asks]
+        # A fault of one part that hits the connection hits the connection of all.
+        fault = fault or next((item.fault for item in prepared if item.fault and item.fault.breaks_connection), None)
         compress = _wants_gzip(request)
 
         def written(replies: list[Reply]) -> Response:
@@ -195,19 +195,18 @@ class GmailApi:
                 self._calls.record(item.name, item.email, TOO_MANY_CONCURRENT.code)
             return written([self._error_reply(TOO_MANY_CONCURRENT)] * len(parts))
 
+        def fail(fault: Fault) -> Response:
+            self._calls.record("batch", prepared[0].email, fault.status)
+            return self._error_reply(self._fault_error(fault)).response()
+
         async def answer() -> Response:
-            return await answer_with(
-                fault, respond, render_error=lambda fault: self._error_reply(self._fault_error(fault)).response()
-            )
+            return await answer_with(fault, respond, render_error=fail)
 
         return await self._one_of_few(prepared[0], -(-len(parts) // PARALLEL_PARTS), answer, refuse)
 
-    def _batch_fault(self, prepared: list[_Prepared]) -> Fault | None:
-        """A fault of the batch itself, or the first of its parts that hits the connection they share."""
-        fault = self._faults.draw("batch", prepared[0].email)
-        if fault is not None:
-            return fault
-        return next((item.fault for item in prepared if item.fault and item.fault.breaks_connection), None)
+    def _email_of(self, ask: Ask) -> str | None:
+        access = self._identity.check_access(ask.token) if ask.token else None
+        return access.user.email if access else None
 
     def _part_reply(self, prepared: _Prepared) -> Reply:
         fault = prepared.fault
@@ -233,11 +232,12 @@ class GmailApi:
         finally:
             self._quota.leave(user, slots)
 
-    def _prepare(self, ask: Ask) -> _Prepared:
+    def _prepare(self, ask: Ask, *, draw_fault: bool = True) -> _Prepared:
         method, path, user_id = self._route(ask)
         access = self._identity.check_access(ask.token) if ask.token else None
         prepared = _Prepared(ask, method, path, user_id, access, None)
-        prepared.fault = self._faults.draw(prepared.name, prepared.email, path=ask.path)
+        if draw_fault:
+            prepared.fault = self._faults.draw(prepared.name, prepared.email, path=ask.path)
         return prepared
 
     def _route(self, ask: Ask) -> tuple[Method | None, tuple[str, ...], str]:
@@ -349,6 +349,14 @@ def _token(authorization: str | None, params: Params) -> str | None:
 def _wants_gzip(request: Request) -> bool:
     accepts = "gzip" in request.headers.get("accept-encoding", "")
     return accepts and "gzip" in request.headers.get("user-agent", "").lower()
+
+
+def _read_parts(body: bytes, content_type: str) -> list[BatchPart]:
+    parts = read_batch(body, content_type)
+    if len(parts) > BATCH_LIMIT:
+        text = f"Inner request count exceeds the limit. Received: {len(parts)}, Limit: {BATCH_LIMIT}"
+        raise Refused(GoogleError(400, "badRequest", text))
+    return parts
 
 
 def _part_ask(part: BatchPart, outer: Params, token: str | None) -> Ask:

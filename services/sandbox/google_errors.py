@@ -125,7 +125,8 @@ def fault_error(fault: Fault, *, retry_time: str | None = None) -> GoogleError:
     if fault.status == 401 and fault.reason == "backendError":
         return INVALID_CREDENTIALS
     domain = "usageLimits" if fault.reason.lower().endswith("limitexceeded") else "global"
-    error = GoogleError(fault.status, fault.reason, fault.message, domain=domain)
+    status = "FAILED_PRECONDITION" if fault.reason == "failedPrecondition" else None
+    error = GoogleError(fault.status, fault.reason, fault.message, domain=domain, status=status)
     if retry_time is None:
         return error
     return replace(error, message=f"User-rate limit exceeded.  Retry after {retry_time}")

@@ -107,6 +107,21 @@ class TestErrors:
         with pytest.raises(AssertionError, match="503"):
             await mail.batch(["GET /gmail/v1/users/me/labels HTTP/1.1"])
 
+    async def test_a_batch_that_is_not_executed_uses_up_no_fault_of_its_parts(self, mail: MailClient) -> None:
+        await mail.plan(
+            {"method": "batch", "kind": "error", "count": 1},
+            {"method": "gmail.labels.list", "kind": "error", "count": 1},
+        )
+        with pytest.raises(AssertionError, match="503"):
+            await mail.batch(["GET /gmail/v1/users/me/labels HTTP/1.1"])
+        assert await mail.fired() == [1, 0]
+
+    async def test_a_failed_precondition_has_its_own_status(self, mail: MailClient) -> None:
+        rule = {"method": "*", "kind": "error", "status": 400, "reason": "failedPrecondition"}
+        await mail.plan(rule | {"message": "Precondition check failed."})
+        error = (await mail.get("labels")).json()["error"]
+        assert (error["status"], error["message"]) == ("FAILED_PRECONDITION", "Precondition check failed.")
+
     async def test_an_unknown_kind_or_field_is_refused_by_name(self, mail: MailClient) -> None:
         for rule in ({"method": "*", "kind": "explode"}, {"method": "*", "kind": "slow", "how": 1}):
             answer = await mail.http.put("/_sandbox/faults", json={"rules": [rule]})

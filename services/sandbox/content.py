@@ -9,7 +9,6 @@ from services.sandbox.mime_tree import Part, decode_text, parse_message
 
 SNIPPET_LENGTH = 200
 _TAGS = re.compile(r"(?is)<(script|style|head|title)\b.*?</\1\s*>|<[^>]*>")
-_SPACE = re.compile(r"\s+")
 
 
 class Content(Protocol):
@@ -34,7 +33,7 @@ class Content(Protocol):
 
 def shorten(text: str) -> str:
     """Text as a snippet shows it: one line, cut at a word near 200 characters."""
-    flat = _SPACE.sub(" ", text[:2000]).strip()
+    flat = " ".join(text[:1000].split())
     if len(flat) <= SNIPPET_LENGTH:
         return flat
     cut = flat[:SNIPPET_LENGTH]
@@ -66,7 +65,7 @@ def snippet_of(tree: Part) -> str:
     if plain is not None and (words := shorten(_text(plain))):
         return words
     rich = _first_leaf(tree, "text/html")
-    return shorten(html_as_text(_text(rich))) if rich is not None else ""
+    return shorten(html_as_text(_text(rich)).strip()) if rich is not None else ""
 
 
 @dataclass(frozen=True, slots=True)

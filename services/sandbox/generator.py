@@ -171,9 +171,12 @@ class Generator:
     def chain(self, index: int) -> list[int]:
         """The message and its ancestors, itself first, the thread's first message last."""
         out = [index]
-        while (parent := self.plan(out[-1]).parent) is not None:
+        while True:
+            draws = Draws(self._plan_key, out[-1])
+            parent = self._parent(out[-1], draws.choice(KINDS), draws)
+            if parent is None:
+                return out
             out.append(parent)
-        return out
 
     def plans(self, start: int, count: int) -> Iterator[Plan]:
         """The plans of `count` messages from `start` on."""

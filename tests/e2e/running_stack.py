@@ -4,8 +4,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,9 @@ from deploy.local.children import die_with_parent
 from deploy.local.environment import Settings
 from deploy.local.home import Home
 from deploy.local.ports import Ports
-from deploy.local.supervisor import Service
+from deploy.local.postgres import EmbeddedPostgres
+from deploy.local.supervisor import Server, Service
+from deploy.local.valkey import EmbeddedValkey
 
 READY_SECONDS = 60
 STOP_SECONDS = 20
@@ -26,10 +29,18 @@ _MOVED = (
 
 
 class RunningStack:
-    """The services of one stack by name: sandbox, auth, mail, worker, gateway. Logs go to files of their names."""
+    """The services of one stack by name: sandbox, auth, mail, worker, gateway. Logs go to files of their names.
 
-    def __init__(self, services: list[Service], *, variables: Mapping[str, str], logs: Path) -> None:
+    `servers` are those that the stack brought along: postgres, valkey.
+    """
+
+    def __init__(
+        self, services: list[Service], *, servers: Sequence[Server], variables: Mapping[str, str], logs: Path
+    ) -> None:
         self.variables = variables
+        self.servers = {
+            server.name: server for server in servers if isinstance(server, EmbeddedPostgres | EmbeddedValkey)
+        }
         self._services = {service.name: service for service in services}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs = logs
@@ -93,9 +104,15 @@ class RunningStack:
 
 
 @contextmanager
-def running_stack(home: Path, **chosen: str) -> Iterator[RunningStack]:
-    """Runs a stack on free ports in `home` until the block ends; `chosen` are variables of the user's."""
-    settings = Settings({"MAILROOM_HOME": str(home), **dict.fromkeys(_MOVED, "0"), **_user_servers(), **chosen})
+def running_stack(
+    home: Path, *, more_workers: int = 0, own_servers: bool = False, **chosen: str
+) -> Iterator[RunningStack]:
+    """Runs a stack on free ports in `home` until the block ends; `chosen` are variables of the user's.
+
+    `more_workers` are called worker-2 and so on; `own_servers` are used even where the user names others.
+    """
+    servers = {} if own_servers else _user_servers()
+    settings = Settings({"MAILROOM_HOME": str(home), **dict.fromkeys(_MOVED, "0"), **servers, **chosen})
     record = Home(settings.home)
     ports = Ports()
     with ExitStack() as stopping:
@@ -104,10 +121,22 @@ def running_stack(home: Path, **chosen: str) -> Iterator[RunningStack]:
         started = stopping.enter_context(stack.servers(settings, record, ports))
         variables = stack.all_variables(settings, record, ports, started)
         stack.migrate(settings, variables)
-        running = RunningStack(stack.processes(settings, variables), variables=variables, logs=home)
+        services = stack.processes(settings, variables)
+        services += [_another_worker(services, number, ports.free()) for number in range(2, 2 + more_workers)]
+        running = RunningStack(services, servers=started.embedded, variables=variables, logs=home)
         stopping.callback(running.stop_all)
         running.start_all()
         yield running
+
+
+def _another_worker(services: Sequence[Service], number: int, port: int) -> Service:
+    [worker] = [service for service in services if service.name == "worker"]
+    return replace(
+        worker,
+        name=f"worker-{number}",
+        environment={**worker.environment, "WORKER_ADMIN_PORT": str(port)},
+        ready_url=f"http://127.0.0.1:{port}/readyz",
+    )
 
 
 def _user_servers() -> dict[str, str]:

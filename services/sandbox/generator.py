@@ -8,19 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
-from functools import lru_cache
 from math import exp
 from random import Random
 from statistics import NormalDist
 
 from services.sandbox.compose import Branch, Composed, Leaf
 from services.sandbox.content import Content, KeptContent
+from services.sandbox.correspondents import PARAGRAPHS, Contact, make_contacts, paragraphs
 from services.sandbox.draws import Draws
-from services.sandbox.phrases import COMPANIES, FILES, HOSTS, LANGUAGES, USER_LABELS, WEIGHTS, Language
+from services.sandbox.phrases import COMPANIES, FILES, HOSTS, LANGUAGES, USER_LABELS
 from services.sandbox.ugly_mail import ugly_message
 
-PARAGRAPHS = 64
-ZONES = (0, 0, 60, 120, 180, -300, -480, 330, 540, 480)
 REACH = 30
 """A reply answers one of so many messages before it."""
 
@@ -54,80 +52,6 @@ _TRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Contact:
-    """Somebody who writes: name, address and the habits of their mail program."""
-
-    name: str
-    address: str
-    language: Language
-    charset: str
-    encoding: str
-    quoted: bool
-    program: str
-    zone: int
-    """Minutes east of Greenwich."""
-
-
-@dataclass(frozen=True, slots=True)
-class Paragraph:
-    """One paragraph in one charset, in both body forms and as a quotation."""
-
-    plain: bytes
-    html: bytes
-    quote: bytes
-
-
-@lru_cache(maxsize=512)
-def _paragraphs(language: Language, charset: str) -> tuple[Paragraph, ...]:
-    random = Random(language.code)  # noqa: S311 - the same words in every run
-    out = []
-    for _ in range(PARAGRAPHS):
-        text = " ".join(random.choices(language.sentences, k=random.randint(1, 6)))
-        markup = text.replace("&", "&amp;").replace("<", "&lt;")
-        plain = "\r\n".join(_wrap(text))
-        quote = "\r\n".join(f"> {line}" for line in _wrap(text))
-        out.append(
-            Paragraph(plain.encode(charset), f"<p>{markup}</p>\r\n".encode(charset), quote.encode(charset) + b"\r\n")
-        )
-    return tuple(out)
-
-
-def _wrap(text: str) -> list[str]:
-    lines = [""]
-    for word in text.split(" "):
-        if lines[-1] and len(lines[-1]) + len(word) > 72:
-            lines.append(word)
-        else:
-            lines[-1] = f"{lines[-1]} {word}" if lines[-1] else word
-    return lines
-
-
-def _contacts(random: Random, count: int = 120) -> tuple[Contact, ...]:
-    weights = [WEIGHTS.get(language.code, 2) for language in LANGUAGES]
-    out = []
-    for i in range(count):
-        language = random.choices(LANGUAGES, weights)[0]
-        charset = random.choice(language.charsets)
-        seven_bit = charset in ("us-ascii", "iso-2022-jp")
-        encodings = ["7bit"] if seven_bit else ["quoted-printable", "base64", "8bit", "quoted-printable"]
-        out.append(
-            Contact(
-                name=random.choice(language.names),
-                address=f"{language.code}.{i}@{random.choice(HOSTS)}",
-                language=language,
-                charset=charset,
-                encoding=random.choice(encodings),
-                quoted=random.random() < 0.4,
-                zone=random.choice(ZONES),
-                program=random.choice(
-                    ["Apple Mail (2.3774)", "Mozilla Thunderbird", "Microsoft Outlook 16.0", "Mutt/2.2"]
-                ),
-            )
-        )
-    return tuple(out)
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """What a generated message is, before any of its words exist."""
 
@@ -147,7 +71,7 @@ class Generator:
         self._plan_key = b"plan:" + root
         self._text_key = b"text:" + root
         random = Random(f"{seed}:{email}")  # noqa: S311 - reproducible by design
-        self._contacts = _contacts(random)
+        self._contacts = make_contacts(random)
         self._own = Contact(name, email, LANGUAGES[0], "utf-8", "quoted-printable", quoted=True, program="", zone=60)
         self._writers = random.choices(self._contacts, [1 / (i + 4) for i in range(len(self._contacts))], k=512)
         """Few write often, many seldom."""
@@ -258,7 +182,7 @@ class _Writer:
         self._author = mail.own if plan.kind == "sent" else self._contact
         charset = self._contact.charset
         self._charset = "utf-8" if self._author is mail.own else charset
-        self._texts = _paragraphs(self._contact.language, self._charset)
+        self._texts = paragraphs(self._contact.language, self._charset)
         self._picked = [draws.choice(self._texts) for _ in range(draws.choice(PARAGRAPH_COUNTS))]
 
     def compose(self) -> Composed:

@@ -9,7 +9,8 @@ import pytest
 from services.sandbox.activity import ActivityLog
 from services.sandbox.clock import Clock
 from services.sandbox.content import Content
-from services.sandbox.generator import PARAGRAPHS, Generator, _paragraphs
+from services.sandbox.correspondents import PARAGRAPHS, paragraphs
+from services.sandbox.generator import Generator
 from services.sandbox.identity import User
 from services.sandbox.mailbox import Mailbox
 from services.sandbox.mailboxes import Mailboxes
@@ -66,7 +67,7 @@ class TestContent:
     def test_every_language_can_be_written_in_its_charsets(self, language: Language) -> None:
         for charset in language.charsets:
             if charset != "us-ascii" or language.code == "en":
-                assert len(_paragraphs(language, charset)) == PARAGRAPHS
+                assert len(paragraphs(language, charset)) == PARAGRAPHS
 
     def test_charsets_encodings_scripts_and_structures_vary(self) -> None:
         parts = [part for content in _contents(1500) for part in _flat(content.tree())]

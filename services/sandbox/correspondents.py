@@ -1,0 +1,86 @@
+"""Who writes generated mail, and the paragraphs that they write."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+
+from services.sandbox.phrases import HOSTS, LANGUAGES, WEIGHTS, Language
+
+PARAGRAPHS = 64
+ZONES = (0, 0, 60, 120, 180, -300, -480, 330, 540, 480)
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Somebody who writes: name, address and the habits of their mail program."""
+
+    name: str
+    address: str
+    language: Language
+    charset: str
+    encoding: str
+    quoted: bool
+    program: str
+    zone: int
+    """Minutes east of Greenwich."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """One paragraph in one charset, in both body forms and as a quotation."""
+
+    plain: bytes
+    html: bytes
+    quote: bytes
+
+
+@lru_cache(maxsize=512)
+def paragraphs(language: Language, charset: str) -> tuple[Paragraph, ...]:
+    """The paragraphs that letters in this language and charset are made of."""
+    random = Random(language.code)  # noqa: S311 - the same words in every run
+    out = []
+    for _ in range(PARAGRAPHS):
+        text = " ".join(random.choices(language.sentences, k=random.randint(1, 6)))
+        markup = text.replace("&", "&amp;").replace("<", "&lt;")
+        plain = "\r\n".join(_wrap(text))
+        quote = "\r\n".join(f"> {line}" for line in _wrap(text))
+        out.append(
+            Paragraph(plain.encode(charset), f"<p>{markup}</p>\r\n".encode(charset), quote.encode(charset) + b"\r\n")
+        )
+    return tuple(out)
+
+
+def _wrap(text: str) -> list[str]:
+    lines = [""]
+    for word in text.split(" "):
+        if lines[-1] and len(lines[-1]) + len(word) > 72:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}" if lines[-1] else word
+    return lines
+
+
+def make_contacts(random: Random, count: int = 120) -> tuple[Contact, ...]:
+    """People whose languages follow the weights; charset and transfer encoding fit each other."""
+    weights = [WEIGHTS.get(language.code, 2) for language in LANGUAGES]
+    out = []
+    for i in range(count):
+        language = random.choices(LANGUAGES, weights)[0]
+        charset = random.choice(language.charsets)
+        seven_bit = charset in ("us-ascii", "iso-2022-jp")
+        encodings = ["7bit"] if seven_bit else ["quoted-printable", "base64", "8bit", "quoted-printable"]
+        out.append(
+            Contact(
+                name=random.choice(language.names),
+                address=f"{language.code}.{i}@{random.choice(HOSTS)}",
+                language=language,
+                charset=charset,
+                encoding=random.choice(encodings),
+                quoted=random.random() < 0.4,
+                zone=random.choice(ZONES),
+                program=random.choice(
+                    ["Apple Mail (2.3774)", "Mozilla Thunderbird", "Microsoft Outlook 16.0", "Mutt/2.2"]
+                ),
+            )
+        )
+    return tuple(out)

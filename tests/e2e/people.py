@@ -19,6 +19,7 @@ class Truth:
     """A message as it is at the provider."""
 
     id: str
+    thread: str
     labels: frozenset[str]
     received: datetime
     subject: str | None
@@ -194,6 +195,7 @@ def ids(truth: list[Truth]) -> list[str]:
 def _truth(fact: Mapping[str, Any]) -> Truth:
     return Truth(
         id=fact["id"],
+        thread=fact["threadId"],
         labels=frozenset(fact["labelIds"]),
         received=datetime.fromtimestamp(int(fact["internalDate"]) / 1000, UTC),
         subject=fact["subject"],

@@ -126,9 +126,7 @@ class TestIdentifiers:
         answer = ada.get("/emails?account_id=x")
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_account_id")
 
-    @pytest.mark.parametrize(
-        "query", ["account_id=%00", "user_email=a%00", "label=%00", "cursor=%00"]
-    )
+    @pytest.mark.parametrize("query", ["account_id=%00", "user_email=a%00", "label=%00", "cursor=%00"])
     def test_with_nul_are_refused(self, ada: Person, query: str) -> None:
         mailbox = "" if "user_email" in query or "account_id" in query else f"&user_email={ada.email}"
         assert ada.get(f"/emails?{query}{mailbox}").status_code == 400

@@ -191,12 +191,12 @@ class LabelChange:
 class Changes:
     """What a page of history implies, collapsed per message (keyed by external id)."""
 
-    # The highest record that names the message.
+    # The highest record that adds the message.
     added: dict[str, int] = field(default_factory=dict)
     # The threads of messages, where the records tell.
     threads: dict[str, str] = field(default_factory=dict)
     labels: dict[str, list[LabelChange]] = field(default_factory=dict)
-    deleted: dict[str, int] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
     # Messages of records without a number.
     unnumbered: set[str] = field(default_factory=set)
 

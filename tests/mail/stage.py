@@ -233,12 +233,15 @@ class Stage:
 
         await eventually(is_caught_up)
 
-    async def until_turn_failed(self) -> None:
-        """Waits until a worker has given the mailbox back after a failure."""
+    async def until_turn_failed(self, times: int = 1) -> None:
+        """Waits until so many turns in a row have failed."""
 
         async def has_failed() -> bool:
             return bool(
-                await self.fetchval("SELECT bool_and(attempts > 0 AND lease_owner IS NULL) FROM mailbox_schedule")
+                await self.fetchval(
+                    "SELECT bool_and(attempts > $1 OR (attempts = $1 AND lease_owner IS NULL)) FROM mailbox_schedule",
+                    times,
+                )
             )
 
         await eventually(has_failed)

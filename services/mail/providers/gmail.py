@@ -1,7 +1,6 @@
 """Gmail over its REST API. Source: Gmail API v1 reference (users.messages, users.history, users.labels)."""
 
 import asyncio
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,9 +10,9 @@ from urllib.parse import quote, urlencode
 import httpx
 import structlog
 
-from services.mail.content.clean import clean_text, unescape_snippet
-from services.mail.content.model import ParsedMessage
+from services.mail.content.model import MissingPart
 from services.mail.content.parse import is_large, parse_gmail
+from services.mail.content.transfer import decode_base64
 from services.mail.model import Label, ListedId, ProviderMessage
 from services.mail.providers import gmail_batch
 from services.mail.providers.base import (
@@ -28,27 +27,31 @@ from services.mail.providers.base import (
     PartialMessage,
     ProviderError,
     ProviderUnavailableError,
+    RateLimitedError,
     RejectedError,
     TokenRefusedError,
+    TooConcurrentError,
     UnitCosts,
     UnreadableMessageError,
 )
 from services.mail.providers.gmail_errors import parse_error
+from services.mail.providers.gmail_fields import next_page, number, objects, text
 from services.mail.providers.gmail_history import parse_history
+from services.mail.providers.gmail_message import message_of
 
 # More than any answer to a sensible call; protects the worker's memory.
 MAX_RESPONSE_BYTES = 192 * 1024 * 1024
 # The largest page of ids or history records: 500 for the price of one.
 PAGE_SIZE = 500
+# Seconds for one call, whatever the pace at which its answer arrives.
+_CALL_SECONDS = 120
 # Answers of a server that does not know a route, against one that knows it but refuses.
 _NO_SUCH_ROUTE = frozenset({404, 405, 501})
-_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 
 log = structlog.get_logger()
 
 
-class _ResponseTooLargeError(ProviderUnavailableError):
+class _ResponseTooLargeError(RejectedError):
     pass
 
 
@@ -79,13 +82,13 @@ class GmailProvider:
     async def current_cursor(self, access_token: str) -> int | None:
         """users.getProfile; stand-ins may have none."""
         status, body = await self._request(access_token, "/profile", passing=_NO_SUCH_ROUTE)
-        return None if status in _NO_SUCH_ROUTE else _version(_json_object(body).get("historyId"))
+        return None if status in _NO_SUCH_ROUTE else number(_json_object(body).get("historyId"))
 
     async def version(self, access_token: str, external_id: str) -> int | None:
         """messages.get with format=minimal."""
         path = f"/messages/{quote(external_id, safe='')}"
         _, body = await self._request(access_token, path, {"format": "minimal"})
-        return _version(_json_object(body).get("historyId"))
+        return number(_json_object(body).get("historyId"))
 
     async def list_ids(
         self, access_token: str, *, page_token: str | None, page_size: int, hidden: bool, label_id: str | None = None
@@ -104,11 +107,11 @@ class GmailProvider:
             raise PageTokenExpiredError(error.detail) from error
         answer = _json_object(body)
         listed = [
-            ListedId(external_id=clean_text(entry["id"]), thread_id=_thread_id(entry))
-            for entry in answer.get("messages") or ()
-            if isinstance(entry.get("id"), str)
+            ListedId(external_id=id_, thread_id=text(entry.get("threadId")))
+            for entry in objects(answer.get("messages"))
+            if (id_ := text(entry.get("id"))) is not None
         ]
-        return IdPage(listed=listed, next_page_token=answer.get("nextPageToken") or None)
+        return IdPage(listed=listed, next_page_token=next_page(answer))
 
     async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> ChangePage:
         """history.list, all types. A cursor that is refused counts as lost, whatever the status."""
@@ -126,15 +129,16 @@ class GmailProvider:
     async def list_labels(self, access_token: str) -> list[Label]:
         """labels.list."""
         _, body = await self._request(access_token, "/labels")
-        return [
-            Label(
-                label_id=clean_text(entry["id"]),
-                name=clean_text(entry.get("name") or entry["id"]),
+        labels = {
+            id_: Label(
+                label_id=id_,
+                name=text(entry.get("name")) or id_,
                 type="user" if entry.get("type") == "user" else "system",
             )
-            for entry in _json_object(body).get("labels") or ()
-            if isinstance(entry.get("id"), str)
-        ]
+            for entry in objects(_json_object(body).get("labels"))
+            if (id_ := text(entry.get("id"))) is not None
+        }
+        return list(labels.values())
 
     async def fetch(self, access_token: str, gets: Sequence[Get]) -> Mapping[str, FetchResult]:
         """messages.get and threads.get with format=full, in one batch request where a batch endpoint is configured."""
@@ -148,14 +152,21 @@ class GmailProvider:
     async def complete(self, access_token: str, partial: PartialMessage) -> ProviderMessage:
         """attachments.get for each body part that the message only refers to."""
         resource, content = partial.source
-        message_path = f"/messages/{quote(partial.external_id, safe='')}"
         parts: dict[str, bytes] = {}
         for missing in content.missing_parts:
-            path = f"{message_path}/attachments/{quote(missing.attachment_id, safe='')}"
-            _, body = await self._request(access_token, path)
-            parts[missing.part_id] = _decode_base64url(_json_object(body).get("data"))
+            parts[missing.part_id] = await self._get_attachment(access_token, partial.external_id, missing)
         parsed = await asyncio.to_thread(parse_gmail, resource, fetched=parts)
-        return _provider_message(partial.external_id, resource, parsed)
+        return message_of(partial.external_id, resource, parsed)
+
+    async def _get_attachment(self, access_token: str, external_id: str, missing: MissingPart) -> bytes:
+        path = f"/messages/{quote(external_id, safe='')}/attachments/{quote(missing.attachment_id, safe='')}"
+        try:
+            _, body = await self._request(access_token, path)
+        except MessageGoneError as error:
+            # Attachment ids do not last, so this says nothing about the message.
+            raise ProviderUnavailableError("attachment gone") from error
+        data = _json_object(body).get("data")
+        return decode_base64(data.encode("ascii", "ignore")) if isinstance(data, str) else b""
 
     async def _fetch_batch(self, access_token: str, gets: Sequence[Get], batch_url: str) -> Mapping[str, FetchResult]:
         headers = {"Content-Type": gmail_batch.CONTENT_TYPE}
@@ -187,12 +198,18 @@ class GmailProvider:
 
     async def _fetch_singly(self, access_token: str, gets: Sequence[Get]) -> Mapping[str, FetchResult]:
         slots = asyncio.Semaphore(self._parallel_gets)
+        limits: list[ProviderError] = []
 
         async def fetch(get: Get) -> Mapping[str, FetchResult]:
             async with slots:
+                if limits:
+                    # To go on asking would only lengthen the pause.
+                    return _failed(get, limits[0])
                 try:
                     _, body = await self._request(access_token, _path(get), {"format": "full"})
                 except ProviderError as error:
+                    if isinstance(error, RateLimitedError | TooConcurrentError):
+                        limits.append(error)
                     return _failed(get, error)
             return await self._read_answer(get, body)
 
@@ -210,20 +227,22 @@ class GmailProvider:
         if get.thread_id is None:
             [external_id] = get.external_ids
             return {external_id: await self._read_message(external_id, answer)}
-        found = {resource.get("id"): resource for resource in answer.get("messages") or ()}
+        found = {text(resource.get("id")): resource for resource in objects(answer.get("messages"))}
         return {
             id_: await self._read_message(id_, found[id_]) if id_ in found else NotInThreadError(get.thread_id)
             for id_ in get.external_ids
         }
 
     async def _read_message(self, external_id: str, resource: Mapping[str, Any]) -> FetchResult:
+        if text(resource.get("id")) not in (external_id, None):
+            return UnreadableMessageError("the answer is about another message")
         try:
             large = is_large(resource)
             content = await asyncio.to_thread(parse_gmail, resource) if large else parse_gmail(resource)
             if content.missing_parts:
                 units = self.costs.attachment * len(content.missing_parts)
                 return PartialMessage(external_id=external_id, units=units, source=(resource, content))
-            return _provider_message(external_id, resource, content)
+            return message_of(external_id, resource, content)
         except Exception as error:
             # One message that breaks the parser must not stop the others.
             log.exception("a message cannot be read", external_id=external_id)
@@ -254,14 +273,17 @@ class GmailProvider:
     ) -> tuple[httpx.Response, bytes]:
         sent = {"Authorization": f"Bearer {access_token}", **(headers or {})}
         try:
-            async with self._http.stream(method, url, content=content, headers=sent) as response:
+            async with (
+                asyncio.timeout(_CALL_SECONDS),
+                self._http.stream(method, url, content=content, headers=sent) as response,
+            ):
                 body = bytearray()
                 async for chunk in response.aiter_bytes():
                     body += chunk
                     if len(body) > MAX_RESPONSE_BYTES:
                         raise _ResponseTooLargeError(f"more than {MAX_RESPONSE_BYTES} bytes")
                 return response, bytes(body)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise ProviderUnavailableError(type(error).__name__) from error
 
     def _raise_for_status(self, response: httpx.Response, body: bytes) -> None:
@@ -296,52 +318,3 @@ def _failed(get: Get, error: ProviderError) -> Mapping[str, FetchResult]:
     if get.thread_id is not None and isinstance(error, MessageGoneError | RejectedError):
         error = NotInThreadError(get.thread_id)
     return dict.fromkeys(get.external_ids, error)
-
-
-def _thread_id(entry: Mapping[str, Any]) -> str | None:
-    thread_id = entry.get("threadId")
-    return clean_text(thread_id) if isinstance(thread_id, str) and thread_id else None
-
-
-def _provider_message(external_id: str, resource: Mapping[str, Any], content: ParsedMessage) -> ProviderMessage:
-    labels = resource.get("labelIds") or ()
-    return ProviderMessage(
-        external_id=external_id,
-        thread_id=_thread_id(resource) or external_id,
-        version=_version(resource.get("historyId")),
-        received_at=_received_at(resource.get("internalDate"), content),
-        label_ids=tuple(dict.fromkeys(clean_text(label) for label in labels if isinstance(label, str))),
-        snippet=unescape_snippet(str(resource.get("snippet") or "")),
-        size=_size(resource.get("sizeEstimate")),
-        content=content,
-    )
-
-
-def _version(value: Any) -> int | None:
-    # uint64 by the discovery document, sent as a string; stand-ins go beyond 64 bits.
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _size(value: Any) -> int:
-    try:
-        return max(0, int(value))
-    except (TypeError, ValueError):
-        return 0
-
-
-def _received_at(internal_date: Any, content: ParsedMessage) -> datetime:
-    try:
-        moment = datetime.fromtimestamp(int(internal_date) / 1000, UTC)
-    except (TypeError, ValueError, OverflowError, OSError):
-        moment = content.sent_at or _EARLIEST
-    return min(max(moment, _EARLIEST), _LATEST)
-
-
-def _decode_base64url(data: Any) -> bytes:
-    if not isinstance(data, str):
-        raise ProviderUnavailableError("the attachment has no data")
-    plain = data.translate({ord("+"): "-", ord("/"): "_"}).rstrip("=\r\n ")
-    return base64.urlsafe_b64decode(plain + "=" * (-len(plain) % 4))

@@ -11,7 +11,7 @@ BOUNDARY = "mailroom_batch"
 CONTENT_TYPE = f"multipart/mixed; boundary={BOUNDARY}"
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})")
 _CONTENT_ID = re.compile(rb"^content-id:[ \t]*<?response-(?:item-)?(\d+)>?", re.IGNORECASE | re.MULTILINE)
-_RETRY_AFTER = re.compile(rb"^retry-after:[ \t]*(\d+)", re.IGNORECASE | re.MULTILINE)
+_RETRY_AFTER = re.compile(rb"^retry-after:[ \t]*([^\r\n]+)", re.IGNORECASE | re.MULTILINE)
 _BOUNDARY_PARAMETER = re.compile(r'boundary="?([^";]+)"?', re.IGNORECASE)
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 
@@ -69,4 +69,4 @@ def _decode_part(chunk: bytes) -> Part | None:
     if status is None:
         return None
     retry_after = _RETRY_AFTER.search(pieces[1])
-    return Part(int(status[1]), pieces[2], None if retry_after is None else retry_after[1].decode())
+    return Part(int(status[1]), pieces[2], None if retry_after is None else retry_after[1].decode("ascii", "replace"))

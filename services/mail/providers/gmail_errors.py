@@ -6,7 +6,8 @@ Source: Gmail API guide "Resolve errors"; google.rpc.ErrorInfo (AIP-193).
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from services.mail.providers.base import (
@@ -25,8 +26,11 @@ _MAILBOX_PAUSE = 5.0
 _PROJECT_PAUSE = 10.0
 _DAY_PAUSE = 900.0
 _LONGEST_PAUSE = 3600.0
+_SHORTEST_PAUSE = 0.5
+# Asking a moment too early moves the time further out.
+_PAUSE_MARGIN = 0.1
 
-_RETRY_AFTER = re.compile(r"Retry after (\d{4}-\d\d-\d\dT[\d:.]+Z?)", re.IGNORECASE)
+_RETRY_AFTER = re.compile(r"Retry after (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)", re.IGNORECASE)
 _RATE_REASONS = frozenset(
     {"ratelimitexceeded", "userratelimitexceeded", "rate_limit_exceeded", "quotaexceeded", "resource_exhausted"}
 )
@@ -38,7 +42,7 @@ _MISCONFIGURED_REASONS = frozenset({"accessnotconfigured", "service_disabled"})
 def parse_error(status: int, body: bytes, *, now: Callable[[], datetime], retry_after: str | None) -> ProviderError:
     """The error that an answer with a status of 400 or more stands for. The body need not be JSON.
 
-    `retry_after` is the answer's Retry-After header, in seconds; Google sends none by default.
+    `retry_after` is the answer's Retry-After header; Google sends none by default.
     """
     reason, message = _reason_and_message(body)
     if status == 401:
@@ -73,23 +77,40 @@ def _refusal(status: int, reason: str, message: str, *, now: datetime, retry_aft
 
 
 def _pause(message: str, *, now: datetime, retry_after: str | None) -> float | None:
-    seconds: float | None = None
-    if retry_after is not None and retry_after.strip().isdecimal():
-        seconds = float(retry_after)
-    elif match := _RETRY_AFTER.search(message):
-        try:
-            until = datetime.fromisoformat(match[1].rstrip("Zz.")).replace(tzinfo=UTC)
-        except ValueError:
-            return None
-        seconds = (until - now).total_seconds()
-    return None if seconds is None else min(max(seconds, 0.5), _LONGEST_PAUSE)
+    until = _time_in_message(message) or _time_in_header(retry_after, now=now)
+    if until is None:
+        return None
+    return min(max((until - now).total_seconds() + _PAUSE_MARGIN, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+
+
+def _time_in_message(message: str) -> datetime | None:
+    match = _RETRY_AFTER.search(message)
+    try:
+        return datetime.fromisoformat(match[1]).replace(tzinfo=UTC) if match else None
+    except ValueError:
+        return None
+
+
+def _time_in_header(value: str | None, *, now: datetime) -> datetime | None:
+    """Retry-After is a number of seconds or an HTTP date (RFC 9110 section 10.2.3)."""
+    if value is None:
+        return None
+    try:
+        return now + timedelta(seconds=int(value))
+    except (ValueError, OverflowError):
+        pass
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _reason_and_message(body: bytes) -> tuple[str, str]:
     """The most telling reason, in lower case, and the message: errors[].reason, details[].reason, then status."""
     try:
         error = json.loads(body)["error"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return "", ""
     if not isinstance(error, dict):
         return str(error).lower(), ""

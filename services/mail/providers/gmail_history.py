@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from services.mail.content.clean import clean_text
 from services.mail.model import Changes, LabelChange
 from services.mail.providers.base import ChangePage, ProviderUnavailableError
+from services.mail.providers.gmail_fields import next_page, number, objects, text
 
 
 def parse_history(answer: Mapping[str, Any], *, cursor: int) -> ChangePage:
@@ -13,22 +14,23 @@ def parse_history(answer: Mapping[str, Any], *, cursor: int) -> ChangePage:
 
     Only the specific arrays are read: `messages` duplicates them.
     """
+    records = objects(answer.get("history"))
     changes = Changes()
-    last_record: int | None = None
-    for record in answer.get("history") or ():
-        version = _number(record.get("id"))
-        if version is not None:
-            last_record = version if last_record is None else max(last_record, version)
-        # A record without a number cannot be compared: its message is fetched afresh, whatever is stored.
-        _apply(record, changes, cursor + 1 if version is None else version)
-    latest = _number(answer.get("historyId"))
-    if latest is None and last_record is None and answer.get("history"):
+    for record in records:
+        _apply(record, changes, number(record.get("id")))
+    numbers = [version for record in records if (version := number(record.get("id"))) is not None]
+    last_record = max(numbers, default=None)
+    latest = number(answer.get("historyId"))
+    if latest is None:
+        latest = last_record
+    if records and latest is None:
+        # The cursor could never move on.
         raise ProviderUnavailableError("history without ids")
     return ChangePage(
         changes=changes,
         last_record=last_record,
-        latest=max(cursor, latest if latest is not None else last_record or cursor),
-        next_page_token=answer.get("nextPageToken") or None,
+        latest=max(cursor, latest or 0),
+        next_page_token=next_page(answer),
     )
 
 
@@ -38,36 +40,53 @@ class _Event(NamedTuple):
     labels: frozenset[str]
 
 
-def _apply(record: Mapping[str, Any], changes: Changes, version: int) -> None:
-    for id_, thread_id, _ in _events(record, "messagesAdded"):
-        changes.added[id_] = max(version, changes.added.get(id_, version))
-        changes.deleted.pop(id_, None)
-        if thread_id is not None:
-            changes.threads[id_] = thread_id
-    for id_, _, labels in _events(record, "labelsAdded"):
-        changes.labels.setdefault(id_, []).append(LabelChange(version=version, added=labels))
-    for id_, _, labels in _events(record, "labelsRemoved"):
-        changes.labels.setdefault(id_, []).append(LabelChange(version=version, removed=labels))
-    for id_, _, _ in _events(record, "messagesDeleted"):
-        changes.deleted[id_] = version
-        changes.added.pop(id_, None)
-        changes.labels.pop(id_, None)
+def _apply(record: Mapping[str, Any], changes: Changes, version: int | None) -> None:
+    for event in _events(record, "messagesAdded"):
+        _add(event, changes, version)
+    for event in _events(record, "labelsAdded"):
+        _relabel(event, changes, version, added=event.labels)
+    for event in _events(record, "labelsRemoved"):
+        _relabel(event, changes, version, removed=event.labels)
+    for event in _events(record, "messagesDeleted"):
+        changes.deleted.add(event.message_id)
+        changes.added.pop(event.message_id, None)
+        changes.labels.pop(event.message_id, None)
+        changes.unnumbered.discard(event.message_id)
+
+
+def _add(event: _Event, changes: Changes, version: int | None) -> None:
+    id_ = event.message_id
+    changes.added[id_] = max(version or 0, changes.added.get(id_, 0))
+    changes.deleted.discard(id_)
+    if event.thread_id is not None:
+        changes.threads[id_] = event.thread_id
+    if version is None:
+        changes.unnumbered.add(id_)
+
+
+def _relabel(
+    event: _Event,
+    changes: Changes,
+    version: int | None,
+    *,
+    added: frozenset[str] = frozenset(),
+    removed: frozenset[str] = frozenset(),
+) -> None:
+    if version is None:
+        changes.unnumbered.add(event.message_id)
+        return
+    change = LabelChange(version=version, added=added, removed=removed)
+    changes.labels.setdefault(event.message_id, []).append(change)
 
 
 def _events(record: Mapping[str, Any], kind: str) -> Iterator[_Event]:
-    for event in record.get(kind) or ():
-        message = event.get("message") or {}
-        if isinstance(message.get("id"), str):
-            thread_id = message.get("threadId")
-            yield _Event(
-                clean_text(message["id"]),
-                clean_text(thread_id) if isinstance(thread_id, str) else None,
-                frozenset(map(clean_text, event.get("labelIds") or ())),
-            )
-
-
-def _number(value: Any) -> int | None:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return None
+    for event in objects(record.get(kind)):
+        for message in objects([event.get("message")]):
+            if (id_ := text(message.get("id"))) is not None:
+                labels = event.get("labelIds")
+                named = labels if isinstance(labels, list) else []
+                yield _Event(
+                    id_,
+                    text(message.get("threadId")),
+                    frozenset(clean_text(label) for label in named if isinstance(label, str)),
+                )

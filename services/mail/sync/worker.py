@@ -25,7 +25,7 @@ from services.mail.sync.run import MailboxRun
 
 # A LISTEN connection can die silently, so the table is looked at this often in any case.
 _LOOK_SECONDS = 1.0
-# Retries of a mailbox whose run failed: 1, 2, 4 ... seconds, at most this many.
+# Pauses of a mailbox whose turns fail double up to so many seconds.
 _LONGEST_BACKOFF = 60.0
 # An active sync is reported as failed when its mailbox failed this often in a row; the mailbox is still retried.
 _FAILURES_BEFORE_REPORT = 8
@@ -229,7 +229,7 @@ class Worker:
         )
         if lease.attempts >= _FAILURES_BEFORE_REPORT:
             await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=reason)
-        return min(_LONGEST_BACKOFF, 2.0 ** min(lease.attempts - 1, 20))
+        return min(_LONGEST_BACKOFF, self._retries.base_seconds * 2.0 ** min(lease.attempts - 1, 20))
 
 
 def _reason(error: Exception) -> str:

@@ -36,6 +36,7 @@ class _Wanted:
     query: Query
     after: Position | None
     limit: int
+    probed: int
 
 
 async def newest_first(
@@ -47,11 +48,12 @@ async def newest_first(
     after: Position | None,
     limit: int,
     label_names: Mapping[str, str],
+    probed: int = PROBED,
 ) -> list[MessageSummary]:
     """Up to `limit` messages of the user's mailbox below `after` that fit the query."""
     compiler = Compiler(mailbox_id, label_names)
     query = compiler.compile(node)
-    wanted = _Wanted(user_id=user_id, compiler=compiler, query=query, after=after, limit=limit)
+    wanted = _Wanted(user_id=user_id, compiler=compiler, query=query, after=after, limit=limit, probed=probed)
 
     async def ask(statement: Callable[[_Wanted, Arguments], str]) -> list[MessageSummary]:
         arguments = Arguments()
@@ -74,7 +76,7 @@ def _probe(wanted: _Wanted, arguments: Arguments) -> str:
     """Through the newest messages only."""
     newest = f"""(
         SELECT m.* FROM messages m WHERE {" AND ".join(_bounds(wanted, arguments, "m"))}
-        ORDER BY m.received_at DESC, m.message_id DESC LIMIT {PROBED}
+        ORDER BY m.received_at DESC, m.message_id DESC LIMIT {wanted.probed}
     ) m"""
     conditions = [*_rest(wanted, arguments), *_labels(wanted, arguments)]
     if wanted.query.lexemes:

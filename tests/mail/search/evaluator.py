@@ -1,0 +1,83 @@
+"""What a query means, said as plainly as possible and without regard to speed."""
+
+from collections.abc import Mapping
+
+from services.mail.content.model import Address
+from services.mail.model import ProviderMessage
+from services.mail.search.syntax import (
+    And,
+    HasAttachment,
+    HasLabel,
+    InThread,
+    MessageId,
+    Node,
+    Not,
+    Or,
+    Received,
+    Size,
+    Text,
+)
+from services.mail.search.terms import Term, terms_of
+from services.mail.search.vector import Field
+
+
+def matches(  # noqa: C901 - one line per kind of condition
+    node: Node, message: ProviderMessage, label_names: Mapping[str, str]
+) -> bool:
+    """Whether the message is found."""
+    match node:
+        case Not(inner):
+            return not matches(inner, message, label_names)
+        case And(nodes):
+            return all(matches(inner, message, label_names) for inner in nodes)
+        case Or(nodes):
+            return any(matches(inner, message, label_names) for inner in nodes)
+        case Text(field, terms):
+            return any(_contains(terms_of(text), terms) for text in _texts(message, field))
+        case MessageId(value):
+            return message.content.message_id == value.strip("<>")
+        case HasLabel(label):
+            return any(label == id_ or _like(label, label_names.get(id_, "")) for id_ in message.label_ids)
+        case HasAttachment():
+            return message.content.has_attachments
+        case InThread(thread_id):
+            return message.thread_id == thread_id
+        case Received(since, until):
+            return (since is None or message.received_at >= since) and (until is None or message.received_at < until)
+        case Size(above, below):
+            return (above is None or message.size > above) and (below is None or message.size < below)
+
+
+def _contains(text: list[str], phrase: tuple[Term, ...]) -> bool:
+    return any(
+        all(start + term.offset < len(text) and _is(text[start + term.offset], term) for term in phrase)
+        for start in range(len(text))
+    )
+
+
+def _is(word: str, term: Term) -> bool:
+    return word.startswith(term.value) if term.prefix else word == term.value
+
+
+def _texts(message: ProviderMessage, field: Field | None) -> list[str]:
+    content = message.content
+    texts = {
+        Field.SUBJECT: [content.subject or ""],
+        Field.FROM: _people(content.authors),
+        Field.TO: _people(content.to),
+        Field.CC: _people(content.cc),
+        Field.BCC: _people(content.bcc),
+        Field.FILENAME: [attachment.filename for attachment in content.attachments],
+    }
+    return texts[field] if field else [text for listed in texts.values() for text in listed] + [content.text or ""]
+
+
+def _people(addresses: tuple[Address, ...]) -> list[str]:
+    return [f"{address.name} {address.email}" for address in addresses]
+
+
+def _like(label: str, name: str) -> bool:
+    def plain(text: str) -> str:
+        return text.casefold().replace(" ", "-").replace("/", "-")
+
+    return plain(label) == plain(name)

@@ -73,8 +73,10 @@ class SignInServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RedeemSignIn(self, request, context):
-        """Exchanges a hand-off for a session. Consumes the hand-off, exactly one caller wins. Not idempotent.
-        INVALID_ARGUMENT invalid_hand_off, invalid_code_verifier.
+        """Exchanges a hand-off for a session, or commits the link that it stands for. Consumes the hand-off, exactly one
+        caller wins. Not idempotent.
+        INVALID_ARGUMENT invalid_hand_off, invalid_code_verifier, link_of_another_user;
+        FAILED_PRECONDITION account_of_another_user, no_offline_access.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -193,7 +195,7 @@ class SignInService:
 
 
 class SessionServiceStub:
-    """What others need to verify our own access tokens. Called by the gateway.
+    """Sessions, and what others need to verify our own access tokens. Called by the gateway.
     """
 
     def __init__(self, channel):
@@ -202,6 +204,16 @@ class SessionServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.RefreshSession = channel.unary_unary(
+                '/mailroom.auth.v1.SessionService/RefreshSession',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RefreshSessionRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RefreshSessionResponse.FromString,
+                _registered_method=True)
+        self.RevokeSession = channel.unary_unary(
+                '/mailroom.auth.v1.SessionService/RevokeSession',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionResponse.FromString,
+                _registered_method=True)
         self.ListSigningKeys = channel.unary_unary(
                 '/mailroom.auth.v1.SessionService/ListSigningKeys',
                 request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListSigningKeysRequest.SerializeToString,
@@ -210,8 +222,25 @@ class SessionServiceStub:
 
 
 class SessionServiceServicer:
-    """What others need to verify our own access tokens. Called by the gateway.
+    """Sessions, and what others need to verify our own access tokens. Called by the gateway.
     """
+
+    def RefreshSession(self, request, context):
+        """Exchanges a refresh token for the next one and a new access token. A repeat within 15 seconds gets the same refresh
+        token; one that comes later is taken for theft and ends the session. Safe to retry at once.
+        UNAUTHENTICATED invalid_refresh_token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeSession(self, request, context):
+        """Ends a session, or all of a user's. Idempotent: ending what has ended, or never was, succeeds.
+        Access tokens that were issued already live on until they expire.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def ListSigningKeys(self, request, context):
         """The public keys that verify access tokens (RFC 7517). Idempotent.
@@ -223,6 +252,16 @@ class SessionServiceServicer:
 
 def add_SessionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'RefreshSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefreshSession,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RefreshSessionRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RefreshSessionResponse.SerializeToString,
+            ),
+            'RevokeSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeSession,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionResponse.SerializeToString,
+            ),
             'ListSigningKeys': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSigningKeys,
                     request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListSigningKeysRequest.FromString,
@@ -237,8 +276,62 @@ def add_SessionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SessionService:
-    """What others need to verify our own access tokens. Called by the gateway.
+    """Sessions, and what others need to verify our own access tokens. Called by the gateway.
     """
+
+    @staticmethod
+    def RefreshSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.SessionService/RefreshSession',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.RefreshSessionRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.RefreshSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.SessionService/RevokeSession',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ListSigningKeys(request,
@@ -268,8 +361,130 @@ class SessionService:
             _registered_method=True)
 
 
+class UserServiceStub:
+    """What a user is told about themselves. Called by the gateway.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetUser = channel.unary_unary(
+                '/mailroom.auth.v1.UserService/GetUser',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.GetUserRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.GetUserResponse.FromString,
+                _registered_method=True)
+        self.ListSecurityEvents = channel.unary_unary(
+                '/mailroom.auth.v1.UserService/ListSecurityEvents',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListSecurityEventsRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListSecurityEventsResponse.FromString,
+                _registered_method=True)
+
+
+class UserServiceServicer:
+    """What a user is told about themselves. Called by the gateway.
+    """
+
+    def GetUser(self, request, context):
+        """The user with their accounts, oldest first. Idempotent.
+        INVALID_ARGUMENT invalid_user_id; NOT_FOUND user_not_found.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSecurityEvents(self, request, context):
+        """What happened to the user's sessions and accounts, newest first. Kept for a limited time. Idempotent.
+        INVALID_ARGUMENT invalid_user_id, invalid_page_token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_UserServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUser,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.GetUserRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.GetUserResponse.SerializeToString,
+            ),
+            'ListSecurityEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSecurityEvents,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListSecurityEventsRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListSecurityEventsResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'mailroom.auth.v1.UserService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('mailroom.auth.v1.UserService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class UserService:
+    """What a user is told about themselves. Called by the gateway.
+    """
+
+    @staticmethod
+    def GetUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.UserService/GetUser',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.GetUserRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.GetUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSecurityEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.UserService/ListSecurityEvents',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListSecurityEventsRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListSecurityEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class AccountServiceStub:
-    """A user's connected provider accounts. Called by the gateway and by mail.
+    """A user's connected provider accounts. Called by mail only.
     """
 
     def __init__(self, channel):
@@ -283,15 +498,43 @@ class AccountServiceStub:
                 request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAccountsRequest.SerializeToString,
                 response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAccountsResponse.FromString,
                 _registered_method=True)
+        self.DisconnectAccount = channel.unary_unary(
+                '/mailroom.auth.v1.AccountService/DisconnectAccount',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DisconnectAccountRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DisconnectAccountResponse.FromString,
+                _registered_method=True)
+        self.DeleteUser = channel.unary_unary(
+                '/mailroom.auth.v1.AccountService/DeleteUser',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteUserRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteUserResponse.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer:
-    """A user's connected provider accounts. Called by the gateway and by mail.
+    """A user's connected provider accounts. Called by mail only.
     """
 
     def ListAccounts(self, request, context):
         """All accounts of a user, oldest first; an unknown user has none. Idempotent.
         INVALID_ARGUMENT invalid_user_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisconnectAccount(self, request, context):
+        """Ends an account: its tokens are out of use at once, the grant is revoked at the provider and the tokens are deleted.
+        If the provider cannot be reached now, auth goes on trying to revoke by itself. The provider account can be
+        connected again, and is then a new account. Idempotent: an account that is unknown, or not this user's, is done.
+        UNAVAILABLE provider_unavailable (a refresh is under way: nothing has changed, try again).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteUser(self, request, context):
+        """Ends everything that auth has of a user: sessions, accounts (as DisconnectAccount does), events, the user itself.
+        Idempotent: an unknown user is done. INVALID_ARGUMENT invalid_user_id; UNAVAILABLE provider_unavailable.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -305,6 +548,16 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAccountsRequest.FromString,
                     response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAccountsResponse.SerializeToString,
             ),
+            'DisconnectAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisconnectAccount,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DisconnectAccountRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DisconnectAccountResponse.SerializeToString,
+            ),
+            'DeleteUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteUser,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteUserRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteUserResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'mailroom.auth.v1.AccountService', rpc_method_handlers)
@@ -314,7 +567,7 @@ def add_AccountServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AccountService:
-    """A user's connected provider accounts. Called by the gateway and by mail.
+    """A user's connected provider accounts. Called by mail only.
     """
 
     @staticmethod
@@ -334,6 +587,60 @@ class AccountService:
             '/mailroom.auth.v1.AccountService/ListAccounts',
             mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAccountsRequest.SerializeToString,
             mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisconnectAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.AccountService/DisconnectAccount',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.DisconnectAccountRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.DisconnectAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.AccountService/DeleteUser',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteUserRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -29,8 +29,10 @@ class SignInServiceStub:
     Not idempotent. INVALID_ARGUMENT unknown_provider.
     """
     RedeemSignIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.RedeemSignInRequest, _auth_pb2.RedeemSignInResponse]
-    """Exchanges a hand-off for a session. Consumes the hand-off, exactly one caller wins. Not idempotent.
-    INVALID_ARGUMENT invalid_hand_off, invalid_code_verifier.
+    """Exchanges a hand-off for a session, or commits the link that it stands for. Consumes the hand-off, exactly one
+    caller wins. Not idempotent.
+    INVALID_ARGUMENT invalid_hand_off, invalid_code_verifier, link_of_another_user;
+    FAILED_PRECONDITION account_of_another_user, no_offline_access.
     """
 
 class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -62,21 +64,53 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.RedeemSignInRequest,
         context: _aio.ServicerContext[_auth_pb2.RedeemSignInRequest, _abc.Awaitable[_auth_pb2.RedeemSignInResponse]],
     ) -> _abc.Awaitable[_auth_pb2.RedeemSignInResponse]:
-        """Exchanges a hand-off for a session. Consumes the hand-off, exactly one caller wins. Not idempotent.
-        INVALID_ARGUMENT invalid_hand_off, invalid_code_verifier.
+        """Exchanges a hand-off for a session, or commits the link that it stands for. Consumes the hand-off, exactly one
+        caller wins. Not idempotent.
+        INVALID_ARGUMENT invalid_hand_off, invalid_code_verifier, link_of_another_user;
+        FAILED_PRECONDITION account_of_another_user, no_offline_access.
         """
 
 def add_SignInServiceServicer_to_server(servicer: SignInServiceServicer, server: _aio.Server) -> None: ...
 
 class SessionServiceStub:
-    """What others need to verify our own access tokens. Called by the gateway."""
+    """Sessions, and what others need to verify our own access tokens. Called by the gateway."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    RefreshSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.RefreshSessionRequest, _auth_pb2.RefreshSessionResponse]
+    """Exchanges a refresh token for the next one and a new access token. A repeat within 15 seconds gets the same refresh
+    token; one that comes later is taken for theft and ends the session. Safe to retry at once.
+    UNAUTHENTICATED invalid_refresh_token.
+    """
+    RevokeSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.RevokeSessionRequest, _auth_pb2.RevokeSessionResponse]
+    """Ends a session, or all of a user's. Idempotent: ending what has ended, or never was, succeeds.
+    Access tokens that were issued already live on until they expire.
+    """
     ListSigningKeys: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListSigningKeysRequest, _auth_pb2.ListSigningKeysResponse]
     """The public keys that verify access tokens (RFC 7517). Idempotent."""
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What others need to verify our own access tokens. Called by the gateway."""
+    """Sessions, and what others need to verify our own access tokens. Called by the gateway."""
+
+    @_abc_1.abstractmethod
+    def RefreshSession(
+        self,
+        request: _auth_pb2.RefreshSessionRequest,
+        context: _aio.ServicerContext[_auth_pb2.RefreshSessionRequest, _abc.Awaitable[_auth_pb2.RefreshSessionResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.RefreshSessionResponse]:
+        """Exchanges a refresh token for the next one and a new access token. A repeat within 15 seconds gets the same refresh
+        token; one that comes later is taken for theft and ends the session. Safe to retry at once.
+        UNAUTHENTICATED invalid_refresh_token.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeSession(
+        self,
+        request: _auth_pb2.RevokeSessionRequest,
+        context: _aio.ServicerContext[_auth_pb2.RevokeSessionRequest, _abc.Awaitable[_auth_pb2.RevokeSessionResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.RevokeSessionResponse]:
+        """Ends a session, or all of a user's. Idempotent: ending what has ended, or never was, succeeds.
+        Access tokens that were issued already live on until they expire.
+        """
 
     @_abc_1.abstractmethod
     def ListSigningKeys(
@@ -88,17 +122,65 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _aio.Server) -> None: ...
 
+class UserServiceStub:
+    """What a user is told about themselves. Called by the gateway."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    GetUser: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetUserRequest, _auth_pb2.GetUserResponse]
+    """The user with their accounts, oldest first. Idempotent.
+    INVALID_ARGUMENT invalid_user_id; NOT_FOUND user_not_found.
+    """
+    ListSecurityEvents: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListSecurityEventsRequest, _auth_pb2.ListSecurityEventsResponse]
+    """What happened to the user's sessions and accounts, newest first. Kept for a limited time. Idempotent.
+    INVALID_ARGUMENT invalid_user_id, invalid_page_token.
+    """
+
+class UserServiceServicer(metaclass=_abc_1.ABCMeta):
+    """What a user is told about themselves. Called by the gateway."""
+
+    @_abc_1.abstractmethod
+    def GetUser(
+        self,
+        request: _auth_pb2.GetUserRequest,
+        context: _aio.ServicerContext[_auth_pb2.GetUserRequest, _abc.Awaitable[_auth_pb2.GetUserResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.GetUserResponse]:
+        """The user with their accounts, oldest first. Idempotent.
+        INVALID_ARGUMENT invalid_user_id; NOT_FOUND user_not_found.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSecurityEvents(
+        self,
+        request: _auth_pb2.ListSecurityEventsRequest,
+        context: _aio.ServicerContext[_auth_pb2.ListSecurityEventsRequest, _abc.Awaitable[_auth_pb2.ListSecurityEventsResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ListSecurityEventsResponse]:
+        """What happened to the user's sessions and accounts, newest first. Kept for a limited time. Idempotent.
+        INVALID_ARGUMENT invalid_user_id, invalid_page_token.
+        """
+
+def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _aio.Server) -> None: ...
+
 class AccountServiceStub:
-    """A user's connected provider accounts. Called by the gateway and by mail."""
+    """A user's connected provider accounts. Called by mail only."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAccounts: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListAccountsRequest, _auth_pb2.ListAccountsResponse]
     """All accounts of a user, oldest first; an unknown user has none. Idempotent.
     INVALID_ARGUMENT invalid_user_id.
     """
+    DisconnectAccount: _aio.UnaryUnaryMultiCallable[_auth_pb2.DisconnectAccountRequest, _auth_pb2.DisconnectAccountResponse]
+    """Ends an account: its tokens are out of use at once, the grant is revoked at the provider and the tokens are deleted.
+    If the provider cannot be reached now, auth goes on trying to revoke by itself. The provider account can be
+    connected again, and is then a new account. Idempotent: an account that is unknown, or not this user's, is done.
+    UNAVAILABLE provider_unavailable (a refresh is under way: nothing has changed, try again).
+    """
+    DeleteUser: _aio.UnaryUnaryMultiCallable[_auth_pb2.DeleteUserRequest, _auth_pb2.DeleteUserResponse]
+    """Ends everything that auth has of a user: sessions, accounts (as DisconnectAccount does), events, the user itself.
+    Idempotent: an unknown user is done. INVALID_ARGUMENT invalid_user_id; UNAVAILABLE provider_unavailable.
+    """
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
-    """A user's connected provider accounts. Called by the gateway and by mail."""
+    """A user's connected provider accounts. Called by mail only."""
 
     @_abc_1.abstractmethod
     def ListAccounts(
@@ -108,6 +190,28 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_auth_pb2.ListAccountsResponse]:
         """All accounts of a user, oldest first; an unknown user has none. Idempotent.
         INVALID_ARGUMENT invalid_user_id.
+        """
+
+    @_abc_1.abstractmethod
+    def DisconnectAccount(
+        self,
+        request: _auth_pb2.DisconnectAccountRequest,
+        context: _aio.ServicerContext[_auth_pb2.DisconnectAccountRequest, _abc.Awaitable[_auth_pb2.DisconnectAccountResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.DisconnectAccountResponse]:
+        """Ends an account: its tokens are out of use at once, the grant is revoked at the provider and the tokens are deleted.
+        If the provider cannot be reached now, auth goes on trying to revoke by itself. The provider account can be
+        connected again, and is then a new account. Idempotent: an account that is unknown, or not this user's, is done.
+        UNAVAILABLE provider_unavailable (a refresh is under way: nothing has changed, try again).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteUser(
+        self,
+        request: _auth_pb2.DeleteUserRequest,
+        context: _aio.ServicerContext[_auth_pb2.DeleteUserRequest, _abc.Awaitable[_auth_pb2.DeleteUserResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.DeleteUserResponse]:
+        """Ends everything that auth has of a user: sessions, accounts (as DisconnectAccount does), events, the user itself.
+        Idempotent: an unknown user is done. INVALID_ARGUMENT invalid_user_id; UNAVAILABLE provider_unavailable.
         """
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _aio.Server) -> None: ...

@@ -35,7 +35,10 @@ def open_channel(address: str, *, idempotent: Iterable[tuple[str, str]]) -> aio.
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             # A peer that was restarted is found again within a second instead of gRPC's default of up to two minutes.
             ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 1000),
             ("grpc.max_reconnect_backoff_ms", 1000),
+            # A replacement can have another address under the same name.
+            ("grpc.dns_min_time_between_resolutions_ms", 1000),
         ],
     )
 

@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 LOCAL := $(BIN)/python -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run dev migrate makemigrations psql redis_cli clean check format test test-all fuzz bench \
+.PHONY: help install demo run dev migrate makemigrations psql redis_cli clean check format test test-all fuzz soak bench \
   protos lock test-compose
 
 help: ## Show this list
@@ -60,7 +60,11 @@ test: install ## Unit, rpc and end-to-end tests
 
 test-all: install ## All tests, the long ones included, and the benchmarks
 	$(BIN)/pytest
+	$(MAKE) soak
 	$(MAKE) bench
+
+soak: install ## Kill and break everything for 5 minutes: make soak seconds=3600 seed=7
+	$(BIN)/python -m tests.soak $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))
 
 test-compose: install ## Build the images and use the whole system in containers; skipped without a Docker engine
 	$(BIN)/pytest tests/compose

@@ -23,14 +23,18 @@ log = structlog.get_logger()
 Context = aio.ServicerContext[Any, Any]
 # Generic in its type stub only.
 type Handler = grpc.RpcMethodHandler[Any, Any]
+type Passing = tuple[type[Exception], ...]
 
 
 async def _abort(context: Context, error: AppError) -> NoReturn:
     await context.abort(error.kind.grpc_status, error.message, to_trailing_metadata(error))
 
 
-async def _abort_unknown(context: Context, method: str, error: Exception) -> NoReturn:
+async def _abort_unknown(context: Context, method: str, error: Exception, passing: Passing) -> NoReturn:
     # Without this grpc.aio would send the exception's text to the caller.
+    if isinstance(error, passing):
+        log.warning("rpc failed for want of a store", method=method, error=type(error).__name__)
+        await _abort(context, AppError(Kind.UNAVAILABLE, "service_unavailable", "A store is unavailable, try again."))
     log.error("rpc failed", method=method, exc_info=error)
     await _abort(context, AppError(Kind.INTERNAL, "internal", "Something went wrong on our side."))
 
@@ -45,7 +49,13 @@ def _begin(context: Context) -> None:
 
 
 class ErrorInterceptor(aio.ServerInterceptor):
-    """Binds the request context around every handler and turns what it raises into a status."""
+    """Binds the request context around every handler and turns what it raises into a status.
+
+    Exceptions of the `passing` types say that a store of the service cannot be used for the moment.
+    """
+
+    def __init__(self, passing: Passing = ()) -> None:
+        self._passing = passing
 
     async def intercept_service(
         self,
@@ -59,20 +69,20 @@ class ErrorInterceptor(aio.ServerInterceptor):
             return handler
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
-                _unary(handler.unary_unary, method),
+                _unary(handler.unary_unary, method, self._passing),
                 request_deserializer=handler.request_deserializer,
                 response_serializer=handler.response_serializer,
             )
         if handler.unary_stream is not None:
             return grpc.unary_stream_rpc_method_handler(
-                _stream(handler.unary_stream, method),
+                _stream(handler.unary_stream, method, self._passing),
                 request_deserializer=handler.request_deserializer,
                 response_serializer=handler.response_serializer,
             )
         return handler
 
 
-def _unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+def _unary(behaviour: Callable[..., Any], method: str, passing: Passing) -> Callable[..., Any]:
     async def handle(request: Any, context: Context) -> Any:
         _begin(context)
         try:
@@ -80,12 +90,12 @@ def _unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
         except AppError as error:
             await _abort(context, error)
         except Exception as error:  # noqa: BLE001 - the catch-all of the process; logged and hidden
-            await _abort_unknown(context, method, error)
+            await _abort_unknown(context, method, error, passing)
 
     return handle
 
 
-def _stream(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+def _stream(behaviour: Callable[..., Any], method: str, passing: Passing) -> Callable[..., Any]:
     async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
         _begin(context)
         try:
@@ -94,19 +104,21 @@ def _stream(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
         except AppError as error:
             await _abort(context, error)
         except Exception as error:  # noqa: BLE001 - the catch-all of the process; logged and hidden
-            await _abort_unknown(context, method, error)
+            await _abort_unknown(context, method, error, passing)
 
     return handle
 
 
 @asynccontextmanager
-async def serve_rpc(*, host: str, port: int, register: Iterable[Callable[[aio.Server], None]]) -> AsyncIterator[int]:
+async def serve_rpc(
+    *, host: str, port: int, register: Iterable[Callable[[aio.Server], None]], passing: Passing = ()
+) -> AsyncIterator[int]:
     """Serves until the block is left, then drains; yields the port (useful when `port` is 0).
 
-    `register` are calls such as `partial(add_XServicer_to_server, servicer)`.
+    `register` are calls such as `partial(add_XServicer_to_server, servicer)`; `passing` as in ErrorInterceptor.
     """
     server = aio.server(
-        interceptors=[ErrorInterceptor()],
+        interceptors=[ErrorInterceptor(passing)],
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

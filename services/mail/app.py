@@ -16,7 +16,7 @@ from services.mail.mailboxes import Mailboxes
 from services.mail.messages import Messages
 from services.mail.rpc import registrations
 from services.mail.settings import MailSettings
-from services.mail.store.connection import is_reachable
+from services.mail.store.connection import DATABASE_LOST, is_reachable
 from services.mail.syncs import Syncs
 
 log = structlog.get_logger()
@@ -40,7 +40,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
             units_per_message=quota.costs.get,
         )
         port = await stack.enter_async_context(
-            serve_rpc(host=settings.mail_host, port=settings.mail_port, register=services)
+            serve_rpc(host=settings.mail_host, port=settings.mail_port, register=services, passing=DATABASE_LOST)
         )
         admin = admin_app(ready=lambda: is_reachable(pool))
         await stack.enter_async_context(serve_http(admin, host=settings.mail_admin_host, port=settings.mail_admin_port))

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,9 +150,8 @@ def wait_for_answer(url: str, process: subprocess.Popen[bytes], *, log: Path) ->
     deadline = time.monotonic() + READY_SECONDS
     with httpx.Client(trust_env=False, timeout=2) as client:
         while time.monotonic() < deadline and process.poll() is None:
-            try:
+            with suppress(httpx.TransportError):
                 if client.get(url).status_code == httpx.codes.OK:
                     return
-            except httpx.TransportError:
-                time.sleep(0.02)
+            time.sleep(0.02)
     raise AssertionError(f"{url} never became ready:\n{log.read_text(errors='replace')[-4000:]}")

@@ -81,6 +81,21 @@ class TestUnknownExceptions:
         assert (caught.value.kind, caught.value.reason) == (Kind.INTERNAL, "internal")
         assert "hunter2" not in f"{caught.value} {cause} {cause.debug_error_string()} {cause.trailing_metadata()}"
 
+    async def test_that_pass_are_worth_another_try(self) -> None:
+        async def fail(_: Context) -> None:
+            raise ConnectionRefusedError("hunter2:5432")
+
+        start_request(request_id=None)
+        register = partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, Service(fail))
+        async with (
+            serve_rpc(host="127.0.0.1", port=0, register=[register], passing=(OSError,)) as port,
+            open_channel(f"127.0.0.1:{port}", idempotent=[]) as channel,
+        ):
+            with pytest.raises(AppError) as caught:
+                await call(auth_pb2_grpc.AccountServiceStub(channel).ListAccounts, auth_pb2.ListAccountsRequest())
+        assert (caught.value.kind, caught.value.reason) == (Kind.UNAVAILABLE, "service_unavailable")
+        assert "hunter2" not in str(caught.value)
+
     async def test_do_not_reach_the_caller_of_a_stream(self) -> None:
         async def stream(_request: bytes, _context: Context) -> Any:
             yield b"first"

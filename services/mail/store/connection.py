@@ -19,6 +19,8 @@ DATABASE_LOST = (
     asyncpg.TransactionRollbackError,
     asyncpg.LockNotAvailableError,
     asyncpg.InterfaceError,
+    # Where the server vanishes in the middle of an exchange, asyncpg finds itself in a state that it does not know.
+    asyncpg.InternalClientError,
 )
 
 

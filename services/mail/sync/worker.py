@@ -210,8 +210,10 @@ class Worker:
                 await schedule.release_failed(connection, lease, after=after)
         except LeaseLostError:
             log.warning("lease lost, another worker goes on")
-        except Exception:
+        except DATABASE_LOST as lost:
             # The lease runs out by itself.
+            log.warning("a failed turn could not be recorded", error=type(lost).__name__)
+        except Exception:
             log.exception("a failed turn could not be recorded")
 
     async def _record_failure(self, connection: Connection, lease: Lease, error: Exception) -> float:

@@ -1,0 +1,43 @@
+"""`make soak`: prints the seed first, then a JSON line and what failed; exits 1 if anything did."""
+
+import argparse
+import json
+import secrets
+import sys
+from pathlib import Path
+
+from tests.soak.plan import SoakPlan
+from tests.soak.soak import soak
+
+
+def main() -> int:
+    """Runs one soak."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--mailboxes", type=int, default=20)
+    parser.add_argument("--messages", type=int, default=400, help="in each mailbox at the start")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--operations", type=float, default=10, help="changes at the provider per second")
+    parser.add_argument("--logs", type=Path, default=Path("build/soak"), help="where logs go if it fails")
+    given = parser.parse_args()
+    plan = SoakPlan(
+        seed=given.seed,
+        seconds=given.seconds,
+        mailboxes=given.mailboxes,
+        messages=given.messages,
+        workers=given.workers,
+        operations=given.operations,
+    )
+    print(f"seed {plan.seed}, {plan.seconds:.0f} s; repeat with: --seed {plan.seed}", flush=True)
+    report = soak(plan, logs=given.logs)
+    print(report.as_json())
+    if report.failures:
+        print(f"FAILED, logs in {given.logs}:", json.dumps(report.failures, indent=2)[:20_000])
+        return 1
+    print(f"passed: {report.verdict.messages} messages equal, 0 lost, 0 duplicated, 0 calls over quota")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""Compares what Mailroom stored with the provider's own account, knowing nothing of Mailroom's code.
+
+What should be stored is replayed from the sandbox's log; subjects and bodies are read from the RFC 5322 bytes by
+Python's email package; what is stored is read from the tables.
+"""
+
+import asyncio
+import email
+import email.policy
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from typing import Any
+
+import asyncpg
+import httpx
+
+type Labels = dict[str, frozenset[str]]
+
+_STORED = """
+    SELECT b.email, m.external_id, m.label_ids, m.subject, c.text, c.html
+    FROM mailboxes b JOIN messages m USING (mailbox_id) LEFT JOIN message_contents c USING (mailbox_id, message_id)
+"""
+
+
+@dataclass
+class Verdict:
+    """What differs, in words; `messages` were compared."""
+
+    messages: int = 0
+    lost: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    contents: list[str] = field(default_factory=list)
+
+    @property
+    def differences(self) -> dict[str, list[str]]:
+        """The kinds of difference that occurred, each with its cases."""
+        kinds = {
+            "lost": self.lost,
+            "extra": self.extra,
+            "duplicated": self.duplicated,
+            "labels": self.labels,
+            "contents": self.contents,
+        }
+        return {kind: cases for kind, cases in kinds.items() if cases}
+
+
+class ProviderAccount:
+    """The sandbox's log, mailboxes and books."""
+
+    def __init__(self, sandbox_url: str) -> None:
+        self._http = httpx.Client(base_url=f"{sandbox_url}/_sandbox", trust_env=False, timeout=120)
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._http.close()
+
+    def labels(self, address: str) -> Labels:
+        """The ids of the messages in a mailbox with their labels."""
+        lines = self._lines(f"/users/{address}/messages?sha256=0")
+        return {fact["id"]: frozenset(fact["labelIds"]) for fact in lines}
+
+    def log(self, since: int = 0) -> list[dict[str, Any]]:
+        """What happened after a sequence number."""
+        return list(self._lines(f"/log?since={since}"))
+
+    def raw(self, address: str, id_: str) -> bytes:
+        """The RFC 5322 bytes of a message."""
+        return self._http.get(f"/users/{address}/messages/{id_}/raw").raise_for_status().content
+
+    def get(self, path: str) -> Any:
+        """Any other part of the control API."""
+        return self._http.get(path).raise_for_status().json()
+
+    def _lines(self, path: str) -> Iterator[dict[str, Any]]:
+        for line in self._http.get(path).raise_for_status().text.splitlines():
+            yield json.loads(line)
+
+
+def replay(before: Mapping[str, Labels], log: Iterable[Mapping[str, Any]]) -> dict[str, Labels]:
+    """The mailboxes after the events of the log."""
+    now = {address: dict(labels) for address, labels in before.items()}
+    for event in log:
+        mailbox = now[event["user"]]
+        match event["event"]:
+            case "messageAdded" | "labelsChanged":
+                mailbox[event["id"]] = frozenset(event["labelIds"])
+            case "messageDeleted":
+                del mailbox[event["id"]]
+            case other:
+                raise ValueError(f"an event {other} was not planned")
+    return now
+
+
+def check(expected: Mapping[str, Labels], provider: ProviderAccount, *, dsn: str) -> Verdict:
+    """Compares every stored message with what is expected, contents included."""
+    rows = asyncio.run(_rows(dsn))
+    stored: dict[str, dict[str, asyncpg.Record]] = {address: {} for address in expected}
+    verdict = Verdict()
+    for row in rows:
+        known = stored[row["email"]]
+        if row["external_id"] in known:
+            verdict.duplicated.append(f"{row['email']}/{row['external_id']}")
+        known[row["external_id"]] = row
+    for address, labels in expected.items():
+        _compare(address, labels, stored[address], provider, verdict)
+    return verdict
+
+
+async def _rows(dsn: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await connection.fetch(_STORED)
+    finally:
+        await connection.close()
+
+
+def _compare(
+    address: str, expected: Labels, stored: Mapping[str, asyncpg.Record], provider: ProviderAccount, verdict: Verdict
+) -> None:
+    verdict.lost += [f"{address}/{id_}" for id_ in expected.keys() - stored.keys()]
+    verdict.extra += [f"{address}/{id_}" for id_ in stored.keys() - expected.keys()]
+    for id_ in expected.keys() & stored.keys():
+        row = stored[id_]
+        verdict.messages += 1
+        found = frozenset(row["label_ids"])
+        if found != expected[id_] or len(found) != len(row["label_ids"]):
+            verdict.labels.append(f"{address}/{id_}: {sorted(row['label_ids'])}, expected {sorted(expected[id_])}")
+        if _digest(row["subject"], row["text"], row["html"]) != _digest(
+            *_read(provider.raw(address, id_), row["text"])
+        ):
+            verdict.contents.append(f"{address}/{id_}: {row['subject']}")
+
+
+def _read(data: bytes, stored_text: str | None) -> tuple[str | None, str | None, str | None]:
+    """Subject, text and HTML. Text that the sender did not give is Mailroom's own and stands for itself."""
+    message = email.message_from_bytes(data, policy=email.policy.default)
+    assert isinstance(message, EmailMessage)
+    plain, html = message.get_body(("plain",)), message.get_body(("html",))
+    text = stored_text if plain is None else plain.get_content()
+    return message["subject"], text, None if html is None else html.get_content()
+
+
+def _digest(*values: str | None) -> str:
+    """SHA-256 over the values; how white space is folded does not count."""
+    folded = [None if value is None else " ".join(str(value).split()) for value in values]
+    return hashlib.sha256(json.dumps(folded).encode()).hexdigest()

@@ -1,0 +1,89 @@
+"""kill -9 of one process after another, each started again."""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from tests.e2e.running_stack import RunningStack
+from tests.soak.plan import KILLED
+
+
+class Killer:
+    """Kills in a seeded order in which every kind comes once per round.
+
+    It runs in the thread that started the stack: what a thread starts, the kernel ends with it.
+    """
+
+    def __init__(self, stack: RunningStack, *, workers: Sequence[str], seed: int, calm: float) -> None:
+        self.done: Counter[str] = Counter()
+        self._stack = stack
+        self._workers = workers
+        self._random = random.Random(seed)
+        self._calm = calm
+
+    def run(self, seconds: float, *, failed: Callable[[], bool]) -> None:
+        """Kills and repairs for so long, every kind once in any case; ends early once `failed` says so."""
+        end = time.monotonic() + seconds
+        for kind in self._kinds():
+            if failed() or (time.monotonic() >= end and self.done.keys() >= set(KILLED)):
+                return
+            wait_until(time.monotonic() + self._random.uniform(0, self._calm), unless=failed)
+            self._strike(kind)
+
+    def _kinds(self) -> Iterator[str]:
+        while True:
+            yield from self._random.sample(KILLED, len(KILLED))
+
+    def _strike(self, kind: str) -> None:
+        names = [self._random.choice(self._workers) if kind == "worker" else kind]
+        if kind != "worker" and self._random.random() < 0.3:
+            # A machine takes a worker along.
+            names.append(self._random.choice(self._workers))
+            self.done["worker"] += 1
+        self.done[kind] += 1
+        for name in names:
+            self._kill(name)
+        wait_until(time.monotonic() + self._random.uniform(0, 1), unless=lambda: False)
+        for name in names:
+            self._start(name)
+
+    def _kill(self, name: str) -> None:
+        server = self._stack.servers.get(name)
+        if server is None:
+            self._stack.kill(name)
+            return
+        assert server.pid is not None, f"{name} runs"
+        for pid in (server.pid, *children_of(server.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        server.stop()
+
+    def _start(self, name: str) -> None:
+        server = self._stack.servers.get(name)
+        if server is None:
+            self._stack.start(name)
+        else:
+            server.start()
+
+
+def wait_until(moment: float, *, unless: Callable[[], bool]) -> None:
+    """Lets time pass until `moment` of the monotonic clock, or until `unless` holds."""
+    while (left := moment - time.monotonic()) > 0 and not unless():
+        time.sleep(min(left, 0.1))
+
+
+def children_of(pid: int) -> list[int]:
+    """The direct children of a process, by /proc."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[1]) == pid:
+                    found.append(int(entry.name))
+    return found

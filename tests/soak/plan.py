@@ -1,0 +1,98 @@
+"""What a soak consists of: its size, and the faults that the provider meets it with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# Seconds. The limits are those of a minute; backfills of this size still use them up.
+QUOTA_WINDOW = 10.0
+# Without push, how often a mailbox is looked at.
+POLL_SECONDS = 2.0
+LEASE_SECONDS = 3.0
+# Seconds that a faulty answer is late.
+_LATE = 1.5
+
+KILLED = ("worker", "mail", "auth", "valkey", "postgres")
+CONNECTION_FAULTS = ("html_503", "reset", "slow", "slow_body", "truncate", "garbage", "timeout", "lost_response")
+FAULT_KINDS = frozenset({"error", *CONNECTION_FAULTS})
+
+_UNAVAILABLE = {"kind": "error", "status": 503}
+_LIMITED = {"kind": "error", "status": 403, "reason": "rateLimitExceeded", "retry_after": 2.0}
+_CROWDED = {
+    "kind": "error",
+    "status": 429,
+    "reason": "rateLimitExceeded",
+    "message": "Too many concurrent requests for user",
+}
+_REFUSED = {"kind": "error", "status": 401, "reason": "authError", "message": "Invalid Credentials"}
+_HISTORY_GONE = {"kind": "error", "status": 404, "reason": "notFound", "message": "Requested entity was not found."}
+_PAGE_TOKEN_GONE = {"kind": "error", "status": 400, "reason": "invalidArgument", "message": "Invalid pageToken"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoakPlan:
+    """A soak of so many seconds; `operations` is the rate of changes at the provider, per second."""
+
+    seed: int
+    seconds: float
+    mailboxes: int
+    messages: int
+    workers: int = 2
+    operations: float = 10.0
+    # Seconds between the end of one kill's repair and the next kill, at most.
+    calm: float = 4.0
+    # Seconds for the last syncs to end.
+    patience: float = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRules:
+    """Rules of the sandbox's fault plan: each kind fires once early, and then now and then."""
+
+    seed: int
+    probability: float = 0.03
+    rules: list[Mapping[str, Any]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rules", [*self._certain(), *self._random()])
+
+    def body(self) -> dict[str, Any]:
+        """What the control API takes."""
+        return {"seed": self.seed, "rules": self.rules}
+
+    def _certain(self) -> list[Mapping[str, Any]]:
+        broken = [
+            {"method": method, "kind": kind, "seconds": _LATE, "after": 3 * place, "count": 1}
+            for place, kind in enumerate(CONNECTION_FAULTS)
+            for method in ("batch", "gmail.history.list")
+        ]
+        return [
+            *broken,
+            {"method": "gmail.history.list", **_HISTORY_GONE, "after": 10, "count": 1},
+            {"method": "gmail.messages.get", **_UNAVAILABLE, "after": 50, "count": 3},
+            {"method": "gmail.messages.get", **_LIMITED, "after": 100, "count": 1},
+            {"method": "gmail.messages.get", **_REFUSED, "after": 150, "count": 1},
+            {"method": "oauth.token", **_UNAVAILABLE, "count": 1},
+        ]
+
+    def _random(self) -> list[Mapping[str, Any]]:
+        often, rarely = self.probability, self.probability / 6
+        connections = [
+            {"method": method, "kind": kind, "seconds": _LATE, "probability": rarely}
+            for kind in CONNECTION_FAULTS
+            for method in ("batch", "gmail.messages.list", "gmail.history.list", "gmail.labels.list", "gmail.profile.*")
+        ]
+        tokens = [
+            {"method": "oauth.token", "kind": kind, "seconds": _LATE, "probability": often}
+            for kind in CONNECTION_FAULTS
+        ]
+        return [
+            *connections,
+            *tokens,
+            {"method": "gmail.*", **_UNAVAILABLE, "probability": rarely},
+            {"method": "gmail.*", **_REFUSED, "probability": rarely},
+            {"method": "gmail.*", **_LIMITED, "probability": rarely / 3},
+            {"method": "gmail.*", **_CROWDED, "probability": rarely / 3},
+            {"method": "gmail.history.list", **_HISTORY_GONE, "probability": rarely},
+            {"method": "gmail.messages.list", **_PAGE_TOKEN_GONE, "path": "pageToken", "probability": often},
+        ]

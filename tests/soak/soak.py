@@ -1,0 +1,198 @@
+"""A soak: the whole stack under live traffic, every fault and kill -9, and then a comparison with the provider."""
+
+import json
+import shutil
+import tempfile
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deploy.local import placement
+from deploy.local.postgres import Database, EmbeddedPostgres
+from tests.e2e.people import Person, Provider
+from tests.e2e.running_stack import RunningStack, running_stack
+from tests.soak import checker
+from tests.soak.checker import ProviderAccount, Verdict
+from tests.soak.kills import Killer
+from tests.soak.plan import FAULT_KINDS, KILLED, LEASE_SECONDS, POLL_SECONDS, QUOTA_WINDOW, FaultRules, SoakPlan
+from tests.soak.readers import Readers
+from tests.soak.traffic import Traffic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoakReport:
+    """What happened, and what it came to."""
+
+    plan: SoakPlan
+    traffic: Counter[str]
+    # Answers to readers by status.
+    answers: Counter[int]
+    faults: Counter[str]
+    kills: Counter[str]
+    verdict: Verdict
+    rejected_calls: int
+    units: int
+    failed_syncs: list[str]
+
+    @property
+    def failures(self) -> dict[str, Any]:
+        """What a soak must not end with; empty: passed."""
+        failures = {
+            **self.verdict.differences,
+            "faults that never fired": sorted(FAULT_KINDS - self.faults.keys()),
+            "kills that never happened": sorted(set(KILLED) - self.kills.keys()),
+            "calls rejected for quota": self.rejected_calls,
+            "syncs that did not end well": self.failed_syncs,
+            "answers that tell of a defect": {
+                status: count for status, count in self.answers.items() if status >= 500 and status not in (503, 504)
+            },
+        }
+        return {what: found for what, found in failures.items() if found}
+
+    def as_json(self) -> str:
+        """One line."""
+        facts = {
+            **asdict(self.plan),
+            "traffic": self.traffic,
+            "answers": self.answers,
+            "faults": self.faults,
+            "kills": self.kills,
+            "compared_messages": self.verdict.messages,
+            **{
+                kind: len(getattr(self.verdict, kind)) for kind in ("lost", "extra", "duplicated", "labels", "contents")
+            },
+            "units": self.units,
+            "rejected_calls": self.rejected_calls,
+        }
+        return json.dumps(facts)
+
+
+def soak(plan: SoakPlan, *, logs: Path | None = None) -> SoakReport:
+    """Runs a stack of its own through the plan. Its logs are copied to `logs` where the end is not good."""
+    home = Path(tempfile.mkdtemp(prefix="mailroom-soak-"))
+    try:
+        with running_stack(
+            home,
+            more_workers=plan.workers - 1,
+            own_servers=True,
+            SANDBOX_USERS="",
+            SANDBOX_QUOTA_WINDOW=str(QUOTA_WINDOW),
+            SANDBOX_QUOTA_KIND="sliding",
+            GMAIL_QUOTA_WINDOW=str(QUOTA_WINDOW),
+            MAIL_POLL_SECONDS=str(POLL_SECONDS),
+            WORKER_LEASE_SECONDS=str(LEASE_SECONDS),
+        ) as stack:
+            report = _Soak(stack, plan).run()
+        if report.failures and logs is not None:
+            _keep_logs(home, logs)
+        return report
+    except BaseException:
+        if logs is not None:
+            _keep_logs(home, logs)
+        raise
+    finally:
+        placement.remove(home)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _keep_logs(home: Path, logs: Path) -> None:
+    logs.mkdir(parents=True, exist_ok=True)
+    for log in (*home.glob("*.log"), *(home / "logs").glob("*.log")):
+        shutil.copy(log, logs)
+
+
+class _Soak:
+    def __init__(self, stack: RunningStack, plan: SoakPlan) -> None:
+        self._stack = stack
+        self._plan = plan
+
+    def run(self) -> SoakReport:
+        plan = self._plan
+        with ExitStack() as closes:
+            control = closes.enter_context(closing(Provider(self._stack.sandbox_url)))
+            account = closes.enter_context(closing(ProviderAccount(self._stack.sandbox_url)))
+            http = closes.enter_context(httpx.Client(base_url=self._stack.gateway_url, trust_env=False, timeout=90))
+            people = [self._connect(http, control, number) for number in range(plan.mailboxes)]
+            before = {person.email: account.labels(person.email) for person in people}
+            start = max((event["seq"] for event in account.log()), default=0)
+            control.put("/faults", **FaultRules(seed=plan.seed).body())
+            traffic, readers, kills = self._storm(people, before)
+            faults = self._end_faults(control)
+            failed = [ended for person in people if (ended := self._await_current(person))]
+            expected = checker.replay(before, account.log(start))
+            self._trust(expected, account)
+            verdict = checker.check(expected, account, dsn=self._dsn())
+            quota = account.get("/calls")["quota"]["users"].values()
+            return SoakReport(
+                plan=plan,
+                traffic=traffic.done,
+                answers=readers.done,
+                faults=faults,
+                kills=kills.done,
+                verdict=verdict,
+                rejected_calls=sum(meter["rejected"] for meter in quota),
+                units=sum(meter["units"] for meter in quota),
+                failed_syncs=failed,
+            )
+
+    def _connect(self, http: httpx.Client, control: Provider, number: int) -> Person:
+        email = control.new_user(messages=self._plan.messages, email=f"user-{number}@example.com", seed=number)
+        return Person.sign_in(http, email)
+
+    def _storm(self, people: list[Person], before: dict[str, checker.Labels]) -> tuple[Traffic, Readers, Killer]:
+        plan, stop = self._plan, threading.Event()
+        mailboxes = {email: sorted(labels) for email, labels in before.items()}
+        url = f"{self._stack.sandbox_url}/_sandbox"
+        traffic = Traffic(url, mailboxes, seed=plan.seed, rate=plan.operations)
+        readers = Readers(self._stack.gateway_url, people, seed=plan.seed)
+        workers = ["worker", *(f"worker-{number}" for number in range(2, 1 + plan.workers))]
+        killer = Killer(self._stack, workers=workers, seed=plan.seed, calm=plan.calm)
+        with ThreadPoolExecutor() as threads:
+            running = [threads.submit(traffic.run, stop), threads.submit(readers.run, stop)]
+            try:
+                killer.run(plan.seconds, failed=lambda: any(future.done() for future in running))
+            finally:
+                stop.set()
+            for future in running:
+                future.result()
+        return traffic, readers, killer
+
+    @staticmethod
+    def _end_faults(control: Provider) -> Counter[str]:
+        rules = control.get("/faults")["rules"]
+        control.end_faults()
+        fired: Counter[str] = Counter()
+        for rule in rules:
+            fired[rule["kind"]] += rule["fired"]
+        return +fired
+
+    def _await_current(self, person: Person) -> str | None:
+        """Waits until a sync that was asked for after the storm has ended well; else says how it ended."""
+        sync: dict[str, Any] = person.start_sync("all")
+        for _ in range(int(self._plan.patience // 60) + 1):
+            answer = person.get(f"/emails/syncs/{sync['id']}", Prefer="wait=60")
+            sync = answer.json() if answer.is_success else sync
+            if sync["state"] == "completed" and not sync["dead_letter_count"]:
+                return None
+            if sync["state"] in ("completed", "failed"):
+                break
+        return f"{person.email}: {json.dumps(sync)}"
+
+    @staticmethod
+    def _trust(expected: dict[str, checker.Labels], account: ProviderAccount) -> None:
+        for address, labels in expected.items():
+            if labels != account.labels(address):
+                raise AssertionError(f"the sandbox's log does not add up to the mailbox of {address}")
+
+    def _dsn(self) -> str:
+        server = self._stack.servers["postgres"]
+        assert isinstance(server, EmbeddedPostgres)
+        variables = self._stack.variables
+        name = variables.get("MAIL_POSTGRES_DB") or f"{variables['POSTGRES_DB']}_mail"
+        return Database(server=server.address, name=name).dsn

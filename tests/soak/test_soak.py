@@ -1,0 +1,14 @@
+"""The short form of `make soak`."""
+
+from tests.soak.plan import SoakPlan
+from tests.soak.soak import soak
+
+SHORT = SoakPlan(seed=5, seconds=20, mailboxes=6, messages=120, calm=1.5)
+
+
+class TestShortSoak:
+    def test_loses_and_duplicates_nothing_under_every_fault_and_kill(self) -> None:
+        report = soak(SHORT)
+        print(report.as_json())
+        assert report.failures == {}
+        assert report.verdict.messages > SHORT.mailboxes * SHORT.messages / 2

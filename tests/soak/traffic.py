@@ -1,0 +1,131 @@
+"""What users do to their mail while everything else goes wrong: a seeded stream of changes at the provider."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+_SYSTEM_LABELS = ("UNREAD", "STARRED", "INBOX", "IMPORTANT", "SPAM", "TRASH")
+_WORDS = [
+    "harbour",
+    "lantern",
+    "ledger",
+    "orchard",
+    "отчёт",
+    "встреча",
+    "счёт",
+    "会议",
+    "資料",
+    "café",
+    "naïve",
+    "größe",
+]
+
+
+@dataclass
+class _Known:
+    """What this stream knows of one mailbox at the provider."""
+
+    email: str
+    ids: list[str]
+    drafts: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+
+
+class Traffic:
+    """Deliveries, relabels, deletions, drafts, labels, dead tokens and lost history over the sandbox's control API."""
+
+    def __init__(self, control_url: str, mailboxes: Mapping[str, Sequence[str]], *, seed: int, rate: float) -> None:
+        """`mailboxes`: the ids of the messages in each, by address; `rate`: changes per second."""
+        self.done: Counter[str] = Counter()
+        self._http = httpx.Client(base_url=control_url, trust_env=False, timeout=30)
+        self._mailboxes = [_Known(email, list(ids)) for email, ids in mailboxes.items()]
+        self._random = random.Random(seed)
+        self._pause = 1 / rate
+        self._choices: list[tuple[Callable[[_Known], None], int]] = [
+            (self._deliver, 30),
+            (self._deliver_many, 15),
+            (self._relabel, 30),
+            (self._delete, 10),
+            (self._save_draft, 15),
+            (self._create_label, 2),
+            (self._delete_label, 1),
+            (self._expire_tokens, 2),
+            (self._lose_history, 1),
+        ]
+
+    def run(self, stop: threading.Event) -> None:
+        """Changes mailboxes until `stop` is set. Raises httpx.HTTPError when the sandbox refuses."""
+        with self._http:
+            actions, weights = zip(*self._choices, strict=True)
+            for action in actions:
+                action(self._random.choice(self._mailboxes))
+            while not stop.wait(self._random.expovariate(1 / self._pause)):
+                [action] = self._random.choices(actions, weights)
+                action(self._random.choice(self._mailboxes))
+
+    def _deliver(self, known: _Known) -> None:
+        subject = " ".join(self._random.choices(_WORDS, k=4))
+        text = "\n".join(" ".join(self._random.choices(_WORDS, k=8)) for _ in range(self._random.randint(1, 20)))
+        mail = {"from": "Bob <bob@example.net>", "subject": subject, "text": text}
+        known.ids += self._ids(self._post(known, "messages", mail))
+        self.done["delivered"] += 1
+
+    def _deliver_many(self, known: _Known) -> None:
+        ids = self._ids(self._post(known, "messages", {"count": self._random.randint(1, 12)}))
+        known.ids += ids
+        self.done["delivered"] += len(ids)
+
+    def _relabel(self, known: _Known) -> None:
+        if known.ids:
+            labels = [*_SYSTEM_LABELS, *known.labels]
+            add, remove = self._random.sample(labels, 2)
+            path = f"messages/{self._random.choice(known.ids)}/labels"
+            self._post(known, path, {"add": [add], "remove": [remove]})
+            self.done["relabelled"] += 1
+
+    def _delete(self, known: _Known) -> None:
+        if known.ids:
+            id_ = known.ids.pop(self._random.randrange(len(known.ids)))
+            self._http.delete(f"/users/{known.email}/messages/{id_}").raise_for_status()
+            self.done["deleted"] += 1
+
+    def _save_draft(self, known: _Known) -> None:
+        body = {"to": "bob@example.net", "subject": " ".join(self._random.choices(_WORDS, k=3)), "text": "Not yet"}
+        if known.drafts and self._random.random() < 0.7:
+            path = f"/users/{known.email}/drafts/{self._random.choice(known.drafts)}"
+            self._http.put(path, json=body).raise_for_status()
+        else:
+            known.drafts.append(self._post(known, "drafts", body)["id"])
+        self.done["drafts saved"] += 1
+
+    def _create_label(self, known: _Known) -> None:
+        name = f"{self._random.choice(_WORDS)} {self._random.randrange(10**9)}"
+        known.labels.append(self._post(known, "labels", {"name": name})["id"])
+        self.done["labels created"] += 1
+
+    def _delete_label(self, known: _Known) -> None:
+        if known.labels:
+            label = known.labels.pop(self._random.randrange(len(known.labels)))
+            self._http.delete(f"/users/{known.email}/labels/{label}").raise_for_status()
+            self.done["labels deleted"] += 1
+
+    def _expire_tokens(self, known: _Known) -> None:
+        self._post(known, "tokens/expire", None)
+        self.done["tokens expired"] += 1
+
+    def _lose_history(self, known: _Known) -> None:
+        self._post(known, "history/expire", None)
+        self.done["cursors lost"] += 1
+
+    def _post(self, known: _Known, path: str, body: object) -> Any:
+        answer = self._http.post(f"/users/{known.email}/{path}", json=body)
+        return answer.raise_for_status().json() if answer.content else None
+
+    @staticmethod
+    def _ids(answer: Any) -> list[str]:
+        return [message["id"] for message in answer["messages"]]

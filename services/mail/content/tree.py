@@ -15,8 +15,7 @@ class Part:
 
     `fields` holds the first value of each header by lower-case name. `content` is the body without its transfer
     encoding, None where it was not delivered or is not text. `size` is in bytes without the transfer encoding.
-    `attachment_id` is the provider's handle for fetching what was not delivered. `claimed_name` is the file name
-    that the provider read from the headers.
+    `attachment_id` is the provider's handle for fetching what was not delivered.
     """
 
     part_id: str
@@ -80,7 +79,11 @@ def index_fields(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
 
 
 def build_part(part_id: str, fields: dict[str, str], *, default_type: str, claimed_name: str = "") -> Part:
-    """A part without its body, from its header fields. `default_type` holds where Content-Type says nothing usable."""
+    """A part without its body, from its header fields.
+
+    `default_type` holds where Content-Type says nothing usable, `claimed_name` (the file name that the provider read)
+    where the headers name none.
+    """
     main, parameters = split_parameters(fields.get("content-type", ""))
     disposition, disposition_parameters = split_parameters(fields.get("content-disposition", ""))
     name = disposition_parameters.get("filename") or parameters.get("name") or ""

@@ -33,6 +33,7 @@ BATCH_SIZE = 10
 QUICK_RETRIES = Retries(base_seconds=0.01)
 # How long a test waits for what must come.
 PATIENCE = 20.0
+EVERYTHING = MessageFilter()
 _numbers = itertools.count(1)
 
 
@@ -169,14 +170,12 @@ class Stage:
         sync_id = LocalId(of.sync.mailbox_id, of.sync.sync_id)
         return await self.syncs.get(self.user_id, sync_id, wait_seconds=0)
 
-    async def listed(self, *, label: str = "", unread: bool | None = None) -> list[MessageSummary]:
+    async def listed(self, wanted: MessageFilter = EVERYTHING) -> list[MessageSummary]:
         """All messages of the list, page by page, newest first; no message is in it twice."""
         found: list[MessageSummary] = []
         token = ""
         while True:
-            page = await self.messages.page(
-                await self.mailbox(), MessageFilter(label=label, unread=unread), page_size=200, page_token=token
-            )
+            page = await self.messages.page(await self.mailbox(), wanted, page_size=200, page_token=token)
             found += page.messages
             token = page.next_page_token
             if not token:

@@ -1,6 +1,6 @@
 """A sync from request to end, as its user sees it."""
 
-from services.mail.model import SyncState
+from services.mail.model import MessageFilter, SyncState
 from tests.mail.conftest import OpenStage
 from tests.mail.stage import WorkerOptions
 
@@ -174,7 +174,7 @@ class TestIncrementally:
             await s.at_provider.relabel(newest, add=(label,))
             await s.hint()
             await s.mirrors()
-            assert [message.external_id for message in await s.listed(label="invoices/2026")] == [newest]
+            assert [message.external_id for message in await s.listed(MessageFilter(label="invoices/2026"))] == [newest]
 
     async def test_takes_a_deleted_label_off_its_messages(self, stage: OpenStage) -> None:
         async with stage(messages=4) as s:
@@ -203,7 +203,7 @@ class TestIncrementally:
                 await s.at_provider.control("PUT", f"drafts/{draft['id']}", body)
             await s.hint()
             await s.mirrors()
-            [stored] = await s.listed(label="DRAFT")
+            [stored] = await s.listed(MessageFilter(label="DRAFT"))
             assert stored.subject == "5"
 
     async def test_forgets_mail_that_came_and_went(self, stage: OpenStage) -> None:

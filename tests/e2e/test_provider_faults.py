@@ -11,8 +11,7 @@ from tests.e2e.test_sync import same_as
 
 TRANSIENT: dict[str, dict[str, Any]] = {
     "429": {"kind": "error", "status": 429, "reason": "rateLimitExceeded", "retry_after": 0.5},
-    "403 rate limit": {"kind": "error", "status": 403, "reason": "rateLimitExceeded", "retry_after": 0.5},
-    "403 rate limit without a time": {"kind": "error", "status": 403, "reason": "userRateLimitExceeded"},
+    "403 rate limit": {"kind": "error", "status": 403, "reason": "userRateLimitExceeded", "retry_after": 0.5},
     "500": {"kind": "error", "status": 500, "reason": "backendError"},
     "503": {"kind": "error", "status": 503, "reason": "backendError"},
     "an HTML page": {"kind": "html_503"},

@@ -134,7 +134,7 @@ class TestKilledWorker:
     def test_leaves_work_that_the_next_one_finishes(
         self, stack: RunningStack, new_person: Callable[..., Person], provider: Provider
     ) -> None:
-        ada = new_person(messages=1500)
+        ada = new_person(messages=600)
         sync = ada.start_sync()
         await_progress(ada, sync, stored=100)
         stack.kill("worker")

@@ -78,7 +78,9 @@ class Mailbox:
         """Oldest first; listings read it from its end."""
         self.oddities: dict[str, Oddity] = {}
         self.unlike_google = MailboxOddities()
-        self.history = History(clock=clock, random=random, retention=retention, first_id=random.randint(2_000, 90_000))
+        # After a restart, which forgets everything, all ids of the life before are too old, as they should be.
+        first_id = int(clock.now() * 1_000_000)
+        self.history = History(clock=clock, random=random, retention=retention, first_id=first_id)
         self.generated = 0
         self.composer = composer
         self._clock = clock

@@ -43,7 +43,7 @@ def mailbox_selector(*, account_id: str | None, email: str | None) -> mail_pb2.M
 def email_summary(message: mail_pb2.MessageSummary) -> schemas.EmailSummary:
     """A message of a list."""
     sender = email_address(getattr(message, "from")) if message.HasField("from") else None
-    return {
+    shown: schemas.EmailSummary = {
         "id": message.message_id,
         "external_id": message.external_id,
         "account_id": message.account_id,
@@ -60,6 +60,18 @@ def email_summary(message: mail_pb2.MessageSummary) -> schemas.EmailSummary:
         "has_attachments": message.has_attachments,
         "size": message.size,
     }
+    if message.HasField("highlight"):
+        shown["highlight"] = message.highlight
+    return shown
+
+
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """A time for a request."""
+    if moment is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
 
 
 def email(message: mail_pb2.GetMessageResponse) -> schemas.Email:

@@ -37,8 +37,9 @@ def problem(
     detail: str,
     headers: Mapping[str, str] | None = None,
     errors: Sequence[FieldError] | None = None,
+    column: str | None = None,
 ) -> Response:
-    """A problem document; `errors` lists the fields of the request that are wrong."""
+    """A problem document; `errors` lists the fields of the request that are wrong, `column` points into a query."""
     body: dict[str, Any] = {
         "type": f"urn:mailroom:error:{code}",
         "title": HTTPStatus(status).phrase,
@@ -49,6 +50,8 @@ def problem(
     }
     if errors:
         body["errors"] = list(errors)
+    if column:
+        body["column"] = int(column)
     return Response(to_json(body), status_code=status, headers=headers, media_type=PROBLEM_TYPE)
 
 
@@ -59,7 +62,13 @@ def from_app_error(error: AppError) -> Response:
         headers["WWW-Authenticate"] = _challenge(error)
     if error.kind in (Kind.RATE_LIMITED, Kind.UNAVAILABLE) and (seconds := _retry_after(error)):
         headers["Retry-After"] = seconds
-    return problem(status=error.kind.http_status, code=error.reason, detail=error.message, headers=headers)
+    return problem(
+        status=error.kind.http_status,
+        code=error.reason,
+        detail=error.message,
+        headers=headers,
+        column=error.metadata.get("column"),
+    )
 
 
 def register(app: FastAPI) -> None:

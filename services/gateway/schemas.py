@@ -1,8 +1,17 @@
 """The JSON of the public API. Answers are typed dicts: checked by mypy, shown in OpenAPI, free at run time."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NotRequired, Self, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic import model_validator as validator
 from pydantic_core import PydanticCustomError
 
@@ -29,6 +38,7 @@ class Problem(TypedDict):
     code: str
     request_id: str
     errors: NotRequired[list[FieldError]]
+    column: NotRequired[Annotated[int, Field(description="Where in `q` the mistake is, from 1")]]
 
 
 class SignInStart(TypedDict):
@@ -77,6 +87,9 @@ class EmailSummary(_From):
     labels: Annotated[list[str], Field(description="Names")]
     has_attachments: bool
     size: Annotated[int, Field(description="Bytes")]
+    highlight: NotRequired[
+        Annotated[str, Field(description="HTML: text and `<mark>` only; where `highlight` was asked for and `q` fits")]
+    ]
 
 
 class Header(TypedDict):
@@ -235,11 +248,35 @@ class MailboxQuery(_Request):
         return self
 
 
-class ListQuery(MailboxQuery):
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:
+        raise PydanticCustomError("time", "must be between the years 1 and 9999") from None
+
+
+# A day alone is its midnight, UTC.
+Moment = Annotated[datetime | None, AfterValidator(lambda moment: moment and _in_utc(moment))]
+
+
+class FilterQuery(MailboxQuery):
+    """Which messages of the mailbox: those that fit all of it."""
+
+    q: Annotated[
+        str, Field(max_length=1000, pattern=_NO_NUL, description="A search like Gmail's: `from:ada -is:unread invoice`")
+    ] = ""
+    label: Annotated[str, Field(max_length=500, pattern=_NO_NUL, description="A label's name or id")] = ""
+    thread_id: Annotated[str, Field(max_length=200, pattern=_NO_NUL)] = ""
+    unread: bool | None = None
+    has_attachment: bool | None = None
+    after: Annotated[Moment, Field(description="Received at or after this time (RFC 3339) or day")] = None
+    before: Annotated[Moment, Field(description="Received before this time (RFC 3339) or day")] = None
+
+
+class ListQuery(FilterQuery):
     """What to list."""
 
-    label: Annotated[str, Field(max_length=500, pattern=_NO_NUL, description="A label's name or id")] = ""
-    unread: bool | None = None
+    highlight: Annotated[bool, Field(description="Show where the words of `q` stand")] = False
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 50
     cursor: Annotated[str, Field(max_length=2048, pattern=_NO_NUL)] = ""
 

@@ -1,7 +1,7 @@
 """Reading the stored mail of a user."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -10,13 +10,17 @@ from services.mail import page_tokens
 from services.mail.ids import LocalId
 from services.mail.model import Label, Mailbox, MessageDetail, MessageFilter, MessageSummary
 from services.mail.search import filters
+from services.mail.search.highlight import highlight, wanted_terms
+from services.mail.search.syntax import Node
 from services.mail.store import labels as label_store
 from services.mail.store import messages as store
-from services.mail.store.connection import Pool
-from services.mail.store.lists import Position, newest_first
+from services.mail.store.connection import Connection, Pool
+from services.mail.store.lists import Position, newest_first, texts
 
 DEFAULT_PAGE_SIZE = 50
 LARGEST_PAGE_SIZE = 200
+HIGHLIGHTED_CHARACTERS = 50_000
+"""Of each body, so much is searched for words to highlight."""
 
 
 def _now() -> datetime:
@@ -38,7 +42,9 @@ class Messages:
         self._pool = pool
         self._now = now
 
-    async def page(self, mailbox: Mailbox, wanted: MessageFilter, *, page_size: int, page_token: str) -> Page:
+    async def page(
+        self, mailbox: Mailbox, wanted: MessageFilter, *, page_size: int, page_token: str, highlighted: bool = False
+    ) -> Page:
         """A page of the messages that fit, newest first. An unknown label matches nothing.
 
         Raises AppError invalid_page_size, invalid_page_token, invalid_query.
@@ -60,7 +66,9 @@ class Messages:
                 limit=size + 1,
                 label_names=names,
             )
-        shown = found[:size]
+            shown = found[:size]
+            if highlighted:
+                shown = await _highlighted(connection, shown, node)
         token = ""
         if len(found) > size:
             last = Position(received_at=shown[-1].received_at, message_id=shown[-1].message_id)
@@ -84,3 +92,16 @@ class Messages:
         """The labels of a mailbox by name."""
         async with self._pool.acquire() as connection:
             return await label_store.of_mailbox(connection, mailbox.mailbox_id)
+
+
+async def _highlighted(connection: Connection, messages: list[MessageSummary], node: Node) -> list[MessageSummary]:
+    wanted = wanted_terms(node)
+    if not wanted or not messages:
+        return messages
+    ids = [message.message_id for message in messages]
+    bodies = await texts(connection, messages[0].mailbox_id, ids, longest=HIGHLIGHTED_CHARACTERS)
+
+    def places(message: MessageSummary) -> str | None:
+        return highlight(bodies.get(message.message_id, ""), wanted) or highlight(message.subject or "", wanted)
+
+    return [replace(message, highlight=places(message)) for message in messages]

@@ -220,6 +220,8 @@ class MessageSummary:
     labels: list[str]
     has_attachments: bool
     size: int
+    # HTML of what a query found, where it was asked for.
+    highlight: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,6 +85,7 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
             _filter_from_proto(request),
             page_size=request.page_size,
             page_token=request.page_token,
+            highlighted=request.highlight,
         )
         return mail_pb2.ListMessagesResponse(
             messages=map(_summary_to_proto, page.messages), next_page_token=page.next_page_token
@@ -226,6 +227,7 @@ def _summary_to_proto(message: MessageSummary) -> mail_pb2.MessageSummary:
         labels=message.labels,
         has_attachments=message.has_attachments,
         size=message.size,
+        highlight=message.highlight,
         **optional,
     )
 

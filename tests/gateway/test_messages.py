@@ -8,6 +8,7 @@ from mailroom.mail.v1 import mail_pb2
 from pydantic import TypeAdapter
 
 from services.gateway import schemas
+from services.kit.errors import AppError, Kind
 from tests.gateway.conftest import Gateway
 
 ADA = "ada@example.com"
@@ -122,6 +123,47 @@ class TestList:
         assert status == 200
         [request] = gateway.mail.listings
         assert (request.label, request.unread, request.page_size, request.page_token) == ("Работа", True, 7, "0")
+
+    async def test_passes_a_search_on(self, gateway: Gateway) -> None:
+        account_id = connect(gateway)
+        query = "q=from:ada+%22%D0%BC%D0%B8%D1%80%22&thread_id=t1&has_attachment=false&highlight=true"
+        times = "after=2026-01-31&before=2026-02-01T00:30:00%2B05:30"
+        status, _ = await get(gateway, f"/emails?account_id={account_id}&{query}&{times}")
+        assert status == 200
+        [request] = gateway.mail.listings
+        assert (request.query, request.thread_id, request.highlight) == ('from:ada "мир"', "t1", True)
+        assert (request.HasField("has_attachment"), request.has_attachment) == (True, False)
+        assert request.after_time.ToJsonString() == "2026-01-31T00:00:00Z"
+        assert request.before_time.ToJsonString() == "2026-01-31T19:00:00Z"
+
+    async def test_points_at_the_mistake_in_a_search(self, gateway: Gateway) -> None:
+        connect(gateway)
+        gateway.mail.failure = AppError(Kind.INVALID, "invalid_query", "At column 3: what?", {"column": "3"})
+        status, body = await get(gateway, f"/emails?user_email={ADA}&q=a+(")
+        assert (status, body["code"], body["column"]) == (400, "invalid_query", 3)
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "after=yesterday",
+            "before=2026-02-30",
+            "has_attachment=maybe",
+            "q=" + "a" * 1001,
+            "q=%00",
+            "after=0001-01-01T00:00:00%2B14:00",
+        ],
+    )
+    async def test_refuses_filters_that_are_none(self, gateway: Gateway, query: str) -> None:
+        connect(gateway)
+        status, body = await get(gateway, f"/emails?user_email={ADA}&{query}")
+        assert (status, body["code"]) == (400, "invalid_request")
+        assert [error["field"] for error in body["errors"]] == [query.split("=")[0]]
+
+    async def test_shows_what_was_found_where(self, gateway: Gateway) -> None:
+        connect(gateway, message(highlight="a <mark>b</mark>"), message(2))
+        _, body = await get(gateway, f"/emails?user_email={ADA}&q=b&highlight=true")
+        exactly(schemas.EmailPage, body)
+        assert [email.get("highlight") for email in body["emails"]] == ["a <mark>b</mark>", None]
 
     async def test_tells_unread_false_from_unread_absent(self, gateway: Gateway) -> None:
         connect(gateway)

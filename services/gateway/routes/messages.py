@@ -21,14 +21,20 @@ _OF_A_MAILBOX = problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPSt
 @router.get("/", response_model=EmailPage, include_in_schema=False)
 @router.get("", response_model=EmailPage, responses=_OF_A_MAILBOX)
 async def list_emails(services: Backends, user_id: UserId, query: Annotated[ListQuery, Query()]) -> Response:
-    """The stored messages of one mailbox, newest first."""
+    """The stored messages of one mailbox that fit all filters, newest first."""
     request = ListMessagesRequest(
         user_id=user_id,
         mailbox=_selector(query),
+        query=query.q,
         label=query.label,
+        thread_id=query.thread_id,
         unread=query.unread,
+        has_attachment=query.has_attachment,
+        after_time=conversions.timestamp(query.after),
+        before_time=conversions.timestamp(query.before),
         page_size=query.limit,
         page_token=query.cursor,
+        highlight=query.highlight,
     )
     page = await call(services.messages.ListMessages, request)
     emails = [conversions.email_summary(message) for message in page.messages]

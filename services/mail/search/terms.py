@@ -83,6 +83,17 @@ def _pairs(run: str, offset: int) -> Iterator[Term]:
         yield Term(run[at : at + 2], offset + at)
 
 
+def runs_of(text: str, start: int = 0) -> Iterator[tuple[int, str]]:
+    """The words and unspaced runs of a text as they are written, each with its place; roughly those of `terms_of`."""
+    for match in _RUN.finditer(text, start):
+        yield match.start(), match.group()
+
+
+def is_unspaced(run: str) -> bool:
+    """Whether a run of `runs_of` is of a script without spaces."""
+    return _ANY_UNSPACED.match(run) is not None
+
+
 def fold(text: str) -> str:
     """Text without differences of case, width and accent: É is e, Ё is е, ﬁ is fi; but Й stays й. _ parts words."""
     if text.isascii():

@@ -1,6 +1,6 @@
 """Lists of messages, newest first, by keyset: no offset, so page 1,000 costs what page 1 does."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -64,6 +64,20 @@ async def newest_first(
         return await ask(_walk)
     found = await ask(_probe)
     return found if len(found) == limit else await ask(_look_up)
+
+
+async def texts(connection: Connection, mailbox_id: int, message_ids: Sequence[int], *, longest: int) -> dict[int, str]:
+    """The first `longest` characters of the bodies of messages; one without a body is left out."""
+    rows = await connection.fetch(
+        """
+        SELECT message_id, left(text, $3) AS text FROM message_contents
+        WHERE mailbox_id = $1 AND message_id = ANY($2::bigint[]) AND text IS NOT NULL
+        """,
+        mailbox_id,
+        message_ids,
+        longest,
+    )
+    return {row["message_id"]: row["text"] for row in rows}
 
 
 def _walk(wanted: _Wanted, arguments: Arguments) -> str:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.kit.settings import DatabaseSettings, ServiceSettings, variables_of
-from services.mail.sync.quota import GMAIL_COSTS, GMAIL_LIMITS, QuotaProfile
+from services.mail.sync.quota import GMAIL_COSTS, GMAIL_LIMITS, QuotaProfile, check_fits
 
 GOOGLE_API_URL = "https://gmail.googleapis.com"
 
@@ -56,8 +56,10 @@ class GmailSettings(MailDatabaseSettings, ServiceSettings):
 
     @model_validator(mode="after")
     def _check_batch_fits_quota(self) -> Self:
-        if self.quota.mailbox_limit <= self.quota.costs.get * self.gmail_batch_size:
-            raise ValueError("GMAIL_MAILBOX_LIMIT must be larger than one batch costs (see GMAIL_BATCH_SIZE)")
+        try:
+            check_fits(self.quota, self.quota.costs.get * self.gmail_batch_size)
+        except ValueError as error:
+            raise ValueError(f"{error}: see GMAIL_MAILBOX_LIMIT, GMAIL_PROJECT_LIMIT and GMAIL_BATCH_SIZE") from error
         return self
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from deploy.local.ports import Ports
 from deploy.local.postgres import Database
 from deploy.local.valkey import RedisAddress
 from services.kit.postgres import create_pool
@@ -76,3 +77,9 @@ async def servers(mail_database: Postgres, redis_server: RedisAddress) -> AsyncI
 def stage(servers: Servers) -> OpenStage:
     """Call it to set a stage: `async with stage(messages=30) as s`."""
     return partial(open_stage, servers)
+
+
+@pytest.fixture
+def free_port(ports: Ports) -> int:
+    """A port of this machine on which nobody listens."""
+    return ports.free()

@@ -14,6 +14,7 @@ from services.mail.providers.base import UnitCosts
 
 # Takes between ARGV[1] and ARGV[2] units from all of KEYS, as many as they hold, in whole steps of ARGV[3].
 # Each key has three arguments: rate per second, burst, seconds to keep. Answers {units, milliseconds to wait}.
+# A bucket fills from the time `at` on; while that lies in the future it is closed.
 _TAKE: Final = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -21,12 +22,12 @@ local least, most, step = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]
 local available, wait, levels, times = most, 0, {}, {}
 for i, key in ipairs(KEYS) do
   local rate, burst = tonumber(ARGV[i * 3 + 1]), tonumber(ARGV[i * 3 + 2])
-  local state = redis.call('HMGET', key, 'level', 'at', 'until')
-  local level, at, blocked = tonumber(state[1]) or 0, tonumber(state[2]) or now, tonumber(state[3]) or 0
-  level = math.min(burst, level + math.max(0, now - at) * rate)
-  levels[i], times[i] = level, blocked > now and at or now
-  available = math.min(available, level)
-  wait = math.max(wait, blocked - now, (least - level) / rate)
+  local state = redis.call('HMGET', key, 'level', 'at')
+  local level, at = tonumber(state[1]) or 0, tonumber(state[2]) or now
+  levels[i] = math.min(burst, level + math.max(0, now - at) * rate)
+  times[i] = math.max(at, now)
+  available = math.min(available, levels[i])
+  wait = math.max(wait, times[i] - now + (least - levels[i]) / rate)
 end
 local taken = 0
 if wait <= 0 then
@@ -43,9 +44,9 @@ return {taken, math.ceil(math.max(0, wait) * 1000)}
 _PAUSE: Final = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
-local blocked = math.max(tonumber(redis.call('HGET', KEYS[1], 'until') or 0), now + ARGV[1])
-redis.call('HSET', KEYS[1], 'level', 0, 'at', blocked, 'until', blocked)
-redis.call('EXPIRE', KEYS[1], math.ceil(blocked - now) + ARGV[2])
+local at = math.max(tonumber(redis.call('HGET', KEYS[1], 'at') or 0), now + ARGV[1])
+redis.call('HSET', KEYS[1], 'level', 0, 'at', at)
+redis.call('EXPIRE', KEYS[1], math.ceil(at - now) + ARGV[2])
 return 1
 """
 
@@ -68,6 +69,13 @@ GMAIL_COSTS: Final = {
 }
 
 
+def check_fits(profile: QuotaProfile, batch_units: int) -> None:
+    """Raises ValueError if a batch takes so much that a bucket could never hold it and still fill."""
+    most = min(profile.mailbox_limit - 1, profile.project_limit // 2)
+    if batch_units > most:
+        raise ValueError(f"the quota does not allow batches of {batch_units} units, {most} at most")
+
+
 class QuotaWaitError(Exception):
     """Too few units at the moment; try again in `seconds`."""
 
@@ -82,11 +90,10 @@ class Quota:
     def __init__(self, redis: Redis, *, profile: QuotaProfile, batch_units: int) -> None:
         self.profile = profile
         self.burst = batch_units
+        check_fits(profile, batch_units)
         self._project_burst = min(batch_units * 50, profile.project_limit // 2)
         self._mailbox_rate = (profile.mailbox_limit - self.burst) / profile.window
         self._project_rate = (profile.project_limit - self._project_burst) / profile.window
-        if self._mailbox_rate <= 0:
-            raise ValueError(f"the quota of {profile.mailbox_limit} units does not allow batches of {batch_units}")
         self._keep = max(3600, int(profile.window * 10))
         self._take = redis.register_script(_TAKE)
         self._pause = redis.register_script(_PAUSE)

@@ -18,8 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from services.auth.accounts import Accounts
 from services.auth.attempts import ATTEMPT_SECONDS, HAND_OFF_SECONDS, Attempt, HandOff, OneTimeRecords
 from services.auth.provider_tokens import LOCK_LEASE, LOCK_WAIT, ProviderTokens
-from services.auth.providers.base import Provider
-from services.auth.providers.egress import Egress, create_http_client
+from services.auth.providers.base import Provider, ProviderUnavailableError
 from services.auth.providers.google import Google, GoogleClient, GoogleEndpoints
 from services.auth.refresh_lock import RefreshLock
 from services.auth.reseal import Reseal
@@ -31,6 +30,7 @@ from services.auth.signing_keys import SigningKeys
 from services.auth.store import Store
 from services.auth.vault import Vault, VaultError
 from services.kit.admin import admin_app
+from services.kit.egress import Egress, create_http_client
 from services.kit.errors import AppError
 from services.kit.http_server import serve_http
 from services.kit.postgres import create_engine
@@ -81,7 +81,8 @@ async def serving(settings: AuthSettings) -> AsyncIterator[Ports]:
         store = Store(engine)
         vault = _vault(settings)
         signing_keys = SigningKeys(store=store, vault=vault)
-        providers: dict[str, Provider] = {"google": _google(settings, Egress(http_client))}
+        egress = Egress(http_client, unavailable=ProviderUnavailableError)
+        providers: dict[str, Provider] = {"google": _google(settings, egress)}
         accounts = Accounts(store=store, vault=vault, new_id=uuid4, clock=_now)
         sign_in = SignIn(
             providers=providers,

@@ -22,8 +22,8 @@ from services.auth.providers.base import (
     ProviderRefusedError,
     ProviderUnavailableError,
 )
-from services.auth.providers.egress import Egress, create_http_client
 from services.auth.providers.google import ISSUER, Google, GoogleClient, GoogleEndpoints
+from services.kit.egress import Egress, create_http_client
 from tests.auth.clock import Time
 from tests.auth.stand_in import CLIENT_ID, CLIENT_SECRET, MAIL_SCOPE, REDIRECT_URI, Person, StandIn
 
@@ -73,7 +73,8 @@ async def setup() -> AsyncIterator[Setup]:
     stand_in = StandIn()
     stand_in.origin = ORIGIN
     async with httpx.AsyncClient(transport=httpx.ASGITransport(stand_in.app)) as client:
-        setup = Setup(stand_in, Egress(client), Time(), google=None)  # type: ignore[arg-type]  # made in the next line
+        egress = Egress(client, unavailable=ProviderUnavailableError)
+        setup = Setup(stand_in, egress, Time(), google=None)  # type: ignore[arg-type]  # made in the next line
         setup.google = setup.google_with()
         yield setup
 
@@ -373,7 +374,7 @@ class TestFailures:
             raise AssertionError
 
         async with httpx.AsyncClient(transport=httpx.MockTransport(hang)) as client:
-            setup.egress = Egress(client)
+            setup.egress = Egress(client, unavailable=ProviderUnavailableError)
             google = setup.google_with()
             with pytest.raises(ProviderUnavailableError):
                 await google.refresh("token", scopes=frozenset(), timeout=0.05)

@@ -21,9 +21,9 @@ from services.auth.providers.base import (
     ProviderRefusedError,
     ProviderUnavailableError,
 )
-from services.auth.providers.egress import Answer, Egress
 from services.auth.providers.id_token import IdTokens
-from services.auth.providers.key_set import KeySet
+from services.kit.egress import Answer, Egress
+from services.kit.key_set import KeySet
 
 log = structlog.get_logger()
 

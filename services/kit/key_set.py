@@ -3,12 +3,12 @@
 import asyncio
 import re
 from collections.abc import Callable
+from typing import Any
 
 import jwt
 import structlog
 
-from services.auth.providers.base import ProviderUnavailableError
-from services.auth.providers.egress import Answer, Egress
+from services.kit.egress import Answer, Egress
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ class KeySet:
     async def find(self, key_id: str | None) -> jwt.PyJWK | None:
         """The RS256 key with this id, or the only key if a token names none; None if it is not published.
 
-        Raises ProviderUnavailableError if no set could be fetched so far.
+        Raises what `egress` raises if no set could be fetched so far.
         """
         async with self._lock:
             if self._monotonic() >= self._stale_at:
@@ -47,7 +47,7 @@ class KeySet:
                 self._forced_at = self._monotonic()
                 await self._fetch()
         if self._keys is None:
-            raise ProviderUnavailableError("no signing keys could be fetched")
+            raise self._egress.unavailable("no signing keys could be fetched")
         return self._pick(key_id)
 
     def _pick(self, key_id: str | None) -> jwt.PyJWK | None:
@@ -61,19 +61,22 @@ class KeySet:
             return
         try:
             answer = await self._egress.send("GET", self._url, timeout=FETCH_TIMEOUT)
-            self._keys = _rs256_keys(answer)
-        except ProviderUnavailableError as error:
+            self._keys = _rs256_keys(self._listed(answer))
+        except self._egress.unavailable as error:
             self._failed_at = self._monotonic()
             log.warning("fetching the provider's signing keys failed", reason=str(error), kept=self._keys is not None)
             return
         self._stale_at = self._monotonic() + _max_age(answer)
 
+    def _listed(self, answer: Answer) -> list[Any]:
+        document = answer.json_object()
+        listed = document.get("keys") if document is not None and answer.status == 200 else None
+        if not isinstance(listed, list):
+            raise self._egress.unavailable(f"not a key set, HTTP {answer.status}")
+        return listed
 
-def _rs256_keys(answer: Answer) -> dict[str, jwt.PyJWK]:
-    document = answer.json_object()
-    listed = document.get("keys") if document is not None and answer.status == 200 else None
-    if not isinstance(listed, list):
-        raise ProviderUnavailableError(f"not a key set, HTTP {answer.status}")
+
+def _rs256_keys(listed: list[Any]) -> dict[str, jwt.PyJWK]:
     keys = {}
     for number, entry in enumerate(listed):
         # RFC 7517, section 5: keys of unknown kinds are ignored, not errors.

@@ -1,4 +1,4 @@
-"""Calls out to a provider: redirects off, sizes and times capped, every failure one of ours."""
+"""Small calls out to a provider: redirects off, sizes and times capped, every failure one of ours."""
 
 import asyncio
 import json
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-
-from services.auth.providers.base import ProviderUnavailableError
 
 MAX_BODY_BYTES = 1024 * 1024
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -44,9 +42,10 @@ def create_http_client() -> httpx.AsyncClient:
 
 
 class Egress:
-    """The one way out of the service."""
+    """A way out of the service. `unavailable` is what every failure becomes; it takes a text without secrets."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, *, unavailable: type[Exception]) -> None:
+        self.unavailable = unavailable
         self._client = client
 
     async def send(
@@ -58,26 +57,25 @@ class Egress:
         form: Mapping[str, str] | None = None,
         bearer: str | None = None,
     ) -> Answer:
-        """Sends the request and reads the answer within `timeout` seconds. Raises ProviderUnavailableError."""
+        """Sends the request and reads the answer within `timeout` seconds. Raises `unavailable`."""
         headers = {} if bearer is None else {"authorization": f"Bearer {bearer}"}
         try:
             async with (
                 asyncio.timeout(timeout),
                 self._client.stream(method, url, data=form, headers=headers) as response,
             ):
-                body = await _read(response)
+                body = await self._read(response)
                 return Answer(response.status_code, response.headers, body)
         except TimeoutError as error:
-            raise ProviderUnavailableError("timed out") from error
+            raise self.unavailable("timed out") from error
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
             # The library's texts can quote the request.
-            raise ProviderUnavailableError(type(error).__name__) from error
+            raise self.unavailable(type(error).__name__) from error
 
-
-async def _read(response: httpx.Response) -> bytes:
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise ProviderUnavailableError("the answer is too large")
-    return bytes(body)
+    async def _read(self, response: httpx.Response) -> bytes:
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise self.unavailable("the answer is too large")
+        return bytes(body)

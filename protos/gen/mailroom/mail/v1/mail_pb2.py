@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmailroom/mail/v1/mail.proto\x12\x10mailroom.mail.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"D\n\x0fMailboxSelector\x12\x14\n\naccount_id\x18\x01 \x01(\tH\x00\x12\x0f\n\x05\x65mail\x18\x02 \x01(\tH\x00\x42\n\n\x08selector\"\'\n\x14ListMailboxesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"E\n\x15ListMailboxesResponse\x12,\n\tmailboxes\x18\x01 \x03(\x0b\x32\x19.mailroom.mail.v1.Mailbox\"\xd2\x01\n\x07Mailbox\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12/\n\x06status\x18\x04 \x01(\x0e\x32\x1f.mailroom.mail.v1.MailboxStatus\x12\x34\n\x10last_synced_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rmessage_count\x18\x06 \x01(\x03\x12\x14\n\x0cunread_count\x18\x07 \x01(\x03\"\xf6\x02\n\x13ListMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x32\n\x07mailbox\x18\x02 \x01(\x0b\x32!.mailroom.mail.v1.MailboxSelector\x12\r\n\x05label\x18\x03 \x01(\t\x12\x13\n\x06unread\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\x12\r\n\x05query\x18\x07 \x01(\t\x12\x11\n\tthread_id\x18\x08 \x01(\t\x12\x1b\n\x0ehas_attachment\x18\t \x01(\x08H\x01\x88\x01\x01\x12.\n\nafter_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x62\x65\x66ore_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\thighlight\x18\x0c \x01(\x08\x42\t\n\x07_unreadB\x11\n\x0f_has_attachment\"c\n\x14ListMessagesResponse\x12\x32\n\x08messages\x18\x01 \x03(\x0b\x32 .mailroom.mail.v1.MessageSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x07\x41\x64\x64ress\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\"\xb9\x03\n\x0eMessageSummary\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x11\n\tthread_id\x18\x04 \x01(\t\x12,\n\x04\x66rom\x18\x05 \x01(\x0b\x32\x19.mailroom.mail.v1.AddressH\x00\x88\x01\x01\x12%\n\x02to\x18\x06 \x03(\x0b\x32\x19.mailroom.mail.v1.Address\x12%\n\x02\x63\x63\x18\x07 \x03(\x0b\x32\x19.mailroom.mail.v1.Address\x12\x14\n\x07subject\x18\x08 \x01(\tH\x01\x88\x01\x01\x12\x0f\n\x07snippet\x18\t \x01(\t\x12\x31\n\rreceived_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07is_read\x18\x0b \x01(\x08\x12\x0e\n\x06labels\x18\x0c \x03(\t\x12\x17\n\x0fhas_attachments\x18\r \x01(\x08\x12\x0c\n\x04size\x18\x0e \x01(\x03\x12\x16\n\thighlight\x18\x0f \x01(\tH\x02\x88\x01\x01\x42\x07\n\x05_fromB\n\n\x08_subjectB\x0c\n\n_highlight\"8\n\x11GetMessageRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nmessage_id\x18\x02 \x01(\t\"\xdd\x01\n\x12GetMessageResponse\x12\x31\n\x07summary\x18\x01 \x01(\x0b\x32 .mailroom.mail.v1.MessageSummary\x12)\n\x07headers\x18\x02 \x03(\x0b\x32\x18.mailroom.mail.v1.Header\x12\x11\n\x04text\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04html\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x31\n\x0b\x61ttachments\x18\x05 \x03(\x0b\x32\x1c.mailroom.mail.v1.AttachmentB\x07\n\x05_textB\x07\n\x05_html\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"z\n\nAttachment\x12\x15\n\rattachment_id\x18\x01 \x01(\t\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\x12\x11\n\tmime_type\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x03\x12\x0e\n\x06inline\x18\x05 \x01(\x08\x12\x12\n\ncontent_id\x18\x06 \x01(\t\"X\n\x11ListLabelsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x32\n\x07mailbox\x18\x02 \x01(\x0b\x32!.mailroom.mail.v1.MailboxSelector\"=\n\x12ListLabelsResponse\x12\'\n\x06labels\x18\x01 \x03(\x0b\x32\x17.mailroom.mail.v1.Label\"R\n\x05Label\x12\x10\n\x08label_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12)\n\x04type\x18\x03 \x01(\x0e\x32\x1b.mailroom.mail.v1.LabelType\"\x8a\x01\n\x10StartSyncRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x32\n\x07mailbox\x18\x02 \x01(\x0b\x32!.mailroom.mail.v1.MailboxSelector\x12\x16\n\x0cnewest_count\x18\x03 \x01(\x05H\x00\x12\r\n\x03\x61ll\x18\x04 \x01(\x08H\x00\x42\n\n\x08\x63overage\"9\n\x11StartSyncResponse\x12$\n\x04sync\x18\x01 \x01(\x0b\x32\x16.mailroom.mail.v1.Sync\"H\n\x0eGetSyncRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07sync_id\x18\x02 \x01(\t\x12\x14\n\x0cwait_seconds\x18\x03 \x01(\x05\"7\n\x0fGetSyncResponse\x12$\n\x04sync\x18\x01 \x01(\x0b\x32\x16.mailroom.mail.v1.Sync\"\xd1\x03\n\x04Sync\x12\x0f\n\x07sync_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12*\n\x05state\x18\x04 \x01(\x0e\x32\x1b.mailroom.mail.v1.SyncState\x12\x19\n\x0cnewest_count\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0clisted_count\x18\x06 \x01(\x03\x12\x14\n\x0cstored_count\x18\x07 \x01(\x03\x12\x15\n\rpending_count\x18\x08 \x01(\x03\x12\x19\n\x11\x64\x65\x61\x64_letter_count\x18\t \x01(\x03\x12\x13\n\x0bunits_spent\x18\n \x01(\x03\x12\x18\n\x0b\x65ta_seconds\x18\x0b \x01(\x03H\x01\x88\x01\x01\x12\r\n\x05\x65rror\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0c\x64\x65\x61\x64_letters\x18\x0f \x03(\x0b\x32\x1c.mailroom.mail.v1.DeadLetterB\x0f\n\r_newest_countB\x0e\n\x0c_eta_seconds\"C\n\nDeadLetter\x12\x13\n\x0b\x65xternal_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\x05*n\n\rMailboxStatus\x12\x1e\n\x1aMAILBOX_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15MAILBOX_STATUS_ACTIVE\x10\x01\x12\"\n\x1eMAILBOX_STATUS_REAUTH_REQUIRED\x10\x02*S\n\tLabelType\x12\x1a\n\x16LABEL_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11LABEL_TYPE_SYSTEM\x10\x01\x12\x13\n\x0fLABEL_TYPE_USER\x10\x02*\x87\x01\n\tSyncState\x12\x1a\n\x16SYNC_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11SYNC_STATE_QUEUED\x10\x01\x12\x16\n\x12SYNC_STATE_RUNNING\x10\x02\x12\x18\n\x14SYNC_STATE_COMPLETED\x10\x03\x12\x15\n\x11SYNC_STATE_FAILED\x10\x04\x32r\n\x0eMailboxService\x12`\n\rListMailboxes\x12&.mailroom.mail.v1.ListMailboxesRequest\x1a\'.mailroom.mail.v1.ListMailboxesResponse2\xa1\x02\n\x0eMessageService\x12]\n\x0cListMessages\x12%.mailroom.mail.v1.ListMessagesRequest\x1a&.mailroom.mail.v1.ListMessagesResponse\x12W\n\nGetMessage\x12#.mailroom.mail.v1.GetMessageRequest\x1a$.mailroom.mail.v1.GetMessageResponse\x12W\n\nListLabels\x12#.mailroom.mail.v1.ListLabelsRequest\x1a$.mailroom.mail.v1.ListLabelsResponse2\xb3\x01\n\x0bSyncService\x12T\n\tStartSync\x12\".mailroom.mail.v1.StartSyncRequest\x1a#.mailroom.mail.v1.StartSyncResponse\x12N\n\x07GetSync\x12 .mailroom.mail.v1.GetSyncRequest\x1a!.mailroom.mail.v1.GetSyncResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmailroom/mail/v1/mail.proto\x12\x10mailroom.mail.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"D\n\x0fMailboxSelector\x12\x14\n\naccount_id\x18\x01 \x01(\tH\x00\x12\x0f\n\x05\x65mail\x18\x02 \x01(\tH\x00\x42\n\n\x08selector\"\'\n\x14ListMailboxesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"E\n\x15ListMailboxesResponse\x12,\n\tmailboxes\x18\x01 \x03(\x0b\x32\x19.mailroom.mail.v1.Mailbox\"\xd2\x01\n\x07Mailbox\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12/\n\x06status\x18\x04 \x01(\x0e\x32\x1f.mailroom.mail.v1.MailboxStatus\x12\x34\n\x10last_synced_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rmessage_count\x18\x06 \x01(\x03\x12\x14\n\x0cunread_count\x18\x07 \x01(\x03\"\xf6\x02\n\x13ListMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x32\n\x07mailbox\x18\x02 \x01(\x0b\x32!.mailroom.mail.v1.MailboxSelector\x12\r\n\x05label\x18\x03 \x01(\t\x12\x13\n\x06unread\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\x12\r\n\x05query\x18\x07 \x01(\t\x12\x11\n\tthread_id\x18\x08 \x01(\t\x12\x1b\n\x0ehas_attachment\x18\t \x01(\x08H\x01\x88\x01\x01\x12.\n\nafter_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x62\x65\x66ore_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\thighlight\x18\x0c \x01(\x08\x42\t\n\x07_unreadB\x11\n\x0f_has_attachment\"c\n\x14ListMessagesResponse\x12\x32\n\x08messages\x18\x01 \x03(\x0b\x32 .mailroom.mail.v1.MessageSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x07\x41\x64\x64ress\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\"\xb9\x03\n\x0eMessageSummary\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x11\n\tthread_id\x18\x04 \x01(\t\x12,\n\x04\x66rom\x18\x05 \x01(\x0b\x32\x19.mailroom.mail.v1.AddressH\x00\x88\x01\x01\x12%\n\x02to\x18\x06 \x03(\x0b\x32\x19.mailroom.mail.v1.Address\x12%\n\x02\x63\x63\x18\x07 \x03(\x0b\x32\x19.mailroom.mail.v1.Address\x12\x14\n\x07subject\x18\x08 \x01(\tH\x01\x88\x01\x01\x12\x0f\n\x07snippet\x18\t \x01(\t\x12\x31\n\rreceived_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07is_read\x18\x0b \x01(\x08\x12\x0e\n\x06labels\x18\x0c \x03(\t\x12\x17\n\x0fhas_attachments\x18\r \x01(\x08\x12\x0c\n\x04size\x18\x0e \x01(\x03\x12\x16\n\thighlight\x18\x0f \x01(\tH\x02\x88\x01\x01\x42\x07\n\x05_fromB\n\n\x08_subjectB\x0c\n\n_highlight\"8\n\x11GetMessageRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nmessage_id\x18\x02 \x01(\t\"\xb2\x02\n\x12GetMessageResponse\x12\x31\n\x07summary\x18\x01 \x01(\x0b\x32 .mailroom.mail.v1.MessageSummary\x12)\n\x07headers\x18\x02 \x03(\x0b\x32\x18.mailroom.mail.v1.Header\x12\x11\n\x04text\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04html\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x31\n\x0b\x61ttachments\x18\x05 \x03(\x0b\x32\x1c.mailroom.mail.v1.Attachment\x12&\n\x03\x62\x63\x63\x18\x06 \x03(\x0b\x32\x19.mailroom.mail.v1.Address\x12+\n\x08reply_to\x18\x07 \x03(\x0b\x32\x19.mailroom.mail.v1.AddressB\x07\n\x05_textB\x07\n\x05_html\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"z\n\nAttachment\x12\x15\n\rattachment_id\x18\x01 \x01(\t\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\x12\x11\n\tmime_type\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x03\x12\x0e\n\x06inline\x18\x05 \x01(\x08\x12\x12\n\ncontent_id\x18\x06 \x01(\t\"q\n\x12\x44ownloadRawRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nmessage_id\x18\x02 \x01(\t\x12\x36\n\tcondition\x18\x03 \x01(\x0b\x32#.mailroom.mail.v1.DownloadCondition\"a\n\x13\x44ownloadRawResponse\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32 .mailroom.mail.v1.DownloadHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x8f\x01\n\x19\x44ownloadAttachmentRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nmessage_id\x18\x02 \x01(\t\x12\x15\n\rattachment_id\x18\x03 \x01(\t\x12\x36\n\tcondition\x18\x04 \x01(\x0b\x32#.mailroom.mail.v1.DownloadCondition\"h\n\x1a\x44ownloadAttachmentResponse\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32 .mailroom.mail.v1.DownloadHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"v\n\x11\x44ownloadCondition\x12\x13\n\x0bknown_etags\x18\x01 \x03(\t\x12\x12\n\x05\x66irst\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\x04last\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x12\n\nrange_etag\x18\x04 \x01(\tB\x08\n\x06_firstB\x07\n\x05_last\"\xb4\x01\n\x0e\x44ownloadHeader\x12\x0c\n\x04\x65tag\x18\x01 \x01(\t\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\x12\x11\n\tmime_type\x18\x03 \x01(\t\x12\x11\n\tunchanged\x18\x04 \x01(\x08\x12\x17\n\ntotal_size\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x0cout_of_range\x18\x06 \x01(\x08\x12\x0e\n\x06offset\x18\x07 \x01(\x03\x12\x0e\n\x06length\x18\x08 \x01(\x03\x42\r\n\x0b_total_size\"X\n\x11ListLabelsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x32\n\x07mailbox\x18\x02 \x01(\x0b\x32!.mailroom.mail.v1.MailboxSelector\"=\n\x12ListLabelsResponse\x12\'\n\x06labels\x18\x01 \x03(\x0b\x32\x17.mailroom.mail.v1.Label\"R\n\x05Label\x12\x10\n\x08label_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12)\n\x04type\x18\x03 \x01(\x0e\x32\x1b.mailroom.mail.v1.LabelType\"\x8a\x01\n\x10StartSyncRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x32\n\x07mailbox\x18\x02 \x01(\x0b\x32!.mailroom.mail.v1.MailboxSelector\x12\x16\n\x0cnewest_count\x18\x03 \x01(\x05H\x00\x12\r\n\x03\x61ll\x18\x04 \x01(\x08H\x00\x42\n\n\x08\x63overage\"9\n\x11StartSyncResponse\x12$\n\x04sync\x18\x01 \x01(\x0b\x32\x16.mailroom.mail.v1.Sync\"H\n\x0eGetSyncRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07sync_id\x18\x02 \x01(\t\x12\x14\n\x0cwait_seconds\x18\x03 \x01(\x05\"7\n\x0fGetSyncResponse\x12$\n\x04sync\x18\x01 \x01(\x0b\x32\x16.mailroom.mail.v1.Sync\"\xd1\x03\n\x04Sync\x12\x0f\n\x07sync_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12*\n\x05state\x18\x04 \x01(\x0e\x32\x1b.mailroom.mail.v1.SyncState\x12\x19\n\x0cnewest_count\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0clisted_count\x18\x06 \x01(\x03\x12\x14\n\x0cstored_count\x18\x07 \x01(\x03\x12\x15\n\rpending_count\x18\x08 \x01(\x03\x12\x19\n\x11\x64\x65\x61\x64_letter_count\x18\t \x01(\x03\x12\x13\n\x0bunits_spent\x18\n \x01(\x03\x12\x18\n\x0b\x65ta_seconds\x18\x0b \x01(\x03H\x01\x88\x01\x01\x12\r\n\x05\x65rror\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0c\x64\x65\x61\x64_letters\x18\x0f \x03(\x0b\x32\x1c.mailroom.mail.v1.DeadLetterB\x0f\n\r_newest_countB\x0e\n\x0c_eta_seconds\"C\n\nDeadLetter\x12\x13\n\x0b\x65xternal_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\x05*n\n\rMailboxStatus\x12\x1e\n\x1aMAILBOX_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15MAILBOX_STATUS_ACTIVE\x10\x01\x12\"\n\x1eMAILBOX_STATUS_REAUTH_REQUIRED\x10\x02*S\n\tLabelType\x12\x1a\n\x16LABEL_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11LABEL_TYPE_SYSTEM\x10\x01\x12\x13\n\x0fLABEL_TYPE_USER\x10\x02*\x87\x01\n\tSyncState\x12\x1a\n\x16SYNC_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11SYNC_STATE_QUEUED\x10\x01\x12\x16\n\x12SYNC_STATE_RUNNING\x10\x02\x12\x18\n\x14SYNC_STATE_COMPLETED\x10\x03\x12\x15\n\x11SYNC_STATE_FAILED\x10\x04\x32r\n\x0eMailboxService\x12`\n\rListMailboxes\x12&.mailroom.mail.v1.ListMailboxesRequest\x1a\'.mailroom.mail.v1.ListMailboxesResponse2\xf2\x03\n\x0eMessageService\x12]\n\x0cListMessages\x12%.mailroom.mail.v1.ListMessagesRequest\x1a&.mailroom.mail.v1.ListMessagesResponse\x12W\n\nGetMessage\x12#.mailroom.mail.v1.GetMessageRequest\x1a$.mailroom.mail.v1.GetMessageResponse\x12\\\n\x0b\x44ownloadRaw\x12$.mailroom.mail.v1.DownloadRawRequest\x1a%.mailroom.mail.v1.DownloadRawResponse0\x01\x12q\n\x12\x44ownloadAttachment\x12+.mailroom.mail.v1.DownloadAttachmentRequest\x1a,.mailroom.mail.v1.DownloadAttachmentResponse0\x01\x12W\n\nListLabels\x12#.mailroom.mail.v1.ListLabelsRequest\x1a$.mailroom.mail.v1.ListLabelsResponse2\xb3\x01\n\x0bSyncService\x12T\n\tStartSync\x12\".mailroom.mail.v1.StartSyncRequest\x1a#.mailroom.mail.v1.StartSyncResponse\x12N\n\x07GetSync\x12 .mailroom.mail.v1.GetSyncRequest\x1a!.mailroom.mail.v1.GetSyncResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mailroom.mail.v1.mail_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MAILBOXSTATUS']._serialized_start=2989
-  _globals['_MAILBOXSTATUS']._serialized_end=3099
-  _globals['_LABELTYPE']._serialized_start=3101
-  _globals['_LABELTYPE']._serialized_end=3184
-  _globals['_SYNCSTATE']._serialized_start=3187
-  _globals['_SYNCSTATE']._serialized_end=3322
+  _globals['_MAILBOXSTATUS']._serialized_start=3843
+  _globals['_MAILBOXSTATUS']._serialized_end=3953
+  _globals['_LABELTYPE']._serialized_start=3955
+  _globals['_LABELTYPE']._serialized_end=4038
+  _globals['_SYNCSTATE']._serialized_start=4041
+  _globals['_SYNCSTATE']._serialized_end=4176
   _globals['_MAILBOXSELECTOR']._serialized_start=82
   _globals['_MAILBOXSELECTOR']._serialized_end=150
   _globals['_LISTMAILBOXESREQUEST']._serialized_start=152
@@ -57,33 +57,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMESSAGEREQUEST']._serialized_start=1439
   _globals['_GETMESSAGEREQUEST']._serialized_end=1495
   _globals['_GETMESSAGERESPONSE']._serialized_start=1498
-  _globals['_GETMESSAGERESPONSE']._serialized_end=1719
-  _globals['_HEADER']._serialized_start=1721
-  _globals['_HEADER']._serialized_end=1758
-  _globals['_ATTACHMENT']._serialized_start=1760
-  _globals['_ATTACHMENT']._serialized_end=1882
-  _globals['_LISTLABELSREQUEST']._serialized_start=1884
-  _globals['_LISTLABELSREQUEST']._serialized_end=1972
-  _globals['_LISTLABELSRESPONSE']._serialized_start=1974
-  _globals['_LISTLABELSRESPONSE']._serialized_end=2035
-  _globals['_LABEL']._serialized_start=2037
-  _globals['_LABEL']._serialized_end=2119
-  _globals['_STARTSYNCREQUEST']._serialized_start=2122
-  _globals['_STARTSYNCREQUEST']._serialized_end=2260
-  _globals['_STARTSYNCRESPONSE']._serialized_start=2262
-  _globals['_STARTSYNCRESPONSE']._serialized_end=2319
-  _globals['_GETSYNCREQUEST']._serialized_start=2321
-  _globals['_GETSYNCREQUEST']._serialized_end=2393
-  _globals['_GETSYNCRESPONSE']._serialized_start=2395
-  _globals['_GETSYNCRESPONSE']._serialized_end=2450
-  _globals['_SYNC']._serialized_start=2453
-  _globals['_SYNC']._serialized_end=2918
-  _globals['_DEADLETTER']._serialized_start=2920
-  _globals['_DEADLETTER']._serialized_end=2987
-  _globals['_MAILBOXSERVICE']._serialized_start=3324
-  _globals['_MAILBOXSERVICE']._serialized_end=3438
-  _globals['_MESSAGESERVICE']._serialized_start=3441
-  _globals['_MESSAGESERVICE']._serialized_end=3730
-  _globals['_SYNCSERVICE']._serialized_start=3733
-  _globals['_SYNCSERVICE']._serialized_end=3912
+  _globals['_GETMESSAGERESPONSE']._serialized_end=1804
+  _globals['_HEADER']._serialized_start=1806
+  _globals['_HEADER']._serialized_end=1843
+  _globals['_ATTACHMENT']._serialized_start=1845
+  _globals['_ATTACHMENT']._serialized_end=1967
+  _globals['_DOWNLOADRAWREQUEST']._serialized_start=1969
+  _globals['_DOWNLOADRAWREQUEST']._serialized_end=2082
+  _globals['_DOWNLOADRAWRESPONSE']._serialized_start=2084
+  _globals['_DOWNLOADRAWRESPONSE']._serialized_end=2181
+  _globals['_DOWNLOADATTACHMENTREQUEST']._serialized_start=2184
+  _globals['_DOWNLOADATTACHMENTREQUEST']._serialized_end=2327
+  _globals['_DOWNLOADATTACHMENTRESPONSE']._serialized_start=2329
+  _globals['_DOWNLOADATTACHMENTRESPONSE']._serialized_end=2433
+  _globals['_DOWNLOADCONDITION']._serialized_start=2435
+  _globals['_DOWNLOADCONDITION']._serialized_end=2553
+  _globals['_DOWNLOADHEADER']._serialized_start=2556
+  _globals['_DOWNLOADHEADER']._serialized_end=2736
+  _globals['_LISTLABELSREQUEST']._serialized_start=2738
+  _globals['_LISTLABELSREQUEST']._serialized_end=2826
+  _globals['_LISTLABELSRESPONSE']._serialized_start=2828
+  _globals['_LISTLABELSRESPONSE']._serialized_end=2889
+  _globals['_LABEL']._serialized_start=2891
+  _globals['_LABEL']._serialized_end=2973
+  _globals['_STARTSYNCREQUEST']._serialized_start=2976
+  _globals['_STARTSYNCREQUEST']._serialized_end=3114
+  _globals['_STARTSYNCRESPONSE']._serialized_start=3116
+  _globals['_STARTSYNCRESPONSE']._serialized_end=3173
+  _globals['_GETSYNCREQUEST']._serialized_start=3175
+  _globals['_GETSYNCREQUEST']._serialized_end=3247
+  _globals['_GETSYNCRESPONSE']._serialized_start=3249
+  _globals['_GETSYNCRESPONSE']._serialized_end=3304
+  _globals['_SYNC']._serialized_start=3307
+  _globals['_SYNC']._serialized_end=3772
+  _globals['_DEADLETTER']._serialized_start=3774
+  _globals['_DEADLETTER']._serialized_end=3841
+  _globals['_MAILBOXSERVICE']._serialized_start=4178
+  _globals['_MAILBOXSERVICE']._serialized_end=4292
+  _globals['_MESSAGESERVICE']._serialized_start=4295
+  _globals['_MESSAGESERVICE']._serialized_end=4793
+  _globals['_SYNCSERVICE']._serialized_start=4796
+  _globals['_SYNCSERVICE']._serialized_end=4975
 # @@protoc_insertion_point(module_scope)

@@ -412,8 +412,11 @@ class GetMessageResponse(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     HTML_FIELD_NUMBER: _builtins.int
     ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    BCC_FIELD_NUMBER: _builtins.int
+    REPLY_TO_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     html: _builtins.str
+    """As it was sent: hostile until it is sanitised."""
     @_builtins.property
     def summary(self) -> Global___MessageSummary: ...
     @_builtins.property
@@ -422,6 +425,10 @@ class GetMessageResponse(_message.Message):
 
     @_builtins.property
     def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]: ...
+    @_builtins.property
+    def bcc(self) -> _containers.RepeatedCompositeFieldContainer[Global___Address]: ...
+    @_builtins.property
+    def reply_to(self) -> _containers.RepeatedCompositeFieldContainer[Global___Address]: ...
     def __init__(
         self,
         *,
@@ -430,10 +437,12 @@ class GetMessageResponse(_message.Message):
         text: _builtins.str | None = ...,
         html: _builtins.str | None = ...,
         attachments: _abc.Iterable[Global___Attachment] | None = ...,
+        bcc: _abc.Iterable[Global___Address] | None = ...,
+        reply_to: _abc.Iterable[Global___Address] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_html", b"_html", "_text", b"_text", "html", b"html", "summary", b"summary", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_html", b"_html", "_text", b"_text", "attachments", b"attachments", "headers", b"headers", "html", b"html", "summary", b"summary", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_html", b"_html", "_text", b"_text", "attachments", b"attachments", "bcc", b"bcc", "headers", b"headers", "html", b"html", "reply_to", b"reply_to", "summary", b"summary", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__html: _TypeAlias = _typing.Literal["html"]  # noqa: Y015
     _WhichOneofArgType__html: _TypeAlias = _typing.Literal["_html", b"_html"]  # noqa: Y015
@@ -479,7 +488,7 @@ class Attachment(_message.Message):
     INLINE_FIELD_NUMBER: _builtins.int
     CONTENT_ID_FIELD_NUMBER: _builtins.int
     attachment_id: _builtins.str
-    """The part's place in the message: stable, unlike the provider's attachment ids."""
+    """The part's place in the message: stable, unlike the provider's attachment ids. Never empty."""
     filename: _builtins.str
     mime_type: _builtins.str
     size: _builtins.int
@@ -502,6 +511,201 @@ class Attachment(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Attachment: _TypeAlias = Attachment  # noqa: Y015
+
+@_typing.final
+class DownloadRawRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    message_id: _builtins.str
+    @_builtins.property
+    def condition(self) -> Global___DownloadCondition: ...
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        message_id: _builtins.str = ...,
+        condition: Global___DownloadCondition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "message_id", b"message_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadRawRequest: _TypeAlias = DownloadRawRequest  # noqa: Y015
+
+@_typing.final
+class DownloadRawResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    @_builtins.property
+    def header(self) -> Global___DownloadHeader: ...
+    def __init__(
+        self,
+        *,
+        header: Global___DownloadHeader | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "header", b"header", "part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "header", b"header", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "data"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___DownloadRawResponse: _TypeAlias = DownloadRawResponse  # noqa: Y015
+
+@_typing.final
+class DownloadAttachmentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    ATTACHMENT_ID_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    message_id: _builtins.str
+    attachment_id: _builtins.str
+    @_builtins.property
+    def condition(self) -> Global___DownloadCondition: ...
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        message_id: _builtins.str = ...,
+        attachment_id: _builtins.str = ...,
+        condition: Global___DownloadCondition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment_id", b"attachment_id", "condition", b"condition", "message_id", b"message_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadAttachmentRequest: _TypeAlias = DownloadAttachmentRequest  # noqa: Y015
+
+@_typing.final
+class DownloadAttachmentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    @_builtins.property
+    def header(self) -> Global___DownloadHeader: ...
+    def __init__(
+        self,
+        *,
+        header: Global___DownloadHeader | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "header", b"header", "part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "header", b"header", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "data"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___DownloadAttachmentResponse: _TypeAlias = DownloadAttachmentResponse  # noqa: Y015
+
+@_typing.final
+class DownloadCondition(_message.Message):
+    """What is wanted of a content. Without a range: all of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_ETAGS_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    RANGE_ETAG_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    """Both ends included; without `last`: to the end. Without `first`: the last `last` bytes."""
+    last: _builtins.int
+    range_etag: _builtins.str
+    """The range holds for the content with this etag only; of another one comes all. Empty: of any."""
+    @_builtins.property
+    def known_etags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Contents that the caller has: for one of these only the header comes, with `unchanged`."""
+
+    def __init__(
+        self,
+        *,
+        known_etags: _abc.Iterable[_builtins.str] | None = ...,
+        first: _builtins.int | None = ...,
+        last: _builtins.int | None = ...,
+        range_etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first", b"_first", "_last", b"_last", "first", b"first", "last", b"last"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first", b"_first", "_last", b"_last", "first", b"first", "known_etags", b"known_etags", "last", b"last", "range_etag", b"range_etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__first: _TypeAlias = _typing.Literal["first"]  # noqa: Y015
+    _WhichOneofArgType__first: _TypeAlias = _typing.Literal["_first", b"_first"]  # noqa: Y015
+    _WhichOneofReturnType__last: _TypeAlias = _typing.Literal["last"]  # noqa: Y015
+    _WhichOneofArgType__last: _TypeAlias = _typing.Literal["_last", b"_last"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first) -> _WhichOneofReturnType__first | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last) -> _WhichOneofReturnType__last | None: ...
+
+Global___DownloadCondition: _TypeAlias = DownloadCondition  # noqa: Y015
+
+@_typing.final
+class DownloadHeader(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ETAG_FIELD_NUMBER: _builtins.int
+    FILENAME_FIELD_NUMBER: _builtins.int
+    MIME_TYPE_FIELD_NUMBER: _builtins.int
+    UNCHANGED_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    OUT_OF_RANGE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """Changes with the content."""
+    filename: _builtins.str
+    """Safe to save under; never empty."""
+    mime_type: _builtins.str
+    """What the sender claims."""
+    unchanged: _builtins.bool
+    total_size: _builtins.int
+    """Of the whole content; absent with `unchanged`."""
+    out_of_range: _builtins.bool
+    """Whether the range lies outside of the content: then no data comes."""
+    offset: _builtins.int
+    """The bytes that come: from `offset`, `length` of them."""
+    length: _builtins.int
+    def __init__(
+        self,
+        *,
+        etag: _builtins.str = ...,
+        filename: _builtins.str = ...,
+        mime_type: _builtins.str = ...,
+        unchanged: _builtins.bool = ...,
+        total_size: _builtins.int | None = ...,
+        out_of_range: _builtins.bool = ...,
+        offset: _builtins.int = ...,
+        length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "total_size", b"total_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "etag", b"etag", "filename", b"filename", "length", b"length", "mime_type", b"mime_type", "offset", b"offset", "out_of_range", b"out_of_range", "total_size", b"total_size", "unchanged", b"unchanged"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__total_size: _TypeAlias = _typing.Literal["total_size"]  # noqa: Y015
+    _WhichOneofArgType__total_size: _TypeAlias = _typing.Literal["_total_size", b"_total_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total_size) -> _WhichOneofReturnType__total_size | None: ...
+
+Global___DownloadHeader: _TypeAlias = DownloadHeader  # noqa: Y015
 
 @_typing.final
 class ListLabelsRequest(_message.Message):

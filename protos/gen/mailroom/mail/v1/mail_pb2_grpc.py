@@ -117,6 +117,16 @@ class MessageServiceStub:
                 request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetMessageRequest.SerializeToString,
                 response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetMessageResponse.FromString,
                 _registered_method=True)
+        self.DownloadRaw = channel.unary_stream(
+                '/mailroom.mail.v1.MessageService/DownloadRaw',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DownloadRawRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DownloadRawResponse.FromString,
+                _registered_method=True)
+        self.DownloadAttachment = channel.unary_stream(
+                '/mailroom.mail.v1.MessageService/DownloadAttachment',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DownloadAttachmentRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DownloadAttachmentResponse.FromString,
+                _registered_method=True)
         self.ListLabels = channel.unary_unary(
                 '/mailroom.mail.v1.MessageService/ListLabels',
                 request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListLabelsRequest.SerializeToString,
@@ -142,6 +152,26 @@ class MessageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DownloadRaw(self, request, context):
+        """The RFC 5322 bytes of a message, fetched from the provider unless they were lately: first a header, then the data.
+        Idempotent, but a repeat may cost quota. NOT_FOUND message_not_found; OUT_OF_RANGE message_gone;
+        FAILED_PRECONDITION reauth_required, provider_access_denied; RESOURCE_EXHAUSTED provider_rate_limited;
+        UNAVAILABLE provider_unavailable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadAttachment(self, request, context):
+        """The bytes of one attachment, without their transfer encoding; otherwise as DownloadRaw.
+        NOT_FOUND message_not_found, attachment_not_found; OUT_OF_RANGE message_gone;
+        FAILED_PRECONDITION reauth_required, provider_access_denied; RESOURCE_EXHAUSTED provider_rate_limited;
+        UNAVAILABLE provider_unavailable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLabels(self, request, context):
         """The labels of a mailbox, by name. Idempotent. NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
         """
@@ -161,6 +191,16 @@ def add_MessageServiceServicer_to_server(servicer, server):
                     servicer.GetMessage,
                     request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetMessageRequest.FromString,
                     response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetMessageResponse.SerializeToString,
+            ),
+            'DownloadRaw': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadRaw,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DownloadRawRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DownloadRawResponse.SerializeToString,
+            ),
+            'DownloadAttachment': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadAttachment,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DownloadAttachmentRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DownloadAttachmentResponse.SerializeToString,
             ),
             'ListLabels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLabels,
@@ -222,6 +262,60 @@ class MessageService:
             '/mailroom.mail.v1.MessageService/GetMessage',
             mailroom_dot_mail_dot_v1_dot_mail__pb2.GetMessageRequest.SerializeToString,
             mailroom_dot_mail_dot_v1_dot_mail__pb2.GetMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadRaw(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mailroom.mail.v1.MessageService/DownloadRaw',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.DownloadRawRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.DownloadRawResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadAttachment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mailroom.mail.v1.MessageService/DownloadAttachment',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.DownloadAttachmentRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.DownloadAttachmentResponse.FromString,
             options,
             channel_credentials,
             insecure,

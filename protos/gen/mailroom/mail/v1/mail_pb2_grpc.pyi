@@ -40,6 +40,18 @@ class MessageServiceStub:
     """
     GetMessage: _aio.UnaryUnaryMultiCallable[_mail_pb2.GetMessageRequest, _mail_pb2.GetMessageResponse]
     """One message with headers, bodies and attachments. Idempotent. NOT_FOUND message_not_found."""
+    DownloadRaw: _aio.UnaryStreamMultiCallable[_mail_pb2.DownloadRawRequest, _mail_pb2.DownloadRawResponse]
+    """The RFC 5322 bytes of a message, fetched from the provider unless they were lately: first a header, then the data.
+    Idempotent, but a repeat may cost quota. NOT_FOUND message_not_found; OUT_OF_RANGE message_gone;
+    FAILED_PRECONDITION reauth_required, provider_access_denied; RESOURCE_EXHAUSTED provider_rate_limited;
+    UNAVAILABLE provider_unavailable.
+    """
+    DownloadAttachment: _aio.UnaryStreamMultiCallable[_mail_pb2.DownloadAttachmentRequest, _mail_pb2.DownloadAttachmentResponse]
+    """The bytes of one attachment, without their transfer encoding; otherwise as DownloadRaw.
+    NOT_FOUND message_not_found, attachment_not_found; OUT_OF_RANGE message_gone;
+    FAILED_PRECONDITION reauth_required, provider_access_denied; RESOURCE_EXHAUSTED provider_rate_limited;
+    UNAVAILABLE provider_unavailable.
+    """
     ListLabels: _aio.UnaryUnaryMultiCallable[_mail_pb2.ListLabelsRequest, _mail_pb2.ListLabelsResponse]
     """The labels of a mailbox, by name. Idempotent. NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address."""
 
@@ -61,6 +73,30 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_mail_pb2.GetMessageRequest, _abc.Awaitable[_mail_pb2.GetMessageResponse]],
     ) -> _abc.Awaitable[_mail_pb2.GetMessageResponse]:
         """One message with headers, bodies and attachments. Idempotent. NOT_FOUND message_not_found."""
+
+    @_abc_1.abstractmethod
+    def DownloadRaw(
+        self,
+        request: _mail_pb2.DownloadRawRequest,
+        context: _aio.ServicerContext[_mail_pb2.DownloadRawRequest, _abc.AsyncIterator[_mail_pb2.DownloadRawResponse]],
+    ) -> _abc.AsyncIterator[_mail_pb2.DownloadRawResponse]:
+        """The RFC 5322 bytes of a message, fetched from the provider unless they were lately: first a header, then the data.
+        Idempotent, but a repeat may cost quota. NOT_FOUND message_not_found; OUT_OF_RANGE message_gone;
+        FAILED_PRECONDITION reauth_required, provider_access_denied; RESOURCE_EXHAUSTED provider_rate_limited;
+        UNAVAILABLE provider_unavailable.
+        """
+
+    @_abc_1.abstractmethod
+    def DownloadAttachment(
+        self,
+        request: _mail_pb2.DownloadAttachmentRequest,
+        context: _aio.ServicerContext[_mail_pb2.DownloadAttachmentRequest, _abc.AsyncIterator[_mail_pb2.DownloadAttachmentResponse]],
+    ) -> _abc.AsyncIterator[_mail_pb2.DownloadAttachmentResponse]:
+        """The bytes of one attachment, without their transfer encoding; otherwise as DownloadRaw.
+        NOT_FOUND message_not_found, attachment_not_found; OUT_OF_RANGE message_gone;
+        FAILED_PRECONDITION reauth_required, provider_access_denied; RESOURCE_EXHAUSTED provider_rate_limited;
+        UNAVAILABLE provider_unavailable.
+        """
 
     @_abc_1.abstractmethod
     def ListLabels(

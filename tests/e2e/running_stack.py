@@ -93,6 +93,10 @@ class RunningStack:
         process.kill()
         process.wait()
 
+    def pid(self, name: str) -> int:
+        """The process id of a service that runs."""
+        return self._processes[name].pid
+
     def stop_all(self) -> None:
         """Ends what still runs, the last one started first."""
         for name in list(reversed(self._processes)):

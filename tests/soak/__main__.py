@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("--messages", type=int, default=400, help="in each mailbox at the start")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--operations", type=float, default=10, help="changes at the provider per second")
+    parser.add_argument("--window", type=float, default=60, help="seconds for which the provider's limits count")
     parser.add_argument("--logs", type=Path, default=Path("build/soak"), help="where logs go if it fails")
     given = parser.parse_args()
     plan = SoakPlan(
@@ -28,6 +29,7 @@ def main() -> int:
         messages=given.messages,
         workers=given.workers,
         operations=given.operations,
+        quota_window=given.window,
     )
     print(f"seed {plan.seed}, {plan.seconds:.0f} s; repeat with: --seed {plan.seed}", flush=True)
     report = soak(plan, logs=given.logs)

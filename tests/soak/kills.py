@@ -1,4 +1,4 @@
-"""kill -9 of one process after another, each started again."""
+"""kill -9 of one process after another, each started again, and workers that stand still for a while."""
 
 import os
 import random
@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.e2e.running_stack import RunningStack
-from tests.soak.plan import KILLED
+from tests.soak.plan import LEASE_SECONDS, PAUSED, STRIKES
 
 
 class Killer:
@@ -30,14 +30,17 @@ class Killer:
         """Kills and repairs for so long, every kind once in any case; ends early once `failed` says so."""
         end = time.monotonic() + seconds
         for kind in self._kinds():
-            if failed() or (time.monotonic() >= end and self.done.keys() >= set(KILLED)):
+            if failed() or (time.monotonic() >= end and self.done.keys() >= STRIKES):
                 return
             wait_until(time.monotonic() + self._random.uniform(0, self._calm), unless=failed)
-            self._strike(kind)
+            if kind == PAUSED:
+                self._pause(self._random.choice(self._workers))
+            else:
+                self._strike(kind)
 
     def _kinds(self) -> Iterator[str]:
         while True:
-            yield from self._random.sample(KILLED, len(KILLED))
+            yield from self._random.sample(sorted(STRIKES), len(STRIKES))
 
     def _strike(self, kind: str) -> None:
         names = [self._random.choice(self._workers) if kind == "worker" else kind]
@@ -51,6 +54,13 @@ class Killer:
         wait_until(time.monotonic() + self._random.uniform(0, 1), unless=lambda: False)
         for name in names:
             self._start(name)
+
+    def _pause(self, name: str) -> None:
+        self.done[PAUSED] += 1
+        pid = self._stack.pid(name)
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(time.monotonic() + 1.5 * LEASE_SECONDS, unless=lambda: False)
+        os.kill(pid, signal.SIGCONT)
 
     def _kill(self, name: str) -> None:
         server = self._stack.servers.get(name)

@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# Seconds. The limits are those of a minute; backfills of this size still use them up.
-QUOTA_WINDOW = 10.0
 # Without push, how often a mailbox is looked at.
 POLL_SECONDS = 2.0
 LEASE_SECONDS = 3.0
 # Seconds that a faulty answer is late.
 _LATE = 1.5
 
+# A worker that is paused outlives its leases and finds itself overtaken.
 KILLED = ("worker", "mail", "auth", "valkey", "postgres")
+PAUSED = "paused worker"
+STRIKES = frozenset({*KILLED, PAUSED})
 CONNECTION_FAULTS = ("html_503", "reset", "slow", "slow_body", "truncate", "garbage", "timeout", "lost_response")
 FAULT_KINDS = frozenset({"error", *CONNECTION_FAULTS})
 
@@ -39,6 +40,8 @@ class SoakPlan:
     messages: int
     workers: int = 2
     operations: float = 10.0
+    # Seconds for which the provider's limits count.
+    quota_window: float = 60.0
     # Seconds between the end of one kill's repair and the next kill, at most.
     calm: float = 4.0
     # Seconds for the last syncs to end.

@@ -3,7 +3,7 @@
 from tests.soak.plan import SoakPlan
 from tests.soak.soak import soak
 
-SHORT = SoakPlan(seed=5, seconds=20, mailboxes=6, messages=120, calm=1.5)
+SHORT = SoakPlan(seed=5, seconds=20, mailboxes=6, messages=120, quota_window=10, calm=1)
 
 
 class TestShortSoak:

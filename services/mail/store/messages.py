@@ -12,6 +12,26 @@ from services.mail.model import LabelChange, MessageDetail, MessageSummary, Prov
 from services.mail.search.vector import vector_of
 from services.mail.store.connection import Connection
 
+# To be added to a statement that writes messages of the mailbox $1: numbers what its part `changed (message_id, kind)`
+# holds, in the feed that store/changes.py reads, and forgets some of what is older than 30 days. Part of the writing
+# statement, so that no writer can forget it and none needs another round trip.
+_RECORD = """
+    feed AS (
+        INSERT INTO change_feeds AS f (mailbox_id, last_seq) SELECT $1, count(*) FROM changed HAVING count(*) > 0
+        ON CONFLICT (mailbox_id) DO UPDATE SET last_seq = f.last_seq + excluded.last_seq
+        RETURNING f.last_seq
+    ), recorded AS (
+        INSERT INTO message_changes (mailbox_id, seq, message_id, kind)
+        SELECT $1, feed.last_seq + 1 - row_number() OVER (ORDER BY changed.message_id DESC), message_id, kind
+        FROM changed, feed
+    ), forgotten AS (
+        DELETE FROM message_changes c USING (
+            SELECT seq FROM message_changes WHERE mailbox_id = $1 ORDER BY seq LIMIT 500
+        ) oldest
+        WHERE c.mailbox_id = $1 AND c.seq = oldest.seq AND c.changed_at < now() - interval '30 days'
+    )
+"""
+
 # Separates label ids where a list of lists has to travel as a list of strings.
 _UNIT_SEPARATOR = "\x1f"
 
@@ -22,7 +42,7 @@ async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[Pro
         return 0
     contents = [message.content for message in messages]
     rows = await connection.fetchval(
-        """
+        f"""
         WITH given AS (
             SELECT * FROM unnest($2::text[], $3::text[], $4::numeric[], $5::timestamptz[], $6::text[], $7::text[],
                 $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::bigint[],
@@ -44,8 +64,11 @@ async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[Pro
                 subject = excluded.subject, snippet = excluded.snippet, label_ids = excluded.label_ids,
                 has_attachments = excluded.has_attachments, size = excluded.size
             WHERE m.version <= excluded.version
-            RETURNING m.message_id, m.external_id
-        ), contents AS (
+            -- A row that was there before has a locker: this statement.
+            RETURNING m.message_id, m.external_id, CASE WHEN m.xmax = 0 THEN 'created' ELSE 'updated' END AS kind
+        ), changed AS (
+            SELECT message_id, kind FROM stored
+        ), {_RECORD}, contents AS (
             INSERT INTO message_contents AS c (mailbox_id, message_id, headers, text, html, attachments)
             SELECT $1, stored.message_id, headers::jsonb, text, html, attachments::jsonb
             FROM stored JOIN given USING (external_id)
@@ -87,10 +110,18 @@ async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[Pro
 
 async def delete(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> int:
     """Deletes messages that no longer exist at the provider and returns how many were stored."""
-    done = await connection.execute(
-        "DELETE FROM messages WHERE mailbox_id = $1 AND external_id = ANY($2::text[])", mailbox_id, external_ids
+    rows = await connection.fetchval(
+        f"""
+        WITH changed AS (
+            DELETE FROM messages WHERE mailbox_id = $1 AND external_id = ANY($2::text[])
+            RETURNING message_id, 'deleted' AS kind
+        ), {_RECORD}
+        SELECT count(*) FROM changed
+        """,
+        mailbox_id,
+        external_ids,
     )
-    return int(done.removeprefix("DELETE "))
+    return int(rows)
 
 
 async def versions(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> dict[str, int]:
@@ -125,10 +156,14 @@ async def change_labels(
             updates.append((row["external_id"], newer[-1].version, _UNIT_SEPARATOR.join(sorted(labels))))
     if updates:
         await connection.execute(
-            """
-            UPDATE messages m SET version = u.version, label_ids = string_to_array(u.label_ids, $5)
-            FROM unnest($2::text[], $3::numeric[], $4::text[]) AS u(external_id, version, label_ids)
-            WHERE m.mailbox_id = $1 AND m.external_id = u.external_id
+            f"""
+            WITH changed AS (
+                UPDATE messages m SET version = u.version, label_ids = string_to_array(u.label_ids, $5)
+                FROM unnest($2::text[], $3::numeric[], $4::text[]) AS u(external_id, version, label_ids)
+                WHERE m.mailbox_id = $1 AND m.external_id = u.external_id
+                RETURNING m.message_id, 'updated' AS kind
+            ), {_RECORD}
+            SELECT
             """,
             mailbox_id,
             *map(list, zip(*updates, strict=True)),
@@ -143,24 +178,32 @@ async def set_label_as_listed(connection: Connection, mailbox_id: int, label_id:
     Messages that changed since the listing began are left alone: they were fetched, or will be.
     """
     await connection.execute(
-        """
-        UPDATE messages m SET label_ids = array_append(label_ids, $2)
-        FROM relisted r, sync_states s
-        WHERE m.mailbox_id = $1 AND r.mailbox_id = $1 AND r.external_id = m.external_id
-            AND s.mailbox_id = $1 AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
-            AND NOT m.label_ids @> ARRAY[$2]
+        f"""
+        WITH changed AS (
+            UPDATE messages m SET label_ids = array_append(label_ids, $2)
+            FROM relisted r, sync_states s
+            WHERE m.mailbox_id = $1 AND r.mailbox_id = $1 AND r.external_id = m.external_id
+                AND s.mailbox_id = $1 AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
+                AND NOT m.label_ids @> ARRAY[$2]
+            RETURNING m.message_id, 'updated' AS kind
+        ), {_RECORD}
+        SELECT
         """,
         mailbox_id,
         label_id,
     )
     await connection.execute(
-        """
-        UPDATE messages m SET label_ids = array_remove(label_ids, $2)
-        FROM sync_states s
-        WHERE s.mailbox_id = $1 AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
-            AND m.mailbox_id = $1 AND m.label_ids @> ARRAY[$2] AND NOT EXISTS (
-            SELECT FROM relisted r WHERE r.mailbox_id = $1 AND r.external_id = m.external_id
-        )
+        f"""
+        WITH changed AS (
+            UPDATE messages m SET label_ids = array_remove(label_ids, $2)
+            FROM sync_states s
+            WHERE s.mailbox_id = $1 AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
+                AND m.mailbox_id = $1 AND m.label_ids @> ARRAY[$2] AND NOT EXISTS (
+                SELECT FROM relisted r WHERE r.mailbox_id = $1 AND r.external_id = m.external_id
+            )
+            RETURNING m.message_id, 'updated' AS kind
+        ), {_RECORD}
+        SELECT
         """,
         mailbox_id,
         label_id,

@@ -49,6 +49,8 @@ mailboxes = Table(
     Column("email", Text, nullable=False),
     Column("status", Text, nullable=False),
     _time("created_at", default="now()"),
+    # Notifications name a mailbox by its address, in any case.
+    Index("ix_mailboxes_lower_email", text("lower(email)")),
 )
 
 # How far the copy of a mailbox is. One row per mailbox that was synced at least once.
@@ -64,6 +66,9 @@ sync_states = Table(
     # What every listing that has ended covered; null and false: nothing yet.
     Column("covered_count", Integer, nullable=False, server_default=text("0")),
     Column("covered_all", Boolean, nullable=False, server_default=text("false")),
+    # The same once it was fetched, too: a cancelled sync takes the coverage back to it.
+    Column("fetched_count", Integer, nullable=False, server_default=text("0")),
+    Column("fetched_all", Boolean, nullable=False, server_default=text("false")),
     # The listing under way: newest, all, relist and relabel (after a lost cursor) or null.
     Column("listing", Text),
     Column("listing_label", Text),
@@ -92,6 +97,20 @@ mailbox_schedule = Table(
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
     Index(None, "lane", "due_at"),
     postgresql_with={"fillfactor": 50},
+)
+
+# The workers that are alive, or were: see store/workers.py.
+workers = Table("workers", metadata, Column("owner", Uuid, primary_key=True))
+
+# What makes the provider announce changes of a mailbox, where notifications are set up.
+watches = Table(
+    "watches",
+    metadata,
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
+    # Null: never made.
+    _time("expires_at", nullable=True),
+    _time("renew_at"),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )
 
 syncs = Table(
@@ -233,4 +252,28 @@ message_contents = Table(
     ForeignKeyConstraint(
         ["mailbox_id", "message_id"], ["messages.mailbox_id", "messages.message_id"], ondelete="CASCADE"
     ),
+)
+
+# The number of the latest change of a mailbox's messages. Whoever writes changes holds this row until the commit.
+change_feeds = Table(
+    "change_feeds",
+    metadata,
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("last_seq", BigInteger, nullable=False),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+    postgresql_with={"fillfactor": 50},
+)
+
+# What happened to messages: numbered without gaps, in the order of the commits. Kept for 30 days.
+message_changes = Table(
+    "message_changes",
+    metadata,
+    Column("mailbox_id", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("message_id", BigInteger, nullable=False),
+    # created, updated or deleted
+    Column("kind", Text, nullable=False),
+    _time("changed_at", default="now()"),
+    PrimaryKeyConstraint("mailbox_id", "seq"),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )

@@ -27,6 +27,16 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_mailboxes_user_id"), "mailboxes", ["user_id"], unique=False)
     op.create_table(
+        "change_feeds",
+        sa.Column("mailbox_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("last_seq", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["mailbox_id"], ["mailboxes.mailbox_id"], name=op.f("fk_change_feeds_mailboxes"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("mailbox_id", name=op.f("pk_change_feeds")),
+        postgresql_with={"fillfactor": 50},
+    )
+    op.create_table(
         "dead_letters",
         sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
         sa.Column("external_id", sa.Text(), nullable=False),
@@ -92,6 +102,18 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_mailbox_schedule_lane_due_at"), "mailbox_schedule", ["lane", "due_at"], unique=False)
     op.create_table(
+        "message_changes",
+        sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("message_id", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("changed_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["mailbox_id"], ["mailboxes.mailbox_id"], name=op.f("fk_message_changes_mailboxes"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("mailbox_id", "seq", name=op.f("pk_message_changes")),
+    )
+    op.create_table(
         "messages",
         sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
         sa.Column("message_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -153,6 +175,8 @@ def upgrade() -> None:
         sa.Column("caught_up_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("covered_count", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("covered_all", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("fetched_count", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("fetched_all", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("listing", sa.Text(), nullable=True),
         sa.Column("listing_label", sa.Text(), nullable=True),
         sa.Column("listing_target", sa.Integer(), nullable=True),
@@ -247,6 +271,7 @@ def downgrade() -> None:
         "ix_messages_label_ids", table_name="messages", postgresql_using="gin", postgresql_with={"fastupdate": "off"}
     )
     op.drop_table("messages")
+    op.drop_table("message_changes")
     op.drop_index(op.f("ix_mailbox_schedule_lane_due_at"), table_name="mailbox_schedule")
     op.drop_table("mailbox_schedule")
     op.drop_table("labels")
@@ -254,5 +279,6 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_fetch_items_mailbox_id_lane_ordinal"), table_name="fetch_items")
     op.drop_table("fetch_items")
     op.drop_table("dead_letters")
+    op.drop_table("change_feeds")
     op.drop_index(op.f("ix_mailboxes_user_id"), table_name="mailboxes")
     op.drop_table("mailboxes")

@@ -12,11 +12,19 @@ from services.gateway import errors
 from services.gateway.clients import Services, connect
 from services.gateway.middleware import BodyLimit, CatchAll, RequestContext
 from services.gateway.openapi import DocumentedApp
-from services.gateway.routes import addresses, health, messages, sign_in, syncs
+from services.gateway.routes import addresses, downloads, health, hooks, messages, sign_in, syncs
+from services.gateway.safe_html import SafeHtml
 from services.gateway.settings import GatewaySettings
 from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.admin import ReadinessCheck, admin_app
 from services.kit.http_server import serve_http
+
+# What pages of other origins may send and read, beyond what every page may.
+_REQUEST_HEADERS = ["Authorization", "Content-Type", "If-None-Match", "If-Range", "Prefer", "Range", "X-Request-Id"]
+_ANSWER_HEADERS = [
+    *("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Location", "Preference-Applied", "Retry-After"),
+    *("WWW-Authenticate", "X-Request-Id"),
+]
 
 log = structlog.get_logger()
 
@@ -30,10 +38,12 @@ def create_app(
     frontend_redirect_url: str,
     cors_origins: Sequence[str],
     body_limit: int,
+    accepts_google_push: bool = False,
 ) -> FastAPI:
     """The public application, on the given services."""
     app = DocumentedApp(title="Mailroom", version="1", redoc_url=None, redirect_slashes=False)
     app.state.services = services
+    app.state.safe_html = SafeHtml()
     app.state.signing_keys = signing_keys
     app.state.access_tokens = access_tokens
     app.state.ready = ready
@@ -45,14 +55,16 @@ def create_app(
     app.add_middleware(
         CORSMiddleware,
         allow_origins=cors_origins,
-        allow_methods=["GET", "POST"],
-        allow_headers=["Authorization", "Content-Type", "Prefer", "X-Request-Id"],
-        expose_headers=["Location", "Preference-Applied", "Retry-After", "WWW-Authenticate", "X-Request-Id"],
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=_REQUEST_HEADERS,
+        expose_headers=_ANSWER_HEADERS,
     )
     app.add_middleware(RequestContext)
     # messages comes after the rest of /emails, since its /emails/{id} would take their addresses.
-    for routes in (health, sign_in, addresses, syncs, messages):
+    for routes in (health, sign_in, addresses, syncs, downloads, messages):
         app.include_router(routes.router)
+    if accepts_google_push:
+        app.include_router(hooks.router)
     return app
 
 
@@ -76,6 +88,7 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
             frontend_redirect_url=settings.frontend_redirect_url,
             cors_origins=settings.cors_origins,
             body_limit=settings.gateway_body_limit,
+            accepts_google_push=settings.accepts_google_push,
         )
         admin = admin_app(ready=ready)
         await stack.enter_async_context(

@@ -18,6 +18,9 @@ _MAIL_IDEMPOTENT = [
     # Its contract says that a repeat joins the running sync.
     ("mailroom.mail.v1.SyncService", "StartSync"),
     ("mailroom.mail.v1.SyncService", "GetSync"),
+    ("mailroom.mail.v1.SyncService", "CancelSync"),
+    ("mailroom.mail.v1.SyncService", "AcceptPush"),
+    ("mailroom.mail.v1.SyncService", "RetrySync"),
 ]
 
 

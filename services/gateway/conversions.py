@@ -15,11 +15,12 @@ _ADDRESS_STATUS: dict[int, Literal["active", "reauth_required"]] = {
     mail_pb2.MAILBOX_STATUS_ACTIVE: "active",
     mail_pb2.MAILBOX_STATUS_REAUTH_REQUIRED: "reauth_required",
 }
-_SYNC_STATE: dict[int, Literal["queued", "running", "completed", "failed"]] = {
+_SYNC_STATE: dict[int, Literal["queued", "running", "completed", "failed", "cancelled"]] = {
     mail_pb2.SYNC_STATE_QUEUED: "queued",
     mail_pb2.SYNC_STATE_RUNNING: "running",
     mail_pb2.SYNC_STATE_COMPLETED: "completed",
     mail_pb2.SYNC_STATE_FAILED: "failed",
+    mail_pb2.SYNC_STATE_CANCELLED: "cancelled",
 }
 _LABEL_TYPE: dict[int, Literal["system", "user"]] = {
     mail_pb2.LABEL_TYPE_SYSTEM: "system",
@@ -74,13 +75,15 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     return stamp
 
 
-def email(message: mail_pb2.GetMessageResponse) -> schemas.Email:
-    """A whole message."""
+def email(message: mail_pb2.GetMessageResponse, *, html: str | None) -> schemas.Email:
+    """A whole message, with `html` in the place of the HTML that was sent."""
     return {
         **email_summary(message.summary),
+        "bcc": [email_address(item) for item in message.bcc],
+        "reply_to": [email_address(item) for item in message.reply_to],
         "headers": [{"name": item.name, "value": item.value} for item in message.headers],
         "text": message.text if message.HasField("text") else None,
-        "html": message.html if message.HasField("html") else None,
+        "html": html,
         "attachments": [_attachment(item) for item in message.attachments],
     }
 
@@ -136,6 +139,7 @@ def sync(value: mail_pb2.Sync) -> schemas.Sync:
         ],
         "dead_letter_count": value.dead_letter_count,
         "units_spent": value.units_spent,
+        "units_per_message": value.units_per_message if value.HasField("units_per_message") else None,
         "eta_seconds": value.eta_seconds if value.HasField("eta_seconds") else None,
         "error": value.error or None,
         "created_at": rfc3339(value.create_time),

@@ -113,9 +113,17 @@ class Attachment(TypedDict):
 class Email(EmailSummary):
     """A whole message."""
 
+    bcc: list[EmailAddress]
+    reply_to: list[EmailAddress]
     headers: Annotated[list[Header], Field(description="In the message's order, duplicates kept")]
     text: str | None
-    html: Annotated[str | None, Field(description="As it was sent: show it in a sandboxed frame only")]
+    html: Annotated[
+        str | None,
+        Field(
+            description="Without scripts, forms and whatever loads from elsewhere. Pictures of the message itself "
+            "have the path of their attachment as `src`, which wants the access token."
+        ),
+    ]
     attachments: list[Attachment]
 
 
@@ -172,7 +180,7 @@ class Sync(TypedDict):
     id: str
     account_id: str
     email: str
-    state: Literal["queued", "running", "completed", "failed"]
+    state: Literal["queued", "running", "completed", "failed", "cancelled"]
     count: Annotated[int | Literal["all"], Field(description="The coverage asked for")]
     listed: int
     stored: int
@@ -180,6 +188,7 @@ class Sync(TypedDict):
     dead_letters: Annotated[list[DeadLetter], Field(description="At most 100 of them")]
     dead_letter_count: int
     units_spent: Annotated[int, Field(description="Quota units spent at the provider")]
+    units_per_message: Annotated[float | None, Field(description="Of those, per message stored")]
     eta_seconds: int | None
     error: str | None
     created_at: Time

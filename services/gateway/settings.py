@@ -40,6 +40,15 @@ class GatewaySettings(ServiceSettings):
     # Bytes of a request's body.
     gateway_body_limit: Annotated[int, Field(ge=1)] = 64 * 1024
 
+    # Gmail's notifications are accepted where both are set; mail checks them.
+    google_push_audience: str | None = None
+    google_push_service_account: str | None = None
+
+    @property
+    def accepts_google_push(self) -> bool:
+        """Whether POST /hooks/google exists."""
+        return self.google_push_audience is not None and self.google_push_service_account is not None
+
     @property
     def issuer(self) -> str:
         """Who our own access tokens come from, and the audience they are for."""

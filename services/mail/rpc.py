@@ -11,6 +11,7 @@ from grpc import aio
 from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
 from services.kit.errors import AppError, Kind
+from services.mail.changes import Changes
 from services.mail.content.model import Address
 from services.mail.ids import LocalId, parse_id
 from services.mail.mailboxes import Mailboxes
@@ -25,6 +26,8 @@ from services.mail.model import (
     SyncReport,
     SyncState,
 )
+from services.mail.push import Push
+from services.mail.store.changes import Change, ChangeKind
 from services.mail.syncs import Syncs
 
 Context = aio.ServicerContext[Any, Any]
@@ -38,20 +41,33 @@ _SYNC_STATE = {
     SyncState.RUNNING: mail_pb2.SYNC_STATE_RUNNING,
     SyncState.COMPLETED: mail_pb2.SYNC_STATE_COMPLETED,
     SyncState.FAILED: mail_pb2.SYNC_STATE_FAILED,
+    SyncState.CANCELLED: mail_pb2.SYNC_STATE_CANCELLED,
+}
+_CHANGE_KIND = {
+    ChangeKind.CREATED: mail_pb2.CHANGE_KIND_CREATED,
+    ChangeKind.UPDATED: mail_pb2.CHANGE_KIND_UPDATED,
+    ChangeKind.DELETED: mail_pb2.CHANGE_KIND_DELETED,
 }
 _LABEL_TYPE = {"system": mail_pb2.LABEL_TYPE_SYSTEM, "user": mail_pb2.LABEL_TYPE_USER}
 
 
 def registrations(
-    *, mailboxes: Mailboxes, messages: Messages, syncs: Syncs, units_per_second: float, units_per_message: int
+    *,
+    mailboxes: Mailboxes,
+    messages: Messages,
+    changes: Changes,
+    syncs: Syncs,
+    push: Push,
+    units_per_second: float,
+    units_per_message: int,
 ) -> list[Callable[[aio.Server], None]]:
     """What adds mail's services to a server. The unit figures are for a sync's estimated end."""
     return [
         partial(mail_pb2_grpc.add_MailboxServiceServicer_to_server, MailboxServicer(mailboxes)),
-        partial(mail_pb2_grpc.add_MessageServiceServicer_to_server, MessageServicer(mailboxes, messages)),
+        partial(mail_pb2_grpc.add_MessageServiceServicer_to_server, MessageServicer(mailboxes, messages, changes)),
         partial(
             mail_pb2_grpc.add_SyncServiceServicer_to_server,
-            SyncServicer(mailboxes, syncs, seconds_per_message=units_per_message / units_per_second),
+            SyncServicer(mailboxes, syncs, push, seconds_per_message=units_per_message / units_per_second),
         ),
     ]
 
@@ -72,9 +88,10 @@ class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
 class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
     """mailroom.mail.v1.MessageService."""
 
-    def __init__(self, mailboxes: Mailboxes, messages: Messages) -> None:
+    def __init__(self, mailboxes: Mailboxes, messages: Messages, changes: Changes) -> None:
         self._mailboxes = mailboxes
         self._messages = messages
+        self._changes = changes
 
     async def ListMessages(
         self, request: mail_pb2.ListMessagesRequest, context: Context
@@ -105,13 +122,25 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
             ]
         )
 
+    async def ListChanges(self, request: mail_pb2.ListChangesRequest, context: Context) -> mail_pb2.ListChangesResponse:
+        mailbox = await _find(self._mailboxes, request.user_id, request.mailbox)
+        page = await self._changes.page(
+            mailbox, since=request.since, page_size=request.page_size, wait_seconds=request.wait_seconds
+        )
+        return mail_pb2.ListChangesResponse(
+            changes=[_change_to_proto(change, mailbox.mailbox_id) for change in page.changes],
+            position=str(page.position),
+            has_more=page.has_more,
+        )
+
 
 class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
     """mailroom.mail.v1.SyncService."""
 
-    def __init__(self, mailboxes: Mailboxes, syncs: Syncs, *, seconds_per_message: float) -> None:
+    def __init__(self, mailboxes: Mailboxes, syncs: Syncs, push: Push, *, seconds_per_message: float) -> None:
         self._mailboxes = mailboxes
         self._syncs = syncs
+        self._push = push
         self._seconds_per_message = seconds_per_message
 
     async def StartSync(self, request: mail_pb2.StartSyncRequest, context: Context) -> mail_pb2.StartSyncResponse:
@@ -123,6 +152,18 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
         user_id = _uuid(request.user_id, "user_id")
         report = await self._syncs.get(user_id, parse_id(request.sync_id), wait_seconds=request.wait_seconds)
         return mail_pb2.GetSyncResponse(sync=self._to_proto(report))
+
+    async def CancelSync(self, request: mail_pb2.CancelSyncRequest, context: Context) -> mail_pb2.CancelSyncResponse:
+        report = await self._syncs.cancel(_uuid(request.user_id, "user_id"), parse_id(request.sync_id))
+        return mail_pb2.CancelSyncResponse(sync=self._to_proto(report))
+
+    async def RetrySync(self, request: mail_pb2.RetrySyncRequest, context: Context) -> mail_pb2.RetrySyncResponse:
+        report = await self._syncs.retry(_uuid(request.user_id, "user_id"), parse_id(request.sync_id))
+        return mail_pb2.RetrySyncResponse(sync=self._to_proto(report))
+
+    async def AcceptPush(self, request: mail_pb2.AcceptPushRequest, context: Context) -> mail_pb2.AcceptPushResponse:
+        await self._push.accept(request.token, request.body)
+        return mail_pb2.AcceptPushResponse()
 
     def _to_proto(self, report: SyncReport) -> mail_pb2.Sync:
         sync = report.sync
@@ -138,6 +179,7 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
             pending_count=report.pending_count,
             dead_letter_count=report.dead_letter_count,
             units_spent=sync.units_spent,
+            units_per_message=sync.units_spent / sync.stored_count if sync.stored_count else None,
             eta_seconds=round(report.pending_count * self._seconds_per_message) if known else None,
             error=sync.error,
             create_time=_timestamp(sync.created_at),
@@ -229,6 +271,14 @@ def _summary_to_proto(message: MessageSummary) -> mail_pb2.MessageSummary:
         size=message.size,
         highlight=message.highlight,
         **optional,
+    )
+
+
+def _change_to_proto(change: Change, mailbox_id: int) -> mail_pb2.Change:
+    return mail_pb2.Change(
+        kind=_CHANGE_KIND[change.kind],
+        message_id=str(LocalId(mailbox_id, change.message_id)),
+        message=None if change.message is None else _summary_to_proto(change.message),
     )
 
 

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.kit.settings import DatabaseSettings, ServiceSettings, variables_of
+from services.mail.push import Sender
 from services.mail.sync.quota import GMAIL_COSTS, GMAIL_LIMITS, QuotaProfile, check_fits
 
 GOOGLE_API_URL = "https://gmail.googleapis.com"
@@ -33,6 +34,8 @@ class GmailSettings(MailDatabaseSettings, ServiceSettings):
     gmail_quota_window: float = Field(60, gt=0)
     gmail_mailbox_limit: int | None = Field(None, ge=1)
     gmail_project_limit: int | None = Field(None, ge=1)
+    # projects/.../topics/...: where Google announces changes. Unset: nowhere, and polling finds them.
+    gmail_push_topic: str | None = Field(None, pattern=r"^projects/[^/]+/topics/[^/]+$")
     # Google counts each part of a batch as a request of its own, and allows about ten at a time.
     gmail_batch_size: int = Field(10, ge=1, le=100)
 
@@ -71,6 +74,22 @@ class MailSettings(GmailSettings):
     mail_admin_host: str = "127.0.0.1"
     mail_admin_port: int = Field(9102, ge=0, le=65535)
     mail_postgres_pool: int = Field(10, ge=1)
+
+    google_issuer: str = "https://accounts.google.com"
+    google_jwks_url: str = "https://www.googleapis.com/oauth2/v3/certs"
+    google_push_audience: str | None = None
+    google_push_service_account: str | None = None
+
+    @property
+    def push_sender(self) -> Sender | None:
+        """Who may push; None: nobody, unless both the audience and the service account are set."""
+        if self.google_push_audience is None or self.google_push_service_account is None:
+            return None
+        return Sender(
+            issuer=self.google_issuer,
+            audience=self.google_push_audience,
+            service_account=self.google_push_service_account,
+        )
 
 
 class WorkerSettings(GmailSettings):

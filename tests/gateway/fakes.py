@@ -21,6 +21,7 @@ from mailroom.mail.v1.mail_pb2_grpc import MailboxServiceServicer, MessageServic
 from services.kit.errors import AppError, Kind
 
 ISSUER = "https://mail.example"
+PUSH_TOKEN = "token-of-the-push-service-account"
 Context = aio.ServicerContext[Any, Any]
 
 
@@ -129,6 +130,7 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     watches: list[mail_pb2.GetSyncRequest] = field(default_factory=list)
     watch_failure: AppError | None = None
     ends_when_watched: bool = True
+    pushed: list[bytes] = field(default_factory=list)
 
     def connect(self, user_id: str, email: str, **fields: Any) -> mail_pb2.Mailbox:
         """A mailbox of that user, with no messages."""
@@ -196,6 +198,14 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
             sync.state = mail_pb2.SYNC_STATE_COMPLETED
             sync.end_time.CopyFrom(_after(0))
         return mail_pb2.GetSyncResponse(sync=sync)
+
+    @override
+    async def AcceptPush(self, request: mail_pb2.AcceptPushRequest, _: Context) -> mail_pb2.AcceptPushResponse:
+        self._check()
+        if request.token != PUSH_TOKEN:
+            raise AppError(Kind.UNAUTHENTICATED, "invalid_token", "The token is not one of the push service account.")
+        self.pushed.append(request.body)
+        return mail_pb2.AcceptPushResponse()
 
     def _check(self) -> None:
         if self.failure:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from services.mail.model import Changes, Label, ListedId, ProviderMessage
@@ -99,6 +100,8 @@ class UnitCosts:
     get: int
     thread: int
     attachment: int
+    watch: int
+    stop: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +150,8 @@ class Provider(Protocol):
     costs: UnitCosts
     # How many ids one page of a listing should hold.
     page_size: int
+    # Whether the provider can be made to announce changes: see `watch`.
+    can_push: bool
 
     async def current_cursor(self, access_token: str) -> int | None:
         """The mailbox's present history cursor; None if the provider has no way to tell."""
@@ -176,4 +181,12 @@ class Provider(Protocol):
 
     async def complete(self, access_token: str, partial: PartialMessage) -> ProviderMessage:
         """The whole message, its missing text fetched."""
+        ...
+
+    async def watch(self, access_token: str) -> datetime:
+        """Has changes announced from now on; returns when that ends. A repeat renews it."""
+        ...
+
+    async def stop(self, access_token: str) -> None:
+        """Ends the announcements, where there are any."""
         ...

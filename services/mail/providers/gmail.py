@@ -58,7 +58,8 @@ class _ResponseTooLargeError(RejectedError):
 class GmailProvider:
     """The `Provider` for Gmail, and for stand-ins that follow its protocol.
 
-    `batch_url` None means single gets, at most `parallel_gets` at a time.
+    `batch_url` None means single gets, at most `parallel_gets` at a time. `push_topic` is the Cloud Pub/Sub topic of
+    notifications, `projects/.../topics/...`; None: no notifications.
     """
 
     def __init__(
@@ -70,9 +71,12 @@ class GmailProvider:
         costs: UnitCosts,
         parallel_gets: int = 4,
         page_size: int = PAGE_SIZE,
+        push_topic: str | None = None,
     ) -> None:
         self.costs = costs
         self.page_size = page_size
+        self.can_push = push_topic is not None
+        self._push_topic = push_topic
         self._http = http
         self._user_path = "/gmail/v1/users/me"
         self._api_url = api_url.rstrip("/").removesuffix("/gmail/v1")
@@ -157,6 +161,29 @@ class GmailProvider:
             parts[missing.part_id] = await self._get_attachment(access_token, partial.external_id, missing)
         parsed = await asyncio.to_thread(parse_gmail, resource, fetched=parts)
         return message_of(partial.external_id, resource, parsed)
+
+    async def watch(self, access_token: str) -> datetime:
+        """users.watch for the whole mailbox."""
+        answer = _json_object(await self._post(access_token, "/watch", {"topicName": self._push_topic}))
+        expires = number(answer.get("expiration"))
+        if expires is None:
+            raise ProviderUnavailableError("a watch without end")
+        return datetime.fromtimestamp(expires / 1000, UTC)
+
+    async def stop(self, access_token: str) -> None:
+        """users.stop."""
+        await self._post(access_token, "/stop", {})
+
+    async def _post(self, access_token: str, path: str, fields: Mapping[str, object]) -> bytes:
+        response, body = await self._send(
+            "POST",
+            f"{self._api_url}{self._user_path}{path}",
+            access_token,
+            content=json.dumps(fields).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        self._raise_for_status(response, body)
+        return body
 
     async def _get_attachment(self, access_token: str, external_id: str, missing: MissingPart) -> bytes:
         path = f"/messages/{quote(external_id, safe='')}/attachments/{quote(missing.attachment_id, safe='')}"

@@ -47,6 +47,40 @@ async def trigger(connection: Connection, mailbox_id: int) -> int:
     return hint_seq
 
 
+async def lock(connection: Connection, mailbox_id: int) -> None:
+    """Keeps workers from writing to the mailbox until the transaction ends, and waits for the writes under way."""
+    await connection.execute("SELECT FROM mailbox_schedule WHERE mailbox_id = $1 FOR UPDATE", mailbox_id)
+
+
+async def hint(connection: Connection, *, provider: str, email: str, cursor: int | None) -> int:
+    """Makes the mailboxes of this address due now that were ever synced; returns how many.
+
+    Those whose history has been read up to `cursor` already are left alone. An address names one account at a provider,
+    but several users can have connected it.
+    """
+    done = await connection.execute(
+        """
+        WITH named AS (
+            SELECT s.mailbox_id
+            FROM mailboxes m JOIN mailbox_schedule s USING (mailbox_id) JOIN sync_states c USING (mailbox_id)
+            WHERE lower(m.email) = lower($2) AND m.provider = $1 AND m.status = 'active'
+                AND ($3::numeric IS NULL OR c.cursor IS NULL OR c.cursor < $3)
+            ORDER BY s.mailbox_id FOR UPDATE OF s
+        )
+        UPDATE mailbox_schedule s SET due_at = least(s.due_at, now()), lane = $4, hint_seq = s.hint_seq + 1
+        FROM named WHERE s.mailbox_id = named.mailbox_id
+        """,
+        provider,
+        email,
+        cursor,
+        Lane.LIVE,
+    )
+    hinted = int(done.rpartition(" ")[2])
+    if hinted:
+        await connection.execute(f"NOTIFY {CHANNEL}")
+    return hinted
+
+
 async def claim(
     connection: Connection, *, owner: UUID, lane: Lane, limit: int, lease_seconds: float, backoff_limit: float
 ) -> list[Lease]:

@@ -100,9 +100,7 @@ async def _complete_partial(run: MailboxRun, results: dict[str, FetchResult]) ->
 
 
 async def _complete(run: MailboxRun, partial: PartialMessage) -> ProviderMessage | ProviderError:
-    missing = partial.units
-    while missing > 0:
-        missing -= await run.take_units(min(missing, run.quota.burst), patience=_COMPLETION_PATIENCE)
+    await run.take_units_in_parts(partial.units, patience=_COMPLETION_PATIENCE)
     try:
         return await run.call_prepaid(lambda token: run.provider.complete(token, partial))
     except ProviderError as error:

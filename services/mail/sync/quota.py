@@ -64,8 +64,12 @@ class QuotaProfile:
 # Source: Gmail API "Usage limits"; the second set holds for projects from before 2026-05-01.
 GMAIL_LIMITS: Final = {"2026-05": (6_000, 1_200_000), "legacy": (15_000, 1_200_000)}
 GMAIL_COSTS: Final = {
-    "2026-05": UnitCosts(profile=1, list_page=5, labels=1, history_page=2, get=20, thread=40, attachment=20),
-    "legacy": UnitCosts(profile=1, list_page=5, labels=1, history_page=2, get=5, thread=10, attachment=5),
+    "2026-05": UnitCosts(
+        profile=1, list_page=5, labels=1, history_page=2, get=20, thread=40, attachment=20, watch=100, stop=50
+    ),
+    "legacy": UnitCosts(
+        profile=1, list_page=5, labels=1, history_page=2, get=5, thread=10, attachment=5, watch=100, stop=50
+    ),
 }
 
 

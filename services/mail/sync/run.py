@@ -77,6 +77,11 @@ class MailboxRun:
                 self._uncounted_units += taken
                 return taken
 
+    async def take_units_in_parts(self, units: int, *, patience: float) -> None:
+        """Takes more than a bucket holds, waiting up to `patience` seconds for each part. Raises QuotaWaitError."""
+        while units > 0:
+            units -= await self.take_units(min(units, self.quota.burst), patience=patience)
+
     async def call[T](self, units: int, ask: Callable[[str], Awaitable[T]]) -> T:
         """Takes quota and calls the provider with an access token, with a new one if the first is refused."""
         await self.take_units(units)

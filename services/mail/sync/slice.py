@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from services.mail.model import Lane, Sync, SyncProgress, SyncState
 from services.mail.store import items, progress, syncs
-from services.mail.sync import fetch, history, listing
+from services.mail.sync import fetch, history, listing, watches
 from services.mail.sync.quota import QuotaWaitError
 from services.mail.sync.run import MailboxRun
 
 # A turn ends after this many seconds or batches, so that no mailbox keeps others waiting.
 MAX_SECONDS = 2.0
 MAX_BATCHES = 5
+_NOTHING_TO_DO_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,9 @@ async def _work(run: MailboxRun, *, poll_seconds: float, retries: fetch.Retries)
     await _begin(run)
     for _ in range(MAX_BATCHES):
         state, sync = await _look(run)
+        if sync is None and state.caught_up_ago is None:
+            # Its first sync was cancelled before it began.
+            return Release(lane=Lane.LIVE, after=_NOTHING_TO_DO_SECONDS)
         if _history_is_due(run, state, poll_seconds=poll_seconds):
             await history.catch_up(run, state)
             state, sync = await _look(run)
@@ -42,12 +46,13 @@ async def _work(run: MailboxRun, *, poll_seconds: float, retries: fetch.Retries)
             if _is_covered(state, sync):
                 await _skip_listing(run)
             else:
-                await listing.begin(run, sync)
+                await listing.begin(run)
             state, sync = await _look(run)
         if state.listing is not None:
             await listing.list_page(run, state)
         fetched = await fetch.fetch_batch(run, retries)
         if not fetched and (release := await _finish(run, poll_seconds=poll_seconds)):
+            await watches.keep(run)
             return release
         if time.monotonic() > deadline:
             break

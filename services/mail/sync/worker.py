@@ -17,6 +17,7 @@ from services.mail.store import mailboxes, schedule, syncs
 from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.schedule import Lease, LeaseLostError
 from services.mail.sync import slice as slice_
+from services.mail.sync import watches
 from services.mail.sync.access_tokens import AccessTokens
 from services.mail.sync.fetch import Retries
 from services.mail.sync.parallelism import Parallelism
@@ -32,6 +33,8 @@ _FAILURES_BEFORE_REPORT = 8
 # When to look again at a mailbox that needs its user.
 _DENIED_SECONDS = 3600.0
 _DRAIN_SECONDS = 30.0
+# How often a worker looks whether watches are kept alive.
+_REPORT_SECONDS = 60.0
 _RETRIES = Retries()
 
 log = structlog.get_logger()
@@ -73,8 +76,7 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then lets running turns end. Losing the database means trying again."""
-        listener = asyncio.create_task(self._listen())
-        stopper = asyncio.create_task(self._wake_on(stop))
+        besides = [asyncio.create_task(task) for task in (self._listen(), self._wake_on(stop), self._report())]
         try:
             while not stop.is_set():
                 self._wake.clear()
@@ -82,14 +84,23 @@ class Worker:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), wait)
         finally:
-            for task in (listener, stopper):
+            for task in besides:
                 task.cancel()
-            await asyncio.gather(listener, stopper, return_exceptions=True)
+            await asyncio.gather(*besides, return_exceptions=True)
             await self._drain()
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._wake.set()
+
+    async def _report(self) -> None:
+        while True:
+            try:
+                async with self._pool.acquire() as connection:
+                    await watches.report_expiring(connection)
+            except DATABASE_LOST as error:
+                log.warning("watches not looked at", error=type(error).__name__)
+            await asyncio.sleep(_REPORT_SECONDS)
 
     async def _drain(self) -> None:
         if self._running:

@@ -51,6 +51,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
                     api_url=settings.gmail_api_url,
                     batch_url=settings.batch_url,
                     costs=profile.costs,
+                    push_topic=settings.gmail_push_topic,
                 )
             },
             quota=Quota(redis, profile=profile, batch_units=profile.costs.get * settings.gmail_batch_size),

@@ -25,7 +25,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("mailbox_id", name=op.f("pk_mailboxes")),
         sa.UniqueConstraint("account_id", name=op.f("uq_mailboxes_account_id")),
     )
+    op.create_index("ix_mailboxes_lower_email", "mailboxes", [sa.literal_column("lower(email)")], unique=False)
     op.create_index(op.f("ix_mailboxes_user_id"), "mailboxes", ["user_id"], unique=False)
+    op.create_table(
+        "workers",
+        sa.Column("owner", sa.Uuid(), nullable=False),
+        sa.PrimaryKeyConstraint("owner", name=op.f("pk_workers")),
+    )
     op.create_table(
         "change_feeds",
         sa.Column("mailbox_id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -213,6 +219,16 @@ def upgrade() -> None:
         "ix_syncs_active", "syncs", ["mailbox_id"], unique=True, postgresql_where=sa.text("ended_at IS NULL")
     )
     op.create_table(
+        "watches",
+        sa.Column("mailbox_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("expires_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("renew_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["mailbox_id"], ["mailboxes.mailbox_id"], name=op.f("fk_watches_mailboxes"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("mailbox_id", name=op.f("pk_watches")),
+    )
+    op.create_table(
         "message_contents",
         sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
         sa.Column("message_id", sa.BigInteger(), nullable=False),
@@ -261,6 +277,7 @@ def downgrade() -> None:
     )
     op.drop_table("message_search")
     op.drop_table("message_contents")
+    op.drop_table("watches")
     op.drop_index("ix_syncs_active", table_name="syncs", postgresql_where=sa.text("ended_at IS NULL"))
     op.drop_table("syncs")
     op.drop_table("sync_states")
@@ -280,5 +297,7 @@ def downgrade() -> None:
     op.drop_table("fetch_items")
     op.drop_table("dead_letters")
     op.drop_table("change_feeds")
+    op.drop_table("workers")
     op.drop_index(op.f("ix_mailboxes_user_id"), table_name="mailboxes")
+    op.drop_index("ix_mailboxes_lower_email", table_name="mailboxes")
     op.drop_table("mailboxes")

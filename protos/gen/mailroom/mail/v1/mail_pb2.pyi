@@ -58,6 +58,25 @@ LABEL_TYPE_SYSTEM: LabelType.ValueType  # 1
 LABEL_TYPE_USER: LabelType.ValueType  # 2
 Global___LabelType: _TypeAlias = LabelType  # noqa: Y015
 
+class _ChangeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANGE_KIND_UNSPECIFIED: _ChangeKind.ValueType  # 0
+    CHANGE_KIND_CREATED: _ChangeKind.ValueType  # 1
+    CHANGE_KIND_UPDATED: _ChangeKind.ValueType  # 2
+    CHANGE_KIND_DELETED: _ChangeKind.ValueType  # 3
+
+class ChangeKind(_ChangeKind, metaclass=_ChangeKindEnumTypeWrapper): ...
+
+CHANGE_KIND_UNSPECIFIED: ChangeKind.ValueType  # 0
+CHANGE_KIND_CREATED: ChangeKind.ValueType  # 1
+CHANGE_KIND_UPDATED: ChangeKind.ValueType  # 2
+CHANGE_KIND_DELETED: ChangeKind.ValueType  # 3
+Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
+
 class _SyncState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -69,6 +88,7 @@ class _SyncStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SyncState.V
     SYNC_STATE_RUNNING: _SyncState.ValueType  # 2
     SYNC_STATE_COMPLETED: _SyncState.ValueType  # 3
     SYNC_STATE_FAILED: _SyncState.ValueType  # 4
+    SYNC_STATE_CANCELLED: _SyncState.ValueType  # 5
 
 class SyncState(_SyncState, metaclass=_SyncStateEnumTypeWrapper): ...
 
@@ -77,6 +97,7 @@ SYNC_STATE_QUEUED: SyncState.ValueType  # 1
 SYNC_STATE_RUNNING: SyncState.ValueType  # 2
 SYNC_STATE_COMPLETED: SyncState.ValueType  # 3
 SYNC_STATE_FAILED: SyncState.ValueType  # 4
+SYNC_STATE_CANCELLED: SyncState.ValueType  # 5
 Global___SyncState: _TypeAlias = SyncState  # noqa: Y015
 
 @_typing.final
@@ -757,24 +778,404 @@ class Label(_message.Message):
     LABEL_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
+    MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
+    UNREAD_COUNT_FIELD_NUMBER: _builtins.int
     label_id: _builtins.str
     """The provider's id."""
     name: _builtins.str
     type: Global___LabelType.ValueType
+    message_count: _builtins.int
+    """Of the stored messages."""
+    unread_count: _builtins.int
     def __init__(
         self,
         *,
         label_id: _builtins.str = ...,
         name: _builtins.str = ...,
         type: Global___LabelType.ValueType = ...,
+        message_count: _builtins.int = ...,
+        unread_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_id", b"label_id", "name", b"name", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_id", b"label_id", "message_count", b"message_count", "name", b"name", "type", b"type", "unread_count", b"unread_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Label: _TypeAlias = Label  # noqa: Y015
+
+@_typing.final
+class ListThreadsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    MAILBOX_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    page_size: _builtins.int
+    """1 to 200; 0 means 50."""
+    page_token: _builtins.str
+    @_builtins.property
+    def mailbox(self) -> Global___MailboxSelector: ...
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        mailbox: Global___MailboxSelector | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListThreadsRequest: _TypeAlias = ListThreadsRequest  # noqa: Y015
+
+@_typing.final
+class ListThreadsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREADS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def threads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Thread]: ...
+    def __init__(
+        self,
+        *,
+        threads: _abc.Iterable[Global___Thread] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "threads", b"threads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListThreadsResponse: _TypeAlias = ListThreadsResponse  # noqa: Y015
+
+@_typing.final
+class Thread(_message.Message):
+    """The messages with one thread_id, as far as they are stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    SNIPPET_FIELD_NUMBER: _builtins.int
+    LAST_MESSAGE_TIME_FIELD_NUMBER: _builtins.int
+    MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
+    UNREAD_COUNT_FIELD_NUMBER: _builtins.int
+    PARTICIPANTS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    HAS_ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    thread_id: _builtins.str
+    account_id: _builtins.str
+    subject: _builtins.str
+    """Of the oldest message; absent if that has none."""
+    snippet: _builtins.str
+    """Of the newest message."""
+    message_count: _builtins.int
+    unread_count: _builtins.int
+    has_attachments: _builtins.bool
+    @_builtins.property
+    def last_message_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def participants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Address]:
+        """Who wrote, each address once, in the order of their first messages; at most 20."""
+
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names, of all messages."""
+
+    def __init__(
+        self,
+        *,
+        thread_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        subject: _builtins.str | None = ...,
+        snippet: _builtins.str = ...,
+        last_message_time: _timestamp_pb2.Timestamp | None = ...,
+        message_count: _builtins.int = ...,
+        unread_count: _builtins.int = ...,
+        participants: _abc.Iterable[Global___Address] | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        has_attachments: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_subject", b"_subject", "last_message_time", b"last_message_time", "subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_subject", b"_subject", "account_id", b"account_id", "has_attachments", b"has_attachments", "labels", b"labels", "last_message_time", b"last_message_time", "message_count", b"message_count", "participants", b"participants", "snippet", b"snippet", "subject", b"subject", "thread_id", b"thread_id", "unread_count", b"unread_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__subject: _TypeAlias = _typing.Literal["subject"]  # noqa: Y015
+    _WhichOneofArgType__subject: _TypeAlias = _typing.Literal["_subject", b"_subject"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__subject) -> _WhichOneofReturnType__subject | None: ...
+
+Global___Thread: _TypeAlias = Thread  # noqa: Y015
+
+@_typing.final
+class GetThreadRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    MAILBOX_FIELD_NUMBER: _builtins.int
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    thread_id: _builtins.str
+    @_builtins.property
+    def mailbox(self) -> Global___MailboxSelector: ...
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        mailbox: Global___MailboxSelector | None = ...,
+        thread_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox", "thread_id", b"thread_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetThreadRequest: _TypeAlias = GetThreadRequest  # noqa: Y015
+
+@_typing.final
+class GetThreadResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def thread(self) -> Global___Thread: ...
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___MessageSummary]:
+        """Oldest first; of a longer thread the newest 1,000."""
+
+    def __init__(
+        self,
+        *,
+        thread: Global___Thread | None = ...,
+        messages: _abc.Iterable[Global___MessageSummary] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["thread", b"thread"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "thread", b"thread"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetThreadResponse: _TypeAlias = GetThreadResponse  # noqa: Y015
+
+@_typing.final
+class ExportMessagesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    MAILBOX_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    UNREAD_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    HAS_ATTACHMENT_FIELD_NUMBER: _builtins.int
+    AFTER_TIME_FIELD_NUMBER: _builtins.int
+    BEFORE_TIME_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    label: _builtins.str
+    """The filters are those of ListMessagesRequest."""
+    unread: _builtins.bool
+    query: _builtins.str
+    thread_id: _builtins.str
+    has_attachment: _builtins.bool
+    @_builtins.property
+    def mailbox(self) -> Global___MailboxSelector: ...
+    @_builtins.property
+    def after_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def before_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        mailbox: Global___MailboxSelector | None = ...,
+        label: _builtins.str = ...,
+        unread: _builtins.bool | None = ...,
+        query: _builtins.str = ...,
+        thread_id: _builtins.str = ...,
+        has_attachment: _builtins.bool | None = ...,
+        after_time: _timestamp_pb2.Timestamp | None = ...,
+        before_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_has_attachment", b"_has_attachment", "_unread", b"_unread", "after_time", b"after_time", "before_time", b"before_time", "has_attachment", b"has_attachment", "mailbox", b"mailbox", "unread", b"unread"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_has_attachment", b"_has_attachment", "_unread", b"_unread", "after_time", b"after_time", "before_time", b"before_time", "has_attachment", b"has_attachment", "label", b"label", "mailbox", b"mailbox", "query", b"query", "thread_id", b"thread_id", "unread", b"unread", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__has_attachment: _TypeAlias = _typing.Literal["has_attachment"]  # noqa: Y015
+    _WhichOneofArgType__has_attachment: _TypeAlias = _typing.Literal["_has_attachment", b"_has_attachment"]  # noqa: Y015
+    _WhichOneofReturnType__unread: _TypeAlias = _typing.Literal["unread"]  # noqa: Y015
+    _WhichOneofArgType__unread: _TypeAlias = _typing.Literal["_unread", b"_unread"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__has_attachment) -> _WhichOneofReturnType__has_attachment | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unread) -> _WhichOneofReturnType__unread | None: ...
+
+Global___ExportMessagesRequest: _TypeAlias = ExportMessagesRequest  # noqa: Y015
+
+@_typing.final
+class ExportMessagesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def message(self) -> Global___GetMessageResponse: ...
+    def __init__(
+        self,
+        *,
+        message: Global___GetMessageResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportMessagesResponse: _TypeAlias = ExportMessagesResponse  # noqa: Y015
+
+@_typing.final
+class ListChangesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    MAILBOX_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    since: _builtins.str
+    """From a former answer. Empty: nothing but the present position is returned."""
+    page_size: _builtins.int
+    """1 to 500; 0 means 100."""
+    wait_seconds: _builtins.int
+    """0: answer at once."""
+    @_builtins.property
+    def mailbox(self) -> Global___MailboxSelector: ...
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        mailbox: Global___MailboxSelector | None = ...,
+        since: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        wait_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox", "page_size", b"page_size", "since", b"since", "user_id", b"user_id", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChangesRequest: _TypeAlias = ListChangesRequest  # noqa: Y015
+
+@_typing.final
+class ListChangesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    position: _builtins.str
+    """What `since` is to be next."""
+    has_more: _builtins.bool
+    """Whether more changes are there already."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
+        """In order; of each message the last one only."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___Change] | None = ...,
+        position: _builtins.str = ...,
+        has_more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "has_more", b"has_more", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChangesResponse: _TypeAlias = ListChangesResponse  # noqa: Y015
+
+@_typing.final
+class Change(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    kind: Global___ChangeKind.ValueType
+    message_id: _builtins.str
+    @_builtins.property
+    def message(self) -> Global___MessageSummary:
+        """As it is now, which may be later than this change; absent if the message was deleted."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___ChangeKind.ValueType = ...,
+        message_id: _builtins.str = ...,
+        message: Global___MessageSummary | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_message", b"_message", "message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_message", b"_message", "kind", b"kind", "message", b"message", "message_id", b"message_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__message: _TypeAlias = _typing.Literal["message"]  # noqa: Y015
+    _WhichOneofArgType__message: _TypeAlias = _typing.Literal["_message", b"_message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__message) -> _WhichOneofReturnType__message | None: ...
+
+Global___Change: _TypeAlias = Change  # noqa: Y015
+
+@_typing.final
+class AcceptPushRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The OIDC token that the provider's push service sent."""
+    body: _builtins.bytes
+    """As it came: Cloud Pub/Sub's wrapped JSON."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptPushRequest: _TypeAlias = AcceptPushRequest  # noqa: Y015
+
+@_typing.final
+class AcceptPushResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptPushResponse: _TypeAlias = AcceptPushResponse  # noqa: Y015
 
 @_typing.final
 class StartSyncRequest(_message.Message):
@@ -876,6 +1277,90 @@ class GetSyncResponse(_message.Message):
 Global___GetSyncResponse: _TypeAlias = GetSyncResponse  # noqa: Y015
 
 @_typing.final
+class CancelSyncRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    SYNC_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    sync_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        sync_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sync_id", b"sync_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelSyncRequest: _TypeAlias = CancelSyncRequest  # noqa: Y015
+
+@_typing.final
+class CancelSyncResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYNC_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sync(self) -> Global___Sync: ...
+    def __init__(
+        self,
+        *,
+        sync: Global___Sync | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sync", b"sync"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sync", b"sync"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelSyncResponse: _TypeAlias = CancelSyncResponse  # noqa: Y015
+
+@_typing.final
+class RetrySyncRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    SYNC_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    sync_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        sync_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sync_id", b"sync_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetrySyncRequest: _TypeAlias = RetrySyncRequest  # noqa: Y015
+
+@_typing.final
+class RetrySyncResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYNC_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sync(self) -> Global___Sync: ...
+    def __init__(
+        self,
+        *,
+        sync: Global___Sync | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sync", b"sync"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sync", b"sync"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetrySyncResponse: _TypeAlias = RetrySyncResponse  # noqa: Y015
+
+@_typing.final
 class Sync(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -894,6 +1379,7 @@ class Sync(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    UNITS_PER_MESSAGE_FIELD_NUMBER: _builtins.int
     sync_id: _builtins.str
     account_id: _builtins.str
     email: _builtins.str
@@ -914,6 +1400,8 @@ class Sync(_message.Message):
     """Absent until it can be told, and when the sync has ended."""
     error: _builtins.str
     """Why it failed, from docs/errors.md; empty otherwise."""
+    units_per_message: _builtins.float
+    """Quota spent per message stored; absent before the first one."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -938,19 +1426,24 @@ class Sync(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         dead_letters: _abc.Iterable[Global___DeadLetter] | None = ...,
+        units_per_message: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_newest_count", b"_newest_count", "create_time", b"create_time", "end_time", b"end_time", "eta_seconds", b"eta_seconds", "newest_count", b"newest_count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_newest_count", b"_newest_count", "_units_per_message", b"_units_per_message", "create_time", b"create_time", "end_time", b"end_time", "eta_seconds", b"eta_seconds", "newest_count", b"newest_count", "units_per_message", b"units_per_message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_newest_count", b"_newest_count", "account_id", b"account_id", "create_time", b"create_time", "dead_letter_count", b"dead_letter_count", "dead_letters", b"dead_letters", "email", b"email", "end_time", b"end_time", "error", b"error", "eta_seconds", b"eta_seconds", "listed_count", b"listed_count", "newest_count", b"newest_count", "pending_count", b"pending_count", "state", b"state", "stored_count", b"stored_count", "sync_id", b"sync_id", "units_spent", b"units_spent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_newest_count", b"_newest_count", "_units_per_message", b"_units_per_message", "account_id", b"account_id", "create_time", b"create_time", "dead_letter_count", b"dead_letter_count", "dead_letters", b"dead_letters", "email", b"email", "end_time", b"end_time", "error", b"error", "eta_seconds", b"eta_seconds", "listed_count", b"listed_count", "newest_count", b"newest_count", "pending_count", b"pending_count", "state", b"state", "stored_count", b"stored_count", "sync_id", b"sync_id", "units_per_message", b"units_per_message", "units_spent", b"units_spent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__eta_seconds: _TypeAlias = _typing.Literal["eta_seconds"]  # noqa: Y015
     _WhichOneofArgType__eta_seconds: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds"]  # noqa: Y015
     _WhichOneofReturnType__newest_count: _TypeAlias = _typing.Literal["newest_count"]  # noqa: Y015
     _WhichOneofArgType__newest_count: _TypeAlias = _typing.Literal["_newest_count", b"_newest_count"]  # noqa: Y015
+    _WhichOneofReturnType__units_per_message: _TypeAlias = _typing.Literal["units_per_message"]  # noqa: Y015
+    _WhichOneofArgType__units_per_message: _TypeAlias = _typing.Literal["_units_per_message", b"_units_per_message"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__eta_seconds) -> _WhichOneofReturnType__eta_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__newest_count) -> _WhichOneofReturnType__newest_count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__units_per_message) -> _WhichOneofReturnType__units_per_message | None: ...
 
 Global___Sync: _TypeAlias = Sync  # noqa: Y015
 

@@ -132,6 +132,26 @@ class MessageServiceStub:
                 request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListLabelsRequest.SerializeToString,
                 response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListLabelsResponse.FromString,
                 _registered_method=True)
+        self.ListThreads = channel.unary_unary(
+                '/mailroom.mail.v1.MessageService/ListThreads',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListThreadsRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListThreadsResponse.FromString,
+                _registered_method=True)
+        self.GetThread = channel.unary_unary(
+                '/mailroom.mail.v1.MessageService/GetThread',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetThreadRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetThreadResponse.FromString,
+                _registered_method=True)
+        self.ExportMessages = channel.unary_stream(
+                '/mailroom.mail.v1.MessageService/ExportMessages',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ExportMessagesRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ExportMessagesResponse.FromString,
+                _registered_method=True)
+        self.ListChanges = channel.unary_unary(
+                '/mailroom.mail.v1.MessageService/ListChanges',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListChangesRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListChangesResponse.FromString,
+                _registered_method=True)
 
 
 class MessageServiceServicer:
@@ -179,6 +199,38 @@ class MessageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListThreads(self, request, context):
+        """The threads of a mailbox, by keyset, those with the newest messages first. Idempotent. Errors as ListMessages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetThread(self, request, context):
+        """One thread with its messages. Idempotent.
+        NOT_FOUND thread_not_found, mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportMessages(self, request, context):
+        """All messages that fit, whole, newest first, as ListMessages finds them; a message that comes or goes meanwhile may
+        or may not be among them. Idempotent. Errors as ListMessages, also after some messages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListChanges(self, request, context):
+        """What happened to the messages of a mailbox since a position, in order; waits up to `wait_seconds` if nothing did.
+        Idempotent. INVALID_ARGUMENT invalid_since, invalid_page_size; OUT_OF_RANGE resync_required (older than 30 days);
+        NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MessageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -206,6 +258,26 @@ def add_MessageServiceServicer_to_server(servicer, server):
                     servicer.ListLabels,
                     request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListLabelsRequest.FromString,
                     response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListLabelsResponse.SerializeToString,
+            ),
+            'ListThreads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListThreads,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListThreadsRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListThreadsResponse.SerializeToString,
+            ),
+            'GetThread': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetThread,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetThreadRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetThreadResponse.SerializeToString,
+            ),
+            'ExportMessages': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportMessages,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ExportMessagesRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ExportMessagesResponse.SerializeToString,
+            ),
+            'ListChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChanges,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListChangesRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListChangesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -353,6 +425,114 @@ class MessageService:
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def ListThreads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.MessageService/ListThreads',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.ListThreadsRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.ListThreadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetThread(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.MessageService/GetThread',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.GetThreadRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.GetThreadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mailroom.mail.v1.MessageService/ExportMessages',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.ExportMessagesRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.ExportMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.MessageService/ListChanges',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.ListChangesRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.ListChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class SyncServiceStub:
     """Missing associated documentation comment in .proto file."""
@@ -372,6 +552,21 @@ class SyncServiceStub:
                 '/mailroom.mail.v1.SyncService/GetSync',
                 request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetSyncRequest.SerializeToString,
                 response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetSyncResponse.FromString,
+                _registered_method=True)
+        self.CancelSync = channel.unary_unary(
+                '/mailroom.mail.v1.SyncService/CancelSync',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.CancelSyncRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.CancelSyncResponse.FromString,
+                _registered_method=True)
+        self.RetrySync = channel.unary_unary(
+                '/mailroom.mail.v1.SyncService/RetrySync',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RetrySyncRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RetrySyncResponse.FromString,
+                _registered_method=True)
+        self.AcceptPush = channel.unary_unary(
+                '/mailroom.mail.v1.SyncService/AcceptPush',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.AcceptPushRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.AcceptPushResponse.FromString,
                 _registered_method=True)
 
 
@@ -394,6 +589,32 @@ class SyncServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelSync(self, request, context):
+        """Ends a sync: no call to the provider begins after the one under way, what is stored stays, and what is still queued
+        for this sync is forgotten. One that has ended is left as it is, so it is idempotent. NOT_FOUND sync_not_found.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetrySync(self, request, context):
+        """Puts the mailbox's dead letters back into the queue and asks for a sync of the same coverage. Returns the running
+        sync of the mailbox, which need not be the one named: so a repeat is harmless.
+        NOT_FOUND sync_not_found; FAILED_PRECONDITION reauth_required.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptPush(self, request, context):
+        """A notification of Google's that something has changed. The mailboxes that it is about are due when this returns; one
+        that makes no sense, or is about nobody, is dropped. A repeat is harmless.
+        UNAUTHENTICATED invalid_token; UNAVAILABLE provider_unavailable (the token cannot be checked now).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SyncServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -406,6 +627,21 @@ def add_SyncServiceServicer_to_server(servicer, server):
                     servicer.GetSync,
                     request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetSyncRequest.FromString,
                     response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetSyncResponse.SerializeToString,
+            ),
+            'CancelSync': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelSync,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.CancelSyncRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.CancelSyncResponse.SerializeToString,
+            ),
+            'RetrySync': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetrySync,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RetrySyncRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RetrySyncResponse.SerializeToString,
+            ),
+            'AcceptPush': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptPush,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.AcceptPushRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.AcceptPushResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -462,6 +698,87 @@ class SyncService:
             '/mailroom.mail.v1.SyncService/GetSync',
             mailroom_dot_mail_dot_v1_dot_mail__pb2.GetSyncRequest.SerializeToString,
             mailroom_dot_mail_dot_v1_dot_mail__pb2.GetSyncResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelSync(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.SyncService/CancelSync',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.CancelSyncRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.CancelSyncResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetrySync(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.SyncService/RetrySync',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.RetrySyncRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.RetrySyncResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptPush(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.SyncService/AcceptPush',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.AcceptPushRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.AcceptPushResponse.FromString,
             options,
             channel_credentials,
             insecure,

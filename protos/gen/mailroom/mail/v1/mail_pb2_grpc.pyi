@@ -54,6 +54,21 @@ class MessageServiceStub:
     """
     ListLabels: _aio.UnaryUnaryMultiCallable[_mail_pb2.ListLabelsRequest, _mail_pb2.ListLabelsResponse]
     """The labels of a mailbox, by name. Idempotent. NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address."""
+    ListThreads: _aio.UnaryUnaryMultiCallable[_mail_pb2.ListThreadsRequest, _mail_pb2.ListThreadsResponse]
+    """The threads of a mailbox, by keyset, those with the newest messages first. Idempotent. Errors as ListMessages."""
+    GetThread: _aio.UnaryUnaryMultiCallable[_mail_pb2.GetThreadRequest, _mail_pb2.GetThreadResponse]
+    """One thread with its messages. Idempotent.
+    NOT_FOUND thread_not_found, mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+    """
+    ExportMessages: _aio.UnaryStreamMultiCallable[_mail_pb2.ExportMessagesRequest, _mail_pb2.ExportMessagesResponse]
+    """All messages that fit, whole, newest first, as ListMessages finds them; a message that comes or goes meanwhile may
+    or may not be among them. Idempotent. Errors as ListMessages, also after some messages.
+    """
+    ListChanges: _aio.UnaryUnaryMultiCallable[_mail_pb2.ListChangesRequest, _mail_pb2.ListChangesResponse]
+    """What happened to the messages of a mailbox since a position, in order; waits up to `wait_seconds` if nothing did.
+    Idempotent. INVALID_ARGUMENT invalid_since, invalid_page_size; OUT_OF_RANGE resync_required (older than 30 days);
+    NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+    """
 
 class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -106,6 +121,45 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_mail_pb2.ListLabelsResponse]:
         """The labels of a mailbox, by name. Idempotent. NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address."""
 
+    @_abc_1.abstractmethod
+    def ListThreads(
+        self,
+        request: _mail_pb2.ListThreadsRequest,
+        context: _aio.ServicerContext[_mail_pb2.ListThreadsRequest, _abc.Awaitable[_mail_pb2.ListThreadsResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.ListThreadsResponse]:
+        """The threads of a mailbox, by keyset, those with the newest messages first. Idempotent. Errors as ListMessages."""
+
+    @_abc_1.abstractmethod
+    def GetThread(
+        self,
+        request: _mail_pb2.GetThreadRequest,
+        context: _aio.ServicerContext[_mail_pb2.GetThreadRequest, _abc.Awaitable[_mail_pb2.GetThreadResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.GetThreadResponse]:
+        """One thread with its messages. Idempotent.
+        NOT_FOUND thread_not_found, mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportMessages(
+        self,
+        request: _mail_pb2.ExportMessagesRequest,
+        context: _aio.ServicerContext[_mail_pb2.ExportMessagesRequest, _abc.AsyncIterator[_mail_pb2.ExportMessagesResponse]],
+    ) -> _abc.AsyncIterator[_mail_pb2.ExportMessagesResponse]:
+        """All messages that fit, whole, newest first, as ListMessages finds them; a message that comes or goes meanwhile may
+        or may not be among them. Idempotent. Errors as ListMessages, also after some messages.
+        """
+
+    @_abc_1.abstractmethod
+    def ListChanges(
+        self,
+        request: _mail_pb2.ListChangesRequest,
+        context: _aio.ServicerContext[_mail_pb2.ListChangesRequest, _abc.Awaitable[_mail_pb2.ListChangesResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.ListChangesResponse]:
+        """What happened to the messages of a mailbox since a position, in order; waits up to `wait_seconds` if nothing did.
+        Idempotent. INVALID_ARGUMENT invalid_since, invalid_page_size; OUT_OF_RANGE resync_required (older than 30 days);
+        NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+        """
+
 def add_MessageServiceServicer_to_server(servicer: MessageServiceServicer, server: _aio.Server) -> None: ...
 
 class SyncServiceStub:
@@ -117,6 +171,20 @@ class SyncServiceStub:
     """
     GetSync: _aio.UnaryUnaryMultiCallable[_mail_pb2.GetSyncRequest, _mail_pb2.GetSyncResponse]
     """How a sync is doing; waits up to `wait_seconds` for its end. Idempotent. NOT_FOUND sync_not_found."""
+    CancelSync: _aio.UnaryUnaryMultiCallable[_mail_pb2.CancelSyncRequest, _mail_pb2.CancelSyncResponse]
+    """Ends a sync: no call to the provider begins after the one under way, what is stored stays, and what is still queued
+    for this sync is forgotten. One that has ended is left as it is, so it is idempotent. NOT_FOUND sync_not_found.
+    """
+    RetrySync: _aio.UnaryUnaryMultiCallable[_mail_pb2.RetrySyncRequest, _mail_pb2.RetrySyncResponse]
+    """Puts the mailbox's dead letters back into the queue and asks for a sync of the same coverage. Returns the running
+    sync of the mailbox, which need not be the one named: so a repeat is harmless.
+    NOT_FOUND sync_not_found; FAILED_PRECONDITION reauth_required.
+    """
+    AcceptPush: _aio.UnaryUnaryMultiCallable[_mail_pb2.AcceptPushRequest, _mail_pb2.AcceptPushResponse]
+    """A notification of Google's that something has changed. The mailboxes that it is about are due when this returns; one
+    that makes no sense, or is about nobody, is dropped. A repeat is harmless.
+    UNAUTHENTICATED invalid_token; UNAVAILABLE provider_unavailable (the token cannot be checked now).
+    """
 
 class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -137,5 +205,37 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_mail_pb2.GetSyncRequest, _abc.Awaitable[_mail_pb2.GetSyncResponse]],
     ) -> _abc.Awaitable[_mail_pb2.GetSyncResponse]:
         """How a sync is doing; waits up to `wait_seconds` for its end. Idempotent. NOT_FOUND sync_not_found."""
+
+    @_abc_1.abstractmethod
+    def CancelSync(
+        self,
+        request: _mail_pb2.CancelSyncRequest,
+        context: _aio.ServicerContext[_mail_pb2.CancelSyncRequest, _abc.Awaitable[_mail_pb2.CancelSyncResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.CancelSyncResponse]:
+        """Ends a sync: no call to the provider begins after the one under way, what is stored stays, and what is still queued
+        for this sync is forgotten. One that has ended is left as it is, so it is idempotent. NOT_FOUND sync_not_found.
+        """
+
+    @_abc_1.abstractmethod
+    def RetrySync(
+        self,
+        request: _mail_pb2.RetrySyncRequest,
+        context: _aio.ServicerContext[_mail_pb2.RetrySyncRequest, _abc.Awaitable[_mail_pb2.RetrySyncResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.RetrySyncResponse]:
+        """Puts the mailbox's dead letters back into the queue and asks for a sync of the same coverage. Returns the running
+        sync of the mailbox, which need not be the one named: so a repeat is harmless.
+        NOT_FOUND sync_not_found; FAILED_PRECONDITION reauth_required.
+        """
+
+    @_abc_1.abstractmethod
+    def AcceptPush(
+        self,
+        request: _mail_pb2.AcceptPushRequest,
+        context: _aio.ServicerContext[_mail_pb2.AcceptPushRequest, _abc.Awaitable[_mail_pb2.AcceptPushResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.AcceptPushResponse]:
+        """A notification of Google's that something has changed. The mailboxes that it is about are due when this returns; one
+        that makes no sense, or is about nobody, is dropped. A repeat is harmless.
+        UNAUTHENTICATED invalid_token; UNAVAILABLE provider_unavailable (the token cannot be checked now).
+        """
 
 def add_SyncServiceServicer_to_server(servicer: SyncServiceServicer, server: _aio.Server) -> None: ...

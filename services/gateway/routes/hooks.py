@@ -1,0 +1,30 @@
+"""Notifications from providers. In front of the application only where they are set up."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request, Response
+from mailroom.mail.v1.mail_pb2 import AcceptPushRequest
+
+from services.gateway.dependencies import Backends
+from services.gateway.openapi import problems
+from services.kit.errors import AppError, Kind
+from services.kit.rpc_client import call
+
+router = APIRouter(prefix="/hooks", tags=["hooks"])
+
+# Seconds. Cloud Pub/Sub waits for ten by default before it delivers again.
+_TIMEOUT = 8.0
+
+
+@router.post(
+    "/google",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def accept_google_push(services: Backends, request: Request) -> Response:
+    """A Gmail notification, pushed by Cloud Pub/Sub with the token of its service account."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise AppError(Kind.UNAUTHENTICATED, "missing_token", "Send the push service account's token.")
+    await call(services.syncs.AcceptPush, AcceptPushRequest(token=token, body=await request.body()), timeout=_TIMEOUT)
+    return Response(status_code=HTTPStatus.NO_CONTENT)

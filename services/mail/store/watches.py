@@ -1,0 +1,55 @@
+"""Watches: until when the provider announces the changes of a mailbox, and when to see to that again."""
+
+from datetime import datetime
+
+from services.mail.store.connection import Connection
+
+
+async def is_due(connection: Connection, mailbox_id: int) -> bool:
+    """Whether the mailbox's watch has to be made or renewed."""
+    due: bool = await connection.fetchval(
+        "SELECT NOT EXISTS (SELECT FROM watches WHERE mailbox_id = $1 AND renew_at > now())", mailbox_id
+    )
+    return due
+
+
+async def keep(connection: Connection, mailbox_id: int, *, expires_at: datetime, renew_seconds: float) -> None:
+    """Records a watch that was made or renewed."""
+    await connection.execute(
+        """
+        INSERT INTO watches (mailbox_id, expires_at, renew_at) VALUES ($1, $2, now() + make_interval(secs => $3))
+        ON CONFLICT (mailbox_id) DO UPDATE SET expires_at = excluded.expires_at, renew_at = excluded.renew_at
+        """,
+        mailbox_id,
+        expires_at,
+        renew_seconds,
+    )
+
+
+async def postpone(connection: Connection, mailbox_id: int, *, seconds: float) -> None:
+    """Records that renewing failed; it is tried again after so many seconds."""
+    await connection.execute(
+        """
+        INSERT INTO watches (mailbox_id, renew_at) VALUES ($1, now() + make_interval(secs => $2))
+        ON CONFLICT (mailbox_id) DO UPDATE SET renew_at = excluded.renew_at
+        """,
+        mailbox_id,
+        seconds,
+    )
+
+
+async def forget(connection: Connection, mailbox_id: int) -> None:
+    """Forgets the watch, so that the next turn makes a new one."""
+    await connection.execute("DELETE FROM watches WHERE mailbox_id = $1", mailbox_id)
+
+
+async def expiring(connection: Connection, *, within_seconds: float) -> int:
+    """How many working mailboxes have a watch that ends soon, or has ended."""
+    found: int = await connection.fetchval(
+        """
+        SELECT count(*) FROM watches w JOIN mailboxes m USING (mailbox_id)
+        WHERE m.status = 'active' AND w.expires_at < now() + make_interval(secs => $1)
+        """,
+        within_seconds,
+    )
+    return found

@@ -1,0 +1,71 @@
+"""Keeping the provider's announcements of changes alive. They only save time: polling finds what they miss."""
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from services.kit.errors import AppError
+from services.mail.model import Mailbox
+from services.mail.providers.base import Provider, ProviderError
+from services.mail.store import watches as store
+from services.mail.store.connection import Connection
+from services.mail.sync.access_tokens import AccessTokens
+from services.mail.sync.quota import Quota, QuotaWaitError
+from services.mail.sync.run import MailboxRun
+
+# Google's watches last for a week, and it asks for a renewal every day.
+RENEW_SECONDS = 86_400.0
+RETRY_SECONDS = 600.0
+# A watch that was not renewed until so many seconds before its end has failed for days.
+WARNING_SECONDS = 2 * 86_400.0
+# Units are taken in parts, which come in seconds.
+_PATIENCE = 10.0
+
+RENEWALS = Counter("mailroom_watch_renewals_total", "Watches made or renewed at providers.", ["outcome"])
+EXPIRING = Gauge("mailroom_watches_expiring", "Watches that end within two days, or have ended, and ought not to.")
+
+log = structlog.get_logger()
+
+
+async def keep(run: MailboxRun) -> None:
+    """Makes or renews the mailbox's watch if that is due. Raises what a turn may raise, but no ProviderError."""
+    if not run.provider.can_push:
+        return
+    async with run.reading() as connection:
+        if not await store.is_due(connection, run.mailbox_id):
+            return
+    await run.take_units_in_parts(run.provider.costs.watch, patience=_PATIENCE)
+    try:
+        expires_at = await run.call_prepaid(run.provider.watch)
+    except ProviderError as error:
+        RENEWALS.labels("failed").inc()
+        log.warning("watch not renewed", mailbox_id=run.mailbox_id, reason=error.reason, detail=error.detail)
+        async with run.writing() as connection:
+            await store.postpone(connection, run.mailbox_id, seconds=RETRY_SECONDS)
+        return
+    RENEWALS.labels("done").inc()
+    async with run.writing() as connection:
+        await store.keep(connection, run.mailbox_id, expires_at=expires_at, renew_seconds=RENEW_SECONDS)
+
+
+async def end(mailbox: Mailbox, *, provider: Provider, quota: Quota, tokens: AccessTokens) -> bool:
+    """Stops the announcements of a mailbox that is given up; best effort: false if it did not work, and why in the log.
+
+    They end by themselves after a week, and one that still comes is harmless.
+    """
+    if not provider.can_push:
+        return True
+    try:
+        await quota.take(mailbox.mailbox_id, min(provider.costs.stop, quota.burst))
+        await provider.stop(await tokens.get(mailbox))
+    except (ProviderError, QuotaWaitError, AppError) as error:
+        log.warning("watch not stopped", mailbox_id=mailbox.mailbox_id, error=str(error))
+        return False
+    return True
+
+
+async def report_expiring(connection: Connection) -> None:
+    """Tells, by a metric and in the log, about watches whose renewal has failed for days."""
+    expiring = await store.expiring(connection, within_seconds=WARNING_SECONDS)
+    EXPIRING.set(expiring)
+    if expiring:
+        log.warning("watches are about to end: their renewal keeps failing", watches=expiring)

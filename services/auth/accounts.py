@@ -4,19 +4,31 @@ from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
-from services.auth.model import Account, AccountStatus
+from services.auth.model import Account, AccountStatus, EventType, SecurityEvent, User
 from services.auth.providers.base import Grant, Identity
 from services.auth.store import Store, TokenRecord, Transaction
 from services.auth.token_records import seal_grant
 from services.auth.vault import Vault
+from services.kit.errors import AppError, Kind
 
 
 class OfflineAccessMissingError(Exception):
     """The grant has no refresh token, and none that still works is stored."""
 
 
+class AccountIsLinkedError(Exception):
+    """The account is linked to a user who signs in with another one."""
+
+
+class AccountOfAnotherUserError(Exception):
+    """The account is another user's, or that user's way to sign in."""
+
+
 class Accounts:
-    """Finds, creates and renews accounts. An account is recognised by the provider's subject, never by its address."""
+    """Finds, creates and renews accounts. An account is recognised by the provider's subject, never by its address.
+
+    A user signs in with the account that they connected first, also after disconnecting it. Others are merely linked.
+    """
 
     def __init__(
         self, *, store: Store, vault: Vault, new_id: Callable[[], UUID], clock: Callable[[], datetime]
@@ -29,25 +41,79 @@ class Accounts:
     async def sign_in(self, *, provider: str, identity: Identity, grant: Grant) -> Account:
         """The account that signed in, with a new user if it is the first time; keeps the grant and sets it active.
 
-        Raises OfflineAccessMissingError, and then nothing has changed.
+        Raises AccountIsLinkedError or OfflineAccessMissingError, and then nothing has changed.
         """
         async with self._store.transaction() as transaction:
             await transaction.lock_subject(provider=provider, subject=identity.subject)
+            user_id = await transaction.find_login(provider=provider, subject=identity.subject)
             account = await transaction.find_account(provider=provider, subject=identity.subject)
-            kept = await self._kept_tokens(transaction, account)
-            if grant.refresh_token is None and kept is None:
-                raise OfflineAccessMissingError
-            account = await self._renewed(transaction, account, provider=provider, identity=identity)
-            await transaction.put_tokens(
-                account.account_id, seal_grant(self._vault, account.account_id, grant, kept=kept)
+            if account is not None and account.user_id != user_id:
+                raise AccountIsLinkedError
+            # Checked before a user is made.
+            await self._check_offline_access(transaction, account, grant)
+            if user_id is None:
+                user_id = self._new_id()
+                await transaction.add_user(user_id, provider=provider, subject=identity.subject)
+            account = await self._connected(
+                transaction,
+                account,
+                user_id=user_id,
+                provider=provider,
+                identity=identity,
+                grant=grant,
+                new=EventType.ACCOUNT_CONNECTED,
             )
             await transaction.commit()
         return account
+
+    async def link(
+        self, transaction: Transaction, *, user_id: UUID, provider: str, identity: Identity, grant: Grant
+    ) -> Account:
+        """The account, now this user's too, or theirs already: then its ids stay. The caller commits.
+
+        Raises AccountOfAnotherUserError or OfflineAccessMissingError.
+        """
+        await transaction.lock_subject(provider=provider, subject=identity.subject)
+        owner = await transaction.find_login(provider=provider, subject=identity.subject)
+        account = await transaction.find_account(provider=provider, subject=identity.subject)
+        if (account is not None and account.user_id != user_id) or owner not in (None, user_id):
+            raise AccountOfAnotherUserError
+        await self._check_offline_access(transaction, account, grant)
+        return await self._connected(
+            transaction,
+            account,
+            user_id=user_id,
+            provider=provider,
+            identity=identity,
+            grant=grant,
+            new=EventType.ACCOUNT_LINKED,
+        )
+
+    async def needs_consent(self, *, user_id: UUID, provider: str, identity: Identity, grant: Grant) -> bool:
+        """Whether the grant is of no use for linking, because it has no refresh token and none is stored."""
+        async with self._store.transaction() as transaction:
+            account = await transaction.find_account(provider=provider, subject=identity.subject)
+            if account is not None and account.user_id != user_id:
+                # Refused later, or not at all if it has been disconnected by then: what is stored will be of no use.
+                account = None
+            return grant.refresh_token is None and await self._kept_tokens(transaction, account) is None
 
     async def list_accounts(self, user_id: UUID) -> list[Account]:
         """A user's accounts, oldest first; none for an unknown user."""
         async with self._store.transaction() as transaction:
             return await transaction.list_accounts(user_id)
+
+    async def describe(self, user_id: UUID) -> tuple[User, list[Account]]:
+        """The user with their accounts, oldest first. Raises AppError user_not_found."""
+        async with self._store.transaction() as transaction:
+            user = await transaction.find_user(user_id)
+            if user is None:
+                raise AppError(Kind.NOT_FOUND, "user_not_found", "There is no such user.")
+            return user, await transaction.list_accounts(user_id)
+
+    async def _check_offline_access(self, transaction: Transaction, account: Account | None, grant: Grant) -> None:
+        if grant.refresh_token is None and await self._kept_tokens(transaction, account) is None:
+            raise OfflineAccessMissingError
 
     async def _kept_tokens(self, transaction: Transaction, account: Account | None) -> TokenRecord | None:
         """The stored tokens, if their refresh token can be expected to work."""
@@ -59,15 +125,30 @@ class Accounts:
         expires_at = stored.record.refresh_token_expires_at
         return None if expires_at is not None and expires_at <= self._clock() else stored.record
 
-    async def _renewed(
-        self, transaction: Transaction, account: Account | None, *, provider: str, identity: Identity
+    async def _connected(
+        self,
+        transaction: Transaction,
+        account: Account | None,
+        *,
+        user_id: UUID,
+        provider: str,
+        identity: Identity,
+        grant: Grant,
+        new: EventType,
     ) -> Account:
-        if account is not None:
-            return await transaction.activate_account(account.account_id, email=identity.email)
-        return await transaction.add_account(
-            account_id=self._new_id(),
-            user_id=self._new_id(),
-            provider=provider,
-            subject=identity.subject,
-            email=identity.email,
-        )
+        kept = await self._kept_tokens(transaction, account)
+        event = EventType.ACCOUNT_RECONNECTED
+        if account is None:
+            event = new
+            account = await transaction.add_account(
+                account_id=self._new_id(),
+                user_id=user_id,
+                provider=provider,
+                subject=identity.subject,
+                email=identity.email,
+            )
+        else:
+            account = await transaction.activate_account(account.account_id, email=identity.email)
+        await transaction.put_tokens(account.account_id, seal_grant(self._vault, account.account_id, grant, kept=kept))
+        await transaction.events.add(SecurityEvent(user_id, event, account_id=account.account_id, email=account.email))
+        return account

@@ -1,11 +1,12 @@
 """Builds the auth service and runs it."""
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import uuid4
 
@@ -15,15 +16,22 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
+from services.auth.access_tokens import AccessTokens
 from services.auth.accounts import Accounts
 from services.auth.attempts import ATTEMPT_SECONDS, HAND_OFF_SECONDS, Attempt, HandOff, OneTimeRecords
+from services.auth.disconnecting import Disconnecting
+from services.auth.housekeeping import Chore, keep_house
+from services.auth.linking import Linking
+from services.auth.loose_grants import LooseGrants
 from services.auth.provider_tokens import LOCK_LEASE, LOCK_WAIT, ProviderTokens
 from services.auth.providers.base import Provider, ProviderUnavailableError
 from services.auth.providers.google import Google, GoogleClient, GoogleEndpoints
 from services.auth.refresh_lock import RefreshLock
+from services.auth.refresh_tokens import RefreshTokens
 from services.auth.reseal import Reseal
-from services.auth.rpc import AccountServicer, ProviderTokenServicer, SessionServicer, SignInServicer
-from services.auth.sessions import Sessions
+from services.auth.rpc import AccountServicer, ProviderTokenServicer, SessionServicer, SignInServicer, UserServicer
+from services.auth.security_events import SecurityEvents
+from services.auth.sessions import Lifetimes, Sessions
 from services.auth.settings import AuthSettings
 from services.auth.sign_in import SignIn
 from services.auth.signing_keys import SigningKeys
@@ -38,6 +46,10 @@ from services.kit.redis_client import create_redis
 from services.kit.rpc_server import serve_rpc
 
 log = structlog.get_logger()
+
+# Seconds between rounds.
+REVOKE_EVERY = 15.0
+SLOW_CHORES_EVERY = 600.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,18 @@ async def reseal(settings: AuthSettings) -> bool:
     return resealed.failed == 0
 
 
+async def rotate_signing_keys(settings: AuthSettings) -> bool:
+    """Makes the next signing key unless one waits for its time already."""
+    engine = create_engine(settings.database, application_name="mailroom-auth-rotate", pool_size=1)
+    try:
+        keys = SigningKeys(store=Store(engine), vault=_vault(settings), clock=_now)
+        made = await keys.rotate()
+    finally:
+        await engine.dispose()
+    log.info("rotated the signing keys", made=made)
+    return True
+
+
 @asynccontextmanager
 async def serving(settings: AuthSettings) -> AsyncIterator[Ports]:
     """The service with all its parts; the two port settings may be 0. Raises OSError if an address is taken."""
@@ -80,10 +104,14 @@ async def serving(settings: AuthSettings) -> AsyncIterator[Ports]:
 
         store = Store(engine)
         vault = _vault(settings)
-        signing_keys = SigningKeys(store=store, vault=vault)
+        signing_keys = SigningKeys(store=store, vault=vault, clock=_now)
         egress = Egress(http_client, unavailable=ProviderUnavailableError)
         providers: dict[str, Provider] = {"google": _google(settings, egress)}
+        refresh_lock = RefreshLock(redis=redis, lease=LOCK_LEASE, wait=LOCK_WAIT)
         accounts = Accounts(store=store, vault=vault, new_id=uuid4, clock=_now)
+        loose_grants = LooseGrants(store=store, vault=vault, providers=providers, clock=_now, new_id=uuid4)
+        sessions = _sessions(settings, store=store, signing_keys=signing_keys)
+        events = SecurityEvents(store=store, retention=timedelta(days=settings.auth_event_days), clock=_now)
         sign_in = SignIn(
             providers=providers,
             attempts=OneTimeRecords(
@@ -93,18 +121,16 @@ async def serving(settings: AuthSettings) -> AsyncIterator[Ports]:
                 redis=redis, vault=vault, kind="hand_off", record_type=HandOff, seconds=HAND_OFF_SECONDS
             ),
             accounts=accounts,
-            sessions=Sessions(signing_keys=signing_keys, issuer=settings.issuer, clock=_now, new_id=uuid4),
+            linking=Linking(store=store, accounts=accounts, loose_grants=loose_grants),
+            sessions=sessions,
             require_client_proof=settings.auth_require_client_proof,
             clock=_now,
         )
-        provider_tokens = ProviderTokens(
-            providers=providers,
-            store=store,
-            vault=vault,
-            lock=RefreshLock(redis=redis, lease=LOCK_LEASE, wait=LOCK_WAIT),
-            clock=_now,
-        )
+        provider_tokens = ProviderTokens(providers=providers, store=store, vault=vault, lock=refresh_lock, clock=_now)
         stack.push_async_callback(provider_tokens.drain)
+        disconnecting = Disconnecting(
+            store=store, vault=vault, loose_grants=loose_grants, lock=refresh_lock, clock=_now
+        )
 
         admin = admin_app(ready=partial(_ready, store=store, redis=redis, signing_keys=signing_keys))
         admin_port = await stack.enter_async_context(
@@ -116,8 +142,13 @@ async def serving(settings: AuthSettings) -> AsyncIterator[Ports]:
                 port=settings.auth_port,
                 register=[
                     partial(auth_pb2_grpc.add_SignInServiceServicer_to_server, SignInServicer(sign_in)),
-                    partial(auth_pb2_grpc.add_SessionServiceServicer_to_server, SessionServicer(signing_keys)),
-                    partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(accounts)),
+                    partial(
+                        auth_pb2_grpc.add_SessionServiceServicer_to_server, SessionServicer(sessions, signing_keys)
+                    ),
+                    partial(auth_pb2_grpc.add_UserServiceServicer_to_server, UserServicer(accounts, events)),
+                    partial(
+                        auth_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(accounts, disconnecting)
+                    ),
                     partial(
                         auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server,
                         ProviderTokenServicer(provider_tokens),
@@ -125,7 +156,48 @@ async def serving(settings: AuthSettings) -> AsyncIterator[Ports]:
                 ],
             )
         )
+        chores = [
+            Chore("revoke grants", REVOKE_EVERY, loose_grants.revoke_due),
+            Chore(
+                "rotate signing keys",
+                SLOW_CHORES_EVERY,
+                partial(signing_keys.rotate, older_than=timedelta(days=settings.auth_signing_key_days)),
+            ),
+            Chore("forget sessions", SLOW_CHORES_EVERY, sessions.forget_expired),
+            Chore("forget events", SLOW_CHORES_EVERY, events.forget_old),
+        ]
+        await stack.enter_async_context(_alongside(keep_house(chores)))
         yield Ports(rpc=rpc_port, admin=admin_port)
+
+
+@asynccontextmanager
+async def _alongside(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
+    """Runs `work` for as long as the block lasts."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _sessions(settings: AuthSettings, *, store: Store, signing_keys: SigningKeys) -> Sessions:
+    previous = settings.secret_key_previous
+    return Sessions(
+        store=store,
+        access_tokens=AccessTokens(signing_keys=signing_keys, issuer=settings.issuer, clock=_now, new_id=uuid4),
+        refresh_tokens=RefreshTokens(
+            settings.secret_key.get_secret_value(),
+            previous=None if previous is None else previous.get_secret_value(),
+            random=os.urandom,
+        ),
+        lifetimes=Lifetimes(
+            idle=timedelta(seconds=settings.auth_session_idle_seconds),
+            absolute=timedelta(seconds=settings.auth_session_seconds),
+        ),
+        clock=_now,
+        new_id=uuid4,
+    )
 
 
 def _now() -> datetime:

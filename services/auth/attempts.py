@@ -1,4 +1,4 @@
-"""What a sign-in leaves in Redis between its steps: the attempt behind a state, and the session behind a hand-off.
+"""What a sign-in leaves in Redis between its steps: the attempt behind a state, and what a hand-off stands for.
 
 Each is taken exactly once (GETDEL). Keys are hashes of the values that travel through browsers, so that a look at Redis
 yields nothing to redeem; records are sealed, so that neither reading nor writing Redis makes a session.
@@ -33,6 +33,8 @@ class Attempt(BaseModel):
     # The client's own PKCE challenge, empty if it gave none.
     client_challenge: str
     force_consent: bool
+    # The signed-in user who links one more account; None to sign in.
+    link_to: UUID | None = None
 
 
 class HandOff(BaseModel):
@@ -42,6 +44,8 @@ class HandOff(BaseModel):
 
     user_id: UUID
     client_challenge: str
+    # The parked grant, if the user links an account; else they sign in.
+    parked_grant: UUID | None = None
 
 
 def random_value() -> str:

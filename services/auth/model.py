@@ -23,3 +23,50 @@ class Account:
     email: str
     status: AccountStatus
     created_at: datetime
+    # When the provider ends the grant, if it limits grants in time.
+    reconnect_by: datetime | None = None
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody who signed in once."""
+
+    user_id: UUID
+    created_at: datetime
+
+
+class EventType(StrEnum):
+    """What is told to a user about their sessions and accounts; docs/threat-model.md explains each."""
+
+    SIGNED_IN = "signed_in"
+    SIGNED_OUT = "signed_out"
+    SIGNED_OUT_EVERYWHERE = "signed_out_everywhere"
+    REFRESH_TOKEN_REUSED = "refresh_token_reused"  # noqa: S105 - no password
+    ACCOUNT_CONNECTED = "account_connected"
+    ACCOUNT_LINKED = "account_linked"
+    ACCOUNT_RECONNECTED = "account_reconnected"
+    ACCOUNT_DISCONNECTED = "account_disconnected"
+    LINK_REFUSED = "link_refused"
+    REAUTH_REQUIRED = "reauth_required"
+    USER_DELETED = "user_deleted"
+
+
+@dataclass(frozen=True)
+class SecurityEvent:
+    """Something that happened to a user's sessions or accounts."""
+
+    user_id: UUID
+    type: EventType
+    account_id: UUID | None = None
+    session_id: UUID | None = None
+    # The account's address at that time.
+    email: str | None = None
+
+
+@dataclass(frozen=True)
+class RecordedEvent:
+    """An event as it is listed; later ones have higher ids."""
+
+    event_id: int
+    created_at: datetime
+    event: SecurityEvent

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from services.auth.model import AccountStatus
+from services.auth.model import AccountStatus, EventType, SecurityEvent
 from services.auth.providers.base import (
     Grant,
     GrantRefusedError,
@@ -181,6 +181,10 @@ class ProviderTokens:
             if await transaction.lock_tokens(account_id) != stored.version:
                 return False
             await transaction.require_reauth(account_id)
+            account = stored.account
+            await transaction.events.add(
+                SecurityEvent(account.user_id, EventType.REAUTH_REQUIRED, account_id=account_id, email=account.email)
+            )
             await transaction.commit()
         return True
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import structlog
 
+from services.auth.loose_grants import LOOSE_GRANT
 from services.auth.signing_keys import PRIVATE_KEY
 from services.auth.store import Store, TokenRecord, Transaction
 from services.auth.token_records import ACCESS_TOKEN, REFRESH_TOKEN
@@ -40,6 +41,7 @@ class Reseal:
         await self._signing_keys(total)
         while True:
             passed = await self._all_tokens()
+            await self._loose_grants(passed)
             total.done += passed.done
             if passed.done == 0:
                 # A refresh that began before its record was sealed anew may have put the old record back; the pass that
@@ -49,8 +51,8 @@ class Reseal:
 
     async def _signing_keys(self, total: Resealed) -> None:
         async with self._store.transaction() as transaction:
-            await transaction.lock_signing_keys()
-            for record in await transaction.list_signing_keys():
+            await transaction.signing_keys.lock()
+            for record in await transaction.signing_keys.list_all():
                 if record.private_key.startswith(self._vault.header):
                     continue
                 try:
@@ -59,7 +61,7 @@ class Reseal:
                     total.failed += 1
                     log.error("a signing key does not open", key_id=record.key_id, reason=str(error))
                     continue
-                await transaction.put_resealed_signing_key(record.key_id, private_key=sealed)
+                await transaction.signing_keys.put_resealed(record.key_id, private_key=sealed)
                 total.done += 1
             await transaction.commit()
 
@@ -74,6 +76,27 @@ class Reseal:
                 for account_id, record in batch:
                     await self._tokens(transaction, account_id, record, passed)
                     last = account_id
+                await transaction.commit()
+
+    async def _loose_grants(self, passed: Resealed) -> None:
+        last: UUID | None = None
+        while True:
+            async with self._store.transaction() as transaction:
+                batch = await transaction.loose_grants.lock_sealed_otherwise(
+                    self._vault.header, after=last, limit=BATCH
+                )
+                if not batch:
+                    return
+                for record in batch:
+                    last = record.grant_id
+                    try:
+                        sealed = self._anew(record.sealed, owner=str(last), field=LOOSE_GRANT)
+                    except VaultError as error:
+                        passed.failed += 1
+                        log.error("a grant that is to be revoked does not open", reason=str(error))
+                        continue
+                    await transaction.loose_grants.put_resealed(last, sealed=sealed)
+                    passed.done += 1
                 await transaction.commit()
 
     async def _tokens(self, transaction: Transaction, account_id: UUID, record: TokenRecord, passed: Resealed) -> None:

@@ -45,6 +45,10 @@ class AuthSettings(AuthDatabaseSettings, ServiceSettings):
     gateway_port: int = 8000
     public_url: str = ""
     auth_require_client_proof: bool = False
+    auth_session_idle_seconds: int = Field(14 * 86400, ge=60)
+    auth_session_seconds: int = Field(90 * 86400, ge=60)
+    auth_signing_key_days: int = Field(30, ge=1)
+    auth_event_days: int = Field(365, ge=1)
 
     google_client_id: str
     google_client_secret: SecretStr

@@ -1,15 +1,17 @@
-"""Signing in through a provider: start, the provider's redirect, and the exchange of the hand-off for a session."""
+"""Signing in through a provider, or linking an account: start, the redirect back, the exchange of the hand-off."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from uuid import UUID
 
 import structlog
 
-from services.auth.accounts import Accounts, OfflineAccessMissingError
+from services.auth.accounts import AccountIsLinkedError, Accounts, OfflineAccessMissingError
 from services.auth.attempts import ATTEMPT_SECONDS, Attempt, HandOff, OneTimeRecords, random_value
 from services.auth.client_proof import check_challenge, check_verifier, s256
+from services.auth.linking import Linking
 from services.auth.model import Account
 from services.auth.providers.base import (
     Grant,
@@ -19,7 +21,7 @@ from services.auth.providers.base import (
     ProviderRefusedError,
     ProviderUnavailableError,
 )
-from services.auth.sessions import AccessToken, Sessions
+from services.auth.sessions import Sessions, Tokens
 from services.kit.context import remaining
 from services.kit.errors import AppError, Kind
 
@@ -37,6 +39,7 @@ class SignInError(StrEnum):
     MISSING_SCOPE = "missing_scope"
     EMAIL_NOT_VERIFIED = "email_not_verified"
     NO_OFFLINE_ACCESS = "no_offline_access"
+    ACCOUNT_IS_LINKED = "account_is_linked"
     PROVIDER_ERROR = "provider_error"
     PROVIDER_UNAVAILABLE = "provider_unavailable"
 
@@ -70,7 +73,7 @@ class Redirect:
 
 @dataclass(frozen=True)
 class Completed:
-    """The user signed in; the hand-off is redeemed for a session."""
+    """The user consented; the hand-off is redeemed for a session, or for the link."""
 
     hand_off: str
 
@@ -105,6 +108,7 @@ class SignIn:
         attempts: OneTimeRecords[Attempt],
         hand_offs: OneTimeRecords[HandOff],
         accounts: Accounts,
+        linking: Linking,
         sessions: Sessions,
         require_client_proof: bool,
         clock: Callable[[], datetime],
@@ -114,16 +118,20 @@ class SignIn:
         self._attempts = attempts
         self._hand_offs = hand_offs
         self._accounts = accounts
+        self._linking = linking
         self._sessions = sessions
         self._require_client_proof = require_client_proof
         self._clock = clock
         self._random = random
 
-    async def start(self, provider: str, *, client_challenge: str) -> Started:
-        """Begins an attempt. Raises AppError unknown_provider, invalid_code_challenge, client_proof_required."""
+    async def start(self, provider: str, *, client_challenge: str, link_to: UUID | None) -> Started:
+        """Begins an attempt to sign in, or to link an account to this signed-in user.
+
+        Raises AppError unknown_provider, invalid_code_challenge, client_proof_required.
+        """
         found = self._provider(provider)
         check_challenge(client_challenge, required=self._require_client_proof)
-        return await self._send_to(found, client_challenge=client_challenge, force_consent=False)
+        return await self._send_to(found, client_challenge=client_challenge, link_to=link_to, force_consent=False)
 
     async def complete(self, provider: str, *, redirect: Redirect) -> Completed | Refused | AskAgain:
         """Takes the provider's redirect, whatever it says; each state counts once. Raises AppError unknown_provider.
@@ -136,28 +144,42 @@ class SignIn:
             return self._refused(provider, SignInError.INVALID_STATE)
         try:
             identity, grant = await self._exchange(found, attempt, redirect)
-            account = await self._accounts.sign_in(provider=provider, identity=identity, grant=grant)
+            return Completed(await self._hand_off(attempt, identity, grant))
         except _RefusedError as error:
             return self._refused(provider, error.error)
+        except AccountIsLinkedError:
+            return self._refused(provider, SignInError.ACCOUNT_IS_LINKED)
         except OfflineAccessMissingError:
             if attempt.force_consent:
                 return self._refused(provider, SignInError.NO_OFFLINE_ACCESS)
-            again = await self._send_to(found, client_challenge=attempt.client_challenge, force_consent=True)
+            again = await self._send_to(
+                found, client_challenge=attempt.client_challenge, link_to=attempt.link_to, force_consent=True
+            )
             return AskAgain(again.authorization_url)
-        return await self._completed(account, attempt)
 
-    async def redeem(self, hand_off: str, *, code_verifier: str) -> AccessToken:
+    async def redeem(self, hand_off: str, *, code_verifier: str, redeemed_by: UUID | None) -> Tokens | Account:
         """A session for the first who brings the hand-off, and with it the proof if one was announced.
 
-        Raises AppError invalid_hand_off, invalid_code_verifier; a wrong proof uses the hand-off up as well.
+        If it is a link's, the linked account; `redeemed_by`, the signed-in user, must then be who started it. No new
+        session comes of a link: a stolen access token would be enough for a lasting one.
+        Raises AppError invalid_hand_off, invalid_code_verifier, and those of Linking.commit; a wrong proof uses the
+        hand-off up as well.
         """
         record = await self._hand_offs.take(hand_off)
         if record is None:
-            raise AppError(
-                Kind.INVALID, "invalid_hand_off", "This state is unknown, used or expired; start a new sign-in."
-            )
-        check_verifier(code_verifier, challenge=record.client_challenge, required=self._require_client_proof)
-        return await self._sessions.issue(record.user_id)
+            raise _invalid_hand_off()
+        try:
+            check_verifier(code_verifier, challenge=record.client_challenge, required=self._require_client_proof)
+        except AppError:
+            if record.parked_grant is not None:
+                await self._linking.drop(record.parked_grant)
+            raise
+        if record.parked_grant is not None:
+            return await self._linking.commit(record.parked_grant, started_by=record.user_id, redeemed_by=redeemed_by)
+        tokens = await self._sessions.begin(record.user_id)
+        if tokens is None:
+            raise _invalid_hand_off()
+        return tokens
 
     def _provider(self, name: str) -> Provider:
         provider = self._providers.get(name)
@@ -165,7 +187,9 @@ class SignIn:
             raise AppError(Kind.INVALID, "unknown_provider", "There is no such provider.")
         return provider
 
-    async def _send_to(self, provider: Provider, *, client_challenge: str, force_consent: bool) -> Started:
+    async def _send_to(
+        self, provider: Provider, *, client_challenge: str, link_to: UUID | None, force_consent: bool
+    ) -> Started:
         expires_at = self._clock() + timedelta(seconds=ATTEMPT_SECONDS)
         attempt = Attempt(
             provider=provider.name,
@@ -173,6 +197,7 @@ class SignIn:
             nonce=self._random(),
             client_challenge=client_challenge,
             force_consent=force_consent,
+            link_to=link_to,
         )
         state = await self._attempts.put(attempt)
         url = provider.authorization_url(
@@ -204,16 +229,26 @@ class SignIn:
             raise _RefusedError(SignInError.MISSING_SCOPE)
         return identity, grant
 
-    async def _completed(self, account: Account, attempt: Attempt) -> Completed:
-        hand_off = await self._hand_offs.put(
-            HandOff(user_id=account.user_id, client_challenge=attempt.client_challenge)
+    async def _hand_off(self, attempt: Attempt, identity: Identity, grant: Grant) -> str:
+        """Keeps the grant, for the account or parked for the link, and makes the hand-off."""
+        user_id, parked_grant = attempt.link_to, None
+        if user_id is not None:
+            parked_grant = await self._linking.park(user_id, provider=attempt.provider, identity=identity, grant=grant)
+        else:
+            account = await self._accounts.sign_in(provider=attempt.provider, identity=identity, grant=grant)
+            user_id = account.user_id
+            log.info("signed in", provider=account.provider, account_id=str(account.account_id))
+        return await self._hand_offs.put(
+            HandOff(user_id=user_id, client_challenge=attempt.client_challenge, parked_grant=parked_grant)
         )
-        log.info("signed in", provider=account.provider, account_id=str(account.account_id))
-        return Completed(hand_off)
 
     def _refused(self, provider: str, error: SignInError) -> Refused:
         log.info("sign-in refused", provider=provider, outcome=str(error))
         return Refused(error)
+
+
+def _invalid_hand_off() -> AppError:
+    return AppError(Kind.INVALID, "invalid_hand_off", "This state is unknown, used or expired; start a new sign-in.")
 
 
 def _outcome_of(error: ProviderError, *, provider: str) -> SignInError:

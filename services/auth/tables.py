@@ -2,10 +2,13 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
+    Identity,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     Table,
@@ -31,11 +34,16 @@ def _time(name: str, *, nullable: bool = False) -> Column[object]:
     return Column(name, TIMESTAMP(timezone=True), nullable=nullable, server_default=None if nullable else text("now()"))
 
 
+# The login is the provider account that the user first signed in with. It stays theirs while it is not connected, so
+# that whoever disconnects it can come back to the addresses that they linked.
 users = Table(
     "users",
     metadata,
     Column("user_id", Uuid, primary_key=True),
+    Column("login_provider", Text, nullable=False),
+    Column("login_subject", Text, nullable=False),
     _time("created_at"),
+    UniqueConstraint("login_provider", "login_subject"),
 )
 
 # A provider's account that a user connected. The address is an attribute: it can change, and be given to someone else.
@@ -71,12 +79,70 @@ provider_tokens = Table(
     _time("updated_at"),
 )
 
-# The keys of our own access tokens: the newest signs, all verify.
+# Grants that belong to no account: parked until a link is committed, else waiting to be revoked.
+loose_grants = Table(
+    "loose_grants",
+    metadata,
+    Column("grant_id", Uuid, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("parked", Boolean, nullable=False),
+    # When it is to be revoked; a parked one that nobody has taken by then counts as dropped.
+    _time("due_at"),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _time("created_at"),
+    Index(None, "due_at"),
+)
+
+# A session is a family of refresh tokens, each the successor of the one before.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("session_id", Uuid, primary_key=True),
+    Column("user_id", Uuid, ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False),
+    _time("created_at"),
+    _time("used_at"),
+    _time("expires_at"),
+    Index(None, "user_id"),
+    Index(None, "expires_at"),
+    Index(None, "used_at"),
+)
+
+# Of each session the token that is valid and those that were spent a moment ago. A token of a session that is not here
+# was spent earlier.
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("token_digest", LargeBinary, primary_key=True),
+    Column("session_id", Uuid, ForeignKey("sessions.session_id", ondelete="CASCADE"), nullable=False),
+    _time("spent_at", nullable=True),
+    Index(None, "session_id"),
+)
+
+# What happened to users' sessions and accounts. No foreign keys: that a user was deleted is an event, too.
+security_events = Table(
+    "security_events",
+    metadata,
+    Column("event_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("user_id", Uuid, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("account_id", Uuid),
+    Column("session_id", Uuid),
+    Column("email", Text),
+    _time("created_at"),
+    Index(None, "user_id", "event_id"),
+    Index(None, "created_at"),
+)
+
+# The keys of our own access tokens: the newest of those whose time has come signs, all verify.
 signing_keys = Table(
     "signing_keys",
     metadata,
     Column("key_id", Text, primary_key=True),
     Column("public_jwk", JSONB, nullable=False),
     Column("private_key", LargeBinary, nullable=False),
+    # Published before that time, so that nobody meets a token of an unknown key.
+    _time("signs_from"),
     _time("created_at"),
 )

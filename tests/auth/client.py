@@ -21,6 +21,7 @@ class SignedIn:
     user_id: str
     account_id: str
     access_token: str
+    refresh_token: str = ""
 
 
 class Client:
@@ -29,28 +30,59 @@ class Client:
     def __init__(self, channel: aio.Channel, stand_in: StandIn) -> None:
         self.sign_in = auth_pb2_grpc.SignInServiceStub(channel)
         self.sessions = auth_pb2_grpc.SessionServiceStub(channel)
+        self.users = auth_pb2_grpc.UserServiceStub(channel)
         self.accounts = auth_pb2_grpc.AccountServiceStub(channel)
         self.provider_tokens = auth_pb2_grpc.ProviderTokenServiceStub(channel)
         self._stand_in = stand_in
 
-    async def start(self, *, code_challenge: str = "") -> auth_pb2.StartSignInResponse:
+    async def start(self, *, code_challenge: str = "", link_to: str = "") -> auth_pb2.StartSignInResponse:
         return await self.sign_in.StartSignIn(
-            auth_pb2.StartSignInRequest(provider="google", code_challenge=code_challenge)
+            auth_pb2.StartSignInRequest(provider="google", code_challenge=code_challenge, user_id=link_to)
         )
 
     async def complete(self, **redirect: str) -> auth_pb2.CompleteSignInResponse:
         return await self.sign_in.CompleteSignIn(auth_pb2.CompleteSignInRequest(provider="google", **redirect))
 
-    async def redeem(self, hand_off: str, *, code_verifier: str = "") -> auth_pb2.RedeemSignInResponse:
+    async def redeem(
+        self, hand_off: str, *, code_verifier: str = "", user_id: str = ""
+    ) -> auth_pb2.RedeemSignInResponse:
         return await self.sign_in.RedeemSignIn(
-            auth_pb2.RedeemSignInRequest(hand_off=hand_off, code_verifier=code_verifier)
+            auth_pb2.RedeemSignInRequest(hand_off=hand_off, code_verifier=code_verifier, user_id=user_id)
         )
 
+    async def refresh(self, refresh_token: str) -> auth_pb2.RefreshSessionResponse:
+        return await self.sessions.RefreshSession(auth_pb2.RefreshSessionRequest(refresh_token=refresh_token))
+
+    async def revoke_session(
+        self, *, refresh_token: str = "", user_id: str = "", session_id: str = "", all_sessions: bool = False
+    ) -> None:
+        await self.sessions.RevokeSession(
+            auth_pb2.RevokeSessionRequest(
+                refresh_token=refresh_token, user_id=user_id, session_id=session_id, all=all_sessions
+            )
+        )
+
+    async def link(self, user_id: str, person: Person) -> str:
+        """A link from start to commit; the id of the linked account."""
+        outcome = await self.connect(person, link_to=user_id)
+        return (await self.redeem(outcome.hand_off, user_id=user_id)).linked_account_id
+
+    async def disconnect(self, account_id: str, user_id: str) -> None:
+        await self.accounts.DisconnectAccount(auth_pb2.DisconnectAccountRequest(account_id=account_id, user_id=user_id))
+
+    async def delete_user(self, user_id: str) -> None:
+        await self.accounts.DeleteUser(auth_pb2.DeleteUserRequest(user_id=user_id))
+
+    async def events(self, user_id: str) -> list[str]:
+        """The types of the user's events, newest first."""
+        answer = await self.users.ListSecurityEvents(auth_pb2.ListSecurityEventsRequest(user_id=user_id))
+        return [event.type for event in answer.events]
+
     async def connect(
-        self, person: Person, *, granted: str | None = None, code_challenge: str = ""
+        self, person: Person, *, granted: str | None = None, code_challenge: str = "", link_to: str = ""
     ) -> auth_pb2.CompleteSignInResponse:
         """From start to the outcome of the provider's redirect."""
-        started = await self.start(code_challenge=code_challenge)
+        started = await self.start(code_challenge=code_challenge, link_to=link_to)
         return await self.complete(**self._stand_in.consent(started.authorization_url, person, granted=granted))
 
     async def signed_in(self, person: Person) -> SignedIn:
@@ -58,8 +90,8 @@ class Client:
         outcome = await self.connect(person)
         session = await self.redeem(outcome.hand_off)
         user_id = jwt.decode(session.access_token, options={"verify_signature": False})["sub"]
-        [account] = await self.list_accounts(user_id)
-        return SignedIn(person, user_id, account.account_id, session.access_token)
+        account, *_ = await self.list_accounts(user_id)
+        return SignedIn(person, user_id, account.account_id, session.access_token, session.refresh_token)
 
     async def list_accounts(self, user_id: str) -> list[auth_pb2.Account]:
         answer = await self.accounts.ListAccounts(auth_pb2.ListAccountsRequest(user_id=user_id))

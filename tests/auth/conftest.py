@@ -151,5 +151,5 @@ async def second_engine(
 async def fresh_engine(second_engine: AsyncEngine) -> AsyncEngine:
     """An empty database of the service, for tests that look at all of it."""
     async with second_engine.begin() as connection:
-        await connection.execute(text("TRUNCATE users, accounts, provider_tokens, signing_keys"))
+        await connection.execute(text("TRUNCATE users, signing_keys, loose_grants, security_events CASCADE"))
     return second_engine

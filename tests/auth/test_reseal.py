@@ -50,11 +50,11 @@ async def tokens(store: Store, account: Account, *, vault: Vault) -> tuple[str, 
 class TestReseal:
     async def test_afterwards_the_new_secret_alone_opens_everything(self, store: Store) -> None:
         accounts = await connect(store, number=BATCH + 5)
-        old_key = await SigningKeys(store=store, vault=Vault(OLD, previous=None)).current()
+        old_key = await SigningKeys(store=store, vault=Vault(OLD, previous=None), clock=Time().now).current()
         result = await Reseal(store=store, vault=Vault(NEW, previous=OLD)).run()
         assert (result.done, result.failed) == (BATCH + 6, 0)
         vault = Vault(NEW, previous=None)
-        assert (await SigningKeys(store=store, vault=vault).current()).key_id == old_key.key_id
+        assert (await SigningKeys(store=store, vault=vault, clock=Time().now).current()).key_id == old_key.key_id
         for n, account in enumerate(accounts):
             assert await tokens(store, account, vault=vault) == (f"access {n}", f"refresh {n}")
 

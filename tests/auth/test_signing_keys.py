@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from uuid import uuid4
 
 import jwt
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.auth.sessions import Sessions
+from services.auth.access_tokens import AccessTokens
 from services.auth.settings import AuthSettings
 from services.auth.signing_keys import SigningKeys
 from services.auth.store import Store
@@ -28,20 +29,20 @@ def vault() -> Vault:
 
 class TestCurrent:
     async def test_is_the_same_for_processes_that_start_at_once(self, fresh_engine: AsyncEngine, vault: Vault) -> None:
-        processes = [SigningKeys(store=Store(fresh_engine), vault=vault) for _ in range(5)]
+        processes = [SigningKeys(store=Store(fresh_engine), vault=vault, clock=Time().now) for _ in range(5)]
         keys = await asyncio.gather(*[process.current() for process in processes])
         assert len({key.key_id for key in keys}) == 1
         [published] = json.loads(await processes[0].jwks())["keys"]
         assert published["kid"] == keys[0].key_id
 
     async def test_does_not_open_with_another_secret(self, fresh_engine: AsyncEngine, vault: Vault) -> None:
-        await SigningKeys(store=Store(fresh_engine), vault=vault).current()
-        other = SigningKeys(store=Store(fresh_engine), vault=Vault("w" * 32, previous=None))
+        await SigningKeys(store=Store(fresh_engine), vault=vault, clock=Time().now).current()
+        other = SigningKeys(store=Store(fresh_engine), vault=Vault("w" * 32, previous=None), clock=Time().now)
         with pytest.raises(VaultError):
             await other.current()
 
     async def test_is_stored_sealed(self, fresh_engine: AsyncEngine, vault: Vault) -> None:
-        key = await SigningKeys(store=Store(fresh_engine), vault=vault).current()
+        key = await SigningKeys(store=Store(fresh_engine), vault=vault, clock=Time().now).current()
         async with fresh_engine.connect() as connection:
             [stored] = await connection.scalars(select(signing_keys.c.private_key))
         assert stored.startswith(vault.header)
@@ -52,7 +53,7 @@ class TestCurrent:
 
 class TestJwks:
     async def test_is_never_empty_and_has_public_members_only(self, fresh_engine: AsyncEngine, vault: Vault) -> None:
-        [key] = json.loads(await SigningKeys(store=Store(fresh_engine), vault=vault).jwks())["keys"]
+        [key] = json.loads(await SigningKeys(store=Store(fresh_engine), vault=vault, clock=Time().now).jwks())["keys"]
         assert set(key) == {"kty", "crv", "x", "y", "use", "alg", "kid"}
         assert (key["kty"], key["crv"], key["alg"], key["use"]) == ("EC", "P-256", "ES256", "sig")
 
@@ -60,19 +61,21 @@ class TestJwks:
         self, fresh_engine: AsyncEngine, vault: Vault, make_settings: Callable[..., AuthSettings]
     ) -> None:
         time, user_id = Time(), uuid4()
-        sessions = Sessions(
-            signing_keys=SigningKeys(store=Store(fresh_engine), vault=vault),
+        access_tokens = AccessTokens(
+            signing_keys=SigningKeys(store=Store(fresh_engine), vault=vault, clock=Time().now),
             issuer=make_settings().issuer,
             clock=time.now,
             new_id=uuid4,
         )
-        token = await sessions.issue(user_id)
-        restarted = SigningKeys(store=Store(fresh_engine), vault=vault)
+        session_id, ends = uuid4(), time.now() + timedelta(days=1)
+        token = await access_tokens.issue(user_id, session_id=session_id, session_expires_at=ends)
+        restarted = SigningKeys(store=Store(fresh_engine), vault=vault, clock=Time().now)
         keys = jwt.PyJWKSet.from_json(await restarted.jwks())
         header = jwt.get_unverified_header(token.value)
         claims = jwt.decode(token.value, keys[header["kid"]], algorithms=["ES256"], audience="https://mailroom.example")
         assert header == {"alg": "ES256", "typ": "at+jwt", "kid": header["kid"]}
-        assert set(claims) == {"iss", "aud", "sub", "client_id", "iat", "exp", "jti"}
+        assert set(claims) == {"iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid"}
+        assert claims["sid"] == str(session_id)
         assert claims["sub"] == str(user_id)
         assert claims["iss"] == "https://mailroom.example"
         assert claims["exp"] == int(token.expires_at.timestamp())

@@ -2,19 +2,23 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, literal, or_, select, text, update
+from sqlalchemy import Row, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.auth.model import Account, AccountStatus
-from services.auth.tables import accounts, provider_tokens, signing_keys, users
+from services.auth.model import Account, AccountStatus, User
+from services.auth.store.events import EventQueries
+from services.auth.store.loose_grants import LooseGrantQueries
+from services.auth.store.sessions import SessionQueries
+from services.auth.store.signing_keys import SigningKeyQueries
+from services.auth.tables import accounts, provider_tokens, users
 from services.kit.errors import AppError, Kind
 
 # SQLSTATE classes and codes after which the same request may well succeed: connection lost, out of resources, server
@@ -43,20 +47,15 @@ class StoredTokens:
     updated_at: datetime
 
 
-@dataclass(frozen=True)
-class SigningKeyRecord:
-    """A signing key as it is stored: the private half sealed."""
-
-    key_id: str
-    public_jwk: dict[str, str]
-    private_key: bytes
-
-
 class Transaction:
-    """One transaction; every query of the service is a method."""
+    """One transaction: the queries about users, accounts and their tokens, and those of the other tables by name."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+        self.sessions = SessionQueries(connection)
+        self.signing_keys = SigningKeyQueries(connection)
+        self.loose_grants = LooseGrantQueries(connection)
+        self.events = EventQueries(connection)
 
     async def commit(self) -> None:
         """Makes the transaction's changes last."""
@@ -85,13 +84,42 @@ class Transaction:
 
     async def list_accounts(self, user_id: UUID) -> list[Account]:
         """A user's accounts, oldest first."""
-        query = select(accounts).where(accounts.c.user_id == user_id)
-        rows = await self._connection.execute(query.order_by(accounts.c.created_at, accounts.c.account_id))
-        return [_account(row) for row in rows]
+        query = (
+            select(accounts, provider_tokens.c.refresh_token_expires_at)
+            .outerjoin(provider_tokens, provider_tokens.c.account_id == accounts.c.account_id)
+            .where(accounts.c.user_id == user_id)
+            .order_by(accounts.c.created_at, accounts.c.account_id)
+        )
+        rows = await self._connection.execute(query)
+        return [replace(_account(row), reconnect_by=row.refresh_token_expires_at) for row in rows]
+
+    async def find_user(self, user_id: UUID) -> User | None:
+        """A user."""
+        row = (await self._connection.execute(select(users).where(users.c.user_id == user_id))).one_or_none()
+        return None if row is None else User(row.user_id, row.created_at)
+
+    async def find_login(self, *, provider: str, subject: str) -> UUID | None:
+        """The user who signs in with this provider account."""
+        query = select(users.c.user_id).where(users.c.login_provider == provider, users.c.login_subject == subject)
+        return (await self._connection.execute(query)).scalar_one_or_none()
+
+    async def lock_user(self, user_id: UUID) -> bool:
+        """Keeps the user from being changed, and from getting accounts and sessions, until the end; false if gone."""
+        query = select(users.c.user_id).where(users.c.user_id == user_id).with_for_update()
+        return (await self._connection.execute(query)).one_or_none() is not None
+
+    async def add_user(self, user_id: UUID, *, provider: str, subject: str) -> None:
+        """A new user, who signs in with this provider account."""
+        await self._connection.execute(
+            insert(users).values(user_id=user_id, login_provider=provider, login_subject=subject)
+        )
+
+    async def remove_user(self, user_id: UUID) -> None:
+        """Deletes a user with their sessions and accounts."""
+        await self._connection.execute(delete(users).where(users.c.user_id == user_id))
 
     async def add_account(self, *, account_id: UUID, user_id: UUID, provider: str, subject: str, email: str) -> Account:
-        """A new user with this as their only account."""
-        await self._connection.execute(insert(users).values(user_id=user_id))
+        """A new account of a user."""
         values = {
             "account_id": account_id,
             "user_id": user_id,
@@ -102,6 +130,15 @@ class Transaction:
         }
         rows = await self._connection.execute(insert(accounts).values(values).returning(accounts))
         return _account(rows.one())
+
+    async def subject_of(self, account_id: UUID) -> str:
+        """The provider's id of an account that exists."""
+        query = select(accounts.c.subject).where(accounts.c.account_id == account_id)
+        return str((await self._connection.execute(query)).scalar_one())
+
+    async def remove_account(self, account_id: UUID) -> None:
+        """Deletes an account with its tokens."""
+        await self._connection.execute(delete(accounts).where(accounts.c.account_id == account_id))
 
     async def activate_account(self, account_id: UUID, *, email: str | None = None) -> Account:
         """Sets the account active, with its address as of now if that is known."""
@@ -158,16 +195,6 @@ class Transaction:
         query = select(provider_tokens.c.version).where(provider_tokens.c.account_id == account_id)
         return (await self._connection.execute(query.with_for_update())).scalar_one_or_none()
 
-    async def lock_signing_keys(self) -> None:
-        """Makes processes that would create a key at the same time wait for each other until the end."""
-        await self._connection.execute(text("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE"))
-
-    async def list_signing_keys(self) -> list[SigningKeyRecord]:
-        """All signing keys, newest first."""
-        query = select(signing_keys).order_by(signing_keys.c.created_at.desc(), signing_keys.c.key_id)
-        rows = await self._connection.execute(query)
-        return [SigningKeyRecord(row.key_id, row.public_jwk, row.private_key) for row in rows]
-
     async def lock_tokens_sealed_otherwise(
         self, header: bytes, *, after: UUID | None, limit: int
     ) -> list[tuple[UUID, TokenRecord]]:
@@ -191,17 +218,6 @@ class Transaction:
             .where(provider_tokens.c.account_id == account_id)
             .values(access_token=access_token, refresh_token=refresh_token)
         )
-
-    async def put_resealed_signing_key(self, key_id: str, *, private_key: bytes) -> None:
-        """The same key, sealed anew."""
-        await self._connection.execute(
-            update(signing_keys).where(signing_keys.c.key_id == key_id).values(private_key=private_key)
-        )
-
-    async def add_signing_key(self, record: SigningKeyRecord) -> None:
-        """Stores a new key, which signs from now on."""
-        values = {"key_id": record.key_id, "public_jwk": record.public_jwk, "private_key": record.private_key}
-        await self._connection.execute(insert(signing_keys).values(values))
 
 
 class Store:

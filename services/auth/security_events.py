@@ -1,0 +1,63 @@
+"""Reading the security events of a user."""
+
+import base64
+import binascii
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from services.auth.model import RecordedEvent
+from services.auth.store import Store
+from services.kit.errors import AppError, Kind
+
+DEFAULT_PAGE = 50
+LARGEST_PAGE = 200
+_ID_BYTES = 8
+# Rows that are deleted at once.
+_BATCH = 5000
+
+
+class SecurityEvents:
+    """Lists events, and forgets old ones."""
+
+    def __init__(self, *, store: Store, retention: timedelta, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._retention = retention
+        self._clock = clock
+
+    async def list_newest(self, user_id: UUID, *, page_size: int, page_token: str) -> tuple[list[RecordedEvent], str]:
+        """A page of a user's events, newest first, and the token of the next page, empty on the last one.
+
+        Raises AppError invalid_page_token, invalid_page_size.
+        """
+        if not 0 <= page_size <= LARGEST_PAGE:
+            raise AppError(Kind.INVALID, "invalid_page_size", f"The page size must be from 1 to {LARGEST_PAGE}.")
+        limit = page_size or DEFAULT_PAGE
+        before = _position(page_token) if page_token else None
+        async with self._store.transaction() as transaction:
+            found = await transaction.events.list_newest(user_id, before=before, limit=limit + 1)
+        page = found[:limit]
+        return page, _page_token(page[-1].event_id) if len(found) > limit else ""
+
+    async def forget_old(self) -> None:
+        """Deletes the events whose time is up."""
+        before = self._clock() - self._retention
+        deleted = _BATCH
+        while deleted == _BATCH:
+            async with self._store.transaction() as transaction:
+                deleted = await transaction.events.forget_before(before, limit=_BATCH)
+                await transaction.commit()
+
+
+def _page_token(event_id: int) -> str:
+    return base64.urlsafe_b64encode(event_id.to_bytes(_ID_BYTES)).decode().rstrip("=")
+
+
+def _position(page_token: str) -> int:
+    try:
+        raw = base64.b64decode(page_token + "=", altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != _ID_BYTES or raw[0] > 127:
+        raise AppError(Kind.INVALID, "invalid_page_token", "The page token is not one of this list.")
+    return int.from_bytes(raw)

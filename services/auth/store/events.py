@@ -1,0 +1,54 @@
+"""The rows of security events."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.auth.model import EventType, RecordedEvent, SecurityEvent
+from services.auth.tables import security_events
+
+
+class EventQueries:
+    """Part of a transaction, so that what happened and its event are stored together."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, event: SecurityEvent) -> None:
+        """Records an event."""
+        values = {
+            "user_id": event.user_id,
+            "type": event.type,
+            "account_id": event.account_id,
+            "session_id": event.session_id,
+            "email": event.email,
+        }
+        await self._connection.execute(insert(security_events).values(values))
+
+    async def list_newest(self, user_id: UUID, *, before: int | None, limit: int) -> list[RecordedEvent]:
+        """A user's events, newest first, from below the id `before`."""
+        query = select(security_events).where(security_events.c.user_id == user_id)
+        if before is not None:
+            query = query.where(security_events.c.event_id < before)
+        rows = await self._connection.execute(query.order_by(security_events.c.event_id.desc()).limit(limit))
+        return [
+            RecordedEvent(
+                row.event_id,
+                row.created_at,
+                SecurityEvent(row.user_id, EventType(row.type), row.account_id, row.session_id, row.email),
+            )
+            for row in rows
+        ]
+
+    async def forget_user(self, user_id: UUID) -> None:
+        """Deletes the events of a user."""
+        await self._connection.execute(delete(security_events).where(security_events.c.user_id == user_id))
+
+    async def forget_before(self, moment: datetime, *, limit: int) -> int:
+        """Deletes up to `limit` events from before that time; returns how many."""
+        old = select(security_events.c.event_id).where(security_events.c.created_at < moment).limit(limit)
+        statement = delete(security_events).where(security_events.c.event_id.in_(old.scalar_subquery()))
+        return (await self._connection.execute(statement)).rowcount

@@ -1,0 +1,97 @@
+"""The rows of sessions and their refresh tokens."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import delete, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.auth.tables import refresh_tokens, sessions, users
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """A session."""
+
+    session_id: UUID
+    user_id: UUID
+    used_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class RefreshTokenRecord:
+    """A refresh token, known by its digest."""
+
+    spent_at: datetime | None
+
+
+class SessionQueries:
+    """Part of a transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, session: SessionRecord, *, token_digest: bytes) -> bool:
+        """A new session with its first refresh token; false if there is no such user (any more)."""
+        values = {
+            "session_id": session.session_id,
+            "created_at": session.used_at,
+            "used_at": session.used_at,
+            "expires_at": session.expires_at,
+        }
+        owner = select(users.c.user_id, *[literal(value, sessions.c[name].type) for name, value in values.items()])
+        owner = owner.where(users.c.user_id == session.user_id).with_for_update(read=True, key_share=True)
+        added = await self._connection.execute(insert(sessions).from_select(["user_id", *values], owner))
+        if added.rowcount == 0:
+            return False
+        await self._add_token(session.session_id, token_digest)
+        return True
+
+    async def lock(self, session_id: UUID) -> SessionRecord | None:
+        """The session, locked until the end."""
+        query = select(sessions).where(sessions.c.session_id == session_id).with_for_update()
+        row = (await self._connection.execute(query)).one_or_none()
+        return None if row is None else SessionRecord(row.session_id, row.user_id, row.used_at, row.expires_at)
+
+    async def find_token(self, session_id: UUID, token_digest: bytes) -> RefreshTokenRecord | None:
+        """A refresh token of the session: the valid one, or one that was spent a moment ago."""
+        query = select(refresh_tokens.c.spent_at).where(
+            refresh_tokens.c.session_id == session_id, refresh_tokens.c.token_digest == token_digest
+        )
+        row = (await self._connection.execute(query)).one_or_none()
+        return None if row is None else RefreshTokenRecord(row.spent_at)
+
+    async def rotate(
+        self, session_id: UUID, *, spent: bytes, successor: bytes, now: datetime, forget_before: datetime
+    ) -> None:
+        """Spends a token for its successor, and forgets those that were spent too long ago to be repeated."""
+        await self._connection.execute(
+            delete(refresh_tokens).where(
+                refresh_tokens.c.session_id == session_id, refresh_tokens.c.spent_at < forget_before
+            )
+        )
+        await self._connection.execute(
+            update(refresh_tokens).where(refresh_tokens.c.token_digest == spent).values(spent_at=now)
+        )
+        await self._add_token(session_id, successor)
+        await self._connection.execute(update(sessions).where(sessions.c.session_id == session_id).values(used_at=now))
+
+    async def end(self, session_id: UUID) -> None:
+        """Ends a session: none of its refresh tokens is known any more."""
+        await self._connection.execute(delete(sessions).where(sessions.c.session_id == session_id))
+
+    async def end_all(self, user_id: UUID) -> int:
+        """Ends all sessions of a user; returns how many there were."""
+        return (await self._connection.execute(delete(sessions).where(sessions.c.user_id == user_id))).rowcount
+
+    async def forget_expired(self, *, now: datetime, unused_since: datetime) -> int:
+        """Deletes the sessions that are over; returns how many."""
+        over = or_(sessions.c.expires_at <= now, sessions.c.used_at <= unused_since)
+        return (await self._connection.execute(delete(sessions).where(over))).rowcount
+
+    async def _add_token(self, session_id: UUID, token_digest: bytes) -> None:
+        values = {"token_digest": token_digest, "session_id": session_id}
+        await self._connection.execute(insert(refresh_tokens).values(values))

@@ -17,12 +17,13 @@ class MailboxStatus(Enum):
 
 
 class SyncState(Enum):
-    """Where a sync is; the last two are ends."""
+    """Where a sync is; the last three are ends."""
 
     QUEUED = "queued"
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class Lane(IntEnum):

@@ -7,8 +7,8 @@ from uuid import UUID
 from services.kit.errors import AppError, Kind
 from services.mail.ids import LocalId
 from services.mail.mailboxes import Mailboxes
-from services.mail.model import Mailbox, MailboxStatus, SyncReport
-from services.mail.store import progress, schedule
+from services.mail.model import Mailbox, MailboxStatus, SyncReport, SyncState
+from services.mail.store import items, progress, schedule
 from services.mail.store import syncs as store
 from services.mail.store.connection import Pool
 
@@ -32,13 +32,45 @@ class Syncs:
         """
         if newest_count is not None and not 1 <= newest_count <= LARGEST_COUNT:
             raise AppError(Kind.INVALID, "invalid_count", f"count is 1 to {LARGEST_COUNT:,}, or all.")
-        if mailbox.status is MailboxStatus.REAUTH_REQUIRED:
-            mailbox = await self._look_again(mailbox)
+        mailbox = await self._with_access(mailbox)
         async with self._pool.acquire() as connection, connection.transaction():
             hint_seq = await schedule.trigger(connection, mailbox.mailbox_id)
             await progress.ensure(connection, mailbox.mailbox_id)
             sync = await store.start(connection, mailbox.mailbox_id, newest_count=newest_count, hint_seq=hint_seq)
         return await self.get(mailbox.user_id, LocalId(sync.mailbox_id, sync.sync_id), wait_seconds=0)
+
+    async def cancel(self, user_id: UUID, sync_id: LocalId | None) -> SyncReport:
+        """Ends a sync; what it has stored stays. One that has ended already is left as it is.
+
+        A worker that waits for an answer of the provider finds out with the next thing that it does. Coverage goes
+        back to what was fetched, so that a later sync lists again. Raises AppError sync_not_found.
+        """
+        sync = (await self._report(user_id, sync_id)).sync
+        async with self._pool.acquire() as connection, connection.transaction():
+            await schedule.lock(connection, sync.mailbox_id)
+            active = await store.active(connection, sync.mailbox_id)
+            if active is not None and active.sync_id == sync.sync_id:
+                await store.end(connection, sync.mailbox_id, SyncState.CANCELLED)
+                await progress.cancel_listing(connection, sync.mailbox_id)
+                await items.drop_backfill(connection, sync.mailbox_id)
+        return await self.get(user_id, sync_id, wait_seconds=0)
+
+    async def retry(self, user_id: UUID, sync_id: LocalId | None) -> SyncReport:
+        """Queues the mailbox's dead letters again and starts a sync of the same coverage, or widens the active one.
+
+        Raises AppError sync_not_found, reauth_required.
+        """
+        report = await self._report(user_id, sync_id)
+        mailbox = await self._with_access(report.mailbox)
+        async with self._pool.acquire() as connection, connection.transaction():
+            hint_seq = await schedule.trigger(connection, mailbox.mailbox_id)
+            await items.retry_dead_letters(connection, mailbox.mailbox_id)
+            wanted = report.sync.newest_count
+            sync = await store.start(connection, mailbox.mailbox_id, newest_count=wanted, hint_seq=hint_seq)
+        return await self.get(user_id, LocalId(sync.mailbox_id, sync.sync_id), wait_seconds=0)
+
+    async def _with_access(self, mailbox: Mailbox) -> Mailbox:
+        return await self._look_again(mailbox) if mailbox.status is MailboxStatus.REAUTH_REQUIRED else mailbox
 
     async def _look_again(self, mailbox: Mailbox) -> Mailbox:
         await self._mailboxes.refresh(mailbox.user_id)

@@ -107,6 +107,9 @@ class Person:
     def post(self, path: str, body: object, **headers: str) -> httpx.Response:
         return self.http.post(path, json=body, headers=self._headers(headers))
 
+    def delete(self, path: str) -> httpx.Response:
+        return self.http.delete(path, headers=self._headers({}))
+
     def address(self) -> dict[str, Any]:
         """The one connected address."""
         answer = self.get("/emails/addresses")
@@ -125,7 +128,7 @@ class Person:
         answer = self.get(f"/emails/syncs/{sync['id']}", Prefer=f"wait={SYNC_SECONDS}")
         assert answer.status_code == 200, answer.text
         ended = dict(answer.json())
-        assert ended["state"] in ("completed", "failed"), ended
+        assert ended["state"] in ("completed", "failed", "cancelled"), ended
         return ended
 
     def sync(self, count: int | str = "all") -> dict[str, Any]:

@@ -191,9 +191,7 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
         self.watches.append(request)
         if self.watch_failure:
             raise self.watch_failure
-        owner, sync = self.syncs.get(request.sync_id, ("", mail_pb2.Sync()))
-        if owner != request.user_id:
-            raise AppError(Kind.NOT_FOUND, "sync_not_found", "There is no such sync.")
+        sync = self._sync(request.user_id, request.sync_id)
         if request.wait_seconds and self.ends_when_watched:
             sync.state = mail_pb2.SYNC_STATE_COMPLETED
             sync.end_time.CopyFrom(_after(0))
@@ -206,6 +204,32 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
             raise AppError(Kind.UNAUTHENTICATED, "invalid_token", "The token is not one of the push service account.")
         self.pushed.append(request.body)
         return mail_pb2.AcceptPushResponse()
+
+    @override
+    async def CancelSync(self, request: mail_pb2.CancelSyncRequest, _: Context) -> mail_pb2.CancelSyncResponse:
+        sync = self._sync(request.user_id, request.sync_id)
+        sync.state = mail_pb2.SYNC_STATE_CANCELLED
+        sync.end_time.CopyFrom(_after(0))
+        return mail_pb2.CancelSyncResponse(sync=sync)
+
+    @override
+    async def RetrySync(self, request: mail_pb2.RetrySyncRequest, _: Context) -> mail_pb2.RetrySyncResponse:
+        retried = self._sync(request.user_id, request.sync_id)
+        sync = mail_pb2.Sync(
+            sync_id=uuid.uuid4().hex,
+            account_id=retried.account_id,
+            state=mail_pb2.SYNC_STATE_QUEUED,
+            create_time=_after(0),
+        )
+        self.syncs[sync.sync_id] = (request.user_id, sync)
+        return mail_pb2.RetrySyncResponse(sync=sync)
+
+    def _sync(self, user_id: str, sync_id: str) -> mail_pb2.Sync:
+        self._check()
+        owner, sync = self.syncs.get(sync_id, ("", mail_pb2.Sync()))
+        if owner != user_id:
+            raise AppError(Kind.NOT_FOUND, "sync_not_found", "There is no such sync.")
+        return sync
 
     def _check(self) -> None:
         if self.failure:

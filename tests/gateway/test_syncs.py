@@ -178,3 +178,32 @@ class TestWatch:
         sync = await started(gateway, {"email": ADA})
         answer = await gateway.http.get(f"/emails/syncs/{sync.sync_id}", headers=gateway.as_user("grace"))
         assert (answer.status_code, answer.json()["code"]) == (404, "sync_not_found")
+
+
+class TestCancel:
+    async def test_shows_the_sync_as_cancelled(self, gateway: Gateway) -> None:
+        sync = await started(gateway, {"email": ADA})
+        answer = await gateway.http.delete(f"/emails/syncs/{sync.sync_id}", headers=gateway.as_user("ada"))
+        assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
+        exactly(schemas.Sync, answer.json())
+        assert answer.json()["ended_at"].endswith("Z")
+
+    async def test_of_another_user_does_not_exist(self, gateway: Gateway) -> None:
+        sync = await started(gateway, {"email": ADA})
+        answer = await gateway.http.delete(f"/emails/syncs/{sync.sync_id}", headers=gateway.as_user("grace"))
+        assert (answer.status_code, answer.json()["code"]) == (404, "sync_not_found")
+        assert sync.state == mail_pb2.SYNC_STATE_QUEUED
+
+
+class TestRetry:
+    async def test_is_accepted_and_tells_where_to_look(self, gateway: Gateway) -> None:
+        sync = await started(gateway, {"email": ADA})
+        answer = await gateway.http.post(f"/emails/syncs/{sync.sync_id}/retry", headers=gateway.as_user("ada"))
+        assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+        exactly(schemas.Sync, answer.json())
+        assert answer.headers["location"] == f"/emails/syncs/{answer.json()['id']}"
+
+    async def test_of_another_user_does_not_exist(self, gateway: Gateway) -> None:
+        sync = await started(gateway, {"email": ADA})
+        answer = await gateway.http.post(f"/emails/syncs/{sync.sync_id}/retry", headers=gateway.as_user("grace"))
+        assert (answer.status_code, answer.json()["code"]) == (404, "sync_not_found")

@@ -167,8 +167,15 @@ class Stage:
 
     async def report(self, of: SyncReport) -> SyncReport:
         """How a sync is doing now."""
-        sync_id = LocalId(of.sync.mailbox_id, of.sync.sync_id)
-        return await self.syncs.get(self.user_id, sync_id, wait_seconds=0)
+        return await self.syncs.get(self.user_id, id_of(of), wait_seconds=0)
+
+    async def cancel(self, report: SyncReport) -> SyncReport:
+        """Cancels a sync."""
+        return await self.syncs.cancel(self.user_id, id_of(report))
+
+    async def retry(self, report: SyncReport) -> SyncReport:
+        """Tries the dead letters again."""
+        return await self.syncs.retry(self.user_id, id_of(report))
 
     async def listed(self, wanted: MessageFilter = EVERYTHING) -> list[MessageSummary]:
         """All messages of the list, page by page, newest first; no message is in it twice."""
@@ -244,6 +251,39 @@ class Stage:
             )
 
         await eventually(has_failed)
+
+    async def until_healing(self) -> None:
+        """Waits until a worker compares everything after a lost cursor, or has done so."""
+
+        async def is_healing() -> bool:
+            return bool(
+                await self.fetchval(
+                    """
+                    SELECT bool_and(s.listing IS NOT NULL OR s.caught_up_hint >= q.hint_seq)
+                    FROM sync_states s JOIN mailbox_schedule q USING (mailbox_id)
+                    """
+                )
+            )
+
+        await eventually(is_healing)
+
+    async def until_fault_fired(self) -> None:
+        """Waits until the fault plan has struck."""
+
+        async def has_fired() -> bool:
+            return any(await self.at_provider.fired())
+
+        await eventually(has_fired)
+
+    async def until_released(self) -> None:
+        """Waits until no worker holds the mailbox or has a reason to take it now."""
+
+        async def is_released() -> bool:
+            return bool(
+                await self.fetchval("SELECT bool_and(lease_owner IS NULL AND due_at > now()) FROM mailbox_schedule")
+            )
+
+        await eventually(is_released)
 
     async def until_listed(self) -> None:
         """Waits until the active sync knows all ids that it wants."""
@@ -331,6 +371,11 @@ def _worker(stage: Stage, options: WorkerOptions, *, pool: Pool, http: httpx.Asy
         poll_seconds=options.poll_seconds,
         retries=options.retries,
     )
+
+
+def id_of(report: SyncReport) -> LocalId:
+    """The id of a report's sync."""
+    return LocalId(report.sync.mailbox_id, report.sync.sync_id)
 
 
 async def connect(database: Postgres, *, name: str = "test") -> "asyncpg.Connection[asyncpg.Record]":

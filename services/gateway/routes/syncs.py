@@ -18,7 +18,7 @@ from services.kit.rpc_client import DEFAULT_TIMEOUT, call
 
 router = APIRouter(prefix="/emails", tags=["syncs"])
 
-_ENDED = (mail_pb2.SYNC_STATE_COMPLETED, mail_pb2.SYNC_STATE_FAILED)
+_ENDED = (mail_pb2.SYNC_STATE_COMPLETED, mail_pb2.SYNC_STATE_FAILED, mail_pb2.SYNC_STATE_CANCELLED)
 
 log = structlog.get_logger()
 
@@ -70,6 +70,31 @@ async def get_sync(services: Backends, user_id: UserId, wait_seconds: WaitSecond
     """How a sync is doing; with `Prefer: wait=N` answers when it ends, at the latest after N seconds."""
     sync = await _get(services, user_id, id, wait_seconds)
     return json_answer(conversions.sync(sync), headers=_applied(wait_seconds))
+
+
+@router.delete(
+    "/syncs/{id}",
+    response_model=Sync,
+    responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
+)
+async def cancel_sync(services: Backends, user_id: UserId, id: str) -> Response:  # noqa: A002 - the parameter's public name
+    """Ends a sync: what is stored stays, what is still queued for it is not fetched. An ended one stays as it is."""
+    request = mail_pb2.CancelSyncRequest(user_id=user_id, sync_id=id)
+    return json_answer(conversions.sync((await call(services.syncs.CancelSync, request)).sync))
+
+
+@router.post(
+    "/syncs/{id}/retry",
+    status_code=HTTPStatus.ACCEPTED,
+    response_model=Sync,
+    responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)
+async def retry_sync(services: Backends, user_id: UserId, id: str) -> Response:  # noqa: A002 - the parameter's public name
+    """Tries the mailbox's dead letters again, in the sync that runs or in a new one: see `Location`."""
+    request = mail_pb2.RetrySyncRequest(user_id=user_id, sync_id=id)
+    sync = (await call(services.syncs.RetrySync, request)).sync
+    headers = {"Location": f"/emails/syncs/{sync.sync_id}"}
+    return json_answer(conversions.sync(sync), status=HTTPStatus.ACCEPTED, headers=headers)
 
 
 async def _get(services: Services, user_id: str, sync_id: str, wait_seconds: int) -> mail_pb2.Sync:

@@ -61,6 +61,25 @@ async def _unbury(connection: Connection, mailbox_id: int) -> None:
     )
 
 
+async def drop_backfill(connection: Connection, mailbox_id: int) -> None:
+    """Forgets what only a listing for a sync wanted."""
+    await connection.execute("DELETE FROM fetch_items WHERE mailbox_id = $1 AND lane = $2", mailbox_id, Lane.BACKFILL)
+
+
+async def retry_dead_letters(connection: Connection, mailbox_id: int) -> None:
+    """Queues what was given up on; no cancelled sync drops it, since coverage counts on it."""
+    await connection.execute(
+        """
+        WITH letters AS (DELETE FROM dead_letters WHERE mailbox_id = $1 RETURNING *)
+        INSERT INTO fetch_items (mailbox_id, external_id, lane, ordinal, wanted_version)
+        SELECT $1, external_id, $2, row_number() OVER (ORDER BY died_at DESC), wanted_version FROM letters
+        ON CONFLICT (mailbox_id, external_id) DO NOTHING
+        """,
+        mailbox_id,
+        Lane.LIVE,
+    )
+
+
 async def queued_ids(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> set[str]:
     """Which of these messages are queued."""
     rows = await connection.fetch(

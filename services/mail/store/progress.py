@@ -77,6 +77,23 @@ async def start_listing(connection: Connection, mailbox_id: int, listing: Listin
     )
 
 
+async def still_lists(connection: Connection, mailbox_id: int, state: SyncProgress) -> bool:
+    """Whether the listing under way is the one of `state`, at the same page: a cancelled sync ends it at any time."""
+    same: bool = await connection.fetchval(
+        """
+        SELECT (listing, listing_label, listing_round, listing_page_token)
+            IS NOT DISTINCT FROM ($2::text, $3::text, $4::smallint, $5::text)
+        FROM sync_states WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+        state.listing and state.listing.value,
+        state.listing_label,
+        state.listing_round,
+        state.listing_page_token,
+    )
+    return same
+
+
 async def restart_listing(connection: Connection, mailbox_id: int) -> None:
     """Lists the current round again from the top, after the provider forgot the page token."""
     await connection.execute(
@@ -141,6 +158,25 @@ async def end_listing(connection: Connection, mailbox_id: int) -> None:
     )
 
 
+async def cancel_listing(connection: Connection, mailbox_id: int) -> None:
+    """Ends the listing for a sync, if one is under way, and takes the coverage back to what was fetched."""
+    await connection.execute(
+        """
+        UPDATE sync_states
+        SET covered_count = fetched_count, covered_all = fetched_all,
+            listing = CASE WHEN listing IN ('newest', 'all') THEN NULL ELSE listing END
+        WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+    )
+
+
 async def mark_synced(connection: Connection, mailbox_id: int) -> None:
     """Records that the copy is complete as of now."""
-    await connection.execute("UPDATE sync_states SET last_synced_at = now() WHERE mailbox_id = $1", mailbox_id)
+    await connection.execute(
+        """
+        UPDATE sync_states SET last_synced_at = now(), fetched_count = covered_count, fetched_all = covered_all
+        WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+    )

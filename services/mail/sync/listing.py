@@ -1,22 +1,38 @@
 """Listing the provider's ids into the queue, a page at a time; after a lost cursor also what is gone or relabelled."""
 
-from services.mail.model import ListedId, Listing, Sync, SyncProgress
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.mail.model import ListedId, Listing, SyncProgress
 from services.mail.providers.base import MessageGoneError, PageTokenExpiredError, RejectedError
 from services.mail.store import items, labels, messages, progress, syncs
 from services.mail.store.connection import Connection
 from services.mail.sync.run import MailboxRun
 
 
-async def begin(run: MailboxRun, sync: Sync) -> None:
-    """Starts the listing that an active sync asks for."""
-    listing = Listing.ALL if sync.newest_count is None else Listing.NEWEST
+class _ListingEndedError(Exception):
+    """The sync was cancelled while a page was under way."""
+
+
+async def begin(run: MailboxRun) -> None:
+    """Starts the listing that the active sync asks for; none if it was cancelled meanwhile."""
     async with run.writing() as connection:
+        sync = await syncs.active(connection, run.mailbox_id)
+        if sync is None:
+            return
+        listing = Listing.ALL if sync.newest_count is None else Listing.NEWEST
         await progress.start_listing(connection, run.mailbox_id, listing, target=sync.newest_count)
         await syncs.restart_count(connection, run.mailbox_id)
 
 
 async def list_page(run: MailboxRun, state: SyncProgress) -> None:
     """Lists one page and records, in one transaction, what it implies and where the next one begins."""
+    with contextlib.suppress(_ListingEndedError):
+        await _list_page(run, state)
+
+
+async def _list_page(run: MailboxRun, state: SyncProgress) -> None:
     room = run.provider.page_size
     if state.listing_target is not None:
         room = min(room, state.listing_target - state.listed_count)
@@ -32,7 +48,7 @@ async def list_page(run: MailboxRun, state: SyncProgress) -> None:
             ),
         )
     except PageTokenExpiredError:
-        async with run.writing() as connection:
+        async with _recording(run, state) as connection:
             await progress.restart_listing(connection, run.mailbox_id)
             await syncs.restart_count(connection, run.mailbox_id)
         # It counts as a failed turn, so that a provider whose tokens never last is noticed.
@@ -41,12 +57,12 @@ async def list_page(run: MailboxRun, state: SyncProgress) -> None:
         if state.listing is not Listing.RELABEL:
             raise
         # The label was deleted meanwhile.
-        async with run.writing() as connection:
+        async with _recording(run, state) as connection:
             await _next_label(connection, run.mailbox_id, after=state.listing_label)
         return
     listed = page.listed[: max(0, room)]
     full = state.listing_target is not None and state.listed_count + len(listed) >= state.listing_target
-    async with run.writing() as connection:
+    async with _recording(run, state) as connection:
         await _record(connection, run.mailbox_id, state, listed)
         if page.next_page_token is None or full:
             await _end(connection, run.mailbox_id, state)
@@ -54,6 +70,14 @@ async def list_page(run: MailboxRun, state: SyncProgress) -> None:
             await progress.advance_listing(
                 connection, run.mailbox_id, page_token=page.next_page_token, listed=len(listed)
             )
+
+
+@asynccontextmanager
+async def _recording(run: MailboxRun, state: SyncProgress) -> AsyncIterator[Connection]:
+    async with run.writing() as connection:
+        if not await progress.still_lists(connection, run.mailbox_id, state):
+            raise _ListingEndedError
+        yield connection
 
 
 async def _record(connection: Connection, mailbox_id: int, state: SyncProgress, listed: list[ListedId]) -> None:

@@ -692,6 +692,7 @@ class DownloadHeader(_message.Message):
     OUT_OF_RANGE_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     LENGTH_FIELD_NUMBER: _builtins.int
+    RANGED_FIELD_NUMBER: _builtins.int
     etag: _builtins.str
     """Changes with the content."""
     filename: _builtins.str
@@ -706,6 +707,8 @@ class DownloadHeader(_message.Message):
     offset: _builtins.int
     """The bytes that come: from `offset`, `length` of them."""
     length: _builtins.int
+    ranged: _builtins.bool
+    """Whether they are the range that was asked for."""
     def __init__(
         self,
         *,
@@ -717,10 +720,11 @@ class DownloadHeader(_message.Message):
         out_of_range: _builtins.bool = ...,
         offset: _builtins.int = ...,
         length: _builtins.int = ...,
+        ranged: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "total_size", b"total_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "etag", b"etag", "filename", b"filename", "length", b"length", "mime_type", b"mime_type", "offset", b"offset", "out_of_range", b"out_of_range", "total_size", b"total_size", "unchanged", b"unchanged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "etag", b"etag", "filename", b"filename", "length", b"length", "mime_type", b"mime_type", "offset", b"offset", "out_of_range", b"out_of_range", "ranged", b"ranged", "total_size", b"total_size", "unchanged", b"unchanged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__total_size: _TypeAlias = _typing.Literal["total_size"]  # noqa: Y015
     _WhichOneofArgType__total_size: _TypeAlias = _typing.Literal["_total_size", b"_total_size"]  # noqa: Y015

@@ -72,6 +72,12 @@ class SandboxMailbox:
         answer = await self.control("POST", "messages", {**made, **fields})
         return str(answer["messages"][0]["id"])
 
+    async def deliver_large(self, text: str) -> str:
+        """Delivers one message of any size and returns its id."""
+        raw = f"From: bob@example.net\r\nSubject: large\r\n\r\n{text}\r\n".encode()
+        answer = await self.sandbox.http.post(f"/_sandbox/users/{self.email}/import", content=raw)
+        return str(answer.json()["messages"][0]["id"])
+
     async def deliver_many(self, count: int) -> list[str]:
         """Delivers generated messages and returns their ids."""
         answer = await self.control("POST", "messages", {"count": count})

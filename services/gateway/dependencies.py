@@ -7,6 +7,7 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from services.gateway.clients import Services
+from services.gateway.safe_html import SafeHtml
 from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.errors import AppError, Kind
 
@@ -22,6 +23,11 @@ async def _services(request: Request) -> Services:
 async def _signing_keys(request: Request) -> SigningKeys:
     keys: SigningKeys = request.app.state.signing_keys
     return keys
+
+
+async def _safe_html(request: Request) -> SafeHtml:
+    safe_html: SafeHtml = request.app.state.safe_html
+    return safe_html
 
 
 async def _user_id(
@@ -43,5 +49,6 @@ async def _require_json(request: Request) -> None:
 # Listed with a route; the framework would call a body of another type a wrong value.
 JSON_ONLY = Depends(_require_json)
 Backends = Annotated[Services, Depends(_services)]
+HtmlSanitiser = Annotated[SafeHtml, Depends(_safe_html)]
 Keys = Annotated[SigningKeys, Depends(_signing_keys)]
 UserId = Annotated[str, Depends(_user_id)]

@@ -24,6 +24,7 @@ FRAMEWORK_PROBLEMS = {
     HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this address."),
     HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "This address does not support the method."),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("request_too_large", "The body is too large."),
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: ("range_not_satisfiable", "The range lies outside of the content."),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("unsupported_media_type", "Send the body as application/json."),
 }
 INVALID_REQUEST = "invalid_request"

@@ -1,16 +1,21 @@
 """Calling another service: channels with safe retries, deadlines that shrink, errors that keep their meaning."""
 
+import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 
 from grpc import aio
 
 from services.kit.context import REQUEST_ID_HEADER, remaining, request_id
+from services.kit.errors import AppError, Kind
 from services.kit.rpc_errors import from_rpc_error
 from services.kit.rpc_server import MAX_MESSAGE_BYTES
 
 # What a unary call may take unless its caller has less time left.
 DEFAULT_TIMEOUT = 10.0
+# What a stream may take as a whole, and between two of its messages.
+STREAM_TIMEOUT = 3600.0
+IDLE_TIMEOUT = 30.0
 
 
 def open_channel(address: str, *, idempotent: Iterable[tuple[str, str]]) -> aio.Channel:
@@ -51,3 +56,33 @@ async def call[Request, Response](
         return await method(request, timeout=remaining(timeout), metadata=((REQUEST_ID_HEADER, request_id()),))
     except aio.AioRpcError as error:
         raise from_rpc_error(error) from error
+
+
+async def stream[Request, Response](
+    method: aio.UnaryStreamMultiCallable[Request, Response],
+    request: Request,
+    *,
+    first_seconds: float = IDLE_TIMEOUT,
+    idle_seconds: float = IDLE_TIMEOUT,
+) -> AsyncGenerator[Response]:
+    """The messages of a streaming method; closing the generator ends the call at the peer, too. Raises AppError.
+
+    The first message may take `first_seconds`, each later one `idle_seconds`.
+    """
+    calling = method(request, timeout=STREAM_TIMEOUT, metadata=((REQUEST_ID_HEADER, request_id()),))
+    limit = first_seconds
+    try:
+        while True:
+            async with asyncio.timeout(limit):
+                message = await calling.read()
+            if message is aio.EOF:
+                return
+            # What is not the end is a message; the stub cannot tell.
+            yield message  # type: ignore[misc]
+            limit = idle_seconds
+    except TimeoutError:
+        raise AppError(Kind.TIMEOUT, "deadline_exceeded", "A service did not answer in time.") from None
+    except aio.AioRpcError as error:
+        raise from_rpc_error(error) from error
+    finally:
+        calling.cancel()

@@ -8,8 +8,9 @@ from mailroom.mail.v1.mail_pb2 import GetMessageRequest, ListLabelsRequest, List
 
 from services.gateway import conversions
 from services.gateway.answers import json_answer
-from services.gateway.dependencies import Backends, UserId
+from services.gateway.dependencies import Backends, HtmlSanitiser, UserId
 from services.gateway.openapi import problems
+from services.gateway.routes.downloads import pictures_of
 from services.gateway.schemas import Email, EmailPage, Labels, ListQuery, MailboxQuery
 from services.kit.rpc_client import call
 
@@ -49,10 +50,18 @@ async def list_labels(services: Backends, user_id: UserId, query: Annotated[Mail
 
 
 @router.get("/{id}", response_model=Email, responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND))
-async def get_email(services: Backends, user_id: UserId, id: str) -> Response:  # noqa: A002 - the parameter's public name
+async def get_email(
+    services: Backends,
+    safe_html: HtmlSanitiser,
+    user_id: UserId,
+    id: str,  # noqa: A002 - the parameter's public name
+) -> Response:
     """One message with headers, bodies and attachments."""
     answer = await call(services.messages.GetMessage, GetMessageRequest(user_id=user_id, message_id=id))
-    return json_answer(conversions.email(answer))
+    html = None
+    if answer.HasField("html"):
+        html = await safe_html.of(answer.html, text=answer.text, pictures=pictures_of(answer))
+    return json_answer(conversions.email(answer, html=html))
 
 
 def _selector(query: MailboxQuery) -> MailboxSelector:

@@ -1,0 +1,139 @@
+"""A content that mail streams, as an HTTP answer: ranges and conditions of RFC 9110, names of RFC 6266.
+
+The bytes are somebody else's: they come as a download that no browser should take for a page of ours.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from http import HTTPStatus
+from urllib.parse import quote
+
+import structlog
+from fastapi import HTTPException
+from mailroom.mail.v1.mail_pb2 import (
+    DownloadAttachmentResponse,
+    DownloadCondition,
+    DownloadHeader,
+    DownloadRawResponse,
+)
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from services.kit.errors import AppError
+
+# Seconds for which a client may take nothing.
+_IDLE_SECONDS = 60.0
+# Nothing that a browser runs. Anything else is bytes to it.
+_HARMLESS_TYPES = frozenset(
+    {
+        *("image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "application/zip", "text/plain"),
+        *("text/csv", "text/calendar", "message/rfc822", "audio/mpeg", "audio/mp4", "audio/ogg", "video/mp4"),
+    }
+)
+_RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)", re.ASCII | re.IGNORECASE)
+_ETAG = re.compile(r'(?:W/)?"([^"]*)"')
+# Longer numbers than any size are not worth parsing.
+_LARGEST = 10**18 - 1
+
+log = structlog.get_logger()
+
+type Parts = AsyncGenerator[DownloadRawResponse | DownloadAttachmentResponse]
+
+
+def condition_of(*, wanted: str, if_range: str, if_none_match: str) -> DownloadCondition:
+    """What the headers Range, If-Range and If-None-Match ask for; empty ones were not sent.
+
+    A Range that is malformed or has several ranges is ignored, as RFC 9110 section 14.2 allows.
+    """
+    known = ["*"] if if_none_match.strip() == "*" else _ETAG.findall(if_none_match)
+    condition = DownloadCondition(known_etags=known)
+    match = _RANGE.fullmatch(wanted.strip())
+    if match is None or not (match[1] or match[2]):
+        return condition
+    first, last = (min(int(digits[:19]), _LARGEST) if digits else None for digits in match.groups())
+    if first is not None and last is not None and last < first:
+        return condition
+    if first is not None:
+        condition.first = first
+    if last is not None:
+        condition.last = last
+    # A date, or a weak validator, never matches (RFC 9110 section 13.1.5).
+    strong = re.fullmatch(r'"([^"]*)"', if_range.strip())
+    condition.range_etag = strong[1] if strong else if_range.strip()
+    return condition
+
+
+def content_disposition(filename: str) -> str:
+    """RFC 6266: the name in ASCII for all, in UTF-8 (RFC 8187) for those that know better."""
+    plain = re.sub(r'[^\x20-\x7e]|["\\%]', "_", filename)
+    named = f'attachment; filename="{plain}"'
+    return named if plain == filename else f"{named}; filename*=UTF-8''{quote(filename, safe='')}"
+
+
+class Download(Response):
+    """Sends what mail streams; a client that goes away ends mail's work, too."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """ASGI. Raises AppError and HTTPException before anything was sent."""
+        sending = asyncio.create_task(self._send(send))
+        leaving = asyncio.create_task(_until_gone(receive))
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            if not sending.done():
+                log.info("client left a download")
+                sending.cancel()
+            await asyncio.wait({sending, leaving})
+        if not sending.cancelled():
+            sending.result()
+
+    async def _send(self, send: Send) -> None:
+        async with aclosing(self._parts) as parts:
+            header = (await anext(parts)).header
+            status, headers = _head(header)
+            encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+            await send({"type": "http.response.start", "status": int(status), "headers": encoded})
+            try:
+                async for part in parts:
+                    async with asyncio.timeout(_IDLE_SECONDS):
+                        await send({"type": "http.response.body", "body": part.data, "more_body": True})
+            except (AppError, TimeoutError) as error:
+                # Fewer bytes than were announced: the client sees it when the connection ends here.
+                log.warning("download broke off", error=str(error))
+                return
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _head(header: DownloadHeader) -> tuple[HTTPStatus, dict[str, str]]:
+    etag = f'"{header.etag}"'
+    if header.unchanged:
+        return HTTPStatus.NOT_MODIFIED, {"etag": etag}
+    if header.out_of_range:
+        outside = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        raise HTTPException(outside, headers={"Content-Range": f"bytes */{header.total_size}"})
+    mime_type = header.mime_type.lower()
+    headers = {
+        "content-type": mime_type if mime_type in _HARMLESS_TYPES else "application/octet-stream",
+        "content-length": str(header.length),
+        "content-disposition": content_disposition(header.filename),
+        "content-security-policy": "sandbox; default-src 'none'",
+        "x-content-type-options": "nosniff",
+        "accept-ranges": "bytes",
+        "etag": etag,
+    }
+    if not header.ranged:
+        return HTTPStatus.OK, headers
+    last = header.offset + header.length - 1
+    return HTTPStatus.PARTIAL_CONTENT, headers | {"content-range": f"bytes {header.offset}-{last}/{header.total_size}"}
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,95 @@
+"""The bytes of messages and attachments, passed on as they come from mail."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Header, Response
+from mailroom.mail.v1.mail_pb2 import (
+    DownloadAttachmentRequest,
+    DownloadCondition,
+    DownloadRawRequest,
+    GetMessageResponse,
+)
+
+from services.gateway.dependencies import Backends, UserId
+from services.gateway.downloads import Download, condition_of
+from services.gateway.openapi import problems
+from services.kit.rpc_client import stream
+
+router = APIRouter(prefix="/emails", tags=["emails"])
+
+# Seconds until the first byte: mail has the provider send it all, and waits for quota before that.
+_FIRST_BYTE_SECONDS = 150.0
+_BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    206: {"description": "The bytes of the range that was asked for"},
+    304: {"description": "One of the ETags in If-None-Match is the present one"},
+    **problems(
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.GONE,
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
+}
+
+
+async def _condition(
+    wanted: Annotated[str, Header(alias="Range", description="A single range of bytes; others are ignored")] = "",
+    if_range: Annotated[str, Header(alias="If-Range")] = "",
+    if_none_match: Annotated[str, Header(alias="If-None-Match")] = "",
+) -> DownloadCondition:
+    return condition_of(wanted=wanted, if_range=if_range, if_none_match=if_none_match)
+
+
+Condition = Annotated[DownloadCondition, Depends(_condition)]
+
+
+@router.get(
+    "/{id}/raw",
+    response_class=Response,
+    responses={200: {"description": "RFC 5322", "content": {"message/rfc822": _BYTES}}, **_RESPONSES},
+)
+async def get_raw(
+    services: Backends,
+    user_id: UserId,
+    condition: Condition,
+    id: str,  # noqa: A002 - the parameter's public name
+) -> Response:
+    """One message as it was sent (RFC 5322), from the provider or from what it sent lately."""
+    request = DownloadRawRequest(user_id=user_id, message_id=id, condition=condition)
+    parts = stream(services.messages.DownloadRaw, request, first_seconds=_FIRST_BYTE_SECONDS)
+    return Download(parts)
+
+
+@router.get(
+    "/{id}/attachments/{attachment_id}",
+    response_class=Response,
+    responses={200: {"description": "The bytes", "content": {"application/octet-stream": _BYTES}}, **_RESPONSES},
+)
+async def get_attachment(
+    services: Backends,
+    user_id: UserId,
+    condition: Condition,
+    id: str,  # noqa: A002 - the parameter's public name
+    attachment_id: str,
+) -> Response:
+    """One attachment, from the provider or from what it sent lately."""
+    request = DownloadAttachmentRequest(
+        user_id=user_id, message_id=id, attachment_id=attachment_id, condition=condition
+    )
+    parts = stream(services.messages.DownloadAttachment, request, first_seconds=_FIRST_BYTE_SECONDS)
+    return Download(parts)
+
+
+def pictures_of(message: GetMessageResponse) -> Mapping[str, str]:
+    """The paths of the message's own parts by content id."""
+    return {
+        item.content_id: f"/emails/{message.summary.message_id}/attachments/{quote(item.attachment_id, safe='')}"
+        for item in message.attachments
+        if item.content_id
+    }

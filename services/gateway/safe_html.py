@@ -1,0 +1,70 @@
+"""Sanitising a message's HTML without holding up other requests, whatever the HTML does to a parser.
+
+It happens when a message is read: what was sent stays as it is in the store, and a stricter policy holds for all mail
+at once.
+"""
+
+import asyncio
+import html as markup
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from services.gateway import html_policy
+
+# A parser's work grows with the square of the open tags: so many take 0.1 s at worst, 1 ms as a rule.
+_HARMLESS_TAGS = 4_000
+# Below these it takes less time than handing it to a thread is worth: 1 ms.
+_TINY_TAGS, _TINY_LENGTH = 50, 8_192
+# Seconds for the whole run of a process, of which the system allows PROCESSOR_SECONDS of work.
+_PROCESS_SECONDS = 15
+
+log = structlog.get_logger()
+
+
+class SafeHtml:
+    """Sanitises; at most `processes` of them run at a time."""
+
+    def __init__(self, *, processes: int = 2) -> None:
+        self._slots = asyncio.Semaphore(processes)
+
+    async def of(self, html: str, *, text: str | None, pictures: Mapping[str, str]) -> str:
+        """`html` without what html_policy removes; HTML that takes too much work is replaced by the `text`."""
+        tags = html.count("<")
+        if tags <= _TINY_TAGS and len(html) <= _TINY_LENGTH:
+            return html_policy.sanitise(html, pictures)
+        if tags <= _HARMLESS_TAGS:
+            return await asyncio.to_thread(html_policy.sanitise, html, pictures)
+        async with self._slots:
+            safe = await _in_a_process(html, pictures)
+        if safe is None:
+            log.warning("html takes too much work, its text is shown", tags=tags)
+            return f'<pre style="white-space:pre-wrap">{markup.escape(text or "")}</pre>'
+        return safe
+
+
+async def _in_a_process(html: str, pictures: Mapping[str, str]) -> str | None:
+    """None if the process did not survive it. It is a Python of its own, without our environment."""
+    given = json.dumps(dict(pictures)).encode() + b"\n" + html.encode()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        str(Path(html_policy.__file__)),
+        env={},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(_PROCESS_SECONDS):
+            out, _ = await process.communicate(given)
+    except TimeoutError:
+        return None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return out.decode() if process.returncode == 0 else None

@@ -1,0 +1,114 @@
+"""What of a message's HTML reaches a browser, and what hostile HTML can cost."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+import pytest
+
+from services.gateway.html_policy import sanitise
+from services.gateway.safe_html import SafeHtml
+
+NOTHING: Mapping[str, str] = {}
+
+
+async def longest_stall(task: "asyncio.Task[str]") -> float:
+    """The longest time in seconds for which the event loop did not run while the task did."""
+    longest, last = 0.0, time.perf_counter()
+    while not task.done():
+        await asyncio.sleep(0)
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    return longest
+
+
+class TestSanitise:
+    @pytest.mark.parametrize(
+        "html",
+        [
+            "<script>alert(1)</script>",
+            "<style>@import 'http://evil.example/x'</style>",
+            "<img src=x onerror=alert(1)>",
+            '<img src="http://evil.example/pixel.gif">',
+            '<img src="//evil.example/pixel.gif">',
+            '<img srcset="http://evil.example/pixel.gif 2x">',
+            '<img src="cid:unknown">',
+            '<img src="data:image/svg+xml;base64,PHN2Zz4=">',
+            '<a href="javascript:alert(1)">x</a>',
+            '<a href=" java\nscript:alert(1)">x</a>',
+            '<a href="data:text/html,<script>alert(1)</script>">x</a>',
+            '<a href="cid:part">x</a>',
+            '<a href="/emails/addresses">x</a>',
+            '<form action="http://evil.example"><input name=password><button>Go</button></form>',
+            '<iframe src="http://evil.example"></iframe>',
+            "<svg><a xlink:href='javascript:alert(1)'><text>x</text></a></svg>",
+            "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)></style></mglyph></table></mtext></math>",
+            "<noscript><p title='</noscript><img src=x onerror=alert(1)>'></noscript>",
+            '<link rel=stylesheet href="http://evil.example/x.css">',
+            '<meta http-equiv=refresh content="0;url=http://evil.example">',
+            '<base href="http://evil.example/">',
+            '<td background="http://evil.example/x.png">x</td>',
+            '<div style="background:url(http://evil.example/x.png)">x</div>',
+            '<div style="background-image:u\\72l(http://evil.example/x.png)">x</div>',
+            '<div style="color:red;list-style:square url(http://evil.example/x.png)">x</div>',
+            '<div style="width:expression(alert(1))">x</div>',
+            '<div style="position:fixed;top:0;left:0;z-index:9">x</div>',
+            '<video poster="http://evil.example/x.png"></video><audio src="http://evil.example/x.mp3">',
+            '<object data="http://evil.example/x.swf"></object><embed src="http://evil.example/x.swf">',
+            "<p id=login class=button>x</p>",
+            "<!--[if mso]><script>alert(1)</script><![endif]-->",
+        ],
+    )
+    def test_leaves_nothing_that_runs_loads_asks_or_covers(self, html: str) -> None:
+        safe = sanitise(html, {"part": "/emails/m/attachments/1"}).lower()
+        for trace in (
+            *("script", "evil.example", "onerror", "<img src", "<form", "<input", "<iframe", "<svg", "<math", "<style"),
+            *("url(", "position", "expression", "/emails", "cid:", "data:", "id=", "class=", "<meta", "<base", "<!--"),
+        ):
+            assert trace not in safe
+
+    def test_keeps_text_looks_links_and_lists(self) -> None:
+        html = (
+            '<h1>Hi</h1><p style="color:red">a <b>b</b> <a href="https://x.example/?a=1">c</a></p><ul><li>d</li></ul>'
+        )
+        assert sanitise(html, NOTHING) == (
+            '<h1>Hi</h1><p style="color:red">a <b>b</b> '
+            '<a href="https://x.example/?a=1" target="_blank" rel="noopener noreferrer nofollow">c</a></p>'
+            "<ul><li>d</li></ul>"
+        )
+
+    def test_points_pictures_at_the_messages_own_parts(self) -> None:
+        html = '<img src="cid:logo%40x"><img src="CID:LOGO@X"><img src="data:image/png;base64,AAAA">'
+        assert sanitise(html, {"logo@x": "/emails/m/attachments/0.1"}) == (
+            '<img src="/emails/m/attachments/0.1"><img src="/emails/m/attachments/0.1">'
+            '<img src="data:image/png;base64,AAAA">'
+        )
+
+    def test_leaves_text_alone_that_only_looks_like_a_picture(self) -> None:
+        assert 'src="cid:a"' in sanitise('<p>src="cid:a"</p>', {"a": "/emails/m/attachments/1"})
+
+    def test_changes_nothing_the_second_time(self) -> None:
+        html = '<div><p>a<table><tr><td style="color:red">b</table><a href="mailto:a@b">c<p>d'
+        once = sanitise(html, NOTHING)
+        assert sanitise(once, NOTHING) == once
+
+
+class TestSafeHtml:
+    async def test_answers_the_same_whichever_way_it_takes(self) -> None:
+        safe = SafeHtml()
+        cell = '<p style="color:red">a <b>b</b> <img src="cid:x"><script>c</script></p>'
+        for count in (1, 200, 2_000):
+            html = await safe.of(cell * count, text=None, pictures={"x": "/emails/m/attachments/1"})
+            assert html == '<p style="color:red">a <b>b</b> <img src="/emails/m/attachments/1"></p>' * count
+
+    async def test_of_ten_megabytes_holds_nobody_up(self) -> None:
+        html = '<p style="color:red">hello <b>world</b> <a href="https://x.example">x</a></p>' * 130_000
+        assert len(html) > 10_000_000
+        task = asyncio.create_task(SafeHtml().of(html, text=None, pictures=NOTHING))
+        assert await longest_stall(task) < 0.05
+        assert "hello <b>world</b>" in await task
+
+    async def test_of_tags_that_never_close_gives_up_and_shows_the_text(self) -> None:
+        task = asyncio.create_task(SafeHtml().of("<div>" * 100_000, text="a < b", pictures=NOTHING))
+        assert await longest_stall(task) < 0.05
+        assert await task == '<pre style="white-space:pre-wrap">a &lt; b</pre>'

@@ -71,8 +71,9 @@ class ProviderTokenServicer(auth_pb2_grpc.ProviderTokenServiceServicer):
 @asynccontextmanager
 async def served_auth(auth: FakeAuth) -> AsyncIterator[str]:
     """Serves the fake on loopback; yields its address."""
+    accounts = AccountServicer(auth)  # type: ignore[abstract] # the other calls answer UNIMPLEMENTED
     register = [
-        partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(auth)),
+        partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, accounts),
         partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, ProviderTokenServicer(auth)),
     ]
     async with serve_rpc(host="127.0.0.1", port=0, register=register) as port:

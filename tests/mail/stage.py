@@ -153,21 +153,21 @@ class Stage:
         async with self.another_worker():
             return await self.sync(count=count)
 
-    async def ended(self, report: SyncReport, *, within: float = PATIENCE) -> SyncReport:
+    async def ended(self, report: SyncReport, *, user_id: UUID | None = None, within: float = PATIENCE) -> SyncReport:
         """The report of a sync that has ended."""
         found = report
 
         async def has_ended() -> bool:
             nonlocal found
-            found = await self.report(report)
+            found = await self.report(report, user_id=user_id)
             return found.sync.ended_at is not None
 
         await eventually(has_ended, within=within)
         return found
 
-    async def report(self, of: SyncReport) -> SyncReport:
-        """How a sync is doing now."""
-        return await self.syncs.get(self.user_id, id_of(of), wait_seconds=0)
+    async def report(self, report: SyncReport, *, user_id: UUID | None = None) -> SyncReport:
+        """How a sync is doing now, as this user or another one sees it."""
+        return await self.syncs.get(user_id or self.user_id, id_of(report), wait_seconds=0)
 
     async def cancel(self, report: SyncReport) -> SyncReport:
         """Cancels a sync."""
@@ -192,7 +192,7 @@ class Stage:
 
     async def stored(self) -> dict[str, frozenset[str]]:
         """What is stored, in the form of `SandboxMailbox.truth`, newest first."""
-        ids = {label.name: label.label_id for label in await self.messages.labels(await self.mailbox())}
+        ids = {known.label.name: known.label.label_id for known in await self.messages.labels(await self.mailbox())}
         return {
             message.external_id: frozenset(ids.get(name, name) for name in message.labels)
             for message in await self.listed()

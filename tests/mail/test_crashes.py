@@ -13,7 +13,8 @@ import pytest
 from services.mail.model import SyncState
 from tests.mail.auth_server import served_auth
 from tests.mail.conftest import OpenStage
-from tests.mail.stage import PATIENCE, QUOTA_WINDOW, Stage
+from tests.mail.sandbox_control import QUOTA_WINDOW
+from tests.mail.stage import PATIENCE, Stage
 
 
 def environment(s: Stage, *, auth_address: str) -> dict[str, str]:

@@ -184,7 +184,7 @@ class TestIncrementally:
             await s.at_provider.control("DELETE", f"labels/{label}")
             await s.sync(count=None)
             assert await s.stored() == await s.at_provider.truth()
-            assert label not in {known.label_id for known in await s.messages.labels(await s.mailbox())}
+            assert label not in {known.label.label_id for known in await s.messages.labels(await s.mailbox())}
 
     async def test_deletes(self, stage: OpenStage) -> None:
         async with stage(messages=10) as s:

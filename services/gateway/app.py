@@ -12,7 +12,7 @@ from services.gateway import errors
 from services.gateway.clients import Services, connect
 from services.gateway.middleware import BodyLimit, CatchAll, RequestContext
 from services.gateway.openapi import DocumentedApp
-from services.gateway.routes import addresses, downloads, health, hooks, messages, sign_in, syncs
+from services.gateway.routes import addresses, downloads, events, health, hooks, messages, sessions, sign_in, syncs
 from services.gateway.safe_html import SafeHtml
 from services.gateway.settings import GatewaySettings
 from services.gateway.tokens import AccessTokens, SigningKeys
@@ -61,7 +61,7 @@ def create_app(
     )
     app.add_middleware(RequestContext)
     # messages comes after the rest of /emails, since its /emails/{id} would take their addresses.
-    for routes in (health, sign_in, addresses, syncs, downloads, messages):
+    for routes in (health, sign_in, sessions, events, addresses, syncs, downloads, messages):
         app.include_router(routes.router)
     if accepts_google_push:
         app.include_router(hooks.router)

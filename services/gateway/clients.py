@@ -4,12 +4,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from mailroom.auth.v1.auth_pb2_grpc import SessionServiceStub, SignInServiceStub
+from mailroom.auth.v1.auth_pb2_grpc import SessionServiceStub, SignInServiceStub, UserServiceStub
 from mailroom.mail.v1.mail_pb2_grpc import MailboxServiceStub, MessageServiceStub, SyncServiceStub
 
 from services.kit.rpc_client import open_channel
 
-_AUTH_IDEMPOTENT = [("mailroom.auth.v1.SessionService", "ListSigningKeys")]
+_AUTH_IDEMPOTENT = [
+    ("mailroom.auth.v1.SessionService", "ListSigningKeys"),
+    # Its contract says that a repeat gets the same refresh token.
+    ("mailroom.auth.v1.SessionService", "RefreshSession"),
+    ("mailroom.auth.v1.SessionService", "RevokeSession"),
+    ("mailroom.auth.v1.UserService", "GetUser"),
+    ("mailroom.auth.v1.UserService", "ListSecurityEvents"),
+]
 _MAIL_IDEMPOTENT = [
     ("mailroom.mail.v1.MailboxService", "ListMailboxes"),
     ("mailroom.mail.v1.MessageService", "ListMessages"),
@@ -30,6 +37,7 @@ class Services:
 
     sign_in: SignInServiceStub
     sessions: SessionServiceStub
+    users: UserServiceStub
     mailboxes: MailboxServiceStub
     messages: MessageServiceStub
     syncs: SyncServiceStub
@@ -45,6 +53,7 @@ async def connect(*, auth_address: str, mail_address: str) -> AsyncIterator[Serv
         yield Services(
             sign_in=SignInServiceStub(auth),
             sessions=SessionServiceStub(auth),
+            users=UserServiceStub(auth),
             mailboxes=MailboxServiceStub(mail),
             messages=MessageServiceStub(mail),
             syncs=SyncServiceStub(mail),

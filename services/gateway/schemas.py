@@ -41,22 +41,6 @@ class Problem(TypedDict):
     column: NotRequired[Annotated[int, Field(description="Where in `q` the mistake is, from 1")]]
 
 
-class SignInStart(TypedDict):
-    """Where to send the browser."""
-
-    authorization_url: str
-    state: str
-    expires_in: Annotated[int, Field(description="Seconds in which the user has to finish")]
-
-
-class Token(TypedDict):
-    """A session."""
-
-    access_token: str
-    token_type: Literal["Bearer"]
-    expires_in: int
-
-
 class EmailAddress(TypedDict):
     """Who a message is from or to."""
 
@@ -204,13 +188,6 @@ class Health(TypedDict):
 class _Request(BaseModel):
     # What we do not know yet may be a newer client's: it is ignored.
     model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class TokenRequest(_Request):
-    """What the frontend got back from the sign-in."""
-
-    state: Annotated[str, Field(min_length=1, max_length=512)]
-    code_verifier: Annotated[str | None, Field(max_length=128)] = None
 
 
 def _whole_number_or_all(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:

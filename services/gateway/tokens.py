@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import jwt
 import structlog
@@ -75,6 +76,16 @@ class SigningKeys:
             self._stale_at = now + MAX_AGE_SECONDS
 
 
+@dataclass(frozen=True)
+class Caller:
+    """A user with the session and the token that they use; the token expires at that Unix time."""
+
+    user_id: str
+    session_id: str
+    expires_at: int
+    token: str = field(repr=False)
+
+
 class AccessTokens:
     """Tells whose access token it is."""
 
@@ -84,7 +95,11 @@ class AccessTokens:
         self._audience = audience
 
     async def verify(self, token: str) -> str:
-        """The user id of a valid token. Raises AppError invalid_token, or service_unavailable without keys."""
+        """The user id of a valid token. Raises like `read`."""
+        return (await self.read(token)).user_id
+
+    async def read(self, token: str) -> Caller:
+        """Who a valid token is for. Raises AppError invalid_token, or service_unavailable without keys."""
         key = await self._keys.find(_key_id(token))
         if key is None:
             raise invalid_token()
@@ -100,7 +115,7 @@ class AccessTokens:
             )
         except jwt.PyJWTError as error:
             raise invalid_token() from error
-        return str(claims["sub"])
+        return Caller(str(claims["sub"]), str(claims.get("sid", "")), int(claims["exp"]), token)
 
 
 def invalid_token() -> AppError:

@@ -6,7 +6,11 @@ from functools import partial
 
 import httpx
 import pytest
-from mailroom.auth.v1.auth_pb2_grpc import add_SessionServiceServicer_to_server, add_SignInServiceServicer_to_server
+from mailroom.auth.v1.auth_pb2_grpc import (
+    add_SessionServiceServicer_to_server,
+    add_SignInServiceServicer_to_server,
+    add_UserServiceServicer_to_server,
+)
 from mailroom.mail.v1.mail_pb2_grpc import (
     add_MailboxServiceServicer_to_server,
     add_MessageServiceServicer_to_server,
@@ -68,6 +72,7 @@ async def services(auth: FakeAuth, mail: FakeMail) -> AsyncIterator[Services]:
     register = [
         partial(add_SignInServiceServicer_to_server, auth),
         partial(add_SessionServiceServicer_to_server, auth),
+        partial(add_UserServiceServicer_to_server, auth),
         partial(add_MailboxServiceServicer_to_server, mail),
         partial(add_MessageServiceServicer_to_server, mail),
         partial(add_SyncServiceServicer_to_server, mail),

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 from mailroom.auth.v1 import auth_pb2
-from mailroom.auth.v1.auth_pb2_grpc import SessionServiceServicer, SignInServiceServicer
+from mailroom.auth.v1.auth_pb2_grpc import SessionServiceServicer, SignInServiceServicer, UserServiceServicer
 from mailroom.mail.v1 import mail_pb2
 from mailroom.mail.v1.mail_pb2_grpc import MailboxServiceServicer, MessageServiceServicer, SyncServiceServicer
 
@@ -52,7 +52,7 @@ def claims_of(user_id: str, **overrides: Any) -> dict[str, Any]:
 
 
 @dataclass
-class FakeAuth(SignInServiceServicer, SessionServiceServicer):
+class FakeAuth(SignInServiceServicer, SessionServiceServicer, UserServiceServicer):
     """Signs users in; `failure` is raised instead while it is set."""
 
     keys: list[SigningKey] = field(default_factory=lambda: [SigningKey("first")])
@@ -62,6 +62,14 @@ class FakeAuth(SignInServiceServicer, SessionServiceServicer):
     hand_offs: dict[str, str] = field(default_factory=dict)
     completions: list[auth_pb2.CompleteSignInRequest] = field(default_factory=list)
     outcome: auth_pb2.CompleteSignInResponse | None = None
+    # By state: who links an account.
+    links: dict[str, str] = field(default_factory=dict)
+    redemptions: list[auth_pb2.RedeemSignInRequest] = field(default_factory=list)
+    linked_account_id: str = ""
+    refresh_tokens: dict[str, str] = field(default_factory=dict)
+    revocations: list[auth_pb2.RevokeSessionRequest] = field(default_factory=list)
+    users: dict[str, auth_pb2.GetUserResponse] = field(default_factory=dict)
+    events: list[auth_pb2.SecurityEvent] = field(default_factory=list)
 
     def access_token(self, user_id: str, **overrides: Any) -> str:
         return self.keys[-1].sign(claims_of(user_id, **overrides))
@@ -76,6 +84,7 @@ class FakeAuth(SignInServiceServicer, SessionServiceServicer):
         self._check(request.provider)
         state = secrets.token_urlsafe()
         self.challenges[state] = request.code_challenge
+        self.links[state] = request.user_id
         return auth_pb2.StartSignInResponse(
             authorization_url=f"https://provider.example/auth?state={state}", state=state, expire_time=_after(600)
         )
@@ -98,8 +107,50 @@ class FakeAuth(SignInServiceServicer, SessionServiceServicer):
         user_id = self.hand_offs.pop(request.hand_off, None)
         if user_id is None:
             raise AppError(Kind.INVALID, "invalid_hand_off", "The state is unknown, used or expired.")
+        self.redemptions.append(request)
+        if self.linked_account_id:
+            return auth_pb2.RedeemSignInResponse(linked_account_id=self.linked_account_id)
         return auth_pb2.RedeemSignInResponse(
-            access_token=self.access_token(user_id), token_type="Bearer", expire_time=_after(900)
+            access_token=self.access_token(user_id),
+            token_type="Bearer",
+            expire_time=_after(900),
+            refresh_token=self._new_refresh_token(user_id),
+        )
+
+    @override
+    async def RefreshSession(
+        self, request: auth_pb2.RefreshSessionRequest, _: Context
+    ) -> auth_pb2.RefreshSessionResponse:
+        user_id = self.refresh_tokens.pop(request.refresh_token, None)
+        if user_id is None:
+            raise AppError(Kind.UNAUTHENTICATED, "invalid_refresh_token", "The refresh token is not valid.")
+        return auth_pb2.RefreshSessionResponse(
+            access_token=self.access_token(user_id),
+            token_type="Bearer",
+            expire_time=_after(900),
+            refresh_token=self._new_refresh_token(user_id),
+        )
+
+    @override
+    async def RevokeSession(self, request: auth_pb2.RevokeSessionRequest, _: Context) -> auth_pb2.RevokeSessionResponse:
+        self.revocations.append(request)
+        return auth_pb2.RevokeSessionResponse()
+
+    @override
+    async def GetUser(self, request: auth_pb2.GetUserRequest, _: Context) -> auth_pb2.GetUserResponse:
+        if request.user_id not in self.users:
+            raise AppError(Kind.NOT_FOUND, "user_not_found", "There is no such user.")
+        return self.users[request.user_id]
+
+    @override
+    async def ListSecurityEvents(
+        self, request: auth_pb2.ListSecurityEventsRequest, _: Context
+    ) -> auth_pb2.ListSecurityEventsResponse:
+        start = int(request.page_token or 0)
+        end = start + request.page_size
+        more = end < len(self.events)
+        return auth_pb2.ListSecurityEventsResponse(
+            events=self.events[start:end], next_page_token=str(end) if more else ""
         )
 
     @override
@@ -109,6 +160,11 @@ class FakeAuth(SignInServiceServicer, SessionServiceServicer):
         self.key_requests += 1
         self._check("google")
         return auth_pb2.ListSigningKeysResponse(jwks=json.dumps({"keys": [key.public for key in self.keys]}))
+
+    def _new_refresh_token(self, user_id: str) -> str:
+        token = secrets.token_urlsafe()
+        self.refresh_tokens[token] = user_id
+        return token
 
     def _check(self, provider: str) -> None:
         if self.failure:

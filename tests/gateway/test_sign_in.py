@@ -104,6 +104,11 @@ class TestToken:
         headers = {"Authorization": f"Bearer {body['access_token']}"}
         assert (await gateway.http.get("/emails/addresses", headers=headers)).status_code == 200
 
+    async def test_gives_a_refresh_token(self, gateway: Gateway) -> None:
+        answer = await gateway.http.post("/auth/token", json={"state": gateway.auth.hand_off("ada")})
+        assert answer.json().keys() == {"access_token", "token_type", "expires_in", "refresh_token"}
+        assert gateway.auth.refresh_tokens == {answer.json()["refresh_token"]: "ada"}
+
     async def test_works_once(self, gateway: Gateway) -> None:
         hand_off = gateway.auth.hand_off("ada")
         assert (await gateway.http.post("/auth/token", json={"state": hand_off})).status_code == 200
@@ -122,3 +127,35 @@ class TestToken:
         headers = {"Content-Type": "application/json"}
         answer = await gateway.http.post("/auth/token", content=rb'{"state": "\ud83d"}', headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+
+
+class TestLink:
+    async def test_starts_with_the_access_token_of_the_user(self, gateway: Gateway) -> None:
+        answer = await gateway.http.get("/auth/google/start", headers=gateway.as_user("ada"))
+        assert gateway.auth.links == {answer.json()["state"]: "ada"}
+
+    async def test_does_not_start_as_a_sign_in_when_the_access_token_is_bad(self, gateway: Gateway) -> None:
+        answer = await gateway.http.get("/auth/google/start", headers={"Authorization": "Bearer expired"})
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+        assert gateway.auth.links == {}
+
+    async def test_is_committed_for_the_user_of_the_access_token_whose_session_goes_on(self, gateway: Gateway) -> None:
+        gateway.auth.linked_account_id = "account"
+        headers = gateway.as_user("ada")
+        body = {"state": gateway.auth.hand_off("ada")}
+        answer = await gateway.http.post("/auth/token", json=body, headers=headers)
+        token = answer.json()
+        assert answer.status_code == 200
+        assert f"Bearer {token['access_token']}" == headers["Authorization"]
+        assert 890 <= token["expires_in"] <= 900
+        assert token["account_id"] == "account"
+        assert "refresh_token" not in token
+        [redemption] = gateway.auth.redemptions
+        assert redemption.user_id == "ada"
+
+    async def test_uses_nothing_up_when_the_access_token_is_bad(self, gateway: Gateway) -> None:
+        hand_off = gateway.auth.hand_off("ada")
+        headers = {"Authorization": "Bearer expired"}
+        answer = await gateway.http.post("/auth/token", json={"state": hand_off}, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+        assert hand_off in gateway.auth.hand_offs

@@ -1,4 +1,4 @@
-"""Signing in through a provider, and our session tokens."""
+"""Signing in through a provider, and linking more accounts."""
 
 import time
 from http import HTTPStatus
@@ -12,9 +12,10 @@ from mailroom.auth.v1 import auth_pb2
 from starlette.responses import RedirectResponse
 
 from services.gateway.answers import json_answer
+from services.gateway.callers import MaybeCaller
 from services.gateway.dependencies import JSON_ONLY, Backends, Keys
 from services.gateway.openapi import problems
-from services.gateway.schemas import SignInStart, Token, TokenRequest
+from services.gateway.session_schemas import SignInStart, Token, TokenRequest
 from services.kit.errors import AppError, Kind
 from services.kit.rpc_client import call
 
@@ -27,21 +28,28 @@ _KEYS_MAX_AGE = 300
 log = structlog.get_logger()
 
 
-@router.get("/auth/{provider}/start", response_model=SignInStart, responses=problems(HTTPStatus.BAD_REQUEST))
+@router.get(
+    "/auth/{provider}/start",
+    response_model=SignInStart,
+    responses=problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED),
+)
 async def start_sign_in(
     services: Backends,
+    caller: MaybeCaller,
     provider: str,
     code_challenge: Annotated[str, Query(description="The client's own PKCE challenge (RFC 7636)")] = "",
     code_challenge_method: Annotated[Literal["S256"] | None, Query()] = None,  # noqa: ARG001 - only one is allowed
 ) -> Response:
-    """Begins a sign-in: send the browser to `authorization_url`."""
-    request = auth_pb2.StartSignInRequest(provider=provider, code_challenge=code_challenge)
+    """Begins a sign-in, or with an access token the linking of one more account: send the browser to the URL."""
+    request = auth_pb2.StartSignInRequest(
+        provider=provider, code_challenge=code_challenge, user_id=caller.user_id if caller else ""
+    )
     answer = await call(services.sign_in.StartSignIn, request)
     return json_answer(
         {
             "authorization_url": answer.authorization_url,
             "state": answer.state,
-            "expires_in": _seconds_until(answer.expire_time),
+            "expires_in": seconds_until(answer.expire_time),
         }
     )
 
@@ -84,17 +92,38 @@ async def complete_sign_in(
     "/auth/token",
     dependencies=[JSON_ONLY],
     response_model=Token,
-    responses=problems(HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    responses=problems(
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    ),
 )
-async def redeem_sign_in(services: Backends, body: TokenRequest) -> Response:
-    """Exchanges the `state` that the frontend got for an access token. Works once."""
-    request = auth_pb2.RedeemSignInRequest(hand_off=body.state, code_verifier=body.code_verifier or "")
+async def redeem_sign_in(services: Backends, caller: MaybeCaller, body: TokenRequest) -> Response:
+    """Exchanges the `state` that the frontend got for a session. Works once.
+
+    The `state` of a link needs the access token of the user who started it, and gives that back: the session goes on.
+    """
+    request = auth_pb2.RedeemSignInRequest(
+        hand_off=body.state, code_verifier=body.code_verifier or "", user_id=caller.user_id if caller else ""
+    )
     answer = await call(services.sign_in.RedeemSignIn, request)
+    if caller and answer.linked_account_id:
+        return json_answer(
+            {
+                "access_token": caller.token,
+                "token_type": "Bearer",
+                "expires_in": max(0, caller.expires_at - int(time.time())),
+                "account_id": answer.linked_account_id,
+            }
+        )
     return json_answer(
         {
             "access_token": answer.access_token,
             "token_type": answer.token_type,
-            "expires_in": _seconds_until(answer.expire_time),
+            "expires_in": seconds_until(answer.expire_time),
+            "refresh_token": answer.refresh_token,
         }
     )
 
@@ -117,5 +146,6 @@ def _with_query(url: str, name: str, value: str) -> str:
     return urlunsplit(parts._replace(query=urlencode(query)))
 
 
-def _seconds_until(moment: Timestamp) -> int:
+def seconds_until(moment: Timestamp) -> int:
+    """Seconds from now, none if it has passed."""
     return max(0, round(moment.seconds + moment.nanos / 1e9 - time.time()))

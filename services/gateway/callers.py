@@ -1,0 +1,29 @@
+"""Who is asking, where the user's id alone does not do."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from services.gateway.tokens import AccessTokens, Caller
+from services.kit.errors import AppError, Kind
+
+_bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="The access token of POST /auth/token")
+
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+async def caller_of(request: Request, credentials: HTTPAuthorizationCredentials | None) -> Caller:
+    """Who the bearer token is for. Raises AppError missing_token, invalid_token."""
+    if credentials is None:
+        raise AppError(Kind.UNAUTHENTICATED, "missing_token", "Send an access token: Authorization: Bearer <token>.")
+    tokens: AccessTokens = request.app.state.access_tokens
+    return await tokens.read(credentials.credentials)
+
+
+async def _caller_if_any(request: Request, credentials: Credentials) -> Caller | None:
+    # A token that is sent has to be valid: without it the request would mean something else.
+    return None if credentials is None else await caller_of(request, credentials)
+
+
+MaybeCaller = Annotated[Caller | None, Depends(_caller_if_any)]

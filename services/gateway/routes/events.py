@@ -1,0 +1,41 @@
+"""What happened to the user's sessions and accounts."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from mailroom.auth.v1 import auth_pb2
+
+from services.gateway.answers import json_answer
+from services.gateway.conversions import rfc3339
+from services.gateway.dependencies import Backends, UserId
+from services.gateway.openapi import problems
+from services.gateway.session_schemas import EventQuery, SecurityEvent, SecurityEvents
+from services.kit.rpc_client import call
+
+router = APIRouter(tags=["sessions"])
+
+
+@router.get(
+    "/auth/events",
+    response_model=SecurityEvents,
+    responses=problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED),
+)
+async def list_events(services: Backends, user_id: UserId, query: Annotated[EventQuery, Query()]) -> Response:
+    """Security events of the user, newest first. They are kept for a year unless the operator chose otherwise."""
+    request = auth_pb2.ListSecurityEventsRequest(user_id=user_id, page_size=query.limit, page_token=query.cursor)
+    page = await call(services.users.ListSecurityEvents, request)
+    return json_answer(
+        {"events": [_event(event) for event in page.events], "next_cursor": page.next_page_token or None}
+    )
+
+
+def _event(event: auth_pb2.SecurityEvent) -> SecurityEvent:
+    return {
+        "id": event.event_id,
+        "type": event.type,
+        "created_at": rfc3339(event.create_time),
+        "account_id": event.account_id or None,
+        "session_id": event.session_id or None,
+        "email": event.email or None,
+    }

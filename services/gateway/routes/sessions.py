@@ -1,0 +1,92 @@
+"""Prolonging and ending sessions, and who the user is."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request, Response
+from mailroom.auth.v1 import auth_pb2
+
+from services.gateway.answers import json_answer
+from services.gateway.callers import Credentials, caller_of
+from services.gateway.conversions import rfc3339
+from services.gateway.dependencies import JSON_ONLY, Backends, UserId
+from services.gateway.openapi import problems
+from services.gateway.routes.sign_in import seconds_until
+from services.gateway.session_schemas import Account, LogoutRequest, Me, RefreshRequest, Token
+from services.kit.rpc_client import call
+
+router = APIRouter(tags=["sessions"])
+
+_OF_A_BODY = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+)
+
+
+@router.post("/auth/refresh", dependencies=[JSON_ONLY], response_model=Token, responses=problems(*_OF_A_BODY))
+async def refresh_session(services: Backends, body: RefreshRequest) -> Response:
+    """Exchanges a refresh token for the next one and a new access token.
+
+    A token that was used more than 15 seconds ago ends its session: it has been copied.
+    """
+    request = auth_pb2.RefreshSessionRequest(refresh_token=body.refresh_token)
+    answer = await call(services.sessions.RefreshSession, request)
+    return json_answer(
+        {
+            "access_token": answer.access_token,
+            "token_type": answer.token_type,
+            "expires_in": seconds_until(answer.expire_time),
+            "refresh_token": answer.refresh_token,
+        }
+    )
+
+
+@router.post(
+    "/auth/logout",
+    dependencies=[JSON_ONLY],
+    status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
+    responses=problems(*_OF_A_BODY),
+)
+async def end_session(
+    request: Request, services: Backends, credentials: Credentials, body: LogoutRequest | None = None
+) -> Response:
+    """Ends the session of the refresh token, or else of the access token; with `all` every session of the user.
+
+    Refresh tokens are of no use from then on; access tokens until they expire, at most 15 minutes later.
+    """
+    body = body or LogoutRequest()
+    ending = auth_pb2.RevokeSessionRequest(all=body.all)
+    if body.refresh_token is not None:
+        ending.refresh_token = body.refresh_token
+    else:
+        caller = await caller_of(request, credentials)
+        ending.user_id, ending.session_id = caller.user_id, caller.session_id
+    await call(services.sessions.RevokeSession, ending)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+@router.get("/auth/me", response_model=Me, responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND))
+async def get_user(services: Backends, user_id: UserId) -> Response:
+    """The user with their connected accounts, the oldest first."""
+    answer = await call(services.users.GetUser, auth_pb2.GetUserRequest(user_id=user_id))
+    return json_answer(
+        {
+            "user_id": answer.user_id,
+            "created_at": rfc3339(answer.create_time),
+            "accounts": [_account(account) for account in answer.accounts],
+        }
+    )
+
+
+def _account(account: auth_pb2.Account) -> Account:
+    by = account.reconnect_by_time if account.HasField("reconnect_by_time") else None
+    return {
+        "account_id": account.account_id,
+        "provider": account.provider,
+        "email": account.email,
+        "status": "active" if account.status == auth_pb2.ACCOUNT_STATUS_ACTIVE else "reauth_required",
+        "connected_at": rfc3339(account.create_time),
+        "reconnect_by": None if by is None else rfc3339(by),
+    }

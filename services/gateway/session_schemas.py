@@ -1,0 +1,104 @@
+"""The JSON of signing in and of sessions."""
+
+from typing import Annotated, Literal, NotRequired, TypedDict
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.gateway.schemas import MAX_LIMIT, Time
+
+# What anything of ours that travels as text has: no NUL, for Postgres refuses it.
+_NO_NUL = r"^[^\x00]*$"
+
+
+class SignInStart(TypedDict):
+    """Where to send the browser."""
+
+    authorization_url: str
+    state: str
+    expires_in: Annotated[int, Field(description="Seconds in which the user has to finish")]
+
+
+class Token(TypedDict):
+    """The tokens of a session."""
+
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: Annotated[int, Field(description="Seconds in which the access token expires")]
+    refresh_token: Annotated[
+        NotRequired[str],
+        Field(description="For POST /auth/refresh, once. Absent after linking: the session stays as it is"),
+    ]
+    account_id: Annotated[NotRequired[str], Field(description="The account that was linked")]
+
+
+class Account(TypedDict):
+    """A provider account that the user connected."""
+
+    account_id: str
+    provider: str
+    email: str
+    status: Literal["active", "reauth_required"]
+    connected_at: Time
+    reconnect_by: Annotated[
+        Time | None, Field(description="When the provider ends the grant, if it limits grants in time")
+    ]
+
+
+class Me(TypedDict):
+    """The user."""
+
+    user_id: str
+    created_at: Time
+    accounts: list[Account]
+
+
+class SecurityEvent(TypedDict):
+    """Something that happened to the user's sessions or accounts."""
+
+    id: str
+    type: Annotated[str, Field(description="Types may be added")]
+    created_at: Time
+    account_id: str | None
+    session_id: str | None
+    email: Annotated[str | None, Field(description="The account's address at that time")]
+
+
+class SecurityEvents(TypedDict):
+    """A page of events, newest first."""
+
+    events: list[SecurityEvent]
+    next_cursor: Annotated[str | None, Field(description="Give it as `cursor` for the next page; null on the last one")]
+
+
+class _Request(BaseModel):
+    # What we do not know yet may be a newer client's: it is ignored.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class TokenRequest(_Request):
+    """What the frontend got back from the sign-in."""
+
+    state: Annotated[str, Field(min_length=1, max_length=512)]
+    code_verifier: Annotated[str | None, Field(max_length=128)] = None
+
+
+class RefreshRequest(_Request):
+    """The newest refresh token of the session."""
+
+    refresh_token: Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class LogoutRequest(_Request):
+    """Which sessions to end."""
+
+    refresh_token: Annotated[
+        str | None, Field(min_length=1, max_length=512, description="Names the session; no access token is needed then")
+    ] = None
+    all: Annotated[bool, Field(strict=True, description="All sessions of the user")] = False
+
+
+class EventQuery(_Request):
+    """What to list."""
+
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 50
+    cursor: Annotated[str, Field(max_length=64, pattern=_NO_NUL)] = ""

@@ -48,9 +48,11 @@ class FakeAuth:
         )
         return account
 
-    def add(self, account: Account) -> None:
-        """Knows one more account, without any grant."""
-        self._grants[account.account_id] = _Grant(account, "", "", _end(0))
+    def add_twin(self, account: Account) -> Account:
+        """One more account of the user with the same address, written differently; without any grant."""
+        twin = replace(account, account_id=uuid4(), email=account.email.title())
+        self._grants[twin.account_id] = _Grant(twin, "", "", _end(0))
+        return twin
 
     async def list_accounts(self, user_id: UUID) -> list[Account]:
         """As AuthClient."""

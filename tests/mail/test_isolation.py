@@ -9,7 +9,7 @@ import pytest
 
 from services.kit.errors import AppError
 from services.mail.ids import LocalId
-from services.mail.model import Account, MailboxStatus, MessageFilter
+from services.mail.model import Account, MessageFilter
 from tests.mail.conftest import OpenStage
 from tests.mail.sandbox_control import SandboxMailbox
 from tests.mail.stage import Stage, connect_user
@@ -94,15 +94,7 @@ class TestOneUser:
 
     async def test_with_one_address_twice_has_to_name_the_account(self, stage: OpenStage) -> None:
         async with stage() as s:
-            s.auth.add(
-                Account(
-                    account_id=uuid4(),
-                    user_id=s.user_id,
-                    provider="google",
-                    email=s.account.email.title(),
-                    status=MailboxStatus.ACTIVE,
-                )
-            )
+            s.auth.add_twin(s.account)
             await s.mailboxes.overviews(s.user_id)
             with pytest.raises(AppError, match="ambiguous_address"):
                 await s.mailboxes.find(s.user_id, email=s.account.email)

@@ -31,6 +31,8 @@ class Lane(IntEnum):
 
     LIVE = 0
     BACKFILL = 1
+    # Of mailboxes only: nothing is known to be left to do.
+    REST = 2
 
 
 class Listing(Enum):
@@ -165,6 +167,15 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CountedLabel:
+    """A label and how many of the stored messages carry it."""
+
+    label: Label
+    message_count: int
+    unread_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderMessage:
     """A message as a provider returned it, decoded."""
 
@@ -234,6 +245,23 @@ class MessageDetail:
     text: str | None
     html: str | None
     attachments: list[Attachment]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thread:
+    """The messages with one thread id; `subject` is the oldest one's, `snippet` the newest one's."""
+
+    thread_id: str
+    account_id: UUID
+    subject: str | None
+    snippet: str
+    last_message_id: int
+    last_message_at: datetime
+    message_count: int
+    unread_count: int
+    participants: list[Address]
+    labels: list[str]
+    has_attachments: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,10 @@ from uuid import UUID
 
 import asyncpg
 
-from services.mail.model import Account, Mailbox, MailboxOverview, MailboxStatus
+from services.mail.model import Account, Lane, Mailbox, MailboxOverview, MailboxStatus
 from services.mail.store.connection import Connection
 
-_COLUMNS = "m.mailbox_id, m.account_id, m.user_id, m.provider, m.email, m.status"
+COLUMNS = "m.mailbox_id, m.account_id, m.user_id, m.provider, m.email, m.status"
 
 
 def mailbox_of(row: asyncpg.Record) -> Mailbox:
@@ -30,20 +30,24 @@ async def revive(connection: Connection, accounts: Sequence[Account]) -> None:
     """
     await connection.execute(
         """
-        UPDATE mailbox_schedule s SET due_at = least(s.due_at, now()), hint_seq = s.hint_seq + 1
+        UPDATE mailbox_schedule s SET due_at = least(s.due_at, now()), hint_seq = s.hint_seq + 1, lane = $2
         FROM mailboxes m
         WHERE s.mailbox_id = m.mailbox_id AND m.status = 'reauth_required' AND m.account_id = ANY($1::uuid[])
         """,
         [account.account_id for account in accounts if account.status is MailboxStatus.ACTIVE],
+        Lane.LIVE,
     )
 
 
 async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
-    """Creates or updates the mailboxes of accounts."""
+    """Creates or updates the mailboxes of accounts; what was disconnected stays away, however old auth's answer is."""
     await connection.execute(
         """
         INSERT INTO mailboxes AS m (account_id, user_id, provider, email, status)
         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[])
+            AS a(account_id, user_id, provider, email, status)
+        WHERE NOT EXISTS (SELECT FROM disconnections d WHERE d.account_id = a.account_id)
+            AND NOT EXISTS (SELECT FROM user_deletions u WHERE u.user_id = a.user_id)
         ON CONFLICT (account_id) DO UPDATE SET email = excluded.email, status = excluded.status
         WHERE (m.email, m.status) IS DISTINCT FROM (excluded.email, excluded.status)
         """,
@@ -58,7 +62,7 @@ async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
 async def of_user(connection: Connection, user_id: UUID) -> list[Mailbox]:
     """The user's mailboxes, oldest first."""
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM mailboxes m WHERE m.user_id = $1 ORDER BY m.mailbox_id", user_id
+        f"SELECT {COLUMNS} FROM mailboxes m WHERE m.user_id = $1 ORDER BY m.mailbox_id", user_id
     )
     return [mailbox_of(row) for row in rows]
 
@@ -67,7 +71,7 @@ async def overviews(connection: Connection, user_id: UUID) -> list[MailboxOvervi
     """The user's mailboxes with counts, oldest first."""
     rows = await connection.fetch(
         f"""
-        SELECT {_COLUMNS}, s.last_synced_at, c.messages, c.unread
+        SELECT {COLUMNS}, s.last_synced_at, c.messages, c.unread
         FROM mailboxes m
         LEFT JOIN sync_states s USING (mailbox_id)
         CROSS JOIN LATERAL (
@@ -90,8 +94,10 @@ async def overviews(connection: Connection, user_id: UUID) -> list[MailboxOvervi
 
 
 async def by_id(connection: Connection, mailbox_id: int) -> Mailbox | None:
-    """One mailbox, whoever owns it: for the worker only."""
-    row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM mailboxes m WHERE m.mailbox_id = $1", mailbox_id)
+    """One mailbox, whoever owns it: for the worker only. None if it is disconnected."""
+    row = await connection.fetchrow(
+        f"SELECT {COLUMNS} FROM mailboxes m WHERE m.mailbox_id = $1 AND m.user_id IS NOT NULL", mailbox_id
+    )
     return None if row is None else mailbox_of(row)
 
 

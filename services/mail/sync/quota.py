@@ -4,6 +4,7 @@ A bucket that Redis does not know is empty, not full, and its burst is one batch
 the limit, so that no window of the provider, fixed or sliding, sees more than it allows.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -93,6 +94,7 @@ class Quota:
 
     def __init__(self, redis: Redis, *, profile: QuotaProfile, batch_units: int) -> None:
         self.profile = profile
+        self._redis = redis
         self.burst = batch_units
         check_fits(profile, batch_units)
         self._project_burst = min(batch_units * 50, profile.project_limit // 2)
@@ -113,25 +115,36 @@ class Quota:
         Raises QuotaWaitError, also where Redis cannot be reached: without its count no call is safe.
         """
         try:
-            taken, wait_ms = await self._take(
-                keys=[_mailbox_key(mailbox_id), _PROJECT_KEY],
-                args=[
-                    at_least,
-                    at_least if at_most is None else at_most,
-                    step,
-                    self._mailbox_rate,
-                    self.burst,
-                    self._keep,
-                    self._project_rate,
-                    self._project_burst,
-                    self._keep,
-                ],
-            )
+            most = at_least if at_most is None else at_most
+            taken, wait_ms = await self._ask(self._redis, mailbox_id, at_least, most=most, step=step)
         except RedisError as error:
             raise QuotaWaitError(1.0) from error
         if not taken:
             raise QuotaWaitError(max(0.001, wait_ms / 1000))
         return int(taken)
+
+    async def take_each(self, units: Mapping[int, int]) -> dict[int, float]:
+        """Takes units for each of these mailboxes; returns the seconds that each has to wait, 0 where it worked."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for mailbox_id, wanted in units.items():
+            await self._ask(pipeline, mailbox_id, wanted, most=wanted)
+        try:
+            answers = await pipeline.execute()
+        except RedisError:
+            return dict.fromkeys(units, 1.0)
+        return {
+            mailbox_id: 0.0 if taken else max(0.001, wait_ms / 1000)
+            for mailbox_id, (taken, wait_ms) in zip(units, answers, strict=True)
+        }
+
+    async def _ask(self, client: Redis, mailbox_id: int, least: int, *, most: int, step: int = 1) -> tuple[int, int]:
+        """Units taken and milliseconds to wait; in a pipeline the answer comes with the others."""
+        mailbox, project = (self._mailbox_rate, self.burst), (self._project_rate, self._project_burst)
+        return await self._take(  # type: ignore[no-any-return]  # whatever the script answers
+            keys=[_mailbox_key(mailbox_id), _PROJECT_KEY],
+            args=[least, most, step, *mailbox, self._keep, *project, self._keep],
+            client=client,
+        )
 
     async def pause(self, mailbox_id: int, seconds: float, *, whole_project: bool) -> None:
         """Makes all workers leave the mailbox, or the project, alone; the bucket is empty afterwards."""

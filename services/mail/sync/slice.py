@@ -1,7 +1,7 @@
 """A short turn with one mailbox: history first, then listing and fetching by turns, and when it is due again."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.mail.model import Lane, Sync, SyncProgress, SyncState
 from services.mail.store import items, progress, syncs
@@ -12,6 +12,8 @@ from services.mail.sync.run import MailboxRun
 # A turn ends after this many seconds or batches, so that no mailbox keeps others waiting.
 MAX_SECONDS = 2.0
 MAX_BATCHES = 5
+# Google drops a notification that follows another one within a second, so what it was about is looked for after that.
+ECHO_SECONDS = 1.1
 _NOTHING_TO_DO_SECONDS = 86_400.0
 
 
@@ -33,12 +35,14 @@ async def work(run: MailboxRun, *, poll_seconds: float, retries: fetch.Retries) 
 
 async def _work(run: MailboxRun, *, poll_seconds: float, retries: fetch.Retries) -> Release:
     deadline = time.monotonic() + MAX_SECONDS
+    hinted = False
     await _begin(run)
     for _ in range(MAX_BATCHES):
         state, sync = await _look(run)
         if sync is None and state.caught_up_ago is None:
             # Its first sync was cancelled before it began.
             return Release(lane=Lane.LIVE, after=_NOTHING_TO_DO_SECONDS)
+        hinted = hinted or (run.provider.can_push and state.caught_up_hint < run.newest_hint)
         if _history_is_due(run, state, poll_seconds=poll_seconds):
             await history.catch_up(run, state)
             state, sync = await _look(run)
@@ -53,7 +57,7 @@ async def _work(run: MailboxRun, *, poll_seconds: float, retries: fetch.Retries)
         fetched = await fetch.fetch_batch(run, retries)
         if not fetched and (release := await _finish(run, poll_seconds=poll_seconds)):
             await watches.keep(run)
-            return release
+            return replace(release, after=min(release.after, ECHO_SECONDS)) if hinted else release
         if time.monotonic() > deadline:
             break
     return Release(lane=await _lane(run), after=0.0)
@@ -108,7 +112,7 @@ async def _finish(run: MailboxRun, *, poll_seconds: float) -> Release | None:
             return Release(lane=Lane.BACKFILL, after=min(wait, poll_seconds)) if wait > 0 else None
         await progress.mark_synced(connection, run.mailbox_id)
         await syncs.end(connection, run.mailbox_id, SyncState.COMPLETED)
-    return Release(lane=Lane.LIVE, after=poll_seconds)
+    return Release(lane=Lane.REST, after=poll_seconds)
 
 
 async def _lane(run: MailboxRun) -> Lane:

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 import structlog
@@ -13,19 +15,23 @@ from services.kit.context import start_request
 from services.kit.errors import AppError, Kind
 from services.mail.model import Lane, MailboxStatus, SyncState
 from services.mail.providers.base import AccessDeniedError, Provider, ProviderError
-from services.mail.store import mailboxes, schedule, syncs
+from services.mail.store import mailboxes, schedule, syncs, workers
 from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.schedule import Lease, LeaseLostError
 from services.mail.sync import slice as slice_
 from services.mail.sync import watches
 from services.mail.sync.access_tokens import AccessTokens
+from services.mail.sync.disconnect import Eraser
 from services.mail.sync.fetch import Retries
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import Quota, QuotaWaitError
+from services.mail.sync.rest import RestingLooks
 from services.mail.sync.run import MailboxRun
 
 # A LISTEN connection can die silently, so the table is looked at this often in any case.
 _LOOK_SECONDS = 1.0
+# ... and is asked this often whether it is alive.
+_PING_SECONDS = 5.0
 # Pauses of a mailbox whose turns fail double up to so many seconds.
 _LONGEST_BACKOFF = 60.0
 # An active sync is reported as failed when its mailbox failed this often in a row; the mailbox is still retried.
@@ -54,6 +60,7 @@ class Worker:
         quota: Quota,
         parallelism: Parallelism,
         tokens: AccessTokens,
+        eraser: Eraser,
         slots: int,
         lease_seconds: float,
         poll_seconds: float,
@@ -65,18 +72,24 @@ class Worker:
         self._quota = quota
         self._parallelism = parallelism
         self._tokens = tokens
+        self._eraser = eraser
         self._slots = slots
         self._kept_for_live = max(1, slots // 3)
         self._lease_seconds = lease_seconds
         self._poll_seconds = poll_seconds
         self._retries = retries
         self._owner = uuid.uuid4()
+        self._registered = False
+        self._next_take_over = 0.0
         self._wake = asyncio.Event()
+        self._resting = RestingLooks(
+            pool=pool, providers=providers, quota=quota, tokens=tokens, poll_seconds=poll_seconds
+        )
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then lets running turns end. Losing the database means trying again."""
-        besides = [asyncio.create_task(task) for task in (self._listen(), self._wake_on(stop), self._report())]
+        besides = [asyncio.create_task(task) for task in self._besides(stop)]
         try:
             while not stop.is_set():
                 self._wake.clear()
@@ -84,14 +97,27 @@ class Worker:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), wait)
         finally:
+            await self._drain()
             for task in besides:
                 task.cancel()
             await asyncio.gather(*besides, return_exceptions=True)
-            await self._drain()
+
+    def _besides(self, stop: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
+        return [self._listen(), self._wake_on(stop), self._look_at_resting(stop), self._report()]
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._wake.set()
+
+    async def _look_at_resting(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                found = await self._resting.look()
+            except DATABASE_LOST as error:
+                log.warning("mailboxes at rest not looked at", error=type(error).__name__)
+                found = 0
+            if found < self._resting.group_size:
+                await asyncio.sleep(_LOOK_SECONDS)
 
     async def _report(self) -> None:
         while True:
@@ -122,12 +148,23 @@ class Worker:
         try:
             connection.add_termination_listener(lambda *_: closed.set())
             await connection.add_listener(schedule.CHANNEL, lambda *_: self._wake.set())
-            await closed.wait()
+            await workers.register(connection, self._owner)
+            self._registered = True
+            self._wake.set()
+            while not closed.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(closed.wait(), _PING_SECONDS)
+                if not closed.is_set():
+                    await connection.execute("SELECT 1", timeout=_PING_SECONDS)
         finally:
-            await connection.close()
+            self._registered = False
+            await connection.close(timeout=_PING_SECONDS)
 
     async def _claim_safely(self) -> float:
         """Starts what is due and free; returns how long to sleep at most."""
+        if not self._registered:
+            # The others would take its leases for those of a dead worker.
+            return _LOOK_SECONDS
         try:
             return await self._claim()
         except DATABASE_LOST as error:
@@ -141,6 +178,7 @@ class Worker:
         if not lanes:
             return _LOOK_SECONDS
         async with self._pool.acquire() as connection:
+            await self._take_over(connection)
             for lane in lanes:
                 room = self._slots - len(self._running) - (self._kept_for_live if lane is Lane.BACKFILL else 0)
                 if room > 0:
@@ -155,6 +193,14 @@ class Worker:
                         self._start(lease)
             due_in = await schedule.seconds_until_due(connection, lanes)
         return _LOOK_SECONDS if due_in is None else min(_LOOK_SECONDS, max(0.001, due_in))
+
+    async def _take_over(self, connection: Connection) -> None:
+        """Frees what dead workers have left behind, once in a while."""
+        if time.monotonic() < self._next_take_over:
+            return
+        self._next_take_over = time.monotonic() + _LOOK_SECONDS
+        if dead := await workers.free_leases_of_dead(connection):
+            log.warning("workers died, their mailboxes are free", workers=len(dead))
 
     def _start(self, lease: Lease) -> None:
         task = asyncio.create_task(self._turn(lease))
@@ -198,7 +244,8 @@ class Worker:
         async with self._pool.acquire() as connection:
             mailbox = await mailboxes.by_id(connection, lease.mailbox_id)
         if mailbox is None:
-            raise LeaseLostError
+            await self._eraser.work(lease)
+            return
         run = MailboxRun(
             lease=lease,
             mailbox=mailbox,

@@ -67,11 +67,17 @@ def create_engine(settings: Postgres, *, application_name: str, pool_size: int) 
     return engine
 
 
+async def _leave_as_it_is(_: Connection) -> None:
+    pass
+
+
 async def create_pool(settings: Postgres, *, application_name: str, size: int) -> Pool:
     """A pool for services whose hot paths speak SQL without a layer between; connects on first use.
 
     The same session settings and limits as `create_engine`. asyncpg replaces connections that the server closed.
     """
+    # Each time a connection is given back, asyncpg would undo what its session may have left behind, such as advisory
+    # locks: a round trip with four statements. Nothing of that kind is done on pooled connections.
     pool = asyncpg.create_pool(
         host=settings.host,
         port=settings.port,
@@ -80,6 +86,7 @@ async def create_pool(settings: Postgres, *, application_name: str, size: int) -
         database=settings.database,
         min_size=0,
         max_size=size,
+        reset=_leave_as_it_is,
         timeout=CONNECT_TIMEOUT,
         command_timeout=COMMAND_TIMEOUT,
         server_settings=_session(application_name),

@@ -44,13 +44,39 @@ mailboxes = Table(
     metadata,
     Column("mailbox_id", BigInteger, Identity(always=True), primary_key=True),
     Column("account_id", Uuid, nullable=False, unique=True),
-    Column("user_id", Uuid, nullable=False, index=True),
+    # Null: disconnected, and about to be erased.
+    Column("user_id", Uuid, index=True),
     Column("provider", Text, nullable=False),
     Column("email", Text, nullable=False),
     Column("status", Text, nullable=False),
     _time("created_at", default="now()"),
     # Notifications name a mailbox by its address, in any case.
     Index("ix_mailboxes_lower_email", text("lower(email)")),
+)
+
+# Mailboxes that were disconnected. The row outlives the mailbox: it tells what was erased and when.
+disconnections = Table(
+    "disconnections",
+    metadata,
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("account_id", Uuid, nullable=False, unique=True),
+    Column("user_id", Uuid, nullable=False, index=True),
+    Column("provider", Text, nullable=False),
+    Column("message_count", BigInteger, nullable=False, server_default=text("0")),
+    _time("requested_at", default="now()"),
+    # When auth had ended the account, when all data was gone, and when the mailbox was.
+    _time("revoked_at", nullable=True),
+    _time("erased_at", nullable=True),
+    _time("ended_at", nullable=True),
+)
+
+# Users who asked to be forgotten. It ends when auth has deleted the user, after their last mailbox was erased.
+user_deletions = Table(
+    "user_deletions",
+    metadata,
+    Column("user_id", Uuid, primary_key=True),
+    _time("requested_at", default="now()"),
+    _time("ended_at", nullable=True),
 )
 
 # How far the copy of a mailbox is. One row per mailbox that was synced at least once.
@@ -234,8 +260,14 @@ message_search = Table(
     ForeignKeyConstraint(
         ["mailbox_id", "message_id"], ["messages.mailbox_id", "messages.message_id"], ondelete="CASCADE"
     ),
-    # Without a list of pending entries, which every query would have to read.
-    Index("ix_message_search_vector", "vector", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
+    # A short list of pending entries, which every query reads: 256 kB cost a query 0.03 ms, and without it storing a
+    # message costs a third more CPU in Postgres (0.66 ms instead of 0.44).
+    Index(
+        "ix_message_search_vector",
+        "vector",
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": "on", "gin_pending_list_limit": 256},
+    ),
 )
 
 # What only a full view needs.

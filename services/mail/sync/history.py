@@ -145,8 +145,12 @@ async def _in_copy(
 
 async def learn_labels(run: MailboxRun, named: Set[str]) -> None:
     """Copies the provider's labels if one of these is not known; creating a label does not show in history."""
+    unsure = named - run.known_labels
+    if not unsure:
+        return
     async with run.reading() as connection:
-        unknown = await labels.unknown(connection, run.mailbox_id, named)
+        unknown = await labels.unknown(connection, run.mailbox_id, unsure)
+    run.known_labels |= unsure - unknown
     if unknown:
         await refresh_labels(run)
 

@@ -42,8 +42,9 @@ class MailboxRun:
         self.newest_hint = lease.hint_seq
         self._pool = pool
         self._tokens = tokens
-        # Whether this turn has copied the provider's labels.
+        # Whether this turn has copied the provider's labels, and those that it has found to be known.
         self.labels_are_fresh = False
+        self.known_labels: set[str] = set()
         self._uncounted_units = 0
 
     @asynccontextmanager

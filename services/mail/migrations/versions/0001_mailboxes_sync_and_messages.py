@@ -14,10 +14,25 @@ depends_on: str | Sequence[str] | None = None
 
 def upgrade() -> None:
     op.create_table(
+        "disconnections",
+        sa.Column("mailbox_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Uuid(), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("message_count", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("requested_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("revoked_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("erased_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("ended_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("mailbox_id", name=op.f("pk_disconnections")),
+        sa.UniqueConstraint("account_id", name=op.f("uq_disconnections_account_id")),
+    )
+    op.create_index(op.f("ix_disconnections_user_id"), "disconnections", ["user_id"], unique=False)
+    op.create_table(
         "mailboxes",
         sa.Column("mailbox_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("account_id", sa.Uuid(), nullable=False),
-        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=True),
         sa.Column("provider", sa.Text(), nullable=False),
         sa.Column("email", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
@@ -27,6 +42,13 @@ def upgrade() -> None:
     )
     op.create_index("ix_mailboxes_lower_email", "mailboxes", [sa.literal_column("lower(email)")], unique=False)
     op.create_index(op.f("ix_mailboxes_user_id"), "mailboxes", ["user_id"], unique=False)
+    op.create_table(
+        "user_deletions",
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("requested_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("ended_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("user_id", name=op.f("pk_user_deletions")),
+    )
     op.create_table(
         "workers",
         sa.Column("owner", sa.Uuid(), nullable=False),
@@ -264,7 +286,7 @@ def upgrade() -> None:
         ["vector"],
         unique=False,
         postgresql_using="gin",
-        postgresql_with={"fastupdate": "off"},
+        postgresql_with={"fastupdate": "on", "gin_pending_list_limit": 256},
     )
 
 
@@ -273,7 +295,7 @@ def downgrade() -> None:
         "ix_message_search_vector",
         table_name="message_search",
         postgresql_using="gin",
-        postgresql_with={"fastupdate": "off"},
+        postgresql_with={"fastupdate": "on", "gin_pending_list_limit": 256},
     )
     op.drop_table("message_search")
     op.drop_table("message_contents")
@@ -298,6 +320,9 @@ def downgrade() -> None:
     op.drop_table("dead_letters")
     op.drop_table("change_feeds")
     op.drop_table("workers")
+    op.drop_table("user_deletions")
     op.drop_index(op.f("ix_mailboxes_user_id"), table_name="mailboxes")
     op.drop_index("ix_mailboxes_lower_email", table_name="mailboxes")
     op.drop_table("mailboxes")
+    op.drop_index(op.f("ix_disconnections_user_id"), table_name="disconnections")
+    op.drop_table("disconnections")

@@ -18,6 +18,7 @@ from deploy.local.valkey import RedisAddress
 from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET
 
 _SECRET_KEY_LENGTH = 32
+_PUSH_SERVICE_ACCOUNT = "gmail-push@sandbox.iam.gserviceaccount.com"
 _MEANINGFUL_WHEN_EMPTY = frozenset({"GMAIL_BATCH_URL"})  # empty means: the provider has no batch endpoint
 _FALSE = frozenset({"off", "false", "no", "0"})
 _TRUE = frozenset({"on", "true", "yes", "1"})
@@ -156,7 +157,7 @@ def service_variables(settings: Settings, ports: Ports, secret: Secret) -> dict[
     variables |= _chosen(settings, variables)
     variables["GOOGLE_REDIRECT_URI"] = f"{variables['PUBLIC_URL']}/auth/google/callback"
     if settings.sandbox:
-        variables |= _sandbox(settings.variables, numbers["SANDBOX_PORT"])
+        variables |= _sandbox(settings.variables, numbers["SANDBOX_PORT"]) | _push(gateway)
         for replaced, companions in _COMPANIONS.items():
             if replaced in settings.variables:
                 unwanted = companions - settings.variables.keys()
@@ -186,6 +187,18 @@ def _sandbox(chosen: Mapping[str, str], port: int) -> dict[str, str]:
         "GMAIL_BATCH_URL": f"{server}/batch/gmail/v1",
         "FRONTEND_REDIRECT_URL": f"{browser}/demo",
         "CORS_ORIGINS": browser,
+    }
+
+
+def _push(gateway_port: int) -> dict[str, str]:
+    endpoint = f"http://127.0.0.1:{gateway_port}/hooks/google"
+    return {
+        "SANDBOX_PUSH_ENDPOINT": endpoint,
+        "SANDBOX_PUSH_AUDIENCE": endpoint,
+        "SANDBOX_PUSH_SERVICE_ACCOUNT": _PUSH_SERVICE_ACCOUNT,
+        "GOOGLE_PUSH_AUDIENCE": endpoint,
+        "GOOGLE_PUSH_SERVICE_ACCOUNT": _PUSH_SERVICE_ACCOUNT,
+        "GMAIL_PUSH_TOPIC": "projects/sandbox/topics/mail",
     }
 
 

@@ -1,0 +1,90 @@
+"""Notifications from Google, on their way to mail."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from services.gateway.app import create_app
+from services.gateway.clients import Services
+from services.gateway.settings import GatewaySettings
+from services.gateway.tokens import AccessTokens, SigningKeys
+from services.kit.errors import AppError, Kind
+from tests.gateway.conftest import Gateway, bearer
+from tests.gateway.fakes import ISSUER, PUSH_TOKEN, FakeMail
+
+GOOD = bearer(PUSH_TOKEN)
+
+
+@pytest.fixture
+async def http(services: Services) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a gateway that accepts Google's notifications."""
+    keys = SigningKeys(services.sessions)
+
+    async def ready() -> bool:
+        return True
+
+    app = create_app(
+        services=services,
+        signing_keys=keys,
+        access_tokens=AccessTokens(keys, issuer=ISSUER, audience=ISSUER),
+        ready=ready,
+        frontend_redirect_url=ISSUER,
+        cors_origins=(),
+        body_limit=65_536,
+        accepts_google_push=True,
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
+        yield client
+
+
+class TestGoogle:
+    async def test_passes_the_body_on_as_it_came_and_acknowledges(
+        self, http: httpx.AsyncClient, mail: FakeMail
+    ) -> None:
+        for body in (b'{"message": {}}', b"", b"\xff" * 65_536):
+            answer = await http.post("/hooks/google", content=body, headers=GOOD)
+            assert (answer.status_code, answer.content) == (204, b"")
+        assert mail.pushed == [b'{"message": {}}', b"", b"\xff" * 65_536]
+
+    @pytest.mark.parametrize(
+        ("headers", "code"),
+        [
+            ({}, "missing_token"),
+            ({"Authorization": "Basic YTpi"}, "missing_token"),
+            ({"Authorization": "Bearer "}, "missing_token"),
+            (bearer("forged"), "invalid_token"),
+        ],
+    )
+    async def test_refuses_who_is_not_google(
+        self, http: httpx.AsyncClient, mail: FakeMail, headers: dict[str, str], code: str
+    ) -> None:
+        answer = await http.post("/hooks/google", content=b"{}", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, code)
+        assert "WWW-Authenticate" in answer.headers
+        assert mail.pushed == []
+
+    async def test_does_not_acknowledge_what_mail_could_not_keep(self, http: httpx.AsyncClient, mail: FakeMail) -> None:
+        mail.failure = AppError(Kind.UNAVAILABLE, "provider_unavailable", "No keys.", {"retry_after": "1"})
+        assert (await http.post("/hooks/google", content=b"{}", headers=GOOD)).status_code == 503
+
+    async def test_is_documented_only_where_it_exists(self, http: httpx.AsyncClient, gateway: Gateway) -> None:
+        assert "/hooks/google" in (await http.get("/openapi.json")).json()["paths"]
+        assert "/hooks/google" not in (await gateway.http.get("/openapi.json")).json()["paths"]
+        assert (await gateway.http.post("/hooks/google", content=b"{}", headers=GOOD)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("chosen", "exists"),
+    [
+        ({}, False),
+        ({"google_push_audience": "a"}, False),
+        ({"google_push_service_account": "s"}, False),
+        ({"google_push_audience": "a", "google_push_service_account": "s"}, True),
+        ({"google_push_audience": "", "google_push_service_account": "s"}, False),
+    ],
+)
+def test_the_route_exists_where_audience_and_service_account_are_configured(
+    chosen: dict[str, str], exists: bool
+) -> None:
+    assert GatewaySettings(mailroom_insecure_grpc=True, **chosen).accepts_google_push is exists  # type: ignore[arg-type]

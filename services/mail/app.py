@@ -1,8 +1,11 @@
 """The mail service, put together."""
 
 import asyncio
+import tempfile
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import structlog
 
@@ -11,19 +14,32 @@ from services.kit.egress import Egress, create_http_client
 from services.kit.http_server import serve_http
 from services.kit.key_set import KeySet
 from services.kit.postgres import create_pool
+from services.kit.redis_client import create_redis
 from services.kit.rpc_client import open_channel
 from services.kit.rpc_server import serve_rpc
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
 from services.mail.changes import Changes
+from services.mail.disconnecting import Disconnecting
+from services.mail.downloads.contents import Contents
+from services.mail.downloads.disk_cache import DiskCache
+from services.mail.downloads.provider_calls import ProviderCalls
 from services.mail.mailboxes import Mailboxes
 from services.mail.messages import Messages
 from services.mail.providers.base import ProviderUnavailableError
+from services.mail.providers.gmail_content import GmailContent
+from services.mail.providers.gmail_http import create_gmail_client
 from services.mail.push import Push
 from services.mail.rpc import registrations
 from services.mail.settings import MailSettings
-from services.mail.store.connection import DATABASE_LOST, is_reachable
+from services.mail.store.connection import DATABASE_LOST, Pool, is_reachable
+from services.mail.sync.access_tokens import AccessTokens
+from services.mail.sync.parallelism import Parallelism
+from services.mail.sync.quota import Quota
 from services.mail.syncs import Syncs
+from services.mail.threads import Threads
+
+_PROVIDER_CONNECTIONS = 8
 
 log = structlog.get_logger()
 
@@ -36,15 +52,20 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         channel = await stack.enter_async_context(
             open_channel(settings.auth_address, idempotent=auth_client.IDEMPOTENT)
         )
-        mailboxes = Mailboxes(pool, AuthClient(channel))
+        auth = AuthClient(channel)
+        mailboxes = Mailboxes(pool, auth)
         egress = Egress(await stack.enter_async_context(create_http_client()), unavailable=ProviderUnavailableError)
         keys = KeySet(url=settings.google_jwks_url, egress=egress, monotonic=time.monotonic)
         quota = settings.quota
+        contents = await stack.enter_async_context(_contents(settings, pool, auth))
         services = registrations(
             mailboxes=mailboxes,
+            disconnecting=Disconnecting(pool, mailboxes, auth),
             messages=Messages(pool),
+            threads=Threads(pool),
             changes=Changes(pool),
             syncs=Syncs(pool, mailboxes),
+            contents=contents,
             push=Push(pool, keys=keys, sender=settings.push_sender),
             units_per_second=quota.mailbox_limit / quota.window,
             units_per_message=quota.costs.get,
@@ -56,3 +77,25 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(serve_http(admin, host=settings.mail_admin_host, port=settings.mail_admin_port))
         log.info("mail is serving", port=port)
         await stop.wait()
+
+
+@asynccontextmanager
+async def _contents(settings: MailSettings, pool: Pool, auth: AuthClient) -> AsyncIterator[Contents]:
+    async with AsyncExitStack() as stack:
+        redis = create_redis(host=settings.redis_host, port=settings.redis_port, db=settings.redis_db)
+        stack.push_async_callback(redis.aclose)
+        gmail = await stack.enter_async_context(create_gmail_client(connections=_PROVIDER_CONNECTIONS))
+        directory = settings.mail_cache_dir
+        if directory is None:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailroom-mail-")))
+        cache = DiskCache(directory, max_bytes=settings.mail_cache_bytes, max_age=settings.mail_cache_seconds)
+        await asyncio.to_thread(cache.open)
+        profile = settings.quota
+        calls = ProviderCalls(
+            # The workers' buckets, and so by their figures.
+            quota=Quota(redis, profile=profile, batch_units=profile.costs.get * settings.gmail_batch_size),
+            parallelism=Parallelism(redis, batch_size=settings.gmail_batch_size),
+            tokens=AccessTokens(auth),
+        )
+        source = GmailContent(gmail, api_url=settings.gmail_api_url, costs=profile.costs)
+        yield Contents(pool, sources={"google": source}, calls=calls, cache=cache)

@@ -9,12 +9,14 @@ from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 from services.kit.rpc_client import call
 from services.mail.model import Account, MailboxStatus
 
-# Reads only: a repeat after a lost answer changes nothing.
+# A repeat after a lost answer changes nothing.
 IDEMPOTENT = (
     ("mailroom.auth.v1.AccountService", "ListAccounts"),
+    ("mailroom.auth.v1.AccountService", "DisconnectAccount"),
+    ("mailroom.auth.v1.AccountService", "DeleteUser"),
     ("mailroom.auth.v1.ProviderTokenService", "GetAccessToken"),
 )
-# A refresh at the provider can take this many seconds.
+# A refresh or a revocation at the provider can take this many seconds.
 _TOKEN_TIMEOUT = 30.0
 _STATUS = {
     auth_pb2.ACCOUNT_STATUS_ACTIVE: MailboxStatus.ACTIVE,
@@ -42,6 +44,15 @@ class AuthClient:
             )
             for account in answer.accounts
         ]
+
+    async def disconnect_account(self, account_id: UUID, user_id: UUID) -> None:
+        """Ends an account, its grant and its tokens; one that is unknown is done."""
+        request = auth_pb2.DisconnectAccountRequest(account_id=str(account_id), user_id=str(user_id))
+        await call(self._accounts.DisconnectAccount, request, timeout=_TOKEN_TIMEOUT)
+
+    async def delete_user(self, user_id: UUID) -> None:
+        """Ends everything that auth has of a user; one that is unknown is done."""
+        await call(self._accounts.DeleteUser, auth_pb2.DeleteUserRequest(user_id=str(user_id)), timeout=_TOKEN_TIMEOUT)
 
     async def access_token(
         self, account_id: UUID, user_id: UUID, *, refused_fingerprint: str = ""

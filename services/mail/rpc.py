@@ -1,6 +1,7 @@
 """The gRPC face of mail: convert, call, convert. Only here does protobuf meet the domain."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -12,7 +13,10 @@ from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
 from services.kit.errors import AppError, Kind
 from services.mail.changes import Changes
+from services.mail.content.addresses import parse_addresses
 from services.mail.content.model import Address
+from services.mail.disconnecting import Disconnecting
+from services.mail.downloads.contents import Contents
 from services.mail.ids import LocalId, parse_id
 from services.mail.mailboxes import Mailboxes
 from services.mail.messages import Messages
@@ -25,10 +29,13 @@ from services.mail.model import (
     MessageSummary,
     SyncReport,
     SyncState,
+    Thread,
 )
 from services.mail.push import Push
+from services.mail.rpc_downloads import attachment_id_of, download, fields_of, part_id_of
 from services.mail.store.changes import Change, ChangeKind
 from services.mail.syncs import Syncs
+from services.mail.threads import Threads
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -54,17 +61,23 @@ _LABEL_TYPE = {"system": mail_pb2.LABEL_TYPE_SYSTEM, "user": mail_pb2.LABEL_TYPE
 def registrations(
     *,
     mailboxes: Mailboxes,
+    disconnecting: Disconnecting,
     messages: Messages,
+    threads: Threads,
     changes: Changes,
     syncs: Syncs,
     push: Push,
+    contents: Contents,
     units_per_second: float,
     units_per_message: int,
 ) -> list[Callable[[aio.Server], None]]:
     """What adds mail's services to a server. The unit figures are for a sync's estimated end."""
     return [
-        partial(mail_pb2_grpc.add_MailboxServiceServicer_to_server, MailboxServicer(mailboxes)),
-        partial(mail_pb2_grpc.add_MessageServiceServicer_to_server, MessageServicer(mailboxes, messages, changes)),
+        partial(mail_pb2_grpc.add_MailboxServiceServicer_to_server, MailboxServicer(mailboxes, disconnecting)),
+        partial(
+            mail_pb2_grpc.add_MessageServiceServicer_to_server,
+            MessageServicer(mailboxes, messages, threads, changes, contents),
+        ),
         partial(
             mail_pb2_grpc.add_SyncServiceServicer_to_server,
             SyncServicer(mailboxes, syncs, push, seconds_per_message=units_per_message / units_per_second),
@@ -75,8 +88,9 @@ def registrations(
 class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
     """mailroom.mail.v1.MailboxService."""
 
-    def __init__(self, mailboxes: Mailboxes) -> None:
+    def __init__(self, mailboxes: Mailboxes, disconnecting: Disconnecting) -> None:
         self._mailboxes = mailboxes
+        self._disconnecting = disconnecting
 
     async def ListMailboxes(
         self, request: mail_pb2.ListMailboxesRequest, context: Context
@@ -84,14 +98,28 @@ class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
         overviews = await self._mailboxes.overviews(_uuid(request.user_id, "user_id"))
         return mail_pb2.ListMailboxesResponse(mailboxes=map(_overview_to_proto, overviews))
 
+    async def DisconnectMailbox(
+        self, request: mail_pb2.DisconnectMailboxRequest, context: Context
+    ) -> mail_pb2.DisconnectMailboxResponse:
+        user_id, account_id = _uuid(request.user_id, "user_id"), _uuid(request.account_id, "account_id")
+        return mail_pb2.DisconnectMailboxResponse(erased=await self._disconnecting.disconnect(user_id, account_id))
+
+    async def DeleteUser(self, request: mail_pb2.DeleteUserRequest, context: Context) -> mail_pb2.DeleteUserResponse:
+        erased = await self._disconnecting.delete_user(_uuid(request.user_id, "user_id"))
+        return mail_pb2.DeleteUserResponse(erased=erased)
+
 
 class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
     """mailroom.mail.v1.MessageService."""
 
-    def __init__(self, mailboxes: Mailboxes, messages: Messages, changes: Changes) -> None:
+    def __init__(
+        self, mailboxes: Mailboxes, messages: Messages, threads: Threads, changes: Changes, contents: Contents
+    ) -> None:
         self._mailboxes = mailboxes
         self._messages = messages
+        self._threads = threads
         self._changes = changes
+        self._contents = contents
 
     async def ListMessages(
         self, request: mail_pb2.ListMessagesRequest, context: Context
@@ -112,15 +140,58 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
         user_id = _uuid(request.user_id, "user_id")
         return _detail_to_proto(await self._messages.get(user_id, parse_id(request.message_id)))
 
+    async def DownloadRaw(
+        self, request: mail_pb2.DownloadRawRequest, context: Context
+    ) -> AsyncIterator[mail_pb2.DownloadRawResponse]:
+        content = await self._contents.raw(_uuid(request.user_id, "user_id"), parse_id(request.message_id))
+        async with aclosing(download(self._contents, content, request.condition)) as parts:
+            async for part in parts:
+                yield mail_pb2.DownloadRawResponse(**fields_of(part))
+
+    async def DownloadAttachment(
+        self, request: mail_pb2.DownloadAttachmentRequest, context: Context
+    ) -> AsyncIterator[mail_pb2.DownloadAttachmentResponse]:
+        content = await self._contents.attachment(
+            _uuid(request.user_id, "user_id"), parse_id(request.message_id), part_id_of(request.attachment_id)
+        )
+        async with aclosing(download(self._contents, content, request.condition)) as parts:
+            async for part in parts:
+                yield mail_pb2.DownloadAttachmentResponse(**fields_of(part))
+
     async def ListLabels(self, request: mail_pb2.ListLabelsRequest, context: Context) -> mail_pb2.ListLabelsResponse:
         mailbox = await _find(self._mailboxes, request.user_id, request.mailbox)
         labels = await self._messages.labels(mailbox)
         return mail_pb2.ListLabelsResponse(
             labels=[
-                mail_pb2.Label(label_id=label.label_id, name=label.name, type=_LABEL_TYPE[label.type])
-                for label in labels
+                mail_pb2.Label(
+                    label_id=counted.label.label_id,
+                    name=counted.label.name,
+                    type=_LABEL_TYPE[counted.label.type],
+                    message_count=counted.message_count,
+                    unread_count=counted.unread_count,
+                )
+                for counted in labels
             ]
         )
+
+    async def ListThreads(self, request: mail_pb2.ListThreadsRequest, context: Context) -> mail_pb2.ListThreadsResponse:
+        mailbox = await _find(self._mailboxes, request.user_id, request.mailbox)
+        page = await self._threads.page(mailbox, page_size=request.page_size, page_token=request.page_token)
+        return mail_pb2.ListThreadsResponse(
+            threads=map(_thread_to_proto, page.threads), next_page_token=page.next_page_token
+        )
+
+    async def GetThread(self, request: mail_pb2.GetThreadRequest, context: Context) -> mail_pb2.GetThreadResponse:
+        mailbox = await _find(self._mailboxes, request.user_id, request.mailbox)
+        thread, messages = await self._threads.get(mailbox, request.thread_id)
+        return mail_pb2.GetThreadResponse(thread=_thread_to_proto(thread), messages=map(_summary_to_proto, messages))
+
+    async def ExportMessages(
+        self, request: mail_pb2.ExportMessagesRequest, context: Context
+    ) -> AsyncIterator[mail_pb2.ExportMessagesResponse]:
+        mailbox = await _find(self._mailboxes, request.user_id, request.mailbox)
+        async for detail in self._messages.export(mailbox, _filter_from_proto(request)):
+            yield mail_pb2.ExportMessagesResponse(message=_detail_to_proto(detail))
 
     async def ListChanges(self, request: mail_pb2.ListChangesRequest, context: Context) -> mail_pb2.ListChangesResponse:
         mailbox = await _find(self._mailboxes, request.user_id, request.mailbox)
@@ -209,7 +280,7 @@ def _uuid(value: str, field: str) -> UUID:
         raise AppError(Kind.INVALID, f"invalid_{field}", f"{field} is not a UUID.") from None
 
 
-def _filter_from_proto(request: mail_pb2.ListMessagesRequest) -> MessageFilter:
+def _filter_from_proto(request: mail_pb2.ListMessagesRequest | mail_pb2.ExportMessagesRequest) -> MessageFilter:
     return MessageFilter(
         query=request.query,
         label=request.label,
@@ -274,6 +345,21 @@ def _summary_to_proto(message: MessageSummary) -> mail_pb2.MessageSummary:
     )
 
 
+def _thread_to_proto(thread: Thread) -> mail_pb2.Thread:
+    return mail_pb2.Thread(
+        thread_id=thread.thread_id,
+        account_id=str(thread.account_id),
+        subject=thread.subject,
+        snippet=thread.snippet,
+        last_message_time=_timestamp(thread.last_message_at),
+        message_count=thread.message_count,
+        unread_count=thread.unread_count,
+        participants=map(_address_to_proto, thread.participants),
+        labels=thread.labels,
+        has_attachments=thread.has_attachments,
+    )
+
+
 def _change_to_proto(change: Change, mailbox_id: int) -> mail_pb2.Change:
     return mail_pb2.Change(
         kind=_CHANGE_KIND[change.kind],
@@ -288,9 +374,11 @@ def _detail_to_proto(detail: MessageDetail) -> mail_pb2.GetMessageResponse:
         headers=[mail_pb2.Header(name=name, value=value) for name, value in detail.headers],
         text=detail.text,
         html=detail.html,
+        bcc=map(_address_to_proto, _addresses_in(detail.headers, "bcc")),
+        reply_to=map(_address_to_proto, _addresses_in(detail.headers, "reply-to")),
         attachments=[
             mail_pb2.Attachment(
-                attachment_id=attachment.part_id,
+                attachment_id=attachment_id_of(attachment.part_id),
                 filename=attachment.filename,
                 mime_type=attachment.mime_type,
                 size=attachment.size,
@@ -300,3 +388,7 @@ def _detail_to_proto(detail: MessageDetail) -> mail_pb2.GetMessageResponse:
             for attachment in detail.attachments
         ],
     )
+
+
+def _addresses_in(headers: Sequence[tuple[str, str]], name: str) -> list[Address]:
+    return [address for key, value in headers if key.lower() == name for address in parse_addresses(value)]

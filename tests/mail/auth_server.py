@@ -46,6 +46,22 @@ class AccountServicer(auth_pb2_grpc.AccountServiceServicer):
             ]
         )
 
+    async def DisconnectAccount(  # noqa: N802 - the contract's name
+        self,
+        request: auth_pb2.DisconnectAccountRequest,
+        context: Context,  # noqa: ARG002 - as gRPC calls it
+    ) -> auth_pb2.DisconnectAccountResponse:
+        await self._auth.disconnect_account(UUID(request.account_id), UUID(request.user_id))
+        return auth_pb2.DisconnectAccountResponse()
+
+    async def DeleteUser(  # noqa: N802 - the contract's name
+        self,
+        request: auth_pb2.DeleteUserRequest,
+        context: Context,  # noqa: ARG002 - as gRPC calls it
+    ) -> auth_pb2.DeleteUserResponse:
+        await self._auth.delete_user(UUID(request.user_id))
+        return auth_pb2.DeleteUserResponse()
+
 
 class ProviderTokenServicer(auth_pb2_grpc.ProviderTokenServiceServicer):
     """mailroom.auth.v1.ProviderTokenService."""
@@ -71,7 +87,7 @@ class ProviderTokenServicer(auth_pb2_grpc.ProviderTokenServiceServicer):
 @asynccontextmanager
 async def served_auth(auth: FakeAuth) -> AsyncIterator[str]:
     """Serves the fake on loopback; yields its address."""
-    accounts = AccountServicer(auth)  # type: ignore[abstract] # the other calls answer UNIMPLEMENTED
+    accounts = AccountServicer(auth)
     register = [
         partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, accounts),
         partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, ProviderTokenServicer(auth)),

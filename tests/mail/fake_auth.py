@@ -27,6 +27,11 @@ class FakeAuth:
     is_down: bool = False
     # Tokens that mail reported as refused by the provider.
     refused: list[str] = field(default_factory=list)
+    deleted_users: list[UUID] = field(default_factory=list)
+    # Accounts that are gone, but that answers under way still name.
+    late: list[Account] = field(default_factory=list)
+    # So many times an account is ended, but the answer does not arrive.
+    lost_answers: int = 0
     _grants: dict[UUID, _Grant] = field(default_factory=dict)
 
     async def connect(self, email: str, *, user_id: UUID | None = None) -> Account:
@@ -57,7 +62,26 @@ class FakeAuth:
     async def list_accounts(self, user_id: UUID) -> list[Account]:
         """As AuthClient."""
         self._answer()
-        return [grant.account for grant in self._grants.values() if grant.account.user_id == user_id]
+        accounts = [*(grant.account for grant in self._grants.values()), *self.late]
+        return [account for account in accounts if account.user_id == user_id]
+
+    async def disconnect_account(self, account_id: UUID, user_id: UUID) -> None:
+        """As AuthClient: revokes at the provider, then forgets."""
+        self._answer()
+        grant = self._grants.get(account_id)
+        if grant is not None and grant.account.user_id == user_id:
+            await self.sandbox.http.post("/revoke", data={"token": grant.refresh_token})
+            del self._grants[account_id]
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise AppError(Kind.TIMEOUT, "deadline_exceeded", "No answer came.")
+
+    async def delete_user(self, user_id: UUID) -> None:
+        """As AuthClient."""
+        self._answer()
+        for account in await self.list_accounts(user_id):
+            await self.disconnect_account(account.account_id, user_id)
+        self.deleted_users.append(user_id)
 
     async def access_token(
         self, account_id: UUID, user_id: UUID, *, refused_fingerprint: str = ""

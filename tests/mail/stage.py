@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from services.kit.postgres import create_pool
 from services.kit.settings import Postgres
+from services.mail.disconnecting import Disconnecting
 from services.mail.ids import LocalId
 from services.mail.mailboxes import Mailboxes
 from services.mail.messages import Messages
@@ -21,6 +22,7 @@ from services.mail.model import Account, Mailbox, MessageDetail, MessageFilter, 
 from services.mail.providers.gmail import GmailProvider
 from services.mail.store.connection import Pool
 from services.mail.sync.access_tokens import AccessTokens
+from services.mail.sync.disconnect import Eraser
 from services.mail.sync.fetch import Retries
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import GMAIL_COSTS, GMAIL_LIMITS, Quota, QuotaProfile
@@ -88,7 +90,10 @@ class WorkerOptions:
     poll_seconds: float = 600.0
     provider_timeout: float = 10.0
     retries: Retries = QUICK_RETRIES
+    # Small, so that erasing a mailbox takes many steps.
+    erase_batch: int = 3
     window: float = QUOTA_WINDOW
+    push_topic: str | None = None
 
 
 @dataclass
@@ -124,6 +129,7 @@ class Stage:
     mailboxes: Mailboxes
     messages: Messages
     syncs: Syncs
+    disconnecting: Disconnecting
     workers: list[RunningWorker] = field(default_factory=list)
 
     @property
@@ -267,6 +273,14 @@ class Stage:
 
         await eventually(is_healing)
 
+    async def until_listing(self, condition: str) -> None:
+        """Waits until the listing under way is as an SQL condition on `sync_states` says."""
+
+        async def is_so() -> bool:
+            return bool(await self.fetchval(f"SELECT bool_and({condition}) FROM sync_states"))  # noqa: S608 - the test's own
+
+        await eventually(is_so)
+
     async def until_fault_fired(self) -> None:
         """Waits until the fault plan has struck."""
 
@@ -284,6 +298,14 @@ class Stage:
             )
 
         await eventually(is_released)
+
+    async def disconnect(self) -> bool:
+        """Gives up the mailbox; whether all of it is erased."""
+        return await self.disconnecting.disconnect(self.user_id, self.account.account_id)
+
+    async def until_erased(self) -> None:
+        """Waits until nothing of the disconnected mailbox is left."""
+        await eventually(self.disconnect)
 
     async def until_listed(self) -> None:
         """Waits until the active sync knows all ids that it wants."""
@@ -357,15 +379,22 @@ def _worker(stage: Stage, options: WorkerOptions, *, pool: Pool, http: httpx.Asy
         batch_url=f"{sandbox.url}/batch" if options.batch else None,
         costs=profile.costs,
         page_size=options.page_size,
+        push_topic=options.push_topic,
     )
     redis = stage.servers.redis
+    providers = {"google": gmail}
+    quota = Quota(redis, profile=profile, batch_units=profile.costs.get * options.batch_size)
+    tokens = AccessTokens(stage.auth)
     return Worker(
         pool=pool,
         connect_listener=lambda: connect(stage.servers.database, name=name),
-        providers={"google": gmail},
-        quota=Quota(redis, profile=profile, batch_units=profile.costs.get * options.batch_size),
+        providers=providers,
+        quota=quota,
         parallelism=Parallelism(redis, batch_size=options.batch_size),
-        tokens=AccessTokens(stage.auth),
+        tokens=tokens,
+        eraser=Eraser(
+            pool=pool, auth=stage.auth, providers=providers, quota=quota, tokens=tokens, batch=options.erase_batch
+        ),
         slots=options.slots,
         lease_seconds=options.lease_seconds,
         poll_seconds=options.poll_seconds,
@@ -410,6 +439,7 @@ async def open_stage(
         mailboxes=mailboxes,
         messages=Messages(servers.pool),
         syncs=Syncs(servers.pool, mailboxes),
+        disconnecting=Disconnecting(servers.pool, mailboxes, auth),
     )
     async with AsyncExitStack() as stack:
         for _ in range(workers):

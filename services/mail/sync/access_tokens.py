@@ -45,6 +45,10 @@ class AccessTokens:
         self._tokens.pop(mailbox.account_id, None)
         return await self._ask(mailbox, refused_fingerprint=hashlib.sha256(refused.encode()).hexdigest())
 
+    def forget(self, mailbox: Mailbox) -> None:
+        """Drops the mailbox's token."""
+        self._tokens.pop(mailbox.account_id, None)
+
     async def _ask(self, mailbox: Mailbox, *, refused_fingerprint: str) -> str:
         token, expires_at = await self._auth.access_token(
             mailbox.account_id, mailbox.user_id, refused_fingerprint=refused_fingerprint

@@ -18,6 +18,7 @@ from services.mail.providers.gmail import GmailProvider
 from services.mail.settings import WorkerSettings
 from services.mail.store.connection import is_reachable
 from services.mail.sync.access_tokens import AccessTokens
+from services.mail.sync.disconnect import Eraser
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import Quota
 from services.mail.sync.worker import Worker
@@ -42,21 +43,26 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         )
         gmail = await stack.enter_async_context(_gmail(settings))
         profile = settings.quota
+        providers = {
+            "google": GmailProvider(
+                gmail,
+                api_url=settings.gmail_api_url,
+                batch_url=settings.batch_url,
+                costs=profile.costs,
+                push_topic=settings.gmail_push_topic,
+            )
+        }
+        quota = Quota(redis, profile=profile, batch_units=profile.costs.get * settings.gmail_batch_size)
+        auth = AuthClient(channel)
+        tokens = AccessTokens(auth)
         worker = Worker(
             pool=pool,
             connect_listener=lambda: _connect(settings),
-            providers={
-                "google": GmailProvider(
-                    gmail,
-                    api_url=settings.gmail_api_url,
-                    batch_url=settings.batch_url,
-                    costs=profile.costs,
-                    push_topic=settings.gmail_push_topic,
-                )
-            },
-            quota=Quota(redis, profile=profile, batch_units=profile.costs.get * settings.gmail_batch_size),
+            providers=providers,
+            quota=quota,
             parallelism=Parallelism(redis, batch_size=settings.gmail_batch_size),
-            tokens=AccessTokens(AuthClient(channel)),
+            tokens=tokens,
+            eraser=Eraser(pool=pool, auth=auth, providers=providers, quota=quota, tokens=tokens),
             slots=settings.worker_slots,
             lease_seconds=settings.worker_lease_seconds,
             poll_seconds=settings.mail_poll_seconds,

@@ -39,6 +39,16 @@ class MailboxServiceStub:
                 request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListMailboxesRequest.SerializeToString,
                 response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListMailboxesResponse.FromString,
                 _registered_method=True)
+        self.DisconnectMailbox = channel.unary_unary(
+                '/mailroom.mail.v1.MailboxService/DisconnectMailbox',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DisconnectMailboxRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DisconnectMailboxResponse.FromString,
+                _registered_method=True)
+        self.DeleteUser = channel.unary_unary(
+                '/mailroom.mail.v1.MailboxService/DeleteUser',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DeleteUserRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DeleteUserResponse.FromString,
+                _registered_method=True)
 
 
 class MailboxServiceServicer:
@@ -51,6 +61,23 @@ class MailboxServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DisconnectMailbox(self, request, context):
+        """Gives up a mailbox. From the answer on it does not exist for its user; a worker then has the grant revoked and erases
+        everything. Connecting the account again makes a new mailbox. Idempotent: a repeat tells how far it is.
+        INVALID_ARGUMENT invalid_account_id; NOT_FOUND mailbox_not_found.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteUser(self, request, context):
+        """Gives up all mailboxes of a user; when they are erased, auth deletes the user. Idempotent: a repeat tells how far
+        it is, and a user without mailboxes is deleted at once. INVALID_ARGUMENT invalid_user_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MailboxServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -58,6 +85,16 @@ def add_MailboxServiceServicer_to_server(servicer, server):
                     servicer.ListMailboxes,
                     request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListMailboxesRequest.FromString,
                     response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListMailboxesResponse.SerializeToString,
+            ),
+            'DisconnectMailbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisconnectMailbox,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DisconnectMailboxRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DisconnectMailboxResponse.SerializeToString,
+            ),
+            'DeleteUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteUser,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DeleteUserRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DeleteUserResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -87,6 +124,60 @@ class MailboxService:
             '/mailroom.mail.v1.MailboxService/ListMailboxes',
             mailroom_dot_mail_dot_v1_dot_mail__pb2.ListMailboxesRequest.SerializeToString,
             mailroom_dot_mail_dot_v1_dot_mail__pb2.ListMailboxesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisconnectMailbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.MailboxService/DisconnectMailbox',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.DisconnectMailboxRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.DisconnectMailboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.MailboxService/DeleteUser',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.DeleteUserRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.DeleteUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,15 @@ class MailboxServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListMailboxes: _aio.UnaryUnaryMultiCallable[_mail_pb2.ListMailboxesRequest, _mail_pb2.ListMailboxesResponse]
     """The user's mailboxes, oldest first. Idempotent. INVALID_ARGUMENT invalid_user_id."""
+    DisconnectMailbox: _aio.UnaryUnaryMultiCallable[_mail_pb2.DisconnectMailboxRequest, _mail_pb2.DisconnectMailboxResponse]
+    """Gives up a mailbox. From the answer on it does not exist for its user; a worker then has the grant revoked and erases
+    everything. Connecting the account again makes a new mailbox. Idempotent: a repeat tells how far it is.
+    INVALID_ARGUMENT invalid_account_id; NOT_FOUND mailbox_not_found.
+    """
+    DeleteUser: _aio.UnaryUnaryMultiCallable[_mail_pb2.DeleteUserRequest, _mail_pb2.DeleteUserResponse]
+    """Gives up all mailboxes of a user; when they are erased, auth deletes the user. Idempotent: a repeat tells how far
+    it is, and a user without mailboxes is deleted at once. INVALID_ARGUMENT invalid_user_id.
+    """
 
 class MailboxServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -29,6 +38,27 @@ class MailboxServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_mail_pb2.ListMailboxesRequest, _abc.Awaitable[_mail_pb2.ListMailboxesResponse]],
     ) -> _abc.Awaitable[_mail_pb2.ListMailboxesResponse]:
         """The user's mailboxes, oldest first. Idempotent. INVALID_ARGUMENT invalid_user_id."""
+
+    @_abc_1.abstractmethod
+    def DisconnectMailbox(
+        self,
+        request: _mail_pb2.DisconnectMailboxRequest,
+        context: _aio.ServicerContext[_mail_pb2.DisconnectMailboxRequest, _abc.Awaitable[_mail_pb2.DisconnectMailboxResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.DisconnectMailboxResponse]:
+        """Gives up a mailbox. From the answer on it does not exist for its user; a worker then has the grant revoked and erases
+        everything. Connecting the account again makes a new mailbox. Idempotent: a repeat tells how far it is.
+        INVALID_ARGUMENT invalid_account_id; NOT_FOUND mailbox_not_found.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteUser(
+        self,
+        request: _mail_pb2.DeleteUserRequest,
+        context: _aio.ServicerContext[_mail_pb2.DeleteUserRequest, _abc.Awaitable[_mail_pb2.DeleteUserResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.DeleteUserResponse]:
+        """Gives up all mailboxes of a user; when they are erased, auth deletes the user. Idempotent: a repeat tells how far
+        it is, and a user without mailboxes is deleted at once. INVALID_ARGUMENT invalid_user_id.
+        """
 
 def add_MailboxServiceServicer_to_server(servicer: MailboxServiceServicer, server: _aio.Server) -> None: ...
 

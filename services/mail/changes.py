@@ -52,16 +52,17 @@ class Changes:
                 seq = await store.position(connection, mailbox_id)
             return ChangePage(changes=[], position=LocalId(mailbox_id, seq), has_more=False)
         seq = _seq(since, mailbox_id)
-        page = await self._read(mailbox_id, seq, size)
+        page = await self._read(mailbox, seq, size)
         if not page.changes and wait_seconds > 0 and await self._watch.passes(mailbox_id, seq, wait_seconds):
-            page = await self._read(mailbox_id, seq, size)
+            page = await self._read(mailbox, seq, size)
         return page
 
-    async def _read(self, mailbox_id: int, seq: int, size: int) -> ChangePage:
+    async def _read(self, mailbox: Mailbox, seq: int, size: int) -> ChangePage:
+        mailbox_id = mailbox.mailbox_id
         async with self._pool.acquire() as connection:
             names = await labels.names(connection, mailbox_id)
             latest = await store.position(connection, mailbox_id)
-            found = await store.after(connection, mailbox_id, seq, limit=size, label_names=names)
+            found = await store.after(connection, mailbox.user_id, mailbox_id, seq, limit=size, label_names=names)
         if seq > latest or (seq < latest and (not found or found[0].seq != seq + 1)):
             raise _resync_required()
         reached = found[-1].seq if found else seq

@@ -1,6 +1,6 @@
 """Reading the stored mail of a user."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -8,7 +8,7 @@ from uuid import UUID
 from services.kit.errors import AppError, Kind
 from services.mail import page_tokens
 from services.mail.ids import LocalId
-from services.mail.model import Label, Mailbox, MessageDetail, MessageFilter, MessageSummary
+from services.mail.model import CountedLabel, Mailbox, MessageDetail, MessageFilter, MessageSummary
 from services.mail.search import filters
 from services.mail.search.highlight import highlight, wanted_terms
 from services.mail.search.syntax import Node
@@ -19,6 +19,8 @@ from services.mail.store.lists import Position, newest_first, texts
 
 DEFAULT_PAGE_SIZE = 50
 LARGEST_PAGE_SIZE = 200
+EXPORT_BYTES = 1 << 20
+"""Of messages as they were sent, so much is read at a time for an export."""
 HIGHLIGHTED_CHARACTERS = 50_000
 """Of each body, so much is searched for words to highlight."""
 
@@ -49,9 +51,7 @@ class Messages:
 
         Raises AppError invalid_page_size, invalid_page_token, invalid_query.
         """
-        size = page_size or DEFAULT_PAGE_SIZE
-        if not 1 <= size <= LARGEST_PAGE_SIZE:
-            raise AppError(Kind.INVALID, "invalid_page_size", f"The page size is 1 to {LARGEST_PAGE_SIZE}.")
+        size = checked_size(page_size)
         scope = {"mailbox": mailbox.mailbox_id, **wanted.fingerprint()}
         after = page_tokens.decode(page_token, scope=scope)
         node = filters.node_of(wanted, me=mailbox.email, now=self._now())
@@ -77,21 +77,73 @@ class Messages:
 
     async def get(self, user_id: UUID, message_id: LocalId | None) -> MessageDetail:
         """One message. Raises AppError message_not_found."""
-        detail = None
+        found: list[MessageDetail] = []
         if message_id is not None:
             async with self._pool.acquire() as connection:
                 names = await label_store.names(connection, message_id.mailbox_id)
-                detail = await store.detail(
-                    connection, user_id, message_id.mailbox_id, message_id.local_id, label_names=names
+                found = await store.details(
+                    connection, user_id, message_id.mailbox_id, [message_id.local_id], label_names=names
                 )
-        if detail is None:
+        if not found:
             raise AppError(Kind.NOT_FOUND, "message_not_found", "There is no such message.")
-        return detail
+        return found[0]
 
-    async def labels(self, mailbox: Mailbox) -> list[Label]:
+    async def export(self, mailbox: Mailbox, wanted: MessageFilter) -> AsyncGenerator[MessageDetail]:
+        """All messages that fit, whole, newest first. Holds about a megabyte of them, or one, at a time.
+
+        No connection or snapshot is held while the reader reads. Raises AppError invalid_query.
+        """
+        node = filters.node_of(wanted, me=mailbox.email, now=self._now())
+        async with self._pool.acquire() as connection:
+            names = await label_store.names(connection, mailbox.mailbox_id)
+        after = None
+        while True:
+            async with self._pool.acquire() as connection:
+                page = await newest_first(
+                    connection,
+                    mailbox.user_id,
+                    mailbox.mailbox_id,
+                    node,
+                    after=after,
+                    limit=LARGEST_PAGE_SIZE,
+                    label_names=names,
+                )
+            for portion in _portions(page):
+                async with self._pool.acquire() as connection:
+                    details = await store.details(
+                        connection, mailbox.user_id, mailbox.mailbox_id, portion, label_names=names
+                    )
+                for detail in details:
+                    yield detail
+            if len(page) < LARGEST_PAGE_SIZE:
+                return
+            after = Position(received_at=page[-1].received_at, message_id=page[-1].message_id)
+
+    async def labels(self, mailbox: Mailbox) -> list[CountedLabel]:
         """The labels of a mailbox by name."""
         async with self._pool.acquire() as connection:
-            return await label_store.of_mailbox(connection, mailbox.mailbox_id)
+            return await label_store.counted(connection, mailbox.mailbox_id)
+
+
+def checked_size(page_size: int) -> int:
+    """How many entries a page has; 0 asks for the default. Raises AppError invalid_page_size."""
+    size = page_size or DEFAULT_PAGE_SIZE
+    if not 1 <= size <= LARGEST_PAGE_SIZE:
+        raise AppError(Kind.INVALID, "invalid_page_size", f"The page size is 1 to {LARGEST_PAGE_SIZE}.")
+    return size
+
+
+def _portions(page: list[MessageSummary]) -> Iterator[list[int]]:
+    portion: list[int] = []
+    size = 0
+    for message in page:
+        if portion and size + message.size > EXPORT_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(message.message_id)
+        size += message.size
+    if portion:
+        yield portion
 
 
 async def _highlighted(connection: Connection, messages: list[MessageSummary], node: Node) -> list[MessageSummary]:

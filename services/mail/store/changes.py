@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from uuid import UUID
 
 from services.mail.model import MessageSummary
 from services.mail.store.connection import Connection
@@ -50,22 +51,24 @@ async def positions(connection: Connection, mailbox_ids: Sequence[int]) -> dict[
 
 
 async def after(
-    connection: Connection, mailbox_id: int, seq: int, *, limit: int, label_names: Mapping[str, str]
+    connection: Connection, user_id: UUID, mailbox_id: int, seq: int, *, limit: int, label_names: Mapping[str, str]
 ) -> list[Change]:
-    """Up to `limit` changes that come after `seq`, oldest first; those that are kept no longer are left out."""
+    """Up to `limit` changes of the user's mailbox after `seq`, oldest first; what is kept no longer is left out."""
     rows = await connection.fetch(
         f"""
         SELECT c.seq, c.message_id AS changed_id, c.kind, {SUMMARY}
         FROM message_changes c
         LEFT JOIN (messages m JOIN mailboxes b ON b.mailbox_id = m.mailbox_id)
             ON (m.mailbox_id, m.message_id) = (c.mailbox_id, c.message_id)
-        WHERE c.mailbox_id = $1 AND c.seq > $2 AND c.changed_at > now() - $4::interval
+        WHERE EXISTS (SELECT FROM mailboxes WHERE mailbox_id = $1 AND user_id = $5)
+            AND c.mailbox_id = $1 AND c.seq > $2 AND c.changed_at > now() - $4::interval
         ORDER BY c.seq LIMIT $3
         """,
         mailbox_id,
         seq,
         limit,
         KEPT,
+        user_id,
     )
     return [
         Change(

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from services.mail.model import Label
+from services.mail.model import CountedLabel, Label
 from services.mail.store.connection import Connection
 
 
@@ -60,6 +60,29 @@ async def unknown(connection: Connection, mailbox_id: int, label_ids: Collection
         list(label_ids),
     )
     return {row["id"] for row in rows}
+
+
+async def counted(connection: Connection, mailbox_id: int) -> list[CountedLabel]:
+    """A mailbox's labels by name, with how many messages carry each."""
+    rows = await connection.fetch(
+        """
+        SELECT l.label_id, l.name, l.type, coalesce(c.messages, 0) AS messages, coalesce(c.unread, 0) AS unread
+        FROM labels l LEFT JOIN (
+            SELECT label_id, count(*) AS messages, count(*) FILTER (WHERE 'UNREAD' = ANY(m.label_ids)) AS unread
+            FROM messages m, unnest(m.label_ids) AS label_id WHERE m.mailbox_id = $1 GROUP BY label_id
+        ) c USING (label_id)
+        WHERE l.mailbox_id = $1 ORDER BY lower(l.name), l.label_id
+        """,
+        mailbox_id,
+    )
+    return [
+        CountedLabel(
+            label=Label(label_id=row["label_id"], name=row["name"], type=row["type"]),
+            message_count=row["messages"],
+            unread_count=row["unread"],
+        )
+        for row in rows
+    ]
 
 
 async def names(connection: Connection, mailbox_id: int) -> dict[str, str]:

@@ -216,29 +216,36 @@ SUMMARY = """
 """
 
 
-async def detail(
-    connection: Connection, user_id: UUID, mailbox_id: int, message_id: int, *, label_names: Mapping[str, str]
-) -> MessageDetail | None:
-    """One message of the user's mailbox, whole."""
-    row = await connection.fetchrow(
+async def details(
+    connection: Connection,
+    user_id: UUID,
+    mailbox_id: int,
+    message_ids: Sequence[int],
+    *,
+    label_names: Mapping[str, str],
+) -> list[MessageDetail]:
+    """Messages of the user's mailbox, whole, newest first; those that do not exist are left out."""
+    rows = await connection.fetch(
         f"""
         SELECT {SUMMARY}, c.headers, c.text, c.html, c.attachments
         FROM messages m JOIN mailboxes b USING (mailbox_id) JOIN message_contents c USING (mailbox_id, message_id)
-        WHERE m.mailbox_id = $1 AND m.message_id = $2 AND b.user_id = $3
+        WHERE m.mailbox_id = $1 AND m.message_id = ANY($2::bigint[]) AND b.user_id = $3
+        ORDER BY m.received_at DESC, m.message_id DESC
         """,
         mailbox_id,
-        message_id,
+        message_ids,
         user_id,
     )
-    if row is None:
-        return None
-    return MessageDetail(
-        summary=summary_of(row, label_names),
-        headers=[(name, value) for name, value in json.loads(row["headers"])],
-        text=row["text"],
-        html=row["html"],
-        attachments=[Attachment(**fields) for fields in json.loads(row["attachments"])],
-    )
+    return [
+        MessageDetail(
+            summary=summary_of(row, label_names),
+            headers=[(name, value) for name, value in json.loads(row["headers"])],
+            text=row["text"],
+            html=row["html"],
+            attachments=[Attachment(**fields) for fields in json.loads(row["attachments"])],
+        )
+        for row in rows
+    ]
 
 
 def summary_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> MessageSummary:

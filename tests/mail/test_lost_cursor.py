@@ -3,6 +3,8 @@
 from services.mail.model import SyncState
 from tests.mail.conftest import OpenStage
 
+SLOW_LISTINGS: dict[str, object] = {"method": "gmail.messages.list", "kind": "slow", "seconds": 0.05}
+
 
 class TestLostCursor:
     async def test_new_mail_is_found(self, stage: OpenStage) -> None:
@@ -53,31 +55,50 @@ class TestLostCursor:
             await s.hint()
             await s.mirrors()
 
-    async def test_mail_that_comes_while_ids_are_compared_stays(self, stage: OpenStage) -> None:
-        # Pages so small that each round of the listing takes several turns.
-        async with stage(messages=30, page_size=2) as s:
+    async def test_mail_that_comes_in_the_middle_of_the_second_listing_stays(self, stage: OpenStage) -> None:
+        async with stage(messages=24, page_size=2) as s:
             await s.sync(count=None)
             await s.at_provider.delete((await s.at_provider.visible())[7])
             await s.at_provider.lose_history()
+            await s.at_provider.fail(SLOW_LISTINGS)
             await s.hint()
-            for number in range(10):
-                await s.at_provider.deliver(subject=str(number))
-                await s.hint()
-                await s.until_caught_up()
+            # From here on no page of the listing would show the new message.
+            await s.until_listing("listing = 'relist' AND listing_round = 2 AND listing_page_token IS NOT NULL")
+            new = await s.at_provider.deliver()
+            await s.hint()
+            await s.until_stored(new)
+            assert await s.fetchval("SELECT listing = 'relist' FROM sync_states"), "stored too late to mean anything"
             await s.mirrors()
 
-    async def test_relabels_while_labels_are_rebuilt_stay(self, stage: OpenStage) -> None:
-        async with stage(messages=12, page_size=2) as s:
+    async def test_relabels_in_the_middle_of_a_labels_listing_stay(self, stage: OpenStage) -> None:
+        async with stage(messages=24, page_size=2) as s:
+            first, second, *others = await s.at_provider.visible()
+            for id_ in (second, *others):
+                await s.at_provider.relabel(id_, add=("STARRED",))
             await s.sync(count=None)
             await s.at_provider.lose_history()
+            await s.at_provider.fail(SLOW_LISTINGS)
             await s.hint()
-            ids = await s.at_provider.visible()
-            for number in range(24):
-                id_ = ids[number % len(ids)]
-                starred = "STARRED" in (await s.at_provider.truth())[id_]
-                change = {"remove": ("STARRED", "UNREAD")} if starred else {"add": ("STARRED", "UNREAD")}
-                await s.at_provider.relabel(id_, **change)
-                await s.hint()
+            # The first page of what is starred has been listed: the second message, but not the first.
+            await s.until_listing("listing_label = 'STARRED' AND listing_page_token IS NOT NULL")
+            await s.at_provider.relabel(first, add=("STARRED",))
+            await s.at_provider.relabel(second, remove=("STARRED",))
+            await s.hint()
+            await s.until_caught_up()
+            assert await s.fetchval("SELECT listing_label = 'STARRED' FROM sync_states"), "too late to mean anything"
+            await s.mirrors()
+
+    async def test_changes_of_other_labels_do_not_hide_what_is_out_of_date(self, stage: OpenStage) -> None:
+        async with stage(messages=8, page_size=2) as s:
+            newest = await s.at_provider.deliver(labels=["INBOX"])
+            await s.sync(count=None)
+            await s.at_provider.relabel(newest, add=("STARRED",))
+            await s.at_provider.lose_history()
+            await s.at_provider.fail(SLOW_LISTINGS)
+            await s.hint()
+            await s.until_listing("listing = 'relist'")
+            await s.at_provider.relabel(newest, add=("IMPORTANT",))
+            await s.hint()
             await s.mirrors()
 
     async def test_of_the_newest_is_made_up_above_the_oldest_stored(self, stage: OpenStage) -> None:

@@ -101,4 +101,5 @@ def migrate(settings: Settings, variables: Mapping[str, str], *arguments: str, o
 
 def all_variables(settings: Settings, home: Home, ports: Ports, started: Started) -> dict[str, str]:
     """Return every variable that the stack itself decides."""
-    return {**service_variables(settings, ports, home.secret), **started.variables}
+    cache = {"MAIL_CACHE_DIR": settings.variables.get("MAIL_CACHE_DIR", str(settings.home / "mail-cache"))}
+    return {**cache, **service_variables(settings, ports, home.secret), **started.variables}

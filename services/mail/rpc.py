@@ -190,8 +190,9 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
         self, request: mail_pb2.ExportMessagesRequest, context: Context
     ) -> AsyncIterator[mail_pb2.ExportMessagesResponse]:
         mailbox = await _find(self._mailboxes, request.user_id, request.mailbox)
-        async for detail in self._messages.export(mailbox, _filter_from_proto(request)):
-            yield mail_pb2.ExportMessagesResponse(message=_detail_to_proto(detail))
+        async with aclosing(self._messages.export(mailbox, _filter_from_proto(request))) as details:
+            async for detail in details:
+                yield mail_pb2.ExportMessagesResponse(message=_detail_to_proto(detail))
 
     async def ListChanges(self, request: mail_pb2.ListChangesRequest, context: Context) -> mail_pb2.ListChangesResponse:
         mailbox = await _find(self._mailboxes, request.user_id, request.mailbox)

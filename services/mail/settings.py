@@ -1,5 +1,6 @@
 """What the mail service and its workers read from the environment."""
 
+from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -25,6 +26,9 @@ class GmailSettings(MailDatabaseSettings, ServiceSettings):
     blank_matters: ClassVar[frozenset[str]] = frozenset({"gmail_batch_url"})
 
     auth_address: str = "127.0.0.1:50051"
+    redis_host: str = "127.0.0.1"
+    redis_port: int = 6379
+    redis_db: int = Field(0, ge=0)
 
     # An origin; a trailing /gmail/v1 is tolerated.
     gmail_api_url: str = GOOGLE_API_URL
@@ -74,6 +78,11 @@ class MailSettings(GmailSettings):
     mail_admin_host: str = "127.0.0.1"
     mail_admin_port: int = Field(9102, ge=0, le=65535)
     mail_postgres_pool: int = Field(10, ge=1)
+    # Where messages and attachments are kept that somebody looked at; unset: a directory that goes with the process.
+    mail_cache_dir: Path | None = None
+    # Bytes.
+    mail_cache_bytes: int = Field(1024**3, ge=0)
+    mail_cache_seconds: float = Field(86_400, gt=0)
 
     google_issuer: str = "https://accounts.google.com"
     google_jwks_url: str = "https://www.googleapis.com/oauth2/v3/certs"
@@ -100,6 +109,3 @@ class WorkerSettings(GmailSettings):
     worker_slots: int = Field(8, ge=2, le=100)
     worker_lease_seconds: float = Field(15, ge=1)
     mail_poll_seconds: float = Field(60, gt=0)
-    redis_host: str = "127.0.0.1"
-    redis_port: int = 6379
-    redis_db: int = Field(0, ge=0)

@@ -1,6 +1,6 @@
 """What a mail provider has to offer, and how it fails. Adding a provider means one more adapter beside this file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -63,6 +63,12 @@ class NotInThreadError(ProviderError):
     """A get of the thread did not bring the message; a get of its own decides what became of it."""
 
     reason = "not_in_thread"
+
+
+class PartMissingError(ProviderError):
+    """The message is there, but has no such part."""
+
+    reason = "part_missing"
 
 
 class RejectedError(ProviderError):
@@ -189,4 +195,24 @@ class Provider(Protocol):
 
     async def stop(self, access_token: str) -> None:
         """Ends the announcements, where there are any."""
+        ...
+
+
+# Takes the next bytes of a content.
+type Write = Callable[[bytes], Awaitable[None]]
+
+
+class ContentSource(Protocol):
+    """A provider's bytes, in pieces and bounded memory. Methods raise ProviderError, maybe after some were written."""
+
+    # What a call of each costs.
+    raw_units: int
+    part_units: int
+
+    async def copy_raw(self, access_token: str, external_id: str, write: Write) -> None:
+        """The RFC 5322 bytes of a message. Raises MessageGoneError."""
+        ...
+
+    async def copy_part(self, access_token: str, external_id: str, part_id: str, write: Write) -> None:
+        """The bytes of one part, without its transfer encoding. Raises MessageGoneError, PartMissingError."""
         ...

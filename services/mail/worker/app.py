@@ -4,7 +4,6 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import asyncpg
-import httpx
 import structlog
 
 from services.kit.admin import admin_app
@@ -15,6 +14,7 @@ from services.kit.rpc_client import open_channel
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
 from services.mail.providers.gmail import GmailProvider
+from services.mail.providers.gmail_http import create_gmail_client
 from services.mail.settings import WorkerSettings
 from services.mail.store.connection import is_reachable
 from services.mail.sync.access_tokens import AccessTokens
@@ -22,9 +22,6 @@ from services.mail.sync.disconnect import Eraser
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import Quota
 from services.mail.sync.worker import Worker
-
-# Seconds. A batch of large messages can take its time; a connection that is not made soon will not be.
-_PROVIDER_TIMEOUT = httpx.Timeout(60, connect=5)
 
 log = structlog.get_logger()
 
@@ -41,7 +38,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         channel = await stack.enter_async_context(
             open_channel(settings.auth_address, idempotent=auth_client.IDEMPOTENT)
         )
-        gmail = await stack.enter_async_context(_gmail(settings))
+        gmail = await stack.enter_async_context(create_gmail_client(connections=settings.worker_slots))
         profile = settings.quota
         providers = {
             "google": GmailProvider(
@@ -73,17 +70,6 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         )
         log.info("worker is working", gmail=settings.gmail_api_url, batch=settings.batch_url)
         await worker.run(stop)
-
-
-def _gmail(settings: WorkerSettings) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        timeout=_PROVIDER_TIMEOUT,
-        follow_redirects=False,
-        # The environment's proxies and .netrc must not see tokens unless the operator says so in our own settings.
-        trust_env=False,
-        limits=httpx.Limits(max_connections=settings.worker_slots * 4, max_keepalive_connections=settings.worker_slots),
-        headers={"User-Agent": "mailroom (gzip)", "Accept-Encoding": "gzip"},
-    )
 
 
 async def _connect(settings: WorkerSettings) -> "asyncpg.Connection[asyncpg.Record]":

@@ -1,0 +1,131 @@
+"""Contents on disk, so that a second look at them costs the provider nothing: bounded in size and in age.
+
+A file appears under its name only when it is whole; what a crash left behind is removed at the next start. One process
+per directory. Methods do file work: call them from a thread.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+_UNFINISHED = ".part"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    size: int
+    created_at: float
+
+
+class Draft:
+    """A file that is being written, without a name that anybody asks for. Whoever made it calls `discard` or `keep`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def write(self, data: bytes) -> None:
+        """Appends."""
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self.descriptor, view) :]
+
+    def discard(self) -> None:
+        """Takes it back."""
+        os.close(self.descriptor)
+        self.path.unlink(missing_ok=True)
+
+
+class DiskCache:
+    """Files by key in `directory`: at most `max_bytes`, the least recently used go first; none older than `max_age`.
+
+    `max_age` is in seconds. Keys are opaque and fit for file names.
+    """
+
+    def __init__(
+        self, directory: Path, *, max_bytes: int, max_age: float, now: Callable[[], float] = time.time
+    ) -> None:
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._max_age = max_age
+        self._now = now
+        self._lock = Lock()
+        # Least recently used first.
+        self._entries: dict[str, _Entry] = {}
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return self._size
+
+    def open(self) -> None:
+        """Makes the directory, readable for us alone, and takes stock of it. Raises OSError."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._directory.chmod(0o700)
+        found = []
+        for path in self._directory.iterdir():
+            if path.name.endswith(_UNFINISHED):
+                path.unlink(missing_ok=True)
+            else:
+                state = path.stat()
+                found.append((state.st_atime, path.name, _Entry(state.st_size, state.st_mtime)))
+        with self._lock:
+            self._entries = {name: entry for _, name, entry in sorted(found)}
+            self._size = sum(entry.size for entry in self._entries.values())
+            self._make_room()
+
+    def draft(self) -> Draft:
+        """A new file to write to. Raises OSError."""
+        return Draft(self._directory / f"{secrets.token_hex(16)}{_UNFINISHED}")
+
+    def keep(self, draft: Draft, key: str) -> int:
+        """Gives a finished draft its name; returns its open descriptor, which stays good whatever the cache drops."""
+        size = os.fstat(draft.descriptor).st_size
+        with self._lock:
+            draft.path.replace(self._directory / key)
+            self._forget(key)
+            self._entries[key] = _Entry(size, self._now())
+            self._size += size
+            self._make_room()
+        return draft.descriptor
+
+    def read(self, key: str) -> int | None:
+        """An open descriptor of the content, None if it is not there (any more)."""
+        with self._lock:
+            self._drop_aged()
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            path = self._directory / key
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                self._forget(key)
+                return None
+            # The order survives a restart in the access times; the age is that of the modification.
+            os.utime(path, (self._now(), entry.created_at))
+            self._entries[key] = self._entries.pop(key)
+            return descriptor
+
+    def _make_room(self) -> None:
+        self._drop_aged()
+        while self._size > self._max_bytes:
+            self._drop(next(iter(self._entries)))
+
+    def _drop_aged(self) -> None:
+        oldest = self._now() - self._max_age
+        for key in [key for key, entry in self._entries.items() if entry.created_at < oldest]:
+            self._drop(key)
+
+    def _drop(self, key: str) -> None:
+        self._forget(key)
+        (self._directory / key).unlink(missing_ok=True)
+
+    def _forget(self, key: str) -> None:
+        entry = self._entries.pop(key, None)
+        self._size -= entry.size if entry else 0

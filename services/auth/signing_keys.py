@@ -29,6 +29,7 @@ PUBLISHED_AHEAD = timedelta(minutes=15)
 PUBLISHED_AFTER = timedelta(hours=1)
 # How long a process signs without a look at the database.
 REREAD = timedelta(seconds=60)
+_EVER = timedelta(days=36500)
 _COORDINATE_BYTES = 32
 
 
@@ -97,7 +98,8 @@ class SigningKeys:
     async def _signing(self, now: datetime) -> SigningKeyRecord:
         records = await self._list()
         if not records:
-            await self.rotate()
+            # Another process may make the first key at the same moment, which is then old enough for both.
+            await self.rotate(older_than=_EVER)
             records = await self._list()
         # The oldest signs if the clocks of two machines disagree about whether a first key's time has come.
         return next((record for record in records if record.signs_from <= now), records[-1])

@@ -78,6 +78,12 @@ class TestProcess:
         assert process.returncode == 0
         assert '"event": "resealed"' in errors.decode()
 
+    async def test_makes_a_signing_key_on_command(self, make_settings: Callable[..., AuthSettings]) -> None:
+        process = await self._start(make_settings(), "rotate-signing-keys")
+        _, errors = await process.communicate()
+        assert process.returncode == 0
+        assert '"event": "rotated the signing keys"' in errors.decode()
+
     async def test_says_in_one_line_what_setting_is_missing(self, make_settings: Callable[..., AuthSettings]) -> None:
         process = await self._start(make_settings(), without="SECRET_KEY")
         _, errors = await process.communicate()

@@ -7,6 +7,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.auth.accounts import Accounts
+from services.auth.loose_grants import LooseGrants, Parked
 from services.auth.model import Account
 from services.auth.providers.base import Grant, Identity
 from services.auth.reseal import BATCH, Reseal
@@ -16,6 +17,7 @@ from services.auth.tables import provider_tokens
 from services.auth.token_records import open_access_token, open_refresh_token
 from services.auth.vault import Vault, VaultError
 from tests.auth.clock import Time
+from tests.auth.parts import grant_of
 
 OLD = "the old secret of the tests, long enough"
 NEW = "the new secret of the tests, long enough"
@@ -57,6 +59,17 @@ class TestReseal:
         assert (await SigningKeys(store=store, vault=vault, clock=Time().now).current()).key_id == old_key.key_id
         for n, account in enumerate(accounts):
             assert await tokens(store, account, vault=vault) == (f"access {n}", f"refresh {n}")
+
+    async def test_includes_grants_that_belong_to_no_account(self, store: Store) -> None:
+        def loose_grants(vault: Vault) -> LooseGrants:
+            return LooseGrants(store=store, vault=vault, providers={}, clock=time.now, new_id=uuid4)
+
+        time = Time()
+        parked = Parked("google", Identity("1", "a@b.c", email_verified=True), grant_of("token", time))
+        grant_id = await loose_grants(Vault(OLD, previous=None)).park(parked, seconds=120)
+        assert (await Reseal(store=store, vault=Vault(NEW, previous=OLD)).run()).done == 1
+        async with store.transaction() as transaction:
+            assert await loose_grants(Vault(NEW, previous=None)).take(transaction, grant_id) == parked
 
     async def test_does_nothing_the_second_time(self, store: Store) -> None:
         await connect(store, number=3)

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.auth.access_tokens import AccessTokens
+from services.auth.access_tokens import LIFETIME, AccessTokens
 from services.auth.settings import AuthSettings
-from services.auth.signing_keys import SigningKeys
+from services.auth.signing_keys import PUBLISHED_AFTER, PUBLISHED_AHEAD, REREAD, SigningKeys
 from services.auth.store import Store
 from services.auth.tables import signing_keys
 from services.auth.vault import Vault, VaultError
@@ -79,3 +79,54 @@ class TestJwks:
         assert claims["sub"] == str(user_id)
         assert claims["iss"] == "https://mailroom.example"
         assert claims["exp"] == int(token.expires_at.timestamp())
+
+
+class TestRotate:
+    @pytest.fixture
+    def time(self) -> Time:
+        return Time()
+
+    @pytest.fixture
+    def keys(self, fresh_engine: AsyncEngine, vault: Vault, time: Time) -> SigningKeys:
+        return SigningKeys(store=Store(fresh_engine), vault=vault, clock=time.now)
+
+    async def test_publishes_the_next_key_before_it_signs(self, keys: SigningKeys, time: Time) -> None:
+        old = (await keys.current()).key_id
+        new = await keys.rotate()
+        assert await published(keys) == {old, new}
+        time.advance(PUBLISHED_AHEAD.total_seconds() - 1)
+        assert (await keys.current()).key_id == old
+        time.advance(1 + REREAD.total_seconds())
+        assert (await keys.current()).key_id == new
+
+    async def test_publishes_the_old_key_until_its_tokens_have_expired(self, keys: SigningKeys, time: Time) -> None:
+        old = (await keys.current()).key_id
+        new = await keys.rotate()
+        time.advance((PUBLISHED_AHEAD + PUBLISHED_AFTER).total_seconds() - 1)
+        await keys.rotate(older_than=timedelta(days=30))
+        assert await published(keys) == {old, new}
+        time.advance(1)
+        await keys.rotate(older_than=timedelta(days=30))
+        assert await published(keys) == {new}
+        assert PUBLISHED_AFTER > LIFETIME + REREAD
+
+    async def test_happens_on_schedule(self, keys: SigningKeys, time: Time) -> None:
+        await keys.current()
+        assert await keys.rotate(older_than=timedelta(days=30)) is None
+        time.advance(timedelta(days=30).total_seconds())
+        assert await keys.rotate(older_than=timedelta(days=30)) is not None
+
+    async def test_makes_one_key_however_often_it_is_asked(
+        self, keys: SigningKeys, fresh_engine: AsyncEngine, vault: Vault, time: Time
+    ) -> None:
+        await keys.current()
+        time.advance(1)
+        processes = [SigningKeys(store=Store(fresh_engine), vault=vault, clock=time.now) for _ in range(4)]
+        made = await asyncio.gather(*[process.rotate() for process in processes])
+        assert sum(key is not None for key in made) == 1
+        assert len(await published(keys)) == 2
+
+
+async def published(keys: SigningKeys) -> set[str]:
+    """The ids of the published keys."""
+    return {key["kid"] for key in json.loads(await keys.jwks())["keys"]}

@@ -1,0 +1,116 @@
+"""What users are told about their sessions and accounts, and for how long."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from mailroom.auth.v1 import auth_pb2
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.auth.model import EventType, SecurityEvent
+from services.auth.security_events import SecurityEvents
+from services.auth.store import Store
+from tests.auth.client import Client, SignedIn
+from tests.auth.clock import Time
+from tests.auth.stand_in import StandIn
+from tests.auth.test_sign_in import reason_of
+
+USER = UUID("0b6f3b0e-6f4f-4a44-8a57-000000000001")
+
+
+async def page(
+    client: Client, user: SignedIn, *, page_size: int = 0, page_token: str = ""
+) -> auth_pb2.ListSecurityEventsResponse:
+    request = auth_pb2.ListSecurityEventsRequest(user_id=user.user_id, page_size=page_size, page_token=page_token)
+    return await client.users.ListSecurityEvents(request)
+
+
+class TestList:
+    async def test_tells_the_story_of_a_user(self, client: Client, stand_in: StandIn) -> None:
+        user = await client.signed_in(stand_in.person())
+        old = (await client.provider_token(user)).access_token
+        stand_in.revoke_everything(user.person)
+        await reason_of(client.provider_token(user, refused_token=old))
+        await client.signed_in(user.person)
+        await client.revoke_session(refresh_token=user.refresh_token)
+        await client.revoke_session(user_id=user.user_id, all_sessions=True)
+        assert await client.events(user.user_id) == [
+            "signed_out_everywhere",
+            "signed_out",
+            "signed_in",
+            "account_reconnected",
+            "reauth_required",
+            "signed_in",
+            "account_connected",
+        ]
+
+    async def test_names_account_address_and_session(self, client: Client, stand_in: StandIn) -> None:
+        user = await client.signed_in(stand_in.person(email="ada@example.com"))
+        signed_in, connected = (await page(client, user)).events
+        assert UUID(signed_in.session_id)
+        assert (connected.account_id, connected.email) == (user.account_id, "ada@example.com")
+
+    async def test_goes_page_by_page(self, client: Client, stand_in: StandIn) -> None:
+        user = await client.signed_in(stand_in.person())
+        for _ in range(2):
+            await client.signed_in(user.person)
+        everything = list((await page(client, user)).events)
+        seen, token = [], ""
+        for _ in range(len(everything)):
+            answer = await page(client, user, page_size=1, page_token=token)
+            [event] = answer.events
+            seen.append(event)
+            token = answer.next_page_token
+        assert seen == everything
+        assert token == ""
+
+    async def test_shows_nothing_of_others(self, client: Client, stand_in: StandIn) -> None:
+        user, stranger = await client.signed_in(stand_in.person()), await client.signed_in(stand_in.person())
+        first = await page(client, user, page_size=1)
+        theirs = await page(client, stranger, page_token=first.next_page_token)
+        assert {event.email for event in theirs.events} <= {"", stranger.person.email}
+
+    @pytest.mark.parametrize("token", ["x", "!", "A" * 400, "_" * 11, "é", "AAAAAAAAAAAA"])
+    async def test_refuses_a_page_token_that_is_none(self, client: Client, stand_in: StandIn, token: str) -> None:
+        user = await client.signed_in(stand_in.person())
+        assert await reason_of(page(client, user, page_token=token)) == "invalid_page_token"
+
+    @pytest.mark.parametrize("size", [-1, 201])
+    async def test_refuses_a_page_size_out_of_range(self, client: Client, stand_in: StandIn, size: int) -> None:
+        user = await client.signed_in(stand_in.person())
+        assert await reason_of(page(client, user, page_size=size)) == "invalid_page_size"
+
+
+class TestRetention:
+    async def test_forgets_what_is_old(self, fresh_engine: AsyncEngine) -> None:
+        time, store = Time(), Store(fresh_engine)
+        events = SecurityEvents(store=store, retention=timedelta(days=365), clock=time.now)
+        async with store.transaction() as transaction:
+            await transaction.events.add(SecurityEvent(USER, EventType.SIGNED_IN))
+            await transaction.commit()
+        time.advance(timedelta(days=364).total_seconds())
+        await events.forget_old()
+        assert len((await events.list_newest(USER, page_size=0, page_token=""))[0]) == 1
+        time.advance(timedelta(days=2).total_seconds())
+        await events.forget_old()
+        assert (await events.list_newest(USER, page_size=0, page_token=""))[0] == []
+
+
+class TestUser:
+    async def test_is_described_with_their_accounts(self, client: Client, stand_in: StandIn) -> None:
+        stand_in.oddities.extra = {"refresh_token_expires_in": 604799}
+        user = await client.signed_in(stand_in.person())
+        answer = await client.users.GetUser(auth_pb2.GetUserRequest(user_id=user.user_id))
+        [account] = answer.accounts
+        assert (answer.user_id, account.account_id) == (user.user_id, user.account_id)
+        lifetime = account.reconnect_by_time.seconds - account.create_time.seconds
+        assert abs(lifetime - 604799) < 60
+
+    async def test_has_no_time_limit_where_the_provider_sets_none(self, client: Client, stand_in: StandIn) -> None:
+        user = await client.signed_in(stand_in.person())
+        [account] = await client.list_accounts(user.user_id)
+        assert not account.HasField("reconnect_by_time")
+
+    async def test_that_is_unknown_is_not_found(self, client: Client) -> None:
+        request = auth_pb2.GetUserRequest(user_id=str(USER))
+        assert await reason_of(client.users.GetUser(request)) == "user_not_found"

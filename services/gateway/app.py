@@ -12,7 +12,21 @@ from services.gateway import errors
 from services.gateway.clients import Services, connect
 from services.gateway.middleware import BodyLimit, CatchAll, RequestContext
 from services.gateway.openapi import DocumentedApp
-from services.gateway.routes import addresses, downloads, events, health, hooks, messages, sessions, sign_in, syncs
+from services.gateway.routes import (
+    addresses,
+    changes,
+    downloads,
+    events,
+    export,
+    health,
+    hooks,
+    messages,
+    sessions,
+    sign_in,
+    syncs,
+    threads,
+    user_deletion,
+)
 from services.gateway.safe_html import SafeHtml
 from services.gateway.settings import GatewaySettings
 from services.gateway.tokens import AccessTokens, SigningKeys
@@ -61,7 +75,20 @@ def create_app(
     )
     app.add_middleware(RequestContext)
     # messages comes after the rest of /emails, since its /emails/{id} would take their addresses.
-    for routes in (health, sign_in, sessions, events, addresses, syncs, downloads, messages):
+    for routes in (
+        health,
+        sign_in,
+        sessions,
+        user_deletion,
+        events,
+        addresses,
+        syncs,
+        threads,
+        changes,
+        export,
+        downloads,
+        messages,
+    ):
         app.include_router(routes.router)
     if accepts_google_push:
         app.include_router(hooks.router)

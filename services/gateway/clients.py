@@ -19,9 +19,15 @@ _AUTH_IDEMPOTENT = [
 ]
 _MAIL_IDEMPOTENT = [
     ("mailroom.mail.v1.MailboxService", "ListMailboxes"),
+    ("mailroom.mail.v1.MailboxService", "DisconnectMailbox"),
+    ("mailroom.mail.v1.MailboxService", "DeleteUser"),
     ("mailroom.mail.v1.MessageService", "ListMessages"),
     ("mailroom.mail.v1.MessageService", "GetMessage"),
     ("mailroom.mail.v1.MessageService", "ListLabels"),
+    ("mailroom.mail.v1.MessageService", "ListThreads"),
+    ("mailroom.mail.v1.MessageService", "GetThread"),
+    ("mailroom.mail.v1.MessageService", "ListChanges"),
+    ("mailroom.mail.v1.MessageService", "ExportMessages"),
     # Its contract says that a repeat joins the running sync.
     ("mailroom.mail.v1.SyncService", "StartSync"),
     ("mailroom.mail.v1.SyncService", "GetSync"),

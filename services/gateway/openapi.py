@@ -11,6 +11,12 @@ from services.gateway.schemas import Problem
 
 _REFERENCE = "#/components/schemas/"
 
+# The `responses` of a route after which something is erased in the background.
+ERASING: dict[int | str, dict[str, Any]] = {
+    HTTPStatus.ACCEPTED.value: {"description": "Out of sight; being erased"},
+    HTTPStatus.NO_CONTENT.value: {"description": "Erased"},
+}
+
 
 def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that answers these statuses with a problem; any other failure is one, too."""

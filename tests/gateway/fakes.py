@@ -179,6 +179,8 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
 
     failure: Exception | None = None
     mailboxes: dict[str, list[mail_pb2.Mailbox]] = field(default_factory=dict)
+    # By user and account; a repeated request finds it erased.
+    erasing: set[tuple[str, str]] = field(default_factory=set)
     messages: dict[str, list[mail_pb2.GetMessageResponse]] = field(default_factory=dict)
     labels: dict[str, list[mail_pb2.Label]] = field(default_factory=dict)
     syncs: dict[str, tuple[str, mail_pb2.Sync]] = field(default_factory=dict)
@@ -201,6 +203,26 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     async def ListMailboxes(self, request: mail_pb2.ListMailboxesRequest, _: Context) -> mail_pb2.ListMailboxesResponse:
         self._check()
         return mail_pb2.ListMailboxesResponse(mailboxes=self.mailboxes.get(request.user_id, []))
+
+    @override
+    async def DisconnectMailbox(
+        self, request: mail_pb2.DisconnectMailboxRequest, _: Context
+    ) -> mail_pb2.DisconnectMailboxResponse:
+        self._check()
+        key = (request.user_id, request.account_id)
+        if key in self.erasing:
+            return mail_pb2.DisconnectMailboxResponse(erased=True)
+        account_id = self._select(request.user_id, mail_pb2.MailboxSelector(account_id=request.account_id))
+        mine = self.mailboxes[request.user_id]
+        self.mailboxes[request.user_id] = [mailbox for mailbox in mine if mailbox.account_id != account_id]
+        self.erasing.add(key)
+        return mail_pb2.DisconnectMailboxResponse()
+
+    @override
+    async def DeleteUser(self, request: mail_pb2.DeleteUserRequest, _: Context) -> mail_pb2.DeleteUserResponse:
+        self._check()
+        mine = self.mailboxes.pop(request.user_id, [])
+        return mail_pb2.DeleteUserResponse(erased=not mine)
 
     @override
     async def ListMessages(self, request: mail_pb2.ListMessagesRequest, _: Context) -> mail_pb2.ListMessagesResponse:

@@ -3,12 +3,12 @@
 from http import HTTPStatus
 
 from fastapi import APIRouter, Response
-from mailroom.mail.v1.mail_pb2 import ListMailboxesRequest
+from mailroom.mail.v1.mail_pb2 import DisconnectMailboxRequest, ListMailboxesRequest
 
 from services.gateway import conversions
 from services.gateway.answers import json_answer
 from services.gateway.dependencies import Backends, UserId
-from services.gateway.openapi import problems
+from services.gateway.openapi import ERASING, problems
 from services.gateway.schemas import Addresses
 from services.kit.rpc_client import call
 
@@ -20,3 +20,20 @@ async def list_addresses(services: Backends, user_id: UserId) -> Response:
     """All connected addresses of the user, oldest first."""
     answer = await call(services.mailboxes.ListMailboxes, ListMailboxesRequest(user_id=user_id))
     return json_answer({"addresses": [conversions.address(mailbox) for mailbox in answer.mailboxes]})
+
+
+@router.delete(
+    "/{account_id}",
+    status_code=HTTPStatus.ACCEPTED,
+    response_class=Response,
+    responses={**ERASING, **problems(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)},
+)
+async def disconnect(services: Backends, user_id: UserId, account_id: str) -> Response:
+    """Gives up an address: from the answer on it is not found, nor is any of its mail.
+
+    In the background the grant is revoked at the provider and everything stored is erased. A repeat tells how far that
+    is: 202 as long as it goes on, 204 when nothing is left. Connecting the address again begins from nothing.
+    """
+    request = DisconnectMailboxRequest(user_id=user_id, account_id=account_id)
+    answer = await call(services.mailboxes.DisconnectMailbox, request)
+    return Response(status_code=HTTPStatus.NO_CONTENT if answer.erased else HTTPStatus.ACCEPTED)

@@ -1,10 +1,12 @@
 """Draining the queue: a batch of messages from the provider into the store, each leaving the queue as it is stored."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 
+from services.kit.errors import AppError
 from services.mail.model import FetchItem, ProviderMessage
 from services.mail.providers.base import (
     AccessDeniedError,
@@ -30,6 +32,10 @@ from services.mail.sync.run import MailboxRun
 STALE_GETS_LIMIT = 2
 # One get of a thread can take several of the messages that come next off the queue.
 _LOOK_AHEAD = 5
+# Batches whose messages are stored in one transaction, unless they are large or slow: hints are looked at after it.
+_BATCHES_TOGETHER = 3
+_BYTES_TOGETHER = 4 * 1024 * 1024
+_SECONDS_TOGETHER = 0.5
 # Seconds. To give up for want of units would waste the get, and to come back with the next one the same again.
 _COMPLETION_PATIENCE = 10.0
 
@@ -50,28 +56,67 @@ class Retries:
 
 async def fetch_batch(run: MailboxRun, retries: Retries) -> int:
     """Fetches and stores the next messages that are due; returns how many were asked for, 0 if none is due."""
-    queued, gets = await _plan(run)
-    if not gets:
-        return 0
-    await run.take_units(sum(get.units for get in gets))
-    results = await _ask(run, gets)
-    wait = await _complete_partial(run, results)
-    await _tell_outage(run, results)
-    await _store(run, results, retries)
-    if wait is not None:
-        raise wait
+    most_gets = await run.parallelism.limit(run.mailbox_id)
+    async with run.reading() as connection:
+        queued = await items.next_batch(connection, run.mailbox_id, most_gets * _LOOK_AHEAD)
+    results, interruption = await _fetch(run, queued, most_gets=most_gets)
+    if results:
+        await _store(run, results, retries)
+    if interruption is not None:
+        raise interruption
     await _back_off_if_limited(run, results)
     _log_stale(run, queued, results)
     return len(results)
 
 
-async def _plan(run: MailboxRun) -> tuple[list[FetchItem], list[Get]]:
-    """What is due, and the calls that come next."""
-    most_gets = await run.parallelism.limit(run.mailbox_id)
+async def _fetch(
+    run: MailboxRun, queued: Sequence[FetchItem], *, most_gets: int
+) -> tuple[dict[str, FetchResult], Exception | None]:
+    """What became of the first messages in the queue, and what kept the rest from being fetched, if anything did.
+
+    Several batches are stored together: a transaction costs as much as four messages. What they brought is stored
+    whatever happens to the last of them.
+    """
+    results: dict[str, FetchResult] = {}
+    end = time.monotonic() + _SECONDS_TOGETHER
+    while _leaves_room(results, most=most_gets * _BATCHES_TOGETHER) and time.monotonic() < end:
+        left = [item for item in queued if item.external_id not in results]
+        if results:
+            left = await _still_queued(run, left)
+        gets = plan_gets(left, costs=run.provider.costs, most_gets=most_gets, most_units=run.quota.burst)
+        if not gets:
+            break
+        try:
+            batch, interruption = await _fetch_together(run, gets)
+        except (QuotaWaitError, ProviderError, AppError) as error:
+            return results, error
+        results |= batch
+        if interruption is not None:
+            return results, interruption
+    return results, None
+
+
+async def _still_queued(run: MailboxRun, planned: Sequence[FetchItem]) -> list[FetchItem]:
+    """What a cancelled sync has not taken off the queue meanwhile."""
     async with run.reading() as connection:
-        queued = await items.next_batch(connection, run.mailbox_id, most_gets * _LOOK_AHEAD)
-    costs, burst = run.provider.costs, run.quota.burst
-    return queued, plan_gets(queued, costs=costs, most_gets=most_gets, most_units=burst)
+        queued = await items.queued_ids(connection, run.mailbox_id, [item.external_id for item in planned])
+    return [item for item in planned if item.external_id in queued]
+
+
+def _leaves_room(results: Mapping[str, FetchResult], *, most: int) -> bool:
+    """Whether another batch may join: not after a limit was met, and not where much would have to be kept in memory."""
+    if any(isinstance(result, RateLimitedError | TooConcurrentError) for result in results.values()):
+        return False
+    size = sum(result.size for result in results.values() if isinstance(result, ProviderMessage))
+    return len(results) < most and size < _BYTES_TOGETHER
+
+
+async def _fetch_together(run: MailboxRun, gets: Sequence[Get]) -> tuple[dict[str, FetchResult], QuotaWaitError | None]:
+    await run.take_units(sum(get.units for get in gets))
+    results = await _ask(run, gets)
+    wait = await _complete_partial(run, results)
+    await _tell_outage(run, results)
+    return results, wait
 
 
 async def _ask(run: MailboxRun, gets: Sequence[Get]) -> dict[str, FetchResult]:

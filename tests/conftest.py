@@ -16,6 +16,9 @@ from deploy.local.ports import Ports
 from deploy.local.postgres import Database, EmbeddedPostgres, PostgresAddress
 from deploy.local.valkey import EmbeddedValkey, RedisAddress
 
+# Tests start processes after others have used gRPC here, whose fork handlers abort the child before it can exec.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
+
 
 @pytest.fixture(scope="session")
 def ports() -> Iterator[Ports]:

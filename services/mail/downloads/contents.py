@@ -111,7 +111,7 @@ class Contents:
         )
 
     async def open(self, content: Content) -> int:
-        """A descriptor of the content's bytes, for the caller to close. Raises AppError.
+        """A descriptor of the content's bytes, for the caller to read with pread and to close. Raises AppError.
 
         Who asks for what is being fetched waits for the same fetch, which ends when nobody waits any more.
         """

@@ -27,6 +27,12 @@ _LABEL_TYPE: dict[int, Literal["system", "user"]] = {
     mail_pb2.LABEL_TYPE_USER: "user",
 }
 
+_CHANGE_KIND: dict[int, Literal["created", "updated", "deleted"]] = {
+    mail_pb2.CHANGE_KIND_CREATED: "created",
+    mail_pb2.CHANGE_KIND_UPDATED: "updated",
+    mail_pb2.CHANGE_KIND_DELETED: "deleted",
+}
+
 
 def rfc3339(value: Timestamp) -> str:
     """A time in UTC with milliseconds."""
@@ -39,6 +45,11 @@ def mailbox_selector(*, account_id: str | None, email: str | None) -> mail_pb2.M
     if account_id is not None:
         return mail_pb2.MailboxSelector(account_id=account_id)
     return mail_pb2.MailboxSelector(email=email or "")
+
+
+def selector_of(query: schemas.MailboxQuery) -> mail_pb2.MailboxSelector:
+    """The mailbox that a request's parameters name."""
+    return mailbox_selector(account_id=query.account_id, email=query.user_email)
 
 
 def email_summary(message: mail_pb2.MessageSummary) -> schemas.EmailSummary:
@@ -106,7 +117,38 @@ def _attachment(attachment: mail_pb2.Attachment) -> schemas.Attachment:
 
 def label(value: mail_pb2.Label) -> schemas.Label:
     """A label of a mailbox."""
-    return {"id": value.label_id, "name": value.name, "type": _LABEL_TYPE[value.type]}
+    return {
+        "id": value.label_id,
+        "name": value.name,
+        "type": _LABEL_TYPE[value.type],
+        "message_count": value.message_count,
+        "unread_count": value.unread_count,
+    }
+
+
+def thread(value: mail_pb2.Thread) -> schemas.Thread:
+    """A thread of a mailbox."""
+    return {
+        "id": value.thread_id,
+        "account_id": value.account_id,
+        "subject": value.subject if value.HasField("subject") else None,
+        "snippet": value.snippet,
+        "last_message_at": rfc3339(value.last_message_time),
+        "message_count": value.message_count,
+        "unread_count": value.unread_count,
+        "participants": [email_address(item) for item in value.participants],
+        "labels": list(value.labels),
+        "has_attachments": value.has_attachments,
+    }
+
+
+def change(value: mail_pb2.Change) -> schemas.Change:
+    """What happened to a message."""
+    return {
+        "type": _CHANGE_KIND[value.kind],
+        "id": value.message_id,
+        "email": email_summary(value.message) if value.HasField("message") else None,
+    }
 
 
 def address(mailbox: mail_pb2.Mailbox) -> schemas.Address:
@@ -116,6 +158,7 @@ def address(mailbox: mail_pb2.Mailbox) -> schemas.Address:
         "email": mailbox.email,
         "provider": mailbox.provider,
         "status": _ADDRESS_STATUS[mailbox.status],
+        "reconnect_by": rfc3339(mailbox.reconnect_by_time) if mailbox.HasField("reconnect_by_time") else None,
         "last_synced_at": rfc3339(mailbox.last_synced_time) if mailbox.HasField("last_synced_time") else None,
         "message_count": mailbox.message_count,
         "unread_count": mailbox.unread_count,

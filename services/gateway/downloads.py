@@ -18,13 +18,11 @@ from mailroom.mail.v1.mail_pb2 import (
     DownloadHeader,
     DownloadRawResponse,
 )
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Send
 
+from services.gateway.streaming import IDLE_SECONDS, Streamed
 from services.kit.errors import AppError
 
-# Seconds for which a client may take nothing.
-_IDLE_SECONDS = 60.0
 # Nothing that a browser runs. Anything else is bytes to it.
 _HARMLESS_TYPES = frozenset(
     {
@@ -72,29 +70,15 @@ def content_disposition(filename: str) -> str:
     return named if plain == filename else f"{named}; filename*=UTF-8''{quote(filename, safe='')}"
 
 
-class Download(Response):
+class Download(Streamed):
     """Sends what mail streams; a client that goes away ends mail's work, too."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__()
         self._parts = parts
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        """ASGI. Raises AppError and HTTPException before anything was sent."""
-        sending = asyncio.create_task(self._send(send))
-        leaving = asyncio.create_task(_until_gone(receive))
-        try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            leaving.cancel()
-            if not sending.done():
-                log.info("client left a download")
-                sending.cancel()
-            await asyncio.wait({sending, leaving})
-        if not sending.cancelled():
-            sending.result()
-
-    async def _send(self, send: Send) -> None:
+    async def send_all(self, send: Send) -> None:
+        """Raises AppError and HTTPException before anything was sent."""
         async with aclosing(self._parts) as parts:
             header = (await anext(parts)).header
             status, headers = _head(header)
@@ -102,7 +86,7 @@ class Download(Response):
             await send({"type": "http.response.start", "status": int(status), "headers": encoded})
             try:
                 async for part in parts:
-                    async with asyncio.timeout(_IDLE_SECONDS):
+                    async with asyncio.timeout(IDLE_SECONDS):
                         await send({"type": "http.response.body", "body": part.data, "more_body": True})
             except (AppError, TimeoutError) as error:
                 # Fewer bytes than were announced: the client sees it when the connection ends here.
@@ -132,8 +116,3 @@ def _head(header: DownloadHeader) -> tuple[HTTPStatus, dict[str, str]]:
         return HTTPStatus.OK, headers
     last = header.offset + header.length - 1
     return HTTPStatus.PARTIAL_CONTENT, headers | {"content-range": f"bytes {header.offset}-{last}/{header.total_size}"}
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 MAX_COUNT = 1_000_000
 MAX_LIMIT = 200
+MAX_CHANGES = 500
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="RFC 3339, UTC")]
 
@@ -124,6 +125,52 @@ class Label(TypedDict):
     id: Annotated[str, Field(description="The provider's id")]
     name: str
     type: Literal["system", "user"]
+    message_count: Annotated[int, Field(description="Stored messages that carry it")]
+    unread_count: int
+
+
+class Thread(TypedDict):
+    """The stored messages with one `thread_id`."""
+
+    id: str
+    account_id: str
+    subject: Annotated[str | None, Field(description="The oldest message's")]
+    snippet: Annotated[str, Field(description="The newest message's")]
+    last_message_at: Time
+    message_count: int
+    unread_count: int
+    participants: Annotated[list[EmailAddress], Field(description="Who wrote, in order; at most 20")]
+    labels: Annotated[list[str], Field(description="Names, of all its messages")]
+    has_attachments: bool
+
+
+class ThreadPage(TypedDict):
+    """A page of threads, those with the newest messages first."""
+
+    threads: list[Thread]
+    next_cursor: Annotated[str | None, Field(description="Give it as `cursor` for the next page; null on the last one")]
+
+
+class ThreadView(Thread):
+    """A thread with its messages."""
+
+    emails: Annotated[list[EmailSummary], Field(description="Oldest first; of a longer thread the newest 1000")]
+
+
+class Change(TypedDict):
+    """What happened to a message."""
+
+    type: Literal["created", "updated", "deleted"]
+    id: str
+    email: Annotated[EmailSummary | None, Field(description="As it is now; null if it was deleted")]
+
+
+class ChangePage(TypedDict):
+    """What happened since a position, in order; of each message the last change."""
+
+    changes: list[Change]
+    next_since: Annotated[str, Field(description="Give it as `since` to go on")]
+    has_more: Annotated[bool, Field(description="Whether more changes are there already")]
 
 
 class Labels(TypedDict):
@@ -139,6 +186,9 @@ class Address(TypedDict):
     email: str
     provider: str
     status: Literal["active", "reauth_required"]
+    reconnect_by: Annotated[
+        Time | None, Field(description="When the provider ends the grant, if it limits grants in time")
+    ]
     last_synced_at: Time | None
     message_count: int
     unread_count: int
@@ -265,6 +315,22 @@ class ListQuery(FilterQuery):
     highlight: Annotated[bool, Field(description="Show where the words of `q` stand")] = False
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 50
     cursor: Annotated[str, Field(max_length=2048, pattern=_NO_NUL)] = ""
+
+
+class ThreadsQuery(MailboxQuery):
+    """Which part of the threads to list."""
+
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 50
+    cursor: Annotated[str, Field(max_length=2048, pattern=_NO_NUL)] = ""
+
+
+class ChangesQuery(MailboxQuery):
+    """From where to follow the changes."""
+
+    since: Annotated[
+        str, Field(max_length=200, pattern=_NO_NUL, description="`next_since` of an earlier answer; empty: from now on")
+    ] = ""
+    limit: Annotated[int, Field(ge=1, le=MAX_CHANGES)] = 100
 
 
 def _require_one(model: BaseModel, first: str, second: str) -> None:

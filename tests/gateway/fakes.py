@@ -1,10 +1,11 @@
 """Auth and mail as the gateway sees them: their contracts over real gRPC, with state, in this process."""
 
+import asyncio
 import json
 import secrets
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, override
 
@@ -185,6 +186,13 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     labels: dict[str, list[mail_pb2.Label]] = field(default_factory=dict)
     syncs: dict[str, tuple[str, mail_pb2.Sync]] = field(default_factory=dict)
     listings: list[mail_pb2.ListMessagesRequest] = field(default_factory=list)
+    threads: dict[str, list[mail_pb2.Thread]] = field(default_factory=dict)
+    changes: list[mail_pb2.Change] = field(default_factory=list)
+    followed: list[mail_pb2.ListChangesRequest] = field(default_factory=list)
+    exports: list[mail_pb2.ExportMessagesRequest] = field(default_factory=list)
+    export_failure: AppError | None = None
+    export_never_ends: bool = False
+    exports_ended: asyncio.Event = field(default_factory=asyncio.Event)
     watches: list[mail_pb2.GetSyncRequest] = field(default_factory=list)
     watch_failure: AppError | None = None
     ends_when_watched: bool = True
@@ -250,6 +258,50 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     async def ListLabels(self, request: mail_pb2.ListLabelsRequest, _: Context) -> mail_pb2.ListLabelsResponse:
         self._check()
         return mail_pb2.ListLabelsResponse(labels=self.labels[self._select(request.user_id, request.mailbox)])
+
+    @override
+    async def ListThreads(self, request: mail_pb2.ListThreadsRequest, _: Context) -> mail_pb2.ListThreadsResponse:
+        self._check()
+        threads = self.threads.get(self._select(request.user_id, request.mailbox), [])
+        start = int(request.page_token or 0)
+        end = start + request.page_size
+        return mail_pb2.ListThreadsResponse(
+            threads=threads[start:end], next_page_token=str(end) if end < len(threads) else ""
+        )
+
+    @override
+    async def GetThread(self, request: mail_pb2.GetThreadRequest, _: Context) -> mail_pb2.GetThreadResponse:
+        self._check()
+        account_id = self._select(request.user_id, request.mailbox)
+        messages = [item.summary for item in self.messages[account_id] if item.summary.thread_id == request.thread_id]
+        for thread in self.threads.get(account_id, []):
+            if thread.thread_id == request.thread_id:
+                return mail_pb2.GetThreadResponse(thread=thread, messages=messages)
+        raise AppError(Kind.NOT_FOUND, "thread_not_found", "There is no such thread.")
+
+    @override
+    async def ListChanges(self, request: mail_pb2.ListChangesRequest, _: Context) -> mail_pb2.ListChangesResponse:
+        self._check()
+        self._select(request.user_id, request.mailbox)
+        self.followed.append(request)
+        return mail_pb2.ListChangesResponse(changes=self.changes if request.since else [], position="p2", has_more=True)
+
+    @override
+    async def ExportMessages(
+        self, request: mail_pb2.ExportMessagesRequest, _: Context
+    ) -> AsyncIterator[mail_pb2.ExportMessagesResponse]:
+        self._check()
+        self.exports.append(request)
+        account_id = self._select(request.user_id, request.mailbox)
+        try:
+            for message in self.messages[account_id]:
+                yield mail_pb2.ExportMessagesResponse(message=message)
+                if self.export_failure:
+                    raise self.export_failure
+            while self.export_never_ends:
+                yield mail_pb2.ExportMessagesResponse(message=self.messages[account_id][0])
+        finally:
+            self.exports_ended.set()
 
     @override
     async def StartSync(self, request: mail_pb2.StartSyncRequest, _: Context) -> mail_pb2.StartSyncResponse:

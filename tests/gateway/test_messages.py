@@ -255,18 +255,20 @@ class TestMessage:
 
 
 class TestLabels:
-    async def test_are_shown_with_their_type(self, gateway: Gateway) -> None:
+    async def test_are_shown_with_their_type_and_counts(self, gateway: Gateway) -> None:
         account_id = connect(gateway)
         gateway.mail.labels[account_id] = [
-            mail_pb2.Label(label_id="INBOX", name="INBOX", type=mail_pb2.LABEL_TYPE_SYSTEM),
+            mail_pb2.Label(
+                label_id="INBOX", name="INBOX", type=mail_pb2.LABEL_TYPE_SYSTEM, message_count=7, unread_count=2
+            ),
             mail_pb2.Label(label_id="Label_1", name="Работа", type=mail_pb2.LABEL_TYPE_USER),
         ]
         status, body = await get(gateway, f"/emails/labels?account_id={account_id}")
         assert status == 200
         exactly(schemas.Labels, body)
         assert body["labels"] == [
-            {"id": "INBOX", "name": "INBOX", "type": "system"},
-            {"id": "Label_1", "name": "Работа", "type": "user"},
+            {"id": "INBOX", "name": "INBOX", "type": "system", "message_count": 7, "unread_count": 2},
+            {"id": "Label_1", "name": "Работа", "type": "user", "message_count": 0, "unread_count": 0},
         ]
 
     async def test_need_a_mailbox(self, gateway: Gateway) -> None:
@@ -279,7 +281,12 @@ class TestAddresses:
         gateway.mail.connect(
             "ada", ADA, last_synced_time=Timestamp(seconds=1_700_000_000), message_count=3, unread_count=1
         )
-        gateway.mail.connect("ada", "ada@work.example", status=mail_pb2.MAILBOX_STATUS_REAUTH_REQUIRED)
+        gateway.mail.connect(
+            "ada",
+            "ada@work.example",
+            status=mail_pb2.MAILBOX_STATUS_REAUTH_REQUIRED,
+            reconnect_by_time=Timestamp(seconds=1_700_000_000),
+        )
         gateway.mail.connect("grace", "grace@example.org")
         status, body = await get(gateway, "/emails/addresses")
         assert status == 200
@@ -290,11 +297,13 @@ class TestAddresses:
             "email": ADA,
             "provider": "google",
             "status": "active",
+            "reconnect_by": None,
             "last_synced_at": "2023-11-14T22:13:20.000Z",
             "message_count": 3,
             "unread_count": 1,
         }
         assert (second["status"], second["last_synced_at"]) == ("reauth_required", None)
+        assert second["reconnect_by"] == "2023-11-14T22:13:20.000Z"
 
     async def test_of_a_user_without_any_are_an_empty_list(self, gateway: Gateway) -> None:
         assert await get(gateway, "/emails/addresses") == (200, {"addresses": []})

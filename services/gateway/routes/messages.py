@@ -4,13 +4,19 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from mailroom.mail.v1.mail_pb2 import GetMessageRequest, ListLabelsRequest, ListMessagesRequest, MailboxSelector
+from mailroom.mail.v1.mail_pb2 import (
+    GetMessageRequest,
+    GetMessageResponse,
+    ListLabelsRequest,
+    ListMessagesRequest,
+)
 
 from services.gateway import conversions
 from services.gateway.answers import json_answer
 from services.gateway.dependencies import Backends, HtmlSanitiser, UserId
 from services.gateway.openapi import problems
 from services.gateway.routes.downloads import pictures_of
+from services.gateway.safe_html import SafeHtml
 from services.gateway.schemas import Email, EmailPage, Labels, ListQuery, MailboxQuery
 from services.kit.rpc_client import call
 
@@ -25,7 +31,7 @@ async def list_emails(services: Backends, user_id: UserId, query: Annotated[List
     """The stored messages of one mailbox that fit all filters, newest first."""
     request = ListMessagesRequest(
         user_id=user_id,
-        mailbox=_selector(query),
+        mailbox=conversions.selector_of(query),
         query=query.q,
         label=query.label,
         thread_id=query.thread_id,
@@ -45,7 +51,9 @@ async def list_emails(services: Backends, user_id: UserId, query: Annotated[List
 @router.get("/labels", response_model=Labels, responses=_OF_A_MAILBOX)
 async def list_labels(services: Backends, user_id: UserId, query: Annotated[MailboxQuery, Query()]) -> Response:
     """The labels of one mailbox, by name."""
-    answer = await call(services.messages.ListLabels, ListLabelsRequest(user_id=user_id, mailbox=_selector(query)))
+    answer = await call(
+        services.messages.ListLabels, ListLabelsRequest(user_id=user_id, mailbox=conversions.selector_of(query))
+    )
     return json_answer({"labels": [conversions.label(item) for item in answer.labels]})
 
 
@@ -58,11 +66,12 @@ async def get_email(
 ) -> Response:
     """One message with headers, bodies and attachments."""
     answer = await call(services.messages.GetMessage, GetMessageRequest(user_id=user_id, message_id=id))
+    return json_answer(await whole_email(answer, safe_html))
+
+
+async def whole_email(message: GetMessageResponse, safe_html: SafeHtml) -> Email:
+    """A message with its HTML sanitised."""
     html = None
-    if answer.HasField("html"):
-        html = await safe_html.of(answer.html, text=answer.text, pictures=pictures_of(answer))
-    return json_answer(conversions.email(answer, html=html))
-
-
-def _selector(query: MailboxQuery) -> MailboxSelector:
-    return conversions.mailbox_selector(account_id=query.account_id, email=query.user_email)
+    if message.HasField("html"):
+        html = await safe_html.of(message.html, text=message.text, pictures=pictures_of(message))
+    return conversions.email(message, html=html)

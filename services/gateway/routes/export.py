@@ -1,0 +1,58 @@
+"""All stored messages at once."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from mailroom.mail.v1.mail_pb2 import ExportMessagesRequest, ExportMessagesResponse
+from pydantic_core import to_json
+
+from services.gateway import conversions
+from services.gateway.dependencies import Backends, HtmlSanitiser, UserId
+from services.gateway.openapi import problems
+from services.gateway.routes.messages import whole_email
+from services.gateway.safe_html import SafeHtml
+from services.gateway.schemas import FilterQuery
+from services.gateway.streaming import JsonLines
+from services.kit.rpc_client import stream
+
+router = APIRouter(prefix="/emails", tags=["emails"])
+
+
+@router.get(
+    "/export",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "One message a line (as `GET /emails/{id}` shows it). After an error the last line is "
+            '`{"problem": ...}`, and the connection ends before the body does.',
+            "content": {"application/x-ndjson": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    },
+)
+async def export_emails(
+    services: Backends, safe_html: HtmlSanitiser, user_id: UserId, query: Annotated[FilterQuery, Query()]
+) -> Response:
+    """All stored messages of one mailbox that fit all filters, whole, newest first, as NDJSON."""
+    request = ExportMessagesRequest(
+        user_id=user_id,
+        mailbox=conversions.selector_of(query),
+        query=query.q,
+        label=query.label,
+        thread_id=query.thread_id,
+        unread=query.unread,
+        has_attachment=query.has_attachment,
+        after_time=conversions.timestamp(query.after),
+        before_time=conversions.timestamp(query.before),
+    )
+    parts = stream(services.messages.ExportMessages, request)
+    return JsonLines(_lines(parts, safe_html), filename="emails.ndjson")
+
+
+async def _lines(parts: AsyncGenerator[ExportMessagesResponse], safe_html: SafeHtml) -> AsyncGenerator[bytes]:
+    async with aclosing(parts):
+        async for part in parts:
+            yield to_json(await whole_email(part.message, safe_html))

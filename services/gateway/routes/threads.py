@@ -1,0 +1,43 @@
+"""Stored mail by thread."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from mailroom.mail.v1.mail_pb2 import GetThreadRequest, ListThreadsRequest
+
+from services.gateway import conversions
+from services.gateway.answers import json_answer
+from services.gateway.dependencies import Backends, UserId
+from services.gateway.openapi import problems
+from services.gateway.schemas import MailboxQuery, ThreadPage, ThreadsQuery, ThreadView
+from services.kit.rpc_client import call
+
+router = APIRouter(prefix="/emails/threads", tags=["emails"])
+
+_RESPONSES = problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+
+
+@router.get("", response_model=ThreadPage, responses=_RESPONSES)
+async def list_threads(services: Backends, user_id: UserId, query: Annotated[ThreadsQuery, Query()]) -> Response:
+    """The threads of one mailbox, those with the newest messages first."""
+    request = ListThreadsRequest(
+        user_id=user_id, mailbox=conversions.selector_of(query), page_size=query.limit, page_token=query.cursor
+    )
+    page = await call(services.messages.ListThreads, request)
+    threads = [conversions.thread(item) for item in page.threads]
+    return json_answer({"threads": threads, "next_cursor": page.next_page_token or None})
+
+
+@router.get("/{id}", response_model=ThreadView, responses=_RESPONSES)
+async def get_thread(
+    services: Backends,
+    user_id: UserId,
+    query: Annotated[MailboxQuery, Query()],
+    id: str,  # noqa: A002 - the parameter's public name
+) -> Response:
+    """One thread with its messages, oldest first; `id` is their `thread_id`."""
+    request = GetThreadRequest(user_id=user_id, mailbox=conversions.selector_of(query), thread_id=id)
+    answer = await call(services.messages.GetThread, request)
+    emails = [conversions.email_summary(message) for message in answer.messages]
+    return json_answer({**conversions.thread(answer.thread), "emails": emails})

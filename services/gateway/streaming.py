@@ -1,0 +1,85 @@
+"""Answers that are sent piece by piece, and end when the client leaves."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from http import HTTPStatus
+
+import structlog
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from services.gateway.errors import from_app_error
+from services.kit.errors import AppError
+
+# Seconds for which a client may take nothing.
+IDLE_SECONDS = 60.0
+
+log = structlog.get_logger()
+
+
+class Streamed(Response):
+    """An answer whose `send_all` is cancelled when the client goes away."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """ASGI. Raises what `send_all` raises."""
+        sending = asyncio.create_task(self.send_all(send))
+        leaving = asyncio.create_task(_until_gone(receive))
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            if not sending.done():
+                log.info("client left a download")
+                sending.cancel()
+            await asyncio.wait({sending, leaving})
+        if not sending.cancelled():
+            sending.result()
+
+    async def send_all(self, send: Send) -> None:
+        """Sends the whole answer."""
+        raise NotImplementedError
+
+
+class JsonLines(Streamed):
+    """One JSON value a line (NDJSON). Lines that end with an error have a last one, `{"problem": ...}`.
+
+    The connection then ends without HTTP's end of the body, so that a client which ignores that line sees it, too.
+    """
+
+    def __init__(self, lines: AsyncGenerator[bytes], *, filename: str) -> None:
+        super().__init__()
+        self._lines = lines
+        self._filename = filename
+
+    async def send_all(self, send: Send) -> None:
+        """Raises AppError before anything was sent."""
+        async with aclosing(self._lines) as lines:
+            first = await anext(lines, None)
+            headers = {
+                "content-type": "application/x-ndjson",
+                "content-disposition": f'attachment; filename="{self._filename}"',
+            }
+            encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+            await send({"type": "http.response.start", "status": int(HTTPStatus.OK), "headers": encoded})
+            if first is not None:
+                try:
+                    await _send_line(send, first)
+                    async for line in lines:
+                        await _send_line(send, line)
+                except (AppError, TimeoutError) as error:
+                    log.warning("export broke off", error=str(error))
+                    if isinstance(error, AppError):
+                        await _send_line(send, b'{"problem":' + bytes(from_app_error(error).body) + b"}")
+                    return
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _send_line(send: Send, line: bytes) -> None:
+    async with asyncio.timeout(IDLE_SECONDS):
+        await send({"type": "http.response.body", "body": line + b"\n", "more_body": True})
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -41,6 +41,9 @@ class AuthClient:
                 provider=account.provider,
                 email=account.email,
                 status=_STATUS.get(account.status, MailboxStatus.REAUTH_REQUIRED),
+                reconnect_by=(
+                    account.reconnect_by_time.ToDatetime(tzinfo=UTC) if account.HasField("reconnect_by_time") else None
+                ),
             )
             for account in answer.accounts
         ]

@@ -55,6 +55,8 @@ class Account:
     provider: str
     email: str
     status: MailboxStatus
+    # When the provider ends the grant, if it limits grants in time.
+    reconnect_by: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,7 @@ class MailboxOverview:
     last_synced_at: datetime | None
     message_count: int
     unread_count: int
+    reconnect_by: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -317,6 +317,7 @@ def _overview_to_proto(overview: MailboxOverview) -> mail_pb2.Mailbox:
         last_synced_time=_timestamp(overview.last_synced_at),
         message_count=overview.message_count,
         unread_count=overview.unread_count,
+        reconnect_by_time=_timestamp(overview.reconnect_by),
     )
 
 

@@ -43,19 +43,22 @@ async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
     """Creates or updates the mailboxes of accounts; what was disconnected stays away, however old auth's answer is."""
     await connection.execute(
         """
-        INSERT INTO mailboxes AS m (account_id, user_id, provider, email, status)
-        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[])
-            AS a(account_id, user_id, provider, email, status)
+        INSERT INTO mailboxes AS m (account_id, user_id, provider, email, status, reconnect_by)
+        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
+            AS a(account_id, user_id, provider, email, status, reconnect_by)
         WHERE NOT EXISTS (SELECT FROM disconnections d WHERE d.account_id = a.account_id)
             AND NOT EXISTS (SELECT FROM user_deletions u WHERE u.user_id = a.user_id)
-        ON CONFLICT (account_id) DO UPDATE SET email = excluded.email, status = excluded.status
-        WHERE (m.email, m.status) IS DISTINCT FROM (excluded.email, excluded.status)
+        ON CONFLICT (account_id) DO UPDATE
+            SET email = excluded.email, status = excluded.status, reconnect_by = excluded.reconnect_by
+        WHERE (m.email, m.status, m.reconnect_by)
+            IS DISTINCT FROM (excluded.email, excluded.status, excluded.reconnect_by)
         """,
         [account.account_id for account in accounts],
         [account.user_id for account in accounts],
         [account.provider for account in accounts],
         [account.email for account in accounts],
         [account.status.value for account in accounts],
+        [account.reconnect_by for account in accounts],
     )
 
 
@@ -71,7 +74,7 @@ async def overviews(connection: Connection, user_id: UUID) -> list[MailboxOvervi
     """The user's mailboxes with counts, oldest first."""
     rows = await connection.fetch(
         f"""
-        SELECT {COLUMNS}, s.last_synced_at, c.messages, c.unread
+        SELECT {COLUMNS}, m.reconnect_by, s.last_synced_at, c.messages, c.unread
         FROM mailboxes m
         LEFT JOIN sync_states s USING (mailbox_id)
         CROSS JOIN LATERAL (
@@ -88,6 +91,7 @@ async def overviews(connection: Connection, user_id: UUID) -> list[MailboxOvervi
             last_synced_at=row["last_synced_at"],
             message_count=row["messages"],
             unread_count=row["unread"],
+            reconnect_by=row["reconnect_by"],
         )
         for row in rows
     ]

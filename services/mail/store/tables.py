@@ -49,6 +49,7 @@ mailboxes = Table(
     Column("provider", Text, nullable=False),
     Column("email", Text, nullable=False),
     Column("status", Text, nullable=False),
+    _time("reconnect_by", nullable=True),
     _time("created_at", default="now()"),
     # Notifications name a mailbox by its address, in any case.
     Index("ix_mailboxes_lower_email", text("lower(email)")),

@@ -257,6 +257,7 @@ class Mailbox(_message.Message):
     LAST_SYNCED_TIME_FIELD_NUMBER: _builtins.int
     MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
     UNREAD_COUNT_FIELD_NUMBER: _builtins.int
+    RECONNECT_BY_TIME_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     email: _builtins.str
     provider: _builtins.str
@@ -266,6 +267,10 @@ class Mailbox(_message.Message):
     @_builtins.property
     def last_synced_time(self) -> _timestamp_pb2.Timestamp:
         """Absent until a sync has ended."""
+
+    @_builtins.property
+    def reconnect_by_time(self) -> _timestamp_pb2.Timestamp:
+        """When the provider ends the grant, if it limits grants in time: the user has to sign in again before that."""
 
     def __init__(
         self,
@@ -277,10 +282,11 @@ class Mailbox(_message.Message):
         last_synced_time: _timestamp_pb2.Timestamp | None = ...,
         message_count: _builtins.int = ...,
         unread_count: _builtins.int = ...,
+        reconnect_by_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_synced_time", b"last_synced_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_synced_time", b"last_synced_time", "reconnect_by_time", b"reconnect_by_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "email", b"email", "last_synced_time", b"last_synced_time", "message_count", b"message_count", "provider", b"provider", "status", b"status", "unread_count", b"unread_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "email", b"email", "last_synced_time", b"last_synced_time", "message_count", b"message_count", "provider", b"provider", "reconnect_by_time", b"reconnect_by_time", "status", b"status", "unread_count", b"unread_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

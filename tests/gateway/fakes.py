@@ -195,6 +195,10 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     exports_ended: asyncio.Event = field(default_factory=asyncio.Event)
     watches: list[mail_pb2.GetSyncRequest] = field(default_factory=list)
     watch_failure: AppError | None = None
+    # What any download is made of; None is a part that never comes.
+    download: list[mail_pb2.DownloadHeader | bytes | AppError | None] = field(default_factory=list)
+    downloads: list[mail_pb2.DownloadRawRequest | mail_pb2.DownloadAttachmentRequest] = field(default_factory=list)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     ends_when_watched: bool = True
     pushed: list[bytes] = field(default_factory=list)
 
@@ -253,6 +257,36 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
             if message.summary.message_id == request.message_id:
                 return message
         raise AppError(Kind.NOT_FOUND, "message_not_found", "There is no such message.")
+
+    @override
+    async def DownloadRaw(
+        self, request: mail_pb2.DownloadRawRequest, _: Context
+    ) -> AsyncIterator[mail_pb2.DownloadRawResponse]:
+        self._check()
+        self.downloads.append(request)
+        async for part in self._parts():
+            yield mail_pb2.DownloadRawResponse(**part)
+
+    @override
+    async def DownloadAttachment(
+        self, request: mail_pb2.DownloadAttachmentRequest, _: Context
+    ) -> AsyncIterator[mail_pb2.DownloadAttachmentResponse]:
+        self._check()
+        self.downloads.append(request)
+        async for part in self._parts():
+            yield mail_pb2.DownloadAttachmentResponse(**part)
+
+    async def _parts(self) -> AsyncIterator[dict[str, Any]]:
+        try:
+            for part in self.download:
+                if isinstance(part, AppError):
+                    raise part
+                if part is None:
+                    await asyncio.Event().wait()
+                yield {"data": part} if isinstance(part, bytes) else {"header": part}
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
 
     @override
     async def ListLabels(self, request: mail_pb2.ListLabelsRequest, _: Context) -> mail_pb2.ListLabelsResponse:

@@ -5,9 +5,11 @@ import time
 from collections.abc import Mapping
 
 import pytest
+from mailroom.mail.v1 import mail_pb2
 
 from services.gateway.html_policy import sanitise
 from services.gateway.safe_html import SafeHtml
+from tests.gateway.conftest import Gateway
 
 NOTHING: Mapping[str, str] = {}
 
@@ -112,3 +114,20 @@ class TestSafeHtml:
         task = asyncio.create_task(SafeHtml().of("<div>" * 100_000, text="a < b", pictures=NOTHING))
         assert await longest_stall(task) < 0.05
         assert await task == '<pre style="white-space:pre-wrap">a &lt; b</pre>'
+
+
+class TestEmail:
+    async def test_is_shown_without_what_is_hostile_and_with_its_own_pictures(self, gateway: Gateway) -> None:
+        message = mail_pb2.GetMessageResponse(
+            summary=mail_pb2.MessageSummary(message_id="m1"),
+            html='<p onclick="x()">a</p><img src="cid:logo@x"><img src="https://evil.example/p.gif"><script>x</script>',
+            reply_to=[mail_pb2.Address(name="List", email="list@example.org")],
+            bcc=[mail_pb2.Address(email="ada@example.com")],
+        )
+        message.attachments.add(attachment_id="0/1", mime_type="image/png", inline=True, content_id="logo@x")
+        account_id = gateway.mail.connect("ada", "ada@example.com").account_id
+        gateway.mail.messages[account_id] = [message]
+        body = (await gateway.http.get("/emails/m1", headers=gateway.as_user("ada"))).json()
+        assert body["html"] == '<p>a</p><img src="/emails/m1/attachments/0%2F1"><img>'
+        assert body["reply_to"] == [{"name": "List", "email": "list@example.org"}]
+        assert body["bcc"] == [{"name": "", "email": "ada@example.com"}]

@@ -1,0 +1,38 @@
+"""CPU time of processes, from /proc."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and of its children, ended ones included, since it started.
+
+    Postgres is the process that was started and one child per connection; those that ended count with their parent.
+    """
+    own = _times(pid)
+    return 0.0 if own is None else own + sum(_own_times(child) for child in _children(pid))
+
+
+def _times(pid: int) -> float | None:
+    fields = _fields(pid)
+    return None if fields is None else sum(int(field) for field in fields[11:15]) / _TICKS
+
+
+def _own_times(pid: int) -> float:
+    fields = _fields(pid)
+    return 0.0 if fields is None else sum(int(field) for field in fields[11:13]) / _TICKS
+
+
+def _fields(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the third on (proc_pid_stat(5)); None for a process that is gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return None
+
+
+def _children(pid: int) -> list[int]:
+    numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [number for number in numbers if (fields := _fields(number)) is not None and int(fields[1]) == pid]

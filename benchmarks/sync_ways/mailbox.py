@@ -1,0 +1,75 @@
+"""One mailbox at the sandbox and its place in the tables, as the ways of copying it are given them on their stdin."""
+
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from itertools import batched
+from typing import Self
+
+import httpx
+
+from services.mail.model import ProviderMessage
+from services.mail.providers.base import Get
+from services.mail.providers.gmail import GmailProvider
+from services.mail.sync.quota import GMAIL_COSTS
+
+COSTS = GMAIL_COSTS["2026-05"]
+BATCH = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """`dsn` is the administrator's address of the mail database; `postgres_pid` the server's process."""
+
+    gmail_url: str
+    token: str
+    dsn: str
+    mailbox_id: int
+    postgres_pid: int
+
+    def dumps(self) -> str:
+        """For the stdin of another process."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls) -> Self:
+        """What this process was given."""
+        return cls(**json.load(sys.stdin))
+
+
+@asynccontextmanager
+async def open_provider(task: Task, *, batch: bool) -> AsyncIterator[GmailProvider]:
+    """Mailroom's own adapter, so that all ways ask for the same and parse alike."""
+    async with httpx.AsyncClient(trust_env=False, timeout=60, headers={"User-Agent": "mailroom (gzip)"}) as http:
+        batch_url = f"{task.gmail_url}/batch/gmail/v1" if batch else None
+        yield GmailProvider(http, api_url=task.gmail_url, batch_url=batch_url, costs=COSTS)
+
+
+async def list_all(provider: GmailProvider, task: Task) -> AsyncIterator[str]:
+    """All ids, page by page."""
+    page_token: str | None = None
+    while True:
+        page = await provider.list_ids(task.token, page_token=page_token, page_size=500, hidden=True)
+        for entry in page.listed:
+            yield entry.external_id
+        page_token = page.next_page_token
+        if page_token is None:
+            return
+
+
+async def fetch_all(task: Task) -> list[ProviderMessage]:
+    """All messages, parsed."""
+    messages: list[ProviderMessage] = []
+    async with open_provider(task, batch=True) as provider:
+        ids = [external_id async for external_id in list_all(provider, task)]
+        for some in batched(ids, BATCH, strict=False):
+            results = await provider.fetch(task.token, [get(external_id) for external_id in some])
+            messages += [result for result in results.values() if isinstance(result, ProviderMessage)]
+    return messages
+
+
+def get(external_id: str) -> Get:
+    """The call for one message."""
+    return Get(external_ids=(external_id,), thread_id=None, units=COSTS.get)

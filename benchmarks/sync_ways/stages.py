@@ -1,0 +1,76 @@
+"""What each step between the provider and the tables costs, one after the other. Prints its figures as JSON."""
+
+import asyncio
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import batched
+
+import asyncpg
+import httpx
+
+from benchmarks.sync_ways.mailbox import BATCH, Task, fetch_all
+from benchmarks.process_cpu import cpu_seconds
+from services.mail.content.parse import parse_gmail
+from services.mail.providers import gmail_batch
+from services.mail.search.vector import vector_of
+from services.mail.store import messages as store
+
+# As many as a worker stores in one transaction.
+_STORED_TOGETHER = 5 * BATCH
+
+
+class _Stages:
+    def __init__(self) -> None:
+        self.cpu: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        began = time.process_time()
+        yield
+        self.cpu[name] += time.process_time() - began
+
+
+async def main() -> None:
+    """Fetches, parses and stores the mailbox."""
+    task, stage = Task.read(), _Stages()
+    messages = await fetch_all(task)
+    await _fetch(task, stage, [message.external_id for message in messages])
+    with stage("search terms"):
+        for message in messages:
+            vector_of(message.content, mailbox_id=task.mailbox_id)
+    async with asyncpg.create_pool(task.dsn, min_size=1, max_size=1) as pool, pool.acquire() as connection:
+        server = cpu_seconds(task.postgres_pid)
+        with stage("storing, terms included"):
+            for some in batched(messages, _STORED_TOGETHER, strict=False):
+                async with connection.transaction():
+                    await store.upsert(connection, task.mailbox_id, some)
+        stage.cpu["Postgres: storing"] = cpu_seconds(task.postgres_pid) - server
+    stage.cpu["storing"] = stage.cpu.pop("storing, terms included") - stage.cpu["search terms"]
+    print(json.dumps({"messages": len(messages), "cpu": stage.cpu}))
+
+
+async def _fetch(task: Task, stage: _Stages, ids: list[str]) -> None:
+    headers = {
+        "Authorization": f"Bearer {task.token}",
+        "Content-Type": gmail_batch.CONTENT_TYPE,
+        "User-Agent": "mailroom (gzip)",
+    }
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
+        for some in batched(ids, BATCH, strict=False):
+            with stage("HTTP"):
+                body = gmail_batch.encode([f"/gmail/v1/users/me/messages/{id_}?format=full" for id_ in some])
+                answer = await http.post(f"{task.gmail_url}/batch/gmail/v1", content=body, headers=headers)
+            with stage("batch format"):
+                parts = gmail_batch.decode(answer.headers["Content-Type"], answer.content)
+            with stage("JSON"):
+                resources = [json.loads(part.body) for part in parts.values()]
+            with stage("MIME"):
+                for resource in resources:
+                    parse_gmail(resource)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -66,10 +66,15 @@ async def counted(connection: Connection, mailbox_id: int) -> list[CountedLabel]
     """A mailbox's labels by name, with how many messages carry each."""
     rows = await connection.fetch(
         """
-        SELECT l.label_id, l.name, l.type, coalesce(c.messages, 0) AS messages, coalesce(c.unread, 0) AS unread
+        SELECT l.label_id, l.name, l.type, coalesce(c.messages, 0)::bigint AS messages,
+            coalesce(c.unread, 0)::bigint AS unread
         FROM labels l LEFT JOIN (
-            SELECT label_id, count(*) AS messages, count(*) FILTER (WHERE 'UNREAD' = ANY(m.label_ids)) AS unread
-            FROM messages m, unnest(m.label_ids) AS label_id WHERE m.mailbox_id = $1 GROUP BY label_id
+            -- There are far fewer combinations of labels than messages.
+            SELECT label_id, sum(g.messages) AS messages, sum(g.messages) FILTER (WHERE 'UNREAD' = ANY(g.ids)) AS unread
+            FROM (
+                SELECT m.label_ids AS ids, count(*) AS messages FROM messages m WHERE m.mailbox_id = $1
+                GROUP BY m.label_ids
+            ) g, unnest(g.ids) AS label_id GROUP BY label_id
         ) c USING (label_id)
         WHERE l.mailbox_id = $1 ORDER BY lower(l.name), l.label_id
         """,

@@ -25,8 +25,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import asyncpg
 import httpx
 
-from benchmarks.sync_ways.mailbox import Task
 from benchmarks.process_cpu import cpu_seconds
+from benchmarks.sync_ways.mailbox import Task
 from deploy.local import placement
 from deploy.local.postgres import Database, EmbeddedPostgres
 from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET

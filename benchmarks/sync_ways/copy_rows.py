@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import asyncpg
 
-from benchmarks.sync_ways.mailbox import Task, fetch_all
 from benchmarks.process_cpu import cpu_seconds
+from benchmarks.sync_ways.mailbox import Task, fetch_all
 from services.mail.search.vector import vector_of
 
 _FIRST_ID = 1_000_000_000

@@ -7,8 +7,8 @@ import time
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped
 
-from benchmarks.sync_ways.mailbox import Task, get, list_all, open_provider
 from benchmarks.process_cpu import cpu_seconds
+from benchmarks.sync_ways.mailbox import Task, get, list_all, open_provider
 from services.mail.model import ProviderMessage
 from services.mail.search.vector import vector_of
 from services.mail.store import tables

@@ -11,8 +11,8 @@ from itertools import batched
 import asyncpg
 import httpx
 
-from benchmarks.sync_ways.mailbox import BATCH, Task, fetch_all
 from benchmarks.process_cpu import cpu_seconds
+from benchmarks.sync_ways.mailbox import BATCH, Task, fetch_all
 from services.mail.content.parse import parse_gmail
 from services.mail.providers import gmail_batch
 from services.mail.search.vector import vector_of

@@ -88,6 +88,8 @@ class WorkerOptions:
     lease_seconds: float = 5.0
     # Long, so that nothing but a sync or a trigger makes a mailbox due.
     poll_seconds: float = 600.0
+    # Never by itself.
+    verify_seconds: float = 0.0
     provider_timeout: float = 10.0
     retries: Retries = QUICK_RETRIES
     # Small, so that erasing a mailbox takes many steps.
@@ -174,6 +176,10 @@ class Stage:
     async def report(self, report: SyncReport, *, user_id: UUID | None = None) -> SyncReport:
         """How a sync is doing now, as this user or another one sees it."""
         return await self.syncs.get(user_id or self.user_id, id_of(report), wait_seconds=0)
+
+    async def verify(self) -> SyncReport:
+        """Asks for a verification and waits for its end."""
+        return await self.ended(await self.syncs.verify(await self.mailbox()))
 
     async def cancel(self, report: SyncReport) -> SyncReport:
         """Cancels a sync."""
@@ -280,6 +286,13 @@ class Stage:
             return bool(await self.fetchval(f"SELECT bool_and({condition}) FROM sync_states"))  # noqa: S608 - the test's own
 
         await eventually(is_so)
+
+    async def start_anew_at_provider(self, *, messages: int) -> None:
+        """Replaces the user's mailbox at the provider by another one, whose history begins anew."""
+        sandbox, email = self.servers.sandbox, self.account.email
+        await sandbox.control("DELETE", f"users/{email}")
+        await sandbox.control("POST", "users", {"email": email, "messages": messages})
+        await self.auth.connect(email)
 
     async def until_fault_fired(self) -> None:
         """Waits until the fault plan has struck."""
@@ -398,6 +411,7 @@ def _worker(stage: Stage, options: WorkerOptions, *, pool: Pool, http: httpx.Asy
         slots=options.slots,
         lease_seconds=options.lease_seconds,
         poll_seconds=options.poll_seconds,
+        verify_seconds=options.verify_seconds,
         retries=options.retries,
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.mail.model import LabelChange
-from services.mail.providers.base import ChangePage, ProviderUnavailableError
+from services.mail.providers.base import ChangePage, HistoryRestartedError, ProviderUnavailableError
 from services.mail.providers.gmail_history import parse_history
 
 BEYOND = 2**64 + 5
@@ -76,7 +76,11 @@ class TestCursor:
         assert page(added("a"), added("b"), historyId=None).latest == 30
 
     def test_never_moves_back(self) -> None:
-        assert page(cursor=2000).latest == 2000
+        assert page(added("a"), cursor=2000).latest == 2000
+
+    def test_that_is_ahead_of_the_mailbox_is_lost(self) -> None:
+        with pytest.raises(HistoryRestartedError):
+            page(cursor=2000)
 
     def test_stays_where_the_answer_says_nothing(self) -> None:
         assert parse_history({}, cursor=10).latest == 10

@@ -143,6 +143,22 @@ class TestLostCursor:
             assert await s.at_provider.fired() == [1]
 
 
+class TestRestartedHistory:
+    async def test_is_noticed_and_everything_compared(self, stage: OpenStage) -> None:
+        async with stage(messages=5) as s:
+            await s.at_provider.control("PUT", "mailbox", {"history_id": str(10**18)})
+            kept = await s.at_provider.deliver(id="kept", labels=["INBOX", "STARRED"])
+            await s.sync(count=None)
+            await s.start_anew_at_provider(messages=3)
+            await s.at_provider.deliver(id=kept, labels=["INBOX"])
+            await s.hint()
+            await s.mirrors()
+            await s.at_provider.relabel(kept, add=("IMPORTANT",))
+            await s.at_provider.deliver()
+            await s.hint()
+            await s.mirrors()
+
+
 class TestExpiredPageTokens:
     async def test_begin_the_listing_again(self, stage: OpenStage) -> None:
         async with stage(messages=30, page_size=10) as s:

@@ -89,6 +89,10 @@ class CursorLostError(ProviderError):
     reason = "cursor_lost"
 
 
+class HistoryRestartedError(CursorLostError):
+    """The present is behind the cursor: the provider has begun its history anew, or this one answer lags."""
+
+
 class PageTokenExpiredError(ProviderError):
     """The listing has to begin from the top."""
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from services.mail.content.clean import clean_text
 from services.mail.model import Changes, LabelChange
-from services.mail.providers.base import ChangePage, ProviderUnavailableError
+from services.mail.providers.base import ChangePage, HistoryRestartedError, ProviderUnavailableError
 from services.mail.providers.gmail_fields import next_page, number, objects, text
 
 
@@ -26,6 +26,8 @@ def parse_history(answer: Mapping[str, Any], *, cursor: int) -> ChangePage:
     if records and latest is None:
         # The cursor could never move on.
         raise ProviderUnavailableError("history without ids")
+    if not records and latest is not None and latest < cursor:
+        raise HistoryRestartedError(f"{latest} is behind {cursor}")
     return ChangePage(
         changes=changes,
         last_record=last_record,

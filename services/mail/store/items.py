@@ -237,12 +237,12 @@ async def note_relisted(
     )
 
 
-async def queue_relisted(connection: Connection, mailbox_id: int, *, covered_all: bool, covered_count: int) -> None:
-    """Queues what the listing saw, coverage includes and the store lacks.
+async def queue_relisted(connection: Connection, mailbox_id: int, *, covered_all: bool, covered_count: int) -> int:
+    """Queues what the listing saw, coverage includes and the store lacks; returns how many were not queued before.
 
     Coverage of the newest N includes everything listed above the oldest stored message.
     """
-    await connection.execute(
+    done = await connection.execute(
         """
         WITH edge AS (
             SELECT greatest($3::bigint, coalesce(max(r.ordinal), 0)) AS ordinal
@@ -260,6 +260,7 @@ async def queue_relisted(connection: Connection, mailbox_id: int, *, covered_all
         Lane.LIVE,
     )
     await _unbury(connection, mailbox_id)
+    return int(done.split()[-1])
 
 
 async def missing_from_listing(connection: Connection, mailbox_id: int) -> list[str]:
@@ -277,6 +278,16 @@ async def missing_from_listing(connection: Connection, mailbox_id: int) -> list[
         mailbox_id,
     )
     return [row["external_id"] for row in rows]
+
+
+async def cap_versions(connection: Connection, mailbox_id: int, version: int) -> None:
+    """Wants no message, queued or given up on, in a newer version than this."""
+    for table in ("fetch_items", "dead_letters"):
+        await connection.execute(
+            f"UPDATE {table} SET wanted_version = $2 WHERE mailbox_id = $1 AND wanted_version > $2",
+            mailbox_id,
+            version,
+        )
 
 
 async def has_live(connection: Connection, mailbox_id: int) -> bool:

@@ -134,6 +134,13 @@ async def versions(connection: Connection, mailbox_id: int, external_ids: Sequen
     return {row["external_id"]: int(row["version"]) for row in rows}
 
 
+async def cap_versions(connection: Connection, mailbox_id: int, version: int) -> None:
+    """Makes no stored message newer than this."""
+    await connection.execute(
+        "UPDATE messages SET version = $2 WHERE mailbox_id = $1 AND version > $2", mailbox_id, version
+    )
+
+
 async def change_labels(
     connection: Connection, mailbox_id: int, changes: Mapping[str, Sequence[LabelChange]]
 ) -> set[str]:

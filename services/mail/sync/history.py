@@ -5,7 +5,13 @@ from collections.abc import Set
 import structlog
 
 from services.mail.model import Changes, Listing, SyncProgress
-from services.mail.providers.base import ChangePage, CursorLostError, PageTokenExpiredError
+from services.mail.providers.base import (
+    ChangePage,
+    CursorLostError,
+    HistoryRestartedError,
+    PageTokenExpiredError,
+    ProviderUnavailableError,
+)
 from services.mail.store import items, labels, messages, progress
 from services.mail.store.connection import Connection
 from services.mail.store.schedule import LeaseLostError
@@ -26,11 +32,27 @@ async def catch_up(run: MailboxRun, state: SyncProgress) -> None:
         await _read_pages(run, state, state.cursor, hint=hint)
 
 
-async def _begin(run: MailboxRun, state: SyncProgress, *, previous: int | None, hint: int) -> None:
+async def _begin_again(
+    run: MailboxRun, state: SyncProgress, lost: CursorLostError, *, previous: int, hint: int
+) -> None:
+    log.warning("history cursor lost, comparing everything", mailbox_id=run.mailbox_id, detail=lost.detail)
+    restarted = isinstance(lost, HistoryRestartedError)
+    await _begin(run, state, previous=previous, hint=hint, restarted=restarted)
+
+
+async def _begin(
+    run: MailboxRun, state: SyncProgress, *, previous: int | None, hint: int, restarted: bool = False
+) -> None:
     """Takes the present as the cursor BEFORE anything is listed; what was stored earlier has to be compared then."""
     cursor = await _present(run)
+    if restarted and previous is not None and (cursor is None or cursor >= previous):
+        raise ProviderUnavailableError("history lags behind the profile")
     current = await run.call(run.provider.costs.labels, run.provider.list_labels)
     async with run.writing() as connection:
+        if restarted and cursor is not None:
+            # Numbers of the old history mean nothing beside those of the new one.
+            await messages.cap_versions(connection, run.mailbox_id, cursor)
+            await items.cap_versions(connection, run.mailbox_id, cursor)
         await _move(connection, run, previous=previous, cursor=cursor, caught_up_hint=hint)
         await labels.replace(connection, run.mailbox_id, current)
         if state.caught_up_hint > 0:
@@ -59,9 +81,8 @@ async def _read_pages(run: MailboxRun, state: SyncProgress, cursor: int, *, hint
     while True:
         try:
             page = await _read_page(run, start, page_token)
-        except CursorLostError:
-            log.warning("history cursor lost, comparing everything", mailbox_id=run.mailbox_id)
-            await _begin(run, state, previous=position, hint=hint)
+        except CursorLostError as lost:
+            await _begin_again(run, state, lost, previous=position, hint=hint)
             return
         except PageTokenExpiredError:
             if start == position:

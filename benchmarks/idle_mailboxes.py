@@ -20,8 +20,8 @@ import asyncpg
 import httpx
 from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
-from process_cpu import cpu_seconds
 
+from benchmarks.process_cpu import cpu_seconds
 from services.kit.rpc_server import serve_rpc
 from services.mail.model import Lane
 from tests.e2e.running_stack import RunningStack, running_stack

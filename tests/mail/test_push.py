@@ -187,7 +187,7 @@ class TestHint:
             await push.accept(google.token(), envelope(s.account.email.upper(), str(2**60)))
             assert await self.due(s) == (hints + 1, True, Lane.LIVE)
 
-    async def test_about_what_is_known_already_costs_nothing(
+    async def test_about_what_is_known_already_only_brings_a_look_a_second_later(
         self, stage: OpenStage, push: Push, google: Google
     ) -> None:
         async with stage(messages=3, workers=0) as s:
@@ -197,6 +197,8 @@ class TestHint:
             for history_id in (int(cursor), int(cursor) - 1, "1"):
                 await push.accept(google.token(), envelope(s.account.email, history_id))
             assert await self.due(s) == before
+            soon = "SELECT due_at - now() BETWEEN interval '0' AND interval '1.2 s' FROM mailbox_schedule"
+            assert await s.fetchval(soon)
 
     async def test_about_nobody_or_a_mailbox_that_was_never_synced_does_nothing(
         self, stage: OpenStage, push: Push, google: Google

@@ -9,6 +9,8 @@ from services.mail.store.connection import Connection
 
 # Workers listen on this channel; the payload is empty, the table says what is due.
 CHANNEL = "mailbox_due"
+# Google drops a notification that follows another one within a second, so what it was about is looked for after that.
+ECHO_SECONDS = 1.1
 
 
 class LeaseLostError(Exception):
@@ -55,25 +57,29 @@ async def lock(connection: Connection, mailbox_id: int) -> None:
 async def hint(connection: Connection, *, provider: str, email: str, cursor: int | None) -> int:
     """Makes the mailboxes of this address due now that were ever synced; returns how many.
 
-    Those whose history has been read up to `cursor` already are left alone. An address names one account at a provider,
-    but several users can have connected it.
+    Those whose history has been read up to `cursor` already are only looked at after ECHO_SECONDS. An address names one
+    account at a provider, but several users can have connected it.
     """
     done = await connection.execute(
         """
         WITH named AS (
-            SELECT s.mailbox_id
+            SELECT s.mailbox_id, coalesce(c.cursor >= $3, false) AS known
             FROM mailboxes m JOIN mailbox_schedule s USING (mailbox_id) JOIN sync_states c USING (mailbox_id)
             WHERE lower(m.email) = lower($2) AND m.provider = $1 AND m.status = 'active'
-                AND ($3::numeric IS NULL OR c.cursor IS NULL OR c.cursor < $3)
             ORDER BY s.mailbox_id FOR UPDATE OF s
         )
-        UPDATE mailbox_schedule s SET due_at = least(s.due_at, now()), lane = $4, hint_seq = s.hint_seq + 1
-        FROM named WHERE s.mailbox_id = named.mailbox_id
+        UPDATE mailbox_schedule s
+        SET due_at = least(s.due_at, now() + CASE WHEN known THEN make_interval(secs => $6) ELSE interval '0' END),
+            lane = CASE WHEN known THEN s.lane ELSE $4::smallint END,
+            hint_seq = s.hint_seq + CASE WHEN known THEN 0 ELSE 1 END
+        FROM named WHERE s.mailbox_id = named.mailbox_id AND (NOT known OR s.lane = $5)
         """,
         provider,
         email,
         cursor,
         Lane.LIVE,
+        Lane.REST,
+        ECHO_SECONDS,
     )
     hinted = int(done.rpartition(" ")[2])
     if hinted:

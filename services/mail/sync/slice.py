@@ -5,15 +5,14 @@ from dataclasses import dataclass, replace
 
 from services.mail.model import Lane, Sync, SyncProgress, SyncState
 from services.mail.store import items, progress, syncs
-from services.mail.sync import fetch, history, listing, watches
+from services.mail.store.schedule import ECHO_SECONDS
+from services.mail.sync import fetch, history, listing, verify, watches
 from services.mail.sync.quota import QuotaWaitError
 from services.mail.sync.run import MailboxRun
 
 # A turn ends after this many seconds or batches, so that no mailbox keeps others waiting.
 MAX_SECONDS = 2.0
 MAX_BATCHES = 5
-# Google drops a notification that follows another one within a second, so what it was about is looked for after that.
-ECHO_SECONDS = 1.1
 _NOTHING_TO_DO_SECONDS = 86_400.0
 
 
@@ -25,15 +24,15 @@ class Release:
     after: float
 
 
-async def work(run: MailboxRun, *, poll_seconds: float, retries: fetch.Retries) -> Release:
+async def work(run: MailboxRun, *, poll_seconds: float, verify_seconds: float, retries: fetch.Retries) -> Release:
     """Does what is due for a mailbox, for one turn at most. Raises what the provider, auth or the database raise."""
     try:
-        return await _work(run, poll_seconds=poll_seconds, retries=retries)
+        return await _work(run, poll_seconds=poll_seconds, verify_seconds=verify_seconds, retries=retries)
     except QuotaWaitError as wait:
         return Release(lane=await _lane(run), after=wait.seconds)
 
 
-async def _work(run: MailboxRun, *, poll_seconds: float, retries: fetch.Retries) -> Release:
+async def _work(run: MailboxRun, *, poll_seconds: float, verify_seconds: float, retries: fetch.Retries) -> Release:
     deadline = time.monotonic() + MAX_SECONDS
     hinted = False
     await _begin(run)
@@ -55,7 +54,7 @@ async def _work(run: MailboxRun, *, poll_seconds: float, retries: fetch.Retries)
         if state.listing is not None:
             await listing.list_page(run, state)
         fetched = await fetch.fetch_batch(run, retries)
-        if not fetched and (release := await _finish(run, poll_seconds=poll_seconds)):
+        if not fetched and (release := await _finish(run, poll_seconds, verify_seconds)):
             await watches.keep(run)
             return replace(release, after=min(release.after, ECHO_SECONDS)) if hinted else release
         if time.monotonic() > deadline:
@@ -98,7 +97,7 @@ async def _skip_listing(run: MailboxRun) -> None:
         await syncs.set_listing_done(connection, run.mailbox_id, covered=None)
 
 
-async def _finish(run: MailboxRun, *, poll_seconds: float) -> Release | None:
+async def _finish(run: MailboxRun, poll_seconds: float, verify_seconds: float) -> Release | None:
     """Ends the sync if nothing is left to do; None if there is more to do at once."""
     async with run.writing() as connection:
         state = await progress.load(connection, run.mailbox_id)
@@ -111,6 +110,8 @@ async def _finish(run: MailboxRun, *, poll_seconds: float) -> Release | None:
         if wait is not None:
             return Release(lane=Lane.BACKFILL, after=min(wait, poll_seconds)) if wait > 0 else None
         await progress.mark_synced(connection, run.mailbox_id)
+        if await verify.is_to_do(connection, run, sync, every_seconds=verify_seconds):
+            return Release(lane=Lane.BACKFILL, after=0.0)
         await syncs.end(connection, run.mailbox_id, SyncState.COMPLETED)
     return Release(lane=Lane.REST, after=poll_seconds)
 

@@ -34,6 +34,7 @@ _MAIL_IDEMPOTENT = [
     ("mailroom.mail.v1.SyncService", "CancelSync"),
     ("mailroom.mail.v1.SyncService", "AcceptPush"),
     ("mailroom.mail.v1.SyncService", "RetrySync"),
+    ("mailroom.mail.v1.SyncService", "VerifyMailbox"),
 ]
 
 

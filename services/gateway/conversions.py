@@ -165,6 +165,16 @@ def address(mailbox: mail_pb2.Mailbox) -> schemas.Address:
     }
 
 
+def _verification(value: mail_pb2.Verification) -> schemas.Verification:
+    return {
+        "done": value.done,
+        "missing": value.missing_count,
+        "extra": value.extra_count,
+        "drift": value.drift_count,
+        "digest": value.digest or None,
+    }
+
+
 def sync(value: mail_pb2.Sync) -> schemas.Sync:
     """A sync and how far it is."""
     return {
@@ -184,6 +194,7 @@ def sync(value: mail_pb2.Sync) -> schemas.Sync:
         "units_spent": value.units_spent,
         "units_per_message": value.units_per_message if value.HasField("units_per_message") else None,
         "eta_seconds": value.eta_seconds if value.HasField("eta_seconds") else None,
+        "verification": _verification(value.verification) if value.HasField("verification") else None,
         "error": value.error or None,
         "created_at": rfc3339(value.create_time),
         "ended_at": rfc3339(value.end_time) if value.HasField("end_time") else None,

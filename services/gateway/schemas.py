@@ -208,6 +208,22 @@ class DeadLetter(TypedDict):
     attempts: int
 
 
+class Verification(TypedDict):
+    """What comparing the copy with the provider has found; all of it is repaired before the sync ends."""
+
+    done: Annotated[bool, Field(description="Everything has been compared")]
+    missing: Annotated[int, Field(description="Messages that the provider lists and the copy lacked")]
+    extra: Annotated[int, Field(description="Messages of the copy that the provider does not list")]
+    drift: Annotated[int, Field(description="Messages whose labels differed")]
+    digest: Annotated[
+        str | None,
+        Field(
+            description="Of the repaired copy, 32 hex digits: the XOR, over all messages, of the first 128 bits of the "
+            "SHA-256 of `id label,label,...`, with the provider's ids, the labels in the order of their bytes"
+        ),
+    ]
+
+
 class Sync(TypedDict):
     """A run that brings a mailbox up to date."""
 
@@ -224,6 +240,7 @@ class Sync(TypedDict):
     units_spent: Annotated[int, Field(description="Quota units spent at the provider")]
     units_per_message: Annotated[float | None, Field(description="Of those, per message stored")]
     eta_seconds: int | None
+    verification: Annotated[Verification | None, Field(description="Only where it was asked for, or due")]
     error: str | None
     created_at: Time
     ended_at: Time | None
@@ -265,6 +282,18 @@ class SyncRequest(_Request):
     count: Annotated[
         Count, Field(description="The newest so many messages, stored ones included, or the whole mailbox")
     ] = 10
+
+    @validator(mode="after")
+    def _one_mailbox(self) -> Self:
+        _require_one(self, "email", "account_id")
+        return self
+
+
+class VerifyRequest(_Request):
+    """Names a mailbox by exactly one of `email` and `account_id`."""
+
+    email: AddressText = None
+    account_id: AccountId = None
 
     @validator(mode="after")
     def _one_mailbox(self) -> Self:

@@ -44,6 +44,9 @@ class Listing(Enum):
     RELIST = "relist"
     # Then, label by label, what carries it.
     RELABEL = "relabel"
+    # To verify: everything, compared with what is stored; then, label by label, what carries it.
+    VERIFY_IDS = "verify_ids"
+    VERIFY_LABEL = "verify_label"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,20 @@ class SyncProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What comparing the copy with the provider has found so far; all of it is queued for repair.
+
+    Messages missing here, extra here, and with other labels than there. The digest is of the copy once it is repaired.
+    """
+
+    done: bool
+    missing_count: int
+    extra_count: int
+    drift_count: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sync:
     """A request to bring a mailbox up to date; `newest_count` None means all of it."""
 
@@ -114,6 +131,8 @@ class Sync:
     stored_count: int
     units_spent: int
     error: str
+    # None: not asked for.
+    verification: Verification | None
     created_at: datetime
     ended_at: datetime | None
 

@@ -30,6 +30,7 @@ from services.mail.model import (
     SyncReport,
     SyncState,
     Thread,
+    Verification,
 )
 from services.mail.push import Push
 from services.mail.rpc_downloads import attachment_id_of, download, fields_of, part_id_of
@@ -233,6 +234,12 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
         report = await self._syncs.retry(_uuid(request.user_id, "user_id"), parse_id(request.sync_id))
         return mail_pb2.RetrySyncResponse(sync=self._to_proto(report))
 
+    async def VerifyMailbox(
+        self, request: mail_pb2.VerifyMailboxRequest, context: Context
+    ) -> mail_pb2.VerifyMailboxResponse:
+        mailbox = await _find(self._mailboxes, request.user_id, request.mailbox)
+        return mail_pb2.VerifyMailboxResponse(sync=self._to_proto(await self._syncs.verify(mailbox)))
+
     async def AcceptPush(self, request: mail_pb2.AcceptPushRequest, context: Context) -> mail_pb2.AcceptPushResponse:
         await self._push.accept(request.token, request.body)
         return mail_pb2.AcceptPushResponse()
@@ -254,6 +261,7 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
             units_per_message=sync.units_spent / sync.stored_count if sync.stored_count else None,
             eta_seconds=round(report.pending_count * self._seconds_per_message) if known else None,
             error=sync.error,
+            verification=None if sync.verification is None else _verification_to_proto(sync.verification),
             create_time=_timestamp(sync.created_at),
             end_time=_timestamp(sync.ended_at),
             dead_letters=[
@@ -318,6 +326,16 @@ def _overview_to_proto(overview: MailboxOverview) -> mail_pb2.Mailbox:
         message_count=overview.message_count,
         unread_count=overview.unread_count,
         reconnect_by_time=_timestamp(overview.reconnect_by),
+    )
+
+
+def _verification_to_proto(verification: Verification) -> mail_pb2.Verification:
+    return mail_pb2.Verification(
+        done=verification.done,
+        missing_count=verification.missing_count,
+        extra_count=verification.extra_count,
+        drift_count=verification.drift_count,
+        digest=verification.digest,
     )
 
 

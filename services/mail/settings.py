@@ -8,7 +8,7 @@ from pydantic_settings import SettingsConfigDict
 
 from services.kit.settings import DatabaseSettings, ServiceSettings, variables_of
 from services.mail.push import Sender
-from services.mail.sync.quota import GMAIL_COSTS, GMAIL_LIMITS, QuotaProfile, check_fits
+from services.mail.sync.quota import GMAIL_COSTS, GMAIL_DAILY_LIMITS, GMAIL_LIMITS, QuotaProfile, check_fits
 
 GOOGLE_API_URL = "https://gmail.googleapis.com"
 
@@ -38,6 +38,9 @@ class GmailSettings(MailDatabaseSettings, ServiceSettings):
     gmail_quota_window: float = Field(60, gt=0)
     gmail_mailbox_limit: int | None = Field(None, ge=1)
     gmail_project_limit: int | None = Field(None, ge=1)
+    gmail_daily_limit: int | None = Field(None, ge=1)
+    # The part of the day's units that backfills leave to live mail.
+    gmail_live_reserve: float = Field(0.1, ge=0, lt=1)
     # projects/.../topics/...: where Google announces changes. Unset: nowhere, and polling finds them.
     gmail_push_topic: str | None = Field(None, pattern=r"^projects/[^/]+/topics/[^/]+$")
     # Google counts each part of a batch as a request of its own, and allows about ten at a time.
@@ -58,6 +61,8 @@ class GmailSettings(MailDatabaseSettings, ServiceSettings):
             mailbox_limit=self.gmail_mailbox_limit or mailbox_limit,
             project_limit=self.gmail_project_limit or project_limit,
             window=self.gmail_quota_window,
+            daily_limit=self.gmail_daily_limit or GMAIL_DAILY_LIMITS[self.gmail_quota_profile],
+            live_reserve=self.gmail_live_reserve,
             costs=GMAIL_COSTS[self.gmail_quota_profile],
         )
 
@@ -109,3 +114,5 @@ class WorkerSettings(GmailSettings):
     worker_slots: int = Field(8, ge=2, le=100)
     worker_lease_seconds: float = Field(15, ge=1)
     mail_poll_seconds: float = Field(60, gt=0)
+    # How often a mailbox is compared with the provider by itself: weekly; 0 is never.
+    mail_verify_seconds: float = Field(604_800, ge=0)

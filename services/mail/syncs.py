@@ -8,7 +8,7 @@ from services.kit.errors import AppError, Kind
 from services.mail.ids import LocalId
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import Mailbox, MailboxStatus, SyncReport, SyncState
-from services.mail.store import items, progress, schedule
+from services.mail.store import items, progress, schedule, verification
 from services.mail.store import syncs as store
 from services.mail.store.connection import Pool
 
@@ -38,6 +38,19 @@ class Syncs:
             await progress.ensure(connection, mailbox.mailbox_id)
             sync = await store.start(connection, mailbox.mailbox_id, newest_count=newest_count, hint_seq=hint_seq)
         return await self.get(mailbox.user_id, LocalId(sync.mailbox_id, sync.sync_id), wait_seconds=0)
+
+    async def verify(self, mailbox: Mailbox) -> SyncReport:
+        """Starts a sync that compares the mailbox's ids and labels with the provider's, or makes the active one do so.
+
+        What differs is counted and repaired. Raises AppError nothing_to_verify, reauth_required.
+        """
+        mailbox = await self._with_access(mailbox)
+        async with self._pool.acquire() as connection, connection.transaction():
+            hint_seq = await schedule.trigger(connection, mailbox.mailbox_id)
+            sync_id = await verification.request(connection, mailbox.mailbox_id, hint_seq=hint_seq)
+            if sync_id is None:
+                raise AppError(Kind.CONFLICT, "nothing_to_verify", "Nothing of this mailbox has been copied yet.")
+        return await self.get(mailbox.user_id, LocalId(mailbox.mailbox_id, sync_id), wait_seconds=0)
 
     async def cancel(self, user_id: UUID, sync_id: LocalId | None) -> SyncReport:
         """Ends a sync; what it has stored stays. One that has ended already is left as it is.

@@ -370,6 +370,19 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
         return mail_pb2.AcceptPushResponse()
 
     @override
+    async def VerifyMailbox(self, request: mail_pb2.VerifyMailboxRequest, _: Context) -> mail_pb2.VerifyMailboxResponse:
+        self._check()
+        sync = mail_pb2.Sync(
+            sync_id=uuid.uuid4().hex,
+            account_id=self._select(request.user_id, request.mailbox),
+            state=mail_pb2.SYNC_STATE_QUEUED,
+            create_time=_after(0),
+            verification=mail_pb2.Verification(missing_count=2, extra_count=1),
+        )
+        self.syncs[sync.sync_id] = (request.user_id, sync)
+        return mail_pb2.VerifyMailboxResponse(sync=sync)
+
+    @override
     async def CancelSync(self, request: mail_pb2.CancelSyncRequest, _: Context) -> mail_pb2.CancelSyncResponse:
         sync = self._sync(request.user_id, request.sync_id)
         sync.state = mail_pb2.SYNC_STATE_CANCELLED

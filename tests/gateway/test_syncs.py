@@ -149,7 +149,9 @@ class TestWatch:
             "dead_letters": [{"external_id": "18c", "reason": "too_large", "attempts": 5}],
             "dead_letter_count": 1,
             "units_spent": 605,
+            "units_per_message": None,
             "eta_seconds": 0,
+            "verification": None,
             "error": None,
             "ended_at": None,
         }
@@ -207,3 +209,29 @@ class TestRetry:
         sync = await started(gateway, {"email": ADA})
         answer = await gateway.http.post(f"/emails/syncs/{sync.sync_id}/retry", headers=gateway.as_user("grace"))
         assert (answer.status_code, answer.json()["code"]) == (404, "sync_not_found")
+
+
+class TestVerify:
+    async def test_is_accepted_and_shows_what_was_found(self, gateway: Gateway) -> None:
+        gateway.mail.connect("ada", ADA)
+        answer = await gateway.http.post("/emails/verify", json={"email": ADA}, headers=gateway.as_user("ada"))
+        assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+        exactly(schemas.Sync, answer.json())
+        exactly(schemas.Verification, answer.json()["verification"])
+        assert answer.json()["verification"] == {"done": False, "missing": 2, "extra": 1, "drift": 0, "digest": None}
+        assert answer.headers["location"] == f"/emails/syncs/{answer.json()['id']}"
+
+    async def test_may_wait_for_the_end(self, gateway: Gateway) -> None:
+        gateway.mail.connect("ada", ADA)
+        headers = gateway.as_user("ada") | {"Prefer": "wait=5"}
+        answer = await gateway.http.post("/emails/verify", json={"email": ADA}, headers=headers)
+        assert (answer.status_code, answer.json()["state"]) == (200, "completed")
+
+    async def test_needs_exactly_one_mailbox(self, gateway: Gateway) -> None:
+        answer = await gateway.http.post("/emails/verify", json={}, headers=gateway.as_user("ada"))
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+
+    async def test_of_another_users_address_does_not_exist(self, gateway: Gateway) -> None:
+        gateway.mail.connect("ada", ADA)
+        answer = await gateway.http.post("/emails/verify", json={"email": ADA}, headers=gateway.as_user("grace"))
+        assert (answer.status_code, answer.json()["code"]) == (404, "mailbox_not_found")

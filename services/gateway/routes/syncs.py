@@ -1,6 +1,7 @@
 """Asking for a sync and watching it."""
 
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from fastapi import APIRouter, Response
@@ -12,13 +13,25 @@ from services.gateway.clients import Services
 from services.gateway.dependencies import JSON_ONLY, Backends, UserId
 from services.gateway.openapi import problems
 from services.gateway.preferences import WaitSeconds
-from services.gateway.schemas import Sync, SyncRequest
+from services.gateway.schemas import Sync, SyncRequest, VerifyRequest
 from services.kit.errors import AppError, Kind
 from services.kit.rpc_client import DEFAULT_TIMEOUT, call
 
 router = APIRouter(prefix="/emails", tags=["syncs"])
 
 _ENDED = (mail_pb2.SYNC_STATE_COMPLETED, mail_pb2.SYNC_STATE_FAILED, mail_pb2.SYNC_STATE_CANCELLED)
+
+_ASKED: dict[int | str, dict[str, Any]] = {
+    200: {"model": Sync, "description": "`Prefer: wait=N` was given and the sync ended in time"},
+    **problems(
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    ),
+}
 
 log = structlog.get_logger()
 
@@ -28,17 +41,7 @@ log = structlog.get_logger()
     dependencies=[JSON_ONLY],
     status_code=HTTPStatus.ACCEPTED,
     response_model=Sync,
-    responses={
-        200: {"model": Sync, "description": "`Prefer: wait=N` was given and the sync ended in time"},
-        **problems(
-            HTTPStatus.BAD_REQUEST,
-            HTTPStatus.UNAUTHORIZED,
-            HTTPStatus.NOT_FOUND,
-            HTTPStatus.CONFLICT,
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        ),
-    },
+    responses=_ASKED,
 )
 async def start_sync(services: Backends, user_id: UserId, wait_seconds: WaitSeconds, body: SyncRequest) -> Response:
     """Brings a mailbox up to date in the background; a sync of it that already runs is widened and returned."""
@@ -51,6 +54,27 @@ async def start_sync(services: Backends, user_id: UserId, wait_seconds: WaitSeco
     else:
         request.newest_count = body.count
     sync = (await call(services.syncs.StartSync, request)).sync
+    return await _accepted(services, user_id, sync, wait_seconds)
+
+
+@router.post(
+    "/verify",
+    dependencies=[JSON_ONLY],
+    status_code=HTTPStatus.ACCEPTED,
+    response_model=Sync,
+    responses=_ASKED,
+)
+async def verify(services: Backends, user_id: UserId, wait_seconds: WaitSeconds, body: VerifyRequest) -> Response:
+    """Compares the copy with the provider, ids and labels, and repairs what differs: a sync with `verification`."""
+    request = mail_pb2.VerifyMailboxRequest(
+        user_id=user_id,
+        mailbox=conversions.mailbox_selector(account_id=body.account_id, email=body.email),
+    )
+    sync = (await call(services.syncs.VerifyMailbox, request)).sync
+    return await _accepted(services, user_id, sync, wait_seconds)
+
+
+async def _accepted(services: Services, user_id: str, sync: mail_pb2.Sync, wait_seconds: int) -> Response:
     if wait_seconds and sync.state not in _ENDED:
         sync = await _wait_for_end(services, user_id, sync, wait_seconds)
     ended_in_time = wait_seconds > 0 and sync.state in _ENDED

@@ -128,17 +128,18 @@ async def begin_second_round(connection: Connection, mailbox_id: int) -> None:
     )
 
 
-async def begin_label(connection: Connection, mailbox_id: int, label_id: str) -> None:
+async def begin_label(connection: Connection, mailbox_id: int, label_id: str, *, listing: Listing) -> None:
     """Goes on to list the messages that carry this label."""
     await connection.execute("DELETE FROM relisted WHERE mailbox_id = $1", mailbox_id)
     await connection.execute(
         """
         UPDATE sync_states
-        SET listing = 'relabel', listing_label = $2, listing_round = 1, listing_page_token = NULL, listed_count = 0
+        SET listing = $3, listing_label = $2, listing_round = 1, listing_page_token = NULL, listed_count = 0
         WHERE mailbox_id = $1
         """,
         mailbox_id,
         label_id,
+        listing.value,
     )
 
 
@@ -159,12 +160,16 @@ async def end_listing(connection: Connection, mailbox_id: int) -> None:
 
 
 async def cancel_listing(connection: Connection, mailbox_id: int) -> None:
-    """Ends the listing for a sync, if one is under way, and takes the coverage back to what was fetched."""
+    """Ends the listing for a sync, if one is under way, and takes the coverage back to what was fetched.
+
+    A weekly verification that was cancelled is not due again at once.
+    """
     await connection.execute(
         """
         UPDATE sync_states
         SET covered_count = fetched_count, covered_all = fetched_all,
-            listing = CASE WHEN listing IN ('newest', 'all') THEN NULL ELSE listing END
+            listing = CASE WHEN listing IN ('relist', 'relabel') THEN listing END,
+            verify_at = NULL
         WHERE mailbox_id = $1
         """,
         mailbox_id,

@@ -38,7 +38,8 @@ async def claim(
             FROM due WHERE s.mailbox_id = due.mailbox_id RETURNING s.mailbox_id
         )
         SELECT {COLUMNS}, c.cursor,
-            m.provider = ANY($4::text[]) AND coalesce(w.renew_at <= now(), true) OR c.cursor IS NULL AS needs_turn
+            m.provider = ANY($4::text[]) AND coalesce(w.renew_at <= now(), true) OR c.cursor IS NULL
+                OR coalesce(c.verify_at <= now(), false) AS needs_turn
         FROM taken JOIN mailboxes m USING (mailbox_id) JOIN sync_states c USING (mailbox_id)
         LEFT JOIN watches w USING (mailbox_id)
         """,

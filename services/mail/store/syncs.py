@@ -4,7 +4,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.mail.model import DeadLetter, Sync, SyncReport, SyncState
+from services.mail.model import DeadLetter, Sync, SyncReport, SyncState, Verification
 from services.mail.store.connection import Connection
 from services.mail.store.mailboxes import mailbox_of
 
@@ -23,6 +23,15 @@ def _sync_of(row: asyncpg.Record) -> Sync:
         stored_count=row["stored_count"],
         units_spent=row["units_spent"],
         error=row["error"],
+        verification=None
+        if row["verification"] is None
+        else Verification(
+            done=row["verification"] == "done",
+            missing_count=row["missing_count"],
+            extra_count=row["extra_count"],
+            drift_count=row["drift_count"],
+            digest=row["digest"],
+        ),
         created_at=row["created_at"],
         ended_at=row["ended_at"],
     )

@@ -96,7 +96,7 @@ sync_states = Table(
     # The same once it was fetched, too: a cancelled sync takes the coverage back to it.
     Column("fetched_count", Integer, nullable=False, server_default=text("0")),
     Column("fetched_all", Boolean, nullable=False, server_default=text("false")),
-    # The listing under way: newest, all, relist and relabel (after a lost cursor) or null.
+    # The listing under way: newest, all, relist and relabel (after a lost cursor), verify_ids, verify_label or null.
     Column("listing", Text),
     Column("listing_label", Text),
     Column("listing_target", Integer),
@@ -106,6 +106,7 @@ sync_states = Table(
     Column("listing_floor", Numeric),
     Column("listed_count", BigInteger, nullable=False, server_default=text("0")),
     _time("last_synced_at", nullable=True),
+    _time("verify_at", nullable=True),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )
 
@@ -155,6 +156,12 @@ syncs = Table(
     Column("stored_count", BigInteger, nullable=False, server_default=text("0")),
     Column("units_spent", BigInteger, nullable=False, server_default=text("0")),
     Column("error", Text, nullable=False, server_default=text("''")),
+    # Whether it also compares the copy with the provider: wanted, done (and what was found is queued), or null.
+    Column("verification", Text),
+    Column("missing_count", BigInteger, nullable=False, server_default=text("0")),
+    Column("extra_count", BigInteger, nullable=False, server_default=text("0")),
+    Column("drift_count", BigInteger, nullable=False, server_default=text("0")),
+    Column("digest", Text, nullable=False, server_default=text("''")),
     _time("created_at", default="now()"),
     _time("ended_at", nullable=True),
     PrimaryKeyConstraint("mailbox_id", "sync_id"),

@@ -6,9 +6,11 @@ from contextlib import asynccontextmanager
 
 from services.mail.model import ListedId, Listing, SyncProgress
 from services.mail.providers.base import MessageGoneError, PageTokenExpiredError, RejectedError
-from services.mail.store import items, labels, messages, progress, syncs
+from services.mail.store import items, labels, messages, progress, syncs, verification
 from services.mail.store.connection import Connection
 from services.mail.sync.run import MailboxRun
+
+_BY_LABEL = (Listing.RELABEL, Listing.VERIFY_LABEL)
 
 
 class _ListingEndedError(Exception):
@@ -43,9 +45,10 @@ async def _list_page(run: MailboxRun, state: SyncProgress) -> None:
                 token,
                 page_token=state.listing_page_token,
                 page_size=max(1, room),
-                hidden=state.listing is not Listing.NEWEST,
+                hidden=_includes_hidden(state),
                 label_id=state.listing_label,
             ),
+            live=False,
         )
     except PageTokenExpiredError:
         async with _recording(run, state) as connection:
@@ -54,11 +57,11 @@ async def _list_page(run: MailboxRun, state: SyncProgress) -> None:
         # It counts as a failed turn, so that a provider whose tokens never last is noticed.
         raise
     except (MessageGoneError, RejectedError):
-        if state.listing is not Listing.RELABEL:
+        if state.listing not in _BY_LABEL:
             raise
         # The label was deleted meanwhile.
         async with _recording(run, state) as connection:
-            await _next_label(connection, run.mailbox_id, after=state.listing_label)
+            await _next_label(connection, run.mailbox_id, state.listing, after=state.listing_label)
         return
     listed = page.listed[: max(0, room)]
     full = state.listing_target is not None and state.listed_count + len(listed) >= state.listing_target
@@ -70,6 +73,12 @@ async def _list_page(run: MailboxRun, state: SyncProgress) -> None:
             await progress.advance_listing(
                 connection, run.mailbox_id, page_token=page.next_page_token, listed=len(listed)
             )
+
+
+def _includes_hidden(state: SyncProgress) -> bool:
+    if state.listing is Listing.VERIFY_IDS:
+        return state.covered_all or state.listing_round > 1
+    return state.listing is not Listing.NEWEST
 
 
 @asynccontextmanager
@@ -99,7 +108,14 @@ async def _end(connection: Connection, mailbox_id: int, state: SyncProgress) -> 
         case Listing.RELABEL:
             assert state.listing_label is not None  # noqa: S101 - for the type checker; begin_label sets it
             await messages.set_label_as_listed(connection, mailbox_id, state.listing_label)
-            await _next_label(connection, mailbox_id, after=state.listing_label)
+            await _next_label(connection, mailbox_id, Listing.RELABEL, after=state.listing_label)
+        case Listing.VERIFY_IDS:
+            await _end_verifying_ids(connection, mailbox_id, state)
+        case Listing.VERIFY_LABEL:
+            assert state.listing_label is not None  # noqa: S101 - for the type checker; begin_label sets it
+            drift = await verification.suspect_drifted(connection, mailbox_id, state.listing_label)
+            await verification.count(connection, mailbox_id, drift=drift)
+            await _next_label(connection, mailbox_id, Listing.VERIFY_LABEL, after=state.listing_label)
         case None:
             raise AssertionError("no listing is under way")
 
@@ -119,13 +135,35 @@ async def _end_relist(connection: Connection, mailbox_id: int, state: SyncProgre
         return
     await items.remove(connection, mailbox_id, missing)
     await messages.delete(connection, mailbox_id, missing)
-    await _next_label(connection, mailbox_id, after=None)
+    await _next_label(connection, mailbox_id, Listing.RELABEL, after=None)
 
 
-async def _next_label(connection: Connection, mailbox_id: int, *, after: str | None) -> None:
+async def _end_verifying_ids(connection: Connection, mailbox_id: int, state: SyncProgress) -> None:
+    """Queues what is missing here, and what is not listed there.
+
+    The newest N are counted without Spam and Trash, so the first round of a part of a mailbox leaves them out; only
+    what neither round has shown is suspected to be gone.
+    """
+    if state.listing_round == 1:
+        missing = await items.queue_relisted(
+            connection, mailbox_id, covered_all=state.covered_all, covered_count=state.covered_count
+        )
+        await verification.count(connection, mailbox_id, missing=missing)
+        if not state.covered_all:
+            await progress.begin_second_round(connection, mailbox_id)
+            return
+    unlisted = await items.missing_from_listing(connection, mailbox_id)
+    extra = await verification.suspect(connection, mailbox_id, unlisted)
+    await verification.count(connection, mailbox_id, extra=extra)
+    await _next_label(connection, mailbox_id, Listing.VERIFY_LABEL, after=None)
+
+
+async def _next_label(connection: Connection, mailbox_id: int, listing: Listing, *, after: str | None) -> None:
     label_ids = sorted(label.label_id for label in await labels.of_mailbox(connection, mailbox_id))
     following = next((label_id for label_id in label_ids if after is None or label_id > after), None)
-    if following is None:
-        await progress.end_listing(connection, mailbox_id)
-    else:
-        await progress.begin_label(connection, mailbox_id, following)
+    if following is not None:
+        await progress.begin_label(connection, mailbox_id, following, listing=listing)
+        return
+    await progress.end_listing(connection, mailbox_id)
+    if listing is Listing.VERIFY_LABEL:
+        await verification.set_done(connection, mailbox_id)

@@ -51,15 +51,26 @@ async def _work(run: MailboxRun, *, poll_seconds: float, verify_seconds: float, 
             else:
                 await listing.begin(run)
             state, sync = await _look(run)
-        if state.listing is not None:
-            await listing.list_page(run, state)
+        wait = await _list_page(run, state)
         fetched = await fetch.fetch_batch(run, retries)
+        if wait is not None and not fetched:
+            raise wait
         if not fetched and (release := await _finish(run, poll_seconds, verify_seconds)):
             await watches.keep(run)
             return replace(release, after=min(release.after, ECHO_SECONDS)) if hinted else release
         if time.monotonic() > deadline:
             break
     return Release(lane=await _lane(run), after=0.0)
+
+
+async def _list_page(run: MailboxRun, state: SyncProgress) -> QuotaWaitError | None:
+    """Goes on with the listing under way; where it has no quota left, live mail may still have some."""
+    if state.listing is not None:
+        try:
+            await listing.list_page(run, state)
+        except QuotaWaitError as wait:
+            return wait
+    return None
 
 
 async def _begin(run: MailboxRun) -> None:

@@ -64,6 +64,7 @@ class Worker:
         slots: int,
         lease_seconds: float,
         poll_seconds: float,
+        verify_seconds: float,
         retries: Retries = _RETRIES,
     ) -> None:
         self._pool = pool
@@ -77,6 +78,7 @@ class Worker:
         self._kept_for_live = max(1, slots // 3)
         self._lease_seconds = lease_seconds
         self._poll_seconds = poll_seconds
+        self._verify_seconds = verify_seconds
         self._retries = retries
         self._owner = uuid.uuid4()
         self._registered = False
@@ -255,7 +257,9 @@ class Worker:
             parallelism=self._parallelism,
             tokens=self._tokens,
         )
-        release = await slice_.work(run, poll_seconds=self._poll_seconds, retries=self._retries)
+        release = await slice_.work(
+            run, poll_seconds=self._poll_seconds, verify_seconds=self._verify_seconds, retries=self._retries
+        )
         async with self._pool.acquire() as connection:
             await schedule.release(connection, lease, lane=release.lane, after=release.after)
 

@@ -63,6 +63,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             slots=settings.worker_slots,
             lease_seconds=settings.worker_lease_seconds,
             poll_seconds=settings.mail_poll_seconds,
+            verify_seconds=settings.mail_verify_seconds,
         )
         admin = admin_app(ready=lambda: is_reachable(pool))
         await stack.enter_async_context(

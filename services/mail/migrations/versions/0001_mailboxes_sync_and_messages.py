@@ -214,6 +214,7 @@ def upgrade() -> None:
         sa.Column("listing_floor", sa.Numeric(), nullable=True),
         sa.Column("listed_count", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_synced_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("verify_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["mailbox_id"], ["mailboxes.mailbox_id"], name=op.f("fk_sync_states_mailboxes"), ondelete="CASCADE"
         ),
@@ -231,6 +232,11 @@ def upgrade() -> None:
         sa.Column("stored_count", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("units_spent", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("error", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("verification", sa.Text(), nullable=True),
+        sa.Column("missing_count", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("extra_count", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("drift_count", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("digest", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("ended_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(

@@ -1452,6 +1452,49 @@ class RetrySyncResponse(_message.Message):
 Global___RetrySyncResponse: _TypeAlias = RetrySyncResponse  # noqa: Y015
 
 @_typing.final
+class VerifyMailboxRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    MAILBOX_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    @_builtins.property
+    def mailbox(self) -> Global___MailboxSelector: ...
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        mailbox: Global___MailboxSelector | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyMailboxRequest: _TypeAlias = VerifyMailboxRequest  # noqa: Y015
+
+@_typing.final
+class VerifyMailboxResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYNC_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sync(self) -> Global___Sync: ...
+    def __init__(
+        self,
+        *,
+        sync: Global___Sync | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sync", b"sync"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sync", b"sync"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyMailboxResponse: _TypeAlias = VerifyMailboxResponse  # noqa: Y015
+
+@_typing.final
 class Sync(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1471,6 +1514,7 @@ class Sync(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     DEAD_LETTERS_FIELD_NUMBER: _builtins.int
     UNITS_PER_MESSAGE_FIELD_NUMBER: _builtins.int
+    VERIFICATION_FIELD_NUMBER: _builtins.int
     sync_id: _builtins.str
     account_id: _builtins.str
     email: _builtins.str
@@ -1499,6 +1543,10 @@ class Sync(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def dead_letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetter]: ...
+    @_builtins.property
+    def verification(self) -> Global___Verification:
+        """Absent unless the sync compares the copy with the provider."""
+
     def __init__(
         self,
         *,
@@ -1518,10 +1566,11 @@ class Sync(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         dead_letters: _abc.Iterable[Global___DeadLetter] | None = ...,
         units_per_message: _builtins.float | None = ...,
+        verification: Global___Verification | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_newest_count", b"_newest_count", "_units_per_message", b"_units_per_message", "create_time", b"create_time", "end_time", b"end_time", "eta_seconds", b"eta_seconds", "newest_count", b"newest_count", "units_per_message", b"units_per_message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_newest_count", b"_newest_count", "_units_per_message", b"_units_per_message", "create_time", b"create_time", "end_time", b"end_time", "eta_seconds", b"eta_seconds", "newest_count", b"newest_count", "units_per_message", b"units_per_message", "verification", b"verification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_newest_count", b"_newest_count", "_units_per_message", b"_units_per_message", "account_id", b"account_id", "create_time", b"create_time", "dead_letter_count", b"dead_letter_count", "dead_letters", b"dead_letters", "email", b"email", "end_time", b"end_time", "error", b"error", "eta_seconds", b"eta_seconds", "listed_count", b"listed_count", "newest_count", b"newest_count", "pending_count", b"pending_count", "state", b"state", "stored_count", b"stored_count", "sync_id", b"sync_id", "units_per_message", b"units_per_message", "units_spent", b"units_spent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_newest_count", b"_newest_count", "_units_per_message", b"_units_per_message", "account_id", b"account_id", "create_time", b"create_time", "dead_letter_count", b"dead_letter_count", "dead_letters", b"dead_letters", "email", b"email", "end_time", b"end_time", "error", b"error", "eta_seconds", b"eta_seconds", "listed_count", b"listed_count", "newest_count", b"newest_count", "pending_count", b"pending_count", "state", b"state", "stored_count", b"stored_count", "sync_id", b"sync_id", "units_per_message", b"units_per_message", "units_spent", b"units_spent", "verification", b"verification"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__eta_seconds: _TypeAlias = _typing.Literal["eta_seconds"]  # noqa: Y015
     _WhichOneofArgType__eta_seconds: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds"]  # noqa: Y015
@@ -1537,6 +1586,46 @@ class Sync(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__units_per_message) -> _WhichOneofReturnType__units_per_message | None: ...
 
 Global___Sync: _TypeAlias = Sync  # noqa: Y015
+
+@_typing.final
+class Verification(_message.Message):
+    """What comparing a copy with the provider has found. All of it is queued: a get then decides what is true."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DONE_FIELD_NUMBER: _builtins.int
+    MISSING_COUNT_FIELD_NUMBER: _builtins.int
+    EXTRA_COUNT_FIELD_NUMBER: _builtins.int
+    DRIFT_COUNT_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    done: _builtins.bool
+    """Whether everything has been compared. The sync goes on until what was found is repaired."""
+    missing_count: _builtins.int
+    """Messages that the provider lists and the copy lacks."""
+    extra_count: _builtins.int
+    """Messages of the copy that the provider does not list."""
+    drift_count: _builtins.int
+    """Messages whose labels differ."""
+    digest: _builtins.str
+    """Of the repaired copy; empty until the sync has ended. 32 hex digits: the XOR, over all messages, of the first 128
+    bits of the SHA-256 of `id label,label,...`, with the provider's ids, the labels in the order of their bytes.
+    """
+    def __init__(
+        self,
+        *,
+        done: _builtins.bool = ...,
+        missing_count: _builtins.int = ...,
+        extra_count: _builtins.int = ...,
+        drift_count: _builtins.int = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "done", b"done", "drift_count", b"drift_count", "extra_count", b"extra_count", "missing_count", b"missing_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Verification: _TypeAlias = Verification  # noqa: Y015
 
 @_typing.final
 class DeadLetter(_message.Message):

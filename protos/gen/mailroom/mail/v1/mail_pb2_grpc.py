@@ -654,6 +654,11 @@ class SyncServiceStub:
                 request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RetrySyncRequest.SerializeToString,
                 response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RetrySyncResponse.FromString,
                 _registered_method=True)
+        self.VerifyMailbox = channel.unary_unary(
+                '/mailroom.mail.v1.SyncService/VerifyMailbox',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.VerifyMailboxRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.VerifyMailboxResponse.FromString,
+                _registered_method=True)
         self.AcceptPush = channel.unary_unary(
                 '/mailroom.mail.v1.SyncService/AcceptPush',
                 request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.AcceptPushRequest.SerializeToString,
@@ -697,6 +702,15 @@ class SyncServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyMailbox(self, request, context):
+        """Asks for the copy to be compared with the provider, ids and labels, and for what differs to be repaired. Returns the
+        sync that does it: the running one of the mailbox if there is one, so a repeat is harmless.
+        NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address, nothing_to_verify, reauth_required.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AcceptPush(self, request, context):
         """A notification of Google's that something has changed. The mailboxes that it is about are due when this returns; one
         that makes no sense, or is about nobody, is dropped. A repeat is harmless.
@@ -728,6 +742,11 @@ def add_SyncServiceServicer_to_server(servicer, server):
                     servicer.RetrySync,
                     request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RetrySyncRequest.FromString,
                     response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RetrySyncResponse.SerializeToString,
+            ),
+            'VerifyMailbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyMailbox,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.VerifyMailboxRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.VerifyMailboxResponse.SerializeToString,
             ),
             'AcceptPush': grpc.unary_unary_rpc_method_handler(
                     servicer.AcceptPush,
@@ -843,6 +862,33 @@ class SyncService:
             '/mailroom.mail.v1.SyncService/RetrySync',
             mailroom_dot_mail_dot_v1_dot_mail__pb2.RetrySyncRequest.SerializeToString,
             mailroom_dot_mail_dot_v1_dot_mail__pb2.RetrySyncResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyMailbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.SyncService/VerifyMailbox',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.VerifyMailboxRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.VerifyMailboxResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -210,6 +210,11 @@ class SyncServiceStub:
     sync of the mailbox, which need not be the one named: so a repeat is harmless.
     NOT_FOUND sync_not_found; FAILED_PRECONDITION reauth_required.
     """
+    VerifyMailbox: _aio.UnaryUnaryMultiCallable[_mail_pb2.VerifyMailboxRequest, _mail_pb2.VerifyMailboxResponse]
+    """Asks for the copy to be compared with the provider, ids and labels, and for what differs to be repaired. Returns the
+    sync that does it: the running one of the mailbox if there is one, so a repeat is harmless.
+    NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address, nothing_to_verify, reauth_required.
+    """
     AcceptPush: _aio.UnaryUnaryMultiCallable[_mail_pb2.AcceptPushRequest, _mail_pb2.AcceptPushResponse]
     """A notification of Google's that something has changed. The mailboxes that it is about are due when this returns; one
     that makes no sense, or is about nobody, is dropped. A repeat is harmless.
@@ -255,6 +260,17 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         """Puts the mailbox's dead letters back into the queue and asks for a sync of the same coverage. Returns the running
         sync of the mailbox, which need not be the one named: so a repeat is harmless.
         NOT_FOUND sync_not_found; FAILED_PRECONDITION reauth_required.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyMailbox(
+        self,
+        request: _mail_pb2.VerifyMailboxRequest,
+        context: _aio.ServicerContext[_mail_pb2.VerifyMailboxRequest, _abc.Awaitable[_mail_pb2.VerifyMailboxResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.VerifyMailboxResponse]:
+        """Asks for the copy to be compared with the provider, ids and labels, and for what differs to be repaired. Returns the
+        sync that does it: the running one of the mailbox if there is one, so a repeat is harmless.
+        NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address, nothing_to_verify, reauth_required.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,27 @@
+"""Proving that a copy is what the provider has, after all that is known to be different has been fetched."""
+
+from services.mail.model import Sync
+from services.mail.store import verification
+from services.mail.store.connection import Connection
+from services.mail.sync.run import MailboxRun
+
+
+async def is_to_do(connection: Connection, run: MailboxRun, sync: Sync | None, *, every_seconds: float) -> bool:
+    """Goes on with verifying a mailbox that has nothing else to do; false if that has ended or is not due.
+
+    A sync that verifies comes here twice: to begin, and when what it found is repaired. By itself a mailbox is verified
+    every so many seconds (0: never).
+    """
+    if sync is None:
+        await verification.plan_next(connection, run.mailbox_id, seconds=every_seconds, verified=False)
+        if not await verification.is_due(connection, run.mailbox_id):
+            return False
+        return await verification.request(connection, run.mailbox_id, hint_seq=run.newest_hint) is not None
+    if sync.verification is not None and not sync.verification.done:
+        await verification.begin(connection, run.mailbox_id)
+        return True
+    if sync.verification is not None:
+        await verification.set_digest(connection, run.mailbox_id)
+    verified = sync.verification is not None
+    await verification.plan_next(connection, run.mailbox_id, seconds=every_seconds, verified=verified)
+    return False

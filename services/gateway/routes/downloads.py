@@ -69,7 +69,10 @@ async def get_raw(
 @router.get(
     "/{id}/attachments/{attachment_id}",
     response_class=Response,
-    responses={200: {"description": "The bytes", "content": {"application/octet-stream": _BYTES}}, **_RESPONSES},
+    responses={
+        200: {"description": "The bytes, as what the sender says they are", "content": {"*/*": _BYTES}},
+        **_RESPONSES,
+    },
 )
 async def get_attachment(
     services: Backends,

@@ -128,7 +128,14 @@ async def redeem_sign_in(services: Backends, caller: MaybeCaller, body: TokenReq
     )
 
 
-@router.get("/.well-known/jwks.json", responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
+@router.get(
+    "/.well-known/jwks.json",
+    response_class=Response,
+    responses={
+        200: {"description": "A JWK set", "content": {"application/jwk-set+json": {"schema": {"type": "object"}}}},
+        **problems(HTTPStatus.SERVICE_UNAVAILABLE),
+    },
+)
 async def list_signing_keys(keys: Keys) -> Response:
     """The keys that verify our access tokens (RFC 7517)."""
     document = await keys.document()

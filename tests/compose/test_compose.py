@@ -26,7 +26,6 @@ _DATABASE = {"alembic", "asyncpg", "sqlalchemy"}
 FOREIGN = {
     "auth": {
         "fastapi",
-        "lxml",
         "python_multipart",
         "services.mail",
         "services.gateway",
@@ -35,8 +34,8 @@ FOREIGN = {
     },
     "mail": {"fastapi", "python_multipart", "services.auth", "services.gateway", "services.sandbox"},
     "worker": {"fastapi", "python_multipart", "services.auth", "services.gateway", "services.sandbox"},
-    "gateway": {*_DATABASE, "redis", "httpx", "lxml", "services.auth", "services.mail", "services.sandbox"},
-    "sandbox": {*_DATABASE, "redis", "lxml", "services.auth", "services.mail", "services.gateway", "mailroom"},
+    "gateway": {*_DATABASE, "redis", "httpx", "services.auth", "services.mail", "services.sandbox"},
+    "sandbox": {*_DATABASE, "redis", "services.auth", "services.mail", "services.gateway", "mailroom"},
 }
 # Prints what the process sees of its container.
 _LOOK = """

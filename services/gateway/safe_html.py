@@ -20,7 +20,7 @@ _HARMLESS_TAGS = 4_000
 # Below these it takes less time than handing it to a thread is worth: 1 ms.
 _TINY_TAGS, _TINY_LENGTH = 50, 8_192
 # Seconds for the whole run of a process, of which the system allows PROCESSOR_SECONDS of work.
-_PROCESS_SECONDS = 15
+_PROCESS_SECONDS = 30
 
 log = structlog.get_logger()
 

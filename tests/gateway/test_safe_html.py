@@ -15,11 +15,14 @@ NOTHING: Mapping[str, str] = {}
 
 
 async def longest_stall(task: "asyncio.Task[str]") -> float:
-    """The longest time in seconds for which the event loop did not run while the task did."""
-    longest, last = 0.0, time.perf_counter()
+    """The longest time in seconds for which the event loop served nobody else while the task ran.
+
+    In this thread's CPU time, since a busy machine makes everything wait.
+    """
+    longest, last = 0.0, time.thread_time()
     while not task.done():
         await asyncio.sleep(0)
-        now = time.perf_counter()
+        now = time.thread_time()
         longest, last = max(longest, now - last), now
     return longest
 
@@ -131,3 +134,11 @@ class TestEmail:
         assert body["html"] == '<p>a</p><img src="/emails/m1/attachments/0%2F1"><img>'
         assert body["reply_to"] == [{"name": "List", "email": "list@example.org"}]
         assert body["bcc"] == [{"name": "", "email": "ada@example.com"}]
+
+    async def test_is_whole_whatever_its_length(self, gateway: Gateway) -> None:
+        text = 'Привет "мир" \\ \x01 🙂\n' * 40_000
+        message = mail_pb2.GetMessageResponse(summary=mail_pb2.MessageSummary(message_id="m1"), text=text)
+        account_id = gateway.mail.connect("ada", "ada@example.com").account_id
+        gateway.mail.messages[account_id] = [message]
+        body = (await gateway.http.get("/emails/m1", headers=gateway.as_user("ada"))).json()
+        assert (body["text"], body["html"]) == (text, None)

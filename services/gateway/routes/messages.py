@@ -12,7 +12,7 @@ from mailroom.mail.v1.mail_pb2 import (
 )
 
 from services.gateway import conversions
-from services.gateway.answers import json_answer
+from services.gateway.answers import email_answer, json_answer
 from services.gateway.dependencies import Backends, HtmlSanitiser, UserId
 from services.gateway.openapi import problems
 from services.gateway.routes.downloads import pictures_of
@@ -66,7 +66,7 @@ async def get_email(
 ) -> Response:
     """One message with headers, bodies and attachments."""
     answer = await call(services.messages.GetMessage, GetMessageRequest(user_id=user_id, message_id=id))
-    return json_answer(await whole_email(answer, safe_html))
+    return await email_answer(await whole_email(answer, safe_html))
 
 
 async def whole_email(message: GetMessageResponse, safe_html: SafeHtml) -> Email:

@@ -56,7 +56,7 @@ format: install ## Format, and apply safe fixes
 	$(BIN)/ruff format .
 
 test: install ## Unit, rpc and end-to-end tests
-	$(BIN)/pytest -m "not long"
+	$(BIN)/pytest -m "not long" -n 3 --dist loadgroup
 
 test-all: install ## All tests, the long ones included, and the benchmarks
 	$(BIN)/pytest

@@ -7,7 +7,7 @@ from functools import partial
 from uuid import UUID
 
 from services.mail.model import MessageSummary
-from services.mail.search.syntax import Node
+from services.mail.search.syntax import InThread, Node
 from services.mail.store.conditions import Arguments, Compiler, Query, carries, reads_lexemes, received
 from services.mail.store.connection import Connection
 from services.mail.store.messages import SUMMARY, summary_of
@@ -63,7 +63,8 @@ async def newest_first(
         rows = await connection.fetch(statement(wanted, arguments), *arguments.values)
         return [summary_of(row, label_names) for row in rows]
 
-    if query.lexemes is None and not query.labels:
+    in_a_thread = any(isinstance(part, InThread) for part in query.rest)
+    if in_a_thread or (query.lexemes is None and not query.labels):
         return await ask(_walk)
     found = await ask(partial(_probe, rows=probed))
     if limit > len(found) >= limit / _PROMISING:
@@ -86,9 +87,9 @@ async def texts(connection: Connection, mailbox_id: int, message_ids: Sequence[i
 
 
 def _walk(wanted: _Wanted, arguments: Arguments) -> str:
-    """Through the whole list, until the page is full."""
-    conditions = [_of_mailbox(wanted, arguments, "m"), *_bounds(wanted, arguments, "m"), *_rest(wanted, arguments)]
-    return _page(wanted, arguments, source=_joined(wanted), conditions=conditions)
+    """Through the whole list, or the thread, until the page is full."""
+    bounds = [_of_mailbox(wanted, arguments, "m"), *_bounds(wanted, arguments, "m")]
+    return _page(wanted, arguments, source=_joined(wanted), conditions=[*bounds, *_each(wanted, arguments)])
 
 
 def _probe(wanted: _Wanted, arguments: Arguments, *, rows: int) -> str:
@@ -98,11 +99,7 @@ def _probe(wanted: _Wanted, arguments: Arguments, *, rows: int) -> str:
         SELECT m.* FROM messages m WHERE {" AND ".join(bounds)}
         ORDER BY m.received_at DESC, m.message_id DESC LIMIT {rows}
     ) m"""
-    conditions = [*_rest(wanted, arguments), *_labels(wanted, arguments)]
-    if wanted.query.lexemes:
-        # IS TRUE: no index is to be used here, however few messages the planner expects of it.
-        conditions.append(f"(s.vector @@ {arguments.add(wanted.query.lexemes, 'text')}::tsquery) IS TRUE")
-    return _page(wanted, arguments, source=_joined(wanted, messages=newest), conditions=conditions)
+    return _page(wanted, arguments, source=_joined(wanted, messages=newest), conditions=_each(wanted, arguments))
 
 
 def _look_up(wanted: _Wanted, arguments: Arguments) -> str:
@@ -155,6 +152,15 @@ def _bounds(wanted: _Wanted, arguments: Arguments, table: str) -> list[str]:
         received_at = arguments.add(wanted.after.received_at, "timestamptz")
         message_id = arguments.add(wanted.after.message_id, "bigint")
         conditions.append(f"({table}.received_at, {table}.message_id) < ({received_at}, {message_id})")
+    return conditions
+
+
+def _each(wanted: _Wanted, arguments: Arguments) -> list[str]:
+    """What is tested message by message."""
+    conditions = [*_rest(wanted, arguments), *_labels(wanted, arguments)]
+    if wanted.query.lexemes:
+        # IS TRUE: no index is to be used here, however few messages the planner expects of it.
+        conditions.append(f"(s.vector @@ {arguments.add(wanted.query.lexemes, 'text')}::tsquery) IS TRUE")
     return conditions
 
 

@@ -14,7 +14,7 @@ from services.kit.settings import Postgres
 from services.mail.content.clean import clean_text
 from services.mail.model import Account, MailboxStatus, MessageSummary, ProviderMessage
 from services.mail.search.parser import parse
-from services.mail.search.syntax import Node, Text
+from services.mail.search.syntax import And, InThread, Node, Text
 from services.mail.search.terms import query_terms
 from services.mail.search.vector import Field, vector_of
 from services.mail.store import labels, mailboxes, messages
@@ -110,6 +110,12 @@ class TestEquivalence:
     ) -> None:
         node = parse(query, now=NOW, me=ME)
         assert await stored.found(node, limit=limit, probed=probed) == stored.expected(node)
+
+    @settings(max_examples=50, deadline=None)
+    @given(query=QUERIES, thread=st.integers(0, 30))
+    async def test_the_same_holds_within_a_thread(self, stored: Stored, query: str, thread: int) -> None:
+        node = And((parse(query, now=NOW, me=ME), InThread(f"t{thread}")))
+        assert await stored.found(node, limit=2, probed=500) == stored.expected(node)
 
     @settings(max_examples=200, deadline=None)
     @given(text=st.text(max_size=60), sought=st.text(max_size=5), start=st.integers(0, 50), length=st.integers(1, 20))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from services.kit.errors import AppError
-from services.mail.model import FetchItem, ProviderMessage
+from services.mail.model import FetchItem, Lane, ProviderMessage
 from services.mail.providers.base import (
     AccessDeniedError,
     FetchResult,
@@ -33,7 +33,7 @@ STALE_GETS_LIMIT = 2
 # One get of a thread can take several of the messages that come next off the queue.
 _LOOK_AHEAD = 5
 # Batches whose messages are stored in one transaction, unless they are large or slow: hints are looked at after it.
-_BATCHES_TOGETHER = 3
+_BATCHES_TOGETHER = 5
 _BYTES_TOGETHER = 4 * 1024 * 1024
 _SECONDS_TOGETHER = 0.5
 # Seconds. To give up for want of units would waste the get, and to come back with the next one the same again.
@@ -87,7 +87,8 @@ async def _fetch(
         if not gets:
             break
         try:
-            batch, interruption = await _fetch_together(run, gets)
+            # Live ones come first, and a batch counts by its first.
+            batch, interruption = await _fetch_together(run, gets, live=left[0].lane is Lane.LIVE)
         except (QuotaWaitError, ProviderError, AppError) as error:
             return results, error
         results |= batch
@@ -111,8 +112,10 @@ def _leaves_room(results: Mapping[str, FetchResult], *, most: int) -> bool:
     return len(results) < most and size < _BYTES_TOGETHER
 
 
-async def _fetch_together(run: MailboxRun, gets: Sequence[Get]) -> tuple[dict[str, FetchResult], QuotaWaitError | None]:
-    await run.take_units(sum(get.units for get in gets))
+async def _fetch_together(
+    run: MailboxRun, gets: Sequence[Get], *, live: bool
+) -> tuple[dict[str, FetchResult], QuotaWaitError | None]:
+    await run.take_units(sum(get.units for get in gets), live=live)
     results = await _ask(run, gets)
     wait = await _complete_partial(run, results)
     await _tell_outage(run, results)

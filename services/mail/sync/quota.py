@@ -4,7 +4,8 @@ A bucket that Redis does not know is empty, not full, and its burst is one batch
 the limit, so that no window of the provider, fixed or sliding, sees more than it allows.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,14 +15,18 @@ from redis.exceptions import RedisError
 from services.mail.providers.base import UnitCosts
 
 # Takes between ARGV[1] and ARGV[2] units from all of KEYS, as many as they hold, in whole steps of ARGV[3].
-# Each key has three arguments: rate per second, burst, seconds to keep. Answers {units, milliseconds to wait}.
+# Each bucket has three arguments: rate per second, burst, seconds to keep. Answers {units, milliseconds to wait}.
 # A bucket fills from the time `at` on; while that lies in the future it is closed.
+# The last key counts the day's units; its arguments: what may be used, what to assume if it is unknown, seconds left.
 _TAKE: Final = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local least, most, step = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local available, wait, levels, times = most, 0, {}, {}
-for i, key in ipairs(KEYS) do
+local day, buckets, last = KEYS[#KEYS], #KEYS - 1, #ARGV
+local used = tonumber(redis.call('GET', day)) or tonumber(ARGV[last - 1])
+for i = 1, buckets do
+  local key = KEYS[i]
   local rate, burst = tonumber(ARGV[i * 3 + 1]), tonumber(ARGV[i * 3 + 2])
   local state = redis.call('HMGET', key, 'level', 'at')
   local level, at = tonumber(state[1]) or 0, tonumber(state[2]) or now
@@ -30,14 +35,19 @@ for i, key in ipairs(KEYS) do
   available = math.min(available, levels[i])
   wait = math.max(wait, times[i] - now + (least - levels[i]) / rate)
 end
+available = math.min(available, ARGV[last - 2] - used)
+if ARGV[last - 2] - used < least then
+  wait = math.max(wait, math.min(tonumber(ARGV[last]), 900))
+end
 local taken = 0
 if wait <= 0 then
   taken = math.max(least, least + math.floor((available - least) / step) * step)
 end
-for i, key in ipairs(KEYS) do
-  redis.call('HSET', key, 'level', levels[i] - taken, 'at', times[i])
-  redis.call('EXPIRE', key, ARGV[i * 3 + 3])
+for i = 1, buckets do
+  redis.call('HSET', KEYS[i], 'level', levels[i] - taken, 'at', times[i])
+  redis.call('EXPIRE', KEYS[i], ARGV[i * 3 + 3])
 end
+redis.call('SET', day, used + taken, 'EX', math.ceil(ARGV[last]))
 return {taken, math.ceil(math.max(0, wait) * 1000)}
 """
 
@@ -60,10 +70,14 @@ class QuotaProfile:
     project_limit: int
     window: float
     costs: UnitCosts
+    # Units per day for the whole project, and the part of them that backfills leave to live mail.
+    daily_limit: int = 80_000_000
+    live_reserve: float = 0.1
 
 
 # Source: Gmail API "Usage limits"; the second set holds for projects from before 2026-05-01.
 GMAIL_LIMITS: Final = {"2026-05": (6_000, 1_200_000), "legacy": (15_000, 1_200_000)}
+GMAIL_DAILY_LIMITS: Final = {"2026-05": 80_000_000, "legacy": 1_000_000_000}
 GMAIL_COSTS: Final = {
     "2026-05": UnitCosts(
         profile=1, list_page=5, labels=1, history_page=2, get=20, thread=40, attachment=20, watch=100, stop=50
@@ -92,7 +106,10 @@ class QuotaWaitError(Exception):
 class Quota:
     """Takes units before calls are made. `batch_units` is the largest amount taken at once."""
 
-    def __init__(self, redis: Redis, *, profile: QuotaProfile, batch_units: int) -> None:
+    def __init__(
+        self, redis: Redis, *, profile: QuotaProfile, batch_units: int, now: Callable[[], float] = time.time
+    ) -> None:
+        self._now = now
         self.profile = profile
         self._redis = redis
         self.burst = batch_units
@@ -109,14 +126,17 @@ class Quota:
         """Units per second that one mailbox gets at best."""
         return self._mailbox_rate
 
-    async def take(self, mailbox_id: int, at_least: int, *, at_most: int | None = None, step: int = 1) -> int:
+    async def take(
+        self, mailbox_id: int, at_least: int, *, at_most: int | None = None, step: int = 1, live: bool = True
+    ) -> int:
         """Takes units for calls of this mailbox: `at_least`, or more in whole `step`s up to `at_most`.
 
+        What is not `live` leaves a part of the day's units alone.
         Raises QuotaWaitError, also where Redis cannot be reached: without its count no call is safe.
         """
         try:
             most = at_least if at_most is None else at_most
-            taken, wait_ms = await self._ask(self._redis, mailbox_id, at_least, most=most, step=step)
+            taken, wait_ms = await self._ask(self._redis, mailbox_id, at_least, most=most, step=step, live=live)
         except RedisError as error:
             raise QuotaWaitError(1.0) from error
         if not taken:
@@ -137,12 +157,19 @@ class Quota:
             for mailbox_id, (taken, wait_ms) in zip(units, answers, strict=True)
         }
 
-    async def _ask(self, client: Redis, mailbox_id: int, least: int, *, most: int, step: int = 1) -> tuple[int, int]:
+    async def _ask(
+        self, client: Redis, mailbox_id: int, least: int, *, most: int, step: int = 1, live: bool = True
+    ) -> tuple[int, int]:
         """Units taken and milliseconds to wait; in a pipeline the answer comes with the others."""
+        day, elapsed = divmod(self._now() - _DAY_BEGINS, _DAY)
+        for_backfill = int(self.profile.daily_limit * (1 - self.profile.live_reserve))
+        allowed = self.profile.daily_limit if live else for_backfill
+        # A count that was lost is taken for that of a day spent evenly.
+        assumed = int(for_backfill * elapsed / _DAY)
         mailbox, project = (self._mailbox_rate, self.burst), (self._project_rate, self._project_burst)
         return await self._take(  # type: ignore[no-any-return]  # whatever the script answers
-            keys=[_mailbox_key(mailbox_id), _PROJECT_KEY],
-            args=[least, most, step, *mailbox, self._keep, *project, self._keep],
+            keys=[_mailbox_key(mailbox_id), _PROJECT_KEY, _day_key(day)],
+            args=[least, most, step, *mailbox, self._keep, *project, self._keep, allowed, assumed, _DAY - elapsed],
             client=client,
         )
 
@@ -156,6 +183,13 @@ class Quota:
 
 
 _PROJECT_KEY: Final = "mail:quota:project"
+_DAY: Final = 86_400
+# Google's day begins at midnight in California, where it is taken for winter all year.
+_DAY_BEGINS: Final = 8 * 3600
+
+
+def _day_key(day: float) -> str:
+    return f"mail:quota:day:{day:.0f}"
 
 
 def _mailbox_key(mailbox_id: int) -> str:

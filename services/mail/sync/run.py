@@ -64,12 +64,18 @@ class MailboxRun:
             yield connection
 
     async def take_units(
-        self, at_least: int, *, at_most: int | None = None, step: int = 1, patience: float = _SHORT_WAIT
+        self,
+        at_least: int,
+        *,
+        at_most: int | None = None,
+        step: int = 1,
+        patience: float = _SHORT_WAIT,
+        live: bool = True,
     ) -> int:
         """Takes quota, waiting for it up to `patience` seconds. Raises QuotaWaitError."""
         while True:
             try:
-                taken = await self.quota.take(self.mailbox_id, at_least, at_most=at_most, step=step)
+                taken = await self.quota.take(self.mailbox_id, at_least, at_most=at_most, step=step, live=live)
             except QuotaWaitError as wait:
                 if wait.seconds > patience:
                     raise
@@ -83,9 +89,9 @@ class MailboxRun:
         while units > 0:
             units -= await self.take_units(min(units, self.quota.burst), patience=patience)
 
-    async def call[T](self, units: int, ask: Callable[[str], Awaitable[T]]) -> T:
+    async def call[T](self, units: int, ask: Callable[[str], Awaitable[T]], *, live: bool = True) -> T:
         """Takes quota and calls the provider with an access token, with a new one if the first is refused."""
-        await self.take_units(units)
+        await self.take_units(units, live=live)
         return await self.call_prepaid(ask)
 
     async def call_prepaid[T](self, ask: Callable[[str], Awaitable[T]]) -> T:

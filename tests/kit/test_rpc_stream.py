@@ -35,7 +35,7 @@ class Source:
             raise
 
     def register(self, server: aio.Server) -> None:
-        handler: "grpc.RpcMethodHandler[Any, Any]" = grpc.unary_stream_rpc_method_handler(self.read)
+        handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_stream_rpc_method_handler(self.read)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Source", {"Read": handler}),))
 
 

@@ -1,7 +1,8 @@
 """Grants that belong to no account: parked until a link is committed, or waiting to be revoked at the provider.
 
 They live in Postgres, so that a grant that nobody wants is revoked in the end, whatever dies meanwhile. A provider ends
-all grants that an account gave us when one of them is revoked; so none is revoked whose account is connected (again).
+all grants that an account gave us when one of them is revoked; so none is revoked whose account is connected (again),
+or about to be.
 """
 
 from collections.abc import Callable, Mapping
@@ -142,6 +143,9 @@ class LooseGrants:
         async with self._store.transaction() as transaction:
             if await transaction.find_account(provider=record.provider, subject=record.subject) is not None:
                 return True
+            if await transaction.loose_grants.is_parked(provider=record.provider, subject=record.subject):
+                # About to be connected: wait for what becomes of that.
+                return False
         provider = self._providers.get(record.provider)
         try:
             sealed = self._opened(record)

@@ -73,6 +73,13 @@ class LooseGrantQueries:
         rows = await self._connection.execute(statement)
         return [LooseGrantRecord(row.grant_id, row.provider, row.subject, row.sealed, row.attempts) for row in rows]
 
+    async def is_parked(self, *, provider: str, subject: str) -> bool:
+        """Whether a grant of this account waits for its link to be committed."""
+        query = select(loose_grants.c.grant_id).where(
+            loose_grants.c.provider == provider, loose_grants.c.subject == subject, loose_grants.c.parked
+        )
+        return (await self._connection.execute(query.limit(1))).one_or_none() is not None
+
     async def postpone(self, grant_id: UUID, *, due_at: datetime) -> None:
         """Sets when the next attempt to revoke is due."""
         await self._connection.execute(

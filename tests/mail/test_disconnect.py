@@ -93,6 +93,15 @@ class TestInTheEnd:
             assert await s.fetchval("SELECT message_count FROM disconnections WHERE mailbox_id = $1",
                                     mailbox.mailbox_id) == 40  # fmt: skip
 
+    def test_every_table_of_mail_goes_with_the_mailbox(self) -> None:
+        tables = [table for table in metadata.tables.values() if "mailbox_id" in table.c and table.name not in KEPT]
+        kept = [
+            table.name
+            for table in tables
+            if not any(key.ondelete == "CASCADE" for key in table.foreign_key_constraints)
+        ]
+        assert kept == ["mailboxes"]
+
     async def test_the_grant_is_revoked(self, stage: OpenStage) -> None:
         async with stage(messages=3) as s:
             await s.sync()

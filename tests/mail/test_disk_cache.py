@@ -102,6 +102,14 @@ class TestDiskCache:
         assert opened(tmp_path).size == 0
         assert list(tmp_path.iterdir()) == []
 
+    def test_leaves_alone_what_is_being_written(self, tmp_path: Path) -> None:
+        cache = opened(tmp_path)
+        draft = cache.draft()
+        opened(tmp_path)
+        draft.write(b"data")
+        os.close(cache.keep(draft, "k"))
+        assert get(cache, "k") == b"data"
+
     def test_discards_a_draft_without_a_trace(self, tmp_path: Path) -> None:
         opened(tmp_path).draft().discard()
         assert list(tmp_path.iterdir()) == []

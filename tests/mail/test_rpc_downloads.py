@@ -54,7 +54,7 @@ def contents(tmp_path: Path) -> OpenFile:
 async def read(contents: OpenFile, **condition: Any) -> tuple[mail_pb2.DownloadHeader, bytes]:
     """The header and all data of a download."""
     parts = [
-        part async for part in download(cast(Contents, contents), CONTENT, mail_pb2.DownloadCondition(**condition))
+        part async for part in download(cast("Contents", contents), CONTENT, mail_pb2.DownloadCondition(**condition))
     ]
     header, *data = parts
     assert isinstance(header, mail_pb2.DownloadHeader)

@@ -4,6 +4,7 @@ A file appears under its name only when it is whole; what a crash left behind is
 per directory. Methods do file work: call them from a thread.
 """
 
+import fcntl
 import os
 import secrets
 import time
@@ -27,6 +28,8 @@ class Draft:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        # Says that somebody writes to it; the system takes it back from a process that dies.
+        fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def write(self, data: bytes) -> None:
         """Appends."""
@@ -70,7 +73,7 @@ class DiskCache:
         found = []
         for path in self._directory.iterdir():
             if path.name.endswith(_UNFINISHED):
-                path.unlink(missing_ok=True)
+                _remove_abandoned(path)
             else:
                 state = path.stat()
                 found.append((state.st_atime, path.name, _Entry(state.st_size, state.st_mtime)))
@@ -129,3 +132,15 @@ class DiskCache:
     def _forget(self, key: str) -> None:
         entry = self._entries.pop(key, None)
         self._size -= entry.size if entry else 0
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Removes a draft whose writer is dead."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(descriptor)

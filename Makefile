@@ -60,8 +60,12 @@ test: install ## Unit, rpc and end-to-end tests
 
 test-all: install ## All tests, the long ones included, and the benchmarks
 	$(BIN)/pytest
+	$(MAKE) fuzz
 	$(MAKE) soak
 	$(MAKE) bench
+
+fuzz: install ## 10,000 made-up requests to every route: make fuzz requests=100000 seed=7
+	FUZZ_REQUESTS=$(or $(requests),10000) FUZZ_SEED=$(or $(seed),1) $(BIN)/pytest -s tests/e2e/test_openapi.py
 
 soak: install ## Kill and break everything for 5 minutes: make soak seconds=3600 seed=7
 	$(BIN)/python -m tests.soak $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))

@@ -67,7 +67,7 @@ def create_engine(settings: Postgres, *, application_name: str, pool_size: int) 
     return engine
 
 
-async def _leave_as_it_is(_: Connection) -> None:
+async def _leave_as_it_is(_: object) -> None:
     pass
 
 

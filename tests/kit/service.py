@@ -12,24 +12,24 @@ from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 from services.kit.rpc_client import call, open_channel
 from services.kit.rpc_server import serve_rpc
 
-METHOD = ("mailroom.auth.v1.AccountService", "ListAccounts")
+METHOD = ("mailroom.auth.v1.ProviderTokenService", "GetAccessToken")
 Behaviour = Callable[[aio.ServicerContext[Any, Any]], Awaitable[None]]
 
 
 @dataclass
-class Service(auth_pb2_grpc.AccountServiceServicer):
+class Service(auth_pb2_grpc.ProviderTokenServiceServicer):
     """Runs `behaviour` on each call and counts the calls."""
 
     behaviour: Behaviour
     calls: int = field(default=0)
 
     @override
-    async def ListAccounts(
-        self, request: auth_pb2.ListAccountsRequest, context: aio.ServicerContext[Any, Any]
-    ) -> auth_pb2.ListAccountsResponse:
+    async def GetAccessToken(
+        self, request: auth_pb2.GetAccessTokenRequest, context: aio.ServicerContext[Any, Any]
+    ) -> auth_pb2.GetAccessTokenResponse:
         self.calls += 1
         await self.behaviour(context)
-        return auth_pb2.ListAccountsResponse()
+        return auth_pb2.GetAccessTokenResponse()
 
 
 @asynccontextmanager
@@ -38,10 +38,10 @@ async def served(
 ) -> AsyncIterator[tuple[Service, Callable[..., Awaitable[Any]]]]:
     """The running service and a call of its method through kit's client."""
     service = Service(behaviour)
-    register = partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, service)
+    register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, service)
     async with (
         serve_rpc(host="127.0.0.1", port=0, register=[register]) as port,
         open_channel(f"127.0.0.1:{port}", idempotent=[METHOD] if idempotent else []) as channel,
     ):
-        stub = auth_pb2_grpc.AccountServiceStub(channel)
-        yield service, partial(call, stub.ListAccounts, auth_pb2.ListAccountsRequest())
+        stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
+        yield service, partial(call, stub.GetAccessToken, auth_pb2.GetAccessTokenRequest())

@@ -86,13 +86,13 @@ class TestUnknownExceptions:
             raise ConnectionRefusedError("hunter2:5432")
 
         start_request(request_id=None)
-        register = partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, Service(fail))
+        register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, Service(fail))
         async with (
             serve_rpc(host="127.0.0.1", port=0, register=[register], passing=(OSError,)) as port,
             open_channel(f"127.0.0.1:{port}", idempotent=[]) as channel,
         ):
             with pytest.raises(AppError) as caught:
-                await call(auth_pb2_grpc.AccountServiceStub(channel).ListAccounts, auth_pb2.ListAccountsRequest())
+                await call(auth_pb2_grpc.ProviderTokenServiceStub(channel).GetAccessToken, auth_pb2.GetAccessTokenRequest())
         assert (caught.value.kind, caught.value.reason) == (Kind.UNAVAILABLE, "service_unavailable")
         assert "hunter2" not in str(caught.value)
 
@@ -244,16 +244,16 @@ class TestServer:
             await go_on.wait()
 
         start_request(request_id=None)
-        register = partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, Service(wait))
+        register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, Service(wait))
         async with AsyncExitStack() as stack:
             async with serve_rpc(host="127.0.0.1", port=0, register=[register]) as port:
                 channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{port}", idempotent=[]))
-                stub = auth_pb2_grpc.AccountServiceStub(channel)
-                under_way = asyncio.ensure_future(call(stub.ListAccounts, auth_pb2.ListAccountsRequest()))
+                stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
+                under_way = asyncio.ensure_future(call(stub.GetAccessToken, auth_pb2.GetAccessTokenRequest()))
                 await arrived.wait()
                 asyncio.get_running_loop().call_later(0.1, go_on.set)
             assert go_on.is_set()
-            assert await under_way == auth_pb2.ListAccountsResponse()
+            assert await under_way == auth_pb2.GetAccessTokenResponse()
 
     async def test_refuses_a_port_that_is_taken(self) -> None:
         async with serve_rpc(host="127.0.0.1", port=0, register=[]) as port:

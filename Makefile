@@ -5,11 +5,11 @@ STAMP := .venv/.installed
 LOCAL := $(BIN)/python -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run dev migrate makemigrations psql redis_cli clean check format test test-all fuzz soak bench \
-  protos lock test-compose
+.PHONY: help install demo run dev migrate makemigrations rotate-keys rotate-signing-keys psql redis_cli clean check \
+  format test test-all fuzz soak bench protos lock test-compose
 
 help: ## Show this list
-	@grep -hE '^[a-z_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## Create .venv from the lock file
 $(STAMP): requirements.lock pyproject.toml
@@ -35,6 +35,12 @@ migrate: install ## Bring the databases up to date
 makemigrations: install ## Write migrations for changed tables: make makemigrations message="add a column"
 	@test -n "$(message)" || { echo 'Say what it does: make makemigrations message="add a column"'; exit 2; }
 	@$(LOCAL) makemigrations --message "$(message)"
+
+rotate-keys: install ## Seal tokens and keys anew under a new SECRET_KEY, while everything runs (docs/threat-model.md)
+	@$(LOCAL) rotate-keys
+
+rotate-signing-keys: install ## Make the next key of access tokens now instead of in its time
+	@$(LOCAL) rotate-signing-keys
 
 psql: install ## Open psql on the stack's Postgres
 	@$(LOCAL) psql

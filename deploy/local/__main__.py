@@ -63,6 +63,16 @@ def _parser() -> argparse.ArgumentParser:
     make = add("makemigrations", _make_migrations, "Write a migration from the difference of models and database")
     make.add_argument("-m", "--message", required=True)
     make.add_argument("--service", choices=stack.MIGRATED, help="default: each")
+    add(
+        "rotate-keys",
+        _rotate_keys,
+        "Seal tokens and keys anew under SECRET_KEY; SECRET_KEY_PREVIOUS opens the old ones",
+    )
+    add(
+        "rotate-signing-keys",
+        _rotate_signing_keys,
+        "Make the key that signs access tokens from a quarter of an hour on",
+    )
     add("psql", _psql, "Open psql; arguments go to it")
     add("redis-cli", _redis_cli, "Open a Redis command line; arguments are one command")
     add("env", _env, "Print the variables of the running stack for `eval`, secrets included")
@@ -107,6 +117,22 @@ def _make_migrations(settings: Settings, options: argparse.Namespace) -> int:
         stack.migrate(settings, variables, only=options.service)  # what is compared must be up to date
         stack.migrate(settings, variables, "revision", options.message, only=options.service)
     return 0
+
+
+def _rotate_keys(settings: Settings, _: argparse.Namespace) -> int:
+    return _auth_command(settings, "reseal")
+
+
+def _rotate_signing_keys(settings: Settings, _: argparse.Namespace) -> int:
+    return _auth_command(settings, "rotate-signing-keys")
+
+
+def _auth_command(settings: Settings, command: str) -> int:
+    with _postgres(settings, ready_to_use=True) as variables:
+        # A running stack's key is the one that counts: it has been recorded.
+        key = settings.variables.get("SECRET_KEY") or Home(settings.home).secret("secret_key")
+        environment = stack.whole_environment(settings, {"SECRET_KEY": key, **variables})
+        return _interact([sys.executable, "-m", "services.auth", command], environment)
 
 
 def _psql(settings: Settings, options: argparse.Namespace) -> int:

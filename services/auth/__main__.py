@@ -7,7 +7,7 @@ from functools import partial
 
 from services.auth.app import reseal, rotate_signing_keys
 from services.auth.app import run as serve
-from services.auth.settings import AuthSettings
+from services.auth.settings import AuthKeySettings, AuthSettings
 from services.kit.logging import configure_logging
 from services.kit.process import run
 from services.kit.settings import load
@@ -24,9 +24,12 @@ if __name__ == "__main__":
         help="reseal: seal everything anew under SECRET_KEY; rotate-signing-keys: make the next key of access tokens",
     )
     command = parser.parse_args().command
-    settings = load(AuthSettings)
-    configure_logging(service="auth", level=settings.log_level)
     if command == "serve":
+        settings = load(AuthSettings)
+        configure_logging(service="auth", level=settings.log_level)
         run(partial(serve, settings))
-    elif not asyncio.run(_COMMANDS[command](settings)):
-        sys.exit(1)
+    else:
+        keys = load(AuthKeySettings)
+        configure_logging(service="auth", level="INFO")
+        if not asyncio.run(_COMMANDS[command](keys)):
+            sys.exit(1)

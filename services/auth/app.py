@@ -32,7 +32,7 @@ from services.auth.reseal import Reseal
 from services.auth.rpc import AccountServicer, ProviderTokenServicer, SessionServicer, SignInServicer, UserServicer
 from services.auth.security_events import SecurityEvents
 from services.auth.sessions import Lifetimes, Sessions
-from services.auth.settings import AuthSettings
+from services.auth.settings import AuthKeySettings, AuthSettings
 from services.auth.sign_in import SignIn
 from services.auth.signing_keys import SigningKeys
 from services.auth.store import Store
@@ -67,7 +67,7 @@ async def run(settings: AuthSettings, stop: asyncio.Event) -> None:
         await stop.wait()
 
 
-async def reseal(settings: AuthSettings) -> bool:
+async def reseal(settings: AuthKeySettings) -> bool:
     """Seals everything anew under SECRET_KEY; false if records were left that do not open."""
     engine = create_engine(settings.database, application_name="mailroom-auth-reseal", pool_size=1)
     try:
@@ -78,7 +78,7 @@ async def reseal(settings: AuthSettings) -> bool:
     return resealed.failed == 0
 
 
-async def rotate_signing_keys(settings: AuthSettings) -> bool:
+async def rotate_signing_keys(settings: AuthKeySettings) -> bool:
     """Makes the next signing key unless one waits for its time already."""
     engine = create_engine(settings.database, application_name="mailroom-auth-rotate", pool_size=1)
     try:
@@ -204,7 +204,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _vault(settings: AuthSettings) -> Vault:
+def _vault(settings: AuthKeySettings) -> Vault:
     previous = settings.secret_key_previous
     return Vault(
         settings.secret_key.get_secret_value(),

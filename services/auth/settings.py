@@ -27,7 +27,21 @@ class AuthDatabaseSettings(DatabaseSettings):
     model_config = SettingsConfigDict(alias_generator=variables_of(service))
 
 
-class AuthSettings(AuthDatabaseSettings, ServiceSettings):
+class AuthKeySettings(AuthDatabaseSettings):
+    """What the commands for operators need."""
+
+    secret_key: SecretStr
+    secret_key_previous: SecretStr | None = None
+
+    @field_validator("secret_key", "secret_key_previous")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < MINIMUM_SECRET:
+            raise ValueError(f"needs at least {MINIMUM_SECRET} characters; make one with `openssl rand -base64 48`")
+        return value
+
+
+class AuthSettings(AuthKeySettings, ServiceSettings):
     """Everything that the running service needs."""
 
     auth_host: str = "127.0.0.1"
@@ -40,8 +54,6 @@ class AuthSettings(AuthDatabaseSettings, ServiceSettings):
     redis_port: int = 6379
     redis_db: int = Field(0, ge=0)
 
-    secret_key: SecretStr
-    secret_key_previous: SecretStr | None = None
     gateway_port: int = 8000
     public_url: str = ""
     auth_require_client_proof: bool = False
@@ -70,13 +82,6 @@ class AuthSettings(AuthDatabaseSettings, ServiceSettings):
         if given.get("google_token_url", _GOOGLE_TOKEN_URL) == _GOOGLE_TOKEN_URL:
             return {**_GOOGLE, **given}
         return given
-
-    @field_validator("secret_key", "secret_key_previous")
-    @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < MINIMUM_SECRET:
-            raise ValueError(f"needs at least {MINIMUM_SECRET} characters; make one with `openssl rand -base64 48`")
-        return value
 
     @field_validator(
         "public_url",

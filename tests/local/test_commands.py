@@ -75,6 +75,13 @@ class TestEnv:
         assert answer.stdout == "export SECRET='it'\"'\"'s'\n"
 
 
+class TestRotateKeys:
+    @pytest.mark.parametrize("command", ["rotate-keys", "rotate-signing-keys"])
+    def test_works_on_a_stack_that_does_not_run(self, command: str, home: Path) -> None:
+        answer = _command(home, command)
+        assert answer.returncode == 0, answer.stderr
+
+
 class TestClean:
     def test_nothing_is_left_of_the_home(self, home: Path) -> None:
         assert _command(home, "redis-cli", "PING").returncode == 0

@@ -24,6 +24,13 @@ _STORED = """
     FROM mailboxes b JOIN messages m USING (mailbox_id) LEFT JOIN message_contents c USING (mailbox_id, message_id)
 """
 
+_STATE = """
+    SELECT now(), b.mailbox_id, b.status, to_json(q) AS schedule, to_json(s) AS state,
+        (SELECT json_agg(i) FROM (SELECT * FROM fetch_items WHERE mailbox_id = b.mailbox_id LIMIT 5) i) AS queued
+    FROM mailboxes b LEFT JOIN mailbox_schedule q USING (mailbox_id) LEFT JOIN sync_states s USING (mailbox_id)
+    WHERE b.email = $1
+"""
+
 
 @dataclass
 class Verdict:
@@ -98,7 +105,7 @@ def replay(before: Mapping[str, Labels], log: Iterable[Mapping[str, Any]]) -> di
 
 def check(expected: Mapping[str, Labels], provider: ProviderAccount, *, dsn: str) -> Verdict:
     """Compares every stored message with what is expected, contents included."""
-    rows = asyncio.run(_rows(dsn))
+    rows = asyncio.run(_rows(dsn, _STORED))
     stored: dict[str, dict[str, asyncpg.Record]] = {address: {} for address in expected}
     verdict = Verdict()
     for row in rows:
@@ -111,10 +118,15 @@ def check(expected: Mapping[str, Labels], provider: ProviderAccount, *, dsn: str
     return verdict
 
 
-async def _rows(dsn: str) -> list[asyncpg.Record]:
+def describe(address: str, *, dsn: str) -> str:
+    """Where the sync of a mailbox stands, for whoever looks for the reason why it does not end."""
+    return "; ".join(str(dict(row)) for row in asyncio.run(_rows(dsn, _STATE, address)))
+
+
+async def _rows(dsn: str, query: str, *args: object) -> list[asyncpg.Record]:
     connection = await asyncpg.connect(dsn)
     try:
-        return await connection.fetch(_STORED)
+        return await connection.fetch(query, *args)
     finally:
         await connection.close()
 

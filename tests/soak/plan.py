@@ -45,7 +45,7 @@ class SoakPlan:
     # Seconds between the end of one kill's repair and the next kill, at most.
     calm: float = 4.0
     # Seconds for the last syncs to end.
-    patience: float = 240.0
+    patience: float = 180.0
 
 
 @dataclass(frozen=True, slots=True)

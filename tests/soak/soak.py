@@ -4,7 +4,9 @@ import json
 import shutil
 import tempfile
 import threading
+import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
@@ -127,7 +129,7 @@ class _Soak:
             control.put("/faults", **FaultRules(seed=plan.seed).body())
             traffic, readers, kills = self._storm(people, before)
             faults = self._end_faults(control)
-            failed = [ended for person in people if (ended := self._await_current(person))]
+            failed = self._await_current(people)
             expected = checker.replay(before, account.log(start))
             self._trust(expected, account)
             verdict = checker.check(expected, account, dsn=self._dsn())
@@ -182,17 +184,18 @@ class _Soak:
             fired[rule["kind"]] += rule["fired"]
         return +fired
 
-    def _await_current(self, person: Person) -> str | None:
-        """Waits until a sync that was asked for after the storm has ended well; else says how it ended."""
-        sync: dict[str, Any] = person.start_sync("all")
-        for _ in range(int(self._plan.patience // 60) + 1):
-            answer = person.get(f"/emails/syncs/{sync['id']}", Prefer="wait=60")
-            sync = answer.json() if answer.is_success else sync
-            if sync["state"] == "completed" and not sync["dead_letter_count"]:
-                return None
-            if sync["state"] in ("completed", "failed"):
-                break
-        return f"{person.email}: {json.dumps(sync)}"
+    def _await_current(self, people: Sequence[Person]) -> list[str]:
+        """Asks for one more sync of everything, and says which did not end well and what state they are in."""
+        end = time.monotonic() + self._plan.patience
+        syncs = {person.email: (person, person.start_sync("all")) for person in people}
+        bad = []
+        for email, (person, sync) in syncs.items():
+            while sync["state"] in ("queued", "running") and time.monotonic() < end:
+                answer = person.get(f"/emails/syncs/{sync['id']}", Prefer="wait=10")
+                sync = answer.json() if answer.is_success else sync
+            if sync["state"] != "completed" or sync["dead_letter_count"]:
+                bad.append(f"{json.dumps(sync)} {checker.describe(email, dsn=self._dsn())}")
+        return bad
 
     @staticmethod
     def _trust(expected: dict[str, checker.Labels], account: ProviderAccount) -> None:

@@ -217,6 +217,23 @@ class TestIdToken:
         with pytest.raises(IdentityRefusedError):
             await setup.exchange(google=setup.google_with(jwks_url=jwks_url))
 
+    async def test_fetches_nothing_that_its_header_names(self, setup: Setup) -> None:
+        requested: list[str] = []
+
+        async def note(request: httpx.Request) -> None:
+            requested.append(str(request.url))
+
+        stranger = StandIn()
+        claims = setup.stand_in.id_claims(setup.stand_in.person(), nonce="n" * 43, access_token="x")
+        [own] = setup.stand_in.jwks()
+        [foreign] = stranger.jwks()
+        named = {"kid": own["kid"], "jku": "https://evil.example/keys", "x5u": "https://evil.example/x", "jwk": foreign}
+        setup.stand_in.oddities.id_token = stranger.sign(claims, headers=named)
+        setup.egress._client.event_hooks["request"].append(note)
+        with pytest.raises(IdentityRefusedError):
+            await setup.exchange()
+        assert set(requested) == {f"{ORIGIN}/token", f"{ORIGIN}/jwks"}
+
     @pytest.mark.parametrize("token", ["", "a.b", "a.b.c", "{}", "é.é.é", "e30.e30.e30"])
     async def test_is_refused_when_it_is_no_jwt(self, setup: Setup, token: str) -> None:
         setup.stand_in.oddities.extra = {"id_token": token}

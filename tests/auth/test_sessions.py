@@ -224,6 +224,14 @@ class TestBegin:
     async def test_gives_no_session_to_a_user_who_was_deleted(self, family: Sessions) -> None:
         assert await family.begin(uuid4()) is None
 
+    async def test_continues_no_session_that_was_there_before(self, client: Client, stand_in: StandIn) -> None:
+        person = stand_in.person()
+        before = await client.signed_in(person)
+        outcome = await client.connect(person)
+        after = await client.redeem(outcome.hand_off, user_id=before.user_id)
+        assert session_of(after.access_token) != session_of(before.access_token)
+        assert after.refresh_token != before.refresh_token
+
 
 class TestLogout:
     async def test_ends_the_session_and_no_other(self, client: Client, stand_in: StandIn) -> None:

@@ -77,6 +77,18 @@ class TestCallback:
         [completion] = gateway.auth.completions
         assert completion.error == "<script>"
 
+    @pytest.mark.parametrize("name", ["redirect_uri", "redirect", "next", "return_to", "url", "frontend_redirect_url"])
+    async def test_sends_nobody_where_a_request_says(self, gateway: Gateway, name: str) -> None:
+        evil = f"{name}=https%3A%2F%2Fevil.example"
+        started = (await gateway.http.get(f"/auth/google/start?{evil}")).json()
+        assert "evil" not in started["authorization_url"]
+        headers = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Referer": "https://evil.example"}
+        answer = await gateway.http.get(
+            f"/auth/google/callback?state={started['state']}&code=x&{evil}", headers=headers
+        )
+        assert urlsplit(answer.headers["location"]).netloc == "app.example"
+        assert "evil" not in answer.headers["location"]
+
     async def test_may_send_the_browser_to_the_provider_once_more(self, gateway: Gateway) -> None:
         again = "https://provider.example/auth?prompt=consent"
         gateway.auth.outcome = auth_pb2.CompleteSignInResponse(authorization_url=again)

@@ -293,7 +293,7 @@ def upgrade() -> None:
         ["vector"],
         unique=False,
         postgresql_using="gin",
-        postgresql_with={"fastupdate": "on", "gin_pending_list_limit": 256},
+        postgresql_with={"fastupdate": "on", "gin_pending_list_limit": 1024},
     )
 
 
@@ -302,7 +302,7 @@ def downgrade() -> None:
         "ix_message_search_vector",
         table_name="message_search",
         postgresql_using="gin",
-        postgresql_with={"fastupdate": "on", "gin_pending_list_limit": 256},
+        postgresql_with={"fastupdate": "on", "gin_pending_list_limit": 1024},
     )
     op.drop_table("message_search")
     op.drop_table("message_contents")

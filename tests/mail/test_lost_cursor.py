@@ -60,7 +60,8 @@ class TestLostCursor:
             await s.sync(count=None)
             await s.at_provider.delete((await s.at_provider.visible())[7])
             await s.at_provider.lose_history()
-            await s.at_provider.fail(SLOW_LISTINGS)
+            # The two listings of everything, not those of the labels.
+            await s.at_provider.fail({**SLOW_LISTINGS, "count": 24})
             await s.hint()
             # From here on no page of the listing would show the new message.
             await s.until_listing("listing = 'relist' AND listing_round = 2 AND listing_page_token IS NOT NULL")
@@ -71,7 +72,7 @@ class TestLostCursor:
             await s.mirrors()
 
     async def test_relabels_in_the_middle_of_a_labels_listing_stay(self, stage: OpenStage) -> None:
-        async with stage(messages=24, page_size=2) as s:
+        async with stage(messages=16, page_size=2) as s:
             first, second, *others = await s.at_provider.visible()
             for id_ in (second, *others):
                 await s.at_provider.relabel(id_, add=("STARRED",))

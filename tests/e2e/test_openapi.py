@@ -40,7 +40,7 @@ def ada(new_person: Callable[..., Person]) -> Caller:
             "email": [person.email],
             "cursor": ["", page["next_cursor"]],
             "label": ["INBOX", ""],
-            "q": ["", "is:unread", "from:", "subject:(", '-"'],
+            "q": ["", "is:unread", "subject:("],
             "thread_id": ["", emails[0]["thread_id"]],
             "since": [""],
         },

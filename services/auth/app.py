@@ -128,9 +128,7 @@ async def serving(settings: AuthSettings) -> AsyncIterator[Ports]:
         )
         provider_tokens = ProviderTokens(providers=providers, store=store, vault=vault, lock=refresh_lock, clock=_now)
         stack.push_async_callback(provider_tokens.drain)
-        disconnecting = Disconnecting(
-            store=store, vault=vault, loose_grants=loose_grants, lock=refresh_lock, clock=_now
-        )
+        disconnecting = Disconnecting(store=store, vault=vault, loose_grants=loose_grants, lock=refresh_lock)
 
         admin = admin_app(ready=partial(_ready, store=store, redis=redis, signing_keys=signing_keys))
         admin_port = await stack.enter_async_context(

@@ -3,8 +3,6 @@
 Whatever dies half-way, a repeat goes on: an account is deleted in the transaction that makes its grant one to revoke.
 """
 
-from collections.abc import Callable
-from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -30,13 +28,11 @@ class Disconnecting:
         vault: Vault,
         loose_grants: LooseGrants,
         lock: RefreshLock,
-        clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._vault = vault
         self._loose_grants = loose_grants
         self._lock = lock
-        self._clock = clock
 
     async def disconnect(self, *, account_id: UUID, user_id: UUID) -> None:
         """Deletes the account with its tokens and revokes its grant. One that is gone, or another user's, is done.

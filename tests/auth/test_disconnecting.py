@@ -232,6 +232,22 @@ class TestRevokingLater:
         assert not provider_down.live("subject")
         assert await left(fresh_engine) == 0
 
+    async def test_is_put_off_while_the_same_account_waits_to_be_linked(
+        self,
+        loose: LooseGrants,
+        time: Time,
+        provider_down: ScriptedProvider,
+        unwanted: Callable[[], Awaitable[None]],
+        fresh_engine: AsyncEngine,
+    ) -> None:
+        await unwanted()
+        time.advance(120)
+        await unwanted()
+        provider_down.is_down = False
+        await loose.revoke_due()
+        assert provider_down.live("subject")
+        assert await left(fresh_engine) == 2
+
     async def test_is_given_up_after_days(
         self, loose: LooseGrants, time: Time, unwanted: Callable[[], Awaitable[None]], fresh_engine: AsyncEngine
     ) -> None:

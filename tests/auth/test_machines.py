@@ -264,7 +264,6 @@ class Connections(RuleBasedStateMachine):
             vault=vault,
             loose_grants=self.loose,
             lock=RefreshLock(redis=self.redis, lease=5, wait=5),
-            clock=self.time.now,
         )
         self.sign_in = SignIn(
             providers=providers,

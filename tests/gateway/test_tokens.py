@@ -115,7 +115,19 @@ class TestBadToken:
             {"sub": None},
             {"sub": 5},
         ],
-        ids=str,
+        ids=[
+            "expired",
+            "without exp",
+            "exp in words",
+            "issued in the future",
+            "not valid yet",
+            "foreign issuer",
+            "without issuer",
+            "foreign audience",
+            "without audience",
+            "without subject",
+            "subject is a number",
+        ],
     )
     async def test_with_a_wrong_claim_is_refused(self, gateway: Gateway, wrong: dict[str, Any]) -> None:
         claims = {name: value for name, value in claims_of("ada", **wrong).items() if value is not None}

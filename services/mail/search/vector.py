@@ -37,6 +37,8 @@ class Field(Enum):
 def vector_of(message: ParsedMessage, *, mailbox_id: int) -> str:
     """The tsvector of a message."""
     entries = [message_id_lexeme(mailbox_id, message.message_id)] if message.message_id else []
+    if message.has_attachments:
+        entries.append(attachment_lexeme(mailbox_id))
     start = 1
     for field, text in texts_of(message):
         terms = terms_of(indexable(text))
@@ -73,6 +75,11 @@ def message_id_lexeme(mailbox_id: int, message_id: str) -> str:
     """The lexeme for the Message-ID header (RFC 5322), which may hold any character: a hash of it."""
     digest = hashlib.blake2b(message_id.strip().strip("<>").encode(), digest_size=12).hexdigest()
     return f"{_digits(mailbox_id)}.i/{digest}"
+
+
+def attachment_lexeme(mailbox_id: int) -> str:
+    """The lexeme of messages that have attachments."""
+    return f"{_digits(mailbox_id)}.h/attachment"
 
 
 def _digits(number: int) -> str:

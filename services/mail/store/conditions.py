@@ -22,7 +22,7 @@ from services.mail.search.syntax import (
     Size,
     Text,
 )
-from services.mail.search.vector import message_id_lexeme, prefix_of
+from services.mail.search.vector import attachment_lexeme, message_id_lexeme, prefix_of
 
 
 class Arguments:
@@ -60,33 +60,37 @@ class Compiler:
 
     def compile(self, node: Node) -> Query:
         """The parts of a query by how they are found."""
-        lexemes: list[str] = []
+        positive: list[str] = []
         negative: list[tuple[str, Node]] = []
         query = Query()
         for part in _conjuncts(node):
-            as_lexemes = self._lexemes(part)
+            lexemes = self._lexemes(part)
             match part:
-                case _ if as_lexemes and _needs_lexeme(part):
-                    lexemes.append(as_lexemes)
-                case _ if as_lexemes:
-                    negative.append((as_lexemes, part))
+                case _ if lexemes and _needs_lexeme(part):
+                    positive.append(lexemes)
+                case _ if lexemes:
+                    negative.append((lexemes, part))
                 case HasLabel(label):
                     query.labels.append(self._label_ids(label))
                 case Received():
                     query.received.append(part)
                 case _:
                     query.rest.append(part)
-        if lexemes:
-            joined = " & ".join([*lexemes, *(text for text, _ in negative)])
-            return Query(joined, query.labels, query.received, query.rest)
-        query.rest.extend(part for _, part in negative)
-        return query
+        if not positive:
+            # Each message has to be looked at anyway, and its row knows whether it has attachments.
+            query.rest.extend(part for _, part in negative)
+            return query
+        if HasAttachment() in query.rest:
+            query.rest.remove(HasAttachment())
+            positive.append(f"'{attachment_lexeme(self.mailbox_id)}'")
+        lexemes = " & ".join([*positive, *(text for text, _ in negative)])
+        return Query(lexemes, query.labels, query.received, query.rest)
 
     def sql(self, node: Node, arguments: Arguments) -> str:
         """A condition over `m` and `s`."""
         lexemes = self._lexemes(node)
         if lexemes:
-            return f"s.vector @@ {arguments.add(lexemes, 'text')}::tsquery"
+            return f"s.vector @@ {arguments.add(lexemes, 'tsquery')}"
         match node:
             case Not(inner):
                 return f"NOT {self.sql(inner, arguments)}"

@@ -107,7 +107,7 @@ def _look_up(wanted: _Wanted, arguments: Arguments) -> str:
     if wanted.query.lexemes:
         table, name = "message_search s", "s"
         # These lexemes exist in this mailbox only: to name it would make Postgres intersect them with all of it.
-        anchors = [f"s.vector @@ {arguments.add(wanted.query.lexemes, 'text')}::tsquery"]
+        anchors = [f"s.vector @@ {arguments.add(wanted.query.lexemes, 'tsquery')}"]
         conditions = [*_labels(wanted, arguments), *_rest(wanted, arguments)]
     else:
         table, name = "messages m", "m"
@@ -160,7 +160,7 @@ def _each(wanted: _Wanted, arguments: Arguments) -> list[str]:
     conditions = [*_rest(wanted, arguments), *_labels(wanted, arguments)]
     if wanted.query.lexemes:
         # IS TRUE: no index is to be used here, however few messages the planner expects of it.
-        conditions.append(f"(s.vector @@ {arguments.add(wanted.query.lexemes, 'text')}::tsquery) IS TRUE")
+        conditions.append(f"(s.vector @@ {arguments.add(wanted.query.lexemes, 'tsquery')}) IS TRUE")
     return conditions
 
 

@@ -97,6 +97,10 @@ class RunningStack:
         """The process id of a service that runs."""
         return self._processes[name].pid
 
+    def ended(self) -> list[str]:
+        """The services that have ended by themselves."""
+        return [name for name, process in self._processes.items() if process.poll() is not None]
+
     def stop_all(self) -> None:
         """Ends what still runs, the last one started first."""
         for name in list(reversed(self._processes)):

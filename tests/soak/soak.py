@@ -43,6 +43,8 @@ class SoakReport:
     # The most units that one mailbox spent in any window, as a share of the limit.
     peak_use: float
     failed_syncs: list[str]
+    # Services that nobody killed.
+    ended: list[str]
 
     @property
     def failures(self) -> dict[str, Any]:
@@ -53,6 +55,7 @@ class SoakReport:
             "kills that never happened": sorted(STRIKES - self.kills.keys()),
             "calls rejected for quota": self.rejected_calls,
             "syncs that did not end well": self.failed_syncs,
+            "services that ended by themselves": self.ended,
             "answers that tell of a defect": {
                 status: count for status, count in self.answers.items() if status >= 500 and status not in (503, 504)
             },
@@ -146,6 +149,7 @@ class _Soak:
                 units=sum(meter["units"] for meter in meters),
                 peak_use=max(meter["peak_sliding_window"] for meter in meters) / quota["limits"]["per_user"],
                 failed_syncs=failed,
+                ended=self._stack.ended(),
             )
 
     def _connect(self, http: httpx.Client, control: Provider, number: int) -> Person:

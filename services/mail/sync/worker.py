@@ -105,7 +105,12 @@ class Worker:
             await asyncio.gather(*besides, return_exceptions=True)
 
     def _besides(self, stop: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
-        return [self._listen(), self._wake_on(stop), self._look_at_resting(stop), self._report()]
+        return [
+            _restarted(self._listen),
+            self._wake_on(stop),
+            _restarted(lambda: self._look_at_resting(stop)),
+            _restarted(self._report),
+        ]
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -294,6 +299,18 @@ class Worker:
         if lease.attempts >= _FAILURES_BEFORE_REPORT:
             await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=reason)
         return min(_LONGEST_BACKOFF, self._retries.base_seconds * 2.0 ** min(lease.attempts - 1, 20))
+
+
+async def _restarted(work: Callable[[], Awaitable[None]]) -> None:
+    """Keeps `work` going whatever it raises: a worker that no longer listens would idle for ever without a word."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("a part of the worker failed and begins anew")
+            await asyncio.sleep(_LOOK_SECONDS)
+        else:
+            return
 
 
 def _reason(error: Exception) -> str:

@@ -6,7 +6,7 @@ LOCAL := $(BIN)/python -m deploy.local
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run dev migrate makemigrations rotate-keys rotate-signing-keys psql redis_cli clean check \
-  format test test-all fuzz soak bench protos lock test-compose
+  format test test-all fuzz soak bench bench-sync protos lock test-compose
 
 help: ## Show this list
 	@grep -hE '^[a-z_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -81,6 +81,9 @@ test-compose: install ## Build the images and use the whole system in containers
 
 bench: install ## The benchmarks: JSON lines and a table each
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+bench-sync: install ## What a synced message costs, against the naive way and COPY
+	$(BIN)/python benchmarks/sync_cost.py
 
 PROTOS := $(shell find protos/mailroom -name '*.proto')
 PROTOS_OUT ?= protos/gen

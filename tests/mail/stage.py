@@ -472,5 +472,5 @@ async def connect_user(
     """A new user of the sandbox who has consented; `fields` are further ones of the sandbox's user."""
     number = next(_numbers)
     email = f"ada{number}@example.com"
-    await sandbox.control("POST", "users", {"email": email, "messages": messages, "seed": number, **fields})
+    await sandbox.control("POST", "users", {"email": email, "messages": messages, "seed": 1, **fields})
     return await auth.connect(email, user_id=user_id), SandboxMailbox(sandbox, email)

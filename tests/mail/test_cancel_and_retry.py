@@ -122,7 +122,7 @@ class TestRetry:
     async def test_stores_what_was_given_up_on(self, stage: OpenStage) -> None:
         async with stage(messages=30) as s:
             # It is older than what a sync of the newest ten lists again.
-            poison = (await s.at_provider.visible())[25]
+            poison = (await s.at_provider.visible())[20]
             await s.at_provider.fail({"method": "gmail.messages.get", "path": poison, "kind": "error", "status": 500})
             failed = await s.sync(count=None)
             assert [letter.external_id for letter in failed.dead_letters] == [poison]

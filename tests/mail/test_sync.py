@@ -102,7 +102,7 @@ class TestCoverage:
     async def test_excludes_changes_of_older_messages(self, stage: OpenStage) -> None:
         async with stage(messages=30) as s:
             await s.sync(count=10)
-            await s.at_provider.relabel((await s.at_provider.visible())[25], add=("STARRED",))
+            await s.at_provider.relabel((await s.at_provider.visible())[20], add=("STARRED",))
             await s.sync(count=10)
             assert len(await s.stored()) == 10
 

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 REVOKE_TIMEOUT = 5.0
 LOOSE_GRANT = "loose_grant"
-_BATCH = 20
+_BATCH = 10
 # While somebody revokes, nobody else does.
 _CLAIM = timedelta(seconds=60)
 # Doubled after each failure; together these are about two days.
@@ -87,27 +87,37 @@ class LooseGrants:
         return Parked(record.provider, identity, _grant(sealed))
 
     async def discard(self, transaction: Transaction, unwanted: Parked) -> UUID:
-        """Has a grant revoked once the transaction is committed; `revoke` need not wait for the next round."""
+        """Has a grant revoked some time after the transaction is committed, unless `revoke` does it at once."""
         return await self._put(transaction, unwanted, parked_for=None)
 
     async def drop(self, grant_id: UUID) -> None:
         """Revokes a parked grant, now or as soon as the provider can be reached."""
         async with self._store.transaction() as transaction:
-            await transaction.loose_grants.drop(grant_id, now=self._clock())
+            await transaction.loose_grants.drop(grant_id, due_at=self._clock() + _CLAIM)
             await transaction.commit()
         await self.revoke(grant_id)
 
     async def revoke(self, grant_id: UUID) -> None:
-        """Revokes one that is due; failing is not the caller's trouble: it is tried again."""
+        """Revokes one that nobody can take (any more); failing is not the caller's trouble: it is tried again."""
+        again_at = self._clock() + _CLAIM
         try:
-            await self._revoke_due(limit=1, grant_id=grant_id)
+            async with self._store.transaction() as transaction:
+                claimed = await transaction.loose_grants.claim(grant_id, again_at=again_at)
+                await transaction.commit()
+            await self._revoke_all(claimed)
         except AppError as error:
             log.warning("revoking a grant is left for later", reason=error.reason)
 
     async def revoke_due(self) -> None:
         """Revokes everything that is due."""
-        while await self._revoke_due(limit=_BATCH, grant_id=None) == _BATCH:
-            pass
+        claimed = _BATCH
+        while claimed == _BATCH:
+            now = self._clock()
+            async with self._store.transaction() as transaction:
+                due = await transaction.loose_grants.claim_due(now=now, again_at=now + _CLAIM, limit=_BATCH)
+                await transaction.commit()
+            await self._revoke_all(due)
+            claimed = len(due)
 
     async def _put(self, transaction: Transaction, parked: Parked, *, parked_for: timedelta | None) -> UUID:
         grant_id = self._new_id()
@@ -118,17 +128,13 @@ class LooseGrants:
             parked.identity.subject,
             self._vault.seal(text, owner=str(grant_id), field=LOOSE_GRANT),
         )
-        due_at = self._clock() + (parked_for or timedelta(0))
+        # Whoever discards a grant revokes it at once. Were it due at once as well, another process might come first,
+        # and be at it still when the account is connected again.
+        due_at = self._clock() + (parked_for or _CLAIM)
         await transaction.loose_grants.put(record, parked=parked_for is not None, due_at=due_at)
         return grant_id
 
-    async def _revoke_due(self, *, limit: int, grant_id: UUID | None) -> int:
-        now = self._clock()
-        async with self._store.transaction() as transaction:
-            claimed = await transaction.loose_grants.claim_due(
-                now=now, again_at=now + _CLAIM, limit=limit, grant_id=grant_id
-            )
-            await transaction.commit()
+    async def _revoke_all(self, claimed: list[LooseGrantRecord]) -> None:
         for record in claimed:
             if await self._is_done(record):
                 async with self._store.transaction() as transaction:
@@ -136,7 +142,6 @@ class LooseGrants:
                     await transaction.commit()
             else:
                 await self._postpone(record)
-        return len(claimed)
 
     async def _is_done(self, record: LooseGrantRecord) -> bool:
         """Whether nothing is left to do about a grant; revokes it if that is what is left."""

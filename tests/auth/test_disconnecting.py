@@ -248,6 +248,20 @@ class TestRevokingLater:
         assert provider_down.live("subject")
         assert await left(fresh_engine) == 2
 
+    async def test_is_left_to_who_discarded_the_grant_for_a_while(
+        self, loose: LooseGrants, time: Time, provider_down: ScriptedProvider, fresh_engine: AsyncEngine
+    ) -> None:
+        provider_down.is_down = False
+        provider_down.grants["token"] = "subject"
+        identity = Identity("subject", "a@b.example", email_verified=True)
+        async with Store(fresh_engine).transaction() as transaction:
+            grant_id = await loose.discard(transaction, Parked("google", identity, grant_of("token", time)))
+            await transaction.commit()
+        await loose.revoke_due()
+        assert provider_down.live("subject")
+        await loose.revoke(grant_id)
+        assert not provider_down.live("subject")
+
     async def test_is_given_up_after_days(
         self, loose: LooseGrants, time: Time, unwanted: Callable[[], Awaitable[None]], fresh_engine: AsyncEngine
     ) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -48,29 +48,32 @@ class LooseGrantQueries:
         row = (await self._connection.execute(statement.returning(loose_grants))).one_or_none()
         return None if row is None else LooseGrantRecord(row.grant_id, row.provider, row.subject, row.sealed)
 
-    async def drop(self, grant_id: UUID, *, now: datetime) -> None:
-        """Nobody can take the grant any more; it is due to be revoked."""
+    async def drop(self, grant_id: UUID, *, due_at: datetime) -> None:
+        """Nobody can take the grant any more; it is to be revoked."""
         await self._connection.execute(
             update(loose_grants)
             .where(loose_grants.c.grant_id == grant_id, loose_grants.c.parked)
-            .values(parked=False, due_at=now)
+            .values(parked=False, due_at=due_at)
         )
 
-    async def claim_due(
-        self, *, now: datetime, again_at: datetime, limit: int, grant_id: UUID | None = None
-    ) -> list[LooseGrantRecord]:
-        """Grants to be revoked now, all or the one of that id; others find them again at `again_at`."""
-        due = select(loose_grants.c.grant_id).where(loose_grants.c.due_at <= now)
-        if grant_id is not None:
-            due = due.where(loose_grants.c.grant_id == grant_id)
-        due = due.order_by(loose_grants.c.due_at).limit(limit).with_for_update(skip_locked=True)
-        statement = (
+    async def claim_due(self, *, now: datetime, again_at: datetime, limit: int) -> list[LooseGrantRecord]:
+        """Grants that are to be revoked by now; others find them again at `again_at`."""
+        due = select(loose_grants.c.grant_id).where(loose_grants.c.due_at <= now).order_by(loose_grants.c.due_at)
+        return await self._claim(due.limit(limit), again_at=again_at)
+
+    async def claim(self, grant_id: UUID, *, again_at: datetime) -> list[LooseGrantRecord]:
+        """The same for one that is not parked, whether it is due or not."""
+        one = select(loose_grants.c.grant_id).where(loose_grants.c.grant_id == grant_id, ~loose_grants.c.parked)
+        return await self._claim(one, again_at=again_at)
+
+    async def _claim(self, grant_ids: Select[tuple[UUID]], *, again_at: datetime) -> list[LooseGrantRecord]:
+        claimed = (
             update(loose_grants)
-            .where(loose_grants.c.grant_id.in_(due.scalar_subquery()))
+            .where(loose_grants.c.grant_id.in_(grant_ids.with_for_update(skip_locked=True).scalar_subquery()))
             .values(parked=False, due_at=again_at, attempts=loose_grants.c.attempts + 1)
             .returning(loose_grants)
         )
-        rows = await self._connection.execute(statement)
+        rows = await self._connection.execute(claimed)
         return [LooseGrantRecord(row.grant_id, row.provider, row.subject, row.sealed, row.attempts) for row in rows]
 
     async def is_parked(self, *, provider: str, subject: str) -> bool:

@@ -92,7 +92,8 @@ class TestUnknownExceptions:
             open_channel(f"127.0.0.1:{port}", idempotent=[]) as channel,
         ):
             with pytest.raises(AppError) as caught:
-                await call(auth_pb2_grpc.ProviderTokenServiceStub(channel).GetAccessToken, auth_pb2.GetAccessTokenRequest())
+                stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
+                await call(stub.GetAccessToken, auth_pb2.GetAccessTokenRequest())
         assert (caught.value.kind, caught.value.reason) == (Kind.UNAVAILABLE, "service_unavailable")
         assert "hunter2" not in str(caught.value)
 

@@ -91,8 +91,8 @@ class TestUnknownExceptions:
             serve_rpc(host="127.0.0.1", port=0, register=[register], passing=(OSError,)) as port,
             open_channel(f"127.0.0.1:{port}", idempotent=[]) as channel,
         ):
+            stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
             with pytest.raises(AppError) as caught:
-                stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
                 await call(stub.GetAccessToken, auth_pb2.GetAccessTokenRequest())
         assert (caught.value.kind, caught.value.reason) == (Kind.UNAVAILABLE, "service_unavailable")
         assert "hunter2" not in str(caught.value)

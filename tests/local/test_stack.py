@@ -132,6 +132,7 @@ class TestRun:
         assert f"mailroom | {name} was killed by SIGKILL" in rest
         assert _all_gone(watched)
 
+    @pytest.mark.long  # two whole stacks
     def test_two_homes_run_side_by_side(self, home: Path) -> None:
         (home / "a").mkdir()
         (home / "b").mkdir()

@@ -28,8 +28,14 @@ async def _rows(s: Stage, mailbox_id: int) -> dict[str, int]:
 async def _kill_in_the_middle(s: Stage, *, after: int) -> None:
     """Ends a worker on the spot when it has erased about so many messages."""
     async with s.pool.acquire() as connection, connection.transaction():
-        # It waits for the one that is locked here.
-        await connection.execute("SELECT FROM messages ORDER BY message_id OFFSET $1 LIMIT 1 FOR UPDATE", after)
+        # It waits for the one that is locked here. (OFFSET beside FOR UPDATE would lock the skipped ones as well.)
+        await connection.execute(
+            """
+            SELECT FROM messages
+            WHERE message_id = (SELECT message_id FROM messages ORDER BY message_id OFFSET $1 LIMIT 1) FOR UPDATE
+            """,
+            after,
+        )
         async with s.another_worker() as worker:
 
             async def waits() -> bool:

@@ -94,7 +94,7 @@ async def erase_some(connection: Connection, mailbox_id: int, limit: int) -> boo
     done = await connection.execute(
         """
         DELETE FROM messages WHERE mailbox_id = $1 AND message_id = ANY(ARRAY(
-            SELECT message_id FROM messages WHERE mailbox_id = $1 LIMIT $2))
+            SELECT message_id FROM messages WHERE mailbox_id = $1 ORDER BY message_id LIMIT $2))
         """,
         mailbox_id,
         limit,

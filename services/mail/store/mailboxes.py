@@ -40,14 +40,19 @@ async def revive(connection: Connection, accounts: Sequence[Account]) -> None:
 
 
 async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
-    """Creates or updates the mailboxes of accounts; what was disconnected stays away, however old auth's answer is."""
+    """Creates or updates the mailboxes of accounts, in their order; what was disconnected stays away.
+
+    Auth's answer may be older than the disconnection.
+    """
     await connection.execute(
         """
         INSERT INTO mailboxes AS m (account_id, user_id, provider, email, status, reconnect_by)
-        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
-            AS a(account_id, user_id, provider, email, status, reconnect_by)
+        SELECT account_id, user_id, provider, email, status, reconnect_by
+        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
+            WITH ORDINALITY AS a(account_id, user_id, provider, email, status, reconnect_by, place)
         WHERE NOT EXISTS (SELECT FROM disconnections d WHERE d.account_id = a.account_id)
             AND NOT EXISTS (SELECT FROM user_deletions u WHERE u.user_id = a.user_id)
+        ORDER BY a.place
         ON CONFLICT (account_id) DO UPDATE
             SET email = excluded.email, status = excluded.status, reconnect_by = excluded.reconnect_by
         WHERE (m.email, m.status, m.reconnect_by)

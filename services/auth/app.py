@@ -11,7 +11,6 @@ from functools import partial
 from uuid import uuid4
 
 import structlog
-from mailroom.auth.v1 import auth_pb2_grpc
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
@@ -29,7 +28,7 @@ from services.auth.providers.google import Google, GoogleClient, GoogleEndpoints
 from services.auth.refresh_lock import RefreshLock
 from services.auth.refresh_tokens import RefreshTokens
 from services.auth.reseal import Reseal
-from services.auth.rpc import AccountServicer, ProviderTokenServicer, SessionServicer, SignInServicer, UserServicer
+from services.auth.rpc import registrations
 from services.auth.security_events import SecurityEvents
 from services.auth.sessions import Lifetimes, Sessions
 from services.auth.settings import AuthKeySettings, AuthSettings
@@ -138,20 +137,15 @@ async def serving(settings: AuthSettings) -> AsyncIterator[Ports]:
             serve_rpc(
                 host=settings.auth_host,
                 port=settings.auth_port,
-                register=[
-                    partial(auth_pb2_grpc.add_SignInServiceServicer_to_server, SignInServicer(sign_in)),
-                    partial(
-                        auth_pb2_grpc.add_SessionServiceServicer_to_server, SessionServicer(sessions, signing_keys)
-                    ),
-                    partial(auth_pb2_grpc.add_UserServiceServicer_to_server, UserServicer(accounts, events)),
-                    partial(
-                        auth_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(accounts, disconnecting)
-                    ),
-                    partial(
-                        auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server,
-                        ProviderTokenServicer(provider_tokens),
-                    ),
-                ],
+                register=registrations(
+                    sign_in=sign_in,
+                    sessions=sessions,
+                    signing_keys=signing_keys,
+                    accounts=accounts,
+                    events=events,
+                    disconnecting=disconnecting,
+                    provider_tokens=provider_tokens,
+                ),
             )
         )
         chores = [

@@ -1,6 +1,8 @@
 """The service's gRPC face: each method converts, calls, converts. Protobuf is known here and nowhere else."""
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, override
 from uuid import UUID
 
@@ -26,6 +28,26 @@ _STATUS = {
     AccountStatus.ACTIVE: auth_pb2.ACCOUNT_STATUS_ACTIVE,
     AccountStatus.REAUTH_REQUIRED: auth_pb2.ACCOUNT_STATUS_REAUTH_REQUIRED,
 }
+
+
+def registrations(
+    *,
+    sign_in: SignIn,
+    sessions: Sessions,
+    signing_keys: SigningKeys,
+    accounts: Accounts,
+    events: SecurityEvents,
+    disconnecting: Disconnecting,
+    provider_tokens: ProviderTokens,
+) -> list[Callable[[aio.Server], None]]:
+    """What adds auth's services to a server."""
+    return [
+        partial(auth_pb2_grpc.add_SignInServiceServicer_to_server, SignInServicer(sign_in)),
+        partial(auth_pb2_grpc.add_SessionServiceServicer_to_server, SessionServicer(sessions, signing_keys)),
+        partial(auth_pb2_grpc.add_UserServiceServicer_to_server, UserServicer(accounts, events)),
+        partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(accounts, disconnecting)),
+        partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, ProviderTokenServicer(provider_tokens)),
+    ]
 
 
 class SignInServicer(auth_pb2_grpc.SignInServiceServicer):

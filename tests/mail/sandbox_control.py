@@ -100,8 +100,14 @@ class SandboxMailbox:
         await self.control("POST", "history/expire")
 
     async def fail(self, *rules: Mapping[str, object]) -> None:
-        """Makes this user's calls fail by rules of the fault plan, and nobody else's."""
-        await self.sandbox.control("PUT", "faults", {"rules": [{"user": self.email, **rule} for rule in rules]})
+        """Makes this user's calls fail by rules of the fault plan, and nobody else's.
+
+        Where one message is to fail, threads are not to be had: a get of its thread would bring it all the same.
+        """
+        given = [*rules]
+        if any(rule["method"] == "gmail.messages.get" and "path" in rule for rule in rules):
+            given.append({"method": "gmail.threads.get", "kind": "error", "status": 404})
+        await self.sandbox.control("PUT", "faults", {"rules": [{"user": self.email, **rule} for rule in given]})
 
     async def fired(self) -> list[int]:
         """How often each of the rules fired."""

@@ -123,11 +123,7 @@ class TestRetry:
         async with stage(messages=30) as s:
             # It is older than what a sync of the newest ten lists again.
             poison = (await s.at_provider.visible())[20]
-            await s.at_provider.fail(
-                {"method": "gmail.messages.get", "path": poison, "kind": "error", "status": 500},
-                # A get of its thread would bring it all the same.
-                {"method": "gmail.threads.get", "kind": "error", "status": 404},
-            )
+            await s.at_provider.fail({"method": "gmail.messages.get", "path": poison, "kind": "error", "status": 500})
             failed = await s.sync(count=None)
             assert [letter.external_id for letter in failed.dead_letters] == [poison]
             await s.at_provider.sandbox.control("DELETE", "faults")
@@ -138,11 +134,7 @@ class TestRetry:
     async def test_of_what_still_fails_gives_up_again(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:
             poison = (await s.at_provider.visible())[2]
-            await s.at_provider.fail(
-                {"method": "gmail.messages.get", "path": poison, "kind": "error", "status": 500},
-                # A get of its thread would bring it all the same.
-                {"method": "gmail.threads.get", "kind": "error", "status": 404},
-            )
+            await s.at_provider.fail({"method": "gmail.messages.get", "path": poison, "kind": "error", "status": 500})
             failed = await s.sync(count=None)
             report = await s.ended(await s.retry(failed))
             assert [letter.external_id for letter in report.dead_letters] == [poison]

@@ -213,7 +213,7 @@ class TestHint:
         self, stage: OpenStage, push: Push, google: Google
     ) -> None:
         async with stage(messages=3) as s:
-            await s.sync()
+            await s.sync(count=None)
             new = await s.at_provider.deliver_many(3)
             known = int(await s.fetchval("SELECT cursor FROM sync_states"))
             for history_id in (known + 3, 1, known + 3, known + 2):

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import batched
 from typing import Self
 
+import asyncpg
 import httpx
 
 from services.mail.model import ProviderMessage
@@ -37,6 +38,11 @@ class Task:
     def read(cls) -> Self:
         """What this process was given."""
         return cls(**json.load(sys.stdin))
+
+
+async def finish_index(connection: "asyncpg.Connection[asyncpg.Record]", index: str) -> None:
+    """Sorts what waits in a GIN index's list of pending entries into the index."""
+    await connection.execute(f"SELECT gin_clean_pending_list('{index}')")
 
 
 @asynccontextmanager

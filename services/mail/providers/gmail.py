@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import httpx
 import structlog
 
+from services.mail.content.limits import LARGE_BYTES
 from services.mail.content.model import MissingPart
 from services.mail.content.parse import is_large, parse_gmail
 from services.mail.content.transfer import decode_base64
@@ -253,18 +254,21 @@ class GmailProvider:
             return _failed(get, error)
         if get.thread_id is None:
             [external_id] = get.external_ids
-            return {external_id: await self._read_message(external_id, answer)}
+            return {external_id: await self._read_message(external_id, answer, most=len(body))}
         found = {text(resource.get("id")): resource for resource in objects(answer.get("messages"))}
         return {
-            id_: await self._read_message(id_, found[id_]) if id_ in found else NotInThreadError(get.thread_id)
+            id_: await self._read_message(id_, found[id_], most=len(body))
+            if id_ in found
+            else NotInThreadError(get.thread_id)
             for id_ in get.external_ids
         }
 
-    async def _read_message(self, external_id: str, resource: Mapping[str, Any]) -> FetchResult:
+    async def _read_message(self, external_id: str, resource: Mapping[str, Any], *, most: int) -> FetchResult:
+        """The message in a resource that came in `most` bytes, or fewer."""
         if text(resource.get("id")) not in (external_id, None):
             return UnreadableMessageError("the answer is about another message")
         try:
-            large = is_large(resource)
+            large = most > LARGE_BYTES and is_large(resource)
             content = await asyncio.to_thread(parse_gmail, resource) if large else parse_gmail(resource)
             if content.missing_parts:
                 units = self.costs.attachment * len(content.missing_parts)

@@ -8,6 +8,7 @@ Source: https://www.postgresql.org/docs/current/textsearch-limitations.html
 import hashlib
 from collections.abc import Iterator
 from enum import Enum
+from functools import lru_cache
 
 from services.mail.content.indexable import indexable
 from services.mail.content.model import Address, ParsedMessage
@@ -66,6 +67,7 @@ def texts_of(message: ParsedMessage) -> Iterator[tuple[Field | None, str]]:
     yield None, message.text or ""
 
 
+@lru_cache(1024)
 def prefix_of(mailbox_id: int, field: Field | None) -> str:
     """What all lexemes of a mailbox and field begin with; None: of the mailbox, wherever they are."""
     return f"{_digits(mailbox_id)}{field.value if field else ''}/"

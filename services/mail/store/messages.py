@@ -25,12 +25,16 @@ _RECORD = """
         SELECT $1, feed.last_seq + 1 - row_number() OVER (ORDER BY changed.message_id DESC), message_id, kind
         FROM changed, feed
     ), forgotten AS (
-        DELETE FROM message_changes c USING (
-            SELECT seq FROM message_changes WHERE mailbox_id = $1 ORDER BY seq LIMIT 500
-        ) oldest
-        WHERE c.mailbox_id = $1 AND c.seq = oldest.seq AND c.changed_at < now() - interval '30 days'
+        -- Looks at no more than the oldest one where that is not old enough, however many there are.
+        DELETE FROM message_changes WHERE mailbox_id = $1 AND changed_at < now() - interval '30 days'
+            AND (SELECT changed_at FROM message_changes WHERE mailbox_id = $1 ORDER BY seq LIMIT 1)
+                < now() - interval '30 days'
+            AND seq = ANY(ARRAY(SELECT seq FROM message_changes WHERE mailbox_id = $1 ORDER BY seq LIMIT 500))
     )
 """
+
+# Made once: json.dumps with an option makes an encoder per call, which takes as long as to encode a short list.
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 # Separates label ids where a list of lists has to travel as a list of strings.
 _UNIT_SEPARATOR = "\x1f"
@@ -98,7 +102,7 @@ async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[Pro
         [_UNIT_SEPARATOR.join(message.label_ids) for message in messages],
         [content.has_attachments for content in contents],
         [message.size for message in messages],
-        [json.dumps(content.headers, ensure_ascii=False) for content in contents],
+        [_to_json(content.headers) for content in contents],
         [content.text for content in contents],
         [content.html for content in contents],
         [_attachments_to_json(content.attachments) for content in contents],
@@ -278,7 +282,7 @@ def summary_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> MessageSu
 
 
 def _addresses_to_json(addresses: Sequence[Address]) -> str:
-    return json.dumps([(address.name, address.email) for address in addresses], ensure_ascii=False)
+    return _to_json([(address.name, address.email) for address in addresses])
 
 
 def _addresses_from_json(value: str) -> list[Address]:
@@ -289,4 +293,4 @@ def _attachments_to_json(attachments: Sequence[Attachment]) -> str:
     def fields(attachment: Attachment) -> dict[str, Any]:
         return {name: getattr(attachment, name) for name in Attachment.__slots__}
 
-    return json.dumps([fields(attachment) for attachment in attachments], ensure_ascii=False)
+    return _to_json([fields(attachment) for attachment in attachments])

@@ -64,6 +64,14 @@ async def active(connection: Connection, mailbox_id: int) -> Sync | None:
     return None if row is None else _sync_of(row)
 
 
+async def active_id(connection: Connection, mailbox_id: int) -> int | None:
+    """Which sync is under way in a mailbox."""
+    sync_id: int | None = await connection.fetchval(
+        "SELECT sync_id FROM syncs WHERE mailbox_id = $1 AND ended_at IS NULL", mailbox_id
+    )
+    return sync_id
+
+
 async def report(connection: Connection, user_id: UUID, mailbox_id: int, sync_id: int) -> SyncReport | None:
     """A sync of the user with what is still to do."""
     row = await connection.fetchrow(

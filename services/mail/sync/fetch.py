@@ -58,8 +58,9 @@ async def fetch_batch(run: MailboxRun, retries: Retries) -> int:
     """Fetches and stores the next messages that are due; returns how many were asked for, 0 if none is due."""
     most_gets = await run.parallelism.limit(run.mailbox_id)
     async with run.reading() as connection:
+        sync_id = await syncs.active_id(connection, run.mailbox_id)
         queued = await items.next_batch(connection, run.mailbox_id, most_gets * _LOOK_AHEAD)
-    results, interruption = await _fetch(run, queued, most_gets=most_gets)
+    results, interruption = await _fetch(run, queued, sync_id=sync_id, most_gets=most_gets)
     if results:
         await _store(run, results, retries)
     if interruption is not None:
@@ -70,7 +71,7 @@ async def fetch_batch(run: MailboxRun, retries: Retries) -> int:
 
 
 async def _fetch(
-    run: MailboxRun, queued: Sequence[FetchItem], *, most_gets: int
+    run: MailboxRun, queued: Sequence[FetchItem], *, sync_id: int | None, most_gets: int
 ) -> tuple[dict[str, FetchResult], Exception | None]:
     """What became of the first messages in the queue, and what kept the rest from being fetched, if anything did.
 
@@ -80,9 +81,9 @@ async def _fetch(
     results: dict[str, FetchResult] = {}
     end = time.monotonic() + _SECONDS_TOGETHER
     while _leaves_room(results, most=most_gets * _BATCHES_TOGETHER) and time.monotonic() < end:
+        if results and not await _still_wanted(run, sync_id):
+            break
         left = [item for item in queued if item.external_id not in results]
-        if results:
-            left = await _still_queued(run, left)
         gets = plan_gets(left, costs=run.provider.costs, most_gets=most_gets, most_units=run.quota.burst)
         if not gets:
             break
@@ -97,11 +98,10 @@ async def _fetch(
     return results, None
 
 
-async def _still_queued(run: MailboxRun, planned: Sequence[FetchItem]) -> list[FetchItem]:
-    """What a cancelled sync has not taken off the queue meanwhile."""
+async def _still_wanted(run: MailboxRun, sync_id: int | None) -> bool:
+    """Whether the queue is as it was read: to cancel the sync takes messages off it."""
     async with run.reading() as connection:
-        queued = await items.queued_ids(connection, run.mailbox_id, [item.external_id for item in planned])
-    return [item for item in planned if item.external_id in queued]
+        return await syncs.active_id(connection, run.mailbox_id) == sync_id
 
 
 def _leaves_room(results: Mapping[str, FetchResult], *, most: int) -> bool:

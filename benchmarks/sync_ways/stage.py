@@ -1,0 +1,153 @@
+"""A running stack without quota, people whose mail is copied, and what of it is in the database."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import asyncpg
+import httpx
+
+from benchmarks.process_cpu import cpu_seconds
+from benchmarks.sync_ways.mailbox import Task, finish_index
+from deploy.local import placement
+from deploy.local.postgres import Database, EmbeddedPostgres
+from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET
+from tests.e2e.people import Person, Provider
+from tests.e2e.running_stack import RunningStack, running_stack
+
+_REDIRECT = "http://localhost/callback"
+_SCOPE = "https://www.googleapis.com/auth/gmail.readonly"
+_STORED = """
+    SELECT count(*) FROM mailboxes b JOIN messages USING (mailbox_id)
+    JOIN message_contents USING (mailbox_id, message_id) JOIN message_search USING (mailbox_id, message_id)
+    WHERE b.email = $1
+"""
+# White space aside. Text that the sender did not give is Mailroom's own and stands for itself.
+_ALIKE = r"""
+    SELECT count(*), avg((
+        regexp_replace(concat_ws('/', n.subject, coalesce(n.text, c.text), n.html), '\s+', '', 'g')
+        = regexp_replace(concat_ws('/', m.subject, c.text, c.html), '\s+', '', 'g')
+    )::int)
+    FROM mailboxes b JOIN naive_messages n USING (mailbox_id) JOIN messages m USING (mailbox_id, external_id)
+    JOIN message_contents c ON (c.mailbox_id, c.message_id) = (m.mailbox_id, m.message_id) WHERE b.email = $1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A running stack and the ways into it."""
+
+    stack: RunningStack
+    control: Provider
+    http: httpx.Client
+
+    @property
+    def dsn(self) -> str:
+        """The mail database, as its administrator."""
+        server = self.stack.servers["postgres"]
+        assert isinstance(server, EmbeddedPostgres)
+        return Database(server=server.address, name=f"{self.stack.variables['POSTGRES_DB']}_mail").dsn
+
+    @property
+    def postgres_pid(self) -> int:
+        """The server's process."""
+        pid = self.stack.servers["postgres"].pid
+        assert pid is not None
+        return pid
+
+    def cpu(self, *services: str) -> float:
+        """CPU seconds so far of these services together."""
+        return sum(cpu_seconds(self.stack.pid(service)) for service in services)
+
+    def postgres_cpu(self) -> float:
+        """CPU seconds so far of Postgres, all its processes."""
+        return cpu_seconds(self.postgres_pid)
+
+    def person(self, *, messages: int, seed: int) -> Person:
+        """Somebody whose mailbox, with so many messages, Mailroom knows and has not copied."""
+        person = Person.sign_in(self.http, self.control.new_user(messages=messages, seed=seed))
+        person.address()
+        return person
+
+    def task(self, person: Person) -> Task:
+        """The person's mailbox for another way of copying it."""
+        return Task(
+            gmail_url=self.stack.sandbox_url.replace("localhost", "127.0.0.1"),
+            token=_token(self.stack.sandbox_url, person.email),
+            dsn=self.dsn,
+            mailbox_id=self._row("SELECT mailbox_id FROM mailboxes WHERE email = $1", person.email)[0],
+            postgres_pid=self.postgres_pid,
+        )
+
+    def finish_index(self) -> None:
+        """Sorts pending search terms into the index, so that no way leaves them to the next one."""
+        asyncio.run(self._finish_index())
+
+    async def _finish_index(self) -> None:
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            await finish_index(connection, "ix_message_search_vector")
+        finally:
+            await connection.close()
+
+    def assert_stored(self, person: Person, messages: int) -> None:
+        """Ends the benchmark unless so many messages are stored with contents and search terms."""
+        [found] = self._row(_STORED, person.email)
+        if found != messages:
+            raise SystemExit(f"{found} of {messages} messages were stored")
+
+    def alike(self, person: Person, messages: int) -> float:
+        """The share of a naive way's messages whose subject, text and HTML are as Mailroom stored them."""
+        found, share = self._row(_ALIKE, person.email)
+        if found != messages:
+            raise SystemExit(f"{found} of {messages} messages were stored twice")
+        return float(share)
+
+    def _row(self, query: str, email: str) -> Any:
+        async def fetch() -> asyncpg.Record | None:
+            connection = await asyncpg.connect(self.dsn)
+            try:
+                return await connection.fetchrow(query, email)
+            finally:
+                await connection.close()
+
+        return asyncio.run(fetch())
+
+
+@contextmanager
+def open_stage(*, more_workers: int) -> Iterator[Stage]:
+    """A stack of its own, with so many workers besides the first one, all of them running."""
+    home = Path(tempfile.mkdtemp(prefix="mailroom-bench-"))
+    unlimited = {"SANDBOX_QUOTA_WINDOW": "0.05", "GMAIL_QUOTA_WINDOW": "0.05"}
+    try:
+        with (
+            running_stack(
+                home, more_workers=more_workers, own_servers=True, SANDBOX_USERS="", LOG_LEVEL="WARNING", **unlimited
+            ) as stack,
+            closing(Provider(stack.sandbox_url)) as control,
+            httpx.Client(base_url=stack.gateway_url, trust_env=False, timeout=90) as http,
+        ):
+            yield Stage(stack=stack, control=control, http=http)
+    finally:
+        placement.remove(home)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _token(sandbox_url: str, email: str) -> str:
+    query = {"client_id": DEV_CLIENT_ID, "redirect_uri": _REDIRECT, "response_type": "code", "scope": _SCOPE}
+    with httpx.Client(base_url=sandbox_url, trust_env=False) as http:
+        page = http.post(f"/o/oauth2/v2/auth?{urlencode(query)}", data={"account": email, "decision": "allow"})
+        exchange = {
+            "grant_type": "authorization_code",
+            "code": parse_qs(urlsplit(page.headers["location"]).query)["code"][0],
+            "redirect_uri": _REDIRECT,
+            "client_id": DEV_CLIENT_ID,
+            "client_secret": DEV_CLIENT_SECRET,
+        }
+        return str(http.post("/token", data=exchange).raise_for_status().json()["access_token"])

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from services.gateway.schemas import Email
+from services.gateway.schemas.emails import Email
 
 # Characters. 4 MB at once would take 30 ms, in which nobody else is served.
 _PIECE = 128 * 1024

@@ -6,7 +6,12 @@ from typing import Literal
 from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.mail.v1 import mail_pb2
 
-from services.gateway import schemas
+from services.gateway.schemas.addresses import Address
+from services.gateway.schemas.changes import Change
+from services.gateway.schemas.emails import Attachment, Email, EmailAddress, EmailSummary, Label
+from services.gateway.schemas.requests import MailboxQuery
+from services.gateway.schemas.syncs import Sync, Verification
+from services.gateway.schemas.threads import Thread
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OFFSET = len("+00:00")
@@ -47,15 +52,15 @@ def mailbox_selector(*, account_id: str | None, email: str | None) -> mail_pb2.M
     return mail_pb2.MailboxSelector(email=email or "")
 
 
-def selector_of(query: schemas.MailboxQuery) -> mail_pb2.MailboxSelector:
+def selector_of(query: MailboxQuery) -> mail_pb2.MailboxSelector:
     """The mailbox that a request's parameters name."""
     return mailbox_selector(account_id=query.account_id, email=query.user_email)
 
 
-def email_summary(message: mail_pb2.MessageSummary) -> schemas.EmailSummary:
+def email_summary(message: mail_pb2.MessageSummary) -> EmailSummary:
     """A message of a list."""
     sender = email_address(getattr(message, "from")) if message.HasField("from") else None
-    shown: schemas.EmailSummary = {
+    shown: EmailSummary = {
         "id": message.message_id,
         "external_id": message.external_id,
         "account_id": message.account_id,
@@ -86,7 +91,7 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     return stamp
 
 
-def email(message: mail_pb2.GetMessageResponse, *, html: str | None) -> schemas.Email:
+def email(message: mail_pb2.GetMessageResponse, *, html: str | None) -> Email:
     """A whole message, with `html` in the place of the HTML that was sent."""
     return {
         **email_summary(message.summary),
@@ -99,12 +104,12 @@ def email(message: mail_pb2.GetMessageResponse, *, html: str | None) -> schemas.
     }
 
 
-def email_address(address: mail_pb2.Address) -> schemas.EmailAddress:
+def email_address(address: mail_pb2.Address) -> EmailAddress:
     """A sender or recipient."""
     return {"name": address.name, "email": address.email}
 
 
-def _attachment(attachment: mail_pb2.Attachment) -> schemas.Attachment:
+def _attachment(attachment: mail_pb2.Attachment) -> Attachment:
     return {
         "id": attachment.attachment_id,
         "filename": attachment.filename,
@@ -115,7 +120,7 @@ def _attachment(attachment: mail_pb2.Attachment) -> schemas.Attachment:
     }
 
 
-def label(value: mail_pb2.Label) -> schemas.Label:
+def label(value: mail_pb2.Label) -> Label:
     """A label of a mailbox."""
     return {
         "id": value.label_id,
@@ -126,7 +131,7 @@ def label(value: mail_pb2.Label) -> schemas.Label:
     }
 
 
-def thread(value: mail_pb2.Thread) -> schemas.Thread:
+def thread(value: mail_pb2.Thread) -> Thread:
     """A thread of a mailbox."""
     return {
         "id": value.thread_id,
@@ -142,7 +147,7 @@ def thread(value: mail_pb2.Thread) -> schemas.Thread:
     }
 
 
-def change(value: mail_pb2.Change) -> schemas.Change:
+def change(value: mail_pb2.Change) -> Change:
     """What happened to a message."""
     return {
         "type": _CHANGE_KIND[value.kind],
@@ -151,7 +156,7 @@ def change(value: mail_pb2.Change) -> schemas.Change:
     }
 
 
-def address(mailbox: mail_pb2.Mailbox) -> schemas.Address:
+def address(mailbox: mail_pb2.Mailbox) -> Address:
     """A connected mailbox."""
     return {
         "account_id": mailbox.account_id,
@@ -165,7 +170,7 @@ def address(mailbox: mail_pb2.Mailbox) -> schemas.Address:
     }
 
 
-def _verification(value: mail_pb2.Verification) -> schemas.Verification:
+def _verification(value: mail_pb2.Verification) -> Verification:
     return {
         "done": value.done,
         "missing": value.missing_count,
@@ -175,7 +180,7 @@ def _verification(value: mail_pb2.Verification) -> schemas.Verification:
     }
 
 
-def sync(value: mail_pb2.Sync) -> schemas.Sync:
+def sync(value: mail_pb2.Sync) -> Sync:
     """A sync and how far it is."""
     return {
         "id": value.sync_id,

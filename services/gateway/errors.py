@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.gateway.schemas import FieldError
+from services.gateway.schemas.problems import FieldError
 from services.kit.context import request_id
 from services.kit.errors import AppError, Kind
 

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 from services.gateway.errors import PROBLEM_TYPE
-from services.gateway.schemas import Problem
+from services.gateway.schemas.problems import Problem
 
 _REFERENCE = "#/components/schemas/"
 

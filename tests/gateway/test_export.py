@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
-from services.gateway import schemas
+from services.gateway.schemas.emails import Email
 from services.kit.errors import AppError, Kind
 from services.kit.http_server import serve_http
 from tests.gateway.conftest import Gateway
@@ -36,7 +36,7 @@ class TestExport:
         assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-ndjson")
         lines = [json.loads(line) for line in answer.text.splitlines()]
         for line in lines:
-            TypeAdapter(schemas.Email).validate_python(line)
+            TypeAdapter(Email).validate_python(line)
         shown = (await over_http.get(f"/emails/{lines[0]['id']}")).json()
         assert lines[0] == shown
         assert [line["id"] for line in lines] == ["m1", "m2"]

@@ -7,7 +7,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.mail.v1 import mail_pb2
 from pydantic import TypeAdapter
 
-from services.gateway import schemas
+from services.gateway.schemas.addresses import Addresses
+from services.gateway.schemas.emails import Email, EmailPage, Labels
 from services.kit.errors import AppError, Kind
 from tests.gateway.conftest import Gateway
 
@@ -72,7 +73,7 @@ class TestList:
         connect(gateway, full_message())
         status, body = await get(gateway, f"/emails?user_email={ADA}")
         assert status == 200
-        exactly(schemas.EmailPage, body)
+        exactly(EmailPage, body)
         assert body["next_cursor"] is None
         grace = {"name": "Грейс", "email": "grace@example.org"}
         [email] = body["emails"]
@@ -97,7 +98,7 @@ class TestList:
     async def test_shows_null_for_what_a_message_lacks(self, gateway: Gateway) -> None:
         connect(gateway, message())
         _, body = await get(gateway, f"/emails?user_email={ADA}")
-        exactly(schemas.EmailPage, body)
+        exactly(EmailPage, body)
         [email] = body["emails"]
         assert (email["from"], email["from_email"], email["subject"]) == (None, None, None)
 
@@ -162,7 +163,7 @@ class TestList:
     async def test_shows_what_was_found_where(self, gateway: Gateway) -> None:
         connect(gateway, message(highlight="a <mark>b</mark>"), message(2))
         _, body = await get(gateway, f"/emails?user_email={ADA}&q=b&highlight=true")
-        exactly(schemas.EmailPage, body)
+        exactly(EmailPage, body)
         assert [email.get("highlight") for email in body["emails"]] == ["a <mark>b</mark>", None]
 
     async def test_tells_unread_false_from_unread_absent(self, gateway: Gateway) -> None:
@@ -229,7 +230,7 @@ class TestMessage:
         connect(gateway, full_message())
         status, email = await get(gateway, "/emails/m1")
         assert status == 200
-        exactly(schemas.Email, email)
+        exactly(Email, email)
         assert email["headers"] == [{"name": "Received", "value": "one"}, {"name": "Received", "value": "two"}]
         assert (email["text"], email["html"]) == ("", "<p>Hello</p>")
         assert email["attachments"][1] == {
@@ -239,7 +240,7 @@ class TestMessage:
     async def test_without_a_body_has_none(self, gateway: Gateway) -> None:
         connect(gateway, message())
         _, email = await get(gateway, "/emails/m1")
-        exactly(schemas.Email, email)
+        exactly(Email, email)
         assert (email["text"], email["html"], email["headers"], email["attachments"]) == (None, None, [], [])
 
     @pytest.mark.parametrize("identifier", ["m2", "%00", "%ff", "..%2e", "x" * 3000])
@@ -265,7 +266,7 @@ class TestLabels:
         ]
         status, body = await get(gateway, f"/emails/labels?account_id={account_id}")
         assert status == 200
-        exactly(schemas.Labels, body)
+        exactly(Labels, body)
         assert body["labels"] == [
             {"id": "INBOX", "name": "INBOX", "type": "system", "message_count": 7, "unread_count": 2},
             {"id": "Label_1", "name": "Работа", "type": "user", "message_count": 0, "unread_count": 0},
@@ -290,7 +291,7 @@ class TestAddresses:
         gateway.mail.connect("grace", "grace@example.org")
         status, body = await get(gateway, "/emails/addresses")
         assert status == 200
-        exactly(schemas.Addresses, body)
+        exactly(Addresses, body)
         first, second = body["addresses"]
         assert first == {
             "account_id": f"account-of-{ADA}",

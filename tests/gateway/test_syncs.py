@@ -6,7 +6,7 @@ import httpx
 import pytest
 from mailroom.mail.v1 import mail_pb2
 
-from services.gateway import schemas
+from services.gateway.schemas.syncs import Sync, Verification
 from services.kit.errors import AppError, Kind
 from tests.gateway.conftest import Gateway
 from tests.gateway.test_messages import exactly
@@ -33,7 +33,7 @@ class TestStart:
         answer = await start(gateway, {"email": ADA})
         assert answer.status_code == 202
         body = answer.json()
-        exactly(schemas.Sync, body)
+        exactly(Sync, body)
         assert (body["state"], body["count"], body["ended_at"], body["error"]) == ("queued", 10, None, None)
         assert answer.headers["location"] == f"/emails/syncs/{body['id']}"
         followed = await gateway.http.get(answer.headers["location"], headers=gateway.as_user("ada"))
@@ -135,7 +135,7 @@ class TestWatch:
         )
         answer = await gateway.http.get(f"/emails/syncs/{sync.sync_id}", headers=gateway.as_user("ada"))
         body = answer.json()
-        exactly(schemas.Sync, body)
+        exactly(Sync, body)
         assert body.pop("created_at").endswith("Z")
         assert body == {
             "id": sync.sync_id,
@@ -187,7 +187,7 @@ class TestCancel:
         sync = await started(gateway, {"email": ADA})
         answer = await gateway.http.delete(f"/emails/syncs/{sync.sync_id}", headers=gateway.as_user("ada"))
         assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
-        exactly(schemas.Sync, answer.json())
+        exactly(Sync, answer.json())
         assert answer.json()["ended_at"].endswith("Z")
 
     async def test_of_another_user_does_not_exist(self, gateway: Gateway) -> None:
@@ -202,7 +202,7 @@ class TestRetry:
         sync = await started(gateway, {"email": ADA})
         answer = await gateway.http.post(f"/emails/syncs/{sync.sync_id}/retry", headers=gateway.as_user("ada"))
         assert (answer.status_code, answer.json()["state"]) == (202, "queued")
-        exactly(schemas.Sync, answer.json())
+        exactly(Sync, answer.json())
         assert answer.headers["location"] == f"/emails/syncs/{answer.json()['id']}"
 
     async def test_of_another_user_does_not_exist(self, gateway: Gateway) -> None:
@@ -216,8 +216,8 @@ class TestVerify:
         gateway.mail.connect("ada", ADA)
         answer = await gateway.http.post("/emails/verify", json={"email": ADA}, headers=gateway.as_user("ada"))
         assert (answer.status_code, answer.json()["state"]) == (202, "queued")
-        exactly(schemas.Sync, answer.json())
-        exactly(schemas.Verification, answer.json()["verification"])
+        exactly(Sync, answer.json())
+        exactly(Verification, answer.json()["verification"])
         assert answer.json()["verification"] == {"done": False, "missing": 2, "extra": 1, "drift": 0, "digest": None}
         assert answer.headers["location"] == f"/emails/syncs/{answer.json()['id']}"
 

@@ -3,7 +3,8 @@
 from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.mail.v1 import mail_pb2
 
-from services.gateway import schemas
+from services.gateway.schemas.changes import ChangePage
+from services.gateway.schemas.threads import ThreadPage, ThreadView
 from services.kit.errors import AppError, Kind
 from tests.gateway.conftest import Gateway
 from tests.gateway.test_messages import ADA, connect, exactly, get, message
@@ -27,7 +28,7 @@ class TestThreads:
         ]
         status, body = await get(gateway, f"/emails/threads?user_email={ADA}")
         assert status == 200
-        exactly(schemas.ThreadPage, body)
+        exactly(ThreadPage, body)
         assert body == {
             "threads": [
                 {
@@ -59,7 +60,7 @@ class TestThreads:
         gateway.mail.threads[account_id] = [thread()]
         status, body = await get(gateway, f"/emails/threads/t1?account_id={account_id}")
         assert status == 200
-        exactly(schemas.ThreadView, body)
+        exactly(ThreadView, body)
         assert (body["id"], [email["id"] for email in body["emails"]]) == ("t1", ["m1", "m2"])
 
     async def test_one_that_does_not_exist_is_not_found(self, gateway: Gateway) -> None:
@@ -82,7 +83,7 @@ class TestChanges:
         ]
         status, body = await get(gateway, f"/emails/changes?user_email={ADA}&since=p1&limit=7")
         assert status == 200
-        exactly(schemas.ChangePage, body)
+        exactly(ChangePage, body)
         shown = [
             (change["type"], change["id"], change["email"] and change["email"]["id"]) for change in body["changes"]
         ]

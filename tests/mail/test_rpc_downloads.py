@@ -12,7 +12,7 @@ from mailroom.mail.v1 import mail_pb2
 from services.mail.downloads.contents import Content, Contents
 from services.mail.model import Mailbox, MailboxStatus
 from services.mail.providers.base import Write
-from services.mail.rpc_downloads import attachment_id_of, download, part_id_of
+from services.mail.rpc.downloads import attachment_id_of, download, part_id_of
 
 DATA = bytes(range(256)) * 3000
 

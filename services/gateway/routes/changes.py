@@ -11,7 +11,7 @@ from services.gateway.answers import json_answer
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import problems
 from services.gateway.preferences import WaitSeconds
-from services.gateway.schemas import ChangePage, ChangesQuery
+from services.gateway.schemas.changes import ChangePage, ChangesQuery
 from services.kit.rpc_client import DEFAULT_TIMEOUT, call
 
 router = APIRouter(prefix="/emails", tags=["emails"])

@@ -10,7 +10,7 @@ from services.gateway.answers import json_answer
 from services.gateway.conversions import rfc3339
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import problems
-from services.gateway.session_schemas import EventQuery, SecurityEvent, SecurityEvents
+from services.gateway.schemas.sessions import EventQuery, SecurityEvent, SecurityEvents
 from services.kit.rpc_client import call
 
 router = APIRouter(tags=["sessions"])

@@ -14,7 +14,7 @@ from services.gateway.dependencies import Backends, HtmlSanitiser, UserId
 from services.gateway.openapi import problems
 from services.gateway.routes.messages import whole_email
 from services.gateway.safe_html import SafeHtml
-from services.gateway.schemas import FilterQuery
+from services.gateway.schemas.emails import FilterQuery
 from services.gateway.streaming import JsonLines
 from services.kit.rpc_client import stream
 

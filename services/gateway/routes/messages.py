@@ -17,7 +17,8 @@ from services.gateway.dependencies import Backends, HtmlSanitiser, UserId
 from services.gateway.openapi import problems
 from services.gateway.routes.downloads import pictures_of
 from services.gateway.safe_html import SafeHtml
-from services.gateway.schemas import Email, EmailPage, Labels, ListQuery, MailboxQuery
+from services.gateway.schemas.emails import Email, EmailPage, Labels, ListQuery
+from services.gateway.schemas.requests import MailboxQuery
 from services.kit.rpc_client import call
 
 router = APIRouter(prefix="/emails", tags=["emails"])

@@ -15,7 +15,7 @@ from services.gateway.answers import json_answer
 from services.gateway.callers import MaybeCaller
 from services.gateway.dependencies import JSON_ONLY, Backends, Keys
 from services.gateway.openapi import problems
-from services.gateway.session_schemas import SignInStart, Token, TokenRequest
+from services.gateway.schemas.sessions import SignInStart, Token, TokenRequest
 from services.kit.errors import AppError, Kind
 from services.kit.rpc_client import call
 

@@ -13,7 +13,7 @@ from services.gateway.clients import Services
 from services.gateway.dependencies import JSON_ONLY, Backends, UserId
 from services.gateway.openapi import problems
 from services.gateway.preferences import WaitSeconds
-from services.gateway.schemas import Sync, SyncRequest, VerifyRequest
+from services.gateway.schemas.syncs import Sync, SyncRequest, VerifyRequest
 from services.kit.errors import AppError, Kind
 from services.kit.rpc_client import DEFAULT_TIMEOUT, call
 

@@ -10,7 +10,8 @@ from services.gateway import conversions
 from services.gateway.answers import json_answer
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import problems
-from services.gateway.schemas import MailboxQuery, ThreadPage, ThreadsQuery, ThreadView
+from services.gateway.schemas.requests import MailboxQuery
+from services.gateway.schemas.threads import ThreadPage, ThreadsQuery, ThreadView
 from services.kit.rpc_client import call
 
 router = APIRouter(prefix="/emails/threads", tags=["emails"])

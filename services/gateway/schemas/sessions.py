@@ -2,12 +2,10 @@
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from services.gateway.schemas import MAX_LIMIT, Time
-
-# What anything of ours that travels as text has: no NUL, for Postgres refuses it.
-_NO_NUL = r"^[^\x00]*$"
+from services.gateway.schemas.requests import MAX_LIMIT, NO_NUL, Request
+from services.gateway.schemas.times import Time
 
 
 class SignInStart(TypedDict):
@@ -70,25 +68,20 @@ class SecurityEvents(TypedDict):
     next_cursor: Annotated[str | None, Field(description="Give it as `cursor` for the next page; null on the last one")]
 
 
-class _Request(BaseModel):
-    # What we do not know yet may be a newer client's: it is ignored.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class TokenRequest(_Request):
+class TokenRequest(Request):
     """What the frontend got back from the sign-in."""
 
     state: Annotated[str, Field(min_length=1, max_length=512)]
     code_verifier: Annotated[str | None, Field(max_length=128)] = None
 
 
-class RefreshRequest(_Request):
+class RefreshRequest(Request):
     """The newest refresh token of the session."""
 
     refresh_token: Annotated[str, Field(min_length=1, max_length=512)]
 
 
-class LogoutRequest(_Request):
+class LogoutRequest(Request):
     """Which sessions to end."""
 
     refresh_token: Annotated[
@@ -97,8 +90,8 @@ class LogoutRequest(_Request):
     all: Annotated[bool, Field(strict=True, description="All sessions of the user")] = False
 
 
-class EventQuery(_Request):
+class EventQuery(Request):
     """What to list."""
 
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 50
-    cursor: Annotated[str, Field(max_length=64, pattern=_NO_NUL)] = ""
+    cursor: Annotated[str, Field(max_length=64, pattern=NO_NUL)] = ""

@@ -1,0 +1,40 @@
+"""What requests have in common."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic import model_validator as validator
+from pydantic_core import PydanticCustomError
+
+MAX_LIMIT = 200
+# No text anywhere in Mailroom holds NUL, which Postgres refuses.
+NO_NUL = r"^[^\x00]*$"
+AccountId = Annotated[str | None, Field(min_length=1, max_length=64, pattern=NO_NUL)]
+AddressText = Annotated[str | None, Field(min_length=1, max_length=320, pattern=NO_NUL)]
+
+
+class Request(BaseModel):
+    """What a client sends."""
+
+    # What we do not know yet may be a newer client's: it is ignored.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class MailboxQuery(Request):
+    """Names a mailbox by exactly one of `user_email` and `account_id`."""
+
+    user_email: AddressText = None
+    account_id: AccountId = None
+
+    @validator(mode="after")
+    def _one_mailbox(self) -> Self:
+        require_one(self, "user_email", "account_id")
+        return self
+
+
+def require_one(model: BaseModel, first: str, second: str) -> None:
+    """Raises PydanticCustomError unless exactly one of the two fields is set."""
+    if (getattr(model, first) is None) == (getattr(model, second) is None):
+        raise PydanticCustomError(
+            "mailbox", "give exactly one of {first} and {second}", {"first": first, "second": second}
+        )

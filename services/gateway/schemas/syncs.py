@@ -1,0 +1,98 @@
+"""Syncs, and what starts them."""
+
+from typing import Annotated, Any, Literal, Self, TypedDict
+
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import model_validator as validator
+from pydantic_core import PydanticCustomError
+
+from services.gateway.schemas.requests import AccountId, AddressText, Request, require_one
+from services.gateway.schemas.times import Time
+
+MAX_COUNT = 1_000_000
+
+
+class DeadLetter(TypedDict):
+    """A message that could not be fetched or stored."""
+
+    external_id: str
+    reason: str
+    attempts: int
+
+
+class Verification(TypedDict):
+    """What comparing the copy with the provider has found; all of it is repaired before the sync ends."""
+
+    done: Annotated[bool, Field(description="Everything has been compared")]
+    missing: Annotated[int, Field(description="Messages that the provider lists and the copy lacked")]
+    extra: Annotated[int, Field(description="Messages of the copy that the provider does not list")]
+    drift: Annotated[int, Field(description="Messages whose labels differed")]
+    digest: Annotated[
+        str | None,
+        Field(
+            description="Of the repaired copy, 32 hex digits: the XOR, over all messages, of the first 128 bits of the "
+            "SHA-256 of `id label,label,...`, with the provider's ids, the labels in the order of their bytes"
+        ),
+    ]
+
+
+class Sync(TypedDict):
+    """A run that brings a mailbox up to date."""
+
+    id: str
+    account_id: str
+    email: str
+    state: Literal["queued", "running", "completed", "failed", "cancelled"]
+    count: Annotated[int | Literal["all"], Field(description="The coverage asked for")]
+    listed: int
+    stored: int
+    pending: int
+    dead_letters: Annotated[list[DeadLetter], Field(description="At most 100 of them")]
+    dead_letter_count: int
+    units_spent: Annotated[int, Field(description="Quota units spent at the provider")]
+    units_per_message: Annotated[float | None, Field(description="Of those, per message stored")]
+    eta_seconds: int | None
+    verification: Annotated[Verification | None, Field(description="Only where it was asked for, or due")]
+    error: str | None
+    created_at: Time
+    ended_at: Time | None
+
+
+def _whole_number_or_all(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return inner(value)
+    except ValidationError:
+        # Otherwise each branch of the union reports a problem of its own.
+        raise PydanticCustomError("count", 'must be a whole number from 1 to 1000000, or "all"') from None
+
+
+Count = Annotated[
+    Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT)] | Literal["all"], WrapValidator(_whole_number_or_all)
+]
+
+
+class SyncRequest(Request):
+    """Names a mailbox by exactly one of `email` and `account_id`."""
+
+    email: AddressText = None
+    account_id: AccountId = None
+    count: Annotated[
+        Count, Field(description="The newest so many messages, stored ones included, or the whole mailbox")
+    ] = 10
+
+    @validator(mode="after")
+    def _one_mailbox(self) -> Self:
+        require_one(self, "email", "account_id")
+        return self
+
+
+class VerifyRequest(Request):
+    """Names a mailbox by exactly one of `email` and `account_id`."""
+
+    email: AddressText = None
+    account_id: AccountId = None
+
+    @validator(mode="after")
+    def _one_mailbox(self) -> Self:
+        require_one(self, "email", "account_id")
+        return self

@@ -1,0 +1,46 @@
+"""The gRPC face of mail: convert, call, convert. Only here does protobuf meet the domain."""
+
+from collections.abc import Callable
+from functools import partial
+
+from grpc import aio
+from mailroom.mail.v1 import mail_pb2_grpc
+
+from services.mail.changes import Changes
+from services.mail.disconnecting import Disconnecting
+from services.mail.downloads.contents import Contents
+from services.mail.mailboxes import Mailboxes
+from services.mail.messages import Messages
+from services.mail.push import Push
+from services.mail.rpc.mailboxes import MailboxServicer
+from services.mail.rpc.messages import MessageServicer
+from services.mail.rpc.syncs import SyncServicer
+from services.mail.syncs import Syncs
+from services.mail.threads import Threads
+
+
+def registrations(
+    *,
+    mailboxes: Mailboxes,
+    disconnecting: Disconnecting,
+    messages: Messages,
+    threads: Threads,
+    changes: Changes,
+    syncs: Syncs,
+    push: Push,
+    contents: Contents,
+    units_per_second: float,
+    units_per_message: int,
+) -> list[Callable[[aio.Server], None]]:
+    """What adds mail's services to a server. The unit figures are for a sync's estimated end."""
+    return [
+        partial(mail_pb2_grpc.add_MailboxServiceServicer_to_server, MailboxServicer(mailboxes, disconnecting)),
+        partial(
+            mail_pb2_grpc.add_MessageServiceServicer_to_server,
+            MessageServicer(mailboxes, messages, threads, changes, contents),
+        ),
+        partial(
+            mail_pb2_grpc.add_SyncServiceServicer_to_server,
+            SyncServicer(mailboxes, syncs, push, seconds_per_message=units_per_message / units_per_second),
+        ),
+    ]

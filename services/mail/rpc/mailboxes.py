@@ -1,0 +1,52 @@
+"""mailroom.mail.v1.MailboxService."""
+
+from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
+
+from services.kit.rpc_server import Context
+from services.mail.disconnecting import Disconnecting
+from services.mail.mailboxes import Mailboxes
+from services.mail.model import MailboxOverview, MailboxStatus
+from services.mail.rpc.answers import timestamp
+from services.mail.rpc.requests import uuid_of
+
+_MAILBOX_STATUS = {
+    MailboxStatus.ACTIVE: mail_pb2.MAILBOX_STATUS_ACTIVE,
+    MailboxStatus.REAUTH_REQUIRED: mail_pb2.MAILBOX_STATUS_REAUTH_REQUIRED,
+}
+
+
+class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
+    """mailroom.mail.v1.MailboxService."""
+
+    def __init__(self, mailboxes: Mailboxes, disconnecting: Disconnecting) -> None:
+        self._mailboxes = mailboxes
+        self._disconnecting = disconnecting
+
+    async def ListMailboxes(
+        self, request: mail_pb2.ListMailboxesRequest, context: Context
+    ) -> mail_pb2.ListMailboxesResponse:
+        overviews = await self._mailboxes.overviews(uuid_of(request.user_id, "user_id"))
+        return mail_pb2.ListMailboxesResponse(mailboxes=map(_overview_to_proto, overviews))
+
+    async def DisconnectMailbox(
+        self, request: mail_pb2.DisconnectMailboxRequest, context: Context
+    ) -> mail_pb2.DisconnectMailboxResponse:
+        user_id, account_id = uuid_of(request.user_id, "user_id"), uuid_of(request.account_id, "account_id")
+        return mail_pb2.DisconnectMailboxResponse(erased=await self._disconnecting.disconnect(user_id, account_id))
+
+    async def DeleteUser(self, request: mail_pb2.DeleteUserRequest, context: Context) -> mail_pb2.DeleteUserResponse:
+        erased = await self._disconnecting.delete_user(uuid_of(request.user_id, "user_id"))
+        return mail_pb2.DeleteUserResponse(erased=erased)
+
+
+def _overview_to_proto(overview: MailboxOverview) -> mail_pb2.Mailbox:
+    return mail_pb2.Mailbox(
+        account_id=str(overview.mailbox.account_id),
+        email=overview.mailbox.email,
+        provider=overview.mailbox.provider,
+        status=_MAILBOX_STATUS[overview.mailbox.status],
+        last_synced_time=timestamp(overview.last_synced_at),
+        message_count=overview.message_count,
+        unread_count=overview.unread_count,
+        reconnect_by_time=timestamp(overview.reconnect_by),
+    )

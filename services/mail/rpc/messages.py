@@ -1,0 +1,108 @@
+"""mailroom.mail.v1.MessageService."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
+
+from services.kit.rpc_server import Context
+from services.mail.changes import Changes
+from services.mail.downloads.contents import Contents
+from services.mail.ids import parse_id
+from services.mail.mailboxes import Mailboxes
+from services.mail.messages import Messages
+from services.mail.rpc.answers import (
+    change_to_proto,
+    detail_to_proto,
+    label_to_proto,
+    summary_to_proto,
+    thread_to_proto,
+)
+from services.mail.rpc.downloads import download, fields_of, part_id_of
+from services.mail.rpc.requests import filter_of, find_mailbox, uuid_of
+from services.mail.threads import Threads
+
+
+class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
+    """mailroom.mail.v1.MessageService."""
+
+    def __init__(
+        self, mailboxes: Mailboxes, messages: Messages, threads: Threads, changes: Changes, contents: Contents
+    ) -> None:
+        self._mailboxes = mailboxes
+        self._messages = messages
+        self._threads = threads
+        self._changes = changes
+        self._contents = contents
+
+    async def ListMessages(
+        self, request: mail_pb2.ListMessagesRequest, context: Context
+    ) -> mail_pb2.ListMessagesResponse:
+        mailbox = await find_mailbox(self._mailboxes, request.user_id, request.mailbox)
+        page = await self._messages.page(
+            mailbox,
+            filter_of(request),
+            page_size=request.page_size,
+            page_token=request.page_token,
+            highlighted=request.highlight,
+        )
+        return mail_pb2.ListMessagesResponse(
+            messages=map(summary_to_proto, page.messages), next_page_token=page.next_page_token
+        )
+
+    async def GetMessage(self, request: mail_pb2.GetMessageRequest, context: Context) -> mail_pb2.GetMessageResponse:
+        user_id = uuid_of(request.user_id, "user_id")
+        return detail_to_proto(await self._messages.get(user_id, parse_id(request.message_id)))
+
+    async def DownloadRaw(
+        self, request: mail_pb2.DownloadRawRequest, context: Context
+    ) -> AsyncIterator[mail_pb2.DownloadRawResponse]:
+        content = await self._contents.raw(uuid_of(request.user_id, "user_id"), parse_id(request.message_id))
+        async with aclosing(download(self._contents, content, request.condition)) as parts:
+            async for part in parts:
+                yield mail_pb2.DownloadRawResponse(**fields_of(part))
+
+    async def DownloadAttachment(
+        self, request: mail_pb2.DownloadAttachmentRequest, context: Context
+    ) -> AsyncIterator[mail_pb2.DownloadAttachmentResponse]:
+        content = await self._contents.attachment(
+            uuid_of(request.user_id, "user_id"), parse_id(request.message_id), part_id_of(request.attachment_id)
+        )
+        async with aclosing(download(self._contents, content, request.condition)) as parts:
+            async for part in parts:
+                yield mail_pb2.DownloadAttachmentResponse(**fields_of(part))
+
+    async def ListLabels(self, request: mail_pb2.ListLabelsRequest, context: Context) -> mail_pb2.ListLabelsResponse:
+        mailbox = await find_mailbox(self._mailboxes, request.user_id, request.mailbox)
+        return mail_pb2.ListLabelsResponse(labels=map(label_to_proto, await self._messages.labels(mailbox)))
+
+    async def ListThreads(self, request: mail_pb2.ListThreadsRequest, context: Context) -> mail_pb2.ListThreadsResponse:
+        mailbox = await find_mailbox(self._mailboxes, request.user_id, request.mailbox)
+        page = await self._threads.page(mailbox, page_size=request.page_size, page_token=request.page_token)
+        return mail_pb2.ListThreadsResponse(
+            threads=map(thread_to_proto, page.threads), next_page_token=page.next_page_token
+        )
+
+    async def GetThread(self, request: mail_pb2.GetThreadRequest, context: Context) -> mail_pb2.GetThreadResponse:
+        mailbox = await find_mailbox(self._mailboxes, request.user_id, request.mailbox)
+        thread, messages = await self._threads.get(mailbox, request.thread_id)
+        return mail_pb2.GetThreadResponse(thread=thread_to_proto(thread), messages=map(summary_to_proto, messages))
+
+    async def ExportMessages(
+        self, request: mail_pb2.ExportMessagesRequest, context: Context
+    ) -> AsyncIterator[mail_pb2.ExportMessagesResponse]:
+        mailbox = await find_mailbox(self._mailboxes, request.user_id, request.mailbox)
+        async with aclosing(self._messages.export(mailbox, filter_of(request))) as details:
+            async for detail in details:
+                yield mail_pb2.ExportMessagesResponse(message=detail_to_proto(detail))
+
+    async def ListChanges(self, request: mail_pb2.ListChangesRequest, context: Context) -> mail_pb2.ListChangesResponse:
+        mailbox = await find_mailbox(self._mailboxes, request.user_id, request.mailbox)
+        page = await self._changes.page(
+            mailbox, since=request.since, page_size=request.page_size, wait_seconds=request.wait_seconds
+        )
+        return mail_pb2.ListChangesResponse(
+            changes=[change_to_proto(change, mailbox.mailbox_id) for change in page.changes],
+            position=str(page.position),
+            has_more=page.has_more,
+        )

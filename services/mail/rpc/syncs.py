@@ -1,0 +1,94 @@
+"""mailroom.mail.v1.SyncService."""
+
+from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
+
+from services.kit.rpc_server import Context
+from services.mail.ids import LocalId, parse_id
+from services.mail.mailboxes import Mailboxes
+from services.mail.model import SyncReport, SyncState, Verification
+from services.mail.push import Push
+from services.mail.rpc.answers import timestamp
+from services.mail.rpc.requests import find_mailbox, uuid_of
+from services.mail.syncs import Syncs
+
+_SYNC_STATE = {
+    SyncState.QUEUED: mail_pb2.SYNC_STATE_QUEUED,
+    SyncState.RUNNING: mail_pb2.SYNC_STATE_RUNNING,
+    SyncState.COMPLETED: mail_pb2.SYNC_STATE_COMPLETED,
+    SyncState.FAILED: mail_pb2.SYNC_STATE_FAILED,
+    SyncState.CANCELLED: mail_pb2.SYNC_STATE_CANCELLED,
+}
+
+
+class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
+    """mailroom.mail.v1.SyncService."""
+
+    def __init__(self, mailboxes: Mailboxes, syncs: Syncs, push: Push, *, seconds_per_message: float) -> None:
+        self._mailboxes = mailboxes
+        self._syncs = syncs
+        self._push = push
+        self._seconds_per_message = seconds_per_message
+
+    async def StartSync(self, request: mail_pb2.StartSyncRequest, context: Context) -> mail_pb2.StartSyncResponse:
+        mailbox = await find_mailbox(self._mailboxes, request.user_id, request.mailbox)
+        report = await self._syncs.start(mailbox, newest_count=None if request.all else request.newest_count)
+        return mail_pb2.StartSyncResponse(sync=self._to_proto(report))
+
+    async def GetSync(self, request: mail_pb2.GetSyncRequest, context: Context) -> mail_pb2.GetSyncResponse:
+        user_id = uuid_of(request.user_id, "user_id")
+        report = await self._syncs.get(user_id, parse_id(request.sync_id), wait_seconds=request.wait_seconds)
+        return mail_pb2.GetSyncResponse(sync=self._to_proto(report))
+
+    async def CancelSync(self, request: mail_pb2.CancelSyncRequest, context: Context) -> mail_pb2.CancelSyncResponse:
+        report = await self._syncs.cancel(uuid_of(request.user_id, "user_id"), parse_id(request.sync_id))
+        return mail_pb2.CancelSyncResponse(sync=self._to_proto(report))
+
+    async def RetrySync(self, request: mail_pb2.RetrySyncRequest, context: Context) -> mail_pb2.RetrySyncResponse:
+        report = await self._syncs.retry(uuid_of(request.user_id, "user_id"), parse_id(request.sync_id))
+        return mail_pb2.RetrySyncResponse(sync=self._to_proto(report))
+
+    async def VerifyMailbox(
+        self, request: mail_pb2.VerifyMailboxRequest, context: Context
+    ) -> mail_pb2.VerifyMailboxResponse:
+        mailbox = await find_mailbox(self._mailboxes, request.user_id, request.mailbox)
+        return mail_pb2.VerifyMailboxResponse(sync=self._to_proto(await self._syncs.verify(mailbox)))
+
+    async def AcceptPush(self, request: mail_pb2.AcceptPushRequest, context: Context) -> mail_pb2.AcceptPushResponse:
+        await self._push.accept(request.token, request.body)
+        return mail_pb2.AcceptPushResponse()
+
+    def _to_proto(self, report: SyncReport) -> mail_pb2.Sync:
+        sync = report.sync
+        known = sync.listing_done and sync.ended_at is None
+        return mail_pb2.Sync(
+            sync_id=str(LocalId(sync.mailbox_id, sync.sync_id)),
+            account_id=str(report.mailbox.account_id),
+            email=report.mailbox.email,
+            state=_SYNC_STATE[sync.state],
+            newest_count=sync.newest_count,
+            listed_count=sync.listed_count,
+            stored_count=sync.stored_count,
+            pending_count=report.pending_count,
+            dead_letter_count=report.dead_letter_count,
+            units_spent=sync.units_spent,
+            units_per_message=sync.units_spent / sync.stored_count if sync.stored_count else None,
+            eta_seconds=round(report.pending_count * self._seconds_per_message) if known else None,
+            error=sync.error,
+            verification=None if sync.verification is None else _verification_to_proto(sync.verification),
+            create_time=timestamp(sync.created_at),
+            end_time=timestamp(sync.ended_at),
+            dead_letters=[
+                mail_pb2.DeadLetter(external_id=letter.external_id, reason=letter.reason, attempts=letter.attempts)
+                for letter in report.dead_letters
+            ],
+        )
+
+
+def _verification_to_proto(verification: Verification) -> mail_pb2.Verification:
+    return mail_pb2.Verification(
+        done=verification.done,
+        missing_count=verification.missing_count,
+        extra_count=verification.extra_count,
+        drift_count=verification.drift_count,
+        digest=verification.digest,
+    )

@@ -40,9 +40,12 @@ from services.kit.admin import admin_app
 from services.kit.egress import Egress, create_http_client
 from services.kit.errors import AppError
 from services.kit.http_server import serve_http
+from services.kit.pool_metrics import PoolMetrics
 from services.kit.postgres import create_engine
+from services.kit.provider_calls import CallObserver
 from services.kit.redis_client import create_redis
 from services.kit.rpc_server import serve_rpc
+from services.kit.telemetry import open_telemetry
 
 log = structlog.get_logger()
 
@@ -93,19 +96,26 @@ async def rotate_signing_keys(settings: AuthKeySettings) -> bool:
 async def serving(settings: AuthSettings) -> AsyncIterator[Ports]:
     """The service with all its parts; the two port settings may be 0. Raises OSError if an address is taken."""
     async with AsyncExitStack() as stack:
+        telemetry = stack.enter_context(open_telemetry("auth", collector=settings.otel_exporter_otlp_endpoint))
+        pools = PoolMetrics(telemetry.registry)
         engine = create_engine(
             settings.database, application_name="mailroom-auth", pool_size=settings.auth_postgres_pool
         )
         stack.push_async_callback(engine.dispose)
+        pools.sqlalchemy(engine)
         redis = create_redis(host=settings.redis_host, port=settings.redis_port, db=settings.redis_db)
         stack.push_async_callback(redis.aclose)
-        http_client = await stack.enter_async_context(create_http_client())
+        pools.redis(redis)
+        endpoints = _endpoints(settings)
+        http_client = await stack.enter_async_context(
+            create_http_client(observer=CallObserver(telemetry), name_call=endpoints.name_call)
+        )
 
         store = Store(engine)
         vault = _vault(settings)
         signing_keys = SigningKeys(store=store, vault=vault, clock=_now)
         egress = Egress(http_client, unavailable=ProviderUnavailableError)
-        providers: dict[str, Provider] = {"google": _google(settings, egress)}
+        providers: dict[str, Provider] = {"google": _google(settings, endpoints, egress)}
         refresh_lock = RefreshLock(redis=redis, lease=LOCK_LEASE, wait=LOCK_WAIT)
         accounts = Accounts(store=store, vault=vault, new_id=uuid4, clock=_now)
         loose_grants = LooseGrants(store=store, vault=vault, providers=providers, clock=_now, new_id=uuid4)
@@ -125,11 +135,20 @@ async def serving(settings: AuthSettings) -> AsyncIterator[Ports]:
             require_client_proof=settings.auth_require_client_proof,
             clock=_now,
         )
-        provider_tokens = ProviderTokens(providers=providers, store=store, vault=vault, lock=refresh_lock, clock=_now)
+        provider_tokens = ProviderTokens(
+            providers=providers,
+            store=store,
+            vault=vault,
+            lock=refresh_lock,
+            clock=_now,
+            registry=telemetry.registry,
+        )
         stack.push_async_callback(provider_tokens.drain)
         disconnecting = Disconnecting(store=store, vault=vault, loose_grants=loose_grants, lock=refresh_lock)
 
-        admin = admin_app(ready=partial(_ready, store=store, redis=redis, signing_keys=signing_keys))
+        admin = admin_app(
+            ready=partial(_ready, store=store, redis=redis, signing_keys=signing_keys), registry=telemetry.registry
+        )
         admin_port = await stack.enter_async_context(
             serve_http(admin, host=settings.auth_admin_host, port=settings.auth_admin_port)
         )
@@ -146,6 +165,7 @@ async def serving(settings: AuthSettings) -> AsyncIterator[Ports]:
                     disconnecting=disconnecting,
                     provider_tokens=provider_tokens,
                 ),
+                telemetry=telemetry,
             )
         )
         chores = [
@@ -204,8 +224,8 @@ def _vault(settings: AuthKeySettings) -> Vault:
     )
 
 
-def _google(settings: AuthSettings, egress: Egress) -> Google:
-    endpoints = GoogleEndpoints(
+def _endpoints(settings: AuthSettings) -> GoogleEndpoints:
+    return GoogleEndpoints(
         issuer=settings.google_issuer,
         authorization_url=settings.google_auth_url,
         token_url=settings.google_token_url,
@@ -213,6 +233,9 @@ def _google(settings: AuthSettings, egress: Egress) -> Google:
         jwks_url=settings.google_jwks_url,
         revoke_url=settings.google_revoke_url,
     )
+
+
+def _google(settings: AuthSettings, endpoints: GoogleEndpoints, egress: Egress) -> Google:
     log.info("provider", provider="google", issuer=settings.google_issuer or "none", hosts=endpoints.hosts())
     client = GoogleClient(
         client_id=settings.google_client_id,

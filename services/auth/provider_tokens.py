@@ -1,7 +1,6 @@
 """Access tokens for the provider's API: the stored one while it lasts, else a refreshed one."""
 
 import asyncio
-import contextvars
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from functools import partial
 from uuid import UUID
 
 import structlog
+from prometheus_client import CollectorRegistry, Counter
 
 from services.auth.model import AccountStatus, EventType, SecurityEvent
 from services.auth.providers.base import (
@@ -26,6 +26,7 @@ from services.auth.store import Store, StoredTokens
 from services.auth.token_records import open_access_token, open_refresh_token, seal_grant
 from services.auth.vault import Vault
 from services.kit.errors import AppError, Kind
+from services.kit.tracing import only_the_trace
 
 log = structlog.get_logger()
 
@@ -36,6 +37,11 @@ REFRESH_MARGIN = timedelta(seconds=120)
 REFRESH_TIMEOUT = 8.0
 LOCK_LEASE = 20.0
 LOCK_WAIT = 12.0
+_OUTCOMES: Mapping[type[ProviderError], str] = {
+    GrantRefusedError: "grant_refused",
+    ProviderRefusedError: "client_refused",
+    IdentityRefusedError: "client_refused",
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class ProviderTokens:
         vault: Vault,
         lock: RefreshLock,
         clock: Callable[[], datetime],
+        registry: CollectorRegistry,
     ) -> None:
         self._providers = providers
         self._store = store
@@ -68,6 +75,9 @@ class ProviderTokens:
         self._lock = lock
         self._clock = clock
         self._refreshes: dict[UUID, asyncio.Task[None]] = {}
+        self._outcomes = Counter(
+            "mailroom_token_refreshes", "Provider tokens refreshed, by outcome.", ["outcome"], registry=registry
+        )
 
     async def get(self, *, account_id: UUID, user_id: UUID, refused_fingerprint: str) -> ProviderToken:
         """A token that is good for a while, and not the one that the provider refused.
@@ -110,8 +120,8 @@ class ProviderTokens:
         account_id = stored.account.account_id
         task = self._refreshes.get(account_id)
         if task is None or task.done():
-            # An empty context: the refresh has its own time limit, not what is left of the first caller's.
-            task = asyncio.create_task(self._refresh(stored, refused_fingerprint), context=contextvars.Context())
+            # The refresh has its own time limit, not what is left of the first caller's.
+            task = asyncio.create_task(self._refresh(stored, refused_fingerprint), context=only_the_trace())
             self._refreshes[account_id] = task
             task.add_done_callback(partial(self._forget, account_id))
         await asyncio.shield(task)
@@ -143,8 +153,10 @@ class ProviderTokens:
         try:
             grant = await provider.refresh(refresh_token, scopes=stored.record.scopes, timeout=REFRESH_TIMEOUT)
         except ProviderError as error:
+            self._outcomes.labels(_OUTCOMES.get(type(error), "unavailable")).inc()
             await self._failed(stored, error)
         else:
+            self._outcomes.labels("done").inc()
             await self._keep(stored, grant)
 
     async def _keep(self, stored: StoredTokens, grant: Grant) -> None:

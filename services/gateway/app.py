@@ -29,9 +29,11 @@ from services.gateway.routes import (
 )
 from services.gateway.safe_html import SafeHtml
 from services.gateway.settings import GatewaySettings
+from services.gateway.telemetry import RequestTelemetry
 from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.admin import ReadinessCheck, admin_app
 from services.kit.http_server import serve_http
+from services.kit.telemetry import Telemetry, open_telemetry
 
 # What pages of other origins may send and read, beyond what every page may.
 _REQUEST_HEADERS = ["Authorization", "Content-Type", "If-None-Match", "If-Range", "Prefer", "Range", "X-Request-Id"]
@@ -49,6 +51,7 @@ def create_app(
     signing_keys: SigningKeys,
     access_tokens: AccessTokens,
     ready: ReadinessCheck,
+    telemetry: Telemetry,
     frontend_redirect_url: str,
     cors_origins: Sequence[str],
     body_limit: int,
@@ -74,6 +77,7 @@ def create_app(
         expose_headers=_ANSWER_HEADERS,
     )
     app.add_middleware(RequestContext)
+    app.add_middleware(RequestTelemetry, telemetry=telemetry)
     # messages comes after the rest of /emails, since its /emails/{id} would take their addresses.
     for routes in (
         health,
@@ -103,8 +107,9 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
         return serving.is_set() and not stop.is_set()
 
     async with AsyncExitStack() as stack:
+        telemetry = stack.enter_context(open_telemetry("gateway", collector=settings.otel_exporter_otlp_endpoint))
         services = await stack.enter_async_context(
-            connect(auth_address=settings.auth_address, mail_address=settings.mail_address)
+            connect(auth_address=settings.auth_address, mail_address=settings.mail_address, tracer=telemetry.tracer)
         )
         signing_keys = SigningKeys(services.sessions)
         app = create_app(
@@ -112,12 +117,13 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
             signing_keys=signing_keys,
             access_tokens=AccessTokens(signing_keys, issuer=settings.issuer, audience=settings.issuer),
             ready=ready,
+            telemetry=telemetry,
             frontend_redirect_url=settings.frontend_redirect_url,
             cors_origins=settings.cors_origins,
             body_limit=settings.gateway_body_limit,
             accepts_google_push=settings.accepts_google_push,
         )
-        admin = admin_app(ready=ready)
+        admin = admin_app(ready=ready, registry=telemetry.registry)
         await stack.enter_async_context(
             serve_http(admin, host=settings.gateway_admin_host, port=settings.gateway_admin_port)
         )

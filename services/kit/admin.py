@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -11,8 +11,17 @@ from starlette.routing import Route
 ReadinessCheck = Callable[[], Awaitable[bool]]
 
 
-def admin_app(*, ready: ReadinessCheck) -> Starlette:
-    """`/livez`, `/readyz` (200 or 503 by `ready`, which speaks of the process itself, not of its peers), `/metrics`."""
+async def _nothing() -> None:
+    pass
+
+
+def admin_app(
+    *, ready: ReadinessCheck, registry: CollectorRegistry, refresh: Callable[[], Awaitable[None]] = _nothing
+) -> Starlette:
+    """`/livez`, `/readyz` (200 or 503 by `ready`, which speaks of the process itself, not of its peers), `/metrics`.
+
+    `refresh` is awaited before the metrics are shown.
+    """
 
     async def livez(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -22,6 +31,7 @@ def admin_app(*, ready: ReadinessCheck) -> Starlette:
         return JSONResponse({"status": "ok" if ok else "not ready"}, status_code=200 if ok else 503)
 
     async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        await refresh()
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)])

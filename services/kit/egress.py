@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 
+from services.kit.provider_calls import CallObserver, NameCall, ObservedClient
+
 MAX_BODY_BYTES = 1024 * 1024
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -29,11 +31,14 @@ class Answer:
         return value if isinstance(value, dict) else None
 
 
-def create_http_client() -> httpx.AsyncClient:
+def create_http_client(*, observer: CallObserver, name_call: NameCall) -> httpx.AsyncClient:
     """The client for all calls to providers. A configured proxy is used, except for this machine itself."""
-    return httpx.AsyncClient(
+    return ObservedClient(
+        observer=observer,
+        name_call=name_call,
         follow_redirects=False,
-        timeout=None,  # noqa: S113 - `send` times the whole call, waiting for a free connection included
+        # `send` times the whole call, waiting for a free connection included.
+        timeout=None,
         limits=httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=20),
         # A compressed body can be small on the wire and huge in memory.
         headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "mailroom"},

@@ -6,6 +6,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
+from opentelemetry.trace import format_trace_id, get_current_span
 
 # These libraries log addresses and headers that can hold codes and tokens.
 _CHATTY = ("httpx", "httpcore", "asyncio", "hpack", "grpc", "uvicorn.access")
@@ -23,10 +24,26 @@ def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[
     return event
 
 
+def _add_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    context = get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = format_trace_id(context.trace_id)
+    return event
+
+
+def _add_service(service: str) -> structlog.typing.Processor:
+    def add(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {"service": service, **event}
+
+    return add
+
+
 def configure_logging(*, service: str, level: str) -> None:
     """Sends structlog's and the standard library's records to stderr in one format. Call once per process."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_service(service),
+        _add_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -60,4 +77,4 @@ def configure_logging(*, service: str, level: str) -> None:
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.contextvars.clear_contextvars()
-    structlog.get_logger().debug("logging configured", service=service)
+    structlog.get_logger().debug("logging configured")

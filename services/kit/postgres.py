@@ -2,10 +2,12 @@
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
+from opentelemetry.trace import Tracer
 from sqlalchemy import URL, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from services.kit.query_spans import QuerySpans
 from services.kit.settings import Postgres
 
 # Seconds. The server's own statement time-out is shorter, so that its error arrives instead of ours.
@@ -71,11 +73,18 @@ async def _leave_as_it_is(_: object) -> None:
     pass
 
 
-async def create_pool(settings: Postgres, *, application_name: str, size: int) -> Pool:
+async def create_pool(settings: Postgres, *, application_name: str, size: int, tracer: Tracer | None = None) -> Pool:
     """A pool for services whose hot paths speak SQL without a layer between; connects on first use.
 
     The same session settings and limits as `create_engine`. asyncpg replaces connections that the server closed.
+    With a `tracer` statements become spans of the trace at hand.
     """
+    query_spans = None if tracer is None else QuerySpans(tracer)
+
+    async def prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        if query_spans is not None:
+            connection.add_query_logger(query_spans)
+
     # Each time a connection is given back, asyncpg would undo what its session may have left behind, such as advisory
     # locks: a round trip with four statements. Nothing of that kind is done on pooled connections.
     pool = asyncpg.create_pool(
@@ -86,6 +95,7 @@ async def create_pool(settings: Postgres, *, application_name: str, size: int) -
         database=settings.database,
         min_size=0,
         max_size=size,
+        init=prepare,
         reset=_leave_as_it_is,
         timeout=CONNECT_TIMEOUT,
         command_timeout=COMMAND_TIMEOUT,

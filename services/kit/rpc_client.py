@@ -5,11 +5,13 @@ import json
 from collections.abc import AsyncGenerator, Iterable
 
 from grpc import aio
+from opentelemetry.trace import Tracer
 
 from services.kit.context import REQUEST_ID_HEADER, remaining, request_id
 from services.kit.errors import AppError, Kind
 from services.kit.rpc_errors import from_rpc_error
 from services.kit.rpc_server import MAX_MESSAGE_BYTES
+from services.kit.rpc_telemetry import client_interceptors
 
 # What a unary call may take unless its caller has less time left.
 DEFAULT_TIMEOUT = 10.0
@@ -18,7 +20,7 @@ STREAM_TIMEOUT = 3600.0
 IDLE_TIMEOUT = 30.0
 
 
-def open_channel(address: str, *, idempotent: Iterable[tuple[str, str]]) -> aio.Channel:
+def open_channel(address: str, *, idempotent: Iterable[tuple[str, str]], tracer: Tracer | None = None) -> aio.Channel:
     """A channel to `host:port` that retries UNAVAILABLE for the given (service, method) pairs only.
 
     Source: gRPC service config (grpc/grpc-proto service_config.proto).
@@ -35,6 +37,7 @@ def open_channel(address: str, *, idempotent: Iterable[tuple[str, str]]) -> aio.
     }
     return aio.insecure_channel(
         address,
+        interceptors=client_interceptors(tracer),
         options=[
             ("grpc.service_config", json.dumps({"methodConfig": [retried]})),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

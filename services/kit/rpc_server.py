@@ -1,7 +1,7 @@
 """A gRPC server: health, request context, and the one place where exceptions become statuses."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, NoReturn
 
 import grpc
@@ -12,6 +12,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from services.kit.context import REQUEST_ID_HEADER, start_request
 from services.kit.errors import AppError, Kind
 from services.kit.rpc_errors import to_trailing_metadata
+from services.kit.rpc_telemetry import RpcObserver
+from services.kit.telemetry import Telemetry
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 # Unary calls whose caller set no deadline end after this many seconds.
@@ -24,6 +26,7 @@ Context = aio.ServicerContext[Any, Any]
 # Generic in its type stub only.
 type Handler = grpc.RpcMethodHandler[Any, Any]
 type Passing = tuple[type[Exception], ...]
+type Observe = Callable[[str, Context], AbstractContextManager[None]]
 
 
 async def _abort(context: Context, error: AppError) -> NoReturn:
@@ -48,14 +51,19 @@ def _begin(context: Context) -> None:
     )
 
 
+def _unobserved(_: str, __: Context) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 class ErrorInterceptor(aio.ServerInterceptor):
-    """Binds the request context around every handler and turns what it raises into a status.
+    """Binds the request context around every handler, has it observed, and turns what it raises into a status.
 
     Exceptions of the `passing` types say that a store of the service cannot be used for the moment.
     """
 
-    def __init__(self, passing: Passing = ()) -> None:
+    def __init__(self, passing: Passing = (), *, observe: Observe = _unobserved) -> None:
         self._passing = passing
+        self._observe = observe
 
     async def intercept_service(
         self,
@@ -69,56 +77,64 @@ class ErrorInterceptor(aio.ServerInterceptor):
             return handler
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
-                _unary(handler.unary_unary, method, self._passing),
+                _unary(handler.unary_unary, method, self._passing, self._observe),
                 request_deserializer=handler.request_deserializer,
                 response_serializer=handler.response_serializer,
             )
         if handler.unary_stream is not None:
             return grpc.unary_stream_rpc_method_handler(
-                _stream(handler.unary_stream, method, self._passing),
+                _stream(handler.unary_stream, method, self._passing, self._observe),
                 request_deserializer=handler.request_deserializer,
                 response_serializer=handler.response_serializer,
             )
         return handler
 
 
-def _unary(behaviour: Callable[..., Any], method: str, passing: Passing) -> Callable[..., Any]:
+def _unary(behaviour: Callable[..., Any], method: str, passing: Passing, observe: Observe) -> Callable[..., Any]:
     async def handle(request: Any, context: Context) -> Any:
         _begin(context)
-        try:
-            return await behaviour(request, context)
-        except AppError as error:
-            await _abort(context, error)
-        except Exception as error:  # noqa: BLE001 - the catch-all of the process; logged and hidden
-            await _abort_unknown(context, method, error, passing)
+        with observe(method, context):
+            try:
+                return await behaviour(request, context)
+            except AppError as error:
+                await _abort(context, error)
+            except Exception as error:  # noqa: BLE001 - the catch-all of the process; logged and hidden
+                await _abort_unknown(context, method, error, passing)
 
     return handle
 
 
-def _stream(behaviour: Callable[..., Any], method: str, passing: Passing) -> Callable[..., Any]:
+def _stream(behaviour: Callable[..., Any], method: str, passing: Passing, observe: Observe) -> Callable[..., Any]:
     async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
         _begin(context)
-        try:
-            async for item in behaviour(request, context):
-                yield item
-        except AppError as error:
-            await _abort(context, error)
-        except Exception as error:  # noqa: BLE001 - the catch-all of the process; logged and hidden
-            await _abort_unknown(context, method, error, passing)
+        with observe(method, context):
+            try:
+                async for item in behaviour(request, context):
+                    yield item
+            except AppError as error:
+                await _abort(context, error)
+            except Exception as error:  # noqa: BLE001 - the catch-all of the process; logged and hidden
+                await _abort_unknown(context, method, error, passing)
 
     return handle
 
 
 @asynccontextmanager
 async def serve_rpc(
-    *, host: str, port: int, register: Iterable[Callable[[aio.Server], None]], passing: Passing = ()
+    *,
+    host: str,
+    port: int,
+    register: Iterable[Callable[[aio.Server], None]],
+    passing: Passing = (),
+    telemetry: Telemetry | None = None,
 ) -> AsyncIterator[int]:
     """Serves until the block is left, then drains; yields the port (useful when `port` is 0).
 
     `register` are calls such as `partial(add_XServicer_to_server, servicer)`; `passing` as in ErrorInterceptor.
     """
+    observe = _unobserved if telemetry is None else RpcObserver(telemetry).observe
     server = aio.server(
-        interceptors=[ErrorInterceptor(passing)],
+        interceptors=[ErrorInterceptor(passing, observe=observe)],
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -40,6 +40,10 @@ class ServiceSettings(Settings):
 
     mailroom_insecure_grpc: bool = False
     log_level: str = "INFO"
+    # Where traces are sent, by OTLP over gRPC. Unset: none are made.
+    otel_exporter_otlp_endpoint: str | None = None
+    # For how long a process that was told to stop still takes requests, while it says that it is not ready.
+    drain_delay_seconds: float = Field(0, ge=0)
 
     @field_validator("mailroom_insecure_grpc")
     @classmethod

@@ -4,7 +4,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
 import structlog
@@ -13,10 +13,13 @@ from services.kit.admin import admin_app
 from services.kit.egress import Egress, create_http_client
 from services.kit.http_server import serve_http
 from services.kit.key_set import KeySet
+from services.kit.pool_metrics import PoolMetrics
 from services.kit.postgres import create_pool
+from services.kit.provider_calls import CallObserver
 from services.kit.redis_client import create_redis
 from services.kit.rpc_client import open_channel
 from services.kit.rpc_server import serve_rpc
+from services.kit.telemetry import open_telemetry
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
 from services.mail.changes import Changes
@@ -24,6 +27,7 @@ from services.mail.disconnecting import Disconnecting
 from services.mail.downloads.contents import Contents
 from services.mail.downloads.disk_cache import DiskCache
 from services.mail.downloads.provider_calls import ProviderCalls
+from services.mail.figures import FigureGauges
 from services.mail.mailboxes import Mailboxes
 from services.mail.messages import Messages
 from services.mail.providers.base import ProviderUnavailableError
@@ -32,7 +36,7 @@ from services.mail.providers.gmail_http import create_gmail_client
 from services.mail.push import Push
 from services.mail.rpc import registrations
 from services.mail.settings import MailSettings
-from services.mail.store.connection import DATABASE_LOST, Pool, is_reachable
+from services.mail.store.connection import DATABASE_LOST, is_reachable
 from services.mail.sync.access_tokens import AccessTokens
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import Quota
@@ -47,17 +51,39 @@ log = structlog.get_logger()
 async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
     """Serves mail's RPCs until `stop` is set."""
     async with AsyncExitStack() as stack:
-        pool = await create_pool(settings.database, application_name="mail", size=settings.mail_postgres_pool)
+        telemetry = stack.enter_context(open_telemetry("mail", collector=settings.otel_exporter_otlp_endpoint))
+        pools = PoolMetrics(telemetry.registry)
+        calls = CallObserver(telemetry)
+        pool = await create_pool(
+            settings.database, application_name="mail", size=settings.mail_postgres_pool, tracer=telemetry.tracer
+        )
         stack.push_async_callback(pool.close)
+        pools.asyncpg(pool)
+        redis = create_redis(host=settings.redis_host, port=settings.redis_port, db=settings.redis_db)
+        stack.push_async_callback(redis.aclose)
+        pools.redis(redis)
         channel = await stack.enter_async_context(
-            open_channel(settings.auth_address, idempotent=auth_client.IDEMPOTENT)
+            open_channel(settings.auth_address, idempotent=auth_client.IDEMPOTENT, tracer=telemetry.tracer)
         )
         auth = AuthClient(channel)
         mailboxes = Mailboxes(pool, auth)
-        egress = Egress(await stack.enter_async_context(create_http_client()), unavailable=ProviderUnavailableError)
+        http_client = create_http_client(observer=calls, name_call=lambda _: "google.keys")
+        egress = Egress(await stack.enter_async_context(http_client), unavailable=ProviderUnavailableError)
         keys = KeySet(url=settings.google_jwks_url, egress=egress, monotonic=time.monotonic)
-        quota = settings.quota
-        contents = await stack.enter_async_context(_contents(settings, pool, auth))
+        profile = settings.quota
+        # The workers' buckets, and so by their figures.
+        quota = Quota(redis, profile=profile, batch_units=profile.costs.get * settings.gmail_batch_size)
+        gmail = await stack.enter_async_context(create_gmail_client(connections=_PROVIDER_CONNECTIONS, observer=calls))
+        contents = Contents(
+            pool,
+            sources={"google": GmailContent(gmail, api_url=settings.gmail_api_url, costs=profile.costs)},
+            calls=ProviderCalls(
+                quota=quota,
+                parallelism=Parallelism(redis, batch_size=settings.gmail_batch_size),
+                tokens=AccessTokens(auth),
+            ),
+            cache=await stack.enter_async_context(_disk_cache(settings)),
+        )
         services = registrations(
             mailboxes=mailboxes,
             disconnecting=Disconnecting(pool, mailboxes, auth),
@@ -67,35 +93,31 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
             syncs=Syncs(pool, mailboxes),
             contents=contents,
             push=Push(pool, keys=keys, sender=settings.push_sender),
-            units_per_second=quota.mailbox_limit / quota.window,
-            units_per_message=quota.costs.get,
+            units_per_second=profile.mailbox_limit / profile.window,
+            units_per_message=profile.costs.get,
         )
         port = await stack.enter_async_context(
-            serve_rpc(host=settings.mail_host, port=settings.mail_port, register=services, passing=DATABASE_LOST)
+            serve_rpc(
+                host=settings.mail_host,
+                port=settings.mail_port,
+                register=services,
+                passing=DATABASE_LOST,
+                telemetry=telemetry,
+            )
         )
-        admin = admin_app(ready=lambda: is_reachable(pool))
+        figures = FigureGauges(telemetry.registry, pool=pool, quota=quota)
+        admin = admin_app(ready=lambda: is_reachable(pool), registry=telemetry.registry, refresh=figures.refresh)
         await stack.enter_async_context(serve_http(admin, host=settings.mail_admin_host, port=settings.mail_admin_port))
         log.info("mail is serving", port=port)
         await stop.wait()
 
 
 @asynccontextmanager
-async def _contents(settings: MailSettings, pool: Pool, auth: AuthClient) -> AsyncIterator[Contents]:
-    async with AsyncExitStack() as stack:
-        redis = create_redis(host=settings.redis_host, port=settings.redis_port, db=settings.redis_db)
-        stack.push_async_callback(redis.aclose)
-        gmail = await stack.enter_async_context(create_gmail_client(connections=_PROVIDER_CONNECTIONS))
+async def _disk_cache(settings: MailSettings) -> AsyncIterator[DiskCache]:
+    with ExitStack() as stack:
         directory = settings.mail_cache_dir
         if directory is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailroom-mail-")))
         cache = DiskCache(directory, max_bytes=settings.mail_cache_bytes, max_age=settings.mail_cache_seconds)
         await asyncio.to_thread(cache.open)
-        profile = settings.quota
-        calls = ProviderCalls(
-            # The workers' buckets, and so by their figures.
-            quota=Quota(redis, profile=profile, batch_units=profile.costs.get * settings.gmail_batch_size),
-            parallelism=Parallelism(redis, batch_size=settings.gmail_batch_size),
-            tokens=AccessTokens(auth),
-        )
-        source = GmailContent(gmail, api_url=settings.gmail_api_url, costs=profile.costs)
-        yield Contents(pool, sources={"google": source}, calls=calls, cache=cache)
+        yield cache

@@ -5,6 +5,7 @@ import time
 from uuid import UUID
 
 from services.kit.errors import AppError, Kind
+from services.kit.tracing import trace_parent
 from services.mail.ids import LocalId
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import Mailbox, MailboxStatus, SyncReport, SyncState
@@ -36,7 +37,13 @@ class Syncs:
         async with self._pool.acquire() as connection, connection.transaction():
             hint_seq = await schedule.trigger(connection, mailbox.mailbox_id)
             await progress.ensure(connection, mailbox.mailbox_id)
-            sync = await store.start(connection, mailbox.mailbox_id, newest_count=newest_count, hint_seq=hint_seq)
+            sync = await store.start(
+                connection,
+                mailbox.mailbox_id,
+                newest_count=newest_count,
+                hint_seq=hint_seq,
+                trace_parent=trace_parent(),
+            )
         return await self.get(mailbox.user_id, LocalId(sync.mailbox_id, sync.sync_id), wait_seconds=0)
 
     async def verify(self, mailbox: Mailbox) -> SyncReport:
@@ -47,7 +54,9 @@ class Syncs:
         mailbox = await self._with_access(mailbox)
         async with self._pool.acquire() as connection, connection.transaction():
             hint_seq = await schedule.trigger(connection, mailbox.mailbox_id)
-            sync_id = await verification.request(connection, mailbox.mailbox_id, hint_seq=hint_seq)
+            sync_id = await verification.request(
+                connection, mailbox.mailbox_id, hint_seq=hint_seq, trace_parent=trace_parent()
+            )
             if sync_id is None:
                 raise AppError(Kind.CONFLICT, "nothing_to_verify", "Nothing of this mailbox has been copied yet.")
         return await self.get(mailbox.user_id, LocalId(mailbox.mailbox_id, sync_id), wait_seconds=0)
@@ -79,7 +88,13 @@ class Syncs:
             hint_seq = await schedule.trigger(connection, mailbox.mailbox_id)
             await items.retry_dead_letters(connection, mailbox.mailbox_id)
             wanted = report.sync.newest_count
-            sync = await store.start(connection, mailbox.mailbox_id, newest_count=wanted, hint_seq=hint_seq)
+            sync = await store.start(
+                connection,
+                mailbox.mailbox_id,
+                newest_count=wanted,
+                hint_seq=hint_seq,
+                trace_parent=trace_parent(),
+            )
         return await self.get(user_id, LocalId(sync.mailbox_id, sync.sync_id), wait_seconds=0)
 
     async def _with_access(self, mailbox: Mailbox) -> Mailbox:

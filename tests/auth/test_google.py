@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import jwt
 import pytest
+from prometheus_client import CollectorRegistry
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from services.auth.client_proof import s256
@@ -24,6 +25,8 @@ from services.auth.providers.base import (
 )
 from services.auth.providers.google import ISSUER, Google, GoogleClient, GoogleEndpoints
 from services.kit.egress import Egress, create_http_client
+from services.kit.provider_calls import CallObserver
+from services.kit.telemetry import Telemetry
 from tests.auth.clock import Time
 from tests.auth.stand_in import CLIENT_ID, CLIENT_SECRET, MAIL_SCOPE, REDIRECT_URI, Person, StandIn
 
@@ -426,7 +429,8 @@ class TestHttpClient:
     ) -> None:
         monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
         monkeypatch.delenv("NO_PROXY", raising=False)
-        async with create_http_client() as client:
+        observer = CallObserver(Telemetry(CollectorRegistry()))
+        async with create_http_client(observer=observer, name_call=lambda _: "google") as client:
             proxied = client._transport_for_url(httpx.URL("http://provider.example/token"))
             direct = client._transport_for_url(httpx.URL("http://127.0.0.1:8100/token"))
             assert proxied is not client._transport

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from opentelemetry.sdk import environment_variables
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
@@ -15,6 +16,7 @@ from services.sandbox.settings import Settings as SandboxSettings
 
 ROOT = Path(__file__).parents[2]
 SETTINGS: tuple[type[Settings], ...] = (AuthSettings, GatewaySettings, MailSettings, WorkerSettings, SandboxSettings)
+OF_OPENTELEMETRY = {environment_variables.OTEL_TRACES_SAMPLER, environment_variables.OTEL_TRACES_SAMPLER_ARG}
 OF_THE_EMBEDDED_STACK = {"MAILROOM_HOME", "MAILROOM_SANDBOX"}
 # Read by an embedded or a composed stack, which sets them for the processes; each follows from another variable.
 FOLLOWING = {"PUBLIC_URL", "GOOGLE_REDIRECT_URI", "SANDBOX_PUBLIC_URL"}
@@ -42,7 +44,7 @@ def _shown(default: object) -> str:
 
 
 def test_the_file_lists_what_is_read_and_nothing_else() -> None:
-    assert set(_listed()) == {name for name, _ in _read()} | OF_THE_EMBEDDED_STACK
+    assert set(_listed()) == {name for name, _ in _read()} | OF_OPENTELEMETRY | OF_THE_EMBEDDED_STACK
 
 
 def test_the_embedded_stack_reads_the_variables_that_no_service_reads() -> None:

@@ -10,14 +10,22 @@ import pytest
 
 from tests.e2e.people import Person, Provider
 from tests.e2e.running_stack import RunningStack, running_stack
+from tests.e2e.trace_collector import TraceCollector, trace_collector
 
 # A second instead of a minute: the limits stay, so that syncs are fast and quota still matters.
 QUOTA_WINDOW = "1"
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[RunningStack]:
-    """The stack, in a time zone that is neither UTC nor a whole number of hours away from it."""
+def traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TraceCollector]:
+    """Collects the traces of the whole session in a file."""
+    with trace_collector(tmp_path_factory.mktemp("traces") / "traces.jsonl") as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def stack(traces: TraceCollector) -> Iterator[RunningStack]:
+    """The stack, traced, in a time zone that is neither UTC nor a whole number of hours away from it."""
     home = Path(tempfile.mkdtemp(prefix="mailroom-e2e-"))
     try:
         with running_stack(
@@ -29,6 +37,9 @@ def stack() -> Iterator[RunningStack]:
             GMAIL_QUOTA_WINDOW=QUOTA_WINDOW,
             # How long the work of a killed worker lies still.
             WORKER_LEASE_SECONDS="3",
+            OTEL_EXPORTER_OTLP_ENDPOINT=traces.endpoint,
+            # Milliseconds until spans are sent.
+            OTEL_BSP_SCHEDULE_DELAY="200",
         ) as running:
             yield running
     finally:

@@ -15,6 +15,7 @@ from services.auth.token_records import ACCESS_TOKEN, REFRESH_TOKEN
 from services.auth.vault import Vault
 from tests.e2e.people import Person, Provider
 from tests.e2e.running_stack import RunningStack
+from tests.e2e.trace_collector import TraceCollector
 
 _DATABASES = ("auth", "mail")
 _PROCESSES = ("sandbox", "auth", "mail", "worker", "gateway")
@@ -104,7 +105,7 @@ async def from_the_vault(stack: RunningStack, person: Person, found: Secrets) ->
 
 
 async def test_no_secret_is_in_any_output_or_column(
-    stack: RunningStack, http: httpx.Client, provider: Provider
+    stack: RunningStack, http: httpx.Client, provider: Provider, traces: TraceCollector
 ) -> None:
     found = Secrets()
     for name in ("SECRET_KEY", "GOOGLE_CLIENT_SECRET", "AUTH_POSTGRES_PASSWORD", "MAIL_POSTGRES_PASSWORD"):
@@ -120,11 +121,15 @@ async def test_no_secret_is_in_any_output_or_column(
     assert all('"level": "debug"' in outputs[name] for name in _PROCESSES if name != "sandbox"), "not at debug level"
     for server in stack.servers.values():
         outputs[server.name] = server.log.read_text(errors="replace")
+    outputs["traces"] = traces.file.read_text()
     columns = {place: text for service in _DATABASES async for place, text in _columns(stack.variables, service)}
     # The search sees bytes and text: what may be there is found.
     visible = Secrets()
     visible.add(address=person.email)
     assert visible.in_text(columns["auth.accounts"]) == visible.in_text(columns["mail.mailboxes"]) == {"address"}
+    # Traces show what was called, and about whom nothing.
+    assert "GET /auth/{provider}/callback" in outputs["traces"]
+    assert person.email not in outputs["traces"]
     leaks = {place: names for place, text in {**outputs, **columns}.items() if (names := found.in_text(text))}
     assert leaks == {}
     assert {"state", "code", "hand_off", "our_access_token", "provider_refresh_token", "SECRET_KEY"} <= found.names

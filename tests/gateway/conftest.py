@@ -16,11 +16,13 @@ from mailroom.mail.v1.mail_pb2_grpc import (
     add_MessageServiceServicer_to_server,
     add_SyncServiceServicer_to_server,
 )
+from prometheus_client import CollectorRegistry
 
 from services.gateway.app import create_app
 from services.gateway.clients import Services, connect
 from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.rpc_server import serve_rpc
+from services.kit.telemetry import Telemetry
 from tests.gateway.fakes import ISSUER, FakeAuth, FakeMail
 
 FRONTEND = "https://app.example/signed-in?lang=ru#top"
@@ -45,6 +47,7 @@ class Gateway:
     auth: FakeAuth
     mail: FakeMail
     clock: Clock
+    registry: CollectorRegistry
 
     def as_user(self, user_id: str) -> dict[str, str]:
         """The headers of a signed-in user's request."""
@@ -86,6 +89,7 @@ async def services(auth: FakeAuth, mail: FakeMail) -> AsyncIterator[Services]:
 @pytest.fixture
 async def gateway(services: Services, auth: FakeAuth, mail: FakeMail) -> AsyncIterator[Gateway]:
     clock = Clock()
+    registry = CollectorRegistry()
     keys = SigningKeys(services.sessions, clock=clock)
 
     async def ready() -> bool:
@@ -96,9 +100,10 @@ async def gateway(services: Services, auth: FakeAuth, mail: FakeMail) -> AsyncIt
         signing_keys=keys,
         access_tokens=AccessTokens(keys, issuer=ISSUER, audience=ISSUER),
         ready=ready,
+        telemetry=Telemetry(registry),
         frontend_redirect_url=FRONTEND,
         cors_origins=("https://app.example",),
         body_limit=BODY_LIMIT,
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as http:
-        yield Gateway(http=http, auth=auth, mail=mail, clock=clock)
+        yield Gateway(http=http, auth=auth, mail=mail, clock=clock, registry=registry)

@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.gateway.app import create_app
 from services.gateway.clients import Services
 from services.gateway.settings import GatewaySettings
 from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.errors import AppError, Kind
+from services.kit.telemetry import Telemetry
 from tests.gateway.conftest import Gateway, bearer
 from tests.gateway.fakes import ISSUER, PUSH_TOKEN, FakeMail
 
@@ -29,6 +31,7 @@ async def http(services: Services) -> AsyncIterator[httpx.AsyncClient]:
         signing_keys=keys,
         access_tokens=AccessTokens(keys, issuer=ISSUER, audience=ISSUER),
         ready=ready,
+        telemetry=Telemetry(CollectorRegistry()),
         frontend_redirect_url=ISSUER,
         cors_origins=(),
         body_limit=65_536,

@@ -11,6 +11,7 @@ from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from services.kit.rpc_client import call, open_channel
 from services.kit.rpc_server import serve_rpc
+from services.kit.telemetry import Telemetry
 
 METHOD = ("mailroom.auth.v1.ProviderTokenService", "GetAccessToken")
 Behaviour = Callable[[aio.ServicerContext[Any, Any]], Awaitable[None]]
@@ -34,14 +35,18 @@ class Service(auth_pb2_grpc.ProviderTokenServiceServicer):
 
 @asynccontextmanager
 async def served(
-    behaviour: Behaviour, *, idempotent: bool = False
+    behaviour: Behaviour, *, idempotent: bool = False, telemetry: Telemetry | None = None
 ) -> AsyncIterator[tuple[Service, Callable[..., Awaitable[Any]]]]:
     """The running service and a call of its method through kit's client."""
     service = Service(behaviour)
     register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, service)
     async with (
-        serve_rpc(host="127.0.0.1", port=0, register=[register]) as port,
-        open_channel(f"127.0.0.1:{port}", idempotent=[METHOD] if idempotent else []) as channel,
+        serve_rpc(host="127.0.0.1", port=0, register=[register], telemetry=telemetry) as port,
+        open_channel(
+            f"127.0.0.1:{port}",
+            idempotent=[METHOD] if idempotent else [],
+            tracer=None if telemetry is None else telemetry.tracer,
+        ) as channel,
     ):
         stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
         yield service, partial(call, stub.GetAccessToken, auth_pb2.GetAccessTokenRequest())

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from services.kit.admin import admin_app
 from services.kit.http_server import serve_http
+from services.kit.telemetry import open_telemetry
 
 
 class TestServeHttp:
@@ -64,9 +65,9 @@ class TestAdminApp:
         async def check() -> bool:
             return ready
 
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(admin_app(ready=check)), base_url="http://admin"
-        ) as client:
+        with open_telemetry("test", collector=None) as telemetry:
+            app = admin_app(ready=check, registry=telemetry.registry)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin") as client:
             assert (await client.get("/livez")).status_code == 200
             assert (await client.get("/readyz")).status_code == status
             assert "python_info" in (await client.get("/metrics")).text

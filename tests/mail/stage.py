@@ -10,10 +10,12 @@ from uuid import UUID
 
 import asyncpg
 import httpx
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from services.kit.postgres import create_pool
 from services.kit.settings import Postgres
+from services.kit.telemetry import Telemetry
 from services.mail.disconnecting import Disconnecting
 from services.mail.ids import LocalId
 from services.mail.mailboxes import Mailboxes
@@ -24,6 +26,7 @@ from services.mail.store.connection import Pool
 from services.mail.sync.access_tokens import AccessTokens
 from services.mail.sync.disconnect import Eraser
 from services.mail.sync.fetch import Retries
+from services.mail.sync.observer import SyncObserver
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import GMAIL_COSTS, GMAIL_LIMITS, Quota, QuotaProfile
 from services.mail.sync.worker import Worker
@@ -106,6 +109,11 @@ class RunningWorker:
     name: str
     stop: asyncio.Event
     task: asyncio.Task[None]
+    registry: CollectorRegistry
+
+    def count(self, metric: str, **labels: str) -> float:
+        """The value of a metric, 0 where it has none yet."""
+        return self.registry.get_sample_value(f"mailroom_{metric}", labels) or 0.0
 
     async def crash(self) -> None:
         """Ends it and its turns on the spot, leases and all left behind."""
@@ -373,9 +381,10 @@ async def _working(stage: Stage, options: WorkerOptions) -> AsyncIterator[Runnin
         http = await stack.enter_async_context(
             httpx.AsyncClient(timeout=options.provider_timeout, trust_env=False, headers={"User-Agent": "gzip"})
         )
-        worker = _worker(stage, options, pool=pool, http=http, name=name)
+        registry = CollectorRegistry()
+        worker = _worker(stage, options, pool=pool, http=http, name=name, registry=registry)
         stop = asyncio.Event()
-        running = RunningWorker(worker, name, stop, asyncio.create_task(worker.run(stop)))
+        running = RunningWorker(worker, name, stop, asyncio.create_task(worker.run(stop)), registry)
         try:
             yield running
         finally:
@@ -383,7 +392,15 @@ async def _working(stage: Stage, options: WorkerOptions) -> AsyncIterator[Runnin
                 await running.drain()
 
 
-def _worker(stage: Stage, options: WorkerOptions, *, pool: Pool, http: httpx.AsyncClient, name: str) -> Worker:
+def _worker(
+    stage: Stage,
+    options: WorkerOptions,
+    *,
+    pool: Pool,
+    http: httpx.AsyncClient,
+    name: str,
+    registry: CollectorRegistry,
+) -> Worker:
     profile = quota_profile(window=options.window)
     sandbox = stage.servers.sandbox
     gmail = GmailProvider(
@@ -408,6 +425,7 @@ def _worker(stage: Stage, options: WorkerOptions, *, pool: Pool, http: httpx.Asy
         eraser=Eraser(
             pool=pool, auth=stage.auth, providers=providers, quota=quota, tokens=tokens, batch=options.erase_batch
         ),
+        observer=SyncObserver(Telemetry(registry)),
         slots=options.slots,
         lease_seconds=options.lease_seconds,
         poll_seconds=options.poll_seconds,

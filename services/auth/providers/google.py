@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import httpx
 import structlog
 
 from services.auth.providers.base import (
@@ -62,14 +63,22 @@ class GoogleEndpoints:
 
     def hosts(self) -> dict[str, str]:
         """The host of each endpoint, for the log line at start."""
-        urls = {
+        return {name: urlsplit(url).netloc if url else "none" for name, url in self._by_name().items()}
+
+    def name_call(self, url: httpx.URL) -> str:
+        """Which endpoint a request to `url` goes to, such as `google.token`."""
+        asked = urlsplit(str(url))[:3]
+        known = (name for name, own in self._by_name().items() if own and urlsplit(own)[:3] == asked)
+        return f"google.{next(known, 'other')}"
+
+    def _by_name(self) -> dict[str, str | None]:
+        return {
             "authorization": self.authorization_url,
             "token": self.token_url,
             "userinfo": self.userinfo_url,
-            "jwks": self.jwks_url,
+            "keys": self.jwks_url,
             "revoke": self.revoke_url,
         }
-        return {name: urlsplit(url).netloc if url else "none" for name, url in urls.items()}
 
 
 @dataclass(frozen=True)

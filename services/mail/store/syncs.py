@@ -1,5 +1,6 @@
 """Sync requests: at most one active per mailbox."""
 
+from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
@@ -37,13 +38,25 @@ def _sync_of(row: asyncpg.Record) -> Sync:
     )
 
 
-async def start(connection: Connection, mailbox_id: int, *, newest_count: int | None, hint_seq: int) -> Sync:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The request behind a sync: its `traceparent`, and how many seconds ago the sync began."""
+
+    trace_parent: str
+    age: float
+
+
+async def start(
+    connection: Connection, mailbox_id: int, *, newest_count: int | None, hint_seq: int, trace_parent: str | None
+) -> Sync:
     """Starts a sync, or widens the active one to this request; its coverage never shrinks."""
     row = await connection.fetchrow(
         """
-        INSERT INTO syncs AS s (mailbox_id, state, newest_count, hint_seq) VALUES ($1, 'queued', $2, $3)
+        INSERT INTO syncs AS s (mailbox_id, state, newest_count, hint_seq, trace_parent)
+        VALUES ($1, 'queued', $2, $3, $4)
         ON CONFLICT (mailbox_id) WHERE ended_at IS NULL DO UPDATE
         SET hint_seq = excluded.hint_seq,
+            trace_parent = coalesce(excluded.trace_parent, s.trace_parent),
             newest_count = CASE WHEN s.newest_count IS NULL OR excluded.newest_count IS NULL THEN NULL
                            ELSE greatest(s.newest_count, excluded.newest_count) END,
             listing_done = s.listing_done
@@ -53,6 +66,7 @@ async def start(connection: Connection, mailbox_id: int, *, newest_count: int | 
         mailbox_id,
         newest_count,
         hint_seq,
+        trace_parent,
     )
     assert row is not None, "an upsert returns its row"  # noqa: S101 - states what the statement guarantees
     return _sync_of(row)
@@ -70,6 +84,18 @@ async def active_id(connection: Connection, mailbox_id: int) -> int | None:
         "SELECT sync_id FROM syncs WHERE mailbox_id = $1 AND ended_at IS NULL", mailbox_id
     )
     return sync_id
+
+
+async def origin(connection: Connection, mailbox_id: int) -> Origin | None:
+    """The traced request behind the sync under way in a mailbox."""
+    row = await connection.fetchrow(
+        """
+        SELECT trace_parent, extract(epoch FROM now() - created_at)::float8 AS age FROM syncs
+        WHERE mailbox_id = $1 AND ended_at IS NULL AND trace_parent IS NOT NULL
+        """,
+        mailbox_id,
+    )
+    return None if row is None else Origin(**row)
 
 
 async def report(connection: Connection, user_id: UUID, mailbox_id: int, sync_id: int) -> SyncReport | None:

@@ -162,6 +162,8 @@ syncs = Table(
     Column("extra_count", BigInteger, nullable=False, server_default=text("0")),
     Column("drift_count", BigInteger, nullable=False, server_default=text("0")),
     Column("digest", Text, nullable=False, server_default=text("''")),
+    # The request that asked for it last, as a W3C traceparent; null: that was not traced.
+    Column("trace_parent", Text),
     _time("created_at", default="now()"),
     _time("ended_at", nullable=True),
     PrimaryKeyConstraint("mailbox_id", "sync_id"),

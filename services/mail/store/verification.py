@@ -5,20 +5,22 @@ from services.mail.store import progress
 from services.mail.store.connection import Connection
 
 
-async def request(connection: Connection, mailbox_id: int, *, hint_seq: int) -> int | None:
+async def request(connection: Connection, mailbox_id: int, *, hint_seq: int, trace_parent: str | None) -> int | None:
     """Makes the active sync verify, or starts one for what is covered; returns its id, None if nothing is covered."""
     sync_id: int | None = await connection.fetchval(
         """
-        INSERT INTO syncs AS s (mailbox_id, state, newest_count, hint_seq, listing_done, verification)
-        SELECT $1, 'queued', CASE WHEN NOT covered_all THEN covered_count END, $2, true, 'wanted'
+        INSERT INTO syncs AS s (mailbox_id, state, newest_count, hint_seq, listing_done, verification, trace_parent)
+        SELECT $1, 'queued', CASE WHEN NOT covered_all THEN covered_count END, $2, true, 'wanted', $3
         FROM sync_states WHERE mailbox_id = $1 AND (covered_all OR covered_count > 0 OR EXISTS (
             SELECT FROM syncs WHERE mailbox_id = $1 AND ended_at IS NULL))
         ON CONFLICT (mailbox_id) WHERE ended_at IS NULL DO UPDATE
-        SET hint_seq = excluded.hint_seq, verification = coalesce(s.verification, 'wanted')
+        SET hint_seq = excluded.hint_seq, verification = coalesce(s.verification, 'wanted'),
+            trace_parent = coalesce(excluded.trace_parent, s.trace_parent)
         RETURNING sync_id
         """,
         mailbox_id,
         hint_seq,
+        trace_parent,
     )
     return sync_id
 

@@ -188,6 +188,7 @@ async def _store(run: MailboxRun, results: Mapping[str, FetchResult], retries: R
             await items.fetch_singly(connection, run.mailbox_id, strays)
         await _postpone_failed(connection, run.mailbox_id, results, retries)
         await syncs.count(connection, run.mailbox_id, stored=stored)
+    run.observer.messages_stored.inc(stored)
 
 
 async def _postpone_failed(

@@ -95,6 +95,16 @@ def check_fits(profile: QuotaProfile, batch_units: int) -> None:
         raise ValueError(f"the quota does not allow batches of {batch_units} units, {most} at most")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaUse:
+    """The project's units: of the day and per second, and the seconds for which there are none at all."""
+
+    day_used: int
+    day_limit: int
+    rate_limit: float
+    paused: float
+
+
 class QuotaWaitError(Exception):
     """Too few units at the moment; try again in `seconds`."""
 
@@ -120,6 +130,14 @@ class Quota:
         self._keep = max(3600, int(profile.window * 10))
         self._take = redis.register_script(_TAKE)
         self._pause = redis.register_script(_PAUSE)
+
+    @property
+    def _for_backfill(self) -> int:
+        return int(self.profile.daily_limit * (1 - self.profile.live_reserve))
+
+    def _assumed(self, elapsed: float) -> int:
+        """A day's count that was lost is taken for that of a day spent evenly."""
+        return int(self._for_backfill * elapsed / _DAY)
 
     @property
     def mailbox_rate(self) -> float:
@@ -162,15 +180,26 @@ class Quota:
     ) -> tuple[int, int]:
         """Units taken and milliseconds to wait; in a pipeline the answer comes with the others."""
         day, elapsed = divmod(self._now() - _DAY_BEGINS, _DAY)
-        for_backfill = int(self.profile.daily_limit * (1 - self.profile.live_reserve))
-        allowed = self.profile.daily_limit if live else for_backfill
-        # A count that was lost is taken for that of a day spent evenly.
-        assumed = int(for_backfill * elapsed / _DAY)
+        allowed = self.profile.daily_limit if live else self._for_backfill
+        assumed = self._assumed(elapsed)
         mailbox, project = (self._mailbox_rate, self.burst), (self._project_rate, self._project_burst)
         return await self._take(  # type: ignore[no-any-return]  # whatever the script answers
             keys=[_mailbox_key(mailbox_id), _PROJECT_KEY, _day_key(day)],
             args=[least, most, step, *mailbox, self._keep, *project, self._keep, allowed, assumed, _DAY - elapsed],
             client=client,
+        )
+
+    async def use(self) -> QuotaUse:
+        """How much of the project's quota is used. Raises RedisError."""
+        day, elapsed = divmod(self._now() - _DAY_BEGINS, _DAY)
+        used = await self._redis.get(_day_key(day))
+        seconds, microseconds = await self._redis.time()
+        opens_at = float(await self._redis.hget(_PROJECT_KEY, "at") or 0)
+        return QuotaUse(
+            day_used=self._assumed(elapsed) if used is None else int(used),
+            day_limit=self.profile.daily_limit,
+            rate_limit=self.profile.project_limit / self.profile.window,
+            paused=max(0.0, opens_at - seconds - microseconds / 1e6),
         )
 
     async def pause(self, mailbox_id: int, seconds: float, *, whole_project: bool) -> None:

@@ -10,6 +10,7 @@ from services.mail.store import schedule, syncs
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.schedule import Lease
 from services.mail.sync.access_tokens import AccessTokens
+from services.mail.sync.observer import SyncObserver
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import Quota, QuotaWaitError
 
@@ -32,6 +33,7 @@ class MailboxRun:
         quota: Quota,
         parallelism: Parallelism,
         tokens: AccessTokens,
+        observer: SyncObserver,
     ) -> None:
         self.lease = lease
         self.mailbox = mailbox
@@ -39,6 +41,7 @@ class MailboxRun:
         self.provider = provider
         self.quota = quota
         self.parallelism = parallelism
+        self.observer = observer
         self.newest_hint = lease.hint_seq
         self._pool = pool
         self._tokens = tokens

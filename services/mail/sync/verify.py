@@ -1,5 +1,6 @@
 """Proving that a copy is what the provider has, after all that is known to be different has been fetched."""
 
+from services.kit.tracing import trace_parent
 from services.mail.model import Sync
 from services.mail.store import verification
 from services.mail.store.connection import Connection
@@ -16,7 +17,10 @@ async def is_to_do(connection: Connection, run: MailboxRun, sync: Sync | None, *
         await verification.plan_next(connection, run.mailbox_id, seconds=every_seconds, verified=False)
         if not await verification.is_due(connection, run.mailbox_id):
             return False
-        return await verification.request(connection, run.mailbox_id, hint_seq=run.newest_hint) is not None
+        sync_id = await verification.request(
+            connection, run.mailbox_id, hint_seq=run.newest_hint, trace_parent=trace_parent()
+        )
+        return sync_id is not None
     if sync.verification is not None and not sync.verification.done:
         await verification.begin(connection, run.mailbox_id)
         return True

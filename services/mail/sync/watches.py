@@ -1,7 +1,6 @@
 """Keeping the provider's announcements of changes alive. They only save time: polling finds what they miss."""
 
 import structlog
-from prometheus_client import Counter, Gauge
 
 from services.kit.errors import AppError
 from services.mail.model import Mailbox
@@ -20,9 +19,6 @@ WARNING_SECONDS = 2 * 86_400.0
 # Units are taken in parts, which come in seconds.
 _PATIENCE = 10.0
 
-RENEWALS = Counter("mailroom_watch_renewals_total", "Watches made or renewed at providers.", ["outcome"])
-EXPIRING = Gauge("mailroom_watches_expiring", "Watches that end within two days, or have ended, and ought not to.")
-
 log = structlog.get_logger()
 
 
@@ -37,12 +33,12 @@ async def keep(run: MailboxRun) -> None:
     try:
         expires_at = await run.call_prepaid(run.provider.watch)
     except ProviderError as error:
-        RENEWALS.labels("failed").inc()
+        run.observer.watch_renewals.labels("failed").inc()
         log.warning("watch not renewed", mailbox_id=run.mailbox_id, reason=error.reason, detail=error.detail)
         async with run.writing() as connection:
             await store.postpone(connection, run.mailbox_id, seconds=RETRY_SECONDS)
         return
-    RENEWALS.labels("done").inc()
+    run.observer.watch_renewals.labels("done").inc()
     async with run.writing() as connection:
         await store.keep(connection, run.mailbox_id, expires_at=expires_at, renew_seconds=RENEW_SECONDS)
 
@@ -64,8 +60,7 @@ async def end(mailbox: Mailbox, *, provider: Provider, quota: Quota, tokens: Acc
 
 
 async def report_expiring(connection: Connection) -> None:
-    """Tells, by a metric and in the log, about watches whose renewal has failed for days."""
+    """Tells in the log about watches whose renewal has failed for days."""
     expiring = await store.expiring(connection, within_seconds=WARNING_SECONDS)
-    EXPIRING.set(expiring)
     if expiring:
         log.warning("watches are about to end: their renewal keeps failing", watches=expiring)

@@ -23,6 +23,7 @@ from services.mail.sync import watches
 from services.mail.sync.access_tokens import AccessTokens
 from services.mail.sync.disconnect import Eraser
 from services.mail.sync.fetch import Retries
+from services.mail.sync.observer import SyncObserver
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import Quota, QuotaWaitError
 from services.mail.sync.rest import RestingLooks
@@ -61,6 +62,7 @@ class Worker:
         parallelism: Parallelism,
         tokens: AccessTokens,
         eraser: Eraser,
+        observer: SyncObserver,
         slots: int,
         lease_seconds: float,
         poll_seconds: float,
@@ -74,6 +76,7 @@ class Worker:
         self._parallelism = parallelism
         self._tokens = tokens
         self._eraser = eraser
+        self._observer = observer
         self._slots = slots
         self._kept_for_live = max(1, slots // 3)
         self._lease_seconds = lease_seconds
@@ -207,6 +210,7 @@ class Worker:
             return
         self._next_take_over = time.monotonic() + _LOOK_SECONDS
         if dead := await workers.free_leases_of_dead(connection):
+            self._observer.workers_lost.inc(len(dead))
             log.warning("workers died, their mailboxes are free", workers=len(dead))
 
     def _start(self, lease: Lease) -> None:
@@ -221,13 +225,16 @@ class Worker:
     async def _turn(self, lease: Lease) -> None:
         start_request(request_id=None)
         structlog.contextvars.bind_contextvars(mailbox_id=lease.mailbox_id)
-        try:
-            async with self._kept(lease):
-                await self._work(lease)
-        except LeaseLostError:
-            log.warning("lease lost, another worker goes on")
-        except Exception as error:  # noqa: BLE001 - a mailbox must not end the worker, whatever happens in it
-            await self._give_back(lease, error)
+        async with self._observer.turn(self._pool, lease.mailbox_id) as turn:
+            try:
+                async with self._kept(lease):
+                    await self._work(lease)
+            except LeaseLostError:
+                turn.outcome = "lease_lost"
+                log.warning("lease lost, another worker goes on")
+            except Exception as error:  # noqa: BLE001 - a mailbox must not end the worker, whatever happens in it
+                turn.outcome = _reason(error)
+                await self._give_back(lease, error)
 
     @asynccontextmanager
     async def _kept(self, lease: Lease) -> AsyncIterator[None]:
@@ -261,6 +268,7 @@ class Worker:
             quota=self._quota,
             parallelism=self._parallelism,
             tokens=self._tokens,
+            observer=self._observer,
         )
         release = await slice_.work(
             run, poll_seconds=self._poll_seconds, verify_seconds=self._verify_seconds, retries=self._retries

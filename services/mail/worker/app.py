@@ -8,9 +8,12 @@ import structlog
 
 from services.kit.admin import admin_app
 from services.kit.http_server import serve_http
+from services.kit.pool_metrics import PoolMetrics
 from services.kit.postgres import create_pool
+from services.kit.provider_calls import CallObserver
 from services.kit.redis_client import create_redis
 from services.kit.rpc_client import open_channel
+from services.kit.telemetry import open_telemetry
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
 from services.mail.providers.gmail import GmailProvider
@@ -19,6 +22,7 @@ from services.mail.settings import WorkerSettings
 from services.mail.store.connection import is_reachable
 from services.mail.sync.access_tokens import AccessTokens
 from services.mail.sync.disconnect import Eraser
+from services.mail.sync.observer import SyncObserver
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import Quota
 from services.mail.sync.worker import Worker
@@ -29,16 +33,22 @@ log = structlog.get_logger()
 async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
     """Works on due mailboxes until `stop` is set."""
     async with AsyncExitStack() as stack:
+        telemetry = stack.enter_context(open_telemetry("mail-worker", collector=settings.otel_exporter_otlp_endpoint))
+        pools = PoolMetrics(telemetry.registry)
         # Each slot reads or writes and renews its lease; the loop claims.
         size = 2 * settings.worker_slots + 1
-        pool = await create_pool(settings.database, application_name="mail-worker", size=size)
+        pool = await create_pool(settings.database, application_name="mail-worker", size=size, tracer=telemetry.tracer)
         stack.push_async_callback(pool.close)
+        pools.asyncpg(pool)
         redis = create_redis(host=settings.redis_host, port=settings.redis_port, db=settings.redis_db)
         stack.push_async_callback(redis.aclose)
+        pools.redis(redis)
         channel = await stack.enter_async_context(
-            open_channel(settings.auth_address, idempotent=auth_client.IDEMPOTENT)
+            open_channel(settings.auth_address, idempotent=auth_client.IDEMPOTENT, tracer=telemetry.tracer)
         )
-        gmail = await stack.enter_async_context(create_gmail_client(connections=settings.worker_slots))
+        gmail = await stack.enter_async_context(
+            create_gmail_client(connections=settings.worker_slots, observer=CallObserver(telemetry))
+        )
         profile = settings.quota
         providers = {
             "google": GmailProvider(
@@ -60,12 +70,13 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             parallelism=Parallelism(redis, batch_size=settings.gmail_batch_size),
             tokens=tokens,
             eraser=Eraser(pool=pool, auth=auth, providers=providers, quota=quota, tokens=tokens),
+            observer=SyncObserver(telemetry),
             slots=settings.worker_slots,
             lease_seconds=settings.worker_lease_seconds,
             poll_seconds=settings.mail_poll_seconds,
             verify_seconds=settings.mail_verify_seconds,
         )
-        admin = admin_app(ready=lambda: is_reachable(pool))
+        admin = admin_app(ready=lambda: is_reachable(pool), registry=telemetry.registry)
         await stack.enter_async_context(
             serve_http(admin, host=settings.worker_admin_host, port=settings.worker_admin_port)
         )

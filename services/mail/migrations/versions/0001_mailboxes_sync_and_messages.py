@@ -237,6 +237,7 @@ def upgrade() -> None:
         sa.Column("extra_count", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("drift_count", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("digest", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("trace_parent", sa.Text(), nullable=True),
         sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("ended_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(

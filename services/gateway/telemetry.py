@@ -1,0 +1,68 @@
+"""Times and traces of the requests that the gateway answers."""
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from prometheus_client import Histogram
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.kit.rpc_telemetry import BUCKETS
+from services.kit.telemetry import Telemetry
+from services.kit.tracing import TRACE_PARENT, continued, start_span
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class RequestTelemetry:
+    """Outermost. Requests are told apart by the template of their route: paths and queries hold ids and codes."""
+
+    def __init__(self, app: ASGIApp, *, telemetry: Telemetry) -> None:
+        self._app = app
+        self._tracer = telemetry.tracer
+        self._seconds = Histogram(
+            "mailroom_http_request_seconds",
+            "Requests until the end of their answer, by route and status; none: the client left before there was one.",
+            ["method", "route", "status"],
+            registry=telemetry.registry,
+            buckets=BUCKETS,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = "none"
+
+        async def watched_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+            await send(message)
+
+        # A client may make up methods and paths, but no labels.
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        with self._span(scope, method) as span:
+            try:
+                await self._app(scope, receive, watched_send)
+            finally:
+                route = getattr(scope.get("route"), "path", "none")
+                self._seconds.labels(method, route, status).observe(time.perf_counter() - began)
+                if span is not None:
+                    _describe(span, method, route, status)
+
+    def _span(self, scope: Scope, method: str) -> AbstractContextManager[Span | None]:
+        if self._tracer is None:
+            return nullcontext()
+        parent = continued(Headers(scope=scope).get(TRACE_PARENT))
+        return start_span(self._tracer, method, kind=SpanKind.SERVER, context=parent)
+
+
+def _describe(span: Span, method: str, route: str, status: str) -> None:
+    span.update_name(f"{method} {route}")
+    span.set_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status})
+    if status[0] not in "234":
+        span.set_status(Status(StatusCode.ERROR, status))

@@ -1,0 +1,42 @@
+"""How busy the connection pools of a process are, read when somebody looks."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Gauge
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import QueuePool
+
+from services.kit.postgres import Pool
+
+
+class PoolMetrics:
+    """Shows pools by name: connections that are in use, and how many there can be."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._used = Gauge(
+            "mailroom_pool_connections_used", "Connections of the pool that are in use.", ["pool"], registry=registry
+        )
+        self._limit = Gauge(
+            "mailroom_pool_connections_limit", "Connections that the pool can have.", ["pool"], registry=registry
+        )
+
+    def asyncpg(self, pool: Pool) -> None:
+        """Shows an asyncpg pool as `postgres`."""
+        self._show("postgres", pool.get_max_size(), lambda: pool.get_size() - pool.get_idle_size())
+
+    def sqlalchemy(self, engine: AsyncEngine) -> None:
+        """Shows the pool of an engine, which must be of a fixed size, as `postgres`."""
+        pool = engine.pool
+        assert isinstance(pool, QueuePool)  # noqa: S101 - what `create_engine` of the kit builds
+        self._show("postgres", pool.size(), pool.checkedout)
+
+    def redis(self, redis: Redis) -> None:
+        """Shows a client's pool as `redis`."""
+        pool = redis.connection_pool
+        # It counts two kinds of connections: those that are idle, and those in use.
+        self._show("redis", pool.max_connections, lambda: pool.get_connection_count()[1][0])
+
+    def _show(self, name: str, limit: int, used: Callable[[], int]) -> None:
+        self._limit.labels(name).set(limit)
+        self._used.labels(name).set_function(used)

@@ -1,0 +1,75 @@
+"""Calls to providers over HTTP, timed and traced by what they ask for, never by what they say."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from typing import Any
+
+import httpx
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from prometheus_client import Histogram
+
+from services.kit.telemetry import Telemetry
+from services.kit.tracing import is_traced, start_span
+
+# Seconds.
+_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+# Names what a request to this URL asks for: one of a short list, such as `gmail.messages.get`, without ids and queries.
+type NameCall = Callable[[httpx.URL], str]
+
+
+class CallObserver:
+    """Observes the calls of a process to providers."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._tracer = telemetry.tracer
+        self._seconds = Histogram(
+            "mailroom_provider_call_seconds",
+            "Calls to providers until their answer was read, by HTTP status; none: no answer came.",
+            ["call", "status"],
+            registry=telemetry.registry,
+            buckets=_BUCKETS,
+        )
+
+    @contextmanager
+    def observe(self, call: str) -> Iterator[Callable[[int], None]]:
+        """Surrounds a call; tell the function that it yields the status of the answer."""
+        began = time.perf_counter()
+        status = "none"
+
+        def answered(code: int) -> None:
+            nonlocal status
+            status = str(code)
+
+        with self._span(call) as span:
+            try:
+                yield answered
+            finally:
+                self._seconds.labels(call, status).observe(time.perf_counter() - began)
+                if span is not None:
+                    span.set_attribute("http.response.status_code", status)
+                    if status[0] not in "23":
+                        span.set_status(Status(StatusCode.ERROR, status))
+
+    def _span(self, call: str) -> AbstractContextManager[Span | None]:
+        if self._tracer is None or not is_traced():
+            return nullcontext()
+        return start_span(self._tracer, call, kind=SpanKind.CLIENT)
+
+
+class ObservedClient(httpx.AsyncClient):
+    """An HTTP client whose streamed calls are observed, from their beginning until their block is left."""
+
+    def __init__(self, *, observer: CallObserver, name_call: NameCall, **options: Any) -> None:
+        super().__init__(**options)
+        self._observer = observer
+        self._name_call = name_call
+
+    @asynccontextmanager
+    async def stream(self, method: str, url: httpx.URL | str, **options: Any) -> AsyncIterator[httpx.Response]:
+        """As httpx's. Raises what that raises."""
+        with self._observer.observe(self._name_call(httpx.URL(url))) as answered:
+            async with super().stream(method, url, **options) as response:
+                answered(response.status_code)
+                yield response

@@ -1,0 +1,62 @@
+"""W3C trace context (https://www.w3.org/TR/trace-context/) as it travels: in metadata, in headers, in a column."""
+
+import contextvars
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+
+from opentelemetry.context import Context, attach, get_current
+from opentelemetry.trace import Link, Span, SpanKind, Tracer, get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
+
+TRACE_PARENT = "traceparent"
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+def trace_parent() -> str | None:
+    """The span at hand, as the value of a `traceparent` header; None outside of a trace."""
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier)
+    return carrier.get(TRACE_PARENT)
+
+
+def continued(value: str | None) -> Context:
+    """The context of the span that `value`, a `traceparent`, names; an empty one if it names none."""
+    return _PROPAGATOR.extract({} if value is None else {TRACE_PARENT: value}, context=Context())
+
+
+def is_traced() -> bool:
+    """Whether what happens now is part of a trace. Calls begin none: requests and turns of workers do."""
+    return get_current_span().get_span_context().is_valid
+
+
+def only_the_trace() -> contextvars.Context:
+    """The variables for a task that goes on without whoever began it: none but the trace."""
+    bare = contextvars.Context()
+    bare.run(attach, get_current())
+    return bare
+
+
+def start_span(
+    tracer: Tracer,
+    name: str,
+    *,
+    kind: SpanKind = SpanKind.INTERNAL,
+    context: Context | None = None,
+    attributes: Mapping[str, AttributeValue] | None = None,
+    links: Sequence[Link] = (),
+) -> AbstractContextManager[Span]:
+    """A span for the block, within `context` or the span at hand.
+
+    An exception leaves no words in it: its text can quote a request, an address or a message.
+    """
+    return tracer.start_as_current_span(
+        name,
+        context=context,
+        kind=kind,
+        attributes=attributes,
+        links=links,
+        record_exception=False,
+        set_status_on_exception=False,
+    )

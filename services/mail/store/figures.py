@@ -1,0 +1,68 @@
+"""Figures over all mailboxes, for those who watch over the system. None is about one mailbox."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.mail.model import Lane
+from services.mail.store.connection import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Counts, and ages in seconds; an age is 0 where there is nothing that could be old."""
+
+    mailboxes_by_status: Mapping[str, int]
+    due_by_lane: Mapping[Lane, int]
+    oldest_due_by_lane: Mapping[Lane, float]
+    queued_by_lane: Mapping[Lane, int]
+    dead_letters_by_reason: Mapping[str, int]
+    syncs_by_state: Mapping[str, int]
+    oldest_check: float
+    expiring_watches: int
+    next_watch_expiry: float | None
+
+
+async def read(connection: Connection, *, expiring_seconds: float) -> Figures:
+    """Reads all figures; a watch that ends within `expiring_seconds` counts as expiring."""
+    due = await connection.fetch(
+        """
+        SELECT lane, count(*), extract(epoch FROM now() - min(due_at))::float8 AS age FROM mailbox_schedule
+        WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now()) GROUP BY lane
+        """
+    )
+    watches = await connection.fetchrow(
+        """
+        SELECT count(*) FILTER (WHERE w.expires_at < now() + make_interval(secs => $1)) AS expiring,
+            extract(epoch FROM min(w.expires_at) - now())::float8 AS next
+        FROM watches w JOIN mailboxes m USING (mailbox_id) WHERE m.status = 'active'
+        """,
+        expiring_seconds,
+    )
+    oldest_check = await connection.fetchval(
+        """
+        SELECT extract(epoch FROM now() - min(c.caught_up_at))::float8
+        FROM sync_states c JOIN mailboxes m USING (mailbox_id) WHERE m.status = 'active' AND m.user_id IS NOT NULL
+        """
+    )
+    lanes = await _counts(connection, "SELECT lane, count(*) FROM fetch_items GROUP BY lane")
+    assert watches is not None, "an aggregate has one row"  # noqa: S101 - states what the statement guarantees
+    return Figures(
+        mailboxes_by_status=await _counts(
+            connection,
+            "SELECT CASE WHEN user_id IS NULL THEN 'disconnected' ELSE status END, count(*) FROM mailboxes GROUP BY 1",
+        ),
+        due_by_lane={Lane(row["lane"]): row["count"] for row in due},
+        oldest_due_by_lane={Lane(row["lane"]): row["age"] for row in due},
+        queued_by_lane={Lane(int(lane)): count for lane, count in lanes.items()},
+        dead_letters_by_reason=await _counts(connection, "SELECT reason, count(*) FROM dead_letters GROUP BY reason"),
+        syncs_by_state=await _counts(
+            connection, "SELECT state, count(*) FROM syncs WHERE ended_at IS NULL GROUP BY state"
+        ),
+        oldest_check=oldest_check or 0.0,
+        expiring_watches=watches["expiring"],
+        next_watch_expiry=watches["next"],
+    )
+
+
+async def _counts(connection: Connection, query: str) -> dict[str, int]:
+    return {str(key): count for key, count in await connection.fetch(query)}

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -98,6 +98,8 @@ class WorkerOptions:
     # Small, so that erasing a mailbox takes many steps.
     erase_batch: int = 3
     window: float = QUOTA_WINDOW
+    # Units per window for all mailboxes together; None: Google's.
+    project_limit: int | None = None
     push_topic: str | None = None
 
 
@@ -402,6 +404,8 @@ def _worker(
     registry: CollectorRegistry,
 ) -> Worker:
     profile = quota_profile(window=options.window)
+    if options.project_limit is not None:
+        profile = replace(profile, project_limit=options.project_limit)
     sandbox = stage.servers.sandbox
     gmail = GmailProvider(
         http,

@@ -37,11 +37,12 @@ async def now(redis: Redis) -> float:
     return float(seconds) + microseconds / 1_000_000
 
 
-async def patiently(quota: Quota, mailbox_id: int, units: int, *, at_most: int | None = None, step: int = 1) -> int:
+async def patiently(quota: Quota, mailbox_id: int, units: int) -> None:
     """Takes units as soon as there are enough."""
     while True:
         try:
-            return await quota.take(mailbox_id, units, at_most=at_most, step=step)
+            await quota.take(mailbox_id, units)
+            return
         except QuotaWaitError as wait:
             await asyncio.sleep(wait.seconds)
 
@@ -61,8 +62,8 @@ async def spend(quota: Quota, redis: Redis, mailbox_id: int, *, units: int, seco
     end = await now(redis) + seconds
     while (began := await now(redis)) < end:
         try:
-            taken = await quota.take(mailbox_id, units)
-            takes.append(Take(began, await now(redis), taken))
+            await quota.take(mailbox_id, units)
+            takes.append(Take(began, await now(redis), units))
         except QuotaWaitError as wait:
             await asyncio.sleep(wait.seconds)
     return takes
@@ -88,13 +89,9 @@ class TestBuckets:
         quota = Quota(redis, profile=profile(), batch_units=BATCH)
         await patiently(quota, 1, 1)
         await asyncio.sleep(WINDOW)
-        assert await quota.take(1, 1, at_most=LIMIT) == BATCH
-
-    async def test_give_whole_steps(self, redis: Redis) -> None:
-        quota = Quota(redis, profile=profile(), batch_units=BATCH)
-        await patiently(quota, 1, 1)
-        await asyncio.sleep(WINDOW)
-        assert await quota.take(1, 20, at_most=95, step=20) == 80
+        with pytest.raises(QuotaWaitError):
+            await quota.take(1, BATCH + 1)
+        await quota.take(1, BATCH)
 
     async def test_of_other_mailboxes_are_their_own(self, redis: Redis) -> None:
         quota = Quota(redis, profile=profile(), batch_units=BATCH)

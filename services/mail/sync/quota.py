@@ -14,41 +14,69 @@ from redis.exceptions import RedisError
 
 from services.mail.providers.base import UnitCosts
 
-# Takes between ARGV[1] and ARGV[2] units from all of KEYS, as many as they hold, in whole steps of ARGV[3].
-# Each bucket has three arguments: rate per second, burst, seconds to keep. Answers {units, milliseconds to wait}.
-# A bucket fills from the time `at` on; while that lies in the future it is closed.
-# The last key counts the day's units; its arguments: what may be used, what to assume if it is unknown, seconds left.
+# Takes ARGV[1] units for mailbox ARGV[2]: from its bucket KEYS[1], from the project's KEYS[2] and from the day's count
+# KEYS[4]. Answers {units, milliseconds to wait}, one of them 0.
+# A bucket has three arguments: rate per second, burst, seconds to keep. It fills from the time `at` on; while that lies
+# in the future it is closed.
+# The day has three: what may be used, what to assume if the count is unknown, seconds left.
+# KEYS[3] is the line of those who wait for the project's units without being live (ARGV[3]): mailboxes by the time when
+# their units will have come, after those of everybody in front. Who is not the first leaves them what they wait for, as
+# far as the bucket holds that; who is far behind asks again half-way, since those in front may be gone by then. Who is
+# late by ARGV[4] seconds has lost its place.
 _TAKE: Final = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
-local least, most, step = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local available, wait, levels, times = most, 0, {}, {}
-local day, buckets, last = KEYS[#KEYS], #KEYS - 1, #ARGV
-local used = tonumber(redis.call('GET', day)) or tonumber(ARGV[last - 1])
-for i = 1, buckets do
-  local key = KEYS[i]
-  local rate, burst = tonumber(ARGV[i * 3 + 1]), tonumber(ARGV[i * 3 + 2])
-  local state = redis.call('HMGET', key, 'level', 'at')
+local wanted, mailbox, live, grace = tonumber(ARGV[1]), ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
+local batch, levels, times, waits, place = tonumber(ARGV[6]), {}, {}, {}, nil
+for i = 1, 2 do
+  local rate, burst = tonumber(ARGV[i * 3 + 2]), tonumber(ARGV[i * 3 + 3])
+  local state = redis.call('HMGET', KEYS[i], 'level', 'at')
   local level, at = tonumber(state[1]) or 0, tonumber(state[2]) or now
   levels[i] = math.min(burst, level + math.max(0, now - at) * rate)
   times[i] = math.max(at, now)
-  available = math.min(available, levels[i])
-  wait = math.max(wait, times[i] - now + (least - levels[i]) / rate)
+  local needed, far = wanted, 0
+  if i == 2 and not live then
+    redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - grace)
+    local first = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
+    place = tonumber(redis.call('ZSCORE', KEYS[3], mailbox))
+    if not place then
+      place = math.max(now, tonumber(redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')[2]) or now) + wanted / rate
+    end
+    if first[1] and first[1] ~= mailbox then
+      local ahead = redis.call('ZRANK', KEYS[3], mailbox) or redis.call('ZCARD', KEYS[3])
+      needed = math.min(batch + (place - first[2]) * rate, batch * ahead + wanted)
+    end
+    if needed > burst then
+      needed, far = burst, (place - now) / 2
+    end
+  end
+  waits[i] = math.max(0, times[i] - now + (needed - levels[i]) / rate)
+  if waits[i] > 0 then
+    waits[i] = math.max(waits[i], far)
+  end
 end
-available = math.min(available, ARGV[last - 2] - used)
-if ARGV[last - 2] - used < least then
-  wait = math.max(wait, math.min(tonumber(ARGV[last]), 900))
+local used, wait = tonumber(redis.call('GET', KEYS[4])) or tonumber(ARGV[12]), math.max(waits[1], waits[2])
+if ARGV[11] - used < wanted then
+  wait = math.max(wait, math.min(tonumber(ARGV[13]), 900))
 end
 local taken = 0
-if wait <= 0 then
-  taken = math.max(least, least + math.floor((available - least) / step) * step)
+if wait == 0 then
+  taken = wanted
 end
-for i = 1, buckets do
+if not live then
+  if waits[2] > waits[1] then
+    redis.call('ZADD', KEYS[3], place, mailbox)
+    redis.call('EXPIRE', KEYS[3], ARGV[10])
+  else
+    redis.call('ZREM', KEYS[3], mailbox)
+  end
+end
+for i = 1, 2 do
   redis.call('HSET', KEYS[i], 'level', levels[i] - taken, 'at', times[i])
-  redis.call('EXPIRE', KEYS[i], ARGV[i * 3 + 3])
+  redis.call('EXPIRE', KEYS[i], ARGV[i * 3 + 4])
 end
-redis.call('SET', day, used + taken, 'EX', math.ceil(ARGV[last]))
-return {taken, math.ceil(math.max(0, wait) * 1000)}
+redis.call('SET', KEYS[4], used + taken, 'EX', math.ceil(ARGV[13]))
+return {taken, math.ceil(wait * 1000)}
 """
 
 # Leaves a bucket empty and closed for ARGV[1] seconds.
@@ -144,28 +172,25 @@ class Quota:
         """Units per second that one mailbox gets at best."""
         return self._mailbox_rate
 
-    async def take(
-        self, mailbox_id: int, at_least: int, *, at_most: int | None = None, step: int = 1, live: bool = True
-    ) -> int:
-        """Takes units for calls of this mailbox: `at_least`, or more in whole `step`s up to `at_most`.
+    async def take(self, mailbox_id: int, units: int, *, live: bool = True) -> None:
+        """Takes units for calls of this mailbox.
 
-        What is not `live` leaves a part of the day's units alone.
+        What is not `live` leaves a part of the day's units alone, and where mailboxes wait for the project's units, it
+        waits in line: each gets its turn. New mail waits for nobody.
         Raises QuotaWaitError, also where Redis cannot be reached: without its count no call is safe.
         """
         try:
-            most = at_least if at_most is None else at_most
-            taken, wait_ms = await self._ask(self._redis, mailbox_id, at_least, most=most, step=step, live=live)
+            taken, wait_ms = await self._ask(self._redis, mailbox_id, units, live=live)
         except RedisError as error:
             raise QuotaWaitError(1.0) from error
         if not taken:
             raise QuotaWaitError(max(0.001, wait_ms / 1000))
-        return int(taken)
 
     async def take_each(self, units: Mapping[int, int]) -> dict[int, float]:
         """Takes units for each of these mailboxes; returns the seconds that each has to wait, 0 where it worked."""
         pipeline = self._redis.pipeline(transaction=False)
         for mailbox_id, wanted in units.items():
-            await self._ask(pipeline, mailbox_id, wanted, most=wanted)
+            await self._ask(pipeline, mailbox_id, wanted, live=True)
         try:
             answers = await pipeline.execute()
         except RedisError:
@@ -175,17 +200,16 @@ class Quota:
             for mailbox_id, (taken, wait_ms) in zip(units, answers, strict=True)
         }
 
-    async def _ask(
-        self, client: Redis, mailbox_id: int, least: int, *, most: int, step: int = 1, live: bool = True
-    ) -> tuple[int, int]:
+    async def _ask(self, client: Redis, mailbox_id: int, units: int, *, live: bool) -> tuple[int, int]:
         """Units taken and milliseconds to wait; in a pipeline the answer comes with the others."""
         day, elapsed = divmod(self._now() - _DAY_BEGINS, _DAY)
         allowed = self.profile.daily_limit if live else self._for_backfill
         assumed = self._assumed(elapsed)
         mailbox, project = (self._mailbox_rate, self.burst), (self._project_rate, self._project_burst)
+        buckets = (*mailbox, self._keep, *project, self._keep)
         return await self._take(  # type: ignore[no-any-return]  # whatever the script answers
-            keys=[_mailbox_key(mailbox_id), _PROJECT_KEY, _day_key(day)],
-            args=[least, most, step, *mailbox, self._keep, *project, self._keep, allowed, assumed, _DAY - elapsed],
+            keys=[_mailbox_key(mailbox_id), _PROJECT_KEY, _LINE_KEY, _day_key(day)],
+            args=[units, mailbox_id, int(live), _GRACE, *buckets, allowed, assumed, _DAY - elapsed],
             client=client,
         )
 
@@ -212,6 +236,9 @@ class Quota:
 
 
 _PROJECT_KEY: Final = "mail:quota:project"
+_LINE_KEY: Final = "mail:quota:line"
+# Seconds. A worker may be late: its slots are taken, or it has died and another one takes over.
+_GRACE: Final = 10.0
 _DAY: Final = 86_400
 # Google's day begins at midnight in California, where it is taken for winter all year.
 _DAY_BEGINS: Final = 8 * 3600

@@ -66,31 +66,25 @@ class MailboxRun:
                 await syncs.count(connection, self.mailbox_id, units=units)
             yield connection
 
-    async def take_units(
-        self,
-        at_least: int,
-        *,
-        at_most: int | None = None,
-        step: int = 1,
-        patience: float = _SHORT_WAIT,
-        live: bool = True,
-    ) -> int:
+    async def take_units(self, units: int, *, patience: float = _SHORT_WAIT, live: bool = True) -> None:
         """Takes quota, waiting for it up to `patience` seconds. Raises QuotaWaitError."""
         while True:
             try:
-                taken = await self.quota.take(self.mailbox_id, at_least, at_most=at_most, step=step, live=live)
+                await self.quota.take(self.mailbox_id, units, live=live)
             except QuotaWaitError as wait:
                 if wait.seconds > patience:
                     raise
                 await asyncio.sleep(wait.seconds)
             else:
-                self._uncounted_units += taken
-                return taken
+                self._uncounted_units += units
+                return
 
     async def take_units_in_parts(self, units: int, *, patience: float) -> None:
         """Takes more than a bucket holds, waiting up to `patience` seconds for each part. Raises QuotaWaitError."""
         while units > 0:
-            units -= await self.take_units(min(units, self.quota.burst), patience=patience)
+            part = min(units, self.quota.burst)
+            await self.take_units(part, patience=patience)
+            units -= part
 
     async def call[T](self, units: int, ask: Callable[[str], Awaitable[T]], *, live: bool = True) -> T:
         """Takes quota and calls the provider with an access token, with a new one if the first is refused."""

@@ -103,7 +103,7 @@ async def serving(settings: AuthSettings) -> AsyncIterator[Ports]:
         )
         stack.push_async_callback(engine.dispose)
         pools.sqlalchemy(engine)
-        redis = create_redis(host=settings.redis_host, port=settings.redis_port, db=settings.redis_db)
+        redis = create_redis(settings)
         stack.push_async_callback(redis.aclose)
         pools.redis(redis)
         endpoints = _endpoints(settings)

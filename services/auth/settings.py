@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.kit.settings import DatabaseSettings, ServiceSettings, variables_of
+from services.kit.settings import DatabaseSettings, RedisSettings, ServiceSettings, variables_of
 
 GOOGLE_ISSUER = "https://accounts.google.com"
 MINIMUM_SECRET = 32
@@ -41,7 +41,7 @@ class AuthKeySettings(AuthDatabaseSettings):
         return value
 
 
-class AuthSettings(AuthKeySettings, ServiceSettings):
+class AuthSettings(AuthKeySettings, RedisSettings, ServiceSettings):
     """Everything that the running service needs."""
 
     auth_host: str = "127.0.0.1"
@@ -49,10 +49,6 @@ class AuthSettings(AuthKeySettings, ServiceSettings):
     auth_admin_host: str = "127.0.0.1"
     auth_admin_port: int = Field(9101, ge=0, le=65535)
     auth_postgres_pool: int = Field(10, ge=1)
-
-    redis_host: str = "127.0.0.1"
-    redis_port: int = 6379
-    redis_db: int = Field(0, ge=0)
 
     gateway_port: int = 8000
     public_url: str = ""

@@ -1,22 +1,27 @@
 """Building the Redis (or Valkey) client of a process."""
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from services.kit.settings import RedisSettings
+
 POOL_SIZE = 32
 
 
-def create_redis(*, host: str, port: int, db: int) -> Redis:
+def create_redis(settings: RedisSettings) -> Redis:
     """A client that answers in text, gives up after seconds and reconnects once after a lost connection.
 
     More commands than the pool has connections wait their turn; redis-py's own pool would refuse them.
     """
     pool = BlockingConnectionPool(
-        host=host,
-        port=port,
-        db=db,
+        connection_class=SSLConnection if settings.redis_tls else Connection,
+        host=settings.redis_host,
+        port=settings.redis_port,
+        db=settings.redis_db,
+        username=settings.redis_username,
+        password=None if settings.redis_password is None else settings.redis_password.get_secret_value(),
         max_connections=POOL_SIZE,
         timeout=5,
         decode_responses=True,

@@ -1,11 +1,49 @@
 """Loading a service's settings from the environment and `.env`, with one line per wrong variable."""
 
 import sys
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, override
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """A secret X may lie in a file that X_FILE names, as containers get them; a final line break is not part of it.
+
+    Raises SettingsError for a file that cannot be read, and where both X and X_FILE are set.
+    """
+
+    def __init__(self, settings_type: type[BaseSettings], variables: Mapping[str, str | None]) -> None:
+        super().__init__(settings_type)
+        self._variables = variables
+
+    @override
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:
+        name = str(field.validation_alias or field_name)
+        path = self._variables.get(f"{name}_file")
+        if not path or SecretStr not in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            return None, name, False
+        if self._variables.get(name):
+            raise SettingsError(f"{name.upper()}: is set, and {name.upper()}_FILE too")
+        try:
+            return Path(path).read_text().removesuffix("\n"), name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{name.upper()}_FILE: {path} cannot be read ({type(error).__name__})") from error
+
+    @override
+    def __call__(self) -> dict[str, Any]:
+        found = (self.get_field_value(field, name) for name, field in self.settings_cls.model_fields.items())
+        return {name: value for value, name, _ in found if value is not None}
 
 
 class Settings(BaseSettings):
@@ -21,6 +59,20 @@ class Settings(BaseSettings):
     @classmethod
     def _blank_is_unset(cls, values: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in values.items() if value != "" or name.lower() in cls.blank_matters}
+
+    @override
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What was passed, before files of secrets, before the environment, before `.env` (pydantic-settings)."""
+        variables = {**DotEnvSettingsSource(settings_cls).env_vars, **EnvSettingsSource(settings_cls).env_vars}
+        return init_settings, SecretFiles(settings_cls, variables), env_settings, dotenv_settings
 
 
 class Postgres(BaseModel):
@@ -110,10 +162,25 @@ class DatabaseSettings(Settings):
         )
 
 
+class RedisSettings(Settings):
+    """Where Valkey or Redis is. With a password, `redis_username` is an ACL user's or the default one's."""
+
+    redis_host: str = "127.0.0.1"
+    redis_port: int = 6379
+    redis_db: int = Field(0, ge=0)
+    redis_username: str | None = None
+    redis_password: SecretStr | None = None
+    # Encrypts, and checks the server's certificate against the system's authorities.
+    redis_tls: bool = False
+
+
 def load[T: Settings](settings_type: type[T]) -> T:
     """Reads the settings, or prints what is wrong (never a value) and exits with status 2."""
     try:
         return settings_type()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_input=False):
             name = ".".join(str(part) for part in problem["loc"]).upper() or settings_type.__name__

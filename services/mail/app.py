@@ -59,7 +59,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         )
         stack.push_async_callback(pool.close)
         pools.asyncpg(pool)
-        redis = create_redis(host=settings.redis_host, port=settings.redis_port, db=settings.redis_db)
+        redis = create_redis(settings)
         stack.push_async_callback(redis.aclose)
         pools.redis(redis)
         channel = await stack.enter_async_context(

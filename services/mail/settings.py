@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.kit.settings import DatabaseSettings, ServiceSettings, variables_of
+from services.kit.settings import DatabaseSettings, RedisSettings, ServiceSettings, variables_of
 from services.mail.push import Sender
 from services.mail.sync.quota import GMAIL_COSTS, GMAIL_DAILY_LIMITS, GMAIL_LIMITS, QuotaProfile, check_fits
 
@@ -20,15 +20,12 @@ class MailDatabaseSettings(DatabaseSettings):
     model_config = SettingsConfigDict(alias_generator=variables_of(service))
 
 
-class GmailSettings(MailDatabaseSettings, ServiceSettings):
+class GmailSettings(MailDatabaseSettings, RedisSettings, ServiceSettings):
     """What the service and its workers share: the provider's quota, auth, and how connections are secured."""
 
     blank_matters: ClassVar[frozenset[str]] = frozenset({"gmail_batch_url"})
 
     auth_address: str = "127.0.0.1:50051"
-    redis_host: str = "127.0.0.1"
-    redis_port: int = 6379
-    redis_db: int = Field(0, ge=0)
 
     # An origin; a trailing /gmail/v1 is tolerated.
     gmail_api_url: str = GOOGLE_API_URL

@@ -22,6 +22,7 @@ from services.kit.http_server import serve_http
 from services.kit.migrations import main as migrate
 from services.kit.postgres import create_engine
 from services.kit.redis_client import create_redis
+from services.kit.settings import RedisSettings
 from tests.auth.client import SECRET_KEY, Client, StartService
 from tests.auth.stand_in import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, Oddities, StandIn
 
@@ -122,7 +123,9 @@ async def engine(make_settings: Callable[..., AuthSettings]) -> AsyncIterator[As
 @pytest.fixture(scope="session")
 async def redis(redis_server: RedisAddress) -> AsyncIterator[Redis]:
     """The store of attempts and hand-offs, to look at and to age what is in it."""
-    redis = create_redis(host=redis_server.host, port=redis_server.port, db=redis_server.database)
+    redis = create_redis(
+        RedisSettings(redis_host=redis_server.host, redis_port=redis_server.port, redis_db=redis_server.database)
+    )
     yield redis
     await redis.aclose()
 

@@ -38,6 +38,7 @@ from services.auth.store import Store
 from services.auth.vault import Vault
 from services.kit.errors import AppError
 from services.kit.redis_client import create_redis
+from services.kit.settings import RedisSettings
 from tests.auth.client import SECRET_KEY
 from tests.auth.clock import Time
 from tests.auth.parts import ABSOLUTE, IDLE, ScriptedProvider, add_user, make_sessions
@@ -255,7 +256,7 @@ class Connections(RuleBasedStateMachine):
             await transaction._connection.execute(text("TRUNCATE users, loose_grants, security_events CASCADE"))
             await transaction.commit()
         vault = Vault(SECRET_KEY, previous=None)
-        self.redis = create_redis(host=redis.host, port=redis.port, db=redis.database)
+        self.redis = create_redis(RedisSettings(redis_host=redis.host, redis_port=redis.port, redis_db=redis.database))
         providers = {"google": self.provider}
         accounts = Accounts(store=store, vault=vault, new_id=uuid4, clock=self.time.now)
         self.loose = LooseGrants(store=store, vault=vault, providers=providers, clock=self.time.now, new_id=uuid4)

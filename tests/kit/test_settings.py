@@ -87,3 +87,48 @@ class TestLoad:
 
     def test_shows_no_secret_when_printed(self) -> None:
         assert "long enough" not in repr(load(Example))
+
+
+class TestSecretFiles:
+    def test_are_read_for_secrets(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text("from a file\n")
+        monkeypatch.delenv("EXAMPLE_SECRET")
+        monkeypatch.setenv("EXAMPLE_SECRET_FILE", str(tmp_path / "secret"))
+        assert load(Example).example_secret.get_secret_value() == "from a file"
+
+    def test_may_be_named_in_dotenv(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text("from a file")
+        (tmp_path / ".env").write_text("EXAMPLE_SECRET_FILE=secret\n")
+        monkeypatch.delenv("EXAMPLE_SECRET")
+        assert load(Example).example_secret.get_secret_value() == "from a file"
+
+    def test_hold_the_passwords_of_databases(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "password").write_text("own\n")
+        monkeypatch.setenv("POSTGRES_PASSWORD", "shared")
+        monkeypatch.setenv("EXAMPLE_POSTGRES_PASSWORD_FILE", str(tmp_path / "password"))
+        settings = load(ExampleDatabase)
+        assert settings.database.password.get_secret_value() == "own"
+        assert settings.administrator.password.get_secret_value() == "shared"
+
+    def test_are_for_secrets_only(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "port").write_text("7")
+        monkeypatch.setenv("EXAMPLE_PORT_FILE", str(tmp_path / "port"))
+        assert load(Example).example_port == 5
+
+    def test_beside_the_variable_are_refused(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("EXAMPLE_SECRET_FILE", str(tmp_path / "secret"))
+        with pytest.raises(SystemExit, match="2"):
+            load(Example)
+        assert capsys.readouterr().err == "EXAMPLE_SECRET: is set, and EXAMPLE_SECRET_FILE too\n"
+
+    def test_that_are_missing_are_named(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.delenv("EXAMPLE_SECRET")
+        monkeypatch.setenv("EXAMPLE_SECRET_FILE", str(tmp_path / "missing"))
+        with pytest.raises(SystemExit, match="2"):
+            load(Example)
+        said = capsys.readouterr().err
+        assert said == f"EXAMPLE_SECRET_FILE: {tmp_path}/missing cannot be read (FileNotFoundError)\n"

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError
+from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import text
 
 from deploy.local.postgres import PostgresAddress
@@ -14,7 +17,9 @@ from deploy.local.valkey import RedisAddress
 from services.kit.migrations import ensure_database
 from services.kit.postgres import create_engine, create_pool
 from services.kit.redis_client import POOL_SIZE, create_redis
-from services.kit.settings import Postgres
+from services.kit.settings import Postgres, RedisSettings
+
+_TLS_HANDSHAKE = 22  # RFC 8446, section 5.1
 
 
 @pytest.fixture
@@ -102,8 +107,45 @@ class TestPostgres:
 
 class TestRedis:
     async def test_more_commands_than_connections_wait_their_turn(self, redis_server: RedisAddress) -> None:
-        redis = create_redis(host=redis_server.host, port=redis_server.port, db=redis_server.database)
+        redis = create_redis(
+            RedisSettings(redis_host=redis_server.host, redis_port=redis_server.port, redis_db=redis_server.database)
+        )
         key = f"kit-test:{secrets.token_hex(8)}"
         await asyncio.gather(*[redis.incr(key) for _ in range(POOL_SIZE * 8)])
         assert await redis.getdel(key) == str(POOL_SIZE * 8)
         await redis.aclose()
+
+    async def test_a_server_that_wants_a_password_gets_it(self, redis_server: RedisAddress) -> None:
+        user, password = f"kit-{secrets.token_hex(4)}", secrets.token_hex(16)
+        address = {
+            "redis_host": redis_server.host, "redis_port": redis_server.port, "redis_username": user,
+        }  # fmt: skip
+        administrator = Redis.from_url(redis_server.url)
+        await administrator.acl_setuser(user, enabled=True, passwords=[f"+{password}"], commands=["+ping"])
+        try:
+            redis = create_redis(RedisSettings.model_validate({**address, "redis_password": password}))
+            assert await redis.ping()
+            await redis.aclose()
+            refused = create_redis(RedisSettings.model_validate({**address, "redis_password": "another"}))
+            with pytest.raises(AuthenticationError):
+                await refused.ping()
+            await refused.aclose()
+        finally:
+            await administrator.acl_deluser(user)
+            await administrator.aclose()
+
+    async def test_encryption_is_spoken_where_it_is_asked_for(self) -> None:
+        greetings: list[bytes] = []
+
+        async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            greetings.append(await reader.read(1))
+            writer.close()
+
+        server = await asyncio.start_server(listen, "127.0.0.1", 0)
+        async with server:
+            host, port = server.sockets[0].getsockname()
+            redis = create_redis(RedisSettings(redis_host=host, redis_port=port, redis_db=0, redis_tls=True))
+            with pytest.raises(RedisConnectionError):
+                await redis.ping()
+            await redis.aclose()
+        assert set(greetings) == {bytes([_TLS_HANDSHAKE])}

@@ -17,7 +17,7 @@ from deploy.local.postgres import Database
 from deploy.local.valkey import RedisAddress
 from services.kit.postgres import create_pool
 from services.kit.redis_client import create_redis
-from services.kit.settings import Postgres
+from services.kit.settings import Postgres, RedisSettings
 from tests.mail.sandbox_control import served_sandbox
 from tests.mail.stage import Servers, Stage, open_stage
 
@@ -66,7 +66,9 @@ async def mail_database(
 async def servers(mail_database: Postgres, redis_server: RedisAddress) -> AsyncIterator[Servers]:
     """Database, Redis and sandbox, all real."""
     pool = await create_pool(mail_database, application_name="mail-tests", size=12)
-    redis = create_redis(host=redis_server.host, port=redis_server.port, db=redis_server.database)
+    redis = create_redis(
+        RedisSettings(redis_host=redis_server.host, redis_port=redis_server.port, redis_db=redis_server.database)
+    )
     async with served_sandbox() as sandbox:
         yield Servers(sandbox, mail_database, pool, redis)
     await redis.aclose()

@@ -3,6 +3,7 @@
 from prometheus_client import CollectorRegistry
 
 from services.kit.redis_client import create_redis
+from services.kit.settings import RedisSettings
 from services.mail.figures import FigureGauges
 from services.mail.sync.quota import Quota
 from services.mail.sync.watches import WARNING_SECONDS
@@ -113,7 +114,7 @@ class TestFigures:
 
     async def test_that_cannot_be_read_show_nothing(self, servers: Servers, free_port: int) -> None:
         profile = quota_profile()
-        redis = create_redis(host="127.0.0.1", port=free_port, db=0)
+        redis = create_redis(RedisSettings(redis_host="127.0.0.1", redis_port=free_port, redis_db=0))
         scraper = Scraper(servers, quota=Quota(redis, profile=profile, batch_units=profile.costs.get))
         await scraper.scrape()
         await redis.aclose()

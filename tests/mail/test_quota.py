@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from services.kit.redis_client import create_redis
+from services.kit.settings import RedisSettings
 from services.mail.sync.quota import GMAIL_COSTS, Quota, QuotaProfile, QuotaWaitError
 from tests.mail.stage import Servers
 
@@ -176,7 +177,7 @@ class TestPauses:
 
 class TestWithoutRedis:
     async def test_nothing_is_taken(self, free_port: int) -> None:
-        redis = create_redis(host="127.0.0.1", port=free_port, db=0)
+        redis = create_redis(RedisSettings(redis_host="127.0.0.1", redis_port=free_port, redis_db=0))
         quota = Quota(redis, profile=profile(), batch_units=BATCH)
         with pytest.raises(QuotaWaitError) as wait:
             await quota.take(1, 1)

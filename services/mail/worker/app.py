@@ -40,7 +40,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         pool = await create_pool(settings.database, application_name="mail-worker", size=size, tracer=telemetry.tracer)
         stack.push_async_callback(pool.close)
         pools.asyncpg(pool)
-        redis = create_redis(host=settings.redis_host, port=settings.redis_port, db=settings.redis_db)
+        redis = create_redis(settings)
         stack.push_async_callback(redis.aclose)
         pools.redis(redis)
         channel = await stack.enter_async_context(

@@ -51,11 +51,12 @@ redis_cli: install ## Open a command line on the stack's Valkey or Redis
 clean: ## Delete MAILROOM_HOME with all data in it
 	@$(LOCAL) clean
 
-check: install ## Lint, types, import rules
+check: install ## Lint, types, import rules, migrations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m deploy.migration_lint
 
 format: install ## Format, and apply safe fixes
 	$(BIN)/ruff check --fix .

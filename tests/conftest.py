@@ -111,7 +111,7 @@ def _administer(server: PostgresAddress, statement: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the end-to-end tests in one process of a parallel run: they share one running stack."""
+    """Keep the end-to-end tests in one process of a parallel run: they share one stack, unless they name a group."""
     for item in items:
-        if "e2e" in item.path.parts:
+        if "e2e" in item.path.parts and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group("e2e"))

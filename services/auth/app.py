@@ -43,6 +43,7 @@ from services.kit.http_server import serve_http
 from services.kit.pool_metrics import PoolMetrics
 from services.kit.postgres import create_engine
 from services.kit.provider_calls import CallObserver
+from services.kit.readiness import Readiness
 from services.kit.redis_client import create_redis
 from services.kit.rpc_server import serve_rpc
 from services.kit.telemetry import open_telemetry
@@ -56,17 +57,18 @@ SLOW_CHORES_EVERY = 600.0
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports that a running service listens on."""
+    """The ports that a running service listens on, and whether requests should come there."""
 
     rpc: int
     admin: int
+    ready: Readiness
 
 
 async def run(settings: AuthSettings, stop: asyncio.Event) -> None:
     """Serves until `stop` is set, then drains."""
-    async with serving(settings) as ports:
+    async with serving(settings, stop=stop) as ports:
         log.info("serving", rpc_port=ports.rpc, admin_port=ports.admin)
-        await stop.wait()
+        await ports.ready.until_stopped(drain_delay=settings.drain_delay_seconds)
 
 
 async def reseal(settings: AuthKeySettings) -> bool:
@@ -93,7 +95,7 @@ async def rotate_signing_keys(settings: AuthKeySettings) -> bool:
 
 
 @asynccontextmanager
-async def serving(settings: AuthSettings) -> AsyncIterator[Ports]:
+async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterator[Ports]:
     """The service with all its parts; the two port settings may be 0. Raises OSError if an address is taken."""
     async with AsyncExitStack() as stack:
         telemetry = stack.enter_context(open_telemetry("auth", collector=settings.otel_exporter_otlp_endpoint))
@@ -146,9 +148,8 @@ async def serving(settings: AuthSettings) -> AsyncIterator[Ports]:
         stack.push_async_callback(provider_tokens.drain)
         disconnecting = Disconnecting(store=store, vault=vault, loose_grants=loose_grants, lock=refresh_lock)
 
-        admin = admin_app(
-            ready=partial(_ready, store=store, redis=redis, signing_keys=signing_keys), registry=telemetry.registry
-        )
+        ready = Readiness(stop, check=partial(_check, store=store, redis=redis, signing_keys=signing_keys))
+        admin = admin_app(ready=ready, registry=telemetry.registry)
         admin_port = await stack.enter_async_context(
             serve_http(admin, host=settings.auth_admin_host, port=settings.auth_admin_port)
         )
@@ -179,7 +180,8 @@ async def serving(settings: AuthSettings) -> AsyncIterator[Ports]:
             Chore("forget events", SLOW_CHORES_EVERY, events.forget_old),
         ]
         await stack.enter_async_context(_alongside(keep_house(chores)))
-        yield Ports(rpc=rpc_port, admin=admin_port)
+        ready.serving()
+        yield Ports(rpc=rpc_port, admin=admin_port, ready=ready)
 
 
 @asynccontextmanager
@@ -246,7 +248,7 @@ def _google(settings: AuthSettings, endpoints: GoogleEndpoints, egress: Egress) 
     return Google(endpoints=endpoints, client=client, egress=egress, clock=_now, monotonic=time.monotonic)
 
 
-async def _ready(*, store: Store, redis: Redis, signing_keys: SigningKeys) -> bool:
+async def _check(*, store: Store, redis: Redis, signing_keys: SigningKeys) -> bool:
     """Ready when both stores answer and there is a signing key that can be opened; says in the log what is missing."""
     try:
         async with asyncio.timeout(3), store.transaction() as transaction:

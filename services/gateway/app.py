@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from services.gateway import errors
 from services.gateway.clients import Services, connect
+from services.gateway.long_polls import LongPolls
 from services.gateway.middleware import BodyLimit, CatchAll, RequestContext
 from services.gateway.openapi import DocumentedApp
 from services.gateway.routes import (
@@ -31,8 +32,9 @@ from services.gateway.safe_html import SafeHtml
 from services.gateway.settings import GatewaySettings
 from services.gateway.telemetry import RequestTelemetry
 from services.gateway.tokens import AccessTokens, SigningKeys
-from services.kit.admin import ReadinessCheck, admin_app
+from services.kit.admin import admin_app
 from services.kit.http_server import serve_http
+from services.kit.readiness import Readiness, ReadinessCheck
 from services.kit.telemetry import Telemetry, open_telemetry
 
 # What pages of other origins may send and read, beyond what every page may.
@@ -51,6 +53,7 @@ def create_app(
     signing_keys: SigningKeys,
     access_tokens: AccessTokens,
     ready: ReadinessCheck,
+    long_polls: LongPolls,
     telemetry: Telemetry,
     frontend_redirect_url: str,
     cors_origins: Sequence[str],
@@ -64,6 +67,7 @@ def create_app(
     app.state.signing_keys = signing_keys
     app.state.access_tokens = access_tokens
     app.state.ready = ready
+    app.state.long_polls = long_polls
     app.state.frontend_redirect_url = frontend_redirect_url
     errors.register(app)
     # The last one added is the outermost. CORS is outside of the net, so that a browser may read a 500, too.
@@ -101,11 +105,7 @@ def create_app(
 
 async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Serves until `stop` is set, then drains."""
-    serving = asyncio.Event()
-
-    async def ready() -> bool:
-        return serving.is_set() and not stop.is_set()
-
+    ready = Readiness(stop)
     async with AsyncExitStack() as stack:
         telemetry = stack.enter_context(open_telemetry("gateway", collector=settings.otel_exporter_otlp_endpoint))
         services = await stack.enter_async_context(
@@ -117,6 +117,7 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
             signing_keys=signing_keys,
             access_tokens=AccessTokens(signing_keys, issuer=settings.issuer, audience=settings.issuer),
             ready=ready,
+            long_polls=LongPolls(stop),
             telemetry=telemetry,
             frontend_redirect_url=settings.frontend_redirect_url,
             cors_origins=settings.cors_origins,
@@ -127,7 +128,9 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(
             serve_http(admin, host=settings.gateway_admin_host, port=settings.gateway_admin_port)
         )
-        port = await stack.enter_async_context(serve_http(app, host=settings.gateway_host, port=settings.gateway_port))
-        serving.set()
+        port = await stack.enter_async_context(
+            serve_http(app, host=settings.gateway_host, port=settings.gateway_port, stop=stop)
+        )
+        ready.serving()
         log.info("gateway serves", host=settings.gateway_host, port=port, public_url=settings.issuer)
-        await stop.wait()
+        await ready.until_stopped(drain_delay=settings.drain_delay_seconds)

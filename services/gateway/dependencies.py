@@ -7,6 +7,7 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from services.gateway.clients import Services
+from services.gateway.long_polls import LongPolls
 from services.gateway.safe_html import SafeHtml
 from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.errors import AppError, Kind
@@ -23,6 +24,11 @@ async def _services(request: Request) -> Services:
 async def _signing_keys(request: Request) -> SigningKeys:
     keys: SigningKeys = request.app.state.signing_keys
     return keys
+
+
+async def _long_polls(request: Request) -> LongPolls:
+    long_polls: LongPolls = request.app.state.long_polls
+    return long_polls
 
 
 async def _safe_html(request: Request) -> SafeHtml:
@@ -50,5 +56,6 @@ async def _require_json(request: Request) -> None:
 JSON_ONLY = Depends(_require_json)
 Backends = Annotated[Services, Depends(_services)]
 HtmlSanitiser = Annotated[SafeHtml, Depends(_safe_html)]
+Polls = Annotated[LongPolls, Depends(_long_polls)]
 Keys = Annotated[SigningKeys, Depends(_signing_keys)]
 UserId = Annotated[str, Depends(_user_id)]

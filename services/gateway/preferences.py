@@ -18,4 +18,9 @@ async def _wait_seconds(prefer: Annotated[list[str] | None, Header()] = None) ->
     return 0
 
 
+def applied(wait_seconds: int) -> dict[str, str]:
+    """The header that says which preference was heeded."""
+    return {"Preference-Applied": f"wait={wait_seconds}"} if wait_seconds else {}
+
+
 WaitSeconds = Annotated[int, Depends(_wait_seconds)]

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-ReadinessCheck = Callable[[], Awaitable[bool]]
+from services.kit.readiness import ReadinessCheck
 
 
 async def _nothing() -> None:

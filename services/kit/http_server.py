@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DRAIN_SECONDS = 10
 
@@ -26,14 +27,29 @@ class _Server(uvicorn.Server):
         self.up.set()
 
 
-@asynccontextmanager
-async def serve_http(app: ASGIApp, *, host: str, port: int) -> AsyncIterator[int]:
-    """Serves until the block is left, then drains; yields the port (useful when `port` is 0).
+def _parting(app: ASGIApp, stop: asyncio.Event) -> ASGIApp:
+    async def parting(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_parting(message: Message) -> None:
+            if stop.is_set() and message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["connection"] = "close"
+            await send(message)
 
+        await app(scope, receive, send_parting)
+
+    return parting
+
+
+@asynccontextmanager
+async def serve_http(
+    app: ASGIApp, *, host: str, port: int, stop: asyncio.Event | None = None, drain_seconds: int = DRAIN_SECONDS
+) -> AsyncIterator[int]:
+    """Serves until the block is left, then drains for so long; yields the port (useful when `port` is 0).
+
+    From `stop` on, which comes before that, answers ask their clients to connect anew, and so to another process.
     Raises OSError if the address cannot be bound. The client's address is the socket's: proxy headers are not trusted.
     """
     config = uvicorn.Config(
-        app,
+        app if stop is None else _parting(app, stop),
         host=host,
         port=port,
         log_config=None,
@@ -41,7 +57,7 @@ async def serve_http(app: ASGIApp, *, host: str, port: int) -> AsyncIterator[int
         server_header=False,
         proxy_headers=False,
         lifespan="off",
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_graceful_shutdown=drain_seconds,
     )
     server = _Server(config)
     # Bound here, since uvicorn would end the process over a port that is taken.

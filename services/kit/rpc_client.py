@@ -21,9 +21,9 @@ IDLE_TIMEOUT = 30.0
 
 
 def open_channel(address: str, *, idempotent: Iterable[tuple[str, str]], tracer: Tracer | None = None) -> aio.Channel:
-    """A channel to `host:port` that retries UNAVAILABLE for the given (service, method) pairs only.
+    """A channel to `host:port` that retries what a peer that is away or going did not answer: given pairs only.
 
-    Source: gRPC service config (grpc/grpc-proto service_config.proto).
+    `idempotent` are these (service, method) pairs. Source: gRPC service config (grpc/grpc-proto service_config.proto).
     """
     retried = {
         "name": [{"service": service, "method": method} for service, method in idempotent],
@@ -32,7 +32,8 @@ def open_channel(address: str, *, idempotent: Iterable[tuple[str, str]], tracer:
             "initialBackoff": "0.05s",
             "maxBackoff": "1s",
             "backoffMultiplier": 3,
-            "retryableStatusCodes": ["UNAVAILABLE"],
+            # A server that is about to stop cancels a call that arrives in that very moment.
+            "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         },
     }
     return aio.insecure_channel(

@@ -16,6 +16,7 @@ from services.kit.key_set import KeySet
 from services.kit.pool_metrics import PoolMetrics
 from services.kit.postgres import create_pool
 from services.kit.provider_calls import CallObserver
+from services.kit.readiness import Readiness
 from services.kit.redis_client import create_redis
 from services.kit.rpc_client import open_channel
 from services.kit.rpc_server import serve_rpc
@@ -89,13 +90,17 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
             disconnecting=Disconnecting(pool, mailboxes, auth),
             messages=Messages(pool),
             threads=Threads(pool),
-            changes=Changes(pool),
-            syncs=Syncs(pool, mailboxes),
+            changes=Changes(pool, stop=stop),
+            syncs=Syncs(pool, mailboxes, stop=stop),
             contents=contents,
             push=Push(pool, keys=keys, sender=settings.push_sender),
             units_per_second=profile.mailbox_limit / profile.window,
             units_per_message=profile.costs.get,
         )
+        ready = Readiness(stop, check=lambda: is_reachable(pool))
+        figures = FigureGauges(telemetry.registry, pool=pool, quota=quota)
+        admin = admin_app(ready=ready, registry=telemetry.registry, refresh=figures.refresh)
+        await stack.enter_async_context(serve_http(admin, host=settings.mail_admin_host, port=settings.mail_admin_port))
         port = await stack.enter_async_context(
             serve_rpc(
                 host=settings.mail_host,
@@ -105,11 +110,9 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
                 telemetry=telemetry,
             )
         )
-        figures = FigureGauges(telemetry.registry, pool=pool, quota=quota)
-        admin = admin_app(ready=lambda: is_reachable(pool), registry=telemetry.registry, refresh=figures.refresh)
-        await stack.enter_async_context(serve_http(admin, host=settings.mail_admin_host, port=settings.mail_admin_port))
+        ready.serving()
         log.info("mail is serving", port=port)
-        await stop.wait()
+        await ready.until_stopped(drain_delay=settings.drain_delay_seconds)
 
 
 @asynccontextmanager

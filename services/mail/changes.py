@@ -32,11 +32,11 @@ class ChangePage:
 
 
 class Changes:
-    """Reads the feed; a mailbox is the caller's, who has checked whose it is."""
+    """Reads the feed; a mailbox is the caller's, who has checked whose it is. Nobody waits once `stop` is set."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, stop: asyncio.Event) -> None:
         self._pool = pool
-        self._watch = _Watch(pool)
+        self._watch = _Watch(pool, stop)
 
     async def page(self, mailbox: Mailbox, *, since: str, page_size: int, wait_seconds: float) -> ChangePage:
         """What changed since a position; waits for something up to `wait_seconds`. Without one, the present position.
@@ -107,8 +107,9 @@ def _resync_required() -> AppError:
 class _Watch:
     """Looks at the feeds that somebody waits for: one query at a time for all of them, none while nobody waits."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, stop: asyncio.Event) -> None:
         self._pool = pool
+        self._stop = stop
         self._waiting: Counter[int] = Counter()
         self._latest: dict[int, int] = {}
         self._looked_at = -math.inf
@@ -120,7 +121,7 @@ class _Watch:
         self._waiting[mailbox_id] += 1
         try:
             while (await self._look()).get(mailbox_id, 0) <= seq:
-                if time.monotonic() >= deadline:
+                if self._stop.is_set() or time.monotonic() >= deadline:
                     return False
                 await asyncio.sleep(_LOOK_SECONDS)
         finally:

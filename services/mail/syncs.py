@@ -20,11 +20,12 @@ _LOOK_SECONDS = 0.2
 
 
 class Syncs:
-    """Starts syncs (the worker does them) and reports on them."""
+    """Starts syncs (the worker does them) and reports on them. Nobody waits for anything once `stop` is set."""
 
-    def __init__(self, pool: Pool, mailboxes: Mailboxes) -> None:
+    def __init__(self, pool: Pool, mailboxes: Mailboxes, *, stop: asyncio.Event) -> None:
         self._pool = pool
         self._mailboxes = mailboxes
+        self._stop = stop
 
     async def start(self, mailbox: Mailbox, *, newest_count: int | None) -> SyncReport:
         """Starts a sync of the newest messages (None: all), or widens the active one to this request.
@@ -112,7 +113,8 @@ class Syncs:
         deadline = time.monotonic() + min(wait_seconds, LONGEST_WAIT)
         while True:
             report = await self._report(user_id, sync_id)
-            if report.sync.ended_at is not None or time.monotonic() + _LOOK_SECONDS > deadline:
+            is_time = self._stop.is_set() or time.monotonic() + _LOOK_SECONDS > deadline
+            if is_time or report.sync.ended_at is not None:
                 return report
             await asyncio.sleep(_LOOK_SECONDS)
 

@@ -99,7 +99,7 @@ async def start_service(make_settings: Callable[..., AuthSettings], provider: St
     async with AsyncExitStack() as stack:
 
         async def start(**overrides: Any) -> Client:
-            ports = await stack.enter_async_context(serving(make_settings(**overrides)))
+            ports = await stack.enter_async_context(serving(make_settings(**overrides), stop=asyncio.Event()))
             channel = await stack.enter_async_context(aio.insecure_channel(f"127.0.0.1:{ports.rpc}"))
             return Client(channel, provider)
 

@@ -42,7 +42,7 @@ class TestReadiness:
         assert await self._readiness(make_settings(auth_postgres_db="nowhere")) == 503
 
     async def _readiness(self, settings: AuthSettings) -> int:
-        async with serving(settings) as ports, httpx.AsyncClient() as client:
+        async with serving(settings, stop=asyncio.Event()) as ports, httpx.AsyncClient() as client:
             return (await client.get(f"http://127.0.0.1:{ports.admin}/readyz")).status_code
 
 

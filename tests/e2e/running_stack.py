@@ -55,10 +55,19 @@ class RunningStack:
         """Where the sandbox's control API is."""
         return self.variables["SANDBOX_PUBLIC_URL"]
 
-    def start_all(self) -> None:
-        """Starts every service, in order."""
-        for name in self._services:
+    def start_all(self, order: Sequence[str] = ()) -> None:
+        """Starts every service in `order`, or in the usual one."""
+        for name in order or list(self._services):
             self.start(name)
+
+    def add_twin(self, name: str, *, number: int = 2, **ports: int) -> str:
+        """Adds another one of a service, which does not start by itself; returns its name.
+
+        `ports` are the variables in which it differs, its ..._ADMIN_PORT among them.
+        """
+        twin = _twin(self._services[name], number=number, ports=ports)
+        self._services[twin.name] = twin
+        return twin.name
 
     def start(self, name: str, **environment: str) -> None:
         """Starts a service, with these variables over its own, and waits until it is ready."""
@@ -97,6 +106,10 @@ class RunningStack:
         """The process id of a service that runs."""
         return self._processes[name].pid
 
+    def running(self) -> list[str]:
+        """The services that were started and not stopped."""
+        return list(self._processes)
+
     def ended(self) -> list[str]:
         """The services that have ended by themselves."""
         return [name for name, process in self._processes.items() if process.poll() is not None]
@@ -113,11 +126,12 @@ class RunningStack:
 
 @contextmanager
 def running_stack(
-    home: Path, *, more_workers: int = 0, own_servers: bool = False, **chosen: str
+    home: Path, *, more_workers: int = 0, own_servers: bool = False, order: Sequence[str] = (), **chosen: str
 ) -> Iterator[RunningStack]:
     """Runs a stack on free ports in `home` until the block ends; `chosen` are variables of the user's.
 
-    `more_workers` are called worker-2 and so on; `own_servers` are used even where the user names others.
+    `more_workers` are called worker-2 and so on; `own_servers` are used even where the user names others. The services
+    start in `order`, if one is given.
     """
     servers = {} if own_servers else _user_servers()
     settings = Settings({"MAILROOM_HOME": str(home), **dict.fromkeys(_MOVED, "0"), **servers, **chosen})
@@ -130,20 +144,22 @@ def running_stack(
         variables = stack.all_variables(settings, record, ports, started)
         stack.migrate(settings, variables)
         services = stack.processes(settings, variables)
-        services += [_another_worker(services, number, ports.free()) for number in range(2, 2 + more_workers)]
         running = RunningStack(services, servers=started.embedded, variables=variables, logs=home)
+        for number in range(2, 2 + more_workers):
+            running.add_twin("worker", number=number, WORKER_ADMIN_PORT=ports.free())
         stopping.callback(running.stop_all)
-        running.start_all()
+        running.start_all(order)
         yield running
 
 
-def _another_worker(services: Sequence[Service], number: int, port: int) -> Service:
-    [worker] = [service for service in services if service.name == "worker"]
+def _twin(service: Service, *, number: int, ports: Mapping[str, int]) -> Service:
+    [admin_port] = [port for name, port in ports.items() if name.endswith("_ADMIN_PORT")]
+    variables = {name: str(port) for name, port in ports.items()}
     return replace(
-        worker,
-        name=f"worker-{number}",
-        environment={**worker.environment, "WORKER_ADMIN_PORT": str(port)},
-        ready_url=f"http://127.0.0.1:{port}/readyz",
+        service,
+        name=f"{service.name}-{number}",
+        environment={**service.environment, **variables},
+        ready_url=f"http://127.0.0.1:{admin_port}/readyz",
     )
 
 

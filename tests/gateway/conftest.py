@@ -1,5 +1,6 @@
 """The gateway's public application in front of fake services."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from services.gateway.app import create_app
 from services.gateway.clients import Services, connect
+from services.gateway.long_polls import LongPolls
 from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.rpc_server import serve_rpc
 from services.kit.telemetry import Telemetry
@@ -48,6 +50,7 @@ class Gateway:
     mail: FakeMail
     clock: Clock
     registry: CollectorRegistry
+    stop: asyncio.Event
 
     def as_user(self, user_id: str) -> dict[str, str]:
         """The headers of a signed-in user's request."""
@@ -89,7 +92,7 @@ async def services(auth: FakeAuth, mail: FakeMail) -> AsyncIterator[Services]:
 @pytest.fixture
 async def gateway(services: Services, auth: FakeAuth, mail: FakeMail) -> AsyncIterator[Gateway]:
     clock = Clock()
-    registry = CollectorRegistry()
+    registry, stop = CollectorRegistry(), asyncio.Event()
     keys = SigningKeys(services.sessions, clock=clock)
 
     async def ready() -> bool:
@@ -100,10 +103,11 @@ async def gateway(services: Services, auth: FakeAuth, mail: FakeMail) -> AsyncIt
         signing_keys=keys,
         access_tokens=AccessTokens(keys, issuer=ISSUER, audience=ISSUER),
         ready=ready,
+        long_polls=LongPolls(stop),
         telemetry=Telemetry(registry),
         frontend_redirect_url=FRONTEND,
         cors_origins=("https://app.example",),
         body_limit=BODY_LIMIT,
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as http:
-        yield Gateway(http=http, auth=auth, mail=mail, clock=clock, registry=registry)
+        yield Gateway(http=http, auth=auth, mail=mail, clock=clock, registry=registry, stop=stop)

@@ -200,6 +200,8 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     downloads: list[mail_pb2.DownloadRawRequest | mail_pb2.DownloadAttachmentRequest] = field(default_factory=list)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     ends_when_watched: bool = True
+    never_ends_when_watched: bool = False
+    watched: asyncio.Event = field(default_factory=asyncio.Event)
     pushed: list[bytes] = field(default_factory=list)
 
     def connect(self, user_id: str, email: str, **fields: Any) -> mail_pb2.Mailbox:
@@ -353,6 +355,9 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     async def GetSync(self, request: mail_pb2.GetSyncRequest, _: Context) -> mail_pb2.GetSyncResponse:
         self._check()
         self.watches.append(request)
+        self.watched.set()
+        if request.wait_seconds and self.never_ends_when_watched:
+            await asyncio.Event().wait()
         if self.watch_failure:
             raise self.watch_failure
         sync = self._sync(request.user_id, request.sync_id)

@@ -1,5 +1,6 @@
 """Notifications from Google, on their way to mail."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -8,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from services.gateway.app import create_app
 from services.gateway.clients import Services
+from services.gateway.long_polls import LongPolls
 from services.gateway.settings import GatewaySettings
 from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.errors import AppError, Kind
@@ -31,6 +33,7 @@ async def http(services: Services) -> AsyncIterator[httpx.AsyncClient]:
         signing_keys=keys,
         access_tokens=AccessTokens(keys, issuer=ISSUER, audience=ISSUER),
         ready=ready,
+        long_polls=LongPolls(asyncio.Event()),
         telemetry=Telemetry(CollectorRegistry()),
         frontend_redirect_url=ISSUER,
         cors_origins=(),

@@ -1,5 +1,6 @@
 """The routes that ask for a sync and watch it."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -109,6 +110,17 @@ class TestPreferWait:
         assert answer.status_code == 202
         assert "preference-applied" not in answer.headers
         assert gateway.mail.watches == []
+
+    async def test_is_cut_short_when_the_gateway_is_told_to_stop(self, gateway: Gateway) -> None:
+        gateway.mail.connect("ada", ADA)
+        gateway.mail.never_ends_when_watched = True
+        asking = asyncio.ensure_future(start(gateway, {"email": ADA}, prefer="wait=60"))
+        async with asyncio.timeout(5):
+            await gateway.mail.watched.wait()
+            gateway.stop.set()
+            answer = await asking
+        assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+        assert [watch.wait_seconds for watch in gateway.mail.watches] == [60, 0]
 
     async def test_gives_the_address_of_a_sync_that_could_not_be_watched(self, gateway: Gateway) -> None:
         gateway.mail.connect("ada", ADA)

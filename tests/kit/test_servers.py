@@ -1,11 +1,13 @@
 """The HTTP server within a process, the admin port, and the process's own life."""
 
 import asyncio
+import json
 import signal
 import sys
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -13,6 +15,7 @@ from starlette.routing import Route
 
 from services.kit.admin import admin_app
 from services.kit.http_server import serve_http
+from services.kit.readiness import Readiness
 from services.kit.telemetry import open_telemetry
 
 
@@ -48,6 +51,29 @@ class TestServeHttp:
                 asyncio.get_running_loop().call_later(0.1, go_on.set)
             assert (await under_way).text == "done"
 
+    async def test_ends_an_answer_that_never_ends(self) -> None:
+        arrived = asyncio.Event()
+
+        async def endless(_: Request) -> Response:
+            arrived.set()
+            return await asyncio.Event().wait()  # type: ignore[return-value]  # it never comes to that
+
+        app = Starlette(routes=[Route("/", endless)])
+        async with httpx.AsyncClient() as client, asyncio.timeout(5):
+            async with serve_http(app, host="127.0.0.1", port=0, drain_seconds=1) as port:
+                under_way = asyncio.ensure_future(client.get(f"http://127.0.0.1:{port}/"))
+                await arrived.wait()
+            assert (await under_way).status_code == 500
+
+    async def test_asks_clients_to_go_elsewhere_once_it_is_to_stop(self) -> None:
+        stop = asyncio.Event()
+        app = admin_app(ready=Readiness(stop), registry=CollectorRegistry())
+        async with serve_http(app, host="127.0.0.1", port=0, stop=stop) as port, httpx.AsyncClient() as client:
+            before = await client.get(f"http://127.0.0.1:{port}/livez")
+            stop.set()
+            after = await client.get(f"http://127.0.0.1:{port}/livez")
+        assert (before.headers.get("connection"), after.headers.get("connection")) == (None, "close")
+
     async def test_does_not_believe_what_a_proxy_header_says_about_the_client(self) -> None:
         async def who(request: Request) -> Response:
             assert request.client is not None
@@ -73,6 +99,37 @@ class TestAdminApp:
             assert "python_info" in (await client.get("/metrics")).text
 
 
+class TestReadiness:
+    async def test_begins_with_serving_and_ends_with_the_stop(self) -> None:
+        stop = asyncio.Event()
+        ready = Readiness(stop)
+        states = [await ready()]
+        ready.serving()
+        states.append(await ready())
+        stop.set()
+        states.append(await ready())
+        assert states == [False, True, False]
+
+    async def test_is_not_given_while_the_check_disagrees(self) -> None:
+        async def disagree() -> bool:
+            return False
+
+        ready = Readiness(asyncio.Event(), check=disagree)
+        ready.serving()
+        assert not await ready()
+
+    async def test_is_gone_before_the_process_stops_serving(self) -> None:
+        stop = asyncio.Event()
+        ready = Readiness(stop)
+        ready.serving()
+        draining = asyncio.create_task(ready.until_stopped(drain_delay=60))
+        stop.set()
+        await asyncio.sleep(0)
+        assert not await ready()
+        assert not draining.done()
+        draining.cancel()
+
+
 PROCESS = """
 import asyncio
 from services.kit.process import run
@@ -91,6 +148,10 @@ from services.kit.logging import configure_logging
 
 configure_logging(service="test", level="DEBUG")
 log = structlog.get_logger("ours")
+from services.kit.telemetry import open_telemetry
+with open_telemetry("test", collector="http://127.0.0.1:1") as telemetry:
+    with telemetry.tracer.start_as_current_span("request"):
+        log.info("traced")
 log.info("event", access_token="hunter2", code="hunter2", state="hunter2", retry_token_count=3, status_code="200")
 logging.getLogger("library").warning("library says %s", "something")
 logging.getLogger("httpx").info("GET http://x/?code=hunter2")
@@ -117,4 +178,7 @@ class TestLogging:
         assert '"access_token": "[redacted]"' in text
         assert '"status_code": "200"' in text
         assert '"event": "library says something"' in text
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert {line["service"] for line in lines} == {"test"}
+        assert [len(line.get("trace_id", "")) for line in lines if line["event"] in ("traced", "event")] == [32, 0]
         assert all(line.startswith("{") for line in text.splitlines())

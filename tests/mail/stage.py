@@ -474,7 +474,7 @@ async def open_stage(
         at_provider=at_provider,
         mailboxes=mailboxes,
         messages=Messages(servers.pool),
-        syncs=Syncs(servers.pool, mailboxes),
+        syncs=Syncs(servers.pool, mailboxes, stop=asyncio.Event()),
         disconnecting=Disconnecting(servers.pool, mailboxes, auth),
     )
     async with AsyncExitStack() as stack:

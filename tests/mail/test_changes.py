@@ -58,7 +58,7 @@ async def delete(pool: Pool, mailbox: Mailbox, *numbers: int) -> None:
 
 
 async def read(pool: Pool, mailbox: Mailbox, since: str, *, size: int = 0, wait: float = 0) -> ChangePage:
-    return await Changes(pool).page(mailbox, since=since, page_size=size, wait_seconds=wait)
+    return await Changes(pool, stop=asyncio.Event()).page(mailbox, since=since, page_size=size, wait_seconds=wait)
 
 
 async def present(pool: Pool, mailbox: Mailbox) -> str:
@@ -128,6 +128,15 @@ class TestPage:
         waiting = asyncio.create_task(read(pool, mailbox, since, wait=20))
         await store(pool, mailbox, 1)
         assert shown(await waiting) == [("created", "m1")]
+
+    async def test_ends_when_the_process_is_told_to_stop(self, pool: Pool, mailbox: Mailbox) -> None:
+        stop = asyncio.Event()
+        since = await present(pool, mailbox)
+        changes = Changes(pool, stop=stop)
+        waiting = asyncio.create_task(changes.page(mailbox, since=since, page_size=0, wait_seconds=60))
+        stop.set()
+        async with asyncio.timeout(5):
+            assert shown(await waiting) == []
 
     async def test_gives_up_waiting(self, pool: Pool, mailbox: Mailbox) -> None:
         since = await present(pool, mailbox)

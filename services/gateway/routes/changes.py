@@ -8,11 +8,10 @@ from mailroom.mail.v1.mail_pb2 import ListChangesRequest
 
 from services.gateway import conversions
 from services.gateway.answers import json_answer
-from services.gateway.dependencies import Backends, UserId
+from services.gateway.dependencies import Backends, Polls, UserId
 from services.gateway.openapi import problems
-from services.gateway.preferences import WaitSeconds
+from services.gateway.preferences import WaitSeconds, applied
 from services.gateway.schemas.changes import ChangePage, ChangesQuery
-from services.kit.rpc_client import DEFAULT_TIMEOUT, call
 
 router = APIRouter(prefix="/emails", tags=["emails"])
 
@@ -23,7 +22,11 @@ _RESPONSES = problems(
 
 @router.get("/changes", response_model=ChangePage, responses=_RESPONSES)
 async def list_changes(
-    services: Backends, user_id: UserId, wait_seconds: WaitSeconds, query: Annotated[ChangesQuery, Query()]
+    services: Backends,
+    polls: Polls,
+    user_id: UserId,
+    wait_seconds: WaitSeconds,
+    query: Annotated[ChangesQuery, Query()],
 ) -> Response:
     """What happened to the messages of one mailbox since a position.
 
@@ -37,12 +40,12 @@ async def list_changes(
         page_size=query.limit,
         wait_seconds=wait_seconds,
     )
-    page = await call(services.messages.ListChanges, request, timeout=wait_seconds + DEFAULT_TIMEOUT)
+    page = await polls.ask(services.messages.ListChanges, request)
     return json_answer(
         {
             "changes": [conversions.change(item) for item in page.changes],
             "next_since": page.position,
             "has_more": page.has_more,
         },
-        headers={"Preference-Applied": f"wait={wait_seconds}"} if wait_seconds else {},
+        headers=applied(wait_seconds),
     )

@@ -1,21 +1,23 @@
 """Asking for a sync and watching it."""
 
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from mailroom.mail.v1 import mail_pb2
 
 from services.gateway import conversions
 from services.gateway.answers import json_answer
 from services.gateway.clients import Services
-from services.gateway.dependencies import JSON_ONLY, Backends, UserId
+from services.gateway.dependencies import JSON_ONLY, Backends, Polls, UserId
+from services.gateway.long_polls import LongPolls
 from services.gateway.openapi import problems
-from services.gateway.preferences import WaitSeconds
+from services.gateway.preferences import WaitSeconds, applied
 from services.gateway.schemas.syncs import Sync, SyncRequest, VerifyRequest
 from services.kit.errors import AppError, Kind
-from services.kit.rpc_client import DEFAULT_TIMEOUT, call
+from services.kit.rpc_client import call
 
 router = APIRouter(prefix="/emails", tags=["syncs"])
 
@@ -36,6 +38,49 @@ _ASKED: dict[int | str, dict[str, Any]] = {
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Looks at syncs of whoever asks, for as long as they want to wait."""
+
+    services: Services
+    polls: LongPolls
+    user_id: str
+    wait_seconds: int
+
+    async def look(self, sync_id: str) -> mail_pb2.Sync:
+        """The sync when it ends, or as it is after that time."""
+        request = mail_pb2.GetSyncRequest(user_id=self.user_id, sync_id=sync_id, wait_seconds=self.wait_seconds)
+        return (await self.polls.ask(self.services.syncs.GetSync, request)).sync
+
+    async def accepted(self, sync: mail_pb2.Sync) -> Response:
+        """The answer to who asked for this sync."""
+        if self.wait_seconds and sync.state not in _ENDED:
+            sync = await self._look_if_possible(sync)
+        ended_in_time = self.wait_seconds > 0 and sync.state in _ENDED
+        return json_answer(
+            conversions.sync(sync),
+            status=HTTPStatus.OK if ended_in_time else HTTPStatus.ACCEPTED,
+            headers={"Location": f"/emails/syncs/{sync.sync_id}", **applied(self.wait_seconds)},
+        )
+
+    async def _look_if_possible(self, sync: mail_pb2.Sync) -> mail_pb2.Sync:
+        try:
+            return await self.look(sync.sync_id)
+        except AppError as error:
+            # The sync runs: the client gets its address although nobody could watch it meanwhile.
+            if error.kind not in (Kind.UNAVAILABLE, Kind.TIMEOUT):
+                raise
+            log.warning("sync not watched", sync_id=sync.sync_id, reason=error.reason)
+            return sync
+
+
+async def _watch(services: Backends, polls: Polls, user_id: UserId, wait_seconds: WaitSeconds) -> _Watch:
+    return _Watch(services, polls, user_id, wait_seconds)
+
+
+Watch = Annotated[_Watch, Depends(_watch)]
+
+
 @router.post(
     "/sync",
     dependencies=[JSON_ONLY],
@@ -43,7 +88,7 @@ log = structlog.get_logger()
     response_model=Sync,
     responses=_ASKED,
 )
-async def start_sync(services: Backends, user_id: UserId, wait_seconds: WaitSeconds, body: SyncRequest) -> Response:
+async def start_sync(services: Backends, user_id: UserId, watch: Watch, body: SyncRequest) -> Response:
     """Brings a mailbox up to date in the background; a sync of it that already runs is widened and returned."""
     request = mail_pb2.StartSyncRequest(
         user_id=user_id,
@@ -54,7 +99,7 @@ async def start_sync(services: Backends, user_id: UserId, wait_seconds: WaitSeco
     else:
         request.newest_count = body.count
     sync = (await call(services.syncs.StartSync, request)).sync
-    return await _accepted(services, user_id, sync, wait_seconds)
+    return await watch.accepted(sync)
 
 
 @router.post(
@@ -64,25 +109,14 @@ async def start_sync(services: Backends, user_id: UserId, wait_seconds: WaitSeco
     response_model=Sync,
     responses=_ASKED,
 )
-async def verify(services: Backends, user_id: UserId, wait_seconds: WaitSeconds, body: VerifyRequest) -> Response:
+async def verify(services: Backends, user_id: UserId, watch: Watch, body: VerifyRequest) -> Response:
     """Compares the copy with the provider, ids and labels, and repairs what differs: a sync with `verification`."""
     request = mail_pb2.VerifyMailboxRequest(
         user_id=user_id,
         mailbox=conversions.mailbox_selector(account_id=body.account_id, email=body.email),
     )
     sync = (await call(services.syncs.VerifyMailbox, request)).sync
-    return await _accepted(services, user_id, sync, wait_seconds)
-
-
-async def _accepted(services: Services, user_id: str, sync: mail_pb2.Sync, wait_seconds: int) -> Response:
-    if wait_seconds and sync.state not in _ENDED:
-        sync = await _wait_for_end(services, user_id, sync, wait_seconds)
-    ended_in_time = wait_seconds > 0 and sync.state in _ENDED
-    return json_answer(
-        conversions.sync(sync),
-        status=HTTPStatus.OK if ended_in_time else HTTPStatus.ACCEPTED,
-        headers={"Location": f"/emails/syncs/{sync.sync_id}", **_applied(wait_seconds)},
-    )
+    return await watch.accepted(sync)
 
 
 @router.get(
@@ -90,10 +124,9 @@ async def _accepted(services: Services, user_id: str, sync: mail_pb2.Sync, wait_
     response_model=Sync,
     responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
 )
-async def get_sync(services: Backends, user_id: UserId, wait_seconds: WaitSeconds, id: str) -> Response:  # noqa: A002 - the parameter's public name
+async def get_sync(watch: Watch, id: str) -> Response:  # noqa: A002 - the parameter's public name
     """How a sync is doing; with `Prefer: wait=N` answers when it ends, at the latest after N seconds."""
-    sync = await _get(services, user_id, id, wait_seconds)
-    return json_answer(conversions.sync(sync), headers=_applied(wait_seconds))
+    return json_answer(conversions.sync(await watch.look(id)), headers=applied(watch.wait_seconds))
 
 
 @router.delete(
@@ -119,23 +152,3 @@ async def retry_sync(services: Backends, user_id: UserId, id: str) -> Response: 
     sync = (await call(services.syncs.RetrySync, request)).sync
     headers = {"Location": f"/emails/syncs/{sync.sync_id}"}
     return json_answer(conversions.sync(sync), status=HTTPStatus.ACCEPTED, headers=headers)
-
-
-async def _get(services: Services, user_id: str, sync_id: str, wait_seconds: int) -> mail_pb2.Sync:
-    request = mail_pb2.GetSyncRequest(user_id=user_id, sync_id=sync_id, wait_seconds=wait_seconds)
-    return (await call(services.syncs.GetSync, request, timeout=wait_seconds + DEFAULT_TIMEOUT)).sync
-
-
-async def _wait_for_end(services: Services, user_id: str, started: mail_pb2.Sync, wait_seconds: int) -> mail_pb2.Sync:
-    try:
-        return await _get(services, user_id, started.sync_id, wait_seconds)
-    except AppError as error:
-        # The sync runs: the client gets its address although nobody could watch it meanwhile.
-        if error.kind not in (Kind.UNAVAILABLE, Kind.TIMEOUT):
-            raise
-        log.warning("sync not watched", sync_id=started.sync_id, reason=error.reason)
-        return started
-
-
-def _applied(wait_seconds: int) -> dict[str, str]:
-    return {"Preference-Applied": f"wait={wait_seconds}"} if wait_seconds else {}

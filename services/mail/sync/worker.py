@@ -39,7 +39,8 @@ _LONGEST_BACKOFF = 60.0
 _FAILURES_BEFORE_REPORT = 8
 # When to look again at a mailbox that needs its user.
 _DENIED_SECONDS = 3600.0
-_DRAIN_SECONDS = 30.0
+# Turns take two. What is cancelled then is done again by another worker.
+_DRAIN_SECONDS = 10.0
 # How often a worker looks whether watches are kept alive.
 _REPORT_SECONDS = 60.0
 _RETRIES = Retries()

@@ -11,6 +11,7 @@ from services.kit.http_server import serve_http
 from services.kit.pool_metrics import PoolMetrics
 from services.kit.postgres import create_pool
 from services.kit.provider_calls import CallObserver
+from services.kit.readiness import Readiness
 from services.kit.redis_client import create_redis
 from services.kit.rpc_client import open_channel
 from services.kit.telemetry import open_telemetry
@@ -76,10 +77,12 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             poll_seconds=settings.mail_poll_seconds,
             verify_seconds=settings.mail_verify_seconds,
         )
-        admin = admin_app(ready=lambda: is_reachable(pool), registry=telemetry.registry)
+        ready = Readiness(stop, check=lambda: is_reachable(pool))
+        admin = admin_app(ready=ready, registry=telemetry.registry)
         await stack.enter_async_context(
             serve_http(admin, host=settings.worker_admin_host, port=settings.worker_admin_port)
         )
+        ready.serving()
         log.info("worker is working", gmail=settings.gmail_api_url, batch=settings.batch_url)
         await worker.run(stop)
 

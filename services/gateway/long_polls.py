@@ -1,0 +1,37 @@
+"""Calls that wait for something to happen."""
+
+import asyncio
+from typing import Protocol
+
+from grpc import aio
+
+from services.kit.rpc_client import DEFAULT_TIMEOUT, call
+
+
+class _Waiting(Protocol):
+    wait_seconds: int
+
+
+class LongPolls:
+    """Makes such calls until this process is told to stop: from then on they answer with what there is."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+
+    async def ask[Request: _Waiting, Response](
+        self, method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request
+    ) -> Response:
+        """Calls a method that answers after `request.wait_seconds` at the latest. Raises AppError."""
+        if not request.wait_seconds:
+            return await call(method, request)
+        asking = asyncio.create_task(call(method, request, timeout=request.wait_seconds + DEFAULT_TIMEOUT))
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                return asking.result()
+        finally:
+            asking.cancel()
+            stopping.cancel()
+        request.wait_seconds = 0
+        return await call(method, request)

@@ -1,0 +1,99 @@
+"""Clients that never pause and forgive nothing, behind something like a load balancer."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import httpx
+
+SECONDS = 30
+
+
+class Balancer:
+    """Knows which of several gateways takes requests: it asks them, as Kubernetes does. `readiness` is by base URL."""
+
+    def __init__(self, readiness: Mapping[str, str]) -> None:
+        self._readiness = readiness
+        self._ready: list[str] = []
+
+    def pick(self) -> str:
+        """The base URL for the next request."""
+        deadline = time.monotonic() + SECONDS
+        while not self._ready and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self._ready[0]
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Asks until the block ends."""
+        ended = threading.Event()
+        thread = threading.Thread(target=self._ask, args=(ended,))
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _ask(self, ended: threading.Event) -> None:
+        with httpx.Client(trust_env=False, timeout=1) as http:
+            while not ended.wait(0.05):
+                self._ready = [base for base, url in self._readiness.items() if _is_ready(http, url)]
+
+
+def _is_ready(http: httpx.Client, url: str) -> bool:
+    with suppress(httpx.TransportError):
+        return http.get(url).status_code == httpx.codes.OK
+    return False
+
+
+# Sends a request to a base URL and raises if anything is wrong with the answer.
+type Ask = Callable[[httpx.Client], object]
+
+
+@dataclass
+class Traffic:
+    """What came of the requests so far, by the name of the loop that made them."""
+
+    answered: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    _loops: list[str] = field(default_factory=list)
+
+    def until_all_were_answered(self, times: int = 2) -> None:
+        """Returns when each loop has had so many more answers; the first may have been asked for before."""
+        before = Counter(self.answered)
+        deadline = time.monotonic() + SECONDS
+        while any(self.answered[name] - before[name] < times for name in self._loops):
+            assert time.monotonic() < deadline, (before, self.answered, self.failures)
+            time.sleep(0.02)
+
+    def loop(self, name: str, ask: Ask, balancer: Balancer, ended: threading.Event) -> None:
+        """Asks again and again."""
+        with httpx.Client(trust_env=False, timeout=SECONDS) as http:
+            while not ended.is_set():
+                http.base_url = balancer.pick()
+                try:
+                    ask(http)
+                except (httpx.HTTPError, AssertionError) as error:
+                    self.failures.append(f"{name}: {error!r}")
+                self.answered[name] += 1
+
+
+@contextmanager
+def traffic(balancer: Balancer, loops: Mapping[str, Ask]) -> Iterator[Traffic]:
+    """Runs one client for each of `loops` until the block ends."""
+    ended = threading.Event()
+    running = Traffic(_loops=list(loops))
+    threads = [threading.Thread(target=running.loop, args=(name, ask, balancer, ended)) for name, ask in loops.items()]
+    with balancer.asking():
+        for thread in threads:
+            thread.start()
+        try:
+            yield running
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()

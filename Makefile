@@ -51,12 +51,13 @@ redis_cli: install ## Open a command line on the stack's Valkey or Redis
 clean: ## Delete MAILROOM_HOME with all data in it
 	@$(LOCAL) clean
 
-check: install ## Lint, types, import rules, migrations
+check: install ## Lint, types, import rules, migrations; images, compose files and chart where their linters are installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m deploy.migration_lint
+	deploy/lint
 
 format: install ## Format, and apply safe fixes
 	$(BIN)/ruff check --fix .

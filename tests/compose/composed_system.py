@@ -1,9 +1,9 @@
-"""The system of docker-compose.yml under a project name, ports and volumes of its own."""
+"""The system of a compose file under a project name, ports and volumes of its own."""
 
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,11 @@ class NoEngineError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ComposedSystem:
-    """`variables` are those of docker-compose.yml."""
+    """`variables` are those that the compose files interpolate; `files` are relative to the repository."""
 
     project: str
     variables: dict[str, str]
+    files: Sequence[str] = ("docker-compose.yml",)
 
     @property
     def gateway_url(self) -> str:
@@ -36,22 +37,35 @@ class ComposedSystem:
 
     def compose(self, *arguments: str, timeout: float = 120) -> str:
         """Run one `docker compose` command; return what it prints. Fails with its errors."""
+        return self.run(["docker", "compose", *arguments], timeout=timeout)
+
+    def run(self, command: Sequence[str], *, timeout: float = 120) -> str:
+        """Run a command for which `docker compose` means this system; return what it prints. Fails with its errors."""
         done = subprocess.run(
-            ["docker", "compose", "--project-name", self.project, "--env-file", os.devnull, *arguments],
+            command,
             cwd=ROOT,
-            env=_environment() | self.variables,
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=timeout,
             check=False,
         )
-        assert done.returncode == 0, f"docker compose {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes `docker compose` mean this system."""
+        chosen = {"COMPOSE_PROJECT_NAME": self.project, "COMPOSE_FILE": ":".join(self.files)}
+        return _environment() | {"COMPOSE_ENV_FILES": os.devnull} | chosen | self.variables
+
     def containers(self) -> dict[str, dict[str, Any]]:
-        """Every container by its service's name, also those that have ended."""
-        lines = self.compose("ps", "--all", "--format", "json").splitlines()
-        return {container["Service"]: container for container in map(json.loads, lines)}
+        """A container by its service's name, also those that have ended; the last one where there are several."""
+        return {container["Service"]: container for container in self.all_containers()}
+
+    def all_containers(self) -> list[dict[str, Any]]:
+        """Every container, also those that have ended."""
+        return [json.loads(line) for line in self.compose("ps", "--all", "--format", "json").splitlines()]
 
     def python(self, service: str, code: str) -> str:
         """Run Python code in a service's container; return what it prints."""
@@ -68,13 +82,8 @@ class ComposedSystem:
 
 
 @contextmanager
-def composed_system(project: str, variables: dict[str, str]) -> Iterator[ComposedSystem]:
-    """Build and start everything; remove containers, networks, volumes and images at the end.
-
-    Raises NoEngineError.
-    """
-    _require_engine()
-    system = ComposedSystem(project=project, variables=variables)
+def composed_system(system: ComposedSystem) -> Iterator[ComposedSystem]:
+    """Build and start everything; remove containers, networks, volumes and images at the end."""
     try:
         try:
             system.compose("up", "--detach", "--build", "--wait", timeout=UP_SECONDS)
@@ -85,7 +94,8 @@ def composed_system(project: str, variables: dict[str, str]) -> Iterator[Compose
         system.compose("down", "--volumes", "--remove-orphans", "--rmi", "local", timeout=300)
 
 
-def _require_engine() -> None:
+def require_engine() -> None:
+    """Raises NoEngineError."""
     for command in (["docker", "compose", "version"], ["docker", "info"]):
         try:
             done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=60, check=False)

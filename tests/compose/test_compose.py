@@ -64,6 +64,12 @@ print(json.dumps({{
 """
 
 
+@pytest.fixture(scope="module")
+def system(development: ComposedSystem) -> ComposedSystem:
+    """What these tests are about."""
+    return development
+
+
 def _await_status(get: Callable[[], httpx.Response], status: int) -> httpx.Response:
     """Ask until the answer has this status; meanwhile it is a success or says that a service does not answer."""
     deadline = time.monotonic() + RECOVERY_SECONDS
@@ -159,8 +165,12 @@ def test_a_sync_asked_for_while_no_worker_lives_is_done_by_the_next_one(
 
 def test_the_published_servers_are_found_by_make_migrate(system: ComposedSystem, tmp_path: Path) -> None:
     example = (ROOT / ".env.example").read_text()
-    chosen = dict(re.findall(r"^## .*?(POSTGRES_HOST|POSTGRES_PASSWORD|REDIS_HOST)=(\w+)", example, re.MULTILINE))
-    assert len(chosen) == 3
+    chosen = dict(
+        re.findall(
+            r"^## .*?((?:(?:AUTH|MAIL)_)?POSTGRES_(?:HOST|USER|PASSWORD)|REDIS_HOST)=(\w+)", example, re.MULTILINE
+        )
+    )
+    assert len(chosen) == 7
     ports = {name: system.variables[name] for name in ("POSTGRES_PORT", "REDIS_PORT")}
     environment = {"PATH": os.environ["PATH"], "MAILROOM_HOME": str(tmp_path / "home"), **chosen, **ports}
     command = [sys.executable, "-m", "deploy.local", "migrate"]

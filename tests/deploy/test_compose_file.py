@@ -81,7 +81,17 @@ def test_secrets_reach_only_the_services_that_use_them() -> None:
     services = _services(SECRET_KEY="s" * 32, SECRET_KEY_PREVIOUS="p" * 32, **REAL)
     for secret in ("SECRET_KEY", "SECRET_KEY_PREVIOUS", "GOOGLE_CLIENT_SECRET"):
         assert [name for name in services if services[name]["environment"].get(secret)] == ["auth"]
-    assert "POSTGRES_PASSWORD" not in services["gateway"]["environment"]
+    assert [name for name in services if services[name]["environment"].get("POSTGRES_PASSWORD")] == [
+        "auth-migrations", "mail-migrations", "postgres",
+    ]  # fmt: skip
+    for owner, users in {"AUTH": {"auth", "auth-migrations"}, "MAIL": {"mail", "worker", "mail-migrations"}}.items():
+        assert {name for name in services if f"{owner}_POSTGRES_PASSWORD" in services[name]["environment"]} == users
+
+
+def test_each_service_is_somebody_of_its_own_at_the_database() -> None:
+    services = _services()
+    assert services["auth"]["environment"]["AUTH_POSTGRES_USER"] == "mailroom_auth"
+    assert services["worker"]["environment"]["MAIL_POSTGRES_USER"] == "mailroom_mail"
 
 
 def test_long_lived_services_are_restarted_and_migrations_run_once() -> None:

@@ -1,0 +1,105 @@
+{{/* A deployment with its autoscaler and disruption budget: dict "root" $ "name" NAME "ports" (dict NAME NUMBER ...). */}}
+{{- define "mailroom.deployment" -}}
+{{- $own := get .root.Values .name -}}
+{{- $fullname := printf "%s-%s" (include "mailroom.fullname" .root) .name -}}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ $fullname }}
+  labels: {{- include "mailroom.labels" . | nindent 4 }}
+spec:
+  {{- if not $own.autoscaling.enabled }}
+  replicas: {{ $own.replicas }}
+  {{- end }}
+  selector:
+    matchLabels: {{- include "mailroom.selector" . | nindent 6 }}
+  strategy:
+    rollingUpdate: {maxUnavailable: 0, maxSurge: 1}
+  template:
+    metadata:
+      labels: {{- include "mailroom.labels" . | nindent 8 }}
+    spec:
+      {{- include "mailroom.podSecurity" . | nindent 6 }}
+      terminationGracePeriodSeconds: {{ .root.Values.terminationGracePeriodSeconds }}
+      topologySpreadConstraints:
+        {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+        - maxSkew: 1
+          topologyKey: {{ . }}
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector:
+            matchLabels: {{- include "mailroom.selector" $ | nindent 14 }}
+        {{- end }}
+      containers:
+        - name: {{ .name }}
+          image: {{ include "mailroom.image" . | quote }}
+          imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+          {{- if eq .name "worker" }}
+          args: [services.mail.worker]
+          {{- end }}
+          {{- include "mailroom.containerSecurity" . | nindent 10 }}
+          env: {{- include "mailroom.variables" . | nindent 12 }}
+          ports:
+            {{- range $port, $number := .ports }}
+            - {name: {{ $port }}, containerPort: {{ $number }}}
+            {{- end }}
+          startupProbe:
+            httpGet: {path: /livez, port: admin}
+            periodSeconds: 2
+            failureThreshold: 60
+          livenessProbe:
+            httpGet: {path: /livez, port: admin}
+            periodSeconds: 10
+            timeoutSeconds: 5
+            failureThreshold: 6
+          readinessProbe:
+            httpGet: {path: /readyz, port: admin}
+            periodSeconds: 5
+            timeoutSeconds: 5
+            failureThreshold: 2
+          resources: {{- toYaml $own.resources | nindent 12 }}
+          volumeMounts: {{- include "mailroom.mounts" . | nindent 12 }}
+      volumes: {{- include "mailroom.volumes" . | nindent 8 }}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ $fullname }}
+  labels: {{- include "mailroom.labels" . | nindent 4 }}
+spec:
+  maxUnavailable: 1
+  selector:
+    matchLabels: {{- include "mailroom.selector" . | nindent 6 }}
+{{- if $own.autoscaling.enabled }}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  name: {{ $fullname }}
+  labels: {{- include "mailroom.labels" . | nindent 4 }}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: {{ $fullname }}}
+  minReplicas: {{ $own.autoscaling.min }}
+  maxReplicas: {{ $own.autoscaling.max }}
+  metrics:
+    - type: Resource
+      resource:
+        name: cpu
+        target: {type: Utilization, averageUtilization: {{ $own.autoscaling.cpu }}}
+{{- end }}
+{{- end }}
+
+{{/* Without an address of its own where gRPC is spoken: its clients share their calls out over all pods themselves. */}}
+{{- define "mailroom.serviceOf" -}}
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ include "mailroom.fullname" .root }}-{{ .name }}
+  labels: {{- include "mailroom.labels" . | nindent 4 }}
+spec:
+  {{- if .headless }}
+  clusterIP: None
+  {{- end }}
+  selector: {{- include "mailroom.selector" . | nindent 4 }}
+  ports:
+    - {name: {{ .port }}, port: {{ .number }}, targetPort: {{ .port }}}
+{{- end }}

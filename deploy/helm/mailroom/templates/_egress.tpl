@@ -1,0 +1,34 @@
+{{/* Rules of a NetworkPolicy's egress; an empty list of peers is anybody at that port. */}}
+
+{{- define "mailroom.egressDns" -}}
+- ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]
+{{- end }}
+
+{{- define "mailroom.egressPostgres" -}}
+- ports: [{protocol: TCP, port: {{ .Values.postgres.port }}}]
+  {{- with .Values.networkPolicy.postgres }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{- define "mailroom.egressRedis" -}}
+- ports: [{protocol: TCP, port: {{ .Values.redis.port }}}]
+  {{- with .Values.networkPolicy.redis }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{/* The provider's addresses change: every address that is not within the cluster or the machine. */}}
+{{- define "mailroom.egressProvider" -}}
+- ports: [{protocol: TCP, port: 443}]
+  to:
+    - ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16]}
+    - ipBlock: {cidr: 2000::/3}
+{{- end }}
+
+{{- define "mailroom.egressCollector" -}}
+{{- with .Values.networkPolicy.collector }}
+- ports: [{protocol: TCP, port: 4317}]
+  to: {{- toYaml . | nindent 4 }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,180 @@
+{{/* What every process has in common. All of them take (dict "root" $ "name" "auth"|"mail"|"worker"|"gateway"). */}}
+
+{{- define "mailroom.fullname" -}}
+{{ .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "mailroom.selector" -}}
+app.kubernetes.io/name: mailroom
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .name }}
+{{- end }}
+
+{{- define "mailroom.labels" -}}
+{{ include "mailroom.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end }}
+
+{{/* The image, the user at the database and the certificate are the service's: a worker is mail's. */}}
+{{- define "mailroom.service" -}}
+{{ ternary "mail" .name (eq .name "worker") }}
+{{- end }}
+
+{{- define "mailroom.image" -}}
+{{ .root.Values.image.repository }}/{{ include "mailroom.service" . }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
+{{- end }}
+
+{{/* Secrets of a process as (variable, secret) pairs: it reads them from /run/secrets/mailroom/VARIABLE. */}}
+{{- define "mailroom.secretFiles" -}}
+{{- $secrets := .root.Values.secrets -}}
+{{- $own := dict -}}
+{{- if eq (include "mailroom.service" .) "auth" -}}
+{{- $_ := set $own "AUTH_POSTGRES_PASSWORD" $secrets.postgresAuthPassword -}}
+{{- else if eq (include "mailroom.service" .) "mail" -}}
+{{- $_ := set $own "MAIL_POSTGRES_PASSWORD" $secrets.postgresMailPassword -}}
+{{- end -}}
+{{- if .migrations -}}
+{{- $_ := set $own "POSTGRES_PASSWORD" $secrets.postgresPassword -}}
+{{- else -}}
+{{- if ne .name "gateway" -}}
+{{- $_ := set $own "REDIS_PASSWORD" $secrets.redisPassword -}}
+{{- end -}}
+{{- if eq .name "auth" -}}
+{{- $_ := set $own "SECRET_KEY" $secrets.secretKey -}}
+{{- $_ := set $own "SECRET_KEY_PREVIOUS" $secrets.secretKeyPrevious -}}
+{{- $_ := set $own "GOOGLE_CLIENT_SECRET" $secrets.googleClientSecret -}}
+{{- end -}}
+{{- end -}}
+{{- range $variable, $secret := $own -}}
+{{- if not $secret.name -}}{{- $_ := unset $own $variable -}}{{- end -}}
+{{- end -}}
+{{ toJson $own }}
+{{- end }}
+
+{{- define "mailroom.postgresVariables" -}}
+{{- $postgres := .root.Values.postgres -}}
+- {name: POSTGRES_HOST, value: {{ $postgres.host | quote }}}
+- {name: POSTGRES_PORT, value: {{ $postgres.port | quote }}}
+- {name: POSTGRES_DB, value: {{ $postgres.database | quote }}}
+- {name: PGSSLMODE, value: {{ $postgres.sslMode | quote }}}
+{{- if .root.Values.secrets.postgresCa.name }}
+- {name: PGSSLROOTCERT, value: /run/secrets/postgres/{{ .root.Values.secrets.postgresCa.key }}}
+{{- end }}
+{{- if eq (include "mailroom.service" .) "auth" }}
+- {name: AUTH_POSTGRES_USER, value: {{ $postgres.authUser | quote }}}
+{{- else }}
+- {name: MAIL_POSTGRES_USER, value: {{ $postgres.mailUser | quote }}}
+{{- end }}
+{{- if and .migrations $postgres.administrator }}
+- {name: POSTGRES_USER, value: {{ $postgres.administrator | quote }}}
+{{- end }}
+{{- end }}
+
+{{- define "mailroom.variables" -}}
+{{- $values := .root.Values -}}
+{{- range $variable, $_ := fromJson (include "mailroom.secretFiles" .) }}
+- {name: {{ $variable }}_FILE, value: /run/secrets/mailroom/{{ $variable }}}
+{{- end }}
+{{- if ne .name "gateway" }}
+{{ include "mailroom.postgresVariables" . }}
+{{- end }}
+{{- if not .migrations }}
+{{- if ne .name "gateway" }}
+- {name: REDIS_HOST, value: {{ $values.redis.host | quote }}}
+- {name: REDIS_PORT, value: {{ $values.redis.port | quote }}}
+- {name: REDIS_DB, value: {{ $values.redis.database | quote }}}
+- {name: REDIS_USERNAME, value: {{ $values.redis.username | quote }}}
+- {name: REDIS_TLS, value: {{ $values.redis.tls | quote }}}
+{{- end }}
+- {name: MAILROOM_INSECURE_GRPC, value: "true"}
+- {name: AUTH_ADDRESS, value: {{ include "mailroom.fullname" .root }}-auth:50051}
+- {name: MAIL_ADDRESS, value: {{ include "mailroom.fullname" .root }}-mail:50052}
+- {name: PUBLIC_URL, value: {{ $values.publicUrl | quote }}}
+- {name: FRONTEND_REDIRECT_URL, value: {{ $values.frontendRedirectUrl | quote }}}
+{{- if eq .name "auth" }}
+- name: GOOGLE_CLIENT_ID
+  valueFrom: {secretKeyRef: {name: {{ $values.secrets.googleClientId.name }}, key: {{ $values.secrets.googleClientId.key }}}}
+{{- end }}
+- {name: DRAIN_DELAY_SECONDS, value: {{ $values.drainDelaySeconds | quote }}}
+{{- end }}
+{{- range $variable, $value := $values.settings }}
+- {name: {{ $variable }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end }}
+
+{{/* Volumes and their mounts belong together: each secret file, the database's CA, the certificate, the cache. */}}
+{{- define "mailroom.volumes" -}}
+{{- $files := fromJson (include "mailroom.secretFiles" .) -}}
+{{- if $files }}
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- range $variable, $secret := $files }}
+      - secret:
+          name: {{ $secret.name }}
+          items: [{key: {{ $secret.key }}, path: {{ $variable }}}]
+      {{- end }}
+{{- end }}
+{{- if and (ne .name "gateway") .root.Values.secrets.postgresCa.name }}
+- name: postgres
+  secret: {secretName: {{ .root.Values.secrets.postgresCa.name }}, defaultMode: 0440}
+{{- end }}
+{{- if not .migrations }}
+- name: identity
+  secret: {secretName: {{ get .root.Values.tls.secrets (include "mailroom.service" .) }}, defaultMode: 0440}
+{{- end }}
+{{- if and (eq .name "mail") (not .migrations) }}
+- name: cache
+  emptyDir: {sizeLimit: {{ .root.Values.mail.cacheSize }}}
+{{- end }}
+{{- end }}
+
+{{- define "mailroom.mounts" -}}
+{{- if fromJson (include "mailroom.secretFiles" .) }}
+- {name: secrets, mountPath: /run/secrets/mailroom, readOnly: true}
+{{- end }}
+{{- if and (ne .name "gateway") .root.Values.secrets.postgresCa.name }}
+- {name: postgres, mountPath: /run/secrets/postgres, readOnly: true}
+{{- end }}
+{{- if not .migrations }}
+- {name: identity, mountPath: /run/secrets/identity, readOnly: true}
+{{- end }}
+{{- if and (eq .name "mail") (not .migrations) }}
+- {name: cache, mountPath: /tmp}
+{{- end }}
+{{- end }}
+
+{{/* The restricted profile of the Pod Security Standards, and nothing of the cluster's API. */}}
+{{- define "mailroom.podSecurity" -}}
+serviceAccountName: {{ include "mailroom.fullname" .root }}{{ with .account }}-{{ . }}{{ end }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  seccompProfile: {type: RuntimeDefault}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with .root.Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "mailroom.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end }}

@@ -1,0 +1,179 @@
+"""The production file gives a system that keeps its secrets, is closed to the outside, and is replaced in use."""
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.compose.composed_system import ComposedSystem
+from tests.e2e.people import Person, Provider, external_ids, ids
+
+pytestmark = pytest.mark.long
+
+STARTING_SECONDS = 60
+MANY = 1500
+# Asks for the other service's database with one's own name and password.
+_ENTER = """
+import asyncio, asyncpg, pathlib
+
+async def enter(database):
+    password = pathlib.Path("/run/secrets/postgres_{service}_password").read_text().strip()
+    connection = await asyncpg.connect(host="postgres", user="mailroom_{service}", password=password, database=database)
+    await connection.close()
+
+asyncio.run(enter("mailroom_{service}"))
+try:
+    asyncio.run(enter("mailroom_{other}"))
+except asyncpg.InsufficientPrivilegeError:
+    print("refused", end="")
+"""
+
+
+@pytest.fixture(scope="module")
+def system(production: ComposedSystem) -> ComposedSystem:
+    """What these tests are about."""
+    return production
+
+
+def _inspect(system: ComposedSystem) -> list[dict[str, Any]]:
+    names = [container["Name"] for container in system.all_containers()]
+    found: list[dict[str, Any]] = json.loads(system.run(["docker", "inspect", *names]))
+    return found
+
+
+@contextmanager
+def _asking_all_the_time(person: Person) -> Iterator[list[int]]:
+    """Two clients ask for mail one request after another; the list of statuses grows meanwhile."""
+    statuses: list[int] = []
+    enough = Event()
+
+    def ask() -> None:
+        while not enough.is_set():
+            statuses.append(person.get(f"/emails?user_email={person.email}&limit=5").status_code)
+            statuses.append(person.get("/auth/me").status_code)
+
+    with ThreadPoolExecutor(2) as pool:
+        asking = [pool.submit(ask) for _ in range(2)]
+        try:
+            yield statuses
+        finally:
+            enough.set()
+    for asked in asking:
+        asked.result()
+
+
+def _await_stored(person: Person, sync: dict[str, Any], *, at_least: int) -> int:
+    """Wait until so many messages are stored; return how many there are then."""
+    deadline = time.monotonic() + STARTING_SECONDS
+    while (stored := int(person.get(f"/emails/syncs/{sync['id']}").json()["stored"])) < at_least:
+        assert time.monotonic() < deadline, f"only {stored} messages"
+        time.sleep(0.05)
+    return stored
+
+
+class TestInstallation:
+    def test_is_healthy_with_two_workers(self, system: ComposedSystem) -> None:
+        everything = system.all_containers()
+        ended = [container for container in everything if container["Service"].endswith("-migrations")]
+        assert [(container["State"], container["ExitCode"]) for container in ended] == [("exited", 0)] * 2
+        running = [container for container in everything if container not in ended]
+        names = sorted(container["Service"] for container in running)
+        assert names == ["auth", "gateway", "mail", "postgres", "redis", "sandbox", "worker", "worker"]
+        assert {container["Health"] for container in running} == {"healthy"}
+
+    def test_a_whole_mailbox_arrives_as_it_is_at_the_provider(self, http: httpx.Client, provider: Provider) -> None:
+        ada = Person.sign_in(http, provider.new_user(messages=60))
+        ada.sync()
+        assert sorted(external_ids(ada.emails())) == sorted(ids(provider.truth(ada.email)))
+
+
+class TestContainers:
+    def test_show_no_secret_to_those_who_inspect_them(self, system: ComposedSystem) -> None:
+        files = list((Path(system.variables["MAILROOM_PRODUCTION"]) / "secrets").iterdir())
+        assert len(files) == 6
+        shown = json.dumps(_inspect(system))
+        assert [file.name for file in files if file.read_text().strip() in shown] == []
+
+    def test_have_no_rights_and_nothing_to_write_to(self, system: ComposedSystem) -> None:
+        for container in _inspect(system):
+            host, name = container["HostConfig"], container["Name"]
+            assert host["ReadonlyRootfs"], name
+            assert (host["CapDrop"], host["CapAdd"]) == (["ALL"], None), name
+            if "sandbox" not in name:
+                assert host["SecurityOpt"] == ["no-new-privileges:true"], name
+                assert container["Config"]["User"] in ("10001:10001", "postgres", "valkey"), name
+                assert host["RestartPolicy"]["Name"] == ("no" if "migrations" in name else "unless-stopped"), name
+
+    def test_have_limits(self, system: ComposedSystem) -> None:
+        for container in _inspect(system):
+            host = container["HostConfig"]
+            if "sandbox" not in container["Name"]:
+                assert min(host["Memory"], host["NanoCpus"], host["PidsLimit"]) > 0, container["Name"]
+
+
+class TestNetworks:
+    def test_publish_the_gateway_only(self, system: ComposedSystem) -> None:
+        published = {
+            (container["Service"], port["URL"])
+            for container in system.all_containers()
+            for port in container["Publishers"] or []
+            if port["PublishedPort"]
+        }
+        assert published == {("gateway", "127.0.0.1"), ("sandbox", "127.0.0.1")}
+
+    def test_of_servers_lead_nowhere(self, system: ComposedSystem) -> None:
+        names = [f"{system.project}_{name}" for name in ("data", "rpc")]
+        networks = json.loads(system.run(["docker", "network", "inspect", *names]))
+        assert [network["Internal"] for network in networks] == [True, True]
+
+    @pytest.mark.parametrize(("service", "other"), [("auth", "mail"), ("mail", "auth")])
+    def test_do_not_open_the_database_of_another_service(
+        self, system: ComposedSystem, service: str, other: str
+    ) -> None:
+        assert system.python(service, _ENTER.format(service=service, other=other)) == "refused"
+
+
+class TestReplacement:
+    @pytest.mark.parametrize("service", ["mail", "auth"])
+    def test_of_a_service_in_use_fails_no_request(
+        self, system: ComposedSystem, http: httpx.Client, provider: Provider, service: str
+    ) -> None:
+        ada = Person.sign_in(http, provider.new_user(messages=10))
+        ada.sync()
+        before = system.compose("ps", "--quiet", service).split()
+        with _asking_all_the_time(ada) as statuses:
+            system.run(["deploy/replace-service", service], timeout=300)
+        [after] = system.compose("ps", "--quiet", service).split()
+        assert after not in before
+        assert len(statuses) > 100
+        assert {status: statuses.count(status) for status in set(statuses)} == {200: len(statuses)}
+
+
+class TestWorker:
+    def test_killed_in_mid_sync_leaves_the_rest_to_another(
+        self, system: ComposedSystem, http: httpx.Client, provider: Provider
+    ) -> None:
+        ada = Person.sign_in(http, provider.new_user(messages=MANY))
+        victim, other = system.compose("ps", "--quiet", "worker").split()
+        system.run(["docker", "stop", other])
+        sync = ada.start_sync()
+        assert 100 <= _await_stored(ada, sync, at_least=100) < MANY
+        system.run(["docker", "kill", victim])
+        system.run(["docker", "start", other])
+        ended = ada.await_end(sync)
+        assert (ended["state"], ended["error"]) == ("completed", None)
+        assert sorted(external_ids(ada.emails())) == sorted(ids(provider.truth(ada.email)))
+        system.compose("up", "--detach", "--no-recreate", "--wait")
+
+
+def test_every_process_stops_by_itself_when_it_is_told_to(system: ComposedSystem) -> None:
+    system.compose("stop", timeout=180)
+    codes = [container["ExitCode"] for container in system.all_containers()]
+    assert codes == [0] * len(codes)

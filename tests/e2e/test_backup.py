@@ -1,0 +1,154 @@
+"""A backup brings back what was there, and syncs go on from it, however old it is."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+
+from deploy.local import placement
+from tests.e2e.people import Person, Provider
+from tests.e2e.running_stack import RunningStack, running_stack
+from tests.e2e.test_sync import same_as
+from tests.e2e.test_verify import digest_at
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+SERVICES = ("auth", "mail", "worker", "gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A stack of its own, with the scripts that its operator has."""
+
+    stack: RunningStack
+    provider: Provider
+    person: Person
+
+    def backup(self, directory: Path) -> None:
+        """Dumps everything while everything runs."""
+        self._run("backup", str(directory))
+
+    def restore(self, directory: Path, *service: str) -> None:
+        """Brings a dump back; the services do not run."""
+        self._run("restore", str(directory), *service)
+
+    def _run(self, script: str, *arguments: str) -> None:
+        variables = self.stack.variables
+        connection = {f"PG{name}": variables[f"POSTGRES_{name}"] for name in ("HOST", "PORT", "USER", "PASSWORD")}
+        path = f"{placement.installed_program()}:{os.environ['PATH']}"
+        environment = {"PATH": path, "POSTGRES_DB": variables["POSTGRES_DB"], **connection}
+        done = subprocess.run(
+            [DEPLOY / script, *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """The time in which no service runs."""
+        for name in reversed(SERVICES):
+            self.stack.stop(name)
+        yield
+        for name in SERVICES:
+            self.stack.start(name)
+
+    async def wipe(self) -> None:
+        """Loses both databases."""
+        for name in ("auth", "mail"):
+            await self._execute(f"DROP DATABASE {self.stack.variables['POSTGRES_DB']}_{name}", database="postgres")
+
+    async def _execute(self, statement: str, *, database: str) -> None:
+        variables = self.stack.variables
+        connection = await asyncpg.connect(
+            host=variables["POSTGRES_HOST"],
+            port=int(variables["POSTGRES_PORT"]),
+            user=variables["POSTGRES_USER"],
+            password=variables["POSTGRES_PASSWORD"],
+            database=database,
+        )
+        await connection.execute(statement)
+        await connection.close()
+
+    def change_mail(self) -> None:
+        """Mail arrives, is read and is deleted."""
+        truth = self.provider.truth(self.person.email)
+        self.provider.deliver(self.person.email, count=3)
+        self.provider.delete(self.person.email, truth[0].id)
+        self.provider.relabel(self.person.email, truth[1].id, add=("STARRED",))
+
+    def is_a_true_copy(self) -> None:
+        """Compares both sides, and has Mailroom do so."""
+        same_as(self.provider, self.person)
+        answer = self.person.post("/emails/verify", {"email": self.person.email}, Prefer="wait=60")
+        found = {"missing": 0, "extra": 0, "drift": 0}
+        digest = digest_at(self.provider, self.person)
+        assert answer.json()["verification"] == {"done": True, **found, "digest": digest}
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """Somebody with a copied mailbox."""
+    home = Path(tempfile.mkdtemp(prefix="mailroom-backup-"))
+    try:
+        chosen = {"SANDBOX_USERS": "", "SANDBOX_QUOTA_WINDOW": "1", "GMAIL_QUOTA_WINDOW": "1"}
+        with running_stack(home, own_servers=True, **chosen) as stack:
+            provider = Provider(stack.sandbox_url)
+            with httpx.Client(base_url=stack.gateway_url, trust_env=False, timeout=90) as http:
+                person = Person.sign_in(http, provider.new_user(messages=40))
+                person.sync()
+                yield Site(stack, provider, person)
+            provider.close()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+class TestRestore:
+    async def test_after_the_loss_of_everything_goes_on_from_the_cursor(self, site: Site, tmp_path: Path) -> None:
+        site.backup(tmp_path)
+        site.change_mail()
+        site.person.sync()
+        with site.stopped():
+            await site.wipe()
+            site.restore(tmp_path)
+            site.provider.reset_calls()
+        # The session from before, and the grant from before.
+        site.person.sync()
+        calls = site.provider.get("/calls")["methods"]
+        assert "gmail.history.list" in calls
+        assert "gmail.messages.list" not in calls
+        site.is_a_true_copy()
+
+    async def test_of_mail_older_than_auth_and_than_the_providers_history_heals(
+        self, site: Site, tmp_path: Path
+    ) -> None:
+        site.backup(tmp_path / "older")
+        site.change_mail()
+        site.person.sync()
+        site.provider.post(f"/users/{site.person.email}/history/expire")
+        site.backup(tmp_path / "newer")
+        with site.stopped():
+            await site.wipe()
+            site.restore(tmp_path / "older", "mail")
+            site.restore(tmp_path / "newer", "auth")
+        site.person.sync()
+        site.is_a_true_copy()
+
+    async def test_leaves_each_service_in_its_own_database(self, site: Site, tmp_path: Path) -> None:
+        site.backup(tmp_path)
+        with site.stopped():
+            site.restore(tmp_path)
+        variables = site.stack.variables
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await asyncpg.connect(
+                host=variables["POSTGRES_HOST"],
+                port=int(variables["POSTGRES_PORT"]),
+                user=variables["MAIL_POSTGRES_USER"],
+                password=variables["MAIL_POSTGRES_PASSWORD"],
+                database=f"{variables['POSTGRES_DB']}_auth",
+            )

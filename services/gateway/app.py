@@ -21,6 +21,7 @@ from services.gateway.routes import (
     export,
     health,
     hooks,
+    lists,
     messages,
     sessions,
     sign_in,
@@ -84,6 +85,7 @@ def create_app(
     app.add_middleware(RequestTelemetry, telemetry=telemetry)
     # messages comes after the rest of /emails, since its /emails/{id} would take their addresses.
     for routes in (
+        lists,
         health,
         sign_in,
         sessions,

@@ -6,7 +6,7 @@ from uuid import UUID
 import structlog
 
 from services.kit.errors import AppError, Kind
-from services.mail.model import Account, Mailbox, MailboxOverview
+from services.mail.model import Account, MailboxOverview, OpenMailbox
 from services.mail.store import mailboxes as store
 from services.mail.store.connection import Pool
 
@@ -46,7 +46,7 @@ class Mailboxes:
             await store.revive(connection, accounts)
             await store.upsert(connection, accounts)
 
-    async def find(self, user_id: UUID, *, account_id: UUID | None = None, email: str | None = None) -> Mailbox:
+    async def find(self, user_id: UUID, *, account_id: UUID | None = None, email: str | None = None) -> OpenMailbox:
         """The one mailbox of the user that is meant. Raises AppError mailbox_not_found, ambiguous_address."""
         found = await self._known(user_id, account_id=account_id, email=email)
         if not found:
@@ -62,7 +62,7 @@ class Mailboxes:
             )
         return found[0]
 
-    async def _known(self, user_id: UUID, *, account_id: UUID | None, email: str | None) -> list[Mailbox]:
+    async def _known(self, user_id: UUID, *, account_id: UUID | None, email: str | None) -> list[OpenMailbox]:
         async with self._pool.acquire() as connection:
             mailboxes = await store.of_user(connection, user_id)
         if account_id is not None:

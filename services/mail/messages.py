@@ -1,14 +1,14 @@
 """Reading the stored mail of a user."""
 
 from collections.abc import AsyncGenerator, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
 from services.kit.errors import AppError, Kind
 from services.mail import page_tokens
 from services.mail.ids import LocalId
-from services.mail.model import CountedLabel, Mailbox, MessageDetail, MessageFilter, MessageSummary
+from services.mail.model import CountedLabel, Mailbox, MessageDetail, MessageFilter, MessageSummary, OpenMailbox
 from services.mail.search import filters
 from services.mail.search.highlight import highlight, wanted_terms
 from services.mail.search.syntax import Node
@@ -45,7 +45,7 @@ class Messages:
         self._now = now
 
     async def page(
-        self, mailbox: Mailbox, wanted: MessageFilter, *, page_size: int, page_token: str, highlighted: bool = False
+        self, mailbox: OpenMailbox, wanted: MessageFilter, *, page_size: int, page_token: str, highlighted: bool = False
     ) -> Page:
         """A page of the messages that fit, newest first. An unknown label matches nothing.
 
@@ -56,7 +56,6 @@ class Messages:
         after = page_tokens.decode(page_token, scope=scope)
         node = filters.node_of(wanted, me=mailbox.email, now=self._now())
         async with self._pool.acquire() as connection:
-            names = await label_store.names(connection, mailbox.mailbox_id)
             found = await newest_first(
                 connection,
                 mailbox.user_id,
@@ -64,7 +63,7 @@ class Messages:
                 node,
                 after=after,
                 limit=size + 1,
-                label_names=names,
+                label_names=mailbox.label_names,
             )
             shown = found[:size]
             if highlighted:
@@ -88,14 +87,13 @@ class Messages:
             raise AppError(Kind.NOT_FOUND, "message_not_found", "There is no such message.")
         return found[0]
 
-    async def export(self, mailbox: Mailbox, wanted: MessageFilter) -> AsyncGenerator[MessageDetail]:
+    async def export(self, mailbox: OpenMailbox, wanted: MessageFilter) -> AsyncGenerator[MessageDetail]:
         """All messages that fit, whole, newest first. Holds about a megabyte of them, or one, at a time.
 
         No connection or snapshot is held while the reader reads. Raises AppError invalid_query.
         """
         node = filters.node_of(wanted, me=mailbox.email, now=self._now())
-        async with self._pool.acquire() as connection:
-            names = await label_store.names(connection, mailbox.mailbox_id)
+        names = mailbox.label_names
         after = None
         while True:
             async with self._pool.acquire() as connection:
@@ -156,4 +154,4 @@ async def _highlighted(connection: Connection, messages: list[MessageSummary], n
     def places(message: MessageSummary) -> str | None:
         return highlight(bodies.get(message.message_id, ""), wanted) or highlight(message.subject or "", wanted)
 
-    return [replace(message, highlight=places(message)) for message in messages]
+    return [message._replace(highlight=places(message)) for message in messages]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, IntEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from services.mail.content.model import Address, Attachment, ParsedMessage
@@ -72,6 +73,13 @@ class Mailbox:
     provider: str
     email: str
     status: MailboxStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenMailbox(Mailbox):
+    """A mailbox as its user finds it, with the names of its labels by id."""
+
+    label_names: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,9 +243,11 @@ class Changes:
     unnumbered: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageSummary:
-    """What a list shows of a message; labels are names."""
+class MessageSummary(NamedTuple):
+    """What a list shows of a message; labels are names.
+
+    A named tuple, since lists make very many of them: a frozen dataclass takes four times as long.
+    """
 
     mailbox_id: int
     message_id: int

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from services.kit.errors import AppError, Kind
 from services.mail import page_tokens
 from services.mail.messages import checked_size
-from services.mail.model import Mailbox, MessageSummary, Thread
-from services.mail.store import labels
+from services.mail.model import MessageSummary, OpenMailbox, Thread
 from services.mail.store import threads as store
 from services.mail.store.connection import Pool
 from services.mail.store.lists import Position
@@ -26,7 +25,7 @@ class Threads:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def page(self, mailbox: Mailbox, *, page_size: int, page_token: str) -> ThreadPage:
+    async def page(self, mailbox: OpenMailbox, *, page_size: int, page_token: str) -> ThreadPage:
         """A page, the threads with the newest messages first. One that gets a message meanwhile moves to the top.
 
         Raises AppError invalid_page_size, invalid_page_token.
@@ -35,9 +34,13 @@ class Threads:
         scope = {"mailbox": mailbox.mailbox_id, "list": "threads"}
         after = page_tokens.decode(page_token, scope=scope)
         async with self._pool.acquire() as connection:
-            names = await labels.names(connection, mailbox.mailbox_id)
             found = await store.newest_first(
-                connection, mailbox.user_id, mailbox.mailbox_id, after=after, limit=size + 1, label_names=names
+                connection,
+                mailbox.user_id,
+                mailbox.mailbox_id,
+                after=after,
+                limit=size + 1,
+                label_names=mailbox.label_names,
             )
         shown = found[:size]
         token = ""
@@ -46,11 +49,12 @@ class Threads:
             token = page_tokens.encode(last, scope=scope)
         return ThreadPage(threads=shown, next_page_token=token)
 
-    async def get(self, mailbox: Mailbox, thread_id: str) -> tuple[Thread, list[MessageSummary]]:
+    async def get(self, mailbox: OpenMailbox, thread_id: str) -> tuple[Thread, list[MessageSummary]]:
         """A thread and its messages, oldest first. Raises AppError thread_not_found."""
         async with self._pool.acquire() as connection:
-            names = await labels.names(connection, mailbox.mailbox_id)
-            found = await store.one(connection, mailbox.user_id, mailbox.mailbox_id, thread_id, label_names=names)
+            found = await store.one(
+                connection, mailbox.user_id, mailbox.mailbox_id, thread_id, label_names=mailbox.label_names
+            )
         if found is None:
             raise AppError(Kind.NOT_FOUND, "thread_not_found", "There is no such thread.")
         return found

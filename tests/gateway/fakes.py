@@ -18,7 +18,9 @@ from mailroom.auth.v1 import auth_pb2
 from mailroom.auth.v1.auth_pb2_grpc import SessionServiceServicer, SignInServiceServicer, UserServiceServicer
 from mailroom.mail.v1 import mail_pb2
 from mailroom.mail.v1.mail_pb2_grpc import MailboxServiceServicer, MessageServiceServicer, SyncServiceServicer
+from pydantic_core import to_json
 
+from services.gateway.conversions import email_summary
 from services.kit.errors import AppError, Kind
 
 ISSUER = "https://mail.example"
@@ -248,7 +250,7 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
         start = int(request.page_token or 0)
         end = start + (request.page_size or 50)
         return mail_pb2.ListMessagesResponse(
-            messages=[message.summary for message in stored[start:end]],
+            messages_json=to_json([email_summary(message.summary) for message in stored[start:end]]),
             next_page_token=str(end) if end < len(stored) else "",
         )
 

@@ -9,10 +9,18 @@ from typing import Any
 import jwt
 import pytest
 
-from services.gateway.tokens import MAX_AGE_SECONDS, REFETCH_SECONDS, RETRY_SECONDS
+from services.gateway.clients import Services
+from services.gateway.tokens import (
+    CLOCK_SKEW_SECONDS,
+    MAX_AGE_SECONDS,
+    REFETCH_SECONDS,
+    RETRY_SECONDS,
+    AccessTokens,
+    SigningKeys,
+)
 from services.kit.errors import AppError, Kind
 from tests.gateway.conftest import Gateway, bearer
-from tests.gateway.fakes import SigningKey, claims_of
+from tests.gateway.fakes import ISSUER, FakeAuth, SigningKey, claims_of
 
 DOWN = AppError(Kind.UNAVAILABLE, "service_unavailable", "Auth is down.")
 
@@ -41,6 +49,26 @@ class TestGoodToken:
 
     async def test_may_have_the_long_form_of_its_type(self, gateway: Gateway) -> None:
         assert await status(gateway, gateway.auth.keys[0].sign(claims_of("ada"), typ="application/AT+JWT")) == 200
+
+
+class TestTokenThatComesAgain:
+    """It is known, but not for longer than it would be accepted."""
+
+    async def test_is_refused_once_it_has_expired(self, services: Services, auth: FakeAuth) -> None:
+        now = time.time()
+        tokens = AccessTokens(SigningKeys(services.sessions), issuer=ISSUER, audience=ISSUER, now=lambda: now)
+        token = auth.access_token("ada", exp=int(now) + 60)
+        assert await tokens.verify(token) == await tokens.verify(token) == "ada"
+        now += 60 + CLOCK_SKEW_SECONDS + 1
+        with pytest.raises(AppError, match="invalid_token"):
+            await tokens.verify(token)
+
+    async def test_is_verified_anew_by_another_key_of_the_same_id(self, gateway: Gateway) -> None:
+        token = gateway.auth.access_token("ada")
+        assert await status(gateway, token) == 200
+        gateway.auth.keys = [SigningKey("first")]
+        gateway.clock.now += MAX_AGE_SECONDS
+        assert await status(gateway, token) == 401
 
 
 class TestNoToken:

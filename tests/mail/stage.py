@@ -20,7 +20,7 @@ from services.mail.disconnecting import Disconnecting
 from services.mail.ids import LocalId
 from services.mail.mailboxes import Mailboxes
 from services.mail.messages import Messages
-from services.mail.model import Account, Mailbox, MessageDetail, MessageFilter, MessageSummary, SyncReport
+from services.mail.model import Account, MessageDetail, MessageFilter, MessageSummary, OpenMailbox, SyncReport
 from services.mail.providers.gmail import GmailProvider
 from services.mail.store.connection import Pool
 from services.mail.sync.access_tokens import AccessTokens
@@ -154,7 +154,7 @@ class Stage:
         """The database."""
         return self.servers.pool
 
-    async def mailbox(self) -> Mailbox:
+    async def mailbox(self) -> OpenMailbox:
         """The user's mailbox."""
         return await self.mailboxes.find(self.user_id, account_id=self.account.account_id)
 

@@ -14,7 +14,15 @@ from services.kit.postgres import create_pool
 from services.kit.settings import Postgres
 from services.mail.content.model import Address
 from services.mail.messages import Messages
-from services.mail.model import Account, CountedLabel, Label, Mailbox, MailboxStatus, MessageFilter, ProviderMessage
+from services.mail.model import (
+    Account,
+    CountedLabel,
+    Label,
+    MailboxStatus,
+    MessageFilter,
+    OpenMailbox,
+    ProviderMessage,
+)
 from services.mail.store import labels, mailboxes, messages
 from services.mail.store.connection import Pool
 from services.mail.threads import Threads
@@ -47,7 +55,7 @@ def by(author: Address, made: ProviderMessage) -> ProviderMessage:
 class Case:
     """A mailbox to be filled, and the use cases."""
 
-    def __init__(self, pool: Pool, mailbox: Mailbox) -> None:
+    def __init__(self, pool: Pool, mailbox: OpenMailbox) -> None:
         self.pool = pool
         self.mailbox = mailbox
         self.messages = Messages(pool, now=lambda: NOW)
@@ -94,6 +102,7 @@ async def case(pool: Pool) -> Case:
         [mailbox] = await mailboxes.of_user(connection, user_id)
         known = [Label(label_id="UNREAD", name="UNREAD", type="system"), Label(label_id="L1", name="Work", type="user")]
         await labels.replace(connection, mailbox.mailbox_id, known)
+        [mailbox] = await mailboxes.of_user(connection, user_id)
     return Case(pool, mailbox)
 
 

@@ -1,6 +1,7 @@
 """The mail service's calls, over gRPC on loopback, as it is put together."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
@@ -22,6 +24,22 @@ from tests.mail.conftest import OpenStage
 from tests.mail.stage import Stage
 
 ALL = {"all": True}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A page of a list, read."""
+
+    messages: list[mail_pb2.MessageSummary]
+    next_page_token: str
+
+
+def summary_of(shown: dict[str, Any]) -> mail_pb2.MessageSummary:
+    """A message of a list's JSON as the other calls tell it; nothing may be missing, or be there besides."""
+    received = Timestamp()
+    received.FromJsonString(shown.pop("received_at"))
+    assert shown.pop("from_email") == (shown["from"] and shown["from"]["email"])
+    return mail_pb2.MessageSummary(message_id=shown.pop("id"), received_time=received, **shown)
 
 
 @dataclass
@@ -54,9 +72,10 @@ class Client:
         request = mail_pb2.ListMailboxesRequest(**{"user_id": self.user_id, **fields})
         return await call(self.mailboxes.ListMailboxes, request)
 
-    async def list_messages(self, **fields: Any) -> mail_pb2.ListMessagesResponse:
+    async def list_messages(self, **fields: Any) -> Listed:
         """MessageService.ListMessages."""
-        return await call(self.messages.ListMessages, mail_pb2.ListMessagesRequest(**self._ours(fields)))
+        page = await call(self.messages.ListMessages, mail_pb2.ListMessagesRequest(**self._ours(fields)))
+        return Listed([summary_of(fields) for fields in json.loads(page.messages_json)], page.next_page_token)
 
     async def list_labels(self, **fields: Any) -> mail_pb2.ListLabelsResponse:
         """MessageService.ListLabels."""

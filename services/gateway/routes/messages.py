@@ -8,7 +8,6 @@ from mailroom.mail.v1.mail_pb2 import (
     GetMessageRequest,
     GetMessageResponse,
     ListLabelsRequest,
-    ListMessagesRequest,
 )
 
 from services.gateway import conversions
@@ -17,36 +16,13 @@ from services.gateway.dependencies import Backends, HtmlSanitiser, UserId
 from services.gateway.openapi import problems
 from services.gateway.routes.downloads import pictures_of
 from services.gateway.safe_html import SafeHtml
-from services.gateway.schemas.emails import Email, EmailPage, Labels, ListQuery
+from services.gateway.schemas.emails import Email, Labels
 from services.gateway.schemas.requests import MailboxQuery
 from services.kit.rpc_client import call
 
 router = APIRouter(prefix="/emails", tags=["emails"])
 
 _OF_A_MAILBOX = problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
-
-
-@router.get("/", response_model=EmailPage, include_in_schema=False)
-@router.get("", response_model=EmailPage, responses=_OF_A_MAILBOX)
-async def list_emails(services: Backends, user_id: UserId, query: Annotated[ListQuery, Query()]) -> Response:
-    """The stored messages of one mailbox that fit all filters, newest first."""
-    request = ListMessagesRequest(
-        user_id=user_id,
-        mailbox=conversions.selector_of(query),
-        query=query.q,
-        label=query.label,
-        thread_id=query.thread_id,
-        unread=query.unread,
-        has_attachment=query.has_attachment,
-        after_time=conversions.timestamp(query.after),
-        before_time=conversions.timestamp(query.before),
-        page_size=query.limit,
-        page_token=query.cursor,
-        highlight=query.highlight,
-    )
-    page = await call(services.messages.ListMessages, request)
-    emails = [conversions.email_summary(message) for message in page.messages]
-    return json_answer({"emails": emails, "next_cursor": page.next_page_token or None})
 
 
 @router.get("/labels", response_model=Labels, responses=_OF_A_MAILBOX)

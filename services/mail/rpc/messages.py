@@ -19,6 +19,7 @@ from services.mail.rpc.answers import (
     thread_to_proto,
 )
 from services.mail.rpc.downloads import download, fields_of, part_id_of
+from services.mail.rpc.lists import summaries_to_json
 from services.mail.rpc.requests import filter_of, find_mailbox, uuid_of
 from services.mail.threads import Threads
 
@@ -47,7 +48,7 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
             highlighted=request.highlight,
         )
         return mail_pb2.ListMessagesResponse(
-            messages=map(summary_to_proto, page.messages), next_page_token=page.next_page_token
+            messages_json=summaries_to_json(page.messages), next_page_token=page.next_page_token
         )
 
     async def GetMessage(self, request: mail_pb2.GetMessageRequest, context: Context) -> mail_pb2.GetMessageResponse:

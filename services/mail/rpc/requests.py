@@ -8,10 +8,10 @@ from mailroom.mail.v1 import mail_pb2
 
 from services.kit.errors import AppError, Kind
 from services.mail.mailboxes import Mailboxes
-from services.mail.model import Mailbox, MessageFilter
+from services.mail.model import MessageFilter, OpenMailbox
 
 
-async def find_mailbox(mailboxes: Mailboxes, user_id: str, selector: mail_pb2.MailboxSelector) -> Mailbox:
+async def find_mailbox(mailboxes: Mailboxes, user_id: str, selector: mail_pb2.MailboxSelector) -> OpenMailbox:
     """The mailbox that is named. Raises AppError mailbox_required, mailbox_not_found, ambiguous_address."""
     user = uuid_of(user_id, "user_id")
     match selector.WhichOneof("selector"):

@@ -1,11 +1,12 @@
 """Mailboxes: what auth says exists, as mail remembers it."""
 
+import json
 from collections.abc import Sequence
 from uuid import UUID
 
 import asyncpg
 
-from services.mail.model import Account, Lane, Mailbox, MailboxOverview, MailboxStatus
+from services.mail.model import Account, Lane, Mailbox, MailboxOverview, MailboxStatus, OpenMailbox
 from services.mail.store.connection import Connection
 
 COLUMNS = "m.mailbox_id, m.account_id, m.user_id, m.provider, m.email, m.status"
@@ -67,12 +68,29 @@ async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
     )
 
 
-async def of_user(connection: Connection, user_id: UUID) -> list[Mailbox]:
+async def of_user(connection: Connection, user_id: UUID) -> list[OpenMailbox]:
     """The user's mailboxes, oldest first."""
+    # The labels come along because lists need them, too, and one more query costs 0.2 ms of CPU, a tenth of a list.
     rows = await connection.fetch(
-        f"SELECT {COLUMNS} FROM mailboxes m WHERE m.user_id = $1 ORDER BY m.mailbox_id", user_id
+        f"""
+        SELECT {COLUMNS}, (SELECT json_object_agg(label_id, name) FROM labels l WHERE l.mailbox_id = m.mailbox_id)
+            AS label_names
+        FROM mailboxes m WHERE m.user_id = $1 ORDER BY m.mailbox_id
+        """,
+        user_id,
     )
-    return [mailbox_of(row) for row in rows]
+    return [
+        OpenMailbox(
+            mailbox_id=row["mailbox_id"],
+            account_id=row["account_id"],
+            user_id=row["user_id"],
+            provider=row["provider"],
+            email=row["email"],
+            status=MailboxStatus(row["status"]),
+            label_names=json.loads(row["label_names"] or "{}"),
+        )
+        for row in rows
+    ]
 
 
 async def overviews(connection: Connection, user_id: UUID) -> list[MailboxOverview]:

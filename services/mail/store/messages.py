@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+from pydantic_core import from_json
 
 from services.mail.content.model import Address, Attachment
 from services.mail.model import LabelChange, MessageDetail, MessageSummary, ProviderMessage
@@ -286,7 +287,7 @@ def _addresses_to_json(addresses: Sequence[Address]) -> str:
 
 
 def _addresses_from_json(value: str) -> list[Address]:
-    return [] if value == "[]" else [Address(name, email) for name, email in json.loads(value)]
+    return [] if value == "[]" else [Address._make(pair) for pair in from_json(value)]
 
 
 def _attachments_to_json(attachments: Sequence[Attachment]) -> str:

@@ -368,21 +368,23 @@ Global___ListMessagesRequest: _TypeAlias = ListMessagesRequest  # noqa: Y015
 class ListMessagesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    MESSAGES_FIELD_NUMBER: _builtins.int
+    MESSAGES_JSON_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    messages_json: _builtins.bytes
+    """A JSON array of what MessageSummary says, in the words of the REST API (EmailSummary in its OpenAPI document), which
+    passes it on as it is. As protobuf, fifty messages would cost as much CPU as all the rest of such a call.
+    """
     next_page_token: _builtins.str
     """Empty on the last page."""
-    @_builtins.property
-    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___MessageSummary]: ...
     def __init__(
         self,
         *,
-        messages: _abc.Iterable[Global___MessageSummary] | None = ...,
+        messages_json: _builtins.bytes = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages_json", b"messages_json", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

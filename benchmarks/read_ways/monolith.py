@@ -1,0 +1,187 @@
+"""The usual way: one FastAPI application with SQLAlchemy's ORM and Pydantic models, over the same tables."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import jwt
+from fastapi import Depends, FastAPI, HTTPException, Query
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
+from sqlalchemy import BigInteger, ForeignKey, Text, select, tuple_
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
+
+from benchmarks.read_ways.server import POOL, Place, Tokens, serve
+from services.mail import page_tokens
+from services.mail.ids import LocalId
+from services.mail.model import MessageFilter
+from services.mail.store.lists import Position
+
+
+class Base(DeclarativeBase):
+    """Base of the tables."""
+
+
+class Label(Base):
+    """A label."""
+
+    __tablename__ = "labels"
+    mailbox_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("mailboxes.mailbox_id"), primary_key=True)
+    label_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+class Mailbox(Base):
+    """A mailbox with its labels."""
+
+    __tablename__ = "mailboxes"
+    mailbox_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    account_id: Mapped[UUID]
+    user_id: Mapped[UUID]
+    email: Mapped[str]
+    labels: Mapped[list[Label]] = relationship(lazy="raise")
+
+
+class Message(Base):
+    """A message as lists show it."""
+
+    __tablename__ = "messages"
+    mailbox_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    message_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    external_id: Mapped[str]
+    thread_id: Mapped[str]
+    received_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
+    from_name: Mapped[str | None]
+    from_email: Mapped[str | None]
+    to_addresses: Mapped[list[Any]] = mapped_column(JSONB)
+    cc_addresses: Mapped[list[Any]] = mapped_column(JSONB)
+    subject: Mapped[str | None]
+    snippet: Mapped[str]
+    label_ids: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    has_attachments: Mapped[bool]
+    size: Mapped[int] = mapped_column(BigInteger)
+
+
+class EmailAddress(BaseModel):
+    """Who a message is from or to."""
+
+    name: str
+    email: str
+
+
+class EmailSummary(BaseModel):
+    """A message of the list."""
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
+    id: str
+    external_id: str
+    account_id: UUID
+    thread_id: str
+    from_email: str | None
+    sender: Annotated[EmailAddress | None, Field(alias="from")]
+    to: list[EmailAddress]
+    cc: list[EmailAddress]
+    subject: str | None
+    snippet: str
+    received_at: datetime
+    is_read: bool
+    labels: list[str]
+    has_attachments: bool
+    size: int
+
+    @field_serializer("received_at")
+    def _rfc3339(self, moment: datetime) -> str:
+        return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class EmailPage(BaseModel):
+    """A page of the list."""
+
+    emails: list[EmailSummary]
+    next_cursor: str | None
+
+
+def create_app(place: Place) -> FastAPI:
+    """The application."""
+    engine = create_async_engine(
+        place.dsn.replace("postgresql", "postgresql+asyncpg", 1), pool_size=POOL, max_overflow=0
+    )
+    sessions = async_sessionmaker(engine, expire_on_commit=False)
+    tokens = Tokens(place)
+    app = FastAPI(title="Monolith")
+
+    async def session() -> AsyncIterator[AsyncSession]:
+        async with sessions() as opened:
+            yield opened
+
+    async def user_id(credentials: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]) -> UUID:
+        try:
+            return UUID(tokens.user_id(credentials.credentials))
+        except jwt.PyJWTError:
+            raise HTTPException(401) from None
+
+    @app.get("/emails")
+    async def list_emails(
+        user: Annotated[UUID, Depends(user_id)],
+        database: Annotated[AsyncSession, Depends(session)],
+        user_email: str,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        cursor: str = "",
+    ) -> EmailPage:
+        mailbox = await _mailbox(database, user, user_email)
+        scope = {"mailbox": mailbox.mailbox_id, **MessageFilter().fingerprint()}
+        found = await _messages(database, mailbox, page_tokens.decode(cursor, scope=scope), limit + 1)
+        names = {label.label_id: label.name for label in mailbox.labels}
+        shown, token = found[:limit], None
+        if len(found) > limit:
+            last = Position(received_at=shown[-1].received_at, message_id=shown[-1].message_id)
+            token = page_tokens.encode(last, scope=scope)
+        return EmailPage(emails=[_summary(message, mailbox, names) for message in shown], next_cursor=token)
+
+    return app
+
+
+async def _mailbox(database: AsyncSession, user: UUID, email: str) -> Mailbox:
+    query = select(Mailbox).where(Mailbox.user_id == user, Mailbox.email == email).options(selectinload(Mailbox.labels))
+    mailbox = await database.scalar(query)
+    if mailbox is None:
+        raise HTTPException(404)
+    return mailbox
+
+
+async def _messages(database: AsyncSession, mailbox: Mailbox, after: Position | None, limit: int) -> Sequence[Message]:
+    query = select(Message).where(Message.mailbox_id == mailbox.mailbox_id)
+    if after is not None:
+        query = query.where(tuple_(Message.received_at, Message.message_id) < (after.received_at, after.message_id))
+    query = query.order_by(Message.received_at.desc(), Message.message_id.desc()).limit(limit)
+    return (await database.scalars(query)).all()
+
+
+def _summary(message: Message, mailbox: Mailbox, names: dict[str, str]) -> EmailSummary:
+    email = message.from_email
+    return EmailSummary(
+        id=str(LocalId(message.mailbox_id, message.message_id)),
+        external_id=message.external_id,
+        account_id=mailbox.account_id,
+        thread_id=message.thread_id,
+        from_email=email,
+        sender=None if email is None else EmailAddress(name=message.from_name or "", email=email),
+        to=[EmailAddress(name=name, email=address) for name, address in message.to_addresses],
+        cc=[EmailAddress(name=name, email=address) for name, address in message.cc_addresses],
+        subject=message.subject,
+        snippet=message.snippet,
+        received_at=message.received_at,
+        is_read="UNREAD" not in message.label_ids,
+        labels=[names.get(label_id, label_id) for label_id in message.label_ids],
+        has_attachments=message.has_attachments,
+        size=message.size,
+    )
+
+
+if __name__ == "__main__":
+    given = Place.given()
+    serve(create_app(given), given)

@@ -1,0 +1,41 @@
+"""Listing stored mail: matched before all other routes, which takes a tenth of the gateway's time for a list."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from mailroom.mail.v1.mail_pb2 import ListMessagesRequest
+from pydantic_core import to_json
+
+from services.gateway import conversions
+from services.gateway.dependencies import Backends, UserId
+from services.gateway.openapi import problems
+from services.gateway.schemas.emails import EmailPage, ListQuery
+from services.kit.rpc_client import call
+
+router = APIRouter(prefix="/emails", tags=["emails"])
+
+_RESPONSES = problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+
+
+@router.get("/", response_model=EmailPage, include_in_schema=False)
+@router.get("", response_model=EmailPage, responses=_RESPONSES)
+async def list_emails(services: Backends, user_id: UserId, query: Annotated[ListQuery, Query()]) -> Response:
+    """The stored messages of one mailbox that fit all filters, newest first."""
+    request = ListMessagesRequest(
+        user_id=user_id,
+        mailbox=conversions.selector_of(query),
+        query=query.q,
+        label=query.label,
+        thread_id=query.thread_id,
+        unread=query.unread,
+        has_attachment=query.has_attachment,
+        after_time=conversions.timestamp(query.after),
+        before_time=conversions.timestamp(query.before),
+        page_size=query.limit,
+        page_token=query.cursor,
+        highlight=query.highlight,
+    )
+    page = await call(services.messages.ListMessages, request)
+    body = b'{"emails":%b,"next_cursor":%b}' % (page.messages_json, to_json(page.next_page_token or None))
+    return Response(body, media_type="application/json")

@@ -27,6 +27,8 @@ AbsoluteUrl = Annotated[str, AfterValidator(_absolute_url)]
 class GatewaySettings(ServiceSettings):
     """Every field is the environment variable of the same name in upper case."""
 
+    service = "gateway"
+
     gateway_host: str = "127.0.0.1"
     gateway_port: Port = 8000
     gateway_admin_host: str = "127.0.0.1"

@@ -26,12 +26,12 @@ def answer(
     return end.join([*lines, f"--{boundary}--".encode() if closed else b"", b""])
 
 
-def bodies(parts: dict[int, gmail_batch.Part]) -> dict[int, bytes]:
+def bodies(parts: dict[int, gmail_batch.Part]) -> dict[int, str]:
     """What each part holds, without the line end that belongs to the boundary."""
     return {place: part.body.strip() for place, part in parts.items()}
 
 
-EXPECTED = {place: body.strip() for place, body in enumerate(BODIES)}
+EXPECTED = {place: body.strip().decode() for place, body in enumerate(BODIES)}
 
 
 class TestDecode:

@@ -62,8 +62,10 @@ def _options(idempotent: Iterable[tuple[str, str]]) -> list[tuple[str, str | int
             "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         },
     }
+    # Where a name has several addresses, calls go to all of them by turns.
+    balancing: list[dict[str, object]] = [{"round_robin": {}}]
     return [
-        ("grpc.service_config", json.dumps({"methodConfig": [retried]})),
+        ("grpc.service_config", json.dumps({"methodConfig": [retried], "loadBalancingConfig": balancing})),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         # A peer that was restarted is found again within a second instead of gRPC's default of up to two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),

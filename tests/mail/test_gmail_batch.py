@@ -44,6 +44,10 @@ class TestDecode:
         order = random.Random(seed).sample(range(5), 5)
         assert bodies(decode("multipart/mixed; boundary=batch_x", answer(order))) == EXPECTED
 
+    def test_takes_content_ids_that_are_echoed_as_they_were_sent(self) -> None:
+        echoed = answer([2, 0, 1, 4, 3]).replace(b"<response-item-", b"<item-")
+        assert bodies(decode("multipart/mixed; boundary=batch_x", echoed)) == EXPECTED
+
     def test_goes_by_order_where_there_are_no_content_ids(self) -> None:
         assert bodies(decode("multipart/mixed; boundary=batch_x", answer([0, 1, 2, 3, 4], ids=False))) == EXPECTED
 

@@ -37,7 +37,7 @@ from services.mail.providers.base import (
 )
 from services.mail.providers.gmail_content import GmailContent
 from services.mail.providers.gmail_errors import parse_error
-from services.mail.providers.gmail_fields import next_page, number, objects, text
+from services.mail.providers.gmail_fields import SYSTEM_LABELS, next_page, number, objects, text
 from services.mail.providers.gmail_history import parse_history
 from services.mail.providers.gmail_message import message_of
 
@@ -51,10 +51,6 @@ _CALL_SECONDS = 120
 _NO_SUCH_ROUTE = frozenset({404, 405, 501})
 
 log = structlog.get_logger()
-
-
-class _ResponseTooLargeError(RejectedError):
-    pass
 
 
 class GmailProvider:
@@ -108,7 +104,7 @@ class GmailProvider:
             params["pageToken"] = page_token
         try:
             _, body = await self._request(access_token, "/messages", params)
-        except RejectedError as error:
+        except (RejectedError, MessageGoneError) as error:
             if page_token is None:
                 raise
             raise PageTokenExpiredError(error.detail) from error
@@ -134,8 +130,10 @@ class GmailProvider:
         return parse_history(_json_object(body), cursor=cursor)
 
     async def list_labels(self, access_token: str) -> list[Label]:
-        """labels.list."""
-        _, body = await self._request(access_token, "/labels")
+        """labels.list; of stand-ins that have none, the system labels are known all the same."""
+        status, body = await self._request(access_token, "/labels", passing=_NO_SUCH_ROUTE)
+        if status in _NO_SUCH_ROUTE:
+            return [Label(label_id=id_, name=id_, type="system") for id_ in SYSTEM_LABELS]
         labels = {
             id_: Label(
                 label_id=id_,
@@ -152,8 +150,9 @@ class GmailProvider:
         if self._batch_url is not None:
             try:
                 return await self._fetch_batch(access_token, gets, self._batch_url)
-            except _ResponseTooLargeError:
-                log.info("batch answer too large, fetching one by one", gets=len(gets))
+            except (RejectedError, gmail_batch.MalformedBatchError) as error:
+                # Too large an answer, or no batch endpoint behind that address.
+                log.info("batch refused, fetching one by one", gets=len(gets), reason=str(error))
         return await self._fetch_singly(access_token, gets)
 
     async def complete(self, access_token: str, partial: PartialMessage) -> ProviderMessage:
@@ -223,10 +222,9 @@ class GmailProvider:
         return results
 
     def _read_batch(self, content_type: str, body: bytearray, gets: Sequence[Get]) -> dict[str, FetchResult]:
-        try:
-            parts = gmail_batch.decode(content_type, body)
-        except gmail_batch.MalformedBatchError as error:
-            raise ProviderUnavailableError(str(error)) from error
+        parts = gmail_batch.decode(content_type, body)
+        if not parts:
+            raise gmail_batch.MalformedBatchError("an answer without parts")
         # What can be large is let go of as soon as it was read: the parts are copies.
         body.clear()
         results: dict[str, FetchResult] = {}
@@ -237,7 +235,7 @@ class GmailProvider:
     def _read_part(self, get: Get, part: gmail_batch.Part | None) -> Mapping[str, FetchResult]:
         if part is None:
             return _failed(get, ProviderUnavailableError("the batch answer lacks this call"))
-        if part.status != 200:
+        if not 200 <= part.status < 300:
             error = parse_error(part.status, part.body, now=_now, retry_after=part.retry_after)
             return _failed(get, error)
         try:
@@ -331,7 +329,7 @@ class GmailProvider:
                 async for chunk in response.aiter_bytes():
                     body += chunk
                     if len(body) > MAX_RESPONSE_BYTES:
-                        raise _ResponseTooLargeError(f"more than {MAX_RESPONSE_BYTES} bytes")
+                        raise RejectedError(f"more than {MAX_RESPONSE_BYTES} bytes")
                 return response, body
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise ProviderUnavailableError(type(error).__name__) from error

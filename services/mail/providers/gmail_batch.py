@@ -10,7 +10,7 @@ from dataclasses import dataclass
 BOUNDARY = "mailroom_batch"
 CONTENT_TYPE = f"multipart/mixed; boundary={BOUNDARY}"
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})")
-_CONTENT_ID = re.compile(rb"^content-id:[ \t]*<?response-(?:item-)?(\d+)>?", re.IGNORECASE | re.MULTILINE)
+_CONTENT_ID = re.compile(rb"^content-id:[ \t]*<?(?:response-(?:item-)?|item-)(\d+)>?", re.IGNORECASE | re.MULTILINE)
 _RETRY_AFTER = re.compile(rb"^retry-after:[ \t]*([^\r\n]+)", re.IGNORECASE | re.MULTILINE)
 _BOUNDARY_PARAMETER = re.compile(r'boundary="?([^";]+)"?', re.IGNORECASE)
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")

@@ -53,7 +53,7 @@ def parse_error(
         return MessageGoneError(message)
     if status in (403, 429):
         return _refusal(status, reason, message, now=now(), retry_after=retry_after)
-    if status in (408, 409, 412) or status >= 500:
+    if status in (408, 409, 412) or (status >= 500 and status != 501):
         return ProviderUnavailableError(f"{status} {reason}")
     if "mail service not enabled" in message.lower():
         return AccessDeniedError(message)

@@ -6,7 +6,7 @@ LOCAL := $(BIN)/python -m deploy.local
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run dev migrate makemigrations rotate-keys rotate-signing-keys psql redis_cli clean check \
-  format test test-all fuzz soak bench bench-sync protos lock test-compose
+  format test test-all fuzz soak bench bench-read bench-sync protos lock test-compose
 
 help: ## Show this list
 	@grep -hE '^[a-z_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -81,8 +81,12 @@ soak: install ## Kill and break everything for 5 minutes: make soak seconds=3600
 test-compose: install ## Build the images and use the whole system in containers; skipped without a Docker engine
 	$(BIN)/pytest tests/compose
 
+bench: export BENCH_MESSAGES ?= 50000
 bench: install ## The benchmarks: JSON lines and a table each
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+bench-read: install ## What lists and searches cost with a million messages: make bench-read messages=50000
+	$(BIN)/python -m benchmarks.read_cost $(if $(messages),--messages $(messages))
 
 bench-sync: install ## What a synced message costs, against the naive way and COPY
 	$(BIN)/python benchmarks/sync_cost.py

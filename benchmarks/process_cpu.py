@@ -13,7 +13,7 @@ def cpu_seconds(pid: int) -> float:
     Postgres is the process that was started and one child per connection; those that ended count with their parent.
     """
     own = _times(pid)
-    return 0.0 if own is None else own + sum(_own_times(child) for child in _children(pid))
+    return 0.0 if own is None else own + sum(_own_times(child) for child in children(pid))
 
 
 def _times(pid: int) -> float | None:
@@ -33,6 +33,7 @@ def _fields(pid: int) -> list[str] | None:
     return None
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that still run."""
     numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return [number for number in numbers if (fields := _fields(number)) is not None and int(fields[1]) == pid]

@@ -25,7 +25,7 @@ _CONNECTIONS = 8
 _WARM_UP = 300
 _ALONE = 200
 
-type Line = dict[str, float | str]
+type Line = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +43,8 @@ def compare(stage: Stage, *, rounds: int, requests: int) -> dict[str, Line]:
         _check_same_bodies(stage, ways)
         for way in ways:
             asyncio.run(ask(way.url, _requests(stage, _WARM_UP), connections=_CONNECTIONS))
-        lines = [_measure(stage, way, requests) for _ in range(rounds) for way in ways]
-    return {way.name: _median([line for line in lines if line["way"] == way.name]) for way in ways}
+        lines = [(way.name, _measure(stage, way, requests)) for _ in range(rounds) for way in ways]
+    return {way.name: _median([line for name, line in lines if name == way.name]) for way in ways}
 
 
 def _measure(stage: Stage, way: Way, requests: int) -> Line:
@@ -55,7 +55,6 @@ def _measure(stage: Stage, way: Way, requests: int) -> Line:
     cpu, server = sum(map(cpu_seconds, way.pids)) - cpu, cpu_seconds(postgres) - server
     alone = asyncio.run(ask(way.url, wanted[:_ALONE], connections=1))
     line: Line = {
-        "way": way.name,
         "cpu_ms": cpu * 1000 / requests,
         "postgres_ms": server * 1000 / requests,
         "total_ms": (cpu + server) * 1000 / requests,
@@ -64,14 +63,12 @@ def _measure(stage: Stage, way: Way, requests: int) -> Line:
         "p99_ms": busy.percentile(99),
         "alone_p50_ms": alone.percentile(50),
     }
-    print(json.dumps({name: round(value, 3) if isinstance(value, float) else value for name, value in line.items()}))
+    print(json.dumps({"way": way.name, **{name: round(value, 3) for name, value in line.items()}}), flush=True)
     return line
 
 
 def _median(lines: Sequence[Line]) -> Line:
-    first, *_ = lines
-    names = [name for name, value in first.items() if isinstance(value, float)]
-    return {name: statistics.median(float(line[name]) for line in lines) for name in names}
+    return {name: statistics.median(line[name] for line in lines) for name in lines[0]}
 
 
 def _requests(stage: Stage, count: int) -> list[Request]:
@@ -99,12 +96,13 @@ def _ways(stage: Stage) -> Iterator[list[Way]]:
         others = []
         for name in _MODULES:
             place = Place(dsn=stage.dsn, issuer=stack.variables["PUBLIC_URL"], keys=keys, port=ports.free())
-            others.append(stopping.enter_context(_serving(name, place)))
+            others.append(stopping.enter_context(serving(name, place)))
         yield [Way(name=MAILROOM, url=url, pids=[stage.pids[name] for name in ("gateway", "auth", "mail")]), *others]
 
 
 @contextmanager
-def _serving(name: str, place: Place) -> Iterator[Way]:
+def serving(name: str, place: Place) -> Iterator[Way]:
+    """One of the other ways, in a process of its own."""
     command = [sys.executable, "-m", f"benchmarks.read_ways.{_MODULES[name]}"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)  # noqa: S603 - our own module
     try:

@@ -11,7 +11,7 @@ import asyncpg
 import httpx
 
 from benchmarks.read_ways.load import Load, fill
-from deploy.local.postgres import Database, EmbeddedPostgres
+from deploy.local.postgres import Database, PostgresAddress
 from tests.e2e.people import Person, Provider
 from tests.e2e.running_stack import RunningStack, running_stack
 
@@ -29,7 +29,7 @@ class Stage:
     @property
     def dsn(self) -> str:
         """The mail database, as its administrator."""
-        return _dsn(self.stack)
+        return dsn_of(self.stack)
 
     @property
     def pids(self) -> dict[str, int]:
@@ -47,21 +47,27 @@ def open_stage(home: Path, *, messages: int, mailboxes: int) -> Iterator[Stage]:
         httpx.Client(base_url=stack.gateway_url, trust_env=False, timeout=90) as http,
     ):
         people = [Person.sign_in(http, _address(control, number)) for number in range(mailboxes)]
-        mailbox_ids = asyncio.run(_hand_over(_dsn(stack), people))
+        mailbox_ids = asyncio.run(_hand_over(dsn_of(stack), people))
         sizes = _sizes(messages, mailboxes)
         loads = [
             Load(number=number, mailbox_id=mailbox_id, email=person.email, messages=size)
             for number, (mailbox_id, person, size) in enumerate(zip(mailbox_ids, people, sizes, strict=True), 1)
         ]
         # The large ones first, so that no loader is left alone with one at the end.
-        asyncio.run(fill(_dsn(stack), loads))
+        asyncio.run(fill(dsn_of(stack), loads))
         yield Stage(stack=stack, people=people)
 
 
-def _dsn(stack: RunningStack) -> str:
-    server = stack.servers["postgres"]
-    assert isinstance(server, EmbeddedPostgres)
-    return Database(server=server.address, name=f"{stack.variables['POSTGRES_DB']}_mail").dsn
+def dsn_of(stack: RunningStack) -> str:
+    """The mail database, as its administrator."""
+    of = stack.variables
+    server = PostgresAddress(
+        host=of["POSTGRES_HOST"],
+        port=int(of["POSTGRES_PORT"]),
+        user=of["POSTGRES_USER"],
+        password=of["POSTGRES_PASSWORD"],
+    )
+    return Database(server=server, name=f"{of['POSTGRES_DB']}_mail").dsn
 
 
 def _address(control: Provider, number: int) -> str:

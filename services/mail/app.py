@@ -18,6 +18,7 @@ from services.kit.postgres import create_pool
 from services.kit.provider_calls import CallObserver
 from services.kit.readiness import Readiness
 from services.kit.redis_client import create_redis
+from services.kit.rpc_client import open_channel
 from services.kit.rpc_server import serve_rpc
 from services.kit.telemetry import open_telemetry
 from services.mail import auth_client
@@ -26,6 +27,7 @@ from services.mail.changes import Changes
 from services.mail.disconnecting import Disconnecting
 from services.mail.downloads.contents import Contents
 from services.mail.downloads.disk_cache import DiskCache
+from services.mail.downloads.leftovers import keep_removing
 from services.mail.downloads.provider_calls import ProviderCalls
 from services.mail.figures import FigureGauges
 from services.mail.mailboxes import Mailboxes
@@ -34,9 +36,9 @@ from services.mail.providers.base import ProviderUnavailableError
 from services.mail.providers.gmail_content import GmailContent
 from services.mail.providers.gmail_http import create_gmail_client
 from services.mail.push import Push
-from services.mail.rpc import CALLERS, registrations
+from services.mail.rpc import registrations
 from services.mail.settings import MailSettings
-from services.mail.store.connection import DATABASE_LOST, is_reachable
+from services.mail.store.connection import DATABASE_LOST, Pool, is_reachable
 from services.mail.sync.access_tokens import AccessTokens
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import Quota
@@ -63,7 +65,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(redis.aclose)
         pools.redis(redis)
         channel = await stack.enter_async_context(
-            auth_client.connect(settings.auth_address, identity=settings.identity, tracer=telemetry.tracer)
+            open_channel(settings.auth_address, idempotent=auth_client.IDEMPOTENT, tracer=telemetry.tracer)
         )
         auth = AuthClient(channel)
         mailboxes = Mailboxes(pool, auth)
@@ -74,6 +76,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         # The workers' buckets, and so by their figures.
         quota = Quota(redis, profile=profile, batch_units=profile.costs.get * settings.gmail_batch_size)
         gmail = await stack.enter_async_context(create_gmail_client(connections=_PROVIDER_CONNECTIONS, observer=calls))
+        cache = await stack.enter_async_context(_disk_cache(settings, pool))
         contents = Contents(
             pool,
             sources={"google": GmailContent(gmail, api_url=settings.gmail_api_url, costs=profile.costs)},
@@ -82,7 +85,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
                 parallelism=Parallelism(redis, batch_size=settings.gmail_batch_size),
                 tokens=AccessTokens(auth),
             ),
-            cache=await stack.enter_async_context(_disk_cache(settings)),
+            cache=cache,
         )
         services = registrations(
             mailboxes=mailboxes,
@@ -105,8 +108,6 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
                 host=settings.mail_host,
                 port=settings.mail_port,
                 register=services,
-                callers=CALLERS,
-                identity=settings.identity,
                 passing=DATABASE_LOST,
                 telemetry=telemetry,
             )
@@ -117,11 +118,16 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def _disk_cache(settings: MailSettings) -> AsyncIterator[DiskCache]:
+async def _disk_cache(settings: MailSettings, pool: Pool) -> AsyncIterator[DiskCache]:
     with ExitStack() as stack:
         directory = settings.mail_cache_dir
         if directory is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailroom-mail-")))
         cache = DiskCache(directory, max_bytes=settings.mail_cache_bytes, max_age=settings.mail_cache_seconds)
         await asyncio.to_thread(cache.open)
-        yield cache
+        removing = asyncio.create_task(keep_removing(pool, cache))
+        try:
+            yield cache
+        finally:
+            removing.cancel()
+            await asyncio.wait({removing})

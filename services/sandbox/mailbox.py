@@ -10,7 +10,6 @@ from services.sandbox.activity import ActivityLog, Now
 from services.sandbox.content import Content, KeptContent
 from services.sandbox.history import Change, History
 from services.sandbox.labels import Label, system_labels
-from services.sandbox.mime_tree import HeaderForm
 
 NO_LABELS: frozenset[str] = frozenset()
 
@@ -23,11 +22,11 @@ class Composer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Oddity:
-    """How one message is shown unlike Gmail would: keys left out or added, headers in another form."""
+    """How one message is shown unlike Gmail would: keys left out or added, encoded words left encoded."""
 
     omit: frozenset[str] = NO_LABELS
     extra: dict[str, object] = field(default_factory=dict)
-    headers: HeaderForm = "decoded"
+    encoded_headers: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -69,15 +69,12 @@ class RunningStack:
         self._services[twin.name] = twin
         return twin.name
 
-    def start(self, name: str, *, command: Sequence[str] | None = None, **environment: str) -> None:
-        """Starts a service, with these variables over its own, and waits until it is ready.
-
-        `command` stands in for the service's own.
-        """
+    def start(self, name: str, **environment: str) -> None:
+        """Starts a service, with these variables over its own, and waits until it is ready."""
         service = self._services[name]
         with self.log_file(name).open("ab") as log:
             process = subprocess.Popen(
-                command or service.command,
+                service.command,
                 env={**service.environment, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

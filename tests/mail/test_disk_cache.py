@@ -94,6 +94,13 @@ class TestDiskCache:
         clock.now += 2 * MINUTE
         assert (get(cache, "old"), list(tmp_path.iterdir())) == (None, [])
 
+    def test_drops_what_it_is_told_to(self, tmp_path: Path) -> None:
+        cache = opened(tmp_path)
+        for key in ("a", "b"):
+            put(cache, key, b"12345")
+        cache.drop(["a", "no such key"])
+        assert (cache.all_keys(), cache.size, get(cache, "a")) == (["b"], 5, None)
+
     def test_removes_what_a_crash_left_unfinished(self, tmp_path: Path) -> None:
         draft = opened(tmp_path).draft()
         draft.write(b"half")

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from services.kit.errors import AppError
+from services.mail.downloads.leftovers import remove_leftovers
 from services.mail.ids import LocalId
 from services.mail.model import MessageDetail
 from services.mail.providers.gmail_content import GmailContent
@@ -231,6 +232,17 @@ class TestFaults:
             await quota.pause((await s.mailbox()).mailbox_id, 30, whole_project=False)
             with pytest.raises(AppError, match="provider_rate_limited"):
                 await d.raw(message)
+
+
+class TestDisconnecting:
+    async def test_removes_what_is_cached(self, stage: OpenStage, tmp_path: Path) -> None:
+        async with stage() as s, downloads(s, tmp_path) as d:
+            await d.raw(await synced(s))
+            await remove_leftovers(s.servers.pool, d.cache)
+            assert len(d.files()) == 1
+            await s.disconnect()
+            await remove_leftovers(s.servers.pool, d.cache)
+            assert (d.files(), d.cache.size) == ([], 0)
 
 
 class TestLeaving:

@@ -196,8 +196,15 @@ def _release(task: asyncio.Task[int]) -> None:
     task.add_done_callback(close)
 
 
+def mailbox_of_key(key: str) -> int:
+    """The mailbox whose content a key names; 0 for what is no key."""
+    mailbox_id = key.partition("-")[0]
+    return int(mailbox_id) if mailbox_id.isdecimal() else 0
+
+
 def _key(found: store.Stored, what: str) -> str:
-    return hashlib.sha256(f"{found.mailbox.mailbox_id}/{found.external_id}/{what}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{found.external_id}/{what}".encode()).hexdigest()
+    return f"{found.mailbox.mailbox_id}-{digest}"
 
 
 def _filename(attachment: Attachment) -> str:

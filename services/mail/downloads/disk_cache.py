@@ -8,7 +8,7 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -114,6 +114,17 @@ class DiskCache:
             os.utime(path, (self._now(), entry.created_at))
             self._entries[key] = self._entries.pop(key)
             return descriptor
+
+    def all_keys(self) -> list[str]:
+        """The keys of all contents."""
+        with self._lock:
+            return list(self._entries)
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Removes contents; who reads one still can."""
+        with self._lock:
+            for key in keys:
+                self._drop(key)
 
     def _make_room(self) -> None:
         self._drop_aged()

@@ -22,6 +22,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from benchmarks.process_cpu import cpu_seconds
+from services.auth.rpc import CALLERS
 from services.kit.rpc_server import serve_rpc
 from services.mail.model import Lane
 from tests.e2e.running_stack import RunningStack, running_stack
@@ -50,9 +51,11 @@ async def measure(stack: RunningStack, *, mailboxes: int, poll: float, seconds: 
     """Fills the database, lets the worker warm up for two polls, and then counts looks and CPU."""
     tokens, cursors = await sign_in(stack)
     register = [partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, Tokens(tokens))]
-    async with serve_rpc(host="127.0.0.1", port=0, register=register) as port:
+    async with serve_rpc(host="127.0.0.1", port=0, register=register, callers=CALLERS, identity=None) as port:
         await fill(stack, mailboxes=mailboxes, cursors=cursors, poll=poll)
-        stack.start("worker", AUTH_ADDRESS=f"127.0.0.1:{port}", MAIL_POLL_SECONDS=str(poll))
+        stack.start(
+            "worker", AUTH_ADDRESS=f"127.0.0.1:{port}", MAIL_POLL_SECONDS=str(poll), MAILROOM_INSECURE_GRPC="true"
+        )
         await asyncio.sleep(2 * poll)
         before, looks = cpu(stack), await count_looks(stack)
         await asyncio.sleep(seconds)

@@ -15,6 +15,7 @@ from deploy.local.errors import StackError
 from deploy.local.ports import Ports
 from deploy.local.postgres import PostgresAddress
 from deploy.local.valkey import RedisAddress
+from services.kit.certificates import identity_in
 from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET
 
 _SECRET_KEY_LENGTH = 32
@@ -88,6 +89,11 @@ class Settings:
             database=self.number("REDIS_DB", default=0),
         )
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether the services talk over TLS: unless the user allows plaintext."""
+        return not self._switch("MAILROOM_INSECURE_GRPC", default=False)
+
     def number(self, name: str, *, default: int) -> int:
         """Return a port or database number. Raises StackError when it is none."""
         value = self.variables.get(name, str(default))
@@ -151,7 +157,6 @@ def service_variables(settings: Settings, ports: Ports, secret: Secret) -> dict[
         "SECRET_KEY": settings.variables.get("SECRET_KEY") or secret("secret_key"),
         "AUTH_ADDRESS": f"127.0.0.1:{numbers['AUTH_PORT']}",
         "MAIL_ADDRESS": f"127.0.0.1:{numbers['MAIL_PORT']}",
-        "MAILROOM_INSECURE_GRPC": "true",
         "PUBLIC_URL": f"http://localhost:{gateway}",
     }
     variables |= _chosen(settings, variables)
@@ -163,6 +168,18 @@ def service_variables(settings: Settings, ports: Ports, secret: Secret) -> dict[
                 unwanted = companions - settings.variables.keys()
                 variables = {name: value for name, value in variables.items() if name not in unwanted}
     return variables | _chosen(settings, variables) | fixed
+
+
+def identity_variables(settings: Settings, service: str) -> dict[str, str]:
+    """Return where the certificate of a service is, below MAILROOM_HOME; nothing where plaintext is allowed."""
+    if not settings.encrypted:
+        return {}
+    identity = identity_in(settings.home / "tls", service)
+    return {
+        "MAILROOM_TLS_CERT": str(identity.certificate),
+        "MAILROOM_TLS_KEY": str(identity.key),
+        "MAILROOM_TLS_CA": str(identity.ca),
+    }
 
 
 def _sandbox(chosen: Mapping[str, str], port: int) -> dict[str, str]:

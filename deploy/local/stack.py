@@ -6,16 +6,18 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.local.children import die_with_parent
-from deploy.local.environment import Settings, postgres_variables, service_variables
+from deploy.local.environment import Settings, identity_variables, postgres_variables, service_variables
 from deploy.local.errors import StackError
 from deploy.local.home import Home
 from deploy.local.ports import Ports
 from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.supervisor import Server, Service
 from deploy.local.valkey import EmbeddedValkey
+from services.kit.certificates import ensure_certificates
 
 MIGRATED = ("auth", "mail")
 _ROOT = Path(__file__).parents[2]
@@ -61,14 +63,20 @@ def whole_environment(settings: Settings, variables: Mapping[str, str]) -> dict[
 
 
 def processes(settings: Settings, variables: Mapping[str, str]) -> list[Service]:
-    """Return the services in the order of their start; `variables` are those of `servers` and `service_variables`."""
+    """Return the services in the order of their start; `variables` are those of `servers` and `service_variables`.
+
+    Makes their certificates where those are missing or end soon; the caller holds the home's lock.
+    """
     environment = whole_environment(settings, variables)
+
+    if settings.encrypted:
+        ensure_certificates(settings.home / "tls", now=datetime.now(UTC))
 
     def service(name: str, *, module: str, folder: str, port: str) -> Service:
         return Service(
             name=name,
             command=(sys.executable, "-m", module),
-            environment=environment,
+            environment={**environment, **identity_variables(settings, folder)},
             ready_url=f"http://127.0.0.1:{variables[port]}/readyz",
             directory=settings.directory,
             watched=tuple(_ROOT / path for path in (f"services/{folder}", "services/kit", "protos/gen")),

@@ -28,7 +28,7 @@ from services.auth.providers.google import Google, GoogleClient, GoogleEndpoints
 from services.auth.refresh_lock import RefreshLock
 from services.auth.refresh_tokens import RefreshTokens
 from services.auth.reseal import Reseal
-from services.auth.rpc import registrations
+from services.auth.rpc import CALLERS, registrations
 from services.auth.security_events import SecurityEvents
 from services.auth.sessions import Lifetimes, Sessions
 from services.auth.settings import AuthKeySettings, AuthSettings
@@ -157,6 +157,8 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
             serve_rpc(
                 host=settings.auth_host,
                 port=settings.auth_port,
+                callers=CALLERS,
+                identity=settings.identity,
                 register=registrations(
                     sign_in=sign_in,
                     sessions=sessions,

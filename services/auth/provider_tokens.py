@@ -37,6 +37,7 @@ REFRESH_MARGIN = timedelta(seconds=120)
 REFRESH_TIMEOUT = 8.0
 LOCK_LEASE = 20.0
 LOCK_WAIT = 12.0
+_DONE, _UNAVAILABLE = "done", "unavailable"
 _OUTCOMES: Mapping[type[ProviderError], str] = {
     GrantRefusedError: "grant_refused",
     ProviderRefusedError: "client_refused",
@@ -78,6 +79,9 @@ class ProviderTokens:
         self._outcomes = Counter(
             "mailroom_token_refreshes", "Provider tokens refreshed, by outcome.", ["outcome"], registry=registry
         )
+        for outcome in (_DONE, _UNAVAILABLE, *_OUTCOMES.values()):
+            # An increase is seen from zero on only.
+            self._outcomes.labels(outcome)
 
     async def get(self, *, account_id: UUID, user_id: UUID, refused_fingerprint: str) -> ProviderToken:
         """A token that is good for a while, and not the one that the provider refused.
@@ -153,10 +157,10 @@ class ProviderTokens:
         try:
             grant = await provider.refresh(refresh_token, scopes=stored.record.scopes, timeout=REFRESH_TIMEOUT)
         except ProviderError as error:
-            self._outcomes.labels(_OUTCOMES.get(type(error), "unavailable")).inc()
+            self._outcomes.labels(_OUTCOMES.get(type(error), _UNAVAILABLE)).inc()
             await self._failed(stored, error)
         else:
-            self._outcomes.labels("done").inc()
+            self._outcomes.labels(_DONE).inc()
             await self._keep(stored, grant)
 
     async def _keep(self, stored: StoredTokens, grant: Grant) -> None:

@@ -20,6 +20,15 @@ from services.auth.sign_in import Completed, Redirect, Refused, SignIn
 from services.auth.signing_keys import SigningKeys
 from services.kit.errors import AppError, Kind
 
+# Tokens of users' mailboxes are mail's business alone, even if the gateway is taken over.
+CALLERS = {
+    "mailroom.auth.v1.SignInService": frozenset({"gateway"}),
+    "mailroom.auth.v1.SessionService": frozenset({"gateway"}),
+    "mailroom.auth.v1.UserService": frozenset({"gateway"}),
+    "mailroom.auth.v1.AccountService": frozenset({"mail"}),
+    "mailroom.auth.v1.ProviderTokenService": frozenset({"mail"}),
+}
+
 _Context = aio.ServicerContext[Any, Any]
 
 _TOKEN_TYPE = "Bearer"  # noqa: S105 - RFC 6750

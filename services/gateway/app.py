@@ -111,7 +111,12 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         telemetry = stack.enter_context(open_telemetry("gateway", collector=settings.otel_exporter_otlp_endpoint))
         services = await stack.enter_async_context(
-            connect(auth_address=settings.auth_address, mail_address=settings.mail_address, tracer=telemetry.tracer)
+            connect(
+                auth_address=settings.auth_address,
+                mail_address=settings.mail_address,
+                identity=settings.identity,
+                tracer=telemetry.tracer,
+            )
         )
         signing_keys = SigningKeys(services.sessions)
         app = create_app(

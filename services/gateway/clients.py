@@ -8,6 +8,7 @@ from mailroom.auth.v1.auth_pb2_grpc import SessionServiceStub, SignInServiceStub
 from mailroom.mail.v1.mail_pb2_grpc import MailboxServiceStub, MessageServiceStub, SyncServiceStub
 from opentelemetry.trace import Tracer
 
+from services.kit.identity import Identity
 from services.kit.rpc_client import open_channel
 
 _AUTH_IDEMPOTENT = [
@@ -52,11 +53,13 @@ class Services:
 
 
 @asynccontextmanager
-async def connect(*, auth_address: str, mail_address: str, tracer: Tracer | None = None) -> AsyncIterator[Services]:
+async def connect(
+    *, auth_address: str, mail_address: str, identity: Identity | None, tracer: Tracer | None = None
+) -> AsyncIterator[Services]:
     """Channels to auth and mail (`host:port`), closed at the end. A peer that is down only fails the calls to it."""
     async with (
-        open_channel(auth_address, idempotent=_AUTH_IDEMPOTENT, tracer=tracer) as auth,
-        open_channel(mail_address, idempotent=_MAIL_IDEMPOTENT, tracer=tracer) as mail,
+        open_channel(auth_address, peer="auth", identity=identity, idempotent=_AUTH_IDEMPOTENT, tracer=tracer) as auth,
+        open_channel(mail_address, peer="mail", identity=identity, idempotent=_MAIL_IDEMPOTENT, tracer=tracer) as mail,
     ):
         yield Services(
             sign_in=SignInServiceStub(auth),

@@ -27,12 +27,14 @@ AbsoluteUrl = Annotated[str, AfterValidator(_absolute_url)]
 class GatewaySettings(ServiceSettings):
     """Every field is the environment variable of the same name in upper case."""
 
+    service = "gateway"
+
     gateway_host: str = "127.0.0.1"
     gateway_port: Port = 8000
     gateway_admin_host: str = "127.0.0.1"
     gateway_admin_port: Port = 9100
-    auth_address: str = "localhost:50051"
-    mail_address: str = "localhost:50052"
+    auth_address: str = "127.0.0.1:50051"
+    mail_address: str = "127.0.0.1:50052"
     # Where browsers reach the gateway.
     public_url: AbsoluteUrl | None = None
     frontend_redirect_url: AbsoluteUrl = "http://localhost:3000/your-frontend"

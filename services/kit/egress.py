@@ -22,6 +22,11 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
 
+    @property
+    def succeeded(self) -> bool:
+        """Any 2xx: Google answers 200, others say Created or No Content."""
+        return 200 <= self.status < 300
+
     def json_object(self) -> dict[str, Any] | None:
         """The body if it is a JSON object, whatever its content type says; None for HTML and the like."""
         try:

@@ -4,11 +4,14 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterable
 
+import grpc
 from grpc import aio
 from opentelemetry.trace import Tracer
 
 from services.kit.context import REQUEST_ID_HEADER, remaining, request_id
 from services.kit.errors import AppError, Kind
+from services.kit.identity import Identity, Pem, WatchedIdentity
+from services.kit.redialing import RedialingChannel
 from services.kit.rpc_errors import from_rpc_error
 from services.kit.rpc_server import MAX_MESSAGE_BYTES
 from services.kit.rpc_telemetry import client_interceptors
@@ -20,11 +23,34 @@ STREAM_TIMEOUT = 3600.0
 IDLE_TIMEOUT = 30.0
 
 
-def open_channel(address: str, *, idempotent: Iterable[tuple[str, str]], tracer: Tracer | None = None) -> aio.Channel:
+def open_channel(
+    address: str,
+    *,
+    peer: str,
+    identity: Identity | None,
+    idempotent: Iterable[tuple[str, str]],
+    tracer: Tracer | None = None,
+) -> aio.Channel:
     """A channel to `host:port` that retries what a peer that is away or going did not answer: given pairs only.
 
-    `idempotent` are these (service, method) pairs. Source: gRPC service config (grpc/grpc-proto service_config.proto).
+    `idempotent` are these (service, method) pairs. Whatever the address, it speaks to nobody whose certificate does not
+    name the service `peer`; without an identity it is in plaintext and to anybody. Raises IdentityError if the identity
+    cannot be used.
     """
+    interceptors, options = client_interceptors(tracer), _options(idempotent)
+    if identity is None:
+        return aio.insecure_channel(address, interceptors=interceptors, options=options)
+
+    def dial(pem: Pem) -> aio.Channel:
+        credentials = grpc.ssl_channel_credentials(pem.ca, private_key=pem.key, certificate_chain=pem.certificate)
+        named = [*options, ("grpc.ssl_target_name_override", peer)]
+        return aio.secure_channel(address, credentials, interceptors=interceptors, options=named)
+
+    return RedialingChannel(dial, WatchedIdentity(identity))
+
+
+def _options(idempotent: Iterable[tuple[str, str]]) -> list[tuple[str, str | int]]:
+    """Source: gRPC service config (grpc/grpc-proto service_config.proto)."""
     retried = {
         "name": [{"service": service, "method": method} for service, method in idempotent],
         "retryPolicy": {
@@ -36,20 +62,18 @@ def open_channel(address: str, *, idempotent: Iterable[tuple[str, str]], tracer:
             "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         },
     }
-    return aio.insecure_channel(
-        address,
-        interceptors=client_interceptors(tracer),
-        options=[
-            ("grpc.service_config", json.dumps({"methodConfig": [retried]})),
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            # A peer that was restarted is found again within a second instead of gRPC's default of up to two minutes.
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 1000),
-            ("grpc.max_reconnect_backoff_ms", 1000),
-            # A replacement can have another address under the same name.
-            ("grpc.dns_min_time_between_resolutions_ms", 1000),
-        ],
-    )
+    # Where a name has several addresses, calls go to all of them by turns.
+    balancing: list[dict[str, object]] = [{"round_robin": {}}]
+    return [
+        ("grpc.service_config", json.dumps({"methodConfig": [retried], "loadBalancingConfig": balancing})),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        # A peer that was restarted is found again within a second instead of gRPC's default of up to two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 1000),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        # A replacement can have another address under the same name.
+        ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    ]
 
 
 async def call[Request, Response](

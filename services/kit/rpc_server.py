@@ -9,8 +9,10 @@ import structlog
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from services.kit.callers import AllowList, Callers
 from services.kit.context import REQUEST_ID_HEADER, start_request
 from services.kit.errors import AppError, Kind
+from services.kit.identity import Identity, Pem, WatchedIdentity
 from services.kit.rpc_errors import to_trailing_metadata
 from services.kit.rpc_telemetry import RpcObserver
 from services.kit.telemetry import Telemetry
@@ -19,6 +21,10 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 # Unary calls whose caller set no deadline end after this many seconds.
 DEFAULT_TIMEOUT = 30.0
 DRAIN_SECONDS = 10.0
+# Connections of this age are replaced, with new handshakes: no certificate is trusted for long after its end.
+MAX_CONNECTION_SECONDS = 900
+# What streams under way have then: as long as a stream may take.
+MAX_CONNECTION_GRACE_SECONDS = 3600
 
 log = structlog.get_logger()
 
@@ -58,10 +64,12 @@ def _unobserved(_: str, __: Context) -> AbstractContextManager[None]:
 class ErrorInterceptor(aio.ServerInterceptor):
     """Binds the request context around every handler, has it observed, and turns what it raises into a status.
 
-    Exceptions of the `passing` types say that a store of the service cannot be used for the moment.
+    Calls that the allow-list refuses reach no handler. Exceptions of the `passing` types say that a store of the
+    service cannot be used for the moment.
     """
 
-    def __init__(self, passing: Passing = (), *, observe: Observe = _unobserved) -> None:
+    def __init__(self, allow_list: AllowList, *, passing: Passing = (), observe: Observe = _unobserved) -> None:
+        self._allow_list = allow_list
         self._passing = passing
         self._observe = observe
 
@@ -77,46 +85,46 @@ class ErrorInterceptor(aio.ServerInterceptor):
             return handler
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
-                _unary(handler.unary_unary, method, self._passing, self._observe),
+                self._unary(handler.unary_unary, method),
                 request_deserializer=handler.request_deserializer,
                 response_serializer=handler.response_serializer,
             )
         if handler.unary_stream is not None:
             return grpc.unary_stream_rpc_method_handler(
-                _stream(handler.unary_stream, method, self._passing, self._observe),
+                self._stream(handler.unary_stream, method),
                 request_deserializer=handler.request_deserializer,
                 response_serializer=handler.response_serializer,
             )
-        return handler
+        raise NotImplementedError(f"{method} takes a stream, which nothing here checks or observes")
 
+    def _unary(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+        async def handle(request: Any, context: Context) -> Any:
+            _begin(context)
+            with self._observe(method, context):
+                await self._allow_list.check(method, context)
+                try:
+                    return await behaviour(request, context)
+                except AppError as error:
+                    await _abort(context, error)
+                except Exception as error:  # noqa: BLE001 - the catch-all of the process; logged and hidden
+                    await _abort_unknown(context, method, error, self._passing)
 
-def _unary(behaviour: Callable[..., Any], method: str, passing: Passing, observe: Observe) -> Callable[..., Any]:
-    async def handle(request: Any, context: Context) -> Any:
-        _begin(context)
-        with observe(method, context):
-            try:
-                return await behaviour(request, context)
-            except AppError as error:
-                await _abort(context, error)
-            except Exception as error:  # noqa: BLE001 - the catch-all of the process; logged and hidden
-                await _abort_unknown(context, method, error, passing)
+        return handle
 
-    return handle
+    def _stream(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+        async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+            _begin(context)
+            with self._observe(method, context):
+                await self._allow_list.check(method, context)
+                try:
+                    async for item in behaviour(request, context):
+                        yield item
+                except AppError as error:
+                    await _abort(context, error)
+                except Exception as error:  # noqa: BLE001 - the catch-all of the process; logged and hidden
+                    await _abort_unknown(context, method, error, self._passing)
 
-
-def _stream(behaviour: Callable[..., Any], method: str, passing: Passing, observe: Observe) -> Callable[..., Any]:
-    async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
-        _begin(context)
-        with observe(method, context):
-            try:
-                async for item in behaviour(request, context):
-                    yield item
-            except AppError as error:
-                await _abort(context, error)
-            except Exception as error:  # noqa: BLE001 - the catch-all of the process; logged and hidden
-                await _abort_unknown(context, method, error, passing)
-
-    return handle
+        return handle
 
 
 @asynccontextmanager
@@ -125,27 +133,34 @@ async def serve_rpc(
     host: str,
     port: int,
     register: Iterable[Callable[[aio.Server], None]],
+    callers: Callers,
+    identity: Identity | None,
     passing: Passing = (),
     telemetry: Telemetry | None = None,
 ) -> AsyncIterator[int]:
     """Serves until the block is left, then drains; yields the port (useful when `port` is 0).
 
     `register` are calls such as `partial(add_XServicer_to_server, servicer)`; `passing` as in ErrorInterceptor.
+    Without an identity anybody may connect, in plaintext. Raises IdentityError if it cannot be used.
     """
     observe = _unobserved if telemetry is None else RpcObserver(telemetry).observe
     server = aio.server(
-        interceptors=[ErrorInterceptor(passing, observe=observe)],
+        interceptors=[
+            ErrorInterceptor(AllowList(callers, identified=identity is not None), passing=passing, observe=observe)
+        ],
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.so_reuseport", 0),
+            ("grpc.max_connection_age_ms", MAX_CONNECTION_SECONDS * 1000),
+            ("grpc.max_connection_age_grace_ms", MAX_CONNECTION_GRACE_SECONDS * 1000),
         ],
     )
     for add in register:
         add(server)
     status = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
-    bound = server.add_insecure_port(f"{host}:{port}")
+    bound = _bind(server, f"{host}:{port}", identity)
     await server.start()
     await status.set("", health_pb2.HealthCheckResponse.SERVING)
     try:
@@ -153,3 +168,24 @@ async def serve_rpc(
     finally:
         await status.enter_graceful_shutdown()
         await server.stop(DRAIN_SECONDS)
+
+
+def _bind(server: aio.Server, address: str, identity: Identity | None) -> int:
+    if identity is None:
+        return server.add_insecure_port(address)
+    watched = WatchedIdentity(identity)
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        return _configuration(watched.pem) if watched.has_changed() else None
+
+    # Asked at every handshake whether there is another certificate by now.
+    credentials = grpc.dynamic_ssl_server_credentials(
+        _configuration(watched.pem),
+        changed,  # type: ignore[arg-type]  # None says that nothing has changed, whatever the stub says
+        require_client_authentication=True,
+    )
+    return server.add_secure_port(address, credentials)
+
+
+def _configuration(pem: Pem) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(pem.key, pem.certificate)], root_certificates=pem.ca)

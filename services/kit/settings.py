@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, override
+from typing import Any, ClassVar, Self, override
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -15,6 +16,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     SettingsError,
 )
+
+from services.kit.identity import Identity
 
 
 class SecretFiles(PydanticBaseSettingsSource):
@@ -88,8 +91,14 @@ class Postgres(BaseModel):
 
 
 class ServiceSettings(Settings):
-    """What every process that speaks gRPC reads."""
+    """What every process that speaks gRPC reads. `service` is its name in its certificate."""
 
+    service: ClassVar[str]
+
+    # Who this process is to the others (docs/service-identity.md), unless they shall talk in plaintext.
+    mailroom_tls_cert: Path | None = None
+    mailroom_tls_key: Path | None = None
+    mailroom_tls_ca: Path | None = None
     mailroom_insecure_grpc: bool = False
     log_level: str = "INFO"
     # Where traces are sent, by OTLP over gRPC. Unset: none are made.
@@ -97,15 +106,27 @@ class ServiceSettings(Settings):
     # For how long a process that was told to stop still takes requests, while it says that it is not ready.
     drain_delay_seconds: float = Field(0, ge=0)
 
-    @field_validator("mailroom_insecure_grpc")
-    @classmethod
-    def _plaintext_is_a_decision(cls, value: bool) -> bool:
-        if not value:
+    @property
+    def identity(self) -> Identity | None:
+        """Who this process is to the others; None: plaintext was allowed."""
+        cert, key, ca = self.mailroom_tls_cert, self.mailroom_tls_key, self.mailroom_tls_ca
+        if self.mailroom_insecure_grpc or cert is None or key is None or ca is None:
+            return None
+        return Identity(name=self.service, certificate=cert, key=key, ca=ca)
+
+    @model_validator(mode="after")
+    def _plaintext_is_a_decision(self) -> Self:
+        if self.mailroom_insecure_grpc:
+            return self
+        missing = [name for name in ("tls_cert", "tls_key", "tls_ca") if getattr(self, f"mailroom_{name}") is None]
+        if missing:
             raise ValueError(
-                "must be true: connections between services are not encrypted yet, "
-                "so allow plaintext explicitly and keep them on loopback or a private network"
+                f"{', '.join(f'mailroom_{name}'.upper() for name in missing)}: must be set (docs/service-identity.md; "
+                "`make run` does it), or MAILROOM_INSECURE_GRPC=true where the network between services is private"
             )
-        return value
+        if self.identity is not None:
+            self.identity.read(now=datetime.now(UTC))
+        return self
 
     @field_validator("log_level")
     @classmethod
@@ -183,6 +204,7 @@ def load[T: Settings](settings_type: type[T]) -> T:
         sys.exit(2)
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_input=False):
-            name = ".".join(str(part) for part in problem["loc"]).upper() or settings_type.__name__
-            sys.stderr.write(f"{name}: {problem['msg']}\n")
+            name = ".".join(str(part) for part in problem["loc"]).upper()
+            message = problem["msg"].removeprefix("Value error, ")
+            sys.stderr.write(f"{name}: {message}\n" if name else f"{message}\n")
         sys.exit(2)

@@ -18,7 +18,6 @@ from services.kit.postgres import create_pool
 from services.kit.provider_calls import CallObserver
 from services.kit.readiness import Readiness
 from services.kit.redis_client import create_redis
-from services.kit.rpc_client import open_channel
 from services.kit.rpc_server import serve_rpc
 from services.kit.telemetry import open_telemetry
 from services.mail import auth_client
@@ -36,7 +35,7 @@ from services.mail.providers.base import ProviderUnavailableError
 from services.mail.providers.gmail_content import GmailContent
 from services.mail.providers.gmail_http import create_gmail_client
 from services.mail.push import Push
-from services.mail.rpc import registrations
+from services.mail.rpc import CALLERS, registrations
 from services.mail.settings import MailSettings
 from services.mail.store.connection import DATABASE_LOST, Pool, is_reachable
 from services.mail.sync.access_tokens import AccessTokens
@@ -65,7 +64,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(redis.aclose)
         pools.redis(redis)
         channel = await stack.enter_async_context(
-            open_channel(settings.auth_address, idempotent=auth_client.IDEMPOTENT, tracer=telemetry.tracer)
+            auth_client.connect(settings.auth_address, identity=settings.identity, tracer=telemetry.tracer)
         )
         auth = AuthClient(channel)
         mailboxes = Mailboxes(pool, auth)
@@ -108,6 +107,8 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
                 host=settings.mail_host,
                 port=settings.mail_port,
                 register=services,
+                callers=CALLERS,
+                identity=settings.identity,
                 passing=DATABASE_LOST,
                 telemetry=telemetry,
             )

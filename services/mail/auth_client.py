@@ -5,12 +5,14 @@ from uuid import UUID
 
 from grpc import aio
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
+from opentelemetry.trace import Tracer
 
-from services.kit.rpc_client import call
+from services.kit.identity import Identity
+from services.kit.rpc_client import call, open_channel
 from services.mail.model import Account, MailboxStatus
 
 # A repeat after a lost answer changes nothing.
-IDEMPOTENT = (
+_IDEMPOTENT = (
     ("mailroom.auth.v1.AccountService", "ListAccounts"),
     ("mailroom.auth.v1.AccountService", "DisconnectAccount"),
     ("mailroom.auth.v1.AccountService", "DeleteUser"),
@@ -22,6 +24,11 @@ _STATUS = {
     auth_pb2.ACCOUNT_STATUS_ACTIVE: MailboxStatus.ACTIVE,
     auth_pb2.ACCOUNT_STATUS_REAUTH_REQUIRED: MailboxStatus.REAUTH_REQUIRED,
 }
+
+
+def connect(address: str, *, identity: Identity | None, tracer: Tracer | None) -> aio.Channel:
+    """A channel to auth, to be closed; see `open_channel`."""
+    return open_channel(address, peer="auth", identity=identity, idempotent=_IDEMPOTENT, tracer=tracer)
 
 
 class AuthClient:

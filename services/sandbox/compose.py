@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from services.sandbox.mime_tree import Part
+from services.sandbox.mime_tree import HeaderForm, Part
 
 LINE = 76
 
@@ -189,17 +189,16 @@ class Composed:
         )
         return lines.encode() + _entity_bytes(self.body)
 
-    def tree(self) -> Part:
-        """The tree, made without encoding anything."""
-        return _node_part(self.body, self.headers + _entity_headers(self.body))
+    def tree(self, *, headers: HeaderForm = "decoded") -> Part:
+        """The tree, made without encoding anything but headers that are wanted encoded; none has 8-bit bytes."""
+        shown = self._encoded_headers() if headers == "encoded" else self.headers
+        return _node_part(self.body, shown + _entity_headers(self.body))
 
-    def encoded_tree(self) -> Part:
-        """The tree with RFC 2047 words in its headers."""
-        headers = [
+    def _encoded_headers(self) -> list[tuple[str, str]]:
+        return [
             (name, _encode_header(name, value, self.charset, quoted=self.quoted).replace("\r\n ", " "))
             for name, value in self.headers
         ]
-        return _node_part(self.body, headers + _entity_headers(self.body))
 
     def size(self) -> int:
         """An estimate, as the API's name for it says."""

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.sandbox.mime_tree import Part, decode_text, parse_message
+from services.sandbox.mime_tree import HeaderForm, Part, decode_text, parse_message
 
 SNIPPET_LENGTH = 200
 _TAGS = re.compile(r"(?is)<(script|style|head|title)\b.*?</\1\s*>|<[^>]*>")
@@ -18,12 +18,8 @@ class Content(Protocol):
         """The RFC 5322 bytes."""
         ...
 
-    def tree(self) -> Part:
-        """The part tree, headers decoded."""
-        ...
-
-    def encoded_tree(self) -> Part:
-        """The part tree, headers with their RFC 2047 words left encoded."""
+    def tree(self, *, headers: HeaderForm = "decoded") -> Part:
+        """The part tree."""
         ...
 
     def size(self) -> int:
@@ -78,13 +74,9 @@ class KeptContent:
         """The bytes as they came."""
         return self.data
 
-    def tree(self) -> Part:
+    def tree(self, *, headers: HeaderForm = "decoded") -> Part:
         """Parsed at each call."""
-        return parse_message(self.data)
-
-    def encoded_tree(self) -> Part:
-        """Parsed at each call."""
-        return parse_message(self.data, decode_headers=False)
+        return parse_message(self.data, headers=headers)
 
     def size(self) -> int:
         """Exactly the number of bytes."""

@@ -10,6 +10,7 @@ from services.sandbox.activity import ActivityLog, Now
 from services.sandbox.content import Content, KeptContent
 from services.sandbox.history import Change, History
 from services.sandbox.labels import Label, system_labels
+from services.sandbox.mime_tree import HeaderForm
 
 NO_LABELS: frozenset[str] = frozenset()
 
@@ -22,11 +23,11 @@ class Composer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Oddity:
-    """How one message is shown unlike Gmail would: keys left out or added, encoded words left encoded."""
+    """How one message is shown unlike Gmail would: keys left out or added, headers in another form."""
 
     omit: frozenset[str] = NO_LABELS
     extra: dict[str, object] = field(default_factory=dict)
-    encoded_headers: bool = False
+    headers: HeaderForm = "decoded"
 
 
 @dataclass(slots=True, eq=False)

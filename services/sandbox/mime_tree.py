@@ -13,8 +13,14 @@ from dataclasses import dataclass, field
 from email.message import Message as EmailMessage
 from email.parser import BytesParser
 from email.policy import compat32
+from functools import cached_property
+from typing import Literal
+
+from services.sandbox.header_charset import guess_charset
 
 MAX_DEPTH = 100
+HeaderForm = Literal["decoded", "encoded", "mangled"]
+"""How header values are shown: decoded; with their RFC 2047 words left encoded; or with raw 8-bit bytes as U+FFFD."""
 _ENCODED_WORD = re.compile(r"=\?([^?\s]+)\?([bBqQ])\?([^?\s]*)\?=")
 _FOLD = re.compile(r"\r?\n[ \t]*|\r")
 _SURROGATES = re.compile("[\udc80-\udcff]")
@@ -135,16 +141,6 @@ def _unfold(value: object) -> str:
     return _FOLD.sub(" ", str(value)).strip(" \t")
 
 
-def _eight_bit(text: str, charset: str | None) -> str:
-    """A header that came with raw 8-bit bytes: UTF-8, else what the body is in, else mangled, as Gmail does it."""
-    data = text.encode("utf-8", "surrogateescape")
-    for name in ("utf-8", charset or "utf-8"):
-        decoded = decode_text(data, name)
-        if decoded is not None:
-            return decoded
-    return data.decode("utf-8", "replace")
-
-
 def _content_type(message: EmailMessage) -> str:
     try:
         return message.get_content_type()
@@ -190,10 +186,11 @@ def _leaf_content(message: EmailMessage) -> bytes:
 class _TreeBuilder:
     """Turns what the standard library's parser found into parts."""
 
-    def __init__(self, *, decode: bool, charset: str | None, line_end: str) -> None:
-        self._decode = decode
+    def __init__(self, raw: bytes, *, headers: HeaderForm, charset: str | None) -> None:
+        self._raw = raw
+        self._form = headers
         self._charset = charset
-        self._policy = compat32.clone(linesep=line_end)
+        self._policy = compat32.clone(linesep="\r\n" if b"\r\n" in raw else "\n")
 
     def part(self, message: EmailMessage, depth: int = 0) -> Part:
         """One entity with everything below it."""
@@ -227,11 +224,24 @@ class _TreeBuilder:
 
     def _text(self, value: object) -> str:
         text = _unfold(value)
-        return _eight_bit(text, self._charset) if _SURROGATES.search(text) else text
+        return self._eight_bit(text.encode("utf-8", "surrogateescape")) if _SURROGATES.search(text) else text
+
+    def _eight_bit(self, data: bytes) -> str:
+        """Raw 8-bit bytes of a header: UTF-8, else what the body is in, else what they look like."""
+        if self._form != "mangled":
+            for charset in ("utf-8", self._charset or "utf-8", self._guessed):
+                decoded = decode_text(data, charset)
+                if decoded is not None:
+                    return decoded
+        return data.decode("utf-8", "replace")
+
+    @cached_property
+    def _guessed(self) -> str:
+        return guess_charset(self._raw)
 
     def _headers(self, message: EmailMessage) -> list[tuple[str, str]]:
         pairs = [(name, self._text(value)) for name, value in message.raw_items()]
-        return [(name, decode_header(text)) for name, text in pairs] if self._decode else pairs
+        return pairs if self._form == "encoded" else [(name, decode_header(text)) for name, text in pairs]
 
     def _filename(self, message: EmailMessage) -> str:
         try:
@@ -255,13 +265,12 @@ def _tidy_head(raw: bytes) -> bytes:
     return b"".join(kept) + raw[len(head) :]
 
 
-def parse_message(raw: bytes, *, decode_headers: bool = True) -> Part:
-    """Read a message; never raises on malformed input. `decode_headers` false leaves RFC 2047 words as they stand."""
+def parse_message(raw: bytes, *, headers: HeaderForm = "decoded") -> Part:
+    """Read a message; never raises on malformed input."""
     tidy = _tidy_head(raw)
     try:
         message = BytesParser(policy=compat32).parsebytes(tidy)
     except RecursionError:
         # Nested beyond reason: shown as one part, as far as its own headers go.
         message = BytesParser(policy=compat32).parsebytes(tidy, headersonly=True)
-    line_end = "\r\n" if b"\r\n" in raw else "\n"
-    return _TreeBuilder(decode=decode_headers, charset=_any_charset(message), line_end=line_end).part(message)
+    return _TreeBuilder(raw, headers=headers, charset=_any_charset(message)).part(message)

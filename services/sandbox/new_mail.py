@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from services.sandbox.control_json import ControlBody
 from services.sandbox.identity import User
 from services.sandbox.mailbox import Oddity
+from services.sandbox.mime_tree import HeaderForm
 
 
 class NewMail(ControlBody):
@@ -38,6 +39,7 @@ class NewMail(ControlBody):
     omit: list[str] = Field(default_factory=list, description="keys of the message resource that are left out")
     extra: dict[str, Any] = Field(default_factory=dict, description="keys that are added or replaced")
     encoded_headers: bool = Field(default=False, description="RFC 2047 words stay encoded")
+    mangled_headers: bool = Field(default=False, description="raw 8-bit bytes in headers become U+FFFD")
 
     @model_validator(mode="after")
     def _one_kind(self) -> "NewMail":
@@ -46,6 +48,8 @@ class NewMail(ControlBody):
             raise ValueError("count goes alone")
         if self.raw is not None and fields & {"from_", "to", "cc", "subject", "text", "html", "date", "headers"}:
             raise ValueError("raw holds the whole message; the other fields do not go with it")
+        if self.encoded_headers and self.mangled_headers:
+            raise ValueError("headers are either encoded or mangled")
         if not all(len(pair) == 2 for pair in self.headers):
             raise ValueError("headers: pairs of name and value")
         return self
@@ -62,9 +66,10 @@ class NewMail(ControlBody):
     @property
     def oddity(self) -> Oddity | None:
         """What is to be odd about it, if anything."""
-        if not (self.omit or self.extra or self.encoded_headers):
+        form: HeaderForm = "encoded" if self.encoded_headers else "mangled" if self.mangled_headers else "decoded"
+        if not (self.omit or self.extra or form != "decoded"):
             return None
-        return Oddity(frozenset(self.omit), self.extra, self.encoded_headers)
+        return Oddity(frozenset(self.omit), self.extra, form)
 
 
 def compose_mail(mail: NewMail, *, owner: User, now: float) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any
 
 from services.sandbox.content import snippet_of
 from services.sandbox.mailbox import Mailbox, Message, Oddity
-from services.sandbox.mime_tree import Part
+from services.sandbox.mime_tree import HeaderForm, Part
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 TEXT_LIMIT = 2 * 1024 * 1024
@@ -143,7 +143,7 @@ class Renderer:
     def _odd(
         self, mailbox: Mailbox, message: Message, oddity: Oddity, form: str, metadata_headers: frozenset[str]
     ) -> bytes:
-        fragment = self._make(mailbox, message, encoded=oddity.encoded_headers)
+        fragment = self._make(mailbox, message, headers=oddity.headers)
         resource: dict[str, Any] = {
             "id": message.id,
             "threadId": message.thread_id,
@@ -181,9 +181,9 @@ class Renderer:
         while self._room < 0 and self._cache:
             self._room += self._cache.popitem(last=False)[1].weight()
 
-    def _make(self, mailbox: Mailbox, message: Message, *, encoded: bool = False) -> Fragment:
+    def _make(self, mailbox: Mailbox, message: Message, *, headers: HeaderForm = "decoded") -> Fragment:
         content = mailbox.content(message)
-        tree = content.encoded_tree() if encoded else content.tree()
+        tree = content.tree(headers=headers)
         part_ids: list[str] = []
         payload = to_json(self._part(tree, "", part_ids))
         return Fragment(

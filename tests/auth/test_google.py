@@ -146,10 +146,22 @@ class TestScopes:
         _, grant = await setup.exchange()
         assert grant.scopes == {"openid", MAIL_SCOPE}
 
+    async def test_a_list_of_them_counts_as_their_text(self, setup: Setup) -> None:
+        setup.stand_in.oddities.extra = {"scope": ["openid", "email"]}
+        _, grant = await setup.exchange()
+        assert grant.scopes == {"openid", "email"}
+
     async def test_an_empty_scope_in_the_answer_means_none(self, setup: Setup) -> None:
         setup.stand_in.oddities.extra = {"scope": ""}
         _, grant = await setup.exchange()
         assert grant.scopes == frozenset()
+
+
+class TestTokenAnswers:
+    async def test_may_say_created(self, setup: Setup) -> None:
+        setup.stand_in.oddities.token_answers = [JSONResponse({"access_token": "a", "expires_in": "60"}, 201)]
+        grant = await setup.google.refresh("1//secret", scopes=frozenset({MAIL_SCOPE}), timeout=5)
+        assert (grant.access_token, grant.refresh_token, grant.scopes) == ("a", None, frozenset({MAIL_SCOPE}))
 
 
 class TestIdToken:
@@ -415,6 +427,11 @@ class TestRevoke:
     async def test_needs_no_endpoint(self, setup: Setup) -> None:
         await setup.google_with(revoke_url=None).revoke("1//unknown", timeout=5)
         assert setup.stand_in.calls["revoke"] == 0
+
+    async def test_may_be_answered_by_no_content(self, setup: Setup) -> None:
+        setup.stand_in.oddities.revoke_answer = Response(status_code=204)
+        await setup.google.revoke("1//unknown", timeout=5)
+        assert setup.stand_in.calls["revoke"] == 1
 
     @pytest.mark.parametrize("answer", [HTMLResponse("<p>", 503), JSONResponse({"error": "x"}, 429)])
     async def test_reports_an_unavailable_provider(self, setup: Setup, answer: Response) -> None:

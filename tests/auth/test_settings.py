@@ -1,8 +1,12 @@
 """Settings that are wrong stop the process with one line that names the variable and never its value."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 
 from services.auth.settings import AuthDatabaseSettings, AuthSettings
+from services.kit.certificates import ensure_certificates, identity_in
 from services.kit.settings import load
 
 GOOD = {
@@ -30,8 +34,6 @@ class TestLoad:
             ("SECRET_KEY", "hunter2"),
             ("SECRET_KEY", ""),
             ("SECRET_KEY_PREVIOUS", "hunter2"),
-            ("MAILROOM_INSECURE_GRPC", "false"),
-            ("MAILROOM_INSECURE_GRPC", ""),
             ("AUTH_PORT", "70000"),
             ("POSTGRES_PORT", "five"),
             ("REDIS_DB", "-1"),
@@ -58,6 +60,36 @@ class TestLoad:
         for name in GOOD:
             monkeypatch.delenv(name)
         assert load(AuthDatabaseSettings).database.database == "mailroom_auth"
+
+
+class TestIdentity:
+    """Who the process is to the other services."""
+
+    def test_is_needed_unless_plaintext_is_allowed(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.delenv("MAILROOM_INSECURE_GRPC")
+        monkeypatch.setenv("MAILROOM_TLS_KEY", "somewhere")
+        [line] = self._refusal(capsys)
+        assert line.startswith("MAILROOM_TLS_CERT, MAILROOM_TLS_CA: must be set (docs/service-identity.md")
+        assert "MAILROOM_INSECURE_GRPC=true" in line
+
+    def test_is_checked_before_anything_is_opened(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        ensure_certificates(tmp_path, now=datetime.now(UTC))
+        monkeypatch.delenv("MAILROOM_INSECURE_GRPC")
+        for variable, file in (("CERT", "auth/tls.crt"), ("KEY", "mail/tls.key"), ("CA", "auth/ca.crt")):
+            monkeypatch.setenv(f"MAILROOM_TLS_{variable}", str(tmp_path / file))
+        [line] = self._refusal(capsys)
+        assert line.startswith(f"MAILROOM_TLS_KEY: {tmp_path / 'mail/tls.key'} is not the key of")
+        monkeypatch.setenv("MAILROOM_TLS_KEY", str(tmp_path / "auth/tls.key"))
+        assert load(AuthSettings).identity == identity_in(tmp_path, "auth")
+
+    def _refusal(self, capsys: pytest.CaptureFixture[str]) -> list[str]:
+        with pytest.raises(SystemExit):
+            load(AuthSettings)
+        return capsys.readouterr().err.splitlines()
 
 
 class TestDatabase:

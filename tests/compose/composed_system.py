@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,9 +82,10 @@ class ComposedSystem:
 
 
 @contextmanager
-def composed_system(system: ComposedSystem) -> Iterator[ComposedSystem]:
-    """Build and start everything; remove containers, networks, volumes and images at the end."""
+def composed_system(system: ComposedSystem, *, prepare: Callable[[], None] = lambda: None) -> Iterator[ComposedSystem]:
+    """Build and start everything after `prepare`; remove containers, networks, volumes and images at the end."""
     try:
+        prepare()
         try:
             system.compose("up", "--detach", "--build", "--wait", timeout=UP_SECONDS)
         except AssertionError as error:

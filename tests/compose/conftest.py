@@ -8,7 +8,14 @@ import httpx
 import pytest
 
 from deploy.local.ports import Ports
-from tests.compose.composed_system import ROOT, ComposedSystem, NoEngineError, composed_system, require_engine
+from tests.compose.composed_system import (
+    ROOT,
+    UP_SECONDS,
+    ComposedSystem,
+    NoEngineError,
+    composed_system,
+    require_engine,
+)
 from tests.e2e.people import Provider
 
 PRODUCTION = ("deploy/compose.production.yml", "tests/compose/production.sandbox.yml")
@@ -44,14 +51,14 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedSys
         "GATEWAY_PUBLISH": f"127.0.0.1:{ports['GATEWAY_PORT']}",
     }
     system = ComposedSystem(project=_project(), variables=variables, files=PRODUCTION)
-    _install(system, directory)
-    with composed_system(system) as running:
+    with composed_system(system, prepare=lambda: _install(system, directory)) as running:
         yield running
 
 
 def _install(system: ComposedSystem, directory: Path) -> None:
     system.run([str(ROOT / "deploy/first-install"), str(directory)])
     (directory / "secrets/google_client_secret").write_text("GOCSPX-sandbox-secret\n")
+    system.compose("run", "--rm", "certificates", timeout=UP_SECONDS)
 
 
 def _project() -> str:

@@ -98,7 +98,7 @@ def _walk_through() -> str:
 
 def test_every_service_is_healthy_and_the_migrations_ended_with_0(system: ComposedSystem) -> None:
     containers = system.containers()
-    for name in ("auth-migrations", "mail-migrations"):
+    for name in ("certificates", "auth-migrations", "mail-migrations"):
         ended = containers.pop(name)
         assert (ended["State"], ended["ExitCode"]) == ("exited", 0)
     assert set(containers) == {"postgres", "redis", "auth", "mail", "worker", "gateway", "sandbox"}

@@ -34,6 +34,22 @@ try:
 except asyncpg.InsufficientPrivilegeError:
     print("refused", end="")
 """
+# Asks auth for a provider's token: by the gateway's certificate, and in plaintext.
+_CALL = """
+import grpc, pathlib
+from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
+
+files = (pathlib.Path("/run/mailroom/tls", name) for name in ("ca.crt", "tls.key", "tls.crt"))
+ca, key, certificate = (file.read_bytes() for file in files)
+named = [("grpc.ssl_target_name_override", "auth")]
+identified = grpc.secure_channel("auth:50051", grpc.ssl_channel_credentials(ca, key, certificate), options=named)
+for channel in (identified, grpc.insecure_channel("auth:50051")):
+    try:
+        stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
+        stub.GetAccessToken(auth_pb2.GetAccessTokenRequest(), timeout=10)
+    except grpc.RpcError as error:
+        print(error.code().name)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +113,11 @@ class TestInstallation:
 class TestContainers:
     def test_show_no_secret_to_those_who_inspect_them(self, system: ComposedSystem) -> None:
         files = list((Path(system.variables["MAILROOM_PRODUCTION"]) / "secrets").iterdir())
-        assert len(files) == 6
+        secrets = {file.name: file.read_text().strip() for file in files}
+        assert [name for name, secret in secrets.items() if secret == ""] == ["secret_key_previous"]
+        assert len(secrets) == 7
         shown = json.dumps(_inspect(system))
-        assert [file.name for file in files if file.read_text().strip() in shown] == []
+        assert [name for name, secret in secrets.items() if secret and secret in shown] == []
 
     def test_have_no_rights_and_nothing_to_write_to(self, system: ComposedSystem) -> None:
         for container in _inspect(system):
@@ -138,6 +156,20 @@ class TestNetworks:
         self, system: ComposedSystem, service: str, other: str
     ) -> None:
         assert system.python(service, _ENTER.format(service=service, other=other)) == "refused"
+
+
+class TestIdentity:
+    def test_of_the_gateway_gets_no_provider_token(self, system: ComposedSystem) -> None:
+        assert system.python("gateway", _CALL).split() == ["PERMISSION_DENIED", "UNAVAILABLE"]
+
+    def test_is_shown_to_its_service_only(self, system: ComposedSystem) -> None:
+        mounts = {
+            (container["Config"]["Labels"]["com.docker.compose.service"], Path(mount["Source"]).name)
+            for container in _inspect(system)
+            for mount in container["Mounts"]
+            if "certificates" in mount["Source"]
+        }
+        assert mounts == {("auth", "auth"), ("gateway", "gateway"), ("mail", "mail"), ("worker", "mail")}
 
 
 class TestReplacement:

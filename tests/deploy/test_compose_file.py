@@ -94,6 +94,19 @@ def test_each_service_is_somebody_of_its_own_at_the_database() -> None:
     assert services["worker"]["environment"]["MAIL_POSTGRES_USER"] == "mailroom_mail"
 
 
-def test_long_lived_services_are_restarted_and_migrations_run_once() -> None:
+def test_long_lived_services_are_restarted_and_the_rest_runs_once() -> None:
     for name, service in _services().items():
-        assert service["restart"] == ("no" if name.endswith("-migrations") else "unless-stopped")
+        once = name == "certificates" or name.endswith("-migrations")
+        assert service["restart"] == ("no" if once else "unless-stopped")
+
+
+def test_each_service_sees_its_own_certificate_only_and_none_the_key_of_the_authority() -> None:
+    mounted: dict[str, set[str]] = {}
+    for name, service in _services().items():
+        for volume in service.get("volumes", []):
+            if volume["source"].startswith("tls-"):
+                mounted.setdefault(name, set()).add(volume["source"])
+                assert volume.get("read_only", False) == (name != "certificates")
+    all_of_them = {"tls-authority", "tls-auth", "tls-gateway", "tls-mail"}
+    own = {"auth": "auth", "gateway": "gateway", "mail": "mail", "worker": "mail"}
+    assert mounted == {"certificates": all_of_them} | {name: {f"tls-{identity}"} for name, identity in own.items()}

@@ -69,12 +69,15 @@ class RunningStack:
         self._services[twin.name] = twin
         return twin.name
 
-    def start(self, name: str, **environment: str) -> None:
-        """Starts a service, with these variables over its own, and waits until it is ready."""
+    def start(self, name: str, *, command: Sequence[str] | None = None, **environment: str) -> None:
+        """Starts a service, with these variables over its own, and waits until it is ready.
+
+        `command` stands in for the service's own.
+        """
         service = self._services[name]
         with self.log_file(name).open("ab") as log:
             process = subprocess.Popen(
-                service.command,
+                command or service.command,
                 env={**service.environment, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

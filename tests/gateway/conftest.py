@@ -19,12 +19,14 @@ from mailroom.mail.v1.mail_pb2_grpc import (
 )
 from prometheus_client import CollectorRegistry
 
+from services.auth.rpc import CALLERS as AUTH
 from services.gateway.app import create_app
 from services.gateway.clients import Services, connect
 from services.gateway.long_polls import LongPolls
 from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.rpc_server import serve_rpc
 from services.kit.telemetry import Telemetry
+from services.mail.rpc import CALLERS as MAIL
 from tests.gateway.fakes import ISSUER, FakeAuth, FakeMail
 
 FRONTEND = "https://app.example/signed-in?lang=ru#top"
@@ -83,9 +85,9 @@ async def services(auth: FakeAuth, mail: FakeMail) -> AsyncIterator[Services]:
         partial(add_MessageServiceServicer_to_server, mail),
         partial(add_SyncServiceServicer_to_server, mail),
     ]
-    async with serve_rpc(host="127.0.0.1", port=0, register=register) as port:
+    async with serve_rpc(host="127.0.0.1", port=0, register=register, callers={**AUTH, **MAIL}, identity=None) as port:
         address = f"127.0.0.1:{port}"
-        async with connect(auth_address=address, mail_address=address) as stubs:
+        async with connect(auth_address=address, mail_address=address, identity=None) as stubs:
             yield stubs
 
 

@@ -9,11 +9,14 @@ from typing import Any, override
 from grpc import aio
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
+from services.kit.callers import Callers
 from services.kit.rpc_client import call, open_channel
 from services.kit.rpc_server import serve_rpc
 from services.kit.telemetry import Telemetry
 
 METHOD = ("mailroom.auth.v1.ProviderTokenService", "GetAccessToken")
+# In plaintext callers have no names; what is on no list is refused all the same.
+ANYBODY: Callers = dict.fromkeys((METHOD[0], "test.Source", "test.Stream"), frozenset())
 Behaviour = Callable[[aio.ServicerContext[Any, Any]], Awaitable[None]]
 
 
@@ -41,9 +44,13 @@ async def served(
     service = Service(behaviour)
     register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, service)
     async with (
-        serve_rpc(host="127.0.0.1", port=0, register=[register], telemetry=telemetry) as port,
+        serve_rpc(
+            host="127.0.0.1", port=0, register=[register], callers=ANYBODY, identity=None, telemetry=telemetry
+        ) as port,
         open_channel(
             f"127.0.0.1:{port}",
+            peer="auth",
+            identity=None,
             idempotent=[METHOD] if idempotent else [],
             tracer=None if telemetry is None else telemetry.tracer,
         ) as channel,

@@ -1,8 +1,8 @@
 """Errors, request ids and deadlines keep their meaning from one process to the next."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from services.kit.errors import AppError, Kind
 from services.kit.rpc_client import call, open_channel
 from services.kit.rpc_errors import from_rpc_error
 from services.kit.rpc_server import serve_rpc
-from tests.kit.service import Service, served
+from tests.kit.service import ANYBODY, METHOD, Service, served
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -88,8 +88,10 @@ class TestUnknownExceptions:
         start_request(request_id=None)
         register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, Service(fail))
         async with (
-            serve_rpc(host="127.0.0.1", port=0, register=[register], passing=(OSError,)) as port,
-            open_channel(f"127.0.0.1:{port}", idempotent=[]) as channel,
+            serve_rpc(
+                host="127.0.0.1", port=0, register=[register], callers=ANYBODY, identity=None, passing=(OSError,)
+            ) as port,
+            open_channel(f"127.0.0.1:{port}", peer="auth", identity=None, idempotent=[]) as channel,
         ):
             stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
             with pytest.raises(AppError) as caught:
@@ -104,7 +106,7 @@ class TestUnknownExceptions:
 
         register = partial(_register, stream)
         async with (
-            serve_rpc(host="127.0.0.1", port=0, register=[register]) as port,
+            serve_rpc(host="127.0.0.1", port=0, register=[register], callers=ANYBODY, identity=None) as port,
             aio.insecure_channel(f"127.0.0.1:{port}") as channel,
         ):
             watch: Any = channel.unary_stream("/test.Stream/Watch")
@@ -120,7 +122,7 @@ class TestUnknownExceptions:
 
         register = partial(_register, stream)
         async with (
-            serve_rpc(host="127.0.0.1", port=0, register=[register]) as port,
+            serve_rpc(host="127.0.0.1", port=0, register=[register], callers=ANYBODY, identity=None) as port,
             aio.insecure_channel(f"127.0.0.1:{port}") as channel,
         ):
             watch: Any = channel.unary_stream("/test.Stream/Watch")
@@ -220,7 +222,7 @@ class TestRetries:
         assert service.calls == 1
 
     async def test_a_peer_that_is_down_is_unavailable(self, closed_port: int) -> None:
-        async with open_channel(f"127.0.0.1:{closed_port}", idempotent=[]) as channel:
+        async with open_channel(f"127.0.0.1:{closed_port}", peer="auth", identity=None, idempotent=[]) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
             with pytest.raises(AppError) as caught:
                 await call(health.Check, health_pb2.HealthCheckRequest())
@@ -230,7 +232,7 @@ class TestRetries:
 class TestServer:
     async def test_tells_its_health(self) -> None:
         async with (
-            serve_rpc(host="127.0.0.1", port=0, register=[]) as port,
+            serve_rpc(host="127.0.0.1", port=0, register=[], callers=ANYBODY, identity=None) as port,
             aio.insecure_channel(f"127.0.0.1:{port}") as channel,
         ):
             health: Any = health_pb2_grpc.HealthStub(channel)
@@ -247,8 +249,10 @@ class TestServer:
         start_request(request_id=None)
         register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, Service(wait))
         async with AsyncExitStack() as stack:
-            async with serve_rpc(host="127.0.0.1", port=0, register=[register]) as port:
-                channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{port}", idempotent=[]))
+            async with serve_rpc(host="127.0.0.1", port=0, register=[register], callers=ANYBODY, identity=None) as port:
+                channel = await stack.enter_async_context(
+                    open_channel(f"127.0.0.1:{port}", peer="auth", identity=None, idempotent=[])
+                )
                 stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
                 under_way = asyncio.ensure_future(call(stub.GetAccessToken, auth_pb2.GetAccessTokenRequest()))
                 await arrived.wait()
@@ -257,7 +261,56 @@ class TestServer:
             assert await under_way == auth_pb2.GetAccessTokenResponse()
 
     async def test_refuses_a_port_that_is_taken(self) -> None:
-        async with serve_rpc(host="127.0.0.1", port=0, register=[]) as port:
+        async with serve_rpc(host="127.0.0.1", port=0, register=[], callers=ANYBODY, identity=None) as port:
             with pytest.raises(RuntimeError, match=str(port)):
-                async with serve_rpc(host="127.0.0.1", port=port, register=[]):
+                async with serve_rpc(host="127.0.0.1", port=port, register=[], callers={}, identity=None):
                     pass
+
+
+class TestReplicas:
+    async def test_share_the_calls(self) -> None:
+        async with AsyncExitStack() as stack:
+            replicas = [Service(nothing), Service(nothing)]
+            ports = [await stack.enter_async_context(_serving(replica)) for replica in replicas]
+            ask = await stack.enter_async_context(_asking(ports))
+            await _until(lambda: all(replica.calls for replica in replicas), ask)
+            before = [replica.calls for replica in replicas]
+            for _ in range(20):
+                await ask()
+            assert [replica.calls - calls for replica, calls in zip(replicas, before, strict=True)] == [10, 10]
+
+    async def test_one_that_stops_leaves_them_to_the_other(self) -> None:
+        leaving, staying = Service(nothing), Service(nothing)
+        async with AsyncExitStack() as stack:
+            stop = AsyncExitStack()
+            ports = [await stop.enter_async_context(_serving(leaving))]
+            ports.append(await stack.enter_async_context(_serving(staying)))
+            ask = await stack.enter_async_context(_asking(ports))
+            await _until(lambda: bool(leaving.calls and staying.calls), ask)
+            stopping = asyncio.create_task(stop.aclose())
+            while not stopping.done():
+                await ask()
+            before = staying.calls
+            for _ in range(20):
+                await ask()
+            assert staying.calls - before == 20
+
+
+async def _until(condition: Callable[[], bool], ask: Callable[[], Awaitable[Any]]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await ask()
+
+
+def _serving(service: Service) -> AbstractAsyncContextManager[int]:
+    register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, service)
+    return serve_rpc(host="127.0.0.1", port=0, register=[register], callers=ANYBODY, identity=None)
+
+
+@asynccontextmanager
+async def _asking(ports: list[int]) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
+    """Calls through one channel to a name with several addresses, as a name of Kubernetes or compose has them."""
+    address = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+    async with open_channel(address, peer="auth", identity=None, idempotent=[METHOD]) as channel:
+        stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
+        yield partial(call, stub.GetAccessToken, auth_pb2.GetAccessTokenRequest())

@@ -12,6 +12,7 @@ from grpc import aio
 from services.kit.errors import AppError, Kind
 from services.kit.rpc_client import open_channel, stream
 from services.kit.rpc_server import serve_rpc
+from tests.kit.service import ANYBODY
 
 
 class Source:
@@ -43,8 +44,8 @@ class Source:
 async def method(source: Source) -> AsyncIterator[Any]:
     """The client's side of a served source."""
     async with (
-        serve_rpc(host="127.0.0.1", port=0, register=[source.register]) as port,
-        open_channel(f"127.0.0.1:{port}", idempotent=[]) as channel,
+        serve_rpc(host="127.0.0.1", port=0, register=[source.register], callers=ANYBODY, identity=None) as port,
+        open_channel(f"127.0.0.1:{port}", peer="auth", identity=None, idempotent=[]) as channel,
     ):
         yield channel.unary_stream("/test.Source/Read")
 

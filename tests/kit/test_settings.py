@@ -110,6 +110,12 @@ class TestSecretFiles:
         assert settings.database.password.get_secret_value() == "own"
         assert settings.administrator.password.get_secret_value() == "shared"
 
+    def test_that_are_empty_count_as_unset(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "password").write_text("")
+        monkeypatch.setenv("POSTGRES_PASSWORD", "shared")
+        monkeypatch.setenv("EXAMPLE_POSTGRES_PASSWORD_FILE", str(tmp_path / "password"))
+        assert load(ExampleDatabase).database.password.get_secret_value() == "shared"
+
     def test_are_for_secrets_only(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "port").write_text("7")
         monkeypatch.setenv("EXAMPLE_PORT_FILE", str(tmp_path / "port"))

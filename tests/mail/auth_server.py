@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
+from services.auth.rpc import CALLERS
 from services.kit.rpc_server import serve_rpc
 from services.mail.model import MailboxStatus
 from tests.mail.fake_auth import FakeAuth
@@ -92,5 +93,5 @@ async def served_auth(auth: FakeAuth) -> AsyncIterator[str]:
         partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, accounts),
         partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, ProviderTokenServicer(auth)),
     ]
-    async with serve_rpc(host="127.0.0.1", port=0, register=register) as port:
+    async with serve_rpc(host="127.0.0.1", port=0, register=register, callers=CALLERS, identity=None) as port:
         yield f"127.0.0.1:{port}"

@@ -101,6 +101,8 @@ class WorkerOptions:
     # Units per window for all mailboxes together; None: Google's.
     project_limit: int | None = None
     push_topic: str | None = None
+    # Where the provider is; None: the sandbox.
+    api_url: str | None = None
 
 
 @dataclass
@@ -406,11 +408,11 @@ def _worker(
     profile = quota_profile(window=options.window)
     if options.project_limit is not None:
         profile = replace(profile, project_limit=options.project_limit)
-    sandbox = stage.servers.sandbox
+    api_url = options.api_url or stage.servers.sandbox.url
     gmail = GmailProvider(
         http,
-        api_url=sandbox.url,
-        batch_url=f"{sandbox.url}/batch" if options.batch else None,
+        api_url=api_url,
+        batch_url=f"{api_url}/batch" if options.batch else None,
         costs=profile.costs,
         page_size=options.page_size,
         push_topic=options.push_topic,

@@ -26,12 +26,12 @@ def answer(
     return end.join([*lines, f"--{boundary}--".encode() if closed else b"", b""])
 
 
-def bodies(parts: dict[int, gmail_batch.Part]) -> dict[int, bytes]:
+def bodies(parts: dict[int, gmail_batch.Part]) -> dict[int, str]:
     """What each part holds, without the line end that belongs to the boundary."""
     return {place: part.body.strip() for place, part in parts.items()}
 
 
-EXPECTED = {place: body.strip() for place, body in enumerate(BODIES)}
+EXPECTED = {place: body.strip().decode() for place, body in enumerate(BODIES)}
 
 
 class TestDecode:
@@ -43,6 +43,10 @@ class TestDecode:
     def test_goes_by_content_id_where_the_order_is_another(self, seed: int) -> None:
         order = random.Random(seed).sample(range(5), 5)
         assert bodies(decode("multipart/mixed; boundary=batch_x", answer(order))) == EXPECTED
+
+    def test_takes_content_ids_that_are_echoed_as_they_were_sent(self) -> None:
+        echoed = answer([2, 0, 1, 4, 3]).replace(b"<response-item-", b"<item-")
+        assert bodies(decode("multipart/mixed; boundary=batch_x", echoed)) == EXPECTED
 
     def test_goes_by_order_where_there_are_no_content_ids(self) -> None:
         assert bodies(decode("multipart/mixed; boundary=batch_x", answer([0, 1, 2, 3, 4], ids=False))) == EXPECTED

@@ -106,6 +106,10 @@ ROWS: list[tuple[int, bytes, type[ProviderError]]] = [
     (502, HTML, ProviderUnavailableError),
     (503, bare(503, "The service is currently unavailable.", "UNAVAILABLE"), ProviderUnavailableError),
     (504, b"", ProviderUnavailableError),
+    (501, b"", RejectedError),
+    (429, b"", RateLimitedError),
+    (403, b"", AccessDeniedError),
+    (401, b"", TokenRefusedError),
 ]  # fmt: skip
 
 

@@ -257,6 +257,15 @@ class TestWatch:
 
             await eventually(is_renewed)
 
+    async def test_that_is_new_is_followed_by_a_look_since_nothing_is_announced_for_a_second(
+        self, stage: OpenStage
+    ) -> None:
+        # So little quota that the sync takes more than one turn, of which only the first one was asked for.
+        async with stage(messages=12, push_topic=TOPIC, window=4.0) as s:
+            await s.sync(count=None)
+            await self.until_kept(s)
+            await s.until_stored(await s.at_provider.deliver())
+
     async def test_is_not_asked_for_without_a_topic(self, stage: OpenStage) -> None:
         async with stage(messages=3) as s:
             await s.sync()

@@ -43,6 +43,16 @@ class TestFirstSync:
             report = await s.sync(count=None)
             assert report.sync.units_spent == (await s.at_provider.quota())["units"]
 
+    async def test_stores_large_messages_in_several_statements(self, stage: OpenStage) -> None:
+        async with stage(messages=3) as s:
+            texts = {await s.at_provider.deliver_large(f"{number} words\n" * 50_000): number for number in range(5)}
+            assert (await s.sync(count=None)).sync.stored_count == 8
+            for external_id, number in texts.items():
+                text = (await s.detail(external_id)).text
+                assert text is not None
+                assert text.split("\n").count(f"{number} words") == 50_000
+            await s.mirrors()
+
     async def test_shows_in_the_list_of_mailboxes(self, stage: OpenStage) -> None:
         async with stage(messages=12) as s:
             [before] = await s.mailboxes.overviews(s.user_id)

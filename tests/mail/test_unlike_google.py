@@ -3,11 +3,26 @@
 import base64
 from datetime import UTC, datetime
 
+import httpx
 import pytest
 
 from services.mail.model import MessageFilter, SyncState
+from services.mail.providers.gmail_content import GmailContent
+from services.mail.sync.quota import GMAIL_COSTS
+from tests.mail.accents import (
+    Accent,
+    Manners,
+    bare_payloads,
+    no_cursor_in_history,
+    no_versions,
+    nulls_and_empties,
+    numbers_as_numbers,
+    padded_base64,
+    served_with_accent,
+)
 from tests.mail.conftest import OpenStage
-from tests.mail.stage import Stage
+from tests.mail.fake_auth import FakeAuth
+from tests.mail.stage import Servers, Stage, connect_user
 
 BEYOND = 2**64 + 1_000_000
 # More than an answer holds inline.
@@ -135,6 +150,92 @@ class TestAnswers:
                 {"method": "gmail.messages.get", "kind": "error", "status": 403, "reason": "userRateLimitExceeded",
                  "retry_after": 0.5, "count": 1}
             )  # fmt: skip
+            await _lives(s)
+
+
+class TestAccents:
+    @pytest.mark.parametrize(
+        "accent",
+        [numbers_as_numbers, padded_base64, nulls_and_empties, no_versions, no_cursor_in_history, bare_payloads],
+        ids=lambda accent: accent.__name__,
+    )
+    async def test_are_understood(self, servers: Servers, stage: OpenStage, accent: Accent) -> None:
+        async with (
+            served_with_accent(servers.sandbox, Manners(accent)) as url,
+            stage(messages=30, user={"ugly": True}, api_url=url, batch=False) as s,
+        ):
+            await _lives(s)
+
+    async def test_of_base64_leave_raw_messages_whole(self, servers: Servers) -> None:
+        raw = b"From: a@example.com\r\n\r\n" + bytes(range(256)) * 2_300
+        async with (
+            served_with_accent(servers.sandbox, Manners(padded_base64)) as url,
+            httpx.AsyncClient(trust_env=False) as http,
+        ):
+            auth = FakeAuth(servers.sandbox)
+            account, at_provider = await connect_user(servers.sandbox, auth)
+            id_ = await at_provider.deliver(raw=base64url(raw))
+            token, _ = await auth.access_token(account.account_id, account.user_id)
+            written = bytearray()
+
+            async def write(piece: bytes) -> None:
+                written.extend(piece)
+
+            await GmailContent(http, api_url=url, costs=GMAIL_COSTS["2026-05"]).copy_raw(token, id_, write)
+            assert bytes(written) == raw
+
+
+class TestLacking:
+    @pytest.mark.parametrize(
+        ("status", "routes"),
+        [(404, ("/labels",)), (405, ("/profile", "/labels", "/batch")), (501, ("/profile", "/labels", "/batch"))],
+    )
+    async def test_routes_are_done_without(
+        self, servers: Servers, stage: OpenStage, status: int, routes: tuple[str, ...]
+    ) -> None:
+        manners = Manners(lacks=routes, lacking_status=status)
+        async with (
+            served_with_accent(servers.sandbox, manners) as url,
+            stage(messages=30, api_url=url) as s,
+        ):
+            await _lives(s)
+
+    @pytest.mark.parametrize("status", [404, 501])
+    async def test_history_has_everything_compared(self, servers: Servers, stage: OpenStage, status: int) -> None:
+        manners = Manners(lacks=("/history",), lacking_status=status)
+        async with (
+            served_with_accent(servers.sandbox, manners) as url,
+            stage(messages=12, api_url=url) as s,
+        ):
+            await _lives(s)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            (400, "application/json", '{"error": {"code": 400, "message": "Bad Request"}}'),
+            (200, "text/html", "<p>Welcome"),
+            (200, "multipart/mixed; boundary=b", "--b--"),
+        ],
+        ids=lambda answer: f"{answer[0]} {answer[1]}",
+    )
+    async def test_batches_are_replaced_by_single_gets(
+        self, servers: Servers, stage: OpenStage, answer: tuple[int, str, str]
+    ) -> None:
+        async with (
+            served_with_accent(servers.sandbox, Manners(batch_answer=answer)) as url,
+            stage(messages=12, api_url=url) as s,
+        ):
+            await _lives(s)
+
+    @pytest.mark.parametrize("status", [400, 410])
+    async def test_memory_of_page_tokens_begins_the_listing_again(
+        self, servers: Servers, stage: OpenStage, status: int
+    ) -> None:
+        manners = Manners(forgets_page_tokens=True, lacking_status=status)
+        async with (
+            served_with_accent(servers.sandbox, manners) as url,
+            stage(messages=30, api_url=url, page_size=7) as s,
+        ):
             await _lives(s)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from services.kit.http_server import serve_http
 from services.sandbox.app import open_sandbox
 from services.sandbox.clock import Clock
 from services.sandbox.settings import Settings
@@ -101,9 +102,25 @@ async def sign_in(http: httpx.AsyncClient, clock: Clock, scope: str = FULL_SCOPE
 async def open_mail(messages: int = 0, **settings: Any) -> AsyncIterator[MailClient]:
     """A sandbox of its own without a socket; quota never binds unless the settings say otherwise."""
     clock = Clock()
-    chosen: dict[str, Any] = {"users": (EMAIL,), "messages": messages, "quota_window": 0.001} | settings
     async with (
-        open_sandbox(Settings(sandbox_enabled=True, **chosen), clock=clock) as app,
+        open_sandbox(_settings(messages, settings), clock=clock) as app,
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ISSUER) as http,
     ):
         yield await sign_in(http, clock)
+
+
+@asynccontextmanager
+async def open_mail_on_socket(messages: int = 0, **settings: Any) -> AsyncIterator[MailClient]:
+    """The same over a real socket."""
+    clock = Clock()
+    async with (
+        open_sandbox(_settings(messages, settings), clock=clock) as app,
+        serve_http(app, host="127.0.0.1", port=0) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as http,
+    ):
+        yield await sign_in(http, clock)
+
+
+def _settings(messages: int, settings: dict[str, Any]) -> Settings:
+    chosen: dict[str, Any] = {"users": (EMAIL,), "messages": messages, "quota_window": 0.001} | settings
+    return Settings(sandbox_enabled=True, **chosen)

@@ -51,8 +51,8 @@ class TestContent:
 
     def test_so_it_is_with_encoded_headers(self) -> None:
         for content in _contents(100):
-            parsed = parse_message(content.raw(), decode_headers=False)
-            assert content.encoded_tree().headers == parsed.headers
+            parsed = parse_message(content.raw(), headers="encoded")
+            assert content.tree(headers="encoded").headers == parsed.headers
 
     def test_the_same_seed_and_number_give_the_same_bytes(self) -> None:
         assert [c.raw() for c in _contents(40)] == [c.raw() for c in _contents(40)]

@@ -6,12 +6,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from services.kit.http_server import serve_http
-from services.sandbox.app import open_sandbox
-from services.sandbox.clock import Clock
 from services.sandbox.faults import FaultPlan, FaultSettings
-from services.sandbox.settings import Settings
-from tests.sandbox.mail_client import EMAIL, MailClient, open_mail, reason, sign_in
+from tests.sandbox.mail_client import MailClient, open_mail, open_mail_on_socket, reason
 
 
 @pytest.fixture
@@ -23,14 +19,8 @@ async def mail() -> AsyncIterator[MailClient]:
 @pytest.fixture
 async def wire() -> AsyncIterator[MailClient]:
     """The same over a real socket."""
-    clock = Clock()
-    settings = Settings(sandbox_enabled=True, users=(EMAIL,), messages=5, quota_window=0.001)
-    async with (
-        open_sandbox(settings, clock=clock) as app,
-        serve_http(app, host="127.0.0.1", port=0) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=5) as http,
-    ):
-        yield await sign_in(http, clock)
+    async with open_mail_on_socket(messages=5) as client:
+        yield client
 
 
 def _plan(*rules: dict[str, object], seed: int = 0) -> FaultPlan:

@@ -185,6 +185,13 @@ class TestOddities:
             headers = (await mail.json(f"messages/{name}"))["payload"]["headers"]
             assert [header["value"] for header in headers if header["name"] == "Subject"] == [subject]
 
+    async def test_raw_bytes_in_headers_can_be_mangled(self, mail: MailClient) -> None:
+        raw = "Subject: Привет из прошлого\r\n\r\nтекст".encode("koi8-r")
+        for mangled, subject in ((False, "Привет из прошлого"), (True, "������ �� ��������")):
+            name = await mail.deliver_raw(raw, mangled_headers=mangled)
+            headers = (await mail.json(f"messages/{name}"))["payload"]["headers"]
+            assert [header["value"] for header in headers if header["name"] == "Subject"] == [subject]
+
     async def test_dates_can_lie_anywhere(self, mail: MailClient) -> None:
         for date in (0, -86_400_000, 2_208_988_800_000):
             name = await mail.deliver(subject="x", internal_date=date)

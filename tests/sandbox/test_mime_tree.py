@@ -87,3 +87,33 @@ class TestDecodeHeader:
     )
     def test_words_are_decoded_and_broken_ones_left(self, value: str, text: str) -> None:
         assert decode_header(value) == text
+
+
+class TestEightBitHeaders:
+    @pytest.mark.parametrize(
+        ("charset", "subject"),
+        [
+            ("utf-8", "Grüße aus Köln"),
+            ("windows-1252", "Grüße aus Köln"),
+            ("big5", "純商業辦公室出租"),
+            ("gb18030", "改善掉发，预防秃头的最佳选择"),
+            ("shift_jis", "会議室の予約について"),
+            ("windows-1251", "Привет из прошлого"),
+            ("koi8-r", "Привет из прошлого"),
+        ],
+    )
+    def test_they_are_read_though_nothing_names_their_charset(self, charset: str, subject: str) -> None:
+        raw = b"Subject: " + subject.encode(charset) + b"\r\n\r\n" + (subject * 4).encode(charset)
+        assert parse_message(raw).header("Subject") == subject
+
+    def test_the_charset_of_the_body_goes_before_any_guess(self) -> None:
+        raw = b"Subject: \xe5\xe4\xf6\r\nContent-Type: text/plain; charset=koi8-r\r\n\r\ntext"
+        assert parse_message(raw).header("Subject") == "ЕДЖ"
+
+    def test_they_can_be_mangled(self) -> None:
+        raw = b"Subject: Gr\xfc\xdfe =?utf-8?q?=C3=BC?=\r\n\r\n"
+        assert parse_message(raw, headers="mangled").header("Subject") == "Gr\ufffd\ufffde ü"
+
+    def test_the_guess_looks_at_so_much_only(self) -> None:
+        raw = b"Subject: Gr\xfc\xdfe\r\n\r\n" + b"\xe4\xf6\xfc and so on\r\n" * 1_000_000
+        assert parse_message(raw).header("Subject") == "Grüße"

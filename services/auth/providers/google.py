@@ -180,7 +180,7 @@ class Google:
             return
         answer = await self._egress.send("POST", self._endpoints.revoke_url, form={"token": token}, timeout=timeout)
         document = answer.json_object() or {}
-        if answer.status == 200 or (answer.status == 400 and document.get("error") == "invalid_token"):
+        if answer.succeeded or (answer.status == 400 and document.get("error") == "invalid_token"):
             return
         raise _failure("revoke", answer)
 
@@ -190,7 +190,7 @@ class Google:
             "POST", self._endpoints.token_url, form={**form, **credentials}, timeout=timeout
         )
         document = answer.json_object()
-        if answer.status != 200 or document is None or "error" in document:
+        if not answer.succeeded or document is None or "error" in document:
             raise _failure(form["grant_type"], answer)
         return document
 
@@ -232,7 +232,7 @@ class Google:
             raise IdentityRefusedError("neither an ID token that can be verified nor a userinfo endpoint")
         answer = await self._egress.send("GET", url, bearer=access_token, timeout=timeout)
         info = answer.json_object()
-        if answer.status != 200 or info is None:
+        if not answer.succeeded or info is None:
             raise _failure("userinfo", answer)
         # Google's older userinfo names two of the claims differently.
         info.setdefault("sub", info.get("id"))
@@ -268,7 +268,7 @@ def _failure(call: str, answer: Answer) -> Exception:
         error = error.get("status")
     text = f"{call}: HTTP {answer.status} {error if isinstance(error, str) else 'without an OAuth error'}"
     refused = 400 <= answer.status < 500 and answer.status not in (408, 429)
-    if answer.status == 200:
+    if answer.succeeded:
         refused = document is not None and error is not None
     if not refused or not isinstance(error, str) or error in _TRANSIENT_ERRORS:
         return ProviderUnavailableError(text)
@@ -292,6 +292,8 @@ def _lifetime(value: object) -> timedelta | None:
 
 def _granted(value: object, *, requested: frozenset[str]) -> frozenset[str]:
     """The granted scopes; those that were asked for if the answer names none (RFC 6749, section 5.1)."""
+    if isinstance(value, list):
+        value = " ".join(scope for scope in value if isinstance(scope, str))
     return _normalised(value.split()) if isinstance(value, str) else requested
 
 

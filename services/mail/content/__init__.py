@@ -5,7 +5,7 @@ from services.mail.content.filenames import name_download, sanitise_filename
 from services.mail.content.html_text import html_to_text
 from services.mail.content.indexable import indexable
 from services.mail.content.model import Address, Attachment, CalendarPart, MissingPart, ParsedMessage
-from services.mail.content.parse import is_large, parse_gmail, parse_raw
+from services.mail.content.parse import parse_gmail, parse_raw
 
 __all__ = [
     "Address",
@@ -18,7 +18,6 @@ __all__ = [
     "cut_utf8",
     "html_to_text",
     "indexable",
-    "is_large",
     "name_download",
     "parse_gmail",
     "parse_raw",

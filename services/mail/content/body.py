@@ -113,6 +113,10 @@ class _Walk:
         text, guessed = decode_text(part.content, part.parameters.get("charset"), html=is_html)
         if guessed:
             _note(self._body, "charset-guessed")
+        # Nobody reads it again, and it may be large.
+        part.content = None
+        # As much as can be left after its line ends have become shorter.
+        text = text[: 2 * limit + 2]
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         text, cut = cut_utf8(clean_text(text), limit)

@@ -35,7 +35,8 @@ def cut_utf8(value: str, limit: int) -> tuple[str, bool]:
     """The longest start of `value` that takes at most `limit` bytes of UTF-8, and whether anything was cut."""
     if len(value) * 4 <= limit or (value.isascii() and len(value) <= limit):
         return value, False
-    encoded = value.encode()
+    # A character takes a byte at least.
+    encoded = value[: limit + 1].encode()
     if len(encoded) <= limit:
         return value, False
     return encoded[:limit].decode("utf-8", "ignore"), True

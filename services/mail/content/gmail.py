@@ -10,7 +10,7 @@ from typing import Any
 from services.mail.content import limits
 from services.mail.content.clean import clean_text
 from services.mail.content.parameters import read_mime_type
-from services.mail.content.transfer import decode_base64
+from services.mail.content.transfer import decode_base64_text
 from services.mail.content.tree import Budget, Part, Tree, build_part, child_id, child_type, index_fields
 
 
@@ -18,20 +18,6 @@ def read_gmail(message: Mapping[str, Any], *, fetched: Mapping[str, bytes]) -> T
     """The tree of a message resource. `fetched` holds the bytes of parts delivered by reference, by part id."""
     payload = message.get("payload")
     return _GmailReader(fetched).read(payload if isinstance(payload, Mapping) else {})
-
-
-def count_delivered_bytes(message: Mapping[str, Any], *, enough: int) -> int:
-    """Roughly how many characters of headers and body data a resource holds; stops counting at `enough`."""
-    total = 0
-    waiting: list[Any] = [message.get("payload")]
-    while waiting and total < enough:
-        part = waiting.pop()
-        if not isinstance(part, Mapping):
-            continue
-        total += 200 + len(_text(_mapping(part.get("body")).get("data")))
-        total += sum(len(value) for _, value in _read_headers(part))
-        waiting.extend(_sequence(part.get("parts")))
-    return total
 
 
 class _GmailReader:
@@ -78,7 +64,7 @@ class _GmailReader:
         if part.part_id in self._fetched:
             part.content = self._fetched[part.part_id]
         elif data or part.attachment_id is None:
-            part.content = decode_base64(data.encode("ascii", "ignore"))
+            part.content = decode_base64_text(data)
         if part.content is not None and (data or not part.size):
             part.size = len(part.content)
 

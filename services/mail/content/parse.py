@@ -4,12 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.mail.content import limits
 from services.mail.content.addresses import parse_addresses
 from services.mail.content.body import read_body
 from services.mail.content.clean import clean_line, clean_text
 from services.mail.content.dates import parse_date
-from services.mail.content.gmail import count_delivered_bytes, read_gmail
+from services.mail.content.gmail import read_gmail
 from services.mail.content.model import Address, ParsedMessage
 from services.mail.content.raw import read_raw
 from services.mail.content.tree import Tree
@@ -30,13 +29,6 @@ def parse_gmail(message: Mapping[str, Any], *, fetched: Mapping[str, bytes] = _N
     When the result names `missing_parts`, fetch them and parse again with their decoded bytes by part id.
     """
     return _build(read_gmail(message, fetched=fetched))
-
-
-def is_large(message: bytes | Mapping[str, Any]) -> bool:
-    """Whether parsing may take longer than an event loop should wait: give it to a thread or process then."""
-    if isinstance(message, bytes):
-        return len(message) > limits.LARGE_BYTES
-    return count_delivered_bytes(message, enough=limits.LARGE_BYTES + 1) > limits.LARGE_BYTES
 
 
 def _build(tree: Tree) -> ParsedMessage:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from io import BytesIO
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -12,8 +13,7 @@ import structlog
 
 from services.mail.content.limits import LARGE_BYTES
 from services.mail.content.model import MissingPart
-from services.mail.content.parse import is_large, parse_gmail
-from services.mail.content.transfer import decode_base64
+from services.mail.content.parse import parse_gmail
 from services.mail.model import Label, ListedId, ProviderMessage
 from services.mail.providers import gmail_batch
 from services.mail.providers.base import (
@@ -35,8 +35,9 @@ from services.mail.providers.base import (
     UnitCosts,
     UnreadableMessageError,
 )
+from services.mail.providers.gmail_content import GmailContent
 from services.mail.providers.gmail_errors import parse_error
-from services.mail.providers.gmail_fields import next_page, number, objects, text
+from services.mail.providers.gmail_fields import SYSTEM_LABELS, next_page, number, objects, text
 from services.mail.providers.gmail_history import parse_history
 from services.mail.providers.gmail_message import message_of
 
@@ -50,10 +51,6 @@ _CALL_SECONDS = 120
 _NO_SUCH_ROUTE = frozenset({404, 405, 501})
 
 log = structlog.get_logger()
-
-
-class _ResponseTooLargeError(RejectedError):
-    pass
 
 
 class GmailProvider:
@@ -83,6 +80,7 @@ class GmailProvider:
         self._api_url = api_url.rstrip("/").removesuffix("/gmail/v1")
         self._batch_url = batch_url
         self._parallel_gets = parallel_gets
+        self._content = GmailContent(http, api_url=api_url, costs=costs)
 
     async def current_cursor(self, access_token: str) -> int | None:
         """users.getProfile; stand-ins may have none."""
@@ -106,7 +104,7 @@ class GmailProvider:
             params["pageToken"] = page_token
         try:
             _, body = await self._request(access_token, "/messages", params)
-        except RejectedError as error:
+        except (RejectedError, MessageGoneError) as error:
             if page_token is None:
                 raise
             raise PageTokenExpiredError(error.detail) from error
@@ -132,8 +130,10 @@ class GmailProvider:
         return parse_history(_json_object(body), cursor=cursor)
 
     async def list_labels(self, access_token: str) -> list[Label]:
-        """labels.list."""
-        _, body = await self._request(access_token, "/labels")
+        """labels.list; of stand-ins that have none, the system labels are known all the same."""
+        status, body = await self._request(access_token, "/labels", passing=_NO_SUCH_ROUTE)
+        if status in _NO_SUCH_ROUTE:
+            return [Label(label_id=id_, name=id_, type="system") for id_ in SYSTEM_LABELS]
         labels = {
             id_: Label(
                 label_id=id_,
@@ -150,8 +150,9 @@ class GmailProvider:
         if self._batch_url is not None:
             try:
                 return await self._fetch_batch(access_token, gets, self._batch_url)
-            except _ResponseTooLargeError:
-                log.info("batch answer too large, fetching one by one", gets=len(gets))
+            except (RejectedError, gmail_batch.MalformedBatchError) as error:
+                # Too large an answer, or no batch endpoint behind that address.
+                log.info("batch refused, fetching one by one", gets=len(gets), reason=str(error))
         return await self._fetch_singly(access_token, gets)
 
     async def complete(self, access_token: str, partial: PartialMessage) -> ProviderMessage:
@@ -160,6 +161,7 @@ class GmailProvider:
         parts: dict[str, bytes] = {}
         for missing in content.missing_parts:
             parts[missing.part_id] = await self._get_attachment(access_token, partial.external_id, missing)
+        # Large, or the text would not have been left out.
         parsed = await asyncio.to_thread(parse_gmail, resource, fetched=parts)
         return message_of(partial.external_id, resource, parsed)
 
@@ -175,7 +177,7 @@ class GmailProvider:
         """users.stop."""
         await self._post(access_token, "/stop", {})
 
-    async def _post(self, access_token: str, path: str, fields: Mapping[str, object]) -> bytes:
+    async def _post(self, access_token: str, path: str, fields: Mapping[str, object]) -> str:
         response, body = await self._send(
             "POST",
             f"{self._api_url}{self._user_path}{path}",
@@ -184,17 +186,22 @@ class GmailProvider:
             headers={"Content-Type": "application/json"},
         )
         self._raise_for_status(response, body)
-        return body
+        return str(body, "utf-8", "replace")
 
     async def _get_attachment(self, access_token: str, external_id: str, missing: MissingPart) -> bytes:
-        path = f"/messages/{quote(external_id, safe='')}/attachments/{quote(missing.attachment_id, safe='')}"
+        content = BytesIO()
+
+        async def write(piece: bytes) -> None:
+            content.write(piece)
+
         try:
-            _, body = await self._request(access_token, path)
+            await self._content.copy_attachment(
+                access_token, external_id, missing.attachment_id, write, empty=missing.size == 0
+            )
         except MessageGoneError as error:
             # Attachment ids do not last, so this says nothing about the message.
             raise ProviderUnavailableError("attachment gone") from error
-        data = _json_object(body).get("data")
-        return decode_base64(data.encode("ascii", "ignore")) if isinstance(data, str) else b""
+        return content.getvalue()
 
     async def _fetch_batch(self, access_token: str, gets: Sequence[Get], batch_url: str) -> Mapping[str, FetchResult]:
         headers = {"Content-Type": gmail_batch.CONTENT_TYPE}
@@ -205,24 +212,39 @@ class GmailProvider:
             self._batch_url = None
             return await self._fetch_singly(access_token, gets)
         self._raise_for_status(response, body)
-        try:
-            parts = gmail_batch.decode(response.headers.get("Content-Type", ""), body)
-        except gmail_batch.MalformedBatchError as error:
-            raise ProviderUnavailableError(str(error)) from error
-        results: dict[str, FetchResult] = {}
-        for place, get in enumerate(gets):
-            results |= await self._read_part(get, parts.get(place))
+        content_type = response.headers.get("Content-Type", "")
+        if len(body) > LARGE_BYTES:
+            results = await asyncio.to_thread(self._read_batch, content_type, body, gets)
+        else:
+            results = self._read_batch(content_type, body, gets)
         if all(isinstance(result, TokenRefusedError) for result in results.values()):
             raise TokenRefusedError("every part of the batch")
         return results
 
-    async def _read_part(self, get: Get, part: gmail_batch.Part | None) -> Mapping[str, FetchResult]:
+    def _read_batch(self, content_type: str, body: bytearray, gets: Sequence[Get]) -> dict[str, FetchResult]:
+        parts = gmail_batch.decode(content_type, body)
+        if not parts:
+            raise gmail_batch.MalformedBatchError("an answer without parts")
+        # What can be large is let go of as soon as it was read: the parts are copies.
+        body.clear()
+        results: dict[str, FetchResult] = {}
+        for place, get in enumerate(gets):
+            results |= self._read_part(get, parts.pop(place, None))
+        return results
+
+    def _read_part(self, get: Get, part: gmail_batch.Part | None) -> Mapping[str, FetchResult]:
         if part is None:
             return _failed(get, ProviderUnavailableError("the batch answer lacks this call"))
-        if part.status != 200:
+        if not 200 <= part.status < 300:
             error = parse_error(part.status, part.body, now=_now, retry_after=part.retry_after)
             return _failed(get, error)
-        return await self._read_answer(get, part.body)
+        try:
+            answer = _json_object(part.body)
+        except ProviderError as error:
+            return _failed(get, error)
+        # It may be large, and nobody else has it.
+        del part
+        return self._read_answer(get, answer)
 
     async def _fetch_singly(self, access_token: str, gets: Sequence[Get]) -> Mapping[str, FetchResult]:
         slots = asyncio.Semaphore(self._parallel_gets)
@@ -239,37 +261,32 @@ class GmailProvider:
                     if isinstance(error, RateLimitedError | TooConcurrentError):
                         limits.append(error)
                     return _failed(get, error)
-            return await self._read_answer(get, body)
+            part = gmail_batch.Part(status=200, body=body, retry_after=None)
+            if len(body) > LARGE_BYTES:
+                return await asyncio.to_thread(self._read_part, get, part)
+            return self._read_part(get, part)
 
         results: dict[str, FetchResult] = {}
         for result in await asyncio.gather(*map(fetch, gets)):
             results |= result
         return results
 
-    async def _read_answer(self, get: Get, body: bytes) -> Mapping[str, FetchResult]:
+    def _read_answer(self, get: Get, answer: Mapping[str, Any]) -> Mapping[str, FetchResult]:
         """The wanted messages of an answer; a thread brings others as well, which are left out."""
-        try:
-            answer = _json_object(body)
-        except ProviderError as error:
-            return _failed(get, error)
         if get.thread_id is None:
             [external_id] = get.external_ids
-            return {external_id: await self._read_message(external_id, answer, most=len(body))}
+            return {external_id: self._read_message(external_id, answer)}
         found = {text(resource.get("id")): resource for resource in objects(answer.get("messages"))}
         return {
-            id_: await self._read_message(id_, found[id_], most=len(body))
-            if id_ in found
-            else NotInThreadError(get.thread_id)
+            id_: self._read_message(id_, found[id_]) if id_ in found else NotInThreadError(get.thread_id)
             for id_ in get.external_ids
         }
 
-    async def _read_message(self, external_id: str, resource: Mapping[str, Any], *, most: int) -> FetchResult:
-        """The message in a resource that came in `most` bytes, or fewer."""
+    def _read_message(self, external_id: str, resource: Mapping[str, Any]) -> FetchResult:
         if text(resource.get("id")) not in (external_id, None):
             return UnreadableMessageError("the answer is about another message")
         try:
-            large = most > LARGE_BYTES and is_large(resource)
-            content = await asyncio.to_thread(parse_gmail, resource) if large else parse_gmail(resource)
+            content = parse_gmail(resource)
             if content.missing_parts:
                 units = self.costs.attachment * len(content.missing_parts)
                 return PartialMessage(external_id=external_id, units=units, source=(resource, content))
@@ -286,12 +303,12 @@ class GmailProvider:
         params: Mapping[str, str] | None = None,
         *,
         passing: frozenset[int] = frozenset(),
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, str]:
         query = f"?{urlencode(params)}" if params else ""
         response, body = await self._send("GET", f"{self._api_url}{self._user_path}{path}{query}", access_token)
         if response.status_code not in passing:
             self._raise_for_status(response, body)
-        return response.status_code, body
+        return response.status_code, str(body, "utf-8", "replace")
 
     async def _send(
         self,
@@ -301,7 +318,7 @@ class GmailProvider:
         *,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> tuple[httpx.Response, bytes]:
+    ) -> tuple[httpx.Response, bytearray]:
         sent = {"Authorization": f"Bearer {access_token}", **(headers or {})}
         try:
             async with (
@@ -312,12 +329,12 @@ class GmailProvider:
                 async for chunk in response.aiter_bytes():
                     body += chunk
                     if len(body) > MAX_RESPONSE_BYTES:
-                        raise _ResponseTooLargeError(f"more than {MAX_RESPONSE_BYTES} bytes")
-                return response, bytes(body)
+                        raise RejectedError(f"more than {MAX_RESPONSE_BYTES} bytes")
+                return response, body
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise ProviderUnavailableError(type(error).__name__) from error
 
-    def _raise_for_status(self, response: httpx.Response, body: bytes) -> None:
+    def _raise_for_status(self, response: httpx.Response, body: bytearray) -> None:
         if response.status_code >= 400:
             raise parse_error(response.status_code, body, now=_now, retry_after=response.headers.get("Retry-After"))
         if response.status_code >= 300:
@@ -328,9 +345,9 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def _json_object(body: str) -> dict[str, Any]:
     try:
-        answer = json.loads(body.decode("utf-8", "replace"))
+        answer = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise ProviderUnavailableError("the answer is not JSON") from error
     if not isinstance(answer, dict):

@@ -4,13 +4,13 @@ Source: Gmail API guide "Batching requests"; RFC 2046 section 5.1.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 BOUNDARY = "mailroom_batch"
 CONTENT_TYPE = f"multipart/mixed; boundary={BOUNDARY}"
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})")
-_CONTENT_ID = re.compile(rb"^content-id:[ \t]*<?response-(?:item-)?(\d+)>?", re.IGNORECASE | re.MULTILINE)
+_CONTENT_ID = re.compile(rb"^content-id:[ \t]*<?(?:response-(?:item-)?|item-)(\d+)>?", re.IGNORECASE | re.MULTILINE)
 _RETRY_AFTER = re.compile(rb"^retry-after:[ \t]*([^\r\n]+)", re.IGNORECASE | re.MULTILINE)
 _BOUNDARY_PARAMETER = re.compile(r'boundary="?([^";]+)"?', re.IGNORECASE)
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
@@ -20,12 +20,12 @@ class MalformedBatchError(Exception):
     """The answer is not a batch answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """One call's answer."""
 
     status: int
-    body: bytes
+    body: str
     retry_after: str | None
 
 
@@ -36,37 +36,56 @@ def encode(paths: Sequence[str]) -> bytes:
     return "".join([*parts, f"--{BOUNDARY}--\r\n"]).encode()
 
 
-def decode(content_type: str, body: bytes) -> dict[int, Part]:
-    """The answers by the place of their call; a part that cannot be read is left out. Raises MalformedBatchError."""
+def decode(content_type: str, body: bytes | bytearray) -> dict[int, Part]:
+    """The answers by the place of their call; a part that cannot be read is left out. Raises MalformedBatchError.
+
+    Of a body that can be large, nothing is copied but what the parts hold.
+    """
     match = _BOUNDARY_PARAMETER.search(content_type)
     if match is None:
         raise MalformedBatchError(f"no boundary in {content_type[:80]!r}")
-    # A boundary is only one at the start of a line, and JSON has no raw line breaks inside of strings.
-    delimiter = b"\n--" + match[1].strip().encode()
-    chunks = (b"\n" + body).split(delimiter)[1:]
     parts: dict[int, Part] = {}
-    for place, chunk in enumerate(chunks):
-        if chunk.startswith(b"--"):
-            break
-        part = _decode_part(chunk)
+    for place, (start, end) in enumerate(_chunks(body, b"--" + match[1].strip().encode())):
+        part = _decode_part(body, start, end)
         if part is not None:
-            parts[_place(chunk, default=place)] = part
+            parts[_place(body, start, end, default=place)] = part
     return parts
 
 
-def _place(chunk: bytes, *, default: int) -> int:
+def _chunks(body: bytes | bytearray, delimiter: bytes) -> Iterator[tuple[int, int]]:
+    """Where the parts are; the last one may be left open."""
+    # A boundary is only one at the start of a line, and JSON has no raw line breaks inside of strings.
+    line = b"\n" + delimiter
+    at = -1 if body.startswith(delimiter) else body.find(line)
+    found = at >= 0 or body.startswith(delimiter)
+    while found:
+        start = at + len(line)
+        at = body.find(line, start)
+        found = at >= 0
+        if body.startswith(b"--", start):
+            return
+        yield start, at if found else len(body)
+
+
+def _place(body: bytes | bytearray, start: int, end: int, *, default: int) -> int:
     # Google answers in order; the id decides where it is echoed.
-    head = _BLANK_LINE.split(chunk, maxsplit=1)[0]
-    match = _CONTENT_ID.search(head)
+    blank = _BLANK_LINE.search(body, start, end)
+    match = _CONTENT_ID.search(body, start, end if blank is None else blank.start())
     return default if match is None else int(match[1])
 
 
-def _decode_part(chunk: bytes) -> Part | None:
-    pieces = _BLANK_LINE.split(chunk, maxsplit=2)
-    if len(pieces) < 3:
+def _decode_part(body: bytes | bytearray, start: int, end: int) -> Part | None:
+    """The part between two places: its own headers, those of the answer in it, and that one's body."""
+    outer = _BLANK_LINE.search(body, start, end)
+    inner = outer and _BLANK_LINE.search(body, outer.end(), end)
+    if outer is None or inner is None:
         return None
-    status = _STATUS.match(pieces[1])
+    status = _STATUS.match(body, outer.end(), end)
     if status is None:
         return None
-    retry_after = _RETRY_AFTER.search(pieces[1])
-    return Part(int(status[1]), pieces[2], None if retry_after is None else retry_after[1].decode("ascii", "replace"))
+    retry_after = _RETRY_AFTER.search(body, outer.end(), inner.start())
+    return Part(
+        status=int(status[1]),
+        body=str(memoryview(body)[inner.end() : end], "utf-8", "replace"),
+        retry_after=None if retry_after is None else retry_after[1].decode("ascii", "replace"),
+    )

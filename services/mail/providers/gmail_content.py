@@ -36,6 +36,8 @@ _LARGEST_ERROR = 64 * 1024
 # Decoded bytes are written in pieces of at least this size.
 _PIECE = 512 * 1024
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
+# Line breaks, say, and padding.
+_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"))
 
 
 class GmailContent:
@@ -60,11 +62,17 @@ class GmailContent:
             await write(part.content or b"")
             return
         try:
-            attachment_url = f"{url}/attachments/{quote(part.attachment_id, safe='')}"
-            await self._copy_field(access_token, attachment_url, "data", write, empty=part.size == 0)
+            await self.copy_attachment(access_token, external_id, part.attachment_id, write, empty=part.size == 0)
         except (MessageGoneError, RejectedError) as error:
             # The message was there a moment ago: it is the id that did not last.
             raise ProviderUnavailableError("attachment gone") from error
+
+    async def copy_attachment(
+        self, access_token: str, external_id: str, attachment_id: str, write: Write, *, empty: bool
+    ) -> None:
+        """attachments.get; it may have no bytes only where it may be `empty`. Raises what the provider answers."""
+        url = f"{self._messages}/{quote(external_id, safe='')}/attachments/{quote(attachment_id, safe='')}"
+        await self._copy_field(access_token, url, "data", write, empty=empty)
 
     async def _find_part(self, access_token: str, url: str, part_id: str) -> Part:
         body = bytearray()
@@ -85,7 +93,7 @@ class GmailContent:
         reader, encoded = JsonFieldReader(name), bytearray()
         async with self._answer(access_token, url) as pieces:
             async for piece in pieces:
-                encoded += reader.feed(piece)
+                encoded += reader.feed(piece).translate(_URL_SAFE, _NOT_BASE64)
                 if len(encoded) >= _PIECE:
                     whole = len(encoded) // 4 * 4
                     await write(_decode(encoded[:whole]))
@@ -131,10 +139,9 @@ async def _read_error(response: httpx.Response) -> bytes:
 
 
 def _decode(encoded: bytes | bytearray) -> bytes:
-    """Base64url with or without padding, of which anything but the last piece has whole groups."""
-    plain = encoded.translate(_URL_SAFE).rstrip(b"=")
+    """Base64 without padding, of which anything but the last piece has whole groups."""
     try:
-        return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
+        return base64.b64decode(encoded + b"=" * (-len(encoded) % 4))
     except ValueError as error:
         raise ProviderUnavailableError("the answer is not base64") from error
 

@@ -39,7 +39,9 @@ _DENIED_REASONS = frozenset({"insufficientpermissions", "access_token_scope_insu
 _MISCONFIGURED_REASONS = frozenset({"accessnotconfigured", "service_disabled"})
 
 
-def parse_error(status: int, body: bytes, *, now: Callable[[], datetime], retry_after: str | None) -> ProviderError:
+def parse_error(
+    status: int, body: bytes | bytearray | str, *, now: Callable[[], datetime], retry_after: str | None
+) -> ProviderError:
     """The error that an answer with a status of 400 or more stands for. The body need not be JSON.
 
     `retry_after` is the answer's Retry-After header; Google sends none by default.
@@ -51,7 +53,7 @@ def parse_error(status: int, body: bytes, *, now: Callable[[], datetime], retry_
         return MessageGoneError(message)
     if status in (403, 429):
         return _refusal(status, reason, message, now=now(), retry_after=retry_after)
-    if status in (408, 409, 412) or status >= 500:
+    if status in (408, 409, 412) or (status >= 500 and status != 501):
         return ProviderUnavailableError(f"{status} {reason}")
     if "mail service not enabled" in message.lower():
         return AccessDeniedError(message)
@@ -106,7 +108,7 @@ def _time_in_header(value: str | None, *, now: datetime) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _reason_and_message(body: bytes) -> tuple[str, str]:
+def _reason_and_message(body: bytes | bytearray | str) -> tuple[str, str]:
     """The most telling reason, in lower case, and the message: errors[].reason, details[].reason, then status."""
     try:
         error = json.loads(body)["error"]

@@ -5,9 +5,16 @@ from typing import Any
 
 from services.mail.content.clean import clean_text
 
+SYSTEM_LABELS = (
+    *("INBOX", "SPAM", "TRASH", "UNREAD", "STARRED", "IMPORTANT", "SENT", "DRAFT", "CHAT"),
+    *(f"CATEGORY_{name}" for name in ("PERSONAL", "SOCIAL", "PROMOTIONS", "UPDATES", "FORUMS")),
+)
+
 
 def text(value: Any) -> str | None:
-    """A string that says something, fit to be stored."""
+    """A string that says something, fit to be stored; stand-ins also number their messages."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     return clean_text(value) or None if isinstance(value, str) else None
 
 

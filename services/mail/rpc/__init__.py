@@ -18,6 +18,12 @@ from services.mail.rpc.syncs import SyncServicer
 from services.mail.syncs import Syncs
 from services.mail.threads import Threads
 
+CALLERS = {
+    "mailroom.mail.v1.MailboxService": frozenset({"gateway"}),
+    "mailroom.mail.v1.MessageService": frozenset({"gateway"}),
+    "mailroom.mail.v1.SyncService": frozenset({"gateway"}),
+}
+
 
 def registrations(
     *,

@@ -1,13 +1,15 @@
 """Messages and their contents. Writes are idempotent: of two versions of a message the newer wins."""
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 from pydantic_core import from_json
 
+from services.mail.content.limits import LARGE_BYTES
 from services.mail.content.model import Address, Attachment
 from services.mail.model import LabelChange, MessageDetail, MessageSummary, ProviderMessage
 from services.mail.search.vector import vector_of
@@ -34,6 +36,52 @@ _RECORD = """
     )
 """
 
+_UPSERT = f"""
+    WITH given AS (
+        SELECT * FROM unnest($2::text[], $3::text[], $4::numeric[], $5::timestamptz[], $6::text[], $7::text[],
+            $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::bigint[],
+            $15::text[], $16::text[], $17::text[], $18::text[], $20::text[])
+        AS g(external_id, thread_id, version, received_at, from_name, from_email, to_addresses, cc_addresses,
+            subject, snippet, label_ids, has_attachments, size, headers, text, html, attachments, vector)
+    ), stored AS (
+        INSERT INTO messages AS m (mailbox_id, external_id, thread_id, version, received_at, from_name, from_email,
+            to_addresses, cc_addresses, subject, snippet, label_ids, has_attachments, size)
+        SELECT $1, external_id, thread_id,
+            coalesce(version, (SELECT cursor FROM sync_states WHERE mailbox_id = $1), 0),
+            received_at, from_name, from_email, to_addresses::jsonb, cc_addresses::jsonb, subject, snippet,
+            string_to_array(label_ids, $19), has_attachments, size
+        FROM given
+        ON CONFLICT (mailbox_id, external_id) DO UPDATE
+        SET thread_id = excluded.thread_id, version = excluded.version, received_at = excluded.received_at,
+            from_name = excluded.from_name, from_email = excluded.from_email,
+            to_addresses = excluded.to_addresses, cc_addresses = excluded.cc_addresses,
+            subject = excluded.subject, snippet = excluded.snippet, label_ids = excluded.label_ids,
+            has_attachments = excluded.has_attachments, size = excluded.size
+        WHERE m.version <= excluded.version
+        -- A row that was there before has a locker: this statement.
+        RETURNING m.message_id, m.external_id, CASE WHEN m.xmax = 0 THEN 'created' ELSE 'updated' END AS kind
+    ), changed AS (
+        SELECT message_id, kind FROM stored
+    ), {_RECORD}, contents AS (
+        INSERT INTO message_contents AS c (mailbox_id, message_id, headers, text, html, attachments)
+        SELECT $1, stored.message_id, headers::jsonb, text, html, attachments::jsonb
+        FROM stored JOIN given USING (external_id)
+        ON CONFLICT (mailbox_id, message_id) DO UPDATE
+        SET headers = excluded.headers, text = excluded.text, html = excluded.html,
+            attachments = excluded.attachments
+    ), searchable AS (
+        INSERT INTO message_search AS s (mailbox_id, message_id, received_at, vector)
+        SELECT $1, stored.message_id, received_at, vector::tsvector FROM stored JOIN given USING (external_id)
+        ON CONFLICT (mailbox_id, message_id) DO UPDATE
+        SET received_at = excluded.received_at, vector = excluded.vector
+        WHERE (s.received_at, s.vector) IS DISTINCT FROM (excluded.received_at, excluded.vector)
+    )
+    SELECT count(*) FROM stored
+"""
+
+# Characters of text and HTML in one statement, unless a single message has more.
+_STATEMENT_BYTES = 1024 * 1024
+
 # Made once: json.dumps with an option makes an encoder per call, which takes as long as to encode a short list.
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -43,53 +91,36 @@ _UNIT_SEPARATOR = "\x1f"
 
 async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[ProviderMessage]) -> int:
     """Stores messages with their contents and returns how many rows that wrote; older versions change nothing."""
-    if not messages:
-        return 0
+    rows = 0
+    for some in _portions(messages):
+        if _size(some) > LARGE_BYTES:
+            columns = await asyncio.to_thread(_columns, mailbox_id, some)
+        else:
+            columns = _columns(mailbox_id, some)
+        rows += int(await connection.fetchval(_UPSERT, mailbox_id, *columns))
+    return rows
+
+
+def _portions(messages: Sequence[ProviderMessage]) -> Iterator[Sequence[ProviderMessage]]:
+    """What is written by one statement each: to send more at once would keep the event loop waiting."""
+    some: list[ProviderMessage] = []
+    for message in messages:
+        if some and _size(some) + _size([message]) > _STATEMENT_BYTES:
+            yield some
+            some = []
+        some.append(message)
+    if some:
+        yield some
+
+
+def _size(messages: Sequence[ProviderMessage]) -> int:
+    return sum(len(message.content.text or "") + len(message.content.html or "") for message in messages)
+
+
+def _columns(mailbox_id: int, messages: Sequence[ProviderMessage]) -> list[object]:
+    """The arguments of _UPSERT after the first."""
     contents = [message.content for message in messages]
-    rows = await connection.fetchval(
-        f"""
-        WITH given AS (
-            SELECT * FROM unnest($2::text[], $3::text[], $4::numeric[], $5::timestamptz[], $6::text[], $7::text[],
-                $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::bigint[],
-                $15::text[], $16::text[], $17::text[], $18::text[], $20::text[])
-            AS g(external_id, thread_id, version, received_at, from_name, from_email, to_addresses, cc_addresses,
-                subject, snippet, label_ids, has_attachments, size, headers, text, html, attachments, vector)
-        ), stored AS (
-            INSERT INTO messages AS m (mailbox_id, external_id, thread_id, version, received_at, from_name, from_email,
-                to_addresses, cc_addresses, subject, snippet, label_ids, has_attachments, size)
-            SELECT $1, external_id, thread_id,
-                coalesce(version, (SELECT cursor FROM sync_states WHERE mailbox_id = $1), 0),
-                received_at, from_name, from_email, to_addresses::jsonb, cc_addresses::jsonb, subject, snippet,
-                string_to_array(label_ids, $19), has_attachments, size
-            FROM given
-            ON CONFLICT (mailbox_id, external_id) DO UPDATE
-            SET thread_id = excluded.thread_id, version = excluded.version, received_at = excluded.received_at,
-                from_name = excluded.from_name, from_email = excluded.from_email,
-                to_addresses = excluded.to_addresses, cc_addresses = excluded.cc_addresses,
-                subject = excluded.subject, snippet = excluded.snippet, label_ids = excluded.label_ids,
-                has_attachments = excluded.has_attachments, size = excluded.size
-            WHERE m.version <= excluded.version
-            -- A row that was there before has a locker: this statement.
-            RETURNING m.message_id, m.external_id, CASE WHEN m.xmax = 0 THEN 'created' ELSE 'updated' END AS kind
-        ), changed AS (
-            SELECT message_id, kind FROM stored
-        ), {_RECORD}, contents AS (
-            INSERT INTO message_contents AS c (mailbox_id, message_id, headers, text, html, attachments)
-            SELECT $1, stored.message_id, headers::jsonb, text, html, attachments::jsonb
-            FROM stored JOIN given USING (external_id)
-            ON CONFLICT (mailbox_id, message_id) DO UPDATE
-            SET headers = excluded.headers, text = excluded.text, html = excluded.html,
-                attachments = excluded.attachments
-        ), searchable AS (
-            INSERT INTO message_search AS s (mailbox_id, message_id, received_at, vector)
-            SELECT $1, stored.message_id, received_at, vector::tsvector FROM stored JOIN given USING (external_id)
-            ON CONFLICT (mailbox_id, message_id) DO UPDATE
-            SET received_at = excluded.received_at, vector = excluded.vector
-            WHERE (s.received_at, s.vector) IS DISTINCT FROM (excluded.received_at, excluded.vector)
-        )
-        SELECT count(*) FROM stored
-        """,
-        mailbox_id,
+    return [
         [message.external_id for message in messages],
         [message.thread_id for message in messages],
         [message.version for message in messages],
@@ -109,8 +140,7 @@ async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[Pro
         [_attachments_to_json(content.attachments) for content in contents],
         _UNIT_SEPARATOR,
         [vector_of(content, mailbox_id=mailbox_id) for content in contents],
-    )
-    return int(rows)
+    ]
 
 
 async def delete(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> int:

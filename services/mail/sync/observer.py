@@ -19,11 +19,15 @@ _CONTINUED_SECONDS = 60.0
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0)
 
 
+# What can come of a turn, besides the reasons of errors that callers know.
+DONE, LEASE_LOST, INTERNAL = "done", "lease_lost", "internal"
+
+
 @dataclass(slots=True)
 class Turn:
-    """What came of a turn: `done`, or the reason why not."""
+    """What came of a turn: DONE, or the reason why not."""
 
-    outcome: str = "done"
+    outcome: str = DONE
 
 
 class SyncObserver:
@@ -38,6 +42,9 @@ class SyncObserver:
             ["outcome"],
             registry=registry,
         )
+        for outcome in (DONE, LEASE_LOST, INTERNAL):
+            # An increase is seen from zero on only.
+            self._turns.labels(outcome)
         self._seconds = Histogram(
             "mailroom_sync_turn_seconds", "Turns with mailboxes.", registry=registry, buckets=_BUCKETS
         )
@@ -86,7 +93,7 @@ async def _traced(tracer: Tracer, origin: Origin | None, turn: Turn, mailbox_id:
             yield
         finally:
             span.set_attribute("mailroom.outcome", turn.outcome)
-            if turn.outcome != "done":
+            if turn.outcome != DONE:
                 span.set_status(Status(StatusCode.ERROR, turn.outcome))
 
 

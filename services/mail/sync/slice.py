@@ -36,14 +36,12 @@ async def work(run: MailboxRun, *, poll_seconds: float, verify_seconds: float, r
 
 async def _work(run: MailboxRun, *, poll_seconds: float, verify_seconds: float, retries: fetch.Retries) -> Release:
     deadline = time.monotonic() + MAX_SECONDS
-    hinted = False
     await _begin(run)
     for _ in range(MAX_BATCHES):
         state, sync = await _look(run)
         if sync is None and state.caught_up_ago is None:
             # Its first sync was cancelled before it began.
             return Release(lane=Lane.LIVE, after=_NOTHING_TO_DO_SECONDS)
-        hinted = hinted or (run.provider.can_push and state.caught_up_hint < run.newest_hint)
         if _history_is_due(run, state, poll_seconds=poll_seconds):
             await history.catch_up(run, state)
             state, sync = await _look(run)
@@ -59,7 +57,8 @@ async def _work(run: MailboxRun, *, poll_seconds: float, verify_seconds: float, 
             raise wait
         if not fetched and (release := await _finish(run, poll_seconds, verify_seconds)):
             await watches.keep(run)
-            return replace(release, after=min(release.after, ECHO_SECONDS)) if hinted else release
+            # Whatever brought about this turn, and a new watch too, was announced: what came right after it was not.
+            return replace(release, after=min(release.after, ECHO_SECONDS)) if run.provider.can_push else release
         if time.monotonic() > deadline:
             break
     return Release(lane=await _lane(run), after=0.0)

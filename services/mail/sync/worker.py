@@ -23,7 +23,7 @@ from services.mail.sync import watches
 from services.mail.sync.access_tokens import AccessTokens
 from services.mail.sync.disconnect import Eraser
 from services.mail.sync.fetch import Retries
-from services.mail.sync.observer import SyncObserver
+from services.mail.sync.observer import INTERNAL, LEASE_LOST, SyncObserver
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import Quota, QuotaWaitError
 from services.mail.sync.rest import RestingLooks
@@ -231,7 +231,7 @@ class Worker:
                 async with self._kept(lease):
                     await self._work(lease)
             except LeaseLostError:
-                turn.outcome = "lease_lost"
+                turn.outcome = LEASE_LOST
                 log.warning("lease lost, another worker goes on")
             except Exception as error:  # noqa: BLE001 - a mailbox must not end the worker, whatever happens in it
                 turn.outcome = _reason(error)
@@ -303,7 +303,7 @@ class Worker:
             return _DENIED_SECONDS
         reason = _reason(error)
         log.warning(
-            "turn failed", reason=reason, attempts=lease.attempts, exc_info=error if reason == "internal" else None
+            "turn failed", reason=reason, attempts=lease.attempts, exc_info=error if reason == INTERNAL else None
         )
         if lease.attempts >= _FAILURES_BEFORE_REPORT:
             await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=reason)
@@ -324,11 +324,11 @@ async def _restarted(work: Callable[[], Awaitable[None]]) -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, AppError):
-        return error.reason if error.kind is not Kind.INTERNAL else "internal"
+        return error.reason if error.kind is not Kind.INTERNAL else INTERNAL
     if isinstance(error, ProviderError):
         return error.reason
     if isinstance(error, QuotaWaitError):
         return "quota_unavailable"
     if isinstance(error, DATABASE_LOST):
         return "database_unavailable"
-    return "internal"
+    return INTERNAL

@@ -13,7 +13,6 @@ from services.kit.postgres import create_pool
 from services.kit.provider_calls import CallObserver
 from services.kit.readiness import Readiness
 from services.kit.redis_client import create_redis
-from services.kit.rpc_client import open_channel
 from services.kit.telemetry import open_telemetry
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
@@ -45,7 +44,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(redis.aclose)
         pools.redis(redis)
         channel = await stack.enter_async_context(
-            open_channel(settings.auth_address, idempotent=auth_client.IDEMPOTENT, tracer=telemetry.tracer)
+            auth_client.connect(settings.auth_address, identity=settings.identity, tracer=telemetry.tracer)
         )
         gmail = await stack.enter_async_context(
             create_gmail_client(connections=settings.worker_slots, observer=CallObserver(telemetry))

@@ -3,6 +3,7 @@
 import tarfile
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from services.mail.content import ParsedMessage, parse_gmail, parse_raw
 from services.sandbox.mime_tree import Part, parse_message
 
+# Raw bytes show what is broken about headers and boundaries; Gmail's format has neither.
+_ONLY_SEEN_RAW = {"8-bit-header", "header-line-without-field", "multipart-not-closed", "boundary-guessed"}
 CORPUS = Path(__file__).resolve().parents[4] / "shared" / "corpus" / "real-mail.tar.gz"
 
 
@@ -55,6 +58,18 @@ def parse_as_gmail(data: bytes | Part) -> ParsedMessage:
     first = parse_gmail(resource)
     fetched = {part.part_id: read_part(tree, part.part_id) for part in first.missing_parts}
     return parse_gmail(resource, fetched=fetched) if fetched else first
+
+
+def differences(raw: ParsedMessage, gmail: ParsedMessage) -> dict[str, tuple[object, object]]:
+    """Fields in which one message differs between its two formats, but for the defects that only raw bytes show."""
+    out = {}
+    for field in fields(ParsedMessage):
+        one, other = getattr(raw, field.name), getattr(gmail, field.name)
+        if field.name == "defects":
+            one, other = set(one) - _ONLY_SEEN_RAW, set(other) - _ONLY_SEEN_RAW
+        if one != other:
+            out[field.name] = (one, other)
+    return out
 
 
 def read_corpus() -> list[tuple[str, bytes]]:

@@ -15,7 +15,6 @@ from services.mail.content import (
     cut_utf8,
     html_to_text,
     indexable,
-    is_large,
     parse_gmail,
     parse_raw,
     sanitise_filename,
@@ -196,7 +195,6 @@ class TestShort:
     @given(_PAYLOAD)
     def test_any_resource_parses(self, payload: dict[str, Any]) -> None:
         check_storable(parse_gmail({"payload": payload}))
-        is_large({"payload": payload})
 
     @SHORT
     @given(st.text())

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from services.mail.content import Attachment, html_to_text, indexable, is_large, parse_gmail, parse_raw
+from services.mail.content import Attachment, html_to_text, indexable, parse_gmail, parse_raw
 from tests.mail.content.samples import gmail_resource, multipart, parse, parse_as_gmail, raw
 
 RUSSIAN = "Добрый день! Высылаю счёт за июль, прошу оплатить до пятницы."
@@ -380,14 +380,6 @@ class TestRow23Sizes:
         started = time.process_time()
         parse(f'To: "{value}', f"Subject: {value}", f"Content-Type: text/plain; a={value}", f"Date: {value}")
         assert time.process_time() - started < 5
-
-    def test_large_messages_are_told_from_small_ones(self) -> None:
-        small, large = raw("Subject: x", body="x"), raw("Subject: x", body="x" * 400_000)
-        assert not is_large(small)
-        assert is_large(large)
-        assert not is_large(gmail_resource(small))
-        assert is_large(gmail_resource(large))
-        assert not is_large(gmail_resource(raw("Content-Type: application/zip", body="x" * 400_000)))
 
 
 class TestRow24IndexableText:

@@ -88,7 +88,9 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 - {name: REDIS_USERNAME, value: {{ $values.redis.username | quote }}}
 - {name: REDIS_TLS, value: {{ $values.redis.tls | quote }}}
 {{- end }}
-- {name: MAILROOM_INSECURE_GRPC, value: "true"}
+- {name: MAILROOM_TLS_CERT, value: /run/secrets/identity/tls.crt}
+- {name: MAILROOM_TLS_KEY, value: /run/secrets/identity/tls.key}
+- {name: MAILROOM_TLS_CA, value: /run/secrets/identity/ca.crt}
 - {name: AUTH_ADDRESS, value: {{ include "mailroom.fullname" .root }}-auth:50051}
 - {name: MAIL_ADDRESS, value: {{ include "mailroom.fullname" .root }}-mail:50052}
 - {name: PUBLIC_URL, value: {{ $values.publicUrl | quote }}}

@@ -1,0 +1,178 @@
+"""A certificate authority for one installation: `python -m services.kit.certificates DIRECTORY` makes what is missing.
+
+DIRECTORY gets a folder for each service, with tls.crt, tls.key and ca.crt, and `authority` with the CA's own key, which
+no service may read. Certificates that end soon are made anew: run it again, and running services take them over.
+"""
+
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from services.kit.identity import Identity, IdentityError
+
+SERVICES = ("auth", "gateway", "mail")
+AUTHORITY_LIFE = timedelta(days=3650)
+LIFE = timedelta(days=365)
+# What is left of a life when the next one begins.
+RENEW_BEFORE = timedelta(days=90)
+# Clocks of machines differ.
+_SKEW = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate with its private key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def certificate_pem(self) -> bytes:
+        """PEM."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def key_pem(self) -> bytes:
+        """PKCS#8 in PEM, not encrypted."""
+        return self.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+
+def identity_in(directory: Path, name: str) -> Identity:
+    """The identity of the service `name` as `ensure_certificates` lays it into `directory`."""
+    folder = directory / name
+    return Identity(name=name, certificate=folder / "tls.crt", key=folder / "tls.key", ca=folder / "ca.crt")
+
+
+def ensure_certificates(directory: Path, *, now: datetime) -> list[str]:
+    """Makes the CA and the certificates that are missing, unusable or near their end; returns whose were made."""
+    authority = _ensure_authority(directory, now=now)
+    made = [name for name in SERVICES if not _lasts(identity_in(directory, name), authority, now=now)]
+    for name in made:
+        identity, issued = identity_in(directory, name), issue(authority, name, now=now)
+        identity.key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write(identity.key, issued.key_pem)
+        _write(identity.certificate, issued.certificate_pem)
+        _write(identity.ca, authority.certificate_pem)
+    return made
+
+
+def create_authority(*, now: datetime) -> Issued:
+    """A CA that signs nothing but certificates of services."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Mailroom services")])
+    builder = (
+        _builder(name, name, key, signer=key, now=now, life=AUTHORITY_LIFE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+    )
+    return Issued(builder.sign(key, hashes.SHA256()), key)
+
+
+def issue(authority: Issued, name: str, *, now: datetime, life: timedelta = LIFE) -> Issued:
+    """A certificate of the service `name`, to serve and to call with."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    builder = (
+        _builder(subject, authority.certificate.subject, key, signer=authority.key, now=now, life=life)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+    )
+    return Issued(builder.sign(authority.key, hashes.SHA256()), key)
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    signer: ec.EllipticCurvePrivateKey,
+    now: datetime,
+    life: timedelta,
+) -> x509.CertificateBuilder:
+    # The key identifiers tell two authorities of the same name apart, while both are trusted.
+    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _SKEW)
+        .not_valid_after(now + life)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(authority, critical=False)
+    )
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def read_authority(directory: Path) -> Issued:
+    """The CA that `ensure_certificates` laid into `directory`. Raises OSError or ValueError."""
+    folder = directory / "authority"
+    key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError(f"{folder / 'ca.key'} was not made here")
+    return Issued(x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes()), key)
+
+
+def _ensure_authority(directory: Path, *, now: datetime) -> Issued:
+    with suppress(OSError, ValueError):
+        known = read_authority(directory)
+        # It has to outlive what it signs.
+        if known.certificate.not_valid_after_utc - now > LIFE:
+            return known
+    made = create_authority(now=now)
+    folder = directory / "authority"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write(folder / "ca.key", made.key_pem)
+    _write(folder / "ca.crt", made.certificate_pem)
+    return made
+
+
+def _lasts(identity: Identity, authority: Issued, *, now: datetime) -> bool:
+    try:
+        pem = identity.read(now=now + RENEW_BEFORE)
+    except IdentityError:
+        return False
+    return pem.ca == authority.certificate_pem
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Replaces `file` in one step; only its owner can read it."""
+    unfinished = file.with_suffix(".unfinished")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as output:
+        output.write(content)
+    unfinished.replace(file)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m services.kit.certificates DIRECTORY")
+    for service in ensure_certificates(Path(sys.argv[1]), now=datetime.now(UTC)):
+        sys.stdout.write(f"made a certificate for {service}\n")

@@ -1,0 +1,105 @@
+"""Who may call auth and mail: every RPC service has its callers, and auth holds its own to them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import pytest
+from grpc import aio
+from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
+from mailroom.mail.v1 import mail_pb2
+
+from services.auth import rpc as auth_rpc
+from services.auth.app import serving
+from services.auth.settings import AuthSettings
+from services.kit.certificates import ensure_certificates, identity_in
+from services.kit.rpc_client import open_channel
+from services.mail import rpc as mail_rpc
+
+USER = str(uuid4())
+ACCOUNT = str(uuid4())
+
+
+class TestCallers:
+    def test_are_listed_for_every_service_of_the_contracts(self) -> None:
+        contracts = (auth_pb2.DESCRIPTOR, mail_pb2.DESCRIPTOR)
+        named = {service.full_name for file in contracts for service in file.services_by_name.values()}
+        assert auth_rpc.CALLERS.keys() | mail_rpc.CALLERS.keys() == named
+
+    def test_of_provider_tokens_are_mail_alone(self) -> None:
+        allowed = {service for service, callers in auth_rpc.CALLERS.items() if callers == {"mail"}}
+        assert allowed == {"mailroom.auth.v1.AccountService", "mailroom.auth.v1.ProviderTokenService"}
+
+    def test_of_everything_else_are_the_gateway_alone(self) -> None:
+        rest = {**auth_rpc.CALLERS, **mail_rpc.CALLERS}
+        assert {callers for callers in rest.values() if callers != {"mail"}} == {frozenset({"gateway"})}
+
+
+@pytest.fixture(scope="module")
+async def dial(
+    make_settings: Callable[..., AuthSettings], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Callable[[str], aio.Channel]]:
+    """Call it with the name of a service for its channel to a running auth; all of them have certificates."""
+    directory = tmp_path_factory.mktemp("tls")
+    ensure_certificates(directory, now=datetime.now(UTC))
+    async with serving(make_settings(mailroom_insecure_grpc=False, **_files(directory)), stop=asyncio.Event()) as ports:
+        address = f"127.0.0.1:{ports.rpc}"
+        yield lambda name: open_channel(address, peer="auth", identity=identity_in(directory, name), idempotent=[])
+
+
+def _files(directory: Path) -> dict[str, Path]:
+    identity = identity_in(directory, "auth")
+    return {
+        "mailroom_tls_cert": identity.certificate,
+        "mailroom_tls_key": identity.key,
+        "mailroom_tls_ca": identity.ca,
+    }
+
+
+OF_MAIL = {
+    "GetAccessToken": auth_pb2.GetAccessTokenRequest(account_id=ACCOUNT, user_id=USER),
+    "ListAccounts": auth_pb2.ListAccountsRequest(user_id=USER),
+    "DisconnectAccount": auth_pb2.DisconnectAccountRequest(account_id=ACCOUNT, user_id=USER),
+    "DeleteUser": auth_pb2.DeleteUserRequest(user_id=USER),
+}
+OF_THE_GATEWAY = {
+    "StartSignIn": auth_pb2.StartSignInRequest(provider="google"),
+    "RefreshSession": auth_pb2.RefreshSessionRequest(refresh_token="made up"),
+    "GetUser": auth_pb2.GetUserRequest(user_id=USER),
+}
+
+
+class TestCalls:
+    @pytest.mark.parametrize("method", OF_MAIL)
+    async def test_of_mails_methods_by_the_gateway_are_refused(
+        self, dial: Callable[[str], aio.Channel], method: str
+    ) -> None:
+        assert await _status(dial("gateway"), method, OF_MAIL[method]) is grpc.StatusCode.PERMISSION_DENIED
+        assert await _status(dial("mail"), method, OF_MAIL[method]) is not grpc.StatusCode.PERMISSION_DENIED
+
+    @pytest.mark.parametrize("method", OF_THE_GATEWAY)
+    async def test_of_the_gateways_methods_by_mail_are_refused(
+        self, dial: Callable[[str], aio.Channel], method: str
+    ) -> None:
+        assert await _status(dial("mail"), method, OF_THE_GATEWAY[method]) is grpc.StatusCode.PERMISSION_DENIED
+        assert await _status(dial("gateway"), method, OF_THE_GATEWAY[method]) is not grpc.StatusCode.PERMISSION_DENIED
+
+
+async def _status(channel: aio.Channel, method: str, request: Any) -> grpc.StatusCode:
+    """How a call ends."""
+    async with channel:
+        stubs = (
+            auth_pb2_grpc.SignInServiceStub(channel),
+            auth_pb2_grpc.SessionServiceStub(channel),
+            auth_pb2_grpc.UserServiceStub(channel),
+            auth_pb2_grpc.AccountServiceStub(channel),
+            auth_pb2_grpc.ProviderTokenServiceStub(channel),
+        )
+        [ask] = [getattr(stub, method) for stub in stubs if hasattr(stub, method)]
+        calling = ask(request, timeout=10)
+        status: grpc.StatusCode = await calling.code()
+        return status

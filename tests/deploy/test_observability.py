@@ -1,0 +1,42 @@
+"""Alert rules, their tests and their runbook belong together."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+OBSERVABILITY = ROOT / "deploy/observability"
+
+
+def alerts() -> set[str]:
+    found = re.findall(r"- alert: (\w+)", (OBSERVABILITY / "rules.yml").read_text())
+    assert len(found) == len(set(found)) > 10
+    return set(found)
+
+
+def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed: it comes with Debian's package prometheus")
+    return subprocess.run(["promtool", *arguments], cwd=OBSERVABILITY, capture_output=True, text=True, check=False)
+
+
+class TestAlerts:
+    def test_have_a_section_each_that_says_what_to_do(self) -> None:
+        runbook = (ROOT / "docs/observe.md").read_text()
+        assert set(re.findall(r"^### (\w+)\n[^\n#]", runbook, re.MULTILINE)) == alerts()
+
+    def test_have_a_test_each_in_which_they_fire(self) -> None:
+        tests = (OBSERVABILITY / "rules_test.yml").read_text()
+        assert set(re.findall(r"alertname: (\w+)\n\s+exp_alerts:\n", tests)) == alerts()
+
+    def test_fire_when_they_should_and_not_otherwise(self) -> None:
+        done = promtool("test", "rules", "rules_test.yml")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_accepts_its_configuration() -> None:
+    done = promtool("check", "config", "--lint-fatal", "prometheus.yml")
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,381 @@
+"""Who may talk to whom: certificates between services, lists of callers, files that change under a process."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
+
+from services.kit.certificates import create_authority, ensure_certificates, identity_in, issue, read_authority
+from services.kit.errors import AppError, Kind
+from services.kit.identity import Identity, IdentityError
+from services.kit.rpc_client import call, open_channel
+from services.kit.rpc_server import serve_rpc
+from tests.kit.service import METHOD, Service
+
+NOW = datetime.now(UTC)
+ONLY_MAIL = {METHOD[0]: frozenset({"mail"})}
+
+
+async def nothing(_: Any) -> None:
+    pass
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """What `make run` lays into MAILROOM_HOME."""
+    ensure_certificates(tmp_path / "tls", now=NOW)
+    return tmp_path / "tls"
+
+
+@asynccontextmanager
+async def served(
+    identity: Identity | None, *, callers: dict[str, frozenset[str]] = ONLY_MAIL, service: Service | None = None
+) -> AsyncIterator[int]:
+    register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, service or Service(nothing))
+    async with serve_rpc(host="127.0.0.1", port=0, register=[register], callers=callers, identity=identity) as port:
+        yield port
+
+
+@asynccontextmanager
+async def caller(identity: Identity | None, port: int, *, peer: str = "auth") -> AsyncIterator[Callable[[], Any]]:
+    """A call of the service's method through a channel of that identity."""
+    async with open_channel(f"127.0.0.1:{port}", peer=peer, identity=identity, idempotent=[]) as channel:
+        stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
+        yield lambda: call(stub.GetAccessToken, auth_pb2.GetAccessTokenRequest(), timeout=5)
+
+
+async def refusal(asked: Any) -> grpc.StatusCode:
+    """The status of a call that is refused."""
+    with pytest.raises(AppError) as refused:
+        await asked
+    cause = refused.value.__cause__
+    assert isinstance(cause, aio.AioRpcError)
+    return cause.code()
+
+
+class TestCalls:
+    async def test_of_a_listed_caller_are_answered(self, certificates: Path) -> None:
+        async with (
+            served(identity_in(certificates, "auth")) as port,
+            caller(identity_in(certificates, "mail"), port) as ask,
+        ):
+            assert await ask() == auth_pb2.GetAccessTokenResponse()
+
+    async def test_of_another_service_are_refused_before_the_handler(self, certificates: Path) -> None:
+        service = Service(nothing)
+        async with (
+            served(identity_in(certificates, "auth"), service=service) as port,
+            caller(identity_in(certificates, "gateway"), port) as ask,
+        ):
+            assert await refusal(ask()) is grpc.StatusCode.PERMISSION_DENIED
+        assert service.calls == 0
+
+    async def test_refused_are_our_fault_to_whom_the_caller_serves(self, certificates: Path) -> None:
+        async with (
+            served(identity_in(certificates, "auth")) as port,
+            caller(identity_in(certificates, "gateway"), port) as ask,
+        ):
+            with pytest.raises(AppError) as refused:
+                await ask()
+        assert refused.value.kind is Kind.INTERNAL
+
+    @pytest.mark.parametrize("encrypted", [True, False])
+    async def test_of_a_service_on_no_list_are_refused(self, certificates: Path, encrypted: bool) -> None:
+        def identity(name: str) -> Identity | None:
+            return identity_in(certificates, name) if encrypted else None
+
+        async with served(identity("auth"), callers={}) as port, caller(identity("mail"), port) as ask:
+            assert await refusal(ask()) is grpc.StatusCode.PERMISSION_DENIED
+
+    async def test_of_streams_are_checked_too(self, certificates: Path) -> None:
+        async def read(_request: bytes, _context: Any) -> AsyncIterator[bytes]:
+            yield b"secret"
+
+        def register(server: aio.Server) -> None:
+            handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_stream_rpc_method_handler(read)
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Source", {"Read": handler}),))
+
+        callers = {"test.Source": frozenset({"mail"})}
+        async with serve_rpc(
+            host="127.0.0.1",
+            port=0,
+            register=[register],
+            callers=callers,
+            identity=identity_in(certificates, "auth"),
+        ) as port:
+            for name, answers in (("mail", [b"secret"]), ("gateway", None)):
+                identity = identity_in(certificates, name)
+                async with open_channel(f"127.0.0.1:{port}", peer="auth", identity=identity, idempotent=[]) as channel:
+                    method: Any = channel.unary_stream("/test.Source/Read")
+                    reading = method(b"")
+                    if answers is None:
+                        with pytest.raises(aio.AioRpcError, match="PERMISSION_DENIED"):
+                            await reading.read()
+                    else:
+                        assert [part async for part in reading] == answers
+
+    async def test_for_health_need_only_a_certificate(self, certificates: Path) -> None:
+        identity = identity_in(certificates, "gateway")
+        async with (
+            served(identity_in(certificates, "auth")) as port,
+            open_channel(f"127.0.0.1:{port}", peer="auth", identity=identity, idempotent=[]) as channel,
+        ):
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            answer = await health.Check(health_pb2.HealthCheckRequest())
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+class TestHandshake:
+    async def test_fails_without_a_certificate(self, certificates: Path) -> None:
+        authority = identity_in(certificates, "mail").ca.read_bytes()
+        options = [("grpc.ssl_target_name_override", "auth")]
+        credentials = grpc.ssl_channel_credentials(authority)
+        async with (
+            served(identity_in(certificates, "auth")) as port,
+            aio.secure_channel(f"127.0.0.1:{port}", credentials, options=options) as channel,
+        ):
+            stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
+            assert await refusal(call(stub.GetAccessToken, auth_pb2.GetAccessTokenRequest())) is _NOBODY
+
+    async def test_fails_in_plaintext(self, certificates: Path) -> None:
+        async with served(identity_in(certificates, "auth")) as port, caller(None, port) as ask:
+            assert await refusal(ask()) is _NOBODY
+
+    async def test_fails_with_a_certificate_of_another_authority(self, certificates: Path) -> None:
+        impostor = issue(create_authority(now=NOW), "mail", now=NOW)
+        ca = identity_in(certificates, "mail").ca.read_bytes()
+        async with served(identity_in(certificates, "auth")) as port:
+            assert await handshake(port, ca, impostor.key_pem, impostor.certificate_pem) is _NOBODY
+
+    async def test_fails_with_an_expired_certificate(self, certificates: Path) -> None:
+        expired = reissue(certificates, "mail", now=NOW - timedelta(days=2), life=timedelta(days=1))
+        ca = identity_in(certificates, "mail").ca.read_bytes()
+        async with served(identity_in(certificates, "auth")) as port:
+            assert await handshake(port, ca, expired.key_pem, expired.certificate_pem) is _NOBODY
+
+    async def test_fails_when_the_server_is_of_another_authority(self, certificates: Path, tmp_path: Path) -> None:
+        ensure_certificates(tmp_path / "other", now=NOW)
+        async with (
+            served(identity_in(tmp_path / "other", "auth")) as port,
+            caller(identity_in(certificates, "mail"), port) as ask,
+        ):
+            assert await refusal(ask()) is _NOBODY
+
+    async def test_fails_when_another_service_answers_at_the_address(self, certificates: Path) -> None:
+        async with (
+            served(identity_in(certificates, "gateway")) as port,
+            caller(identity_in(certificates, "mail"), port, peer="auth") as ask,
+        ):
+            assert await refusal(ask()) is _NOBODY
+
+
+class TestRotation:
+    """Files change under running processes, and no call fails."""
+
+    async def test_of_everything_step_by_step_fails_no_call(self, certificates: Path, tmp_path: Path) -> None:
+        ensure_certificates(tmp_path / "new", now=NOW)
+        new_ca = identity_in(tmp_path / "new", "auth").ca.read_bytes()
+        async with rotating(certificates) as calls:
+            # Both authorities are trusted; then new certificates, the server's first; then the old authority goes.
+            for name in ("auth", "mail"):
+                ca = identity_in(certificates, name).ca
+                ca.write_bytes(ca.read_bytes() + new_ca)
+            await calls.some_more()
+            for name in ("auth", "mail"):
+                lay(certificates, identity_in(tmp_path / "new", name), ca=False)
+                await calls.some_more()
+            for name in ("auth", "mail"):
+                identity_in(certificates, name).ca.write_bytes(new_ca)
+            await calls.some_more()
+            assert calls.failed == 0
+            # The server has taken everything over: the old authority's certificates open nothing any more.
+            old = identity_in(tmp_path / "old", "mail")
+            assert await handshake(calls.port, new_ca, old.key.read_bytes(), old.certificate.read_bytes()) is _NOBODY
+            # And so has the client: a server that only trusts the new authority answers it.
+            assert await calls.elsewhere(identity_in(tmp_path / "new", "auth"))
+
+    async def test_does_not_interrupt_a_call_under_way(self, certificates: Path) -> None:
+        arrived, go_on = asyncio.Event(), asyncio.Event()
+
+        async def wait(_: Any) -> None:
+            if not arrived.is_set():
+                arrived.set()
+                await go_on.wait()
+
+        async with (
+            served(identity_in(certificates, "auth"), service=Service(wait)) as port,
+            caller(identity_in(certificates, "mail"), port) as ask,
+        ):
+            under_way = asyncio.ensure_future(ask())
+            await arrived.wait()
+            replace(certificates, "mail")
+            for _ in range(15):
+                await ask()
+                await asyncio.sleep(0.1)
+            go_on.set()
+            assert await under_way == auth_pb2.GetAccessTokenResponse()
+
+    async def test_that_is_half_done_is_not_used(self, certificates: Path) -> None:
+        async with rotating(certificates) as calls:
+            identity = identity_in(certificates, "mail")
+            key = identity.key.read_bytes()
+            identity.key.write_bytes(reissue(certificates, "mail").key_pem)
+            await calls.some_more(connecting=False)
+            identity.key.write_bytes(key)
+            await calls.some_more()
+            identity.certificate.unlink()
+            await calls.some_more(connecting=False)
+        assert calls.failed == 0
+
+
+class TestIdentity:
+    """What is wrong with the files is one line that names the variable."""
+
+    @pytest.mark.parametrize(("variable", "file"), [("CERT", "tls.crt"), ("KEY", "tls.key"), ("CA", "ca.crt")])
+    def test_names_a_file_that_is_missing_or_holds_something_else(
+        self, certificates: Path, variable: str, file: str
+    ) -> None:
+        path = certificates / "mail" / file
+        path.write_text("nothing")
+        with pytest.raises(IdentityError, match=f"^MAILROOM_TLS_{variable}: {path} holds no"):
+            identity_in(certificates, "mail").read(now=NOW)
+        path.unlink()
+        with pytest.raises(IdentityError, match=f"^MAILROOM_TLS_{variable}: {path} cannot be read: No such file"):
+            identity_in(certificates, "mail").read(now=NOW)
+
+    def test_names_a_key_of_another_certificate(self, certificates: Path) -> None:
+        shutil.copy(certificates / "auth/tls.key", certificates / "mail/tls.key")
+        with pytest.raises(IdentityError, match=r"^MAILROOM_TLS_KEY: .* is not the key of"):
+            identity_in(certificates, "mail").read(now=NOW)
+
+    def test_names_a_certificate_of_another_service(self, certificates: Path) -> None:
+        lay(certificates, identity_in(certificates, "auth"), name="mail")
+        with pytest.raises(IdentityError, match=r"^MAILROOM_TLS_CERT: .* is for \['auth'\] and must be for 'mail'"):
+            identity_in(certificates, "mail").read(now=NOW)
+
+    def test_names_a_certificate_of_another_authority(self, certificates: Path, tmp_path: Path) -> None:
+        ensure_certificates(tmp_path / "other", now=NOW)
+        shutil.copy(tmp_path / "other/mail/ca.crt", certificates / "mail/ca.crt")
+        with pytest.raises(IdentityError, match=r"^MAILROOM_TLS_CERT: .* was not issued by an authority in"):
+            identity_in(certificates, "mail").read(now=NOW)
+
+    def test_names_an_expired_certificate(self, certificates: Path) -> None:
+        with pytest.raises(IdentityError, match=r"^MAILROOM_TLS_CERT: .* is valid from .* to"):
+            identity_in(certificates, "mail").read(now=NOW + timedelta(days=366))
+
+    def test_does_not_show_the_key(self, certificates: Path) -> None:
+        assert "PRIVATE" not in repr(identity_in(certificates, "mail").read(now=NOW))
+
+
+class TestCertificates:
+    def test_last_from_one_start_to_the_next(self, certificates: Path) -> None:
+        assert ensure_certificates(certificates, now=NOW + timedelta(days=200)) == []
+
+    def test_are_renewed_by_the_same_authority_before_they_end(self, certificates: Path) -> None:
+        before = identity_in(certificates, "mail").read(now=NOW)
+        later = NOW + timedelta(days=300)
+        assert ensure_certificates(certificates, now=later) == ["auth", "gateway", "mail"]
+        renewed = identity_in(certificates, "mail").read(now=later + timedelta(days=300))
+        assert renewed.ca == before.ca
+
+    def test_are_renewed_with_the_authority_when_that_ends(self, certificates: Path) -> None:
+        before = identity_in(certificates, "mail").read(now=NOW)
+        later = NOW + timedelta(days=3500)
+        assert ensure_certificates(certificates, now=later) == ["auth", "gateway", "mail"]
+        assert identity_in(certificates, "mail").read(now=later).ca != before.ca
+
+    def test_that_were_damaged_are_made_anew(self, certificates: Path) -> None:
+        (certificates / "mail/tls.crt").write_text("")
+        assert ensure_certificates(certificates, now=NOW) == ["mail"]
+
+    def test_are_read_by_their_owner_only(self, certificates: Path) -> None:
+        files = [path for path in certificates.rglob("*") if path.is_file()]
+        assert len(files) == 11
+        assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+
+
+# A handshake that fails looks like a peer that is not there.
+_NOBODY = grpc.StatusCode.UNAVAILABLE
+
+
+class Calls:
+    """Calls one after another through one channel, while files change."""
+
+    def __init__(self, ask: Callable[[], Any], identity: Identity, port: int) -> None:
+        self.port = port
+        self.failed = 0
+        self._ask = ask
+        self._identity = identity
+
+    async def some_more(self, *, connecting: bool = True) -> None:
+        """For longer than clients take to notice a change; also with connections of their own if `connecting`."""
+        for _ in range(5):
+            await self._once(self._ask)
+            if connecting:
+                async with caller(self._identity, self.port) as ask:
+                    await self._once(ask)
+            await asyncio.sleep(0.25)
+
+    async def elsewhere(self, server: Identity) -> bool:
+        """Whether a server with that identity answers the caller's certificate as it is now."""
+        async with served(server) as port, caller(self._identity, port) as ask:
+            return bool(await ask() == auth_pb2.GetAccessTokenResponse())
+
+    async def _once(self, ask: Callable[[], Any]) -> None:
+        try:
+            await ask()
+        except AppError:
+            self.failed += 1
+
+
+@asynccontextmanager
+async def rotating(certificates: Path) -> AsyncIterator[Calls]:
+    """A server and a caller whose files a test changes; a copy of them stays in `old`."""
+    shutil.copytree(certificates, certificates.parent / "old")
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(served(identity_in(certificates, "auth")))
+        identity = identity_in(certificates, "mail")
+        ask = await stack.enter_async_context(caller(identity, port))
+        yield Calls(ask, identity, port)
+
+
+def lay(directory: Path, source: Identity, *, name: str = "", ca: bool = True) -> Identity:
+    """Copies an identity's files into `directory`, in the place of the service `name`."""
+    target = identity_in(directory, name or source.name)
+    target.key.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source.key, target.key)
+    shutil.copy(source.certificate, target.certificate)
+    if ca:
+        shutil.copy(source.ca, target.ca)
+    return target
+
+
+def reissue(directory: Path, name: str, *, now: datetime = NOW, life: timedelta = timedelta(days=30)) -> Any:
+    """Another certificate of the same authority."""
+    return issue(read_authority(directory), name, now=now, life=life)
+
+
+def replace(directory: Path, name: str) -> None:
+    """Lays another certificate of the same authority in the place of the one that is there."""
+    issued = reissue(directory, name)
+    identity_in(directory, name).key.write_bytes(issued.key_pem)
+    identity_in(directory, name).certificate.write_bytes(issued.certificate_pem)
+
+
+async def handshake(port: int, ca: bytes, key: bytes, certificate: bytes) -> grpc.StatusCode:
+    """The status of a call with that certificate."""
+    credentials = grpc.ssl_channel_credentials(ca, private_key=key, certificate_chain=certificate)
+    options = [("grpc.ssl_target_name_override", "auth")]
+    async with aio.secure_channel(f"127.0.0.1:{port}", credentials, options=options) as channel:
+        stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
+        return await refusal(call(stub.GetAccessToken, auth_pb2.GetAccessTokenRequest()))

@@ -3,17 +3,13 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 from grpc import aio
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import StatusCode, Tracer
-from prometheus_client import CollectorRegistry
+from opentelemetry.trace import StatusCode
 from pydantic import SecretStr
 
 from deploy.local.postgres import Database
@@ -21,32 +17,13 @@ from services.kit.errors import AppError, Kind
 from services.kit.postgres import create_pool
 from services.kit.provider_calls import CallObserver, ObservedClient
 from services.kit.settings import Postgres
-from services.kit.telemetry import Telemetry
 from services.kit.tracing import continued, only_the_trace, start_span, trace_parent
+from tests.kit.recorded import Recorded
 from tests.kit.service import served
 
 Context = aio.ServicerContext[Any, Any]
 RPC = "mailroom.auth.v1.ProviderTokenService/GetAccessToken"
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
-
-
-class Recorded:
-    """Telemetry of which everything is kept in memory."""
-
-    def __init__(self) -> None:
-        self._exporter = InMemorySpanExporter()
-        provider = TracerProvider()
-        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.tracer: Tracer = provider.get_tracer("test")
-        self.registry = CollectorRegistry()
-        self.telemetry = Telemetry(self.registry, self.tracer)
-
-    @property
-    def spans(self) -> Sequence[ReadableSpan]:
-        return self._exporter.get_finished_spans()
-
-    def count(self, metric: str, **labels: str) -> float | None:
-        return self.registry.get_sample_value(f"{metric}_count", labels)
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
-"""What docker-compose.yml makes of the user's variables; needs `docker compose`, but no engine."""
+"""What the compose files make of the user's variables; needs `docker compose`, but no engine."""
 
 import json
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,30 @@ REAL = {"GOOGLE_CLIENT_ID": "mine.apps.googleusercontent.com", "GOOGLE_CLIENT_SE
 PROVIDER = ("GOOGLE_AUTH", "GOOGLE_TOKEN", "GOOGLE_ISSUER", "GOOGLE_USERINFO", "GOOGLE_JWKS", "GOOGLE_REVOKE", "GMAIL_")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compose() -> None:
-    try:
-        subprocess.run(["docker", "compose", "version"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("`docker compose` is not installed")
+def _compose() -> list[str]:
+    """The plugin, or the program of its own that compose v2 also comes as."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        with suppress(OSError, subprocess.CalledProcessError):
+            subprocess.run([*command, "version"], check=True, capture_output=True)
+            return command
+    pytest.skip("`docker compose` is not installed")
 
 
-def _services(**variables: str) -> dict[str, Any]:
+def _services(file: str = "docker-compose.yml", **variables: str) -> dict[str, Any]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "DOCKER_CONFIG") if name in os.environ}
-    command = ["docker", "compose", "--env-file", os.devnull, "config", "--format", "json"]
-    done = subprocess.run(command, cwd=ROOT, env=kept | variables, check=True, capture_output=True, text=True)
+    command = [*_compose(), "--env-file", os.devnull, "--file", file, "config", "--format", "json"]
+    done = subprocess.run(command, cwd=ROOT, env=kept | variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     services: dict[str, Any] = json.loads(done.stdout)["services"]
     for service in services.values():
         service.setdefault("environment", {})
     return services
+
+
+def _production(directory: Path) -> dict[str, Any]:
+    (directory / "settings.env").touch()
+    chosen = {"PUBLIC_URL": "https://mail.example.com", "FRONTEND_REDIRECT_URL": "https://app.example.com/"}
+    return _services("deploy/compose.production.yml", MAILROOM_PRODUCTION=str(directory), **chosen)
 
 
 def _provider_urls(service: dict[str, Any]) -> dict[str, str]:
@@ -110,3 +119,51 @@ def test_each_service_sees_its_own_certificate_only_and_none_the_key_of_the_auth
     all_of_them = {"tls-authority", "tls-auth", "tls-gateway", "tls-mail"}
     own = {"auth": "auth", "gateway": "gateway", "mail": "mail", "worker": "mail"}
     assert mounted == {"certificates": all_of_them} | {name: {f"tls-{identity}"} for name, identity in own.items()}
+
+
+class TestProduction:
+    def test_has_no_password_and_no_secret_in_an_environment(self, tmp_path: Path) -> None:
+        for name, service in _production(tmp_path).items():
+            secret = {
+                variable: value
+                for variable, value in service["environment"].items()
+                if any(word in variable for word in ("PASSWORD", "SECRET"))
+            }
+            assert all(variable.endswith("_FILE") for variable in secret), name
+            mounted = {f"/run/secrets/{file['source']}" for file in service.get("secrets", [])}
+            assert set(secret.values()) <= mounted, name
+
+    def test_gives_each_service_the_secrets_that_it_uses(self, tmp_path: Path) -> None:
+        owners: dict[str, set[str]] = {}
+        for name, service in _production(tmp_path).items():
+            for secret in service.get("secrets", []):
+                owners.setdefault(secret["source"], set()).add(name)
+        assert owners == {
+            "secret_key": {"auth"},
+            "secret_key_previous": {"auth"},
+            "google_client_secret": {"auth"},
+            "postgres_password": {"postgres", "auth-migrations", "mail-migrations"},
+            "postgres_auth_password": {"auth", "auth-migrations"},
+            "postgres_mail_password": {"mail", "worker", "mail-migrations"},
+            "redis_password": {"redis", "auth", "mail", "worker"},
+        }
+
+    def test_publishes_the_gateway_on_loopback_only(self, tmp_path: Path) -> None:
+        services = _production(tmp_path)
+        [port] = services["gateway"]["ports"]
+        assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "8000", 8000)
+        assert [name for name, service in services.items() if service.get("ports")] == ["gateway"]
+
+    def test_lets_only_who_calls_the_provider_out(self, tmp_path: Path) -> None:
+        outside = {"provider", "public"}
+        services = _production(tmp_path).items()
+        assert {name for name, service in services if outside & service.get("networks", {}).keys()} == {
+            "auth", "mail", "worker", "gateway",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize("missing", ["PUBLIC_URL", "FRONTEND_REDIRECT_URL"])
+    def test_asks_for_what_has_no_default(self, tmp_path: Path, missing: str) -> None:
+        (tmp_path / "settings.env").touch()
+        chosen = {"PUBLIC_URL": "x", "FRONTEND_REDIRECT_URL": "x", "MAILROOM_PRODUCTION": str(tmp_path), missing: ""}
+        with pytest.raises(AssertionError, match=f"{missing} is missing a value: is where"):
+            _services("deploy/compose.production.yml", **chosen)

@@ -1,0 +1,50 @@
+"""`deploy/first-install` makes what the production file mounts, once."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import yaml
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+# Google's, so nobody else can make it.
+GIVEN = "google_client_secret"
+
+
+def _install(directory: Path) -> str:
+    done = subprocess.run([DEPLOY / "first-install", directory], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def _contents(directory: Path) -> dict[str, str]:
+    return {file.name: file.read_text() for file in directory.rglob("*") if file.is_file()}
+
+
+class TestFirstInstall:
+    def test_makes_every_secret_that_the_production_file_mounts(self, tmp_path: Path) -> None:
+        _install(tmp_path / "production")
+        mounted = yaml.safe_load((DEPLOY / "compose.production.yml").read_text())["secrets"].keys()
+        assert {file.name for file in (tmp_path / "production/secrets").iterdir()} == mounted - {GIVEN}
+
+    def test_makes_long_secrets_that_differ(self, tmp_path: Path) -> None:
+        _install(tmp_path)
+        secrets = [file.read_text() for file in (tmp_path / "secrets").iterdir() if file.stat().st_size]
+        assert len(set(secrets)) == len(secrets) == 5
+        assert all(re.fullmatch(r"[0-9a-f]{64}\n", secret) for secret in secrets)
+
+    def test_lets_nobody_but_the_owner_into_the_directories(self, tmp_path: Path) -> None:
+        _install(tmp_path / "production")
+        for directory in ("", "secrets", "certificates"):
+            assert (tmp_path / "production" / directory).stat().st_mode & 0o777 == 0o700
+        # Containers get them one by one, and run as another user.
+        assert (tmp_path / "production/secrets/secret_key").stat().st_mode & 0o777 == 0o444
+
+    def test_leaves_what_is_there(self, tmp_path: Path) -> None:
+        assert f"put the secret of your Google client into {tmp_path}/secrets/{GIVEN}" in _install(tmp_path)
+        (tmp_path / "secrets" / GIVEN).write_text("given")
+        (tmp_path / "secrets/redis_password").unlink()
+        before = _contents(tmp_path)
+        assert _install(tmp_path) == "made secrets/redis_password\n"
+        after = _contents(tmp_path)
+        assert len(after.pop("redis_password")) == 65
+        assert after == before

@@ -13,6 +13,8 @@ from services.sandbox.settings import Settings
 from tests.contract.discovery import Discovery
 from tests.contract.google_client import GoogleClient
 
+NewClient = Callable[..., GoogleClient]
+
 
 class _SandboxThread(threading.Thread):
     def __init__(self, settings: Settings) -> None:
@@ -60,7 +62,7 @@ def sandbox_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def new_client(sandbox_url: str, discovery: Discovery) -> Iterator[Callable[..., GoogleClient]]:
+def new_client(sandbox_url: str, discovery: Discovery) -> Iterator[NewClient]:
     """Makes a client for a new user: `new_client(messages=.., scope=.., ugly=..)`."""
     numbers = itertools.count(1)
     clients: list[GoogleClient] = []
@@ -76,3 +78,15 @@ def new_client(sandbox_url: str, discovery: Discovery) -> Iterator[Callable[...,
     yield make
     for client in clients:
         client.close()
+
+
+@pytest.fixture(scope="session")
+def reader(new_client: NewClient) -> GoogleClient:
+    """A mailbox of 216 messages, a sixth of them ugly, that no test changes."""
+    return new_client(messages=216, ugly=True)
+
+
+@pytest.fixture
+def writer(new_client: NewClient) -> GoogleClient:
+    """A mailbox of 20 messages for one test."""
+    return new_client(messages=20)

@@ -1,6 +1,8 @@
 """Google's own Python client, pointed at a sandbox; every answer is held against the discovery document."""
 
+import base64
 import json
+from email.message import EmailMessage
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -132,3 +134,24 @@ class GoogleClient:
             items += answer.get(name, [])
             request = resource.list_next(request, answer)
         return items
+
+
+def decode(data: str) -> bytes:
+    """Base64url with or without padding."""
+    return base64.urlsafe_b64decode(data + "==")
+
+
+def raw_message(subject: str = "Hi", **headers: str) -> str:
+    """A short message as the API takes it; names of further headers have underscores."""
+    message = EmailMessage()
+    for name, value in {"From": "me@example.com", "To": "you@example.com", "Subject": subject, **headers}.items():
+        message[name.replace("_", "-")] = value
+    message.set_content("Some text.")
+    return base64.urlsafe_b64encode(message.as_bytes()).decode()
+
+
+def leaves(part: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parts of a payload that have no parts."""
+    if not part.get("parts"):
+        return [part]
+    return [leaf for child in part["parts"] for leaf in leaves(child)]

@@ -28,6 +28,7 @@ from services.sandbox.control_mail import MailControl
 from services.sandbox.demo import DemoPage
 from services.sandbox.faults import Abortable, FaultPlan
 from services.sandbox.gmail_api import GmailApi
+from services.sandbox.gmail_dispatch import Dispatcher
 from services.sandbox.gmail_methods import MethodTable
 from services.sandbox.identity import Identity
 from services.sandbox.mailboxes import Mailboxes
@@ -66,7 +67,7 @@ async def open_sandbox(settings: Settings, *, clock: Clock | None = None) -> Asy
     mailboxes.changed = push.changed
     quota = _quota(settings, clock)
     pages = PageTokens(clock=clock)
-    gmail = GmailApi(
+    dispatcher = Dispatcher(
         identity=identity,
         mailboxes=mailboxes,
         methods=MethodTable(push),
@@ -77,7 +78,10 @@ async def open_sandbox(settings: Settings, *, clock: Clock | None = None) -> Asy
         faults=faults,
         clock=clock,
     )
-    books = BookControl(faults=faults, quota=quota, calls=calls, log=mailboxes.log, pages=pages, push=push, api=gmail)
+    gmail = GmailApi(dispatcher, quota=quota, calls=calls, faults=faults)
+    books = BookControl(
+        faults=faults, quota=quota, calls=calls, log=mailboxes.log, pages=pages, push=push, dispatcher=dispatcher
+    )
     _create_users(settings, identity, mailboxes)
     routes = [
         Route("/", _home),

@@ -13,7 +13,7 @@ from services.sandbox.activity import ActivityLog
 from services.sandbox.calls import Calls
 from services.sandbox.control_json import ControlBody, ControlError, read_body
 from services.sandbox.faults import FaultPlan, FaultSettings
-from services.sandbox.gmail_api import GmailApi
+from services.sandbox.gmail_dispatch import Dispatcher
 from services.sandbox.pages import PageTokens
 from services.sandbox.push import PushFaults, PushService
 from services.sandbox.quota import PROFILES, Kind, Quota, QuotaErrors
@@ -62,7 +62,7 @@ class BookControl:
         log: ActivityLog,
         pages: PageTokens,
         push: PushService,
-        api: GmailApi,
+        dispatcher: Dispatcher,
     ) -> None:
         self._faults = faults
         self._quota = quota
@@ -70,7 +70,7 @@ class BookControl:
         self._log = log
         self._pages = pages
         self._push = push
-        self._api = api
+        self._dispatcher = dispatcher
 
     def routes(self) -> list[Route]:
         """What the application mounts."""
@@ -105,7 +105,7 @@ class BookControl:
         body = await read_body(request, GmailBody)
         given = body.model_dump(exclude_unset=True)
         quota = self._quota
-        self._api.error_shape = given.get("error_shape", self._api.error_shape)
+        self._dispatcher.error_shape = given.get("error_shape", self._dispatcher.error_shape)
         self._pages.lifetime = given.get("page_token_lifetime", self._pages.lifetime)
         quota.profile = PROFILES[given.get("quota_profile", quota.profile.name)]
         quota.window = given.get("quota_window", quota.window)
@@ -116,7 +116,7 @@ class BookControl:
             names_time=given.get("names_time", quota.errors.names_time),
             hammer_penalty=given.get("hammer_penalty", quota.errors.hammer_penalty),
         )
-        return JSONResponse({"quota": quota.report(), "error_shape": self._api.error_shape})
+        return JSONResponse({"quota": quota.report(), "error_shape": self._dispatcher.error_shape})
 
     async def get_push(self, _: Request) -> Response:
         """Watches and delivery figures."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
+from services.sandbox.draws import Draws
 from services.sandbox.phrases import HOSTS, LANGUAGES, WEIGHTS, Language
 
 PARAGRAPHS = 64
@@ -84,3 +85,32 @@ def make_contacts(random: Random, count: int = 120) -> tuple[Contact, ...]:
             )
         )
     return tuple(out)
+
+
+class Correspondence:
+    """Everybody who writes to one user and what they write about. `key` is what its hashes are made with."""
+
+    def __init__(self, key: bytes, random: Random, *, email: str, name: str) -> None:
+        self.key = key
+        self.email = email
+        self.own = Contact(name, email, LANGUAGES[0], "utf-8", "quoted-printable", quoted=True, program="", zone=60)
+        """The owner as somebody who writes."""
+        self.me = f"{name} <{email}>"
+        """The owner as the value of an address header."""
+        contacts = make_contacts(random)
+        self._writers = random.choices(contacts, [1 / (i + 4) for i in range(len(contacts))], k=512)
+        """Few write often, many seldom."""
+
+    def contact(self, root: int) -> Contact:
+        """Whom the thread that begins with this message is with."""
+        return Draws(self.key, root).choice(self._writers)
+
+    def message_id(self, index: int) -> str:
+        """The Message-ID, with its brackets."""
+        return f"<{Draws(self.key, index).token(20)}.{index}@{HOSTS[index % len(HOSTS)]}>"
+
+    def subject(self, root: int) -> str:
+        """What the thread is about."""
+        draws = Draws(self.key, root)
+        language = draws.choice(self._writers).language
+        return draws.choice(language.subjects).format(n=1000 + draws.below(9000))

@@ -1,4 +1,4 @@
-"""The methods of the Gmail API that change labels themselves."""
+"""The methods of the Gmail API that show and change labels themselves."""
 
 from typing import Any
 
@@ -34,6 +34,34 @@ def _fill(label: Label, body: dict[str, Any]) -> None:
     if color is not None and not (isinstance(color, dict) and color.keys() <= {"textColor", "backgroundColor"}):
         raise Refused(invalid_argument("Invalid value at 'label.color'"))
     label.color = color
+
+
+def list_labels(call: GmailCall) -> bytes:
+    """users.labels.list: no counters."""
+    return to_json({"labels": [label.resource() for label in call.mailbox.labels.values()]})
+
+
+def get_label(call: GmailCall) -> bytes:
+    """users.labels.get: with counters, which cost one pass over the mailbox."""
+    label = call.mailbox.labels.get(call.path[0])
+    if label is None:
+        raise Refused(NOT_FOUND)
+    counts = [0, 0]
+    threads: tuple[set[str], set[str]] = (set(), set())
+    for message in call.mailbox.order:
+        if label.id in message.labels:
+            for i in range(1 + ("UNREAD" in message.labels)):
+                counts[i] += 1
+                threads[i].add(message.thread_id)
+    return to_json(
+        label.resource()
+        | {
+            "messagesTotal": counts[0],
+            "messagesUnread": counts[1],
+            "threadsTotal": len(threads[0]),
+            "threadsUnread": len(threads[1]),
+        }
+    )
 
 
 def create_label(call: GmailCall) -> bytes:

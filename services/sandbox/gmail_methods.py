@@ -1,9 +1,11 @@
 """The methods of the Gmail API: where each lives, who may call it, what it takes and gives."""
 
 from services.sandbox import gmail_labels as labels
+from services.sandbox import gmail_listings as listings
 from services.sandbox import gmail_reads as reads
 from services.sandbox import gmail_writes as writes
 from services.sandbox.gmail_call import COMMON_PARAMS, Method
+from services.sandbox.gmail_history import list_history
 from services.sandbox.push import PushService
 
 _PREFIX = "https://www.googleapis.com/auth/gmail."
@@ -25,7 +27,7 @@ def _reading() -> list[Method]:
     get = "GET"
     return [
         Method("profile.get", get, "profile", reads.get_profile, _READ | _COMPOSE, "Profile", rpc="GetProfile"),
-        Method("messages.list", get, "messages", reads.list_messages, _READ, "ListMessagesResponse", _LISTING),
+        Method("messages.list", get, "messages", listings.list_messages, _READ, "ListMessagesResponse", _LISTING),
         Method("messages.get", get, "messages/{}", reads.get_message, _READ, "Message", _GET, rpc="GetMessage"),
         Method(
             "messages.attachments.get",
@@ -35,12 +37,14 @@ def _reading() -> list[Method]:
             READS_BODIES,
             "MessagePartBody",
         ),
-        Method("threads.list", get, "threads", reads.list_threads, _READ, "ListThreadsResponse", _LISTING),
+        Method("threads.list", get, "threads", listings.list_threads, _READ, "ListThreadsResponse", _LISTING),
         Method("threads.get", get, "threads/{}", reads.get_thread, _READ, "Thread", _GET, rpc="GetThread"),
-        Method("labels.list", get, "labels", reads.list_labels, _READ | _LABELS, "ListLabelsResponse"),
-        Method("labels.get", get, "labels/{}", reads.get_label, _READ | _LABELS, "Label"),
-        Method("history.list", get, "history", reads.list_history, _READ, "ListHistoryResponse", history),
-        Method("drafts.list", get, "drafts", reads.list_drafts, _DRAFTS, "ListDraftsResponse", _LISTING - {"labelIds"}),
+        Method("labels.list", get, "labels", labels.list_labels, _READ | _LABELS, "ListLabelsResponse"),
+        Method("labels.get", get, "labels/{}", labels.get_label, _READ | _LABELS, "Label"),
+        Method("history.list", get, "history", list_history, _READ, "ListHistoryResponse", history),
+        Method(
+            "drafts.list", get, "drafts", listings.list_drafts, _DRAFTS, "ListDraftsResponse", _LISTING - {"labelIds"}
+        ),
         Method("drafts.get", get, "drafts/{}", reads.get_draft, _DRAFTS, "Draft", frozenset({"format"})),
     ]
 

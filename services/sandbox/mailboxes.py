@@ -8,12 +8,13 @@ from random import Random
 
 from services.sandbox.activity import ActivityLog, Now
 from services.sandbox.draws import Draws
-from services.sandbox.generator import REACH, Generator
+from services.sandbox.generator import Generator
 from services.sandbox.history import Change
 from services.sandbox.identity import User
 from services.sandbox.labels import Label
 from services.sandbox.mailbox import Mailbox, Message
 from services.sandbox.phrases import USER_LABELS
+from services.sandbox.plans import REACH
 
 DAY_MS = 86_400_000
 PER_DAY = 20
@@ -132,7 +133,8 @@ class Mailboxes:
         span = min(max(count // PER_DAY, MIN_DAYS), MAX_DAYS) * DAY_MS
         step = span // max(count, 1)
         out = []
-        for i, plan in enumerate(generator.plans(first, count)):
+        for i in range(count):
+            plan = generator.plan(first + i)
             date_ms = now_ms - span + i * step + Draws(b"date", first + i).below(max(step, 1))
             name = mailbox.new_id(date_ms)
             thread_id = self._thread(mailbox, first + i, plan.parent) or name

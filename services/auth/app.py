@@ -101,7 +101,10 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
         telemetry = stack.enter_context(open_telemetry("auth", collector=settings.otel_exporter_otlp_endpoint))
         pools = PoolMetrics(telemetry.registry)
         engine = create_engine(
-            settings.database, application_name="mailroom-auth", pool_size=settings.auth_postgres_pool
+            settings.database,
+            application_name="mailroom-auth",
+            pool_size=settings.auth_postgres_pool,
+            tracer=telemetry.tracer,
         )
         stack.push_async_callback(engine.dispose)
         pools.sqlalchemy(engine)

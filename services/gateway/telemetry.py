@@ -3,14 +3,14 @@
 import time
 from contextlib import AbstractContextManager, nullcontext
 
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Histogram
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kit.rpc_telemetry import BUCKETS
 from services.kit.telemetry import Telemetry
-from services.kit.tracing import TRACE_PARENT, continued, start_span
+from services.kit.tracing import TRACE_PARENT, continued, set_status, start_span
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -63,6 +63,5 @@ class RequestTelemetry:
 
 def _describe(span: Span, method: str, route: str, status: str) -> None:
     span.update_name(f"{method} {route}")
-    span.set_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status})
-    if status[0] not in "234":
-        span.set_status(Status(StatusCode.ERROR, status))
+    span.set_attributes({"http.request.method": method, "http.route": route})
+    set_status(span, status, failed=status[0] not in "234")

@@ -41,10 +41,13 @@ def database_url(settings: Postgres) -> URL:
     )
 
 
-def create_engine(settings: Postgres, *, application_name: str, pool_size: int) -> AsyncEngine:
+def create_engine(
+    settings: Postgres, *, application_name: str, pool_size: int, tracer: Tracer | None = None
+) -> AsyncEngine:
     """A pool of a fixed size; opens nothing yet.
 
     Sessions run in UTC and give up on a statement after 30 s and on a lock after 10 s.
+    With a `tracer` statements become spans of the trace at hand.
     """
     engine = create_async_engine(
         database_url(settings),
@@ -66,6 +69,8 @@ def create_engine(settings: Postgres, *, application_name: str, pool_size: int) 
         if dbapi_connection.driver_connection.is_closed():  # type: ignore[attr-defined]
             raise DisconnectionError
 
+    if tracer is not None:
+        QuerySpans(tracer).of_sqlalchemy(engine)
     return engine
 
 
@@ -83,7 +88,7 @@ async def create_pool(settings: Postgres, *, application_name: str, size: int, t
 
     async def prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         if query_spans is not None:
-            connection.add_query_logger(query_spans)
+            connection.add_query_logger(query_spans.of_asyncpg)
 
     # Each time a connection is given back, asyncpg would undo what its session may have left behind, such as advisory
     # locks: a round trip with four statements. Nothing of that kind is done on pooled connections.

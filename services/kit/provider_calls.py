@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from typing import Any
 
 import httpx
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Histogram
 
 from services.kit.telemetry import Telemetry
-from services.kit.tracing import is_traced, start_span
+from services.kit.tracing import is_traced, set_status, start_span
 
 # Seconds.
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -48,9 +48,7 @@ class CallObserver:
             finally:
                 self._seconds.labels(call, status).observe(time.perf_counter() - began)
                 if span is not None:
-                    span.set_attribute("http.response.status_code", status)
-                    if status[0] not in "23":
-                        span.set_status(Status(StatusCode.ERROR, status))
+                    set_status(span, status, failed=status[0] not in "23")
 
     def _span(self, call: str) -> AbstractContextManager[Span | None]:
         if self._tracer is None or not is_traced():

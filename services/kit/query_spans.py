@@ -1,30 +1,47 @@
-"""Statements in traces, as asyncpg reports them: their text, which holds placeholders, and never their values."""
+"""Statements in traces: their text, which holds placeholders, and never their values."""
 
 import time
+from typing import Any
 
 from asyncpg.connection import LoggedQuery
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.kit.tracing import is_traced
 
 
 class QuerySpans:
-    """A query logger for `asyncpg.Connection.add_query_logger`; says nothing outside of a trace."""
+    """Makes spans of statements when they have ended; none outside of a trace."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
-    def __call__(self, query: LoggedQuery) -> None:
-        """Makes a span of a statement that has just ended."""
+    def of_asyncpg(self, query: LoggedQuery) -> None:
+        """A query logger for `asyncpg.Connection.add_query_logger`."""
+        self._add(query.query, query.elapsed, error=query.exception)
+
+    def of_sqlalchemy(self, engine: AsyncEngine) -> None:
+        """Follows an engine's statements, except for those that fail."""
+
+        @event.listens_for(engine.sync_engine, "before_cursor_execute")
+        def begin(_connection: Any, _cursor: Any, _text: str, _values: Any, context: Any, _many: bool) -> None:
+            context.began = time.perf_counter()
+
+        @event.listens_for(engine.sync_engine, "after_cursor_execute")
+        def end(_connection: Any, _cursor: Any, text: str, _values: Any, context: Any, _many: bool) -> None:
+            self._add(text, time.perf_counter() - context.began)
+
+    def _add(self, text: str, seconds: float, *, error: BaseException | None = None) -> None:
         if not is_traced():
             return
         ended = time.time_ns()
         span = self._tracer.start_span(
             "postgres",
             kind=SpanKind.CLIENT,
-            start_time=ended - int(query.elapsed * 1e9),
-            attributes={"db.system.name": "postgresql", "db.query.text": " ".join(query.query.split())},
+            start_time=ended - int(seconds * 1e9),
+            attributes={"db.system.name": "postgresql", "db.query.text": " ".join(text.split())},
         )
-        if query.exception is not None:
-            span.set_status(Status(StatusCode.ERROR, type(query.exception).__name__))
+        if error is not None:
+            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
         span.end(ended)

@@ -1,6 +1,5 @@
 """Times and traces of gRPC calls, at both ends."""
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -42,9 +41,7 @@ class RpcObserver:
             try:
                 yield
                 code = grpc.StatusCode.OK
-            except (asyncio.CancelledError, GeneratorExit):
-                raise
-            except BaseException:
+            except Exception:
                 # Zero unless the call was aborted, whatever the stub says.
                 code = context.code() or grpc.StatusCode.UNKNOWN  # type: ignore[unreachable]
                 raise

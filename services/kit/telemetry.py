@@ -21,10 +21,10 @@ class Telemetry:
 
 @contextmanager
 def open_telemetry(service: str, *, collector: str | None) -> Iterator[Telemetry]:
-    """Metrics of the process itself to add one's own to, and traces to an OTLP/gRPC `collector`, such as
-    `http://collector:4317`; what is not sent yet is sent at the end. None: no traces, and no cost.
+    """Metrics of the process itself, to add one's own to, and a tracer whose spans go to `collector`.
 
-    Further OTEL_ variables (sampler, headers, resource attributes, limits) are read from the environment by the SDK.
+    That speaks OTLP over gRPC, for example at `http://collector:4317`; what it has not got yet it gets at the end.
+    None: no traces, and no cost. The SDK reads OTEL_ variables from the environment for sampling, headers and limits.
     """
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)

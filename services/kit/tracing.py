@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from opentelemetry.context import Context, attach, get_current
-from opentelemetry.trace import Link, Span, SpanKind, Tracer, get_current_span
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
@@ -60,3 +60,11 @@ def start_span(
         record_exception=False,
         set_status_on_exception=False,
     )
+
+
+def set_status(span: Span, status: str, *, failed: bool) -> None:
+    """Records an HTTP status; `none` says that there was no answer."""
+    if status.isdecimal():
+        span.set_attribute("http.response.status_code", int(status))
+    if failed:
+        span.set_status(Status(StatusCode.ERROR, status))

@@ -47,5 +47,7 @@ class TestASync:
             ("mail-worker", "turn with a mailbox"),
             ("mail-worker", "gmail.messages.list"),
             ("mail-worker", "gmail.batch"),
+            ("auth", "postgres"),
+            ("mail", "postgres"),
             ("mail-worker", "postgres"),
         } <= names

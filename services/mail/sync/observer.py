@@ -17,8 +17,6 @@ from services.mail.store.syncs import Origin
 # A trace of a day's backfill would be of no use to anybody: later turns only link to the request that asked for it.
 _CONTINUED_SECONDS = 60.0
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0)
-
-
 # What can come of a turn, besides the reasons of errors that callers know.
 DONE, LEASE_LOST, INTERNAL = "done", "lease_lost", "internal"
 
@@ -37,10 +35,7 @@ class SyncObserver:
         registry = telemetry.registry
         self._tracer = telemetry.tracer
         self._turns = Counter(
-            "mailroom_sync_turns",
-            "Turns with mailboxes, by outcome.",
-            ["outcome"],
-            registry=registry,
+            "mailroom_sync_turns", "Turns with mailboxes, by outcome.", ["outcome"], registry=registry
         )
         for outcome in (DONE, LEASE_LOST, INTERNAL):
             # An increase is seen from zero on only.
@@ -49,9 +44,7 @@ class SyncObserver:
             "mailroom_sync_turn_seconds", "Turns with mailboxes.", registry=registry, buckets=_BUCKETS
         )
         self.messages_stored = Counter(
-            "mailroom_messages_stored",
-            "Messages stored, newer versions included.",
-            registry=registry,
+            "mailroom_messages_stored", "Messages stored, newer versions included.", registry=registry
         )
         self.workers_lost = Counter(
             "mailroom_workers_lost", "Workers that died and whose mailboxes this one freed.", registry=registry

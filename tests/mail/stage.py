@@ -29,6 +29,8 @@ from services.mail.sync.fetch import Retries
 from services.mail.sync.observer import SyncObserver
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import GMAIL_COSTS, GMAIL_LIMITS, Quota, QuotaProfile
+from services.mail.sync.rest import RestingLooks
+from services.mail.sync.turn import Turns
 from services.mail.sync.worker import Worker
 from services.mail.syncs import Syncs
 from tests.mail.fake_auth import FakeAuth
@@ -421,9 +423,9 @@ def _worker(
     providers = {"google": gmail}
     quota = Quota(redis, profile=profile, batch_units=profile.costs.get * options.batch_size)
     tokens = AccessTokens(stage.auth)
-    return Worker(
+    observer = SyncObserver(Telemetry(registry))
+    turns = Turns(
         pool=pool,
-        connect_listener=lambda: connect(stage.servers.database, name=name),
         providers=providers,
         quota=quota,
         parallelism=Parallelism(redis, batch_size=options.batch_size),
@@ -431,12 +433,21 @@ def _worker(
         eraser=Eraser(
             pool=pool, auth=stage.auth, providers=providers, quota=quota, tokens=tokens, batch=options.erase_batch
         ),
-        observer=SyncObserver(Telemetry(registry)),
-        slots=options.slots,
+        observer=observer,
         lease_seconds=options.lease_seconds,
         poll_seconds=options.poll_seconds,
         verify_seconds=options.verify_seconds,
         retries=options.retries,
+    )
+    return Worker(
+        pool=pool,
+        connect_listener=lambda: connect(stage.servers.database, name=name),
+        turns=turns,
+        resting=RestingLooks(
+            pool=pool, providers=providers, quota=quota, tokens=tokens, poll_seconds=options.poll_seconds
+        ),
+        observer=observer,
+        slots=options.slots,
     )
 
 

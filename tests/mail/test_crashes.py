@@ -129,7 +129,7 @@ class TestPausedWorker:
             await s.at_provider.fail({"method": "batch", "kind": "slow", "seconds": 2.0, "count": 1})
             report = await s.request(count=None)
             await s.until_fault_fired()
-            s.workers[0].worker._lease_seconds = 1000.0
+            s.workers[0].worker._turns.lease_seconds = 1000.0
             await s.fetchval("UPDATE mailbox_schedule SET lease_until = now() RETURNING 1")
             async with s.another_worker():
                 ended = await s.ended(report)

@@ -1,11 +1,12 @@
 """What a dead worker leaves behind is taken over at once; who lives is left alone."""
 
+import asyncio
 from uuid import UUID
 
 from services.mail.model import SyncState
 from services.mail.store import workers
 from tests.mail.conftest import OpenStage
-from tests.mail.stage import Stage, WorkerOptions, eventually
+from tests.mail.stage import Stage, WorkerOptions, connect, eventually
 
 # Longer than any test waits: only the lock can tell that a worker is dead.
 LONG = 300.0
@@ -18,14 +19,12 @@ async def end_connections(s: Stage, name: str) -> None:
 
 async def registered(s: Stage) -> set[UUID]:
     """The stage's workers, once all of them have said that they live."""
-    owners = {running.worker._owner for running in s.workers}
 
     async def are_registered() -> bool:
-        known = await s.fetchval("SELECT count(*) FROM workers WHERE owner = ANY($1::uuid[])", list(owners))
-        return int(known) == len(owners)
+        return all(running.worker._listener.owner is not None for running in s.workers)
 
     await eventually(are_registered)
-    return owners
+    return {owner for running in s.workers if (owner := running.worker._listener.owner) is not None}
 
 
 async def is_slow(s: Stage) -> bool:
@@ -53,6 +52,21 @@ class TestTakeover:
                 assert not living & set(await workers.free_leases_of_dead(connection))
             await s.sync(count=None)
             assert await registered(s) == living
+
+    async def test_of_an_end_that_the_server_has_not_noticed_keeps_no_worker_from_working(
+        self, stage: OpenStage
+    ) -> None:
+        async with stage(messages=5, lease_seconds=LONG) as s:
+            await registered(s)
+            lost = s.workers[0].worker._listener
+            connection = await connect(s.servers.database)
+            assert lost.owner is not None
+            # The old connection's lock stays, as it does while a network is down.
+            kept = asyncio.create_task(workers.register(connection, lost.owner))
+            await end_connections(s, s.workers[0].name)
+            await kept
+            assert (await s.sync(count=None)).sync.state is SyncState.COMPLETED
+            await connection.close()
 
     async def test_of_a_worker_that_only_lost_its_connections_harms_nothing(self, stage: OpenStage) -> None:
         async with stage(messages=80, workers=2, lease_seconds=LONG) as s:

@@ -19,6 +19,9 @@ DATABASE_LOST = (
     asyncpg.TransactionRollbackError,
     asyncpg.LockNotAvailableError,
     asyncpg.InterfaceError,
+    # A primary that has become a standby, and statements that were prepared before a migration.
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidCachedStatementError,
     # Where the server vanishes in the middle of an exchange, asyncpg finds itself in a state that it does not know.
     asyncpg.InternalClientError,
 )

@@ -25,6 +25,8 @@ from services.mail.sync.disconnect import Eraser
 from services.mail.sync.observer import SyncObserver
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import Quota
+from services.mail.sync.rest import RestingLooks
+from services.mail.sync.turn import Turns
 from services.mail.sync.worker import Worker
 
 log = structlog.get_logger()
@@ -62,19 +64,28 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         quota = Quota(redis, profile=profile, batch_units=profile.costs.get * settings.gmail_batch_size)
         auth = AuthClient(channel)
         tokens = AccessTokens(auth)
-        worker = Worker(
+        observer = SyncObserver(telemetry)
+        turns = Turns(
             pool=pool,
-            connect_listener=lambda: _connect(settings),
             providers=providers,
             quota=quota,
             parallelism=Parallelism(redis, batch_size=settings.gmail_batch_size),
             tokens=tokens,
             eraser=Eraser(pool=pool, auth=auth, providers=providers, quota=quota, tokens=tokens),
-            observer=SyncObserver(telemetry),
-            slots=settings.worker_slots,
+            observer=observer,
             lease_seconds=settings.worker_lease_seconds,
             poll_seconds=settings.mail_poll_seconds,
             verify_seconds=settings.mail_verify_seconds,
+        )
+        worker = Worker(
+            pool=pool,
+            connect_listener=lambda: _connect(settings),
+            turns=turns,
+            resting=RestingLooks(
+                pool=pool, providers=providers, quota=quota, tokens=tokens, poll_seconds=settings.mail_poll_seconds
+            ),
+            observer=observer,
+            slots=settings.worker_slots,
         )
         ready = Readiness(stop, check=lambda: is_reachable(pool))
         admin = admin_app(ready=ready, registry=telemetry.registry)

@@ -1,0 +1,61 @@
+"""Hearing of triggers at once, and telling the other workers that this one lives: one connection does both."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from services.mail.store import schedule, workers
+from services.mail.store.connection import DATABASE_LOST
+
+_AGAIN_SECONDS = 1.0
+# A connection can die silently, so it is asked this often whether it is alive.
+_PING_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+type Connect = Callable[[], Awaitable[asyncpg.Connection[asyncpg.Record]]]
+
+
+class Listener:
+    """`owner` is under which name leases may be claimed; None while nobody would know that this worker lives.
+
+    Each connection has a name of its own: the server may take long to notice the end of the last one.
+    """
+
+    def __init__(self, connect: Connect, *, wake: Callable[[], None]) -> None:
+        self._connect = connect
+        self._wake = wake
+        self.owner: UUID | None = None
+
+    async def listen(self) -> None:
+        """Calls `wake` at every trigger, for ever. Losing the database means trying again."""
+        while True:
+            try:
+                await self._listen_until_closed()
+            except DATABASE_LOST as error:
+                log.warning("listening for triggers failed", error=type(error).__name__)
+                await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _listen_until_closed(self) -> None:
+        connection = await self._connect()
+        closed = asyncio.Event()
+        try:
+            connection.add_termination_listener(lambda *_: closed.set())
+            await connection.add_listener(schedule.CHANNEL, lambda *_: self._wake())
+            owner = uuid.uuid4()
+            await workers.register(connection, owner)
+            self.owner = owner
+            self._wake()
+            while not closed.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(closed.wait(), _PING_SECONDS)
+                if not closed.is_set():
+                    await connection.execute("SELECT 1", timeout=_PING_SECONDS)
+        finally:
+            self.owner = None
+            await connection.close(timeout=_PING_SECONDS)

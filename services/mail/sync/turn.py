@@ -1,0 +1,163 @@
+"""One turn with a mailbox: its lease kept while it is worked on, and given back whatever happens."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import structlog
+
+from services.kit.context import start_request
+from services.kit.errors import AppError, Kind
+from services.mail.model import MailboxStatus, SyncState
+from services.mail.providers.base import AccessDeniedError, Provider, ProviderError
+from services.mail.store import mailboxes, schedule, syncs
+from services.mail.store.connection import DATABASE_LOST, Connection, Pool
+from services.mail.store.schedule import Lease, LeaseLostError
+from services.mail.sync import slice as slice_
+from services.mail.sync.access_tokens import AccessTokens
+from services.mail.sync.disconnect import Eraser
+from services.mail.sync.fetch import Retries
+from services.mail.sync.observer import INTERNAL, LEASE_LOST, SyncObserver
+from services.mail.sync.parallelism import Parallelism
+from services.mail.sync.quota import Quota, QuotaWaitError
+from services.mail.sync.run import MailboxRun
+
+# Pauses of a mailbox whose turns fail double up to so many seconds.
+LONGEST_BACKOFF = 60.0
+# An active sync is reported as failed when its mailbox failed this often in a row; the mailbox is still retried.
+_FAILURES_BEFORE_REPORT = 8
+# When to look again at a mailbox that needs its user.
+_DENIED_SECONDS = 3600.0
+_RETRIES = Retries()
+
+log = structlog.get_logger()
+
+
+class Turns:
+    """Does turns, any number at a time. A mailbox is polled and verified every so many seconds (0: never verified)."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        providers: Mapping[str, Provider],
+        quota: Quota,
+        parallelism: Parallelism,
+        tokens: AccessTokens,
+        eraser: Eraser,
+        observer: SyncObserver,
+        lease_seconds: float,
+        poll_seconds: float,
+        verify_seconds: float,
+        retries: Retries = _RETRIES,
+    ) -> None:
+        self._pool = pool
+        self._providers = providers
+        self._quota = quota
+        self._parallelism = parallelism
+        self._tokens = tokens
+        self._eraser = eraser
+        self._observer = observer
+        self.lease_seconds = lease_seconds
+        self._poll_seconds = poll_seconds
+        self._verify_seconds = verify_seconds
+        self._retries = retries
+
+    async def take(self, lease: Lease) -> None:
+        """Works on the mailbox of a lease that was just claimed. Raises nothing."""
+        start_request(request_id=None)
+        structlog.contextvars.bind_contextvars(mailbox_id=lease.mailbox_id)
+        async with self._observer.turn(self._pool, lease.mailbox_id) as turn:
+            try:
+                async with self._kept(lease):
+                    await self._work(lease)
+            except LeaseLostError:
+                turn.outcome = LEASE_LOST
+                log.warning("lease lost, another worker goes on")
+            except Exception as error:  # noqa: BLE001 - a mailbox must not end the worker, whatever happens in it
+                turn.outcome = _reason(error)
+                await self._give_back(lease, error)
+
+    @asynccontextmanager
+    async def _kept(self, lease: Lease) -> AsyncIterator[None]:
+        renewal = asyncio.create_task(self._renew(lease))
+        try:
+            yield
+        finally:
+            renewal.cancel()
+
+    async def _renew(self, lease: Lease) -> None:
+        while True:
+            await asyncio.sleep(self.lease_seconds / 3)
+            try:
+                async with self._pool.acquire() as connection:
+                    if not await schedule.renew(connection, lease, lease_seconds=self.lease_seconds):
+                        return
+            except DATABASE_LOST as error:
+                log.warning("lease not renewed", error=type(error).__name__)
+
+    async def _work(self, lease: Lease) -> None:
+        async with self._pool.acquire() as connection:
+            mailbox = await mailboxes.by_id(connection, lease.mailbox_id)
+        if mailbox is None:
+            await self._eraser.work(lease)
+            return
+        run = MailboxRun(
+            lease=lease,
+            mailbox=mailbox,
+            pool=self._pool,
+            provider=self._providers[mailbox.provider],
+            quota=self._quota,
+            parallelism=self._parallelism,
+            tokens=self._tokens,
+            observer=self._observer,
+        )
+        release = await slice_.work(
+            run, poll_seconds=self._poll_seconds, verify_seconds=self._verify_seconds, retries=self._retries
+        )
+        async with self._pool.acquire() as connection:
+            await schedule.release(connection, lease, lane=release.lane, after=release.after)
+
+    async def _give_back(self, lease: Lease, error: Exception) -> None:
+        """Ends a failed turn: the mailbox comes back after a growing while."""
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await schedule.fence(connection, lease)
+                after = await self._record_failure(connection, lease, error)
+                await schedule.release_failed(connection, lease, after=after)
+        except LeaseLostError:
+            log.warning("lease lost, another worker goes on")
+        except DATABASE_LOST as lost:
+            # The lease runs out by itself.
+            log.warning("a failed turn could not be recorded", error=type(lost).__name__)
+        except Exception:
+            log.exception("a failed turn could not be recorded")
+
+    async def _record_failure(self, connection: Connection, lease: Lease, error: Exception) -> float:
+        if isinstance(error, AppError) and error.reason in ("reauth_required", "account_not_found"):
+            await mailboxes.set_status(connection, lease.mailbox_id, MailboxStatus.REAUTH_REQUIRED)
+            await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=error.reason)
+            return _DENIED_SECONDS
+        if isinstance(error, AccessDeniedError):
+            log.warning("provider denies access", detail=error.detail)
+            await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=error.reason)
+            return _DENIED_SECONDS
+        reason = _reason(error)
+        log.warning(
+            "turn failed", reason=reason, attempts=lease.attempts, exc_info=error if reason == INTERNAL else None
+        )
+        if lease.attempts >= _FAILURES_BEFORE_REPORT:
+            await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=reason)
+        return min(LONGEST_BACKOFF, self._retries.base_seconds * 2.0 ** min(lease.attempts - 1, 20))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, AppError):
+        return error.reason if error.kind is not Kind.INTERNAL else INTERNAL
+    if isinstance(error, ProviderError):
+        return error.reason
+    if isinstance(error, QuotaWaitError):
+        return "quota_unavailable"
+    if isinstance(error, DATABASE_LOST):
+        return "database_unavailable"
+    return INTERNAL

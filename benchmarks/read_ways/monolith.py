@@ -1,7 +1,13 @@
-"""The usual way: one FastAPI application with SQLAlchemy's ORM and Pydantic models, over the same tables."""
+"""The usual way: one FastAPI application with SQLAlchemy's ORM and Pydantic models, over the same tables.
+
+As in FastAPI's own tutorial and template, who asks is the token's user as the database knows them, so that somebody who
+was locked out is refused at once. Such a table is made here, since a monolith has one.
+"""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,9 +15,9 @@ import jwt
 from fastapi import Depends, FastAPI, HTTPException, Query
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
-from sqlalchemy import BigInteger, ForeignKey, Text, select, tuple_
+from sqlalchemy import BigInteger, ForeignKey, Text, select, text, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
 
 from benchmarks.read_ways.server import POOL, Place, Tokens, serve
@@ -20,9 +26,22 @@ from services.mail.ids import LocalId
 from services.mail.model import MessageFilter
 from services.mail.store.lists import Position
 
+_FILL_USERS = """
+    INSERT INTO benchmark_users SELECT DISTINCT user_id, true FROM mailboxes WHERE user_id IS NOT NULL
+    ON CONFLICT DO NOTHING
+"""
+
 
 class Base(DeclarativeBase):
     """Base of the tables."""
+
+
+class User(Base):
+    """Who may sign in."""
+
+    __tablename__ = "benchmark_users"
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    is_active: Mapped[bool]
 
 
 class Label(Base):
@@ -112,27 +131,34 @@ def create_app(place: Place) -> FastAPI:
     )
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     tokens = Tokens(place)
-    app = FastAPI(title="Monolith")
+    app = FastAPI(title="Monolith", lifespan=partial(_with_users, engine))
 
     async def session() -> AsyncIterator[AsyncSession]:
         async with sessions() as opened:
             yield opened
 
-    async def user_id(credentials: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]) -> UUID:
+    async def current_user(
+        credentials: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())],
+        database: Annotated[AsyncSession, Depends(session)],
+    ) -> User:
         try:
-            return UUID(tokens.user_id(credentials.credentials))
+            user_id = UUID(tokens.user_id(credentials.credentials))
         except jwt.PyJWTError:
             raise HTTPException(401) from None
+        user = await database.get(User, user_id)
+        if user is None or not user.is_active:
+            raise HTTPException(401)
+        return user
 
     @app.get("/emails")
     async def list_emails(
-        user: Annotated[UUID, Depends(user_id)],
+        user: Annotated[User, Depends(current_user)],
         database: Annotated[AsyncSession, Depends(session)],
         user_email: str,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         cursor: str = "",
     ) -> EmailPage:
-        mailbox = await _mailbox(database, user, user_email)
+        mailbox = await _mailbox(database, user.user_id, user_email)
         scope = {"mailbox": mailbox.mailbox_id, **MessageFilter().fingerprint()}
         found = await _messages(database, mailbox, page_tokens.decode(cursor, scope=scope), limit + 1)
         names = {label.label_id: label.name for label in mailbox.labels}
@@ -143,6 +169,15 @@ def create_app(place: Place) -> FastAPI:
         return EmailPage(emails=[_summary(message, mailbox, names) for message in shown], next_cursor=token)
 
     return app
+
+
+@asynccontextmanager
+async def _with_users(engine: AsyncEngine, _: FastAPI) -> AsyncIterator[None]:
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all, tables=[Base.metadata.tables[User.__tablename__]])
+        await connection.execute(text(_FILL_USERS))
+    yield
+    await engine.dispose()
 
 
 async def _mailbox(database: AsyncSession, user: UUID, email: str) -> Mailbox:

@@ -103,7 +103,7 @@ class TestEquivalence:
         assert await stored.found(node, limit=limit, probed=probed) == stored.expected(node)
 
     @pytest.mark.long
-    @settings(max_examples=2000, deadline=None)
+    @settings(max_examples=5000, deadline=None)
     @given(query=QUERIES, limit=_LIMITS, probed=_PROBED)
     async def test_they_do_so_for_thousands_of_queries(
         self, stored: Stored, query: str, limit: int, probed: int

@@ -196,7 +196,8 @@ class TestOperation:
             system.compose("run", "--rm", f"{service}-migrations")
 
     def test_secrets_are_sealed_anew_under_another_key(self, system: ComposedSystem) -> None:
-        assert '"failed": 0' in system.compose("run", "--rm", "--no-deps", "auth", "services.auth", "reseal")
+        # It fails if a record does not open.
+        system.compose("run", "--rm", "--no-deps", "auth", "services.auth", "reseal")
 
     def test_a_backup_and_another_password_bring_a_lost_database_back(
         self, system: ComposedSystem, http: httpx.Client, provider: Provider, tmp_path: Path

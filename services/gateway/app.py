@@ -6,13 +6,16 @@ from contextlib import AsyncExitStack
 
 import structlog
 from fastapi import FastAPI
+from limits import RateLimitItem
 from starlette.middleware.cors import CORSMiddleware
 
 from services.gateway import errors
+from services.gateway.client_address import Network
 from services.gateway.clients import Services, connect
 from services.gateway.long_polls import LongPolls
-from services.gateway.middleware import BodyLimit, CatchAll, RequestContext
+from services.gateway.middleware import AddressLimit, BodyLimit, CatchAll, RequestContext
 from services.gateway.openapi import DocumentedApp
+from services.gateway.rate_limits import Counters, RateLimit
 from services.gateway.routes import (
     addresses,
     changes,
@@ -36,6 +39,7 @@ from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.admin import admin_app
 from services.kit.http_server import serve_http
 from services.kit.readiness import Readiness, ReadinessCheck
+from services.kit.redis_client import create_redis
 from services.kit.telemetry import Telemetry, open_telemetry
 
 # What pages of other origins may send and read, beyond what every page may.
@@ -60,19 +64,26 @@ def create_app(
     cors_origins: Sequence[str],
     body_limit: int,
     accepts_google_push: bool = False,
+    https: bool = False,
+    address_limit: RateLimit | None = None,
+    user_limit: RateLimit | None = None,
+    trusted_proxies: Sequence[Network] = (),
 ) -> FastAPI:
-    """The public application, on the given services."""
+    """The public application, on the given services. `https`: browsers reach it over TLS; no limit: unlimited."""
     app = DocumentedApp(title="Mailroom", version="1", redoc_url=None, redirect_slashes=False)
     app.state.services = services
     app.state.safe_html = SafeHtml()
     app.state.signing_keys = signing_keys
     app.state.access_tokens = access_tokens
+    app.state.user_limit = user_limit
     app.state.ready = ready
     app.state.long_polls = long_polls
     app.state.frontend_redirect_url = frontend_redirect_url
     errors.register(app)
     # The last one added is the outermost. CORS is outside of the net, so that a browser may read a 500, too.
     app.add_middleware(BodyLimit, limit=body_limit)
+    if address_limit is not None:
+        app.add_middleware(AddressLimit, limit=address_limit, trusted_proxies=trusted_proxies)
     app.add_middleware(CatchAll)
     app.add_middleware(
         CORSMiddleware,
@@ -81,7 +92,7 @@ def create_app(
         allow_headers=_REQUEST_HEADERS,
         expose_headers=_ANSWER_HEADERS,
     )
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, https=https)
     app.add_middleware(RequestTelemetry, telemetry=telemetry)
     # messages comes after the rest of /emails, since its /emails/{id} would take their addresses.
     for routes in (
@@ -105,6 +116,10 @@ def create_app(
     return app
 
 
+def _limit(limit: RateLimitItem | None, counters: Counters) -> RateLimit | None:
+    return None if limit is None else RateLimit(limit, counters)
+
+
 async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Serves until `stop` is set, then drains."""
     ready = Readiness(stop)
@@ -118,6 +133,9 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 tracer=telemetry.tracer,
             )
         )
+        redis = create_redis(settings)
+        stack.push_async_callback(redis.aclose)
+        counters = Counters(redis)
         signing_keys = SigningKeys(services.sessions)
         app = create_app(
             services=services,
@@ -130,6 +148,10 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
             cors_origins=settings.cors_origins,
             body_limit=settings.gateway_body_limit,
             accepts_google_push=settings.accepts_google_push,
+            https=settings.issuer.startswith("https:"),
+            address_limit=_limit(settings.gateway_auth_limit, counters),
+            user_limit=_limit(settings.gateway_user_limit, counters),
+            trusted_proxies=settings.gateway_trusted_proxies,
         )
         admin = admin_app(ready=ready, registry=telemetry.registry)
         await stack.enter_async_context(

@@ -8,6 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from services.gateway.clients import Services
 from services.gateway.long_polls import LongPolls
+from services.gateway.rate_limits import RateLimit
 from services.gateway.safe_html import SafeHtml
 from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.errors import AppError, Kind
@@ -42,7 +43,11 @@ async def _user_id(
     if credentials is None:
         raise AppError(Kind.UNAUTHENTICATED, "missing_token", "Send an access token: Authorization: Bearer <token>.")
     tokens: AccessTokens = request.app.state.access_tokens
-    return await tokens.verify(credentials.credentials)
+    user_id = await tokens.verify(credentials.credentials)
+    limit: RateLimit | None = request.app.state.user_limit
+    if limit is not None:
+        await limit.take(user_id)
+    return user_id
 
 
 async def _require_json(request: Request) -> None:

@@ -1,6 +1,7 @@
 """What surrounds every request, as plain ASGI: its id, the headers of every answer, the last net, the body limit."""
 
 import time
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import structlog
@@ -8,8 +9,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.gateway.client_address import Network, client_network
 from services.gateway.errors import INTERNAL, from_app_error
+from services.gateway.rate_limits import RateLimit
 from services.kit.context import REQUEST_ID_HEADER, start_request
+from services.kit.errors import AppError
 
 # Answers hold mail or tokens: no cache may keep them, no later request may name them.
 _DEFAULT_HEADERS = {
@@ -18,6 +22,8 @@ _DEFAULT_HEADERS = {
     "x-content-type-options": "nosniff",
 }
 
+_HTTPS_HEADERS = {"strict-transport-security": "max-age=31536000"}
+
 # Longer numbers than any limit are not worth parsing.
 MAX_LENGTH_DIGITS = 18
 
@@ -25,10 +31,14 @@ log = structlog.get_logger()
 
 
 class RequestContext:
-    """Outermost: binds the request id, gives it back, and sets the headers that every answer has."""
+    """Outermost: binds the request id, gives it back, and sets the headers that every answer has.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `https` says that browsers reach us over TLS, and that they shall never try without (RFC 6797).
+    """
+
+    def __init__(self, app: ASGIApp, *, https: bool = False) -> None:
         self._app = app
+        self._headers = _DEFAULT_HEADERS | (_HTTPS_HEADERS if https else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -42,7 +52,7 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID_HEADER] = identifier
-                for name, value in _DEFAULT_HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
                 # The path without its query: that holds codes and hand-offs.
                 log.debug(
@@ -79,6 +89,25 @@ class CatchAll:
                 raise
             log.error("request failed", method=scope["method"], path=scope["path"], exc_info=error)
             await from_app_error(INTERNAL)(scope, receive, send)
+
+
+class AddressLimit:
+    """Refuses an address that asks for too much at the routes of sign-in and sessions."""
+
+    def __init__(self, app: ASGIApp, *, limit: RateLimit, trusted_proxies: Sequence[Network]) -> None:
+        self._app = app
+        self._limit = limit
+        self._trusted_proxies = trusted_proxies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and scope["path"].startswith("/auth/"):
+            try:
+                await self._limit.take(client_network(scope, trusted_proxies=self._trusted_proxies))
+            except AppError as error:
+                await from_app_error(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class BodyLimit:

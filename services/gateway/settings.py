@@ -3,10 +3,12 @@
 from typing import Annotated
 from urllib.parse import urlsplit
 
+from limits import RateLimitItem, parse
 from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic_settings import NoDecode
+from pydantic_settings import NoDecode, SettingsConfigDict
 
-from services.kit.settings import ServiceSettings
+from services.gateway.client_address import Network
+from services.kit.settings import RedisSettings, ServiceSettings
 
 
 def _absolute_url(value: str) -> str:
@@ -24,10 +26,24 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 AbsoluteUrl = Annotated[str, AfterValidator(_absolute_url)]
 
 
-class GatewaySettings(ServiceSettings):
+def _rate_limit(value: object) -> object:
+    if value == "off":
+        return None
+    try:
+        return parse(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError("must be like 300/minute or 20 per 10 seconds, or off") from error
+
+
+# None: no limit.
+RateLimit = Annotated[RateLimitItem | None, NoDecode, BeforeValidator(_rate_limit)]
+
+
+class GatewaySettings(RedisSettings, ServiceSettings):
     """Every field is the environment variable of the same name in upper case."""
 
     service = "gateway"
+    model_config = SettingsConfigDict(arbitrary_types_allowed=True)
 
     gateway_host: str = "127.0.0.1"
     gateway_port: Port = 8000
@@ -41,6 +57,11 @@ class GatewaySettings(ServiceSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
     # Bytes of a request's body.
     gateway_body_limit: Annotated[int, Field(ge=1)] = 64 * 1024
+    # Requests of one address (in IPv6: one /64) to /auth/..., and of one user to everything.
+    gateway_auth_limit: RateLimit = parse("300/minute")
+    gateway_user_limit: RateLimit = parse("6000/minute")
+    # Networks of proxies in front of the gateway, which say in X-Forwarded-For whom they asked for.
+    gateway_trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_comma_list)] = ()
 
     # Gmail's notifications are accepted where both are set; mail checks them.
     google_push_audience: str | None = None

@@ -34,7 +34,7 @@ FOREIGN = {
     },
     "mail": {"fastapi", "python_multipart", "services.auth", "services.gateway", "services.sandbox"},
     "worker": {"fastapi", "python_multipart", "services.auth", "services.gateway", "services.sandbox"},
-    "gateway": {*_DATABASE, "redis", "httpx", "services.auth", "services.mail", "services.sandbox"},
+    "gateway": {*_DATABASE, "httpx", "services.auth", "services.mail", "services.sandbox"},
     "sandbox": {*_DATABASE, "redis", "services.auth", "services.mail", "services.gateway", "mailroom"},
 }
 # Prints what the process sees of its container.

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from limits import RateLimitItem
 from opentelemetry.sdk import environment_variables
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -38,6 +39,8 @@ def _shown(default: object) -> str:
         return default.get_secret_value()
     if isinstance(default, bool):
         return str(default).lower()
+    if isinstance(default, RateLimitItem):
+        return f"{default.amount}/{default.GRANULARITY.name}"
     if isinstance(default, tuple):
         return ",".join(default)
     return f"{default:g}" if isinstance(default, float) else str(default)

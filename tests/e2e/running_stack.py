@@ -27,6 +27,9 @@ _MOVED = (
     "GATEWAY_ADMIN_PORT", "GATEWAY_PORT", "POSTGRES_PORT", "REDIS_PORT",
 )  # fmt: skip
 
+# One address and few users ask for everything here.
+_UNLIMITED = {"GATEWAY_AUTH_LIMIT": "1000000/minute", "GATEWAY_USER_LIMIT": "10000000/minute"}
+
 
 class RunningStack:
     """The services of one stack by name: sandbox, auth, mail, worker, gateway. Logs go to files of their names.
@@ -137,7 +140,7 @@ def running_stack(
     start in `order`, if one is given.
     """
     servers = {} if own_servers else _user_servers()
-    settings = Settings({"MAILROOM_HOME": str(home), **dict.fromkeys(_MOVED, "0"), **servers, **chosen})
+    settings = Settings({"MAILROOM_HOME": str(home), **_UNLIMITED, **dict.fromkeys(_MOVED, "0"), **servers, **chosen})
     record = Home(settings.home)
     ports = Ports()
     with ExitStack() as stopping:

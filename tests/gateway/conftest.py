@@ -1,9 +1,11 @@
 """The gateway's public application in front of fake services."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import httpx
 import pytest
@@ -91,8 +93,25 @@ async def services(auth: FakeAuth, mail: FakeMail) -> AsyncIterator[Services]:
             yield stubs
 
 
+type OpenGateway = Callable[..., AbstractAsyncContextManager[Gateway]]
+
+
 @pytest.fixture
-async def gateway(services: Services, auth: FakeAuth, mail: FakeMail) -> AsyncIterator[Gateway]:
+async def gateway(open_gateway: OpenGateway) -> AsyncIterator[Gateway]:
+    async with open_gateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def open_gateway(services: Services, auth: FakeAuth, mail: FakeMail) -> OpenGateway:
+    """Call it for one more gateway before the same services, with other arguments of `create_app` where given."""
+    return partial(_opened, services, auth, mail)
+
+
+@asynccontextmanager
+async def _opened(
+    services: Services, auth: FakeAuth, mail: FakeMail, *, address: str = "192.0.2.1", **options: Any
+) -> AsyncIterator[Gateway]:
     clock = Clock()
     registry, stop = CollectorRegistry(), asyncio.Event()
     keys = SigningKeys(services.sessions, clock=clock)
@@ -110,6 +129,8 @@ async def gateway(services: Services, auth: FakeAuth, mail: FakeMail) -> AsyncIt
         frontend_redirect_url=FRONTEND,
         cors_origins=("https://app.example",),
         body_limit=BODY_LIMIT,
+        **options,
     )
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as http:
+    transport = httpx.ASGITransport(app, client=(address, 123))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
         yield Gateway(http=http, auth=auth, mail=mail, clock=clock, registry=registry, stop=stop)

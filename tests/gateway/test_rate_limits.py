@@ -1,0 +1,257 @@
+"""One address at the routes of sign-in, and one user everywhere, are told to wait when they ask for too much."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from ipaddress import ip_network
+from typing import Any
+
+import httpx
+import pytest
+from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerSecond, parse
+from redis.asyncio import Redis
+
+from deploy.local.ports import Ports
+from deploy.local.valkey import RedisAddress
+from services.gateway.client_address import client_network
+from services.gateway.rate_limits import Counters, RateLimit
+from services.gateway.settings import GatewaySettings
+from services.kit.errors import AppError
+from services.kit.redis_client import create_redis
+from services.kit.settings import RedisSettings
+from tests.gateway.conftest import OpenGateway
+from tests.gateway.fakes import FakeAuth
+
+START = "/auth/google/start"
+
+
+@pytest.fixture
+async def redis(redis_server: RedisAddress) -> AsyncIterator[Redis]:
+    settings = RedisSettings(redis_host=redis_server.host, redis_port=redis_server.port, redis_db=redis_server.database)
+    redis = create_redis(settings)
+    yield redis
+    await redis.aclose()
+
+
+@pytest.fixture
+def limit() -> RateLimitItem:
+    """A limit that no other test counts."""
+    return RateLimitItemPerHour(4, 2, namespace=secrets.token_hex(8))
+
+
+async def refusal(limit: RateLimit, who: str) -> AppError:
+    with pytest.raises(AppError) as refused:
+        await limit.take(who)
+    return refused.value
+
+
+class TestAddress:
+    async def test_that_asks_too_often_is_told_when_to_come_back(
+        self, open_gateway: OpenGateway, redis: Redis, limit: RateLimitItem
+    ) -> None:
+        async with open_gateway(address_limit=RateLimit(limit, Counters(redis))) as gateway:
+            for _ in range(limit.amount):
+                assert (await gateway.http.get(START)).status_code == 200
+            refused = await gateway.http.get(START, headers={"Origin": "https://app.example"})
+        assert refused.status_code == 429
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.json()["code"] == "too_many_requests"
+        assert 7190 < int(refused.headers["retry-after"]) <= 7201
+        # A page of another origin may read it, and the other headers of every answer are there.
+        assert refused.headers["access-control-allow-origin"] == "https://app.example"
+        assert refused.headers["x-request-id"] == refused.json()["request_id"]
+
+    async def test_is_not_limited_elsewhere(
+        self, open_gateway: OpenGateway, redis: Redis, limit: RateLimitItem
+    ) -> None:
+        async with open_gateway(address_limit=RateLimit(limit, Counters(redis))) as gateway:
+            answers = [await gateway.http.get("/emails/addresses") for _ in range(limit.amount + 1)]
+        assert {answer.status_code for answer in answers} == {401}
+
+    async def test_does_not_use_up_what_others_have(
+        self, open_gateway: OpenGateway, redis: Redis, limit: RateLimitItem
+    ) -> None:
+        counters = Counters(redis)
+        for address in ("192.0.2.1", "192.0.2.2"):
+            async with open_gateway(address=address, address_limit=RateLimit(limit, counters)) as gateway:
+                statuses = [(await gateway.http.get(START)).status_code for _ in range(limit.amount + 1)]
+            assert statuses == [*([200] * limit.amount), 429]
+
+    async def test_is_counted_by_all_gateways_together(
+        self, open_gateway: OpenGateway, redis: Redis, limit: RateLimitItem
+    ) -> None:
+        statuses = []
+        for _ in range(limit.amount + 1):
+            async with open_gateway(address_limit=RateLimit(limit, Counters(redis))) as gateway:
+                statuses.append((await gateway.http.get(START)).status_code)
+        assert statuses == [*([200] * limit.amount), 429]
+
+    async def test_cannot_be_chosen_by_a_header(
+        self, open_gateway: OpenGateway, redis: Redis, limit: RateLimitItem
+    ) -> None:
+        async with open_gateway(address_limit=RateLimit(limit, Counters(redis))) as gateway:
+            statuses = [
+                (await gateway.http.get(START, headers={"X-Forwarded-For": f"198.51.100.{number}"})).status_code
+                for number in range(limit.amount + 1)
+            ]
+        assert statuses[-1] == 429
+
+
+class TestUser:
+    async def test_who_asks_too_often_is_told_when_to_come_back(
+        self, open_gateway: OpenGateway, redis: Redis, limit: RateLimitItem
+    ) -> None:
+        async with open_gateway(user_limit=RateLimit(limit, Counters(redis))) as gateway:
+            ada, grace = gateway.as_user("ada"), gateway.as_user("grace")
+            statuses = [
+                (await gateway.http.get("/emails/addresses", headers=ada)).status_code for _ in range(limit.amount + 1)
+            ]
+            assert statuses == [*([200] * limit.amount), 429]
+            assert (await gateway.http.get("/emails/addresses", headers=grace)).status_code == 200
+
+    async def test_is_not_counted_for_tokens_that_are_not_theirs(
+        self, open_gateway: OpenGateway, auth: FakeAuth, redis: Redis, limit: RateLimitItem
+    ) -> None:
+        async with open_gateway(user_limit=RateLimit(limit, Counters(redis))) as gateway:
+            forged = {"Authorization": f"Bearer {auth.access_token('ada')[:-8]}AAAAAAAA"}
+            for _ in range(limit.amount + 1):
+                assert (await gateway.http.get("/emails/addresses", headers=forged)).status_code == 401
+            ada = gateway.as_user("ada")
+            assert (await gateway.http.get("/emails/addresses", headers=ada)).status_code == 200
+
+
+class TestCounting:
+    async def test_asks_redis_once_for_a_hundredth_of_a_limit(self, redis: Redis) -> None:
+        limit = RateLimit(RateLimitItemPerHour(6000, namespace=secrets.token_hex(8)), Counters(redis))
+        calls = await _calls(redis)
+        for _ in range(600):
+            await limit.take("ada")
+        assert await _calls(redis) - calls <= 10 + 1
+
+    async def test_refuses_without_redis_until_the_window_ends(self, redis: Redis, limit: RateLimitItem) -> None:
+        now = [0.0]
+        counted = RateLimit(limit, Counters(redis), clock=lambda: now[0])
+        for _ in range(limit.amount):
+            await counted.take("ada")
+        await refusal(counted, "ada")
+        calls = await _calls(redis)
+        for _ in range(50):
+            await refusal(counted, "ada")
+        assert await _calls(redis) == calls
+
+    async def test_begins_anew_when_the_window_has_ended(self, redis: Redis) -> None:
+        counted = RateLimit(RateLimitItemPerSecond(2, namespace=secrets.token_hex(8)), Counters(redis))
+        for _ in range(2):
+            await counted.take("grace")
+        refused = await refusal(counted, "grace")
+        assert 0 < float(refused.metadata["retry_after"]) <= 2
+        async with asyncio.timeout(10):
+            while await _is_refused(counted, "grace"):  # noqa: ASYNC110 - nobody is told when a window ends
+                await asyncio.sleep(0.05)
+
+    async def test_goes_on_in_this_process_alone_while_redis_is_away(self, ports: Ports, limit: RateLimitItem) -> None:
+        redis = create_redis(RedisSettings(redis_port=ports.free(), redis_db=0))
+        counted = RateLimit(limit, Counters(redis))
+        for _ in range(limit.amount):
+            await counted.take("ada")
+        assert (await refusal(counted, "ada")).reason == "too_many_requests"
+        await redis.aclose()
+
+    async def test_returns_to_redis_when_it_is_back(
+        self, redis: Redis, ports: Ports, limit: RateLimitItem, redis_server: RedisAddress
+    ) -> None:
+        now = [1000.0]
+        elsewhere = create_redis(RedisSettings(redis_port=ports.free(), redis_db=redis_server.database))
+        counters = Counters(elsewhere, clock=lambda: now[0])
+        await RateLimit(limit, counters).take("ada")
+        elsewhere.connection_pool.connection_kwargs["port"] = redis_server.port
+        elsewhere.connection_pool.reset()  # type: ignore[no-untyped-call]
+        now[0] += 6
+        for _ in range(limit.amount):
+            await RateLimit(limit, counters).take("ada")
+        assert (await refusal(RateLimit(limit, Counters(redis)), "ada")).reason == "too_many_requests"
+        await elsewhere.aclose()
+
+
+async def _is_refused(limit: RateLimit, who: str) -> bool:
+    try:
+        await limit.take(who)
+    except AppError:
+        return True
+    return False
+
+
+async def _calls(redis: Redis) -> int:
+    """How many scripts Redis has run."""
+    statistics: dict[str, Any] = await redis.info("commandstats")
+    return sum(int(statistics.get(f"cmdstat_{name}", {}).get("calls", 0)) for name in ("evalsha", "eval"))
+
+
+PROXIES = [ip_network("10.0.0.0/8"), ip_network("2001:db8:1::/48")]
+
+
+class TestClientAddress:
+    @pytest.mark.parametrize(
+        ("peer", "forwarded", "client"),
+        [
+            ("192.0.2.1", [], "192.0.2.1"),
+            # What an untrusted peer says is nothing.
+            ("192.0.2.1", ["198.51.100.7"], "192.0.2.1"),
+            ("10.0.0.1", ["198.51.100.7"], "198.51.100.7"),
+            # A client writes whatever it likes to the left of what the proxy adds.
+            ("10.0.0.1", ["203.0.113.9, 198.51.100.7"], "198.51.100.7"),
+            ("10.0.0.1", ["203.0.113.9", "198.51.100.7"], "198.51.100.7"),
+            ("10.0.0.1", ["203.0.113.9, 198.51.100.7, 10.0.0.2, 10.0.0.3"], "198.51.100.7"),
+            ("10.0.0.1", ["10.9.9.9, 10.0.0.2"], "10.9.9.9"),
+            ("10.0.0.1", ["nonsense"], "10.0.0.1"),
+            ("10.0.0.1", ["203.0.113.9, nonsense, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", [""], "10.0.0.1"),
+            ("10.0.0.1", ["198.51.100.7:5123"], "198.51.100.7"),
+            ("10.0.0.1", ["[2001:db8:2::7]:443"], "2001:db8:2::/64"),
+            ("2001:db8:1::1", ["2001:db8:2:3:4:5:6:7"], "2001:db8:2:3::/64"),
+            ("2001:db8:2:3::1", [], "2001:db8:2:3::/64"),
+            ("::ffff:192.0.2.1", [], "192.0.2.1"),
+            ("::ffff:10.0.0.1", ["::ffff:198.51.100.7"], "198.51.100.7"),
+            ("fe80::1%eth0", [], "fe80::/64"),
+        ],
+    )
+    def test_is_what_trusted_proxies_have_seen(self, peer: str, forwarded: list[str], client: str) -> None:
+        headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
+        scope = {"type": "http", "client": (peer, 1), "headers": headers}
+        assert client_network(scope, trusted_proxies=PROXIES) == client
+
+    def test_of_a_local_socket_is_unknown(self) -> None:
+        assert client_network({"type": "http", "client": None, "headers": []}, trusted_proxies=PROXIES) == "unknown"
+
+
+class TestSettings:
+    def test_read_limits_and_networks(self) -> None:
+        settings = _settings(
+            gateway_auth_limit="20 per 10 seconds", gateway_user_limit="off", gateway_trusted_proxies="10.0.0.0/8,::1"
+        )
+        assert settings.gateway_auth_limit == parse("20 per 10 seconds")
+        assert settings.gateway_user_limit is None
+        assert settings.gateway_trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1"))
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("gateway_auth_limit", "many"), ("gateway_user_limit", "5/fortnight"), ("gateway_trusted_proxies", "proxy")],
+    )
+    def test_refuse_what_they_do_not_understand(self, name: str, value: str) -> None:
+        with pytest.raises(ValueError, match=name):
+            _settings(**{name: value})
+
+
+def _settings(**chosen: str) -> GatewaySettings:
+    return GatewaySettings.model_validate({"mailroom_insecure_grpc": True, **chosen})
+
+
+class TestTransportSecurity:
+    async def test_is_demanded_where_browsers_come_over_https(self, open_gateway: OpenGateway) -> None:
+        async with open_gateway(https=True) as gateway:
+            answer: httpx.Response = await gateway.http.get("/healthz")
+        assert answer.headers["strict-transport-security"] == "max-age=31536000"
+
+    async def test_is_not_mentioned_elsewhere(self, open_gateway: OpenGateway) -> None:
+        async with open_gateway() as gateway:
+            assert "strict-transport-security" not in (await gateway.http.get("/healthz")).headers

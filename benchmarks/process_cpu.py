@@ -1,4 +1,4 @@
-"""CPU time of processes, from /proc."""
+"""CPU time of processes and of the machine, from /proc."""
 
 import os
 from contextlib import suppress
@@ -14,6 +14,12 @@ def cpu_seconds(pid: int) -> float:
     """
     own = _times(pid)
     return 0.0 if own is None else own + sum(_own_times(child) for child in children(pid))
+
+
+def machine_seconds() -> float:
+    """CPU time of everything on this machine since it started, over all cores; see proc_stat(5)."""
+    times = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return (sum(times) - times[3] - times[4]) / _TICKS
 
 
 def _times(pid: int) -> float | None:

@@ -42,7 +42,9 @@ def main() -> int:
         time.sleep(_REST_SECONDS)  # what loading and signing in began has ended
         memory = {name: round(proportional_mb(pid)) for name, pid in stage.pids.items()}
         print(json.dumps({"memory_at_rest_mb": memory}), flush=True)
+        stage.renew_tokens()
         found = searches.measure(stage, load_words())
+        stage.renew_tokens()
         ways = lists.compare(stage, rounds=options.rounds, requests=options.requests)
         grown = exports.measure(stage)
     return _report(ways, found, memory, grown)

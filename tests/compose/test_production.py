@@ -188,36 +188,6 @@ class TestReplacement:
         assert {status: statuses.count(status) for status in set(statuses)} == {200: len(statuses)}
 
 
-class TestOperation:
-    """What docs/operate.md tells operators to do."""
-
-    def test_migrations_may_be_repeated(self, system: ComposedSystem) -> None:
-        for service in ("auth", "mail"):
-            system.compose("run", "--rm", f"{service}-migrations")
-
-    def test_secrets_are_sealed_anew_under_another_key(self, system: ComposedSystem) -> None:
-        # It fails if a record does not open.
-        system.compose("run", "--rm", "--no-deps", "auth", "services.auth", "reseal")
-
-    def test_a_backup_and_another_password_bring_a_lost_database_back(
-        self, system: ComposedSystem, http: httpx.Client, provider: Provider, tmp_path: Path
-    ) -> None:
-        ada = Person.sign_in(http, provider.new_user(messages=10))
-        ada.sync()
-        beside = 'MAILROOM_PG="docker compose exec -T postgres"'
-        system.run(["sh", "-ec", f"{beside} deploy/backup {tmp_path}"])
-        system.compose("stop", "gateway", "worker", "mail", "auth", timeout=180)
-        secret = Path(system.variables["MAILROOM_PRODUCTION"]) / "secrets/postgres_mail_password"
-        secret.chmod(0o644)
-        secret.write_text("another\n")
-        system.compose("run", "--rm", "mail-migrations")
-        system.run(["sh", "-ec", f"{beside} deploy/restore {tmp_path}"])
-        system.compose("up", "--detach", "--wait", timeout=300)
-        provider.deliver(ada.email, count=1)
-        ada.sync()
-        assert sorted(external_ids(ada.emails())) == sorted(ids(provider.truth(ada.email)))
-
-
 class TestWorker:
     def test_killed_in_mid_sync_leaves_the_rest_to_another(
         self, system: ComposedSystem, http: httpx.Client, provider: Provider

@@ -34,6 +34,9 @@ class _Reader:
         name = self._name()
         inner = mask.setdefault(name, {})
         while self._take("/"):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise _invalid(self._text)
             inner = inner.setdefault(self._name(), {})
         if self._take("("):
             inner.update(self._list(depth + 1))

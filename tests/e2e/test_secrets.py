@@ -5,6 +5,7 @@ import hashlib
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import asyncpg
@@ -99,7 +100,7 @@ async def from_the_vault(stack: RunningStack, person: Person, found: Secrets) ->
         )
         for key in await database.fetch("SELECT * FROM signing_keys"):
             pem = vault.open(key[PRIVATE_KEY], owner=key["key_id"], field=PRIVATE_KEY)
-            found.add(signing_key="".join(line for line in pem.splitlines() if "-" not in line)[:60])
+            found.add(signing_key=_key_text(pem))
     finally:
         await database.close()
 
@@ -111,6 +112,11 @@ async def test_no_secret_is_in_any_output_or_column(
     for name in ("SECRET_KEY", "GOOGLE_CLIENT_SECRET", "AUTH_POSTGRES_PASSWORD", "MAIL_POSTGRES_PASSWORD"):
         if name in stack.variables:
             found.add(**{name: stack.variables[name]})
+    # Made by the stack: one for each service, and the authority's.
+    keys = [path.read_text() for path in Path(stack.variables["MAIL_CACHE_DIR"]).parent.glob("tls/*/*.key")]
+    assert len(keys) == 4
+    for pem in keys:
+        found.add(service_key=_key_text(pem))
     person = sign_in_and_read(http, provider, found)
     await from_the_vault(stack, person, found)
     outlive_the_token(person, provider)
@@ -133,6 +139,11 @@ async def test_no_secret_is_in_any_output_or_column(
     leaks = {place: names for place, text in {**outputs, **columns}.items() if (names := found.in_text(text))}
     assert leaks == {}
     assert {"state", "code", "hand_off", "our_access_token", "provider_refresh_token", "SECRET_KEY"} <= found.names
+
+
+def _key_text(pem: str) -> str:
+    """The part of a key's first line that is the key's own."""
+    return "".join(line for line in pem.splitlines() if "-" not in line)[:60]
 
 
 def _query(url: str) -> dict[str, str]:

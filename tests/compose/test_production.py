@@ -115,7 +115,7 @@ class TestContainers:
         files = list((Path(system.variables["MAILROOM_PRODUCTION"]) / "secrets").iterdir())
         secrets = {file.name: file.read_text().strip() for file in files}
         assert [name for name, secret in secrets.items() if secret == ""] == ["secret_key_previous"]
-        assert len(secrets) == 7
+        assert len(secrets) == 8
         shown = json.dumps(_inspect(system))
         assert [name for name, secret in secrets.items() if secret and secret in shown] == []
 
@@ -147,9 +147,9 @@ class TestNetworks:
         assert published == {("gateway", "127.0.0.1"), ("sandbox", "127.0.0.1")}
 
     def test_of_servers_lead_nowhere(self, system: ComposedSystem) -> None:
-        names = [f"{system.project}_{name}" for name in ("data", "rpc")]
+        names = [f"{system.project}_{name}" for name in ("data", "limits", "rpc")]
         networks = json.loads(system.run(["docker", "network", "inspect", *names]))
-        assert [network["Internal"] for network in networks] == [True, True]
+        assert [network["Internal"] for network in networks] == [True, True, True]
 
     @pytest.mark.parametrize(("service", "other"), [("auth", "mail"), ("mail", "auth")])
     def test_do_not_open_the_database_of_another_service(

@@ -60,6 +60,16 @@ def _variables(pod: Resource) -> dict[str, str | None]:
     return {variable["name"]: variable.get("value") for variable in container["env"]}
 
 
+def _secret_of(pod: Resource, variable: str) -> tuple[str, str]:
+    """The Secret and its key whose content a variable's file has."""
+    [volume] = [volume for volume in pod["volumes"] if volume["name"] == "secrets"]
+    secrets = [source["secret"] for source in volume["projected"]["sources"]]
+    [found] = [
+        (secret["name"], item["key"]) for secret in secrets for item in secret["items"] if item["path"] == variable
+    ]
+    return found
+
+
 def _callers(policy: Resource, port: int) -> set[str]:
     """The components that a policy lets in at a port."""
     return {
@@ -139,8 +149,19 @@ class TestSecrets:
             "GOOGLE_CLIENT_SECRET": {"auth"},
             "AUTH_POSTGRES_PASSWORD": {"auth", "auth-migrations"},
             "MAIL_POSTGRES_PASSWORD": {"mail", "worker", "mail-migrations"},
-            "REDIS_PASSWORD": {"auth", "mail", "worker"},
+            "REDIS_PASSWORD": {"auth", "gateway", "mail", "worker"},
         }
+
+    def test_of_the_gateway_at_redis_are_its_own_where_it_has_a_name_of_its_own(self) -> None:
+        chosen = ("redis.username=rest,redis.gatewayUsername=gateway", "secrets.redisGatewayPassword.name=own")
+        own = _rendered(*(argument for pair in chosen for argument in ("--set", pair)))
+        secrets = {
+            name: (_variables(pod)["REDIS_USERNAME"], _secret_of(pod, "REDIS_PASSWORD"))
+            for name, pod in _pods(own)
+            if name in SETTINGS
+        }
+        rest = ("rest", ("mailroom", "redis-password"))
+        assert secrets == dict.fromkeys(SETTINGS, rest) | {"gateway": ("gateway", ("own", "redis-gateway-password"))}
 
     def test_are_no_values(self) -> None:
         with pytest.raises(AssertionError, match="SECRET_KEY"):
@@ -164,7 +185,9 @@ class TestNetworkPolicies:
     def test_keep_the_gateway_from_databases_and_the_provider(self, resources: list[Resource]) -> None:
         rules = _of(resources, "NetworkPolicy")["gateway"]["spec"]["egress"]
         ports = {port["port"] for rule in rules for port in rule["ports"]}
-        assert ports <= {53, 4317, 50051, 50052}
+        [redis_port] = {int(str(_variables(pod)["REDIS_PORT"])) for name, pod in _pods(resources) if name == "gateway"}
+        assert redis_port in ports
+        assert ports <= {53, 4317, 50051, 50052, redis_port}
 
 
 class TestAvailability:

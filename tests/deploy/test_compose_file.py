@@ -146,7 +146,15 @@ class TestProduction:
             "postgres_auth_password": {"auth", "auth-migrations"},
             "postgres_mail_password": {"mail", "worker", "mail-migrations"},
             "redis_password": {"redis", "auth", "mail", "worker"},
+            "redis_gateway_password": {"redis", "gateway"},
         }
+
+    def test_has_the_gateway_count_in_redis_away_from_databases(self, tmp_path: Path) -> None:
+        services = _production(tmp_path)
+        gateway, redis, postgres = (services[name] for name in ("gateway", "redis", "postgres"))
+        assert gateway["environment"]["REDIS_HOST"] == "redis"
+        assert gateway["networks"].keys() & redis["networks"].keys() == {"limits"}
+        assert not gateway["networks"].keys() & postgres["networks"].keys()
 
     def test_publishes_the_gateway_on_loopback_only(self, tmp_path: Path) -> None:
         services = _production(tmp_path)

@@ -1,15 +1,20 @@
 """One address at the routes of sign-in, and one user everywhere, are told to wait when they ask for too much."""
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerSecond, parse
+from pydantic import SecretStr
 from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
+from structlog.testing import capture_logs
 
 from deploy.local.ports import Ports
 from deploy.local.valkey import RedisAddress
@@ -183,6 +188,52 @@ class TestCounting:
             await RateLimit(limit, counters).take("ada")
         assert (await refusal(RateLimit(limit, Counters(redis)), "ada")).reason == "too_many_requests"
         await elsewhere.aclose()
+
+
+class TestRedisUser:
+    """Whoever takes over the gateway has its Redis user, too: it can count, and nothing else."""
+
+    @pytest.fixture
+    async def restricted(self, redis: Redis, redis_server: RedisAddress) -> AsyncIterator[Redis]:
+        """A client with the rights that the gateway has in production."""
+        name, password = f"gateway-{secrets.token_hex(4)}", secrets.token_hex(8)
+        await _run(redis, "ACL", "SETUSER", name, "on", f">{password}", *_production_rights())
+        client = create_redis(
+            RedisSettings(
+                redis_host=redis_server.host,
+                redis_port=redis_server.port,
+                redis_db=0,
+                redis_username=name,
+                redis_password=SecretStr(password),
+            )
+        )
+        yield client
+        await client.aclose()
+        await _run(redis, "ACL", "DELUSER", name)
+
+    async def test_of_production_can_count_and_refuse(self, restricted: Redis, limit: RateLimitItem) -> None:
+        await restricted.ping()
+        with capture_logs() as logs:
+            counters = Counters(restricted)
+            for _ in range(limit.amount):
+                await RateLimit(limit, counters).take("ada")
+            assert (await refusal(RateLimit(limit, counters), "ada")).reason == "too_many_requests"
+        assert logs == []
+
+    @pytest.mark.parametrize("command", [("GET", "sign-in"), ("KEYS", "*"), ("FLUSHALL",), ("PUBLISH", "x", "y")])
+    async def test_of_production_can_do_nothing_else(self, restricted: Redis, command: tuple[str, ...]) -> None:
+        with pytest.raises(NoPermissionError):
+            await _run(restricted, *command)
+
+
+async def _run(redis: Redis, *command: str) -> None:
+    await redis.execute_command(*command)  # type: ignore[no-untyped-call]  # has no types
+
+
+def _production_rights() -> list[str]:
+    file = Path(__file__).parents[2] / "deploy/compose.production.yml"
+    [rights] = re.findall(r'user gateway on ">[^"]+" (.+)', file.read_text())
+    return str(rights).split()
 
 
 async def _is_refused(limit: RateLimit, who: str) -> bool:

@@ -38,9 +38,8 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- if .migrations -}}
 {{- $_ := set $own "POSTGRES_PASSWORD" $secrets.postgresPassword -}}
 {{- else -}}
-{{- if ne .name "gateway" -}}
-{{- $_ := set $own "REDIS_PASSWORD" $secrets.redisPassword -}}
-{{- end -}}
+{{- $ofGateway := and (eq .name "gateway") .root.Values.redis.gatewayUsername -}}
+{{- $_ := set $own "REDIS_PASSWORD" (ternary $secrets.redisGatewayPassword $secrets.redisPassword (not (not $ofGateway))) -}}
 {{- if eq .name "auth" -}}
 {{- $_ := set $own "SECRET_KEY" $secrets.secretKey -}}
 {{- $_ := set $own "SECRET_KEY_PREVIOUS" $secrets.secretKeyPrevious -}}
@@ -72,6 +71,11 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{- define "mailroom.redisUsername" -}}
+{{- $redis := .root.Values.redis -}}
+{{ ternary ($redis.gatewayUsername | default $redis.username) $redis.username (eq .name "gateway") }}
+{{- end }}
+
 {{- define "mailroom.variables" -}}
 {{- $values := .root.Values -}}
 {{- range $variable, $_ := fromJson (include "mailroom.secretFiles" .) }}
@@ -81,13 +85,11 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{ include "mailroom.postgresVariables" . }}
 {{- end }}
 {{- if not .migrations }}
-{{- if ne .name "gateway" }}
 - {name: REDIS_HOST, value: {{ $values.redis.host | quote }}}
 - {name: REDIS_PORT, value: {{ $values.redis.port | quote }}}
 - {name: REDIS_DB, value: {{ $values.redis.database | quote }}}
-- {name: REDIS_USERNAME, value: {{ $values.redis.username | quote }}}
+- {name: REDIS_USERNAME, value: {{ include "mailroom.redisUsername" . | quote }}}
 - {name: REDIS_TLS, value: {{ $values.redis.tls | quote }}}
-{{- end }}
 - {name: MAILROOM_TLS_CERT, value: /run/secrets/identity/tls.crt}
 - {name: MAILROOM_TLS_KEY, value: /run/secrets/identity/tls.key}
 - {name: MAILROOM_TLS_CA, value: /run/secrets/identity/ca.crt}

@@ -14,7 +14,7 @@ from services.mail.model import SyncState
 from tests.mail.auth_server import served_auth
 from tests.mail.conftest import OpenStage
 from tests.mail.sandbox_control import QUOTA_WINDOW
-from tests.mail.stage import PATIENCE, Stage
+from tests.mail.stage import PATIENCE, Stage, eventually
 
 
 def environment(s: Stage, *, auth_address: str) -> dict[str, str]:
@@ -61,6 +61,26 @@ async def worker_process(s: Stage, directory: Path, *, auth_address: str) -> Asy
         await process.wait()
 
 
+async def logged(directory: Path, words: str) -> bool:
+    """Whether the worker process has logged this."""
+    return words in (directory / "worker.log").read_text()
+
+
+async def everything(s: Stage) -> dict[str, list[str]]:
+    """All rows of what a turn writes, each with the transaction that wrote it."""
+    tables = (
+        "messages",
+        "message_contents",
+        "message_changes",
+        "fetch_items",
+        "sync_states",
+        "syncs",
+        "mailbox_schedule",
+    )
+    rows = {table: await s.pool.fetch(f"SELECT t.xmin::text || t::text FROM {table} t ORDER BY 1") for table in tables}  # noqa: S608 - the names above
+    return {table: [row[0] for row in found] for table, found in rows.items()}
+
+
 class TestKilledProcess:
     async def test_leaves_nothing_undone_and_nothing_doubled(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage(messages=150, workers=0) as s, served_auth(s.auth) as auth_address:
@@ -77,6 +97,31 @@ class TestKilledProcess:
             assert ended.sync.state is SyncState.COMPLETED
             assert await s.stored() == await s.at_provider.truth()
             assert await s.fetchval("SELECT count(*) FROM messages") == 150
+            assert (await s.at_provider.quota())["rejected"] == 0
+
+
+class TestStoppedProcess:
+    async def test_writes_nothing_once_it_goes_on_after_its_lease(self, stage: OpenStage, tmp_path: Path) -> None:
+        async with stage(messages=150, workers=0) as s, served_auth(s.auth) as auth_address:
+            async with worker_process(s, tmp_path, auth_address=auth_address) as process:
+                # It is stopped while it waits for messages, and finds them when it goes on.
+                await s.at_provider.fail({"method": "batch", "kind": "slow", "seconds": 1.0, "count": 1})
+                report = await s.request(count=None)
+                await s.until_fault_fired()
+                process.send_signal(signal.SIGSTOP)
+                stopped = await s.fetchval("SELECT lease_owner FROM mailbox_schedule")
+                async with s.another_worker():
+                    ended = await s.ended(report)
+                    await s.until_released()
+                assert stopped is not None
+                assert ended.sync.state is SyncState.COMPLETED
+                before = await everything(s)
+                process.send_signal(signal.SIGCONT)
+                await eventually(lambda: logged(tmp_path, "lease lost"))
+                process.terminate()
+                assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+            assert await everything(s) == before
+            assert await s.stored() == await s.at_provider.truth()
             assert (await s.at_provider.quota())["rejected"] == 0
 
 

@@ -3,6 +3,9 @@
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +45,19 @@ def _mailbox(count: int, *, seed: int = 3) -> Mailbox:
     mailboxes = Mailboxes(clock=clock, seed=seed, retention=1e6, log=ActivityLog(clock))
     mailboxes.populate(ADA, messages=count, seed=None, ugly=False)
     return mailboxes.of(ADA)
+
+
+def _memory_mb() -> float:
+    """The most memory that this process has had so far; see VmHWM in proc_pid_status(5)."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
+def _growth_mb(count: int) -> float:
+    before = _memory_mb()
+    mailbox = _mailbox(count)
+    assert len(mailbox.order) == count
+    return _memory_mb() - before
 
 
 class TestContent:
@@ -125,3 +141,8 @@ class TestMailbox:
         arrived = mailboxes.deliver(mailbox, 5)
         assert sorted(mailbox.order[-5:], key=lambda m: m.history_id) == arrived
         assert [message.source for message in arrived] == [50, 51, 52, 53, 54]
+
+    @pytest.mark.long
+    def test_a_million_messages_take_half_a_kilobyte_each(self) -> None:
+        with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
+            assert process.submit(_growth_mb, 1_000_000).result() < 512

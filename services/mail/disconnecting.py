@@ -3,10 +3,15 @@
 from typing import Protocol
 from uuid import UUID
 
+import structlog
+
+from services.kit.errors import AppError
 from services.mail.mailboxes import Mailboxes
 from services.mail.store import disconnections as store
 from services.mail.store import mailboxes
 from services.mail.store.connection import Pool
+
+log = structlog.get_logger()
 
 
 class Users(Protocol):
@@ -18,7 +23,7 @@ class Users(Protocol):
 
 
 class Disconnecting:
-    """Takes requests. Both methods return whether all is erased: a repeat tells how far it is."""
+    """Takes requests; `disconnect` and `delete_user` return whether all is erased: a repeat tells how far it is."""
 
     def __init__(self, pool: Pool, known: Mailboxes, auth: Users) -> None:
         self._pool = pool
@@ -50,6 +55,19 @@ class Disconnecting:
             if due:
                 await store.end_user(connection, user_id)
             return await store.user_is_deleted(connection, user_id)
+
+    async def finish_deletions(self) -> None:
+        """Goes on where a request to delete a user was interrupted, or met an auth that was down.
+
+        What mail heard of the user's mailboxes meanwhile is given up, too.
+        """
+        async with self._pool.acquire() as connection:
+            left_over = await store.users_left_over(connection)
+        for user_id in left_over:
+            try:
+                await self.delete_user(user_id)
+            except AppError as error:
+                log.warning("a user is not deleted yet", user_id=str(user_id), reason=error.reason)
 
     async def _erased(self, user_id: UUID, account_id: UUID) -> bool | None:
         async with self._pool.acquire() as connection:

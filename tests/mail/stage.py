@@ -61,8 +61,8 @@ class Servers:
     redis: Redis
 
     async def empty(self) -> None:
-        """Forgets all mailboxes, quota and faults."""
-        await self.pool.execute("TRUNCATE mailboxes CASCADE")
+        """Forgets all mailboxes, users to delete, quota and faults."""
+        await self.pool.execute("TRUNCATE mailboxes, user_deletions CASCADE")
         await self.forget_quota()
         await self.sandbox.be_ordinary()
 
@@ -446,6 +446,7 @@ def _worker(
         resting=RestingLooks(
             pool=pool, providers=providers, quota=quota, tokens=tokens, poll_seconds=options.poll_seconds
         ),
+        finish_deletions=Disconnecting(pool, Mailboxes(pool, stage.auth), stage.auth).finish_deletions,
         observer=observer,
         slots=options.slots,
     )

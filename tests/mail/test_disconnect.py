@@ -2,11 +2,13 @@
 
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from services.kit.errors import AppError
 from services.mail.ids import LocalId
 from services.mail.model import SyncState
+from services.mail.store import disconnections
 from services.mail.store.tables import metadata
 from tests.mail.conftest import OpenStage
 from tests.mail.stage import Stage, connect_user, eventually, id_of
@@ -23,6 +25,17 @@ async def _rows(s: Stage, mailbox_id: int) -> dict[str, int]:
         for table in tables
     }
     return {name: count for name, count in counts.items() if count}
+
+
+async def _user_is_gone(s: Stage) -> bool:
+    """Whether the deletion of the user has ended, without asking for it again."""
+    query = "SELECT ended_at IS NOT NULL FROM user_deletions WHERE user_id = $1"
+    return bool(await s.fetchval(query, s.user_id))
+
+
+async def _profile(s: Stage, token: str) -> httpx.Response:
+    """What the provider says to a token."""
+    return await s.servers.sandbox.http.get("/gmail/v1/users/me/profile", headers={"Authorization": f"Bearer {token}"})
 
 
 async def _kill_in_the_middle(s: Stage, *, after: int) -> None:
@@ -114,10 +127,7 @@ class TestInTheEnd:
             token, _ = await s.auth.access_token(s.account.account_id, s.user_id)
             await s.disconnect()
             await s.until_erased()
-            answer = await s.servers.sandbox.http.get(
-                "/gmail/v1/users/me/profile", headers={"Authorization": f"Bearer {token}"}
-            )
-            assert answer.status_code == 401
+            assert (await _profile(s, token)).status_code == 401
             assert await s.auth.list_accounts(s.user_id) == []
 
     async def test_a_late_answer_of_auth_does_not_bring_it_back(self, stage: OpenStage) -> None:
@@ -239,8 +249,52 @@ class TestDeletedUser:
             assert not await s.disconnecting.delete_user(s.user_id)
             async with s.another_worker():
                 await s.until_erased()
-            assert s.auth.deleted_users == [s.user_id]
+            assert set(s.auth.deleted_users) == {s.user_id}
             assert await s.disconnecting.delete_user(s.user_id)
+
+    async def test_is_deleted_by_a_worker_if_auth_was_down_and_nobody_repeats(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            s.auth.is_down = True
+            with pytest.raises(AppError, match="service_unavailable"):
+                await s.disconnecting.delete_user(s.user_id)
+            s.auth.is_down = False
+            async with s.another_worker():
+                await eventually(lambda: _user_is_gone(s))
+            assert set(s.auth.deleted_users) == {s.user_id}
+            assert await s.auth.list_accounts(s.user_id) == []
+
+    async def test_loses_a_mailbox_that_came_in_the_same_moment(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            async with s.pool.acquire() as connection, connection.transaction():
+                await disconnections.request_user(connection, s.user_id)
+                # It does not see what is not committed.
+                await s.mailboxes.refresh(s.user_id)
+            assert await s.fetchval("SELECT count(*) FROM mailboxes WHERE user_id = $1", s.user_id) == 1
+            async with s.another_worker():
+                await eventually(lambda: _user_is_gone(s))
+            assert await s.fetchval("SELECT count(*) FROM mailboxes") == 0
+            assert await s.auth.list_accounts(s.user_id) == []
+
+    async def test_is_deleted_by_the_last_of_workers_that_die(self, stage: OpenStage) -> None:
+        async with stage(messages=40, workers=0) as s:
+            await connect_user(s.servers.sandbox, s.auth, messages=40, user_id=s.user_id)
+            both = [overview.mailbox for overview in await s.mailboxes.overviews(s.user_id)]
+            async with s.another_worker():
+                for mailbox in both:
+                    found = await s.mailboxes.find(s.user_id, account_id=mailbox.account_id)
+                    await s.ended(await s.syncs.start(found, newest_count=None))
+            token, _ = await s.auth.access_token(s.account.account_id, s.user_id)
+            assert not await s.disconnecting.delete_user(s.user_id)
+            for _ in range(3):
+                await _kill_in_the_middle(s, after=5)
+            assert 0 < await s.fetchval("SELECT count(*) FROM messages") < 80
+            assert s.auth.deleted_users == []
+            async with s.another_worker():
+                await eventually(lambda: _user_is_gone(s))
+            for mailbox in both:
+                assert await _rows(s, mailbox.mailbox_id) == {}
+            assert await s.auth.list_accounts(s.user_id) == []
+            assert (await _profile(s, token)).status_code == 401
 
     async def test_leaves_other_users_alone(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:

@@ -150,10 +150,24 @@ async def user_is_due(connection: Connection, user_id: UUID) -> bool:
         """
         SELECT EXISTS (SELECT FROM user_deletions WHERE user_id = $1 AND ended_at IS NULL)
             AND NOT EXISTS (SELECT FROM disconnections WHERE user_id = $1 AND erased_at IS NULL)
+            AND NOT EXISTS (SELECT FROM mailboxes WHERE user_id = $1)
         """,
         user_id,
     )
     return due
+
+
+async def users_left_over(connection: Connection) -> list[UUID]:
+    """Users who are to be deleted, and whom no mailbox on its way out takes along, the first ones first."""
+    rows = await connection.fetch(
+        """
+        SELECT user_id FROM user_deletions u
+        WHERE ended_at IS NULL
+            AND NOT EXISTS (SELECT FROM disconnections d WHERE d.user_id = u.user_id AND d.erased_at IS NULL)
+        ORDER BY requested_at
+        """
+    )
+    return [row["user_id"] for row in rows]
 
 
 async def user_is_deleted(connection: Connection, user_id: UUID) -> bool:

@@ -78,6 +78,8 @@ user_deletions = Table(
     Column("user_id", Uuid, primary_key=True),
     _time("requested_at", default="now()"),
     _time("ended_at", nullable=True),
+    # Looked at all the time, and nearly empty.
+    Index("ix_user_deletions_active", "requested_at", postgresql_where=text("ended_at IS NULL")),
 )
 
 # How far the copy of a mailbox is. One row per mailbox that was synced at least once.

@@ -23,6 +23,8 @@ from services.mail.sync.turn import LONGEST_BACKOFF, Turns
 _LOOK_SECONDS = 1.0
 # Turns take two. What is cancelled then is done again by another worker.
 _DRAIN_SECONDS = 10.0
+# How often a worker looks for users who are to be deleted.
+_DELETIONS_SECONDS = 5.0
 # How often a worker looks whether watches are kept alive.
 _REPORT_SECONDS = 60.0
 
@@ -39,12 +41,14 @@ class Worker:
         connect_listener: Connect,
         turns: Turns,
         resting: RestingLooks,
+        finish_deletions: Callable[[], Awaitable[None]],
         observer: SyncObserver,
         slots: int,
     ) -> None:
         self._pool = pool
         self._turns = turns
         self._resting = resting
+        self._finish_deletions = finish_deletions
         self._observer = observer
         self._slots = slots
         self._kept_for_live = max(1, slots // 3)
@@ -73,6 +77,7 @@ class Worker:
             _restarted(self._listener.listen),
             self._wake_on(stop),
             _restarted(lambda: self._look_at_resting(stop)),
+            _restarted(self._delete_users),
             _restarted(self._report),
         ]
 
@@ -89,6 +94,14 @@ class Worker:
                 found = 0
             if found < self._resting.group_size:
                 await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _delete_users(self) -> None:
+        while True:
+            try:
+                await self._finish_deletions()
+            except DATABASE_LOST as error:
+                log.warning("users not deleted", error=type(error).__name__)
+            await asyncio.sleep(_DELETIONS_SECONDS)
 
     async def _report(self) -> None:
         while True:

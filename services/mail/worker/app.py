@@ -16,6 +16,8 @@ from services.kit.redis_client import create_redis
 from services.kit.telemetry import open_telemetry
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
+from services.mail.disconnecting import Disconnecting
+from services.mail.mailboxes import Mailboxes
 from services.mail.providers.gmail import GmailProvider
 from services.mail.providers.gmail_http import create_gmail_client
 from services.mail.settings import WorkerSettings
@@ -84,6 +86,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             resting=RestingLooks(
                 pool=pool, providers=providers, quota=quota, tokens=tokens, poll_seconds=settings.mail_poll_seconds
             ),
+            finish_deletions=Disconnecting(pool, Mailboxes(pool, auth), auth).finish_deletions,
             observer=observer,
             slots=settings.worker_slots,
         )

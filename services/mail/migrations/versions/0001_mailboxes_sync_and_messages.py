@@ -50,6 +50,13 @@ def upgrade() -> None:
         sa.Column("ended_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("user_id", name=op.f("pk_user_deletions")),
     )
+    op.create_index(
+        "ix_user_deletions_active",
+        "user_deletions",
+        ["requested_at"],
+        unique=False,
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
     op.create_table(
         "workers",
         sa.Column("owner", sa.Uuid(), nullable=False),
@@ -328,6 +335,7 @@ def downgrade() -> None:
     op.drop_table("dead_letters")
     op.drop_table("change_feeds")
     op.drop_table("workers")
+    op.drop_index("ix_user_deletions_active", table_name="user_deletions", postgresql_where=sa.text("ended_at IS NULL"))
     op.drop_table("user_deletions")
     op.drop_index(op.f("ix_mailboxes_user_id"), table_name="mailboxes")
     op.drop_index("ix_mailboxes_lower_email", table_name="mailboxes")

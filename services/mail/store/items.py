@@ -1,4 +1,4 @@
-"""The queue of messages to fetch, their dead letters, and the ids seen by a listing after a lost cursor."""
+"""The queue of messages to fetch, and their dead letters."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,7 +23,7 @@ async def queue_listed(connection: Connection, mailbox_id: int, listed: Sequence
         Lane.BACKFILL,
         offset,
     )
-    await _unbury(connection, mailbox_id)
+    await unbury(connection, mailbox_id)
 
 
 async def queue_changed(
@@ -47,11 +47,11 @@ async def queue_changed(
         [threads.get(external_id) for external_id in wanted],
         Lane.LIVE,
     )
-    await _unbury(connection, mailbox_id)
+    await unbury(connection, mailbox_id)
 
 
-async def _unbury(connection: Connection, mailbox_id: int) -> None:
-    # A message that is wanted again is no longer given up on.
+async def unbury(connection: Connection, mailbox_id: int) -> None:
+    """Forgets that messages were given up on that are queued again."""
     await connection.execute(
         """
         DELETE FROM dead_letters d USING fetch_items i
@@ -218,66 +218,6 @@ async def postpone(
         attempts_limit,
         base_seconds,
     )
-
-
-async def note_relisted(
-    connection: Connection, mailbox_id: int, external_ids: Sequence[str], *, round_: int, offset: int
-) -> None:
-    """Remembers ids that a listing after a lost cursor has seen."""
-    await connection.execute(
-        """
-        INSERT INTO relisted (mailbox_id, round, external_id, ordinal)
-        SELECT $1, $3, id, $4 + min(place) FROM unnest($2::text[]) WITH ORDINALITY AS listed(id, place) GROUP BY id
-        ON CONFLICT DO NOTHING
-        """,
-        mailbox_id,
-        external_ids,
-        round_,
-        offset,
-    )
-
-
-async def queue_relisted(connection: Connection, mailbox_id: int, *, covered_all: bool, covered_count: int) -> int:
-    """Queues what the listing saw, coverage includes and the store lacks; returns how many were not queued before.
-
-    Coverage of the newest N includes everything listed above the oldest stored message.
-    """
-    done = await connection.execute(
-        """
-        WITH edge AS (
-            SELECT greatest($3::bigint, coalesce(max(r.ordinal), 0)) AS ordinal
-            FROM relisted r JOIN messages m USING (mailbox_id, external_id) WHERE r.mailbox_id = $1 AND r.round = 1
-        )
-        INSERT INTO fetch_items (mailbox_id, external_id, lane, ordinal)
-        SELECT $1, r.external_id, $4, r.ordinal FROM relisted r, edge
-        WHERE r.mailbox_id = $1 AND r.round = 1 AND ($2 OR r.ordinal <= edge.ordinal)
-            AND NOT EXISTS (SELECT FROM messages m WHERE m.mailbox_id = $1 AND m.external_id = r.external_id)
-        ON CONFLICT (mailbox_id, external_id) DO NOTHING
-        """,
-        mailbox_id,
-        covered_all,
-        covered_count,
-        Lane.LIVE,
-    )
-    await _unbury(connection, mailbox_id)
-    return int(done.split()[-1])
-
-
-async def missing_from_listing(connection: Connection, mailbox_id: int) -> list[str]:
-    """Messages, stored or given up on, that no round of the listing has seen and that are older than the listing."""
-    rows = await connection.fetch(
-        """
-        SELECT known.external_id FROM (
-            SELECT external_id, version FROM messages WHERE mailbox_id = $1
-            UNION SELECT external_id, wanted_version FROM dead_letters WHERE mailbox_id = $1
-        ) known, sync_states s
-        WHERE s.mailbox_id = $1 AND (s.listing_floor IS NULL OR known.version <= s.listing_floor) AND NOT EXISTS (
-            SELECT FROM relisted r WHERE r.mailbox_id = $1 AND r.external_id = known.external_id
-        )
-        """,
-        mailbox_id,
-    )
-    return [row["external_id"] for row in rows]
 
 
 async def cap_versions(connection: Connection, mailbox_id: int, version: int) -> None:

@@ -14,6 +14,7 @@ from services.mail.content.model import Address, Attachment
 from services.mail.model import LabelChange, MessageDetail, MessageSummary, ProviderMessage
 from services.mail.search.vector import vector_of
 from services.mail.store.connection import Connection
+from services.mail.store.relisted import IdRange
 
 # To be added to a statement that writes messages of the mailbox $1: numbers what its part `changed (message_id, kind)`
 # holds, in the feed that store/changes.py reads, and forgets some of what is older than 30 days. Part of the writing
@@ -214,8 +215,8 @@ async def change_labels(
     return {row["external_id"] for row in rows}
 
 
-async def set_label_as_listed(connection: Connection, mailbox_id: int, label_id: str) -> None:
-    """Puts a label on exactly the messages that the listing of that label showed (the `relisted` table).
+async def set_label_as_listed(connection: Connection, mailbox_id: int, label_id: str, ids: IdRange) -> None:
+    """Puts a label on exactly those messages of a range that the label's listing showed (the `relisted` table).
 
     Messages that changed since the listing began are left alone: they were fetched, or will be.
     """
@@ -224,7 +225,8 @@ async def set_label_as_listed(connection: Connection, mailbox_id: int, label_id:
         WITH changed AS (
             UPDATE messages m SET label_ids = array_append(label_ids, $2)
             FROM relisted r, sync_states s
-            WHERE m.mailbox_id = $1 AND r.mailbox_id = $1 AND r.external_id = m.external_id
+            WHERE m.mailbox_id = $1 AND r.mailbox_id = $1 AND r.round = 1 AND r.external_id = m.external_id
+                AND r.external_id >= $3 AND r.external_id < $4 AND m.external_id >= $3 AND m.external_id < $4
                 AND s.mailbox_id = $1 AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
                 AND NOT m.label_ids @> ARRAY[$2]
             RETURNING m.message_id, 'updated' AS kind
@@ -233,6 +235,8 @@ async def set_label_as_listed(connection: Connection, mailbox_id: int, label_id:
         """,
         mailbox_id,
         label_id,
+        ids.start,
+        ids.end,
     )
     await connection.execute(
         f"""
@@ -240,15 +244,19 @@ async def set_label_as_listed(connection: Connection, mailbox_id: int, label_id:
             UPDATE messages m SET label_ids = array_remove(label_ids, $2)
             FROM sync_states s
             WHERE s.mailbox_id = $1 AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
-                AND m.mailbox_id = $1 AND m.label_ids @> ARRAY[$2] AND NOT EXISTS (
-                SELECT FROM relisted r WHERE r.mailbox_id = $1 AND r.external_id = m.external_id
-            )
+                AND m.mailbox_id = $1 AND m.external_id >= $3 AND m.external_id < $4
+                AND m.label_ids @> ARRAY[$2] AND m.external_id NOT IN (
+                    SELECT r.external_id FROM relisted r
+                    WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $3 AND r.external_id < $4
+                )
             RETURNING m.message_id, 'updated' AS kind
         ), {_RECORD}
         SELECT
         """,
         mailbox_id,
         label_id,
+        ids.start,
+        ids.end,
     )
 
 

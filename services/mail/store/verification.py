@@ -3,6 +3,7 @@
 from services.mail.model import Lane, Listing
 from services.mail.store import progress
 from services.mail.store.connection import Connection
+from services.mail.store.relisted import IdRange
 
 
 async def request(connection: Connection, mailbox_id: int, *, hint_seq: int, trace_parent: str | None) -> int | None:
@@ -92,8 +93,8 @@ async def suspect(connection: Connection, mailbox_id: int, external_ids: list[st
     return len(rows)
 
 
-async def suspect_drifted(connection: Connection, mailbox_id: int, label_id: str) -> int:
-    """Queues messages that have a label which its listing does not show, or lack one that it shows; how many.
+async def suspect_drifted(connection: Connection, mailbox_id: int, label_id: str, ids: IdRange) -> int:
+    """Queues messages of a range that have a label which its listing does not show, or lack one that it does; how many.
 
     Messages that changed since the verification began are left alone: they are of a newer state.
     """
@@ -101,15 +102,18 @@ async def suspect_drifted(connection: Connection, mailbox_id: int, label_id: str
         """
         INSERT INTO fetch_items (mailbox_id, external_id, thread_id, lane, ordinal)
         SELECT $1, m.external_id, m.thread_id, $3, 0 FROM messages m, sync_states s
-        WHERE m.mailbox_id = $1 AND s.mailbox_id = $1
+        WHERE m.mailbox_id = $1 AND s.mailbox_id = $1 AND m.external_id >= $4 AND m.external_id < $5
             AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
-            AND m.label_ids @> ARRAY[$2] <> EXISTS (
-                SELECT FROM relisted r WHERE r.mailbox_id = $1 AND r.external_id = m.external_id)
+            AND m.label_ids @> ARRAY[$2] <> (m.external_id IN (
+                SELECT r.external_id FROM relisted r
+                WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $4 AND r.external_id < $5))
         ON CONFLICT (mailbox_id, external_id) DO NOTHING RETURNING true
         """,
         mailbox_id,
         label_id,
         Lane.LIVE,
+        ids.start,
+        ids.end,
     )
     return len(rows)
 

@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 
 from services.mail.model import ListedId, Listing, SyncProgress
 from services.mail.providers.base import MessageGoneError, PageTokenExpiredError, RejectedError
-from services.mail.store import items, labels, messages, progress, syncs, verification
+from services.mail.store import items, labels, messages, progress, relisted, syncs, verification
 from services.mail.store.connection import Connection
+from services.mail.store.relisted import IdRange
 from services.mail.sync.run import MailboxRun
 
+_TO_FETCH = (Listing.NEWEST, Listing.ALL)
 _BY_LABEL = (Listing.RELABEL, Listing.VERIFY_LABEL)
 
 
@@ -65,6 +67,8 @@ async def _list_page(run: MailboxRun, state: SyncProgress) -> None:
         return
     listed = page.listed[: max(0, room)]
     full = state.listing_target is not None and state.listed_count + len(listed) >= state.listing_target
+    if page.next_page_token is None and state.listing not in _TO_FETCH:
+        await _compare(run, state, listed)
     async with _recording(run, state) as connection:
         await _record(connection, run.mailbox_id, state, listed)
         if page.next_page_token is None or full:
@@ -90,72 +94,104 @@ async def _recording(run: MailboxRun, state: SyncProgress) -> AsyncIterator[Conn
 
 
 async def _record(connection: Connection, mailbox_id: int, state: SyncProgress, listed: list[ListedId]) -> None:
-    if state.listing in (Listing.NEWEST, Listing.ALL):
+    if state.listing in _TO_FETCH:
         await items.queue_listed(connection, mailbox_id, listed, offset=state.listed_count)
         await syncs.count(connection, mailbox_id, listed=len(listed))
     else:
         ids = [entry.external_id for entry in listed]
-        await items.note_relisted(connection, mailbox_id, ids, round_=state.listing_round, offset=state.listed_count)
+        await relisted.note(connection, mailbox_id, ids, round_=state.listing_round, offset=state.listed_count)
 
 
-async def _end(connection: Connection, mailbox_id: int, state: SyncProgress) -> None:
-    match state.listing:
-        case Listing.NEWEST | Listing.ALL:
-            await progress.end_listing(connection, mailbox_id)
-            await syncs.set_listing_done(connection, mailbox_id, covered=state.listing_target)
-        case Listing.RELIST:
-            await _end_relist(connection, mailbox_id, state)
-        case Listing.RELABEL:
-            assert state.listing_label is not None  # noqa: S101 - for the type checker; begin_label sets it
-            await messages.set_label_as_listed(connection, mailbox_id, state.listing_label)
-            await _next_label(connection, mailbox_id, Listing.RELABEL, after=state.listing_label)
-        case Listing.VERIFY_IDS:
-            await _end_verifying_ids(connection, mailbox_id, state)
-        case Listing.VERIFY_LABEL:
-            assert state.listing_label is not None  # noqa: S101 - for the type checker; begin_label sets it
-            drift = await verification.suspect_drifted(connection, mailbox_id, state.listing_label)
-            await verification.count(connection, mailbox_id, drift=drift)
-            await _next_label(connection, mailbox_id, Listing.VERIFY_LABEL, after=state.listing_label)
-        case None:
-            raise AssertionError("no listing is under way")
+async def _compare(run: MailboxRun, state: SyncProgress, listed: list[ListedId]) -> None:
+    """Does what a listing that ends with this page implies for each message, in transactions of bounded size.
 
-
-async def _end_relist(connection: Connection, mailbox_id: int, state: SyncProgress) -> None:
-    """Queues what is missing here, then deletes what two rounds agree is gone there.
-
-    One listing is not enough to delete: the provider's index is only eventually consistent.
+    To repeat any of it changes nothing: after an interruption it begins again with the last page.
     """
-    if state.listing_round == 1:
-        await items.queue_relisted(
-            connection, mailbox_id, covered_all=state.covered_all, covered_count=state.covered_count
-        )
-    missing = await items.missing_from_listing(connection, mailbox_id)
-    if missing and state.listing_round == 1:
-        await progress.begin_second_round(connection, mailbox_id)
-        return
-    await items.remove(connection, mailbox_id, missing)
-    await messages.delete(connection, mailbox_id, missing)
-    await _next_label(connection, mailbox_id, Listing.RELABEL, after=None)
+    async with _recording(run, state) as connection:
+        await _record(connection, run.mailbox_id, state, listed)
+        ranges = await relisted.ranges(connection, run.mailbox_id)
+        depth = await _depth(connection, run.mailbox_id, state)
+    for ids in ranges:
+        async with _recording(run, state) as connection:
+            await _compare_range(connection, run.mailbox_id, state, ids, depth=depth)
 
 
-async def _end_verifying_ids(connection: Connection, mailbox_id: int, state: SyncProgress) -> None:
+async def _depth(connection: Connection, mailbox_id: int, state: SyncProgress) -> int | None:
+    """How much of the listing the copy is to hold, None for all: the newest N and all above the oldest stored."""
+    if state.covered_all:
+        return None
+    return max(state.covered_count, await relisted.deepest_stored(connection, mailbox_id))
+
+
+async def _compare_range(
+    connection: Connection, mailbox_id: int, state: SyncProgress, ids: IdRange, *, depth: int | None
+) -> None:
+    match state.listing:
+        case Listing.RELIST if state.listing_round == 1:
+            await relisted.queue_missing(connection, mailbox_id, ids, depth=depth)
+        case Listing.RELIST:
+            # One listing is not enough to delete: the provider's index is only eventually consistent.
+            gone = await relisted.unlisted(connection, mailbox_id, ids)
+            await items.remove(connection, mailbox_id, gone)
+            await messages.delete(connection, mailbox_id, gone)
+        case Listing.VERIFY_IDS:
+            await _verify_range(connection, mailbox_id, state, ids, depth=depth)
+        case Listing.RELABEL:
+            await messages.set_label_as_listed(connection, mailbox_id, _label(state), ids)
+        case Listing.VERIFY_LABEL:
+            drift = await verification.suspect_drifted(connection, mailbox_id, _label(state), ids)
+            await verification.count(connection, mailbox_id, drift=drift)
+
+
+async def _verify_range(
+    connection: Connection, mailbox_id: int, state: SyncProgress, ids: IdRange, *, depth: int | None
+) -> None:
     """Queues what is missing here, and what is not listed there.
 
     The newest N are counted without Spam and Trash, so the first round of a part of a mailbox leaves them out; only
     what neither round has shown is suspected to be gone.
     """
+    missing = extra = 0
     if state.listing_round == 1:
-        missing = await items.queue_relisted(
-            connection, mailbox_id, covered_all=state.covered_all, covered_count=state.covered_count
-        )
-        await verification.count(connection, mailbox_id, missing=missing)
-        if not state.covered_all:
-            await progress.begin_second_round(connection, mailbox_id)
-            return
-    unlisted = await items.missing_from_listing(connection, mailbox_id)
-    extra = await verification.suspect(connection, mailbox_id, unlisted)
-    await verification.count(connection, mailbox_id, extra=extra)
-    await _next_label(connection, mailbox_id, Listing.VERIFY_LABEL, after=None)
+        missing = await relisted.queue_missing(connection, mailbox_id, ids, depth=depth)
+    if state.listing_round == 2 or state.covered_all:
+        unlisted = await relisted.unlisted(connection, mailbox_id, ids)
+        extra = await verification.suspect(connection, mailbox_id, unlisted)
+    await verification.count(connection, mailbox_id, missing=missing, extra=extra)
+
+
+def _label(state: SyncProgress) -> str:
+    assert state.listing_label is not None  # noqa: S101 - for the type checker; begin_label sets it
+    return state.listing_label
+
+
+async def _end(connection: Connection, mailbox_id: int, state: SyncProgress) -> None:
+    """Goes on to what follows the listing that has ended."""
+    match state.listing:
+        case Listing.NEWEST | Listing.ALL:
+            await progress.end_listing(connection, mailbox_id)
+            await syncs.set_listing_done(connection, mailbox_id, covered=state.listing_target)
+        case Listing.RELIST:
+            if state.listing_round == 1 and await _lacks_some(connection, mailbox_id):
+                await progress.begin_second_round(connection, mailbox_id)
+            else:
+                await _next_label(connection, mailbox_id, Listing.RELABEL, after=None)
+        case Listing.VERIFY_IDS:
+            if state.listing_round == 1 and not state.covered_all:
+                await progress.begin_second_round(connection, mailbox_id)
+            else:
+                await _next_label(connection, mailbox_id, Listing.VERIFY_LABEL, after=None)
+        case Listing.RELABEL | Listing.VERIFY_LABEL:
+            await _next_label(connection, mailbox_id, state.listing, after=state.listing_label)
+        case None:
+            raise AssertionError("no listing is under way")
+
+
+async def _lacks_some(connection: Connection, mailbox_id: int) -> bool:
+    for ids in await relisted.ranges(connection, mailbox_id):
+        if await relisted.unlisted(connection, mailbox_id, ids):
+            return True
+    return False
 
 
 async def _next_label(connection: Connection, mailbox_id: int, listing: Listing, *, after: str | None) -> None:

@@ -1,12 +1,72 @@
 """Giving up an address, or everything, while processes die."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
+import asyncpg
 import httpx
 
 from tests.e2e.people import Person, Provider
 from tests.e2e.running_stack import RunningStack
+from tests.e2e.test_sessions import start_link
 from tests.e2e.test_sync import same_as, wait_for
+
+type Database = asyncpg.Connection[asyncpg.Record]
+# Rows of each table that belong to a user.
+_OF_USER = {
+    "mail": {
+        "mailboxes": "user_id = $1 OR mailbox_id IN (SELECT mailbox_id FROM disconnections WHERE user_id = $1)",
+        "messages": "mailbox_id IN (SELECT mailbox_id FROM disconnections WHERE user_id = $1)",
+        "message_contents": "mailbox_id IN (SELECT mailbox_id FROM disconnections WHERE user_id = $1)",
+    },
+    "auth": {
+        "users": "user_id = $1",
+        "accounts": "user_id = $1",
+        "sessions": "user_id = $1",
+        "provider_tokens": "account_id IN (SELECT account_id FROM security_events WHERE user_id = $1)",
+    },
+}
+
+
+@asynccontextmanager
+async def database_of(stack: RunningStack, service: str) -> AsyncIterator[Database]:
+    """The database of a service, as its administrator."""
+    variables = stack.variables
+    connection = await asyncpg.connect(
+        host=variables["POSTGRES_HOST"],
+        port=int(variables["POSTGRES_PORT"]),
+        user=variables["POSTGRES_USER"],
+        password=variables["POSTGRES_PASSWORD"],
+        database=f"{variables['POSTGRES_DB']}_{service}",
+    )
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def rows_of(stack: RunningStack, user_id: str) -> dict[str, int]:
+    """How many rows both databases have of a user, by table; those that have none are left out."""
+    counts: dict[str, int] = {}
+    for service, tables in _OF_USER.items():
+        async with database_of(stack, service) as database:
+            for table, condition in tables.items():
+                query = f"SELECT count(*) FROM {table} WHERE {condition}"  # noqa: S608 - from the table above
+                counts[table] = await database.fetchval(query, user_id)
+    return {table: count for table, count in counts.items() if count}
+
+
+async def until(database: Database, query: str, *args: object) -> None:
+    """Waits until a query says so."""
+    async with asyncio.timeout(30):
+        while not await database.fetchval(query, *args):  # noqa: ASYNC110 - what is waited for happens in a database
+            await asyncio.sleep(0.02)
+
+
+def live_tokens(provider: Provider, email: str) -> int:
+    """How many access tokens the person has given that still work at the provider; none does afterwards."""
+    return int(provider.post(f"/users/{email}/tokens/expire")["expired"])
 
 
 def is_erased(person: Person, path: str) -> Callable[[], bool]:
@@ -67,3 +127,54 @@ class TestDeleteUser:
         again = Person.sign_in(http, ada.email)
         assert again.get("/auth/me").json()["user_id"] != user_id
         assert again.address()["message_count"] == 0
+
+    async def test_is_finished_by_itself_when_mail_and_worker_were_killed_in_the_middle(
+        self, stack: RunningStack, http: httpx.Client, new_person: Callable[..., Person], provider: Provider
+    ) -> None:
+        ada, work = new_person(messages=30), provider.new_user(messages=30)
+        assert ada.post("/auth/token", {"state": start_link(http, ada, work)}).status_code == 200
+        for email in (ada.email, work):
+            Person(http=http, email=email, token=ada.token).sync()
+        user_id = ada.get("/auth/me").json()["user_id"]
+        async with database_of(stack, "mail") as database:
+            try:
+                async with database.transaction():
+                    # The worker that erases them waits for the one that is locked here.
+                    await database.execute(
+                        """
+                        SELECT FROM messages JOIN mailboxes USING (mailbox_id) WHERE email = $1
+                        LIMIT 1 FOR UPDATE OF messages
+                        """,
+                        work,
+                    )
+                    assert ada.delete("/auth/me").status_code == 202
+                    await until(
+                        database,
+                        """
+                        SELECT EXISTS (SELECT FROM pg_stat_activity
+                            WHERE application_name = 'mail-worker' AND wait_event_type = 'Lock')
+                        """,
+                    )
+                    stack.kill("worker")
+                    stack.kill("mail")
+            finally:
+                for name in {"mail", "worker"} - set(stack.running()):
+                    stack.start(name)
+            await until(
+                database, "SELECT ended_at IS NOT NULL FROM user_deletions WHERE user_id = $1::text::uuid", user_id
+            )
+        wait_for(lambda: ada.get("/auth/me").status_code == 404, seconds=30)
+        assert await rows_of(stack, user_id) == {}
+        assert [live_tokens(provider, email) for email in (ada.email, work)] == [0, 0]
+
+    def test_is_finished_by_itself_when_auth_was_down(
+        self, stack: RunningStack, new_person: Callable[..., Person], provider: Provider
+    ) -> None:
+        ada = new_person()
+        stack.kill("auth")
+        try:
+            assert ada.delete("/auth/me").json()["code"] == "service_unavailable"
+        finally:
+            stack.start("auth")
+        wait_for(lambda: ada.get("/auth/me").status_code == 404, seconds=30)
+        assert (live_tokens(provider, ada.email), live_tokens(provider, new_person().email)) == (0, 1)

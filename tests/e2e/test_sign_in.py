@@ -148,3 +148,40 @@ class TestTwoUsers:
         for mailbox in ({"email": ada.email}, {"account_id": account_id}):
             answer = grace.post("/emails/sync", mailbox)
             assert (answer.status_code, answer.json()["code"]) == (404, "mailbox_not_found")
+
+    def test_change_nothing_of_each_other(self, new_person: Callable[..., Person]) -> None:
+        ada, grace = new_person(messages=2), new_person(messages=2)
+        sync = ada.sync()
+        account_id = ada.address()["account_id"]
+        attempts = [
+            (grace.delete(f"/emails/syncs/{sync['id']}"), "sync_not_found"),
+            (grace.post(f"/emails/syncs/{sync['id']}/retry", None), "sync_not_found"),
+            (grace.post("/emails/verify", {"account_id": account_id}), "mailbox_not_found"),
+            (grace.delete(f"/emails/addresses/{account_id}"), "mailbox_not_found"),
+        ]
+        assert [(answer.status_code, answer.json()["code"]) for answer, _ in attempts] == [
+            (404, code) for _, code in attempts
+        ]
+        assert len(ada.emails()) == 2
+
+    def test_read_nothing_by_a_position_or_a_part_of_each_other(self, new_person: Callable[..., Person]) -> None:
+        ada, grace = new_person(messages=3), new_person(messages=3)
+        for person in (ada, grace):
+            person.sync()
+        account_id = ada.address()["account_id"]
+        since = ada.get(f"/emails/changes?account_id={account_id}").json()["next_since"]
+        message, own = ada.emails()[0], grace.emails()[0]
+        for path, status, code in (
+            (f"/emails/changes?user_email={grace.email}&since={since}", 410, "resync_required"),
+            (f"/emails/changes?account_id={account_id}&since={since}", 404, "mailbox_not_found"),
+            (f"/emails/export?account_id={account_id}", 404, "mailbox_not_found"),
+            (f"/emails/threads?account_id={account_id}", 404, "mailbox_not_found"),
+            (f"/emails/{message['id']}/raw", 404, "message_not_found"),
+            (f"/emails/{message['id']}/attachments/1", 404, "message_not_found"),
+            # What looks like an id of their own, of another message.
+            (f"/emails/syncs/{own['id']}", 404, "sync_not_found"),
+        ):
+            answer = grace.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (status, code), path
+        listed = grace.get(f"/emails?user_email={grace.email}&thread_id={message['thread_id']}")
+        assert listed.json()["emails"] == []

@@ -4,36 +4,21 @@ Sources: Google "Using OAuth 2.0 for Web Server Applications" and "OpenID Connec
 """
 
 import asyncio
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
-import structlog
 
-from services.auth.providers.base import (
-    Grant,
-    GrantRefusedError,
-    Identity,
-    IdentityRefusedError,
-    ProviderRefusedError,
-    ProviderUnavailableError,
-)
+from services.auth.providers import answers
+from services.auth.providers.base import Grant, Identity, IdentityRefusedError, ProviderUnavailableError
 from services.auth.providers.id_token import IdTokens
-from services.kit.egress import Answer, Egress
+from services.kit.egress import Egress
 from services.kit.key_set import KeySet
 
-log = structlog.get_logger()
-
 ISSUER = "https://accounts.google.com"
-# Google's answers name the long forms, requests usually the short ones.
-_SCOPE_ALIASES = {
-    "https://www.googleapis.com/auth/userinfo.email": "email",
-    "https://www.googleapis.com/auth/userinfo.profile": "profile",
-}
 MAIL_SCOPES = frozenset(
     {
         "https://www.googleapis.com/auth/gmail.readonly",
@@ -41,12 +26,6 @@ MAIL_SCOPES = frozenset(
         "https://mail.google.com/",
     }
 )
-# `expires_in` is only recommended (RFC 6749, section 5.1). Too long a guess does no harm: a token that the API refuses
-# is reported by its fingerprint and refreshed.
-DEFAULT_LIFETIME = timedelta(hours=1)
-LONGEST_LIFETIME = timedelta(days=366)
-_TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
-_TRANSIENT_ERRORS = frozenset({"internal_failure", "server_error", "temporarily_unavailable", "slow_down"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -161,7 +140,7 @@ class Google:
         try:
             async with asyncio.timeout(timeout):
                 answer = await self._call_token_endpoint(form, timeout=timeout)
-                grant = self._grant(answer, scopes=_normalised(self._client.scopes))
+                grant = answers.grant(answer, requested=answers.scopes(self._client.scopes), now=self._clock())
                 identity = await self._identity(answer, access_token=grant.access_token, nonce=nonce, timeout=timeout)
         except TimeoutError as error:
             raise ProviderUnavailableError("exchange: timed out") from error
@@ -172,7 +151,7 @@ class Google:
         answer = await self._call_token_endpoint(
             {"grant_type": "refresh_token", "refresh_token": refresh_token}, timeout=timeout
         )
-        return self._grant(answer, scopes=scopes)
+        return answers.grant(answer, requested=scopes, now=self._clock())
 
     async def revoke(self, token: str, *, timeout: float) -> None:
         """RFC 7009. Google answers 400 `invalid_token` where the grant has ended already."""
@@ -182,7 +161,7 @@ class Google:
         document = answer.json_object() or {}
         if answer.succeeded or (answer.status == 400 and document.get("error") == "invalid_token"):
             return
-        raise _failure("revoke", answer)
+        raise answers.failure("revoke", answer)
 
     async def _call_token_endpoint(self, form: dict[str, str], *, timeout: float) -> dict[str, Any]:
         credentials = {"client_id": self._client.client_id, "client_secret": self._client.client_secret}
@@ -191,21 +170,8 @@ class Google:
         )
         document = answer.json_object()
         if not answer.succeeded or document is None or "error" in document:
-            raise _failure(form["grant_type"], answer)
+            raise answers.failure(form["grant_type"], answer)
         return document
-
-    def _grant(self, answer: dict[str, Any], *, scopes: frozenset[str]) -> Grant:
-        # A refresh token that is absent, null or empty is not given: the stored one stays.
-        refresh_token = answer.get("refresh_token") or None
-        now = self._clock()
-        limit = answer.get("refresh_token_expires_in")
-        return Grant(
-            access_token=_token(answer.get("access_token")),
-            access_token_expires_at=now + (_lifetime(answer.get("expires_in")) or DEFAULT_LIFETIME),
-            refresh_token=None if refresh_token is None else _token(refresh_token),
-            refresh_token_expires_at=now + lifetime if (lifetime := _lifetime(limit)) else None,
-            scopes=_granted(answer.get("scope"), requested=scopes),
-        )
 
     async def _identity(self, answer: dict[str, Any], *, access_token: str, nonce: str, timeout: float) -> Identity:
         """Who signed in, by the ID token where there is one that can be judged, else by userinfo.
@@ -220,7 +186,7 @@ class Google:
             claims, proven = await self._id_tokens.read(id_token, nonce=nonce, access_token=access_token)
         if not proven or claims.get("email") is None or claims.get("email_verified") is None:
             claims = await self._with_userinfo(claims, proven=proven, access_token=access_token, timeout=timeout)
-        return _identity(claims)
+        return answers.identity(claims)
 
     async def _with_userinfo(
         self, claims: dict[str, Any], *, proven: bool, access_token: str, timeout: float
@@ -233,7 +199,7 @@ class Google:
         answer = await self._egress.send("GET", url, bearer=access_token, timeout=timeout)
         info = answer.json_object()
         if not answer.succeeded or info is None:
-            raise _failure("userinfo", answer)
+            raise answers.failure("userinfo", answer)
         # Google's older userinfo names two of the claims differently.
         info.setdefault("sub", info.get("id"))
         info.setdefault("email_verified", info.get("verified_email"))
@@ -257,65 +223,3 @@ def _trusts_token_endpoint(endpoints: GoogleEndpoints) -> bool:
     parts = urlsplit(endpoints.token_url)
     direct = parts.scheme == "https" or parts.hostname in _LOOPBACK
     return direct or not (endpoints.jwks_url or "").startswith("https:")
-
-
-def _failure(call: str, answer: Answer) -> Exception:
-    """The error that an unsuccessful answer means; the provider's own words stay in our log."""
-    document = answer.json_object()
-    error = document.get("error") if document is not None else None
-    if isinstance(error, dict):
-        # The shape of Google's APIs, also seen from gateways in front of its OAuth.
-        error = error.get("status")
-    text = f"{call}: HTTP {answer.status} {error if isinstance(error, str) else 'without an OAuth error'}"
-    refused = 400 <= answer.status < 500 and answer.status not in (408, 429)
-    if answer.succeeded:
-        refused = document is not None and error is not None
-    if not refused or not isinstance(error, str) or error in _TRANSIENT_ERRORS:
-        return ProviderUnavailableError(text)
-    return GrantRefusedError(text) if error == "invalid_grant" else ProviderRefusedError(text)
-
-
-def _token(value: object) -> str:
-    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
-        raise ProviderUnavailableError("token endpoint: an answer without a well-formed token")
-    return value
-
-
-def _lifetime(value: object) -> timedelta | None:
-    """Seconds as a number, or as the text of one; None if there are none that make sense."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value[:12])
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        return None
-    return min(timedelta(seconds=min(value, LONGEST_LIFETIME.total_seconds())), LONGEST_LIFETIME)
-
-
-def _granted(value: object, *, requested: frozenset[str]) -> frozenset[str]:
-    """The granted scopes; those that were asked for if the answer names none (RFC 6749, section 5.1)."""
-    if isinstance(value, list):
-        value = " ".join(scope for scope in value if isinstance(scope, str))
-    return _normalised(value.split()) if isinstance(value, str) else requested
-
-
-def _normalised(scopes: tuple[str, ...] | list[str]) -> frozenset[str]:
-    return frozenset(_SCOPE_ALIASES.get(scope, scope) for scope in scopes if scope.isascii() and scope.isprintable())
-
-
-def _identity(claims: dict[str, Any]) -> Identity:
-    subject, email = claims.get("sub"), claims.get("email")
-    if not isinstance(subject, str) or not 0 < len(subject) <= 255:
-        raise IdentityRefusedError("no well-formed subject")
-    if not subject.isascii() or not subject.isprintable():
-        raise IdentityRefusedError("no well-formed subject")
-    if not isinstance(email, str) or not _is_address(email):
-        raise IdentityRefusedError("no well-formed address")
-    # Some providers send the text "true". One that says nothing is believed: the claim is optional (OpenID Connect
-    # Core, 5.1), and Mailroom never recognises anyone by an address.
-    verified = claims.get("email_verified")
-    return Identity(
-        subject=subject, email=email, email_verified=verified is None or verified is True or verified == "true"
-    )
-
-
-def _is_address(text: str) -> bool:
-    return len(text) <= 320 and text.isprintable() and " " not in text and "@" in text[1:-1]

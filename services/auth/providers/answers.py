@@ -1,0 +1,107 @@
+"""What a provider's answers mean. Nothing in them is relied on: every field may be absent, or of another type."""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from services.auth.providers.base import (
+    Grant,
+    GrantRefusedError,
+    Identity,
+    IdentityRefusedError,
+    ProviderError,
+    ProviderRefusedError,
+    ProviderUnavailableError,
+)
+from services.kit.egress import Answer
+
+# Google's answers name the long forms, requests usually the short ones.
+_SCOPE_ALIASES = {
+    "https://www.googleapis.com/auth/userinfo.email": "email",
+    "https://www.googleapis.com/auth/userinfo.profile": "profile",
+}
+# `expires_in` is only recommended (RFC 6749, section 5.1). Too long a guess does no harm: a token that the API refuses
+# is reported by its fingerprint and refreshed.
+_DEFAULT_LIFETIME = timedelta(hours=1)
+_LONGEST_LIFETIME = timedelta(days=366)
+_TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
+_TRANSIENT_ERRORS = frozenset({"internal_failure", "server_error", "temporarily_unavailable", "slow_down"})
+
+
+def failure(call: str, answer: Answer) -> ProviderError:
+    """The error that an unsuccessful answer means; the provider's own words stay in our log."""
+    document = answer.json_object()
+    error = document.get("error") if document is not None else None
+    if isinstance(error, dict):
+        # The shape of Google's APIs, also seen from gateways in front of its OAuth.
+        error = error.get("status")
+    text = f"{call}: HTTP {answer.status} {error if isinstance(error, str) else 'without an OAuth error'}"
+    refused = 400 <= answer.status < 500 and answer.status not in (408, 429)
+    if answer.succeeded:
+        refused = document is not None and error is not None
+    if not refused or not isinstance(error, str) or error in _TRANSIENT_ERRORS:
+        return ProviderUnavailableError(text)
+    return GrantRefusedError(text) if error == "invalid_grant" else ProviderRefusedError(text)
+
+
+def grant(answer: Mapping[str, Any], *, requested: frozenset[str], now: datetime) -> Grant:
+    """What a token endpoint gave for the scopes that were asked for. Raises ProviderUnavailableError."""
+    # A refresh token that is absent, null or empty is not given: the stored one stays.
+    refresh_token = answer.get("refresh_token") or None
+    limit = answer.get("refresh_token_expires_in")
+    return Grant(
+        access_token=_token(answer.get("access_token")),
+        access_token_expires_at=now + (_lifetime(answer.get("expires_in")) or _DEFAULT_LIFETIME),
+        refresh_token=None if refresh_token is None else _token(refresh_token),
+        refresh_token_expires_at=now + lifetime if (lifetime := _lifetime(limit)) else None,
+        scopes=_granted(answer.get("scope"), requested=requested),
+    )
+
+
+def scopes(names: Iterable[str]) -> frozenset[str]:
+    """Scopes in the short forms that requests use, without what is no scope."""
+    return frozenset(_SCOPE_ALIASES.get(name, name) for name in names if name.isascii() and name.isprintable())
+
+
+def identity(claims: Mapping[str, Any]) -> Identity:
+    """Who the claims of an ID token or of userinfo are about. Raises IdentityRefusedError."""
+    subject, email = claims.get("sub"), claims.get("email")
+    if not isinstance(subject, str) or not 0 < len(subject) <= 255:
+        raise IdentityRefusedError("no well-formed subject")
+    if not subject.isascii() or not subject.isprintable():
+        raise IdentityRefusedError("no well-formed subject")
+    if not isinstance(email, str) or not _is_address(email):
+        raise IdentityRefusedError("no well-formed address")
+    # Some providers send the text "true". One that says nothing is believed: the claim is optional (OpenID Connect
+    # Core, 5.1), and Mailroom never recognises anyone by an address.
+    verified = claims.get("email_verified")
+    return Identity(
+        subject=subject, email=email, email_verified=verified is None or verified is True or verified == "true"
+    )
+
+
+def _token(value: object) -> str:
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise ProviderUnavailableError("token endpoint: an answer without a well-formed token")
+    return value
+
+
+def _lifetime(value: object) -> timedelta | None:
+    """Seconds as a number, or as the text of one; None if there are none that make sense."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:12])
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        return None
+    return min(timedelta(seconds=min(value, _LONGEST_LIFETIME.total_seconds())), _LONGEST_LIFETIME)
+
+
+def _granted(value: object, *, requested: frozenset[str]) -> frozenset[str]:
+    """The granted scopes; those that were asked for if the answer names none (RFC 6749, section 5.1)."""
+    if isinstance(value, list):
+        value = " ".join(scope for scope in value if isinstance(scope, str))
+    return scopes(value.split()) if isinstance(value, str) else requested
+
+
+def _is_address(text: str) -> bool:
+    return len(text) <= 320 and text.isprintable() and " " not in text and "@" in text[1:-1]

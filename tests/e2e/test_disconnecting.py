@@ -171,6 +171,8 @@ class TestDeleteUser:
         self, stack: RunningStack, new_person: Callable[..., Person], provider: Provider
     ) -> None:
         ada = new_person()
+        # Now the gateway has keys, and mail, which was killed before: without them it would refuse the request itself.
+        wait_for(lambda: ada.get("/emails/syncs/none").status_code == 404, seconds=30)
         stack.kill("auth")
         try:
             assert ada.delete("/auth/me").json()["code"] == "service_unavailable"

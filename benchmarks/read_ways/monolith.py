@@ -27,7 +27,7 @@ from services.mail.model import MessageFilter
 from services.mail.store.lists import Position
 
 _FILL_USERS = """
-    INSERT INTO benchmark_users SELECT DISTINCT user_id, true FROM mailboxes WHERE user_id IS NOT NULL
+    INSERT INTO benchmark.users SELECT DISTINCT user_id, true FROM mailboxes WHERE user_id IS NOT NULL
     ON CONFLICT DO NOTHING
 """
 
@@ -39,7 +39,9 @@ class Base(DeclarativeBase):
 class User(Base):
     """Who may sign in."""
 
-    __tablename__ = "benchmark_users"
+    __tablename__ = "users"
+    # Apart from what belongs to mail.
+    __table_args__ = {"schema": "benchmark"}  # noqa: RUF012 - as SQLAlchemy declares it
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     is_active: Mapped[bool]
 
@@ -174,7 +176,8 @@ def create_app(place: Place) -> FastAPI:
 @asynccontextmanager
 async def _with_users(engine: AsyncEngine, _: FastAPI) -> AsyncIterator[None]:
     async with engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all, tables=[Base.metadata.tables[User.__tablename__]])
+        await connection.execute(text("CREATE SCHEMA IF NOT EXISTS benchmark"))
+        await connection.run_sync(Base.metadata.create_all, tables=[Base.metadata.tables["benchmark.users"]])
         await connection.execute(text(_FILL_USERS))
     yield
     await engine.dispose()

@@ -73,5 +73,7 @@ def _join_sections(sections: dict[int, tuple[str, bool]]) -> str:
         content, is_encoded = sections[number]
         if is_encoded and not data and content.count("'") >= 2:
             charset, _, content = content.split("'", 2)
-        data += unquote_to_bytes(content) if is_encoded else content.encode("utf-8", "surrogatepass")
+        # A string with a lone surrogate, which a provider's JSON can hold, would be refused by unquote_to_bytes.
+        encoded = content.encode("utf-8", "surrogatepass")
+        data += unquote_to_bytes(encoded) if is_encoded else encoded
     return decode_words(decode_text(data, charset)[0])

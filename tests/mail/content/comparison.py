@@ -181,6 +181,8 @@ def _classify_body(theirs: str | None, ours: str | None, message: EmailMessage) 
 def _classify_absence(ours: str | None, message: EmailMessage) -> str:
     if ours is not None:
         return "other-text"
+    if any(part.get_content_type() == "multipart/encrypted" for part in message.walk()):
+        return "encrypted-body"
     return "invalid-type" if any(part["content-type"].defects for part in _typed(message)) else "unknown"
 
 

@@ -1,6 +1,7 @@
 """Reference section 8, rows about characters and missing fields: 15 to 18."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -45,6 +46,11 @@ class TestRow16Surrogates:
     def test_lone_ones_are_replaced_after_json(self) -> None:
         resource = json.loads('{"payload": {"headers": [{"name": "Subject", "value": "a\\ud83d b"}]}}')
         assert parse_gmail(resource).subject == "a\ufffd b"
+
+    def test_lone_ones_among_percent_signs_are_replaced(self) -> None:
+        header = {"name": "Content-Disposition", "value": "attachment; filename*=utf-8''%D0%9F\ud83d.txt"}
+        [attachment] = parse_gmail({"payload": {"mimeType": "text/plain", "headers": [header]}}).attachments
+        assert re.fullmatch("П\ufffd+.txt", attachment.filename)
 
     def test_pairs_are_joined(self) -> None:
         assert clean_text("\ud83d\ude00") == "😀"

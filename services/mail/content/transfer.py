@@ -85,7 +85,8 @@ def _count_digits(data: bytes) -> int:
 
 def _is_not_base64(body: bytes) -> bool:
     """Whether a body that is declared base64 is plain text: a tenth of its start is foreign to the encoding."""
-    start = body[:4096].partition(b"=")[0].strip()
+    # Padding ends what is encoded, but a line of = at the beginning, as newsletters have it, says nothing yet.
+    start = body[:4096].lstrip(b"= \t\r\n").partition(b"=")[0].strip()
     return len(start) - len(start.translate(None, _NOT_BASE64_TEXT)) > _FOREIGN_SHARE * len(start)
 
 

@@ -104,6 +104,7 @@ class TestRow08TransferEncodings:
             ("base64", "SGVsbG8sIHdvcmxk\n=\n", "Hello, world"),
             ("base64", "SGVsbG8sIHdvcmxkIQ==\n____\nTo unsubscribe, write to us.\n", "Hello, world!"),
             ("base64", "This is plain text, whatever the header says. Really!", None),
+            ("base64", "==========\nThe week in brief: plain text, whatever the header says.", None),
             ("quoted-printable", "a=ZZb =3D c=\nd=", "a=ZZb = cd"),
             ("Quoted-Printable (really)", "caf=c3=a9", "café"),
             ("x-uuencode", "begin 644 f\n%2&5L;&\\\n`\nend\n", "Hello"),

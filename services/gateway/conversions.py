@@ -1,14 +1,14 @@
 """Protobuf answers as the JSON of the public API."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.mail.v1 import mail_pb2
 
 from services.gateway.schemas.addresses import Address
 from services.gateway.schemas.changes import Change
-from services.gateway.schemas.emails import Attachment, Email, EmailAddress, EmailSummary, Label
+from services.gateway.schemas.emails import Attachment, Email, EmailAddress, EmailSummary, FilterQuery, Label
 from services.gateway.schemas.requests import MailboxQuery
 from services.gateway.schemas.syncs import Sync, Verification
 from services.gateway.schemas.threads import Thread
@@ -55,6 +55,20 @@ def mailbox_selector(*, account_id: str | None, email: str | None) -> mail_pb2.M
 def selector_of(query: MailboxQuery) -> mail_pb2.MailboxSelector:
     """The mailbox that a request's parameters name."""
     return mailbox_selector(account_id=query.account_id, email=query.user_email)
+
+
+def filter_fields(query: FilterQuery) -> dict[str, Any]:
+    """What requests for the messages of a mailbox have in common: the mailbox, and what fits."""
+    return {
+        "mailbox": selector_of(query),
+        "query": query.q,
+        "label": query.label,
+        "thread_id": query.thread_id,
+        "unread": query.unread,
+        "has_attachment": query.has_attachment,
+        "after_time": timestamp(query.after),
+        "before_time": timestamp(query.before),
+    }
 
 
 def email_summary(message: mail_pb2.MessageSummary) -> EmailSummary:

@@ -39,14 +39,7 @@ async def export_emails(
     """All stored messages of one mailbox that fit all filters, whole, newest first, as NDJSON."""
     request = ExportMessagesRequest(
         user_id=user_id,
-        mailbox=conversions.selector_of(query),
-        query=query.q,
-        label=query.label,
-        thread_id=query.thread_id,
-        unread=query.unread,
-        has_attachment=query.has_attachment,
-        after_time=conversions.timestamp(query.after),
-        before_time=conversions.timestamp(query.before),
+        **conversions.filter_fields(query),
     )
     parts = stream(services.messages.ExportMessages, request)
     return JsonLines(_lines(parts, safe_html), filename="emails.ndjson")

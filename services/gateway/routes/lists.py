@@ -24,14 +24,7 @@ async def list_emails(services: Backends, user_id: UserId, query: Annotated[List
     """The stored messages of one mailbox that fit all filters, newest first."""
     request = ListMessagesRequest(
         user_id=user_id,
-        mailbox=conversions.selector_of(query),
-        query=query.q,
-        label=query.label,
-        thread_id=query.thread_id,
-        unread=query.unread,
-        has_attachment=query.has_attachment,
-        after_time=conversions.timestamp(query.after),
-        before_time=conversions.timestamp(query.before),
+        **conversions.filter_fields(query),
         page_size=query.limit,
         page_token=query.cursor,
         highlight=query.highlight,

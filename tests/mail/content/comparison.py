@@ -49,13 +49,12 @@ def compare_where_email_is_sure(data: bytes) -> Iterator[Difference]:
     if any(part.defects for part in theirs.walk()) or b"\r" in data.replace(b"\r\n", b""):
         return
     for difference in compare_with_email(data):
-        if _is_sure_of(theirs, difference.field):
+        is_sure = data.isascii() if difference.field == "names" else _is_sure_of(theirs, difference.field)
+        if is_sure:
             yield difference
 
 
 def _is_sure_of(theirs: EmailMessage, field: str) -> bool:
-    if field == "names":
-        return all(part.as_bytes().isascii() for part in theirs.walk())
     known = _succeeds(lambda: any(value.defects for value in theirs.get_all(field, [])))
     return known == [False] and _read_raw(theirs, field).isascii()
 

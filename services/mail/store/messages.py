@@ -224,11 +224,13 @@ async def set_label_as_listed(connection: Connection, mailbox_id: int, label_id:
         f"""
         WITH changed AS (
             UPDATE messages m SET label_ids = array_append(label_ids, $2)
-            FROM relisted r, sync_states s
-            WHERE m.mailbox_id = $1 AND r.mailbox_id = $1 AND r.round = 1 AND r.external_id = m.external_id
-                AND r.external_id >= $3 AND r.external_id < $4 AND m.external_id >= $3 AND m.external_id < $4
-                AND s.mailbox_id = $1 AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
-                AND NOT m.label_ids @> ARRAY[$2]
+            FROM sync_states s
+            WHERE s.mailbox_id = $1 AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
+                AND m.mailbox_id = $1 AND m.external_id >= $3 AND m.external_id < $4
+                AND NOT m.label_ids @> ARRAY[$2] AND m.external_id = ANY(ARRAY(
+                    SELECT r.external_id FROM relisted r
+                    WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $3 AND r.external_id < $4
+                ))
             RETURNING m.message_id, 'updated' AS kind
         ), {_RECORD}
         SELECT

@@ -1,5 +1,7 @@
 """What the Helm chart renders; needs `helm`, but no cluster."""
 
+import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +21,8 @@ VALUES = {"default": CHART / "values.yaml", "production": CHART / "ci/production
 SETTINGS: dict[str, type[Settings]] = {
     "auth": AuthSettings, "gateway": GatewaySettings, "mail": MailSettings, "worker": WorkerSettings,
 }  # fmt: skip
+# What an operator adds for all processes.
+CHOSEN = set(yaml.safe_load(VALUES["production"].read_text())["settings"])
 # Read by the database driver and by OpenTelemetry.
 OF_LIBRARIES = {"PGSSLMODE", "PGSSLROOTCERT", "OTEL_EXPORTER_OTLP_ENDPOINT"}
 
@@ -111,9 +115,16 @@ class TestPods:
             fields = SETTINGS[service].model_fields.items()
             read = {str(field.validation_alias or own).upper() for own, field in fields}
             given = {variable.removesuffix("_FILE") for variable in _variables(pod)} - OF_LIBRARIES
-            shared = {"AUTH_ADDRESS", "MAIL_ADDRESS", "FRONTEND_REDIRECT_URL", "PUBLIC_URL", "GMAIL_QUOTA_PROFILE"}
-            assert given - shared <= read, name
+            shared = {"AUTH_ADDRESS", "MAIL_ADDRESS", "FRONTEND_REDIRECT_URL", "PUBLIC_URL"}
+            assert given - shared - CHOSEN <= read, name
             assert (migrations == "") == ("DRAIN_DELAY_SECONDS" in given), name
+
+    def test_get_no_variable_twice_and_each_as_it_was_meant(self, resources: list[Resource]) -> None:
+        for name, pod in _pods(resources):
+            [container] = pod["containers"]
+            names = [variable["name"] for variable in container["env"]]
+            assert sorted(names) == sorted(set(names)), name
+            assert _variables(pod).get("MAIL_CACHE_BYTES", "1000000000") == "1000000000"
 
     def test_find_every_file_that_a_variable_names(self, resources: list[Resource]) -> None:
         for name, pod in _pods(resources):
@@ -130,6 +141,20 @@ class TestPods:
             assert volumes == {}, name
             named = {value for value in _variables(pod).values() if value and value.startswith("/run/secrets")}
             assert named <= mounted, name
+
+
+class TestSettings:
+    def test_are_not_what_other_values_say(self, resources: list[Resource]) -> None:
+        schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["settings"]["propertyNames"]
+        refused = re.compile("|".join(known["pattern"] for known in schema["not"]["anyOf"]))
+        given = {variable for _, pod in _pods(resources) for variable in _variables(pod)}
+        free = {*CHOSEN, "GATEWAY_TRUSTED_PROXIES"}
+        assert {variable for variable in given if not refused.search(variable)} <= free
+        assert not any(refused.search(variable) for variable in free)
+
+    def test_that_are_refused_are_named(self) -> None:
+        with pytest.raises(AssertionError, match="REDIS_HOST"):
+            _rendered("--set", "settings.REDIS_HOST=elsewhere")
 
 
 class TestSecrets:
@@ -168,6 +193,13 @@ class TestSecrets:
             _rendered("--set", "settings.SECRET_KEY=known")
 
 
+class TestIngress:
+    def test_is_for_the_host_of_the_public_address(self) -> None:
+        address = ("publicUrl=https://mail.example.com:8443", "ingress.enabled=true")
+        [ingress] = _of(_rendered(*(argument for pair in address for argument in ("--set", pair))), "Ingress").values()
+        assert [rule["host"] for rule in ingress["spec"]["rules"]] == ["mail.example.com"]
+
+
 class TestNetworkPolicies:
     def test_deny_what_is_not_allowed(self, resources: list[Resource]) -> None:
         deny = _of(resources, "NetworkPolicy")["deny"]["spec"]
@@ -182,6 +214,19 @@ class TestNetworkPolicies:
         assert _callers(policies["mail"], 50052) == {"gateway"}
         assert not [rule for rule in policies["worker"]["spec"]["ingress"] or [] if rule["ports"][0]["port"] != 9103]
 
+    def test_let_out_to_names_servers_and_the_provider_whoever_needs_them(self, resources: list[Resource]) -> None:
+        policies = _of(resources, "NetworkPolicy")
+        for name in ("auth", "mail", "worker", "migrations"):
+            rules = policies[name]["spec"]["egress"]
+            ports = {port["port"] for rule in rules for port in rule["ports"]}
+            assert {53, 5432} <= ports, name
+            provider = [rule for rule in rules if rule["ports"][0]["port"] == 443]
+            assert len(provider) == (name != "migrations"), name
+            # Not to the addresses of the cluster and of the cloud it is in.
+            for rule in provider:
+                [everywhere] = [peer["ipBlock"] for peer in rule["to"] if peer["ipBlock"]["cidr"] == "0.0.0.0/0"]
+                assert {"10.0.0.0/8", "169.254.0.0/16"} <= set(everywhere["except"])
+
     def test_keep_the_gateway_from_databases_and_the_provider(self, resources: list[Resource]) -> None:
         rules = _of(resources, "NetworkPolicy")["gateway"]["spec"]["egress"]
         ports = {port["port"] for rule in rules for port in rule["ports"]}
@@ -190,7 +235,41 @@ class TestNetworkPolicies:
         assert ports <= {53, 4317, 50051, 50052, redis_port}
 
 
+class TestMonitoring:
+    def test_watches_by_the_rules_that_promtool_tests(self) -> None:
+        [rule] = _of(_rendered("--set", "prometheusRule.enabled=true"), "PrometheusRule").values()
+        rules = CHART.parents[1] / "observability/rules.yml"
+        assert rule["spec"] == yaml.safe_load(rules.read_text())
+
+    def test_names_processes_as_the_rules_do(self) -> None:
+        [monitor] = _of(_rendered("--set", "podMonitor.enabled=true"), "PodMonitor").values()
+        [endpoint] = monitor["spec"]["podMetricsEndpoints"]
+        [job] = endpoint["relabelings"]
+        assert (endpoint["port"], job["targetLabel"], job["replacement"]) == ("admin", "job", "mailroom-$1")
+
+
 class TestAvailability:
+    def test_a_pod_has_the_time_that_it_needs_to_stop(self, resources: list[Resource]) -> None:
+        for name in SETTINGS:
+            pod = _of(resources, "Deployment")[name]["spec"]["template"]["spec"]
+            delay = float(str(_variables(pod)["DRAIN_DELAY_SECONDS"]))
+            assert pod["terminationGracePeriodSeconds"] >= delay + 20, name
+        with pytest.raises(AssertionError, match="terminationGracePeriodSeconds"):
+            _rendered("--set", "drainDelaySeconds=30")
+
+    def test_callers_find_every_pod_of_a_service_that_speaks_grpc(self, resources: list[Resource]) -> None:
+        services = _of(resources, "Service")
+        assert {name: service["spec"].get("clusterIP") for name, service in services.items()} == {
+            "auth": "None",
+            "mail": "None",
+            "gateway": None,
+        }
+
+    def test_another_version_of_the_chart_alone_replaces_no_pod(self, resources: list[Resource]) -> None:
+        for name, deployment in _of(resources, "Deployment").items():
+            pod = deployment["spec"]["template"]["metadata"]["labels"]
+            assert pod == deployment["spec"]["selector"]["matchLabels"], name
+
     def test_one_pod_at_a_time_is_taken_away(self, resources: list[Resource]) -> None:
         budgets = _of(resources, "PodDisruptionBudget")
         assert {name: budget["spec"]["maxUnavailable"] for name, budget in budgets.items()} == dict.fromkeys(
@@ -202,6 +281,13 @@ class TestAvailability:
         assert target == "mailroom-worker"
         assert "replicas" not in _of(resources, "Deployment")["worker"]["spec"]
 
-    def test_migrations_come_before_what_needs_them(self, resources: list[Resource]) -> None:
-        for job in _of(resources, "Job").values():
-            assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    def test_migrations_come_before_what_needs_them_and_after_what_they_need(self, resources: list[Resource]) -> None:
+        hooks = {
+            (resource["kind"], resource["metadata"]["name"]): int(annotations["helm.sh/hook-weight"])
+            for resource in resources
+            if (annotations := resource["metadata"].get("annotations", {})).get("helm.sh/hook")
+            == "pre-install,pre-upgrade"
+        }
+        jobs = {("Job", f"mailroom-{service}-migrations"): 0 for service in ("auth", "mail")}
+        needed = {(kind, "mailroom-migrations"): -1 for kind in ("ServiceAccount", "NetworkPolicy")}
+        assert hooks == jobs | needed

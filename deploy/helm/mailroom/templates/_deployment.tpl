@@ -2,11 +2,18 @@
 {{- define "mailroom.deployment" -}}
 {{- $own := get .root.Values .name -}}
 {{- $fullname := printf "%s-%s" (include "mailroom.fullname" .root) .name -}}
+{{- /* What is under way gets ten seconds after the delay, and what a process has open some more. */ -}}
+{{- if lt (float64 .root.Values.terminationGracePeriodSeconds) (addf .root.Values.drainDelaySeconds 20) -}}
+{{- fail "terminationGracePeriodSeconds: must be 20 more than drainDelaySeconds, or pods are killed while they answer" -}}
+{{- end -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: {{ $fullname }}
   labels: {{- include "mailroom.labels" . | nindent 4 }}
+  {{- with .root.Values.deploymentAnnotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
 spec:
   {{- if not $own.autoscaling.enabled }}
   replicas: {{ $own.replicas }}
@@ -17,7 +24,8 @@ spec:
     rollingUpdate: {maxUnavailable: 0, maxSurge: 1}
   template:
     metadata:
-      labels: {{- include "mailroom.labels" . | nindent 8 }}
+      # Those that never change: another version of the chart alone replaces no pod.
+      labels: {{- include "mailroom.selector" . | nindent 8 }}
     spec:
       {{- include "mailroom.podSecurity" . | nindent 6 }}
       terminationGracePeriodSeconds: {{ .root.Values.terminationGracePeriodSeconds }}
@@ -26,6 +34,8 @@ spec:
         - maxSkew: 1
           topologyKey: {{ . }}
           whenUnsatisfiable: ScheduleAnyway
+          # Without it new pods would be spread against the old ones, which go.
+          matchLabelKeys: [pod-template-hash]
           labelSelector:
             matchLabels: {{- include "mailroom.selector" $ | nindent 14 }}
         {{- end }}
@@ -67,6 +77,8 @@ metadata:
   labels: {{- include "mailroom.labels" . | nindent 4 }}
 spec:
   maxUnavailable: 1
+  # A pod that does not work keeps no node from being drained.
+  unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels: {{- include "mailroom.selector" . | nindent 6 }}
 {{- if $own.autoscaling.enabled }}

@@ -97,7 +97,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 - {name: MAIL_ADDRESS, value: {{ include "mailroom.fullname" .root }}-mail:50052}
 - {name: PUBLIC_URL, value: {{ $values.publicUrl | quote }}}
 - {name: FRONTEND_REDIRECT_URL, value: {{ $values.frontendRedirectUrl | quote }}}
-{{- if eq .name "gateway" }}
+{{- if and (eq .name "gateway") (not (hasKey $values.settings "GATEWAY_TRUSTED_PROXIES")) }}
 # The ingress controller is in the cluster, and says in X-Forwarded-For who asks.
 - {name: GATEWAY_TRUSTED_PROXIES, value: "10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16,fc00::/7"}
 {{- end }}
@@ -108,7 +108,8 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 - {name: DRAIN_DELAY_SECONDS, value: {{ $values.drainDelaySeconds | quote }}}
 {{- end }}
 {{- range $variable, $value := $values.settings }}
-- {name: {{ $variable }}, value: {{ $value | quote }}}
+{{- /* As text, a number of seven digits would be 1e+06. */}}
+- {name: {{ $variable }}, value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}}
 {{- end }}
 {{- end }}
 

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import pty
+import re
 import signal
 import sys
 
@@ -182,3 +185,17 @@ class TestLogging:
         assert {line["service"] for line in lines} == {"test"}
         assert [len(line.get("trace_id", "")) for line in lines if line["event"] in ("traced", "event")] == [32, 0]
         assert all(line.startswith("{") for line in text.splitlines())
+
+    async def test_writes_lines_for_people_and_no_secrets_on_a_terminal(self) -> None:
+        ours, theirs = pty.openpty()
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", LOGGING, stderr=theirs)
+        os.close(theirs)
+        assert await process.wait() == 0
+        text = os.read(ours, 65536).decode()
+        os.close(ours)
+        assert "hunter2" not in text
+        event, library = text.splitlines()[-2:]
+        assert "{" not in text
+        assert "info" in event
+        assert re.search("retry_token_count.*=.*3", event)
+        assert "library says something" in library

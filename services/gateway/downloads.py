@@ -57,8 +57,8 @@ def condition_of(*, wanted: str, if_range: str, if_none_match: str) -> DownloadC
         condition.first = first
     if last is not None:
         condition.last = last
-    # A date, or a weak validator, never matches (RFC 9110 section 13.1.5).
-    strong = re.fullmatch(r'"([^"]*)"', if_range.strip())
+    # A date, or a weak validator, never matches (RFC 9110 section 13.1.5), nor does an empty one.
+    strong = re.fullmatch(r'"([^"]+)"', if_range.strip())
     condition.range_etag = strong[1] if strong else if_range.strip()
     return condition
 

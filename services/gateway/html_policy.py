@@ -37,7 +37,8 @@ _ATTRIBUTES = {
     "time": {"datetime"},
     **dict.fromkeys(("tr", "tbody", "thead", "tfoot", "div", "p", "hr", "h1", "h2", "h3", "h4", "h5", "h6"), _LAYOUT),
 }
-# None that can load something (background, list-style, cursor, content, filter) or leave its place (position, z-index).
+# None that can load something (background, list-style, cursor, content, filter) or leave its place (position, z-index,
+# transform).
 _STYLES = {
     *("color", "background-color", "opacity", "direction", "unicode-bidi", "vertical-align", "display", "box-sizing"),
     *("font", "font-family", "font-size", "font-style", "font-variant", "font-weight", "font-stretch", "line-height"),
@@ -55,6 +56,8 @@ _STYLES = {
     *(f"border{side}-width" for side in ("", "-top", "-right", "-bottom", "-left")),
 }
 _LOADING_STYLE = re.compile(r"\\|/\*|url\s*\(|image|src\s*\(|expression|attr\s*\(|var\s*\(|@", re.IGNORECASE)
+# What leaves its place by a negative length (a margin, an indent, a vertical alignment), or by one that is computed.
+_LEAVING_STYLE = re.compile(r"[:\s,]-\s*[.\d]|(?:calc|min|max|clamp)\s*\(", re.IGNORECASE)
 _LINK = re.compile(r"(?:https?|mailto|tel):", re.IGNORECASE)
 _PICTURE = re.compile(r"data:image/(?:png|gif|jpe?g|webp);base64,[A-Za-z0-9+/=\s]*", re.IGNORECASE)
 
@@ -82,7 +85,7 @@ def _attribute_filter(pictures: Mapping[str, str]) -> Callable[[str, str, str], 
 
     def keep(tag: str, attribute: str, value: str) -> str | None:
         if attribute == "style":
-            return None if _LOADING_STYLE.search(value) else value
+            return None if _LOADING_STYLE.search(value) else _staying(value) or None
         if attribute == "href":
             return value if _LINK.match(value.strip()) else None
         if (tag, attribute) != ("img", "src"):
@@ -94,6 +97,13 @@ def _attribute_filter(pictures: Mapping[str, str]) -> Callable[[str, str, str], 
         return value if _PICTURE.fullmatch(value.strip()) else None
 
     return keep
+
+
+def _staying(style: str) -> str:
+    """The declarations that leave an element where it is. Whatever is cut out: nh3 parses the rest after this."""
+    if not _LEAVING_STYLE.search(style):
+        return style
+    return ";".join(part for part in style.split(";") if not _LEAVING_STYLE.search(part))
 
 
 def main() -> None:

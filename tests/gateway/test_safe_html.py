@@ -82,6 +82,17 @@ class TestSanitise:
             "<ul><li>d</li></ul>"
         )
 
+    @pytest.mark.parametrize(
+        "declaration",
+        [
+            *("margin-top:-5000px", "margin:0 -5000px 0 0", "margin-left: - 5000px", "MARGIN:1px -.5em"),
+            *("margin-left:calc(0px - 5000px)", "margin:max(1px, 2px)", "text-indent:-999em", "vertical-align:-999px"),
+        ],
+    )
+    def test_keeps_elements_from_leaving_their_place(self, declaration: str) -> None:
+        style = f"color:red;{declaration};font-family:-apple-system"
+        assert sanitise(f'<p style="{style}">x</p>', NOTHING) == '<p style="color:red;font-family:-apple-system">x</p>'
+
     def test_points_pictures_at_the_messages_own_parts(self) -> None:
         html = '<img src="cid:logo%40x"><img src="CID:LOGO@X"><img src="data:image/png;base64,AAAA">'
         assert sanitise(html, {"logo@x": "/emails/m/attachments/0.1"}) == (
@@ -112,6 +123,12 @@ class TestSafeHtml:
         task = asyncio.create_task(SafeHtml().of(html, text=None, pictures=NOTHING))
         assert await longest_stall(task) < 0.05
         assert "hello <b>world</b>" in await task
+
+    @pytest.mark.parametrize("html", [f"<p {' '.join(map('a{}'.format, range(50_000)))}>x</p>", "x" + "&amp" * 250_000])
+    async def test_of_little_that_is_hard_to_parse_is_left_to_another_process(self, html: str) -> None:
+        before = time.process_time()
+        assert "x" in await SafeHtml().of(html, text=None, pictures=NOTHING)
+        assert time.process_time() - before < 0.2
 
     async def test_of_tags_that_never_close_gives_up_and_shows_the_text(self) -> None:
         task = asyncio.create_task(SafeHtml().of("<div>" * 100_000, text="a < b", pictures=NOTHING))

@@ -42,6 +42,8 @@ _SPAN = re.compile(r"(\d{1,6})([hdmy])", re.IGNORECASE | re.ASCII)
 _DATE = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})", re.ASCII)
 _SECONDS = re.compile(r"\d{5,11}", re.ASCII)
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+# Postgres's bigint.
+_LARGEST = 2**63 - 1
 
 
 def _label(token: Token, _: datetime) -> Node:
@@ -66,7 +68,7 @@ def _size(token: Token) -> int:
     match = _SIZE.fullmatch(token.text)
     if match is None:
         raise invalid_query("a size is a number, then K, M or G if need be", token.column)
-    return int(match[1]) * _UNITS[match[2].lower()]
+    return min(int(match[1]) * _UNITS[match[2].lower()], _LARGEST)
 
 
 def _time(token: Token) -> datetime:

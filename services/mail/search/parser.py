@@ -21,6 +21,7 @@ DEEPEST = 20
 
 _CLOSING = {Sign.OPEN: Sign.CLOSE, Sign.OPEN_ANY: Sign.CLOSE_ANY}
 _VALUES = (Sign.WORD, Sign.PHRASE, Sign.AND, Sign.OR)
+_PEOPLE = (Field.FROM, Field.TO, Field.CC, Field.BCC)
 
 
 def parse(query: str, *, now: datetime, me: str) -> Node:
@@ -86,7 +87,7 @@ class _Parser:
             case Sign.OPERATOR:
                 return self._operator(token)
             case Sign.WORD | Sign.PHRASE:
-                return _text(field, token)
+                return self._text(field, token)
             case _:
                 raise invalid_query(f"{token.text} needs something on both sides", token.column)
 
@@ -123,14 +124,13 @@ class _Parser:
             return self._deeper(token, field)
         if field is None:
             return condition_of(operator.text, token, now=self._now)
-        is_me = token.text.lower() == "me" and field in (Field.FROM, Field.TO, Field.CC, Field.BCC)
-        return Text(field, tuple(query_terms(self._me))) if is_me else _text(field, token)
+        return self._text(field, token)
 
-
-def _text(field: Field | None, token: Token) -> Node | None:
-    starts = token.sign is Sign.WORD and token.text.endswith("*")
-    terms = query_terms(token.text, prefix=starts)
-    return Text(field, tuple(terms)) if terms else None
+    def _text(self, field: Field | None, token: Token) -> Node | None:
+        starts = token.sign is Sign.WORD and token.text.endswith("*")
+        is_me = token.text.lower() == "me" and field in _PEOPLE
+        terms = query_terms(self._me if is_me else token.text, prefix=starts)
+        return Text(field, tuple(terms)) if terms else None
 
 
 def _joined(kind: type[And] | type[Or], nodes: list[Node | None]) -> Node | None:

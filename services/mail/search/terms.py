@@ -24,7 +24,9 @@ _RUN = re.compile(rf"([{_UNSPACED}]+)|((?:[^\W_{_UNSPACED}]|[{_MARKS}])+)")
 # The same where nothing is unspaced: five times as fast.
 _ANY_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _WORD = re.compile(rf"[\w{_MARKS}]+")
-_ACCENTS = re.compile("[\u0300-\u0305\u0307-\u036f]|\u0306(?<!и\u0306)")
+# Hyphens and breaks that show only at the end of a line, and what picks one of a letter's shapes.
+_UNSEEN = "\u00ad\u200b\u2060\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef"
+_ACCENTS = re.compile(f"[\u0300-\u0305\u0307-\u036f{_UNSEEN}]|\u0306(?<!и\u0306)")
 _ASCII_WORDS = str.maketrans(
     string.ascii_uppercase + "".join(chr(code) for code in range(128) if not chr(code).isalnum()),
     string.ascii_lowercase + " " * sum(not chr(code).isalnum() for code in range(128)),
@@ -95,7 +97,10 @@ def is_unspaced(run: str) -> bool:
 
 
 def fold(text: str) -> str:
-    """Text without differences of case, width and accent: É is e, Ё is е, ﬁ is fi; but Й stays й. _ parts words."""
+    """Text without differences of case, width and accent: É is e, Ё is е, ﬁ is fi; but Й stays й. _ parts words.
+
+    Soft hyphens and the like are left out: they stand within words.
+    """
     if text.isascii():
         return text.lower().replace("_", " ")
     folded = unicodedata.normalize("NFKC", text).casefold()

@@ -40,7 +40,7 @@ _TOKEN = re.compile(
     (?P<space>\s+)
     | (?P<bracket>[(){}])
     | (?P<not>-(?=[^\s)}]))
-    | "(?P<phrase>[^"]*)"
+    | (?P<phrase>"[^"]*"|“[^"“”]*”)
     | (?P<open_quote>")
     | (?P<operator>[A-Za-z0-9_]+):
     | (?P<word>[^\s(){}"]+)
@@ -79,7 +79,7 @@ def _token(match: re.Match[str], column: int) -> Token | None:
         case "not":
             return Token(Sign.NOT, "-", column)
         case "phrase":
-            return Token(Sign.PHRASE, match["phrase"], column)
+            return Token(Sign.PHRASE, match.group()[1:-1], column)
         case "operator":
             return Token(Sign.OPERATOR, match["operator"].lower(), column)
         case _:

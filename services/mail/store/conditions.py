@@ -6,6 +6,7 @@ the installation that has the word: 3 to 10 ms instead of 0.2, measured with 160
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -168,7 +169,7 @@ def without_order(lexemes: str) -> str:
 
 def label_key(name: str) -> str:
     """What names of labels are compared by: neither case nor the kind of separator matters, as at Gmail."""
-    return name.casefold().replace(" ", "-").replace("/", "-")
+    return unicodedata.normalize("NFC", name.casefold()).replace(" ", "-").replace("/", "-")
 
 
 def carries(label_ids: Sequence[str], arguments: Arguments) -> str:

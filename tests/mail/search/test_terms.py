@@ -17,6 +17,7 @@ class TestTermsOf:
             ("Ёлка и ёж, Йод", ["елка", "и", "еж", "йод"]),
             ("Élan naïve cafe\u0301 ﬁne STRASSE Straße", ["elan", "naive", "cafe", "fine", "strasse", "strasse"]),
             ("ｆｕｌｌ２", ["full2"]),
+            ("in\u00advoice in\u200bvoice\ufeff 葛\U000e0100城", ["invoice", "invoice", "葛城", "城"]),
             ("東京都", ["東京", "京都", "都"]),
             ("第3回 会議", ["第", "3", "回", "会議", "議"]),
             ("회의 있음", ["회의", "의", "있음", "음"]),

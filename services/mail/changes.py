@@ -63,9 +63,10 @@ class Changes:
             names = await labels.names(connection, mailbox_id)
             latest = await store.position(connection, mailbox_id)
             found = await store.after(connection, mailbox.user_id, mailbox_id, seq, limit=size, label_names=names)
-        if seq > latest or (seq < latest and (not found or found[0].seq != seq + 1)):
+        reached = seq + len(found)
+        # What is kept no longer can lie between what is: changes are numbered by commits, but as old as transactions.
+        if (found[-1].seq if found else latest) != reached:
             raise _resync_required()
-        reached = found[-1].seq if found else seq
         return ChangePage(changes=collapsed(found), position=LocalId(mailbox_id, reached), has_more=reached < latest)
 
 

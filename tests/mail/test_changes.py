@@ -13,8 +13,8 @@ from services.kit.errors import AppError, Kind
 from services.kit.postgres import create_pool
 from services.kit.settings import Postgres
 from services.mail.changes import ChangePage, Changes
-from services.mail.model import Account, LabelChange, Mailbox, MailboxStatus, ProviderMessage
-from services.mail.store import mailboxes, messages
+from services.mail.model import Account, Label, LabelChange, Mailbox, MailboxStatus, ProviderMessage
+from services.mail.store import labels, mailboxes, messages
 from services.mail.store.changes import ChangeKind
 from services.mail.store.connection import Connection, Pool
 from tests.mail.search.generated_mail import some_message
@@ -92,6 +92,18 @@ class TestPage:
         assert found.message
         assert "STARRED" in found.message.labels
 
+    async def test_a_label_that_is_gone_updates_all_its_messages(self, pool: Pool, mailbox: Mailbox) -> None:
+        known = [Label(label_id=label_id, name=label_id, type="user") for label_id in ("L1", "L2")]
+        async with pool.acquire() as connection:
+            await labels.replace(connection, mailbox.mailbox_id, known)
+            wanted = [replace(message(number), label_ids=("L1", "L2")[:number]) for number in range(3)]
+            await messages.upsert(connection, mailbox.mailbox_id, wanted)
+            since = await present(pool, mailbox)
+            await labels.replace(connection, mailbox.mailbox_id, known[1:])
+        page = await read(pool, mailbox, since)
+        assert shown(page) == [("updated", "m1"), ("updated", "m2")]
+        assert [change.message.labels for change in page.changes if change.message] == [[], ["L2"]]
+
     async def test_an_older_version_changes_nothing(self, pool: Pool, mailbox: Mailbox) -> None:
         await store(pool, mailbox, 1, version=5)
         since = await present(pool, mailbox)
@@ -158,6 +170,20 @@ class TestPositions:
         assert shown(await read(pool, mailbox, later)) == [("created", "m3")]
         left = await pool.fetchval("SELECT count(*) FROM message_changes WHERE mailbox_id = $1", mailbox.mailbox_id)
         assert left == 1
+
+    async def test_one_with_a_change_after_it_that_is_not_kept_requires_a_resync(
+        self, pool: Pool, mailbox: Mailbox
+    ) -> None:
+        since = await present(pool, mailbox)
+        await store(pool, mailbox, 1)
+        await store(pool, mailbox, 2)
+        await store(pool, mailbox, 3)
+        # Its transaction began first and ended second.
+        await pool.execute(
+            "UPDATE message_changes SET changed_at = now() - interval '31 days' WHERE mailbox_id = $1 AND seq = 2",
+            mailbox.mailbox_id,
+        )
+        await self._refused(pool, mailbox, since)
 
     async def test_one_of_another_mailbox_requires_a_resync(self, pool: Pool, mailbox: Mailbox) -> None:
         other = replace(mailbox, mailbox_id=mailbox.mailbox_id + 1)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import batched
 from typing import Any
 from uuid import UUID
 
@@ -82,6 +83,9 @@ _UPSERT = f"""
 
 # Characters of text and HTML in one statement, unless a single message has more.
 _STATEMENT_BYTES = 1024 * 1024
+
+# A label can be on any number of messages, and a statement has 30 s.
+_RELABELLED_AT_ONCE = 10_000
 
 # Made once: json.dumps with an option makes an encoder per call, which takes as long as to encode a short list.
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
@@ -213,6 +217,27 @@ async def change_labels(
             _UNIT_SEPARATOR,
         )
     return {row["external_id"] for row in rows}
+
+
+async def take_off_label(connection: Connection, mailbox_id: int, label_id: str) -> None:
+    """Takes a label that no longer exists off all its messages."""
+    carrying = await connection.fetch(
+        "SELECT message_id FROM messages WHERE mailbox_id = $1 AND label_ids @> ARRAY[$2]", mailbox_id, label_id
+    )
+    for some in batched(carrying, _RELABELLED_AT_ONCE, strict=False):
+        await connection.execute(
+            f"""
+            WITH changed AS (
+                UPDATE messages SET label_ids = array_remove(label_ids, $2)
+                WHERE mailbox_id = $1 AND message_id = ANY($3::bigint[])
+                RETURNING message_id, 'updated' AS kind
+            ), {_RECORD}
+            SELECT
+            """,
+            mailbox_id,
+            label_id,
+            [row["message_id"] for row in some],
+        )
 
 
 async def set_label_as_listed(connection: Connection, mailbox_id: int, label_id: str, ids: IdRange) -> None:

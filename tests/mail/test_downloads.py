@@ -132,7 +132,7 @@ class TestRaw:
             message = await synced(s, raw=with_attachments())
             message_id = LocalId(message.summary.mailbox_id, message.summary.message_id)
             content = await d.contents.raw(s.user_id, message_id)
-            assert (content.filename, content.mime_type) == ("2.eml", "message/rfc822")
+            assert (content.filename, content.mime_type) == ("Отчёт_ 1_2.eml", "message/rfc822")
 
 
 class TestAttachment:
@@ -232,6 +232,22 @@ class TestFaults:
             await quota.pause((await s.mailbox()).mailbox_id, 30, whole_project=False)
             with pytest.raises(AppError, match="provider_rate_limited"):
                 await d.raw(message)
+
+
+class TestDeletion:
+    async def test_of_a_message_removes_what_is_cached_of_it(self, stage: OpenStage, tmp_path: Path) -> None:
+        async with stage() as s, downloads(s, tmp_path) as d:
+            gone, kept = await synced(s, raw=with_attachments()), await synced(s)
+            await d.raw(kept)
+            [file] = d.files()
+            await d.attachment(gone, "1")
+            assert len(d.files()) == 2
+            await s.at_provider.delete(gone.summary.external_id)
+            await s.sync()
+            with pytest.raises(AppError, match="message_not_found"):
+                await d.attachment(gone, "1")
+            await remove_leftovers(s.servers.pool, d.cache)
+            assert d.files() == [file]
 
 
 class TestDisconnecting:

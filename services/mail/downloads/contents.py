@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,7 @@ _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.5
 # For all of them together.
 _FETCH_SECONDS = 120
+_KEY = re.compile(r"(\d{1,18})-(\d{1,18})-[0-9a-f]{64}", re.ASCII)
 
 log = structlog.get_logger()
 
@@ -88,7 +90,7 @@ class Contents:
         return Content(
             key=_key(found, "raw"),
             mailbox=found.mailbox,
-            filename=f"{sanitise_filename(found.subject or '') or 'message'}.eml",
+            filename=f"{_title(found.subject or '') or 'message'}.eml",
             mime_type="message/rfc822",
             units=source.raw_units,
             copy=lambda token, write: source.copy_raw(token, found.external_id, write),
@@ -196,15 +198,20 @@ def _release(task: asyncio.Task[int]) -> None:
     task.add_done_callback(close)
 
 
-def mailbox_of_key(key: str) -> int:
-    """The mailbox whose content a key names; 0 for what is no key."""
-    mailbox_id = key.partition("-")[0]
-    return int(mailbox_id) if mailbox_id.isdecimal() else 0
+def message_of_key(key: str) -> LocalId:
+    """The message whose content a key names; zeros for what is no key."""
+    match = _KEY.fullmatch(key)
+    return LocalId(int(match[1]), int(match[2])) if match else LocalId(0, 0)
 
 
 def _key(found: store.Stored, what: str) -> str:
     digest = hashlib.sha256(f"{found.external_id}/{what}".encode()).hexdigest()
-    return f"{found.mailbox.mailbox_id}-{digest}"
+    return f"{found.mailbox.mailbox_id}-{found.message_id}-{digest}"
+
+
+def _title(subject: str) -> str:
+    """A subject as a file name: it is no path, whatever slashes it has."""
+    return sanitise_filename(re.sub(r"[/\\]", "_", subject))
 
 
 def _filename(attachment: Attachment) -> str:

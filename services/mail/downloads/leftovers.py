@@ -1,15 +1,18 @@
-"""Removing what is cached of mailboxes that were disconnected, whichever process was asked to disconnect them."""
+"""Removing what is cached of messages that are gone, whichever process stored their deletion."""
 
 import asyncio
+from itertools import batched
 
 import structlog
 
-from services.mail.downloads.contents import mailbox_of_key
+from services.mail.downloads.contents import message_of_key
 from services.mail.downloads.disk_cache import DiskCache
-from services.mail.store import mailboxes
+from services.mail.store import contents
 from services.mail.store.connection import DATABASE_LOST, Pool
 
 EVERY_SECONDS = 30.0
+# Contents that are compared by one statement.
+_AT_ONCE = 5_000
 
 log = structlog.get_logger()
 
@@ -20,16 +23,15 @@ async def keep_removing(pool: Pool, cache: DiskCache) -> None:
         try:
             await remove_leftovers(pool, cache)
         except DATABASE_LOST as error:
-            log.warning("cached contents not compared with mailboxes", error=type(error).__name__)
+            log.warning("cached contents not compared with messages", error=type(error).__name__)
         await asyncio.sleep(EVERY_SECONDS)
 
 
 async def remove_leftovers(pool: Pool, cache: DiskCache) -> None:
-    """Removes what is cached of mailboxes that nobody has any more."""
-    keys = {key: mailbox_of_key(key) for key in cache.all_keys()}
-    if not keys:
-        return
-    async with pool.acquire() as connection:
-        kept = await mailboxes.connected(connection, sorted(set(keys.values())))
-    gone = [key for key, mailbox_id in keys.items() if mailbox_id not in kept]
-    await asyncio.to_thread(cache.drop, gone)
+    """Removes what is cached of messages that are not stored any more, and of mailboxes that nobody has."""
+    for keys in batched(cache.all_keys(), _AT_ONCE, strict=False):
+        messages = {key: message_of_key(key) for key in keys}
+        async with pool.acquire() as connection:
+            kept = await contents.kept(connection, set(messages.values()))
+        gone = [key for key, message in messages.items() if message not in kept]
+        await asyncio.to_thread(cache.drop, gone)

@@ -1,11 +1,12 @@
 """What has to be known of a message before its bytes are fetched."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from services.mail.content.model import Attachment
+from services.mail.ids import LocalId
 from services.mail.model import Mailbox
 from services.mail.store.connection import Connection
 from services.mail.store.mailboxes import COLUMNS, mailbox_of
@@ -16,6 +17,7 @@ class Stored:
     """A stored message."""
 
     mailbox: Mailbox
+    message_id: int
     external_id: str
     subject: str | None
     attachments: Sequence[Attachment]
@@ -37,7 +39,21 @@ async def find(connection: Connection, user_id: UUID, mailbox_id: int, message_i
         return None
     return Stored(
         mailbox=mailbox_of(row),
+        message_id=message_id,
         external_id=row["external_id"],
         subject=row["subject"],
         attachments=[Attachment(**fields) for fields in json.loads(row["attachments"])],
     )
+
+
+async def kept(connection: Connection, ids: Collection[LocalId]) -> set[LocalId]:
+    """Which of these messages are stored, in mailboxes that somebody has."""
+    rows = await connection.fetch(
+        """
+        SELECT mailbox_id, message_id FROM unnest($1::bigint[], $2::bigint[]) AS cached(mailbox_id, message_id)
+        JOIN messages USING (mailbox_id, message_id) JOIN mailboxes m USING (mailbox_id) WHERE m.user_id IS NOT NULL
+        """,
+        [id_.mailbox_id for id_ in ids],
+        [id_.local_id for id_ in ids],
+    )
+    return {LocalId(row["mailbox_id"], row["message_id"]) for row in rows}

@@ -93,14 +93,6 @@ async def of_user(connection: Connection, user_id: UUID) -> list[OpenMailbox]:
     ]
 
 
-async def connected(connection: Connection, mailbox_ids: Sequence[int]) -> set[int]:
-    """Which of these mailboxes somebody has."""
-    rows = await connection.fetch(
-        "SELECT mailbox_id FROM mailboxes WHERE mailbox_id = ANY($1::bigint[]) AND user_id IS NOT NULL", mailbox_ids
-    )
-    return {row["mailbox_id"] for row in rows}
-
-
 async def overviews(connection: Connection, user_id: UUID) -> list[MailboxOverview]:
     """The user's mailboxes with counts, oldest first."""
     rows = await connection.fetch(

@@ -53,7 +53,7 @@ class Mailboxes:
             await self.refresh(user_id)
             found = await self._known(user_id, account_id=account_id, email=email)
         if not found:
-            raise AppError(Kind.NOT_FOUND, "mailbox_not_found", "You have not connected such a mailbox.")
+            raise mailbox_not_found()
         if len(found) > 1:
             raise AppError(
                 Kind.CONFLICT,
@@ -69,3 +69,8 @@ class Mailboxes:
             return [mailbox for mailbox in mailboxes if mailbox.account_id == account_id]
         wanted = (email or "").strip().casefold()
         return [mailbox for mailbox in mailboxes if mailbox.email.casefold() == wanted]
+
+
+def mailbox_not_found() -> AppError:
+    """What is said of a mailbox that is not, or no longer, the user's."""
+    return AppError(Kind.NOT_FOUND, "mailbox_not_found", "You have not connected such a mailbox.")

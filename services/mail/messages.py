@@ -8,11 +8,13 @@ from uuid import UUID
 from services.kit.errors import AppError, Kind
 from services.mail import page_tokens
 from services.mail.ids import LocalId
+from services.mail.mailboxes import mailbox_not_found
 from services.mail.model import CountedLabel, Mailbox, MessageDetail, MessageFilter, MessageSummary, OpenMailbox
 from services.mail.search import filters
 from services.mail.search.highlight import highlight, wanted_terms
 from services.mail.search.syntax import Node
 from services.mail.store import labels as label_store
+from services.mail.store import mailboxes as mailbox_store
 from services.mail.store import messages as store
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.lists import Position, newest_first, texts
@@ -90,7 +92,8 @@ class Messages:
     async def export(self, mailbox: OpenMailbox, wanted: MessageFilter) -> AsyncGenerator[MessageDetail]:
         """All messages that fit, whole, newest first. Holds about a megabyte of them, or one, at a time.
 
-        No connection or snapshot is held while the reader reads. Raises AppError invalid_query.
+        No connection or snapshot is held while the reader reads. Raises AppError invalid_query; mailbox_not_found when
+        the mailbox is disconnected meanwhile.
         """
         node = filters.node_of(wanted, me=mailbox.email, now=self._now())
         names = mailbox.label_names
@@ -114,8 +117,16 @@ class Messages:
                 for detail in details:
                     yield detail
             if len(page) < LARGEST_PAGE_SIZE:
+                await self._confirm(mailbox)
                 return
             after = Position(received_at=page[-1].received_at, message_id=page[-1].message_id)
+
+    async def _confirm(self, mailbox: Mailbox) -> None:
+        """Raises AppError mailbox_not_found: a mailbox that was disconnected ends like one without more messages."""
+        async with self._pool.acquire() as connection:
+            known = await mailbox_store.of_user(connection, mailbox.user_id)
+        if mailbox.mailbox_id not in {one.mailbox_id for one in known}:
+            raise mailbox_not_found()
 
     async def labels(self, mailbox: Mailbox) -> list[CountedLabel]:
         """The labels of a mailbox by name."""
@@ -152,6 +163,15 @@ async def _highlighted(connection: Connection, messages: list[MessageSummary], n
     bodies = await texts(connection, messages[0].mailbox_id, ids, longest=HIGHLIGHTED_CHARACTERS)
 
     def places(message: MessageSummary) -> str | None:
-        return highlight(bodies.get(message.message_id, ""), wanted) or highlight(message.subject or "", wanted)
+        shown = (highlight(text, wanted) for text in _texts(message, bodies.get(message.message_id, "")))
+        return next(filter(None, shown), None)
 
     return [message._replace(highlight=places(message)) for message in messages]
+
+
+def _texts(message: MessageSummary, body: str) -> Iterator[str]:
+    """Where words are looked for, what tells most first."""
+    yield body
+    yield message.subject or ""
+    for person in (*filter(None, [message.sender]), *message.to, *message.cc):
+        yield f"{person.name} {person.email}"

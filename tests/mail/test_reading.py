@@ -13,7 +13,7 @@ from services.kit.errors import AppError, Kind
 from services.kit.postgres import create_pool
 from services.kit.settings import Postgres
 from services.mail.content.model import Address
-from services.mail.messages import Messages
+from services.mail.messages import EXPORT_BYTES, Messages
 from services.mail.model import (
     Account,
     CountedLabel,
@@ -188,6 +188,25 @@ class TestFilters:
         assert seen == sorted(seen, key=lambda external_id: -int(external_id[1:]))
 
 
+class TestHighlight:
+    @pytest.mark.parametrize(
+        ("query", "shown"),
+        [
+            ("hello", "<mark>hello</mark> there"),
+            ("subject", "<mark>Subject</mark> 1"),
+            ("from:ada", "<mark>Ada</mark> <mark>ada</mark>@example.com"),
+            ("grace -bye", "<mark>Grace</mark> <mark>grace</mark>@example.org"),
+            ("is:read", None),
+        ],
+    )
+    async def test_shows_the_words_wherever_they_stand(self, case: Case, query: str, shown: str | None) -> None:
+        made = message(1, text="hello there")
+        await case.store(replace(made, content=replace(made.content, to=(GRACE,), cc=())))
+        wanted = MessageFilter(query=query)
+        page = await case.messages.page(case.mailbox, wanted, page_size=1, page_token="", highlighted=True)
+        assert [found.highlight for found in page.messages] == [shown]
+
+
 class TestThreads:
     async def test_lists_the_thread_with_the_newest_message_first(self, case: Case) -> None:
         await case.store(
@@ -268,6 +287,16 @@ class TestExport:
         wanted = MessageFilter(query="hello -in:work")
         exported = [detail async for detail in case.messages.export(case.mailbox, wanted)]
         assert [detail.summary.external_id for detail in exported] == ["m2"]
+
+    async def test_of_a_mailbox_that_is_disconnected_meanwhile_does_not_end_as_if_it_were_whole(
+        self, case: Case, pool: Pool
+    ) -> None:
+        await case.store(*(message(number, size=EXPORT_BYTES) for number in range(3)))
+        details = case.messages.export(case.mailbox, MessageFilter())
+        await anext(details)
+        await pool.execute("UPDATE mailboxes SET user_id = NULL WHERE mailbox_id = $1", case.mailbox.mailbox_id)
+        with pytest.raises(AppError, match="mailbox_not_found"):
+            [_ async for _ in details]
 
     async def test_holds_no_connection_while_its_reader_does_something_else(self, case: Case, pool: Pool) -> None:
         await case.store(*(message(number) for number in range(3)))

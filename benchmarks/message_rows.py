@@ -2,8 +2,9 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Sequence
+
+import msgspec
 
 from services.mail.model import ProviderMessage
 from services.mail.search.vector import vector_of
@@ -24,22 +25,26 @@ def table_files(messages: Iterable[ProviderMessage], *, mailbox_id: int, first_i
     for number, message in enumerate(messages, first_id):
         content, sender = message.content, message.content.from_
         received = message.received_at.isoformat()
-        people = [json.dumps([(address.name, address.email) for address in some]) for some in (content.to, content.cc)]
         listed.append(
             (
                 *(key, number, message.external_id, message.thread_id, message.version, received),
-                *(sender and sender.name, sender and sender.email, *people, content.subject, message.snippet),
+                *(sender and sender.name, sender and sender.email, _json(content.to), _json(content.cc)),
+                *(content.subject, message.snippet),
                 *("{" + ",".join(message.label_ids) + "}", content.has_attachments, message.size),
             )
         )
-        attachments = [{name: getattr(one, name) for name in one.__slots__} for one in content.attachments]
-        contents.append((key, number, json.dumps(content.headers), content.text, content.html, json.dumps(attachments)))
+        headers, attachments = _json(content.headers), _json(content.attachments)
+        contents.append((key, number, headers, content.text, content.html, attachments))
         search.append((key, number, received, vector_of(content, mailbox_id=key)))
     return [
         ("messages", _MESSAGES, _csv(listed)),
         ("message_contents", _CONTENTS, _csv(contents)),
         ("message_search", _SEARCH, _csv(search)),
     ]
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _csv(rows: Iterable[Sequence[object]]) -> bytes:

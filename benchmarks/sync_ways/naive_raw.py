@@ -23,8 +23,14 @@ def read(resource: dict[str, Any]) -> dict[str, Any]:
         "received_at": datetime.fromtimestamp(int(resource["internalDate"]) / 1000, UTC),
         "from_name": name,
         "from_email": address,
-        "to_addresses": getaddresses([str(value) for value in mail.get_all("to", [])]),
-        "cc_addresses": getaddresses([str(value) for value in mail.get_all("cc", [])]),
+        "to_addresses": [
+            {"name": who, "email": address}
+            for who, address in getaddresses([str(value) for value in mail.get_all("to", [])])
+        ],
+        "cc_addresses": [
+            {"name": who, "email": address}
+            for who, address in getaddresses([str(value) for value in mail.get_all("cc", [])])
+        ],
         "subject": mail["subject"],
         "snippet": resource.get("snippet", ""),
         "label_ids": resource.get("labelIds", []),

@@ -85,13 +85,14 @@ def create_app(
     if address_limit is not None:
         app.add_middleware(AddressLimit, limit=address_limit, trusted_proxies=trusted_proxies)
     app.add_middleware(CatchAll)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=cors_origins,
-        allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=_REQUEST_HEADERS,
-        expose_headers=_ANSWER_HEADERS,
-    )
+    if cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=_REQUEST_HEADERS,
+            expose_headers=_ANSWER_HEADERS,
+        )
     app.add_middleware(RequestContext, https=https)
     app.add_middleware(RequestTelemetry, telemetry=telemetry)
     # messages comes after the rest of /emails, since its /emails/{id} would take their addresses.

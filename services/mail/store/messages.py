@@ -1,14 +1,12 @@
 """Messages and their contents. Writes are idempotent: of two versions of a message the newer wins."""
 
 import asyncio
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import batched
-from typing import Any
 from uuid import UUID
 
 import asyncpg
-from pydantic_core import from_json
+import msgspec
 
 from services.mail.content.limits import LARGE_BYTES
 from services.mail.content.model import Address, Attachment
@@ -87,8 +85,9 @@ _STATEMENT_BYTES = 1024 * 1024
 # A label can be on any number of messages, and a statement has 30 s.
 _RELABELLED_AT_ONCE = 10_000
 
-# Made once: json.dumps with an option makes an encoder per call, which takes as long as to encode a short list.
-_to_json = json.JSONEncoder(ensure_ascii=False).encode
+_addresses_from_json = msgspec.json.Decoder(list[Address]).decode
+_headers_from_json = msgspec.json.Decoder(list[tuple[str, str]]).decode
+attachments_from_json = msgspec.json.Decoder(list[Attachment]).decode
 
 # Separates label ids where a list of lists has to travel as a list of strings.
 _UNIT_SEPARATOR = "\x1f"
@@ -132,8 +131,8 @@ def _columns(mailbox_id: int, messages: Sequence[ProviderMessage]) -> list[objec
         [message.received_at for message in messages],
         [content.from_ and content.from_.name for content in contents],
         [content.from_ and content.from_.email for content in contents],
-        [_addresses_to_json(content.to) for content in contents],
-        [_addresses_to_json(content.cc) for content in contents],
+        [_to_json(content.to) for content in contents],
+        [_to_json(content.cc) for content in contents],
         [content.subject for content in contents],
         [message.snippet for message in messages],
         [_UNIT_SEPARATOR.join(message.label_ids) for message in messages],
@@ -142,7 +141,7 @@ def _columns(mailbox_id: int, messages: Sequence[ProviderMessage]) -> list[objec
         [_to_json(content.headers) for content in contents],
         [content.text for content in contents],
         [content.html for content in contents],
-        [_attachments_to_json(content.attachments) for content in contents],
+        [_to_json(content.attachments) for content in contents],
         _UNIT_SEPARATOR,
         [vector_of(content, mailbox_id=mailbox_id) for content in contents],
     ]
@@ -316,47 +315,40 @@ async def details(
     return [
         MessageDetail(
             summary=summary_of(row, label_names),
-            headers=[(name, value) for name, value in json.loads(row["headers"])],
+            headers=_headers_from_json(row["headers"]),
             text=row["text"],
             html=row["html"],
-            attachments=[Attachment(**fields) for fields in json.loads(row["attachments"])],
+            attachments=attachments_from_json(row["attachments"]),
         )
         for row in rows
     ]
 
 
 def summary_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> MessageSummary:
-    """The message in a row that was selected with SUMMARY, its labels by name."""
-    label_ids: list[str] = row["label_ids"]
+    """The message in a row that was selected with SUMMARY first, its labels by name."""
+    # To unpack a row takes a third of the time that its columns take by name.
+    (
+        mailbox_id, message_id, account_id, external_id, thread_id, from_name, from_email, to_addresses,
+        cc_addresses, subject, snippet, received_at, label_ids, has_attachments, size, *_,
+    ) = row  # fmt: skip
     return MessageSummary(
-        mailbox_id=row["mailbox_id"],
-        message_id=row["message_id"],
-        account_id=row["account_id"],
-        external_id=row["external_id"],
-        thread_id=row["thread_id"],
-        sender=None if row["from_email"] is None else Address(row["from_name"], row["from_email"]),
-        to=_addresses_from_json(row["to_addresses"]),
-        cc=_addresses_from_json(row["cc_addresses"]),
-        subject=row["subject"],
-        snippet=row["snippet"],
-        received_at=row["received_at"],
+        mailbox_id=mailbox_id,
+        message_id=message_id,
+        account_id=account_id,
+        external_id=external_id,
+        thread_id=thread_id,
+        sender=None if from_email is None else Address(from_name, from_email),
+        to=_addresses_from_json(to_addresses),
+        cc=_addresses_from_json(cc_addresses),
+        subject=subject,
+        snippet=snippet,
+        received_at=received_at,
         is_read="UNREAD" not in label_ids,
         labels=[label_names.get(label_id, label_id) for label_id in label_ids],
-        has_attachments=row["has_attachments"],
-        size=row["size"],
+        has_attachments=has_attachments,
+        size=size,
     )
 
 
-def _addresses_to_json(addresses: Sequence[Address]) -> str:
-    return _to_json([(address.name, address.email) for address in addresses])
-
-
-def _addresses_from_json(value: str) -> list[Address]:
-    return [] if value == "[]" else [Address._make(pair) for pair in from_json(value)]
-
-
-def _attachments_to_json(attachments: Sequence[Attachment]) -> str:
-    def fields(attachment: Attachment) -> dict[str, Any]:
-        return {name: getattr(attachment, name) for name in Attachment.__slots__}
-
-    return _to_json([fields(attachment) for attachment in attachments])
+def _to_json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -13,19 +13,20 @@ from services.kit.settings import Postgres
 # Seconds. The server's own statement time-out is shorter, so that its error arrives instead of ours.
 CONNECT_TIMEOUT = 10
 COMMAND_TIMEOUT = 60
+IDLE_IN_TRANSACTION_TIMEOUT = 60.0
 
 # Aliases, because asyncpg's classes are generic in their stubs only.
 type Pool = asyncpg.Pool[asyncpg.Record]
 type Connection = PoolConnectionProxy[asyncpg.Record]
 
 
-def _session(application_name: str) -> dict[str, str]:
+def _session(application_name: str, *, idle_in_transaction: float = IDLE_IN_TRANSACTION_TIMEOUT) -> dict[str, str]:
     return {
         "application_name": application_name,
         "timezone": "UTC",
         "statement_timeout": "30000",
         "lock_timeout": "10000",
-        "idle_in_transaction_session_timeout": "60000",
+        "idle_in_transaction_session_timeout": str(round(1000 * idle_in_transaction)),
     }
 
 
@@ -78,10 +79,18 @@ async def _leave_as_it_is(_: object) -> None:
     pass
 
 
-async def create_pool(settings: Postgres, *, application_name: str, size: int, tracer: Tracer | None = None) -> Pool:
+async def create_pool(
+    settings: Postgres,
+    *,
+    application_name: str,
+    size: int,
+    idle_in_transaction: float = IDLE_IN_TRANSACTION_TIMEOUT,
+    tracer: Tracer | None = None,
+) -> Pool:
     """A pool for services whose hot paths speak SQL without a layer between; connects on first use.
 
-    The same session settings and limits as `create_engine`. asyncpg replaces connections that the server closed.
+    The same session settings and limits as `create_engine`. asyncpg replaces connections that the server closed, as it
+    does with one whose client says nothing within a transaction for `idle_in_transaction` seconds.
     With a `tracer` statements become spans of the trace at hand.
     """
     query_spans = None if tracer is None else QuerySpans(tracer)
@@ -104,6 +113,6 @@ async def create_pool(settings: Postgres, *, application_name: str, size: int, t
         reset=_leave_as_it_is,
         timeout=CONNECT_TIMEOUT,
         command_timeout=COMMAND_TIMEOUT,
-        server_settings=_session(application_name),
+        server_settings=_session(application_name, idle_in_transaction=idle_in_transaction),
     )
     return await pool

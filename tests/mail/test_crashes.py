@@ -16,6 +16,8 @@ from tests.mail.conftest import OpenStage
 from tests.mail.sandbox_control import QUOTA_WINDOW
 from tests.mail.stage import PATIENCE, Stage, eventually
 
+LEASE_SECONDS = 1
+
 
 def environment(s: Stage, *, auth_address: str) -> dict[str, str]:
     """What a worker process reads."""
@@ -35,7 +37,7 @@ def environment(s: Stage, *, auth_address: str) -> dict[str, str]:
         "GMAIL_API_URL": f"{s.servers.sandbox.url}/gmail/v1",
         "GMAIL_BATCH_URL": f"{s.servers.sandbox.url}/batch",
         "GMAIL_QUOTA_WINDOW": str(QUOTA_WINDOW),
-        "WORKER_LEASE_SECONDS": "1",
+        "WORKER_LEASE_SECONDS": str(LEASE_SECONDS),
         "WORKER_ADMIN_PORT": "0",
     }
 
@@ -64,6 +66,12 @@ async def worker_process(s: Stage, directory: Path, *, auth_address: str) -> Asy
 async def logged(directory: Path, words: str) -> bool:
     """Whether the worker process has logged this."""
     return words in (directory / "worker.log").read_text()
+
+
+async def has_session(s: Stage, condition: str) -> bool:
+    """Whether the worker process has a database session of this kind."""
+    mine = "application_name = 'mail-worker' AND datname = current_database()"
+    return bool(await s.fetchval(f"SELECT EXISTS (SELECT FROM pg_stat_activity WHERE {mine} AND {condition})"))  # noqa: S608 - the tests' own
 
 
 async def everything(s: Stage) -> dict[str, list[str]]:
@@ -123,6 +131,32 @@ class TestStoppedProcess:
             assert await everything(s) == before
             assert await s.stored() == await s.at_provider.truth()
             assert (await s.at_provider.quota())["rejected"] == 0
+
+    async def test_within_a_transaction_holds_others_up_for_one_lease_and_then_loses_it(
+        self, stage: OpenStage, tmp_path: Path
+    ) -> None:
+        async with stage(messages=150, workers=0) as s, served_auth(s.auth) as auth_address:
+            async with worker_process(s, tmp_path, auth_address=auth_address) as process:
+                await s.at_provider.fail({"method": "batch", "kind": "slow", "seconds": 1.0, "count": 1})
+                report = await s.request(count=None)
+                await s.until_fault_fired()
+                async with s.pool.acquire() as connection, connection.transaction():
+                    # It has stored messages and waits to take them off the queue when it is stopped.
+                    await connection.execute("SELECT FROM fetch_items FOR UPDATE")
+                    await eventually(lambda: has_session(s, "wait_event_type = 'Lock'"))
+                    process.send_signal(signal.SIGSTOP)
+                await eventually(lambda: has_session(s, "state = 'idle in transaction'"))
+                async with s.another_worker():
+                    ended = await s.ended(report, within=LEASE_SECONDS + PATIENCE / 2)
+                    await s.until_released()
+                assert ended.sync.state is SyncState.COMPLETED
+                before = await everything(s)
+                process.send_signal(signal.SIGCONT)
+                await eventually(lambda: logged(tmp_path, "lease lost"))
+                process.terminate()
+                assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+            assert await everything(s) == before
+            assert await s.stored() == await s.at_provider.truth()
 
 
 class TestCrashedWorker:

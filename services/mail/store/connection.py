@@ -19,6 +19,7 @@ DATABASE_LOST = (
     asyncpg.TransactionRollbackError,
     asyncpg.LockNotAvailableError,
     asyncpg.InterfaceError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
     # A primary that has become a standby, and statements that were prepared before a migration.
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidCachedStatementError,

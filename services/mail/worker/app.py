@@ -41,7 +41,14 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         pools = PoolMetrics(telemetry.registry)
         # Each slot reads or writes and renews its lease; the loop claims.
         size = 2 * settings.worker_slots + 1
-        pool = await create_pool(settings.database, application_name="mail-worker", size=size, tracer=telemetry.tracer)
+        pool = await create_pool(
+            settings.database,
+            application_name="mail-worker",
+            size=size,
+            # A process that is stopped within a transaction holds up its successors: for no longer than its lease.
+            idle_in_transaction=settings.worker_lease_seconds,
+            tracer=telemetry.tracer,
+        )
         stack.push_async_callback(pool.close)
         pools.asyncpg(pool)
         redis = create_redis(settings)

@@ -21,6 +21,7 @@ from services.mail.model import Lane
 from services.mail.providers.base import ProviderUnavailableError
 from services.mail.push import Notification, Push, Sender, parse
 from services.mail.store import watches
+from services.mail.sync.quota import GMAIL_COSTS
 from services.sandbox.signing_keys import SigningKeys
 from tests.mail.conftest import OpenStage
 from tests.mail.stage import Servers, Stage, eventually
@@ -257,6 +258,13 @@ class TestWatch:
                 return kept is not None and kept["expires_at"] > first["expires_at"]
 
             await eventually(is_renewed)
+
+    async def test_is_no_expense_of_a_sync_that_is_asked_for_meanwhile(self, stage: OpenStage) -> None:
+        async with stage(messages=3, push_topic=TOPIC) as s:
+            await s.at_provider.fail({"method": "gmail.watch", "kind": "slow", "seconds": 0.3, "count": 1})
+            await s.sync()
+            assert (await s.sync()).sync.units_spent < GMAIL_COSTS["2026-05"].watch
+            assert await self.watched(s)
 
     async def test_that_is_new_is_followed_by_a_look_since_nothing_is_announced_for_a_second(
         self, stage: OpenStage

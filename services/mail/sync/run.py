@@ -66,8 +66,13 @@ class MailboxRun:
                 await syncs.count(connection, self.mailbox_id, units=units)
             yield connection
 
-    async def take_units(self, units: int, *, patience: float = _SHORT_WAIT, live: bool = True) -> None:
-        """Takes quota, waiting for it up to `patience` seconds. Raises QuotaWaitError."""
+    async def take_units(
+        self, units: int, *, patience: float = _SHORT_WAIT, live: bool = True, counted: bool = True
+    ) -> None:
+        """Takes quota, waiting for it up to `patience` seconds. Raises QuotaWaitError.
+
+        The active sync reports what is `counted` as spent by it.
+        """
         while True:
             try:
                 await self.quota.take(self.mailbox_id, units, live=live)
@@ -76,14 +81,14 @@ class MailboxRun:
                     raise
                 await asyncio.sleep(wait.seconds)
             else:
-                self._uncounted_units += units
+                self._uncounted_units += units if counted else 0
                 return
 
-    async def take_units_in_parts(self, units: int, *, patience: float) -> None:
+    async def take_units_in_parts(self, units: int, *, patience: float, counted: bool = True) -> None:
         """Takes more than a bucket holds, waiting up to `patience` seconds for each part. Raises QuotaWaitError."""
         while units > 0:
             part = min(units, self.quota.burst)
-            await self.take_units(part, patience=patience)
+            await self.take_units(part, patience=patience, counted=counted)
             units -= part
 
     async def call[T](self, units: int, ask: Callable[[str], Awaitable[T]], *, live: bool = True) -> T:

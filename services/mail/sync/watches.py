@@ -29,7 +29,8 @@ async def keep(run: MailboxRun) -> None:
     async with run.reading() as connection:
         if not await store.is_due(connection, run.mailbox_id):
             return
-    await run.take_units_in_parts(run.provider.costs.watch, patience=_PATIENCE)
+    # The sync that brought about this turn has ended, and one that was asked for since has no part in it.
+    await run.take_units_in_parts(run.provider.costs.watch, patience=_PATIENCE, counted=False)
     try:
         expires_at = await run.call_prepaid(run.provider.watch)
     except ProviderError as error:

@@ -86,6 +86,22 @@ async def active_id(connection: Connection, mailbox_id: int) -> int | None:
     return sync_id
 
 
+async def is_active(connection: Connection, user_id: UUID, mailbox_id: int, sync_id: int) -> bool:
+    """Whether this is a sync of the user that is under way."""
+    found: bool = await connection.fetchval(
+        """
+        SELECT EXISTS (
+            SELECT FROM syncs s JOIN mailboxes m USING (mailbox_id)
+            WHERE s.mailbox_id = $1 AND s.sync_id = $2 AND m.user_id = $3 AND s.ended_at IS NULL
+        )
+        """,
+        mailbox_id,
+        sync_id,
+        user_id,
+    )
+    return found
+
+
 async def origin(connection: Connection, mailbox_id: int) -> Origin | None:
     """The traced request behind the sync under way in a mailbox."""
     row = await connection.fetchrow(

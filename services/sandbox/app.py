@@ -4,10 +4,11 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -38,6 +39,7 @@ from services.sandbox.push import PushService, PushTarget
 from services.sandbox.quota import Quota
 from services.sandbox.rendering import Renderer
 from services.sandbox.settings import Settings
+from services.sandbox.signing_keys import new_private_key
 from services.sandbox.token_endpoint import TokenEndpoint
 from services.sandbox.token_facts import TokenFacts
 
@@ -46,7 +48,9 @@ _LOG = logging.getLogger("sandbox")
 
 
 @asynccontextmanager
-async def open_sandbox(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[ASGIApp]:
+async def open_sandbox(
+    settings: Settings, *, clock: Clock | None = None, new_key: Callable[[], RSAPrivateKey] = new_private_key
+) -> AsyncIterator[ASGIApp]:
     """The whole sandbox as one ASGI application, with the users and the mail that the settings ask for.
 
     Notifications are delivered until the block is left.
@@ -60,6 +64,7 @@ async def open_sandbox(settings: Settings, *, clock: Clock | None = None) -> Asy
         issuer=settings.issuer,
         access_lifetime=settings.token_ttl,
         new_token=secrets.token_urlsafe,
+        new_key=new_key,
         seed=settings.seed,
     )
     mailboxes = Mailboxes(clock=clock, seed=settings.seed, retention=settings.history_retention, log=ActivityLog(clock))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
 from services.sandbox.clock import Clock
 from services.sandbox.grants import Grants
 from services.sandbox.scopes import EMAIL, PROFILE
@@ -61,10 +63,17 @@ class Identity:
     """Users with their grants and the keys that vouch for them."""
 
     def __init__(
-        self, *, clock: Clock, issuer: str, access_lifetime: float, new_token: Callable[[int], str], seed: int = 0
+        self,
+        *,
+        clock: Clock,
+        issuer: str,
+        access_lifetime: float,
+        new_token: Callable[[int], str],
+        new_key: Callable[[], RSAPrivateKey],
+        seed: int = 0,
     ) -> None:
         self.grants = Grants(clock=clock, access_lifetime=access_lifetime, new_token=new_token)
-        self.keys = SigningKeys(lambda: new_token(20))
+        self.keys = SigningKeys(lambda: new_token(20), new_key=new_key)
         self.issuer = issuer
         self._clock = clock
         self._seed = seed

@@ -12,6 +12,11 @@ KEYS_KEPT = 3
 """The last signer, the signer and the one after it: what Google publishes around a rotation."""
 
 
+def new_private_key() -> RSAPrivateKey:
+    """A key as Google has them."""
+    return generate_private_key(public_exponent=65537, key_size=2048)
+
+
 @dataclass(frozen=True, slots=True)
 class _Key:
     kid: str
@@ -25,8 +30,9 @@ class _Key:
 class SigningKeys:
     """A signer and a published successor. Signs RS256 only."""
 
-    def __init__(self, new_id: Callable[[], str]) -> None:
+    def __init__(self, new_id: Callable[[], str], *, new_key: Callable[[], RSAPrivateKey] = new_private_key) -> None:
         self._new_id = new_id
+        self._new_key = new_key
         self._keys = [self._generate(), self._generate()]
         self._signer = self._keys[0]
 
@@ -65,4 +71,4 @@ class SigningKeys:
         return self._signer.kid
 
     def _generate(self) -> _Key:
-        return _Key(self._new_id(), generate_private_key(public_exponent=65537, key_size=2048))
+        return _Key(self._new_id(), self._new_key())

@@ -9,6 +9,7 @@ from services.sandbox.app import open_sandbox
 from services.sandbox.clock import Clock
 from services.sandbox.settings import Settings
 from tests.sandbox.harness import ISSUER, SandboxClient
+from tests.sandbox.key_ring import next_key
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ async def sandbox() -> AsyncIterator[SandboxClient]:
     """Ada and Grace, no messages, the default client, any redirect URI of this machine."""
     clock = Clock()
     async with (
-        open_sandbox(Settings(sandbox_enabled=True, messages=0), clock=clock) as app,
+        open_sandbox(Settings(sandbox_enabled=True, messages=0), clock=clock, new_key=next_key) as app,
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ISSUER) as http,
     ):
         yield SandboxClient(http, clock)

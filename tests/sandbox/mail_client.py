@@ -14,6 +14,7 @@ from services.sandbox.app import open_sandbox
 from services.sandbox.clock import Clock
 from services.sandbox.settings import Settings
 from tests.sandbox.harness import ISSUER, SandboxClient
+from tests.sandbox.key_ring import next_key
 
 EMAIL = "ada@example.com"
 FULL_SCOPE = "https://mail.google.com/"
@@ -103,7 +104,7 @@ async def open_mail(messages: int = 0, **settings: Any) -> AsyncIterator[MailCli
     """A sandbox of its own without a socket; quota never binds unless the settings say otherwise."""
     clock = Clock()
     async with (
-        open_sandbox(_settings(messages, settings), clock=clock) as app,
+        open_sandbox(_settings(messages, settings), clock=clock, new_key=next_key) as app,
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ISSUER) as http,
     ):
         yield await sign_in(http, clock)
@@ -114,7 +115,7 @@ async def open_mail_on_socket(messages: int = 0, **settings: Any) -> AsyncIterat
     """The same over a real socket."""
     clock = Clock()
     async with (
-        open_sandbox(_settings(messages, settings), clock=clock) as app,
+        open_sandbox(_settings(messages, settings), clock=clock, new_key=next_key) as app,
         serve_http(app, host="127.0.0.1", port=0) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as http,
     ):

@@ -7,6 +7,7 @@ import httpx
 from services.sandbox.app import open_sandbox
 from services.sandbox.settings import Settings
 from tests.sandbox.harness import SandboxClient
+from tests.sandbox.key_ring import next_key
 
 
 class TestDemo:
@@ -37,7 +38,7 @@ class TestDemo:
     async def test_it_knows_where_the_gateway_is(self) -> None:
         settings = Settings(sandbox_enabled=True, messages=0, gateway_url="https://mail.example/api", port=8123)
         async with (
-            open_sandbox(settings) as app,
+            open_sandbox(settings, new_key=next_key) as app,
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8123") as http,
         ):
             page = await http.get("/demo")

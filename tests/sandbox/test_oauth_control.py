@@ -11,6 +11,7 @@ from services.sandbox.app import open_sandbox
 from services.sandbox.clock import Clock
 from services.sandbox.settings import Settings
 from tests.sandbox.harness import SandboxClient, redirect_params, refusal
+from tests.sandbox.key_ring import next_key
 
 
 class TestUsers:
@@ -46,7 +47,7 @@ class TestUsers:
 
     async def test_keys_outlive_a_restart(self, sandbox: SandboxClient) -> None:
         async with (
-            open_sandbox(Settings(sandbox_enabled=True, messages=0)) as again,
+            open_sandbox(Settings(sandbox_enabled=True, messages=0), new_key=next_key) as again,
             httpx.AsyncClient(transport=httpx.ASGITransport(again), base_url="http://again") as other,
         ):
             path = "/_sandbox/users/ada@example.com"
@@ -142,7 +143,7 @@ class TestSettings:
 class TestServer:
     async def test_the_whole_flow_works_over_a_socket(self) -> None:
         async with (
-            open_sandbox(Settings(sandbox_enabled=True, messages=0)) as app,
+            open_sandbox(Settings(sandbox_enabled=True, messages=0), new_key=next_key) as app,
             serve_http(app, host="127.0.0.1", port=0) as port,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http,
         ):

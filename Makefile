@@ -63,6 +63,8 @@ format: install ## Format, and apply safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The tests start a hundred processes: without bytecode on disk each of them would compile the sources anew.
+test test-all: export PYTHONDONTWRITEBYTECODE =
 test: install ## Unit, rpc and end-to-end tests
 	$(BIN)/pytest -m "not long" -n 3 --dist loadgroup
 

@@ -55,7 +55,7 @@ class Pair:
             assert self._json(http, "/emails/addresses", {}, headers)["addresses"]
 
         def wait(http: httpx.Client) -> None:
-            waiting = {**headers, "Prefer": "wait=2"}
+            waiting = {**headers, "Prefer": "wait=1"}
             self._json(http, "/emails/changes", {**address, "since": position}, waiting)
 
         def sync(http: httpx.Client) -> None:
@@ -137,5 +137,5 @@ class TestReplacing:
         with traffic(pair.balancer, pair.loops()) as clients:
             clients.until_all_were_answered()
             assert pair.replace(name) < DRAIN_DELAY + GRACE
-            clients.until_all_were_answered()
+            clients.until_all_were_answered(times=2)
         assert not clients.failures, "\n".join(clients.failures)

@@ -1,4 +1,4 @@
-"""Clients that never pause and forgive nothing, behind something like a load balancer."""
+"""Clients that ask again and again and forgive nothing, behind something like a load balancer."""
 
 import threading
 import time
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import httpx
 
 SECONDS = 30
+# Between an answer and the next request of a client: enough to leave the services the time to start and to stop in.
+PAUSE = 0.02
 
 
 class Balancer:
@@ -62,7 +64,7 @@ class Traffic:
     failures: list[str] = field(default_factory=list)
     _loops: list[str] = field(default_factory=list)
 
-    def until_all_were_answered(self, times: int = 2) -> None:
+    def until_all_were_answered(self, times: int = 1) -> None:
         """Returns when each loop has had so many more answers; the first may have been asked for before."""
         before = Counter(self.answered)
         deadline = time.monotonic() + SECONDS
@@ -73,7 +75,7 @@ class Traffic:
     def loop(self, name: str, ask: Ask, balancer: Balancer, ended: threading.Event) -> None:
         """Asks again and again."""
         with httpx.Client(trust_env=False, timeout=SECONDS) as http:
-            while not ended.is_set():
+            while not ended.wait(PAUSE):
                 http.base_url = balancer.pick()
                 try:
                     ask(http)

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -20,8 +21,13 @@ def documented() -> dict[str, int]:
     return {code: int(status) for code, status in rows}
 
 
-def raised() -> Iterator[tuple[str, int, str]]:
+@cache
+def raised() -> list[tuple[str, int, str]]:
     """Reason, status and place of every AppError that is built in the source; the reason as a regular expression."""
+    return list(_raised())
+
+
+def _raised() -> Iterator[tuple[str, int, str]]:
     for path in (ROOT / "services").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"

@@ -25,6 +25,7 @@ from services.mail.providers.base import (
     UnreadableMessageError,
     Write,
 )
+from services.mail.providers.gmail_calls import user_url
 from services.mail.providers.gmail_errors import parse_error
 from services.mail.providers.json_field import JsonFieldReader
 
@@ -47,7 +48,7 @@ class GmailContent:
         self.raw_units = costs.get
         self.part_units = costs.get + costs.attachment
         self._http = http
-        self._messages = f"{api_url.rstrip('/').removesuffix('/gmail/v1')}/gmail/v1/users/me/messages"
+        self._messages = f"{user_url(api_url)}/messages"
 
     async def copy_raw(self, access_token: str, external_id: str, write: Write) -> None:
         """messages.get with format=raw."""

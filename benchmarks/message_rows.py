@@ -15,7 +15,7 @@ _MESSAGES = (
     *("mailbox_id", "message_id", "external_id", "thread_id", "version", "received_at", "from_name", "from_email"),
     *("to_addresses", "cc_addresses", "subject", "snippet", "label_ids", "has_attachments", "size"),
 )
-_CONTENTS = ("mailbox_id", "message_id", "headers", "text", "html", "attachments")
+_CONTENTS = ("mailbox_id", "message_id", "headers", "recipients", "text", "html", "attachments")
 _SEARCH = ("mailbox_id", "message_id", "received_at", "vector")
 
 
@@ -33,8 +33,9 @@ def table_files(messages: Iterable[ProviderMessage], *, mailbox_id: int, first_i
                 *("{" + ",".join(message.label_ids) + "}", content.has_attachments, message.size),
             )
         )
-        headers, attachments = _json(content.headers), _json(content.attachments)
-        contents.append((key, number, headers, content.text, content.html, attachments))
+        recipients = (content.to, content.cc, content.bcc, content.reply_to)
+        described = (_json(content.headers), _json(recipients))
+        contents.append((key, number, *described, content.text, content.html, _json(content.attachments)))
         search.append((key, number, received, vector_of(content, mailbox_id=key)))
     return [
         ("messages", _MESSAGES, _csv(listed)),

@@ -245,7 +245,7 @@ class Changes:
 
 
 class MessageSummary(Struct, frozen=True, kw_only=True, gc=False):
-    """What a list shows of a message; labels are names.
+    """What a list shows of a message; labels are names. Of very many recipients it has the first ones only.
 
     A msgspec struct, since lists make very many of them: a frozen dataclass takes eight times as long.
     """
@@ -269,12 +269,23 @@ class MessageSummary(Struct, frozen=True, kw_only=True, gc=False):
     highlight: str | None = None
 
 
+class Recipients(Struct, frozen=True, array_like=True, gc=False):
+    """All that a message names besides its author."""
+
+    to: list[Address]
+    cc: list[Address]
+    bcc: list[Address]
+    reply_to: list[Address]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageDetail:
-    """A whole message."""
+    """A whole message; its `summary` has all recipients, too."""
 
     summary: MessageSummary
     headers: list[tuple[str, str]]
+    bcc: list[Address]
+    reply_to: list[Address]
     text: str | None
     html: str | None
     attachments: list[Attachment]

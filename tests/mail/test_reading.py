@@ -13,6 +13,7 @@ from services.kit.errors import AppError, Kind
 from services.kit.postgres import create_pool
 from services.kit.settings import Postgres
 from services.mail.content.model import Address
+from services.mail.ids import LocalId
 from services.mail.messages import EXPORT_BYTES, Messages
 from services.mail.model import (
     Account,
@@ -25,6 +26,7 @@ from services.mail.model import (
 )
 from services.mail.store import labels, mailboxes, messages
 from services.mail.store.connection import Pool
+from services.mail.store.messages import LISTED_TEXT
 from services.mail.threads import Threads
 from tests.mail.search.generated_mail import NOW, some_message
 
@@ -186,6 +188,30 @@ class TestFilters:
         assert len(seen) == len(set(seen))
         assert stayed <= set(seen)
         assert seen == sorted(seen, key=lambda external_id: -int(external_id[1:]))
+
+
+class TestRecipients:
+    async def test_of_which_there_are_very_many_are_all_in_the_message_and_the_first_in_lists(self, case: Case) -> None:
+        # A hundredth each of what lists show.
+        crowd = tuple(Address(f"Person {number:05}", f"{number:06}@in.the.crowds.example") for number in range(30_000))
+        made = message(1)
+        await case.store(replace(made, content=replace(made.content, to=crowd, cc=crowd[1:], subject="s" * 50_000)))
+        [listed] = (await case.messages.page(case.mailbox, MessageFilter(), page_size=1, page_token="")).messages
+        assert (listed.to, listed.cc) == (list(crowd[:100]), list(crowd[1:101]))
+        assert listed.subject == "s" * LISTED_TEXT
+        whole = await case.messages.get(case.mailbox.user_id, LocalId(listed.mailbox_id, listed.message_id))
+        assert (whole.summary.to, whole.summary.cc) == (list(crowd), list(crowd[1:]))
+
+    async def test_of_answers_and_copies_are_whom_the_message_names(self, case: Case) -> None:
+        # The decoded header, `Boss <boss@example.com>, <eve@example.net>`, names somebody else first.
+        answers = (Address("Boss <boss@example.com>,", "eve@example.net"),)
+        made = message(1)
+        headers = (("Reply-To", "Boss <boss@example.com>, <eve@example.net>"),)
+        content = replace(made.content, headers=headers, reply_to=answers, bcc=(GRACE,))
+        await case.store(replace(made, content=content))
+        [listed] = (await case.messages.page(case.mailbox, MessageFilter(), page_size=1, page_token="")).messages
+        whole = await case.messages.get(case.mailbox.user_id, LocalId(listed.mailbox_id, listed.message_id))
+        assert (whole.reply_to, whole.bcc) == (list(answers), [GRACE])
 
 
 class TestHighlight:

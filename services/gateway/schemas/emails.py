@@ -29,7 +29,9 @@ class EmailSummary(_From):
     account_id: str
     thread_id: str
     from_email: str | None
-    to: list[EmailAddress]
+    to: Annotated[
+        list[EmailAddress], Field(description="In lists the first ones if there are very many, in the message all")
+    ]
     cc: list[EmailAddress]
     subject: Annotated[
         str | None, Field(description="null: the message has no subject, which differs from an empty one")

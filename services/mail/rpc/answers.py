@@ -1,13 +1,11 @@
 """Messages, threads and changes as protobuf."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.mail.v1 import mail_pb2
 
-from services.mail.content.addresses import parse_addresses
 from services.mail.content.model import Address
 from services.mail.ids import LocalId
 from services.mail.model import CountedLabel, MessageDetail, MessageSummary, Thread
@@ -97,8 +95,8 @@ def detail_to_proto(detail: MessageDetail) -> mail_pb2.GetMessageResponse:
         headers=[mail_pb2.Header(name=name, value=value) for name, value in detail.headers],
         text=detail.text,
         html=detail.html,
-        bcc=map(_address_to_proto, _addresses_in(detail.headers, "bcc")),
-        reply_to=map(_address_to_proto, _addresses_in(detail.headers, "reply-to")),
+        bcc=map(_address_to_proto, detail.bcc),
+        reply_to=map(_address_to_proto, detail.reply_to),
         attachments=[
             mail_pb2.Attachment(
                 attachment_id=attachment_id_of(attachment.part_id),
@@ -115,7 +113,3 @@ def detail_to_proto(detail: MessageDetail) -> mail_pb2.GetMessageResponse:
 
 def _address_to_proto(address: Address) -> mail_pb2.Address:
     return mail_pb2.Address(name=address.name, email=address.email)
-
-
-def _addresses_in(headers: Sequence[tuple[str, str]], name: str) -> list[Address]:
-    return [address for key, value in headers if key.lower() == name for address in parse_addresses(value)]

@@ -7,10 +7,11 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+from msgspec.structs import replace
 
 from services.mail.content.limits import LARGE_BYTES
 from services.mail.content.model import Address, Attachment
-from services.mail.model import LabelChange, MessageDetail, MessageSummary, ProviderMessage
+from services.mail.model import LabelChange, MessageDetail, MessageSummary, ProviderMessage, Recipients
 from services.mail.search.vector import vector_of
 from services.mail.store.connection import Connection
 from services.mail.store.relisted import IdRange
@@ -40,9 +41,10 @@ _UPSERT = f"""
     WITH given AS (
         SELECT * FROM unnest($2::text[], $3::text[], $4::numeric[], $5::timestamptz[], $6::text[], $7::text[],
             $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::bigint[],
-            $15::text[], $16::text[], $17::text[], $18::text[], $20::text[])
+            $15::text[], $16::text[], $17::text[], $18::text[], $20::text[], $21::text[])
         AS g(external_id, thread_id, version, received_at, from_name, from_email, to_addresses, cc_addresses,
-            subject, snippet, label_ids, has_attachments, size, headers, text, html, attachments, vector)
+            subject, snippet, label_ids, has_attachments, size, headers, text, html, attachments, vector,
+            recipients)
     ), stored AS (
         INSERT INTO messages AS m (mailbox_id, external_id, thread_id, version, received_at, from_name, from_email,
             to_addresses, cc_addresses, subject, snippet, label_ids, has_attachments, size)
@@ -63,11 +65,11 @@ _UPSERT = f"""
     ), changed AS (
         SELECT message_id, kind FROM stored
     ), {_RECORD}, contents AS (
-        INSERT INTO message_contents AS c (mailbox_id, message_id, headers, text, html, attachments)
-        SELECT $1, stored.message_id, headers::jsonb, text, html, attachments::jsonb
+        INSERT INTO message_contents AS c (mailbox_id, message_id, headers, recipients, text, html, attachments)
+        SELECT $1, stored.message_id, headers::jsonb, recipients::jsonb, text, html, attachments::jsonb
         FROM stored JOIN given USING (external_id)
         ON CONFLICT (mailbox_id, message_id) DO UPDATE
-        SET headers = excluded.headers, text = excluded.text, html = excluded.html,
+        SET headers = excluded.headers, recipients = excluded.recipients, text = excluded.text, html = excluded.html,
             attachments = excluded.attachments
     ), searchable AS (
         INSERT INTO message_search AS s (mailbox_id, message_id, received_at, vector)
@@ -79,6 +81,12 @@ _UPSERT = f"""
     SELECT count(*) FROM stored
 """
 
+LISTED_TEXT, LISTED_RECIPIENTS = 1_000, 4_000
+"""Characters in the rows that lists read: of a subject, a snippet, a sender; of all names and addresses in To or Cc.
+
+A header may have a megabyte, and a page 500 messages.
+"""
+
 # Characters of text and HTML in one statement, unless a single message has more.
 _STATEMENT_BYTES = 1024 * 1024
 
@@ -86,6 +94,7 @@ _STATEMENT_BYTES = 1024 * 1024
 _RELABELLED_AT_ONCE = 10_000
 
 _addresses_from_json = msgspec.json.Decoder(list[Address]).decode
+_recipients_from_json = msgspec.json.Decoder(Recipients).decode
 _headers_from_json = msgspec.json.Decoder(list[tuple[str, str]]).decode
 attachments_from_json = msgspec.json.Decoder(list[Attachment]).decode
 
@@ -129,12 +138,12 @@ def _columns(mailbox_id: int, messages: Sequence[ProviderMessage]) -> list[objec
         [message.thread_id for message in messages],
         [message.version for message in messages],
         [message.received_at for message in messages],
-        [content.from_ and content.from_.name for content in contents],
-        [content.from_ and content.from_.email for content in contents],
-        [_to_json(content.to) for content in contents],
-        [_to_json(content.cc) for content in contents],
-        [content.subject for content in contents],
-        [message.snippet for message in messages],
+        [content.from_ and content.from_.name[:LISTED_TEXT] for content in contents],
+        [content.from_ and content.from_.email[:LISTED_TEXT] for content in contents],
+        [_to_json(_listed(content.to)) for content in contents],
+        [_to_json(_listed(content.cc)) for content in contents],
+        [content.subject and content.subject[:LISTED_TEXT] for content in contents],
+        [message.snippet[:LISTED_TEXT] for message in messages],
         [_UNIT_SEPARATOR.join(message.label_ids) for message in messages],
         [content.has_attachments for content in contents],
         [message.size for message in messages],
@@ -144,7 +153,18 @@ def _columns(mailbox_id: int, messages: Sequence[ProviderMessage]) -> list[objec
         [_to_json(content.attachments) for content in contents],
         _UNIT_SEPARATOR,
         [vector_of(content, mailbox_id=mailbox_id) for content in contents],
+        [_to_json((content.to, content.cc, content.bcc, content.reply_to)) for content in contents],
     ]
+
+
+def _listed(addresses: Sequence[Address]) -> Sequence[Address]:
+    """The first of them, which lists show."""
+    room = LISTED_RECIPIENTS
+    for count, address in enumerate(addresses):
+        room -= len(address.name) + len(address.email)
+        if room < 0:
+            return addresses[:count]
+    return addresses
 
 
 async def delete(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> int:
@@ -303,7 +323,7 @@ async def details(
     """Messages of the user's mailbox, whole, newest first; those that do not exist are left out."""
     rows = await connection.fetch(
         f"""
-        SELECT {SUMMARY}, c.headers, c.text, c.html, c.attachments
+        SELECT {SUMMARY}, c.headers, c.recipients, c.text, c.html, c.attachments
         FROM messages m JOIN mailboxes b USING (mailbox_id) JOIN message_contents c USING (mailbox_id, message_id)
         WHERE m.mailbox_id = $1 AND m.message_id = ANY($2::bigint[]) AND b.user_id = $3
         ORDER BY m.received_at DESC, m.message_id DESC
@@ -312,16 +332,20 @@ async def details(
         message_ids,
         user_id,
     )
-    return [
-        MessageDetail(
-            summary=summary_of(row, label_names),
-            headers=_headers_from_json(row["headers"]),
-            text=row["text"],
-            html=row["html"],
-            attachments=attachments_from_json(row["attachments"]),
-        )
-        for row in rows
-    ]
+    return [_detail_of(row, label_names) for row in rows]
+
+
+def _detail_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> MessageDetail:
+    recipients = _recipients_from_json(row["recipients"])
+    return MessageDetail(
+        summary=replace(summary_of(row, label_names), to=recipients.to, cc=recipients.cc),
+        headers=_headers_from_json(row["headers"]),
+        bcc=recipients.bcc,
+        reply_to=recipients.reply_to,
+        text=row["text"],
+        html=row["html"],
+        attachments=attachments_from_json(row["attachments"]),
+    )
 
 
 def summary_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> MessageSummary:

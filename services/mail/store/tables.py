@@ -290,6 +290,8 @@ message_contents = Table(
     Column("mailbox_id", BigInteger, nullable=False),
     Column("message_id", BigInteger, nullable=False),
     Column("headers", JSONB, nullable=False),
+    # Lists of [name, address]: to, cc, bcc, reply-to. They cannot be told from decoded headers.
+    Column("recipients", JSONB, nullable=False),
     Column("text", Text),
     Column("html", Text),
     Column("attachments", JSONB, nullable=False),

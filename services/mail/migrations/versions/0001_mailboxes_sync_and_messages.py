@@ -270,6 +270,7 @@ def upgrade() -> None:
         sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
         sa.Column("message_id", sa.BigInteger(), nullable=False),
         sa.Column("headers", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("recipients", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("text", sa.Text(), nullable=True),
         sa.Column("html", sa.Text(), nullable=True),
         sa.Column("attachments", postgresql.JSONB(astext_type=sa.Text()), nullable=False),

@@ -12,6 +12,12 @@ from services.kit.identity import Identity
 from services.kit.rpc_client import open_channel
 
 _AUTH_IDEMPOTENT = [
+    # Each makes a state of its own; one that nobody uses expires.
+    ("mailroom.auth.v1.SignInService", "StartSignIn"),
+    # What these consume is there once. A repeat after a lost answer is refused, and the sign-in is lost either way; one
+    # after a call that found nobody, which is what happens when auth is replaced, saves it.
+    ("mailroom.auth.v1.SignInService", "CompleteSignIn"),
+    ("mailroom.auth.v1.SignInService", "RedeemSignIn"),
     ("mailroom.auth.v1.SessionService", "ListSigningKeys"),
     # Its contract says that a repeat gets the same refresh token.
     ("mailroom.auth.v1.SessionService", "RefreshSession"),
@@ -30,6 +36,9 @@ _MAIL_IDEMPOTENT = [
     ("mailroom.mail.v1.MessageService", "GetThread"),
     ("mailroom.mail.v1.MessageService", "ListChanges"),
     ("mailroom.mail.v1.MessageService", "ExportMessages"),
+    # Streams are repeated only before their first message.
+    ("mailroom.mail.v1.MessageService", "DownloadRaw"),
+    ("mailroom.mail.v1.MessageService", "DownloadAttachment"),
     # Its contract says that a repeat joins the running sync.
     ("mailroom.mail.v1.SyncService", "StartSync"),
     ("mailroom.mail.v1.SyncService", "GetSync"),

@@ -54,10 +54,11 @@ def _options(idempotent: Iterable[tuple[str, str]]) -> list[tuple[str, str | int
     retried = {
         "name": [{"service": service, "method": method} for service, method in idempotent],
         "retryPolicy": {
-            "maxAttempts": 4,
-            "initialBackoff": "0.05s",
+            # Two seconds in all: longer than it takes to find a replacement by its name (below), or to dial anew.
+            "maxAttempts": 5,
+            "initialBackoff": "0.1s",
             "maxBackoff": "1s",
-            "backoffMultiplier": 3,
+            "backoffMultiplier": 2.5,
             # A server that is about to stop cancels a call that arrives in that very moment.
             "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         },

@@ -47,5 +47,7 @@ def _transport_error(code: grpc.StatusCode) -> AppError:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return AppError(Kind.TIMEOUT, "deadline_exceeded", "A service did not answer in time.")
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-        return AppError(Kind.UNAVAILABLE, "service_unavailable", "A service is unavailable, try again.")
+        # The channel has tried again already; if every channel on the way did, tries would multiply.
+        retry = {"retry_after": "1"}
+        return AppError(Kind.UNAVAILABLE, "service_unavailable", "A service is unavailable, try again.", retry)
     return AppError(Kind.INTERNAL, "internal", "Something went wrong on our side.")

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from deploy.local.ports import Ports
-from tests.e2e.people import Person, Provider
+from tests.e2e.people import Person, Provider, consent, frontend_query, redeem
 from tests.e2e.running_stack import RunningStack, running_stack
 from tests.e2e.traffic import Ask, Balancer, traffic
 
@@ -33,6 +34,7 @@ class Pair:
     stack: RunningStack
     balancer: Balancer
     person: Person
+    message_id: str
 
     def replace(self, name: str) -> float:
         """Starts the other one, then stops the one that runs; returns how many seconds that took it."""
@@ -68,7 +70,24 @@ class Pair:
             assert len(lines) == MESSAGES
             assert '"problem"' not in lines[-1]
 
-        return {"me": me, "addresses": addresses, "sync": sync, "export": export, "wait": wait}
+        def sign_in(http: httpx.Client) -> None:
+            # The provider redirects to one of the gateways; a browser would find whichever the address leads to.
+            callback = urlsplit(consent(http, person.email))
+            redeem(http, frontend_query(http, f"{callback.path}?{callback.query}")["state"])
+
+        def download(http: httpx.Client) -> None:
+            answer = http.get(f"/emails/{self.message_id}/raw", headers=headers)
+            assert answer.status_code == 200, answer.text
+
+        return {
+            "me": me,
+            "addresses": addresses,
+            "sync": sync,
+            "export": export,
+            "wait": wait,
+            "sign in": sign_in,
+            "download": download,
+        }
 
     @staticmethod
     def _json(http: httpx.Client, path: str, params: dict[str, str], headers: dict[str, str]) -> dict[str, Any]:
@@ -122,7 +141,8 @@ def pair(home: Path, ports: Ports) -> Iterator[Pair]:
             person = Person.sign_in(http, provider.new_user(messages=MESSAGES))
             provider.close()
             person.sync()
-            yield Pair(stack, balancer, person)
+            [newest] = person.get(f"/emails?user_email={person.email}&limit=1").json()["emails"]
+            yield Pair(stack, balancer, person, newest["id"])
 
 
 class TestStarting:

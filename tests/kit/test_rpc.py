@@ -228,6 +228,19 @@ class TestRetries:
                 await call(health.Check, health_pb2.HealthCheckRequest())
         assert (caught.value.kind, caught.value.reason) == (Kind.UNAVAILABLE, "service_unavailable")
 
+    async def test_are_not_multiplied_by_the_services_on_the_way(self, closed_port: int) -> None:
+        start_request(request_id=None)
+        async with open_channel(f"127.0.0.1:{closed_port}", peer="auth", identity=None, idempotent=[]) as next_one:
+            health: Any = health_pb2_grpc.HealthStub(next_one)
+
+            async def ask_the_next_one(_: Context) -> None:
+                await call(health.Check, health_pb2.HealthCheckRequest())
+
+            async with served(ask_the_next_one, idempotent=True) as (service, ask):
+                with pytest.raises(AppError) as caught:
+                    await ask()
+        assert (service.calls, caught.value.reason) == (1, "service_unavailable")
+
 
 class TestServer:
     async def test_tells_its_health(self) -> None:

@@ -38,6 +38,8 @@ _PARALLEL_FETCHES = 8
 # Tries for what the provider may do better the next time ("Precondition check failed" is one of those).
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.5
+# What a client shall wait before it asks again.
+_RETRY_SECONDS = 5
 # For all of them together.
 _FETCH_SECONDS = 120
 _KEY = re.compile(r"(\d{1,18})-(\d{1,18})-[0-9a-f]{64}", re.ASCII)
@@ -233,6 +235,8 @@ def _to_app_error(error: ProviderError) -> AppError:
         case RateLimitedError():
             return rate_limited(error.retry_after)
         case _:
+            # Tried often enough here: whoever asks shall not try again at once.
+            later = {"retry_after": str(_RETRY_SECONDS)}
             return AppError(
-                Kind.UNAVAILABLE, "provider_unavailable", "The provider cannot be reached, try again later."
+                Kind.UNAVAILABLE, "provider_unavailable", "The provider cannot be reached, try again later.", later
             )

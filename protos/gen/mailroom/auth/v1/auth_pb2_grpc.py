@@ -57,7 +57,7 @@ class SignInServiceServicer:
     """
 
     def StartSignIn(self, request, context):
-        """Begins an attempt and returns where to send the browser. Not idempotent: each call makes a new state.
+        """Begins an attempt and returns where to send the browser. Each call makes a new state; one that is not used expires.
         INVALID_ARGUMENT unknown_provider, invalid_code_challenge, client_proof_required.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -66,7 +66,7 @@ class SignInServiceServicer:
 
     def CompleteSignIn(self, request, context):
         """Takes the provider's redirect. Consumes the state; what the user did wrong comes back as an outcome, not as an error.
-        Not idempotent. INVALID_ARGUMENT unknown_provider.
+        A repeat is refused, so that it does no harm. INVALID_ARGUMENT unknown_provider.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -74,7 +74,7 @@ class SignInServiceServicer:
 
     def RedeemSignIn(self, request, context):
         """Exchanges a hand-off for a session, or commits the link that it stands for. Consumes the hand-off, exactly one
-        caller wins. Not idempotent.
+        caller wins: a repeat is refused, so that it does no harm.
         INVALID_ARGUMENT invalid_hand_off, invalid_code_verifier, link_of_another_user;
         FAILED_PRECONDITION account_of_another_user, no_offline_access.
         """

@@ -21,16 +21,16 @@ class SignInServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartSignIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.StartSignInRequest, _auth_pb2.StartSignInResponse]
-    """Begins an attempt and returns where to send the browser. Not idempotent: each call makes a new state.
+    """Begins an attempt and returns where to send the browser. Each call makes a new state; one that is not used expires.
     INVALID_ARGUMENT unknown_provider, invalid_code_challenge, client_proof_required.
     """
     CompleteSignIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.CompleteSignInRequest, _auth_pb2.CompleteSignInResponse]
     """Takes the provider's redirect. Consumes the state; what the user did wrong comes back as an outcome, not as an error.
-    Not idempotent. INVALID_ARGUMENT unknown_provider.
+    A repeat is refused, so that it does no harm. INVALID_ARGUMENT unknown_provider.
     """
     RedeemSignIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.RedeemSignInRequest, _auth_pb2.RedeemSignInResponse]
     """Exchanges a hand-off for a session, or commits the link that it stands for. Consumes the hand-off, exactly one
-    caller wins. Not idempotent.
+    caller wins: a repeat is refused, so that it does no harm.
     INVALID_ARGUMENT invalid_hand_off, invalid_code_verifier, link_of_another_user;
     FAILED_PRECONDITION account_of_another_user, no_offline_access.
     """
@@ -44,7 +44,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.StartSignInRequest,
         context: _aio.ServicerContext[_auth_pb2.StartSignInRequest, _abc.Awaitable[_auth_pb2.StartSignInResponse]],
     ) -> _abc.Awaitable[_auth_pb2.StartSignInResponse]:
-        """Begins an attempt and returns where to send the browser. Not idempotent: each call makes a new state.
+        """Begins an attempt and returns where to send the browser. Each call makes a new state; one that is not used expires.
         INVALID_ARGUMENT unknown_provider, invalid_code_challenge, client_proof_required.
         """
 
@@ -55,7 +55,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_auth_pb2.CompleteSignInRequest, _abc.Awaitable[_auth_pb2.CompleteSignInResponse]],
     ) -> _abc.Awaitable[_auth_pb2.CompleteSignInResponse]:
         """Takes the provider's redirect. Consumes the state; what the user did wrong comes back as an outcome, not as an error.
-        Not idempotent. INVALID_ARGUMENT unknown_provider.
+        A repeat is refused, so that it does no harm. INVALID_ARGUMENT unknown_provider.
         """
 
     @_abc_1.abstractmethod
@@ -65,7 +65,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_auth_pb2.RedeemSignInRequest, _abc.Awaitable[_auth_pb2.RedeemSignInResponse]],
     ) -> _abc.Awaitable[_auth_pb2.RedeemSignInResponse]:
         """Exchanges a hand-off for a session, or commits the link that it stands for. Consumes the hand-off, exactly one
-        caller wins. Not idempotent.
+        caller wins: a repeat is refused, so that it does no harm.
         INVALID_ARGUMENT invalid_hand_off, invalid_code_verifier, link_of_another_user;
         FAILED_PRECONDITION account_of_another_user, no_offline_access.
         """

@@ -1,5 +1,7 @@
 """Building the Redis (or Valkey) client of a process."""
 
+from typing import Any
+
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
@@ -16,7 +18,7 @@ def create_redis(settings: RedisSettings) -> Redis:
     More commands than the pool has connections wait their turn; redis-py's own pool would refuse them.
     """
     pool = BlockingConnectionPool(
-        connection_class=SSLConnection if settings.redis_tls else Connection,
+        **_transport(settings),
         host=settings.redis_host,
         port=settings.redis_port,
         db=settings.redis_db,
@@ -32,3 +34,9 @@ def create_redis(settings: RedisSettings) -> Redis:
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=1, supported_errors=(RedisConnectionError,)),
     )
     return Redis.from_pool(pool)
+
+
+def _transport(settings: RedisSettings) -> dict[str, Any]:
+    if not settings.redis_tls:
+        return {"connection_class": Connection}
+    return {"connection_class": SSLConnection, "ssl_ca_certs": settings.redis_ca and str(settings.redis_ca)}

@@ -6,7 +6,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Self, override
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -191,8 +200,9 @@ class RedisSettings(Settings):
     redis_db: int = Field(0, ge=0)
     redis_username: str | None = None
     redis_password: SecretStr | None = None
-    # Encrypts, and checks the server's certificate against the system's authorities.
+    # Encrypts, and checks the certificate against the system's authorities, and those in `redis_ca` (PEM) if it is set.
     redis_tls: bool = False
+    redis_ca: FilePath | None = None
 
 
 def load[T: Settings](settings_type: type[T]) -> T:

@@ -2,7 +2,11 @@
 
 import asyncio
 import secrets
+import ssl
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -14,12 +18,39 @@ from sqlalchemy import text
 
 from deploy.local.postgres import PostgresAddress
 from deploy.local.valkey import RedisAddress
+from services.kit.certificates import create_authority, issue
 from services.kit.migrations import ensure_database
 from services.kit.postgres import create_engine, create_pool
 from services.kit.redis_client import POOL_SIZE, create_redis
 from services.kit.settings import Postgres, RedisSettings
 
 _TLS_HANDSHAKE = 22  # RFC 8446, section 5.1
+
+
+@asynccontextmanager
+async def encrypted(server: RedisAddress, directory: Path) -> AsyncIterator[int]:
+    """A port of `localhost` that speaks TLS and leads to the server; `ca.crt` in the directory vouches for it."""
+    now = datetime.now(UTC)
+    authority = create_authority(now=now)
+    issued = issue(authority, "localhost", now=now)
+    (directory / "ca.crt").write_bytes(authority.certificate_pem)
+    (directory / "server.pem").write_bytes(issued.certificate_pem + issued.key_pem)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(directory / "server.pem")
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection(server.host, server.port)
+        await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+
+    listening = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context)
+    async with listening:
+        yield listening.sockets[0].getsockname()[1]
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(4096):
+        writer.write(data)
+    writer.close()
 
 
 @pytest.fixture
@@ -161,3 +192,16 @@ class TestRedis:
                 await redis.ping()
             await redis.aclose()
         assert set(greetings) == {bytes([_TLS_HANDSHAKE])}
+
+    async def test_an_encrypted_server_is_believed_whose_authority_is_known(
+        self, redis_server: RedisAddress, tmp_path: Path
+    ) -> None:
+        async with encrypted(redis_server, tmp_path) as port:
+            address = {"redis_host": "localhost", "redis_port": port, "redis_db": 0, "redis_tls": True}
+            known = create_redis(RedisSettings.model_validate({**address, "redis_ca": tmp_path / "ca.crt"}))
+            assert await known.ping()
+            await known.aclose()
+            unknown = create_redis(RedisSettings.model_validate(address))
+            with pytest.raises(RedisConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+                await unknown.ping()
+            await unknown.aclose()

@@ -90,6 +90,9 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 - {name: REDIS_DB, value: {{ $values.redis.database | quote }}}
 - {name: REDIS_USERNAME, value: {{ include "mailroom.redisUsername" . | quote }}}
 - {name: REDIS_TLS, value: {{ $values.redis.tls | quote }}}
+{{- if $values.secrets.redisCa.name }}
+- {name: REDIS_CA, value: /run/secrets/redis/{{ $values.secrets.redisCa.key }}}
+{{- end }}
 - {name: MAILROOM_TLS_CERT, value: /run/secrets/identity/tls.crt}
 - {name: MAILROOM_TLS_KEY, value: /run/secrets/identity/tls.key}
 - {name: MAILROOM_TLS_CA, value: /run/secrets/identity/ca.crt}
@@ -131,6 +134,10 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 - name: postgres
   secret: {secretName: {{ .root.Values.secrets.postgresCa.name }}, defaultMode: 0440}
 {{- end }}
+{{- if and (not .migrations) .root.Values.secrets.redisCa.name }}
+- name: redis
+  secret: {secretName: {{ .root.Values.secrets.redisCa.name }}, defaultMode: 0440}
+{{- end }}
 {{- if not .migrations }}
 - name: identity
   secret: {secretName: {{ get .root.Values.tls.secrets (include "mailroom.service" .) }}, defaultMode: 0440}
@@ -147,6 +154,9 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 {{- if and (ne .name "gateway") .root.Values.secrets.postgresCa.name }}
 - {name: postgres, mountPath: /run/secrets/postgres, readOnly: true}
+{{- end }}
+{{- if and (not .migrations) .root.Values.secrets.redisCa.name }}
+- {name: redis, mountPath: /run/secrets/redis, readOnly: true}
 {{- end }}
 {{- if not .migrations }}
 - {name: identity, mountPath: /run/secrets/identity, readOnly: true}

@@ -81,13 +81,18 @@ class ComposedSystem:
             self.compose("up", "--detach", "--no-deps", "--force-recreate", "--wait", service, timeout=300)
 
 
+def _build_and_start(system: ComposedSystem) -> None:
+    system.compose("up", "--detach", "--build", "--wait", timeout=UP_SECONDS)
+
+
 @contextmanager
-def composed_system(system: ComposedSystem, *, prepare: Callable[[], None] = lambda: None) -> Iterator[ComposedSystem]:
-    """Build and start everything after `prepare`; remove containers, networks, volumes and images at the end."""
+def composed_system(
+    system: ComposedSystem, *, start: Callable[[ComposedSystem], object] = _build_and_start
+) -> Iterator[ComposedSystem]:
+    """Starts everything; removes containers, networks, volumes and images at the end."""
     try:
-        prepare()
         try:
-            system.compose("up", "--detach", "--build", "--wait", timeout=UP_SECONDS)
+            start(system)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{system.compose('logs', '--no-color', '--tail', '50')}") from error
         yield system

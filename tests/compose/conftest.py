@@ -1,24 +1,15 @@
-"""One composed system at a time, for all tests of a file."""
+"""One composed system at a time."""
 
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
 from deploy.local.ports import Ports
-from tests.compose.composed_system import (
-    ROOT,
-    UP_SECONDS,
-    ComposedSystem,
-    NoEngineError,
-    composed_system,
-    require_engine,
-)
+from tests.compose.composed_system import ComposedSystem, NoEngineError, composed_system, require_engine
+from tests.compose.operating import PRODUCTION, Operator
 from tests.e2e.people import Provider
-
-PRODUCTION = ("deploy/compose.production.yml", "tests/compose/production.sandbox.yml")
 
 
 def _need_engine() -> None:
@@ -37,28 +28,27 @@ def development() -> Iterator[ComposedSystem]:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedSystem]:
-    """What docs/operate.md installs in production, with the sandbox in Google's place."""
+    """What docs/operate.md installs in production, with the sandbox in Google's place; for all files that use it."""
     _need_engine()
     directory = tmp_path_factory.mktemp("production")
     ports = _free_ports("GATEWAY_PORT", "SANDBOX_PORT")
     variables = ports | {
         "MAILROOM_PRODUCTION": str(directory),
         "MAILROOM_IMAGES": _project(),
-        "PUBLIC_URL": f"http://localhost:{ports['GATEWAY_PORT']}",
-        "FRONTEND_REDIRECT_URL": "http://localhost:3000/your-frontend",
-        "GATEWAY_PUBLISH": f"127.0.0.1:{ports['GATEWAY_PORT']}",
+        "COMPOSE_ENV_FILES": str(directory / "settings.env"),
+        **Operator.answers(directory, gateway_port=ports["GATEWAY_PORT"]),
     }
     system = ComposedSystem(project=_project(), variables=variables, files=PRODUCTION)
-    with composed_system(system, prepare=lambda: _install(system, directory)) as running:
+    with composed_system(system, start=lambda system: Operator(system).follow("One machine: compose")) as running:
         yield running
 
 
-def _install(system: ComposedSystem, directory: Path) -> None:
-    system.run([str(ROOT / "deploy/first-install"), str(directory)])
-    (directory / "secrets/google_client_secret").write_text("GOCSPX-sandbox-secret\n")
-    system.compose("run", "--rm", "certificates", timeout=UP_SECONDS)
+@pytest.fixture(scope="session")
+def operator(production: ComposedSystem) -> Operator:
+    """Who keeps it running."""
+    return Operator(production)
 
 
 def _project() -> str:

@@ -1,5 +1,6 @@
 """`deploy/first-install` makes what the production file mounts, once."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -12,7 +13,8 @@ GIVEN = "google_client_secret"
 
 
 def _install(directory: Path) -> str:
-    done = subprocess.run([DEPLOY / "first-install", directory], check=True, capture_output=True, text=True)
+    environment = {"PATH": os.environ["PATH"], "MAILROOM_PRODUCTION": str(directory)}
+    done = subprocess.run([DEPLOY / "first-install"], env=environment, check=True, capture_output=True, text=True)
     return done.stdout
 
 

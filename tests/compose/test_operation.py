@@ -1,0 +1,176 @@
+"""What docs/operate.md tells an operator to do works as it is printed there, and clients notice nothing of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.compose.composed_system import ComposedSystem
+from tests.compose.operating import Operator
+from tests.e2e.people import Person, Provider
+from tests.e2e.test_sync import same_as
+from tests.e2e.test_verify import digest_at
+from tests.e2e.traffic import Balancer, traffic
+
+pytestmark = pytest.mark.long
+
+# Kept elsewhere, or with Google, when a machine is lost.
+KEPT = {"secret_key", "secret_key_previous", "google_client_secret"}
+# Changes with each table, index and migration.
+_SCHEMA = "SELECT (SELECT max(oid) FROM pg_class), (SELECT xmin::text || version_num FROM alembic_version)"
+_ENTER = """
+import asyncio, asyncpg
+
+async def enter():
+    await asyncpg.connect(host="postgres", user="mailroom_mail", password={password!r}, database="mailroom_mail")
+
+try:
+    asyncio.run(enter())
+    print("entered", end="")
+except asyncpg.InvalidPasswordError:
+    print("refused", end="")
+"""
+
+
+@pytest.fixture(scope="module")
+def system(production: ComposedSystem) -> ComposedSystem:
+    """What these tests are about."""
+    return production
+
+
+@pytest.fixture
+def ada(http: httpx.Client, provider: Provider) -> Person:
+    """Somebody with a copied mailbox."""
+    person = Person.sign_in(http, provider.new_user(messages=10))
+    person.sync()
+    return person
+
+
+@contextmanager
+def _used_all_the_time(system: ComposedSystem, person: Person) -> Iterator[None]:
+    """Clients read, sync and sign in, one request after another; fails if any of it failed."""
+    headers = {"Authorization": f"Bearer {person.token}"}
+
+    def read(http: httpx.Client) -> None:
+        for path in (f"/emails?user_email={person.email}&limit=5", "/auth/me"):
+            answer = http.get(path, headers=headers)
+            assert answer.status_code == 200, answer.text
+
+    def sync(http: httpx.Client) -> None:
+        answer = http.post("/emails/sync", json={"email": person.email}, headers={**headers, "Prefer": "wait=10"})
+        assert answer.status_code in (200, 202), answer.text
+
+    loops = {"read": read, "sync": sync, "sign in": lambda http: Person.sign_in(http, person.email)}
+    with traffic(Balancer({system.gateway_url: f"{system.gateway_url}/readyz"}), loops) as clients:
+        clients.until_all_were_answered()
+        yield
+        clients.until_all_were_answered()
+    assert not clients.failures, "\n".join(clients.failures)
+
+
+def _goes_on(provider: Provider, person: Person) -> None:
+    """Checks that new mail arrives, by a token that auth had to refresh, and that nothing was lost."""
+    provider.post(f"/users/{person.email}/tokens/expire")
+    provider.deliver(person.email, count=2)
+    person.sync()
+    same_as(provider, person)
+
+
+def _asked_of(system: ComposedSystem, service: str, query: str) -> str:
+    """What the database of a service answers."""
+    psql = ("exec", "-T", "postgres", "psql", "--username=postgres", "--no-align", "--tuples-only")
+    return system.compose(*psql, f"--dbname=mailroom_{service}", f"--command={query}").strip()
+
+
+class TestUpgrade:
+    def test_replaces_what_runs_and_fails_no_request(
+        self, system: ComposedSystem, operator: Operator, ada: Person
+    ) -> None:
+        replaced = ("auth", "mail", "worker")
+        before = {name: system.compose("ps", "--quiet", name).split() for name in replaced}
+        with _used_all_the_time(system, ada):
+            operator.follow("Upgrade")
+        after = {name: system.compose("ps", "--quiet", name).split() for name in replaced}
+        assert {name: len(after[name]) for name in replaced} == {"auth": 1, "mail": 1, "worker": 2}
+        assert all(set(before[name]).isdisjoint(after[name]) for name in replaced)
+
+    def test_without_a_new_migration_leaves_the_tables_as_they_are(self, system: ComposedSystem) -> None:
+        services = ("auth", "mail")
+        before = [_asked_of(system, service, _SCHEMA) for service in services]
+        for service in services:
+            system.compose("run", "--rm", f"{service}-migrations")
+        assert [_asked_of(system, service, _SCHEMA) for service in services] == before
+
+
+class TestRotation:
+    def test_of_the_secret_key_fails_no_request_and_forgets_the_old_one(
+        self, system: ComposedSystem, operator: Operator, ada: Person, provider: Provider
+    ) -> None:
+        old = operator.secret("secret_key")
+        with _used_all_the_time(system, ada):
+            operator.follow("SECRET_KEY")
+        assert operator.secret("secret_key") != old
+        assert operator.secret("secret_key_previous") == ""
+        _goes_on(provider, ada)
+
+    def test_of_a_database_password_is_in_force_at_once(
+        self, system: ComposedSystem, operator: Operator, ada: Person, provider: Provider
+    ) -> None:
+        old = operator.secret("postgres_mail_password")
+        operator.follow("A database password")
+        passwords = (old, operator.secret("postgres_mail_password"))
+        entered = [system.python("mail", _ENTER.format(password=password)) for password in passwords]
+        assert entered == ["refused", "entered"]
+        _goes_on(provider, ada)
+
+    def test_of_redis_passwords_is_over_when_everything_is_healthy(
+        self, operator: Operator, ada: Person, provider: Provider
+    ) -> None:
+        old = operator.secret("redis_password"), operator.secret("redis_gateway_password")
+        operator.follow("Redis's passwords")
+        new = operator.secret("redis_password"), operator.secret("redis_gateway_password")
+        assert len({*old, *new}) == 4
+        _goes_on(provider, ada)
+
+    def test_of_signing_keys_makes_the_next_one_before_it_is_needed(
+        self, system: ComposedSystem, operator: Operator, ada: Person
+    ) -> None:
+        number = "SELECT count(*) FROM signing_keys"
+        before = int(_asked_of(system, "auth", number))
+        operator.follow("Keys and certificates of services")
+        assert int(_asked_of(system, "auth", number)) == before + 1
+        assert ada.get("/auth/me").status_code == 200
+
+
+class TestRestore:
+    def test_on_a_new_machine_goes_on_from_the_cursor(
+        self, system: ComposedSystem, operator: Operator, ada: Person, provider: Provider, tmp_path: Path
+    ) -> None:
+        operator.follow("Back up and restore", backups=tmp_path)
+        provider.deliver(ada.email, count=3)
+        ada.sync()
+        _lose(system, operator)
+        operator.follow("One machine: compose")
+        assert ada.get("/auth/me").status_code == 401
+        operator.follow("Back up and restore", block=1, backups=tmp_path)
+        provider.reset_calls()
+        # By the session and the grant from before.
+        _goes_on(provider, ada)
+        calls = provider.get("/calls")["methods"]
+        assert "gmail.history.list" in calls
+        assert "gmail.messages.list" not in calls
+        found = ada.post("/emails/verify", {"email": ada.email}, Prefer="wait=60").json()["verification"]
+        clean = {"missing": 0, "extra": 0, "drift": 0}
+        assert found == {"done": True, **clean, "digest": digest_at(provider, ada)}
+
+
+def _lose(system: ComposedSystem, operator: Operator) -> None:
+    """All that is left of the machine are the secrets that are kept elsewhere. (The sandbox is elsewhere, too.)"""
+    lost = [container["Service"] for container in system.all_containers() if container["Service"] != "sandbox"]
+    system.compose("rm", "--stop", "--force", *sorted(set(lost)), timeout=180)
+    system.run(["docker", "volume", "rm", f"{system.project}_postgres", f"{system.project}_mail-cache"])
+    for secret in (operator.production / "secrets").iterdir():
+        if secret.name not in KEPT:
+            secret.unlink()

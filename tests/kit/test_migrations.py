@@ -56,10 +56,11 @@ def database(create_database: Callable[[str], Database]) -> Database:
     return create_database("migrations")
 
 
-def run(database: Database, directory: Path, *arguments: str) -> str:
+def run(database: Database, directory: Path, *arguments: str, releases: int = 3) -> str:
+    """Runs a command with the migrations of so many releases; returns what it prints."""
     (directory / "versions").mkdir()
     (directory / "env.py").write_text(ENV)
-    for name, source in (("0001_table", TABLE), ("0002_index", INDEX), ("0003_settings", SETTINGS)):
+    for name, source in (("0001_table", TABLE), ("0002_index", INDEX), ("0003_settings", SETTINGS))[:releases]:
         (directory / f"versions/{name}.py").write_text(source)
     server = database.server
     where = (server.host, str(server.port), server.user, server.password, database.name, str(directory))
@@ -82,6 +83,20 @@ class TestUpgrade:
         finally:
             await connection.close()
         assert (timeouts["lock_timeout"], timeouts["statement_timeout"]) == ("5000", "600000")
+
+    async def test_after_a_rollback_leaves_what_the_later_release_made(
+        self, database: Database, tmp_path: Path
+    ) -> None:
+        for name in ("later", "earlier"):
+            (tmp_path / name).mkdir()
+        run(database, tmp_path / "later", "upgrade")
+        printed = run(database, tmp_path / "earlier", "upgrade", releases=2)
+        assert printed == "the database is a later release's, which suits this one: left as it is\n"
+        connection = await asyncpg.connect(database.dsn)
+        try:
+            assert await connection.fetchval("SELECT version_num FROM alembic_version") == "0003"
+        finally:
+            await connection.close()
 
 
 class TestSql:

@@ -51,10 +51,13 @@ class Threads:
 
     async def get(self, mailbox: OpenMailbox, thread_id: str) -> tuple[Thread, list[MessageSummary]]:
         """A thread and its messages, oldest first. Raises AppError thread_not_found."""
-        async with self._pool.acquire() as connection:
-            found = await store.one(
-                connection, mailbox.user_id, mailbox.mailbox_id, thread_id, label_names=mailbox.label_names
-            )
+        found = None
+        # Postgres takes no NUL, not even to look for it.
+        if "\0" not in thread_id:
+            async with self._pool.acquire() as connection:
+                found = await store.one(
+                    connection, mailbox.user_id, mailbox.mailbox_id, thread_id, label_names=mailbox.label_names
+                )
         if found is None:
             raise AppError(Kind.NOT_FOUND, "thread_not_found", "There is no such thread.")
         return found

@@ -277,6 +277,11 @@ class TestThreads:
             assert (caught.value.kind, caught.value.reason) == (Kind.NOT_FOUND, "thread_not_found")
             assert (await case.threads.page(stranger, page_size=10, page_token="")).threads == []
 
+    async def test_of_an_id_that_cannot_be_one_does_not_exist(self, case: Case) -> None:
+        for identifier in ("", "\0", "a\0", "x" * 5000, "'"):
+            with pytest.raises(AppError, match="thread_not_found"):
+                await case.threads.get(case.mailbox, identifier)
+
     async def test_a_token_of_another_list_is_refused(self, case: Case) -> None:
         await case.store(message(1), message(2))
         page = await case.messages.page(case.mailbox, MessageFilter(), page_size=1, page_token="")

@@ -102,13 +102,13 @@ class Person:
         return cls(http=http, email=email, token=redeem(http, hand_off(http, email)))
 
     def get(self, path: str, **headers: str) -> httpx.Response:
-        return self.http.get(path, headers=self._headers(headers))
+        return self.http.get(path, headers=self.headers(headers))
 
     def post(self, path: str, body: object, **headers: str) -> httpx.Response:
-        return self.http.post(path, json=body, headers=self._headers(headers))
+        return self.http.post(path, json=body, headers=self.headers(headers))
 
     def delete(self, path: str) -> httpx.Response:
-        return self.http.delete(path, headers=self._headers({}))
+        return self.http.delete(path, headers=self.headers())
 
     def address(self) -> dict[str, Any]:
         """The one connected address."""
@@ -149,8 +149,9 @@ class Person:
             cursor = page.json()["next_cursor"]
         return found
 
-    def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}", **headers}
+    def headers(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """What every request of theirs has, and more."""
+        return {"Authorization": f"Bearer {self.token}", **(more or {})}
 
 
 def consent(http: httpx.Client, email: str, **form: object) -> str:

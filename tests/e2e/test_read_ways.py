@@ -26,8 +26,8 @@ class TestOtherWays:
         sizes = []
         with serving(name, place) as way, httpx.Client(trust_env=False) as http:
             while query is not None:
-                expected = person.http.get("/emails", params=query, headers=person._headers({})).json()
-                assert http.get(f"{way.url}/emails", params=query, headers=person._headers({})).json() == expected
+                expected = person.http.get("/emails", params=query, headers=person.headers()).json()
+                assert http.get(f"{way.url}/emails", params=query, headers=person.headers()).json() == expected
                 sizes.append(len(expected["emails"]))
                 query = {**query, "cursor": expected["next_cursor"]} if expected["next_cursor"] else None
         assert sizes == [25, 25, 10]

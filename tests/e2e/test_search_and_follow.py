@@ -5,7 +5,11 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
+import httpx
+import pytest
+
 from tests.e2e.people import Person, Provider, external_ids
+from tests.e2e.test_sync import wait_for
 
 NewPerson = Callable[..., Person]
 
@@ -97,6 +101,29 @@ class TestExport:
         lines = [json.loads(line) for line in answer.text.splitlines()]
         assert [line["id"] for line in lines] == [email["id"] for email in ada.emails()]
         assert lines[0] == ada.get(f"/emails/{lines[0]['id']}").json()
+
+    def test_that_loses_mail_in_the_middle_says_so_and_is_cut_off(
+        self, stack: Any, new_person: NewPerson, provider: Provider
+    ) -> None:
+        ada = new_person()
+        # More than all buffers on the way hold.
+        for number in range(30):
+            deliver(provider, ada, f"Long {number}", "long " * 200_000)
+        ada.sync()
+        received: list[bytes] = []
+        with ada.http.stream("GET", f"/emails/export?user_email={ada.email}", headers=ada.headers()) as answer:
+            pieces = answer.iter_raw()
+            received.append(next(pieces))
+            stack.kill("mail")
+            try:
+                with pytest.raises(httpx.RemoteProtocolError):
+                    received.extend(pieces)
+            finally:
+                stack.start("mail")
+        last = json.loads(b"".join(received).splitlines()[-1])
+        assert last["problem"]["code"] == "service_unavailable"
+        # The gateway looks for mail once a second.
+        wait_for(lambda: ada.get("/emails/syncs/none").status_code == 404, seconds=30)
 
 
 class TestChanges:

@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
-from services.mail.model import Lane
+from services.mail.model import Lane, SyncState
 from services.mail.store import figures as store
 from services.mail.store.connection import DATABASE_LOST, Pool
 from services.mail.store.figures import Figures
@@ -56,23 +56,18 @@ class FigureGauges(Collector):
                 self._latest = [*_of_database(figures), *_of_quota(use), _gauge(*_READ_AT, time.time())]
 
 
+_ACTIVE_STATES = (SyncState.QUEUED.value, SyncState.RUNNING.value)
 _READ_AT = ("mailroom_figures_read_timestamp_seconds", "When the figures over all mailboxes were read.")
 
 
 def _of_database(figures: Figures) -> Iterator[GaugeMetricFamily]:
     yield _gauges("mailroom_mailboxes", "Mailboxes.", "status", figures.mailboxes_by_status)
-    yield _gauges("mailroom_mailboxes_due", "Mailboxes that wait for a worker.", "lane", _named(figures.due_by_lane))
-    yield _gauges(
-        "mailroom_oldest_due_seconds",
-        "How long the first of them has waited.",
-        "lane",
-        dict.fromkeys(map(_name, Lane), 0.0) | _named(figures.oldest_due_by_lane),
-    )
-    yield _gauges(
-        "mailroom_queued_messages", "Messages that are known and not fetched.", "lane", _named(figures.queued_by_lane)
-    )
+    yield _by_lane("mailroom_mailboxes_due", "Mailboxes that wait for a worker.", figures.due_by_lane)
+    yield _by_lane("mailroom_oldest_due_seconds", "How long the first of them has waited.", figures.oldest_due_by_lane)
+    yield _by_lane("mailroom_queued_messages", "Messages that are known and not fetched.", figures.queued_by_lane)
     yield _gauges("mailroom_dead_letters", "Messages that were given up.", "reason", figures.dead_letters_by_reason)
-    yield _gauges("mailroom_active_syncs", "Syncs that have not ended.", "state", figures.syncs_by_state)
+    none = dict.fromkeys(_ACTIVE_STATES, 0)
+    yield _gauges("mailroom_active_syncs", "Syncs that have not ended.", "state", none | dict(figures.syncs_by_state))
     yield _gauge(
         "mailroom_oldest_check_seconds",
         "How long ago the changes of the active mailbox that was looked at least recently were read.",
@@ -107,9 +102,6 @@ def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Ga
     return family
 
 
-def _name(lane: Lane) -> str:
-    return lane.name.lower()
-
-
-def _named[Value: float](values: Mapping[Lane, Value]) -> dict[str, Value]:
-    return {_name(lane): value for lane, value in values.items()}
+def _by_lane(name: str, text: str, values: Mapping[Lane, float]) -> GaugeMetricFamily:
+    # A queue that is empty again is zero: a series that ended would look as if nobody had read it.
+    return _gauges(name, text, "lane", {lane.name.lower(): values.get(lane, 0) for lane in Lane})

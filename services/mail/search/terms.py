@@ -18,14 +18,17 @@ _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7af\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U0003ffff"
 )
-# A mark (an Indic vowel, say) belongs to the letter before it, though \w does not include it.
-_MARKS = "\u0900-\u0903\u093a-\u094f\u0981-\u0983\u09bc-\u09d7\u0b82\u0bbe-\u0bd7\u064b-\u065f\u05b0-\u05c7"
+# Hyphens and breaks that show only at the end of a line, and what picks one of a letter's shapes.
+_UNSEEN = "\u00ad\u200b\u2060\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef"
+# A mark (an accent, an Indic vowel) belongs to the letter before it, though \w does not include it.
+_MARKS = (
+    "\u0300-\u036f\u0900-\u0903\u093a-\u094f\u0981-\u0983\u09bc-\u09d7\u0b82\u0bbe-\u0bd7\u064b-\u065f\u05b0-\u05c7"
+    + _UNSEEN
+)
 _RUN = re.compile(rf"([{_UNSPACED}]+)|((?:[^\W_{_UNSPACED}]|[{_MARKS}])+)")
 # The same where nothing is unspaced: five times as fast.
 _ANY_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _WORD = re.compile(rf"[\w{_MARKS}]+")
-# Hyphens and breaks that show only at the end of a line, and what picks one of a letter's shapes.
-_UNSEEN = "\u00ad\u200b\u2060\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef"
 _ACCENTS = re.compile(f"[\u0300-\u0305\u0307-\u036f{_UNSEEN}]|\u0306(?<!и\u0306)")
 _ASCII_WORDS = str.maketrans(
     string.ascii_uppercase + "".join(chr(code) for code in range(128) if not chr(code).isalnum()),

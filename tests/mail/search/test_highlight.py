@@ -22,6 +22,8 @@ class TestHighlight:
             ("a", '<b onclick="x">a & b</b>', '&lt;b onclick="x"&gt;<mark>a</mark> &amp; b&lt;/b&gt;'),
             ("елка", "Наша\n\nЁлка", "Наша <mark>Ёлка</mark>"),
             ("naive", "so nai\u0308ve", "so <mark>naïve</mark>"),
+            ("invoice", "the in\u00advoice x\u0302", "the <mark>in\u00advoice</mark> x\u0302"),
+            ("xy", "x\u0302y z", "<mark>x\u0302y</mark> z"),
             ("京都", "東京都庁", "東<mark>京都</mark>庁"),
             ("京", "東京都庁", "東<mark>京</mark>都庁"),
             ("a -b", "a b", "<mark>a</mark> b"),

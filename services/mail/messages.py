@@ -17,7 +17,7 @@ from services.mail.search.highlight import highlight, wanted_terms
 from services.mail.search.syntax import Node
 from services.mail.store import labels as label_store
 from services.mail.store import mailboxes as mailbox_store
-from services.mail.store import messages as store
+from services.mail.store import message_views as store
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.lists import Position, newest_first, texts
 

@@ -14,7 +14,7 @@ from services.kit.postgres import create_pool
 from services.kit.settings import Postgres
 from services.mail.changes import ChangePage, Changes
 from services.mail.model import Account, Label, LabelChange, Mailbox, MailboxStatus, ProviderMessage
-from services.mail.store import labels, mailboxes, messages
+from services.mail.store import labels, mailboxes, message_labels, messages
 from services.mail.store.changes import ChangeKind
 from services.mail.store.connection import Connection, Pool
 from tests.mail.search.generated_mail import some_message
@@ -86,7 +86,7 @@ class TestPage:
         since = await present(pool, mailbox)
         change = LabelChange(version=7, added=frozenset({"STARRED"}))
         async with pool.acquire() as connection:
-            await messages.change_labels(connection, mailbox.mailbox_id, {"m1": [change]})
+            await message_labels.change(connection, mailbox.mailbox_id, {"m1": [change]})
         [found] = (await read(pool, mailbox, since)).changes
         assert found.kind is ChangeKind.UPDATED
         assert found.message

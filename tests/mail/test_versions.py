@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from services.mail.model import Account, LabelChange, Mailbox, MailboxStatus
-from services.mail.store import items, mailboxes, messages, progress
+from services.mail.store import items, mailboxes, message_labels, messages, progress
 from services.mail.store.connection import Connection
 from tests.mail.search.generated_mail import some_message
 from tests.mail.stage import Servers
@@ -68,7 +68,7 @@ class TestLabelChange:
         self, connection: Connection, mailbox: Mailbox
     ) -> None:
         await store(connection, mailbox, version=5, labels=["INBOX"])
-        assert await messages.change_labels(connection, mailbox.mailbox_id, starred(7)) == {"m1"}
+        assert await message_labels.change(connection, mailbox.mailbox_id, starred(7)) == {"m1"}
         assert await stored(connection, mailbox) == (7, {"INBOX", "STARRED"})
 
     @pytest.mark.parametrize("version", [4, 5])
@@ -76,12 +76,12 @@ class TestLabelChange:
         self, connection: Connection, mailbox: Mailbox, version: int
     ) -> None:
         await store(connection, mailbox, version=5, labels=["INBOX"])
-        await messages.change_labels(connection, mailbox.mailbox_id, starred(version))
+        await message_labels.change(connection, mailbox.mailbox_id, starred(version))
         assert await stored(connection, mailbox) == (5, {"INBOX"})
 
     async def test_is_not_undone_by_a_get_that_began_before_it(self, connection: Connection, mailbox: Mailbox) -> None:
         await store(connection, mailbox, version=5, labels=["INBOX"])
-        await messages.change_labels(connection, mailbox.mailbox_id, starred(7))
+        await message_labels.change(connection, mailbox.mailbox_id, starred(7))
         await store(connection, mailbox, version=6, labels=["INBOX"])
         assert await stored(connection, mailbox) == (7, {"INBOX", "STARRED"})
 

@@ -13,9 +13,32 @@ from uuid import UUID
 
 from services.mail.model import MessageSummary
 from services.mail.store.connection import Connection
-from services.mail.store.messages import SUMMARY, summary_of
+from services.mail.store.message_views import SUMMARY, summary_of
 
 KEPT = timedelta(days=30)
+
+RECORD = f"""
+    feed AS (
+        INSERT INTO change_feeds AS f (mailbox_id, last_seq) SELECT $1, count(*) FROM changed HAVING count(*) > 0
+        ON CONFLICT (mailbox_id) DO UPDATE SET last_seq = f.last_seq + excluded.last_seq
+        RETURNING f.last_seq
+    ), recorded AS (
+        INSERT INTO message_changes (mailbox_id, seq, message_id, kind)
+        SELECT $1, feed.last_seq + 1 - row_number() OVER (ORDER BY changed.message_id DESC), message_id, kind
+        FROM changed, feed
+    ), forgotten AS (
+        -- Looks at no more than the oldest one where that is not old enough, however many there are.
+        DELETE FROM message_changes WHERE mailbox_id = $1 AND changed_at < now() - interval '{KEPT.days} days'
+            AND (SELECT changed_at FROM message_changes WHERE mailbox_id = $1 ORDER BY seq LIMIT 1)
+                < now() - interval '{KEPT.days} days'
+            AND seq = ANY(ARRAY(SELECT seq FROM message_changes WHERE mailbox_id = $1 ORDER BY seq LIMIT 500))
+    )
+"""
+"""To be added to a statement that writes messages of the mailbox $1.
+
+Numbers what its part `changed (message_id, kind)` holds, and forgets some of what is no longer kept. It is part of
+the writing statement, so that no writer can forget it and none needs another round trip.
+"""
 
 
 class ChangeKind(Enum):

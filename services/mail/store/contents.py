@@ -9,7 +9,7 @@ from services.mail.ids import LocalId
 from services.mail.model import Mailbox
 from services.mail.store.connection import Connection
 from services.mail.store.mailboxes import COLUMNS, mailbox_of
-from services.mail.store.messages import attachments_from_json
+from services.mail.store.message_views import attachments_from_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from services.mail.model import CountedLabel, Label
-from services.mail.store import messages
+from services.mail.store import message_labels
 from services.mail.store.connection import Connection
 
 
@@ -18,7 +18,7 @@ async def replace(connection: Connection, mailbox_id: int, labels: Sequence[Labe
         [label.label_id for label in labels],
     )
     for row in gone:
-        await messages.take_off_label(connection, mailbox_id, row["label_id"])
+        await message_labels.take_off(connection, mailbox_id, row["label_id"])
     await connection.execute(
         """
         INSERT INTO labels AS l (mailbox_id, label_id, name, type)

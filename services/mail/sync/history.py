@@ -12,7 +12,7 @@ from services.mail.providers.base import (
     PageTokenExpiredError,
     ProviderUnavailableError,
 )
-from services.mail.store import items, labels, messages, progress
+from services.mail.store import items, labels, message_labels, messages, progress
 from services.mail.store.connection import Connection
 from services.mail.store.schedule import LeaseLostError
 from services.mail.sync.run import MailboxRun
@@ -147,7 +147,7 @@ async def _apply_labels(
     done: set[str] = set()
     # After a lost cursor stored labels are no base for changes, and a label's listing must not undo them.
     if newest and state.listing not in (Listing.RELIST, Listing.RELABEL):
-        done = await messages.change_labels(connection, mailbox_id, changes.labels)
+        done = await message_labels.change(connection, mailbox_id, changes.labels)
     wanted = await _in_copy(connection, mailbox_id, newest.keys() - done, changes, state)
     return {id_: newest[id_] for id_ in wanted}
 

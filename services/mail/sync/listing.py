@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from services.mail.model import ListedId, Listing, SyncProgress
 from services.mail.providers.base import MessageGoneError, PageTokenExpiredError, RejectedError
-from services.mail.store import items, labels, messages, progress, relisted, syncs, verification
+from services.mail.store import items, labels, message_labels, messages, progress, relisted, syncs, verification
 from services.mail.store.connection import Connection
 from services.mail.store.relisted import IdRange
 from services.mail.sync.run import MailboxRun
@@ -137,7 +137,7 @@ async def _compare_range(
         case Listing.VERIFY_IDS:
             await _verify_range(connection, mailbox_id, state, ids, depth=depth)
         case Listing.RELABEL:
-            await messages.set_label_as_listed(connection, mailbox_id, _label(state), ids)
+            await message_labels.set_as_listed(connection, mailbox_id, _label(state), ids)
         case Listing.VERIFY_LABEL:
             drift = await verification.suspect_drifted(connection, mailbox_id, _label(state), ids)
             await verification.count(connection, mailbox_id, drift=drift)

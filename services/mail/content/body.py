@@ -143,7 +143,7 @@ class _Walk:
 
 
 def _clean_id(content_id: str | None) -> str | None:
-    return clean_text(content_id) if content_id else None
+    return clean_text(content_id) if content_id and len(content_id) <= limits.CONTENT_ID_LENGTH else None
 
 
 def _is_in_body(part: Part, parent: str) -> bool:

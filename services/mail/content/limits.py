@@ -20,3 +20,6 @@ BOUNDARY_SCAN_FACTOR = 16
 
 LARGE_BYTES = 256 * 1024
 """From here on parsing can take longer than an event loop should wait (some 10 ms)."""
+
+CONTENT_ID_LENGTH = 998
+"""Of a Content-ID: no line is longer (RFC 5322 section 2.1.1)."""

@@ -10,7 +10,8 @@ _PARAMETER = re.compile(r'\s*([^\s=;"]{1,100})\s*=\s*(?:"((?:[^"\\]++|\\.)*+)(?:
 _COMMENT = re.compile(r"\([^()]*\)\s*$")
 _SECTION = re.compile(r"([^*]+)(?:\*(\d{1,4}))?(\*)?")
 _QUOTED_PAIR = re.compile(r'\\(["\\])')
-_MIME_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
+# Longer names are none (RFC 6838 section 4.2).
+_MIME_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}")
 
 
 def split_parameters(value: str) -> tuple[str, dict[str, str]]:

@@ -14,6 +14,21 @@ def filename_of(*headers: str | bytes) -> str:
     return attachment.filename
 
 
+class TestBounds:
+    """What is said of attachments stays small, however many there are and whatever their headers hold."""
+
+    def test_a_part_with_endless_headers_is_described_in_few_words(self) -> None:
+        endless = "x" * 20_000
+        [attachment] = parse(
+            f"Content-Type: application/{endless}",
+            f"Content-Disposition: attachment; filename={endless}.pdf",
+            f"Content-ID: <{endless}>",
+            body="x",
+        ).attachments
+        assert (attachment.mime_type, attachment.content_id) == (f"application/{'x' * 127}", None)
+        assert len(attachment.filename) == 200
+
+
 class TestRow19FileNames:
     """Names in every encoding, made safe."""
 

@@ -15,6 +15,7 @@ import jwt
 from fastapi import Depends, FastAPI, HTTPException, Query
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
+from services.mail.views import MessageFilter
 from sqlalchemy import BigInteger, ForeignKey, Text, select, text, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -23,7 +24,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship,
 from benchmarks.read_ways.server import POOL, Place, Tokens, serve
 from services.mail import page_tokens
 from services.mail.ids import LocalId
-from services.mail.model import MessageFilter
 from services.mail.store.lists import Position
 
 _FILL_USERS = """

@@ -11,7 +11,7 @@ from services.kit.errors import AppError, Kind
 from services.mail import page_tokens
 from services.mail.ids import LocalId
 from services.mail.mailboxes import mailbox_not_found
-from services.mail.model import CountedLabel, Mailbox, MessageDetail, MessageFilter, MessageSummary, OpenMailbox
+from services.mail.model import Mailbox, OpenMailbox
 from services.mail.search import filters
 from services.mail.search.highlight import highlight, wanted_terms
 from services.mail.search.syntax import Node
@@ -20,6 +20,7 @@ from services.mail.store import mailboxes as mailbox_store
 from services.mail.store import message_views as store
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.lists import Position, newest_first, texts
+from services.mail.views import CountedLabel, MessageDetail, MessageFilter, MessageSummary
 
 DEFAULT_PAGE_SIZE = 50
 LARGEST_PAGE_SIZE = 200

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from services.kit.errors import AppError, Kind
 from services.mail import page_tokens
 from services.mail.messages import checked_size
-from services.mail.model import MessageSummary, OpenMailbox, Thread
+from services.mail.model import OpenMailbox
 from services.mail.store import threads as store
 from services.mail.store.connection import Pool
 from services.mail.store.lists import Position
+from services.mail.views import MessageSummary, Thread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

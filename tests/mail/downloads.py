@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from services.mail.views import MessageDetail
 
 from services.mail.downloads.contents import Content, Contents
 from services.mail.downloads.disk_cache import DiskCache
 from services.mail.downloads.provider_calls import ProviderCalls
 from services.mail.ids import LocalId
-from services.mail.model import MessageDetail
 from services.mail.providers.gmail_content import GmailContent
 from services.mail.sync.access_tokens import AccessTokens
 from services.mail.sync.parallelism import Parallelism

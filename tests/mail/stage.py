@@ -12,6 +12,7 @@ import asyncpg
 import httpx
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
+from services.mail.views import MessageDetail, MessageFilter, MessageSummary
 
 from services.kit.postgres import create_pool
 from services.kit.settings import Postgres
@@ -20,7 +21,7 @@ from services.mail.disconnecting import Disconnecting
 from services.mail.ids import LocalId
 from services.mail.mailboxes import Mailboxes
 from services.mail.messages import Messages
-from services.mail.model import Account, MessageDetail, MessageFilter, MessageSummary, OpenMailbox, SyncReport
+from services.mail.model import Account, OpenMailbox, SyncReport
 from services.mail.providers.gmail import GmailProvider
 from services.mail.store.connection import Pool
 from services.mail.sync.access_tokens import AccessTokens

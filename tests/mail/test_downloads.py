@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from services.mail.views import MessageDetail
 
 from services.kit.errors import AppError
 from services.mail.downloads.leftovers import remove_leftovers
 from services.mail.ids import LocalId
-from services.mail.model import MessageDetail
 from services.mail.providers.gmail_content import GmailContent
 from services.mail.sync.quota import Quota
 from tests.mail.conftest import OpenStage

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from services.mail.views import CountedLabel, MessageFilter
 
 from services.kit.errors import AppError, Kind
 from services.kit.postgres import create_pool
@@ -15,15 +16,7 @@ from services.kit.settings import Postgres
 from services.mail.content.model import Address
 from services.mail.ids import LocalId
 from services.mail.messages import EXPORT_BYTES, Messages
-from services.mail.model import (
-    Account,
-    CountedLabel,
-    Label,
-    MailboxStatus,
-    MessageFilter,
-    OpenMailbox,
-    ProviderMessage,
-)
+from services.mail.model import Account, Label, MailboxStatus, OpenMailbox, ProviderMessage
 from services.mail.store import labels, mailboxes, messages
 from services.mail.store.connection import Pool
 from services.mail.store.messages import LISTED_TEXT

@@ -1,6 +1,8 @@
 """A sync from request to end, as its user sees it."""
 
-from services.mail.model import MessageFilter, SyncState
+from services.mail.views import MessageFilter
+
+from services.mail.model import SyncState
 from tests.mail.conftest import OpenStage
 from tests.mail.stage import WorkerOptions
 

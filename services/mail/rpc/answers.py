@@ -8,9 +8,9 @@ from mailroom.mail.v1 import mail_pb2
 
 from services.mail.content.model import Address
 from services.mail.ids import LocalId
-from services.mail.model import CountedLabel, MessageDetail, MessageSummary, Thread
 from services.mail.rpc.downloads import attachment_id_of
 from services.mail.store.changes import Change, ChangeKind
+from services.mail.views import CountedLabel, MessageDetail, MessageSummary, Thread
 
 _CHANGE_KIND = {
     ChangeKind.CREATED: mail_pb2.CHANGE_KIND_CREATED,

@@ -7,7 +7,7 @@ import msgspec
 
 from services.mail.content.model import Address
 from services.mail.ids import LocalId
-from services.mail.model import MessageSummary
+from services.mail.views import MessageSummary
 
 _OFFSET = len("+00:00")
 

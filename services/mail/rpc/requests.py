@@ -8,7 +8,8 @@ from mailroom.mail.v1 import mail_pb2
 
 from services.kit.errors import AppError, Kind
 from services.mail.mailboxes import Mailboxes
-from services.mail.model import MessageFilter, OpenMailbox
+from services.mail.model import OpenMailbox
+from services.mail.views import MessageFilter
 
 
 async def find_mailbox(mailboxes: Mailboxes, user_id: str, selector: mail_pb2.MailboxSelector) -> OpenMailbox:

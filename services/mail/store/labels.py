@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Sequence
 
-from services.mail.model import CountedLabel, Label
+from services.mail.model import Label
 from services.mail.store import message_labels
 from services.mail.store.connection import Connection
+from services.mail.views import CountedLabel
 
 
 async def replace(connection: Connection, mailbox_id: int, labels: Sequence[Label]) -> None:

@@ -6,11 +6,11 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-from services.mail.model import MessageSummary
 from services.mail.search.syntax import InThread, Node
 from services.mail.store.conditions import Arguments, Compiler, Query, carries, reads_lexemes, received, without_order
 from services.mail.store.connection import Connection
 from services.mail.store.message_views import SUMMARY, summary_of
+from services.mail.views import MessageSummary
 
 PROBED = 500
 """Newest messages that are looked through before an index is asked.

@@ -8,8 +8,8 @@ import msgspec
 from msgspec.structs import replace
 
 from services.mail.content.model import Address, Attachment
-from services.mail.model import MessageDetail, MessageSummary, Recipients
 from services.mail.store.connection import Connection
+from services.mail.views import MessageDetail, MessageSummary, Recipients
 
 _addresses_from_json = msgspec.json.Decoder(list[Address]).decode
 _recipients_from_json = msgspec.json.Decoder(Recipients).decode

@@ -6,10 +6,10 @@ from uuid import UUID
 import asyncpg
 
 from services.mail.content.model import Address
-from services.mail.model import MessageSummary, Thread
 from services.mail.store.connection import Connection
 from services.mail.store.lists import Position
 from services.mail.store.message_views import SUMMARY, summary_of
+from services.mail.views import MessageSummary, Thread
 
 LONGEST_VIEW = 1_000
 """Messages shown of one thread."""

@@ -8,11 +8,12 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from services.mail.views import MessageSummary
 
 from services.kit.postgres import create_pool
 from services.kit.settings import Postgres
 from services.mail.content.clean import clean_text
-from services.mail.model import Account, MailboxStatus, MessageSummary, ProviderMessage
+from services.mail.model import Account, MailboxStatus, ProviderMessage
 from services.mail.search.parser import parse
 from services.mail.search.syntax import And, InThread, Node, Text
 from services.mail.search.terms import query_terms

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from limits import RateLimitItem
@@ -77,8 +77,16 @@ async def _hit(counter: FixedWindowRateLimiter, limit: RateLimitItem, who: str, 
 
 @dataclass(slots=True)
 class _Portion:
-    left: int
-    until: float
+    """What a caller may take yet without a question; of a full window nothing until it ends."""
+
+    left: int = 0
+    until: float = 0.0
+    refused: bool = False
+    # Only one of a caller's requests asks for the next portion.
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def is_spent(self, now: float) -> bool:
+        return self.until <= now or (self.left == 0 and not self.refused)
 
 
 class RateLimit:
@@ -98,13 +106,12 @@ class RateLimit:
     async def take(self, who: str) -> None:
         """Counts a request. Raises AppError too_many_requests."""
         now = self._clock()
-        portion = self._portions.get(who)
-        if portion is None or portion.until <= now:
-            portion = self._portions[who] = await self._next_portion(who, now)
-            self._portions.move_to_end(who)
-            if len(self._portions) > MOST_CALLERS:
-                self._portions.popitem(last=False)
-        if portion.left == 0:
+        portion = self._portions.get(who) or self._portions.setdefault(who, _Portion())
+        if portion.is_spent(now):
+            async with portion.asking:
+                if portion.is_spent(now):
+                    await self._fill(portion, who, now)
+        if portion.refused:
             raise AppError(
                 Kind.RATE_LIMITED,
                 "too_many_requests",
@@ -112,12 +119,16 @@ class RateLimit:
                 {"retry_after": str(portion.until - now)},
             )
         portion.left -= 1
-        if portion.left == 0:
-            # Spent, not refused: the next request asks for more.
-            del self._portions[who]
 
-    async def _next_portion(self, who: str, now: float) -> _Portion:
+    async def _fill(self, portion: _Portion, who: str, now: float) -> None:
         full_until = await self._counters.hit(self._limit, who, cost=self._cost)
+        portion.refused = full_until is not None
         if full_until is None:
-            return _Portion(self._cost, now + self._limit.get_expiry())
-        return _Portion(0, max(full_until, now + 1))
+            portion.left, portion.until = self._cost, now + self._limit.get_expiry()
+        else:
+            portion.left, portion.until = 0, max(full_until, now + 1)
+        # Others may have pushed it out meanwhile.
+        self._portions[who] = portion
+        self._portions.move_to_end(who)
+        while len(self._portions) > MOST_CALLERS:
+            self._portions.popitem(last=False)

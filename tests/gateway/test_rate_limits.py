@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from deploy.local.ports import Ports
 from deploy.local.valkey import RedisAddress
 from services.gateway.client_address import client_network
-from services.gateway.rate_limits import Counters, RateLimit
+from services.gateway.rate_limits import MOST_CALLERS, Counters, RateLimit
 from services.gateway.settings import GatewaySettings
 from services.kit.errors import AppError
 from services.kit.redis_client import create_redis
@@ -144,6 +144,18 @@ class TestCounting:
         for _ in range(600):
             await limit.take("ada")
         assert await _calls(redis) - calls <= 10 + 1
+
+    async def test_loses_nothing_of_a_limit_to_requests_that_come_at_once(self, redis: Redis) -> None:
+        limit = RateLimit(RateLimitItemPerHour(1000, namespace=secrets.token_hex(8)), Counters(redis))
+        await asyncio.gather(*[limit.take("ada") for _ in range(100)])
+        for _ in range(900):
+            await limit.take("ada")
+        assert (await refusal(limit, "ada")).reason == "too_many_requests"
+
+    async def test_remembers_so_many_callers_and_no_more(self) -> None:
+        limit = RateLimit(RateLimitItemPerHour(1000), Counters(None))
+        await asyncio.gather(*[limit.take(f"user {number % 11_000}") for number in range(12_000)])
+        assert len(limit._portions) == MOST_CALLERS
 
     async def test_refuses_without_redis_until_the_window_ends(self, redis: Redis, limit: RateLimitItem) -> None:
         now = [0.0]

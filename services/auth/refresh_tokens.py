@@ -1,7 +1,8 @@
-"""Our own refresh tokens: a session's id and 256 secret bits, opaque to clients and stored as a digest only.
+"""Our own refresh tokens: a session's id, 256 secret bits and our mark, opaque to clients and stored as a digest only.
 
 A token's successor is computed from it under a key of the server, so that a repeated request can be answered with the
-same successor although that is stored nowhere.
+same successor although that is stored nowhere. The mark, under another key, tells a token that was spent long ago, and
+is stored nowhere either, from one that somebody made up around a session's id, which is no secret.
 """
 
 import base64
@@ -17,8 +18,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 _ID_BYTES = 16
 _SECRET_BYTES = 32
-# 48 bytes in base64 need no padding.
-_LENGTH = (_ID_BYTES + _SECRET_BYTES) * 4 // 3
+_MARK_BYTES = 18
+# 66 bytes in base64 need no padding.
+_LENGTH = (_ID_BYTES + _SECRET_BYTES + _MARK_BYTES) * 4 // 3
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,17 @@ class RefreshToken:
 
     session_id: UUID
     secret: bytes = field(repr=False)
+    mark: bytes = field(repr=False)
 
     @property
     def value(self) -> str:
         """The token as clients keep it."""
-        return base64.urlsafe_b64encode(self.session_id.bytes + self.secret).decode()
+        return base64.urlsafe_b64encode(self.session_id.bytes + self.secret + self.mark).decode()
 
     @property
     def digest(self) -> bytes:
         """The token as it is stored. The secret is random, so that a plain hash cannot be searched."""
-        return hashlib.sha256(self.session_id.bytes + self.secret).digest()
+        return hashlib.sha256(self.session_id.bytes + self.secret + self.mark).digest()
 
 
 def parse(value: str) -> RefreshToken | None:
@@ -47,25 +50,40 @@ def parse(value: str) -> RefreshToken | None:
         raw = base64.b64decode(value, altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         return None
-    return RefreshToken(UUID(bytes=raw[:_ID_BYTES]), raw[_ID_BYTES:])
+    mark_at = _ID_BYTES + _SECRET_BYTES
+    return RefreshToken(UUID(bytes=raw[:_ID_BYTES]), raw[_ID_BYTES:mark_at], raw[mark_at:])
 
 
 class RefreshTokens:
     """Makes tokens and their successors."""
 
     def __init__(self, secret: str, *, previous: str | None, random: Callable[[int], bytes]) -> None:
-        self._keys = [_key(secret)] if previous is None else [_key(secret), _key(previous)]
+        self._keys = [_Key(secret)] if previous is None else [_Key(secret), _Key(previous)]
         self._random = random
 
     def first(self, session_id: UUID) -> RefreshToken:
         """The first token of a session."""
-        return RefreshToken(session_id, self._random(_SECRET_BYTES))
+        return self._keys[0].token(session_id, self._random(_SECRET_BYTES))
 
     def successors(self, token: RefreshToken) -> list[RefreshToken]:
         """The successor of a token; after it those under the previous secret, which another process may still use."""
+        return [key.successor(token) for key in self._keys]
+
+    def issued(self, token: RefreshToken) -> bool:
+        """Whether the token was issued once, under one of the secrets."""
+        made = [key.token(token.session_id, token.secret) for key in self._keys]
+        return any(hmac.compare_digest(token.mark, own.mark) for own in made)
+
+
+class _Key:
+    def __init__(self, secret: str) -> None:
+        derived = HKDF(SHA256(), length=64, salt=None, info=b"mailroom refresh tokens v1").derive(secret.encode())
+        self._successors, self._marks = derived[:32], derived[32:]
+
+    def token(self, session_id: UUID, secret: bytes) -> RefreshToken:
+        mark = hmac.digest(self._marks, session_id.bytes + secret, "sha256")[:_MARK_BYTES]
+        return RefreshToken(session_id, secret, mark)
+
+    def successor(self, token: RefreshToken) -> RefreshToken:
         message = token.session_id.bytes + token.secret
-        return [RefreshToken(token.session_id, hmac.digest(key, message, "sha256")) for key in self._keys]
-
-
-def _key(secret: str) -> bytes:
-    return HKDF(SHA256(), length=32, salt=None, info=b"mailroom refresh tokens v1").derive(secret.encode())
+        return self.token(token.session_id, hmac.digest(self._successors, message, "sha256"))

@@ -90,14 +90,17 @@ class Sessions:
         return await self._tokens(session, successor)
 
     async def end(self, value: str, *, all_sessions: bool) -> None:
-        """Ends the session of this refresh token, or all of its user. What is no token of a session ends nothing."""
+        """Ends the session of this refresh token, or all of its user, also if it was spent long ago.
+
+        What was never issued ends nothing.
+        """
         presented = parse(value)
         if presented is None:
             return
         async with self._store.transaction() as transaction:
             session = await transaction.sessions.lock(presented.session_id)
             known = await transaction.sessions.find_token(presented.session_id, presented.digest)
-            if session is None or known is None:
+            if session is None or (known is None and not self._refresh_tokens.issued(presented)):
                 return
             await _end(transaction, user_id=session.user_id, session_id=None if all_sessions else session.session_id)
             await transaction.commit()
@@ -123,10 +126,13 @@ class Sessions:
         return now >= session.expires_at or now >= session.used_at + self._lifetimes.idle
 
     async def _successor(self, transaction: Transaction, presented: RefreshToken, now: datetime) -> RefreshToken | None:
-        """Spends the token; None if that was done too long ago."""
+        """Spends the token; None if that was done too long ago. Raises AppError invalid_refresh_token."""
         session_id = presented.session_id
         known = await transaction.sessions.find_token(session_id, presented.digest)
         candidates = self._refresh_tokens.successors(presented)
+        if known is None and not self._refresh_tokens.issued(presented):
+            # Made up around the session's id, which access tokens and events tell: no reason to end anything.
+            raise _invalid()
         if known is None:
             return None
         if known.spent_at is None:

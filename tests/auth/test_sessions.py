@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import jwt
 import pytest
@@ -135,10 +135,15 @@ class TestRefresh:
         assert await refresh(family, other.refresh_token.value)
 
     @pytest.mark.parametrize(
-        "value", ["", "x", "é" * 64, "=" * 64, "A" * 64, "\x00" * 64, "a" * 63, "a" * 65, "a" * 5000, "\ud83d" * 64]
+        "value", ["", "x", "é" * 88, "=" * 88, "A" * 88, "\x00" * 88, "a" * 87, "a" * 89, "a" * 5000, "\ud83d" * 88]
     )
     async def test_refuses_what_was_never_issued(self, family: Sessions, value: str) -> None:
         await assert_refused(family, value)
+
+    async def test_of_a_token_made_up_around_a_sessions_id_ends_nothing(self, family: Sessions, store: Store) -> None:
+        token = await begin(family, store)
+        await assert_refused(family, made_up(token))
+        assert await refresh(family, token)
 
     async def test_refuses_an_access_token(self, family: Sessions, store: Store) -> None:
         tokens = await family.begin(await add_user(store))
@@ -262,16 +267,23 @@ class TestLogout:
 
     async def test_twice_and_of_nonsense_succeeds(self, client: Client, stand_in: StandIn) -> None:
         user = await client.signed_in(stand_in.person())
-        for token in (user.refresh_token, user.refresh_token, "nonsense", "A" * 64):
+        for token in (user.refresh_token, user.refresh_token, "nonsense", "A" * 88):
             await client.revoke_session(refresh_token=token)
         await client.revoke_session(user_id="nobody", session_id="nothing")
         await client.revoke_session()
 
     async def test_needs_more_than_the_name_of_a_session(self, client: Client, stand_in: StandIn) -> None:
         user = await client.signed_in(stand_in.person())
-        forged = base64.urlsafe_b64encode(UUID(session_of(user.access_token)).bytes + bytes(32)).decode()
-        await client.revoke_session(refresh_token=forged, all_sessions=True)
+        await client.revoke_session(refresh_token=made_up(user.refresh_token), all_sessions=True)
         assert (await client.refresh(user.refresh_token)).access_token
+
+    async def test_works_with_a_token_that_was_spent_long_ago(self, family: Sessions, store: Store, time: Time) -> None:
+        first = newest = await begin(family, store)
+        for _ in range(3):
+            time.advance(900)
+            newest = await refresh(family, newest)
+        await family.end(first, all_sessions=False)
+        await assert_refused(family, newest)
 
 
 class TestProcesses:
@@ -281,6 +293,12 @@ class TestProcesses:
         first, second = await asyncio.gather(client.refresh(user.refresh_token), other.refresh(user.refresh_token))
         assert first.refresh_token == second.refresh_token
         assert (await other.refresh(first.refresh_token)).access_token
+
+
+def made_up(refresh_token: str) -> str:
+    """What somebody can make who knows the session's id only."""
+    session_id = base64.urlsafe_b64decode(refresh_token)[:16]
+    return base64.urlsafe_b64encode(session_id + bytes(len(refresh_token) * 3 // 4 - 16)).decode()
 
 
 def session_of(access_token: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import json
 import secrets
 import time
 from collections import Counter
@@ -74,6 +75,8 @@ class Oddities:
     token_answers: list[Response] = field(default_factory=list)
     revoke_answer: Response | None = None
     token_gate: Gate | None = None
+    # The same once the request has been carried out: the answer is on its way.
+    answer_gate: Gate | None = None
 
 
 @dataclass
@@ -147,7 +150,8 @@ class StandIn:
         """A token signed with the current key."""
         [(key_id, key)] = self._keys.items()
         named = {"kid": key_id} if self.oddities.names_keys else {}
-        return jwt.encode(claims, key, algorithm="RS256", headers=named | (headers or {}))
+        # Not by `jwt.encode`, which refuses odd claims.
+        return jwt.api_jws.encode(json.dumps(claims).encode(), key, algorithm="RS256", headers=named | (headers or {}))
 
     def jwks(self) -> list[dict[str, Any]]:
         """The published keys."""
@@ -184,9 +188,10 @@ class StandIn:
             return self.oddities.token_answers.pop(0)
         if (form.get("client_id"), form.get("client_secret")) != (CLIENT_ID, CLIENT_SECRET):
             return _error(401, "invalid_client")
-        if form["grant_type"] == "refresh_token":
-            return self._refresh(form)
-        return self._exchange(form)
+        answer = self._refresh(form) if form["grant_type"] == "refresh_token" else self._exchange(form)
+        if self.oddities.answer_gate is not None:
+            await self.oddities.answer_gate.pass_through()
+        return answer
 
     def _exchange(self, form: dict[str, str]) -> Response:
         code = self._codes.pop(form["code"], None)

@@ -45,7 +45,7 @@ class Accounts:
         """
         async with self._store.transaction() as transaction:
             await transaction.lock_subject(provider=provider, subject=identity.subject)
-            user_id = await transaction.find_login(provider=provider, subject=identity.subject)
+            user_id = await transaction.find_login(provider=provider, subject=identity.subject, lock=True)
             account = await transaction.find_account(provider=provider, subject=identity.subject)
             if account is not None and account.user_id != user_id:
                 raise AccountIsLinkedError
@@ -68,12 +68,14 @@ class Accounts:
 
     async def link(
         self, transaction: Transaction, *, user_id: UUID, provider: str, identity: Identity, grant: Grant
-    ) -> Account:
+    ) -> Account | None:
         """The account, now this user's too, or theirs already: then its ids stay. The caller commits.
 
-        Raises AccountOfAnotherUserError or OfflineAccessMissingError.
+        None if the user was deleted meanwhile. Raises AccountOfAnotherUserError or OfflineAccessMissingError.
         """
         await transaction.lock_subject(provider=provider, subject=identity.subject)
+        if not await transaction.lock_user(user_id):
+            return None
         owner = await transaction.find_login(provider=provider, subject=identity.subject)
         account = await transaction.find_account(provider=provider, subject=identity.subject)
         if (account is not None and account.user_id != user_id) or owner not in (None, user_id):

@@ -63,12 +63,14 @@ class Linking:
     async def _commit(self, grant_id: UUID, user_id: UUID) -> Account:
         async with self._store.transaction() as transaction:
             parked = await self._loose_grants.take(transaction, grant_id)
-            # Without a commit the grant of a deleted user stays parked, and is revoked when its time is up.
-            if parked is None or not await transaction.lock_user(user_id):
-                raise AppError(Kind.INVALID, "invalid_hand_off", "This state has expired; start again.")
+            if parked is None:
+                raise _expired()
             account = await self._accounts.link(
                 transaction, user_id=user_id, provider=parked.provider, identity=parked.identity, grant=parked.grant
             )
+            if account is None:
+                # Without a commit the grant of a deleted user stays parked, and is revoked when its time is up.
+                raise _expired()
             await transaction.commit()
         log.info("linked", provider=account.provider, account_id=str(account.account_id))
         return account
@@ -78,3 +80,7 @@ class Linking:
             await transaction.events.add(SecurityEvent(user_id, EventType.LINK_REFUSED))
             await transaction.commit()
         await self._loose_grants.drop(grant_id)
+
+
+def _expired() -> AppError:
+    return AppError(Kind.INVALID, "invalid_hand_off", "This state has expired; start again.")

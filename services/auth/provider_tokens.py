@@ -161,20 +161,26 @@ class ProviderTokens:
             await self._failed(stored, error)
         else:
             self._outcomes.labels(_DONE).inc()
-            await self._keep(stored, grant)
+            await self._keep(stored, grant, spent=refresh_token)
 
-    async def _keep(self, stored: StoredTokens, grant: Grant) -> None:
-        """Stores the grant unless a sign-in has brought newer tokens meanwhile; those stay."""
+    async def _keep(self, stored: StoredTokens, grant: Grant, *, spent: str) -> None:
+        """Stores the grant unless a sign-in has brought another refresh token meanwhile, which then stays.
+
+        One that brought none has kept the token that was spent here: a provider that rotates has made it worthless.
+        """
         account_id = stored.account.account_id
-        record = seal_grant(self._vault, account_id, grant, kept=stored.record)
         async with self._store.transaction() as transaction:
-            account = await transaction.lock_account(account_id)
-            kept = await transaction.replace_tokens(account_id, record, version=stored.version)
-            if kept and account is not None and account.status is not AccountStatus.ACTIVE:
+            await transaction.lock_account(account_id)
+            current = await transaction.find_tokens(account_id, user_id=stored.account.user_id)
+            if current is None or open_refresh_token(self._vault, account_id, current.record) != spent:
+                log.info("refreshed a provider token too late", account_id=str(account_id))
+                return
+            await transaction.put_tokens(account_id, seal_grant(self._vault, account_id, grant, kept=current.record))
+            if current.account.status is not AccountStatus.ACTIVE:
                 # Another process, whose lock had run out, was refused the token that this one had just rotated.
                 await transaction.activate_account(account_id)
             await transaction.commit()
-        log.info("refreshed a provider token", account_id=str(account_id), kept=kept)
+        log.info("refreshed a provider token", account_id=str(account_id))
 
     async def _failed(self, stored: StoredTokens, error: ProviderError) -> None:
         account_id = str(stored.account.account_id)

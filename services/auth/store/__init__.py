@@ -1,4 +1,7 @@
-"""All SQL of the auth service. Whoever locks both locks the account's row before its tokens' row."""
+"""All SQL of the auth service.
+
+Whoever locks several of them locks a provider's subject first, then the user, the account, and its tokens.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -98,9 +101,11 @@ class Transaction:
         row = (await self._connection.execute(select(users).where(users.c.user_id == user_id))).one_or_none()
         return None if row is None else User(row.user_id, row.created_at)
 
-    async def find_login(self, *, provider: str, subject: str) -> UUID | None:
-        """The user who signs in with this provider account."""
+    async def find_login(self, *, provider: str, subject: str, lock: bool = False) -> UUID | None:
+        """The user who signs in with this provider account; with `lock` nobody deletes them until the end."""
         query = select(users.c.user_id).where(users.c.login_provider == provider, users.c.login_subject == subject)
+        if lock:
+            query = query.with_for_update(read=True, key_share=True)
         return (await self._connection.execute(query)).scalar_one_or_none()
 
     async def lock_user(self, user_id: UUID) -> bool:
@@ -180,15 +185,6 @@ class Transaction:
                 set_={**values, "version": provider_tokens.c.version + 1, "updated_at": func.now()},
             )
         )
-
-    async def replace_tokens(self, account_id: UUID, record: TokenRecord, *, version: int) -> bool:
-        """Sets an account's tokens if they still have this version, and raises it; false if they were changed."""
-        changed = await self._connection.execute(
-            update(provider_tokens)
-            .where(provider_tokens.c.account_id == account_id, provider_tokens.c.version == version)
-            .values({**_token_values(record), "version": version + 1, "updated_at": func.now()})
-        )
-        return changed.rowcount == 1
 
     async def lock_tokens(self, account_id: UUID) -> int | None:
         """The version of an account's tokens, which stays as it is until the end."""

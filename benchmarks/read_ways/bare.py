@@ -7,13 +7,13 @@ from uuid import UUID
 
 import asyncpg
 from pydantic_core import to_json
-from services.mail.views import MessageFilter
 from starlette.types import Receive, Scope, Send
 
 from benchmarks.read_ways.server import POOL, Place, Tokens, serve
 from services.mail import page_tokens
 from services.mail.ids import LocalId
 from services.mail.store.lists import Position
+from services.mail.views import MessageFilter
 
 _MAILBOX = """
     SELECT mailbox_id, account_id::text,

@@ -15,7 +15,6 @@ import jwt
 from fastapi import Depends, FastAPI, HTTPException, Query
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
-from services.mail.views import MessageFilter
 from sqlalchemy import BigInteger, ForeignKey, Text, select, text, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -25,6 +24,7 @@ from benchmarks.read_ways.server import POOL, Place, Tokens, serve
 from services.mail import page_tokens
 from services.mail.ids import LocalId
 from services.mail.store.lists import Position
+from services.mail.views import MessageFilter
 
 _FILL_USERS = """
     INSERT INTO benchmark.users SELECT DISTINCT user_id, true FROM mailboxes WHERE user_id IS NOT NULL

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from services.mail.views import MessageDetail
 
 from services.mail.downloads.contents import Content, Contents
 from services.mail.downloads.disk_cache import DiskCache
@@ -17,6 +16,7 @@ from services.mail.providers.gmail_content import GmailContent
 from services.mail.sync.access_tokens import AccessTokens
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import Quota
+from services.mail.views import MessageDetail
 from tests.mail.stage import BATCH_SIZE, Stage, quota_profile
 
 

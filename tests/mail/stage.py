@@ -12,7 +12,6 @@ import asyncpg
 import httpx
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
-from services.mail.views import MessageDetail, MessageFilter, MessageSummary
 
 from services.kit.postgres import create_pool
 from services.kit.settings import Postgres
@@ -34,6 +33,7 @@ from services.mail.sync.rest import RestingLooks
 from services.mail.sync.turn import Turns
 from services.mail.sync.worker import Worker
 from services.mail.syncs import Syncs
+from services.mail.views import MessageDetail, MessageFilter, MessageSummary
 from tests.mail.fake_auth import FakeAuth
 from tests.mail.sandbox_control import QUOTA_WINDOW, Sandbox, SandboxMailbox
 

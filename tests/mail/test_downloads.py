@@ -9,13 +9,13 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from services.mail.views import MessageDetail
 
 from services.kit.errors import AppError
 from services.mail.downloads.leftovers import remove_leftovers
 from services.mail.ids import LocalId
 from services.mail.providers.gmail_content import GmailContent
 from services.mail.sync.quota import Quota
+from services.mail.views import MessageDetail
 from tests.mail.conftest import OpenStage
 from tests.mail.downloads import downloads
 from tests.mail.stage import Stage, eventually, quota_profile

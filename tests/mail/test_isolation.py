@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
-from services.mail.views import MessageFilter
 
 from services.kit.errors import AppError
 from services.mail.ids import LocalId
 from services.mail.model import Account
+from services.mail.views import MessageFilter
 from tests.mail.conftest import OpenStage
 from tests.mail.sandbox_control import SandboxMailbox
 from tests.mail.stage import Stage, connect_user

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from services.mail.views import CountedLabel, MessageFilter
 
 from services.kit.errors import AppError, Kind
 from services.kit.postgres import create_pool
@@ -21,6 +20,7 @@ from services.mail.store import labels, mailboxes, messages
 from services.mail.store.connection import Pool
 from services.mail.store.messages import LISTED_TEXT
 from services.mail.threads import Threads
+from services.mail.views import CountedLabel, MessageFilter
 from tests.mail.search.generated_mail import NOW, some_message
 
 ADA = Address("Ada", "ada@example.com")

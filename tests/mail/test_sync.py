@@ -1,8 +1,7 @@
 """A sync from request to end, as its user sees it."""
 
-from services.mail.views import MessageFilter
-
 from services.mail.model import SyncState
+from services.mail.views import MessageFilter
 from tests.mail.conftest import OpenStage
 from tests.mail.stage import WorkerOptions
 

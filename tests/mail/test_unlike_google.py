@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
-from services.mail.views import MessageFilter
 
 from services.mail.model import SyncState
 from services.mail.providers.gmail_content import GmailContent
 from services.mail.sync.quota import GMAIL_COSTS
+from services.mail.views import MessageFilter
 from tests.mail.accents import (
     Accent,
     Manners,

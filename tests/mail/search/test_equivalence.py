@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from services.mail.views import MessageSummary
 
 from services.kit.postgres import create_pool
 from services.kit.settings import Postgres
@@ -22,6 +21,7 @@ from services.mail.store import labels, mailboxes, messages
 from services.mail.store.conditions import Compiler
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.lists import Position, newest_first
+from services.mail.views import MessageSummary
 from tests.mail.search.evaluator import matches
 from tests.mail.search.generated_mail import LABELS, ME, NOW, QUERIES, some_message
 

@@ -1,6 +1,7 @@
 """What the benchmarks load by COPY is what a sync stores, row for row."""
 
 import io
+from dataclasses import replace
 from uuid import uuid4
 
 from benchmarks.message_rows import table_files
@@ -23,6 +24,16 @@ async def rows(connection: Connection, mailbox_id: int) -> dict[str, list[dict[s
         selected = await connection.fetch(statement, mailbox_id)
         found[table] = [{name: value for name, value in row.items() if name != "message_id"} for row in selected]
     return found
+
+
+class TestPortions:
+    def test_of_mail_with_long_headers_are_as_small_as_those_of_long_texts(self) -> None:
+        [made] = mail_of(1, 1, Words(["the", "invoice"]), email="ada@example.com")
+        long = "x" * 400_000
+        with_headers = replace(made, content=replace(made.content, headers=(("To", long),)))
+        with_texts = replace(made, content=replace(made.content, text=long))
+        for message in (with_headers, with_texts):
+            assert [len(some) for some in messages._portions([message] * 5)] == [2, 2, 1]
 
 
 class TestTableFiles:

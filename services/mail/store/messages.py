@@ -62,7 +62,7 @@ LISTED_TEXT, LISTED_RECIPIENTS = 1_000, 4_000
 A header may have a megabyte, and a page 500 messages.
 """
 
-# Characters of text and HTML in one statement, unless a single message has more.
+# Characters of texts and headers in one statement, unless a single message has more.
 _STATEMENT_BYTES = 1024 * 1024
 
 UNIT_SEPARATOR = "\x1f"
@@ -94,7 +94,10 @@ def _portions(messages: Sequence[ProviderMessage]) -> Iterator[Sequence[Provider
 
 
 def _size(messages: Sequence[ProviderMessage]) -> int:
-    return sum(len(message.content.text or "") + len(message.content.html or "") for message in messages)
+    return sum(
+        len(content.text or "") + len(content.html or "") + sum(len(value) for _, value in content.headers)
+        for content in (message.content for message in messages)
+    )
 
 
 def _columns(mailbox_id: int, messages: Sequence[ProviderMessage]) -> list[object]:

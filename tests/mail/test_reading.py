@@ -244,6 +244,12 @@ class TestThreads:
         assert a.last_message_at == message(4).received_at
         assert a.account_id == case.mailbox.account_id
 
+    async def test_names_everybody_who_wrote_once(self, case: Case) -> None:
+        names = (Address("", "grace@example.org"), ADA, Address("Grace", "Grace@Example.org"), Address("Z", ADA.email))
+        await case.store(*(by(author, message(at, thread="a")) for at, author in enumerate(names)))
+        thread, _ = await case.threads.get(case.mailbox, "a")
+        assert thread.participants == [GRACE, ADA]
+
     async def test_leads_through_all_pages(self, case: Case) -> None:
         await case.store(*(message(number, thread=f"t{number % 7}") for number in range(30)))
         seen: list[str] = []

@@ -35,9 +35,14 @@ _THREADS = """
         SELECT array_agg(a.name ORDER BY a.since, a.email) AS author_names,
             array_agg(a.email ORDER BY a.since, a.email) AS author_emails
         FROM (
-            SELECT min(n.from_name) AS name, n.from_email AS email, min(n.received_at) AS since FROM messages n
+            SELECT min(n.received_at) AS since,
+                (array_agg(n.from_email ORDER BY n.received_at, n.message_id))[1] AS email,
+                coalesce(
+                    (array_agg(n.from_name ORDER BY n.received_at) FILTER (WHERE n.from_name <> ''))[1], ''
+                ) AS name
+            FROM messages n
             WHERE n.mailbox_id = h.mailbox_id AND n.thread_id = h.thread_id AND n.from_email IS NOT NULL
-            GROUP BY n.from_email ORDER BY since, email LIMIT 20
+            GROUP BY lower(n.from_email) ORDER BY since, email LIMIT 20
         ) a
     ) authors
     WHERE b.user_id = $2

@@ -21,7 +21,7 @@ async def longest_stall(task: "asyncio.Task[str]") -> float:
     """
     longest, last = 0.0, time.thread_time()
     while not task.done():
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
         now = time.thread_time()
         longest, last = max(longest, now - last), now
     return longest

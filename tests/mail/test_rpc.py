@@ -24,6 +24,8 @@ from tests.mail.conftest import OpenStage
 from tests.mail.stage import Stage
 
 ALL = {"all": True}
+# Milliseconds until a client that came before the server tries again.
+_SOON_AGAIN = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 20)]
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def client(stage: OpenStage, ports: Ports) -> OpenClient:
             settings = _settings(s, port=port, auth_address=auth_address)
             service = asyncio.create_task(app.serve(settings, stop))
             try:
-                async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                async with aio.insecure_channel(f"127.0.0.1:{port}", options=_SOON_AGAIN) as channel:
                     await asyncio.wait_for(channel.channel_ready(), 10)
                     yield Client(s, channel)
             finally:

@@ -18,6 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.sandbox.key_ring import next_key
+
 CLIENT_ID = "client.example"
 CLIENT_SECRET = "client-secret"
 REDIRECT_URI = "http://localhost:8000/auth/google/callback"
@@ -113,7 +115,7 @@ class StandIn:
 
     def rotate_keys(self) -> None:
         """Forgets the old signing key and makes another."""
-        self._keys = {secrets.token_hex(4): rsa.generate_private_key(public_exponent=65537, key_size=2048)}
+        self._keys = {secrets.token_hex(4): next_key()}
 
     def person(self, *, email: str | None = None, email_verified: Any = True) -> Person:
         """A new account."""

@@ -29,7 +29,8 @@ from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.rpc_server import serve_rpc
 from services.kit.telemetry import Telemetry
 from services.mail.rpc import CALLERS as MAIL
-from tests.gateway.fakes import ISSUER, FakeAuth, FakeMail
+from tests.gateway.fake_auth import ISSUER, FakeAuth
+from tests.gateway.fake_mail import FakeMail
 
 FRONTEND = "https://app.example/signed-in?lang=ru#top"
 BODY_LIMIT = 2048

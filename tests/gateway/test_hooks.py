@@ -15,7 +15,8 @@ from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.errors import AppError, Kind
 from services.kit.telemetry import Telemetry
 from tests.gateway.conftest import Gateway, bearer
-from tests.gateway.fakes import ISSUER, PUSH_TOKEN, FakeMail
+from tests.gateway.fake_auth import ISSUER
+from tests.gateway.fake_mail import PUSH_TOKEN, FakeMail
 
 GOOD = bearer(PUSH_TOKEN)
 

@@ -25,7 +25,7 @@ from services.kit.errors import AppError
 from services.kit.redis_client import create_redis
 from services.kit.settings import RedisSettings
 from tests.gateway.conftest import OpenGateway
-from tests.gateway.fakes import FakeAuth
+from tests.gateway.fake_auth import FakeAuth
 
 START = "/auth/google/start"
 

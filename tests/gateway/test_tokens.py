@@ -20,7 +20,7 @@ from services.gateway.tokens import (
 )
 from services.kit.errors import AppError, Kind
 from tests.gateway.conftest import Gateway, bearer
-from tests.gateway.fakes import ISSUER, FakeAuth, SigningKey, claims_of
+from tests.gateway.fake_auth import ISSUER, FakeAuth, SigningKey, claims_of
 
 DOWN = AppError(Kind.UNAVAILABLE, "service_unavailable", "Auth is down.")
 

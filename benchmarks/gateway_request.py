@@ -25,7 +25,7 @@ from services.kit.redis_client import create_redis
 from services.kit.settings import RedisSettings
 from tests.e2e.people import Person, Provider
 from tests.e2e.running_stack import RunningStack, running_stack
-from tests.gateway.fakes import ISSUER, FakeAuth
+from tests.gateway.fake_auth import ISSUER, FakeAuth
 
 WARM_UP = 200
 

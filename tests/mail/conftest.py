@@ -19,7 +19,8 @@ from services.kit.postgres import create_pool
 from services.kit.redis_client import create_redis
 from services.kit.settings import Postgres, RedisSettings
 from tests.mail.sandbox_control import served_sandbox
-from tests.mail.stage import Servers, Stage, open_stage
+from tests.mail.servers import Servers
+from tests.mail.stage import Stage, open_stage
 
 OpenStage = Callable[..., AbstractAsyncContextManager[Stage]]
 

@@ -17,7 +17,8 @@ from services.mail.sync.access_tokens import AccessTokens
 from services.mail.sync.parallelism import Parallelism
 from services.mail.sync.quota import Quota
 from services.mail.views import MessageDetail
-from tests.mail.stage import BATCH_SIZE, Stage, quota_profile
+from tests.mail.running_worker import BATCH_SIZE, quota_profile
+from tests.mail.stage import Stage
 
 
 @dataclass

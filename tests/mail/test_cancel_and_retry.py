@@ -7,7 +7,9 @@ import pytest
 from services.kit.errors import AppError
 from services.mail.model import SyncState
 from tests.mail.conftest import OpenStage
-from tests.mail.stage import BATCH_SIZE, Stage, eventually, id_of
+from tests.mail.running_worker import BATCH_SIZE
+from tests.mail.stage import Stage, id_of
+from tests.mail.waiting import eventually
 
 
 async def _gets(s: Stage) -> int:

@@ -14,7 +14,8 @@ from services.mail.model import SyncState
 from tests.mail.auth_server import served_auth
 from tests.mail.conftest import OpenStage
 from tests.mail.sandbox_control import QUOTA_WINDOW
-from tests.mail.stage import PATIENCE, Stage, eventually
+from tests.mail.stage import Stage
+from tests.mail.waiting import PATIENCE, eventually
 
 LEASE_SECONDS = 1
 

@@ -6,7 +6,8 @@ import pytest
 from redis.asyncio import Redis
 
 from services.mail.sync.quota import GMAIL_COSTS, Quota, QuotaProfile, QuotaWaitError
-from tests.mail.stage import Servers, eventually
+from tests.mail.servers import Servers
+from tests.mail.waiting import eventually
 
 DAY = 86_400.0
 # A day begins at midnight in California.

@@ -11,7 +11,8 @@ from services.mail.model import SyncState
 from services.mail.store import disconnections
 from services.mail.store.tables import metadata
 from tests.mail.conftest import OpenStage
-from tests.mail.stage import Stage, connect_user, eventually, id_of
+from tests.mail.stage import Stage, connect_user, id_of
+from tests.mail.waiting import eventually
 
 KEPT = {"disconnections", "user_deletions"}
 

@@ -18,7 +18,9 @@ from services.mail.sync.quota import Quota
 from services.mail.views import MessageDetail
 from tests.mail.conftest import OpenStage
 from tests.mail.downloads import downloads
-from tests.mail.stage import Stage, eventually, quota_profile
+from tests.mail.running_worker import quota_profile
+from tests.mail.stage import Stage
+from tests.mail.waiting import eventually
 
 PICTURE = bytes(range(256)) * 40
 REPORT = "Отчёт\r\n".encode() * 300

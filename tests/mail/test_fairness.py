@@ -12,7 +12,9 @@ from redis.asyncio import Redis
 from services.mail.model import Mailbox
 from services.mail.sync.quota import GMAIL_COSTS, Quota, QuotaProfile, QuotaWaitError
 from tests.mail.conftest import OpenStage
-from tests.mail.stage import Servers, Stage, connect_user, eventually
+from tests.mail.servers import Servers
+from tests.mail.stage import Stage, connect_user
+from tests.mail.waiting import eventually
 
 BATCH = 100
 # For all; one mailbox may take 19,800.

@@ -7,7 +7,8 @@ import pytest
 from services.mail.model import MailboxStatus, SyncState
 from services.mail.sync.fetch import Retries
 from tests.mail.conftest import OpenStage
-from tests.mail.stage import Stage, connect
+from tests.mail.servers import connect
+from tests.mail.stage import Stage
 
 TRANSIENT: list[dict[str, object]] = [
     {"kind": "error", "status": 500},

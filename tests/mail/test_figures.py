@@ -8,7 +8,10 @@ from services.mail.figures import FigureGauges
 from services.mail.sync.quota import Quota
 from services.mail.sync.watches import WARNING_SECONDS
 from tests.mail.conftest import OpenStage
-from tests.mail.stage import Servers, Stage, WorkerOptions, eventually, quota_profile
+from tests.mail.running_worker import WorkerOptions, quota_profile
+from tests.mail.servers import Servers
+from tests.mail.stage import Stage
+from tests.mail.waiting import eventually
 
 DAY = 86_400.0
 

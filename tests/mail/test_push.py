@@ -24,7 +24,9 @@ from services.mail.store import watches
 from services.mail.sync.quota import GMAIL_COSTS
 from services.sandbox.signing_keys import SigningKeys
 from tests.mail.conftest import OpenStage
-from tests.mail.stage import Servers, Stage, eventually
+from tests.mail.servers import Servers
+from tests.mail.stage import Stage
+from tests.mail.waiting import eventually
 
 TOPIC = "projects/p/topics/mail"
 SENDER = Sender(

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from services.kit.redis_client import create_redis
 from services.kit.settings import RedisSettings
 from services.mail.sync.quota import GMAIL_COSTS, Quota, QuotaProfile, QuotaWaitError
-from tests.mail.stage import Servers
+from tests.mail.servers import Servers
 
 WINDOW = 0.5
 LIMIT = 1000

@@ -4,7 +4,8 @@ import pytest
 
 from services.mail.model import Lane, MailboxStatus
 from tests.mail.conftest import OpenStage
-from tests.mail.stage import Stage, connect_user, eventually
+from tests.mail.stage import Stage, connect_user
+from tests.mail.waiting import eventually
 
 POLL = 0.3
 

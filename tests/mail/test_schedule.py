@@ -11,7 +11,8 @@ from services.mail.model import Account, Lane, MailboxStatus
 from services.mail.store import mailboxes, schedule
 from services.mail.store.connection import Pool
 from services.mail.store.schedule import Lease, LeaseLostError
-from tests.mail.stage import Servers, eventually
+from tests.mail.servers import Servers
+from tests.mail.waiting import eventually
 
 LEASE_SECONDS = 30.0
 

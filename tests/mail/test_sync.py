@@ -3,7 +3,7 @@
 from services.mail.model import SyncState
 from services.mail.views import MessageFilter
 from tests.mail.conftest import OpenStage
-from tests.mail.stage import WorkerOptions
+from tests.mail.running_worker import WorkerOptions
 
 
 class TestFirstSync:

@@ -6,7 +6,10 @@ from uuid import UUID
 from services.mail.model import SyncState
 from services.mail.store import workers
 from tests.mail.conftest import OpenStage
-from tests.mail.stage import Stage, WorkerOptions, connect, eventually
+from tests.mail.running_worker import WorkerOptions
+from tests.mail.servers import connect
+from tests.mail.stage import Stage
+from tests.mail.waiting import eventually
 
 # Longer than any test waits: only the lock can tell that a worker is dead.
 LONG = 300.0

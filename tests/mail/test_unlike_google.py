@@ -23,7 +23,8 @@ from tests.mail.accents import (
 )
 from tests.mail.conftest import OpenStage
 from tests.mail.fake_auth import FakeAuth
-from tests.mail.stage import Servers, Stage, connect_user
+from tests.mail.servers import Servers
+from tests.mail.stage import Stage, connect_user
 
 BEYOND = 2**64 + 1_000_000
 # More than an answer holds inline.

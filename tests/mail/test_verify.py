@@ -8,7 +8,8 @@ import pytest
 from services.kit.errors import AppError
 from services.mail.model import SyncReport, SyncState, Verification
 from tests.mail.conftest import OpenStage
-from tests.mail.stage import Stage, eventually
+from tests.mail.stage import Stage
+from tests.mail.waiting import eventually
 
 
 def found(report: SyncReport) -> tuple[int, int, int]:

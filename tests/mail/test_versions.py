@@ -11,7 +11,7 @@ from services.mail.model import Account, LabelChange, Mailbox, MailboxStatus
 from services.mail.store import items, mailboxes, message_labels, messages, progress
 from services.mail.store.connection import Connection
 from tests.mail.search.generated_mail import some_message
-from tests.mail.stage import Servers
+from tests.mail.servers import Servers
 
 
 @pytest.fixture

@@ -46,6 +46,8 @@ WORDS = [
         "Straße",
         "strasse",
         "in\u00advoice",
+        "🎉",
+        "👍🏽",
         "x/y",
         "'",
         "!!!",

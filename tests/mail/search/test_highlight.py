@@ -24,6 +24,7 @@ class TestHighlight:
             ("naive", "so nai\u0308ve", "so <mark>naïve</mark>"),
             ("invoice", "the in\u00advoice x\u0302", "the <mark>in\u00advoice</mark> x\u0302"),
             ("xy", "x\u0302y z", "<mark>x\u0302y</mark> z"),
+            ("🎉", "party 🎉🎈", "party <mark>🎉</mark>🎈"),
             ("京都", "東京都庁", "東<mark>京都</mark>庁"),
             ("京", "東京都庁", "東<mark>京</mark>都庁"),
             ("a -b", "a b", "<mark>a</mark> b"),

@@ -22,8 +22,8 @@ async def caller_of(request: Request, credentials: HTTPAuthorizationCredentials 
 
 
 async def _caller_if_any(request: Request, credentials: Credentials) -> Caller | None:
-    # A token that is sent has to be valid: without it the request would mean something else.
-    return None if credentials is None else await caller_of(request, credentials)
+    # What is sent has to be a valid token: without it the request would mean something else.
+    return await caller_of(request, credentials) if "authorization" in request.headers else None
 
 
 MaybeCaller = Annotated[Caller | None, Depends(_caller_if_any)]

@@ -146,9 +146,20 @@ class TestLink:
         answer = await gateway.http.get("/auth/google/start", headers=gateway.as_user("ada"))
         assert gateway.auth.links == {answer.json()["state"]: "ada"}
 
-    async def test_does_not_start_as_a_sign_in_when_the_access_token_is_bad(self, gateway: Gateway) -> None:
-        answer = await gateway.http.get("/auth/google/start", headers={"Authorization": "Bearer expired"})
-        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+    @pytest.mark.parametrize(
+        ("authorization", "code"),
+        [
+            ("Bearer expired", "invalid_token"),
+            ("Bearer ", "missing_token"),
+            ("", "missing_token"),
+            ("Basic YTpi", "missing_token"),
+        ],
+    )
+    async def test_does_not_start_as_a_sign_in_when_the_access_token_is_bad(
+        self, gateway: Gateway, authorization: str, code: str
+    ) -> None:
+        answer = await gateway.http.get("/auth/google/start", headers={"Authorization": authorization})
+        assert (answer.status_code, answer.json()["code"]) == (401, code)
         assert gateway.auth.links == {}
 
     async def test_is_committed_for_the_user_of_the_access_token_whose_session_goes_on(self, gateway: Gateway) -> None:

@@ -255,7 +255,10 @@ class StandIn:
         self.calls["revoke"] += 1
         if self.oddities.revoke_answer is not None:
             return self.oddities.revoke_answer
-        entry = self.refresh_tokens.get(str((await request.form())["token"]))
+        form = await request.form()
+        if (form.get("client_id"), form.get("client_secret")) != (CLIENT_ID, CLIENT_SECRET):
+            return _error(401, "invalid_client")
+        entry = self.refresh_tokens.get(str(form["token"]))
         if entry is None:
             return _error(400, "invalid_token")
         self.revoke_everything(entry[0])

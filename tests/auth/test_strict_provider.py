@@ -1,6 +1,7 @@
 """A provider that is not Google and keeps to the letter, from sign-in to revocation, through settings alone.
 
-It demands PKCE and the registered redirect URI, rotates refresh tokens, and ends a grant whose spent token comes back.
+It demands PKCE and the registered redirect URI, rotates refresh tokens, ends a grant whose spent token comes back, and
+lets only its client revoke.
 Auth runs as two processes, as operators start it.
 """
 

@@ -26,27 +26,25 @@ _SCOPE_ALIASES = {
 _DEFAULT_LIFETIME = timedelta(hours=1)
 _LONGEST_LIFETIME = timedelta(days=366)
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
+_ERROR_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _TRANSIENT_ERRORS = frozenset({"internal_failure", "server_error", "temporarily_unavailable", "slow_down"})
 
 
 def failure(call: str, answer: Answer) -> ProviderError:
-    """The error that an unsuccessful answer means; the provider's own words stay in our log."""
-    document = answer.json_object()
-    error = document.get("error") if document is not None else None
-    if isinstance(error, dict):
-        # The shape of Google's APIs, also seen from gateways in front of its OAuth.
-        error = error.get("status")
-    text = f"{call}: HTTP {answer.status} {error if isinstance(error, str) else 'without an OAuth error'}"
-    refused = 400 <= answer.status < 500 and answer.status not in (408, 429)
-    if answer.succeeded:
-        refused = document is not None and error is not None
-    if not refused or not isinstance(error, str) or error in _TRANSIENT_ERRORS:
+    """The error that an unsuccessful answer means; of the provider's own words only an error code stays in our log."""
+    error = _error_code(answer.json_object() or {})
+    text = f"{call}: HTTP {answer.status} {error or 'without an OAuth error'}"
+    refused = answer.succeeded or (400 <= answer.status < 500 and answer.status not in (408, 429))
+    if not refused or error is None or error in _TRANSIENT_ERRORS:
         return ProviderUnavailableError(text)
     return GrantRefusedError(text) if error == "invalid_grant" else ProviderRefusedError(text)
 
 
 def grant(answer: Mapping[str, Any], *, requested: frozenset[str], now: datetime) -> Grant:
     """What a token endpoint gave for the scopes that were asked for. Raises ProviderUnavailableError."""
+    # Whose type we do not know is not ours to use (RFC 6749, section 7.1).
+    if str(answer.get("token_type") or "bearer").lower() != "bearer":
+        raise ProviderUnavailableError("token endpoint: a token that is no bearer token")
     # A refresh token that is absent, null or empty is not given: the stored one stays.
     refresh_token = answer.get("refresh_token") or None
     limit = answer.get("refresh_token_expires_in")
@@ -79,6 +77,15 @@ def identity(claims: Mapping[str, Any]) -> Identity:
     return Identity(
         subject=subject, email=email, email_verified=verified is None or verified is True or verified == "true"
     )
+
+
+def _error_code(document: Mapping[str, Any]) -> str | None:
+    error = document.get("error")
+    if isinstance(error, dict):
+        # The shape of Google's APIs, also seen from gateways in front of its OAuth.
+        error = error.get("status")
+    # What is no code may quote the request, which holds secrets.
+    return error if isinstance(error, str) and _ERROR_CODE.fullmatch(error) else None
 
 
 def _token(value: object) -> str:

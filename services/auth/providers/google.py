@@ -15,7 +15,7 @@ import httpx
 from services.auth.providers import answers
 from services.auth.providers.base import Grant, Identity, IdentityRefusedError, ProviderUnavailableError
 from services.auth.providers.id_token import IdTokens
-from services.kit.egress import Egress
+from services.kit.egress import Answer, Egress
 from services.kit.key_set import KeySet
 
 ISSUER = "https://accounts.google.com"
@@ -157,21 +157,23 @@ class Google:
         """RFC 7009. Google answers 400 `invalid_token` where the grant has ended already."""
         if self._endpoints.revoke_url is None:
             return
-        answer = await self._egress.send("POST", self._endpoints.revoke_url, form={"token": token}, timeout=timeout)
+        answer = await self._post(self._endpoints.revoke_url, {"token": token}, timeout=timeout)
         document = answer.json_object() or {}
         if answer.succeeded or (answer.status == 400 and document.get("error") == "invalid_token"):
             return
         raise answers.failure("revoke", answer)
 
     async def _call_token_endpoint(self, form: dict[str, str], *, timeout: float) -> dict[str, Any]:
-        credentials = {"client_id": self._client.client_id, "client_secret": self._client.client_secret}
-        answer = await self._egress.send(
-            "POST", self._endpoints.token_url, form={**form, **credentials}, timeout=timeout
-        )
+        answer = await self._post(self._endpoints.token_url, form, timeout=timeout)
         document = answer.json_object()
         if not answer.succeeded or document is None or "error" in document:
             raise answers.failure(form["grant_type"], answer)
         return document
+
+    async def _post(self, url: str, form: dict[str, str], *, timeout: float) -> Answer:
+        """Sends the form as our client. Revoking needs that too, though Google does not ask for it (RFC 7009, 2.1)."""
+        credentials = {"client_id": self._client.client_id, "client_secret": self._client.client_secret}
+        return await self._egress.send("POST", url, form={**form, **credentials}, timeout=timeout)
 
     async def _identity(self, answer: dict[str, Any], *, access_token: str, nonce: str, timeout: float) -> Identity:
         """Who signed in, by the ID token where there is one that can be judged, else by userinfo.

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.auth.providers.base import Grant, Identity, Provider, ProviderError
 from services.auth.store import Store, Transaction
@@ -33,7 +33,7 @@ _ATTEMPTS = 18
 
 
 class _Sealed(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     email: str
     access_token: str
@@ -171,7 +171,10 @@ class LooseGrants:
 
     def _opened(self, record: LooseGrantRecord) -> _Sealed:
         text = self._vault.open(record.sealed, owner=str(record.grant_id), field=LOOSE_GRANT)
-        return _Sealed.model_validate_json(text)
+        try:
+            return _Sealed.model_validate_json(text)
+        except ValidationError as error:
+            raise VaultError("a grant of another release") from error
 
 
 def _sealable(parked: Parked) -> _Sealed:

@@ -10,9 +10,10 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import HTMLResponse, JSONResponse
 
-from services.auth.loose_grants import LooseGrants, Parked
+from services.auth.loose_grants import LOOSE_GRANT, LooseGrants, Parked
 from services.auth.providers.base import Identity
 from services.auth.store import Store
+from services.auth.store.loose_grants import LooseGrantRecord
 from services.auth.tables import accounts, loose_grants, provider_tokens, security_events, sessions, users
 from services.auth.vault import Vault
 from tests.auth.client import SECRET_KEY, Client, SignedIn, StartService
@@ -261,6 +262,29 @@ class TestRevokingLater:
         assert provider_down.live("subject")
         await loose.revoke(grant_id)
         assert not provider_down.live("subject")
+
+    async def test_goes_on_behind_a_grant_that_another_release_has_left(
+        self,
+        loose: LooseGrants,
+        time: Time,
+        provider_down: ScriptedProvider,
+        unwanted: Callable[[], Awaitable[None]],
+        fresh_engine: AsyncEngine,
+        capfd: pytest.CaptureFixture[str],
+    ) -> None:
+        provider_down.is_down = False
+        grant_id = uuid4()
+        sealed = Vault(SECRET_KEY, previous=None).seal('{"other": "secret"}', owner=str(grant_id), field=LOOSE_GRANT)
+        async with Store(fresh_engine).transaction() as transaction:
+            record = LooseGrantRecord(grant_id, "google", "another", sealed)
+            await transaction.loose_grants.put(record, parked=False, due_at=time.now())
+            await transaction.commit()
+        await unwanted()
+        time.advance(120)
+        await loose.revoke_due()
+        assert not provider_down.live("subject")
+        assert await left(fresh_engine) == 1
+        assert "secret" not in "".join(capfd.readouterr())
 
     async def test_is_given_up_after_days(
         self, loose: LooseGrants, time: Time, unwanted: Callable[[], Awaitable[None]], fresh_engine: AsyncEngine

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import json
 import secrets
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,8 +15,9 @@ from redis.asyncio import Redis
 from starlette.responses import HTMLResponse, JSONResponse
 
 from services.auth.sign_in import SignInError
+from services.auth.vault import Vault
 from services.kit.rpc_errors import from_rpc_error
-from tests.auth.client import Client, StartService
+from tests.auth.client import SECRET_KEY, Client, StartService
 from tests.auth.stand_in import MAIL_SCOPE, StandIn
 
 
@@ -254,6 +256,16 @@ class TestRedeem:
         key = f"auth:hand_off:{hashlib.sha256(outcome.hand_off.encode()).hexdigest()}"
         await redis.rename(key, f"auth:hand_off:{hashlib.sha256(b'mine').hexdigest()}")
         assert await reason_of(client.redeem("mine")) == "invalid_hand_off"
+
+    async def test_refuses_a_record_that_another_release_has_left(
+        self, client: Client, redis: Redis, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        digest = hashlib.sha256(b"value").hexdigest()
+        record = json.dumps({"user_of_another_release": "secret"})
+        sealed = Vault(SECRET_KEY, previous=None).seal(record, owner=digest, field="hand_off")
+        await redis.set(f"auth:hand_off:{digest}", base64.b64encode(sealed).decode(), ex=60)
+        assert await reason_of(client.redeem("value")) == "invalid_hand_off"
+        assert "secret" not in "".join(capfd.readouterr())
 
     async def test_lets_one_of_eight_concurrent_callers_win(self, client: Client, stand_in: StandIn) -> None:
         outcome = await client.connect(stand_in.person())

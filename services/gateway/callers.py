@@ -1,4 +1,4 @@
-"""Who is asking, where the user's id alone does not do."""
+"""Who is asking: the user of a request's access token, with the session and the token itself."""
 
 from typing import Annotated
 

@@ -1,15 +1,18 @@
 """Protobuf answers as the JSON of the public API."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from mailroom.auth.v1 import auth_pb2
 from mailroom.mail.v1 import mail_pb2
 
 from services.gateway.schemas.addresses import Address
 from services.gateway.schemas.changes import Change
 from services.gateway.schemas.emails import Attachment, Email, EmailAddress, EmailSummary, FilterQuery, Label
 from services.gateway.schemas.requests import MailboxQuery
+from services.gateway.schemas.sessions import Token
 from services.gateway.schemas.syncs import Sync, Verification
 from services.gateway.schemas.threads import Thread
 
@@ -43,6 +46,21 @@ def rfc3339(value: Timestamp) -> str:
     """A time in UTC with milliseconds."""
     moment = _EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
     return moment.isoformat(timespec="milliseconds")[:-_OFFSET] + "Z"
+
+
+def seconds_until(moment: Timestamp) -> int:
+    """Seconds from now, none if it has passed."""
+    return max(0, round(moment.seconds + moment.nanos / 1e9 - time.time()))
+
+
+def session_tokens(answer: auth_pb2.RedeemSignInResponse | auth_pb2.RefreshSessionResponse) -> Token:
+    """The tokens of a session that has begun or goes on."""
+    return {
+        "access_token": answer.access_token,
+        "token_type": "Bearer",
+        "expires_in": seconds_until(answer.expire_time),
+        "refresh_token": answer.refresh_token,
+    }
 
 
 def mailbox_selector(*, account_id: str | None, email: str | None) -> mail_pb2.MailboxSelector:

@@ -4,17 +4,15 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from services.gateway.callers import Credentials, caller_of
 from services.gateway.clients import Services
 from services.gateway.long_polls import LongPolls
 from services.gateway.rate_limits import RateLimit
 from services.gateway.safe_html import SafeHtml
-from services.gateway.tokens import AccessTokens, SigningKeys
-from services.kit.errors import AppError, Kind
+from services.gateway.tokens import SigningKeys
 
 # All of them are coroutines: the framework would run a plain function in a thread, for 0.15 ms of CPU a request.
-_bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="The access token of POST /auth/token")
 
 
 async def _services(request: Request) -> Services:
@@ -37,13 +35,8 @@ async def _safe_html(request: Request) -> SafeHtml:
     return safe_html
 
 
-async def _user_id(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> str:
-    if credentials is None:
-        raise AppError(Kind.UNAUTHENTICATED, "missing_token", "Send an access token: Authorization: Bearer <token>.")
-    tokens: AccessTokens = request.app.state.access_tokens
-    user_id = await tokens.verify(credentials.credentials)
+async def _user_id(request: Request, credentials: Credentials) -> str:
+    user_id = (await caller_of(request, credentials)).user_id
     limit: RateLimit | None = request.app.state.user_limit
     if limit is not None:
         await limit.take(user_id)

@@ -105,10 +105,6 @@ class AccessTokens:
         self._now = now
         self._verified: dict[str, _Verified] = {}
 
-    async def verify(self, token: str) -> str:
-        """The user id of a valid token. Raises like `read`."""
-        return (await self.read(token)).user_id
-
     async def read(self, token: str) -> Caller:
         """Who a valid token is for. Raises AppError invalid_token, or service_unavailable without keys.
 

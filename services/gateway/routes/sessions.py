@@ -7,10 +7,9 @@ from mailroom.auth.v1 import auth_pb2
 
 from services.gateway.answers import json_answer
 from services.gateway.callers import Credentials, caller_of
-from services.gateway.conversions import rfc3339
+from services.gateway.conversions import rfc3339, session_tokens
 from services.gateway.dependencies import JSON_ONLY, Backends, UserId
 from services.gateway.openapi import problems
-from services.gateway.routes.sign_in import seconds_until
 from services.gateway.schemas.sessions import Account, LogoutRequest, Me, RefreshRequest, Token
 from services.kit.rpc_client import call
 
@@ -32,14 +31,7 @@ async def refresh_session(services: Backends, body: RefreshRequest) -> Response:
     """
     request = auth_pb2.RefreshSessionRequest(refresh_token=body.refresh_token)
     answer = await call(services.sessions.RefreshSession, request)
-    return json_answer(
-        {
-            "access_token": answer.access_token,
-            "token_type": answer.token_type,
-            "expires_in": seconds_until(answer.expire_time),
-            "refresh_token": answer.refresh_token,
-        }
-    )
+    return json_answer(session_tokens(answer))
 
 
 @router.post(

@@ -7,12 +7,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import structlog
 from fastapi import APIRouter, Query, Request, Response
-from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.auth.v1 import auth_pb2
 from starlette.responses import RedirectResponse
 
 from services.gateway.answers import json_answer
 from services.gateway.callers import MaybeCaller
+from services.gateway.conversions import seconds_until, session_tokens
 from services.gateway.dependencies import JSON_ONLY, Backends, Keys
 from services.gateway.openapi import problems
 from services.gateway.schemas.sessions import SignInStart, Token, TokenRequest
@@ -118,14 +118,7 @@ async def redeem_sign_in(services: Backends, caller: MaybeCaller, body: TokenReq
                 "account_id": answer.linked_account_id,
             }
         )
-    return json_answer(
-        {
-            "access_token": answer.access_token,
-            "token_type": answer.token_type,
-            "expires_in": seconds_until(answer.expire_time),
-            "refresh_token": answer.refresh_token,
-        }
-    )
+    return json_answer(session_tokens(answer))
 
 
 @router.get(
@@ -151,8 +144,3 @@ def _with_query(url: str, name: str, value: str) -> str:
     parts = urlsplit(url)
     query = [*parse_qsl(parts.query, keep_blank_values=True), (name, value)]
     return urlunsplit(parts._replace(query=urlencode(query)))
-
-
-def seconds_until(moment: Timestamp) -> int:
-    """Seconds from now, none if it has passed."""
-    return max(0, round(moment.seconds + moment.nanos / 1e9 - time.time()))

@@ -66,7 +66,7 @@ format: install ## Format, and apply safe fixes
 # The tests start a hundred processes: without bytecode on disk each of them would compile the sources anew.
 test test-all: export PYTHONDONTWRITEBYTECODE =
 test: install ## Unit, rpc and end-to-end tests
-	$(BIN)/pytest -m "not long" -n 3 --dist loadgroup
+	$(BIN)/pytest -m "not long" -n 3
 
 test-all: install ## All tests, the long ones included, and the benchmarks
 	$(BIN)/pytest

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from xdist.remote import Producer
 
 from deploy.local.ports import Ports
 from deploy.local.postgres import Database, EmbeddedPostgres, PostgresAddress
 from deploy.local.valkey import EmbeddedValkey, RedisAddress
+from tests.distribution import SharedStacks, turn
 
 # Tests start processes after others have used gRPC here, whose fork handlers abort the child before it can exec.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
@@ -110,17 +112,12 @@ def _administer(server: PostgresAddress, statement: str) -> None:
         thread.submit(asyncio.run, execute()).result()
 
 
-# What takes long begins first in a parallel run, so that no process waits for it at the end while the others idle.
-_FIRST = ("e2e", "soak", "local")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the end-to-end tests in one process of a parallel run: they share one stack, unless they name a group."""
-    for item in items:
-        if "e2e" in item.path.parts and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group("e2e"))
-    items.sort(key=_turn)
+    """Sort the tests, in a parallel run and in any other."""
+    items.sort(key=turn)
 
 
-def _turn(item: pytest.Item) -> int:
-    return next((turn for turn, name in enumerate(_FIRST) if name in item.path.parts), len(_FIRST))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharedStacks:
+    """Distribute the tests of a parallel run."""
+    return SharedStacks(config, log)

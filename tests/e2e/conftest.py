@@ -1,5 +1,6 @@
 """One stack for all end-to-end tests; every test has users of its own."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -24,7 +25,15 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TraceCollector]
 
 
 @pytest.fixture(scope="session")
-def stack(traces: TraceCollector) -> Iterator[RunningStack]:
+def only_stack(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Refuses a second stack in another process of a parallel run, where it would cost time and go unnoticed."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # The processes of a run have directories side by side.
+        (tmp_path_factory.getbasetemp().parent / "e2e-stack").mkdir()
+
+
+@pytest.fixture(scope="session")
+def stack(only_stack: None, traces: TraceCollector) -> Iterator[RunningStack]:  # noqa: ARG001 - comes before it starts
     """The stack, traced, in a time zone that is neither UTC nor a whole number of hours away from it."""
     home = Path(tempfile.mkdtemp(prefix="mailroom-e2e-"))
     try:

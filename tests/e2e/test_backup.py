@@ -19,9 +19,6 @@ from tests.e2e.running_stack import RunningStack, running_stack
 from tests.e2e.test_sync import same_as
 from tests.e2e.test_verify import digest_at
 
-# They have a stack of their own.
-pytestmark = pytest.mark.xdist_group("backup")
-
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SERVICES = ("auth", "mail", "worker", "gateway")
 

@@ -17,9 +17,6 @@ from tests.e2e.people import Person, Provider, consent, frontend_query, redeem
 from tests.e2e.running_stack import RunningStack, running_stack
 from tests.e2e.traffic import Ask, Balancer, traffic
 
-# They have a stack of their own.
-pytestmark = pytest.mark.xdist_group("lifecycle")
-
 MESSAGES = 60
 # How long a process that was told to stop still takes requests.
 DRAIN_DELAY = 0.5

@@ -84,8 +84,9 @@ class TestFairness:
 
     async def test_whoever_waits_asks_about_once_per_turn(self, servers: Servers, quota: Quota) -> None:
         asked = await calls(servers.redis)
-        turns = await asyncio.gather(*(backfill(quota, id_, units=BATCH) for id_ in range(1, 61)))
-        assert (await calls(servers.redis) - asked) / (sum(turns) + 60) < 3
+        # There are units for one round and a third of the next: a slow machine that loses some gets through the first.
+        turns = await asyncio.gather(*(backfill(quota, id_, units=BATCH) for id_ in range(1, 46)))
+        assert (await calls(servers.redis) - asked) / (sum(turns) + 45) < 3
         assert max(turns) - min(turns) <= 1
 
     async def test_mailboxes_that_never_come_back_keep_nobody_waiting_for_long(self, quota: Quota) -> None:
@@ -131,4 +132,4 @@ async def _have_stored(s: Stage, least: int) -> bool:
 async def calls(redis: Redis) -> int:
     """How many scripts Redis has run."""
     stats = await redis.info("commandstats")
-    return int(stats["cmdstat_evalsha"]["calls"])
+    return int(stats.get("cmdstat_evalsha", {"calls": 0})["calls"])

@@ -33,7 +33,7 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedSys
     """What docs/operate.md installs in production, with the sandbox in Google's place; for all files that use it."""
     _need_engine()
     directory = tmp_path_factory.mktemp("production")
-    ports = _free_ports("GATEWAY_PORT", "SANDBOX_PORT")
+    ports = _free_ports("SANDBOX_PORT") | _neighbours("GATEWAY_PORT", "SECOND_GATEWAY_PORT")
     variables = ports | {
         "MAILROOM_PRODUCTION": str(directory),
         "MAILROOM_IMAGES": _project(),
@@ -53,6 +53,16 @@ def operator(production: ComposedSystem) -> Operator:
 
 def _project() -> str:
     return f"mailroom-test-{secrets.token_hex(4)}"
+
+
+def _neighbours(first: str, second: str) -> dict[str, str]:
+    """Two free ports, one after the other."""
+    ports = Ports()
+    lower = ports.free()
+    while ports.movable(lower + 1) != lower + 1:
+        lower = ports.free()
+    ports.release()
+    return {first: str(lower), second: str(lower + 1)}
 
 
 def _free_ports(*names: str) -> dict[str, str]:

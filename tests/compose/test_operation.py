@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from tests.compose.composed_system import ComposedSystem
 from tests.compose.operating import Operator
-from tests.e2e.people import Person, Provider
+from tests.e2e.people import Person, Provider, consent, frontend_query, redeem
 from tests.e2e.test_sync import same_as
 from tests.e2e.test_verify import digest_at
 from tests.e2e.traffic import Balancer, traffic
@@ -49,8 +51,8 @@ def ada(http: httpx.Client, provider: Provider) -> Person:
 
 
 @contextmanager
-def _used_all_the_time(system: ComposedSystem, person: Person) -> Iterator[None]:
-    """Clients read, sync and sign in, one request after another; fails if any of it failed."""
+def _used_all_the_time(person: Person, *gateways: str) -> Iterator[None]:
+    """Clients read, sync and sign in, one request after another, at whichever gateway is ready; fails if any failed."""
     headers = {"Authorization": f"Bearer {person.token}"}
 
     def read(http: httpx.Client) -> None:
@@ -62,8 +64,13 @@ def _used_all_the_time(system: ComposedSystem, person: Person) -> Iterator[None]
         answer = http.post("/emails/sync", json={"email": person.email}, headers={**headers, "Prefer": "wait=10"})
         assert answer.status_code in (200, 202), answer.text
 
-    loops = {"read": read, "sync": sync, "sign in": lambda http: Person.sign_in(http, person.email)}
-    with traffic(Balancer({system.gateway_url: f"{system.gateway_url}/readyz"}), loops) as clients:
+    def sign_in(http: httpx.Client) -> None:
+        # The provider sends the browser to the public address, which here is one of the gateways.
+        callback = urlsplit(consent(http, person.email))
+        redeem(http, frontend_query(http, f"{callback.path}?{callback.query}")["state"])
+
+    balancer = Balancer({gateway: f"{gateway}/readyz" for gateway in gateways})
+    with traffic(balancer, {"read": read, "sync": sync, "sign in": sign_in}) as clients:
         clients.until_all_were_answered()
         yield
         clients.until_all_were_answered()
@@ -90,11 +97,21 @@ class TestUpgrade:
     ) -> None:
         replaced = ("auth", "mail", "worker")
         before = {name: system.compose("ps", "--quiet", name).split() for name in replaced}
-        with _used_all_the_time(system, ada):
+        with _used_all_the_time(ada, system.gateway_url):
             operator.follow("Upgrade")
         after = {name: system.compose("ps", "--quiet", name).split() for name in replaced}
         assert {name: len(after[name]) for name in replaced} == {"auth": 1, "mail": 1, "worker": 2}
         assert all(set(before[name]).isdisjoint(after[name]) for name in replaced)
+
+    def test_replaces_the_gateway_behind_a_proxy_that_knows_two_ports(
+        self, system: ComposedSystem, ada: Person
+    ) -> None:
+        first, second = int(system.variables["GATEWAY_PORT"]), int(system.variables["SECOND_GATEWAY_PORT"])
+        ranged = replace(system, variables={**system.variables, "GATEWAY_PUBLISH": f"127.0.0.1:{first}-{second}"})
+        with _used_all_the_time(ada, system.gateway_url, f"http://localhost:{second}"):
+            ranged.run(["deploy/replace-service", "gateway"], timeout=300)
+            assert system.compose("port", "gateway", "8000").strip() == f"127.0.0.1:{second}"
+        system.compose("up", "--detach", "--wait")
 
     def test_without_a_new_migration_leaves_the_tables_as_they_are(self, system: ComposedSystem) -> None:
         services = ("auth", "mail")
@@ -109,7 +126,7 @@ class TestRotation:
         self, system: ComposedSystem, operator: Operator, ada: Person, provider: Provider
     ) -> None:
         old = operator.secret("secret_key")
-        with _used_all_the_time(system, ada):
+        with _used_all_the_time(ada, system.gateway_url):
             operator.follow("SECRET_KEY")
         assert operator.secret("secret_key") != old
         assert operator.secret("secret_key_previous") == ""

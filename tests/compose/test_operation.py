@@ -121,6 +121,17 @@ class TestUpgrade:
         assert [_asked_of(system, service, _SCHEMA) for service in services] == before
 
 
+class TestRollBack:
+    def test_starts_an_older_release_on_a_newer_database(
+        self, system: ComposedSystem, ada: Person, provider: Provider
+    ) -> None:
+        _asked_of(system, "mail", "UPDATE alembic_version SET version_num = version_num || '-and-more'")
+        system.compose("up", "--detach", "--wait", "--force-recreate", "mail-migrations", "mail", timeout=300)
+        assert _asked_of(system, "mail", "SELECT version_num FROM alembic_version").endswith("-and-more")
+        _goes_on(provider, ada)
+        _asked_of(system, "mail", "UPDATE alembic_version SET version_num = replace(version_num, '-and-more', '')")
+
+
 class TestRotation:
     def test_of_the_secret_key_fails_no_request_and_forgets_the_old_one(
         self, system: ComposedSystem, operator: Operator, ada: Person, provider: Provider

@@ -188,6 +188,14 @@ class TestSecrets:
         rest = ("rest", ("mailroom", "redis-password"))
         assert secrets == dict.fromkeys(SETTINGS, rest) | {"gateway": ("gateway", ("own", "redis-gateway-password"))}
 
+    @pytest.mark.parametrize(
+        ("user", "secret"),
+        [("redis.gatewayUsername", "redisGatewayPassword"), ("postgres.administrator", "postgresPassword")],
+    )
+    def test_of_a_user_have_to_be_named(self, user: str, secret: str) -> None:
+        with pytest.raises(AssertionError, match=f"secrets.{secret}: must name"):
+            _rendered("--set", f"{user}=somebody")
+
     def test_are_no_values(self) -> None:
         with pytest.raises(AssertionError, match="SECRET_KEY"):
             _rendered("--set", "settings.SECRET_KEY=known")

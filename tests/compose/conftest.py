@@ -1,7 +1,7 @@
 """One composed system at a time."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import httpx
 import pytest
@@ -10,6 +10,19 @@ from deploy.local.ports import Ports
 from tests.compose.composed_system import ComposedSystem, NoEngineError, composed_system, require_engine
 from tests.compose.operating import PRODUCTION, Operator
 from tests.e2e.people import Provider
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shows what the containers said while a test ran that failed: they are gone afterwards."""
+    report: pytest.TestReport = yield
+    system = item.funcargs.get("system")
+    if report.when == "call" and report.failed and isinstance(system, ComposedSystem):
+        said = system.compose("logs", "--no-color", "--timestamps", "--since", f"{call.duration + 5:.0f}s")
+        report.sections.append(("what the containers said", said))
+    return report
 
 
 def _need_engine() -> None:

@@ -34,6 +34,8 @@ class TestFailures:
             (JSONResponse({"error": ["invalid_grant"]}, 400), ProviderUnavailableError),
             (JSONResponse({"detail": "not found"}, 404), ProviderUnavailableError),
             (HTMLResponse("invalid_grant", 400), ProviderUnavailableError),
+            (JSONResponse({"error": "unknown token 1//secret"}, 400), ProviderUnavailableError),
+            (JSONResponse({"error": "x" * 100_000}, 400), ProviderUnavailableError),
         ],
     )
     async def test_mean_what_the_status_and_the_error_code_say(
@@ -44,6 +46,7 @@ class TestFailures:
             await setup.google.refresh("1//secret", scopes=frozenset(), timeout=5)
         assert type(caught.value) is error
         assert "1//secret" not in str(caught.value)
+        assert len(str(caught.value)) < 200
 
     async def test_a_call_ends_at_its_time_out(self, setup: Setup) -> None:
         async def hang(_request: httpx.Request) -> httpx.Response:

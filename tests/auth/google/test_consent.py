@@ -5,9 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from starlette.responses import JSONResponse
 
-from services.auth.providers.base import (
-    IdentityRefusedError,
-)
+from services.auth.providers.base import IdentityRefusedError, ProviderUnavailableError
 from services.auth.providers.google import ISSUER
 from tests.auth.google.conftest import ORIGIN, Setup
 from tests.auth.stand_in import MAIL_SCOPE
@@ -93,3 +91,14 @@ class TestTokenAnswers:
         setup.stand_in.oddities.token_answers = [JSONResponse({"access_token": "a", "expires_in": "60"}, 201)]
         grant = await setup.google.refresh("1//secret", scopes=frozenset({MAIL_SCOPE}), timeout=5)
         assert (grant.access_token, grant.refresh_token, grant.scopes) == ("a", None, frozenset({MAIL_SCOPE}))
+
+    @pytest.mark.parametrize("kind", ["Bearer", "bearer", "BEARER", None, ""])
+    async def test_may_write_the_type_in_any_way_or_leave_it_out(self, setup: Setup, kind: str | None) -> None:
+        setup.stand_in.oddities.extra = {"token_type": kind}
+        assert await setup.exchange()
+
+    @pytest.mark.parametrize("kind", ["DPoP", "mac", "N_A", 5, ["Bearer"]])
+    async def test_of_tokens_of_another_type_are_not_used(self, setup: Setup, kind: object) -> None:
+        setup.stand_in.oddities.extra = {"token_type": kind}
+        with pytest.raises(ProviderUnavailableError):
+            await setup.exchange()

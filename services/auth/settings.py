@@ -92,8 +92,9 @@ class AuthSettings(AuthKeySettings, RedisSettings, ServiceSettings):
     def _is_url(cls, value: str | None) -> str | None:
         if value:
             parts = urlsplit(value)
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment:
-                raise ValueError("must be an http(s) URL without a fragment")
+            # Hosts are logged at the start.
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment or "@" in parts.netloc:
+                raise ValueError("must be an http(s) URL without a user, a password or a fragment")
         return value
 
     @field_validator("google_scopes")

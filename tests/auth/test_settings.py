@@ -41,6 +41,7 @@ class TestLoad:
             ("GOOGLE_CLIENT_ID", ""),
             ("GOOGLE_TOKEN_URL", "ftp://hunter2/token"),
             ("GOOGLE_JWKS_URL", "hunter2"),
+            ("GOOGLE_REVOKE_URL", "https://us:hunter2@provider.example/revoke"),
             ("PUBLIC_URL", "https:///hunter2"),
             ("GOOGLE_SCOPES", "https://mail.google.com/"),
         ],

@@ -200,10 +200,11 @@ class ProviderTokens:
         account_id = stored.account.account_id
         async with self._store.transaction() as transaction:
             await transaction.lock_account(account_id)
-            if await transaction.lock_tokens(account_id) != stored.version:
+            account = stored.account
+            current = await transaction.find_tokens(account_id, user_id=account.user_id)
+            if current is None or current.version != stored.version:
                 return False
             await transaction.require_reauth(account_id)
-            account = stored.account
             await transaction.events.add(
                 SecurityEvent(account.user_id, EventType.REAUTH_REQUIRED, account_id=account_id, email=account.email)
             )

@@ -1,6 +1,7 @@
 """All SQL of the auth service.
 
-Whoever locks several of them locks a provider's subject first, then the user, the account, and its tokens.
+Whoever locks several of them locks a provider's subject first, then the user, the account, and its tokens. Who changes
+the tokens of an account locks the account.
 """
 
 from collections.abc import AsyncIterator
@@ -185,11 +186,6 @@ class Transaction:
                 set_={**values, "version": provider_tokens.c.version + 1, "updated_at": func.now()},
             )
         )
-
-    async def lock_tokens(self, account_id: UUID) -> int | None:
-        """The version of an account's tokens, which stays as it is until the end."""
-        query = select(provider_tokens.c.version).where(provider_tokens.c.account_id == account_id)
-        return (await self._connection.execute(query.with_for_update())).scalar_one_or_none()
 
     async def lock_tokens_sealed_otherwise(
         self, header: bytes, *, after: UUID | None, limit: int

@@ -152,6 +152,8 @@ async def serve_rpc(
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.so_reuseport", 0),
+            # Callers ask every few seconds whether a silent connection lives (rpc_client); gRPC thinks that an attack.
+            ("grpc.http2.max_ping_strikes", 0),
             ("grpc.max_connection_age_ms", MAX_CONNECTION_SECONDS * 1000),
             ("grpc.max_connection_age_grace_ms", MAX_CONNECTION_GRACE_SECONDS * 1000),
         ],

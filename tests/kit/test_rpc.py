@@ -242,6 +242,51 @@ class TestRetries:
         assert (service.calls, caught.value.reason) == (1, "service_unavailable")
 
 
+class Line:
+    """Leads connections to a server, until the machine behind those that are there is gone: nothing says so."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._dead = asyncio.Event()
+
+    async def lead(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        dead = self._dead
+        await asyncio.gather(_carry(reader, there_writer, dead), _carry(there_reader, writer, dead))
+
+    def lose_machine(self) -> None:
+        """Connections that come later are not concerned."""
+        self._dead.set()
+        self._dead = asyncio.Event()
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dead: asyncio.Event) -> None:
+    while data := await reader.read(4096):
+        if not dead.is_set():
+            writer.write(data)
+    writer.close()
+
+
+class TestConnection:
+    async def test_that_died_in_silence_is_replaced_while_a_call_waits(self) -> None:
+        start_request(request_id=None)
+        register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, Service(nothing))
+        async with serve_rpc(host="127.0.0.1", port=0, register=[register], callers=ANYBODY, identity=None) as port:
+            line = Line(port)
+            listening = await asyncio.start_server(line.lead, "127.0.0.1", 0)
+            address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+            async with (
+                listening,
+                open_channel(
+                    address, peer="auth", identity=None, idempotent=[METHOD], keepalive_seconds=0.2
+                ) as channel,
+            ):
+                stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
+                await call(stub.GetAccessToken, auth_pb2.GetAccessTokenRequest())
+                line.lose_machine()
+                await call(stub.GetAccessToken, auth_pb2.GetAccessTokenRequest(), timeout=8)
+
+
 class TestServer:
     async def test_tells_its_health(self) -> None:
         async with (

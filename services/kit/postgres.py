@@ -20,13 +20,16 @@ type Pool = asyncpg.Pool[asyncpg.Record]
 type Connection = PoolConnectionProxy[asyncpg.Record]
 
 
-def _session(application_name: str, *, idle_in_transaction: float = IDLE_IN_TRANSACTION_TIMEOUT) -> dict[str, str]:
+def _session(
+    application_name: str, *, idle_in_transaction: float = IDLE_IN_TRANSACTION_TIMEOUT, transaction: float = 0
+) -> dict[str, str]:
     return {
         "application_name": application_name,
         "timezone": "UTC",
         "statement_timeout": "30000",
         "lock_timeout": "10000",
         "idle_in_transaction_session_timeout": str(round(1000 * idle_in_transaction)),
+        "transaction_timeout": str(round(1000 * transaction)),
     }
 
 
@@ -85,12 +88,14 @@ async def create_pool(
     application_name: str,
     size: int,
     idle_in_transaction: float = IDLE_IN_TRANSACTION_TIMEOUT,
+    transaction: float = 0,
     tracer: Tracer | None = None,
 ) -> Pool:
     """A pool for services whose hot paths speak SQL without a layer between; connects on first use.
 
     The same session settings and limits as `create_engine`. asyncpg replaces connections that the server closed, as it
-    does with one whose client says nothing within a transaction for `idle_in_transaction` seconds.
+    does with one whose client says nothing within a transaction for `idle_in_transaction` seconds, or whose transaction
+    takes `transaction` seconds (0: any time); only this ends a client that went silent in the middle of a statement.
     With a `tracer` statements become spans of the trace at hand.
     """
     query_spans = None if tracer is None else QuerySpans(tracer)
@@ -113,6 +118,6 @@ async def create_pool(
         reset=_leave_as_it_is,
         timeout=CONNECT_TIMEOUT,
         command_timeout=COMMAND_TIMEOUT,
-        server_settings=_session(application_name, idle_in_transaction=idle_in_transaction),
+        server_settings=_session(application_name, idle_in_transaction=idle_in_transaction, transaction=transaction),
     )
     return await pool

@@ -133,8 +133,18 @@ class TestStoppedProcess:
             assert await s.stored() == await s.at_provider.truth()
             assert (await s.at_provider.quota())["rejected"] == 0
 
-    async def test_within_a_transaction_holds_others_up_for_one_lease_and_then_loses_it(
-        self, stage: OpenStage, tmp_path: Path
+    @pytest.mark.parametrize(
+        ("lock", "state"),
+        [
+            # It has stored messages and takes them off the queue.
+            ("SELECT FROM fetch_items FOR UPDATE", "state = 'idle in transaction'"),
+            # It has begun to say how it stores messages, and the server waits for the rest.
+            ("LOCK TABLE messages IN SHARE MODE", "state = 'active' AND wait_event = 'ClientRead'"),
+        ],
+        ids=["after a statement", "within a statement"],
+    )
+    async def test_within_a_transaction_holds_others_up_for_some_leases_and_then_loses_it(
+        self, stage: OpenStage, tmp_path: Path, lock: str, state: str
     ) -> None:
         async with stage(messages=150, workers=0) as s, served_auth(s.auth) as auth_address:
             async with worker_process(s, tmp_path, auth_address=auth_address) as process:
@@ -142,11 +152,10 @@ class TestStoppedProcess:
                 report = await s.request(count=None)
                 await s.until_fault_fired()
                 async with s.pool.acquire() as connection, connection.transaction():
-                    # It has stored messages and waits to take them off the queue when it is stopped.
-                    await connection.execute("SELECT FROM fetch_items FOR UPDATE")
+                    await connection.execute(lock)
                     await eventually(lambda: has_session(s, "wait_event_type = 'Lock'"))
                     process.send_signal(signal.SIGSTOP)
-                await eventually(lambda: has_session(s, "state = 'idle in transaction'"))
+                await eventually(lambda: has_session(s, state))
                 async with s.another_worker():
                     ended = await s.ended(report, within=LEASE_SECONDS + PATIENCE / 2)
                     await s.until_released()

@@ -20,6 +20,7 @@ DATABASE_LOST = (
     asyncpg.LockNotAvailableError,
     asyncpg.InterfaceError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
     # A primary that has become a standby, and statements that were prepared before a migration.
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidCachedStatementError,

@@ -31,6 +31,8 @@ from services.mail.sync.rest import RestingLooks
 from services.mail.sync.turn import Turns
 from services.mail.sync.worker import Worker
 
+_LEASES_PER_TRANSACTION = 4
+
 log = structlog.get_logger()
 
 
@@ -45,8 +47,10 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             settings.database,
             application_name="mail-worker",
             size=size,
-            # A process that is stopped within a transaction holds up its successors: for no longer than its lease.
+            # A process that is stopped within a transaction holds up its successors: for no longer than its lease, or
+            # where it was about to send a statement, than any transaction may take.
             idle_in_transaction=settings.worker_lease_seconds,
+            transaction=_LEASES_PER_TRANSACTION * settings.worker_lease_seconds,
             tracer=telemetry.tracer,
         )
         stack.push_async_callback(pool.close)

@@ -50,6 +50,19 @@ class TestCurrent:
         assert der not in stored
         assert b"PRIVATE KEY" not in stored
 
+    async def test_whose_row_was_deleted_is_replaced_within_a_minute(
+        self, fresh_engine: AsyncEngine, vault: Vault
+    ) -> None:
+        time = Time()
+        keys = SigningKeys(store=Store(fresh_engine), vault=vault, clock=time.now)
+        leaked = await keys.current()
+        async with fresh_engine.begin() as connection:
+            await connection.execute(signing_keys.delete())
+        time.advance(REREAD.total_seconds())
+        fresh = await keys.current()
+        assert fresh.key_id != leaked.key_id
+        assert [key["kid"] for key in json.loads(await keys.jwks())["keys"]] == [fresh.key_id]
+
 
 class TestJwks:
     async def test_is_never_empty_and_has_public_members_only(self, fresh_engine: AsyncEngine, vault: Vault) -> None:

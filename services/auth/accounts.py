@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.auth.model import Account, AccountStatus, EventType, SecurityEvent, User
-from services.auth.providers.base import Grant, Identity
+from services.auth.providers.base import Consent, Grant
 from services.auth.store import Store, TokenRecord, Transaction
 from services.auth.token_records import seal_grant
 from services.auth.vault import Vault
@@ -38,67 +38,53 @@ class Accounts:
         self._new_id = new_id
         self._clock = clock
 
-    async def sign_in(self, *, provider: str, identity: Identity, grant: Grant) -> Account:
+    async def sign_in(self, consent: Consent) -> Account:
         """The account that signed in, with a new user if it is the first time; keeps the grant and sets it active.
 
         Raises AccountIsLinkedError or OfflineAccessMissingError, and then nothing has changed.
         """
+        provider, subject = consent.provider, consent.identity.subject
         async with self._store.transaction() as transaction:
-            await transaction.lock_subject(provider=provider, subject=identity.subject)
-            user_id = await transaction.find_login(provider=provider, subject=identity.subject, lock=True)
-            account = await transaction.find_account(provider=provider, subject=identity.subject)
+            await transaction.lock_subject(provider=provider, subject=subject)
+            user_id = await transaction.find_login(provider=provider, subject=subject, lock=True)
+            account = await transaction.find_account(provider=provider, subject=subject)
             if account is not None and account.user_id != user_id:
                 raise AccountIsLinkedError
             # Checked before a user is made.
-            await self._check_offline_access(transaction, account, grant)
+            await self._check_offline_access(transaction, account, consent.grant)
             if user_id is None:
                 user_id = self._new_id()
-                await transaction.add_user(user_id, provider=provider, subject=identity.subject)
+                await transaction.add_user(user_id, provider=provider, subject=subject)
             account = await self._connected(
-                transaction,
-                account,
-                user_id=user_id,
-                provider=provider,
-                identity=identity,
-                grant=grant,
-                new=EventType.ACCOUNT_CONNECTED,
+                transaction, account, consent, user_id=user_id, new=EventType.ACCOUNT_CONNECTED
             )
             await transaction.commit()
         return account
 
-    async def link(
-        self, transaction: Transaction, *, user_id: UUID, provider: str, identity: Identity, grant: Grant
-    ) -> Account | None:
+    async def link(self, transaction: Transaction, consent: Consent, *, user_id: UUID) -> Account | None:
         """The account, now this user's too, or theirs already: then its ids stay. The caller commits.
 
         None if the user was deleted meanwhile. Raises AccountOfAnotherUserError or OfflineAccessMissingError.
         """
-        await transaction.lock_subject(provider=provider, subject=identity.subject)
+        provider, subject = consent.provider, consent.identity.subject
+        await transaction.lock_subject(provider=provider, subject=subject)
         if not await transaction.lock_user(user_id):
             return None
-        owner = await transaction.find_login(provider=provider, subject=identity.subject)
-        account = await transaction.find_account(provider=provider, subject=identity.subject)
+        owner = await transaction.find_login(provider=provider, subject=subject)
+        account = await transaction.find_account(provider=provider, subject=subject)
         if (account is not None and account.user_id != user_id) or owner not in (None, user_id):
             raise AccountOfAnotherUserError
-        await self._check_offline_access(transaction, account, grant)
-        return await self._connected(
-            transaction,
-            account,
-            user_id=user_id,
-            provider=provider,
-            identity=identity,
-            grant=grant,
-            new=EventType.ACCOUNT_LINKED,
-        )
+        await self._check_offline_access(transaction, account, consent.grant)
+        return await self._connected(transaction, account, consent, user_id=user_id, new=EventType.ACCOUNT_LINKED)
 
-    async def needs_consent(self, *, user_id: UUID, provider: str, identity: Identity, grant: Grant) -> bool:
+    async def must_ask_again(self, consent: Consent, *, user_id: UUID) -> bool:
         """Whether the grant is of no use for linking, because it has no refresh token and none is stored."""
         async with self._store.transaction() as transaction:
-            account = await transaction.find_account(provider=provider, subject=identity.subject)
+            account = await transaction.find_account(provider=consent.provider, subject=consent.identity.subject)
             if account is not None and account.user_id != user_id:
                 # Refused later, or not at all if it has been disconnected by then: what is stored will be of no use.
                 account = None
-            return grant.refresh_token is None and await self._kept_tokens(transaction, account) is None
+            return consent.grant.refresh_token is None and await self._kept_tokens(transaction, account) is None
 
     async def list_accounts(self, user_id: UUID) -> list[Account]:
         """A user's accounts, oldest first; none for an unknown user."""
@@ -131,13 +117,12 @@ class Accounts:
         self,
         transaction: Transaction,
         account: Account | None,
+        consent: Consent,
         *,
         user_id: UUID,
-        provider: str,
-        identity: Identity,
-        grant: Grant,
         new: EventType,
     ) -> Account:
+        identity = consent.identity
         kept = await self._kept_tokens(transaction, account)
         event = EventType.ACCOUNT_RECONNECTED
         if account is None:
@@ -145,12 +130,13 @@ class Accounts:
             account = await transaction.add_account(
                 account_id=self._new_id(),
                 user_id=user_id,
-                provider=provider,
+                provider=consent.provider,
                 subject=identity.subject,
                 email=identity.email,
             )
         else:
             account = await transaction.activate_account(account.account_id, email=identity.email)
-        await transaction.put_tokens(account.account_id, seal_grant(self._vault, account.account_id, grant, kept=kept))
+        record = seal_grant(self._vault, account.account_id, consent.grant, kept=kept)
+        await transaction.put_tokens(account.account_id, record)
         await transaction.events.add(SecurityEvent(user_id, event, account_id=account.account_id, email=account.email))
         return account

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import structlog
 
-from services.auth.loose_grants import LooseGrants, Parked
+from services.auth.loose_grants import LooseGrants
 from services.auth.model import Account, EventType, SecurityEvent
-from services.auth.providers.base import Grant, Identity
+from services.auth.providers.base import Consent, Grant, Identity
 from services.auth.refresh_lock import RefreshLock
 from services.auth.store import Store, StoredTokens, Transaction
 from services.auth.token_records import open_access_token, open_refresh_token
@@ -92,7 +92,7 @@ class Disconnecting:
             return None
         subject = await transaction.subject_of(account.account_id)
         identity = Identity(subject=subject, email=account.email, email_verified=True)
-        return await self._loose_grants.discard(transaction, Parked(account.provider, identity, grant))
+        return await self._loose_grants.discard(transaction, Consent(account.provider, identity, grant))
 
     def _opened(self, stored: StoredTokens) -> Grant:
         account_id, record = stored.account.account_id, stored.record

@@ -10,9 +10,9 @@ import structlog
 
 from services.auth.accounts import AccountOfAnotherUserError, Accounts, OfflineAccessMissingError
 from services.auth.attempts import HAND_OFF_SECONDS
-from services.auth.loose_grants import LooseGrants, Parked
+from services.auth.loose_grants import LooseGrants
 from services.auth.model import Account, EventType, SecurityEvent
-from services.auth.providers.base import Grant, Identity
+from services.auth.providers.base import Consent
 from services.auth.store import Store
 from services.kit.errors import AppError, Kind
 
@@ -27,11 +27,11 @@ class Linking:
         self._accounts = accounts
         self._loose_grants = loose_grants
 
-    async def park(self, user_id: UUID, *, provider: str, identity: Identity, grant: Grant) -> UUID:
+    async def park(self, consent: Consent, *, user_id: UUID) -> UUID:
         """Keeps the grant for as long as its hand-off lives. Raises OfflineAccessMissingError."""
-        if await self._accounts.needs_consent(user_id=user_id, provider=provider, identity=identity, grant=grant):
+        if await self._accounts.must_ask_again(consent, user_id=user_id):
             raise OfflineAccessMissingError
-        return await self._loose_grants.park(Parked(provider, identity, grant), seconds=HAND_OFF_SECONDS)
+        return await self._loose_grants.park(consent, seconds=HAND_OFF_SECONDS)
 
     async def commit(self, grant_id: UUID, *, started_by: UUID, redeemed_by: UUID | None) -> Account:
         """Links the account of a parked grant, or drops the grant.
@@ -65,9 +65,7 @@ class Linking:
             parked = await self._loose_grants.take(transaction, grant_id)
             if parked is None:
                 raise _expired()
-            account = await self._accounts.link(
-                transaction, user_id=user_id, provider=parked.provider, identity=parked.identity, grant=parked.grant
-            )
+            account = await self._accounts.link(transaction, parked, user_id=user_id)
             if account is None:
                 # Without a commit the grant of a deleted user stays parked, and is revoked when its time is up.
                 raise _expired()

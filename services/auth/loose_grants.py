@@ -6,14 +6,13 @@ or about to be.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from services.auth.providers.base import Grant, Identity, Provider, ProviderError
+from services.auth.providers.base import Consent, Grant, Identity, Provider, ProviderError
 from services.auth.store import Store, Transaction
 from services.auth.store.loose_grants import LooseGrantRecord
 from services.auth.vault import Vault, VaultError
@@ -43,15 +42,6 @@ class _Sealed(BaseModel):
     scopes: frozenset[str]
 
 
-@dataclass(frozen=True)
-class Parked:
-    """A grant that waits for its link to be committed."""
-
-    provider: str
-    identity: Identity
-    grant: Grant
-
-
 class LooseGrants:
     """Parks, gives back and revokes grants."""
 
@@ -70,23 +60,23 @@ class LooseGrants:
         self._clock = clock
         self._new_id = new_id
 
-    async def park(self, parked: Parked, *, seconds: float) -> UUID:
+    async def park(self, consent: Consent, *, seconds: float) -> UUID:
         """Keeps a grant for so long; who does not take it in time wants it revoked."""
         async with self._store.transaction() as transaction:
-            grant_id = await self._put(transaction, parked, parked_for=timedelta(seconds=seconds))
+            grant_id = await self._put(transaction, consent, parked_for=timedelta(seconds=seconds))
             await transaction.commit()
         return grant_id
 
-    async def take(self, transaction: Transaction, grant_id: UUID) -> Parked | None:
+    async def take(self, transaction: Transaction, grant_id: UUID) -> Consent | None:
         """The parked grant, which is nobody's business any more if the transaction is committed; None if it is late."""
         record = await transaction.loose_grants.take(grant_id, now=self._clock())
         if record is None:
             return None
         sealed = self._opened(record)
         identity = Identity(subject=record.subject, email=sealed.email, email_verified=True)
-        return Parked(record.provider, identity, _grant(sealed))
+        return Consent(record.provider, identity, _grant(sealed))
 
-    async def discard(self, transaction: Transaction, unwanted: Parked) -> UUID:
+    async def discard(self, transaction: Transaction, unwanted: Consent) -> UUID:
         """Has a grant revoked some time after the transaction is committed, unless `revoke` does it at once."""
         return await self._put(transaction, unwanted, parked_for=None)
 
@@ -119,13 +109,13 @@ class LooseGrants:
             await self._revoke_all(due)
             claimed = len(due)
 
-    async def _put(self, transaction: Transaction, parked: Parked, *, parked_for: timedelta | None) -> UUID:
+    async def _put(self, transaction: Transaction, consent: Consent, *, parked_for: timedelta | None) -> UUID:
         grant_id = self._new_id()
-        text = _sealable(parked).model_dump_json()
+        text = _sealable(consent).model_dump_json()
         record = LooseGrantRecord(
             grant_id,
-            parked.provider,
-            parked.identity.subject,
+            consent.provider,
+            consent.identity.subject,
             self._vault.seal(text, owner=str(grant_id), field=LOOSE_GRANT),
         )
         # Whoever discards a grant revokes it at once. Were it due at once as well, another process might come first,
@@ -177,10 +167,10 @@ class LooseGrants:
             raise VaultError("a grant of another release") from error
 
 
-def _sealable(parked: Parked) -> _Sealed:
-    grant = parked.grant
+def _sealable(consent: Consent) -> _Sealed:
+    grant = consent.grant
     return _Sealed(
-        email=parked.identity.email,
+        email=consent.identity.email,
         access_token=grant.access_token,
         access_token_expires_at=grant.access_token_expires_at,
         refresh_token=grant.refresh_token,

@@ -14,8 +14,7 @@ from services.auth.client_proof import check_challenge, check_verifier, s256
 from services.auth.linking import Linking
 from services.auth.model import Account
 from services.auth.providers.base import (
-    Grant,
-    Identity,
+    Consent,
     Provider,
     ProviderError,
     ProviderRefusedError,
@@ -143,8 +142,8 @@ class SignIn:
         if attempt is None or attempt.provider != provider:
             return self._refused(provider, SignInError.INVALID_STATE)
         try:
-            identity, grant = await self._exchange(found, attempt, redirect)
-            return Completed(await self._hand_off(attempt, identity, grant))
+            consent = await self._exchange(found, attempt, redirect)
+            return Completed(await self._hand_off(attempt, consent))
         except _RefusedError as error:
             return self._refused(provider, error.error)
         except AccountIsLinkedError:
@@ -208,7 +207,7 @@ class SignIn:
         )
         return Started(authorization_url=url, state=state, expires_at=expires_at)
 
-    async def _exchange(self, provider: Provider, attempt: Attempt, redirect: Redirect) -> tuple[Identity, Grant]:
+    async def _exchange(self, provider: Provider, attempt: Attempt, redirect: Redirect) -> Consent:
         if not provider.accepts_issuer(redirect.iss):
             log.warning("redirect names another issuer", provider=provider.name)
             raise _RefusedError(SignInError.PROVIDER_ERROR)
@@ -227,15 +226,15 @@ class SignIn:
             raise _RefusedError(SignInError.EMAIL_NOT_VERIFIED)
         if not provider.grants_mail(grant.scopes):
             raise _RefusedError(SignInError.MISSING_SCOPE)
-        return identity, grant
+        return Consent(provider.name, identity, grant)
 
-    async def _hand_off(self, attempt: Attempt, identity: Identity, grant: Grant) -> str:
+    async def _hand_off(self, attempt: Attempt, consent: Consent) -> str:
         """Keeps the grant, for the account or parked for the link, and makes the hand-off."""
         user_id, parked_grant = attempt.link_to, None
         if user_id is not None:
-            parked_grant = await self._linking.park(user_id, provider=attempt.provider, identity=identity, grant=grant)
+            parked_grant = await self._linking.park(consent, user_id=user_id)
         else:
-            account = await self._accounts.sign_in(provider=attempt.provider, identity=identity, grant=grant)
+            account = await self._accounts.sign_in(consent)
             user_id = account.user_id
             log.info("signed in", provider=account.provider, account_id=str(account.account_id))
         return await self._hand_offs.put(

@@ -10,8 +10,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import HTMLResponse, JSONResponse
 
-from services.auth.loose_grants import LOOSE_GRANT, LooseGrants, Parked
-from services.auth.providers.base import Identity
+from services.auth.loose_grants import LOOSE_GRANT, LooseGrants
+from services.auth.providers.base import Consent, Identity
 from services.auth.store import Store
 from services.auth.store.loose_grants import LooseGrantRecord
 from services.auth.tables import accounts, loose_grants, provider_tokens, security_events, sessions, users
@@ -198,7 +198,7 @@ class TestRevokingLater:
         async def make() -> None:
             provider_down.grants["token"] = "subject"
             identity = Identity("subject", "a@b.example", email_verified=True)
-            await loose.park(Parked("google", identity, grant_of("token", time)), seconds=120)
+            await loose.park(Consent("google", identity, grant_of("token", time)), seconds=120)
 
         return make
 
@@ -256,7 +256,7 @@ class TestRevokingLater:
         provider_down.grants["token"] = "subject"
         identity = Identity("subject", "a@b.example", email_verified=True)
         async with Store(fresh_engine).transaction() as transaction:
-            grant_id = await loose.discard(transaction, Parked("google", identity, grant_of("token", time)))
+            grant_id = await loose.discard(transaction, Consent("google", identity, grant_of("token", time)))
             await transaction.commit()
         await loose.revoke_due()
         assert provider_down.live("subject")

@@ -7,9 +7,9 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.auth.accounts import Accounts
-from services.auth.loose_grants import LooseGrants, Parked
+from services.auth.loose_grants import LooseGrants
 from services.auth.model import Account
-from services.auth.providers.base import Grant, Identity
+from services.auth.providers.base import Consent, Grant, Identity
 from services.auth.reseal import BATCH, Reseal
 from services.auth.signing_keys import SigningKeys
 from services.auth.store import Store
@@ -35,7 +35,7 @@ async def connect(store: Store, *, number: int) -> list[Account]:
     made = []
     for n in range(number):
         grant = Grant(f"access {n}", time.now(), f"refresh {n}", None, frozenset({"openid"}))
-        made.append(await accounts.sign_in(provider="google", identity=Identity(str(n), "a@b.c", True), grant=grant))
+        made.append(await accounts.sign_in(Consent("google", Identity(str(n), "a@b.c", True), grant)))
     return made
 
 
@@ -65,7 +65,7 @@ class TestReseal:
             return LooseGrants(store=store, vault=vault, providers={}, clock=time.now, new_id=uuid4)
 
         time = Time()
-        parked = Parked("google", Identity("1", "a@b.c", email_verified=True), grant_of("token", time))
+        parked = Consent("google", Identity("1", "a@b.c", email_verified=True), grant_of("token", time))
         grant_id = await loose_grants(Vault(OLD, previous=None)).park(parked, seconds=120)
         assert (await Reseal(store=store, vault=Vault(NEW, previous=OLD)).run()).done == 1
         async with store.transaction() as transaction:

@@ -26,6 +26,15 @@ class Grant:
     scopes: frozenset[str]
 
 
+@dataclass(frozen=True)
+class Consent:
+    """What somebody agreed to: who they are at which provider, and what they granted."""
+
+    provider: str
+    identity: Identity
+    grant: Grant
+
+
 class ProviderError(Exception):
     """A call to the provider failed. The text names the call and the provider's error code, never a token or code."""
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import SpanKind, Tracer
 from prometheus_client import CollectorRegistry
 
 from services.kit.telemetry import Telemetry
@@ -26,6 +26,14 @@ class Recorded:
     def spans(self) -> Sequence[ReadableSpan]:
         """Those that have ended, in that order."""
         return self._exporter.get_finished_spans()
+
+    def of_kinds(self, *kinds: SpanKind) -> list[ReadableSpan]:
+        """The one span of each kind: a server's ends when its caller may have had the answer already, or may not."""
+        found = []
+        for kind in kinds:
+            [span] = [span for span in self.spans if span.kind is kind]
+            found.append(span)
+        return found
 
     def count(self, metric: str, **labels: str) -> float | None:
         """How often a histogram was observed with these labels; None: never."""

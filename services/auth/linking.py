@@ -75,7 +75,8 @@ class Linking:
 
     async def _refuse(self, grant_id: UUID, user_id: UUID) -> None:
         async with self._store.transaction() as transaction:
-            await transaction.events.add(SecurityEvent(user_id, EventType.LINK_REFUSED))
+            if await transaction.lock_user(user_id):
+                await transaction.events.add(SecurityEvent(user_id, EventType.LINK_REFUSED))
             await transaction.commit()
         await self._loose_grants.drop(grant_id)
 

@@ -194,6 +194,13 @@ class TestRefusedLink:
         await client.delete_user(user.user_id)
         assert await reason_of(client.redeem(outcome.hand_off, user_id=user.user_id)) == "invalid_hand_off"
 
+    async def test_leaves_no_trace_of_a_user_who_was_deleted_meanwhile(self, client: Client, stand_in: StandIn) -> None:
+        user = await client.signed_in(stand_in.person())
+        outcome = await client.connect(stand_in.person(), link_to=user.user_id)
+        await client.delete_user(user.user_id)
+        assert await reason_of(client.redeem(outcome.hand_off)) == "link_of_another_user"
+        assert await client.events(user.user_id) == ["user_deleted"]
+
     async def test_for_a_user_who_never_was(self, client: Client, stand_in: StandIn) -> None:
         nobody = str(uuid4())
         outcome = await client.connect(stand_in.person(), link_to=nobody)

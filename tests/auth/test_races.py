@@ -44,6 +44,23 @@ class TestSignIn:
         assert {outcome.error for outcome in outcomes if not outcome.hand_off} == {SignInError.INVALID_STATE}
         assert stand_in.calls["authorization_code"] == 1
 
+    async def test_that_ends_between_exchange_and_storing_is_made_good_by_the_next(
+        self, client: Client, stand_in: StandIn
+    ) -> None:
+        person = stand_in.person()
+        redirect = stand_in.consent((await client.start()).authorization_url, person)
+        gate = stand_in.oddities.answer_gate = Gate()
+        lost = asyncio.create_task(client.complete(**redirect))
+        await gate.arrival()
+        lost.cancel()
+        gate.open()
+        stand_in.oddities.answer_gate = None
+        assert (await client.complete(**redirect)).error == SignInError.INVALID_STATE
+        # The provider gave its refresh token away with the answer that was lost.
+        again = await client.connect(person)
+        outcome = await client.complete(**stand_in.consent(again.authorization_url, person))
+        assert (await client.redeem(outcome.hand_off)).access_token
+
     async def test_while_the_user_is_deleted_makes_a_new_user(
         self, client: Client, stand_in: StandIn, engine: AsyncEngine
     ) -> None:

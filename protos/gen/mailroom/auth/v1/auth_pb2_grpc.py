@@ -235,8 +235,8 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeSession(self, request, context):
-        """Ends a session, or all of a user's. Idempotent: ending what has ended, or never was, succeeds.
-        Access tokens that were issued already live on until they expire.
+        """Ends a session, or all of a user's, by any refresh token that was issued for it, spent ones included. Idempotent:
+        ending what has ended, or never was, succeeds. Access tokens that were issued already live on until they expire.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -82,8 +82,8 @@ class SessionServiceStub:
     UNAUTHENTICATED invalid_refresh_token.
     """
     RevokeSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.RevokeSessionRequest, _auth_pb2.RevokeSessionResponse]
-    """Ends a session, or all of a user's. Idempotent: ending what has ended, or never was, succeeds.
-    Access tokens that were issued already live on until they expire.
+    """Ends a session, or all of a user's, by any refresh token that was issued for it, spent ones included. Idempotent:
+    ending what has ended, or never was, succeeds. Access tokens that were issued already live on until they expire.
     """
     ListSigningKeys: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListSigningKeysRequest, _auth_pb2.ListSigningKeysResponse]
     """The public keys that verify access tokens (RFC 7517). Idempotent."""
@@ -108,8 +108,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.RevokeSessionRequest,
         context: _aio.ServicerContext[_auth_pb2.RevokeSessionRequest, _abc.Awaitable[_auth_pb2.RevokeSessionResponse]],
     ) -> _abc.Awaitable[_auth_pb2.RevokeSessionResponse]:
-        """Ends a session, or all of a user's. Idempotent: ending what has ended, or never was, succeeds.
-        Access tokens that were issued already live on until they expire.
+        """Ends a session, or all of a user's, by any refresh token that was issued for it, spent ones included. Idempotent:
+        ending what has ended, or never was, succeeds. Access tokens that were issued already live on until they expire.
         """
 
     @_abc_1.abstractmethod

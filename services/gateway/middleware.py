@@ -1,11 +1,11 @@
 """What surrounds every request, as plain ASGI: its id, the headers of every answer, the last net, the body limit."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,13 +16,13 @@ from services.kit.context import REQUEST_ID_HEADER, start_request
 from services.kit.errors import AppError
 
 # Answers hold mail or tokens: no cache may keep them, no later request may name them.
-_DEFAULT_HEADERS = {
-    "cache-control": "no-store",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
-
-_HTTPS_HEADERS = {"strict-transport-security": "max-age=31536000"}
+_DEFAULT_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+_HTTPS_HEADERS = ((b"strict-transport-security", b"max-age=31536000"),)
+_REQUEST_ID = REQUEST_ID_HEADER.encode()
 
 # Longer numbers than any limit are not worth parsing.
 MAX_LENGTH_DIGITS = 18
@@ -38,7 +38,7 @@ class RequestContext:
 
     def __init__(self, app: ASGIApp, *, https: bool = False) -> None:
         self._app = app
-        self._headers = _DEFAULT_HEADERS | (_HTTPS_HEADERS if https else {})
+        self._headers = (*_DEFAULT_HEADERS, *(_HTTPS_HEADERS if https else ()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -50,10 +50,7 @@ class RequestContext:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID_HEADER] = identifier
-                for name, value in self._headers.items():
-                    headers.setdefault(name, value)
+                _add_missing(message, [(_REQUEST_ID, identifier.encode()), *self._headers])
                 # The path without its query: that holds codes and hand-offs.
                 log.debug(
                     "answered",
@@ -65,6 +62,12 @@ class RequestContext:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+def _add_missing(message: Message, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    # Names are lower case in ASGI; Starlette's own way looks through all headers for each of ours.
+    present = {name for name, _ in message["headers"]}
+    message["headers"] = [*message["headers"], *(header for header in headers if header[0] not in present)]
 
 
 class CatchAll:

@@ -72,6 +72,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
         self._allow_list = allow_list
         self._passing = passing
         self._observe = observe
+        self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
         self,
@@ -79,10 +80,15 @@ class ErrorInterceptor(aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         """Wraps the handler that serves this call (gRPC's ServerInterceptor contract)."""
-        handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None:
-            return handler
+        if method not in self._wrapped:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            self._wrapped[method] = self._wrap(handler, method)
+        return self._wrapped[method]
+
+    def _wrap(self, handler: Handler, method: str) -> Handler:
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
                 self._unary(handler.unary_unary, method),

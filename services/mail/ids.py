@@ -3,13 +3,13 @@
 import base64
 import binascii
 import struct
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _FORM = struct.Struct(">QQ")
 
 
-@dataclass(frozen=True, slots=True)
-class LocalId:
+class LocalId(Struct, frozen=True, gc=False):
     """What a public id of a message or a sync stands for."""
 
     mailbox_id: int

@@ -2,21 +2,23 @@
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 from services.kit.errors import AppError, Kind
 from services.mail.store.lists import Position
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_read = msgspec.json.Decoder(tuple[int, int, str]).decode
 
 
 def encode(position: Position, *, scope: Mapping[str, object]) -> str:
     """A token for what comes after `position` in the list that `scope` describes (mailbox and filters)."""
     fields = [(position.received_at - _EPOCH) // _MICROSECOND, position.message_id, _fingerprint(scope)]
-    return base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(msgspec.json.encode(fields)).rstrip(b"=").decode()
 
 
 def decode(token: str, *, scope: Mapping[str, object]) -> Position | None:
@@ -25,9 +27,9 @@ def decode(token: str, *, scope: Mapping[str, object]) -> Position | None:
         return None
     try:
         padded = token + "=" * (-len(token) % 4)
-        microseconds, message_id, fingerprint = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        position = Position(received_at=_EPOCH + int(microseconds) * _MICROSECOND, message_id=int(message_id))
-    except (ValueError, TypeError, OverflowError, RecursionError):
+        microseconds, message_id, fingerprint = _read(base64.b64decode(padded, altchars=b"-_", validate=True))
+        position = Position(received_at=_EPOCH + microseconds * _MICROSECOND, message_id=message_id)
+    except (ValueError, OverflowError):
         raise _invalid() from None
     if fingerprint != _fingerprint(scope) or not 0 <= position.message_id < 2**63:
         raise _invalid()
@@ -35,7 +37,7 @@ def decode(token: str, *, scope: Mapping[str, object]) -> Position | None:
 
 
 def _fingerprint(scope: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(scope, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(msgspec.json.encode(scope, order="sorted")).hexdigest()[:16]
 
 
 def _invalid() -> AppError:

@@ -9,8 +9,6 @@ from services.mail.content.model import Address
 from services.mail.ids import LocalId
 from services.mail.views import MessageSummary
 
-_OFFSET = len("+00:00")
-
 
 class _Listed(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """The same as `summary_to_proto` tells."""
@@ -51,8 +49,8 @@ def _listed(message: MessageSummary) -> _Listed:
         cc=message.cc,
         subject=message.subject,
         snippet=message.snippet,
-        # RFC 3339; all times are UTC.
-        received_at=message.received_at.isoformat(timespec="milliseconds")[:-_OFFSET] + "Z",
+        # RFC 3339. All times are UTC, and one without a zone is written in half the time.
+        received_at=message.received_at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z",
         is_read=message.is_read,
         labels=message.labels,
         has_attachments=message.has_attachments,

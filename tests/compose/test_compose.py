@@ -111,12 +111,14 @@ def test_the_walk_through_of_the_readme_works_as_it_is_printed(
     script = _walk_through().replace("http://localhost:8000", system.gateway_url)
     assert system.gateway_url in script
     done = subprocess.run(["sh", "-eu", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
-    addresses, sync, newest, unread, message = _documents(done.stdout)
+    addresses, sync, newest, unread, found, message = _documents(done.stdout)
     assert [address["email"] for address in addresses["addresses"]] == ["ada@example.com"]
     # The quota alone makes this sync last for 20 of the 30 seconds for which the command waits.
     assert (sync["state"] in ("running", "completed"), sync["listed"]) == (True, 100)
     assert external_ids(newest["emails"]) == ids(provider.truth("ada@example.com", all_labels=False))[:5]
     assert all("INBOX" in email["labels"] and not email["is_read"] for email in unread["emails"])
+    assert found["emails"]
+    assert not any(email["is_read"] for email in found["emails"])
     assert message["id"] == newest["emails"][0]["id"]
     assert message["headers"]
 

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from services.kit.postgres import database_url
+from services.kit.postgres import connect, database_url
 from services.kit.settings import Postgres
 
 # A migration that waits longer for a lock would block the service's own queries behind it.
@@ -58,7 +58,7 @@ def _upgrade(config: Config, database: Postgres) -> None:
 
 async def _is_of_later_release(database: Postgres, *, known: set[str]) -> bool:
     """Whether the database has a migration that is not among the `known` ones."""
-    connection = await _connect(database)
+    connection = await connect(database)
     try:
         if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
             return False
@@ -72,7 +72,7 @@ async def ensure_database(database: Postgres, *, administrator: Postgres) -> Non
     """Creates the service's role and database where they are missing, as `administrator`; harmless when repeated."""
     if await _reachable(database):
         return
-    connection = await _connect(administrator)
+    connection = await connect(administrator)
     try:
         # Two services migrate at the same time on a fresh server.
         await connection.execute("SELECT pg_advisory_lock(hashtext('mailroom create database'))")
@@ -90,21 +90,11 @@ async def ensure_database(database: Postgres, *, administrator: Postgres) -> Non
 
 async def _reachable(database: Postgres) -> bool:
     try:
-        connection = await _connect(database)
+        connection = await connect(database)
     except (asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError):
         return False
     await connection.close()
     return True
-
-
-async def _connect(database: Postgres) -> "asyncpg.Connection[asyncpg.Record]":
-    return await asyncpg.connect(
-        host=database.host,
-        port=database.port,
-        user=database.user,
-        password=database.password.get_secret_value(),
-        database=database.database,
-    )
 
 
 async def _create_role(

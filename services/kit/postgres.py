@@ -78,6 +78,18 @@ def create_engine(
     return engine
 
 
+async def connect(settings: Postgres) -> "asyncpg.Connection[asyncpg.Record]":
+    """A connection outside of any pool, without limits of its session's: to migrate, to listen."""
+    return await asyncpg.connect(
+        host=settings.host,
+        port=settings.port,
+        user=settings.user,
+        password=settings.password.get_secret_value(),
+        database=settings.database,
+        timeout=CONNECT_TIMEOUT,
+    )
+
+
 async def _leave_as_it_is(_: object) -> None:
     pass
 

@@ -49,7 +49,7 @@ def _listed(message: MessageSummary) -> _Listed:
         cc=message.cc,
         subject=message.subject,
         snippet=message.snippet,
-        # RFC 3339. All times are UTC, and one without a zone is written in half the time.
+        # RFC 3339. All times are UTC, and one without a zone is written in two thirds of the time.
         received_at=message.received_at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z",
         is_read=message.is_read,
         labels=message.labels,

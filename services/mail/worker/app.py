@@ -3,13 +3,12 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-import asyncpg
 import structlog
 
 from services.kit.admin import admin_app
 from services.kit.http_server import serve_http
 from services.kit.pool_metrics import PoolMetrics
-from services.kit.postgres import create_pool
+from services.kit.postgres import connect, create_pool
 from services.kit.provider_calls import CallObserver
 from services.kit.readiness import Readiness
 from services.kit.redis_client import create_redis
@@ -92,7 +91,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         )
         worker = Worker(
             pool=pool,
-            connect_listener=lambda: _connect(settings),
+            connect_listener=lambda: connect(settings.database),
             turns=turns,
             resting=RestingLooks(
                 pool=pool, providers=providers, quota=quota, tokens=tokens, poll_seconds=settings.mail_poll_seconds
@@ -109,15 +108,3 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         ready.serving()
         log.info("worker is working", gmail=settings.gmail_api_url, batch=settings.batch_url)
         await worker.run(stop)
-
-
-async def _connect(settings: WorkerSettings) -> "asyncpg.Connection[asyncpg.Record]":
-    database = settings.database
-    return await asyncpg.connect(
-        host=database.host,
-        port=database.port,
-        user=database.user,
-        password=database.password.get_secret_value(),
-        database=database.database,
-        timeout=10,
-    )

@@ -59,7 +59,7 @@ class Transport:
             f"127.0.0.1:{port}",
             peer="auth",
             identity=None if directory is None else identity_in(directory, "mail"),
-            idempotent=[],
+            retried=[],
         )
 
     async def calls(self, number: int) -> float:

@@ -11,7 +11,7 @@ from opentelemetry.trace import Tracer
 from services.kit.identity import Identity
 from services.kit.rpc_client import open_channel
 
-_AUTH_IDEMPOTENT = [
+_AUTH_RETRIED = [
     # Each makes a state of its own; one that nobody uses expires.
     ("mailroom.auth.v1.SignInService", "StartSignIn"),
     # What these consume is there once. A repeat after a lost answer is refused, and the sign-in is lost either way; one
@@ -25,7 +25,7 @@ _AUTH_IDEMPOTENT = [
     ("mailroom.auth.v1.UserService", "GetUser"),
     ("mailroom.auth.v1.UserService", "ListSecurityEvents"),
 ]
-_MAIL_IDEMPOTENT = [
+_MAIL_RETRIED = [
     ("mailroom.mail.v1.MailboxService", "ListMailboxes"),
     ("mailroom.mail.v1.MailboxService", "DisconnectMailbox"),
     ("mailroom.mail.v1.MailboxService", "DeleteUser"),
@@ -67,8 +67,8 @@ async def connect(
 ) -> AsyncIterator[Services]:
     """Channels to auth and mail (`host:port`), closed at the end. A peer that is down only fails the calls to it."""
     async with (
-        open_channel(auth_address, peer="auth", identity=identity, idempotent=_AUTH_IDEMPOTENT, tracer=tracer) as auth,
-        open_channel(mail_address, peer="mail", identity=identity, idempotent=_MAIL_IDEMPOTENT, tracer=tracer) as mail,
+        open_channel(auth_address, peer="auth", identity=identity, retried=_AUTH_RETRIED, tracer=tracer) as auth,
+        open_channel(mail_address, peer="mail", identity=identity, retried=_MAIL_RETRIED, tracer=tracer) as mail,
     ):
         yield Services(
             sign_in=SignInServiceStub(auth),

@@ -30,19 +30,19 @@ def open_channel(
     *,
     peer: str,
     identity: Identity | None,
-    idempotent: Iterable[tuple[str, str]],
+    retried: Iterable[tuple[str, str]],
     tracer: Tracer | None = None,
     keepalive_seconds: float = KEEPALIVE_SECONDS,
 ) -> aio.Channel:
     """A channel to `host:port` that retries what a peer that is away or going did not answer: given pairs only.
 
-    `idempotent` are these (service, method) pairs. Whatever the address, it speaks to nobody whose certificate does not
-    name the service `peer`; without an identity it is in plaintext and to anybody. A connection that is silent for
-    `keepalive_seconds` has to prove that it lives, within as many again. Raises IdentityError if the identity cannot be
-    used.
+    `retried` are these (service, method) pairs: a repeat does no harm. Whatever the address, it speaks to nobody
+    whose certificate does not name the service `peer`; without an identity it is in plaintext and to anybody. A
+    connection that is silent for `keepalive_seconds` has to prove that it lives, within as many again. Raises
+    IdentityError if the identity cannot be used.
     """
     interceptors = client_interceptors(tracer)
-    options = [*_options(idempotent), *_keepalive(keepalive_seconds)]
+    options = [*_options(retried), *_keepalive(keepalive_seconds)]
     if identity is None:
         return aio.insecure_channel(address, interceptors=interceptors, options=options)
 
@@ -54,10 +54,10 @@ def open_channel(
     return RedialingChannel(dial, WatchedIdentity(identity))
 
 
-def _options(idempotent: Iterable[tuple[str, str]]) -> list[tuple[str, str | int]]:
+def _options(retried: Iterable[tuple[str, str]]) -> list[tuple[str, str | int]]:
     """Source: gRPC service config (grpc/grpc-proto service_config.proto)."""
-    retried = {
-        "name": [{"service": service, "method": method} for service, method in idempotent],
+    policy = {
+        "name": [{"service": service, "method": method} for service, method in retried],
         "retryPolicy": {
             # Two seconds in all: longer than it takes to find a replacement by its name (below), or to dial anew.
             "maxAttempts": 5,
@@ -71,7 +71,7 @@ def _options(idempotent: Iterable[tuple[str, str]]) -> list[tuple[str, str | int
     # Where a name has several addresses, calls go to all of them by turns.
     balancing: list[dict[str, object]] = [{"round_robin": {}}]
     return [
-        ("grpc.service_config", json.dumps({"methodConfig": [retried], "loadBalancingConfig": balancing})),
+        ("grpc.service_config", json.dumps({"methodConfig": [policy], "loadBalancingConfig": balancing})),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         # A peer that was restarted is found again within a second instead of gRPC's default of up to two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),

@@ -12,7 +12,7 @@ from services.kit.rpc_client import call, open_channel
 from services.mail.model import Account, MailboxStatus
 
 # A repeat after a lost answer changes nothing.
-_IDEMPOTENT = (
+_RETRIED = (
     ("mailroom.auth.v1.AccountService", "ListAccounts"),
     ("mailroom.auth.v1.AccountService", "DisconnectAccount"),
     ("mailroom.auth.v1.AccountService", "DeleteUser"),
@@ -28,7 +28,7 @@ _STATUS = {
 
 def connect(address: str, *, identity: Identity | None, tracer: Tracer | None) -> aio.Channel:
     """A channel to auth, to be closed; see `open_channel`."""
-    return open_channel(address, peer="auth", identity=identity, idempotent=_IDEMPOTENT, tracer=tracer)
+    return open_channel(address, peer="auth", identity=identity, retried=_RETRIED, tracer=tracer)
 
 
 class AuthClient:

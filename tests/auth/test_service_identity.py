@@ -48,7 +48,7 @@ async def dial(
     ensure_certificates(directory, now=datetime.now(UTC))
     async with serving(make_settings(mailroom_insecure_grpc=False, **_files(directory)), stop=asyncio.Event()) as ports:
         address = f"127.0.0.1:{ports.rpc}"
-        yield lambda name: open_channel(address, peer="auth", identity=identity_in(directory, name), idempotent=[])
+        yield lambda name: open_channel(address, peer="auth", identity=identity_in(directory, name), retried=[])
 
 
 def _files(directory: Path) -> dict[str, Path]:

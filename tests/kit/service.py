@@ -38,7 +38,7 @@ class Service(auth_pb2_grpc.ProviderTokenServiceServicer):
 
 @asynccontextmanager
 async def served(
-    behaviour: Behaviour, *, idempotent: bool = False, telemetry: Telemetry | None = None
+    behaviour: Behaviour, *, retried: bool = False, telemetry: Telemetry | None = None
 ) -> AsyncIterator[tuple[Service, Callable[..., Awaitable[Any]]]]:
     """The running service and a call of its method through kit's client."""
     service = Service(behaviour)
@@ -51,7 +51,7 @@ async def served(
             f"127.0.0.1:{port}",
             peer="auth",
             identity=None,
-            idempotent=[METHOD] if idempotent else [],
+            retried=[METHOD] if retried else [],
             tracer=None if telemetry is None else telemetry.tracer,
         ) as channel,
     ):

@@ -91,7 +91,7 @@ class TestUnknownExceptions:
             serve_rpc(
                 host="127.0.0.1", port=0, register=[register], callers=ANYBODY, identity=None, passing=(OSError,)
             ) as port,
-            open_channel(f"127.0.0.1:{port}", peer="auth", identity=None, idempotent=[]) as channel,
+            open_channel(f"127.0.0.1:{port}", peer="auth", identity=None, retried=[]) as channel,
         ):
             stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
             with pytest.raises(AppError) as caught:
@@ -197,7 +197,7 @@ class TestRetries:
                 raise failures.pop()
 
         start_request(request_id=None)
-        async with served(fail_twice, idempotent=True) as (service, ask):
+        async with served(fail_twice, retried=True) as (service, ask):
             await ask()
         assert service.calls == 3
 
@@ -209,20 +209,20 @@ class TestRetries:
 
     async def test_do_not_repeat_a_call_before_the_time_that_the_server_named(self) -> None:
         error = AppError(Kind.UNAVAILABLE, "provider_unavailable", "Later.", {"retry_after": "5"})
-        async with served(raises(error), idempotent=True) as (service, ask):
+        async with served(raises(error), retried=True) as (service, ask):
             with pytest.raises(AppError):
                 await ask()
         assert service.calls == 1
 
     async def test_do_not_repeat_other_errors(self) -> None:
         error = AppError(Kind.RATE_LIMITED, "quota", "Later.")
-        async with served(raises(error), idempotent=True) as (service, ask):
+        async with served(raises(error), retried=True) as (service, ask):
             with pytest.raises(AppError):
                 await ask()
         assert service.calls == 1
 
     async def test_a_peer_that_is_down_is_unavailable(self, closed_port: int) -> None:
-        async with open_channel(f"127.0.0.1:{closed_port}", peer="auth", identity=None, idempotent=[]) as channel:
+        async with open_channel(f"127.0.0.1:{closed_port}", peer="auth", identity=None, retried=[]) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
             with pytest.raises(AppError) as caught:
                 await call(health.Check, health_pb2.HealthCheckRequest())
@@ -230,13 +230,13 @@ class TestRetries:
 
     async def test_are_not_multiplied_by_the_services_on_the_way(self, closed_port: int) -> None:
         start_request(request_id=None)
-        async with open_channel(f"127.0.0.1:{closed_port}", peer="auth", identity=None, idempotent=[]) as next_one:
+        async with open_channel(f"127.0.0.1:{closed_port}", peer="auth", identity=None, retried=[]) as next_one:
             health: Any = health_pb2_grpc.HealthStub(next_one)
 
             async def ask_the_next_one(_: Context) -> None:
                 await call(health.Check, health_pb2.HealthCheckRequest())
 
-            async with served(ask_the_next_one, idempotent=True) as (service, ask):
+            async with served(ask_the_next_one, retried=True) as (service, ask):
                 with pytest.raises(AppError) as caught:
                     await ask()
         assert (service.calls, caught.value.reason) == (1, "service_unavailable")
@@ -277,9 +277,7 @@ class TestConnection:
             address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
             async with (
                 listening,
-                open_channel(
-                    address, peer="auth", identity=None, idempotent=[METHOD], keepalive_seconds=0.2
-                ) as channel,
+                open_channel(address, peer="auth", identity=None, retried=[METHOD], keepalive_seconds=0.2) as channel,
             ):
                 stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
                 await call(stub.GetAccessToken, auth_pb2.GetAccessTokenRequest())
@@ -309,7 +307,7 @@ class TestServer:
         async with AsyncExitStack() as stack:
             async with serve_rpc(host="127.0.0.1", port=0, register=[register], callers=ANYBODY, identity=None) as port:
                 channel = await stack.enter_async_context(
-                    open_channel(f"127.0.0.1:{port}", peer="auth", identity=None, idempotent=[])
+                    open_channel(f"127.0.0.1:{port}", peer="auth", identity=None, retried=[])
                 )
                 stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
                 under_way = asyncio.ensure_future(call(stub.GetAccessToken, auth_pb2.GetAccessTokenRequest()))
@@ -369,6 +367,6 @@ def _serving(service: Service) -> AbstractAsyncContextManager[int]:
 async def _asking(ports: list[int]) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
     """Calls through one channel to a name with several addresses, as a name of Kubernetes or compose has them."""
     address = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
-    async with open_channel(address, peer="auth", identity=None, idempotent=[METHOD]) as channel:
+    async with open_channel(address, peer="auth", identity=None, retried=[METHOD]) as channel:
         stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
         yield partial(call, stub.GetAccessToken, auth_pb2.GetAccessTokenRequest())

@@ -45,7 +45,7 @@ async def method(source: Source) -> AsyncIterator[Any]:
     """The client's side of a served source."""
     async with (
         serve_rpc(host="127.0.0.1", port=0, register=[source.register], callers=ANYBODY, identity=None) as port,
-        open_channel(f"127.0.0.1:{port}", peer="auth", identity=None, idempotent=[]) as channel,
+        open_channel(f"127.0.0.1:{port}", peer="auth", identity=None, retried=[]) as channel,
     ):
         yield channel.unary_stream("/test.Source/Read")
 

@@ -49,7 +49,7 @@ async def served(
 @asynccontextmanager
 async def caller(identity: Identity | None, port: int, *, peer: str = "auth") -> AsyncIterator[Callable[[], Any]]:
     """A call of the service's method through a channel of that identity."""
-    async with open_channel(f"127.0.0.1:{port}", peer=peer, identity=identity, idempotent=[]) as channel:
+    async with open_channel(f"127.0.0.1:{port}", peer=peer, identity=identity, retried=[]) as channel:
         stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
         yield lambda: call(stub.GetAccessToken, auth_pb2.GetAccessTokenRequest(), timeout=5)
 
@@ -115,7 +115,7 @@ class TestCalls:
         ) as port:
             for name, answers in (("mail", [b"secret"]), ("gateway", None)):
                 identity = identity_in(certificates, name)
-                async with open_channel(f"127.0.0.1:{port}", peer="auth", identity=identity, idempotent=[]) as channel:
+                async with open_channel(f"127.0.0.1:{port}", peer="auth", identity=identity, retried=[]) as channel:
                     method: Any = channel.unary_stream("/test.Source/Read")
                     reading = method(b"")
                     if answers is None:
@@ -128,7 +128,7 @@ class TestCalls:
         identity = identity_in(certificates, "gateway")
         async with (
             served(identity_in(certificates, "auth")) as port,
-            open_channel(f"127.0.0.1:{port}", peer="auth", identity=identity, idempotent=[]) as channel,
+            open_channel(f"127.0.0.1:{port}", peer="auth", identity=identity, retried=[]) as channel,
         ):
             health: Any = health_pb2_grpc.HealthStub(channel)
             answer = await health.Check(health_pb2.HealthCheckRequest())

@@ -23,7 +23,7 @@ from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from benchmarks.process_cpu import cpu_seconds
 from services.auth.rpc import CALLERS
-from services.kit.rpc_server import serve_rpc
+from services.kit.rpc.server import serve_rpc
 from services.mail.model import Lane
 from tests.e2e.running_stack import RunningStack, running_stack
 

@@ -21,9 +21,9 @@ from grpc import aio
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from services.auth.rpc import CALLERS
-from services.kit.certificates import ensure_certificates, identity_in
-from services.kit.rpc_client import call, open_channel
-from services.kit.rpc_server import serve_rpc
+from services.kit.rpc.client import call, open_channel
+from services.kit.rpc.server import serve_rpc
+from services.kit.tls.authority import ensure_certificates, identity_in
 
 ROUNDS = 5
 

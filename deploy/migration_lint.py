@@ -14,7 +14,7 @@ _FIRST = "0001"
 _POSTGRES = "18"
 # Source of the rules: https://squawkhq.com/docs/rules.
 _LEFT_OUT = (
-    "require-lock-timeout",  # services/kit/migrations.py sets both for the session
+    "require-lock-timeout",  # services/kit/stores/migrations.py sets both for the session
     "require-statement-timeout",
     "prefer-robust-stmts",  # a migration is one transaction: it is there as a whole or not at all
 )

@@ -8,7 +8,7 @@ from asyncio.events import Handle
 from pathlib import Path
 from typing import Any
 
-from services.kit.logging import configure_logging
+from services.kit.observe.structured_logging import configure_logging
 from services.kit.settings import load
 from services.mail.settings import WorkerSettings
 from services.mail.worker import app

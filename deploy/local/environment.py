@@ -15,7 +15,7 @@ from deploy.local.errors import StackError
 from deploy.local.ports import Ports
 from deploy.local.postgres import PostgresAddress
 from deploy.local.valkey import RedisAddress
-from services.kit.certificates import identity_in
+from services.kit.tls.authority import identity_in
 from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET
 
 _SECRET_KEY_LENGTH = 32

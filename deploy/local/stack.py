@@ -17,7 +17,7 @@ from deploy.local.ports import Ports
 from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.supervisor import Server, Service
 from deploy.local.valkey import EmbeddedValkey
-from services.kit.certificates import ensure_certificates
+from services.kit.tls.authority import ensure_certificates
 
 MIGRATED = ("auth", "mail")
 _ROOT = Path(__file__).parents[2]

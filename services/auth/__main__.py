@@ -8,7 +8,7 @@ from functools import partial
 from services.auth.app import reseal, rotate_signing_keys
 from services.auth.app import run as serve
 from services.auth.settings import AuthKeySettings, AuthSettings
-from services.kit.logging import configure_logging
+from services.kit.observe.structured_logging import configure_logging
 from services.kit.process import run
 from services.kit.settings import load
 

@@ -19,7 +19,6 @@ from services.auth.access_tokens import AccessTokens
 from services.auth.accounts import Accounts
 from services.auth.attempts import ATTEMPT_SECONDS, HAND_OFF_SECONDS, Attempt, HandOff, OneTimeRecords
 from services.auth.disconnecting import Disconnecting
-from services.auth.housekeeping import Chore, keep_house
 from services.auth.linking import Linking
 from services.auth.loose_grants import LooseGrants
 from services.auth.provider_tokens import LOCK_LEASE, LOCK_WAIT, ProviderTokens
@@ -36,17 +35,18 @@ from services.auth.sign_in import SignIn
 from services.auth.signing_keys import SigningKeys
 from services.auth.store import Store
 from services.auth.vault import Vault, VaultError
-from services.kit.admin import admin_app
-from services.kit.egress import Egress, create_http_client
 from services.kit.errors import AppError
-from services.kit.http_server import serve_http
-from services.kit.pool_metrics import PoolMetrics
-from services.kit.postgres import create_engine
-from services.kit.provider_calls import CallObserver
-from services.kit.readiness import Readiness
-from services.kit.redis_client import create_redis
-from services.kit.rpc_server import serve_rpc
-from services.kit.telemetry import open_telemetry
+from services.kit.http.admin import admin_app
+from services.kit.http.outbound import Egress, create_http_client
+from services.kit.http.readiness import Readiness
+from services.kit.http.server import serve_http
+from services.kit.observe.http_calls import CallObserver
+from services.kit.observe.setup import open_telemetry
+from services.kit.periodic import Chore, keep_house
+from services.kit.rpc.server import serve_rpc
+from services.kit.stores.pool_metrics import PoolMetrics
+from services.kit.stores.postgres import create_engine
+from services.kit.stores.redis_client import create_redis
 
 log = structlog.get_logger()
 

@@ -26,7 +26,7 @@ from services.auth.store import Store, StoredTokens
 from services.auth.token_records import open_access_token, open_refresh_token, seal_grant
 from services.auth.vault import Vault
 from services.kit.errors import AppError, Kind
-from services.kit.tracing import only_the_trace
+from services.kit.observe.tracing import only_the_trace
 
 log = structlog.get_logger()
 

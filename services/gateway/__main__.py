@@ -5,7 +5,7 @@ from functools import partial
 from services.gateway.app import run
 from services.gateway.settings import GatewaySettings
 from services.kit import process
-from services.kit.logging import configure_logging
+from services.kit.observe.structured_logging import configure_logging
 from services.kit.settings import load
 
 if __name__ == "__main__":

@@ -36,11 +36,11 @@ from services.gateway.safe_html import SafeHtml
 from services.gateway.settings import GatewaySettings
 from services.gateway.telemetry import RequestTelemetry
 from services.gateway.tokens import AccessTokens, SigningKeys
-from services.kit.admin import admin_app
-from services.kit.http_server import serve_http
-from services.kit.readiness import Readiness, ReadinessCheck
-from services.kit.redis_client import create_redis
-from services.kit.telemetry import Telemetry, open_telemetry
+from services.kit.http.admin import admin_app
+from services.kit.http.readiness import Readiness, ReadinessCheck
+from services.kit.http.server import serve_http
+from services.kit.observe.setup import Telemetry, open_telemetry
+from services.kit.stores.redis_client import create_redis
 
 # What pages of other origins may send and read, beyond what every page may.
 _REQUEST_HEADERS = ["Authorization", "Content-Type", "If-None-Match", "If-Range", "Prefer", "Range", "X-Request-Id"]

@@ -8,8 +8,8 @@ from mailroom.auth.v1.auth_pb2_grpc import SessionServiceStub, SignInServiceStub
 from mailroom.mail.v1.mail_pb2_grpc import MailboxServiceStub, MessageServiceStub, SyncServiceStub
 from opentelemetry.trace import Tracer
 
-from services.kit.identity import Identity
-from services.kit.rpc_client import open_channel
+from services.kit.rpc.client import open_channel
+from services.kit.tls.identity import Identity
 
 _AUTH_RETRIED = [
     # Each makes a state of its own; one that nobody uses expires.

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from grpc import aio
 
-from services.kit.rpc_client import DEFAULT_TIMEOUT, call
+from services.kit.rpc.client import DEFAULT_TIMEOUT, call
 
 
 class _Waiting(Protocol):

@@ -8,9 +8,9 @@ from prometheus_client import Histogram
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.kit.rpc_telemetry import BUCKETS
-from services.kit.telemetry import Telemetry
-from services.kit.tracing import TRACE_PARENT, continued, set_status, start_span
+from services.kit.observe.setup import Telemetry
+from services.kit.observe.tracing import TRACE_PARENT, continued, set_status, start_span
+from services.kit.rpc.telemetry import BUCKETS
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 

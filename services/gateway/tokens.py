@@ -12,7 +12,7 @@ from mailroom.auth.v1.auth_pb2 import ListSigningKeysRequest
 from mailroom.auth.v1.auth_pb2_grpc import SessionServiceStub
 
 from services.kit.errors import AppError, Kind
-from services.kit.rpc_client import call
+from services.kit.rpc.client import call
 
 # An unknown key id asks auth again at most this often: forged tokens must not become calls.
 REFETCH_SECONDS = 60.0

@@ -26,7 +26,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from services.kit.identity import Identity
+from services.kit.tls.identity import Identity
 
 
 class SecretFiles(PydanticBaseSettingsSource):

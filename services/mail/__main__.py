@@ -1,7 +1,7 @@
 """`python -m services.mail`."""
 
 from services.kit import process
-from services.kit.logging import configure_logging
+from services.kit.observe.structured_logging import configure_logging
 from services.kit.settings import load
 from services.mail import app
 from services.mail.settings import MailSettings

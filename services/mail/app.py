@@ -9,17 +9,17 @@ from pathlib import Path
 
 import structlog
 
-from services.kit.admin import admin_app
-from services.kit.egress import Egress, create_http_client
-from services.kit.http_server import serve_http
-from services.kit.key_set import KeySet
-from services.kit.pool_metrics import PoolMetrics
-from services.kit.postgres import create_pool
-from services.kit.provider_calls import CallObserver
-from services.kit.readiness import Readiness
-from services.kit.redis_client import create_redis
-from services.kit.rpc_server import serve_rpc
-from services.kit.telemetry import open_telemetry
+from services.kit.http.admin import admin_app
+from services.kit.http.jwks import KeySet
+from services.kit.http.outbound import Egress, create_http_client
+from services.kit.http.readiness import Readiness
+from services.kit.http.server import serve_http
+from services.kit.observe.http_calls import CallObserver
+from services.kit.observe.setup import open_telemetry
+from services.kit.rpc.server import serve_rpc
+from services.kit.stores.pool_metrics import PoolMetrics
+from services.kit.stores.postgres import create_pool
+from services.kit.stores.redis_client import create_redis
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
 from services.mail.changes import Changes

@@ -7,8 +7,8 @@ from grpc import aio
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 from opentelemetry.trace import Tracer
 
-from services.kit.identity import Identity
-from services.kit.rpc_client import call, open_channel
+from services.kit.rpc.client import call, open_channel
+from services.kit.tls.identity import Identity
 from services.mail.model import Account, MailboxStatus
 
 # A repeat after a lost answer changes nothing.

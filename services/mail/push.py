@@ -13,7 +13,7 @@ import jwt
 import structlog
 
 from services.kit.errors import AppError, Kind
-from services.kit.key_set import KeySet
+from services.kit.http.jwks import KeySet
 from services.mail.content.transfer import decode_base64
 from services.mail.providers.base import ProviderUnavailableError
 from services.mail.providers.gmail_fields import number, text

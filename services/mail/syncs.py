@@ -5,7 +5,7 @@ import time
 from uuid import UUID
 
 from services.kit.errors import AppError, Kind
-from services.kit.tracing import trace_parent
+from services.kit.observe.tracing import trace_parent
 from services.mail.ids import LocalId
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import Mailbox, MailboxStatus, SyncReport, SyncState

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 
-from services.kit.http_server import serve_http
-from services.kit.logging import configure_logging
+from services.kit.http.server import serve_http
+from services.kit.observe.structured_logging import configure_logging
 from services.kit.process import run
 from services.kit.settings import load
 from services.sandbox.app import open_sandbox

@@ -18,11 +18,11 @@ from deploy.local.postgres import Database
 from deploy.local.valkey import RedisAddress
 from services.auth.app import serving
 from services.auth.settings import AuthSettings
-from services.kit.http_server import serve_http
-from services.kit.migrations import main as migrate
-from services.kit.postgres import create_engine
-from services.kit.redis_client import create_redis
+from services.kit.http.server import serve_http
 from services.kit.settings import RedisSettings
+from services.kit.stores.migrations import main as migrate
+from services.kit.stores.postgres import create_engine
+from services.kit.stores.redis_client import create_redis
 from tests.auth.client import SECRET_KEY, Client, StartService
 from tests.auth.stand_in import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, Oddities, StandIn
 

@@ -25,8 +25,8 @@ from services.auth.model import Account
 from services.auth.refresh_lock import RefreshLock
 from services.auth.sign_in import Completed, Redirect, Refused, SignIn, SignInError
 from services.auth.vault import Vault
-from services.kit.redis_client import create_redis
 from services.kit.settings import RedisSettings
+from services.kit.stores.redis_client import create_redis
 from tests.auth.client import SECRET_KEY
 from tests.auth.clock import Time
 from tests.auth.machine_world import World

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from services.auth.refresh_lock import RefreshLock
 from services.auth.tables import provider_tokens
-from services.kit.rpc_errors import from_rpc_error
+from services.kit.rpc.errors import from_rpc_error
 from tests.auth.client import SECRET_KEY, Client, SignedIn, StartService
 from tests.auth.stand_in import Gate, StandIn
 

@@ -16,8 +16,8 @@ from mailroom.mail.v1 import mail_pb2
 from services.auth import rpc as auth_rpc
 from services.auth.app import serving
 from services.auth.settings import AuthSettings
-from services.kit.certificates import ensure_certificates, identity_in
-from services.kit.rpc_client import open_channel
+from services.kit.rpc.client import open_channel
+from services.kit.tls.authority import ensure_certificates, identity_in
 from services.mail import rpc as mail_rpc
 
 USER = str(uuid4())

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from services.auth.settings import AuthDatabaseSettings, AuthSettings
-from services.kit.certificates import ensure_certificates, identity_in
 from services.kit.settings import load
+from services.kit.tls.authority import ensure_certificates, identity_in
 
 GOOD = {
     "MAILROOM_INSECURE_GRPC": "true",

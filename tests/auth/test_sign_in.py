@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 
 from services.auth.sign_in import SignInError
 from services.auth.vault import Vault
-from services.kit.rpc_errors import from_rpc_error
+from services.kit.rpc.errors import from_rpc_error
 from tests.auth.client import SECRET_KEY, Client, StartService
 from tests.auth.stand_in import MAIL_SCOPE, StandIn
 

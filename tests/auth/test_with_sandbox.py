@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from deploy.local.ports import Ports
 from services.auth.sign_in import SignInError
-from services.kit.http_server import serve_http
-from services.kit.rpc_errors import from_rpc_error
+from services.kit.http.server import serve_http
+from services.kit.rpc.errors import from_rpc_error
 from services.sandbox.app import open_sandbox
 from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET, Settings
 from tests.auth.client import Client, SignedIn, StartService

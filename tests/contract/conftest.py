@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from services.kit.http_server import serve_http
+from services.kit.http.server import serve_http
 from services.sandbox.app import open_sandbox
 from services.sandbox.settings import Settings
 from tests.contract.discovery import Discovery

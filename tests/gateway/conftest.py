@@ -26,8 +26,8 @@ from services.gateway.app import create_app
 from services.gateway.clients import Services, connect
 from services.gateway.long_polls import LongPolls
 from services.gateway.tokens import AccessTokens, SigningKeys
-from services.kit.rpc_server import serve_rpc
-from services.kit.telemetry import Telemetry
+from services.kit.observe.setup import Telemetry
+from services.kit.rpc.server import serve_rpc
 from services.mail.rpc import CALLERS as MAIL
 from tests.gateway.fake_auth import ISSUER, FakeAuth
 from tests.gateway.fake_mail import FakeMail

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from services.gateway.schemas.emails import Email
 from services.kit.errors import AppError, Kind
-from services.kit.http_server import serve_http
+from services.kit.http.server import serve_http
 from tests.gateway.conftest import Gateway
 from tests.gateway.test_messages import ADA, connect, full_message, message
 

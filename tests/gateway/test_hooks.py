@@ -13,7 +13,7 @@ from services.gateway.long_polls import LongPolls
 from services.gateway.settings import GatewaySettings
 from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.errors import AppError, Kind
-from services.kit.telemetry import Telemetry
+from services.kit.observe.setup import Telemetry
 from tests.gateway.conftest import Gateway, bearer
 from tests.gateway.fake_auth import ISSUER
 from tests.gateway.fake_mail import PUSH_TOKEN, FakeMail

@@ -22,8 +22,8 @@ from services.gateway.client_address import client_network
 from services.gateway.rate_limits import MOST_CALLERS, Counters, RateLimit
 from services.gateway.settings import GatewaySettings
 from services.kit.errors import AppError
-from services.kit.redis_client import create_redis
 from services.kit.settings import RedisSettings
+from services.kit.stores.redis_client import create_redis
 from tests.gateway.conftest import OpenGateway
 from tests.gateway.fake_auth import FakeAuth
 

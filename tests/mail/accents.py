@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.kit.http_server import serve_http
+from services.kit.http.server import serve_http
 from tests.mail.sandbox_control import Sandbox
 
 Accent = Callable[[dict[str, Any]], dict[str, Any]]

@@ -11,7 +11,7 @@ from grpc import aio
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from services.auth.rpc import CALLERS
-from services.kit.rpc_server import serve_rpc
+from services.kit.rpc.server import serve_rpc
 from services.mail.model import MailboxStatus
 from tests.mail.fake_auth import FakeAuth
 

@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from deploy.local.ports import Ports
 from deploy.local.postgres import Database
 from deploy.local.valkey import RedisAddress
-from services.kit.postgres import create_pool
-from services.kit.redis_client import create_redis
 from services.kit.settings import Postgres, RedisSettings
+from services.kit.stores.postgres import create_pool
+from services.kit.stores.redis_client import create_redis
 from tests.mail.sandbox_control import served_sandbox
 from tests.mail.servers import Servers
 from tests.mail.stage import Stage, open_stage

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import httpx
 from prometheus_client import CollectorRegistry
 
-from services.kit.postgres import create_pool
-from services.kit.telemetry import Telemetry
+from services.kit.observe.setup import Telemetry
+from services.kit.stores.postgres import create_pool
 from services.mail.disconnecting import Disconnecting
 from services.mail.mailboxes import Mailboxes
 from services.mail.providers.gmail import GmailProvider

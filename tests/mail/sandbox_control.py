@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from services.kit.http_server import serve_http
+from services.kit.http.server import serve_http
 from services.sandbox.app import open_sandbox
 from services.sandbox.clock import Clock
 from services.sandbox.settings import Settings

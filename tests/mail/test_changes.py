@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 
 from services.kit.errors import AppError, Kind
-from services.kit.postgres import create_pool
 from services.kit.settings import Postgres
+from services.kit.stores.postgres import create_pool
 from services.mail.changes import ChangePage, Changes
 from services.mail.model import Account, Label, LabelChange, Mailbox, MailboxStatus, ProviderMessage
 from services.mail.store import labels, mailboxes, message_labels, messages

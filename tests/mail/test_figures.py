@@ -2,8 +2,8 @@
 
 from prometheus_client import CollectorRegistry
 
-from services.kit.redis_client import create_redis
 from services.kit.settings import RedisSettings
+from services.kit.stores.redis_client import create_redis
 from services.mail.figures import FigureGauges
 from services.mail.sync.quota import Quota
 from services.mail.sync.watches import WARNING_SECONDS

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.kit.provider_calls import CallObserver
-from services.kit.telemetry import Telemetry
+from services.kit.observe.http_calls import CallObserver
+from services.kit.observe.setup import Telemetry
 from services.mail.providers.gmail_http import create_gmail_client, name_call
 
 ANSWER = b"HTTP/1.1 200 OK\r\nSet-Cookie: NID=ada; Path=/\r\nContent-Length: 0\r\n\r\n"

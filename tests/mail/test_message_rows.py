@@ -7,8 +7,8 @@ from uuid import uuid4
 from benchmarks.message_rows import table_files
 from benchmarks.read_ways.mail import LABELS, mail_of
 from benchmarks.read_ways.words import Words
-from services.kit.postgres import create_pool
 from services.kit.settings import Postgres
+from services.kit.stores.postgres import create_pool
 from services.mail.model import Account, MailboxStatus
 from services.mail.store import labels, mailboxes, messages
 from services.mail.store.connection import Connection

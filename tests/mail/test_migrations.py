@@ -11,8 +11,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from deploy.local.postgres import Database
-from services.kit.postgres import database_url
 from services.kit.settings import Postgres
+from services.kit.stores.postgres import database_url
 from services.mail.store.tables import metadata
 from tests.mail.conftest import migrate, settings_of
 

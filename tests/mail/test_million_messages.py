@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.kit.postgres import create_pool
-from services.kit.telemetry import Telemetry
+from services.kit.observe.setup import Telemetry
+from services.kit.stores.postgres import create_pool
 from services.mail.model import Label, Lane, ListedId, Listing
 from services.mail.providers.base import IdPage
 from services.mail.providers.gmail import PAGE_SIZE, GmailProvider

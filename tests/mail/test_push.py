@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.kit.egress import Egress
 from services.kit.errors import AppError, Kind
-from services.kit.key_set import KeySet
+from services.kit.http.jwks import KeySet
+from services.kit.http.outbound import Egress
 from services.mail.model import Lane
 from services.mail.providers.base import ProviderUnavailableError
 from services.mail.push import Notification, Push, Sender, parse

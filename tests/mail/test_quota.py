@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 from redis.asyncio import Redis
 
-from services.kit.redis_client import create_redis
 from services.kit.settings import RedisSettings
+from services.kit.stores.redis_client import create_redis
 from services.mail.sync.quota import GMAIL_COSTS, Quota, QuotaProfile, QuotaWaitError
 from tests.mail.servers import Servers
 

@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 
 from services.kit.errors import AppError, Kind
-from services.kit.postgres import create_pool
 from services.kit.settings import Postgres
+from services.kit.stores.postgres import create_pool
 from services.mail.content.model import Address
 from services.mail.ids import LocalId
 from services.mail.messages import EXPORT_BYTES, Messages

@@ -15,7 +15,7 @@ from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
 from deploy.local.ports import Ports
 from services.kit.errors import AppError, Kind
-from services.kit.rpc_client import call
+from services.kit.rpc.client import call
 from services.mail import app
 from services.mail.ids import LocalId
 from services.mail.settings import MailSettings

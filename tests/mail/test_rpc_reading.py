@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.mail.v1 import mail_pb2
 
 from services.kit.errors import Kind
-from services.kit.rpc_client import call, stream
+from services.kit.rpc.client import call, stream
 from tests.mail.test_rpc import ALL, Client, client, refusal
 
 __all__ = ["client"]

@@ -4,11 +4,11 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode, format_trace_id
 
-from services.kit.tracing import start_span
+from services.kit.observe.tracing import start_span
 from services.mail.sync.observer import SyncObserver
-from tests.kit.recorded import Recorded
 from tests.mail.conftest import OpenStage
 from tests.mail.stage import Stage
+from tests.support.kit.recorded import Recorded
 
 
 @pytest.fixture

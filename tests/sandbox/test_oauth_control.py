@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.kit.http_server import serve_http
+from services.kit.http.server import serve_http
 from services.kit.settings import load
 from services.sandbox.app import open_sandbox
 from services.sandbox.clock import Clock

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.kit.http_server import serve_http
+from services.kit.http.server import serve_http
 from tests.sandbox.harness import ISSUER
 from tests.sandbox.mail_client import EMAIL, MailClient, open_mail, sign_in
 

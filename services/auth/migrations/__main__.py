@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from services.auth.settings import AuthDatabaseSettings
-from services.kit.migrations import main
 from services.kit.settings import load
+from services.kit.stores.migrations import main
 
 if __name__ == "__main__":
     settings = load(AuthDatabaseSettings)

@@ -14,7 +14,7 @@ from services.auth.providers.base import (
     ProviderRefusedError,
     ProviderUnavailableError,
 )
-from services.kit.egress import Answer
+from services.kit.http.outbound import Answer
 
 # Google's answers name the long forms, requests usually the short ones.
 _SCOPE_ALIASES = {

@@ -15,8 +15,8 @@ import httpx
 from services.auth.providers import answers
 from services.auth.providers.base import Grant, Identity, IdentityRefusedError, ProviderUnavailableError
 from services.auth.providers.id_token import IdTokens
-from services.kit.egress import Answer, Egress
-from services.kit.key_set import KeySet
+from services.kit.http.jwks import KeySet
+from services.kit.http.outbound import Answer, Egress
 
 ISSUER = "https://accounts.google.com"
 MAIL_SCOPES = frozenset(

@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 
 from services.auth.providers.base import IdentityRefusedError, ProviderUnavailableError
-from services.kit.key_set import KeySet
+from services.kit.http.jwks import KeySet
 
 LEEWAY = 60.0
 _REQUIRED = ["iss", "sub", "aud", "exp", "iat", "nonce"]

@@ -10,7 +10,7 @@ from services.gateway.answers import json_answer
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import ERASING, problems
 from services.gateway.schemas.addresses import Addresses
-from services.kit.rpc_client import call
+from services.kit.rpc.client import call
 
 router = APIRouter(prefix="/emails/addresses", tags=["addresses"], responses=problems(HTTPStatus.UNAUTHORIZED))
 

@@ -16,7 +16,7 @@ from mailroom.mail.v1.mail_pb2 import (
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.downloads import Download, condition_of
 from services.gateway.openapi import problems
-from services.kit.rpc_client import stream
+from services.kit.rpc.client import stream
 
 router = APIRouter(prefix="/emails", tags=["emails"])
 

@@ -11,7 +11,7 @@ from services.gateway.conversions import rfc3339
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import problems
 from services.gateway.schemas.sessions import EventQuery, SecurityEvent, SecurityEvents
-from services.kit.rpc_client import call
+from services.kit.rpc.client import call
 
 router = APIRouter(tags=["sessions"])
 

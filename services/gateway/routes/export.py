@@ -16,7 +16,7 @@ from services.gateway.routes.messages import whole_email
 from services.gateway.safe_html import SafeHtml
 from services.gateway.schemas.emails import FilterQuery
 from services.gateway.streaming import JsonLines
-from services.kit.rpc_client import stream
+from services.kit.rpc.client import stream
 
 router = APIRouter(prefix="/emails", tags=["emails"])
 

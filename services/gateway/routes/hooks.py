@@ -8,7 +8,7 @@ from mailroom.mail.v1.mail_pb2 import AcceptPushRequest
 from services.gateway.dependencies import Backends
 from services.gateway.openapi import problems
 from services.kit.errors import AppError, Kind
-from services.kit.rpc_client import call
+from services.kit.rpc.client import call
 
 router = APIRouter(prefix="/hooks", tags=["hooks"])
 

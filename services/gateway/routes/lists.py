@@ -11,7 +11,7 @@ from services.gateway import conversions
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import problems
 from services.gateway.schemas.emails import EmailPage, ListQuery
-from services.kit.rpc_client import call
+from services.kit.rpc.client import call
 
 router = APIRouter(prefix="/emails", tags=["emails"])
 

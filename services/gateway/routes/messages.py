@@ -18,7 +18,7 @@ from services.gateway.routes.downloads import pictures_of
 from services.gateway.safe_html import SafeHtml
 from services.gateway.schemas.emails import Email, Labels
 from services.gateway.schemas.requests import MailboxQuery
-from services.kit.rpc_client import call
+from services.kit.rpc.client import call
 
 router = APIRouter(prefix="/emails", tags=["emails"])
 

@@ -11,7 +11,7 @@ from services.gateway.conversions import rfc3339, session_tokens
 from services.gateway.dependencies import JSON_ONLY, Backends, UserId
 from services.gateway.openapi import problems
 from services.gateway.schemas.sessions import Account, LogoutRequest, Me, RefreshRequest, Token
-from services.kit.rpc_client import call
+from services.kit.rpc.client import call
 
 router = APIRouter(tags=["sessions"])
 

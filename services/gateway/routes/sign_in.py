@@ -17,7 +17,7 @@ from services.gateway.dependencies import JSON_ONLY, Backends, Keys
 from services.gateway.openapi import problems
 from services.gateway.schemas.sessions import SignInStart, Token, TokenRequest
 from services.kit.errors import AppError, Kind
-from services.kit.rpc_client import call
+from services.kit.rpc.client import call
 
 router = APIRouter(tags=["sign-in"])
 

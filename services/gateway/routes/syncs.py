@@ -17,7 +17,7 @@ from services.gateway.openapi import problems
 from services.gateway.preferences import WaitSeconds, applied
 from services.gateway.schemas.syncs import Sync, SyncRequest, VerifyRequest
 from services.kit.errors import AppError, Kind
-from services.kit.rpc_client import call
+from services.kit.rpc.client import call
 
 router = APIRouter(prefix="/emails", tags=["syncs"])
 

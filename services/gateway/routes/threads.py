@@ -12,7 +12,7 @@ from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import problems
 from services.gateway.schemas.requests import MailboxQuery
 from services.gateway.schemas.threads import ThreadPage, ThreadsQuery, ThreadView
-from services.kit.rpc_client import call
+from services.kit.rpc.client import call
 
 router = APIRouter(prefix="/emails/threads", tags=["emails"])
 

@@ -8,7 +8,7 @@ from mailroom.mail.v1.mail_pb2 import DeleteUserRequest
 
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import ERASING, problems
-from services.kit.rpc_client import call
+from services.kit.rpc.client import call
 
 router = APIRouter(tags=["sessions"])
 

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from services.kit import migrations
 from services.kit.settings import load
+from services.kit.stores import migrations
 from services.mail.settings import MailDatabaseSettings
 
 if __name__ == "__main__":

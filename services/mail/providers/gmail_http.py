@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from services.kit.provider_calls import CallObserver, ObservedClient
+from services.kit.observe.http_calls import CallObserver, ObservedClient
 
 # Seconds. A batch of large messages can take its time; a connection that is not made soon will not be.
 _TIMEOUT = httpx.Timeout(60, connect=5)

@@ -2,7 +2,7 @@
 
 from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
-from services.kit.rpc_server import Context
+from services.kit.rpc.server import Context
 from services.mail.disconnecting import Disconnecting
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import MailboxOverview, MailboxStatus

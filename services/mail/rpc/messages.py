@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
-from services.kit.rpc_server import Context
+from services.kit.rpc.server import Context
 from services.mail.changes import Changes
 from services.mail.downloads.contents import Contents
 from services.mail.ids import parse_id

@@ -5,7 +5,7 @@ Its functions take a connection, so that a use case decides what shares a transa
 
 import asyncpg
 
-from services.kit.postgres import Connection, Pool
+from services.kit.stores.postgres import Connection, Pool
 
 __all__ = ["DATABASE_LOST", "Connection", "Pool", "is_reachable"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from opentelemetry.trace import Link, Status, StatusCode, Tracer, get_current_span
 from prometheus_client import Counter, Histogram
 
-from services.kit.telemetry import Telemetry
-from services.kit.tracing import continued, start_span
+from services.kit.observe.setup import Telemetry
+from services.kit.observe.tracing import continued, start_span
 from services.mail.store import syncs
 from services.mail.store.connection import DATABASE_LOST, Pool
 from services.mail.store.syncs import Origin

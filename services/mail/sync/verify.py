@@ -1,6 +1,6 @@
 """Proving that a copy is what the provider has, after all that is known to be different has been fetched."""
 
-from services.kit.tracing import trace_parent
+from services.kit.observe.tracing import trace_parent
 from services.mail.model import Sync
 from services.mail.store import verification
 from services.mail.store.connection import Connection

@@ -1,7 +1,7 @@
 """`python -m services.mail.worker`."""
 
 from services.kit import process
-from services.kit.logging import configure_logging
+from services.kit.observe.structured_logging import configure_logging
 from services.kit.settings import load
 from services.mail.settings import WorkerSettings
 from services.mail.worker import app

@@ -5,14 +5,14 @@ from contextlib import AsyncExitStack
 
 import structlog
 
-from services.kit.admin import admin_app
-from services.kit.http_server import serve_http
-from services.kit.pool_metrics import PoolMetrics
-from services.kit.postgres import connect, create_pool
-from services.kit.provider_calls import CallObserver
-from services.kit.readiness import Readiness
-from services.kit.redis_client import create_redis
-from services.kit.telemetry import open_telemetry
+from services.kit.http.admin import admin_app
+from services.kit.http.readiness import Readiness
+from services.kit.http.server import serve_http
+from services.kit.observe.http_calls import CallObserver
+from services.kit.observe.setup import open_telemetry
+from services.kit.stores.pool_metrics import PoolMetrics
+from services.kit.stores.postgres import connect, create_pool
+from services.kit.stores.redis_client import create_redis
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
 from services.mail.disconnecting import Disconnecting

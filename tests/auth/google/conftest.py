@@ -14,7 +14,7 @@ from services.auth.providers.base import (
     ProviderUnavailableError,
 )
 from services.auth.providers.google import Google, GoogleClient, GoogleEndpoints
-from services.kit.egress import Egress
+from services.kit.http.outbound import Egress
 from tests.auth.clock import Time
 from tests.auth.stand_in import CLIENT_ID, CLIENT_SECRET, MAIL_SCOPE, REDIRECT_URI, Person, StandIn
 

@@ -13,9 +13,9 @@ from services.auth.providers.base import (
     ProviderRefusedError,
     ProviderUnavailableError,
 )
-from services.kit.egress import Egress, create_http_client
-from services.kit.provider_calls import CallObserver
-from services.kit.telemetry import Telemetry
+from services.kit.http.outbound import Egress, create_http_client
+from services.kit.observe.http_calls import CallObserver
+from services.kit.observe.setup import Telemetry
 from tests.auth.google.conftest import Setup
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.kit.postgres import create_pool
 from services.kit.settings import Postgres
+from services.kit.stores.postgres import create_pool
 from services.mail.content.clean import clean_text
 from services.mail.model import Account, MailboxStatus, ProviderMessage
 from services.mail.search.parser import parse

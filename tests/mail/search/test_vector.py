@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from services.kit.postgres import create_pool
 from services.kit.settings import Postgres
+from services.kit.stores.postgres import create_pool
 from services.mail.content.model import Address, ParsedMessage
 from services.mail.search.syntax import Node, Text
 from services.mail.search.terms import query_terms

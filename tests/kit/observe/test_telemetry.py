@@ -14,12 +14,12 @@ from pydantic import SecretStr
 
 from deploy.local.postgres import Database
 from services.kit.errors import AppError, Kind
-from services.kit.postgres import create_pool
-from services.kit.provider_calls import CallObserver, ObservedClient
+from services.kit.observe.http_calls import CallObserver, ObservedClient
+from services.kit.observe.tracing import continued, only_the_trace, start_span, trace_parent
 from services.kit.settings import Postgres
-from services.kit.tracing import continued, only_the_trace, start_span, trace_parent
-from tests.kit.recorded import Recorded
-from tests.kit.service import served
+from services.kit.stores.postgres import create_pool
+from tests.support.kit.recorded import Recorded
+from tests.support.kit.service import served
 
 Context = aio.ServicerContext[Any, Any]
 RPC = "mailroom.auth.v1.ProviderTokenService/GetAccessToken"
@@ -183,7 +183,7 @@ class TestContext:
 def test_without_a_collector_no_exporter_is_even_imported() -> None:
     code = """
 import sys
-from services.kit.telemetry import open_telemetry
+from services.kit.observe.setup import open_telemetry
 with open_telemetry("test", collector=None) as telemetry:
     assert telemetry.tracer is None
 print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))])
@@ -194,7 +194,7 @@ print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "op
 
 def test_a_collector_that_is_away_does_not_keep_the_process_from_ending(closed_port: int) -> None:
     code = f"""
-from services.kit.telemetry import open_telemetry
+from services.kit.observe.setup import open_telemetry
 with open_telemetry("test", collector="http://127.0.0.1:{closed_port}") as telemetry:
     telemetry.tracer.start_span("lost").end()
 """

@@ -9,10 +9,10 @@ from typing import Any, override
 from grpc import aio
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
-from services.kit.callers import Callers
-from services.kit.rpc_client import call, open_channel
-from services.kit.rpc_server import serve_rpc
-from services.kit.telemetry import Telemetry
+from services.kit.observe.setup import Telemetry
+from services.kit.rpc.allow_list import Callers
+from services.kit.rpc.client import call, open_channel
+from services.kit.rpc.server import serve_rpc
 
 METHOD = ("mailroom.auth.v1.ProviderTokenService", "GetAccessToken")
 # In plaintext callers have no names; what is on no list is refused all the same.

@@ -9,7 +9,7 @@ from typing import Any, Self, override
 import grpc
 from grpc import aio
 
-from services.kit.identity import Pem, WatchedIdentity
+from services.kit.tls.identity import Pem, WatchedIdentity
 
 LOOK_EVERY = 1.0
 # Seconds that calls under way have to end over the old connection: as long as a stream may take.

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from services.kit.provider_calls import CallObserver, NameCall, ObservedClient
+from services.kit.observe.http_calls import CallObserver, NameCall, ObservedClient
 
 MAX_BODY_BYTES = 1024 * 1024
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")

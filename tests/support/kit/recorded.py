@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, Tracer
 from prometheus_client import CollectorRegistry
 
-from services.kit.telemetry import Telemetry
+from services.kit.observe.setup import Telemetry
 
 
 class Recorded:

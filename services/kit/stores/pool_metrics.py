@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
-from services.kit.postgres import Pool
+from services.kit.stores.postgres import Pool
 
 
 class PoolMetrics:

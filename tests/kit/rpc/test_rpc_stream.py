@@ -10,9 +10,9 @@ import pytest
 from grpc import aio
 
 from services.kit.errors import AppError, Kind
-from services.kit.rpc_client import open_channel, stream
-from services.kit.rpc_server import serve_rpc
-from tests.kit.service import ANYBODY
+from services.kit.rpc.client import open_channel, stream
+from services.kit.rpc.server import serve_rpc
+from tests.support.kit.service import ANYBODY
 
 
 class Source:

@@ -14,10 +14,10 @@ from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from services.kit.context import remaining, request_id, start_request
 from services.kit.errors import AppError, Kind
-from services.kit.rpc_client import call, open_channel
-from services.kit.rpc_errors import from_rpc_error
-from services.kit.rpc_server import serve_rpc
-from tests.kit.service import ANYBODY, METHOD, Service, served
+from services.kit.rpc.client import call, open_channel
+from services.kit.rpc.errors import from_rpc_error
+from services.kit.rpc.server import serve_rpc
+from tests.support.kit.service import ANYBODY, METHOD, Service, served
 
 Context = aio.ServicerContext[Any, Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 import structlog
 
-from services.kit.egress import Answer, Egress
+from services.kit.http.outbound import Answer, Egress
 
 log = structlog.get_logger()
 

@@ -10,8 +10,8 @@ from grpc import aio
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from prometheus_client import Histogram
 
-from services.kit.telemetry import Telemetry
-from services.kit.tracing import TRACE_PARENT, continued, is_traced, start_span, trace_parent
+from services.kit.observe.setup import Telemetry
+from services.kit.observe.tracing import TRACE_PARENT, continued, is_traced, start_span, trace_parent
 
 # Seconds.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.kit.readiness import ReadinessCheck
+from services.kit.http.readiness import ReadinessCheck
 
 
 async def _nothing() -> None:

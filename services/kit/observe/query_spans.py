@@ -8,7 +8,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.kit.tracing import is_traced
+from services.kit.observe.tracing import is_traced
 
 
 class QuerySpans:

@@ -15,12 +15,12 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
-from services.kit.certificates import create_authority, ensure_certificates, identity_in, issue, read_authority
 from services.kit.errors import AppError, Kind
-from services.kit.identity import Identity, IdentityError
-from services.kit.rpc_client import call, open_channel
-from services.kit.rpc_server import serve_rpc
-from tests.kit.service import METHOD, Service
+from services.kit.rpc.client import call, open_channel
+from services.kit.rpc.server import serve_rpc
+from services.kit.tls.authority import create_authority, ensure_certificates, identity_in, issue, read_authority
+from services.kit.tls.identity import Identity, IdentityError
+from tests.support.kit.service import METHOD, Service
 
 NOW = datetime.now(UTC)
 ONLY_MAIL = {METHOD[0]: frozenset({"mail"})}

@@ -9,13 +9,13 @@ import structlog
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from services.kit.callers import AllowList, Callers
 from services.kit.context import REQUEST_ID_HEADER, start_request
 from services.kit.errors import AppError, Kind
-from services.kit.identity import Identity, Pem, WatchedIdentity
-from services.kit.rpc_errors import to_trailing_metadata
-from services.kit.rpc_telemetry import RpcObserver
-from services.kit.telemetry import Telemetry
+from services.kit.observe.setup import Telemetry
+from services.kit.rpc.allow_list import AllowList, Callers
+from services.kit.rpc.errors import to_trailing_metadata
+from services.kit.rpc.telemetry import RpcObserver
+from services.kit.tls.identity import Identity, Pem, WatchedIdentity
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 # Unary calls whose caller set no deadline end after this many seconds.

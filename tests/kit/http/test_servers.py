@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from services.kit.admin import admin_app
-from services.kit.http_server import serve_http
-from services.kit.readiness import Readiness
-from services.kit.telemetry import open_telemetry
+from services.kit.http.admin import admin_app
+from services.kit.http.readiness import Readiness
+from services.kit.http.server import serve_http
+from services.kit.observe.setup import open_telemetry
 
 
 class TestServeHttp:
@@ -147,11 +147,11 @@ run(main)
 
 LOGGING = """
 import logging, structlog
-from services.kit.logging import configure_logging
+from services.kit.observe.structured_logging import configure_logging
 
 configure_logging(service="test", level="DEBUG")
 log = structlog.get_logger("ours")
-from services.kit.telemetry import open_telemetry
+from services.kit.observe.setup import open_telemetry
 with open_telemetry("test", collector="http://127.0.0.1:1") as telemetry:
     with telemetry.tracer.start_as_current_span("request"):
         log.info("traced")

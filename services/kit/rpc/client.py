@@ -10,11 +10,11 @@ from opentelemetry.trace import Tracer
 
 from services.kit.context import REQUEST_ID_HEADER, remaining, request_id
 from services.kit.errors import AppError, Kind
-from services.kit.identity import Identity, Pem, WatchedIdentity
-from services.kit.redialing import RedialingChannel
-from services.kit.rpc_errors import from_rpc_error
-from services.kit.rpc_server import MAX_MESSAGE_BYTES
-from services.kit.rpc_telemetry import client_interceptors
+from services.kit.rpc.errors import from_rpc_error
+from services.kit.rpc.redialing import RedialingChannel
+from services.kit.rpc.server import MAX_MESSAGE_BYTES
+from services.kit.rpc.telemetry import client_interceptors
+from services.kit.tls.identity import Identity, Pem, WatchedIdentity
 
 # What a unary call may take unless its caller has less time left.
 DEFAULT_TIMEOUT = 10.0

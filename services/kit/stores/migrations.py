@@ -12,8 +12,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from services.kit.postgres import connect, database_url
 from services.kit.settings import Postgres
+from services.kit.stores.postgres import connect, database_url
 
 # A migration that waits longer for a lock would block the service's own queries behind it.
 _TIMEOUTS = {"lock_timeout": "5000", "statement_timeout": "600000", "timezone": "UTC"}

@@ -9,8 +9,8 @@ import httpx
 from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Histogram
 
-from services.kit.telemetry import Telemetry
-from services.kit.tracing import is_traced, set_status, start_span
+from services.kit.observe.setup import Telemetry
+from services.kit.observe.tracing import is_traced, set_status, start_span
 
 # Seconds.
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

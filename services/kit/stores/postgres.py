@@ -7,7 +7,7 @@ from sqlalchemy import URL, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from services.kit.query_spans import QuerySpans
+from services.kit.observe.query_spans import QuerySpans
 from services.kit.settings import Postgres
 
 # Seconds. The server's own statement time-out is shorter, so that its error arrives instead of ours.

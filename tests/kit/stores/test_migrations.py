@@ -12,7 +12,7 @@ from deploy.local.postgres import Database
 from deploy.migration_lint import problems_of
 
 ENV = """
-from services.kit.migrations import run_env
+from services.kit.stores.migrations import run_env
 from sqlalchemy import MetaData
 run_env(MetaData())
 """
@@ -42,7 +42,7 @@ RUN = """
 import sys
 from pathlib import Path
 from pydantic import SecretStr
-from services.kit.migrations import main
+from services.kit.stores.migrations import main
 from services.kit.settings import Postgres
 
 host, port, user, password, name, directory, *arguments = sys.argv[1:]

@@ -18,11 +18,11 @@ from sqlalchemy import text
 
 from deploy.local.postgres import PostgresAddress
 from deploy.local.valkey import RedisAddress
-from services.kit.certificates import create_authority, issue
-from services.kit.migrations import ensure_database
-from services.kit.postgres import create_engine, create_pool
-from services.kit.redis_client import POOL_SIZE, create_redis
 from services.kit.settings import Postgres, RedisSettings
+from services.kit.stores.migrations import ensure_database
+from services.kit.stores.postgres import create_engine, create_pool
+from services.kit.stores.redis_client import POOL_SIZE, create_redis
+from services.kit.tls.authority import create_authority, issue
 
 _TLS_HANDSHAKE = 22  # RFC 8446, section 5.1
 

@@ -1,4 +1,4 @@
-"""A certificate authority for one installation: `python -m services.kit.certificates DIRECTORY` makes what is missing.
+"""A certificate authority for one installation: `python -m services.kit.tls.authority DIRECTORY` makes what is missing.
 
 DIRECTORY gets a folder for each service, with tls.crt, tls.key and ca.crt, and `authority` with the CA's own key, which
 no service may read. Certificates that end soon are made anew: run it again, and running services take them over.
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from services.kit.identity import Identity, IdentityError
+from services.kit.tls.identity import Identity, IdentityError
 
 SERVICES = ("auth", "gateway", "mail")
 AUTHORITY_LIFE = timedelta(days=3650)
@@ -173,6 +173,6 @@ def _write(file: Path, content: bytes) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m services.kit.certificates DIRECTORY")
+        sys.exit("usage: python -m services.kit.tls.authority DIRECTORY")
     for service in ensure_certificates(Path(sys.argv[1]), now=datetime.now(UTC)):
         sys.stdout.write(f"made a certificate for {service}\n")

@@ -15,26 +15,26 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
-from services.auth.access_tokens import AccessTokens
-from services.auth.accounts import Accounts
-from services.auth.attempts import ATTEMPT_SECONDS, HAND_OFF_SECONDS, Attempt, HandOff, OneTimeRecords
-from services.auth.disconnecting import Disconnecting
-from services.auth.linking import Linking
-from services.auth.loose_grants import LooseGrants
-from services.auth.provider_tokens import LOCK_LEASE, LOCK_WAIT, ProviderTokens
+from services.auth.cipher import Vault, VaultError
+from services.auth.provider_grants.access_tokens import LOCK_LEASE, LOCK_WAIT, ProviderTokens
+from services.auth.provider_grants.accounts import Accounts
+from services.auth.provider_grants.disconnect import Disconnecting
+from services.auth.provider_grants.refresh_lock import RefreshLock
+from services.auth.provider_grants.revocations import LooseGrants
 from services.auth.providers.base import Provider, ProviderUnavailableError
 from services.auth.providers.google import Google, GoogleClient, GoogleEndpoints
-from services.auth.refresh_lock import RefreshLock
-from services.auth.refresh_tokens import RefreshTokens
-from services.auth.reseal import Reseal
+from services.auth.reencrypt import Reseal
 from services.auth.rpc import CALLERS, registrations
 from services.auth.security_events import SecurityEvents
-from services.auth.sessions import Lifetimes, Sessions
+from services.auth.sessions.access_tokens import AccessTokens
+from services.auth.sessions.refresh_tokens import RefreshTokens
+from services.auth.sessions.sessions import Lifetimes, Sessions
+from services.auth.sessions.signing_keys import SigningKeys
 from services.auth.settings import AuthKeySettings, AuthSettings
-from services.auth.sign_in import SignIn
-from services.auth.signing_keys import SigningKeys
+from services.auth.sign_in.linking import Linking
+from services.auth.sign_in.one_time_records import ATTEMPT_SECONDS, HAND_OFF_SECONDS, Attempt, HandOff, OneTimeRecords
+from services.auth.sign_in.sign_in import SignIn
 from services.auth.store import Store
-from services.auth.vault import Vault, VaultError
 from services.kit.errors import AppError
 from services.kit.http.admin import admin_app
 from services.kit.http.outbound import Egress, create_http_client

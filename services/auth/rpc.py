@@ -10,14 +10,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
-from services.auth.accounts import Accounts
-from services.auth.disconnecting import Disconnecting
 from services.auth.model import Account, AccountStatus, RecordedEvent
-from services.auth.provider_tokens import ProviderTokens
+from services.auth.provider_grants.access_tokens import ProviderTokens
+from services.auth.provider_grants.accounts import Accounts
+from services.auth.provider_grants.disconnect import Disconnecting
 from services.auth.security_events import SecurityEvents
-from services.auth.sessions import Sessions
-from services.auth.sign_in import Completed, Redirect, Refused, SignIn
-from services.auth.signing_keys import SigningKeys
+from services.auth.sessions.sessions import Sessions
+from services.auth.sessions.signing_keys import SigningKeys
+from services.auth.sign_in.sign_in import Completed, Redirect, Refused, SignIn
 from services.kit.errors import AppError, Kind
 
 # Tokens of users' mailboxes are mail's business alone, even if the gateway is taken over.

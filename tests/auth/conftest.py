@@ -23,8 +23,8 @@ from services.kit.settings import RedisSettings
 from services.kit.stores.migrations import main as migrate
 from services.kit.stores.postgres import create_engine
 from services.kit.stores.redis_client import create_redis
-from tests.auth.client import SECRET_KEY, Client, StartService
-from tests.auth.stand_in import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, Oddities, StandIn
+from tests.support.auth.client import SECRET_KEY, Client, StartService
+from tests.support.auth.stand_in import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, Oddities, StandIn
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ import services
 from deploy.local.ports import Ports
 from services.auth.app import serving
 from services.auth.settings import AuthSettings
-from services.auth.tables import metadata
+from services.auth.store.tables import metadata
 
 
 class TestReadiness:

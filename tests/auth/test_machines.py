@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from deploy.local.valkey import RedisAddress
 from services.auth.store import Store
-from tests.auth.connection_machine import Connections
-from tests.auth.family_machine import Families
-from tests.auth.machine_world import Loop, World
+from tests.support.auth.connection_machine import Connections
+from tests.support.auth.family_machine import Families
+from tests.support.auth.machine_world import Loop, World
 
 HISTORIES = settings(
     max_examples=15, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), database=None

@@ -8,13 +8,13 @@ import jwt
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.auth.sign_in import SignInError
-from services.auth.tables import accounts, users
-from tests.auth.client import Client
-from tests.auth.stand_in import Gate, StandIn
-from tests.auth.test_linking import is_granted
-from tests.auth.test_provider_tokens import expire
-from tests.auth.test_sign_in import reason_of
+from services.auth.sign_in.sign_in import SignInError
+from services.auth.store.tables import accounts, users
+from tests.auth.provider_grants.test_access_tokens import expire
+from tests.auth.sign_in.test_linking import is_granted
+from tests.auth.sign_in.test_sign_in import reason_of
+from tests.support.auth.client import Client
+from tests.support.auth.stand_in import Gate, StandIn
 
 _WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
 

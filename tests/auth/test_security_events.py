@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.auth.model import EventType, SecurityEvent
 from services.auth.security_events import SecurityEvents
 from services.auth.store import Store
-from tests.auth.client import Client, SignedIn
-from tests.auth.clock import Time
-from tests.auth.stand_in import StandIn
-from tests.auth.test_sign_in import reason_of
+from tests.auth.sign_in.test_sign_in import reason_of
+from tests.support.auth.client import Client, SignedIn
+from tests.support.auth.clock import Time
+from tests.support.auth.stand_in import StandIn
 
 USER = UUID("0b6f3b0e-6f4f-4a44-8a57-000000000001")
 

@@ -11,9 +11,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 import asyncpg
 import httpx
 
-from services.auth.signing_keys import PRIVATE_KEY
-from services.auth.token_records import ACCESS_TOKEN, REFRESH_TOKEN
-from services.auth.vault import Vault
+from services.auth.cipher import Vault
+from services.auth.provider_grants.token_records import ACCESS_TOKEN, REFRESH_TOKEN
+from services.auth.sessions.signing_keys import PRIVATE_KEY
 from tests.e2e.people import Person, Provider
 from tests.e2e.running_stack import RunningStack
 from tests.e2e.trace_collector import TraceCollector

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 
-from services.auth.providers import answers
+from services.auth.providers import oauth_responses
 from services.auth.providers.base import Grant, Identity, IdentityRefusedError, ProviderUnavailableError
 from services.auth.providers.id_token import IdTokens
 from services.kit.http.jwks import KeySet
@@ -140,7 +140,9 @@ class Google:
         try:
             async with asyncio.timeout(timeout):
                 answer = await self._call_token_endpoint(form, timeout=timeout)
-                grant = answers.grant(answer, requested=answers.scopes(self._client.scopes), now=self._clock())
+                grant = oauth_responses.grant(
+                    answer, requested=oauth_responses.scopes(self._client.scopes), now=self._clock()
+                )
                 identity = await self._identity(answer, access_token=grant.access_token, nonce=nonce, timeout=timeout)
         except TimeoutError as error:
             raise ProviderUnavailableError("exchange: timed out") from error
@@ -151,7 +153,7 @@ class Google:
         answer = await self._call_token_endpoint(
             {"grant_type": "refresh_token", "refresh_token": refresh_token}, timeout=timeout
         )
-        return answers.grant(answer, requested=scopes, now=self._clock())
+        return oauth_responses.grant(answer, requested=scopes, now=self._clock())
 
     async def revoke(self, token: str, *, timeout: float) -> None:
         """RFC 7009. Google answers 400 `invalid_token` where the grant has ended already."""
@@ -161,13 +163,13 @@ class Google:
         document = answer.json_object() or {}
         if answer.succeeded or (answer.status == 400 and document.get("error") == "invalid_token"):
             return
-        raise answers.failure("revoke", answer)
+        raise oauth_responses.failure("revoke", answer)
 
     async def _call_token_endpoint(self, form: dict[str, str], *, timeout: float) -> dict[str, Any]:
         answer = await self._post(self._endpoints.token_url, form, timeout=timeout)
         document = answer.json_object()
         if not answer.succeeded or document is None or "error" in document:
-            raise answers.failure(form["grant_type"], answer)
+            raise oauth_responses.failure(form["grant_type"], answer)
         return document
 
     async def _post(self, url: str, form: dict[str, str], *, timeout: float) -> Answer:
@@ -188,7 +190,7 @@ class Google:
             claims, proven = await self._id_tokens.read(id_token, nonce=nonce, access_token=access_token)
         if not proven or claims.get("email") is None or claims.get("email_verified") is None:
             claims = await self._with_userinfo(claims, proven=proven, access_token=access_token, timeout=timeout)
-        return answers.identity(claims)
+        return oauth_responses.identity(claims)
 
     async def _with_userinfo(
         self, claims: dict[str, Any], *, proven: bool, access_token: str, timeout: float
@@ -201,7 +203,7 @@ class Google:
         answer = await self._egress.send("GET", url, bearer=access_token, timeout=timeout)
         info = answer.json_object()
         if not answer.succeeded or info is None:
-            raise answers.failure("userinfo", answer)
+            raise oauth_responses.failure("userinfo", answer)
         # Google's older userinfo names two of the claims differently.
         info.setdefault("sub", info.get("id"))
         info.setdefault("email_verified", info.get("verified_email"))

@@ -19,10 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.auth.model import Account, AccountStatus, User
 from services.auth.store.events import EventQueries
-from services.auth.store.loose_grants import LooseGrantQueries
+from services.auth.store.revocations import LooseGrantQueries
 from services.auth.store.sessions import SessionQueries
 from services.auth.store.signing_keys import SigningKeyQueries
-from services.auth.tables import accounts, provider_tokens, users
+from services.auth.store.tables import accounts, provider_tokens, users
 from services.kit.errors import AppError, Kind
 
 # SQLSTATE classes and codes after which the same request may well succeed: connection lost, out of resources, server

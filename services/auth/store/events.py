@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.auth.model import EventType, RecordedEvent, SecurityEvent
-from services.auth.tables import security_events
+from services.auth.store.tables import security_events
 
 
 class EventQueries:

@@ -8,7 +8,7 @@ from sqlalchemy import delete, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.auth.tables import refresh_tokens, sessions, users
+from services.auth.store.tables import refresh_tokens, sessions, users
 
 
 @dataclass(frozen=True)

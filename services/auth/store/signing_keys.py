@@ -7,7 +7,7 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.auth.tables import signing_keys
+from services.auth.store.tables import signing_keys
 
 
 @dataclass(frozen=True)

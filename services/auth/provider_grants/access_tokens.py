@@ -1,0 +1,230 @@
+"""Access tokens for the provider's API: the stored one while it lasts, else a refreshed one."""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from uuid import UUID
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter
+
+from services.auth.cipher import Vault
+from services.auth.model import AccountStatus, EventType, SecurityEvent
+from services.auth.provider_grants.refresh_lock import RefreshLock, provider_unavailable
+from services.auth.provider_grants.token_records import open_access_token, open_refresh_token, seal_grant
+from services.auth.providers.base import (
+    Grant,
+    GrantRefusedError,
+    IdentityRefusedError,
+    Provider,
+    ProviderError,
+    ProviderRefusedError,
+)
+from services.auth.store import Store, StoredTokens
+from services.kit.errors import AppError, Kind
+from services.kit.observe.tracing import only_the_trace
+
+log = structlog.get_logger()
+
+# A token is not handed out in its last minutes, or its last quarter if it does not live long: the caller keeps it for a
+# while, and clocks differ.
+REFRESH_MARGIN = timedelta(seconds=120)
+# Seconds that the provider may take, and what the lock around the call therefore has to last.
+REFRESH_TIMEOUT = 8.0
+LOCK_LEASE = 20.0
+LOCK_WAIT = 12.0
+_DONE, _UNAVAILABLE = "done", "unavailable"
+_OUTCOMES: Mapping[type[ProviderError], str] = {
+    GrantRefusedError: "grant_refused",
+    ProviderRefusedError: "client_refused",
+    IdentityRefusedError: "client_refused",
+}
+
+
+@dataclass(frozen=True)
+class ProviderToken:
+    """An access token for the provider's API."""
+
+    value: str = field(repr=False)
+    expires_at: datetime
+
+
+class ProviderTokens:
+    """Looks tokens up and refreshes them, once per account at a time in the whole cluster.
+
+    A refresh runs to its end even if its caller gives up: where the provider rotates refresh tokens, an answer that
+    nobody stores would lose the grant.
+    """
+
+    def __init__(
+        self,
+        *,
+        providers: Mapping[str, Provider],
+        store: Store,
+        vault: Vault,
+        lock: RefreshLock,
+        clock: Callable[[], datetime],
+        registry: CollectorRegistry,
+    ) -> None:
+        self._providers = providers
+        self._store = store
+        self._vault = vault
+        self._lock = lock
+        self._clock = clock
+        self._refreshes: dict[UUID, asyncio.Task[None]] = {}
+        self._outcomes = Counter(
+            "mailroom_token_refreshes", "Provider tokens refreshed, by outcome.", ["outcome"], registry=registry
+        )
+        for outcome in (_DONE, _UNAVAILABLE, *_OUTCOMES.values()):
+            # An increase is seen from zero on only.
+            self._outcomes.labels(outcome)
+
+    async def get(self, *, account_id: UUID, user_id: UUID, refused_fingerprint: str) -> ProviderToken:
+        """A token that is good for a while, and not the one that the provider refused.
+
+        Raises AppError account_not_found (also for another user's account), reauth_required, provider_unavailable,
+        provider_misconfigured.
+        """
+        stored = await self._owned(account_id, user_id)
+        token = self._usable(stored, refused_fingerprint, margin=_margin(stored))
+        if token is not None:
+            return token
+        await self._refresh_once(stored, refused_fingerprint)
+        token = self._usable(await self._owned(account_id, user_id), refused_fingerprint, margin=timedelta(0))
+        if token is None:
+            raise provider_unavailable("The provider gives out no token that works, try again later.")
+        return token
+
+    async def drain(self) -> None:
+        """Waits for the refreshes under way."""
+        await asyncio.gather(*self._refreshes.values(), return_exceptions=True)
+
+    async def _owned(self, account_id: UUID, user_id: UUID) -> StoredTokens:
+        async with self._store.transaction() as transaction:
+            stored = await transaction.find_tokens(account_id, user_id=user_id)
+        if stored is None:
+            raise AppError(Kind.NOT_FOUND, "account_not_found", "There is no such account.")
+        if stored.account.status is not AccountStatus.ACTIVE:
+            raise _reauth_required()
+        return stored
+
+    def _usable(self, stored: StoredTokens, refused_fingerprint: str, *, margin: timedelta) -> ProviderToken | None:
+        if stored.record.access_token_expires_at - margin <= self._clock():
+            return None
+        value = open_access_token(self._vault, stored.account.account_id, stored.record)
+        if hmac.compare_digest(_fingerprint(value), refused_fingerprint):
+            return None
+        return ProviderToken(value, stored.record.access_token_expires_at)
+
+    async def _refresh_once(self, stored: StoredTokens, refused_fingerprint: str) -> None:
+        account_id = stored.account.account_id
+        task = self._refreshes.get(account_id)
+        if task is None or task.done():
+            # The refresh has its own time limit, not what is left of the first caller's.
+            task = asyncio.create_task(self._refresh(stored, refused_fingerprint), context=only_the_trace())
+            self._refreshes[account_id] = task
+            task.add_done_callback(partial(self._forget, account_id))
+        await asyncio.shield(task)
+
+    def _forget(self, account_id: UUID, task: asyncio.Task[None]) -> None:
+        if self._refreshes.get(account_id) is task:
+            del self._refreshes[account_id]
+        if not task.cancelled():
+            # Looked at in any case, so that a failure is not reported as lost when every caller has gone.
+            task.exception()
+
+    async def _refresh(self, seen: StoredTokens, refused_fingerprint: str) -> None:
+        account_id = seen.account.account_id
+        async with self._lock.hold(account_id):
+            stored = await self._owned(account_id, seen.account.user_id)
+            if stored.version != seen.version and self._usable(stored, refused_fingerprint, margin=timedelta(0)):
+                # Another process refreshed it, or the user signed in, while this one waited for the lock.
+                return
+            await self._refresh_locked(stored)
+
+    async def _refresh_locked(self, stored: StoredTokens) -> None:
+        refresh_token = open_refresh_token(self._vault, stored.account.account_id, stored.record)
+        if refresh_token is None:
+            await self._require_reauth(stored)
+            raise _reauth_required()
+        provider = self._providers.get(stored.account.provider)
+        if provider is None:
+            raise _misconfigured()
+        try:
+            grant = await provider.refresh(refresh_token, scopes=stored.record.scopes, timeout=REFRESH_TIMEOUT)
+        except ProviderError as error:
+            self._outcomes.labels(_OUTCOMES.get(type(error), _UNAVAILABLE)).inc()
+            await self._failed(stored, error)
+        else:
+            self._outcomes.labels(_DONE).inc()
+            await self._keep(stored, grant, spent=refresh_token)
+
+    async def _keep(self, stored: StoredTokens, grant: Grant, *, spent: str) -> None:
+        """Stores the grant unless a sign-in has brought another refresh token meanwhile, which then stays.
+
+        One that brought none has kept the token that was spent here: a provider that rotates has made it worthless.
+        """
+        account_id = stored.account.account_id
+        async with self._store.transaction() as transaction:
+            await transaction.lock_account(account_id)
+            current = await transaction.find_tokens(account_id, user_id=stored.account.user_id)
+            if current is None or open_refresh_token(self._vault, account_id, current.record) != spent:
+                log.info("refreshed a provider token too late", account_id=str(account_id))
+                return
+            await transaction.put_tokens(account_id, seal_grant(self._vault, account_id, grant, kept=current.record))
+            if current.account.status is not AccountStatus.ACTIVE:
+                # Another process, whose lock had run out, was refused the token that this one had just rotated.
+                await transaction.activate_account(account_id)
+            await transaction.commit()
+        log.info("refreshed a provider token", account_id=str(account_id))
+
+    async def _failed(self, stored: StoredTokens, error: ProviderError) -> None:
+        account_id = str(stored.account.account_id)
+        if isinstance(error, GrantRefusedError):
+            if await self._require_reauth(stored):
+                log.warning("the provider refused the grant for good", account_id=account_id, reason=str(error))
+                raise _reauth_required() from error
+            return
+        if isinstance(error, ProviderRefusedError | IdentityRefusedError):
+            log.error("the provider refuses this client", account_id=account_id, reason=str(error))
+            raise _misconfigured() from error
+        log.warning("refreshing a provider token failed", account_id=account_id, reason=str(error))
+        raise provider_unavailable("The provider is unavailable, try again later.") from error
+
+    async def _require_reauth(self, stored: StoredTokens) -> bool:
+        """Marks the account unless its tokens have changed since; false if they have."""
+        account_id = stored.account.account_id
+        async with self._store.transaction() as transaction:
+            await transaction.lock_account(account_id)
+            account = stored.account
+            current = await transaction.find_tokens(account_id, user_id=account.user_id)
+            if current is None or current.version != stored.version:
+                return False
+            await transaction.require_reauth(account_id)
+            await transaction.events.add(
+                SecurityEvent(account.user_id, EventType.REAUTH_REQUIRED, account_id=account_id, email=account.email)
+            )
+            await transaction.commit()
+        return True
+
+
+def _margin(stored: StoredTokens) -> timedelta:
+    return min(REFRESH_MARGIN, (stored.record.access_token_expires_at - stored.updated_at) / 4)
+
+
+def _fingerprint(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _reauth_required() -> AppError:
+    return AppError(
+        Kind.CONFLICT, "reauth_required", "The provider ended the connection; the user has to sign in again."
+    )
+
+
+def _misconfigured() -> AppError:
+    return AppError(Kind.INTERNAL, "provider_misconfigured", "The provider refuses this installation's credentials.")

@@ -1,0 +1,142 @@
+"""Users and the provider accounts that they connected."""
+
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+from services.auth.cipher import Vault
+from services.auth.model import Account, AccountStatus, EventType, SecurityEvent, User
+from services.auth.provider_grants.token_records import seal_grant
+from services.auth.providers.base import Consent, Grant
+from services.auth.store import Store, TokenRecord, Transaction
+from services.kit.errors import AppError, Kind
+
+
+class OfflineAccessMissingError(Exception):
+    """The grant has no refresh token, and none that still works is stored."""
+
+
+class AccountIsLinkedError(Exception):
+    """The account is linked to a user who signs in with another one."""
+
+
+class AccountOfAnotherUserError(Exception):
+    """The account is another user's, or that user's way to sign in."""
+
+
+class Accounts:
+    """Finds, creates and renews accounts. An account is recognised by the provider's subject, never by its address.
+
+    A user signs in with the account that they connected first, also after disconnecting it. Others are merely linked.
+    """
+
+    def __init__(
+        self, *, store: Store, vault: Vault, new_id: Callable[[], UUID], clock: Callable[[], datetime]
+    ) -> None:
+        self._store = store
+        self._vault = vault
+        self._new_id = new_id
+        self._clock = clock
+
+    async def sign_in(self, consent: Consent) -> Account:
+        """The account that signed in, with a new user if it is the first time; keeps the grant and sets it active.
+
+        Raises AccountIsLinkedError or OfflineAccessMissingError, and then nothing has changed.
+        """
+        provider, subject = consent.provider, consent.identity.subject
+        async with self._store.transaction() as transaction:
+            await transaction.lock_subject(provider=provider, subject=subject)
+            user_id = await transaction.find_login(provider=provider, subject=subject, lock=True)
+            account = await transaction.find_account(provider=provider, subject=subject)
+            if account is not None and account.user_id != user_id:
+                raise AccountIsLinkedError
+            # Checked before a user is made.
+            await self._check_offline_access(transaction, account, consent.grant)
+            if user_id is None:
+                user_id = self._new_id()
+                await transaction.add_user(user_id, provider=provider, subject=subject)
+            account = await self._connected(
+                transaction, account, consent, user_id=user_id, new=EventType.ACCOUNT_CONNECTED
+            )
+            await transaction.commit()
+        return account
+
+    async def link(self, transaction: Transaction, consent: Consent, *, user_id: UUID) -> Account | None:
+        """The account, now this user's too, or theirs already: then its ids stay. The caller commits.
+
+        None if the user was deleted meanwhile. Raises AccountOfAnotherUserError or OfflineAccessMissingError.
+        """
+        provider, subject = consent.provider, consent.identity.subject
+        await transaction.lock_subject(provider=provider, subject=subject)
+        if not await transaction.lock_user(user_id):
+            return None
+        owner = await transaction.find_login(provider=provider, subject=subject)
+        account = await transaction.find_account(provider=provider, subject=subject)
+        if (account is not None and account.user_id != user_id) or owner not in (None, user_id):
+            raise AccountOfAnotherUserError
+        await self._check_offline_access(transaction, account, consent.grant)
+        return await self._connected(transaction, account, consent, user_id=user_id, new=EventType.ACCOUNT_LINKED)
+
+    async def must_ask_again(self, consent: Consent, *, user_id: UUID) -> bool:
+        """Whether the grant is of no use for linking, because it has no refresh token and none is stored."""
+        async with self._store.transaction() as transaction:
+            account = await transaction.find_account(provider=consent.provider, subject=consent.identity.subject)
+            if account is not None and account.user_id != user_id:
+                # Refused later, or not at all if it has been disconnected by then: what is stored will be of no use.
+                account = None
+            return consent.grant.refresh_token is None and await self._kept_tokens(transaction, account) is None
+
+    async def list_accounts(self, user_id: UUID) -> list[Account]:
+        """A user's accounts, oldest first; none for an unknown user."""
+        async with self._store.transaction() as transaction:
+            return await transaction.list_accounts(user_id)
+
+    async def describe(self, user_id: UUID) -> tuple[User, list[Account]]:
+        """The user with their accounts, oldest first. Raises AppError user_not_found."""
+        async with self._store.transaction() as transaction:
+            user = await transaction.find_user(user_id)
+            if user is None:
+                raise AppError(Kind.NOT_FOUND, "user_not_found", "There is no such user.")
+            return user, await transaction.list_accounts(user_id)
+
+    async def _check_offline_access(self, transaction: Transaction, account: Account | None, grant: Grant) -> None:
+        if grant.refresh_token is None and await self._kept_tokens(transaction, account) is None:
+            raise OfflineAccessMissingError
+
+    async def _kept_tokens(self, transaction: Transaction, account: Account | None) -> TokenRecord | None:
+        """The stored tokens, if their refresh token can be expected to work."""
+        if account is None or account.status is not AccountStatus.ACTIVE:
+            return None
+        stored = await transaction.find_tokens(account.account_id, user_id=account.user_id)
+        if stored is None or stored.record.refresh_token is None:
+            return None
+        expires_at = stored.record.refresh_token_expires_at
+        return None if expires_at is not None and expires_at <= self._clock() else stored.record
+
+    async def _connected(
+        self,
+        transaction: Transaction,
+        account: Account | None,
+        consent: Consent,
+        *,
+        user_id: UUID,
+        new: EventType,
+    ) -> Account:
+        identity = consent.identity
+        kept = await self._kept_tokens(transaction, account)
+        event = EventType.ACCOUNT_RECONNECTED
+        if account is None:
+            event = new
+            account = await transaction.add_account(
+                account_id=self._new_id(),
+                user_id=user_id,
+                provider=consent.provider,
+                subject=identity.subject,
+                email=identity.email,
+            )
+        else:
+            account = await transaction.activate_account(account.account_id, email=identity.email)
+        record = seal_grant(self._vault, account.account_id, consent.grant, kept=kept)
+        await transaction.put_tokens(account.account_id, record)
+        await transaction.events.add(SecurityEvent(user_id, event, account_id=account.account_id, email=account.email))
+        return account

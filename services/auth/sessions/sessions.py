@@ -1,0 +1,180 @@
+"""Sessions: families of refresh tokens, each token spent for the next one and an access token.
+
+Whoever repeats a token within seconds gets the same successor, since answers get lost and tabs race. A token that comes
+back later has been copied, and nobody can tell by whom: the session ends for everyone (RFC 9700, section 4.14.2).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from services.auth.model import EventType, SecurityEvent
+from services.auth.sessions.access_tokens import AccessToken, AccessTokens
+from services.auth.sessions.refresh_tokens import RefreshToken, RefreshTokens, parse
+from services.auth.store import Store, Transaction
+from services.auth.store.sessions import SessionRecord
+from services.kit.errors import AppError, Kind
+
+log = structlog.get_logger()
+
+REPEATABLE = timedelta(seconds=15)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a client gets."""
+
+    access_token: AccessToken
+    refresh_token: RefreshToken
+
+
+@dataclass(frozen=True)
+class Lifetimes:
+    """How long a session lasts: from one use to the next, and in all."""
+
+    idle: timedelta
+    absolute: timedelta
+
+
+class Sessions:
+    """Begins, prolongs and ends sessions."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        access_tokens: AccessTokens,
+        refresh_tokens: RefreshTokens,
+        lifetimes: Lifetimes,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], UUID],
+    ) -> None:
+        self._store = store
+        self._access_tokens = access_tokens
+        self._refresh_tokens = refresh_tokens
+        self._lifetimes = lifetimes
+        self._clock = clock
+        self._new_id = new_id
+
+    async def begin(self, user_id: UUID) -> Tokens | None:
+        """A new session of this user; None if the user was deleted meanwhile."""
+        now = self._clock()
+        session = SessionRecord(self._new_id(), user_id, now, now + self._lifetimes.absolute)
+        refresh_token = self._refresh_tokens.first(session.session_id)
+        async with self._store.transaction() as transaction:
+            if not await transaction.sessions.add(session, token_digest=refresh_token.digest):
+                return None
+            await transaction.events.add(SecurityEvent(user_id, EventType.SIGNED_IN, session_id=session.session_id))
+            await transaction.commit()
+        return await self._tokens(session, refresh_token)
+
+    async def refresh(self, value: str) -> Tokens:
+        """The next tokens of the session. Raises AppError invalid_refresh_token."""
+        presented = parse(value)
+        if presented is None:
+            raise _invalid()
+        async with self._store.transaction() as transaction:
+            session = await transaction.sessions.lock(presented.session_id)
+            # Read once the session is locked: concurrent repeats are judged in the order in which they are handled.
+            now = self._clock()
+            if session is None or self._is_over(session, now):
+                raise _invalid()
+            successor = await self._successor(transaction, presented, now)
+            if successor is None:
+                await self._end_for_reuse(transaction, session)
+                raise _invalid()
+            await transaction.commit()
+        return await self._tokens(session, successor)
+
+    async def end(self, value: str, *, all_sessions: bool) -> None:
+        """Ends the session of this refresh token, or all of its user, also if it was spent long ago.
+
+        What was never issued ends nothing.
+        """
+        presented = parse(value)
+        if presented is None:
+            return
+        async with self._store.transaction() as transaction:
+            session = await transaction.sessions.lock(presented.session_id)
+            known = await transaction.sessions.find_token(presented.session_id, presented.digest)
+            if session is None or (known is None and not self._refresh_tokens.issued(presented)):
+                return
+            await _end(transaction, user_id=session.user_id, session_id=None if all_sessions else session.session_id)
+            await transaction.commit()
+
+    async def end_of_user(self, user_id: UUID, *, session_id: UUID | None) -> None:
+        """Ends one session of this user, or all of them."""
+        async with self._store.transaction() as transaction:
+            if session_id is not None:
+                session = await transaction.sessions.lock(session_id)
+                if session is None or session.user_id != user_id:
+                    return
+            await _end(transaction, user_id=user_id, session_id=session_id)
+            await transaction.commit()
+
+    async def forget_expired(self) -> None:
+        """Deletes the sessions that are over."""
+        now = self._clock()
+        async with self._store.transaction() as transaction:
+            await transaction.sessions.forget_expired(now=now, unused_since=now - self._lifetimes.idle)
+            await transaction.commit()
+
+    def _is_over(self, session: SessionRecord, now: datetime) -> bool:
+        return now >= session.expires_at or now >= session.used_at + self._lifetimes.idle
+
+    async def _successor(self, transaction: Transaction, presented: RefreshToken, now: datetime) -> RefreshToken | None:
+        """Spends the token; None if that was done too long ago. Raises AppError invalid_refresh_token."""
+        session_id = presented.session_id
+        known = await transaction.sessions.find_token(session_id, presented.digest)
+        candidates = self._refresh_tokens.successors(presented)
+        if known is None and not self._refresh_tokens.issued(presented):
+            # Made up around the session's id, which access tokens and events tell: no reason to end anything.
+            raise _invalid()
+        if known is None:
+            return None
+        if known.spent_at is None:
+            await transaction.sessions.rotate(
+                session_id,
+                spent=presented.digest,
+                successor=candidates[0].digest,
+                now=now,
+                forget_before=now - REPEATABLE,
+            )
+            return candidates[0]
+        if now - known.spent_at > REPEATABLE:
+            return None
+        for candidate in candidates:
+            if await transaction.sessions.find_token(session_id, candidate.digest) is not None:
+                return candidate
+        # The secret was replaced without keeping the previous one: nobody can know the successor any more.
+        raise _invalid()
+
+    async def _end_for_reuse(self, transaction: Transaction, session: SessionRecord) -> None:
+        await transaction.sessions.end(session.session_id)
+        await transaction.events.add(
+            SecurityEvent(session.user_id, EventType.REFRESH_TOKEN_REUSED, session_id=session.session_id)
+        )
+        await transaction.commit()
+        log.warning("a spent refresh token came back: its session was ended", user_id=str(session.user_id))
+
+    async def _tokens(self, session: SessionRecord, refresh_token: RefreshToken) -> Tokens:
+        access_token = await self._access_tokens.issue(
+            session.user_id, session_id=session.session_id, session_expires_at=session.expires_at
+        )
+        return Tokens(access_token, refresh_token)
+
+
+async def _end(transaction: Transaction, *, user_id: UUID, session_id: UUID | None) -> None:
+    if session_id is None:
+        if await transaction.sessions.end_all(user_id):
+            await transaction.events.add(SecurityEvent(user_id, EventType.SIGNED_OUT_EVERYWHERE))
+    else:
+        await transaction.sessions.end(session_id)
+        await transaction.events.add(SecurityEvent(user_id, EventType.SIGNED_OUT, session_id=session_id))
+
+
+def _invalid() -> AppError:
+    return AppError(Kind.UNAUTHENTICATED, "invalid_refresh_token", "The refresh token is not valid; sign in again.")

@@ -1,0 +1,259 @@
+"""Signing in through a provider, or linking an account: start, the redirect back, the exchange of the hand-off."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+import structlog
+
+from services.auth.model import Account
+from services.auth.provider_grants.accounts import AccountIsLinkedError, Accounts, OfflineAccessMissingError
+from services.auth.providers.base import (
+    Consent,
+    Provider,
+    ProviderError,
+    ProviderRefusedError,
+    ProviderUnavailableError,
+)
+from services.auth.sessions.sessions import Sessions, Tokens
+from services.auth.sign_in.linking import Linking
+from services.auth.sign_in.one_time_records import ATTEMPT_SECONDS, Attempt, HandOff, OneTimeRecords, random_value
+from services.auth.sign_in.pkce import check_challenge, check_verifier, s256
+from services.kit.context import remaining
+from services.kit.errors import AppError, Kind
+
+log = structlog.get_logger()
+
+# Seconds for everything that the provider is asked during one redirect; the gateway waits a little longer.
+EXCHANGE_TIMEOUT = 8.0
+
+
+class SignInError(StrEnum):
+    """Every value that the frontend can find in `error=`. The provider's own text never gets there."""
+
+    ACCESS_DENIED = "access_denied"
+    INVALID_STATE = "invalid_state"
+    MISSING_SCOPE = "missing_scope"
+    EMAIL_NOT_VERIFIED = "email_not_verified"
+    NO_OFFLINE_ACCESS = "no_offline_access"
+    ACCOUNT_IS_LINKED = "account_is_linked"
+    PROVIDER_ERROR = "provider_error"
+    PROVIDER_UNAVAILABLE = "provider_unavailable"
+
+
+# RFC 6749, section 4.1.2.1. Whatever else a provider says is a provider_error.
+_REDIRECT_ERRORS = {
+    "access_denied": SignInError.ACCESS_DENIED,
+    "server_error": SignInError.PROVIDER_UNAVAILABLE,
+    "temporarily_unavailable": SignInError.PROVIDER_UNAVAILABLE,
+}
+
+
+@dataclass(frozen=True)
+class Started:
+    """Where to send the browser, and the value by which the provider's redirect will be recognised."""
+
+    authorization_url: str
+    state: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """The query parameters of the provider's redirect, empty if absent."""
+
+    state: str
+    code: str
+    error: str
+    iss: str
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The user consented; the hand-off is redeemed for a session, or for the link."""
+
+    hand_off: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The user did not sign in."""
+
+    error: SignInError
+
+
+@dataclass(frozen=True)
+class AskAgain:
+    """The provider must be asked once more."""
+
+    authorization_url: str
+
+
+class _RefusedError(Exception):
+    def __init__(self, error: SignInError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class SignIn:
+    """The three steps of a sign-in."""
+
+    def __init__(
+        self,
+        *,
+        providers: Mapping[str, Provider],
+        attempts: OneTimeRecords[Attempt],
+        hand_offs: OneTimeRecords[HandOff],
+        accounts: Accounts,
+        linking: Linking,
+        sessions: Sessions,
+        require_client_proof: bool,
+        clock: Callable[[], datetime],
+        random: Callable[[], str] = random_value,
+    ) -> None:
+        self._providers = providers
+        self._attempts = attempts
+        self._hand_offs = hand_offs
+        self._accounts = accounts
+        self._linking = linking
+        self._sessions = sessions
+        self._require_client_proof = require_client_proof
+        self._clock = clock
+        self._random = random
+
+    async def start(self, provider: str, *, client_challenge: str, link_to: UUID | None) -> Started:
+        """Begins an attempt to sign in, or to link an account to this signed-in user.
+
+        Raises AppError unknown_provider, invalid_code_challenge, client_proof_required.
+        """
+        found = self._provider(provider)
+        check_challenge(client_challenge, required=self._require_client_proof)
+        return await self._send_to(found, client_challenge=client_challenge, link_to=link_to, force_consent=False)
+
+    async def complete(self, provider: str, *, redirect: Redirect) -> Completed | Refused | AskAgain:
+        """Takes the provider's redirect, whatever it says; each state counts once. Raises AppError unknown_provider.
+
+        The hand-off is a new value: the state is known to whoever started the sign-in, who may be someone else.
+        """
+        found = self._provider(provider)
+        attempt = await self._attempts.take(redirect.state)
+        if attempt is None or attempt.provider != provider:
+            return self._refused(provider, SignInError.INVALID_STATE)
+        try:
+            consent = await self._exchange(found, attempt, redirect)
+            return Completed(await self._hand_off(attempt, consent))
+        except _RefusedError as error:
+            return self._refused(provider, error.error)
+        except AccountIsLinkedError:
+            return self._refused(provider, SignInError.ACCOUNT_IS_LINKED)
+        except OfflineAccessMissingError:
+            if attempt.force_consent:
+                return self._refused(provider, SignInError.NO_OFFLINE_ACCESS)
+            again = await self._send_to(
+                found, client_challenge=attempt.client_challenge, link_to=attempt.link_to, force_consent=True
+            )
+            return AskAgain(again.authorization_url)
+
+    async def redeem(self, hand_off: str, *, code_verifier: str, redeemed_by: UUID | None) -> Tokens | Account:
+        """A session for the first who brings the hand-off, and with it the proof if one was announced.
+
+        If it is a link's, the linked account; `redeemed_by`, the signed-in user, must then be who started it. No new
+        session comes of a link: a stolen access token would be enough for a lasting one.
+        Raises AppError invalid_hand_off, invalid_code_verifier, and those of Linking.commit; a wrong proof uses the
+        hand-off up as well.
+        """
+        record = await self._hand_offs.take(hand_off)
+        if record is None:
+            raise _invalid_hand_off()
+        try:
+            check_verifier(code_verifier, challenge=record.client_challenge, required=self._require_client_proof)
+        except AppError:
+            if record.parked_grant is not None:
+                await self._linking.drop(record.parked_grant)
+            raise
+        if record.parked_grant is not None:
+            return await self._linking.commit(record.parked_grant, started_by=record.user_id, redeemed_by=redeemed_by)
+        tokens = await self._sessions.begin(record.user_id)
+        if tokens is None:
+            raise _invalid_hand_off()
+        return tokens
+
+    def _provider(self, name: str) -> Provider:
+        provider = self._providers.get(name)
+        if provider is None:
+            raise AppError(Kind.INVALID, "unknown_provider", "There is no such provider.")
+        return provider
+
+    async def _send_to(
+        self, provider: Provider, *, client_challenge: str, link_to: UUID | None, force_consent: bool
+    ) -> Started:
+        expires_at = self._clock() + timedelta(seconds=ATTEMPT_SECONDS)
+        attempt = Attempt(
+            provider=provider.name,
+            code_verifier=self._random(),
+            nonce=self._random(),
+            client_challenge=client_challenge,
+            force_consent=force_consent,
+            link_to=link_to,
+        )
+        state = await self._attempts.put(attempt)
+        url = provider.authorization_url(
+            state=state,
+            nonce=attempt.nonce,
+            code_challenge=s256(attempt.code_verifier),
+            force_consent=force_consent,
+        )
+        return Started(authorization_url=url, state=state, expires_at=expires_at)
+
+    async def _exchange(self, provider: Provider, attempt: Attempt, redirect: Redirect) -> Consent:
+        if not provider.accepts_issuer(redirect.iss):
+            log.warning("redirect names another issuer", provider=provider.name)
+            raise _RefusedError(SignInError.PROVIDER_ERROR)
+        if redirect.error or not redirect.code:
+            raise _RefusedError(_REDIRECT_ERRORS.get(redirect.error, SignInError.PROVIDER_ERROR))
+        try:
+            identity, grant = await provider.exchange(
+                redirect.code,
+                code_verifier=attempt.code_verifier,
+                nonce=attempt.nonce,
+                timeout=remaining(EXCHANGE_TIMEOUT),
+            )
+        except ProviderError as error:
+            raise _RefusedError(_outcome_of(error, provider=provider.name)) from error
+        if not identity.email_verified:
+            raise _RefusedError(SignInError.EMAIL_NOT_VERIFIED)
+        if not provider.grants_mail(grant.scopes):
+            raise _RefusedError(SignInError.MISSING_SCOPE)
+        return Consent(provider.name, identity, grant)
+
+    async def _hand_off(self, attempt: Attempt, consent: Consent) -> str:
+        """Keeps the grant, for the account or parked for the link, and makes the hand-off."""
+        user_id, parked_grant = attempt.link_to, None
+        if user_id is not None:
+            parked_grant = await self._linking.park(consent, user_id=user_id)
+        else:
+            account = await self._accounts.sign_in(consent)
+            user_id = account.user_id
+            log.info("signed in", provider=account.provider, account_id=str(account.account_id))
+        return await self._hand_offs.put(
+            HandOff(user_id=user_id, client_challenge=attempt.client_challenge, parked_grant=parked_grant)
+        )
+
+    def _refused(self, provider: str, error: SignInError) -> Refused:
+        log.info("sign-in refused", provider=provider, outcome=str(error))
+        return Refused(error)
+
+
+def _invalid_hand_off() -> AppError:
+    return AppError(Kind.INVALID, "invalid_hand_off", "This state is unknown, used or expired; start a new sign-in.")
+
+
+def _outcome_of(error: ProviderError, *, provider: str) -> SignInError:
+    # A refusal of our client, secret or redirect URI hits every user, and only the operator can end it.
+    level = log.error if isinstance(error, ProviderRefusedError) else log.warning
+    level("code exchange failed", provider=provider, reason=str(error))
+    if isinstance(error, ProviderUnavailableError):
+        return SignInError.PROVIDER_UNAVAILABLE
+    return SignInError.PROVIDER_ERROR

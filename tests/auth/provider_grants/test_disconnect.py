@@ -1,0 +1,341 @@
+"""Ending accounts and users, with a provider that cannot be reached and tokens that do not open."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import UUID, uuid4
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.responses import HTMLResponse, JSONResponse
+
+from services.auth.cipher import Vault
+from services.auth.provider_grants.revocations import LOOSE_GRANT, LooseGrants
+from services.auth.providers.base import Consent, Identity
+from services.auth.store import Store
+from services.auth.store.revocations import LooseGrantRecord
+from services.auth.store.tables import accounts, loose_grants, provider_tokens, security_events, sessions, users
+from tests.auth.sign_in.test_linking import is_granted, parked
+from tests.auth.sign_in.test_sign_in import reason_of
+from tests.support.auth.client import SECRET_KEY, Client, SignedIn, StartService
+from tests.support.auth.clock import Time
+from tests.support.auth.parts import ScriptedProvider, grant_of
+from tests.support.auth.stand_in import Gate, StandIn
+
+
+async def rows_of(engine: AsyncEngine, user_id: str) -> dict[str, int]:
+    """How many rows of each table the user has."""
+    counts = {}
+    async with engine.connect() as connection:
+        for table in (users, accounts, sessions, security_events):
+            query = select(func.count()).select_from(table).where(table.c.user_id == UUID(user_id))
+            counts[table.name] = int((await connection.execute(query)).scalar_one())
+    return counts
+
+
+class TestDisconnectAccount:
+    async def test_revokes_the_grant_and_deletes_account_and_tokens(
+        self, client: Client, stand_in: StandIn, engine: AsyncEngine
+    ) -> None:
+        user = await client.signed_in(stand_in.person())
+        await client.disconnect(user.account_id, user.user_id)
+        assert not is_granted(stand_in, user.person)
+        assert await client.list_accounts(user.user_id) == []
+        assert await reason_of(client.provider_token(user)) == "account_not_found"
+        query = select(func.count()).where(provider_tokens.c.account_id == UUID(user.account_id))
+        async with engine.connect() as connection:
+            assert (await connection.execute(query)).scalar_one() == 0
+        assert await parked(engine, user.person) == 0
+
+    async def test_takes_a_grant_that_has_ended_already_for_revoked(
+        self, client: Client, stand_in: StandIn, engine: AsyncEngine
+    ) -> None:
+        user = await client.signed_in(stand_in.person())
+        stand_in.revoke_everything(user.person)
+        await client.disconnect(user.account_id, user.user_id)
+        assert stand_in.calls["revoke"] == 1
+        assert await parked(engine, user.person) == 0
+
+    async def test_can_be_repeated(self, client: Client, stand_in: StandIn) -> None:
+        user = await client.signed_in(stand_in.person())
+        for _ in range(3):
+            await client.disconnect(user.account_id, user.user_id)
+        assert stand_in.calls["revoke"] == 1
+
+    async def test_of_another_user_does_nothing(self, client: Client, stand_in: StandIn) -> None:
+        user, stranger = await client.signed_in(stand_in.person()), await client.signed_in(stand_in.person())
+        await client.disconnect(user.account_id, stranger.user_id)
+        await client.disconnect("no account", user.user_id)
+        assert (await client.provider_token(user)).access_token
+
+    async def test_keeps_session_and_user(self, client: Client, stand_in: StandIn) -> None:
+        user = await client.signed_in(stand_in.person())
+        await client.disconnect(user.account_id, user.user_id)
+        assert (await client.refresh(user.refresh_token)).access_token
+        assert (await client.events(user.user_id))[0] == "account_disconnected"
+
+    async def test_lets_the_account_come_back_with_a_new_id_for_the_same_user(
+        self, client: Client, stand_in: StandIn
+    ) -> None:
+        user = await client.signed_in(stand_in.person())
+        linked = await client.link(user.user_id, stand_in.person())
+        await client.disconnect(user.account_id, user.user_id)
+        again = await client.signed_in(user.person)
+        assert again.user_id == user.user_id
+        ids = {account.account_id for account in await client.list_accounts(user.user_id)}
+        assert linked in ids
+        assert user.account_id not in ids
+        assert len(ids) == 2
+
+    @pytest.mark.parametrize(
+        "answer", [HTMLResponse("<h1>503</h1>", 503), JSONResponse({"error": "invalid_request"}, 400)]
+    )
+    async def test_succeeds_when_the_provider_does_not_and_leaves_the_grant_to_be_revoked(
+        self, client: Client, stand_in: StandIn, engine: AsyncEngine, answer: JSONResponse
+    ) -> None:
+        user = await client.signed_in(stand_in.person())
+        stand_in.oddities.revoke_answer = answer
+        await client.disconnect(user.account_id, user.user_id)
+        assert await client.list_accounts(user.user_id) == []
+        assert await parked(engine, user.person) == 1
+
+    async def test_waits_for_a_refresh_and_revokes_the_token_that_it_brought(
+        self, client: Client, stand_in: StandIn
+    ) -> None:
+        user = await client.signed_in(stand_in.person())
+        old = (await client.provider_token(user)).access_token
+        stand_in.oddities.rotates = True
+        stand_in.oddities.token_gate = gate = Gate()
+        refreshing = asyncio.create_task(client.provider_token(user, refused_token=old))
+        await gate.arrival()
+        disconnecting = asyncio.create_task(client.disconnect(user.account_id, user.user_id))
+        gate.open()
+        await asyncio.gather(refreshing, disconnecting, return_exceptions=True)
+        assert not is_granted(stand_in, user.person)
+
+    async def test_forgets_tokens_that_do_not_open(
+        self, client: Client, stand_in: StandIn, engine: AsyncEngine
+    ) -> None:
+        user = await client.signed_in(stand_in.person())
+        async with engine.begin() as connection:
+            broken = update(provider_tokens).where(provider_tokens.c.account_id == UUID(user.account_id))
+            await connection.execute(broken.values(refresh_token=b"broken", access_token=b"broken"))
+        await client.disconnect(user.account_id, user.user_id)
+        assert await client.list_accounts(user.user_id) == []
+        assert stand_in.calls["revoke"] == 0
+
+    async def test_says_when_a_refresh_takes_too_long(self, client: Client, stand_in: StandIn, redis: Redis) -> None:
+        user = await client.signed_in(stand_in.person())
+        await redis.set(f"auth:refresh:{user.account_id}", "another process", ex=60)
+        try:
+            request = client.disconnect(user.account_id, user.user_id)
+            assert await reason_of(asyncio.wait_for(request, 20)) == "provider_unavailable"
+            assert len(await client.list_accounts(user.user_id)) == 1
+        finally:
+            await redis.delete(f"auth:refresh:{user.account_id}")
+
+
+class TestDeleteUser:
+    async def test_ends_everything_of_the_user_and_nothing_of_others(
+        self, client: Client, stand_in: StandIn, engine: AsyncEngine
+    ) -> None:
+        user, stranger = await client.signed_in(stand_in.person()), await client.signed_in(stand_in.person())
+        work = stand_in.person()
+        await client.link(user.user_id, work)
+        await client.delete_user(user.user_id)
+        assert await rows_of(engine, user.user_id) == {
+            "users": 0,
+            "accounts": 0,
+            "sessions": 0,
+            "security_events": 1,
+        }
+        assert await client.events(user.user_id) == ["user_deleted"]
+        assert not is_granted(stand_in, user.person)
+        assert not is_granted(stand_in, work)
+        assert await reason_of(client.refresh(user.refresh_token)) == "invalid_refresh_token"
+        assert (await client.provider_token(stranger)).access_token
+        assert (await client.refresh(stranger.refresh_token)).access_token
+
+    async def test_can_be_repeated(self, client: Client, stand_in: StandIn) -> None:
+        user = await client.signed_in(stand_in.person())
+        await client.delete_user(user.user_id)
+        await client.delete_user(user.user_id)
+        assert await client.events(user.user_id) == ["user_deleted"]
+
+    async def test_lets_the_person_come_back_as_another_user(self, client: Client, stand_in: StandIn) -> None:
+        user = await client.signed_in(stand_in.person())
+        await client.delete_user(user.user_id)
+        assert (await client.signed_in(user.person)).user_id != user.user_id
+
+    async def test_refuses_an_id_that_is_none(self, client: Client) -> None:
+        assert await reason_of(client.delete_user("ada")) == "invalid_user_id"
+
+
+class TestRevokingLater:
+    @pytest.fixture
+    def time(self) -> Time:
+        return Time()
+
+    @pytest.fixture
+    def provider_down(self, time: Time) -> ScriptedProvider:
+        return ScriptedProvider(time, is_down=True)
+
+    @pytest.fixture
+    def loose(self, fresh_engine: AsyncEngine, time: Time, provider_down: ScriptedProvider) -> LooseGrants:
+        return LooseGrants(
+            store=Store(fresh_engine),
+            vault=Vault(SECRET_KEY, previous=None),
+            providers={"google": provider_down},
+            clock=time.now,
+            new_id=uuid4,
+        )
+
+    @pytest.fixture
+    def unwanted(
+        self, loose: LooseGrants, time: Time, provider_down: ScriptedProvider
+    ) -> Callable[[], Awaitable[None]]:
+        async def make() -> None:
+            provider_down.grants["token"] = "subject"
+            identity = Identity("subject", "a@b.example", email_verified=True)
+            await loose.park(Consent("google", identity, grant_of("token", time)), seconds=120)
+
+        return make
+
+    async def test_happens_when_nobody_took_a_parked_grant(
+        self, loose: LooseGrants, time: Time, provider_down: ScriptedProvider, unwanted: Callable[[], Awaitable[None]]
+    ) -> None:
+        provider_down.is_down = False
+        await unwanted()
+        time.advance(119)
+        await loose.revoke_due()
+        assert provider_down.live("subject")
+        time.advance(1)
+        await loose.revoke_due()
+        assert not provider_down.live("subject")
+
+    async def test_is_tried_again_until_the_provider_answers(
+        self,
+        loose: LooseGrants,
+        time: Time,
+        provider_down: ScriptedProvider,
+        unwanted: Callable[[], Awaitable[None]],
+        fresh_engine: AsyncEngine,
+    ) -> None:
+        await unwanted()
+        for _ in range(5):
+            time.advance(3600)
+            await loose.revoke_due()
+            assert await left(fresh_engine) == 1
+        provider_down.is_down = False
+        time.advance(3600)
+        await loose.revoke_due()
+        assert not provider_down.live("subject")
+        assert await left(fresh_engine) == 0
+
+    async def test_is_put_off_while_the_same_account_waits_to_be_linked(
+        self,
+        loose: LooseGrants,
+        time: Time,
+        provider_down: ScriptedProvider,
+        unwanted: Callable[[], Awaitable[None]],
+        fresh_engine: AsyncEngine,
+    ) -> None:
+        await unwanted()
+        time.advance(120)
+        await unwanted()
+        provider_down.is_down = False
+        await loose.revoke_due()
+        assert provider_down.live("subject")
+        assert await left(fresh_engine) == 2
+
+    async def test_is_left_to_who_discarded_the_grant_for_a_while(
+        self, loose: LooseGrants, time: Time, provider_down: ScriptedProvider, fresh_engine: AsyncEngine
+    ) -> None:
+        provider_down.is_down = False
+        provider_down.grants["token"] = "subject"
+        identity = Identity("subject", "a@b.example", email_verified=True)
+        async with Store(fresh_engine).transaction() as transaction:
+            grant_id = await loose.discard(transaction, Consent("google", identity, grant_of("token", time)))
+            await transaction.commit()
+        await loose.revoke_due()
+        assert provider_down.live("subject")
+        await loose.revoke(grant_id)
+        assert not provider_down.live("subject")
+
+    async def test_goes_on_behind_a_grant_that_another_release_has_left(
+        self,
+        loose: LooseGrants,
+        time: Time,
+        provider_down: ScriptedProvider,
+        unwanted: Callable[[], Awaitable[None]],
+        fresh_engine: AsyncEngine,
+        capfd: pytest.CaptureFixture[str],
+    ) -> None:
+        provider_down.is_down = False
+        grant_id = uuid4()
+        sealed = Vault(SECRET_KEY, previous=None).seal('{"other": "secret"}', owner=str(grant_id), field=LOOSE_GRANT)
+        async with Store(fresh_engine).transaction() as transaction:
+            record = LooseGrantRecord(grant_id, "google", "another", sealed)
+            await transaction.loose_grants.put(record, parked=False, due_at=time.now())
+            await transaction.commit()
+        await unwanted()
+        time.advance(120)
+        await loose.revoke_due()
+        assert not provider_down.live("subject")
+        assert await left(fresh_engine) == 1
+        assert "secret" not in "".join(capfd.readouterr())
+
+    async def test_is_given_up_after_days(
+        self, loose: LooseGrants, time: Time, unwanted: Callable[[], Awaitable[None]], fresh_engine: AsyncEngine
+    ) -> None:
+        await unwanted()
+        started, tries = time.now(), 0
+        while await left(fresh_engine):
+            time.advance(3 * 3600)
+            await loose.revoke_due()
+            tries += 1
+            assert tries < 100
+        assert (time.now() - started).days >= 1
+
+    async def test_is_not_done_by_two_processes_at_once(
+        self, loose: LooseGrants, time: Time, provider_down: ScriptedProvider, unwanted: Callable[[], Awaitable[None]]
+    ) -> None:
+        await unwanted()
+        provider_down.is_down = False
+        time.advance(120)
+        calls = 0
+        revoke = provider_down.revoke
+
+        async def counted(token: str, *, timeout: float) -> None:
+            nonlocal calls
+            calls += 1
+            await revoke(token, timeout=timeout)
+
+        provider_down.revoke = counted  # type: ignore[method-assign]  # counts the calls
+        await asyncio.gather(*[loose.revoke_due() for _ in range(4)])
+        assert calls == 1
+
+
+class TestCrash:
+    async def test_between_deleting_and_revoking_is_made_good_by_another_process(
+        self, client: Client, start_service: StartService, stand_in: StandIn, engine: AsyncEngine
+    ) -> None:
+        user: SignedIn = await client.signed_in(stand_in.person())
+        stand_in.oddities.revoke_answer = HTMLResponse("<h1>503</h1>", 503)
+        await client.disconnect(user.account_id, user.user_id)
+        stand_in.oddities.revoke_answer = None
+        async with engine.begin() as connection:
+            await connection.execute(update(loose_grants).values(due_at=func.now()))
+        # A process does its chores when it starts.
+        await start_service()
+        async with asyncio.timeout(10):
+            while await parked(engine, user.person):
+                pass
+        assert not is_granted(stand_in, user.person)
+
+
+async def left(engine: AsyncEngine) -> int:
+    """How many loose grants there are."""
+    async with engine.connect() as connection:
+        return int((await connection.execute(select(func.count()).select_from(loose_grants))).scalar_one())

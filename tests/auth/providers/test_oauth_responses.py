@@ -1,0 +1,103 @@
+"""What answers mean that are none, how a grant is ended, and how Google is called."""
+
+import asyncio
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from services.auth.providers.base import (
+    GrantRefusedError,
+    ProviderError,
+    ProviderRefusedError,
+    ProviderUnavailableError,
+)
+from services.kit.http.outbound import Egress, create_http_client
+from services.kit.observe.http_calls import CallObserver
+from services.kit.observe.setup import Telemetry
+from tests.auth.providers.conftest import Setup
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("answer", "error"),
+        [
+            (JSONResponse({"error": "invalid_grant"}, 400), GrantRefusedError),
+            (JSONResponse({"error": "invalid_grant", "error_subtype": "invalid_rapt"}, 400), GrantRefusedError),
+            (JSONResponse({"error": "invalid_grant"}), GrantRefusedError),
+            (JSONResponse({"error": "invalid_client"}, 401), ProviderRefusedError),
+            (JSONResponse({"error": "redirect_uri_mismatch"}, 400), ProviderRefusedError),
+            (JSONResponse({"error": "admin_policy_enforced"}, 400), ProviderRefusedError),
+            (JSONResponse({"error": "invalid_grant"}, 429), ProviderUnavailableError),
+            (JSONResponse({"error": "invalid_grant"}, 500), ProviderUnavailableError),
+            (JSONResponse({"error": ["invalid_grant"]}, 400), ProviderUnavailableError),
+            (JSONResponse({"detail": "not found"}, 404), ProviderUnavailableError),
+            (HTMLResponse("invalid_grant", 400), ProviderUnavailableError),
+            (JSONResponse({"error": "unknown token 1//secret"}, 400), ProviderUnavailableError),
+            (JSONResponse({"error": "x" * 100_000}, 400), ProviderUnavailableError),
+        ],
+    )
+    async def test_mean_what_the_status_and_the_error_code_say(
+        self, setup: Setup, answer: Response, error: type[ProviderError]
+    ) -> None:
+        setup.stand_in.oddities.token_answers = [answer]
+        with pytest.raises(error) as caught:
+            await setup.google.refresh("1//secret", scopes=frozenset(), timeout=5)
+        assert type(caught.value) is error
+        assert "1//secret" not in str(caught.value)
+        assert len(str(caught.value)) < 200
+
+    async def test_a_call_ends_at_its_time_out(self, setup: Setup) -> None:
+        async def hang(_request: httpx.Request) -> httpx.Response:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async with httpx.AsyncClient(transport=httpx.MockTransport(hang)) as client:
+            setup.egress = Egress(client, unavailable=ProviderUnavailableError)
+            google = setup.google_with()
+            with pytest.raises(ProviderUnavailableError):
+                await google.refresh("token", scopes=frozenset(), timeout=0.05)
+
+
+class TestRevoke:
+    async def test_ends_the_grant(self, setup: Setup) -> None:
+        person = setup.stand_in.person()
+        _, grant = await setup.exchange(person)
+        assert grant.refresh_token is not None
+        await setup.google.revoke(grant.refresh_token, timeout=5)
+        assert setup.stand_in.refresh_tokens == {}
+
+    async def test_is_content_with_a_grant_that_has_ended(self, setup: Setup) -> None:
+        await setup.google.revoke("1//unknown", timeout=5)
+        assert setup.stand_in.calls["revoke"] == 1
+
+    async def test_needs_no_endpoint(self, setup: Setup) -> None:
+        await setup.google_with(revoke_url=None).revoke("1//unknown", timeout=5)
+        assert setup.stand_in.calls["revoke"] == 0
+
+    async def test_may_be_answered_by_no_content(self, setup: Setup) -> None:
+        setup.stand_in.oddities.revoke_answer = Response(status_code=204)
+        await setup.google.revoke("1//unknown", timeout=5)
+        assert setup.stand_in.calls["revoke"] == 1
+
+    @pytest.mark.parametrize("answer", [HTMLResponse("<p>", 503), JSONResponse({"error": "x"}, 429)])
+    async def test_reports_an_unavailable_provider(self, setup: Setup, answer: Response) -> None:
+        setup.stand_in.oddities.revoke_answer = answer
+        with pytest.raises(ProviderUnavailableError):
+            await setup.google.revoke("1//unknown", timeout=5)
+
+
+class TestHttpClient:
+    async def test_follows_no_redirect_and_uses_no_proxy_for_this_machine(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        observer = CallObserver(Telemetry(CollectorRegistry()))
+        async with create_http_client(observer=observer, name_call=lambda _: "google") as client:
+            proxied = client._transport_for_url(httpx.URL("http://provider.example/token"))
+            direct = client._transport_for_url(httpx.URL("http://127.0.0.1:8100/token"))
+            assert proxied is not client._transport
+            assert direct is client._transport
+            assert not client.follow_redirects

@@ -1,0 +1,114 @@
+"""A client of the auth service that tests drive."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jwt
+from grpc import aio
+from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
+
+from tests.support.auth.stand_in import Person, StandIn
+
+SECRET_KEY = "a secret key of the tests, long enough"
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """A user with a session and one account."""
+
+    person: Person
+    user_id: str
+    account_id: str
+    access_token: str
+    refresh_token: str = ""
+
+
+class Client:
+    """What the gateway and mail call, and a browser's part of a sign-in."""
+
+    def __init__(self, channel: aio.Channel, stand_in: StandIn) -> None:
+        self.sign_in = auth_pb2_grpc.SignInServiceStub(channel)
+        self.sessions = auth_pb2_grpc.SessionServiceStub(channel)
+        self.users = auth_pb2_grpc.UserServiceStub(channel)
+        self.accounts = auth_pb2_grpc.AccountServiceStub(channel)
+        self.provider_tokens = auth_pb2_grpc.ProviderTokenServiceStub(channel)
+        self._stand_in = stand_in
+
+    async def start(self, *, code_challenge: str = "", link_to: str = "") -> auth_pb2.StartSignInResponse:
+        return await self.sign_in.StartSignIn(
+            auth_pb2.StartSignInRequest(provider="google", code_challenge=code_challenge, user_id=link_to)
+        )
+
+    async def complete(self, **redirect: str) -> auth_pb2.CompleteSignInResponse:
+        return await self.sign_in.CompleteSignIn(auth_pb2.CompleteSignInRequest(provider="google", **redirect))
+
+    async def redeem(
+        self, hand_off: str, *, code_verifier: str = "", user_id: str = ""
+    ) -> auth_pb2.RedeemSignInResponse:
+        return await self.sign_in.RedeemSignIn(
+            auth_pb2.RedeemSignInRequest(hand_off=hand_off, code_verifier=code_verifier, user_id=user_id)
+        )
+
+    async def refresh(self, refresh_token: str) -> auth_pb2.RefreshSessionResponse:
+        return await self.sessions.RefreshSession(auth_pb2.RefreshSessionRequest(refresh_token=refresh_token))
+
+    async def revoke_session(
+        self, *, refresh_token: str = "", user_id: str = "", session_id: str = "", all_sessions: bool = False
+    ) -> None:
+        await self.sessions.RevokeSession(
+            auth_pb2.RevokeSessionRequest(
+                refresh_token=refresh_token, user_id=user_id, session_id=session_id, all=all_sessions
+            )
+        )
+
+    async def link(self, user_id: str, person: Person) -> str:
+        """A link from start to commit; the id of the linked account."""
+        outcome = await self.connect(person, link_to=user_id)
+        return (await self.redeem(outcome.hand_off, user_id=user_id)).linked_account_id
+
+    async def disconnect(self, account_id: str, user_id: str) -> None:
+        await self.accounts.DisconnectAccount(auth_pb2.DisconnectAccountRequest(account_id=account_id, user_id=user_id))
+
+    async def delete_user(self, user_id: str) -> None:
+        await self.accounts.DeleteUser(auth_pb2.DeleteUserRequest(user_id=user_id))
+
+    async def events(self, user_id: str) -> list[str]:
+        """The types of the user's events, newest first."""
+        answer = await self.users.ListSecurityEvents(auth_pb2.ListSecurityEventsRequest(user_id=user_id))
+        return [event.type for event in answer.events]
+
+    async def connect(
+        self, person: Person, *, granted: str | None = None, code_challenge: str = "", link_to: str = ""
+    ) -> auth_pb2.CompleteSignInResponse:
+        """From start to the outcome of the provider's redirect."""
+        started = await self.start(code_challenge=code_challenge, link_to=link_to)
+        return await self.complete(**self._stand_in.consent(started.authorization_url, person, granted=granted))
+
+    async def signed_in(self, person: Person) -> SignedIn:
+        """From start to session."""
+        outcome = await self.connect(person)
+        session = await self.redeem(outcome.hand_off)
+        user_id = jwt.decode(session.access_token, options={"verify_signature": False})["sub"]
+        account, *_ = await self.list_accounts(user_id)
+        return SignedIn(person, user_id, account.account_id, session.access_token, session.refresh_token)
+
+    async def list_accounts(self, user_id: str) -> list[auth_pb2.Account]:
+        answer = await self.accounts.ListAccounts(auth_pb2.ListAccountsRequest(user_id=user_id))
+        return list(answer.accounts)
+
+    async def provider_token(self, user: SignedIn, *, refused_token: str = "") -> auth_pb2.GetAccessTokenResponse:
+        fingerprint = hashlib.sha256(refused_token.encode()).hexdigest() if refused_token else ""
+        return await self.provider_tokens.GetAccessToken(
+            auth_pb2.GetAccessTokenRequest(
+                account_id=user.account_id,
+                user_id=user.user_id,
+                refused_token_fingerprint=fingerprint,
+            )
+        )
+
+
+class StartService(Protocol):
+    """Starts another auth service on the same stores, and returns a client of it."""
+
+    async def __call__(self, **overrides: Any) -> Client: ...

@@ -1,0 +1,112 @@
+"""Parts of the service, put together by hand where a test moves the clock or plays the provider."""
+
+import os
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from services.auth.cipher import Vault
+from services.auth.providers.base import Grant, Identity, ProviderUnavailableError
+from services.auth.sessions.access_tokens import AccessTokens
+from services.auth.sessions.refresh_tokens import RefreshTokens
+from services.auth.sessions.sessions import Lifetimes, Sessions
+from services.auth.sessions.signing_keys import SigningKeys
+from services.auth.store import Store
+from tests.support.auth.client import SECRET_KEY
+from tests.support.auth.clock import Time
+
+IDLE = timedelta(days=14)
+ABSOLUTE = timedelta(days=90)
+
+
+def make_sessions(
+    store: Store, time: Time, *, secret: str = SECRET_KEY, previous: str | None = None, absolute: timedelta = ABSOLUTE
+) -> Sessions:
+    keys = SigningKeys(store=store, vault=Vault(secret, previous=previous), clock=time.now)
+    return Sessions(
+        store=store,
+        access_tokens=AccessTokens(signing_keys=keys, issuer="https://mailroom.example", clock=time.now, new_id=uuid4),
+        refresh_tokens=RefreshTokens(secret, previous=previous, random=os.urandom),
+        lifetimes=Lifetimes(idle=IDLE, absolute=absolute),
+        clock=time.now,
+        new_id=uuid4,
+    )
+
+
+async def add_user(store: Store) -> UUID:
+    """Somebody who may have sessions."""
+    user_id = uuid4()
+    async with store.transaction() as transaction:
+        await transaction.add_user(user_id, provider="google", subject=str(user_id))
+        await transaction.commit()
+    return user_id
+
+
+def grant_of(token: str, time: Time) -> Grant:
+    """A grant whose tokens tell it apart."""
+    return Grant(
+        access_token=f"access-{token}",
+        access_token_expires_at=time.now() + timedelta(hours=1),
+        refresh_token=token,
+        refresh_token_expires_at=None,
+        scopes=frozenset({"openid"}),
+    )
+
+
+@dataclass
+class Consent:
+    """Somebody's account at the scripted provider, and the grant that they give."""
+
+    subject: str
+    refresh_token: str
+
+
+@dataclass
+class ScriptedProvider:
+    """A provider in this process: a redirect's code names the consent, and revoking works like Google's."""
+
+    time: Time
+    name: str = "google"
+    consents: dict[str, Consent] = field(default_factory=dict)
+    # By refresh token: the subjects of grants that live.
+    grants: dict[str, str] = field(default_factory=dict)
+    is_down: bool = False
+
+    def consent(self, subject: str) -> str:
+        """The account's owner agrees; the code of the redirect."""
+        code, token = uuid4().hex, uuid4().hex
+        self.consents[code] = Consent(subject, token)
+        return code
+
+    def live(self, subject: str) -> bool:
+        """Whether the provider still lets us in."""
+        return subject in self.grants.values()
+
+    def authorization_url(self, *, state: str, nonce: str, code_challenge: str, force_consent: bool) -> str:
+        return f"https://provider.example/?state={state}&nonce={nonce}&c={code_challenge}&f={force_consent}"
+
+    def accepts_issuer(self, iss: str) -> bool:
+        return iss == ""
+
+    def grants_mail(self, scopes: frozenset[str]) -> bool:
+        return bool(scopes)
+
+    async def exchange(self, code: str, *, code_verifier: str, nonce: str, timeout: float) -> tuple[Identity, Grant]:
+        assert code_verifier
+        assert nonce
+        assert timeout > 0
+        consent = self.consents.pop(code)
+        self.grants[consent.refresh_token] = consent.subject
+        identity = Identity(subject=consent.subject, email=f"{consent.subject}@example.com", email_verified=True)
+        return identity, grant_of(consent.refresh_token, self.time)
+
+    async def refresh(self, refresh_token: str, *, scopes: frozenset[str], timeout: float) -> Grant:
+        raise NotImplementedError
+
+    async def revoke(self, token: str, *, timeout: float) -> None:
+        assert timeout > 0
+        if self.is_down:
+            raise ProviderUnavailableError("down")
+        subject = self.grants.get(token)
+        # Revoking any token of a grant ends all tokens that the account gave this client.
+        self.grants = {known: owner for known, owner in self.grants.items() if owner != subject}

@@ -19,13 +19,13 @@ import jwt
 from limits import parse
 
 from benchmarks.process_cpu import cpu_seconds
-from services.gateway.rate_limits import Counters, RateLimit
-from services.gateway.tokens import AccessTokens
+from services.gateway.access_tokens import AccessTokens
+from services.gateway.limits.rate_limits import Counters, RateLimit
 from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
 from tests.e2e.people import Person, Provider
 from tests.e2e.running_stack import RunningStack, running_stack
-from tests.gateway.fake_auth import ISSUER, FakeAuth
+from tests.support.gateway.fake_auth import ISSUER, FakeAuth
 
 WARM_UP = 200
 

@@ -10,12 +10,14 @@ from limits import RateLimitItem
 from starlette.middleware.cors import CORSMiddleware
 
 from services.gateway import errors
-from services.gateway.client_address import Network
+from services.gateway.access_tokens import AccessTokens, SigningKeys
 from services.gateway.clients import Services, connect
-from services.gateway.long_polls import LongPolls
+from services.gateway.html.sanitiser import SafeHtml
+from services.gateway.limits.client_address import Network
+from services.gateway.limits.long_polls import LongPolls
+from services.gateway.limits.rate_limits import Counters, RateLimit
 from services.gateway.middleware import AddressLimit, BodyLimit, CatchAll, RequestContext
 from services.gateway.openapi import DocumentedApp
-from services.gateway.rate_limits import Counters, RateLimit
 from services.gateway.routes import (
     addresses,
     changes,
@@ -23,19 +25,17 @@ from services.gateway.routes import (
     events,
     export,
     health,
-    hooks,
-    lists,
+    message_list,
     messages,
+    push,
     sessions,
     sign_in,
     syncs,
     threads,
     user_deletion,
 )
-from services.gateway.safe_html import SafeHtml
 from services.gateway.settings import GatewaySettings
 from services.gateway.telemetry import RequestTelemetry
-from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.http.admin import admin_app
 from services.kit.http.readiness import Readiness, ReadinessCheck
 from services.kit.http.server import serve_http
@@ -97,7 +97,7 @@ def create_app(
     app.add_middleware(RequestTelemetry, telemetry=telemetry)
     # messages comes after the rest of /emails, since its /emails/{id} would take their addresses.
     for routes in (
-        lists,
+        message_list,
         health,
         sign_in,
         sessions,
@@ -113,7 +113,7 @@ def create_app(
     ):
         app.include_router(routes.router)
     if accepts_google_push:
-        app.include_router(hooks.router)
+        app.include_router(push.router)
     return app
 
 

@@ -5,12 +5,12 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 
-from services.gateway.callers import Credentials, caller_of
+from services.gateway.access_tokens import SigningKeys
+from services.gateway.bearer import Credentials, caller_of
 from services.gateway.clients import Services
-from services.gateway.long_polls import LongPolls
-from services.gateway.rate_limits import RateLimit
-from services.gateway.safe_html import SafeHtml
-from services.gateway.tokens import SigningKeys
+from services.gateway.html.sanitiser import SafeHtml
+from services.gateway.limits.long_polls import LongPolls
+from services.gateway.limits.rate_limits import RateLimit
 
 # All of them are coroutines: the framework would run a plain function in a thread, for 0.15 ms of CPU a request.
 

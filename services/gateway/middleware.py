@@ -9,9 +9,9 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.gateway.client_address import Network, client_network
 from services.gateway.errors import INTERNAL, from_app_error
-from services.gateway.rate_limits import RateLimit
+from services.gateway.limits.client_address import Network, client_network
+from services.gateway.limits.rate_limits import RateLimit
 from services.kit.context import REQUEST_ID_HEADER, start_request
 from services.kit.errors import AppError
 

@@ -22,15 +22,15 @@ from mailroom.mail.v1.mail_pb2_grpc import (
 from prometheus_client import CollectorRegistry
 
 from services.auth.rpc import CALLERS as AUTH
+from services.gateway.access_tokens import AccessTokens, SigningKeys
 from services.gateway.app import create_app
 from services.gateway.clients import Services, connect
-from services.gateway.long_polls import LongPolls
-from services.gateway.tokens import AccessTokens, SigningKeys
+from services.gateway.limits.long_polls import LongPolls
 from services.kit.observe.setup import Telemetry
 from services.kit.rpc.server import serve_rpc
 from services.mail.rpc import CALLERS as MAIL
-from tests.gateway.fake_auth import ISSUER, FakeAuth
-from tests.gateway.fake_mail import FakeMail
+from tests.support.gateway.fake_auth import ISSUER, FakeAuth
+from tests.support.gateway.fake_mail import FakeMail
 
 FRONTEND = "https://app.example/signed-in?lang=ru#top"
 BODY_LIMIT = 2048

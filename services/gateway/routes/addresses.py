@@ -6,9 +6,9 @@ from fastapi import APIRouter, Response
 from mailroom.mail.v1.mail_pb2 import DisconnectMailboxRequest, ListMailboxesRequest
 
 from services.gateway import conversions
-from services.gateway.answers import json_answer
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import ERASING, problems
+from services.gateway.responses import json_answer
 from services.gateway.schemas.addresses import Addresses
 from services.kit.rpc.client import call
 

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Query, Response
 from mailroom.mail.v1.mail_pb2 import ListChangesRequest
 
 from services.gateway import conversions
-from services.gateway.answers import json_answer
 from services.gateway.dependencies import Backends, Polls, UserId
 from services.gateway.openapi import problems
-from services.gateway.preferences import WaitSeconds, applied
+from services.gateway.prefer_header import WaitSeconds, applied
+from services.gateway.responses import json_answer
 from services.gateway.schemas.changes import ChangePage, ChangesQuery
 
 router = APIRouter(prefix="/emails", tags=["emails"])

@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from mailroom.auth.v1 import auth_pb2
 
-from services.gateway.answers import json_answer
 from services.gateway.conversions import rfc3339
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import problems
+from services.gateway.responses import json_answer
 from services.gateway.schemas.sessions import EventQuery, SecurityEvent, SecurityEvents
 from services.kit.rpc.client import call
 

@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
 
-from services.gateway.answers import json_answer
+from services.gateway.responses import json_answer
 from services.gateway.schemas.health import Health
 
 router = APIRouter(tags=["health"])

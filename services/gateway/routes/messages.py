@@ -11,11 +11,11 @@ from mailroom.mail.v1.mail_pb2 import (
 )
 
 from services.gateway import conversions
-from services.gateway.answers import email_answer, json_answer
 from services.gateway.dependencies import Backends, HtmlSanitiser, UserId
+from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.openapi import problems
+from services.gateway.responses import email_answer, json_answer
 from services.gateway.routes.downloads import pictures_of
-from services.gateway.safe_html import SafeHtml
 from services.gateway.schemas.emails import Email, Labels
 from services.gateway.schemas.requests import MailboxQuery
 from services.kit.rpc.client import call

@@ -5,11 +5,11 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request, Response
 from mailroom.auth.v1 import auth_pb2
 
-from services.gateway.answers import json_answer
-from services.gateway.callers import Credentials, caller_of
+from services.gateway.bearer import Credentials, caller_of
 from services.gateway.conversions import rfc3339, session_tokens
 from services.gateway.dependencies import JSON_ONLY, Backends, UserId
 from services.gateway.openapi import problems
+from services.gateway.responses import json_answer
 from services.gateway.schemas.sessions import Account, LogoutRequest, Me, RefreshRequest, Token
 from services.kit.rpc.client import call
 

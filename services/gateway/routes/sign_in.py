@@ -10,11 +10,11 @@ from fastapi import APIRouter, Query, Request, Response
 from mailroom.auth.v1 import auth_pb2
 from starlette.responses import RedirectResponse
 
-from services.gateway.answers import json_answer
-from services.gateway.callers import MaybeCaller
+from services.gateway.bearer import MaybeCaller
 from services.gateway.conversions import seconds_until, session_tokens
 from services.gateway.dependencies import JSON_ONLY, Backends, Keys
 from services.gateway.openapi import problems
+from services.gateway.responses import json_answer
 from services.gateway.schemas.sessions import SignInStart, Token, TokenRequest
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call

@@ -9,12 +9,12 @@ from fastapi import APIRouter, Depends, Response
 from mailroom.mail.v1 import mail_pb2
 
 from services.gateway import conversions
-from services.gateway.answers import json_answer
 from services.gateway.clients import Services
 from services.gateway.dependencies import JSON_ONLY, Backends, Polls, UserId
-from services.gateway.long_polls import LongPolls
+from services.gateway.limits.long_polls import LongPolls
 from services.gateway.openapi import problems
-from services.gateway.preferences import WaitSeconds, applied
+from services.gateway.prefer_header import WaitSeconds, applied
+from services.gateway.responses import json_answer
 from services.gateway.schemas.syncs import Sync, SyncRequest, VerifyRequest
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query, Response
 from mailroom.mail.v1.mail_pb2 import GetThreadRequest, ListThreadsRequest
 
 from services.gateway import conversions
-from services.gateway.answers import json_answer
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import problems
+from services.gateway.responses import json_answer
 from services.gateway.schemas.requests import MailboxQuery
 from services.gateway.schemas.threads import ThreadPage, ThreadsQuery, ThreadView
 from services.kit.rpc.client import call

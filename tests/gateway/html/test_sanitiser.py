@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 from mailroom.mail.v1 import mail_pb2
 
-from services.gateway.html_policy import sanitise
-from services.gateway.safe_html import SafeHtml
+from services.gateway.html.policy import sanitise
+from services.gateway.html.sanitiser import SafeHtml
 from tests.gateway.conftest import Gateway
 
 NOTHING: Mapping[str, str] = {}

@@ -7,16 +7,16 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from services.gateway.access_tokens import AccessTokens, SigningKeys
 from services.gateway.app import create_app
 from services.gateway.clients import Services
-from services.gateway.long_polls import LongPolls
+from services.gateway.limits.long_polls import LongPolls
 from services.gateway.settings import GatewaySettings
-from services.gateway.tokens import AccessTokens, SigningKeys
 from services.kit.errors import AppError, Kind
 from services.kit.observe.setup import Telemetry
 from tests.gateway.conftest import Gateway, bearer
-from tests.gateway.fake_auth import ISSUER
-from tests.gateway.fake_mail import PUSH_TOKEN, FakeMail
+from tests.support.gateway.fake_auth import ISSUER
+from tests.support.gateway.fake_mail import PUSH_TOKEN, FakeMail
 
 GOOD = bearer(PUSH_TOKEN)
 

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from services.gateway.conversions import email_summary
 from services.kit.errors import AppError, Kind
-from tests.gateway.contract import Context, after
+from tests.support.gateway.contract import Context, after
 
 PUSH_TOKEN = "token-of-the-push-service-account"
 

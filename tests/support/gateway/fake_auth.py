@@ -14,7 +14,7 @@ from mailroom.auth.v1 import auth_pb2
 from mailroom.auth.v1.auth_pb2_grpc import SessionServiceServicer, SignInServiceServicer, UserServiceServicer
 
 from services.kit.errors import AppError, Kind
-from tests.gateway.contract import Context, after
+from tests.support.gateway.contract import Context, after
 
 ISSUER = "https://mail.example"
 

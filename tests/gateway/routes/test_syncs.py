@@ -10,7 +10,7 @@ from mailroom.mail.v1 import mail_pb2
 from services.gateway.schemas.syncs import Sync, Verification
 from services.kit.errors import AppError, Kind
 from tests.gateway.conftest import Gateway
-from tests.gateway.test_messages import exactly
+from tests.gateway.routes.test_messages import exactly
 
 ADA = "ada@example.com"
 DOWN = AppError(Kind.UNAVAILABLE, "service_unavailable", "Mail is down.")

@@ -13,7 +13,7 @@ from services.gateway.schemas.emails import Email
 from services.kit.errors import AppError, Kind
 from services.kit.http.server import serve_http
 from tests.gateway.conftest import Gateway
-from tests.gateway.test_messages import ADA, connect, full_message, message
+from tests.gateway.routes.test_messages import ADA, connect, full_message, message
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from services.gateway.schemas.changes import ChangePage
 from services.gateway.schemas.threads import ThreadPage, ThreadView
 from services.kit.errors import AppError, Kind
 from tests.gateway.conftest import Gateway
-from tests.gateway.test_messages import ADA, connect, exactly, get, message
+from tests.gateway.routes.test_messages import ADA, connect, exactly, get, message
 
 
 def thread(thread_id: str = "t1", **fields: object) -> mail_pb2.Thread:

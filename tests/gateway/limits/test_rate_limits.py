@@ -18,14 +18,14 @@ from structlog.testing import capture_logs
 
 from deploy.local.ports import Ports
 from deploy.local.valkey import RedisAddress
-from services.gateway.client_address import client_network
-from services.gateway.rate_limits import MOST_CALLERS, Counters, RateLimit
+from services.gateway.limits.client_address import client_network
+from services.gateway.limits.rate_limits import MOST_CALLERS, Counters, RateLimit
 from services.gateway.settings import GatewaySettings
 from services.kit.errors import AppError
 from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
 from tests.gateway.conftest import OpenGateway
-from tests.gateway.fake_auth import FakeAuth
+from tests.support.gateway.fake_auth import FakeAuth
 
 START = "/auth/google/start"
 
@@ -243,7 +243,7 @@ async def _run(redis: Redis, *command: str) -> None:
 
 
 def _production_rights() -> list[str]:
-    file = Path(__file__).parents[2] / "deploy/compose.production.yml"
+    file = Path(__file__).parents[3] / "deploy/compose.production.yml"
     [rights] = re.findall(r'user gateway on ">[^"]+" (.+)', file.read_text())
     return str(rights).split()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from services.gateway import html_policy
+from services.gateway.html import policy
 
 # A parser's work grows with the square of the open tags, of one tag's attributes, of the entities in one text: so much
 # takes 0.2 s at worst, 1 ms as a rule.
@@ -36,9 +36,9 @@ class SafeHtml:
         """`html` without what html_policy removes; HTML that takes too much work is replaced by the `text`."""
         tags = html.count("<")
         if tags <= _TINY_TAGS and len(html) <= _TINY_LENGTH:
-            return html_policy.sanitise(html, pictures)
+            return policy.sanitise(html, pictures)
         if tags <= _HARMLESS_TAGS and len(html) <= _HARMLESS_LENGTH:
-            return await asyncio.to_thread(html_policy.sanitise, html, pictures)
+            return await asyncio.to_thread(policy.sanitise, html, pictures)
         async with self._slots:
             safe = await _in_a_process(html, pictures)
         if safe is None:
@@ -53,7 +53,7 @@ async def _in_a_process(html: str, pictures: Mapping[str, str]) -> str | None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-I",
-        str(Path(html_policy.__file__)),
+        str(Path(policy.__file__)),
         env={},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

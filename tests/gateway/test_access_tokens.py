@@ -9,8 +9,7 @@ from typing import Any
 import jwt
 import pytest
 
-from services.gateway.clients import Services
-from services.gateway.tokens import (
+from services.gateway.access_tokens import (
     CLOCK_SKEW_SECONDS,
     MAX_AGE_SECONDS,
     REFETCH_SECONDS,
@@ -18,9 +17,10 @@ from services.gateway.tokens import (
     AccessTokens,
     SigningKeys,
 )
+from services.gateway.clients import Services
 from services.kit.errors import AppError, Kind
 from tests.gateway.conftest import Gateway, bearer
-from tests.gateway.fake_auth import ISSUER, FakeAuth, SigningKey, claims_of
+from tests.support.gateway.fake_auth import ISSUER, FakeAuth, SigningKey, claims_of
 
 DOWN = AppError(Kind.UNAVAILABLE, "service_unavailable", "Auth is down.")
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from services.gateway.tokens import AccessTokens, Caller
+from services.gateway.access_tokens import AccessTokens, Caller
 from services.kit.errors import AppError, Kind
 
 _bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="The access token of POST /auth/token")

@@ -18,7 +18,8 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
-from services.mail.content import parse_gmail, parse_raw
+from services.mail.content import parse_raw
+from services.mail.providers.gmail.payload import parse_gmail
 from services.sandbox.mime_tree import Part, parse_message
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus" / "real-mail.tar.gz"

@@ -10,10 +10,10 @@ from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from benchmarks.read_ways.server import POOL, Place, Tokens, serve
-from services.mail import page_tokens
 from services.mail.ids import LocalId
-from services.mail.store.lists import Position
-from services.mail.views import MessageFilter
+from services.mail.read_model import MessageFilter
+from services.mail.reading import page_tokens
+from services.mail.store.reading.message_list import Position
 
 _MAILBOX = """
     SELECT mailbox_id, account_id::text,

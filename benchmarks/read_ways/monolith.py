@@ -21,10 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
 
 from benchmarks.read_ways.server import POOL, Place, Tokens, serve
-from services.mail import page_tokens
 from services.mail.ids import LocalId
-from services.mail.store.lists import Position
-from services.mail.views import MessageFilter
+from services.mail.read_model import MessageFilter
+from services.mail.reading import page_tokens
+from services.mail.store.reading.message_list import Position
 
 _FILL_USERS = """
     INSERT INTO benchmark.users SELECT DISTINCT user_id, true FROM mailboxes WHERE user_id IS NOT NULL

@@ -13,8 +13,8 @@ import httpx
 
 from benchmarks.process_cpu import cpu_seconds
 from benchmarks.sync_ways.mailbox import BATCH, Task, fetch_all
-from services.mail.content.parse import parse_gmail
-from services.mail.providers import gmail_batch
+from services.mail.providers.gmail import batch
+from services.mail.providers.gmail.payload import parse_gmail
 from services.mail.search.vector import vector_of
 from services.mail.store import messages as store
 
@@ -55,16 +55,16 @@ async def main() -> None:
 async def _fetch(task: Task, stage: _Stages, ids: list[str]) -> None:
     headers = {
         "Authorization": f"Bearer {task.token}",
-        "Content-Type": gmail_batch.CONTENT_TYPE,
+        "Content-Type": batch.CONTENT_TYPE,
         "User-Agent": "mailroom (gzip)",
     }
     async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         for some in batched(ids, BATCH, strict=False):
             with stage("HTTP"):
-                body = gmail_batch.encode([f"/gmail/v1/users/me/messages/{id_}?format=full" for id_ in some])
+                body = batch.encode([f"/gmail/v1/users/me/messages/{id_}?format=full" for id_ in some])
                 answer = await http.post(f"{task.gmail_url}/batch/gmail/v1", content=body, headers=headers)
             with stage("batch format"):
-                parts = gmail_batch.decode(answer.headers["Content-Type"], answer.content)
+                parts = batch.decode(answer.headers["Content-Type"], answer.content)
             with stage("JSON"):
                 resources = [json.loads(part.body) for part in parts.values()]
             with stage("MIME"):

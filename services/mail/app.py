@@ -22,27 +22,27 @@ from services.kit.stores.postgres import create_pool
 from services.kit.stores.redis_client import create_redis
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
-from services.mail.changes import Changes
-from services.mail.disconnecting import Disconnecting
-from services.mail.downloads.contents import Contents
+from services.mail.disconnect import Disconnecting
+from services.mail.downloads.cache_cleanup import keep_removing
 from services.mail.downloads.disk_cache import DiskCache
-from services.mail.downloads.leftovers import keep_removing
-from services.mail.downloads.provider_calls import ProviderCalls
-from services.mail.figures import FigureGauges
+from services.mail.downloads.fetch import Contents
 from services.mail.mailboxes import Mailboxes
-from services.mail.messages import Messages
+from services.mail.metrics import FigureGauges
+from services.mail.notifications import Push
+from services.mail.provider_access.access_tokens import AccessTokens
+from services.mail.provider_access.calls import ProviderCalls
+from services.mail.provider_access.concurrency import Parallelism
+from services.mail.provider_access.quota import Quota
 from services.mail.providers.base import ProviderUnavailableError
-from services.mail.providers.gmail_content import GmailContent
-from services.mail.providers.gmail_http import create_gmail_client
-from services.mail.push import Push
+from services.mail.providers.gmail.downloads import GmailContent
+from services.mail.providers.gmail.http_client import create_gmail_client
+from services.mail.reading.change_feed import Changes
+from services.mail.reading.messages import Messages
+from services.mail.reading.threads import Threads
 from services.mail.rpc import CALLERS, registrations
 from services.mail.settings import MailSettings
 from services.mail.store.connection import DATABASE_LOST, Pool, is_reachable
-from services.mail.sync.access_tokens import AccessTokens
-from services.mail.sync.parallelism import Parallelism
-from services.mail.sync.quota import Quota
 from services.mail.syncs import Syncs
-from services.mail.threads import Threads
 
 _PROVIDER_CONNECTIONS = 8
 

@@ -7,8 +7,8 @@ import structlog
 
 from services.kit.errors import AppError, Kind
 from services.mail.model import Account, MailboxOverview, OpenMailbox
-from services.mail.store import mailboxes as store
 from services.mail.store.connection import Pool
+from services.mail.store.control import mailboxes as store
 
 log = structlog.get_logger()
 

@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.kit.settings import DatabaseSettings, RedisSettings, ServiceSettings, variables_of
-from services.mail.push import Sender
-from services.mail.sync.quota import GMAIL_COSTS, GMAIL_DAILY_LIMITS, GMAIL_LIMITS, QuotaProfile, check_fits
+from services.mail.notifications import Sender
+from services.mail.provider_access.quota import GMAIL_COSTS, GMAIL_DAILY_LIMITS, GMAIL_LIMITS, QuotaProfile, check_fits
 
 GOOGLE_API_URL = "https://gmail.googleapis.com"
 

@@ -9,9 +9,10 @@ from services.kit.observe.tracing import trace_parent
 from services.mail.ids import LocalId
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import Mailbox, MailboxStatus, SyncReport, SyncState
-from services.mail.store import items, progress, schedule, verification
-from services.mail.store import syncs as store
 from services.mail.store.connection import Pool
+from services.mail.store.control import schedule
+from services.mail.store.sync import fetch_queue, sync_state, verification
+from services.mail.store.sync import syncs as store
 
 LARGEST_COUNT = 1_000_000
 LONGEST_WAIT = 60
@@ -37,7 +38,7 @@ class Syncs:
         mailbox = await self._with_access(mailbox)
         async with self._pool.acquire() as connection, connection.transaction():
             hint_seq = await schedule.trigger(connection, mailbox.mailbox_id)
-            await progress.ensure(connection, mailbox.mailbox_id)
+            await sync_state.ensure(connection, mailbox.mailbox_id)
             sync = await store.start(
                 connection,
                 mailbox.mailbox_id,
@@ -74,8 +75,8 @@ class Syncs:
             active = await store.active(connection, sync.mailbox_id)
             if active is not None and active.sync_id == sync.sync_id:
                 await store.end(connection, sync.mailbox_id, SyncState.CANCELLED)
-                await progress.cancel_listing(connection, sync.mailbox_id)
-                await items.drop_backfill(connection, sync.mailbox_id)
+                await sync_state.cancel_listing(connection, sync.mailbox_id)
+                await fetch_queue.drop_backfill(connection, sync.mailbox_id)
         return await self.get(user_id, sync_id, wait_seconds=0)
 
     async def retry(self, user_id: UUID, sync_id: LocalId | None) -> SyncReport:
@@ -87,7 +88,7 @@ class Syncs:
         mailbox = await self._with_access(report.mailbox)
         async with self._pool.acquire() as connection, connection.transaction():
             hint_seq = await schedule.trigger(connection, mailbox.mailbox_id)
-            await items.retry_dead_letters(connection, mailbox.mailbox_id)
+            await fetch_queue.retry_dead_letters(connection, mailbox.mailbox_id)
             wanted = report.sync.newest_count
             sync = await store.start(
                 connection,

@@ -18,9 +18,9 @@ from deploy.local.valkey import RedisAddress
 from services.kit.settings import Postgres, RedisSettings
 from services.kit.stores.postgres import create_pool
 from services.kit.stores.redis_client import create_redis
-from tests.mail.sandbox_control import served_sandbox
-from tests.mail.servers import Servers
-from tests.mail.stage import Stage, open_stage
+from tests.support.mail.sandbox_control import served_sandbox
+from tests.support.mail.servers import Servers
+from tests.support.mail.stage import Stage, open_stage
 
 OpenStage = Callable[..., AbstractAsyncContextManager[Stage]]
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from services.mail.content import ParsedMessage, parse_gmail, parse_raw
-from services.mail.content.transfer import decode_base64
-from tests.mail.content.samples import differences, read_corpus
+from services.mail.content import ParsedMessage, parse_raw
+from services.mail.content.mime.transfer import decode_base64
+from services.mail.providers.gmail.payload import parse_gmail
 from tests.sandbox.mail_client import EMAIL, MailClient, open_mail_on_socket
+from tests.support.mail.samples import differences, read_corpus
 
 Pair = tuple[str, ParsedMessage, ParsedMessage]
 

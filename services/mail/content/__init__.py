@@ -1,11 +1,11 @@
 """Message content: from what a provider delivers to one clean model. Pure functions."""
 
-from services.mail.content.clean import clean_line, clean_text, cut_utf8, unescape_snippet
-from services.mail.content.filenames import name_download, sanitise_filename
-from services.mail.content.html_text import html_to_text
-from services.mail.content.indexable import indexable
+from services.mail.content.headers.filenames import name_download, sanitise_filename
 from services.mail.content.model import Address, Attachment, CalendarPart, MissingPart, ParsedMessage
-from services.mail.content.parse import parse_gmail, parse_raw
+from services.mail.content.parse import parse_raw
+from services.mail.content.text.clean import clean_line, clean_text, cut_utf8, unescape_snippet
+from services.mail.content.text.html_text import html_to_text
+from services.mail.content.text.indexable import indexable
 
 __all__ = [
     "Address",
@@ -19,7 +19,6 @@ __all__ = [
     "html_to_text",
     "indexable",
     "name_download",
-    "parse_gmail",
     "parse_raw",
     "sanitise_filename",
     "unescape_snippet",

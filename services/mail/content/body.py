@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from services.mail.content import limits
-from services.mail.content.charsets import decode_text
-from services.mail.content.clean import clean_line, clean_text, cut_utf8
-from services.mail.content.html_text import html_to_text
+from services.mail.content.mime.tree import Part
 from services.mail.content.model import Attachment, CalendarPart, MissingPart
-from services.mail.content.tree import Part
+from services.mail.content.text.charsets import decode_text
+from services.mail.content.text.clean import clean_line, clean_text, cut_utf8
+from services.mail.content.text.html_text import html_to_text
 
 _NEVER_BODY = {"text/rfc822-headers", "text/css", "text/vcard", "text/x-vcard", "text/directory", "text/x-amp-html"}
 _ENCRYPTED = {"application/pkcs7-mime", "application/x-pkcs7-mime"}

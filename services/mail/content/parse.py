@@ -1,37 +1,27 @@
 """From what a provider delivers to one `ParsedMessage`. Pure and total: no input, and no I/O, makes these fail."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from services.mail.content.addresses import parse_addresses
 from services.mail.content.body import read_body
-from services.mail.content.clean import clean_line, clean_text
-from services.mail.content.dates import parse_date
-from services.mail.content.gmail import read_gmail
+from services.mail.content.headers.addresses import parse_addresses
+from services.mail.content.headers.dates import parse_date
+from services.mail.content.headers.encoded_words import decode_words
+from services.mail.content.mime.raw import read_raw
+from services.mail.content.mime.tree import Tree
 from services.mail.content.model import Address, ParsedMessage
-from services.mail.content.raw import read_raw
-from services.mail.content.tree import Tree
-from services.mail.content.words import decode_words
+from services.mail.content.text.clean import clean_line, clean_text
 
-_NOTHING_FETCHED: Mapping[str, bytes] = {}
 _BRACKETED_ID = re.compile(r"<([^<>]*)>")
 
 
 def parse_raw(data: bytes) -> ParsedMessage:
     """Parse the RFC 5322 bytes of one message."""
-    return _build(read_raw(data))
+    return build_message(read_raw(data))
 
 
-def parse_gmail(message: Mapping[str, Any], *, fetched: Mapping[str, bytes] = _NOTHING_FETCHED) -> ParsedMessage:
-    """Parse a Gmail message resource of `format=full`.
-
-    When the result names `missing_parts`, fetch them and parse again with their decoded bytes by part id.
-    """
-    return _build(read_gmail(message, fetched=fetched))
-
-
-def _build(tree: Tree) -> ParsedMessage:
+def build_message(tree: Tree) -> ParsedMessage:
+    """Build the message from a part tree, whether its source was RFC 5322 bytes or a provider's own structure."""
     fields = tree.root.fields
     body = read_body(tree.root)
     authors = parse_addresses(fields.get("from", ""))

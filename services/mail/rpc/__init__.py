@@ -6,17 +6,17 @@ from functools import partial
 from grpc import aio
 from mailroom.mail.v1 import mail_pb2_grpc
 
-from services.mail.changes import Changes
-from services.mail.disconnecting import Disconnecting
-from services.mail.downloads.contents import Contents
+from services.mail.disconnect import Disconnecting
+from services.mail.downloads.fetch import Contents
 from services.mail.mailboxes import Mailboxes
-from services.mail.messages import Messages
-from services.mail.push import Push
+from services.mail.notifications import Push
+from services.mail.reading.change_feed import Changes
+from services.mail.reading.messages import Messages
+from services.mail.reading.threads import Threads
 from services.mail.rpc.mailboxes import MailboxServicer
 from services.mail.rpc.messages import MessageServicer
 from services.mail.rpc.syncs import SyncServicer
 from services.mail.syncs import Syncs
-from services.mail.threads import Threads
 
 CALLERS = {
     "mailroom.mail.v1.MailboxService": frozenset({"gateway"}),

@@ -8,7 +8,7 @@ from typing import Any
 
 from mailroom.mail.v1 import mail_pb2
 
-from services.mail.downloads.contents import Content, Contents
+from services.mail.downloads.fetch import Content, Contents
 
 # Large enough to be quick, small enough for gRPC's windows.
 _PIECE = 256 * 1024

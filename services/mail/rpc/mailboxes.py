@@ -3,11 +3,11 @@
 from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
 from services.kit.rpc.server import Context
-from services.mail.disconnecting import Disconnecting
+from services.mail.disconnect import Disconnecting
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import MailboxOverview, MailboxStatus
-from services.mail.rpc.answers import timestamp
-from services.mail.rpc.requests import uuid_of
+from services.mail.rpc.from_proto import uuid_of
+from services.mail.rpc.to_proto import timestamp
 
 _MAILBOX_STATUS = {
     MailboxStatus.ACTIVE: mail_pb2.MAILBOX_STATUS_ACTIVE,

@@ -6,22 +6,22 @@ from contextlib import aclosing
 from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
 from services.kit.rpc.server import Context
-from services.mail.changes import Changes
-from services.mail.downloads.contents import Contents
+from services.mail.downloads.fetch import Contents
 from services.mail.ids import parse_id
 from services.mail.mailboxes import Mailboxes
-from services.mail.messages import Messages
-from services.mail.rpc.answers import (
+from services.mail.reading.change_feed import Changes
+from services.mail.reading.messages import Messages
+from services.mail.reading.threads import Threads
+from services.mail.rpc.downloads import download, fields_of, part_id_of
+from services.mail.rpc.from_proto import filter_of, find_mailbox, uuid_of
+from services.mail.rpc.list_json import summaries_to_json
+from services.mail.rpc.to_proto import (
     change_to_proto,
     detail_to_proto,
     label_to_proto,
     summary_to_proto,
     thread_to_proto,
 )
-from services.mail.rpc.downloads import download, fields_of, part_id_of
-from services.mail.rpc.lists import summaries_to_json
-from services.mail.rpc.requests import filter_of, find_mailbox, uuid_of
-from services.mail.threads import Threads
 
 
 class MessageServicer(mail_pb2_grpc.MessageServiceServicer):

@@ -6,9 +6,9 @@ from services.kit.rpc.server import Context
 from services.mail.ids import LocalId, parse_id
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import SyncReport, SyncState, Verification
-from services.mail.push import Push
-from services.mail.rpc.answers import timestamp
-from services.mail.rpc.requests import find_mailbox, uuid_of
+from services.mail.notifications import Push
+from services.mail.rpc.from_proto import find_mailbox, uuid_of
+from services.mail.rpc.to_proto import timestamp
 from services.mail.syncs import Syncs
 
 _SYNC_STATE = {

@@ -3,9 +3,9 @@
 from datetime import datetime
 
 from services.kit.errors import AppError, Kind
+from services.mail.read_model import MessageFilter
 from services.mail.search.parser import parse
 from services.mail.search.syntax import And, HasAttachment, HasLabel, InThread, Node, Not, Received
-from services.mail.views import MessageFilter
 
 LONGEST_QUERY = 1_000
 

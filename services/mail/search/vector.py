@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from enum import Enum
 from functools import lru_cache
 
-from services.mail.content.indexable import indexable
 from services.mail.content.model import Address, ParsedMessage
+from services.mail.content.text.indexable import indexable
 from services.mail.search.terms import terms_of
 
 LAST_PLACE = 16_000

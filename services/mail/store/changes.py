@@ -11,9 +11,9 @@ from datetime import timedelta
 from enum import Enum
 from uuid import UUID
 
+from services.mail.read_model import MessageSummary
 from services.mail.store.connection import Connection
-from services.mail.store.message_views import SUMMARY, summary_of
-from services.mail.views import MessageSummary
+from services.mail.store.reading.message_rows import SUMMARY, summary_of
 
 KEPT = timedelta(days=30)
 

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Sequence
 
 from services.mail.model import Label
+from services.mail.read_model import CountedLabel
 from services.mail.store import message_labels
 from services.mail.store.connection import Connection
-from services.mail.views import CountedLabel
 
 
 async def replace(connection: Connection, mailbox_id: int, labels: Sequence[Label]) -> None:

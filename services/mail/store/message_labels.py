@@ -7,7 +7,7 @@ from services.mail.model import LabelChange
 from services.mail.store.changes import RECORD
 from services.mail.store.connection import Connection
 from services.mail.store.messages import UNIT_SEPARATOR
-from services.mail.store.relisted import IdRange
+from services.mail.store.sync.listing_diff import IdRange
 
 # A label can be on any number of messages, and a statement has 30 s.
 _RELABELLED_AT_ONCE = 10_000

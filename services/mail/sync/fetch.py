@@ -8,6 +8,7 @@ import structlog
 
 from services.kit.errors import AppError
 from services.mail.model import FetchItem, Lane, ProviderMessage
+from services.mail.provider_access.quota import QuotaWaitError
 from services.mail.providers.base import (
     AccessDeniedError,
     FetchResult,
@@ -21,12 +22,12 @@ from services.mail.providers.base import (
     TokenRefusedError,
     TooConcurrentError,
 )
-from services.mail.store import items, messages, syncs
+from services.mail.store import messages
 from services.mail.store.connection import Connection
+from services.mail.store.sync import fetch_queue, syncs
 from services.mail.sync.history import learn_labels, refresh_labels
-from services.mail.sync.plan import plan_gets
-from services.mail.sync.quota import QuotaWaitError
-from services.mail.sync.run import MailboxRun
+from services.mail.sync.plan_fetches import plan_gets
+from services.mail.sync.turn_context import MailboxRun
 
 # An older version than wanted is accepted after this many repeated gets.
 STALE_GETS_LIMIT = 2
@@ -59,7 +60,7 @@ async def fetch_batch(run: MailboxRun, retries: Retries) -> int:
     most_gets = await run.parallelism.limit(run.mailbox_id)
     async with run.reading() as connection:
         sync_id = await syncs.active_id(connection, run.mailbox_id)
-        queued = await items.next_batch(connection, run.mailbox_id, most_gets * _LOOK_AHEAD)
+        queued = await fetch_queue.next_batch(connection, run.mailbox_id, most_gets * _LOOK_AHEAD)
     results, interruption = await _fetch(run, queued, sync_id=sync_id, most_gets=most_gets)
     if results:
         await _store(run, results, retries)
@@ -174,7 +175,7 @@ async def _store(run: MailboxRun, results: Mapping[str, FetchResult], retries: R
         await learn_labels(run, {label for message in got.values() for label in message.label_ids})
     async with run.writing() as connection:
         stored = await messages.upsert(connection, run.mailbox_id, list(got.values()))
-        await items.finish(
+        await fetch_queue.finish(
             connection,
             run.mailbox_id,
             {id_: message.version for id_, message in got.items()},
@@ -182,10 +183,10 @@ async def _store(run: MailboxRun, results: Mapping[str, FetchResult], retries: R
             again_seconds=retries.base_seconds,
         )
         if gone:
-            await items.remove(connection, run.mailbox_id, gone)
+            await fetch_queue.remove(connection, run.mailbox_id, gone)
             await messages.delete(connection, run.mailbox_id, gone)
         if strays:
-            await items.fetch_singly(connection, run.mailbox_id, strays)
+            await fetch_queue.fetch_singly(connection, run.mailbox_id, strays)
         await _postpone_failed(connection, run.mailbox_id, results, retries)
         await syncs.count(connection, run.mailbox_id, stored=stored)
     run.observer.messages_stored.inc(stored)
@@ -209,7 +210,7 @@ async def _postpone_failed(
             for id_, error in failed.items()
             if isinstance(error, ProviderUnavailableError | TokenRefusedError) is transient
         }
-        await items.postpone(
+        await fetch_queue.postpone(
             connection, mailbox_id, reasons_by_id, attempts_limit=limit, base_seconds=retries.base_seconds
         )
 

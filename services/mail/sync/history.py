@@ -12,10 +12,11 @@ from services.mail.providers.base import (
     PageTokenExpiredError,
     ProviderUnavailableError,
 )
-from services.mail.store import items, labels, message_labels, messages, progress
+from services.mail.store import labels, message_labels, messages
 from services.mail.store.connection import Connection
-from services.mail.store.schedule import LeaseLostError
-from services.mail.sync.run import MailboxRun
+from services.mail.store.control.schedule import LeaseLostError
+from services.mail.store.sync import fetch_queue, sync_state
+from services.mail.sync.turn_context import MailboxRun
 
 log = structlog.get_logger()
 
@@ -52,11 +53,11 @@ async def _begin(
         if restarted and cursor is not None:
             # Numbers of the old history mean nothing beside those of the new one.
             await messages.cap_versions(connection, run.mailbox_id, cursor)
-            await items.cap_versions(connection, run.mailbox_id, cursor)
+            await fetch_queue.cap_versions(connection, run.mailbox_id, cursor)
         await _move(connection, run, previous=previous, cursor=cursor, caught_up_hint=hint)
         await labels.replace(connection, run.mailbox_id, current)
         if state.caught_up_hint > 0:
-            await progress.start_listing(connection, run.mailbox_id, Listing.RELIST, target=None)
+            await sync_state.start_listing(connection, run.mailbox_id, Listing.RELIST, target=None)
 
 
 async def _present(run: MailboxRun) -> int | None:
@@ -111,7 +112,7 @@ async def _read_page(run: MailboxRun, cursor: int, page_token: str | None) -> Ch
 async def _move(
     connection: Connection, run: MailboxRun, *, previous: int | None, cursor: int | None, caught_up_hint: int | None
 ) -> None:
-    moved = await progress.move_cursor(
+    moved = await sync_state.move_cursor(
         connection, run.mailbox_id, previous=previous, cursor=cursor, caught_up_hint=caught_up_hint
     )
     if not moved:
@@ -126,7 +127,7 @@ async def _apply(connection: Connection, mailbox_id: int, changes: Changes, stat
     """Stores or queues what a page implies."""
     if changes.deleted:
         gone = list(changes.deleted)
-        await items.remove(connection, mailbox_id, gone)
+        await fetch_queue.remove(connection, mailbox_id, gone)
         await messages.delete(connection, mailbox_id, gone)
     wanted = dict(changes.added)
     for id_, version in (await _apply_labels(connection, mailbox_id, changes, state)).items():
@@ -136,7 +137,7 @@ async def _apply(connection: Connection, mailbox_id: int, changes: Changes, stat
     # Without numbers nothing can be compared, so the message is fetched whatever is stored.
     for id_ in await _in_copy(connection, mailbox_id, changes.unnumbered, changes, state):
         missing.setdefault(id_, 0)
-    await items.queue_changed(connection, mailbox_id, missing, threads=changes.threads)
+    await fetch_queue.queue_changed(connection, mailbox_id, missing, threads=changes.threads)
 
 
 async def _apply_labels(
@@ -160,7 +161,7 @@ async def _in_copy(
         return set(external_ids)
     ids = list(external_ids)
     stored = await messages.versions(connection, mailbox_id, ids)
-    queued = await items.queued_ids(connection, mailbox_id, ids)
+    queued = await fetch_queue.queued_ids(connection, mailbox_id, ids)
     return set(external_ids) & (stored.keys() | queued | changes.added.keys())
 
 

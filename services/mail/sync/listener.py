@@ -9,8 +9,8 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from services.mail.store import schedule, workers
 from services.mail.store.connection import DATABASE_LOST
+from services.mail.store.control import schedule, workers
 
 _AGAIN_SECONDS = 1.0
 # A connection can die silently, so it is asked this often whether it is alive.

@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 
 from services.mail.model import ListedId, Listing, SyncProgress
 from services.mail.providers.base import MessageGoneError, PageTokenExpiredError, RejectedError
-from services.mail.store import items, labels, message_labels, messages, progress, relisted, syncs, verification
+from services.mail.store import labels, message_labels, messages
 from services.mail.store.connection import Connection
-from services.mail.store.relisted import IdRange
-from services.mail.sync.run import MailboxRun
+from services.mail.store.sync import fetch_queue, listing_diff, sync_state, syncs, verification
+from services.mail.store.sync.listing_diff import IdRange
+from services.mail.sync.turn_context import MailboxRun
 
 _TO_FETCH = (Listing.NEWEST, Listing.ALL)
 _BY_LABEL = (Listing.RELABEL, Listing.VERIFY_LABEL)
@@ -26,7 +27,7 @@ async def begin(run: MailboxRun) -> None:
         if sync is None:
             return
         listing = Listing.ALL if sync.newest_count is None else Listing.NEWEST
-        await progress.start_listing(connection, run.mailbox_id, listing, target=sync.newest_count)
+        await sync_state.start_listing(connection, run.mailbox_id, listing, target=sync.newest_count)
         await syncs.restart_count(connection, run.mailbox_id)
 
 
@@ -54,7 +55,7 @@ async def _list_page(run: MailboxRun, state: SyncProgress) -> None:
         )
     except PageTokenExpiredError:
         async with _recording(run, state) as connection:
-            await progress.restart_listing(connection, run.mailbox_id)
+            await sync_state.restart_listing(connection, run.mailbox_id)
             await syncs.restart_count(connection, run.mailbox_id)
         # It counts as a failed turn, so that a provider whose tokens never last is noticed.
         raise
@@ -74,7 +75,7 @@ async def _list_page(run: MailboxRun, state: SyncProgress) -> None:
         if page.next_page_token is None or full:
             await _end(connection, run.mailbox_id, state)
         else:
-            await progress.advance_listing(
+            await sync_state.advance_listing(
                 connection, run.mailbox_id, page_token=page.next_page_token, listed=len(listed)
             )
 
@@ -88,18 +89,18 @@ def _includes_hidden(state: SyncProgress) -> bool:
 @asynccontextmanager
 async def _recording(run: MailboxRun, state: SyncProgress) -> AsyncIterator[Connection]:
     async with run.writing() as connection:
-        if not await progress.still_lists(connection, run.mailbox_id, state):
+        if not await sync_state.still_lists(connection, run.mailbox_id, state):
             raise _ListingEndedError
         yield connection
 
 
 async def _record(connection: Connection, mailbox_id: int, state: SyncProgress, listed: list[ListedId]) -> None:
     if state.listing in _TO_FETCH:
-        await items.queue_listed(connection, mailbox_id, listed, offset=state.listed_count)
+        await fetch_queue.queue_listed(connection, mailbox_id, listed, offset=state.listed_count)
         await syncs.count(connection, mailbox_id, listed=len(listed))
     else:
         ids = [entry.external_id for entry in listed]
-        await relisted.note(connection, mailbox_id, ids, round_=state.listing_round, offset=state.listed_count)
+        await listing_diff.note(connection, mailbox_id, ids, round_=state.listing_round, offset=state.listed_count)
 
 
 async def _compare(run: MailboxRun, state: SyncProgress, listed: list[ListedId]) -> None:
@@ -109,7 +110,7 @@ async def _compare(run: MailboxRun, state: SyncProgress, listed: list[ListedId])
     """
     async with _recording(run, state) as connection:
         await _record(connection, run.mailbox_id, state, listed)
-        ranges = await relisted.ranges(connection, run.mailbox_id)
+        ranges = await listing_diff.ranges(connection, run.mailbox_id)
         depth = await _depth(connection, run.mailbox_id, state)
     for ids in ranges:
         async with _recording(run, state) as connection:
@@ -120,7 +121,7 @@ async def _depth(connection: Connection, mailbox_id: int, state: SyncProgress) -
     """How much of the listing the copy is to hold, None for all: the newest N and all above the oldest stored."""
     if state.covered_all:
         return None
-    return max(state.covered_count, await relisted.deepest_stored(connection, mailbox_id))
+    return max(state.covered_count, await listing_diff.deepest_stored(connection, mailbox_id))
 
 
 async def _compare_range(
@@ -128,11 +129,11 @@ async def _compare_range(
 ) -> None:
     match state.listing:
         case Listing.RELIST if state.listing_round == 1:
-            await relisted.queue_missing(connection, mailbox_id, ids, depth=depth)
+            await listing_diff.queue_missing(connection, mailbox_id, ids, depth=depth)
         case Listing.RELIST:
             # One listing is not enough to delete: the provider's index is only eventually consistent.
-            gone = await relisted.unlisted(connection, mailbox_id, ids)
-            await items.remove(connection, mailbox_id, gone)
+            gone = await listing_diff.unlisted(connection, mailbox_id, ids)
+            await fetch_queue.remove(connection, mailbox_id, gone)
             await messages.delete(connection, mailbox_id, gone)
         case Listing.VERIFY_IDS:
             await _verify_range(connection, mailbox_id, state, ids, depth=depth)
@@ -153,9 +154,9 @@ async def _verify_range(
     """
     missing = extra = 0
     if state.listing_round == 1:
-        missing = await relisted.queue_missing(connection, mailbox_id, ids, depth=depth)
+        missing = await listing_diff.queue_missing(connection, mailbox_id, ids, depth=depth)
     if state.listing_round == 2 or state.covered_all:
-        unlisted = await relisted.unlisted(connection, mailbox_id, ids)
+        unlisted = await listing_diff.unlisted(connection, mailbox_id, ids)
         extra = await verification.suspect(connection, mailbox_id, unlisted)
     await verification.count(connection, mailbox_id, missing=missing, extra=extra)
 
@@ -169,16 +170,16 @@ async def _end(connection: Connection, mailbox_id: int, state: SyncProgress) -> 
     """Goes on to what follows the listing that has ended."""
     match state.listing:
         case Listing.NEWEST | Listing.ALL:
-            await progress.end_listing(connection, mailbox_id)
+            await sync_state.end_listing(connection, mailbox_id)
             await syncs.set_listing_done(connection, mailbox_id, covered=state.listing_target)
         case Listing.RELIST:
             if state.listing_round == 1 and await _lacks_some(connection, mailbox_id):
-                await progress.begin_second_round(connection, mailbox_id)
+                await sync_state.begin_second_round(connection, mailbox_id)
             else:
                 await _next_label(connection, mailbox_id, Listing.RELABEL, after=None)
         case Listing.VERIFY_IDS:
             if state.listing_round == 1 and not state.covered_all:
-                await progress.begin_second_round(connection, mailbox_id)
+                await sync_state.begin_second_round(connection, mailbox_id)
             else:
                 await _next_label(connection, mailbox_id, Listing.VERIFY_LABEL, after=None)
         case Listing.RELABEL | Listing.VERIFY_LABEL:
@@ -188,8 +189,8 @@ async def _end(connection: Connection, mailbox_id: int, state: SyncProgress) -> 
 
 
 async def _lacks_some(connection: Connection, mailbox_id: int) -> bool:
-    for ids in await relisted.ranges(connection, mailbox_id):
-        if await relisted.unlisted(connection, mailbox_id, ids):
+    for ids in await listing_diff.ranges(connection, mailbox_id):
+        if await listing_diff.unlisted(connection, mailbox_id, ids):
             return True
     return False
 
@@ -198,8 +199,8 @@ async def _next_label(connection: Connection, mailbox_id: int, listing: Listing,
     label_ids = sorted(label.label_id for label in await labels.of_mailbox(connection, mailbox_id))
     following = next((label_id for label_id in label_ids if after is None or label_id > after), None)
     if following is not None:
-        await progress.begin_label(connection, mailbox_id, following, listing=listing)
+        await sync_state.begin_label(connection, mailbox_id, following, listing=listing)
         return
-    await progress.end_listing(connection, mailbox_id)
+    await sync_state.end_listing(connection, mailbox_id)
     if listing is Listing.VERIFY_LABEL:
         await verification.set_done(connection, mailbox_id)

@@ -9,18 +9,19 @@ import structlog
 from services.kit.context import start_request
 from services.kit.errors import AppError, Kind
 from services.mail.model import MailboxStatus, SyncState
+from services.mail.provider_access.access_tokens import AccessTokens
+from services.mail.provider_access.concurrency import Parallelism
+from services.mail.provider_access.quota import Quota, QuotaWaitError
 from services.mail.providers.base import AccessDeniedError, Provider, ProviderError
-from services.mail.store import mailboxes, schedule, syncs
 from services.mail.store.connection import DATABASE_LOST, Connection, Pool
-from services.mail.store.schedule import Lease, LeaseLostError
-from services.mail.sync import slice as slice_
-from services.mail.sync.access_tokens import AccessTokens
-from services.mail.sync.disconnect import Eraser
+from services.mail.store.control import mailboxes, schedule
+from services.mail.store.control.schedule import Lease, LeaseLostError
+from services.mail.store.sync import syncs
+from services.mail.sync import turn_steps as slice_
+from services.mail.sync.erase import Eraser
 from services.mail.sync.fetch import Retries
-from services.mail.sync.observer import INTERNAL, LEASE_LOST, SyncObserver
-from services.mail.sync.parallelism import Parallelism
-from services.mail.sync.quota import Quota, QuotaWaitError
-from services.mail.sync.run import MailboxRun
+from services.mail.sync.turn_context import MailboxRun
+from services.mail.sync.turn_metrics import INTERNAL, LEASE_LOST, SyncObserver
 
 # Pauses of a mailbox whose turns fail double up to so many seconds.
 LONGEST_BACKOFF = 60.0

@@ -2,9 +2,9 @@
 
 from services.kit.observe.tracing import trace_parent
 from services.mail.model import Sync
-from services.mail.store import verification
 from services.mail.store.connection import Connection
-from services.mail.sync.run import MailboxRun
+from services.mail.store.sync import verification
+from services.mail.sync.turn_context import MailboxRun
 
 
 async def is_to_do(connection: Connection, run: MailboxRun, sync: Sync | None, *, every_seconds: float) -> bool:

@@ -4,12 +4,12 @@ import structlog
 
 from services.kit.errors import AppError
 from services.mail.model import Mailbox
+from services.mail.provider_access.access_tokens import AccessTokens
+from services.mail.provider_access.quota import Quota, QuotaWaitError
 from services.mail.providers.base import Provider, ProviderError
-from services.mail.store import watches as store
 from services.mail.store.connection import Connection
-from services.mail.sync.access_tokens import AccessTokens
-from services.mail.sync.quota import Quota, QuotaWaitError
-from services.mail.sync.run import MailboxRun
+from services.mail.store.control import watches as store
+from services.mail.sync.turn_context import MailboxRun
 
 # Google's watches last for a week, and it asks for a renewal every day.
 RENEW_SECONDS = 86_400.0

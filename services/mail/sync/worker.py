@@ -10,14 +10,14 @@ from uuid import UUID
 import structlog
 
 from services.mail.model import Lane
-from services.mail.store import schedule, workers
 from services.mail.store.connection import DATABASE_LOST, Connection, Pool
-from services.mail.store.schedule import Lease
+from services.mail.store.control import schedule, workers
+from services.mail.store.control.schedule import Lease
 from services.mail.sync import watches
+from services.mail.sync.idle_check import RestingLooks
 from services.mail.sync.listener import Connect, Listener
-from services.mail.sync.observer import SyncObserver
-from services.mail.sync.rest import RestingLooks
 from services.mail.sync.turn import LONGEST_BACKOFF, Turns
+from services.mail.sync.turn_metrics import SyncObserver
 
 # A LISTEN connection can die silently, so the table is looked at this often in any case.
 _LOOK_SECONDS = 1.0

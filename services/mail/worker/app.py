@@ -15,19 +15,19 @@ from services.kit.stores.postgres import connect, create_pool
 from services.kit.stores.redis_client import create_redis
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
-from services.mail.disconnecting import Disconnecting
+from services.mail.disconnect import Disconnecting
 from services.mail.mailboxes import Mailboxes
-from services.mail.providers.gmail import GmailProvider
-from services.mail.providers.gmail_http import create_gmail_client
+from services.mail.provider_access.access_tokens import AccessTokens
+from services.mail.provider_access.concurrency import Parallelism
+from services.mail.provider_access.quota import Quota
+from services.mail.providers.gmail.adapter import GmailProvider
+from services.mail.providers.gmail.http_client import create_gmail_client
 from services.mail.settings import WorkerSettings
 from services.mail.store.connection import is_reachable
-from services.mail.sync.access_tokens import AccessTokens
-from services.mail.sync.disconnect import Eraser
-from services.mail.sync.observer import SyncObserver
-from services.mail.sync.parallelism import Parallelism
-from services.mail.sync.quota import Quota
-from services.mail.sync.rest import RestingLooks
+from services.mail.sync.erase import Eraser
+from services.mail.sync.idle_check import RestingLooks
 from services.mail.sync.turn import Turns
+from services.mail.sync.turn_metrics import SyncObserver
 from services.mail.sync.worker import Worker
 
 _LEASES_PER_TRANSACTION = 4

@@ -6,8 +6,8 @@ import pytest
 
 from services.mail.content import parse_raw
 from services.sandbox.generator import Generator
-from tests.mail.content.comparison import DOCUMENTED, compare_with_email
-from tests.mail.content.samples import differences, parse_as_gmail, read_corpus
+from tests.support.mail.comparison import DOCUMENTED, compare_with_email
+from tests.support.mail.samples import differences, parse_as_gmail, read_corpus
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,15 @@ from services.mail.content import (
     clean_text,
     cut_utf8,
     html_to_text,
-    indexable,
-    parse_gmail,
     parse_raw,
     sanitise_filename,
     unescape_snippet,
 )
-from services.mail.content.addresses import parse_addresses
-from tests.mail.content.comparison import DOCUMENTED, compare_where_email_is_sure
-from tests.mail.content.samples import gmail_resource, parse_as_gmail
+from services.mail.content.headers.addresses import parse_addresses
+from services.mail.content.text.indexable import indexable
+from services.mail.providers.gmail.payload import parse_gmail
+from tests.support.mail.comparison import DOCUMENTED, compare_where_email_is_sure
+from tests.support.mail.samples import gmail_resource, parse_as_gmail
 
 SHORT = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 LONG = settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from services.mail.content import MissingPart, name_download, parse_gmail, parse_raw, sanitise_filename
-from tests.mail.content.samples import gmail_resource, multipart, parse, parse_as_gmail, raw
+from services.mail.content import MissingPart, name_download, parse_raw, sanitise_filename
+from services.mail.providers.gmail.payload import parse_gmail
+from tests.support.mail.samples import gmail_resource, multipart, parse, parse_as_gmail, raw
 
 
 def filename_of(*headers: str | bytes) -> str:

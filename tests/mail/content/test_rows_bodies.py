@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from services.mail.content import Attachment, html_to_text, parse_raw
-from tests.mail.content.samples import multipart, parse, parse_as_gmail, raw
+from tests.support.mail.samples import multipart, parse, parse_as_gmail, raw
 
 RUSSIAN = "Добрый день! Высылаю счёт за июль, прошу оплатить до пятницы."
 CHINESE = "您好，附件是七月份的发票，请在星期五之前付款。"

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from services.mail.content import clean_line, clean_text, parse_gmail, parse_raw, sanitise_filename, unescape_snippet
-from tests.mail.content.samples import parse
+from services.mail.content import clean_line, clean_text, parse_raw, sanitise_filename, unescape_snippet
+from services.mail.providers.gmail.payload import parse_gmail
+from tests.support.mail.samples import parse
 
 
 def gmail_text(text: str, **headers: str) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.mail.content import Address, parse_gmail, parse_raw
-from tests.mail.content.samples import parse, raw
+from services.mail.content import Address, parse_raw
+from services.mail.providers.gmail.payload import parse_gmail
+from tests.support.mail.samples import parse, raw
 
 
 def date_of(value: str) -> datetime | None:

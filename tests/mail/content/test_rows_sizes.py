@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from services.mail.content import html_to_text, indexable, parse_raw
-from tests.mail.content.samples import parse
+from services.mail.content import html_to_text, parse_raw
+from services.mail.content.text.indexable import indexable
+from tests.support.mail.samples import parse
 
 RUSSIAN = "Добрый день! Высылаю счёт за июль, прошу оплатить до пятницы."
 

@@ -4,8 +4,9 @@ import base64
 
 import pytest
 
-from services.mail.content import Attachment, parse_gmail, parse_raw
-from tests.mail.content.samples import gmail_resource, multipart, parse, parse_as_gmail
+from services.mail.content import Attachment, parse_raw
+from services.mail.providers.gmail.payload import parse_gmail
+from tests.support.mail.samples import gmail_resource, multipart, parse, parse_as_gmail
 
 
 class TestRow10Structures:

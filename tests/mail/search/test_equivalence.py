@@ -11,19 +11,20 @@ from hypothesis import strategies as st
 
 from services.kit.settings import Postgres
 from services.kit.stores.postgres import create_pool
-from services.mail.content.clean import clean_text
+from services.mail.content.text.clean import clean_text
 from services.mail.model import Account, MailboxStatus, ProviderMessage
+from services.mail.read_model import MessageSummary
 from services.mail.search.parser import parse
 from services.mail.search.syntax import And, InThread, Node, Text
 from services.mail.search.terms import query_terms
 from services.mail.search.vector import Field, vector_of
-from services.mail.store import labels, mailboxes, messages
-from services.mail.store.conditions import Compiler
+from services.mail.store import labels, messages
 from services.mail.store.connection import Connection, Pool
-from services.mail.store.lists import Position, newest_first
-from services.mail.views import MessageSummary
-from tests.mail.search.evaluator import matches
-from tests.mail.search.generated_mail import LABELS, ME, NOW, QUERIES, some_message
+from services.mail.store.control import mailboxes
+from services.mail.store.reading.message_list import Position, newest_first
+from services.mail.store.reading.query_sql import Compiler
+from tests.support.mail.generated_mail import LABELS, ME, NOW, QUERIES, some_message
+from tests.support.mail.query_evaluator import matches
 
 NAMES = {label.label_id: label.name for label in LABELS}
 SIZE = 150

@@ -11,8 +11,8 @@ from services.mail.content.model import Address, ParsedMessage
 from services.mail.search.syntax import Node, Text
 from services.mail.search.terms import query_terms
 from services.mail.search.vector import LAST_PLACE, Field, vector_of
-from services.mail.store.conditions import Compiler
-from tests.mail.search.generated_mail import some_message
+from services.mail.store.reading.query_sql import Compiler
+from tests.support.mail.generated_mail import some_message
 
 MAILBOX = 7_654_321
 _MATCHES = "SELECT $1::text::tsvector @@ $2::text::tsquery"

@@ -1,0 +1,188 @@
+"""RFC 5322 bytes into the part tree.
+
+Boundaries are found with one search per multipart over the bytes, lines are never split: 25 MB of base64 cost little.
+"""
+
+import re
+
+from services.mail.content import limits
+from services.mail.content.mime.transfer import decode_transfer, measure_transfer
+from services.mail.content.mime.tree import Budget, Part, Tree, build_part, child_id, child_type, index_fields
+from services.mail.content.text.charsets import decode_together
+
+_HEADERS_END = re.compile(rb"\n\r*\n")
+_FOLD = re.compile(rb"\n[ \t]+")
+_FIELD_NAME = re.compile(rb"[!-9;-~]+[ \t]*")
+_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
+_LEADING_JUNK = re.compile(rb"(?:[\r\n]{1,8}(?=[!-9;-~]{1,80}[ \t]*:)|\xef\xbb\xbf)")
+_ENVELOPE_LINE = re.compile(rb">?From [^\n]*\n")
+_CHARSET = re.compile(rb"charset\s{0,5}=\s{0,5}[\"']?([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
+_CHARSET_WINDOW = 16 * 1024
+_SAYS_NOTHING = {b"us-ascii", b"ascii", b"utf-8", b"utf8"}
+_BOUNDARY_LINE = re.compile(rb"(?:\A|\n)--([^\s\r\n-][^\r\n]{0,199}?)[ \t]*\r?\n(?=Content-)", re.IGNORECASE)
+_DELIMITER_END = rb"(--)?[ \t]*\r*(?=\n|\Z)"
+
+
+def read_raw(data: bytes) -> Tree:
+    """The tree of a message. Bounds as in `limits`; never fails."""
+    return _RawReader(data).read()
+
+
+class _RawReader:
+    def __init__(self, data: bytes) -> None:
+        # Old Macintosh messages end lines with CR alone.
+        self._data = data.replace(b"\r", b"\n") if b"\n" not in data and b"\r" in data else data
+        self._budget = Budget()
+        self._scannable = max(len(data), limits.LARGE_BYTES) * limits.BOUNDARY_SCAN_FACTOR
+
+    def read(self) -> Tree:
+        start = self._skip_junk()
+        lines, body = self._split_headers(self._data, start, len(self._data))
+        self._budget.parts = 1
+        headers = self._decode_headers(lines, self._data[start : body + _CHARSET_WINDOW])
+        root = build_part("", index_fields(headers), default_type="text/plain")
+        self._read_body(root, (self._data, body, len(self._data)), depth=0)
+        return Tree(headers, root, self._budget.truncated, self._budget.defects)
+
+    def _skip_junk(self) -> int:
+        start = 0
+        for pattern in (_LEADING_JUNK, _ENVELOPE_LINE):
+            match = pattern.match(self._data, start)
+            start = match.end() if match else start
+        return start
+
+    def _split_headers(self, data: bytes, start: int, end: int) -> tuple[list[tuple[str, bytes]], int]:
+        """Unfolded header fields in order, and where the body starts."""
+        if data.startswith((b"\n", b"\r\n"), start, end):
+            return [], data.index(b"\n", start) + 1
+        blank = _HEADERS_END.search(data, start, end)
+        headers_end, body = (blank.start(), blank.end()) if blank else (end, end)
+        block = data[start:headers_end]
+        if len(block) > limits.HEADER_BYTES:
+            block = block[: block.rfind(b"\n", 0, limits.HEADER_BYTES) + 1 or limits.HEADER_BYTES]
+            self._budget.cut("headers-too-long")
+        fields, is_clean = _split_fields(block)
+        if not is_clean:
+            self._budget.note("header-line-without-field")
+            missing_blank = _find_body(block)
+            if missing_blank is not None:
+                return _split_fields(block[:missing_blank])[0], start + missing_blank
+        return fields, body
+
+    def _decode_headers(self, lines: list[tuple[str, bytes]], window: bytes) -> list[tuple[str, str]]:
+        """Header values as text. Raw 8-bit ones: UTF-8, then the charset that the message names, then detection."""
+        if all(value.isascii() for _, value in lines):
+            return [(name, value.decode("ascii")) for name, value in lines]
+        self._budget.note("8-bit-header")
+        named = next((label for label in _CHARSET.findall(window) if label.lower() not in _SAYS_NOTHING), None)
+        texts = decode_together([value for _, value in lines], named.decode("ascii") if named else None)
+        return [(name, text) for (name, _), text in zip(lines, texts, strict=True)]
+
+    def _read_body(self, part: Part, source: tuple[bytes, int, int], *, depth: int) -> None:
+        data, start, end = source
+        if not part.is_multipart:
+            self._read_leaf(part, data[start:end])
+        elif depth >= limits.DEPTH:
+            self._budget.cut("too-deep")
+            part.size = end - start
+        else:
+            self._read_multipart(part, source, depth=depth)
+
+    def _read_leaf(self, part: Part, body: bytes) -> None:
+        encoding = part.fields.get("content-transfer-encoding", "")
+        if part.mime_type.startswith("text/"):
+            part.content = decode_transfer(body, encoding)
+            part.size = len(part.content)
+        else:
+            part.size = measure_transfer(body, encoding)
+
+    def _read_multipart(self, part: Part, source: tuple[bytes, int, int], *, depth: int) -> None:
+        data, start, end = source
+        encoding = part.fields.get("content-transfer-encoding", "")
+        delimiters = self._find_delimiters(part, data, start, end)
+        if not delimiters and encoding:
+            # RFC 2045 section 6.4 forbids an encoded multipart; some senders make one.
+            data = b"\n" + decode_transfer(data[start:end], encoding)
+            start, end = 1, len(data)
+            delimiters = self._find_delimiters(part, data, start, end)
+        if not delimiters and data[start:end].strip():
+            self._budget.note("multipart-without-parts")
+            part.mime_type = "text/plain"
+            part.size, part.content = end - start, data[start:end]
+        self._read_children(part, (data, end), delimiters, depth=depth)
+
+    def _read_children(
+        self, part: Part, source: tuple[bytes, int], delimiters: list[re.Match[bytes]], *, depth: int
+    ) -> None:
+        data, end = source
+        for index, delimiter in enumerate(delimiters):
+            if delimiter.group(1):
+                return
+            if not self._budget.take_part():
+                return
+            following = delimiters[index + 1].start() if index + 1 < len(delimiters) else end
+            if index + 1 < len(delimiters) and data[following - 1 : following] == b"\r":
+                following -= 1
+            first = min(delimiter.end() + 1, following)
+            lines, body = self._split_headers(data, first, max(first, following))
+            fields = index_fields(self._decode_headers(lines, b""))
+            child = build_part(child_id(part.part_id, index), fields, default_type=child_type(part))
+            self._read_body(child, (data, min(body, following), max(first, following)), depth=depth + 1)
+            part.children.append(child)
+        if delimiters:
+            self._budget.note("multipart-not-closed")
+
+    def _find_delimiters(self, part: Part, data: bytes, start: int, end: int) -> list[re.Match[bytes]]:
+        """The delimiter lines of a multipart, the closing one last; [] when there are none."""
+        boundary = part.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip()
+        found = self._scan(boundary, data, start, end) if boundary else []
+        if found:
+            return found
+        guess = _BOUNDARY_LINE.search(data, max(start - 1, 0), end)
+        if guess is None:
+            return []
+        self._budget.note("boundary-guessed")
+        return self._scan(guess.group(1), data, start, end)
+
+    def _scan(self, boundary: bytes, data: bytes, start: int, end: int) -> list[re.Match[bytes]]:
+        self._scannable -= end - start
+        if self._scannable < 0:
+            self._budget.cut("too-nested")
+            return []
+        # The line break before a delimiter belongs to it; the one before the first ends the headers.
+        pattern = re.compile(rb"\n--" + re.escape(boundary) + _DELIMITER_END)
+        found = []
+        for match in pattern.finditer(data, max(start - 1, 0), end):
+            found.append(match)
+            if match.group(1) or len(found) > limits.PARTS + 1:
+                break
+        return found
+
+
+def _split_fields(block: bytes) -> tuple[list[tuple[str, bytes]], bool]:
+    """The header fields of a block, unfolded to one space, and whether every line was one."""
+    fields: list[tuple[str, bytes]] = []
+    is_clean = True
+    tidy = block.replace(b"\r\n", b"\n").replace(b"\r", b" ") if b"\r" in block else block
+    for line in _FOLD.sub(b" ", tidy).split(b"\n"):
+        name, colon, value = line.partition(b":")
+        if colon and _FIELD_NAME.fullmatch(name):
+            fields.append((name.rstrip().decode("ascii"), value.strip(b" \t")))
+        elif line:
+            is_clean = False
+    return fields, is_clean
+
+
+def _find_body(block: bytes) -> int | None:
+    """Where the body starts in a block that lacks the blank line before it: at a line that is no header field.
+
+    None if every such line is followed by a field: then they are junk among the headers, to be passed over.
+    """
+    lines = block.split(b"\n")
+    position = 0
+    for index, line in enumerate(lines):
+        is_header = _FIELD.match(line) or (index and line.startswith((b" ", b"\t"))) or not line.strip()
+        if not is_header and (index + 1 == len(lines) or not _FIELD.match(lines[index + 1])):
+            return position
+        position += len(line) + 1
+    return None

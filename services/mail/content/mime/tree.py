@@ -1,0 +1,111 @@
+"""The tree of MIME parts that every source (raw bytes, Gmail's JSON) is read into, and what its headers say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from services.mail.content import limits
+from services.mail.content.headers.encoded_words import decode_words
+from services.mail.content.headers.filenames import sanitise_filename
+from services.mail.content.headers.parameters import read_mime_type, split_parameters
+
+
+@dataclass(slots=True)
+class Part:
+    """One MIME part.
+
+    `fields` holds the first value of each header by lower-case name. `content` is the body without its transfer
+    encoding, None where it was not delivered or is not text. `size` is in bytes without the transfer encoding.
+    `attachment_id` is the provider's handle for fetching what was not delivered.
+    """
+
+    part_id: str
+    fields: dict[str, str]
+    mime_type: str
+    parameters: dict[str, str]
+    disposition: str = ""
+    filename: str = ""
+    content_id: str | None = None
+    content: bytes | None = None
+    size: int = 0
+    attachment_id: str | None = None
+    children: list["Part"] = field(default_factory=list)
+
+    @property
+    def is_multipart(self) -> bool:
+        return self.mime_type.startswith("multipart/")
+
+
+@dataclass(slots=True)
+class Tree:
+    """A whole message: its headers in order, unfolded, encoded words not yet decoded; its parts."""
+
+    headers: Sequence[tuple[str, str]]
+    root: Part
+    truncated: bool
+    defects: list[str]
+
+
+@dataclass(slots=True)
+class Budget:
+    """Counts parts and remembers what was cut while a tree is read."""
+
+    parts: int = 0
+    truncated: bool = False
+    defects: list[str] = field(default_factory=list)
+
+    def take_part(self) -> bool:
+        """Whether one more part may be read."""
+        self.parts += 1
+        if self.parts > limits.PARTS:
+            self.cut("too-many-parts")
+            return False
+        return True
+
+    def cut(self, defect: str) -> None:
+        self.truncated = True
+        self.note(defect)
+
+    def note(self, defect: str) -> None:
+        if defect not in self.defects:
+            self.defects.append(defect)
+
+
+def index_fields(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The first value of each header by lower-case name."""
+    fields: dict[str, str] = {}
+    for name, value in headers:
+        fields.setdefault(name.lower(), value)
+    return fields
+
+
+def build_part(part_id: str, fields: dict[str, str], *, default_type: str, claimed_name: str = "") -> Part:
+    """A part without its body, from its header fields.
+
+    `default_type` holds where Content-Type says nothing usable, `claimed_name` (the file name that the provider read)
+    where the headers name none.
+    """
+    main, parameters = split_parameters(fields.get("content-type", ""))
+    disposition, disposition_parameters = split_parameters(fields.get("content-disposition", ""))
+    name = disposition_parameters.get("filename") or parameters.get("name") or ""
+    if claimed_name and (not name or "\ufffd" in name):
+        name = decode_words(claimed_name)
+    content_id = fields.get("content-id", "").strip(" <>\t")
+    return Part(
+        part_id=part_id,
+        fields=fields,
+        mime_type=read_mime_type(main, default_type),
+        parameters=parameters,
+        disposition=disposition,
+        filename=sanitise_filename(name) if name else "",
+        content_id=content_id or None,
+    )
+
+
+def child_id(parent_id: str, index: int) -> str:
+    """Gmail's part ids: the root is "", its children "0", "1", theirs "0.0", "0.1"."""
+    return f"{parent_id}.{index}" if parent_id else str(index)
+
+
+def child_type(parent: Part) -> str:
+    """What a part without Content-Type is (RFC 2046 section 5.1.5)."""
+    return "message/rfc822" if parent.mime_type == "multipart/digest" else "text/plain"

@@ -1,0 +1,74 @@
+"""Giving up a mailbox, or all of a user's: it is hidden at once, the worker does the rest."""
+
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from services.kit.errors import AppError
+from services.mail.mailboxes import Mailboxes
+from services.mail.store.connection import Pool
+from services.mail.store.control import erasures as store
+from services.mail.store.control import mailboxes
+
+log = structlog.get_logger()
+
+
+class Users(Protocol):
+    """What is asked of auth."""
+
+    async def delete_user(self, user_id: UUID) -> None:
+        """Ends everything that auth has of a user; an unknown one is done. Raises AppError."""
+        ...
+
+
+class Disconnecting:
+    """Takes requests; `disconnect` and `delete_user` return whether all is erased: a repeat tells how far it is."""
+
+    def __init__(self, pool: Pool, known: Mailboxes, auth: Users) -> None:
+        self._pool = pool
+        self._mailboxes = known
+        self._auth = auth
+
+    async def disconnect(self, user_id: UUID, account_id: UUID) -> bool:
+        """Gives up one mailbox. Raises AppError mailbox_not_found."""
+        if (erased := await self._erased(user_id, account_id)) is not None:
+            return erased
+        mailbox = await self._mailboxes.find(user_id, account_id=account_id)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await store.hide(connection, user_id, mailbox.mailbox_id)
+        return bool(await self._erased(user_id, account_id))
+
+    async def delete_user(self, user_id: UUID) -> bool:
+        """Gives up all mailboxes of a user; auth deletes the user when they are erased."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await store.lock_user(connection, user_id)
+            await store.request_user(connection, user_id)
+            for mailbox in await mailboxes.of_user(connection, user_id):
+                await store.hide(connection, user_id, mailbox.mailbox_id)
+        async with self._pool.acquire() as connection:
+            due = await store.user_is_due(connection, user_id)
+        if due:
+            # No mailbox is left whose worker would do it.
+            await self._auth.delete_user(user_id)
+        async with self._pool.acquire() as connection:
+            if due:
+                await store.end_user(connection, user_id)
+            return await store.user_is_deleted(connection, user_id)
+
+    async def finish_deletions(self) -> None:
+        """Goes on where a request to delete a user was interrupted, or met an auth that was down.
+
+        What mail heard of the user's mailboxes meanwhile is given up, too.
+        """
+        async with self._pool.acquire() as connection:
+            left_over = await store.users_left_over(connection)
+        for user_id in left_over:
+            try:
+                await self.delete_user(user_id)
+            except AppError as error:
+                log.warning("a user is not deleted yet", user_id=str(user_id), reason=error.reason)
+
+    async def _erased(self, user_id: UUID, account_id: UUID) -> bool | None:
+        async with self._pool.acquire() as connection:
+            return await store.is_erased(connection, user_id, account_id)

@@ -1,0 +1,169 @@
+"""Fetching Gmail messages and threads whole: in batches where there is a batch endpoint, else one by one."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+
+from services.mail.content.limits import LARGE_BYTES
+from services.mail.providers.base import (
+    FetchResult,
+    Get,
+    MessageGoneError,
+    NotInThreadError,
+    PartialMessage,
+    ProviderError,
+    ProviderUnavailableError,
+    RateLimitedError,
+    RejectedError,
+    TokenRefusedError,
+    TooConcurrentError,
+    UnitCosts,
+    UnreadableMessageError,
+)
+from services.mail.providers.gmail import batch
+from services.mail.providers.gmail.client import (
+    NO_SUCH_ROUTE,
+    USER_PATH,
+    GmailCalls,
+    json_object,
+    now,
+    raise_for_status,
+)
+from services.mail.providers.gmail.errors import parse_error
+from services.mail.providers.gmail.fields import objects, text
+from services.mail.providers.gmail.message import message_of
+from services.mail.providers.gmail.payload import parse_gmail
+
+log = structlog.get_logger()
+
+
+class GmailFetch:
+    """Fetches messages, and threads for the messages in them.
+
+    `batch_url` None means single gets, at most `parallel_gets` at a time.
+    """
+
+    def __init__(self, calls: GmailCalls, *, batch_url: str | None, costs: UnitCosts, parallel_gets: int) -> None:
+        self._calls = calls
+        self._batch_url = batch_url
+        self._costs = costs
+        self._parallel_gets = parallel_gets
+
+    async def fetch(self, access_token: str, gets: Sequence[Get]) -> Mapping[str, FetchResult]:
+        """messages.get and threads.get with format=full, in one batch request where a batch endpoint is configured."""
+        if self._batch_url is not None:
+            try:
+                return await self._fetch_batch(access_token, gets, self._batch_url)
+            except (RejectedError, batch.MalformedBatchError) as error:
+                # Too large an answer, or no batch endpoint behind that address.
+                log.info("batch refused, fetching one by one", gets=len(gets), reason=str(error))
+        return await self._fetch_singly(access_token, gets)
+
+    async def _fetch_batch(self, access_token: str, gets: Sequence[Get], batch_url: str) -> Mapping[str, FetchResult]:
+        headers = {"Content-Type": batch.CONTENT_TYPE}
+        content = batch.encode([f"{USER_PATH}{_path(get)}?format=full" for get in gets])
+        response, body = await self._calls.send("POST", batch_url, access_token, content=content, headers=headers)
+        if response.status_code in NO_SUCH_ROUTE:
+            log.warning("no batch endpoint, fetching one by one from now on", status_code=response.status_code)
+            self._batch_url = None
+            return await self._fetch_singly(access_token, gets)
+        raise_for_status(response, body)
+        content_type = response.headers.get("Content-Type", "")
+        if len(body) > LARGE_BYTES:
+            results = await asyncio.to_thread(self._read_batch, content_type, body, gets)
+        else:
+            results = self._read_batch(content_type, body, gets)
+        if all(isinstance(result, TokenRefusedError) for result in results.values()):
+            raise TokenRefusedError("every part of the batch")
+        return results
+
+    def _read_batch(self, content_type: str, body: bytearray, gets: Sequence[Get]) -> dict[str, FetchResult]:
+        parts = batch.decode(content_type, body)
+        if not parts:
+            raise batch.MalformedBatchError("an answer without parts")
+        # What can be large is let go of as soon as it was read: the parts are copies.
+        body.clear()
+        results: dict[str, FetchResult] = {}
+        for place, get in enumerate(gets):
+            results |= self._read_part(get, parts.pop(place, None))
+        return results
+
+    def _read_part(self, get: Get, part: batch.Part | None) -> Mapping[str, FetchResult]:
+        if part is None:
+            return _failed(get, ProviderUnavailableError("the batch answer lacks this call"))
+        if not 200 <= part.status < 300:
+            error = parse_error(part.status, part.body, now=now, retry_after=part.retry_after)
+            return _failed(get, error)
+        try:
+            answer = json_object(part.body)
+        except ProviderError as error:
+            return _failed(get, error)
+        # It may be large, and nobody else has it.
+        del part
+        return self._read_answer(get, answer)
+
+    async def _fetch_singly(self, access_token: str, gets: Sequence[Get]) -> Mapping[str, FetchResult]:
+        slots = asyncio.Semaphore(self._parallel_gets)
+        limits: list[ProviderError] = []
+
+        async def fetch(get: Get) -> Mapping[str, FetchResult]:
+            async with slots:
+                if limits:
+                    # To go on asking would only lengthen the pause.
+                    return _failed(get, limits[0])
+                try:
+                    _, body = await self._calls.get(access_token, _path(get), {"format": "full"})
+                except ProviderError as error:
+                    if isinstance(error, RateLimitedError | TooConcurrentError):
+                        limits.append(error)
+                    return _failed(get, error)
+            part = batch.Part(status=200, body=body, retry_after=None)
+            if len(body) > LARGE_BYTES:
+                return await asyncio.to_thread(self._read_part, get, part)
+            return self._read_part(get, part)
+
+        results: dict[str, FetchResult] = {}
+        for result in await asyncio.gather(*map(fetch, gets)):
+            results |= result
+        return results
+
+    def _read_answer(self, get: Get, answer: Mapping[str, Any]) -> Mapping[str, FetchResult]:
+        """The wanted messages of an answer; a thread brings others as well, which are left out."""
+        if get.thread_id is None:
+            [external_id] = get.external_ids
+            return {external_id: self._read_message(external_id, answer)}
+        found = {text(resource.get("id")): resource for resource in objects(answer.get("messages"))}
+        return {
+            id_: self._read_message(id_, found[id_]) if id_ in found else NotInThreadError(get.thread_id)
+            for id_ in get.external_ids
+        }
+
+    def _read_message(self, external_id: str, resource: Mapping[str, Any]) -> FetchResult:
+        if text(resource.get("id")) not in (external_id, None):
+            return UnreadableMessageError("the answer is about another message")
+        try:
+            content = parse_gmail(resource)
+            if content.missing_parts:
+                units = self._costs.attachment * len(content.missing_parts)
+                return PartialMessage(external_id=external_id, units=units, source=(resource, content))
+            return message_of(external_id, resource, content)
+        except Exception as error:
+            # One message that breaks the parser must not stop the others.
+            log.exception("a message cannot be read", external_id=external_id)
+            return UnreadableMessageError(type(error).__name__)
+
+
+def _path(get: Get) -> str:
+    if get.thread_id is not None:
+        return f"/threads/{quote(get.thread_id, safe='')}"
+    return f"/messages/{quote(get.external_ids[0], safe='')}"
+
+
+def _failed(get: Get, error: ProviderError) -> Mapping[str, FetchResult]:
+    """The error for each wanted message; a thread that is gone says nothing about its messages."""
+    if get.thread_id is not None and isinstance(error, MessageGoneError | RejectedError):
+        error = NotInThreadError(get.thread_id)
+    return dict.fromkeys(get.external_ids, error)

@@ -1,0 +1,94 @@
+"""What a page of Gmail history implies for each message. Source: Gmail API reference, users.history.list."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from services.mail.content.text.clean import clean_text
+from services.mail.model import Changes, LabelChange
+from services.mail.providers.base import ChangePage, HistoryRestartedError, ProviderUnavailableError
+from services.mail.providers.gmail.fields import next_page, number, objects, text
+
+
+def parse_history(answer: Mapping[str, Any], *, cursor: int) -> ChangePage:
+    """Collapses the records of a history page per message, keeping their order.
+
+    Only the specific arrays are read: `messages` duplicates them.
+    """
+    records = objects(answer.get("history"))
+    changes = Changes()
+    for record in records:
+        _apply(record, changes, number(record.get("id")))
+    numbers = [version for record in records if (version := number(record.get("id"))) is not None]
+    last_record = max(numbers, default=None)
+    latest = number(answer.get("historyId"))
+    if latest is None:
+        latest = last_record
+    if records and latest is None:
+        # The cursor could never move on.
+        raise ProviderUnavailableError("history without ids")
+    if not records and latest is not None and latest < cursor:
+        raise HistoryRestartedError(f"{latest} is behind {cursor}")
+    return ChangePage(
+        changes=changes,
+        last_record=last_record,
+        latest=max(cursor, latest or 0),
+        next_page_token=next_page(answer),
+    )
+
+
+class _Event(NamedTuple):
+    message_id: str
+    thread_id: str | None
+    labels: frozenset[str]
+
+
+def _apply(record: Mapping[str, Any], changes: Changes, version: int | None) -> None:
+    for event in _events(record, "messagesAdded"):
+        _add(event, changes, version)
+    for event in _events(record, "labelsAdded"):
+        _relabel(event, changes, version, added=event.labels)
+    for event in _events(record, "labelsRemoved"):
+        _relabel(event, changes, version, removed=event.labels)
+    for event in _events(record, "messagesDeleted"):
+        changes.deleted.add(event.message_id)
+        changes.added.pop(event.message_id, None)
+        changes.labels.pop(event.message_id, None)
+        changes.unnumbered.discard(event.message_id)
+
+
+def _add(event: _Event, changes: Changes, version: int | None) -> None:
+    id_ = event.message_id
+    changes.added[id_] = max(version or 0, changes.added.get(id_, 0))
+    changes.deleted.discard(id_)
+    if event.thread_id is not None:
+        changes.threads[id_] = event.thread_id
+    if version is None:
+        changes.unnumbered.add(id_)
+
+
+def _relabel(
+    event: _Event,
+    changes: Changes,
+    version: int | None,
+    *,
+    added: frozenset[str] = frozenset(),
+    removed: frozenset[str] = frozenset(),
+) -> None:
+    if version is None:
+        changes.unnumbered.add(event.message_id)
+        return
+    change = LabelChange(version=version, added=added, removed=removed)
+    changes.labels.setdefault(event.message_id, []).append(change)
+
+
+def _events(record: Mapping[str, Any], kind: str) -> Iterator[_Event]:
+    for event in objects(record.get(kind)):
+        for message in objects([event.get("message")]):
+            if (id_ := text(message.get("id"))) is not None:
+                labels = event.get("labelIds")
+                named = labels if isinstance(labels, list) else []
+                yield _Event(
+                    id_,
+                    text(message.get("threadId")),
+                    frozenset(clean_text(label) for label in named if isinstance(label, str)),
+                )

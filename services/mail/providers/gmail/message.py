@@ -1,0 +1,46 @@
+"""A message resource of Gmail to ours. Any field but the content may be missing or odd. Source: users.messages."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from services.mail.content.model import ParsedMessage
+from services.mail.content.text.clean import clean_text, unescape_snippet
+from services.mail.model import ProviderMessage
+from services.mail.providers.gmail.fields import number, text
+
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+# What Postgres's bigint holds.
+_LARGEST_SIZE = 2**63 - 1
+
+
+def message_of(external_id: str, resource: Mapping[str, Any], content: ParsedMessage) -> ProviderMessage:
+    """The message that was asked for by `external_id`, with its content parsed."""
+    return ProviderMessage(
+        external_id=external_id,
+        thread_id=text(resource.get("threadId")) or external_id,
+        version=number(resource.get("historyId")),
+        received_at=_received_at(number(resource.get("internalDate")), content),
+        label_ids=_label_ids(resource.get("labelIds")),
+        snippet=unescape_snippet(text(resource.get("snippet")) or ""),
+        size=min(max(0, number(resource.get("sizeEstimate")) or 0), _LARGEST_SIZE),
+        content=content,
+    )
+
+
+def _label_ids(labels: Any) -> tuple[str, ...]:
+    if not isinstance(labels, list):
+        return ()
+    return tuple(dict.fromkeys(clean_text(label) for label in labels if isinstance(label, str) and label))
+
+
+def _received_at(internal_date: int | None, content: ParsedMessage) -> datetime:
+    """The time that orders messages: the provider's in epoch ms, else the Date header's; within what is storable."""
+    moment = content.sent_at or _EARLIEST
+    if internal_date is not None:
+        try:
+            moment = datetime.fromtimestamp(internal_date / 1000, UTC)
+        except (ValueError, OverflowError, OSError):
+            moment = _LATEST if internal_date > 0 else _EARLIEST
+    return min(max(moment, _EARLIEST), _LATEST)

@@ -1,0 +1,121 @@
+"""Gmail's `format=full` message resource into the part tree.
+
+Header values come decoded and bodies without their transfer encoding, text in the charset that its header names or
+already in UTF-8. Nothing about the resource is taken for granted: any field may be missing or of the wrong type.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from services.mail.content import limits
+from services.mail.content.headers.parameters import read_mime_type
+from services.mail.content.mime.transfer import decode_base64_text
+from services.mail.content.mime.tree import Budget, Part, Tree, build_part, child_id, child_type, index_fields
+from services.mail.content.model import ParsedMessage
+from services.mail.content.parse import build_message
+from services.mail.content.text.clean import clean_text
+
+_NOTHING_FETCHED: Mapping[str, bytes] = {}
+
+
+def parse_gmail(message: Mapping[str, Any], *, fetched: Mapping[str, bytes] = _NOTHING_FETCHED) -> ParsedMessage:
+    """Parse a message resource of `format=full`.
+
+    When the result names `missing_parts`, fetch them and parse again with their decoded bytes by part id.
+    """
+    return build_message(read_gmail(message, fetched=fetched))
+
+
+def read_gmail(message: Mapping[str, Any], *, fetched: Mapping[str, bytes]) -> Tree:
+    """The tree of a message resource. `fetched` holds the bytes of parts delivered by reference, by part id."""
+    payload = message.get("payload")
+    return _GmailReader(fetched).read(payload if isinstance(payload, Mapping) else {})
+
+
+class _GmailReader:
+    def __init__(self, fetched: Mapping[str, bytes]) -> None:
+        self._fetched = fetched
+        self._budget = Budget()
+
+    def read(self, payload: Mapping[str, Any]) -> Tree:
+        headers = self._bound(_read_headers(payload))
+        self._budget.parts = 1
+        root = self._read_part(payload, "", "text/plain", headers=headers, depth=0)
+        return Tree(headers, root, self._budget.truncated, self._budget.defects)
+
+    def _bound(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        left = limits.HEADER_BYTES
+        for index, (name, value) in enumerate(headers):
+            left -= len(name) + len(value) + 4
+            if left < 0:
+                self._budget.cut("headers-too-long")
+                return headers[:index]
+        return headers
+
+    def _read_part(
+        self, source: Mapping[str, Any], part_id: str, default_type: str, *, headers: list[tuple[str, str]], depth: int
+    ) -> Part:
+        claimed_type = read_mime_type(_text(source.get("mimeType")).lower(), default_type)
+        claimed_name = _text(source.get("filename"))
+        part = build_part(part_id, index_fields(headers), default_type=claimed_type, claimed_name=claimed_name)
+        self._read_body(part, _mapping(source.get("body")))
+        children = _sequence(source.get("parts"))
+        if part.is_multipart and depth >= limits.DEPTH:
+            self._budget.cut("too-deep")
+        elif part.is_multipart and children:
+            self._read_children(part, children, depth=depth)
+        elif part.is_multipart and part.content:
+            self._budget.note("multipart-without-parts")
+            part.mime_type = "text/plain"
+        return part
+
+    def _read_body(self, part: Part, body: Mapping[str, Any]) -> None:
+        data = _text(body.get("data"))
+        part.attachment_id = clean_text(_text(body.get("attachmentId"))) or None
+        part.size = _integer(body.get("size"))
+        if part.part_id in self._fetched:
+            part.content = self._fetched[part.part_id]
+        elif data or part.attachment_id is None:
+            part.content = decode_base64_text(data)
+        if part.content is not None and (data or not part.size):
+            part.size = len(part.content)
+
+    def _read_children(self, part: Part, children: Sequence[Any], *, depth: int) -> None:
+        for index, source in enumerate(children):
+            if not isinstance(source, Mapping):
+                continue
+            if not self._budget.take_part():
+                return
+            part_id = clean_text(_text(source.get("partId"))) or child_id(part.part_id, index)
+            headers = self._bound(_read_headers(source))
+            part.children.append(self._read_part(source, part_id, child_type(part), headers=headers, depth=depth + 1))
+
+
+def _read_headers(source: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values in order; line breaks and what is around a value are no part of it."""
+    headers = []
+    for header in _sequence(source.get("headers")):
+        if isinstance(header, Mapping) and isinstance(header.get("name"), str):
+            value = _text(header.get("value"))
+            if "\n" in value or "\r" in value:
+                value = value.replace("\r", "").replace("\n", "")
+            headers.append((header["name"].strip(), value.strip(" \t")))
+    return headers
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _sequence(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else 0

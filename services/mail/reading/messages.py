@@ -1,0 +1,180 @@
+"""Reading the stored mail of a user."""
+
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from services.kit.errors import AppError, Kind
+from services.mail.ids import LocalId
+from services.mail.mailboxes import mailbox_not_found
+from services.mail.model import Mailbox, OpenMailbox
+from services.mail.read_model import CountedLabel, MessageDetail, MessageFilter, MessageSummary
+from services.mail.reading import page_tokens
+from services.mail.search import filters
+from services.mail.search.highlight import highlight, wanted_terms
+from services.mail.search.syntax import Node
+from services.mail.store import labels as label_store
+from services.mail.store.connection import Connection, Pool
+from services.mail.store.control import mailboxes as mailbox_store
+from services.mail.store.reading import message_rows as store
+from services.mail.store.reading.message_list import Position, newest_first, texts
+
+DEFAULT_PAGE_SIZE = 50
+LARGEST_PAGE_SIZE = 200
+EXPORT_BYTES = 1 << 20
+"""Of messages as they were sent, so much is read at a time for an export."""
+HIGHLIGHTED_CHARACTERS = 50_000
+"""Of each body, so much is searched for words to highlight."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A page of a list; an empty `next_page_token` means that it is the last one."""
+
+    messages: list[MessageSummary]
+    next_page_token: str
+
+
+class Messages:
+    """Lists and shows messages; every query names the user."""
+
+    def __init__(self, pool: Pool, *, now: Callable[[], datetime] = _now) -> None:
+        self._pool = pool
+        self._now = now
+
+    async def page(
+        self, mailbox: OpenMailbox, wanted: MessageFilter, *, page_size: int, page_token: str, highlighted: bool = False
+    ) -> Page:
+        """A page of the messages that fit, newest first. An unknown label matches nothing.
+
+        Raises AppError invalid_page_size, invalid_page_token, invalid_query.
+        """
+        size = checked_size(page_size)
+        scope = {"mailbox": mailbox.mailbox_id, **wanted.fingerprint()}
+        after = page_tokens.decode(page_token, scope=scope)
+        node = filters.node_of(wanted, me=mailbox.email, now=self._now())
+        async with self._pool.acquire() as connection:
+            found = await newest_first(
+                connection,
+                mailbox.user_id,
+                mailbox.mailbox_id,
+                node,
+                after=after,
+                limit=size + 1,
+                label_names=mailbox.label_names,
+            )
+            shown = found[:size]
+            if highlighted:
+                shown = await _highlighted(connection, shown, node)
+        token = ""
+        if len(found) > size:
+            last = Position(received_at=shown[-1].received_at, message_id=shown[-1].message_id)
+            token = page_tokens.encode(last, scope=scope)
+        return Page(messages=shown, next_page_token=token)
+
+    async def get(self, user_id: UUID, message_id: LocalId | None) -> MessageDetail:
+        """One message. Raises AppError message_not_found."""
+        found: list[MessageDetail] = []
+        if message_id is not None:
+            async with self._pool.acquire() as connection:
+                names = await label_store.names(connection, message_id.mailbox_id)
+                found = await store.details(
+                    connection, user_id, message_id.mailbox_id, [message_id.local_id], label_names=names
+                )
+        if not found:
+            raise AppError(Kind.NOT_FOUND, "message_not_found", "There is no such message.")
+        return found[0]
+
+    async def export(self, mailbox: OpenMailbox, wanted: MessageFilter) -> AsyncGenerator[MessageDetail]:
+        """All messages that fit, whole, newest first. Holds about a megabyte of them, or one, at a time.
+
+        No connection or snapshot is held while the reader reads. Raises AppError invalid_query; mailbox_not_found when
+        the mailbox is disconnected meanwhile.
+        """
+        node = filters.node_of(wanted, me=mailbox.email, now=self._now())
+        names = mailbox.label_names
+        after = None
+        while True:
+            async with self._pool.acquire() as connection:
+                page = await newest_first(
+                    connection,
+                    mailbox.user_id,
+                    mailbox.mailbox_id,
+                    node,
+                    after=after,
+                    limit=LARGEST_PAGE_SIZE,
+                    label_names=names,
+                )
+            for portion in _portions(page):
+                async with self._pool.acquire() as connection:
+                    details = await store.details(
+                        connection, mailbox.user_id, mailbox.mailbox_id, portion, label_names=names
+                    )
+                for detail in details:
+                    yield detail
+            if len(page) < LARGEST_PAGE_SIZE:
+                await self._confirm(mailbox)
+                return
+            after = Position(received_at=page[-1].received_at, message_id=page[-1].message_id)
+
+    async def _confirm(self, mailbox: Mailbox) -> None:
+        """Raises AppError mailbox_not_found: a mailbox that was disconnected ends like one without more messages."""
+        async with self._pool.acquire() as connection:
+            known = await mailbox_store.of_user(connection, mailbox.user_id)
+        if mailbox.mailbox_id not in {one.mailbox_id for one in known}:
+            raise mailbox_not_found()
+
+    async def labels(self, mailbox: Mailbox) -> list[CountedLabel]:
+        """The labels of a mailbox by name."""
+        async with self._pool.acquire() as connection:
+            return await label_store.counted(connection, mailbox.mailbox_id)
+
+
+def checked_size(page_size: int) -> int:
+    """How many entries a page has; 0 asks for the default. Raises AppError invalid_page_size."""
+    size = page_size or DEFAULT_PAGE_SIZE
+    if not 1 <= size <= LARGEST_PAGE_SIZE:
+        raise AppError(Kind.INVALID, "invalid_page_size", f"The page size is 1 to {LARGEST_PAGE_SIZE}.")
+    return size
+
+
+def _portions(page: list[MessageSummary]) -> Iterator[list[int]]:
+    portion: list[int] = []
+    size = 0
+    for message in page:
+        if portion and size + message.size > EXPORT_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(message.message_id)
+        size += message.size
+    if portion:
+        yield portion
+
+
+async def _highlighted(connection: Connection, messages: list[MessageSummary], node: Node) -> list[MessageSummary]:
+    wanted = wanted_terms(node)
+    if not wanted or not messages:
+        return messages
+    ids = [message.message_id for message in messages]
+    bodies = await texts(connection, messages[0].mailbox_id, ids, longest=HIGHLIGHTED_CHARACTERS)
+
+    def places(message: MessageSummary) -> str | None:
+        shown = (highlight(text, wanted) for text in _texts(message, bodies.get(message.message_id, "")))
+        return next(filter(None, shown), None)
+
+    return [replace(message, highlight=places(message)) for message in messages]
+
+
+def _texts(message: MessageSummary, body: str) -> Iterator[str]:
+    """Where words are looked for, what tells most first."""
+    yield body
+    yield message.subject or ""
+    for person in (*filter(None, [message.sender]), *message.to, *message.cc):
+        yield f"{person.name} {person.email}"

@@ -1,0 +1,64 @@
+"""Reading the threads of a mailbox."""
+
+from dataclasses import dataclass
+
+from services.kit.errors import AppError, Kind
+from services.mail.model import OpenMailbox
+from services.mail.read_model import MessageSummary, Thread
+from services.mail.reading import page_tokens
+from services.mail.reading.messages import checked_size
+from services.mail.store.connection import Pool
+from services.mail.store.reading import threads as store
+from services.mail.store.reading.message_list import Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadPage:
+    """A page of a list; an empty `next_page_token` means that it is the last one."""
+
+    threads: list[Thread]
+    next_page_token: str
+
+
+class Threads:
+    """Lists and shows threads."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def page(self, mailbox: OpenMailbox, *, page_size: int, page_token: str) -> ThreadPage:
+        """A page, the threads with the newest messages first. One that gets a message meanwhile moves to the top.
+
+        Raises AppError invalid_page_size, invalid_page_token.
+        """
+        size = checked_size(page_size)
+        scope = {"mailbox": mailbox.mailbox_id, "list": "threads"}
+        after = page_tokens.decode(page_token, scope=scope)
+        async with self._pool.acquire() as connection:
+            found = await store.newest_first(
+                connection,
+                mailbox.user_id,
+                mailbox.mailbox_id,
+                after=after,
+                limit=size + 1,
+                label_names=mailbox.label_names,
+            )
+        shown = found[:size]
+        token = ""
+        if len(found) > size:
+            last = Position(received_at=shown[-1].last_message_at, message_id=shown[-1].last_message_id)
+            token = page_tokens.encode(last, scope=scope)
+        return ThreadPage(threads=shown, next_page_token=token)
+
+    async def get(self, mailbox: OpenMailbox, thread_id: str) -> tuple[Thread, list[MessageSummary]]:
+        """A thread and its messages, oldest first. Raises AppError thread_not_found."""
+        found = None
+        # Postgres takes no NUL, not even to look for it.
+        if "\0" not in thread_id:
+            async with self._pool.acquire() as connection:
+                found = await store.one(
+                    connection, mailbox.user_id, mailbox.mailbox_id, thread_id, label_names=mailbox.label_names
+                )
+        if found is None:
+            raise AppError(Kind.NOT_FOUND, "thread_not_found", "There is no such thread.")
+        return found

@@ -1,0 +1,52 @@
+"""What requests have in common, as the domain has it."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from mailroom.mail.v1 import mail_pb2
+
+from services.kit.errors import AppError, Kind
+from services.mail.mailboxes import Mailboxes
+from services.mail.model import OpenMailbox
+from services.mail.read_model import MessageFilter
+
+
+async def find_mailbox(mailboxes: Mailboxes, user_id: str, selector: mail_pb2.MailboxSelector) -> OpenMailbox:
+    """The mailbox that is named. Raises AppError mailbox_required, mailbox_not_found, ambiguous_address."""
+    user = uuid_of(user_id, "user_id")
+    match selector.WhichOneof("selector"):
+        case "account_id":
+            return await mailboxes.find(user, account_id=uuid_of(selector.account_id, "account_id"))
+        case "email":
+            return await mailboxes.find(user, email=selector.email)
+        case _:
+            raise AppError(Kind.INVALID, "mailbox_required", "Name a mailbox by account_id or by e-mail address.")
+
+
+def uuid_of(value: str, field: str) -> UUID:
+    """The value of the field of that name. Raises AppError invalid_..."""
+    try:
+        return UUID(value)
+    except ValueError:
+        raise AppError(Kind.INVALID, f"invalid_{field}", f"{field} is not a UUID.") from None
+
+
+def filter_of(request: mail_pb2.ListMessagesRequest | mail_pb2.ExportMessagesRequest) -> MessageFilter:
+    """Which messages are wanted. Raises AppError invalid_time."""
+    return MessageFilter(
+        query=request.query,
+        label=request.label,
+        thread_id=request.thread_id,
+        unread=request.unread if request.HasField("unread") else None,
+        has_attachment=request.has_attachment if request.HasField("has_attachment") else None,
+        after=_time(request.after_time) if request.HasField("after_time") else None,
+        before=_time(request.before_time) if request.HasField("before_time") else None,
+    )
+
+
+def _time(stamp: Timestamp) -> datetime:
+    try:
+        return stamp.ToDatetime(UTC)
+    except ValueError:
+        raise AppError(Kind.INVALID, "invalid_time", "A time is between the years 1 and 9999.") from None

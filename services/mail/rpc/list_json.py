@@ -1,0 +1,59 @@
+"""Lists of messages as the JSON that the REST API shows: see ListMessagesResponse."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+import msgspec
+
+from services.mail.content.model import Address
+from services.mail.ids import LocalId
+from services.mail.read_model import MessageSummary
+
+
+class _Listed(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """The same as `summary_to_proto` tells."""
+
+    id: str
+    external_id: str
+    account_id: UUID
+    thread_id: str
+    from_email: str | None
+    sender: Address | None = msgspec.field(name="from")
+    to: list[Address]
+    cc: list[Address]
+    subject: str | None
+    snippet: str
+    received_at: str
+    is_read: bool
+    labels: list[str]
+    has_attachments: bool
+    size: int
+    highlight: str | None = None
+
+
+def summaries_to_json(messages: Iterable[MessageSummary]) -> bytes:
+    """A JSON array."""
+    return msgspec.json.encode([_listed(message) for message in messages])
+
+
+def _listed(message: MessageSummary) -> _Listed:
+    sender = message.sender
+    return _Listed(
+        id=str(LocalId(message.mailbox_id, message.message_id)),
+        external_id=message.external_id,
+        account_id=message.account_id,
+        thread_id=message.thread_id,
+        from_email=None if sender is None else sender.email,
+        sender=sender,
+        to=message.to,
+        cc=message.cc,
+        subject=message.subject,
+        snippet=message.snippet,
+        # RFC 3339. All times are UTC, and one without a zone is written in two thirds of the time.
+        received_at=message.received_at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z",
+        is_read=message.is_read,
+        labels=message.labels,
+        has_attachments=message.has_attachments,
+        size=message.size,
+        highlight=message.highlight,
+    )

@@ -1,0 +1,87 @@
+"""Mailboxes at rest: nothing is known to be left to do, and they are looked at in groups.
+
+A look writes no mail, so it holds no lease: whatever becomes known meanwhile is worked on at once.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from services.mail.model import Lane, Mailbox
+from services.mail.store.connection import Connection
+from services.mail.store.control.mailboxes import COLUMNS, mailbox_of
+from services.mail.store.control.schedule import CHANNEL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestingMailbox:
+    """A mailbox to look at; `needs_turn` says that it has to be worked on whatever the look shows."""
+
+    mailbox: Mailbox
+    cursor: int
+    needs_turn: bool
+
+
+async def claim(
+    connection: Connection, *, limit: int, poll_seconds: float, pushed: Collection[str]
+) -> list[RestingMailbox]:
+    """Takes up to `limit` mailboxes that are due; they are due again in nearly `poll_seconds`, a little spread.
+
+    `pushed` are the providers that announce changes, where a mailbox needs a watch.
+    """
+    rows = await connection.fetch(
+        f"""
+        WITH due AS (
+            SELECT mailbox_id FROM mailbox_schedule WHERE lane = $1 AND due_at <= now()
+            ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        ), taken AS (
+            UPDATE mailbox_schedule s SET due_at = now() + make_interval(secs => $3 * (0.9 + 0.1 * random()))
+            FROM due WHERE s.mailbox_id = due.mailbox_id RETURNING s.mailbox_id
+        )
+        SELECT {COLUMNS}, c.cursor,
+            m.provider = ANY($4::text[]) AND coalesce(w.renew_at <= now(), true) OR c.cursor IS NULL
+                OR coalesce(c.verify_at <= now(), false) AS needs_turn
+        FROM taken JOIN mailboxes m USING (mailbox_id) JOIN sync_states c USING (mailbox_id)
+        LEFT JOIN watches w USING (mailbox_id)
+        """,
+        Lane.REST,
+        limit,
+        poll_seconds,
+        list(pushed),
+    )
+    return [
+        RestingMailbox(mailbox=mailbox_of(row), cursor=int(row["cursor"] or 0), needs_turn=row["needs_turn"])
+        for row in rows
+    ]
+
+
+async def confirm(connection: Connection, unchanged: Mapping[int, int], *, seconds_ago: float) -> None:
+    """Records that nothing had happened to these mailboxes since the given cursors, so many seconds ago."""
+    await connection.execute(
+        """
+        UPDATE sync_states c
+        SET caught_up_at = greatest(caught_up_at, now() - make_interval(secs => $3)),
+            last_synced_at = greatest(last_synced_at, now() - make_interval(secs => $3))
+        FROM unnest($1::bigint[], $2::numeric[]) AS u(mailbox_id, cursor)
+        WHERE c.mailbox_id = u.mailbox_id AND c.cursor = u.cursor
+        """,
+        list(unchanged),
+        list(unchanged.values()),
+        seconds_ago,
+    )
+
+
+async def wake(connection: Connection, mailbox_ids: Collection[int]) -> None:
+    """Makes mailboxes due for a turn of their own."""
+    await connection.execute(
+        """
+        WITH woken AS (
+            SELECT mailbox_id FROM mailbox_schedule WHERE mailbox_id = ANY($1::bigint[])
+            ORDER BY mailbox_id FOR UPDATE
+        )
+        UPDATE mailbox_schedule s SET due_at = least(s.due_at, now()), lane = $2, hint_seq = s.hint_seq + 1
+        FROM woken WHERE s.mailbox_id = woken.mailbox_id
+        """,
+        list(mailbox_ids),
+        Lane.LIVE,
+    )
+    await connection.execute(f"NOTIFY {CHANNEL}")

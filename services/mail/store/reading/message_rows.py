@@ -1,0 +1,84 @@
+"""Stored messages as users see them. Every query names the user."""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from msgspec.structs import replace
+
+from services.mail.content.model import Address, Attachment
+from services.mail.read_model import MessageDetail, MessageSummary, Recipients
+from services.mail.store.connection import Connection
+
+_addresses_from_json = msgspec.json.Decoder(list[Address]).decode
+_recipients_from_json = msgspec.json.Decoder(Recipients).decode
+_headers_from_json = msgspec.json.Decoder(list[tuple[str, str]]).decode
+attachments_from_json = msgspec.json.Decoder(list[Attachment]).decode
+
+SUMMARY = """
+    m.mailbox_id, m.message_id, b.account_id, m.external_id, m.thread_id, m.from_name, m.from_email, m.to_addresses,
+    m.cc_addresses, m.subject, m.snippet, m.received_at, m.label_ids, m.has_attachments, m.size
+"""
+
+
+async def details(
+    connection: Connection,
+    user_id: UUID,
+    mailbox_id: int,
+    message_ids: Sequence[int],
+    *,
+    label_names: Mapping[str, str],
+) -> list[MessageDetail]:
+    """Messages of the user's mailbox, whole, newest first; those that do not exist are left out."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {SUMMARY}, c.headers, c.recipients, c.text, c.html, c.attachments
+        FROM messages m JOIN mailboxes b USING (mailbox_id) JOIN message_contents c USING (mailbox_id, message_id)
+        WHERE m.mailbox_id = $1 AND m.message_id = ANY($2::bigint[]) AND b.user_id = $3
+        ORDER BY m.received_at DESC, m.message_id DESC
+        """,
+        mailbox_id,
+        message_ids,
+        user_id,
+    )
+    return [_detail_of(row, label_names) for row in rows]
+
+
+def _detail_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> MessageDetail:
+    recipients = _recipients_from_json(row["recipients"])
+    return MessageDetail(
+        summary=replace(summary_of(row, label_names), to=recipients.to, cc=recipients.cc),
+        headers=_headers_from_json(row["headers"]),
+        bcc=recipients.bcc,
+        reply_to=recipients.reply_to,
+        text=row["text"],
+        html=row["html"],
+        attachments=attachments_from_json(row["attachments"]),
+    )
+
+
+def summary_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> MessageSummary:
+    """The message in a row that was selected with SUMMARY first, its labels by name."""
+    # Unpacked, since lists make very many: by name, each column of each row would be looked up.
+    (
+        mailbox_id, message_id, account_id, external_id, thread_id, from_name, from_email, to_addresses,
+        cc_addresses, subject, snippet, received_at, label_ids, has_attachments, size, *_,
+    ) = row  # fmt: skip
+    return MessageSummary(
+        mailbox_id=mailbox_id,
+        message_id=message_id,
+        account_id=account_id,
+        external_id=external_id,
+        thread_id=thread_id,
+        sender=None if from_email is None else Address(from_name, from_email),
+        to=_addresses_from_json(to_addresses),
+        cc=_addresses_from_json(cc_addresses),
+        subject=subject,
+        snippet=snippet,
+        received_at=received_at,
+        is_read="UNREAD" not in label_ids,
+        labels=[label_names.get(label_id, label_id) for label_id in label_ids],
+        has_attachments=has_attachments,
+        size=size,
+    )

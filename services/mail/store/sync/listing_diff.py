@@ -1,0 +1,124 @@
+"""The ids that a listing has shown, compared with what is stored.
+
+A mailbox may hold a million messages, and a statement has 30 s: what is compared is cut into ranges of ids. Within one
+it is compared by NOT IN, whose subquery runs once whatever the planner knows: no statistics tell of rows just listed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from services.mail.model import Lane
+from services.mail.store.connection import Connection
+from services.mail.store.sync import fetch_queue
+
+# Messages in a range at most, of those listed and of those stored.
+RANGE_SIZE = 10_000
+# Before every id and after every id, in the order of code points, which is that of the database.
+_FIRST, _LAST = "", "\U0010ffff"
+
+
+@dataclass(frozen=True, slots=True)
+class IdRange:
+    """The provider's ids from `start` on and before `end`."""
+
+    start: str
+    end: str
+
+
+async def note(
+    connection: Connection, mailbox_id: int, external_ids: Sequence[str], *, round_: int, offset: int
+) -> None:
+    """Remembers ids that a listing has seen."""
+    await connection.execute(
+        """
+        INSERT INTO relisted (mailbox_id, round, external_id, ordinal)
+        SELECT $1, $3, id, $4 + min(place) FROM unnest($2::text[]) WITH ORDINALITY AS listed(id, place) GROUP BY id
+        ON CONFLICT DO NOTHING
+        """,
+        mailbox_id,
+        external_ids,
+        round_,
+        offset,
+    )
+
+
+async def ranges(connection: Connection, mailbox_id: int, *, size: int = RANGE_SIZE) -> list[IdRange]:
+    """Ranges that together hold every id, each of them not many more than `size` listed or stored messages."""
+    rows = await connection.fetch(
+        """
+        SELECT external_id FROM (
+            SELECT external_id, row_number() OVER (ORDER BY external_id) AS place FROM messages WHERE mailbox_id = $1
+        ) stored WHERE place % $2 = 0
+        UNION
+        SELECT external_id FROM (
+            SELECT external_id, row_number() OVER (PARTITION BY round ORDER BY external_id) AS place
+            FROM relisted WHERE mailbox_id = $1
+        ) listed WHERE place % $2 = 0
+        ORDER BY external_id
+        """,
+        mailbox_id,
+        size,
+    )
+    return [IdRange(*ends) for ends in pairwise([_FIRST, *(row["external_id"] for row in rows), _LAST])]
+
+
+async def deepest_stored(connection: Connection, mailbox_id: int) -> int:
+    """How far down the listing the last stored message is; 0 if none was listed."""
+    ordinal: int = await connection.fetchval(
+        """
+        SELECT coalesce(max(r.ordinal), 0) FROM relisted r JOIN messages m USING (mailbox_id, external_id)
+        WHERE r.mailbox_id = $1 AND r.round = 1
+        """,
+        mailbox_id,
+    )
+    return ordinal
+
+
+async def queue_missing(connection: Connection, mailbox_id: int, ids: IdRange, *, depth: int | None) -> int:
+    """Queues what the first `depth` (None: all) of the listing hold and the store lacks; how many were not queued."""
+    done = await connection.execute(
+        """
+        INSERT INTO fetch_items (mailbox_id, external_id, lane, ordinal)
+        SELECT $1, r.external_id, $4, r.ordinal FROM relisted r
+        WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $2 AND r.external_id < $3
+            AND ($5::bigint IS NULL OR r.ordinal <= $5)
+            AND r.external_id NOT IN (
+                SELECT m.external_id FROM messages m
+                WHERE m.mailbox_id = $1 AND m.external_id >= $2 AND m.external_id < $3
+            )
+        ON CONFLICT (mailbox_id, external_id) DO NOTHING
+        """,
+        mailbox_id,
+        ids.start,
+        ids.end,
+        Lane.LIVE,
+        depth,
+    )
+    queued = int(done.split()[-1])
+    if queued:
+        await fetch_queue.unbury(connection, mailbox_id)
+    return queued
+
+
+async def unlisted(connection: Connection, mailbox_id: int, ids: IdRange) -> list[str]:
+    """Messages, stored or given up on, that no round of the listing has seen and that are older than the listing."""
+    rows = await connection.fetch(
+        """
+        SELECT known.external_id FROM (
+            SELECT external_id, version FROM messages
+            WHERE mailbox_id = $1 AND external_id >= $2 AND external_id < $3
+            UNION SELECT external_id, wanted_version FROM dead_letters
+            WHERE mailbox_id = $1 AND external_id >= $2 AND external_id < $3
+        ) known, sync_states s
+        WHERE s.mailbox_id = $1 AND (s.listing_floor IS NULL OR known.version <= s.listing_floor)
+            AND known.external_id NOT IN (
+                SELECT r.external_id FROM relisted r
+                WHERE r.mailbox_id = $1 AND r.round IN (1, 2) AND r.external_id >= $2 AND r.external_id < $3
+            )
+        """,
+        mailbox_id,
+        ids.start,
+        ids.end,
+    )
+    return [row["external_id"] for row in rows]

@@ -1,0 +1,196 @@
+"""Sync requests: at most one active per mailbox."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+
+from services.mail.model import DeadLetter, Sync, SyncReport, SyncState, Verification
+from services.mail.store.connection import Connection
+from services.mail.store.control.mailboxes import mailbox_of
+
+_SHOWN_DEAD_LETTERS = 100
+
+
+def _sync_of(row: asyncpg.Record) -> Sync:
+    return Sync(
+        mailbox_id=row["mailbox_id"],
+        sync_id=row["sync_id"],
+        state=SyncState(row["state"]),
+        newest_count=row["newest_count"],
+        hint_seq=row["hint_seq"],
+        listing_done=row["listing_done"],
+        listed_count=row["listed_count"],
+        stored_count=row["stored_count"],
+        units_spent=row["units_spent"],
+        error=row["error"],
+        verification=None
+        if row["verification"] is None
+        else Verification(
+            done=row["verification"] == "done",
+            missing_count=row["missing_count"],
+            extra_count=row["extra_count"],
+            drift_count=row["drift_count"],
+            digest=row["digest"],
+        ),
+        created_at=row["created_at"],
+        ended_at=row["ended_at"],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The request behind a sync: its `traceparent`, and how many seconds ago the sync began."""
+
+    trace_parent: str
+    age: float
+
+
+async def start(
+    connection: Connection, mailbox_id: int, *, newest_count: int | None, hint_seq: int, trace_parent: str | None
+) -> Sync:
+    """Starts a sync, or widens the active one to this request; its coverage never shrinks."""
+    row = await connection.fetchrow(
+        """
+        INSERT INTO syncs AS s (mailbox_id, state, newest_count, hint_seq, trace_parent)
+        VALUES ($1, 'queued', $2, $3, $4)
+        ON CONFLICT (mailbox_id) WHERE ended_at IS NULL DO UPDATE
+        SET hint_seq = excluded.hint_seq,
+            trace_parent = coalesce(excluded.trace_parent, s.trace_parent),
+            newest_count = CASE WHEN s.newest_count IS NULL OR excluded.newest_count IS NULL THEN NULL
+                           ELSE greatest(s.newest_count, excluded.newest_count) END,
+            listing_done = s.listing_done
+                AND (s.newest_count IS NULL OR coalesce(s.newest_count >= excluded.newest_count, false))
+        RETURNING *
+        """,
+        mailbox_id,
+        newest_count,
+        hint_seq,
+        trace_parent,
+    )
+    assert row is not None, "an upsert returns its row"  # noqa: S101 - states what the statement guarantees
+    return _sync_of(row)
+
+
+async def active(connection: Connection, mailbox_id: int) -> Sync | None:
+    """The sync under way in a mailbox."""
+    row = await connection.fetchrow("SELECT * FROM syncs WHERE mailbox_id = $1 AND ended_at IS NULL", mailbox_id)
+    return None if row is None else _sync_of(row)
+
+
+async def active_id(connection: Connection, mailbox_id: int) -> int | None:
+    """Which sync is under way in a mailbox."""
+    sync_id: int | None = await connection.fetchval(
+        "SELECT sync_id FROM syncs WHERE mailbox_id = $1 AND ended_at IS NULL", mailbox_id
+    )
+    return sync_id
+
+
+async def is_active(connection: Connection, user_id: UUID, mailbox_id: int, sync_id: int) -> bool:
+    """Whether this is a sync of the user that is under way."""
+    found: bool = await connection.fetchval(
+        """
+        SELECT EXISTS (
+            SELECT FROM syncs s JOIN mailboxes m USING (mailbox_id)
+            WHERE s.mailbox_id = $1 AND s.sync_id = $2 AND m.user_id = $3 AND s.ended_at IS NULL
+        )
+        """,
+        mailbox_id,
+        sync_id,
+        user_id,
+    )
+    return found
+
+
+async def origin(connection: Connection, mailbox_id: int) -> Origin | None:
+    """The traced request behind the sync under way in a mailbox."""
+    row = await connection.fetchrow(
+        """
+        SELECT trace_parent, extract(epoch FROM now() - created_at)::float8 AS age FROM syncs
+        WHERE mailbox_id = $1 AND ended_at IS NULL AND trace_parent IS NOT NULL
+        """,
+        mailbox_id,
+    )
+    return None if row is None else Origin(**row)
+
+
+async def report(connection: Connection, user_id: UUID, mailbox_id: int, sync_id: int) -> SyncReport | None:
+    """A sync of the user with what is still to do."""
+    row = await connection.fetchrow(
+        """
+        SELECT s.*, m.account_id, m.user_id, m.provider, m.email, m.status,
+            CASE WHEN s.ended_at IS NULL
+                THEN (SELECT count(*) FROM fetch_items i WHERE i.mailbox_id = s.mailbox_id) ELSE 0 END AS pending,
+            (SELECT count(*) FROM dead_letters d WHERE d.mailbox_id = s.mailbox_id) AS dead
+        FROM syncs s JOIN mailboxes m USING (mailbox_id)
+        WHERE s.mailbox_id = $1 AND s.sync_id = $2 AND m.user_id = $3
+        """,
+        mailbox_id,
+        sync_id,
+        user_id,
+    )
+    if row is None:
+        return None
+    letters = await connection.fetch(
+        "SELECT external_id, reason, attempts FROM dead_letters WHERE mailbox_id = $1 ORDER BY died_at DESC LIMIT $2",
+        mailbox_id,
+        _SHOWN_DEAD_LETTERS,
+    )
+    return SyncReport(
+        sync=_sync_of(row),
+        mailbox=mailbox_of(row),
+        pending_count=row["pending"],
+        dead_letter_count=row["dead"],
+        dead_letters=[DeadLetter(**letter) for letter in letters],
+    )
+
+
+async def set_running(connection: Connection, mailbox_id: int) -> None:
+    """Records that a worker has begun with the active sync."""
+    await connection.execute(
+        "UPDATE syncs SET state = 'running' WHERE mailbox_id = $1 AND ended_at IS NULL AND state = 'queued'", mailbox_id
+    )
+
+
+async def count(connection: Connection, mailbox_id: int, *, listed: int = 0, stored: int = 0, units: int = 0) -> None:
+    """Adds to the active sync's figures."""
+    await connection.execute(
+        """
+        UPDATE syncs SET listed_count = listed_count + $2, stored_count = stored_count + $3,
+            units_spent = units_spent + $4
+        WHERE mailbox_id = $1 AND ended_at IS NULL
+        """,
+        mailbox_id,
+        listed,
+        stored,
+        units,
+    )
+
+
+async def restart_count(connection: Connection, mailbox_id: int) -> None:
+    """Sets the listed figure back, for a listing that begins from the top again."""
+    await connection.execute("UPDATE syncs SET listed_count = 0 WHERE mailbox_id = $1 AND ended_at IS NULL", mailbox_id)
+
+
+async def set_listing_done(connection: Connection, mailbox_id: int, *, covered: int | None) -> None:
+    """Records that the active sync's ids are queued, if it wants no more than `covered` (None: everything)."""
+    await connection.execute(
+        """
+        UPDATE syncs SET listing_done = true
+        WHERE mailbox_id = $1 AND ended_at IS NULL AND ($2::int IS NULL OR newest_count <= $2)
+        """,
+        mailbox_id,
+        covered,
+    )
+
+
+async def end(connection: Connection, mailbox_id: int, state: SyncState, *, error: str = "") -> None:
+    """Ends the active sync."""
+    await connection.execute(
+        """
+        UPDATE syncs SET state = $2, error = $3, ended_at = now() WHERE mailbox_id = $1 AND ended_at IS NULL
+        """,
+        mailbox_id,
+        state.value,
+        error,
+    )

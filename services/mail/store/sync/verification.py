@@ -1,0 +1,150 @@
+"""Comparing a copy with the provider's listings. What differs is queued: a get then decides what is true."""
+
+from services.mail.model import Lane, Listing
+from services.mail.store.connection import Connection
+from services.mail.store.sync import sync_state
+from services.mail.store.sync.listing_diff import IdRange
+
+
+async def request(connection: Connection, mailbox_id: int, *, hint_seq: int, trace_parent: str | None) -> int | None:
+    """Makes the active sync verify, or starts one for what is covered; returns its id, None if nothing is covered."""
+    sync_id: int | None = await connection.fetchval(
+        """
+        INSERT INTO syncs AS s (mailbox_id, state, newest_count, hint_seq, listing_done, verification, trace_parent)
+        SELECT $1, 'queued', CASE WHEN NOT covered_all THEN covered_count END, $2, true, 'wanted', $3
+        FROM sync_states WHERE mailbox_id = $1 AND (covered_all OR covered_count > 0 OR EXISTS (
+            SELECT FROM syncs WHERE mailbox_id = $1 AND ended_at IS NULL))
+        ON CONFLICT (mailbox_id) WHERE ended_at IS NULL DO UPDATE
+        SET hint_seq = excluded.hint_seq, verification = coalesce(s.verification, 'wanted'),
+            trace_parent = coalesce(excluded.trace_parent, s.trace_parent)
+        RETURNING sync_id
+        """,
+        mailbox_id,
+        hint_seq,
+        trace_parent,
+    )
+    return sync_id
+
+
+async def is_due(connection: Connection, mailbox_id: int) -> bool:
+    """Whether the mailbox has not been verified for so long that it has to be."""
+    due: bool | None = await connection.fetchval(
+        "SELECT verify_at <= now() AND (covered_all OR covered_count > 0) FROM sync_states WHERE mailbox_id = $1",
+        mailbox_id,
+    )
+    return bool(due)
+
+
+async def plan_next(connection: Connection, mailbox_id: int, *, seconds: float, verified: bool) -> None:
+    """Sets when to verify next: so many seconds (0: never) from now, if that is not set or it has just been done."""
+    await connection.execute(
+        """
+        UPDATE sync_states SET verify_at = CASE
+            WHEN $2::float8 = 0 THEN NULL
+            WHEN $3::bool OR verify_at IS NULL THEN now() + make_interval(secs => $2)
+            ELSE verify_at END
+        WHERE mailbox_id = $1 AND ($3::bool OR (verify_at IS NULL) <> ($2::float8 = 0))
+        """,
+        mailbox_id,
+        seconds,
+        verified,
+    )
+
+
+async def begin(connection: Connection, mailbox_id: int) -> None:
+    """Starts to list ids for the active sync."""
+    await sync_state.start_listing(connection, mailbox_id, Listing.VERIFY_IDS, target=None)
+    await connection.execute(
+        """
+        UPDATE syncs SET missing_count = 0, extra_count = 0, drift_count = 0
+        WHERE mailbox_id = $1 AND ended_at IS NULL
+        """,
+        mailbox_id,
+    )
+
+
+async def count(connection: Connection, mailbox_id: int, *, missing: int = 0, extra: int = 0, drift: int = 0) -> None:
+    """Adds to what the active sync has found."""
+    await connection.execute(
+        """
+        UPDATE syncs SET missing_count = missing_count + $2, extra_count = extra_count + $3,
+            drift_count = drift_count + $4
+        WHERE mailbox_id = $1 AND ended_at IS NULL
+        """,
+        mailbox_id,
+        missing,
+        extra,
+        drift,
+    )
+
+
+async def suspect(connection: Connection, mailbox_id: int, external_ids: list[str]) -> int:
+    """Queues messages that the provider does not list; returns how many were not queued before."""
+    rows = await connection.fetch(
+        """
+        INSERT INTO fetch_items (mailbox_id, external_id, lane, ordinal)
+        SELECT $1, id, $3, 0 FROM unnest($2::text[]) AS listed(id)
+        ON CONFLICT (mailbox_id, external_id) DO NOTHING RETURNING true
+        """,
+        mailbox_id,
+        external_ids,
+        Lane.LIVE,
+    )
+    return len(rows)
+
+
+async def suspect_drifted(connection: Connection, mailbox_id: int, label_id: str, ids: IdRange) -> int:
+    """Queues messages of a range that have a label which its listing does not show, or lack one that it does; how many.
+
+    Messages that changed since the verification began are left alone: they are of a newer state.
+    """
+    rows = await connection.fetch(
+        """
+        INSERT INTO fetch_items (mailbox_id, external_id, thread_id, lane, ordinal)
+        SELECT $1, m.external_id, m.thread_id, $3, 0 FROM messages m, sync_states s
+        WHERE m.mailbox_id = $1 AND s.mailbox_id = $1 AND m.external_id >= $4 AND m.external_id < $5
+            AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
+            AND m.label_ids @> ARRAY[$2] <> (m.external_id IN (
+                SELECT r.external_id FROM relisted r
+                WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $4 AND r.external_id < $5))
+        ON CONFLICT (mailbox_id, external_id) DO NOTHING RETURNING true
+        """,
+        mailbox_id,
+        label_id,
+        Lane.LIVE,
+        ids.start,
+        ids.end,
+    )
+    return len(rows)
+
+
+async def set_done(connection: Connection, mailbox_id: int) -> None:
+    """Records that the active sync has compared everything; what it found is queued."""
+    await connection.execute(
+        "UPDATE syncs SET verification = 'done' WHERE mailbox_id = $1 AND ended_at IS NULL", mailbox_id
+    )
+
+
+async def set_digest(connection: Connection, mailbox_id: int) -> None:
+    """Gives the active sync the digest of what is stored now.
+
+    It is the XOR, over all messages, of the first 128 bits of the SHA-256 of `id label,label,...` with the provider's
+    ids, the labels in the order of their bytes: in any order, and without holding them all, anybody can compute it.
+    """
+    await connection.execute(
+        """
+        WITH hashes AS (
+            SELECT encode(sha256(convert_to(external_id || ' ' || coalesce((
+                SELECT string_agg(label, ',' ORDER BY label COLLATE "C") FROM unnest(label_ids) AS l(label)), ''),
+                'UTF8')), 'hex') AS hex
+            FROM messages WHERE mailbox_id = $1
+        ), halves AS (
+            SELECT coalesce(bit_xor(('x' || left(hex, 16))::bit(64)::bigint), 0) AS high,
+                coalesce(bit_xor(('x' || substr(hex, 17, 16))::bit(64)::bigint), 0) AS low
+            FROM hashes
+        )
+        UPDATE syncs SET digest = lpad(to_hex(high), 16, '0') || lpad(to_hex(low), 16, '0') FROM halves
+        WHERE mailbox_id = $1 AND ended_at IS NULL
+        """,
+        mailbox_id,
+    )

@@ -1,0 +1,121 @@
+"""Erasing a disconnected mailbox, step by step; each can be repeated, so a worker that dies loses nothing."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from services.mail.model import Lane, Mailbox
+from services.mail.provider_access.access_tokens import AccessTokens
+from services.mail.provider_access.quota import Quota
+from services.mail.providers.base import Provider
+from services.mail.store.connection import Connection, Pool
+from services.mail.store.control import erasures as store
+from services.mail.store.control import schedule
+from services.mail.store.control.schedule import Lease, LeaseLostError
+from services.mail.sync import watches
+
+# A turn ends after about so many seconds, so that no mailbox keeps others waiting.
+_MAX_SECONDS = 2.0
+_STOP_SECONDS = 10.0
+_BATCH = 500
+
+log = structlog.get_logger()
+
+
+class AccountEnds(Protocol):
+    """What is asked of auth. Both are done for what is unknown, and raise AppError."""
+
+    async def disconnect_account(self, account_id: UUID, user_id: UUID) -> None:
+        """Revokes the grant at the provider and deletes the tokens."""
+        ...
+
+    async def delete_user(self, user_id: UUID) -> None:
+        """Ends everything that auth has of a user."""
+        ...
+
+
+class Eraser:
+    """Works on hidden mailboxes."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        auth: AccountEnds,
+        providers: Mapping[str, Provider],
+        quota: Quota,
+        tokens: AccessTokens,
+        batch: int = _BATCH,
+    ) -> None:
+        self._pool = pool
+        self._auth = auth
+        self._providers = providers
+        self._quota = quota
+        self._tokens = tokens
+        self._batch = batch
+
+    async def work(self, lease: Lease) -> None:
+        """One turn. Raises LeaseLostError, also if the mailbox is not a hidden one, and what auth raises."""
+        async with self._pool.acquire() as connection:
+            found = await store.pending(connection, lease.mailbox_id)
+        if found is None:
+            raise LeaseLostError
+        if not found.revoked:
+            await self._give_up_access(lease, found.mailbox)
+        if await self._erase(lease):
+            await self._end(lease, found.mailbox)
+        else:
+            async with self._pool.acquire() as connection:
+                await schedule.release(connection, lease, lane=Lane.BACKFILL, after=0)
+
+    async def _give_up_access(self, lease: Lease, mailbox: Mailbox) -> None:
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await watches.end(
+                    mailbox, provider=self._providers[mailbox.provider], quota=self._quota, tokens=self._tokens
+                )
+        except Exception as error:  # noqa: BLE001 - nothing that has to do with announcements may keep a grant alive
+            log.warning("watch not stopped", error=type(error).__name__)
+        await self._auth.disconnect_account(mailbox.account_id, mailbox.user_id)
+        self._tokens.forget(mailbox)
+        async with self._writing(lease) as connection:
+            await store.set_revoked(connection, mailbox.mailbox_id)
+
+    async def _erase(self, lease: Lease) -> bool:
+        """Whether nothing is left."""
+        deadline = time.monotonic() + _MAX_SECONDS
+        while time.monotonic() < deadline:
+            async with self._writing(lease) as connection:
+                if not await store.erase_some(connection, lease.mailbox_id, self._batch):
+                    await store.set_erased(connection, lease.mailbox_id)
+                    return True
+        return False
+
+    async def _end(self, lease: Lease, mailbox: Mailbox) -> None:
+        if await self._end_mailbox(lease, mailbox):
+            return
+        await self._auth.delete_user(mailbox.user_id)
+        async with self._pool.acquire() as connection:
+            await store.end_user(connection, mailbox.user_id)
+        await self._end_mailbox(lease, mailbox)
+
+    async def _end_mailbox(self, lease: Lease, mailbox: Mailbox) -> bool:
+        """False, and nothing has happened, if the user has to be deleted before."""
+        async with self._writing(lease) as connection:
+            await store.lock_user(connection, mailbox.user_id)
+            if await store.user_is_due(connection, mailbox.user_id):
+                return False
+            messages = await store.end(connection, mailbox.mailbox_id)
+        log.info("mailbox disconnected", account_id=str(mailbox.account_id), messages=messages)
+        return True
+
+    @asynccontextmanager
+    async def _writing(self, lease: Lease) -> AsyncIterator[Connection]:
+        async with self._pool.acquire() as connection, connection.transaction():
+            await schedule.fence(connection, lease)
+            yield connection

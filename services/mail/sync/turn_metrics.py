@@ -1,0 +1,98 @@
+"""What a worker tells about its turns: how many, how long, what came of them, and the traces that they belong to."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from opentelemetry.trace import Link, Status, StatusCode, Tracer, get_current_span
+from prometheus_client import Counter, Histogram
+
+from services.kit.observe.setup import Telemetry
+from services.kit.observe.tracing import continued, start_span
+from services.mail.store.connection import DATABASE_LOST, Pool
+from services.mail.store.sync import syncs
+from services.mail.store.sync.syncs import Origin
+
+# A trace of a day's backfill would be of no use to anybody: later turns only link to the request that asked for it.
+_CONTINUED_SECONDS = 60.0
+_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0)
+# What can come of a turn, besides the reasons of errors that callers know.
+DONE, LEASE_LOST, INTERNAL = "done", "lease_lost", "internal"
+
+
+@dataclass(slots=True)
+class Turn:
+    """What came of a turn: DONE, or the reason why not."""
+
+    outcome: str = DONE
+
+
+class SyncObserver:
+    """The metrics of a worker, by name; `turn` observes one turn."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        registry = telemetry.registry
+        self._tracer = telemetry.tracer
+        self._turns = Counter(
+            "mailroom_sync_turns", "Turns with mailboxes, by outcome.", ["outcome"], registry=registry
+        )
+        for outcome in (DONE, LEASE_LOST, INTERNAL):
+            # An increase is seen from zero on only.
+            self._turns.labels(outcome)
+        self._seconds = Histogram(
+            "mailroom_sync_turn_seconds", "Turns with mailboxes.", registry=registry, buckets=_BUCKETS
+        )
+        self.messages_stored = Counter(
+            "mailroom_messages_stored", "Messages stored, newer versions included.", registry=registry
+        )
+        self.workers_lost = Counter(
+            "mailroom_workers_lost", "Workers that died and whose mailboxes this one freed.", registry=registry
+        )
+        self.watch_renewals = Counter(
+            "mailroom_watch_renewals", "Watches made or renewed at providers.", ["outcome"], registry=registry
+        )
+
+    @asynccontextmanager
+    async def turn(self, pool: Pool, mailbox_id: int) -> AsyncIterator[Turn]:
+        """Surrounds a turn, which says in the yielded record what came of it."""
+        turn = Turn()
+        began = time.perf_counter()
+        try:
+            if self._tracer is None:
+                yield turn
+            else:
+                async with _traced(self._tracer, await _origin(pool, mailbox_id), turn, mailbox_id):
+                    yield turn
+        finally:
+            self._turns.labels(turn.outcome).inc()
+            self._seconds.observe(time.perf_counter() - began)
+
+
+@asynccontextmanager
+async def _traced(tracer: Tracer, origin: Origin | None, turn: Turn, mailbox_id: int) -> AsyncIterator[None]:
+    """A span for the turn: in the trace of the request behind it, or in one of its own that names that trace."""
+    asked = continued(None if origin is None else origin.trace_parent)
+    goes_on = origin is not None and origin.age < _CONTINUED_SECONDS
+    named = get_current_span(asked).get_span_context()
+    with start_span(
+        tracer,
+        "turn with a mailbox",
+        context=asked if goes_on else continued(None),
+        attributes={"mailroom.mailbox_id": mailbox_id},
+        links=[Link(named)] if named.is_valid and not goes_on else [],
+    ) as span:
+        try:
+            yield
+        finally:
+            span.set_attribute("mailroom.outcome", turn.outcome)
+            if turn.outcome != DONE:
+                span.set_status(Status(StatusCode.ERROR, turn.outcome))
+
+
+async def _origin(pool: Pool, mailbox_id: int) -> Origin | None:
+    try:
+        async with pool.acquire() as connection:
+            return await syncs.origin(connection, mailbox_id)
+    except DATABASE_LOST:
+        return None

@@ -1,0 +1,149 @@
+"""What pages of history imply."""
+
+from typing import Any
+
+import pytest
+
+from services.mail.model import LabelChange
+from services.mail.providers.base import ChangePage, HistoryRestartedError, ProviderUnavailableError
+from services.mail.providers.gmail.history import parse_history
+
+BEYOND = 2**64 + 5
+
+
+def added(*ids: str) -> dict[str, Any]:
+    """The part of a record that adds messages."""
+    return {"messagesAdded": [{"message": {"id": id_, "threadId": f"t{id_}", "labelIds": ["INBOX"]}} for id_ in ids]}
+
+
+def deleted(*ids: str) -> dict[str, Any]:
+    """The part of a record that deletes messages."""
+    return {"messagesDeleted": [{"message": {"id": id_, "threadId": f"t{id_}"}} for id_ in ids]}
+
+
+def labelled(id_: str, *, add: tuple[str, ...] = (), remove: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The part of a record that changes labels."""
+    message = {"id": id_, "threadId": f"t{id_}"}
+    record: dict[str, Any] = {}
+    if add:
+        record["labelsAdded"] = [{"message": message, "labelIds": list(add)}]
+    if remove:
+        record["labelsRemoved"] = [{"message": message, "labelIds": list(remove)}]
+    return record
+
+
+def page(*records: dict[str, Any], cursor: int = 10, **answer: Any) -> ChangePage:
+    """The page with these records, numbered 20, 30 and so on unless they have a number."""
+    numbered = [{"id": str(20 + 10 * place), **record} for place, record in enumerate(records)]
+    return parse_history({"history": numbered, "historyId": "1000", **answer}, cursor=cursor)
+
+
+class TestCollapsing:
+    def test_new_messages(self) -> None:
+        assert page(added("a", "b"), added("c")).changes.added == {"a": 20, "b": 20, "c": 30}
+
+    def test_their_threads(self) -> None:
+        assert page(added("a")).changes.threads == {"a": "ta"}
+
+    def test_label_changes_keep_their_order(self) -> None:
+        changes = page(labelled("a", add=("X",)), labelled("a", remove=("X",)), labelled("a", add=("X",))).changes
+        assert changes.labels == {
+            "a": [
+                LabelChange(version=20, added=frozenset("X")),
+                LabelChange(version=30, removed=frozenset("X")),
+                LabelChange(version=40, added=frozenset("X")),
+            ]
+        }
+
+    def test_what_came_and_went_is_only_gone(self) -> None:
+        changes = page(added("a"), labelled("a", add=("X",)), deleted("a")).changes
+        assert (changes.added, changes.labels, changes.deleted) == ({}, {}, {"a"})
+
+    def test_what_went_and_came_back_is_there(self) -> None:
+        changes = page(deleted("a"), added("a")).changes
+        assert (changes.added, changes.deleted) == ({"a": 30}, set())
+
+    def test_the_duplicate_in_messages_means_nothing(self) -> None:
+        changes = page({"messages": [{"id": "a", "threadId": "a"}]}).changes
+        assert (changes.added, changes.labels, changes.deleted) == ({}, {}, set())
+
+
+class TestCursor:
+    def test_is_the_answers_after_the_last_page(self) -> None:
+        assert page(added("a")).latest == 1000
+
+    def test_is_the_last_record_where_the_answer_has_none(self) -> None:
+        assert page(added("a"), added("b"), historyId=None).latest == 30
+
+    def test_never_moves_back(self) -> None:
+        assert page(added("a"), cursor=2000).latest == 2000
+
+    def test_that_is_ahead_of_the_mailbox_is_lost(self) -> None:
+        with pytest.raises(HistoryRestartedError):
+            page(cursor=2000)
+
+    def test_stays_where_the_answer_says_nothing(self) -> None:
+        assert parse_history({}, cursor=10).latest == 10
+
+    @pytest.mark.parametrize("value", [str(BEYOND), BEYOND])
+    def test_goes_beyond_64_bits(self, value: object) -> None:
+        found = page({"id": value, **added("a")}, historyId=value)
+        assert (found.latest, found.last_record, found.changes.added) == (BEYOND, BEYOND, {"a": BEYOND})
+
+    def test_of_a_page_in_between_is_its_highest_record(self) -> None:
+        found = page({"id": "50", **added("a")}, {"id": "40", **added("b")}, nextPageToken="7")
+        assert (found.last_record, found.next_page_token) == (50, "7")
+
+    def test_that_could_never_move_is_an_error(self) -> None:
+        with pytest.raises(ProviderUnavailableError):
+            page({"id": None, **added("a")}, historyId=None)
+
+
+class TestOddAnswers:
+    @pytest.mark.parametrize(
+        "answer", [{}, {"history": []}, {"history": None}, {"history": "x"}, {"history": [7, None]}]
+    )
+    def test_without_records_imply_nothing(self, answer: dict[str, Any]) -> None:
+        found = parse_history({**answer, "historyId": "12"}, cursor=10)
+        assert (found.latest, found.changes.added, found.next_page_token) == (12, {}, None)
+
+    def test_with_empty_arrays_imply_nothing(self) -> None:
+        empty: dict[str, Any] = {
+            "messages": [],
+            "messagesAdded": [],
+            "messagesDeleted": [],
+            "labelsAdded": [],
+            "labelsRemoved": [],
+        }
+        changes = page(empty, empty | added("a")).changes
+        assert (changes.added, changes.labels, changes.deleted) == ({"a": 30}, {}, set())
+
+    @pytest.mark.parametrize("number", [None, "", "abc", float("inf"), [], {}])
+    def test_with_records_without_number_have_messages_fetched_afresh(self, number: object) -> None:
+        changes = page({"id": number, **added("a")}, {"id": number, **labelled("b", add=("X",))}).changes
+        assert changes.unnumbered == {"a", "b"}
+        assert changes.added == {"a": 0}
+        assert changes.labels == {}
+
+    def test_without_number_still_delete(self) -> None:
+        changes = page({"id": None, **labelled("a", add=("X",))}, {"id": None, **deleted("a")}).changes
+        assert (changes.unnumbered, changes.deleted) == (set(), {"a"})
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            None,
+            7,
+            {},
+            {"message": None},
+            {"message": {}},
+            {"message": {"id": 7}},
+            {"message": {"id": "a"}, "labelIds": 7},
+        ],
+    )
+    def test_with_broken_events_are_read_around_them(self, event: object) -> None:
+        record = {"labelsAdded": [event, {"message": {"id": "b"}, "labelIds": ["X", None]}]}
+        assert page(record).changes.labels["b"] == [LabelChange(version=20, added=frozenset("X"))]
+
+    def test_with_unstorable_text_are_cleaned(self) -> None:
+        assert page(added("a\0\ud800")).changes.added == {"a\ufffd": 20}

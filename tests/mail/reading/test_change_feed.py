@@ -1,0 +1,260 @@
+"""The feed of changes: no change is lost on the way, however many write and read at once."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from services.kit.errors import AppError, Kind
+from services.kit.settings import Postgres
+from services.kit.stores.postgres import create_pool
+from services.mail.model import Account, Label, LabelChange, Mailbox, MailboxStatus, ProviderMessage
+from services.mail.reading.change_feed import ChangePage, Changes
+from services.mail.store import labels, message_labels, messages
+from services.mail.store.changes import ChangeKind
+from services.mail.store.connection import Connection, Pool
+from services.mail.store.control import mailboxes
+from tests.support.mail.generated_mail import some_message
+
+
+def message(number: int, *, version: int = 1) -> ProviderMessage:
+    """A small message."""
+    made = some_message(number, random.Random(number))
+    return replace(made, version=version, received_at=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.fixture(scope="module")
+async def pool(mail_database: Postgres) -> AsyncIterator[Pool]:
+    pool = await create_pool(mail_database, application_name="change-tests", size=8)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+async def mailbox(pool: Pool) -> Mailbox:
+    """An empty mailbox."""
+    user_id = uuid4()
+    account = Account(
+        account_id=uuid4(), user_id=user_id, provider="google", email="ada@example.com", status=MailboxStatus.ACTIVE
+    )
+    async with pool.acquire() as connection:
+        await mailboxes.upsert(connection, [account])
+        [mailbox] = await mailboxes.of_user(connection, user_id)
+    return mailbox
+
+
+async def store(pool: Pool, mailbox: Mailbox, *numbers: int, version: int = 1) -> None:
+    async with pool.acquire() as connection:
+        wanted = [message(number, version=version) for number in numbers]
+        await messages.upsert(connection, mailbox.mailbox_id, wanted)
+
+
+async def delete(pool: Pool, mailbox: Mailbox, *numbers: int) -> None:
+    async with pool.acquire() as connection:
+        await messages.delete(connection, mailbox.mailbox_id, [f"m{number}" for number in numbers])
+
+
+async def read(pool: Pool, mailbox: Mailbox, since: str, *, size: int = 0, wait: float = 0) -> ChangePage:
+    return await Changes(pool, stop=asyncio.Event()).page(mailbox, since=since, page_size=size, wait_seconds=wait)
+
+
+async def present(pool: Pool, mailbox: Mailbox) -> str:
+    return str((await read(pool, mailbox, "")).position)
+
+
+def shown(page: ChangePage) -> list[tuple[str, str | None]]:
+    return [(change.kind.value, change.message.external_id if change.message else None) for change in page.changes]
+
+
+class TestPage:
+    async def test_tells_what_was_created_updated_and_deleted_in_order(self, pool: Pool, mailbox: Mailbox) -> None:
+        await store(pool, mailbox, 1, 2)
+        since = await present(pool, mailbox)
+        await store(pool, mailbox, 3)
+        await store(pool, mailbox, 1, version=2)
+        await delete(pool, mailbox, 2)
+        page = await read(pool, mailbox, since)
+        assert shown(page) == [("created", "m3"), ("updated", "m1"), ("deleted", None)]
+        assert not page.has_more
+        assert shown(await read(pool, mailbox, str(page.position))) == []
+
+    async def test_label_changes_are_updates(self, pool: Pool, mailbox: Mailbox) -> None:
+        await store(pool, mailbox, 1)
+        since = await present(pool, mailbox)
+        change = LabelChange(version=7, added=frozenset({"STARRED"}))
+        async with pool.acquire() as connection:
+            await message_labels.change(connection, mailbox.mailbox_id, {"m1": [change]})
+        [found] = (await read(pool, mailbox, since)).changes
+        assert found.kind is ChangeKind.UPDATED
+        assert found.message
+        assert "STARRED" in found.message.labels
+
+    async def test_a_label_that_is_gone_updates_all_its_messages(self, pool: Pool, mailbox: Mailbox) -> None:
+        known = [Label(label_id=label_id, name=label_id, type="user") for label_id in ("L1", "L2")]
+        async with pool.acquire() as connection:
+            await labels.replace(connection, mailbox.mailbox_id, known)
+            wanted = [replace(message(number), label_ids=("L1", "L2")[:number]) for number in range(3)]
+            await messages.upsert(connection, mailbox.mailbox_id, wanted)
+            since = await present(pool, mailbox)
+            await labels.replace(connection, mailbox.mailbox_id, known[1:])
+        page = await read(pool, mailbox, since)
+        assert shown(page) == [("updated", "m1"), ("updated", "m2")]
+        assert [change.message.labels for change in page.changes if change.message] == [[], ["L2"]]
+
+    async def test_an_older_version_changes_nothing(self, pool: Pool, mailbox: Mailbox) -> None:
+        await store(pool, mailbox, 1, version=5)
+        since = await present(pool, mailbox)
+        await store(pool, mailbox, 1, version=4)
+        await delete(pool, mailbox, 99)
+        assert await present(pool, mailbox) == since
+
+    async def test_shows_a_message_once_as_it_is_now(self, pool: Pool, mailbox: Mailbox) -> None:
+        since = await present(pool, mailbox)
+        await store(pool, mailbox, 1, 2)
+        await store(pool, mailbox, 1, version=2)
+        await delete(pool, mailbox, 2)
+        assert shown(await read(pool, mailbox, since)) == [("created", "m1"), ("deleted", None)]
+
+    async def test_leads_through_all_pages(self, pool: Pool, mailbox: Mailbox) -> None:
+        since = await present(pool, mailbox)
+        await store(pool, mailbox, *range(5))
+        await delete(pool, mailbox, 0)
+        pages = []
+        more = True
+        while more:
+            page = await read(pool, mailbox, since, size=2)
+            pages.append(shown(page))
+            since, more = str(page.position), page.has_more
+        # m0 is gone by the time that its creation is read.
+        assert pages == [
+            [("created", "m1")],
+            [("created", "m2"), ("created", "m3")],
+            [("created", "m4"), ("deleted", None)],
+        ]
+
+    async def test_waits_for_a_change(self, pool: Pool, mailbox: Mailbox) -> None:
+        since = await present(pool, mailbox)
+        waiting = asyncio.create_task(read(pool, mailbox, since, wait=20))
+        await store(pool, mailbox, 1)
+        assert shown(await waiting) == [("created", "m1")]
+
+    async def test_ends_when_the_process_is_told_to_stop(self, pool: Pool, mailbox: Mailbox) -> None:
+        stop = asyncio.Event()
+        since = await present(pool, mailbox)
+        changes = Changes(pool, stop=stop)
+        waiting = asyncio.create_task(changes.page(mailbox, since=since, page_size=0, wait_seconds=60))
+        stop.set()
+        async with asyncio.timeout(5):
+            assert shown(await waiting) == []
+
+    async def test_gives_up_waiting(self, pool: Pool, mailbox: Mailbox) -> None:
+        since = await present(pool, mailbox)
+        page = await read(pool, mailbox, since, wait=0.3)
+        assert (page.changes, str(page.position)) == ([], since)
+
+
+class TestPositions:
+    async def test_one_older_than_30_days_requires_a_resync(self, pool: Pool, mailbox: Mailbox) -> None:
+        since = await present(pool, mailbox)
+        await store(pool, mailbox, 1, 2)
+        later = await present(pool, mailbox)
+        await pool.execute(
+            "UPDATE message_changes SET changed_at = now() - interval '31 days' WHERE mailbox_id = $1",
+            mailbox.mailbox_id,
+        )
+        await store(pool, mailbox, 3)
+        await self._refused(pool, mailbox, since)
+        assert shown(await read(pool, mailbox, later)) == [("created", "m3")]
+        left = await pool.fetchval("SELECT count(*) FROM message_changes WHERE mailbox_id = $1", mailbox.mailbox_id)
+        assert left == 1
+
+    async def test_one_with_a_change_after_it_that_is_not_kept_requires_a_resync(
+        self, pool: Pool, mailbox: Mailbox
+    ) -> None:
+        since = await present(pool, mailbox)
+        await store(pool, mailbox, 1)
+        await store(pool, mailbox, 2)
+        await store(pool, mailbox, 3)
+        # Its transaction began first and ended second.
+        await pool.execute(
+            "UPDATE message_changes SET changed_at = now() - interval '31 days' WHERE mailbox_id = $1 AND seq = 2",
+            mailbox.mailbox_id,
+        )
+        await self._refused(pool, mailbox, since)
+
+    async def test_one_of_another_mailbox_requires_a_resync(self, pool: Pool, mailbox: Mailbox) -> None:
+        other = replace(mailbox, mailbox_id=mailbox.mailbox_id + 1)
+        await self._refused(pool, mailbox, await present(pool, other))
+
+    async def test_one_of_the_future_requires_a_resync(self, pool: Pool, mailbox: Mailbox) -> None:
+        await store(pool, mailbox, 1)
+        since = await present(pool, mailbox)
+        await pool.execute("DELETE FROM change_feeds WHERE mailbox_id = $1", mailbox.mailbox_id)
+        await self._refused(pool, mailbox, since)
+
+    async def test_an_invented_one_is_invalid(self, pool: Pool, mailbox: Mailbox) -> None:
+        with pytest.raises(AppError) as caught:
+            await read(pool, mailbox, "17")
+        assert (caught.value.kind, caught.value.reason) == (Kind.INVALID, "invalid_since")
+
+    async def _refused(self, pool: Pool, mailbox: Mailbox, since: str) -> None:
+        with pytest.raises(AppError) as caught:
+            await read(pool, mailbox, since)
+        assert (caught.value.kind, caught.value.reason) == (Kind.GONE, "resync_required")
+
+
+class RolledBackError(Exception):
+    """A writer changed its mind."""
+
+
+class TestConcurrency:
+    async def test_readers_end_with_what_is_stored_however_many_write(self, pool: Pool, mailbox: Mailbox) -> None:
+        since = await present(pool, mailbox)
+        writing = asyncio.gather(*(self._write(pool, mailbox, random.Random(seed)) for seed in range(4)))
+        followed = await asyncio.gather(*(self._follow(pool, mailbox, since, writing, size) for size in (3, 50)))
+        rows = await pool.fetch("SELECT message_id, version FROM messages WHERE mailbox_id = $1", mailbox.mailbox_id)
+        stored = {row["message_id"] for row in rows}
+        assert stored
+        assert followed == [stored, stored]
+        seqs = await pool.fetch(
+            "SELECT seq FROM message_changes WHERE mailbox_id = $1 ORDER BY seq", mailbox.mailbox_id
+        )
+        assert [row["seq"] for row in seqs] == list(range(1, len(seqs) + 1))
+
+    async def _write(self, pool: Pool, mailbox: Mailbox, seed: random.Random) -> None:
+        for version in range(60):
+            async with pool.acquire() as connection:
+                try:
+                    async with connection.transaction():
+                        await self._change(connection, mailbox, seed, version)
+                        if seed.random() < 0.3:
+                            raise RolledBackError
+                except RolledBackError:
+                    pass
+
+    async def _change(self, connection: Connection, mailbox: Mailbox, seed: random.Random, version: int) -> None:
+        # Each in the same order: the worker of a mailbox is alone, but these writers are not.
+        numbers = sorted(seed.sample(range(12), 3))
+        if seed.random() < 0.4:
+            [number, *_] = numbers
+            await messages.delete(connection, mailbox.mailbox_id, [f"m{number}"])
+        else:
+            wanted = [message(number, version=version) for number in numbers]
+            await messages.upsert(connection, mailbox.mailbox_id, wanted)
+
+    async def _follow(
+        self, pool: Pool, mailbox: Mailbox, since: str, writing: "asyncio.Future[list[None]]", size: int
+    ) -> set[int]:
+        known: set[int] = set()
+        while True:
+            written = writing.done()
+            page = await read(pool, mailbox, since, size=size)
+            for change in page.changes:
+                (known.discard if change.kind is ChangeKind.DELETED else known.add)(change.message_id)
+            since = str(page.position)
+            if written and not page.has_more:
+                return known

@@ -1,0 +1,312 @@
+"""Who works on what: claims, hints, leases and fences on the real table."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from services.mail.model import Account, Lane, MailboxStatus
+from services.mail.store.connection import Pool
+from services.mail.store.control import mailboxes, schedule
+from services.mail.store.control.schedule import Lease, LeaseLostError
+from tests.support.mail.servers import Servers
+from tests.support.mail.waiting import eventually
+
+LEASE_SECONDS = 30.0
+
+
+@pytest.fixture
+async def pool(servers: Servers) -> AsyncIterator[Pool]:
+    """The database without any mailbox."""
+    await servers.empty()
+    yield servers.pool
+    await servers.empty()
+
+
+async def add_mailboxes(pool: Pool, count: int = 1, *, due: bool = True) -> list[int]:
+    """New mailboxes, due now."""
+    accounts = [
+        Account(
+            account_id=uuid4(),
+            user_id=uuid4(),
+            provider="google",
+            email="ada@example.com",
+            status=MailboxStatus.ACTIVE,
+        )
+        for _ in range(count)
+    ]
+    async with pool.acquire() as connection:
+        await mailboxes.upsert(connection, accounts)
+        ids = [
+            mailbox.mailbox_id
+            for account in accounts
+            for mailbox in await mailboxes.of_user(connection, account.user_id)
+        ]
+        for mailbox_id in ids if due else ():
+            await schedule.trigger(connection, mailbox_id)
+    return ids
+
+
+async def claim(
+    pool: Pool, *, limit: int = 1, lane: Lane = Lane.LIVE, seconds: float = LEASE_SECONDS, backoff_limit: float = 60
+) -> list[Lease]:
+    """Claims as a new worker."""
+    async with pool.acquire() as connection:
+        return await schedule.claim(
+            connection, owner=uuid4(), lane=lane, limit=limit, lease_seconds=seconds, backoff_limit=backoff_limit
+        )
+
+
+async def expire(pool: Pool) -> None:
+    """Lets all leases run out."""
+    await pool.execute("UPDATE mailbox_schedule SET lease_until = now() - interval '1 second'")
+
+
+async def due_in(pool: Pool, mailbox_id: int) -> float:
+    """Seconds until a mailbox is due."""
+    return float(
+        await pool.fetchval(
+            "SELECT extract(epoch FROM due_at - now())::float8 FROM mailbox_schedule WHERE mailbox_id = $1", mailbox_id
+        )
+    )
+
+
+async def release(pool: Pool, lease: Lease, *, lane: Lane = Lane.LIVE, after: float = 60) -> None:
+    """Releases in order."""
+    async with pool.acquire() as connection:
+        await schedule.release(connection, lease, lane=lane, after=after)
+
+
+class TestClaim:
+    async def test_gives_each_mailbox_to_one_of_many_workers(self, pool: Pool) -> None:
+        ids = await add_mailboxes(pool, 40)
+        claimed = await asyncio.gather(*(claim(pool, limit=7) for _ in range(8)))
+        taken = [lease.mailbox_id for leases in claimed for lease in leases]
+        assert sorted(taken) == sorted(set(taken))
+        assert all(len(leases) <= 7 for leases in claimed)
+        # What a racing worker had locked is skipped, not lost.
+        taken += [lease.mailbox_id for lease in await claim(pool, limit=40)]
+        assert sorted(taken) == sorted(ids)
+
+    async def test_gives_one_mailbox_to_one_of_many_workers(self, pool: Pool) -> None:
+        await add_mailboxes(pool)
+        for _ in range(10):
+            claimed = await asyncio.gather(*(claim(pool) for _ in range(8)))
+            [[lease]] = [leases for leases in claimed if leases]
+            await release(pool, lease, after=0)
+
+    async def test_takes_nothing_that_is_not_due(self, pool: Pool) -> None:
+        await add_mailboxes(pool)
+        [lease] = await claim(pool)
+        await release(pool, lease, after=60)
+        assert await claim(pool) == []
+
+    async def test_takes_the_longest_due_first(self, pool: Pool) -> None:
+        ids = await add_mailboxes(pool, 3)
+        for seconds, mailbox_id in enumerate(ids):
+            await pool.execute(
+                "UPDATE mailbox_schedule SET due_at = now() - make_interval(secs => $2) WHERE mailbox_id = $1",
+                mailbox_id,
+                seconds + 1,
+            )
+        [lease] = await claim(pool)
+        assert lease.mailbox_id == ids[-1]
+
+    async def test_takes_from_its_lane_only(self, pool: Pool) -> None:
+        await add_mailboxes(pool)
+        [lease] = await claim(pool)
+        await release(pool, lease, lane=Lane.BACKFILL, after=0)
+        assert await claim(pool, lane=Lane.LIVE) == []
+        assert len(await claim(pool, lane=Lane.BACKFILL)) == 1
+
+    async def test_takes_over_when_the_lease_has_run_out(self, pool: Pool) -> None:
+        await add_mailboxes(pool)
+        [first] = await claim(pool)
+        assert await claim(pool) == []
+        await expire(pool)
+        [second] = await claim(pool)
+        assert (second.epoch, second.attempts) == (first.epoch + 1, 2)
+
+    async def test_backs_off_from_a_mailbox_that_is_never_released(self, pool: Pool) -> None:
+        [mailbox_id] = await add_mailboxes(pool)
+        waits = []
+        for _ in range(8):
+            await pool.execute("UPDATE mailbox_schedule SET due_at = least(due_at, now())")
+            await expire(pool)
+            assert len(await claim(pool, backoff_limit=20)) == 1
+            waits.append(round(await due_in(pool, mailbox_id)))
+        assert waits == [0, 2, 4, 8, 16, 20, 20, 20]
+
+    async def test_tells_when_the_next_is_due(self, pool: Pool) -> None:
+        async with pool.acquire() as connection:
+            assert await schedule.seconds_until_due(connection, [Lane.LIVE, Lane.BACKFILL]) is None
+        await add_mailboxes(pool)
+        [lease] = await claim(pool)
+        await release(pool, lease, lane=Lane.BACKFILL, after=7)
+        async with pool.acquire() as connection:
+            assert await schedule.seconds_until_due(connection, [Lane.LIVE]) is None
+            seconds = await schedule.seconds_until_due(connection, [Lane.LIVE, Lane.BACKFILL])
+        assert seconds == pytest.approx(7, abs=1)
+
+
+class TestHint:
+    async def test_makes_a_waiting_mailbox_due(self, pool: Pool) -> None:
+        [mailbox_id] = await add_mailboxes(pool)
+        [lease] = await claim(pool)
+        await release(pool, lease, lane=Lane.BACKFILL, after=60)
+        async with pool.acquire() as connection:
+            await schedule.trigger(connection, mailbox_id)
+        [again] = await claim(pool, lane=Lane.LIVE)
+        assert again.hint_seq == lease.hint_seq + 1
+
+    async def test_during_a_run_makes_it_due_again_at_once(self, pool: Pool) -> None:
+        [mailbox_id] = await add_mailboxes(pool)
+        [lease] = await claim(pool)
+        async with pool.acquire() as connection:
+            await schedule.trigger(connection, mailbox_id)
+        assert await claim(pool) == []
+        await release(pool, lease, lane=Lane.BACKFILL, after=60)
+        [again] = await claim(pool, lane=Lane.LIVE)
+        await release(pool, again, after=60)
+        assert await claim(pool) == []
+
+    async def test_wakes_those_who_listen_when_it_commits(self, pool: Pool) -> None:
+        [mailbox_id] = await add_mailboxes(pool)
+        heard = asyncio.Event()
+        async with pool.acquire() as listener, pool.acquire() as connection:
+            await listener.add_listener(schedule.CHANNEL, lambda *_: heard.set())
+            async with connection.transaction():
+                await schedule.trigger(connection, mailbox_id)
+                assert not heard.is_set()
+            await asyncio.wait_for(heard.wait(), 5)
+            await listener.reset()
+
+    async def test_counts_up_under_contention(self, pool: Pool) -> None:
+        [mailbox_id] = await add_mailboxes(pool, due=False)
+
+        async def trigger() -> int:
+            async with pool.acquire() as connection:
+                return await schedule.trigger(connection, mailbox_id)
+
+        assert sorted(await asyncio.gather(*(trigger() for _ in range(20)))) == list(range(1, 21))
+
+
+class TestRelease:
+    async def test_of_a_stale_worker_changes_nothing(self, pool: Pool) -> None:
+        await add_mailboxes(pool)
+        [stale] = await claim(pool)
+        await expire(pool)
+        [fresh] = await claim(pool)
+        before = await pool.fetchrow("SELECT * FROM mailbox_schedule")
+        await release(pool, stale, after=0)
+        async with pool.acquire() as connection:
+            await schedule.release_failed(connection, stale, after=0)
+            assert not await schedule.renew(connection, stale, lease_seconds=LEASE_SECONDS)
+            assert await schedule.renew(connection, fresh, lease_seconds=LEASE_SECONDS * 2)
+        after = await pool.fetchrow("SELECT * FROM mailbox_schedule")
+        assert before is not None
+        assert after is not None
+        assert {**before, "lease_until": None} == {**after, "lease_until": None}
+
+    async def test_of_a_failed_run_keeps_the_attempts(self, pool: Pool) -> None:
+        [mailbox_id] = await add_mailboxes(pool)
+        for attempts in range(1, 4):
+            [lease] = await claim(pool)
+            assert lease.attempts == attempts
+            async with pool.acquire() as connection:
+                await schedule.release_failed(connection, lease, after=30)
+            assert await due_in(pool, mailbox_id) == pytest.approx(30, abs=1)
+            await pool.execute("UPDATE mailbox_schedule SET due_at = now()")
+
+    async def test_in_order_forgets_the_attempts(self, pool: Pool) -> None:
+        await add_mailboxes(pool)
+        [_] = await claim(pool)
+        await expire(pool)
+        [second] = await claim(pool)
+        await release(pool, second, after=0)
+        [third] = await claim(pool)
+        assert third.attempts == 1
+
+
+class TestFence:
+    async def test_lets_the_holder_of_the_lease_write(self, pool: Pool) -> None:
+        await add_mailboxes(pool)
+        [lease] = await claim(pool)
+        async with pool.acquire() as connection, connection.transaction():
+            assert await schedule.fence(connection, lease) == lease.hint_seq
+
+    async def test_refuses_one_who_lost_it(self, pool: Pool) -> None:
+        await add_mailboxes(pool)
+        [stale] = await claim(pool)
+        await expire(pool)
+        [_] = await claim(pool)
+        with pytest.raises(LeaseLostError):
+            async with pool.acquire() as connection, connection.transaction():
+                await schedule.fence(connection, stale)
+
+    async def test_refuses_everybody_once_the_mailbox_is_gone(self, pool: Pool) -> None:
+        await add_mailboxes(pool)
+        [lease] = await claim(pool)
+        await pool.execute("DELETE FROM mailboxes")
+        with pytest.raises(LeaseLostError):
+            async with pool.acquire() as connection, connection.transaction():
+                await schedule.fence(connection, lease)
+
+    async def test_makes_a_takeover_wait_for_what_began_before_it(self, pool: Pool) -> None:
+        [mailbox_id] = await add_mailboxes(pool)
+        [slow] = await claim(pool)
+        await expire(pool)
+        async with pool.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            await schedule.fence(connection, slow)
+            await connection.execute(
+                "INSERT INTO labels VALUES ($1, 'written-before', 'written-before', 'user')", mailbox_id
+            )
+            assert await claim(pool) == []
+            await transaction.commit()
+        [_] = await claim(pool)
+        assert await pool.fetchval("SELECT count(*) FROM labels") == 1
+
+    async def test_waits_for_a_takeover_in_flight_and_is_then_refused(self, pool: Pool) -> None:
+        [mailbox_id] = await add_mailboxes(pool)
+        [stale] = await claim(pool)
+        await expire(pool)
+
+        async def write() -> None:
+            async with pool.acquire() as connection, connection.transaction():
+                await schedule.fence(connection, stale)
+                await connection.execute("INSERT INTO labels VALUES ($1, 'late', 'late', 'user')", mailbox_id)
+
+        async def is_blocked() -> bool:
+            return bool(await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+        async with pool.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            [_] = await schedule.claim(
+                connection, owner=uuid4(), lane=Lane.LIVE, limit=1, lease_seconds=30, backoff_limit=60
+            )
+            late = asyncio.create_task(write())
+            await eventually(is_blocked)
+            await transaction.commit()
+        with pytest.raises(LeaseLostError):
+            await late
+        assert await pool.fetchval("SELECT count(*) FROM labels") == 0
+
+    async def test_does_not_stop_hints_of_others_for_long(self, pool: Pool) -> None:
+        [mailbox_id] = await add_mailboxes(pool)
+        [lease] = await claim(pool)
+        async with pool.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            await schedule.fence(connection, lease)
+            async with pool.acquire() as other:
+                await other.execute("SET lock_timeout = '50ms'")
+                with pytest.raises(asyncpg.LockNotAvailableError):
+                    await schedule.trigger(other, mailbox_id)
+                await transaction.commit()
+                assert await schedule.trigger(other, mailbox_id) == lease.hint_seq + 1
+                await other.execute("RESET lock_timeout")

@@ -1,0 +1,308 @@
+"""Giving up a mailbox: out of sight at once, erased in the end, whatever happens in between."""
+
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from services.kit.errors import AppError
+from services.mail.ids import LocalId
+from services.mail.model import SyncState
+from services.mail.store.control import erasures
+from services.mail.store.tables import metadata
+from tests.mail.conftest import OpenStage
+from tests.support.mail.stage import Stage, connect_user, id_of
+from tests.support.mail.waiting import eventually
+
+KEPT = {"disconnections", "user_deletions"}
+
+
+async def _rows(s: Stage, mailbox_id: int) -> dict[str, int]:
+    """How many rows of a mailbox each table has, the record of its end aside."""
+    tables = [table for table in metadata.tables.values() if "mailbox_id" in table.c and table.name not in KEPT]
+    assert len(tables) > 8
+    counts = {
+        table.name: await s.fetchval(f"SELECT count(*) FROM {table.name} WHERE mailbox_id = $1", mailbox_id)  # noqa: S608 - our own tables
+        for table in tables
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+async def _user_is_gone(s: Stage) -> bool:
+    """Whether the deletion of the user has ended, without asking for it again."""
+    query = "SELECT ended_at IS NOT NULL FROM user_deletions WHERE user_id = $1"
+    return bool(await s.fetchval(query, s.user_id))
+
+
+async def _profile(s: Stage, token: str) -> httpx.Response:
+    """What the provider says to a token."""
+    return await s.servers.sandbox.http.get("/gmail/v1/users/me/profile", headers={"Authorization": f"Bearer {token}"})
+
+
+async def _kill_in_the_middle(s: Stage, *, after: int) -> None:
+    """Ends a worker on the spot when it has erased about so many messages."""
+    async with s.pool.acquire() as connection, connection.transaction():
+        # It waits for the one that is locked here. (OFFSET beside FOR UPDATE would lock the skipped ones as well.)
+        await connection.execute(
+            """
+            SELECT FROM messages
+            WHERE message_id = (SELECT message_id FROM messages ORDER BY message_id OFFSET $1 LIMIT 1) FOR UPDATE
+            """,
+            after,
+        )
+        async with s.another_worker() as worker:
+
+            async def waits() -> bool:
+                query = """
+                    SELECT EXISTS (SELECT FROM pg_stat_activity
+                        WHERE application_name = $1 AND wait_event_type = 'Lock')
+                """
+                return bool(await s.fetchval(query, worker.name))
+
+            await eventually(waits)
+            await worker.crash()
+
+
+class TestAtOnce:
+    async def test_nothing_of_the_mailbox_can_be_read(self, stage: OpenStage) -> None:
+        async with stage(messages=5, workers=0) as s:
+            report = await s.sync_with_worker(count=None)
+            message = (await s.listed())[0]
+            assert not await s.disconnect()
+            assert await s.mailboxes.overviews(s.user_id) == []
+            with pytest.raises(AppError, match="mailbox_not_found"):
+                await s.mailboxes.find(s.user_id, email=s.account.email)
+            with pytest.raises(AppError, match="message_not_found"):
+                await s.messages.get(s.user_id, LocalId(message.mailbox_id, message.message_id))
+            with pytest.raises(AppError, match="sync_not_found"):
+                await s.syncs.get(s.user_id, id_of(report), wait_seconds=0)
+            assert await s.fetchval("SELECT count(*) FROM messages") == 5
+
+    async def test_a_running_worker_can_write_no_more(self, stage: OpenStage) -> None:
+        async with stage(messages=200) as s:
+            await s.request(count=None)
+            await s.until_stored_some(10)
+            mailbox = await s.mailbox()
+            await s.disconnect()
+            await s.until_erased()
+            assert await _rows(s, mailbox.mailbox_id) == {}
+
+    async def test_of_another_user_there_is_no_such_mailbox(self, stage: OpenStage) -> None:
+        async with stage(messages=3, workers=0) as s:
+            await s.mailbox()
+            with pytest.raises(AppError, match="mailbox_not_found"):
+                await s.disconnecting.disconnect(uuid4(), s.account.account_id)
+            assert await s.mailbox()
+
+    async def test_a_mailbox_that_mail_has_not_heard_of_is_disconnected_too(self, stage: OpenStage) -> None:
+        async with stage() as s:
+            await s.disconnect()
+            await s.until_erased()
+            assert await s.auth.list_accounts(s.user_id) == []
+
+
+class TestInTheEnd:
+    async def test_no_row_is_left_but_the_record_of_it(self, stage: OpenStage) -> None:
+        async with stage(messages=40) as s:
+            await s.sync(count=None)
+            mailbox = await s.mailbox()
+            assert {"messages", "message_contents", "sync_states"} <= (await _rows(s, mailbox.mailbox_id)).keys()
+            await s.disconnect()
+            await s.until_erased()
+            assert await _rows(s, mailbox.mailbox_id) == {}
+            assert await s.fetchval("SELECT message_count FROM disconnections WHERE mailbox_id = $1",
+                                    mailbox.mailbox_id) == 40  # fmt: skip
+
+    def test_every_table_of_mail_goes_with_the_mailbox(self) -> None:
+        tables = [table for table in metadata.tables.values() if "mailbox_id" in table.c and table.name not in KEPT]
+        kept = [
+            table.name
+            for table in tables
+            if not any(key.ondelete == "CASCADE" for key in table.foreign_key_constraints)
+        ]
+        assert kept == ["mailboxes"]
+
+    async def test_the_grant_is_revoked(self, stage: OpenStage) -> None:
+        async with stage(messages=3) as s:
+            await s.sync()
+            token, _ = await s.auth.access_token(s.account.account_id, s.user_id)
+            await s.disconnect()
+            await s.until_erased()
+            assert (await _profile(s, token)).status_code == 401
+            assert await s.auth.list_accounts(s.user_id) == []
+
+    async def test_a_late_answer_of_auth_does_not_bring_it_back(self, stage: OpenStage) -> None:
+        async with stage(messages=3) as s:
+            await s.sync()
+            await s.disconnect()
+            await s.until_erased()
+            s.auth.late.append(s.account)
+            assert await s.mailboxes.overviews(s.user_id) == []
+
+    async def test_connecting_again_makes_a_new_mailbox(self, stage: OpenStage) -> None:
+        async with stage(messages=8) as s:
+            await s.sync(count=None)
+            before = await s.mailbox()
+            old = {LocalId(message.mailbox_id, message.message_id) for message in await s.listed()}
+            await s.disconnect()
+            await s.until_erased()
+            s.account = await s.auth.connect(s.account.email, user_id=s.user_id)
+            report = await s.sync(count=None)
+            assert report.sync.state is SyncState.COMPLETED
+            assert await s.stored() == await s.at_provider.truth()
+            after = await s.mailbox()
+            assert (after.mailbox_id, after.account_id) != (before.mailbox_id, before.account_id)
+            assert not old & {LocalId(message.mailbox_id, message.message_id) for message in await s.listed()}
+
+    async def test_other_mailboxes_of_the_user_stay(self, stage: OpenStage) -> None:
+        async with stage(messages=5) as s:
+            other, _ = await connect_user(s.servers.sandbox, s.auth, messages=4, user_id=s.user_id)
+            await s.sync(count=None)
+            await s.disconnect()
+            await s.until_erased()
+            [left] = await s.mailboxes.overviews(s.user_id)
+            assert left.mailbox.account_id == other.account_id
+
+
+class TestInterrupted:
+    async def test_by_deaths_of_workers_it_is_finished_by_the_next(self, stage: OpenStage) -> None:
+        async with stage(messages=60, workers=0) as s:
+            await s.sync_with_worker(count=None)
+            mailbox = await s.mailbox()
+            await s.disconnect()
+            for _ in range(3):
+                await _kill_in_the_middle(s, after=10)
+            assert 0 < (await _rows(s, mailbox.mailbox_id))["messages"] < 60
+            async with s.another_worker():
+                await s.until_erased()
+            assert await _rows(s, mailbox.mailbox_id) == {}
+            assert await s.fetchval("SELECT message_count FROM disconnections WHERE mailbox_id = $1",
+                                    mailbox.mailbox_id) == 60  # fmt: skip
+
+    async def test_by_an_outage_of_auth_it_waits_with_everything_hidden(self, stage: OpenStage) -> None:
+        async with stage(messages=5) as s:
+            await s.sync(count=None)
+            s.auth.is_down = True
+            await s.disconnect()
+            await s.until_turn_failed()
+            assert await s.fetchval("SELECT count(*) FROM messages") == 5
+            assert await s.mailboxes.overviews(s.user_id) == []
+            s.auth.is_down = False
+            await s.until_erased()
+
+    async def test_by_an_answer_of_auth_that_is_lost_it_asks_again(self, stage: OpenStage) -> None:
+        async with stage(messages=5) as s:
+            await s.sync(count=None)
+            s.auth.lost_answers = 1
+            await s.disconnect()
+            await s.until_erased()
+            assert s.auth.lost_answers == 0
+
+    async def test_by_a_provider_that_is_down_it_is_not(self, stage: OpenStage) -> None:
+        async with stage(messages=5) as s:
+            await s.sync(count=None)
+            await s.at_provider.fail({"method": "gmail.stop", "kind": "error", "status": 503})
+            await s.disconnect()
+            await s.until_erased()
+
+    async def test_of_a_mailbox_whose_grant_is_gone_already(self, stage: OpenStage) -> None:
+        async with stage(messages=5) as s:
+            await s.sync(count=None)
+            await s.at_provider.control("POST", "revoke")
+            await s.disconnect()
+            await s.until_erased()
+
+
+class TestDeletedUser:
+    async def test_loses_all_mailboxes_and_then_the_account(self, stage: OpenStage) -> None:
+        async with stage(messages=12, workers=0) as s:
+            await connect_user(s.servers.sandbox, s.auth, messages=4, user_id=s.user_id)
+            await s.mailboxes.overviews(s.user_id)
+            await s.sync_with_worker(count=None)
+            assert not await s.disconnecting.delete_user(s.user_id)
+            assert await s.mailboxes.overviews(s.user_id) == []
+            assert s.auth.deleted_users == []
+            async with s.another_worker():
+                await eventually(lambda: s.disconnecting.delete_user(s.user_id))
+            assert set(s.auth.deleted_users) == {s.user_id}
+            assert await s.fetchval("SELECT count(*) FROM mailboxes") == 0
+            assert await s.fetchval("SELECT count(*) FROM messages") == 0
+
+    async def test_who_has_no_mailbox_is_deleted_at_once(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            stranger = uuid4()
+            assert await s.disconnecting.delete_user(stranger)
+            assert await s.disconnecting.delete_user(stranger)
+            assert s.auth.deleted_users == [stranger]
+
+    async def test_is_deleted_by_a_repeat_if_auth_was_down(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            s.auth.is_down = True
+            with pytest.raises(AppError, match="service_unavailable"):
+                await s.disconnecting.delete_user(s.user_id)
+            s.auth.is_down = False
+            assert await s.disconnecting.delete_user(s.user_id)
+
+    async def test_whose_last_mailbox_is_on_its_way_out_is_deleted_with_it(self, stage: OpenStage) -> None:
+        async with stage(messages=3, workers=0) as s:
+            await s.sync_with_worker()
+            await s.disconnect()
+            assert not await s.disconnecting.delete_user(s.user_id)
+            async with s.another_worker():
+                await s.until_erased()
+            assert set(s.auth.deleted_users) == {s.user_id}
+            assert await s.disconnecting.delete_user(s.user_id)
+
+    async def test_is_deleted_by_a_worker_if_auth_was_down_and_nobody_repeats(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            s.auth.is_down = True
+            with pytest.raises(AppError, match="service_unavailable"):
+                await s.disconnecting.delete_user(s.user_id)
+            s.auth.is_down = False
+            async with s.another_worker():
+                await eventually(lambda: _user_is_gone(s))
+            assert set(s.auth.deleted_users) == {s.user_id}
+            assert await s.auth.list_accounts(s.user_id) == []
+
+    async def test_loses_a_mailbox_that_came_in_the_same_moment(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            async with s.pool.acquire() as connection, connection.transaction():
+                await erasures.request_user(connection, s.user_id)
+                # It does not see what is not committed.
+                await s.mailboxes.refresh(s.user_id)
+            assert await s.fetchval("SELECT count(*) FROM mailboxes WHERE user_id = $1", s.user_id) == 1
+            async with s.another_worker():
+                await eventually(lambda: _user_is_gone(s))
+            assert await s.fetchval("SELECT count(*) FROM mailboxes") == 0
+            assert await s.auth.list_accounts(s.user_id) == []
+
+    async def test_is_deleted_by_the_last_of_workers_that_die(self, stage: OpenStage) -> None:
+        async with stage(messages=40, workers=0) as s:
+            await connect_user(s.servers.sandbox, s.auth, messages=40, user_id=s.user_id)
+            both = [overview.mailbox for overview in await s.mailboxes.overviews(s.user_id)]
+            async with s.another_worker():
+                for mailbox in both:
+                    found = await s.mailboxes.find(s.user_id, account_id=mailbox.account_id)
+                    await s.ended(await s.syncs.start(found, newest_count=None))
+            token, _ = await s.auth.access_token(s.account.account_id, s.user_id)
+            assert not await s.disconnecting.delete_user(s.user_id)
+            for _ in range(3):
+                await _kill_in_the_middle(s, after=5)
+            assert 0 < await s.fetchval("SELECT count(*) FROM messages") < 80
+            assert s.auth.deleted_users == []
+            async with s.another_worker():
+                await eventually(lambda: _user_is_gone(s))
+            for mailbox in both:
+                assert await _rows(s, mailbox.mailbox_id) == {}
+            assert await s.auth.list_accounts(s.user_id) == []
+            assert (await _profile(s, token)).status_code == 401
+
+    async def test_leaves_other_users_alone(self, stage: OpenStage) -> None:
+        async with stage(messages=5) as s:
+            await s.sync(count=None)
+            other, _ = await connect_user(s.servers.sandbox, s.auth, messages=1)
+            await s.mailboxes.overviews(other.user_id)
+            await s.disconnecting.delete_user(other.user_id)
+            await eventually(lambda: s.disconnecting.delete_user(other.user_id))
+            assert len(await s.stored()) == 5
+            assert set(s.auth.deleted_users) == {other.user_id}

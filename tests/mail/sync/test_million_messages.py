@@ -1,0 +1,138 @@
+"""A mailbox of a million messages: listed, and compared after a lost cursor, in bounded memory and short statements."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.kit.observe.setup import Telemetry
+from services.kit.stores.postgres import create_pool
+from services.mail.model import Label, Lane, ListedId, Listing
+from services.mail.provider_access.access_tokens import AccessTokens
+from services.mail.provider_access.concurrency import Parallelism
+from services.mail.provider_access.quota import GMAIL_COSTS, Quota, QuotaProfile
+from services.mail.providers.base import IdPage
+from services.mail.providers.gmail.adapter import PAGE_SIZE, GmailProvider
+from services.mail.store import labels
+from services.mail.store.control import schedule
+from services.mail.store.sync import sync_state
+from services.mail.sync import listing
+from services.mail.sync.turn_context import MailboxRun
+from services.mail.sync.turn_metrics import SyncObserver
+from tests.mail.conftest import OpenStage
+from tests.support.mail.stage import Stage
+
+MANY = 1_000_000
+# Changes that nobody was told of.
+SOME = 20_000
+# A third of what a statement has: a server may be slower than this one.
+STATEMENT_SECONDS = 10
+# To hold the ids alone would take twice as much.
+MEMORY_MB = 64
+
+
+class NumberedMailbox(GmailProvider):
+    """A provider of ids alone, the highest first: `everything`, or `labelled` where a label is asked for."""
+
+    def __init__(self, everything: range) -> None:
+        self.costs = GMAIL_COSTS["2026-05"]
+        self.page_size = PAGE_SIZE
+        self.can_push = False
+        self.everything = everything
+        self.labelled = range(0)
+
+    async def list_ids(
+        self, access_token: str, *, page_token: str | None, page_size: int, hidden: bool, label_id: str | None = None
+    ) -> IdPage:
+        """Pages by offset."""
+        del access_token, hidden
+        of = self.everything if label_id is None else self.labelled
+        end = len(of) - int(page_token or 0)
+        start = max(0, end - page_size)
+        listed = [ListedId(external_id=f"{n:016x}", thread_id=f"{n:016x}") for n in reversed(of[start:end])]
+        return IdPage(listed=listed, next_page_token=str(len(of) - start) if start else None)
+
+
+def memory_mb() -> float:
+    """What this process holds now; see VmRSS in proc_pid_status(5)."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024
+
+
+@asynccontextmanager
+async def open_run(s: Stage, provider: GmailProvider) -> AsyncIterator[MailboxRun]:
+    """A turn with the stage's mailbox that may last, with quota for everything."""
+    profile = QuotaProfile(mailbox_limit=10**9, project_limit=10**9, window=1.0, costs=provider.costs)
+    pool = await create_pool(s.servers.database, application_name="million", size=1)
+    await pool.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'")
+    async with pool.acquire() as connection:
+        [lease] = await schedule.claim(
+            connection, owner=uuid4(), lane=Lane.LIVE, limit=1, lease_seconds=3600, backoff_limit=1
+        )
+    yield MailboxRun(
+        lease=lease,
+        mailbox=await s.mailbox(),
+        pool=pool,
+        provider=provider,
+        quota=Quota(s.servers.redis, profile=profile, batch_units=1000),
+        parallelism=Parallelism(s.servers.redis, batch_size=10),
+        tokens=AccessTokens(s.auth),
+        observer=SyncObserver(Telemetry(CollectorRegistry())),
+    )
+    await pool.close()
+
+
+async def list_to_the_end(run: MailboxRun) -> float:
+    """Lists until nothing is left to list; returns by how many MB this process grew meanwhile."""
+    before = peak = memory_mb()
+    while True:
+        async with run.reading() as connection:
+            state = await sync_state.load(connection, run.mailbox_id)
+        if state.listing is None:
+            return peak - before
+        await listing.list_page(run, state)
+        peak = max(peak, memory_mb())
+
+
+async def store_what_is_queued(s: Stage) -> None:
+    """Puts messages without content in place of the queue: what is stored counts here, not how it got there."""
+    async with s.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        await connection.execute(
+            """
+            WITH queued AS (DELETE FROM fetch_items RETURNING mailbox_id, external_id)
+            INSERT INTO messages (mailbox_id, external_id, thread_id, version, received_at, to_addresses, cc_addresses,
+                snippet, label_ids, has_attachments, size)
+            SELECT mailbox_id, external_id, external_id, 1, now(), '[]', '[]', '', '{}', false, 0 FROM queued
+            """,
+            timeout=600,
+        )
+
+
+class TestMailboxOfAMillion:
+    @pytest.mark.long
+    async def test_is_listed_and_compared_in_bounded_memory_and_short_statements(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            await s.request(count=None)
+            provider = NumberedMailbox(range(MANY))
+            async with open_run(s, provider) as run:
+                await listing.begin(run)
+                assert await list_to_the_end(run) < MEMORY_MB
+                assert await s.fetchval("SELECT count(*) FROM fetch_items") == MANY
+                await store_what_is_queued(s)
+
+                # The oldest are gone, there are new ones, and some have got a label.
+                provider.everything = range(SOME, MANY + SOME)
+                provider.labelled = range(SOME, MANY, MANY // SOME)
+                async with run.writing() as connection:
+                    await labels.replace(connection, run.mailbox_id, [Label(label_id="L", name="Later", type="user")])
+                    await sync_state.start_listing(connection, run.mailbox_id, Listing.RELIST, target=None)
+                assert await list_to_the_end(run) < MEMORY_MB
+            first, last = await s.pool.fetchrow("SELECT min(external_id), max(external_id) FROM messages") or ("", "")
+            assert (int(first, 16), int(last, 16)) == (SOME, MANY - 1)
+            assert await s.fetchval("SELECT count(*) FROM messages") == MANY - SOME
+            assert await s.fetchval("SELECT count(*) FROM fetch_items") == SOME
+            assert await s.fetchval("SELECT count(*) FROM messages WHERE label_ids = '{L}'") == len(provider.labelled)

@@ -1,0 +1,82 @@
+"""What a dead worker leaves behind is taken over at once; who lives is left alone."""
+
+import asyncio
+from uuid import UUID
+
+from services.mail.model import SyncState
+from services.mail.store.control import workers
+from tests.mail.conftest import OpenStage
+from tests.support.mail.running_worker import WorkerOptions
+from tests.support.mail.servers import connect
+from tests.support.mail.stage import Stage
+from tests.support.mail.waiting import eventually
+
+# Longer than any test waits: only the lock can tell that a worker is dead.
+LONG = 300.0
+
+
+async def end_connections(s: Stage, name: str) -> None:
+    """Ends a worker's connections, the one on which it listens too."""
+    await s.pool.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1", name)
+
+
+async def registered(s: Stage) -> set[UUID]:
+    """The stage's workers, once all of them have said that they live."""
+
+    async def are_registered() -> bool:
+        return all(running.worker._listener.owner is not None for running in s.workers)
+
+    await eventually(are_registered)
+    return {owner for running in s.workers if (owner := running.worker._listener.owner) is not None}
+
+
+async def is_slow(s: Stage) -> bool:
+    """Whether the call has come that takes long."""
+    return await s.at_provider.fired() == [1]
+
+
+class TestTakeover:
+    async def test_of_a_dead_workers_mailbox_does_not_wait_for_its_lease(self, stage: OpenStage) -> None:
+        async with stage(messages=60, workers=0) as s:
+            await s.at_provider.fail({"method": "gmail.messages.list", "kind": "slow", "seconds": 60.0, "count": 1})
+            async with s.another_worker(WorkerOptions(lease_seconds=LONG, provider_timeout=120)) as dead:
+                report = await s.request(count=None)
+                await eventually(lambda: is_slow(s))
+                await dead.crash()
+                assert await s.fetchval("SELECT lease_until > now() + interval '1 minute' FROM mailbox_schedule")
+                async with s.another_worker(WorkerOptions(lease_seconds=LONG)):
+                    ended = await s.ended(report, within=5)
+            assert ended.sync.state is SyncState.COMPLETED
+
+    async def test_leaves_the_living_alone(self, stage: OpenStage) -> None:
+        async with stage(messages=5, workers=2, lease_seconds=LONG) as s:
+            living = await registered(s)
+            async with s.pool.acquire() as connection:
+                assert not living & set(await workers.free_leases_of_dead(connection))
+            await s.sync(count=None)
+            assert await registered(s) == living
+
+    async def test_of_an_end_that_the_server_has_not_noticed_keeps_no_worker_from_working(
+        self, stage: OpenStage
+    ) -> None:
+        async with stage(messages=5, lease_seconds=LONG) as s:
+            await registered(s)
+            lost = s.workers[0].worker._listener
+            connection = await connect(s.servers.database)
+            assert lost.owner is not None
+            # The old connection's lock stays, as it does while a network is down.
+            kept = asyncio.create_task(workers.register(connection, lost.owner))
+            await end_connections(s, s.workers[0].name)
+            await kept
+            assert (await s.sync(count=None)).sync.state is SyncState.COMPLETED
+            await connection.close()
+
+    async def test_of_a_worker_that_only_lost_its_connections_harms_nothing(self, stage: OpenStage) -> None:
+        async with stage(messages=80, workers=2, lease_seconds=LONG) as s:
+            await registered(s)
+            report = await s.request(count=None)
+            await s.until_stored_some()
+            for worker in s.workers:
+                await end_connections(s, worker.name)
+            assert (await s.ended(report)).sync.state is SyncState.COMPLETED
+            await s.mirrors()

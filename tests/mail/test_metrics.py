@@ -1,0 +1,160 @@
+"""Gauges over all mailboxes, and what workers count."""
+
+from prometheus_client import CollectorRegistry
+
+from services.kit.settings import RedisSettings
+from services.kit.stores.redis_client import create_redis
+from services.mail.metrics import FigureGauges
+from services.mail.provider_access.quota import Quota
+from services.mail.sync.watches import WARNING_SECONDS
+from tests.mail.conftest import OpenStage
+from tests.support.mail.running_worker import WorkerOptions, quota_profile
+from tests.support.mail.servers import Servers
+from tests.support.mail.stage import Stage
+from tests.support.mail.waiting import eventually
+
+DAY = 86_400.0
+
+
+class Scraper:
+    """Reads the figures, and shows them as /metrics does."""
+
+    def __init__(self, servers: Servers, *, quota: Quota | None = None) -> None:
+        profile = quota_profile()
+        self._registry = CollectorRegistry()
+        self.quota = quota or Quota(servers.redis, profile=profile, batch_units=profile.costs.get)
+        self._gauges = FigureGauges(self._registry, pool=servers.pool, quota=self.quota)
+
+    async def scrape(self) -> None:
+        """Once only: what was read is kept for some seconds."""
+        await self._gauges.refresh()
+
+    def __call__(self, name: str, **labels: str) -> float | None:
+        return self._registry.get_sample_value(f"mailroom_{name}", labels)
+
+
+async def figures(s: Stage) -> Scraper:
+    scraper = Scraper(s.servers)
+    await scraper.scrape()
+    return scraper
+
+
+class TestFigures:
+    async def test_of_a_mailbox_that_waits_for_a_worker(self, stage: OpenStage) -> None:
+        async with stage(messages=5, workers=0) as s:
+            await s.request()
+            shown = await figures(s)
+            assert shown("mailboxes", status="active") == 1
+            assert shown("mailboxes_due", lane="live") == 1
+            assert 0 < (shown("oldest_due_seconds", lane="live") or 0) < 60
+            assert shown("active_syncs", state="queued") == 1
+
+    async def test_of_a_mailbox_that_is_current(self, stage: OpenStage) -> None:
+        async with stage(messages=5) as s:
+            await s.sync()
+            await s.until_released()
+            shown = await figures(s)
+            assert shown("mailboxes_due", lane="live") == 0
+            assert shown("queued_messages", lane="backfill") == 0
+            assert shown("oldest_due_seconds", lane="live") == 0
+            assert shown("active_syncs", state="running") == 0
+            assert 0 < (shown("oldest_check_seconds") or 0) < 60
+
+    async def test_of_what_is_queued_and_what_was_given_up(self, stage: OpenStage) -> None:
+        async with stage(messages=5, workers=0) as s:
+            await s.request()
+            await s.pool.execute("INSERT INTO fetch_items SELECT mailbox_id, 'a', NULL, 1, 1 FROM mailboxes")
+            await s.pool.execute(
+                "INSERT INTO dead_letters SELECT mailbox_id, 'b', 1, 'unreadable_message', 3 FROM mailboxes"
+            )
+            shown = await figures(s)
+            assert shown("queued_messages", lane="backfill") == 1
+            assert shown("dead_letters", reason="unreadable_message") == 1
+
+    async def test_leave_out_whose_owner_has_to_sign_in_again(self, stage: OpenStage) -> None:
+        async with stage(messages=5) as s:
+            await s.sync()
+            await s.until_released()
+            await s.pool.execute("UPDATE sync_states SET caught_up_at = now() - interval '1 day'")
+            assert ((await figures(s))("oldest_check_seconds") or 0) >= DAY
+            await s.pool.execute("UPDATE mailboxes SET status = 'reauth_required'")
+            shown = await figures(s)
+            assert (shown("oldest_check_seconds"), shown("mailboxes", status="reauth_required")) == (0, 1)
+
+    async def test_of_watches(self, stage: OpenStage) -> None:
+        async with stage(messages=1, workers=0) as s:
+            await s.request()
+            shown = await figures(s)
+            assert (shown("watches_expiring"), shown("next_watch_expiry_seconds")) == (0, None)
+            await s.pool.execute(
+                "INSERT INTO watches SELECT mailbox_id, now() + interval '1 day', now() FROM mailboxes"
+            )
+            shown = await figures(s)
+            assert shown("watches_expiring") == 1
+            assert DAY - 60 < (shown("next_watch_expiry_seconds") or 0) < DAY < WARNING_SECONDS
+
+    async def test_of_the_quota(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            scraper = Scraper(s.servers)
+            mailbox_id = (await s.mailbox()).mailbox_id
+
+            async def is_taken() -> bool:
+                return not (await scraper.quota.take_each({mailbox_id: 7}))[mailbox_id]
+
+            await eventually(is_taken)
+            await scraper.quota.pause(mailbox_id, 100, whole_project=True)
+            await scraper.scrape()
+            assert scraper("quota_day_units_limit") == scraper.quota.profile.daily_limit
+            assert (scraper("quota_day_units_used") or 0) >= 7
+            assert 90 < (scraper("quota_paused_seconds") or 0) <= 100
+
+    async def test_are_not_read_anew_at_each_scrape(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            await s.mailbox()
+            shown = await figures(s)
+            await s.pool.execute("TRUNCATE mailboxes CASCADE")
+            await shown.scrape()
+            assert shown("mailboxes", status="active") == 1
+
+    async def test_that_cannot_be_read_show_nothing(self, servers: Servers, free_port: int) -> None:
+        profile = quota_profile()
+        redis = create_redis(RedisSettings(redis_host="127.0.0.1", redis_port=free_port, redis_db=0))
+        scraper = Scraper(servers, quota=Quota(redis, profile=profile, batch_units=profile.costs.get))
+        await scraper.scrape()
+        await redis.aclose()
+        assert scraper("figures_read_timestamp_seconds") is None
+
+
+class TestWorker:
+    async def test_counts_messages_and_turns(self, stage: OpenStage) -> None:
+        async with stage(messages=5) as s:
+            await s.sync(count=None)
+            [worker] = s.workers
+
+            async def are_counted() -> bool:
+                turns = worker.count("sync_turns_total", outcome="done")
+                return worker.count("messages_stored_total") == 5 and 0 < turns == worker.count(
+                    "sync_turn_seconds_count"
+                )
+
+            await eventually(are_counted)
+
+    async def test_counts_turns_that_fail_by_their_reason(self, stage: OpenStage) -> None:
+        async with stage(messages=5) as s:
+            await s.at_provider.fail({"method": "gmail.messages.list", "kind": "error", "status": 503, "count": 1})
+            await s.sync()
+            [worker] = s.workers
+            assert worker.count("sync_turns_total", outcome="provider_unavailable") == 1
+
+    async def test_counts_the_workers_whose_mailboxes_it_frees(self, stage: OpenStage) -> None:
+        async with stage(messages=60, workers=0) as s:
+            async with s.another_worker(WorkerOptions(lease_seconds=600)) as dead:
+                await s.request(count=None)
+                await s.until_stored_some()
+                await dead.crash()
+            async with s.another_worker() as heir:
+
+                async def has_noticed() -> bool:
+                    return heir.count("workers_lost_total") == 1
+
+                await eventually(has_noticed)

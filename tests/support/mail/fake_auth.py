@@ -1,0 +1,114 @@
+"""Auth as mail sees it: accounts, and access tokens that are the sandbox's own."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from services.kit.errors import AppError, Kind
+from services.mail.model import Account, MailboxStatus
+from tests.sandbox.harness import redirect_params
+from tests.support.mail.sandbox_control import Sandbox
+
+
+@dataclass
+class _Grant:
+    account: Account
+    refresh_token: str
+    access_token: str
+    expires_at: datetime
+
+
+@dataclass
+class FakeAuth:
+    """Holds the grants that users gave in the sandbox and refreshes their tokens there."""
+
+    sandbox: Sandbox
+    is_down: bool = False
+    # Tokens that mail reported as refused by the provider.
+    refused: list[str] = field(default_factory=list)
+    deleted_users: list[UUID] = field(default_factory=list)
+    # Accounts that are gone, but that answers under way still name.
+    late: list[Account] = field(default_factory=list)
+    # So many times an account is ended, but the answer does not arrive.
+    lost_answers: int = 0
+    _grants: dict[UUID, _Grant] = field(default_factory=dict)
+
+    async def connect(self, email: str, *, user_id: UUID | None = None) -> Account:
+        """Lets a user of the sandbox consent; connecting the same account again renews its grant."""
+        answer = await self.sandbox.oauth.authorize({"account": email, "decision": "allow"})
+        exchange = await self.sandbox.oauth.exchange(redirect_params(answer)["code"])
+        tokens = exchange.json()
+        known = next((grant.account for grant in self._grants.values() if grant.account.email == email), None)
+        account = known or Account(
+            account_id=uuid4(),
+            user_id=user_id or uuid4(),
+            provider="google",
+            email=email,
+            status=MailboxStatus.ACTIVE,
+        )
+        account = replace(account, status=MailboxStatus.ACTIVE)
+        self._grants[account.account_id] = _Grant(
+            account, tokens["refresh_token"], tokens["access_token"], _end(tokens["expires_in"])
+        )
+        return account
+
+    def add_twin(self, account: Account) -> Account:
+        """One more account of the user with the same address, written differently; without any grant."""
+        twin = replace(account, account_id=uuid4(), email=account.email.title())
+        self._grants[twin.account_id] = _Grant(twin, "", "", _end(0))
+        return twin
+
+    async def list_accounts(self, user_id: UUID) -> list[Account]:
+        """As AuthClient."""
+        self._answer()
+        accounts = [*(grant.account for grant in self._grants.values()), *self.late]
+        return [account for account in accounts if account.user_id == user_id]
+
+    async def disconnect_account(self, account_id: UUID, user_id: UUID) -> None:
+        """As AuthClient: revokes at the provider, then forgets."""
+        self._answer()
+        grant = self._grants.get(account_id)
+        if grant is not None and grant.account.user_id == user_id:
+            await self.sandbox.http.post("/revoke", data={"token": grant.refresh_token})
+            del self._grants[account_id]
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise AppError(Kind.TIMEOUT, "deadline_exceeded", "No answer came.")
+
+    async def delete_user(self, user_id: UUID) -> None:
+        """As AuthClient."""
+        self._answer()
+        for account in await self.list_accounts(user_id):
+            await self.disconnect_account(account.account_id, user_id)
+        self.deleted_users.append(user_id)
+
+    async def access_token(
+        self, account_id: UUID, user_id: UUID, *, refused_fingerprint: str = ""
+    ) -> tuple[str, datetime]:
+        """As AuthClient."""
+        self._answer()
+        grant = self._grants.get(account_id)
+        if grant is None or grant.account.user_id != user_id:
+            raise AppError(Kind.NOT_FOUND, "account_not_found", "There is no such account.")
+        if refused_fingerprint:
+            self.refused.append(refused_fingerprint)
+        if refused_fingerprint == hashlib.sha256(grant.access_token.encode()).hexdigest():
+            await self._refresh(grant)
+        return grant.access_token, grant.expires_at
+
+    async def _refresh(self, grant: _Grant) -> None:
+        answer = await self.sandbox.oauth.refresh(grant.refresh_token)
+        if answer.status_code != 200:
+            grant.account = replace(grant.account, status=MailboxStatus.REAUTH_REQUIRED)
+            raise AppError(Kind.CONFLICT, "reauth_required", "The grant is gone.")
+        tokens = answer.json()
+        grant.access_token, grant.expires_at = tokens["access_token"], _end(tokens["expires_in"])
+
+    def _answer(self) -> None:
+        if self.is_down:
+            raise AppError(Kind.UNAVAILABLE, "service_unavailable", "Auth is down.")
+
+
+def _end(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)

@@ -1,0 +1,167 @@
+"""Workers in this process, put together as the real ones are."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+
+import httpx
+from prometheus_client import CollectorRegistry
+
+from services.kit.observe.setup import Telemetry
+from services.kit.stores.postgres import create_pool
+from services.mail.disconnect import Disconnecting
+from services.mail.mailboxes import Mailboxes
+from services.mail.provider_access.access_tokens import AccessTokens
+from services.mail.provider_access.concurrency import Parallelism
+from services.mail.provider_access.quota import GMAIL_COSTS, GMAIL_LIMITS, Quota, QuotaProfile
+from services.mail.providers.gmail.adapter import GmailProvider
+from services.mail.store.connection import Pool
+from services.mail.sync.erase import Eraser
+from services.mail.sync.fetch import Retries
+from services.mail.sync.idle_check import RestingLooks
+from services.mail.sync.turn import Turns
+from services.mail.sync.turn_metrics import SyncObserver
+from services.mail.sync.worker import Worker
+from tests.support.mail.fake_auth import FakeAuth
+from tests.support.mail.sandbox_control import QUOTA_WINDOW
+from tests.support.mail.servers import Servers, connect
+
+BATCH_SIZE = 10
+QUICK_RETRIES = Retries(base_seconds=0.01)
+_numbers = itertools.count(1)
+
+
+def quota_profile(*, window: float = QUOTA_WINDOW, name: str = "2026-05") -> QuotaProfile:
+    """A profile of Google's with another window."""
+    mailbox_limit, project_limit = GMAIL_LIMITS[name]
+    return QuotaProfile(
+        mailbox_limit=mailbox_limit, project_limit=project_limit, window=window, costs=GMAIL_COSTS[name]
+    )
+
+
+@dataclass
+class WorkerOptions:
+    """How a worker is set up; the defaults suit most tests."""
+
+    batch: bool = True
+    batch_size: int = BATCH_SIZE
+    page_size: int = 500
+    slots: int = 4
+    lease_seconds: float = 5.0
+    # Long, so that nothing but a sync or a trigger makes a mailbox due.
+    poll_seconds: float = 600.0
+    # Never by itself.
+    verify_seconds: float = 0.0
+    provider_timeout: float = 10.0
+    retries: Retries = QUICK_RETRIES
+    # Small, so that erasing a mailbox takes many steps.
+    erase_batch: int = 3
+    window: float = QUOTA_WINDOW
+    # Units per window for all mailboxes together; None: Google's.
+    project_limit: int | None = None
+    push_topic: str | None = None
+    # Where the provider is; None: the sandbox.
+    api_url: str | None = None
+
+
+@dataclass
+class RunningWorker:
+    """A worker at work; `name` is what its database connections are called."""
+
+    worker: Worker
+    name: str
+    stop: asyncio.Event
+    task: asyncio.Task[None]
+    registry: CollectorRegistry
+
+    def count(self, metric: str, **labels: str) -> float:
+        """The value of a metric, 0 where it has none yet."""
+        return self.registry.get_sample_value(f"mailroom_{metric}", labels) or 0.0
+
+    async def crash(self) -> None:
+        """Ends it and its turns on the spot, leases and all left behind."""
+        tasks = [self.task, *self.worker._running]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def drain(self) -> None:
+        """Lets it end as on SIGTERM."""
+        self.stop.set()
+        await self.task
+
+
+@asynccontextmanager
+async def working(servers: Servers, auth: FakeAuth, options: WorkerOptions) -> AsyncIterator[RunningWorker]:
+    """A worker at work until the block ends, on connections of its own."""
+    name = f"mail-worker-{next(_numbers)}"
+    async with AsyncExitStack() as stack:
+        pool = await create_pool(servers.database, application_name=name, size=2 * options.slots + 1)
+        stack.push_async_callback(pool.close)
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(timeout=options.provider_timeout, trust_env=False, headers={"User-Agent": "gzip"})
+        )
+        registry = CollectorRegistry()
+        worker = _worker(servers, auth, options, pool=pool, http=http, name=name, registry=registry)
+        stop = asyncio.Event()
+        running = RunningWorker(worker, name, stop, asyncio.create_task(worker.run(stop)), registry)
+        try:
+            yield running
+        finally:
+            if not running.task.done():
+                await running.drain()
+
+
+def _worker(
+    servers: Servers,
+    auth: FakeAuth,
+    options: WorkerOptions,
+    *,
+    pool: Pool,
+    http: httpx.AsyncClient,
+    name: str,
+    registry: CollectorRegistry,
+) -> Worker:
+    profile = quota_profile(window=options.window)
+    if options.project_limit is not None:
+        profile = replace(profile, project_limit=options.project_limit)
+    api_url = options.api_url or servers.sandbox.url
+    gmail = GmailProvider(
+        http,
+        api_url=api_url,
+        batch_url=f"{api_url}/batch" if options.batch else None,
+        costs=profile.costs,
+        page_size=options.page_size,
+        push_topic=options.push_topic,
+    )
+    redis = servers.redis
+    providers = {"google": gmail}
+    quota = Quota(redis, profile=profile, batch_units=profile.costs.get * options.batch_size)
+    tokens = AccessTokens(auth)
+    observer = SyncObserver(Telemetry(registry))
+    turns = Turns(
+        pool=pool,
+        providers=providers,
+        quota=quota,
+        parallelism=Parallelism(redis, batch_size=options.batch_size),
+        tokens=tokens,
+        eraser=Eraser(pool=pool, auth=auth, providers=providers, quota=quota, tokens=tokens, batch=options.erase_batch),
+        observer=observer,
+        lease_seconds=options.lease_seconds,
+        poll_seconds=options.poll_seconds,
+        verify_seconds=options.verify_seconds,
+        retries=options.retries,
+    )
+    return Worker(
+        pool=pool,
+        connect_listener=lambda: connect(servers.database, name=name),
+        turns=turns,
+        resting=RestingLooks(
+            pool=pool, providers=providers, quota=quota, tokens=tokens, poll_seconds=options.poll_seconds
+        ),
+        finish_deletions=Disconnecting(pool, Mailboxes(pool, auth), auth).finish_deletions,
+        observer=observer,
+        slots=options.slots,
+    )

@@ -1,0 +1,45 @@
+"""What all stages of a test run share."""
+
+from dataclasses import dataclass
+
+import asyncpg
+from redis.asyncio import Redis
+
+from services.kit.settings import Postgres
+from services.mail.store.connection import Pool
+from tests.support.mail.sandbox_control import Sandbox
+
+
+@dataclass(frozen=True)
+class Servers:
+    """What a whole test run shares: servers, and one migrated database that every stage empties."""
+
+    sandbox: Sandbox
+    database: Postgres
+    pool: Pool
+    redis: Redis
+
+    async def empty(self) -> None:
+        """Forgets all mailboxes, users to delete, quota and faults."""
+        await self.pool.execute("TRUNCATE mailboxes, user_deletions CASCADE")
+        await self.forget_quota()
+        await self.sandbox.be_ordinary()
+
+    async def forget_quota(self) -> None:
+        """Loses what Redis knew of the service, scripts included."""
+        keys = [key async for key in self.redis.scan_iter("mail:*")]
+        if keys:
+            await self.redis.delete(*keys)
+        await self.redis.script_flush()
+
+
+async def connect(database: Postgres, *, name: str = "test") -> "asyncpg.Connection[asyncpg.Record]":
+    """A connection of one's own."""
+    return await asyncpg.connect(
+        host=database.host,
+        port=database.port,
+        user=database.user,
+        password=database.password.get_secret_value(),
+        database=database.database,
+        server_settings={"application_name": name},
+    )

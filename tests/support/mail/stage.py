@@ -1,0 +1,213 @@
+"""The whole mail service around one mailbox: real Postgres, Valkey, sandbox and worker; only auth is a fake."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from services.mail.disconnect import Disconnecting
+from services.mail.ids import LocalId
+from services.mail.mailboxes import Mailboxes
+from services.mail.model import Account, OpenMailbox, SyncReport
+from services.mail.read_model import MessageDetail, MessageFilter, MessageSummary
+from services.mail.reading.messages import Messages
+from services.mail.store.connection import Pool
+from services.mail.syncs import Syncs
+from tests.support.mail.fake_auth import FakeAuth
+from tests.support.mail.running_worker import RunningWorker, WorkerOptions, working
+from tests.support.mail.sandbox_control import Sandbox, SandboxMailbox
+from tests.support.mail.servers import Servers
+from tests.support.mail.waiting import PATIENCE, Waits, eventually
+
+EVERYTHING = MessageFilter()
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Stage(Waits):
+    """One user with one mailbox, seen through the use cases; the worker's effects are awaited, never assumed."""
+
+    servers: Servers
+    auth: FakeAuth
+    account: Account
+    at_provider: SandboxMailbox
+    mailboxes: Mailboxes
+    messages: Messages
+    syncs: Syncs
+    disconnecting: Disconnecting
+    workers: list[RunningWorker] = field(default_factory=list)
+
+    @property
+    def user_id(self) -> UUID:
+        """The user."""
+        return self.account.user_id
+
+    @property
+    def pool(self) -> Pool:
+        """The database."""
+        return self.servers.pool
+
+    async def mailbox(self) -> OpenMailbox:
+        """The user's mailbox."""
+        return await self.mailboxes.find(self.user_id, account_id=self.account.account_id)
+
+    async def request(self, *, count: int | None = 10) -> SyncReport:
+        """Asks for a sync of the newest `count`, None for all."""
+        return await self.syncs.start(await self.mailbox(), newest_count=count)
+
+    async def sync(self, *, count: int | None = 10, within: float = PATIENCE) -> SyncReport:
+        """Asks for a sync and waits for its end."""
+        return await self.ended(await self.request(count=count), within=within)
+
+    async def sync_with_worker(self, *, count: int | None = 10) -> SyncReport:
+        """A sync done by a worker that is there for it only."""
+        async with self.another_worker():
+            return await self.sync(count=count)
+
+    async def ended(self, report: SyncReport, *, user_id: UUID | None = None, within: float = PATIENCE) -> SyncReport:
+        """The report of a sync that has ended."""
+        found = report
+
+        async def has_ended() -> bool:
+            nonlocal found
+            found = await self.report(report, user_id=user_id)
+            return found.sync.ended_at is not None
+
+        await eventually(has_ended, within=within)
+        return found
+
+    async def report(self, report: SyncReport, *, user_id: UUID | None = None) -> SyncReport:
+        """How a sync is doing now, as this user or another one sees it."""
+        return await self.syncs.get(user_id or self.user_id, id_of(report), wait_seconds=0)
+
+    async def verify(self) -> SyncReport:
+        """Asks for a verification and waits for its end."""
+        return await self.ended(await self.syncs.verify(await self.mailbox()))
+
+    async def cancel(self, report: SyncReport) -> SyncReport:
+        """Cancels a sync."""
+        return await self.syncs.cancel(self.user_id, id_of(report))
+
+    async def retry(self, report: SyncReport) -> SyncReport:
+        """Tries the dead letters again."""
+        return await self.syncs.retry(self.user_id, id_of(report))
+
+    async def listed(self, wanted: MessageFilter = EVERYTHING) -> list[MessageSummary]:
+        """All messages of the list, page by page, newest first; no message is in it twice."""
+        found: list[MessageSummary] = []
+        token = ""
+        while True:
+            page = await self.messages.page(await self.mailbox(), wanted, page_size=200, page_token=token)
+            found += page.messages
+            token = page.next_page_token
+            if not token:
+                break
+        assert len({message.external_id for message in found}) == len(found)
+        return found
+
+    async def stored(self) -> dict[str, frozenset[str]]:
+        """What is stored, in the form of `SandboxMailbox.truth`, newest first."""
+        ids = {known.label.name: known.label.label_id for known in await self.messages.labels(await self.mailbox())}
+        return {
+            message.external_id: frozenset(ids.get(name, name) for name in message.labels)
+            for message in await self.listed()
+        }
+
+    async def detail(self, external_id: str) -> MessageDetail:
+        """One stored message, whole."""
+        [summary] = [message for message in await self.listed() if message.external_id == external_id]
+        return await self.messages.get(self.user_id, LocalId(summary.mailbox_id, summary.message_id))
+
+    async def mirrors(self) -> None:
+        """Waits until the worker has done all it was told of, and compares what is stored with the provider's truth."""
+        await self.until_idle()
+        assert await self.stored() == await self.at_provider.truth()
+
+    async def start_anew_at_provider(self, *, messages: int) -> None:
+        """Replaces the user's mailbox at the provider by another one, whose history begins anew."""
+        sandbox, email = self.servers.sandbox, self.account.email
+        await sandbox.control("DELETE", f"users/{email}")
+        await sandbox.control("POST", "users", {"email": email, "messages": messages})
+        await self.auth.connect(email)
+
+    async def until_fault_fired(self) -> None:
+        """Waits until the fault plan has struck."""
+
+        async def has_fired() -> bool:
+            return any(await self.at_provider.fired())
+
+        await eventually(has_fired)
+
+    async def disconnect(self) -> bool:
+        """Gives up the mailbox; whether all of it is erased."""
+        return await self.disconnecting.disconnect(self.user_id, self.account.account_id)
+
+    async def until_erased(self) -> None:
+        """Waits until nothing of the disconnected mailbox is left."""
+        await eventually(self.disconnect)
+
+    async def hint(self) -> None:
+        """Makes the mailbox due, as a notification would."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            await connection.execute(
+                "UPDATE mailbox_schedule SET due_at = least(due_at, now()), hint_seq = hint_seq + 1, lane = 0"
+            )
+            await connection.execute("NOTIFY mailbox_due")
+
+    @asynccontextmanager
+    async def another_worker(self, options: WorkerOptions | None = None) -> AsyncIterator[RunningWorker]:
+        """One more worker, on connections of its own."""
+        async with working(self.servers, self.auth, options or WorkerOptions()) as running:
+            self.workers.append(running)
+            yield running
+
+
+def id_of(report: SyncReport) -> LocalId:
+    """The id of a report's sync."""
+    return LocalId(report.sync.mailbox_id, report.sync.sync_id)
+
+
+@asynccontextmanager
+async def open_stage(
+    servers: Servers, *, messages: int = 0, workers: int = 1, user: Mapping[str, object] | None = None, **options: Any
+) -> AsyncIterator[Stage]:
+    """A connected user whose mailbox holds so many generated messages, and `workers` workers with the same options.
+
+    `user` are further fields of the sandbox's user; `options` those of WorkerOptions.
+    """
+    await servers.empty()
+    auth = FakeAuth(servers.sandbox)
+    account, at_provider = await connect_user(servers.sandbox, auth, messages=messages, fields=user or {})
+    mailboxes = Mailboxes(servers.pool, auth)
+    stage = Stage(
+        servers=servers,
+        auth=auth,
+        account=account,
+        at_provider=at_provider,
+        mailboxes=mailboxes,
+        messages=Messages(servers.pool),
+        syncs=Syncs(servers.pool, mailboxes, stop=asyncio.Event()),
+        disconnecting=Disconnecting(servers.pool, mailboxes, auth),
+    )
+    async with AsyncExitStack() as stack:
+        for _ in range(workers):
+            await stack.enter_async_context(stage.another_worker(WorkerOptions(**options)))
+        yield stage
+
+
+async def connect_user(
+    sandbox: Sandbox,
+    auth: FakeAuth,
+    *,
+    messages: int = 0,
+    user_id: UUID | None = None,
+    fields: Mapping[str, object] = {},
+) -> tuple[Account, SandboxMailbox]:
+    """A new user of the sandbox who has consented; `fields` are further ones of the sandbox's user."""
+    number = next(_numbers)
+    email = f"ada{number}@example.com"
+    await sandbox.control("POST", "users", {"email": email, "messages": messages, "seed": 1, **fields})
+    return await auth.connect(email, user_id=user_id), SandboxMailbox(sandbox, email)

@@ -20,7 +20,7 @@ from typing import Any
 
 from services.mail.content import parse_raw
 from services.mail.providers.gmail.payload import parse_gmail
-from services.sandbox.mime_tree import Part, parse_message
+from services.sandbox.mime.part_tree import Part, parse_message
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus" / "real-mail.tar.gz"
 RUNS = 5

@@ -16,32 +16,32 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from services.sandbox.activity import ActivityLog
-from services.sandbox.authorize import AuthorizationEndpoint
-from services.sandbox.calls import Calls
-from services.sandbox.clients import Client, Clients
 from services.sandbox.clock import Clock
-from services.sandbox.consent import ConsentPages
-from services.sandbox.control_books import BookControl
-from services.sandbox.control_identity import IdentityControl
-from services.sandbox.control_json import render_error
-from services.sandbox.control_mail import MailControl
-from services.sandbox.demo import DemoPage
-from services.sandbox.faults import Abortable, FaultPlan
-from services.sandbox.gmail_api import GmailApi
-from services.sandbox.gmail_dispatch import Dispatcher
-from services.sandbox.gmail_methods import MethodTable
-from services.sandbox.identity import Identity
-from services.sandbox.mailboxes import Mailboxes
-from services.sandbox.oauth import OAuthRoutes
-from services.sandbox.pages import PageTokens
-from services.sandbox.push import PushService, PushTarget
-from services.sandbox.quota import Quota
-from services.sandbox.rendering import Renderer
+from services.sandbox.control.json_body import render_error
+from services.sandbox.control.mail import MailControl
+from services.sandbox.control.state import BookControl
+from services.sandbox.control.users import IdentityControl
+from services.sandbox.demo.page import DemoPage
+from services.sandbox.google.gmail.dispatch import Dispatcher
+from services.sandbox.google.gmail.methods.method_table import MethodTable
+from services.sandbox.google.gmail.page_tokens import PageTokens
+from services.sandbox.google.gmail.quota import Quota
+from services.sandbox.google.gmail.resources import Renderer
+from services.sandbox.google.gmail.routes import GmailApi
+from services.sandbox.google.gmail.watch_and_push import PushService, PushTarget
+from services.sandbox.google.oauth.authorize import AuthorizationEndpoint
+from services.sandbox.google.oauth.clients import Client, Clients
+from services.sandbox.google.oauth.consent import ConsentPages
+from services.sandbox.google.oauth.routes import OAuthRoutes
+from services.sandbox.google.oauth.signing_keys import new_private_key
+from services.sandbox.google.oauth.token_endpoint import TokenEndpoint
+from services.sandbox.google.oauth.userinfo import TokenFacts
+from services.sandbox.google.oauth.users import Identity
+from services.sandbox.instruments.audit_log import ActivityLog
+from services.sandbox.instruments.call_counts import Calls
+from services.sandbox.instruments.faults import Abortable, FaultPlan
+from services.sandbox.mailboxes.registry import Mailboxes
 from services.sandbox.settings import Settings
-from services.sandbox.signing_keys import new_private_key
-from services.sandbox.token_endpoint import TokenEndpoint
-from services.sandbox.token_facts import TokenFacts
 
 _HERE = Path(__file__).parent
 _LOG = logging.getLogger("sandbox")
@@ -148,7 +148,7 @@ def _create_users(settings: Settings, identity: Identity, mailboxes: Mailboxes) 
 
 
 def _oauth_routes(identity: Identity, clients: Clients, clock: Clock, faults: FaultPlan, calls: Calls) -> list[Route]:
-    pages = ConsentPages((_HERE / "consent.html").read_text(encoding="utf-8"))
+    pages = ConsentPages((_HERE / "google/oauth/consent.html").read_text(encoding="utf-8"))
 
     def observe(method: str, user: str | None, status: int) -> None:
         calls.record(method, user, status)
@@ -165,6 +165,6 @@ def _oauth_routes(identity: Identity, clients: Clients, clock: Clock, faults: Fa
 
 
 def _demo_routes(settings: Settings) -> list[Route]:
-    html = (_HERE / "demo.html").read_text(encoding="utf-8")
+    html = (_HERE / "demo/page.html").read_text(encoding="utf-8")
     page = DemoPage(html, gateway_url=settings.gateway_url, home=settings.issuer, new_nonce=secrets.token_urlsafe)
     return page.routes()

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from services.sandbox.gmail_call import COMMON_PARAMS
-from services.sandbox.gmail_methods import MethodTable
-from services.sandbox.schema import SCHEMA
+from services.sandbox.google.gmail.methods.method_call import COMMON_PARAMS
+from services.sandbox.google.gmail.methods.method_table import MethodTable
+from services.sandbox.google.gmail.schema import SCHEMA
 from tests.contract.discovery import Discovery
 
 

@@ -22,7 +22,7 @@ from services.mail.notifications import Notification, Push, Sender, parse
 from services.mail.provider_access.quota import GMAIL_COSTS
 from services.mail.providers.base import ProviderUnavailableError
 from services.mail.store.control import watches
-from services.sandbox.signing_keys import SigningKeys
+from services.sandbox.google.oauth.signing_keys import SigningKeys
 from tests.mail.conftest import OpenStage
 from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage

@@ -8,8 +8,8 @@ import pytest
 from services.sandbox.app import open_sandbox
 from services.sandbox.clock import Clock
 from services.sandbox.settings import Settings
-from tests.sandbox.harness import ISSUER, SandboxClient
-from tests.sandbox.key_ring import next_key
+from tests.support.sandbox.harness import ISSUER, SandboxClient
+from tests.support.sandbox.key_ring import next_key
 
 
 @pytest.fixture

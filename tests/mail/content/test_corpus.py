@@ -5,7 +5,7 @@ import time
 import pytest
 
 from services.mail.content import parse_raw
-from services.sandbox.generator import Generator
+from services.sandbox.generate.generator import Generator
 from tests.support.mail.comparison import DOCUMENTED, compare_with_email
 from tests.support.mail.samples import differences, parse_as_gmail, read_corpus
 

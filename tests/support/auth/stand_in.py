@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.sandbox.key_ring import next_key
+from tests.support.sandbox.key_ring import next_key
 
 CLIENT_ID = "client.example"
 CLIENT_SECRET = "client-secret"

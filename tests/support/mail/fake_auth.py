@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 from services.kit.errors import AppError, Kind
 from services.mail.model import Account, MailboxStatus
-from tests.sandbox.harness import redirect_params
 from tests.support.mail.sandbox_control import Sandbox
+from tests.support.sandbox.harness import redirect_params
 
 
 @dataclass

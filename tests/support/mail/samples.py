@@ -11,7 +11,7 @@ import pytest
 
 from services.mail.content import ParsedMessage, parse_raw
 from services.mail.providers.gmail.payload import parse_gmail
-from services.sandbox.mime_tree import Part, parse_message
+from services.sandbox.mime.part_tree import Part, parse_message
 
 # Raw bytes show what is broken about headers and boundaries; Gmail's format has neither.
 _ONLY_SEEN_RAW = {"8-bit-header", "header-line-without-field", "multipart-not-closed", "boundary-guessed"}

@@ -12,7 +12,7 @@ from services.kit.http.server import serve_http
 from services.sandbox.app import open_sandbox
 from services.sandbox.clock import Clock
 from services.sandbox.settings import Settings
-from tests.sandbox.harness import SandboxClient
+from tests.support.sandbox.harness import SandboxClient
 
 # Seconds. The limits stay those of a minute, so that tests can spend a minute's quota every second.
 QUOTA_WINDOW = 1.0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.mail.providers.gmail import batch
 from services.mail.providers.gmail.batch import MalformedBatchError, decode, encode
-from services.sandbox.batch import read_batch
+from services.sandbox.google.gmail.batch import read_batch
 
 BODIES = [b'{"id": "a"}', b'{\n  "id": "b"\n}\n', b'{"error": {"code": 404}}', b"", b"x" * 70_000]
 

@@ -1,0 +1,291 @@
+"""Control API over mailboxes, below `/_sandbox/users/{email}/`."""
+
+import hashlib
+from collections.abc import Iterator
+
+from pydantic import Field, model_validator
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from services.sandbox.control.json_body import ControlBody, ControlError, read_body
+from services.sandbox.control.mbox_import import split_mail
+from services.sandbox.control.new_mail import NewMail, compose_mail
+from services.sandbox.control.state import NDJSON, json_lines
+from services.sandbox.google.gmail.errors import Refused
+from services.sandbox.google.gmail.methods.write_methods import date_header_ms, decode_raw
+from services.sandbox.google.gmail.watch_and_push import PushService
+from services.sandbox.google.oauth.users import Identity, User
+from services.sandbox.instruments.audit_log import Now
+from services.sandbox.mailboxes.labels import Label
+from services.sandbox.mailboxes.mailbox import Mailbox, MailboxOddities, Message
+from services.sandbox.mailboxes.registry import Mailboxes
+from services.sandbox.mime.content import KeptContent
+
+MAX_IMPORT_BYTES = 512 * 1024 * 1024
+
+
+class LabelChange(ControlBody):
+    """Labels to add and to remove."""
+
+    add: list[str] = Field(default_factory=list)
+    remove: list[str] = Field(default_factory=list)
+
+
+class NewLabel(ControlBody):
+    """A label by its name."""
+
+    name: str = Field(min_length=1, max_length=225)
+
+
+class DraftBody(ControlBody):
+    """A draft's content."""
+
+    to: str = ""
+    subject: str = ""
+    text: str = ""
+
+
+class MailboxBody(ControlBody):
+    """How listings of a mailbox behave, and from where its history ids go on."""
+
+    empty_page_every: int = Field(default=0, ge=0)
+    history_id: str | None = Field(default=None, pattern=r"^[0-9]{1,40}$")
+
+    @model_validator(mode="after")
+    def _not_only_empty_pages(self) -> "MailboxBody":
+        if self.empty_page_every == 1:
+            raise ValueError("with empty_page_every 1 no listing would end")
+        return self
+
+
+class StrayPush(ControlBody):
+    """A notification sent whatever the watches say."""
+
+    history_id: str | None = Field(default=None, pattern=r"^[0-9]{1,40}$")
+
+
+class MailControl:
+    """The handlers."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        mailboxes: Mailboxes,
+        push: PushService,
+        clock: Now,
+    ) -> None:
+        self._identity = identity
+        self._mailboxes = mailboxes
+        self._push = push
+        self._clock = clock
+
+    def routes(self) -> list[Route]:
+        """What the application mounts."""
+        user = "/_sandbox/users/{email}"
+        return [
+            Route(f"{user}/messages", self.truth),
+            Route(f"{user}/messages", self.deliver, methods=["POST"]),
+            Route(f"{user}/messages/{{id}}", self.delete_message, methods=["DELETE"]),
+            Route(f"{user}/messages/{{id}}/raw", self.raw),
+            Route(f"{user}/messages/{{id}}/labels", self.relabel, methods=["POST"]),
+            Route(f"{user}/drafts", self.create_draft, methods=["POST"]),
+            Route(f"{user}/drafts/{{id}}", self.update_draft, methods=["PUT"]),
+            Route(f"{user}/labels", self.create_label, methods=["POST"]),
+            Route(f"{user}/labels/{{id}}", self.rename_label, methods=["PATCH"]),
+            Route(f"{user}/labels/{{id}}", self.delete_label, methods=["DELETE"]),
+            Route(f"{user}/import", self.import_mail, methods=["POST"]),
+            Route(f"{user}/history/expire", self.expire_history, methods=["POST"]),
+            Route(f"{user}/mailbox", self.put_mailbox, methods=["PUT"]),
+            Route(f"{user}/push", self.stray_push, methods=["POST"]),
+        ]
+
+    async def deliver(self, request: Request) -> Response:
+        """201 with the ids of what arrived."""
+        user, mailbox = self._mailbox(request)
+        body = await read_body(request, NewMail)
+        if body.count is not None:
+            return _ids(self._mailboxes.deliver(mailbox, body.count))
+        if body.id is not None and body.id in mailbox.messages:
+            raise ControlError(409, f"a message {body.id} exists already")
+        _known_labels(mailbox, body.labels)
+        message = mailbox.add(
+            KeptContent(
+                _decoded(body.raw) if body.raw is not None else compose_mail(body, owner=user, now=self._clock.now())
+            ),
+            labels=body.labels,
+            internal_date=body.internal_date,
+            thread_id=body.thread_id,
+            message_id=body.id,
+            oddity=body.oddity,
+        )
+        return _ids([message])
+
+    async def truth(self, request: Request) -> Response:
+        """NDJSON of all messages, newest first; `?sha256=0` spares the composing of every message."""
+        _, mailbox = self._mailbox(request)
+        full = request.query_params.get("sha256") != "0"
+        return StreamingResponse(json_lines(_truth(mailbox, full=full)), media_type=NDJSON)
+
+    async def raw(self, request: Request) -> Response:
+        """The RFC 5322 bytes."""
+        _, mailbox = self._mailbox(request)
+        return Response(mailbox.content(_message(request, mailbox)).raw(), media_type="message/rfc822")
+
+    async def delete_message(self, request: Request) -> Response:
+        """Gone for good."""
+        _, mailbox = self._mailbox(request)
+        mailbox.delete(_message(request, mailbox))
+        return Response(status_code=204)
+
+    async def relabel(self, request: Request) -> Response:
+        """The message's labels after the change."""
+        _, mailbox = self._mailbox(request)
+        message = _message(request, mailbox)
+        body = await read_body(request, LabelChange)
+        _known_labels(mailbox, [*body.add, *body.remove])
+        mailbox.relabel(message, add=body.add, remove=body.remove)
+        return JSONResponse(
+            {"id": message.id, "labelIds": sorted(message.labels), "historyId": str(message.history_id)}
+        )
+
+    async def create_draft(self, request: Request) -> Response:
+        """201 with the draft's id and its message."""
+        return await self._save_draft(request, None)
+
+    async def update_draft(self, request: Request) -> Response:
+        """The draft's new message; the old one is gone."""
+        return await self._save_draft(request, request.path_params["id"])
+
+    async def _save_draft(self, request: Request, draft_id: str | None) -> Response:
+        user, mailbox = self._mailbox(request)
+        if draft_id is not None and draft_id not in mailbox.drafts:
+            raise ControlError(404, f"no draft {draft_id}")
+        body = await read_body(request, DraftBody)
+        mail = NewMail.model_validate({"from": user.email, "to": body.to, "subject": body.subject, "text": body.text})
+        name, message = mailbox.save_draft(
+            KeptContent(compose_mail(mail, owner=user, now=self._clock.now())), draft_id=draft_id
+        )
+        answer = {"id": name, "message": {"id": message.id, "threadId": message.thread_id}}
+        return JSONResponse(answer, 200 if draft_id else 201)
+
+    async def create_label(self, request: Request) -> Response:
+        """201 with the label."""
+        _, mailbox = self._mailbox(request)
+        body = await read_body(request, NewLabel)
+        if any(label.name.lower() == body.name.lower() for label in mailbox.labels.values()):
+            raise ControlError(409, f"a label {body.name} exists already")
+        label = Label(mailbox.new_label_id(), body.name)
+        mailbox.labels[label.id] = label
+        return JSONResponse(label.resource(), 201)
+
+    async def rename_label(self, request: Request) -> Response:
+        """The label under its new name."""
+        _, mailbox = self._mailbox(request)
+        label = _user_label(request, mailbox)
+        label.name = (await read_body(request, NewLabel)).name
+        return JSONResponse(label.resource())
+
+    async def delete_label(self, request: Request) -> Response:
+        """The label is gone, its messages stay."""
+        _, mailbox = self._mailbox(request)
+        mailbox.remove_label(_user_label(request, mailbox))
+        return Response(status_code=204)
+
+    async def import_mail(self, request: Request) -> Response:
+        """Add the messages of an mbox or a single one, dated by their Date headers; `?labels=INBOX,UNREAD`."""
+        _, mailbox = self._mailbox(request)
+        labels = [label for label in request.query_params.get("labels", "INBOX").split(",") if label]
+        _known_labels(mailbox, labels)
+        data = await request.body()
+        if len(data) > MAX_IMPORT_BYTES:
+            raise ControlError(413, f"the body is larger than {MAX_IMPORT_BYTES} bytes")
+        if not data.strip():
+            raise ControlError(400, "the body holds no message")
+        return _ids(
+            [
+                mailbox.add(KeptContent(raw), labels=labels, internal_date=date_header_ms(raw))
+                for raw in split_mail(data)
+            ]
+        )
+
+    async def expire_history(self, request: Request) -> Response:
+        """Every history id known so far is too old from now on."""
+        _, mailbox = self._mailbox(request)
+        mailbox.history.expire()
+        return JSONResponse({"historyId": str(mailbox.history.current_id)})
+
+    async def put_mailbox(self, request: Request) -> Response:
+        """How this mailbox differs from an ordinary one."""
+        _, mailbox = self._mailbox(request)
+        body = await read_body(request, MailboxBody)
+        if body.history_id is not None:
+            if int(body.history_id) <= mailbox.history.current_id:
+                raise ControlError(400, f"history_id must be above {mailbox.history.current_id}")
+            mailbox.history.jump(int(body.history_id))
+        mailbox.unlike_google = MailboxOddities(empty_page_every=body.empty_page_every)
+        return JSONResponse({"historyId": str(mailbox.history.current_id)})
+
+    async def stray_push(self, request: Request) -> Response:
+        """Queue a notification for this user now, with the current history id unless another is given."""
+        user, mailbox = self._mailbox(request)
+        body = await read_body(request, StrayPush)
+        self._push.push_now(user.email, int(body.history_id or mailbox.history.current_id))
+        return Response(status_code=202)
+
+    def _mailbox(self, request: Request) -> tuple[User, Mailbox]:
+        email = request.path_params["email"]
+        user = self._identity.find_user(email)
+        if user is None:
+            raise ControlError(404, f"no user {email}")
+        return user, self._mailboxes.of(user)
+
+
+def _message(request: Request, mailbox: Mailbox) -> Message:
+    name = request.path_params["id"]
+    message = mailbox.messages.get(name)
+    if message is None:
+        raise ControlError(404, f"no message {name}")
+    return message
+
+
+def _user_label(request: Request, mailbox: Mailbox) -> Label:
+    name = request.path_params["id"]
+    label = mailbox.labels.get(name)
+    if label is None or label.is_system:
+        raise ControlError(404, f"no user label {name}")
+    return label
+
+
+def _known_labels(mailbox: Mailbox, labels: list[str]) -> None:
+    unknown = set(labels) - mailbox.labels.keys()
+    if unknown:
+        raise ControlError(400, f"no label {min(unknown)}")
+
+
+def _decoded(raw: str) -> bytes:
+    try:
+        return decode_raw(raw)
+    except Refused as refused:
+        raise ControlError(400, f"raw: {refused.error.message}") from refused
+
+
+def _ids(messages: list[Message]) -> Response:
+    return JSONResponse({"messages": [{"id": item.id, "threadId": item.thread_id} for item in messages]}, 201)
+
+
+def _truth(mailbox: Mailbox, *, full: bool) -> Iterator[dict[str, object]]:
+    for message in list(reversed(mailbox.order)):
+        fact: dict[str, object] = {
+            "id": message.id,
+            "threadId": message.thread_id,
+            "labelIds": sorted(message.labels),
+            "historyId": str(message.history_id),
+            "internalDate": str(message.internal_date),
+        }
+        if full:
+            content = mailbox.content(message)
+            fact["subject"] = content.tree().header("Subject")
+            fact["sha256"] = hashlib.sha256(content.raw()).hexdigest()
+        yield fact

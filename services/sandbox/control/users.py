@@ -1,0 +1,224 @@
+"""Control API over users, clients, tokens, keys and time, below `/_sandbox/`."""
+
+from dataclasses import asdict
+from typing import Protocol
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from services.sandbox.clock import Clock
+from services.sandbox.control.json_body import ControlBody, ControlError, read_body
+from services.sandbox.google.oauth.clients import Client, Clients
+from services.sandbox.google.oauth.users import Identity, Oddities, User, UserExistsError
+
+_EMAIL = r"^[^@\s]+@[^@\s]+$"
+
+
+class Mailboxes(Protocol):
+    """What the control of users needs from the Gmail half."""
+
+    def populate(self, user: User, *, messages: int, seed: int | None, ugly: bool) -> int:
+        """Generate mail that was always there; returns how many messages the mailbox holds."""
+
+    def count(self, user: User) -> int:
+        """How many messages the mailbox holds."""
+
+    def drop(self, user: User) -> None:
+        """Forget the mailbox."""
+
+
+class NewUser(ControlBody):
+    """A user to create, with so much generated mail."""
+
+    email: str = Field(pattern=_EMAIL, max_length=320)
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    email_verified: bool = True
+    hd: str | None = None
+    messages: int = Field(default=0, ge=0, le=5_000_000)
+    seed: int | None = None
+    ugly: bool = False
+
+
+class UserChange(ControlBody):
+    """Attributes to change; absent ones stay."""
+
+    email: str = Field(default="", pattern=_EMAIL, max_length=320)
+    name: str = Field(default="", min_length=1, max_length=200)
+    email_verified: bool = True
+    hd: str | None = None
+
+
+class OdditiesBody(ControlBody):
+    """How a user is treated; absent fields take their defaults."""
+
+    iss: bool = True
+    testing: bool = False
+    refresh_token_cap: int = Field(default=100, ge=1)
+    authorize_error: str | None = Field(default=None, pattern=r"^[a-z_]+$")
+    rapt_required: bool = False
+    extra_fields: bool = False
+    empty_arrays: bool = False
+
+
+class ClientBody(ControlBody):
+    """A client of the OAuth server."""
+
+    client_secret: str = Field(min_length=1)
+    redirect_uris: list[str] = Field(default_factory=list)
+    name: str = Field(default="Mailroom", min_length=1)
+    deleted: bool = False
+
+
+class Advance(ControlBody):
+    """How far the clock moves."""
+
+    seconds: float = Field(ge=0, le=10 * 366 * 86_400, allow_inf_nan=False)
+
+
+class Rotation(ControlBody):
+    """How the signing key changes; unannounced by default, which is the harder case for clients."""
+
+    announced: bool = False
+    keep_old: bool = True
+
+
+class IdentityControl:
+    """The handlers."""
+
+    def __init__(self, *, identity: Identity, clients: Clients, clock: Clock, mailboxes: Mailboxes) -> None:
+        self._identity = identity
+        self._clients = clients
+        self._clock = clock
+        self._mailboxes = mailboxes
+
+    def routes(self) -> list[Route]:
+        """What the application mounts."""
+        user = "/_sandbox/users/{email}"
+        return [
+            Route("/_sandbox/users", self.list_users),
+            Route("/_sandbox/users", self.create_user, methods=["POST"]),
+            Route(user, self.get_user),
+            Route(user, self.change_user, methods=["PATCH"]),
+            Route(user, self.remove_user, methods=["DELETE"]),
+            Route(f"{user}/settings", self.get_settings),
+            Route(f"{user}/settings", self.put_settings, methods=["PUT"]),
+            Route(f"{user}/tokens/expire", self.expire_tokens, methods=["POST"]),
+            Route(f"{user}/revoke", self.revoke, methods=["POST"]),
+            Route(f"{user}/password", self.change_password, methods=["POST"]),
+            Route("/_sandbox/clients", self.list_clients),
+            Route("/_sandbox/clients/{client_id}", self.put_client, methods=["PUT"]),
+            Route("/_sandbox/clock", self.get_clock),
+            Route("/_sandbox/clock/advance", self.advance_clock, methods=["POST"]),
+            Route("/_sandbox/keys/rotate", self.rotate_keys, methods=["POST"]),
+        ]
+
+    async def list_users(self, _: Request) -> Response:
+        """Every user."""
+        return JSONResponse({"users": [self._describe(user) for user in self._identity.users()]})
+
+    async def create_user(self, request: Request) -> Response:
+        """201 with the user; 409 if the address is taken."""
+        body = await read_body(request, NewUser)
+        try:
+            user = self._identity.add_user(body.email, name=body.name, email_verified=body.email_verified, hd=body.hd)
+        except UserExistsError as error:
+            raise ControlError(409, str(error)) from error
+        if body.messages:
+            self._mailboxes.populate(user, messages=body.messages, seed=body.seed, ugly=body.ugly)
+        return JSONResponse(self._describe(user), 201)
+
+    async def get_user(self, request: Request) -> Response:
+        """One user."""
+        return JSONResponse(self._describe(self._user(request)))
+
+    async def change_user(self, request: Request) -> Response:
+        """New attributes, `email` included; `sub` stays, as with Google."""
+        user = self._user(request)
+        changes = (await read_body(request, UserChange)).model_dump(exclude_unset=True)
+        try:
+            return JSONResponse(self._describe(self._identity.change_user(user.sub, changes)))
+        except UserExistsError as error:
+            raise ControlError(409, str(error)) from error
+
+    async def remove_user(self, request: Request) -> Response:
+        """The account is gone: tokens die, mail with it."""
+        user = self._user(request)
+        self._identity.remove_user(user.sub)
+        self._mailboxes.drop(user)
+        return Response(status_code=204)
+
+    async def get_settings(self, request: Request) -> Response:
+        """How the user is treated."""
+        return JSONResponse(asdict(self._identity.oddities(self._user(request).sub)))
+
+    async def put_settings(self, request: Request) -> Response:
+        """Treat the user so from now on."""
+        user = self._user(request)
+        body = await read_body(request, OdditiesBody)
+        self._identity.set_oddities(user.sub, Oddities(**body.model_dump()))
+        return JSONResponse(body.model_dump())
+
+    async def expire_tokens(self, request: Request) -> Response:
+        """Access tokens die, refresh tokens live."""
+        return JSONResponse({"expired": self._identity.grants.expire_access(self._user(request).sub)})
+
+    async def revoke(self, request: Request) -> Response:
+        """What the user does in the Google account: all grants end."""
+        self._identity.grants.revoke(self._user(request).sub)
+        return Response(status_code=204)
+
+    async def change_password(self, request: Request) -> Response:
+        """Refresh tokens with Gmail scopes die."""
+        return JSONResponse({"revoked": self._identity.grants.end_mail_tokens(self._user(request).sub)})
+
+    async def list_clients(self, _: Request) -> Response:
+        """Every client, without its secret."""
+        return JSONResponse({"clients": [_describe_client(client) for client in self._clients.all()]})
+
+    async def put_client(self, request: Request) -> Response:
+        """Create a client or replace it."""
+        body = await read_body(request, ClientBody)
+        client = Client(
+            client_id=request.path_params["client_id"],
+            secret=body.client_secret,
+            redirect_uris=frozenset(body.redirect_uris),
+            name=body.name,
+            deleted=body.deleted,
+        )
+        self._clients.put(client)
+        return JSONResponse(_describe_client(client))
+
+    async def get_clock(self, _: Request) -> Response:
+        """The sandbox's time, epoch seconds."""
+        return JSONResponse({"now": self._clock.now()})
+
+    async def advance_clock(self, request: Request) -> Response:
+        """Let time pass."""
+        self._clock.advance((await read_body(request, Advance)).seconds)
+        return JSONResponse({"now": self._clock.now()})
+
+    async def rotate_keys(self, request: Request) -> Response:
+        """Sign with another key."""
+        body = await read_body(request, Rotation)
+        return JSONResponse({"kid": self._identity.keys.rotate(announced=body.announced, keep_old=body.keep_old)})
+
+    def _user(self, request: Request) -> User:
+        email = request.path_params["email"]
+        user = self._identity.find_user(email)
+        if user is None:
+            raise ControlError(404, f"no user {email}")
+        return user
+
+    def _describe(self, user: User) -> dict[str, object]:
+        return {**asdict(user), "messages": self._mailboxes.count(user)}
+
+
+def _describe_client(client: Client) -> dict[str, object]:
+    return {
+        "client_id": client.client_id,
+        "redirect_uris": sorted(client.redirect_uris),
+        "name": client.name,
+        "deleted": client.deleted,
+    }

@@ -1,0 +1,141 @@
+"""The methods of the Gmail API that list messages, threads and drafts, page by page."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.sandbox.google.gmail.errors import NOT_FOUND, GoogleError, Refused
+from services.sandbox.google.gmail.methods.method_call import GmailCall
+from services.sandbox.google.gmail.page_tokens import Place
+from services.sandbox.google.gmail.resources import to_json
+from services.sandbox.google.gmail.search import Search, compile_query
+from services.sandbox.mailboxes.labels import HIDDEN
+from services.sandbox.mailboxes.mailbox import Mailbox, Message
+
+SCAN = 50_000
+"""A page looks at no more messages than this; what it found by then is the page, maybe an empty one."""
+SCAN_CONTENT = 2_000
+"""The same for searches that have to read the messages."""
+ESTIMATE = 201
+"""What Gmail estimates for about every listing that has another page."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """What a listing is asked for."""
+
+    search: Search
+    labels: frozenset[str]
+    hidden: frozenset[str]
+    limit: int
+    start: Place | None
+    query: str
+
+    def wants(self, mailbox: Mailbox, message: Message) -> bool:
+        labels = message.labels
+        if not self.labels <= labels or self.hidden & labels:
+            return False
+        return self.search.matches(mailbox, message)
+
+
+def _listing(call: GmailCall, kind: str, *, label: str | None = None) -> _Listing:
+    text = call.one("q") or ""
+    if text and not call.reads_bodies:
+        raise Refused(GoogleError(403, "forbidden", "Metadata scope does not support 'q' parameter"))
+    search = compile_query(text, now_ms=int(call.clock.now() * 1000))
+    labels = frozenset(call.many("labelIds"))
+    if not labels <= call.mailbox.labels.keys():
+        raise Refused(NOT_FOUND)
+    everywhere = search.everywhere or call.flag("includeSpamTrash")
+    query = "|".join((kind, call.user.sub, text, ",".join(sorted(labels)), str(everywhere)))
+    token = call.one("pageToken")
+    return _Listing(
+        search=search,
+        labels=labels | {label} if label else labels,
+        hidden=frozenset() if everywhere else HIDDEN - labels,
+        limit=call.max_results(),
+        start=call.pages.read(query, token) if token else None,
+        query=query,
+    )
+
+
+def _page(
+    call: GmailCall, listing: _Listing, wanted: Callable[[Message], bool]
+) -> tuple[list[Message], str | None, bool]:
+    """The messages of a page, the token of the next, and whether this is the last."""
+    mailbox = call.mailbox
+    order = mailbox.order
+    page = listing.start.page if listing.start else 1
+    index = mailbox.index_before(listing.start.number, listing.start.name) if listing.start else len(order)
+    every = mailbox.unlike_google.empty_page_every
+    limit = 0 if every and page % every == 0 and index else listing.limit
+    found: list[Message] = []
+    edge: Place | None = listing.start
+    scans = SCAN_CONTENT if listing.search.reads_content else SCAN
+    while index:
+        message = order[index - 1]
+        if wanted(message):
+            if len(found) == limit:
+                break
+            found.append(message)
+        edge = Place(message.internal_date, message.id, page)
+        index -= 1
+        scans -= 1
+        if not scans:
+            break
+    if not index:
+        return found, None, True
+    place = Place(edge.number, edge.name, page + 1) if edge else Place(1 << 62, "", page + 1)
+    return found, call.pages.issue(listing.query, place), False
+
+
+def _list_answer(name: str, items: list[bytes], token: str | None, *, last: bool) -> bytes:
+    chunks = [b'"%s":[%s]' % (name.encode(), b",".join(items))] if items else []
+    if token is not None:
+        chunks.append(b'"nextPageToken":"%s"' % token.encode())
+    chunks.append(b'"resultSizeEstimate":%d' % (len(items) if last else ESTIMATE))
+    return b"{" + b",".join(chunks) + b"}"
+
+
+def _reference(message: Message) -> bytes:
+    return b'{"id":%s,"threadId":%s}' % (to_json(message.id), to_json(message.thread_id))
+
+
+def list_messages(call: GmailCall) -> bytes:
+    """users.messages.list: newest first."""
+    listing = _listing(call, "messages")
+    found, token, last = _page(call, listing, lambda message: listing.wants(call.mailbox, message))
+    return _list_answer("messages", [_reference(message) for message in found], token, last=last)
+
+
+def list_threads(call: GmailCall) -> bytes:
+    """users.threads.list: a thread stands where its newest wanted message stands."""
+    listing = _listing(call, "threads")
+    mailbox = call.mailbox
+
+    def newest_of_thread(message: Message) -> bool:
+        if not listing.wants(mailbox, message):
+            return False
+        thread = mailbox.threads[message.thread_id]
+        mine = (message.internal_date, message.id)
+        return not any((other.internal_date, other.id) > mine and listing.wants(mailbox, other) for other in thread)
+
+    found, token, last = _page(call, listing, newest_of_thread)
+    items = []
+    for message in found:
+        newest = max(other.history_id for other in mailbox.threads[message.thread_id])
+        snippet = call.renderer.snippet(mailbox, message)
+        items.append(b'{"id":%s,"snippet":%s,"historyId":"%d"}' % (to_json(message.thread_id), snippet, newest))
+    return _list_answer("threads", items, token, last=last)
+
+
+def list_drafts(call: GmailCall) -> bytes:
+    """users.drafts.list."""
+    listing = _listing(call, "drafts", label="DRAFT")
+    names = {message.id: draft_id for draft_id, message in call.mailbox.drafts.items()}
+
+    def is_draft(message: Message) -> bool:
+        return message.id in names and listing.wants(call.mailbox, message)
+
+    found, token, last = _page(call, listing, is_draft)
+    items = [b'{"id":%s,"message":%s}' % (to_json(names[item.id]), _reference(item)) for item in found]
+    return _list_answer("drafts", items, token, last=last)

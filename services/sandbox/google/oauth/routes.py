@@ -1,0 +1,202 @@
+"""Routes of OAuth 2.0 and OpenID Connect, at the paths that they have at Google."""
+
+import json
+from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.sandbox.google.oauth.authorize import AuthorizationEndpoint
+from services.sandbox.google.oauth.consent import avatar_svg
+from services.sandbox.google.oauth.discovery import discovery_document
+from services.sandbox.google.oauth.grants import project_of
+from services.sandbox.google.oauth.token_endpoint import TokenEndpoint, TokenError
+from services.sandbox.google.oauth.userinfo import TokenFacts
+from services.sandbox.google.oauth.users import Access, Identity, User
+from services.sandbox.instruments.faults import Fault, FaultPlan, answer_with
+
+MAX_FORM_BYTES = 64 * 1024
+_PRIVATE = {"Cache-Control": "no-cache, no-store, max-age=0, must-revalidate", "Pragma": "no-cache"}
+_JWKS_CACHE = {"Cache-Control": "public, max-age=20000, must-revalidate, no-transform"}
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="https://accounts.google.com/", error="invalid_token"'}
+
+Form = dict[str, str]
+Facts = Callable[[Access], dict[str, object] | None]
+Observe = Callable[[str, str | None, int], None]
+"""Told of every call: its name as in fault plans, the user's address if known, and the status answered."""
+
+
+def _json(body: object, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    text = json.dumps(body, indent=2, ensure_ascii=False)
+    return Response(text, status, headers=headers or _PRIVATE, media_type="application/json; charset=utf-8")
+
+
+def _oauth_error(error: str, description: str, *, status: int = 400, headers: dict[str, str] | None = None) -> Response:
+    return _json({"error": error, "error_description": description}, status=status, headers=headers)
+
+
+def _fault_body(fault: Fault) -> Response:
+    reason = "internal_failure" if fault.reason == "backendError" else fault.reason
+    return _oauth_error(reason, fault.message, status=fault.status)
+
+
+async def _read_form(request: Request) -> Form:
+    """The form fields; of a repeated one the last. An oversized or foreign body has none."""
+    body = await request.body()
+    if len(body) > MAX_FORM_BYTES:
+        return {}
+    return {name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
+
+
+def _presented_token(request: Request, form: Form) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    return request.query_params.get("access_token") or form.get("access_token", "")
+
+
+class OAuthRoutes:
+    """The handlers; each passes the fault plan before it does anything."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        authorization: AuthorizationEndpoint,
+        tokens: TokenEndpoint,
+        facts: TokenFacts,
+        faults: FaultPlan,
+        observe: Observe,
+    ) -> None:
+        self._identity = identity
+        self._authorization = authorization
+        self._tokens = tokens
+        self._facts = facts
+        self._faults = faults
+        self._observe = observe
+
+    def routes(self) -> list[Route]:
+        """What the application mounts."""
+        return [
+            Route("/o/oauth2/v2/auth", self.authorize, methods=["GET", "POST"]),
+            Route("/token", self.token, methods=["POST"]),
+            Route("/revoke", self.revoke, methods=["GET", "POST"]),
+            Route("/v1/userinfo", self.userinfo, methods=["GET", "POST"]),
+            Route("/oauth2/v2/userinfo", self.userinfo_v2),
+            Route("/userinfo/v2/me", self.userinfo_v2),
+            Route("/tokeninfo", self.tokeninfo, methods=["GET", "POST"]),
+            Route("/oauth2/v2/tokeninfo", self.tokeninfo_v2, methods=["GET", "POST"]),
+            Route("/oauth2/v3/certs", self.certs),
+            Route("/.well-known/openid-configuration", self.discovery),
+            Route("/avatars/{sub}.svg", self.avatar),
+        ]
+
+    async def authorize(self, request: Request) -> Response:
+        """The consent pages and the redirects that end them."""
+        return await self._guard("oauth.authorize", None, lambda: self._authorization.respond(request))
+
+    async def token(self, request: Request) -> Response:
+        """Exchange a code, or refresh."""
+        form = await _read_form(request)
+
+        async def respond() -> Response:
+            try:
+                return _json(self._tokens.answer(form, authorization=request.headers.get("authorization")))
+            except TokenError as refusal:
+                return _json(refusal.body, status=refusal.status)
+
+        return await self._guard("oauth.token", self._tokens.user_of(form), respond)
+
+    async def revoke(self, request: Request) -> Response:
+        """End the whole grant that a token belongs to."""
+        form = await _read_form(request)
+        token = form.get("token") or request.query_params.get("token", "")
+        holder = self._identity.grants.holder(token)
+
+        async def respond() -> Response:
+            if not token:
+                return _oauth_error("invalid_request", "Missing required parameter: token")
+            if holder is None:
+                return _oauth_error("invalid_token", "Token expired or revoked")
+            self._identity.grants.revoke(holder[0], project=project_of(holder[1]))
+            return _json({})
+
+        return await self._guard("oauth.revoke", self._identity.find_sub(holder[0]) if holder else None, respond)
+
+    async def userinfo(self, request: Request) -> Response:
+        """OIDC userinfo."""
+        return await self._answer_userinfo(request, self._facts.userinfo)
+
+    async def userinfo_v2(self, request: Request) -> Response:
+        """Legacy userinfo."""
+        return await self._answer_userinfo(request, self._facts.userinfo_v2)
+
+    async def tokeninfo(self, request: Request) -> Response:
+        """Facts about an access token or an ID token."""
+        form = await _read_form(request)
+        id_token = request.query_params.get("id_token") or form.get("id_token")
+
+        async def respond() -> Response:
+            token = _presented_token(request, form)
+            facts = self._facts.id_tokeninfo(id_token) if id_token else self._facts.tokeninfo(token)
+            return _json(facts) if facts else _oauth_error("invalid_token", "Invalid Value")
+
+        return await self._guard("oauth.tokeninfo", None, respond)
+
+    async def tokeninfo_v2(self, request: Request) -> Response:
+        """Facts about an access token in the legacy form."""
+        form = await _read_form(request)
+
+        async def respond() -> Response:
+            facts = self._facts.tokeninfo_v2(_presented_token(request, form))
+            return _json(facts) if facts else _oauth_error("invalid_token", "Invalid Value")
+
+        return await self._guard("oauth.tokeninfo", None, respond)
+
+    async def certs(self, _: Request) -> Response:
+        """The JWK set."""
+
+        async def respond() -> Response:
+            return _json(self._identity.keys.public_set(), headers=_JWKS_CACHE)
+
+        return await self._guard("oauth.jwks", None, respond)
+
+    async def discovery(self, _: Request) -> Response:
+        """The discovery document."""
+
+        async def respond() -> Response:
+            # The promise of `iss` is kept only while no user is told to go without.
+            promised = all(self._identity.oddities(user.sub).iss for user in self._identity.users())
+            document = discovery_document(self._identity.issuer, iss_parameter=promised)
+            return _json(document, headers={"Cache-Control": "public, max-age=3600"})
+
+        return await self._guard("oauth.discovery", None, respond)
+
+    async def avatar(self, request: Request) -> Response:
+        """The picture that the `picture` claim points to."""
+        user = self._identity.find_sub(request.path_params["sub"])
+        if user is None:
+            return Response(status_code=404)
+        return Response(avatar_svg(user), media_type="image/svg+xml")
+
+    async def _answer_userinfo(self, request: Request, facts: Facts) -> Response:
+        form = await _read_form(request) if request.method == "POST" else {}
+        access = self._identity.check_access(_presented_token(request, form))
+
+        async def respond() -> Response:
+            if access is None:
+                return _oauth_error("invalid_request", "Invalid Credentials", status=401, headers=_CHALLENGE)
+            body = facts(access)
+            if body is None:
+                return _oauth_error("insufficient_scope", "Insufficient Permission", status=403, headers=_CHALLENGE)
+            return _json(body)
+
+        return await self._guard("oauth.userinfo", access.user if access else None, respond)
+
+    async def _guard(self, method: str, user: User | None, respond: Callable[[], Awaitable[Response]]) -> Response:
+        email = user.email if user else None
+        answer = await answer_with(self._faults.draw(method, email), respond, render_error=_fault_body)
+        self._observe(method, email, answer.status_code)
+        return answer

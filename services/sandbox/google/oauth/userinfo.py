@@ -1,0 +1,84 @@
+"""What userinfo and tokeninfo say about a token, in the shapes of both generations of these endpoints."""
+
+import jwt
+
+from services.sandbox.clock import Clock
+from services.sandbox.google.oauth.grants import AccessToken
+from services.sandbox.google.oauth.scopes import EMAIL, SIGN_IN_SCOPES, token_scope
+from services.sandbox.google.oauth.users import Access, Identity, User
+
+_V2_NAMES = {"sub": "id", "email_verified": "verified_email"}
+
+
+class TokenFacts:
+    """Reads tokens; None wherever a token is unknown, expired or too narrow."""
+
+    def __init__(self, *, identity: Identity, clock: Clock) -> None:
+        self._identity = identity
+        self._clock = clock
+
+    def userinfo(self, access: Access) -> dict[str, object] | None:
+        """OIDC userinfo; None if the token covers no sign-in scope."""
+        if not access.scopes & SIGN_IN_SCOPES:
+            return None
+        claims = self._identity.profile(access.user, access.scopes)
+        if self._identity.oddities(access.user.sub).extra_fields:
+            claims["sandbox_unknown_field"] = {"ignore": ["me"]}
+        return claims
+
+    def userinfo_v2(self, access: Access) -> dict[str, object] | None:
+        """The legacy form, which names `id` and `verified_email`."""
+        claims = self.userinfo(access)
+        return None if claims is None else {_V2_NAMES.get(name, name): value for name, value in claims.items()}
+
+    def tokeninfo(self, token: str) -> dict[str, object] | None:
+        """About an access token, with numbers and booleans as strings."""
+        held, user = self._held(token)
+        if held is None or user is None:
+            return None
+        facts = {
+            "azp": held.client_id,
+            "aud": held.client_id,
+            "sub": user.sub,
+            "scope": token_scope(held.scopes),
+            "exp": str(int(held.expires_at)),
+            "expires_in": str(self._left(held)),
+        }
+        if EMAIL in held.scopes:
+            facts |= {"email": user.email, "email_verified": str(user.email_verified).lower()}
+        return {**facts, "access_type": "offline" if held.offline else "online"}
+
+    def tokeninfo_v2(self, token: str) -> dict[str, object] | None:
+        """The legacy form."""
+        held, user = self._held(token)
+        if held is None or user is None:
+            return None
+        facts: dict[str, object] = {
+            "issued_to": held.client_id,
+            "audience": held.client_id,
+            "user_id": user.sub,
+            "scope": token_scope(held.scopes),
+            "expires_in": self._left(held),
+        }
+        if EMAIL in held.scopes:
+            facts |= {"email": user.email, "verified_email": user.email_verified}
+        return {**facts, "access_type": "offline" if held.offline else "online"}
+
+    def id_tokeninfo(self, token: str) -> dict[str, object] | None:
+        """The claims of an ID token in force, as strings, with its header."""
+        try:
+            claims = self._identity.keys.verify(token)
+            header = jwt.get_unverified_header(token)
+        except jwt.InvalidTokenError:
+            return None
+        if claims["exp"] <= self._clock.now():
+            return None
+        texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in claims.items()}
+        return {**texts, "alg": header["alg"], "kid": header["kid"], "typ": header["typ"]}
+
+    def _held(self, token: str) -> tuple[AccessToken | None, User | None]:
+        held = self._identity.grants.find_access(token)
+        return held, self._identity.find_sub(held.sub) if held else None
+
+    def _left(self, held: AccessToken) -> int:
+        return int(held.expires_at - self._clock.now())

@@ -1,0 +1,276 @@
+"""The part tree of a message as Gmail sees it, read from RFC 5322 bytes.
+
+Headers come out decoded (RFC 2047), content with its transfer encoding removed and its charset left as declared, and a
+`message/rfc822` part carries the message inside as its only child.
+"""
+
+import binascii
+import codecs
+import re
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, field
+from email.message import Message as EmailMessage
+from email.parser import BytesParser
+from email.policy import compat32
+from functools import cached_property
+from typing import Literal
+
+from services.sandbox.mime.header_charset import guess_charset
+
+MAX_DEPTH = 100
+HeaderForm = Literal["decoded", "encoded", "mangled"]
+"""How header values are shown: decoded; with their RFC 2047 words left encoded; or with raw 8-bit bytes as U+FFFD."""
+_ENCODED_WORD = re.compile(r"=\?([^?\s]+)\?([bBqQ])\?([^?\s]*)\?=")
+_FOLD = re.compile(r"\r?\n[ \t]*|\r")
+_SURROGATES = re.compile("[\udc80-\udcff]")
+_NOT_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
+"""Codecs of Python's that no mail program writes."""
+_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_STRAY = re.compile(rb"^(?![ \t]|From )(?:[^:\s]+[ \t]+:|[^:\n]*$)", re.MULTILINE)
+_SPACE_BEFORE_COLON = re.compile(rb"^([^:\s]+)[ \t]+:")
+
+
+@dataclass(slots=True)
+class Part:
+    """One node: `size` is that of the decoded content; `content` is bytes, or how to make them, or None inside."""
+
+    mime_type: str
+    filename: str
+    headers: list[tuple[str, str]]
+    size: int = 0
+    content: bytes | Callable[[], bytes] | None = None
+    parts: list["Part"] = field(default_factory=list)
+    is_attachment: bool = False
+    charset: str | None = None
+
+    def read(self) -> bytes:
+        """The decoded content of a leaf."""
+        if self.content is None:
+            return b""
+        return self.content if isinstance(self.content, bytes) else self.content()
+
+    def find(self, part_id: str) -> "Part | None":
+        """The part with this id below (and including) the root, or None."""
+        part = self
+        for step in part_id.split(".") if part_id else []:
+            if not step.isdigit() or int(step) >= len(part.parts):
+                return None
+            part = part.parts[int(step)]
+        return part
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name."""
+        lowered = name.lower()
+        return next((value for key, value in self.headers if key.lower() == lowered), None)
+
+
+def decode_text(data: bytes, charset: str, errors: str = "strict") -> str | None:
+    """Bytes in a charset as text; None if there is no such charset or, where errors are strict, they are not in it."""
+    try:
+        if codecs.lookup(charset).name in _NOT_CHARSETS:
+            return None
+        return data.decode(charset, errors)
+    except (LookupError, ValueError):
+        return None
+
+
+def _decode_word(encoding: str, text: str) -> bytes | None:
+    try:
+        if encoding in "bB":
+            return binascii.a2b_base64(text + "=" * (-len(text) % 4))
+        return binascii.a2b_qp(text.replace("_", " "), header=False)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _decode_run(run: list[tuple[str, str, str, str]]) -> str:
+    """Adjacent encoded words; those of one charset are joined as bytes first, since a character may span two."""
+    out: list[str] = []
+    pending = b""
+    charset = ""
+    literal = ""
+
+    def flush() -> None:
+        nonlocal pending, literal
+        if literal:
+            decoded = decode_text(pending, charset)
+            out.append(literal if decoded is None else decoded)
+        pending, literal = b"", ""
+
+    for word_charset, encoding, text, source in run:
+        name = word_charset.split("*")[0].lower()
+        data = _decode_word(encoding, text)
+        if data is None:
+            flush()
+            out.append(source)
+            continue
+        if name != charset:
+            flush()
+            charset = name
+        pending += data
+        literal += source
+    flush()
+    return "".join(out)
+
+
+def decode_header(value: str) -> str:
+    """A header's text with its encoded words decoded; broken ones stay as they are (RFC 2047)."""
+    if "=?" not in value:
+        return value
+    out: list[str] = []
+    run: list[tuple[str, str, str, str]] = []
+    position = 0
+    for match in _ENCODED_WORD.finditer(value):
+        between = value[position : match.start()]
+        if run and between.strip():
+            out.append(_decode_run(run))
+            run = []
+        if between.strip() or not run:
+            out.append(between)
+        run.append((match[1], match[2], match[3], match[0]))
+        position = match.end()
+    if run:
+        out.append(_decode_run(run))
+    out.append(value[position:])
+    return "".join(out)
+
+
+def _unfold(value: object) -> str:
+    return _FOLD.sub(" ", str(value)).strip(" \t")
+
+
+def _content_type(message: EmailMessage) -> str:
+    try:
+        return message.get_content_type()
+    except (ValueError, TypeError, IndexError):
+        return "text/plain"
+
+
+def _charset(message: EmailMessage) -> str | None:
+    try:
+        return message.get_content_charset()
+    except (LookupError, ValueError, TypeError):
+        return None
+
+
+def _any_charset(message: EmailMessage) -> str | None:
+    try:
+        return next((name for part in message.walk() if (name := _charset(part))), None)
+    except RecursionError:
+        return None
+
+
+def _lenient_base64(data: bytes) -> bytes:
+    letters = _NOT_BASE64.sub(b"", data)
+    if len(letters) % 4 == 1:
+        letters = letters[:-1]
+    return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
+
+
+def _leaf_content(message: EmailMessage) -> bytes:
+    payload = message.get_payload(decode=True)
+    data = payload if isinstance(payload, bytes) else b""
+    if str(message.get("Content-Transfer-Encoding", "")).strip().lower() != "base64":
+        return data
+    # Without its Content-Type, whose charset would be applied to the text.
+    bare = copy(message)
+    del bare["Content-Type"]
+    text = bare.get_payload()
+    as_sent = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else b""
+    # The standard library hands broken base64 back undecoded, as one line.
+    return _lenient_base64(as_sent) if data == b"".join(as_sent.splitlines()) else data
+
+
+class _TreeBuilder:
+    """Turns what the standard library's parser found into parts."""
+
+    def __init__(self, raw: bytes, *, headers: HeaderForm, charset: str | None) -> None:
+        self._raw = raw
+        self._form = headers
+        self._charset = charset
+        self._policy = compat32.clone(linesep="\r\n" if b"\r\n" in raw else "\n")
+
+    def part(self, message: EmailMessage, depth: int = 0) -> Part:
+        """One entity with everything below it."""
+        mime_type = _content_type(message)
+        filename = self._filename(message)
+        disposition = str(message.get("Content-Disposition", "")).strip().lower()
+        part = Part(mime_type, filename, self._headers(message), charset=_charset(message))
+        part.is_attachment = bool(filename) or disposition.startswith("attachment") or not mime_type.startswith("text/")
+        children = self._children(message) if depth < MAX_DEPTH else []
+        if children and not mime_type.startswith("message/"):
+            part.is_attachment = False
+            part.parts = [self.part(child, depth + 1) for child in children]
+            return part
+        if children and mime_type == "message/rfc822":
+            part.parts = [self.part(children[0], depth + 1)]
+        part.content = self._embedded(children) if children else _leaf_content(message)
+        part.size = len(part.content)
+        return part
+
+    def _children(self, message: EmailMessage) -> list[EmailMessage]:
+        payload = message.get_payload() if message.is_multipart() else None
+        return [child for child in payload if isinstance(child, EmailMessage)] if isinstance(payload, list) else []
+
+    def _embedded(self, children: list[EmailMessage]) -> bytes:
+        try:
+            data = b"".join(child.as_bytes(policy=self._policy) for child in children)
+        except (LookupError, ValueError, TypeError, RecursionError):
+            return b""
+        # Blocks of a delivery status are headers without a body: the last one ends without a blank line.
+        return data if len(children) == 1 else data.removesuffix(self._policy.linesep.encode())
+
+    def _text(self, value: object) -> str:
+        text = _unfold(value)
+        return self._eight_bit(text.encode("utf-8", "surrogateescape")) if _SURROGATES.search(text) else text
+
+    def _eight_bit(self, data: bytes) -> str:
+        """Raw 8-bit bytes of a header: UTF-8, else what the body is in, else what they look like."""
+        if self._form != "mangled":
+            for charset in ("utf-8", self._charset or "utf-8", self._guessed):
+                decoded = decode_text(data, charset)
+                if decoded is not None:
+                    return decoded
+        return data.decode("utf-8", "replace")
+
+    @cached_property
+    def _guessed(self) -> str:
+        return guess_charset(self._raw)
+
+    def _headers(self, message: EmailMessage) -> list[tuple[str, str]]:
+        pairs = [(name, self._text(value)) for name, value in message.raw_items()]
+        return pairs if self._form == "encoded" else [(name, decode_header(text)) for name, text in pairs]
+
+    def _filename(self, message: EmailMessage) -> str:
+        try:
+            name = message.get_filename()
+        except (LookupError, ValueError, TypeError):
+            return ""
+        return decode_header(self._text(name)) if name else ""
+
+
+def _tidy_head(raw: bytes) -> bytes:
+    """Without the lines that would end the header block too early: a space before the colon goes, so do stray lines."""
+    end = _BLANK_LINE.search(raw)
+    head = raw[: end.start()] if end else raw
+    if not _STRAY.search(head):
+        return raw
+    kept = [
+        _SPACE_BEFORE_COLON.sub(rb"\1:", line, count=1)
+        for line in head.splitlines(keepends=True)
+        if line[:1] in b" \t" or b":" in line or line.startswith(b"From ")
+    ]
+    return b"".join(kept) + raw[len(head) :]
+
+
+def parse_message(raw: bytes, *, headers: HeaderForm = "decoded") -> Part:
+    """Read a message; never raises on malformed input."""
+    tidy = _tidy_head(raw)
+    try:
+        message = BytesParser(policy=compat32).parsebytes(tidy)
+    except RecursionError:
+        # Nested beyond reason: shown as one part, as far as its own headers go.
+        message = BytesParser(policy=compat32).parsebytes(tidy, headersonly=True)
+    return _TreeBuilder(raw, headers=headers, charset=_any_charset(message)).part(message)

@@ -1,0 +1,148 @@
+"""Pages, searches and history where Google's client cannot look: expiry, retention, forged tokens, odd ids."""
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.sandbox.mail_client import EMAIL, MailClient, open_mail, reason, sign_in
+
+
+@pytest.fixture
+async def mail() -> AsyncIterator[MailClient]:
+    async with open_mail(30) as client:
+        yield client
+
+
+class TestPageTokens:
+    async def test_they_are_numeric_and_expire(self, mail: MailClient) -> None:
+        await mail.control("PATCH", "gmail", {"page_token_lifetime": 600})
+        token = (await mail.json("messages?maxResults=3"))["nextPageToken"]
+        assert token.isdigit()
+        mail.clock.advance(500)
+        assert (await mail.get(f"messages?maxResults=3&pageToken={token}")).status_code == 200
+        mail.clock.advance(200)
+        assert reason(await mail.get(f"messages?maxResults=3&pageToken={token}")) == (400, "invalidArgument")
+
+    @pytest.mark.parametrize("token", ["1", "abc", "9" * 80, "%D9%A1" * 60, "9" * 5000])
+    async def test_forged_ones_are_refused(self, mail: MailClient, token: str) -> None:
+        assert reason(await mail.get(f"messages?pageToken={token}")) == (400, "invalidArgument")
+
+    async def test_a_page_size_that_is_no_number_is_refused_and_a_large_one_clamped(self, mail: MailClient) -> None:
+        assert reason(await mail.get("messages?maxResults=many")) == (400, "invalidArgument")
+        assert reason(await mail.get("messages?maxResults=-1")) == (400, "invalidArgument")
+        assert len((await mail.json("messages?maxResults=9999&includeSpamTrash=true"))["messages"]) == 30
+
+    async def test_new_mail_between_pages_repeats_and_loses_nothing_older(self, mail: MailClient) -> None:
+        first = await mail.json("messages?maxResults=10&includeSpamTrash=true")
+        await mail.deliver(subject="new")
+        rest = await mail.json(f"messages?includeSpamTrash=true&pageToken={first['nextPageToken']}")
+        assert len({item["id"] for item in first["messages"] + rest["messages"]}) == 30
+
+
+class TestSearch:
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ("subject:zebra", True),
+            ("from:zoe@example.com", True),
+            ('"striped animals"', True),
+            ("elephants", False),
+            ("-zebra", False),
+            ("is:unread in:inbox label:INBOX", True),
+            ("is:read", False),
+            ("has:attachment", False),
+            ("newer_than:1d", True),
+            ("older_than:1d", False),
+            ("after:2038/01/01", False),
+            ("before:2038/01/01", True),
+            ("size:5m nonsense_operator:x", True),
+        ],
+    )
+    async def test_a_query_finds_what_it_names(self, query: str, found: bool) -> None:
+        async with open_mail() as mail:
+            name = await mail.deliver(**{"from": "zoe@example.com"}, subject="About zebra", text="Striped animals.")
+            answer = await mail.http.get("/gmail/v1/users/me/messages", params={"q": query}, headers=mail.headers)
+            assert [item["id"] for item in answer.json().get("messages", [])] == ([name] if found else [])
+
+    async def test_a_label_is_found_by_its_name(self, mail: MailClient) -> None:
+        label = await mail.control("POST", f"users/{EMAIL}/labels", {"name": "Deep/Space Nine"})
+        name = await mail.deliver(subject="x", labels=[label["id"]])
+        [found] = (await mail.json("messages?q=label:deep-space-nine"))["messages"]
+        assert found["id"] == name
+
+
+class TestHistory:
+    async def test_records_older_than_the_retention_are_gone(self) -> None:
+        async with open_mail(1, history_retention=3600, token_ttl=10**6) as mail:
+            start = (await mail.json("profile"))["historyId"]
+            await mail.deliver(subject="a")
+            later = (await mail.json("profile"))["historyId"]
+            mail.clock.advance(3000)
+            await mail.deliver(subject="b")
+            assert len((await mail.json(f"history?startHistoryId={start}"))["history"]) == 2
+            mail.clock.advance(1000)
+            assert reason(await mail.get(f"history?startHistoryId={start}")) == (404, "notFound")
+            assert len((await mail.json(f"history?startHistoryId={later}"))["history"]) == 1
+
+    async def test_ids_can_lie_above_64_bits(self, mail: MailClient) -> None:
+        jumped = await mail.control("PUT", f"users/{EMAIL}/mailbox", {"history_id": "36893488147419103232"})
+        name = await mail.deliver(subject="far")
+        [record] = (await mail.json(f"history?startHistoryId={jumped['historyId']}"))["history"]
+        assert int(record["id"]) > 2**65
+        assert (await mail.json(f"messages/{name}?format=minimal"))["historyId"] == record["id"]
+
+    async def test_ids_never_go_back(self, mail: MailClient) -> None:
+        answer = await mail.http.put(f"/_sandbox/users/{EMAIL}/mailbox", json={"history_id": "1"})
+        assert answer.status_code == 400
+
+    @pytest.mark.parametrize(
+        "query", ["", "startHistoryId=abc", "startHistoryId=-1", "startHistoryId=1&historyTypes=messagesAdded"]
+    )
+    async def test_malformed_questions_are_refused(self, mail: MailClient, query: str) -> None:
+        assert reason(await mail.get(f"history?{query}")) == (400, "invalidArgument")
+
+    async def test_a_page_that_is_filtered_out_is_empty_and_goes_on(self, mail: MailClient) -> None:
+        start = (await mail.json("profile"))["historyId"]
+        await mail.control("POST", f"users/{EMAIL}/messages", {"count": 5})
+        answer = await mail.json(f"history?startHistoryId={start}&historyTypes=messageDeleted&maxResults=2")
+        assert "history" not in answer
+        assert answer["nextPageToken"]
+
+    async def test_saving_a_draft_deletes_the_old_message_and_adds_a_new_one(self, mail: MailClient) -> None:
+        start = (await mail.json("profile"))["historyId"]
+        draft = await mail.control("POST", f"users/{EMAIL}/drafts", {"subject": "one"})
+        saved = await mail.control("PUT", f"users/{EMAIL}/drafts/{draft['id']}", {"subject": "two"})
+        records = (await mail.json(f"history?startHistoryId={start}"))["history"]
+        kinds = [next(kind for kind in record if kind not in ("id", "messages")) for record in records]
+        assert kinds == ["messagesAdded", "messagesDeleted", "messagesAdded"]
+        assert records[-1]["messages"][0]["id"] == saved["message"]["id"]
+
+    async def test_trash_is_a_change_of_labels(self, mail: MailClient) -> None:
+        name = await mail.deliver(subject="x")
+        start = (await mail.json("profile"))["historyId"]
+        await mail.post(f"messages/{name}/trash")
+        [record] = (await mail.json(f"history?startHistoryId={start}"))["history"]
+        assert record["labelsAdded"][0]["labelIds"] == ["TRASH"]
+        assert record["labelsRemoved"][0]["labelIds"] == ["INBOX"]
+
+
+class TestLog:
+    async def test_the_log_has_every_change_in_order(self, mail: MailClient) -> None:
+        name = await mail.deliver(subject="x")
+        await mail.control("POST", f"users/{EMAIL}/messages/{name}/labels", {"add": ["STARRED"], "remove": ["UNREAD"]})
+        await mail.control("DELETE", f"users/{EMAIL}/messages/{name}")
+        answer = await mail.http.get("/_sandbox/log?since=1")
+        events = [json.loads(line) for line in answer.text.splitlines()]
+        assert [event["event"] for event in events] == ["messageAdded", "labelsChanged", "messageDeleted"]
+        assert {event["id"] for event in events} == {name}
+        assert [event["seq"] for event in events] == [2, 3, 4]
+
+    async def test_a_second_user_has_a_mailbox_of_their_own(self, mail: MailClient) -> None:
+        await mail.control("POST", "users", {"email": "bob@example.com", "messages": 2})
+        again = await sign_in(mail.http, mail.clock)
+        assert (await again.json("profile"))["messagesTotal"] == 30
+        assert reason(await again.http.get("/gmail/v1/users/bob@example.com/profile", headers=again.headers)) == (
+            403,
+            "forbidden",
+        )

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.e2e.people import Person, Provider
-from tests.e2e.running_stack import RunningStack, running_stack
+from tests.support.e2e.people import Person, Provider
+from tests.support.e2e.running_stack import RunningStack, running_stack
 
 MAILBOXES = 10
 # Google announces at most one change per mailbox and second.

@@ -23,8 +23,8 @@ from services.gateway.access_tokens import AccessTokens
 from services.gateway.limits.rate_limits import Counters, RateLimit
 from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
-from tests.e2e.people import Person, Provider
-from tests.e2e.running_stack import RunningStack, running_stack
+from tests.support.e2e.people import Person, Provider
+from tests.support.e2e.running_stack import RunningStack, running_stack
 from tests.support.gateway.fake_auth import ISSUER, FakeAuth
 
 WARM_UP = 200

@@ -25,7 +25,7 @@ from benchmarks.process_cpu import cpu_seconds
 from services.auth.rpc import CALLERS
 from services.kit.rpc.server import serve_rpc
 from services.mail.model import Lane
-from tests.e2e.running_stack import RunningStack, running_stack
+from tests.support.e2e.running_stack import RunningStack, running_stack
 
 GOAL_MS = 4.5
 USERS = 100

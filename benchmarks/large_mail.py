@@ -19,8 +19,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.e2e.people import Person, Provider
-from tests.e2e.running_stack import RunningStack, running_stack
+from tests.support.e2e.people import Person, Provider
+from tests.support.e2e.running_stack import RunningStack, running_stack
 
 GOAL_MS = 50.0
 GOAL_TIMES = 3.0

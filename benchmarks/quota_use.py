@@ -15,8 +15,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.e2e.people import Person, Provider
-from tests.e2e.running_stack import RunningStack, running_stack
+from tests.support.e2e.people import Person, Provider
+from tests.support.e2e.running_stack import RunningStack, running_stack
 
 GOAL_SHARE = 0.9
 # In the profile of 2026-05, where one get costs as much.

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.sync_ways.stage import Stage, open_stage
-from tests.e2e.people import Person
+from tests.support.e2e.people import Person
 
 CLAIM_MS = 1.0
 CLAIM_TIMES = 8.0

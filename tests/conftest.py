@@ -16,7 +16,7 @@ from xdist.remote import Producer
 from deploy.local.ports import Ports
 from deploy.local.postgres import Database, EmbeddedPostgres, PostgresAddress
 from deploy.local.valkey import EmbeddedValkey, RedisAddress
-from tests.distribution import SharedStacks, turn
+from tests.support.distribution import SharedStacks, turn
 
 # Tests start processes after others have used gRPC here, whose fork handlers abort the child before it can exec.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from benchmarks.read_ways.stage import Stage
 from benchmarks.read_ways.traffic import Request, Times, ask
 from benchmarks.read_ways.words import Words
-from tests.e2e.people import Person
+from tests.support.e2e.people import Person
 
 P50_MS, MAX_MS = 20.0, 100.0
 _EACH = 60

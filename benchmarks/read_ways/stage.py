@@ -12,8 +12,8 @@ import httpx
 
 from benchmarks.read_ways.load import Load, fill
 from deploy.local.postgres import Database, PostgresAddress
-from tests.e2e.people import Person, Provider
-from tests.e2e.running_stack import RunningStack, running_stack
+from tests.support.e2e.people import Person, Provider
+from tests.support.e2e.running_stack import RunningStack, running_stack
 
 # Of ten messages, so many are in the first mailbox and in the second one; the others share the rest evenly.
 _LARGE_SHARE, _MIDDLE_SHARE = 0.1, 0.01

@@ -18,8 +18,8 @@ from benchmarks.sync_ways.mailbox import Task, finish_index
 from deploy.local import placement
 from deploy.local.postgres import Database, EmbeddedPostgres
 from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET
-from tests.e2e.people import Person, Provider
-from tests.e2e.running_stack import RunningStack, running_stack
+from tests.support.e2e.people import Person, Provider
+from tests.support.e2e.running_stack import RunningStack, running_stack
 
 _REDIRECT = "http://localhost/callback"
 _SCOPE = "https://www.googleapis.com/auth/gmail.readonly"

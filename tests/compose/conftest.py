@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from deploy.local.ports import Ports
-from tests.compose.composed_system import ComposedSystem, NoEngineError, composed_system, require_engine
-from tests.compose.operating import PRODUCTION, Operator
-from tests.e2e.people import Provider
+from tests.support.compose.composed_system import ComposedSystem, NoEngineError, composed_system, require_engine
+from tests.support.compose.operating import PRODUCTION, Operator
+from tests.support.e2e.people import Provider
 
 
 @pytest.hookimpl(wrapper=True)

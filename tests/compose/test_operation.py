@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.compose.composed_system import ComposedSystem
-from tests.compose.operating import Operator
-from tests.e2e.people import Person, Provider, consent, frontend_query, redeem
 from tests.e2e.test_sync import same_as
 from tests.e2e.test_verify import digest_at
-from tests.e2e.traffic import Balancer, traffic
+from tests.support.compose.composed_system import ComposedSystem
+from tests.support.compose.operating import Operator
+from tests.support.e2e.people import Person, Provider, consent, frontend_query, redeem
+from tests.support.e2e.traffic import Balancer, traffic
 
 pytestmark = pytest.mark.long
 

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.compose.composed_system import ComposedSystem
-from tests.e2e.people import Person, Provider, external_ids, ids
+from tests.support.compose.composed_system import ComposedSystem
+from tests.support.e2e.people import Person, Provider, external_ids, ids
 
 pytestmark = pytest.mark.long
 

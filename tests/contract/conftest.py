@@ -10,8 +10,8 @@ import pytest
 from services.kit.http.server import serve_http
 from services.sandbox.app import open_sandbox
 from services.sandbox.settings import Settings
-from tests.contract.discovery import Discovery
-from tests.contract.google_client import GoogleClient
+from tests.support.contract.discovery import Discovery
+from tests.support.contract.google_client import GoogleClient
 
 NewClient = Callable[..., GoogleClient]
 

@@ -1,7 +1,7 @@
 """Who may do what: tokens, scopes and refusals, seen by Google's own client."""
 
 from tests.contract.conftest import NewClient
-from tests.contract.google_client import GoogleClient
+from tests.support.contract.google_client import GoogleClient
 
 READONLY = "https://www.googleapis.com/auth/gmail.readonly"
 METADATA = "https://www.googleapis.com/auth/gmail.metadata"

@@ -3,8 +3,8 @@
 import pytest
 from googleapiclient.errors import HttpError
 
-from tests.contract.discovery import Discovery
-from tests.contract.google_client import GoogleClient
+from tests.support.contract.discovery import Discovery
+from tests.support.contract.google_client import GoogleClient
 
 
 # The client's own way to refresh a token in the middle of a batch opens a connection that it never closes.

@@ -5,7 +5,7 @@ from typing import Any
 from services.sandbox.google.gmail.methods.method_call import COMMON_PARAMS
 from services.sandbox.google.gmail.methods.method_table import MethodTable
 from services.sandbox.google.gmail.schema import SCHEMA
-from tests.contract.discovery import Discovery
+from tests.support.contract.discovery import Discovery
 
 
 class TestDocument:

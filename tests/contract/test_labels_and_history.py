@@ -1,6 +1,6 @@
 """Labels, history and watching by Google's own client."""
 
-from tests.contract.google_client import GoogleClient
+from tests.support.contract.google_client import GoogleClient
 
 
 class TestLabels:

@@ -1,7 +1,7 @@
 """Profile and lists by Google's own client."""
 
 from tests.contract.conftest import NewClient
-from tests.contract.google_client import GoogleClient, raw_message
+from tests.support.contract.google_client import GoogleClient, raw_message
 
 
 class TestProfileAndListing:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.contract.discovery import Discovery
-from tests.contract.google_client import GoogleClient, decode, leaves
+from tests.support.contract.discovery import Discovery
+from tests.support.contract.google_client import GoogleClient, decode, leaves
 
 
 class TestMessages:

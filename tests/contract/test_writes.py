@@ -1,6 +1,6 @@
 """What Google's own client changes in a mailbox."""
 
-from tests.contract.google_client import GoogleClient, raw_message
+from tests.support.contract.google_client import GoogleClient, raw_message
 
 
 class TestWrites:

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.people import Person, Provider
-from tests.e2e.running_stack import RunningStack, running_stack
-from tests.e2e.trace_collector import TraceCollector, trace_collector
+from tests.support.e2e.people import Person, Provider
+from tests.support.e2e.running_stack import RunningStack, running_stack
+from tests.support.e2e.trace_collector import TraceCollector, trace_collector
 
 # A second instead of a minute: the limits stay, so that syncs are fast and quota still matters.
 QUOTA_WINDOW = "1"

@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from deploy.local import placement
-from tests.e2e.people import Person, Provider
-from tests.e2e.running_stack import RunningStack, running_stack
 from tests.e2e.test_sync import same_as
 from tests.e2e.test_verify import digest_at
+from tests.support.e2e.people import Person, Provider
+from tests.support.e2e.running_stack import RunningStack, running_stack
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SERVICES = ("auth", "mail", "worker", "gateway")

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from tests.e2e.people import Person, Provider
 from tests.e2e.test_sync import await_progress, same_as
+from tests.support.e2e.people import Person, Provider
 
 
 class TestCancel:

@@ -16,8 +16,8 @@ import yaml
 
 from deploy.local.children import die_with_parent
 from deploy.local.ports import Ports
-from tests.e2e.people import Person, Provider
-from tests.e2e.running_stack import RunningStack
+from tests.support.e2e.people import Person, Provider
+from tests.support.e2e.running_stack import RunningStack
 
 OBSERVABILITY = Path(__file__).parents[2] / "deploy/observability"
 PROCESSES = ("gateway", "auth", "mail", "worker")

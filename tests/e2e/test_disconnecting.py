@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 import asyncpg
 import httpx
 
-from tests.e2e.people import Person, Provider
-from tests.e2e.running_stack import RunningStack
 from tests.e2e.test_sessions import start_link
 from tests.e2e.test_sync import same_as, wait_for
+from tests.support.e2e.people import Person, Provider
+from tests.support.e2e.running_stack import RunningStack
 
 type Database = asyncpg.Connection[asyncpg.Record]
 # Rows of each table that belong to a user.

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.people import Person, Provider
+from tests.support.e2e.people import Person, Provider
 
 MEGABYTE = 1 << 20
 LARGE = 25 * MEGABYTE

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from deploy.local.ports import Ports
-from tests.e2e.people import Person, Provider, consent, frontend_query, redeem
-from tests.e2e.running_stack import RunningStack, running_stack
-from tests.e2e.traffic import Ask, Balancer, traffic
+from tests.support.e2e.people import Person, Provider, consent, frontend_query, redeem
+from tests.support.e2e.running_stack import RunningStack, running_stack
+from tests.support.e2e.traffic import Ask, Balancer, traffic
 
 MESSAGES = 60
 # How long a process that was told to stop still takes requests.

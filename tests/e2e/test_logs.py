@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.people import Provider, consent
-from tests.e2e.running_stack import RunningStack
+from tests.support.e2e.people import Provider, consent
+from tests.support.e2e.running_stack import RunningStack
 
 
 def refused_sign_in(http: httpx.Client, provider: Provider) -> tuple[str, str]:

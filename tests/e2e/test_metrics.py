@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.people import Person
-from tests.e2e.running_stack import RunningStack
+from tests.support.e2e.people import Person
+from tests.support.e2e.running_stack import RunningStack
 
 ROOT = Path(__file__).parents[2]
 PROCESSES = ("gateway", "auth", "mail", "worker")

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.fuzzing import Caller, Fuzzer
-from tests.e2e.people import Person
-from tests.e2e.running_stack import RunningStack
+from tests.support.e2e.fuzzing import Caller, Fuzzer
+from tests.support.e2e.people import Person
+from tests.support.e2e.running_stack import RunningStack
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "500"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.people import Person, Provider, Truth, external_ids, ids
-from tests.e2e.running_stack import RunningStack
 from tests.e2e.test_sync import same_as
+from tests.support.e2e.people import Person, Provider, Truth, external_ids, ids
+from tests.support.e2e.running_stack import RunningStack
 
 TRANSIENT: dict[str, dict[str, Any]] = {
     "429": {"kind": "error", "status": 429, "reason": "rateLimitExceeded", "retry_after": 0.5},

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import httpx
 
-from tests.e2e.people import Person, Provider, external_ids
+from tests.support.e2e.people import Person, Provider, external_ids
 
 # Well below the time between two polls.
 SOON = 20.0

@@ -9,8 +9,8 @@ from benchmarks.read_ways.lists import BARE, MONOLITH, serving
 from benchmarks.read_ways.server import Place
 from benchmarks.read_ways.stage import dsn_of
 from deploy.local.ports import Ports
-from tests.e2e.people import Person
-from tests.e2e.running_stack import RunningStack
+from tests.support.e2e.people import Person
+from tests.support.e2e.running_stack import RunningStack
 
 
 class TestOtherWays:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.people import Person, Provider, external_ids
+from tests.support.e2e.people import Person, Provider, external_ids
 
 
 @pytest.fixture(scope="module")

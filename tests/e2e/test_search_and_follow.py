@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from tests.e2e.people import Person, Provider, external_ids
 from tests.e2e.test_sync import wait_for
+from tests.support.e2e.people import Person, Provider, external_ids
 
 NewPerson = Callable[..., Person]
 

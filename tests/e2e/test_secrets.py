@@ -14,9 +14,9 @@ import httpx
 from services.auth.cipher import Vault
 from services.auth.provider_grants.token_records import ACCESS_TOKEN, REFRESH_TOKEN
 from services.auth.sessions.signing_keys import PRIVATE_KEY
-from tests.e2e.people import Person, Provider
-from tests.e2e.running_stack import RunningStack
-from tests.e2e.trace_collector import TraceCollector
+from tests.support.e2e.people import Person, Provider
+from tests.support.e2e.running_stack import RunningStack
+from tests.support.e2e.trace_collector import TraceCollector
 
 _DATABASES = ("auth", "mail")
 _PROCESSES = ("sandbox", "auth", "mail", "worker", "gateway")

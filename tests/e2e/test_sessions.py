@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.people import Person, Provider, consent, frontend_query, hand_off
+from tests.support.e2e.people import Person, Provider, consent, frontend_query, hand_off
 
 
 def token_answer(http: httpx.Client, provider: Provider) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from tests.e2e.people import Person, Provider, consent, frontend_query, hand_off
+from tests.support.e2e.people import Person, Provider, consent, frontend_query, hand_off
 
 OPENID = "openid https://www.googleapis.com/auth/userinfo.email https://www.googleapis.com/auth/userinfo.profile"
 

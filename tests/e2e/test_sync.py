@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.people import Person, Provider, external_ids, ids
-from tests.e2e.running_stack import RunningStack
+from tests.support.e2e.people import Person, Provider, external_ids, ids
+from tests.support.e2e.running_stack import RunningStack
 
 
 def same_as(provider: Provider, person: Person) -> None:

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.e2e.people import Person
-from tests.e2e.trace_collector import TraceCollector
+from tests.support.e2e.people import Person
+from tests.support.e2e.trace_collector import TraceCollector
 
 SECONDS = 20
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 
-from tests.e2e.people import Person, Provider
+from tests.support.e2e.people import Person, Provider
 
 
 def digest_at(provider: Provider, person: Person) -> str:

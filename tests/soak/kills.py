@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tests.e2e.running_stack import RunningStack
 from tests.soak.plan import LEASE_SECONDS, PAUSED, STRIKES
+from tests.support.e2e.running_stack import RunningStack
 
 
 class Killer:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import httpx
 
-from tests.e2e.people import Person
+from tests.support.e2e.people import Person
 
 _PAUSE = 0.4
 

@@ -17,14 +17,14 @@ import httpx
 
 from deploy.local import placement
 from deploy.local.postgres import Database, EmbeddedPostgres
-from tests.e2e.people import Person, Provider
-from tests.e2e.running_stack import RunningStack, running_stack
 from tests.soak import checker
 from tests.soak.checker import ProviderAccount, Verdict
 from tests.soak.kills import Killer
 from tests.soak.plan import FAULT_KINDS, LEASE_SECONDS, POLL_SECONDS, STRIKES, FaultRules, SoakPlan
 from tests.soak.readers import Readers
 from tests.soak.traffic import Traffic
+from tests.support.e2e.people import Person, Provider
+from tests.support.e2e.running_stack import RunningStack, running_stack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

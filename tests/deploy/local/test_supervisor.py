@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deploy.local.ports import Ports
 
-_HERE = Path(__file__).parent
+_PROGRAMS = Path(__file__).parents[2] / "support" / "local"
 
 
 class _Supervised:
@@ -54,7 +54,7 @@ def _supervised(
     services: Mapping[str, list[object]], *, grace: float = 20.0, patience: float = 20.0, reload: Path | None = None
 ) -> Iterator[_Supervised]:
     plan = {"services": services, "grace": grace, "patience": patience, "reload": str(reload) if reload else None}
-    command = [sys.executable, str(_HERE / "supervise.py"), json.dumps(plan)]
+    command = [sys.executable, str(_PROGRAMS / "supervise.py"), json.dumps(plan)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         watchdog = threading.Timer(60.0, process.kill)
         watchdog.start()
@@ -171,7 +171,7 @@ class TestReload:
         self, tmp_path: Path, ports: Ports
     ) -> None:
         program = tmp_path / "fake_service.py"
-        working = (_HERE / "fake_service.py").read_text()
+        working = (_PROGRAMS / "fake_service.py").read_text()
         program.write_text(working)
         with _supervised({"only": [ports.free()]}, reload=tmp_path) as run:
             run.read_until("all ready")

@@ -8,7 +8,7 @@ from xdist.scheduler import LoadScopeScheduling
 # Tests below one of these share a stack. With pytest 9.2 xdist finds none of its own groups (its issue 1386).
 _STACKS = ("tests/e2e/test_lifecycle.py", "tests/e2e/test_backup.py", "tests/e2e/")
 # What takes long begins first, so that no process waits for it at the end while the others idle.
-_FIRST = ("tests/e2e/", "tests/soak/", "tests/local/")
+_FIRST = ("tests/e2e/", "tests/soak/", "tests/deploy/local/")
 
 
 class SharedStacks(LoadScopeScheduling):  # type: ignore[misc]  # it has no types

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.compose.composed_system import ROOT, UP_SECONDS, ComposedSystem
+from tests.support.compose.composed_system import ROOT, UP_SECONDS, ComposedSystem
 
 # Beside the production file, the sandbox in Google's place.
 PRODUCTION = ("deploy/compose.production.yml", "tests/compose/production.sandbox.yml")

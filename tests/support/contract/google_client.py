@@ -15,7 +15,7 @@ from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
 from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET
-from tests.contract.discovery import Discovery
+from tests.support.contract.discovery import Discovery
 
 REDIRECT_URI = "http://localhost/callback"
 

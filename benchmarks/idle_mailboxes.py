@@ -130,7 +130,7 @@ async def fill(stack: RunningStack, *, mailboxes: int, cursors: list[int], poll:
     await connection.execute(
         "INSERT INTO mailbox_schedule (mailbox_id, lane, due_at) "
         "SELECT mailbox_id, $1, now() + make_interval(secs => $2 * random()) FROM mailboxes",
-        Lane.REST,
+        Lane.IDLE,
         poll,
     )
     await connection.execute(

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from benchmarks.read_ways.server import POOL, Place, Tokens, serve
-from services.mail.ids import LocalId
+from services.mail.ids import PublicId
 from services.mail.read_model import MessageFilter
 from services.mail.reading import page_tokens
 from services.mail.store.reading.message_list import Position
@@ -78,7 +78,7 @@ class Bare:
 def _email(row: asyncpg.Record, mailbox: asyncpg.Record, names: Mapping[str, str]) -> dict[str, object]:
     email = row["from_email"]
     return {
-        "id": str(LocalId(mailbox["mailbox_id"], row["message_id"])),
+        "id": str(PublicId(mailbox["mailbox_id"], row["message_id"])),
         "external_id": row["external_id"],
         "account_id": mailbox["account_id"],
         "thread_id": row["thread_id"],

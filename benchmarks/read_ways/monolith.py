@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
 
 from benchmarks.read_ways.server import POOL, Place, Tokens, serve
-from services.mail.ids import LocalId
+from services.mail.ids import PublicId
 from services.mail.read_model import MessageFilter
 from services.mail.reading import page_tokens
 from services.mail.store.reading.message_list import Position
@@ -202,7 +202,7 @@ async def _messages(database: AsyncSession, mailbox: Mailbox, after: Position | 
 def _summary(message: Message, mailbox: Mailbox, names: dict[str, str]) -> EmailSummary:
     email = message.from_email
     return EmailSummary(
-        id=str(LocalId(message.mailbox_id, message.message_id)),
+        id=str(PublicId(message.mailbox_id, message.message_id)),
         external_id=message.external_id,
         account_id=mailbox.account_id,
         thread_id=message.thread_id,

@@ -57,7 +57,7 @@ async def list_all(provider: GmailProvider, task: Task) -> AsyncIterator[str]:
     """All ids, page by page."""
     page_token: str | None = None
     while True:
-        page = await provider.list_ids(task.token, page_token=page_token, page_size=500, hidden=True)
+        page = await provider.list_ids(task.token, page_token=page_token, page_size=500, include_spam_trash=True)
         for entry in page.listed:
             yield entry.external_id
         page_token = page.next_page_token

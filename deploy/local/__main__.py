@@ -120,7 +120,7 @@ def _make_migrations(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _rotate_keys(settings: Settings, _: argparse.Namespace) -> int:
-    return _auth_command(settings, "reseal")
+    return _auth_command(settings, "reencrypt")
 
 
 def _rotate_signing_keys(settings: Settings, _: argparse.Namespace) -> int:

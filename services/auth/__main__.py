@@ -1,18 +1,18 @@
-"""`python -m services.auth` serves; `reseal` and `rotate-signing-keys` after it are commands for operators."""
+"""`python -m services.auth` serves; `reencrypt` and `rotate-signing-keys` after it are commands for operators."""
 
 import argparse
 import asyncio
 import sys
 from functools import partial
 
-from services.auth.app import reseal, rotate_signing_keys
+from services.auth.app import reencrypt, rotate_signing_keys
 from services.auth.app import run as serve
 from services.auth.settings import AuthKeySettings, AuthSettings
 from services.kit.observe.structured_logging import configure_logging
 from services.kit.process import run
 from services.kit.settings import load
 
-_COMMANDS = {"reseal": reseal, "rotate-signing-keys": rotate_signing_keys}
+_COMMANDS = {"reencrypt": reencrypt, "rotate-signing-keys": rotate_signing_keys}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m services.auth")
@@ -21,7 +21,7 @@ if __name__ == "__main__":
         nargs="?",
         choices=["serve", *_COMMANDS],
         default="serve",
-        help="reseal: seal everything anew under SECRET_KEY; rotate-signing-keys: make the next key of access tokens",
+        help="reencrypt: under the current SECRET_KEY; rotate-signing-keys: make the next key of access tokens",
     )
     command = parser.parse_args().command
     if command == "serve":

@@ -15,15 +15,15 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
-from services.auth.cipher import Vault, VaultError
+from services.auth.cipher import Cipher, DecryptionError
 from services.auth.provider_grants.access_tokens import LOCK_LEASE, LOCK_WAIT, ProviderTokens
 from services.auth.provider_grants.accounts import Accounts
 from services.auth.provider_grants.disconnect import Disconnecting
 from services.auth.provider_grants.refresh_lock import RefreshLock
-from services.auth.provider_grants.revocations import LooseGrants
+from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.providers.base import Provider, ProviderUnavailableError
 from services.auth.providers.google import Google, GoogleClient, GoogleEndpoints
-from services.auth.reencrypt import Reseal
+from services.auth.reencrypt import Reencryption
 from services.auth.rpc import CALLERS, registrations
 from services.auth.security_events import SecurityEvents
 from services.auth.sessions.access_tokens import AccessTokens
@@ -32,7 +32,13 @@ from services.auth.sessions.sessions import Lifetimes, Sessions
 from services.auth.sessions.signing_keys import SigningKeys
 from services.auth.settings import AuthKeySettings, AuthSettings
 from services.auth.sign_in.linking import Linking
-from services.auth.sign_in.one_time_records import ATTEMPT_SECONDS, HAND_OFF_SECONDS, Attempt, HandOff, OneTimeRecords
+from services.auth.sign_in.one_time_records import (
+    AUTHORIZATION_REQUEST_SECONDS,
+    LOGIN_CODE_SECONDS,
+    AuthorizationRequest,
+    LoginCode,
+    OneTimeRecords,
+)
 from services.auth.sign_in.sign_in import SignIn
 from services.auth.store import Store
 from services.kit.errors import AppError
@@ -42,7 +48,7 @@ from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import open_telemetry
-from services.kit.periodic import Chore, keep_house
+from services.kit.periodic import PeriodicTask, run_periodically
 from services.kit.rpc.server import serve_rpc
 from services.kit.stores.pool_metrics import PoolMetrics
 from services.kit.stores.postgres import create_engine
@@ -52,7 +58,7 @@ log = structlog.get_logger()
 
 # Seconds between rounds.
 REVOKE_EVERY = 15.0
-SLOW_CHORES_EVERY = 600.0
+SLOW_TASKS_EVERY = 600.0
 
 
 @dataclass(frozen=True)
@@ -71,22 +77,22 @@ async def run(settings: AuthSettings, stop: asyncio.Event) -> None:
         await ports.ready.until_stopped(drain_delay=settings.drain_delay_seconds)
 
 
-async def reseal(settings: AuthKeySettings) -> bool:
+async def reencrypt(settings: AuthKeySettings) -> bool:
     """Seals everything anew under SECRET_KEY; false if records were left that do not open."""
-    engine = create_engine(settings.database, application_name="mailroom-auth-reseal", pool_size=1)
+    engine = create_engine(settings.database, application_name="mailroom-auth-reencrypt", pool_size=1)
     try:
-        resealed = await Reseal(store=Store(engine), vault=_vault(settings)).run()
+        reencrypted = await Reencryption(store=Store(engine), cipher=_cipher(settings)).run()
     finally:
         await engine.dispose()
-    log.info("resealed", records=resealed.done, failed=resealed.failed)
-    return resealed.failed == 0
+    log.info("reencrypted", records=reencrypted.done, failed=reencrypted.failed)
+    return reencrypted.failed == 0
 
 
 async def rotate_signing_keys(settings: AuthKeySettings) -> bool:
     """Makes the next signing key unless one waits for its time already."""
     engine = create_engine(settings.database, application_name="mailroom-auth-rotate", pool_size=1)
     try:
-        keys = SigningKeys(store=Store(engine), vault=_vault(settings), clock=_now)
+        keys = SigningKeys(store=Store(engine), cipher=_cipher(settings), clock=_now)
         made = await keys.rotate()
     finally:
         await engine.dispose()
@@ -117,39 +123,43 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
         )
 
         store = Store(engine)
-        vault = _vault(settings)
-        signing_keys = SigningKeys(store=store, vault=vault, clock=_now)
+        cipher = _cipher(settings)
+        signing_keys = SigningKeys(store=store, cipher=cipher, clock=_now)
         egress = Egress(http_client, unavailable=ProviderUnavailableError)
         providers: dict[str, Provider] = {"google": _google(settings, endpoints, egress)}
         refresh_lock = RefreshLock(redis=redis, lease=LOCK_LEASE, wait=LOCK_WAIT)
-        accounts = Accounts(store=store, vault=vault, new_id=uuid4, clock=_now)
-        loose_grants = LooseGrants(store=store, vault=vault, providers=providers, clock=_now, new_id=uuid4)
+        accounts = Accounts(store=store, cipher=cipher, new_id=uuid4, clock=_now)
+        revocations = GrantRevocations(store=store, cipher=cipher, providers=providers, clock=_now, new_id=uuid4)
         sessions = _sessions(settings, store=store, signing_keys=signing_keys)
         events = SecurityEvents(store=store, retention=timedelta(days=settings.auth_event_days), clock=_now)
         sign_in = SignIn(
             providers=providers,
-            attempts=OneTimeRecords(
-                redis=redis, vault=vault, kind="attempt", record_type=Attempt, seconds=ATTEMPT_SECONDS
+            authorization_requests=OneTimeRecords(
+                redis=redis,
+                cipher=cipher,
+                kind="authorization_request",
+                record_type=AuthorizationRequest,
+                seconds=AUTHORIZATION_REQUEST_SECONDS,
             ),
-            hand_offs=OneTimeRecords(
-                redis=redis, vault=vault, kind="hand_off", record_type=HandOff, seconds=HAND_OFF_SECONDS
+            login_codes=OneTimeRecords(
+                redis=redis, cipher=cipher, kind="login_code", record_type=LoginCode, seconds=LOGIN_CODE_SECONDS
             ),
             accounts=accounts,
-            linking=Linking(store=store, accounts=accounts, loose_grants=loose_grants),
+            linking=Linking(store=store, accounts=accounts, revocations=revocations),
             sessions=sessions,
-            require_client_proof=settings.auth_require_client_proof,
+            require_pkce=settings.auth_require_client_proof,
             clock=_now,
         )
         provider_tokens = ProviderTokens(
             providers=providers,
             store=store,
-            vault=vault,
+            cipher=cipher,
             lock=refresh_lock,
             clock=_now,
             registry=telemetry.registry,
         )
         stack.push_async_callback(provider_tokens.drain)
-        disconnecting = Disconnecting(store=store, vault=vault, loose_grants=loose_grants, lock=refresh_lock)
+        disconnecting = Disconnecting(store=store, cipher=cipher, revocations=revocations, lock=refresh_lock)
 
         ready = Readiness(stop, check=partial(_check, store=store, redis=redis, signing_keys=signing_keys))
         admin = admin_app(ready=ready, registry=telemetry.registry)
@@ -174,17 +184,17 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
                 telemetry=telemetry,
             )
         )
-        chores = [
-            Chore("revoke grants", REVOKE_EVERY, loose_grants.revoke_due),
-            Chore(
+        tasks = [
+            PeriodicTask("revoke grants", REVOKE_EVERY, revocations.revoke_due),
+            PeriodicTask(
                 "rotate signing keys",
-                SLOW_CHORES_EVERY,
+                SLOW_TASKS_EVERY,
                 partial(signing_keys.rotate, older_than=timedelta(days=settings.auth_signing_key_days)),
             ),
-            Chore("forget sessions", SLOW_CHORES_EVERY, sessions.forget_expired),
-            Chore("forget events", SLOW_CHORES_EVERY, events.forget_old),
+            PeriodicTask("forget sessions", SLOW_TASKS_EVERY, sessions.forget_expired),
+            PeriodicTask("forget events", SLOW_TASKS_EVERY, events.forget_old),
         ]
-        await stack.enter_async_context(_alongside(keep_house(chores)))
+        await stack.enter_async_context(_alongside(run_periodically(tasks)))
         ready.serving()
         yield Ports(rpc=rpc_port, admin=admin_port, ready=ready)
 
@@ -223,9 +233,9 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _vault(settings: AuthKeySettings) -> Vault:
+def _cipher(settings: AuthKeySettings) -> Cipher:
     previous = settings.secret_key_previous
-    return Vault(
+    return Cipher(
         settings.secret_key.get_secret_value(),
         previous=None if previous is None else previous.get_secret_value(),
     )
@@ -260,7 +270,7 @@ async def _check(*, store: Store, redis: Redis, signing_keys: SigningKeys) -> bo
             await transaction.ping()
         await redis.ping()
         await signing_keys.current()
-    except VaultError as error:
+    except DecryptionError as error:
         log.error("not ready: the signing key does not open; is SECRET_KEY another one now?", reason=str(error))
     except DBAPIError as error:
         log.warning("not ready: is the database migrated?", reason=str(error.orig))

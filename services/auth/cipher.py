@@ -1,7 +1,7 @@
-"""Sealing what must not be readable in a copy of the database: provider tokens, signing keys, parked secrets.
+"""Encrypts what must not be readable in a copy of the database: provider tokens, signing keys, pending grants.
 
-A record is: format (1 byte), key id (8), nonce (12), AES-256-GCM ciphertext and tag. What it belongs to (owner and
-field) is authenticated with it, so that a record moved to another row or column does not open.
+A record is: format (1 byte), key id (8), nonce (12), AES-256-GCM ciphertext and tag. The owner and the field are
+authenticated with it, so that a record that was moved to another row or column cannot be decrypted.
 Random 96-bit nonces are safe for 2**32 records under one key (NIST SP 800-38D, section 8.3).
 """
 
@@ -21,19 +21,19 @@ _TAG_BYTES = 16
 _HEADER_BYTES = len(_FORMAT) + _KEY_ID_BYTES
 
 
-class VaultError(Exception):
-    """A record cannot be opened: another key, another place, or changed bytes. The record stays closed."""
+class DecryptionError(Exception):
+    """A record cannot be decrypted: another key, another place, or changed bytes."""
 
 
 class _Key:
     def __init__(self, secret: str) -> None:
         derived = HKDF(SHA256(), length=32, salt=None, info=b"mailroom vault v1").derive(secret.encode())
-        self.cipher = AESGCM(derived)
+        self.aead = AESGCM(derived)
         self.id = hashlib.sha256(b"mailroom vault key id" + derived).digest()[:_KEY_ID_BYTES]
 
 
-class Vault:
-    """Seals under the current secret and opens what either secret sealed."""
+class Cipher:
+    """Seals under the current secret and opens what either secret encrypted."""
 
     def __init__(self, secret: str, *, previous: str | None, random: Callable[[int], bytes] = os.urandom) -> None:
         self._current = _Key(secret)
@@ -41,30 +41,30 @@ class Vault:
         self._ring = {key.id: key for key in ring}
         self._random = random
 
-    def seal(self, text: str, *, owner: str, field: str) -> bytes:
+    def encrypt(self, text: str, *, owner: str, field: str) -> bytes:
         """The record of `text`, bound to the owner's id (without a colon in it) and the field's name."""
         header = self.header
         nonce = self._random(_NONCE_BYTES)
-        return header + nonce + self._current.cipher.encrypt(nonce, text.encode(), _context(header, owner, field))
+        return header + nonce + self._current.aead.encrypt(nonce, text.encode(), _context(header, owner, field))
 
-    def open(self, record: bytes, *, owner: str, field: str) -> str:
-        """The text that was sealed for this owner and field. Raises VaultError."""
+    def decrypt(self, record: bytes, *, owner: str, field: str) -> str:
+        """The text that was encrypted for this owner and field. Raises DecryptionError."""
         header = record[:_HEADER_BYTES]
         if len(record) < _HEADER_BYTES + _NONCE_BYTES + _TAG_BYTES or not header.startswith(_FORMAT):
-            raise VaultError("not a sealed record")
+            raise DecryptionError("not a encrypted record")
         key = self._ring.get(header[len(_FORMAT) :])
         if key is None:
-            raise VaultError("sealed with a secret that is neither SECRET_KEY nor SECRET_KEY_PREVIOUS")
+            raise DecryptionError("encrypted with a secret that is neither SECRET_KEY nor SECRET_KEY_PREVIOUS")
         nonce = record[_HEADER_BYTES : _HEADER_BYTES + _NONCE_BYTES]
-        sealed = record[_HEADER_BYTES + _NONCE_BYTES :]
+        encrypted = record[_HEADER_BYTES + _NONCE_BYTES :]
         try:
-            return key.cipher.decrypt(nonce, sealed, _context(header, owner, field)).decode()
+            return key.aead.decrypt(nonce, encrypted, _context(header, owner, field)).decode()
         except InvalidTag as error:
-            raise VaultError("the record was changed or belongs elsewhere") from error
+            raise DecryptionError("the record was changed or belongs elsewhere") from error
 
     @property
     def header(self) -> bytes:
-        """How records begin that are sealed under the current secret."""
+        """How records begin that are encrypted under the current secret."""
         return _FORMAT + self._current.id
 
 

@@ -1,4 +1,4 @@
-"""Sealing everything anew under SECRET_KEY, while the service runs, so that SECRET_KEY_PREVIOUS can be forgotten.
+"""Encryption everything anew under SECRET_KEY, while the service runs, so that SECRET_KEY_PREVIOUS can be forgotten.
 
 All processes must run with the new SECRET_KEY and the old one as SECRET_KEY_PREVIOUS before it begins.
 """
@@ -8,69 +8,69 @@ from uuid import UUID
 
 import structlog
 
-from services.auth.cipher import Vault, VaultError
-from services.auth.provider_grants.revocations import LOOSE_GRANT
-from services.auth.provider_grants.token_records import ACCESS_TOKEN, REFRESH_TOKEN
+from services.auth.cipher import Cipher, DecryptionError
+from services.auth.provider_grants.revocations import GRANT
+from services.auth.provider_grants.token_encryption import ACCESS_TOKEN, REFRESH_TOKEN
 from services.auth.sessions.signing_keys import PRIVATE_KEY
 from services.auth.store import Store, TokenRecord, Transaction
 
 log = structlog.get_logger()
 
-# Rows are locked while a batch is sealed, which takes a few milliseconds.
+# Rows are locked while a batch is encrypted, which takes a few milliseconds.
 BATCH = 100
 
 
 @dataclass
-class Resealed:
-    """How many records were sealed anew, and how many did not open and were left as they are."""
+class ReencryptionResult:
+    """How many records were encrypted anew, and how many did not open and were left as they are."""
 
     done: int = 0
     failed: int = 0
 
 
-class Reseal:
-    """Goes through all sealed records of the database."""
+class Reencryption:
+    """Goes through all encrypted records of the database."""
 
-    def __init__(self, *, store: Store, vault: Vault) -> None:
+    def __init__(self, *, store: Store, cipher: Cipher) -> None:
         self._store = store
-        self._vault = vault
+        self._cipher = cipher
 
-    async def run(self) -> Resealed:
-        """Seals anew until nothing is left that is sealed otherwise; repeating it does no harm."""
-        total = Resealed()
+    async def run(self) -> ReencryptionResult:
+        """Seals anew until nothing is left that is encrypted otherwise; repeating it does no harm."""
+        total = ReencryptionResult()
         await self._signing_keys(total)
         while True:
             passed = await self._all_tokens()
-            await self._loose_grants(passed)
+            await self._revocations(passed)
             total.done += passed.done
             if passed.done == 0:
-                # A refresh that began before its record was sealed anew may have put the old record back; the pass that
-                # finds none of those has seen them all.
+                # A refresh that began earlier may have put a record with the old key back. A pass that finds none
+                # of them has seen all records.
                 total.failed += passed.failed
                 return total
 
-    async def _signing_keys(self, total: Resealed) -> None:
+    async def _signing_keys(self, total: ReencryptionResult) -> None:
         async with self._store.transaction() as transaction:
             await transaction.signing_keys.lock()
             for record in await transaction.signing_keys.list_all():
-                if record.private_key.startswith(self._vault.header):
+                if record.private_key.startswith(self._cipher.header):
                     continue
                 try:
-                    sealed = self._anew(record.private_key, owner=record.key_id, field=PRIVATE_KEY)
-                except VaultError as error:
+                    encrypted = self._anew(record.private_key, owner=record.key_id, field=PRIVATE_KEY)
+                except DecryptionError as error:
                     total.failed += 1
                     log.error("a signing key does not open", key_id=record.key_id, reason=str(error))
                     continue
-                await transaction.signing_keys.put_resealed(record.key_id, private_key=sealed)
+                await transaction.signing_keys.put_reencrypted(record.key_id, private_key=encrypted)
                 total.done += 1
             await transaction.commit()
 
-    async def _all_tokens(self) -> Resealed:
-        passed = Resealed()
+    async def _all_tokens(self) -> ReencryptionResult:
+        passed = ReencryptionResult()
         last: UUID | None = None
         while True:
             async with self._store.transaction() as transaction:
-                batch = await transaction.lock_tokens_sealed_otherwise(self._vault.header, after=last, limit=BATCH)
+                batch = await transaction.lock_tokens_of_other_keys(self._cipher.header, after=last, limit=BATCH)
                 if not batch:
                     return passed
                 for account_id, record in batch:
@@ -78,40 +78,40 @@ class Reseal:
                     last = account_id
                 await transaction.commit()
 
-    async def _loose_grants(self, passed: Resealed) -> None:
+    async def _revocations(self, passed: ReencryptionResult) -> None:
         last: UUID | None = None
         while True:
             async with self._store.transaction() as transaction:
-                batch = await transaction.loose_grants.lock_sealed_otherwise(
-                    self._vault.header, after=last, limit=BATCH
-                )
+                batch = await transaction.revocations.lock_of_other_keys(self._cipher.header, after=last, limit=BATCH)
                 if not batch:
                     return
                 for record in batch:
                     last = record.grant_id
                     try:
-                        sealed = self._anew(record.sealed, owner=str(last), field=LOOSE_GRANT)
-                    except VaultError as error:
+                        encrypted = self._anew(record.encrypted, owner=str(last), field=GRANT)
+                    except DecryptionError as error:
                         passed.failed += 1
                         log.error("a grant that is to be revoked does not open", reason=str(error))
                         continue
-                    await transaction.loose_grants.put_resealed(last, sealed=sealed)
+                    await transaction.revocations.put_reencrypted(last, encrypted=encrypted)
                     passed.done += 1
                 await transaction.commit()
 
-    async def _tokens(self, transaction: Transaction, account_id: UUID, record: TokenRecord, passed: Resealed) -> None:
+    async def _tokens(
+        self, transaction: Transaction, account_id: UUID, record: TokenRecord, passed: ReencryptionResult
+    ) -> None:
         owner = str(account_id)
         refresh_token = record.refresh_token
         try:
             access_token = self._anew(record.access_token, owner=owner, field=ACCESS_TOKEN)
             if refresh_token is not None:
                 refresh_token = self._anew(refresh_token, owner=owner, field=REFRESH_TOKEN)
-        except VaultError as error:
+        except DecryptionError as error:
             passed.failed += 1
             log.error("the tokens of an account do not open", account_id=owner, reason=str(error))
             return
-        await transaction.put_resealed_tokens(account_id, access_token=access_token, refresh_token=refresh_token)
+        await transaction.put_reencrypted_tokens(account_id, access_token=access_token, refresh_token=refresh_token)
         passed.done += 1
 
     def _anew(self, record: bytes, *, owner: str, field: str) -> bytes:
-        return self._vault.seal(self._vault.open(record, owner=owner, field=field), owner=owner, field=field)
+        return self._cipher.encrypt(self._cipher.decrypt(record, owner=owner, field=field), owner=owner, field=field)

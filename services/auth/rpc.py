@@ -17,7 +17,7 @@ from services.auth.provider_grants.disconnect import Disconnecting
 from services.auth.security_events import SecurityEvents
 from services.auth.sessions.sessions import Sessions
 from services.auth.sessions.signing_keys import SigningKeys
-from services.auth.sign_in.sign_in import Completed, Redirect, Refused, SignIn
+from services.auth.sign_in.sign_in import AuthorizationResponse, Completed, Refused, SignIn
 from services.kit.errors import AppError, Kind
 
 # Tokens of users' mailboxes are mail's business alone, even if the gateway is taken over.
@@ -81,10 +81,10 @@ class SignInServicer(auth_pb2_grpc.SignInServiceServicer):
     async def CompleteSignIn(
         self, request: auth_pb2.CompleteSignInRequest, context: _Context
     ) -> auth_pb2.CompleteSignInResponse:
-        redirect = Redirect(state=request.state, code=request.code, error=request.error, iss=request.iss)
-        outcome = await self._sign_in.complete(request.provider, redirect=redirect)
+        response = AuthorizationResponse(state=request.state, code=request.code, error=request.error, iss=request.iss)
+        outcome = await self._sign_in.complete(request.provider, response=response)
         if isinstance(outcome, Completed):
-            return auth_pb2.CompleteSignInResponse(hand_off=outcome.hand_off)
+            return auth_pb2.CompleteSignInResponse(login_code=outcome.login_code)
         if isinstance(outcome, Refused):
             return auth_pb2.CompleteSignInResponse(error=outcome.error)
         return auth_pb2.CompleteSignInResponse(authorization_url=outcome.authorization_url)
@@ -94,7 +94,7 @@ class SignInServicer(auth_pb2_grpc.SignInServiceServicer):
         self, request: auth_pb2.RedeemSignInRequest, context: _Context
     ) -> auth_pb2.RedeemSignInResponse:
         redeemed = await self._sign_in.redeem(
-            request.hand_off, code_verifier=request.code_verifier, redeemed_by=_uuid(request.user_id)
+            request.login_code, code_verifier=request.code_verifier, redeemed_by=_uuid(request.user_id)
         )
         if isinstance(redeemed, Account):
             return auth_pb2.RedeemSignInResponse(linked_account_id=str(redeemed.account_id))

@@ -9,7 +9,7 @@ from mailroom.mail.v1.mail_pb2_grpc import MailboxServiceStub, MessageServiceStu
 from opentelemetry.trace import Tracer
 
 from services.kit.rpc.client import open_channel
-from services.kit.tls.identity import Identity
+from services.kit.tls.identity import ServiceIdentity
 
 _AUTH_RETRIED = [
     # Each makes a state of its own; one that nobody uses expires.
@@ -63,7 +63,7 @@ class Services:
 
 @asynccontextmanager
 async def connect(
-    *, auth_address: str, mail_address: str, identity: Identity | None, tracer: Tracer | None = None
+    *, auth_address: str, mail_address: str, identity: ServiceIdentity | None, tracer: Tracer | None = None
 ) -> AsyncIterator[Services]:
     """Channels to auth and mail (`host:port`), closed at the end. A peer that is down only fails the calls to it."""
     async with (

@@ -51,7 +51,7 @@ class RequestContext:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 _add_missing(message, [(_REQUEST_ID, identifier.encode()), *self._headers])
-                # The path without its query: that holds codes and hand-offs.
+                # The path without its query: that holds codes and login codes.
                 log.debug(
                     "answered",
                     method=scope["method"],

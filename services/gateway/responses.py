@@ -13,14 +13,14 @@ from services.gateway.schemas.emails import Email
 _PIECE = 128 * 1024
 
 
-def json_answer(
+def json_response_from(
     body: Mapping[str, object], *, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None
 ) -> Response:
     """`body` as JSON."""
     return Response(to_json(body), status_code=status, headers=headers, media_type="application/json")
 
 
-async def email_answer(email: Email) -> Response:
+async def email_response(email: Email) -> Response:
     """A whole message as JSON: its texts can be huge, and are encoded piece by piece."""
     parts = [to_json({name: value for name, value in email.items() if name not in ("text", "html")})[:-1]]
     for name, text in (("text", email["text"]), ("html", email["html"])):

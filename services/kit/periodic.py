@@ -13,7 +13,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Chore:
+class PeriodicTask:
     """Something to be done every so many seconds, harmless when repeated."""
 
     name: str
@@ -21,21 +21,21 @@ class Chore:
     do: Callable[[], Awaitable[object]]
 
 
-async def keep_house(chores: list[Chore]) -> None:
-    """Does the chores until it is cancelled; one that fails is tried again the next time."""
+async def run_periodically(tasks: list[PeriodicTask]) -> None:
+    """Does the tasks until it is cancelled; one that fails is tried again the next time."""
     async with asyncio.TaskGroup() as group:
-        for chore in chores:
-            group.create_task(_repeat(chore))
+        for task in tasks:
+            group.create_task(_repeat(task))
 
 
-async def _repeat(chore: Chore) -> None:
+async def _repeat(task: PeriodicTask) -> None:
     while True:
         try:
-            await chore.do()
+            await task.do()
         except AppError as error:
-            log.warning("a chore has to wait", chore=chore.name, reason=error.reason)
+            log.warning("a task has to wait", task=task.name, reason=error.reason)
         except DBAPIError as error:
-            log.error("a chore failed: is the database migrated?", chore=chore.name, reason=str(error.orig))
+            log.error("a task failed: is the database migrated?", task=task.name, reason=str(error.orig))
         except Exception:
-            log.exception("a chore failed", chore=chore.name)
-        await asyncio.sleep(chore.every)
+            log.exception("a task failed", task=task.name)
+        await asyncio.sleep(task.every)

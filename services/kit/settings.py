@@ -26,7 +26,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from services.kit.tls.identity import Identity
+from services.kit.tls.identity import ServiceIdentity
 
 
 class SecretFiles(PydanticBaseSettingsSource):
@@ -116,12 +116,12 @@ class ServiceSettings(Settings):
     drain_delay_seconds: float = Field(0, ge=0)
 
     @property
-    def identity(self) -> Identity | None:
+    def identity(self) -> ServiceIdentity | None:
         """Who this process is to the others; None: plaintext was allowed."""
         cert, key, ca = self.mailroom_tls_cert, self.mailroom_tls_key, self.mailroom_tls_ca
         if self.mailroom_insecure_grpc or cert is None or key is None or ca is None:
             return None
-        return Identity(name=self.service, certificate=cert, key=key, ca=ca)
+        return ServiceIdentity(name=self.service, certificate=cert, key=key, ca=ca)
 
     @model_validator(mode="after")
     def _plaintext_is_a_decision(self) -> Self:

@@ -23,20 +23,20 @@ from services.kit.stores.redis_client import create_redis
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
 from services.mail.disconnect import Disconnecting
-from services.mail.downloads.cache_cleanup import keep_removing
+from services.mail.downloads.cache_cleanup import keep_cleaning
 from services.mail.downloads.disk_cache import DiskCache
 from services.mail.downloads.fetch import Contents
 from services.mail.mailboxes import Mailboxes
-from services.mail.metrics import FigureGauges
+from services.mail.metrics import MailboxMetrics
 from services.mail.notifications import Push
 from services.mail.provider_access.access_tokens import AccessTokens
 from services.mail.provider_access.calls import ProviderCalls
-from services.mail.provider_access.concurrency import Parallelism
+from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota
 from services.mail.providers.base import ProviderUnavailableError
 from services.mail.providers.gmail.downloads import GmailContent
 from services.mail.providers.gmail.http_client import create_gmail_client
-from services.mail.reading.change_feed import Changes
+from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
 from services.mail.reading.threads import Threads
 from services.mail.rpc import CALLERS, registrations
@@ -72,7 +72,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         egress = Egress(await stack.enter_async_context(http_client), unavailable=ProviderUnavailableError)
         keys = KeySet(url=settings.google_jwks_url, egress=egress, monotonic=time.monotonic)
         profile = settings.quota
-        # The workers' buckets, and so by their figures.
+        # The workers' buckets, and so by their values.
         quota = Quota(redis, profile=profile, batch_units=profile.costs.get * settings.gmail_batch_size)
         gmail = await stack.enter_async_context(create_gmail_client(connections=_PROVIDER_CONNECTIONS, observer=calls))
         cache = await stack.enter_async_context(_disk_cache(settings, pool))
@@ -81,7 +81,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
             sources={"google": GmailContent(gmail, api_url=settings.gmail_api_url, costs=profile.costs)},
             calls=ProviderCalls(
                 quota=quota,
-                parallelism=Parallelism(redis, batch_size=settings.gmail_batch_size),
+                concurrency_limit=ConcurrencyLimit(redis, batch_size=settings.gmail_batch_size),
                 tokens=AccessTokens(auth),
             ),
             cache=cache,
@@ -91,7 +91,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
             disconnecting=Disconnecting(pool, mailboxes, auth),
             messages=Messages(pool),
             threads=Threads(pool),
-            changes=Changes(pool, stop=stop),
+            changes=ChangeFeed(pool, stop=stop),
             syncs=Syncs(pool, mailboxes, stop=stop),
             contents=contents,
             push=Push(pool, keys=keys, sender=settings.push_sender),
@@ -99,8 +99,8 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
             units_per_message=profile.costs.get,
         )
         ready = Readiness(stop, check=lambda: is_reachable(pool))
-        figures = FigureGauges(telemetry.registry, pool=pool, quota=quota)
-        admin = admin_app(ready=ready, registry=telemetry.registry, refresh=figures.refresh)
+        values = MailboxMetrics(telemetry.registry, pool=pool, quota=quota)
+        admin = admin_app(ready=ready, registry=telemetry.registry, refresh=values.refresh)
         await stack.enter_async_context(serve_http(admin, host=settings.mail_admin_host, port=settings.mail_admin_port))
         port = await stack.enter_async_context(
             serve_rpc(
@@ -126,7 +126,7 @@ async def _disk_cache(settings: MailSettings, pool: Pool) -> AsyncIterator[DiskC
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailroom-mail-")))
         cache = DiskCache(directory, max_bytes=settings.mail_cache_bytes, max_age=settings.mail_cache_seconds)
         await asyncio.to_thread(cache.open)
-        removing = asyncio.create_task(keep_removing(pool, cache))
+        removing = asyncio.create_task(keep_cleaning(pool, cache))
         try:
             yield cache
         finally:

@@ -8,7 +8,7 @@ from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 from opentelemetry.trace import Tracer
 
 from services.kit.rpc.client import call, open_channel
-from services.kit.tls.identity import Identity
+from services.kit.tls.identity import ServiceIdentity
 from services.mail.model import Account, MailboxStatus
 
 # A repeat after a lost answer changes nothing.
@@ -26,7 +26,7 @@ _STATUS = {
 }
 
 
-def connect(address: str, *, identity: Identity | None, tracer: Tracer | None) -> aio.Channel:
+def connect(address: str, *, identity: ServiceIdentity | None, tracer: Tracer | None) -> aio.Channel:
     """A channel to auth, to be closed; see `open_channel`."""
     return open_channel(address, peer="auth", identity=identity, retried=_RETRIED, tracer=tracer)
 

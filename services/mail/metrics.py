@@ -1,4 +1,4 @@
-"""Gauges of what the database and the quota's buckets say, read when somebody scrapes, at most every few seconds."""
+"""Gauges from the database and the quota buckets, read on a scrape, at most every few seconds."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from services.mail.model import Lane, SyncState
 from services.mail.provider_access.quota import Quota, QuotaUse
 from services.mail.store import metrics as store
 from services.mail.store.connection import DATABASE_LOST, Pool
-from services.mail.store.metrics import Figures
+from services.mail.store.metrics import MetricValues
 from services.mail.sync.watches import WARNING_SECONDS
 
 # To read them takes 0.09 s with 100,000 mailboxes and a million queued messages.
@@ -25,8 +25,8 @@ _READ_SECONDS = 5.0
 log = structlog.get_logger()
 
 
-class FigureGauges(Collector):
-    """What is the same whichever process tells it: mail does, its workers do not."""
+class MailboxMetrics(Collector):
+    """Gauges over all mailboxes. The mail service exports them, its workers do not, or they would be counted twice."""
 
     def __init__(self, registry: CollectorRegistry, *, pool: Pool, quota: Quota) -> None:
         self._pool = pool
@@ -37,49 +37,51 @@ class FigureGauges(Collector):
         registry.register(self)
 
     def collect(self) -> list[GaugeMetricFamily]:
-        """What was read last (prometheus_client's contract)."""
+        """The gauges of the last read (the contract of prometheus_client)."""
         return self._latest
 
     async def refresh(self) -> None:
-        """Reads anew what is older than some seconds. Where that fails, the gauges stay, with the time of their own."""
+        """Read the gauges if they are older than some seconds. After a failure the last ones stay, with their time."""
         async with self._lock:
             if time.monotonic() < self._next_read:
                 return
             self._next_read = time.monotonic() + _CACHE_SECONDS
             try:
                 async with asyncio.timeout(_READ_SECONDS), self._pool.acquire() as connection:
-                    figures = await store.read(connection, expiring_seconds=WARNING_SECONDS)
+                    values = await store.read(connection, expiring_seconds=WARNING_SECONDS)
                     use = await self._quota.use()
             except (*DATABASE_LOST, RedisError) as error:
-                log.warning("figures not read", error=type(error).__name__)
+                log.warning("metrics not read", error=type(error).__name__)
             else:
-                self._latest = [*_of_database(figures), *_of_quota(use), _gauge(*_READ_AT, time.time())]
+                self._latest = [*_of_database(values), *_of_quota(use), _gauge(*_READ_AT, time.time())]
 
 
+# Published label values: dashboards and rules of deployments use them.
+_LANE_LABELS = {Lane.LIVE: "live", Lane.BACKFILL: "backfill", Lane.IDLE: "rest"}
 _ACTIVE_STATES = (SyncState.QUEUED.value, SyncState.RUNNING.value)
 _READ_AT = ("mailroom_figures_read_timestamp_seconds", "When the figures over all mailboxes were read.")
 
 
-def _of_database(figures: Figures) -> Iterator[GaugeMetricFamily]:
-    yield _gauges("mailroom_mailboxes", "Mailboxes.", "status", figures.mailboxes_by_status)
-    yield _by_lane("mailroom_mailboxes_due", "Mailboxes that wait for a worker.", figures.due_by_lane)
-    yield _by_lane("mailroom_oldest_due_seconds", "How long the first of them has waited.", figures.oldest_due_by_lane)
-    yield _by_lane("mailroom_queued_messages", "Messages that are known and not fetched.", figures.queued_by_lane)
-    yield _gauges("mailroom_dead_letters", "Messages that were given up.", "reason", figures.dead_letters_by_reason)
+def _of_database(values: MetricValues) -> Iterator[GaugeMetricFamily]:
+    yield _gauges("mailroom_mailboxes", "Mailboxes.", "status", values.mailboxes_by_status)
+    yield _by_lane("mailroom_mailboxes_due", "Mailboxes that wait for a worker.", values.due_by_lane)
+    yield _by_lane("mailroom_oldest_due_seconds", "How long the first of them has waited.", values.oldest_due_by_lane)
+    yield _by_lane("mailroom_queued_messages", "Messages that are known and not fetched.", values.queued_by_lane)
+    yield _gauges("mailroom_dead_letters", "Messages that were given up.", "reason", values.dead_letters_by_reason)
     none = dict.fromkeys(_ACTIVE_STATES, 0)
-    yield _gauges("mailroom_active_syncs", "Syncs that have not ended.", "state", none | dict(figures.syncs_by_state))
+    yield _gauges("mailroom_active_syncs", "Syncs that have not ended.", "state", none | dict(values.syncs_by_state))
     yield _gauge(
         "mailroom_oldest_check_seconds",
         "How long ago the changes of the active mailbox that was looked at least recently were read.",
-        figures.oldest_check,
+        values.oldest_check,
     )
     yield _gauge(
         "mailroom_watches_expiring",
         "Watches that end within two days, or have ended, and ought not to.",
-        figures.expiring_watches,
+        values.expiring_watches,
     )
-    if figures.next_watch_expiry is not None:
-        yield _gauge("mailroom_next_watch_expiry_seconds", "Until the next watch ends.", figures.next_watch_expiry)
+    if values.next_watch_expiry is not None:
+        yield _gauge("mailroom_next_watch_expiry_seconds", "Until the next watch ends.", values.next_watch_expiry)
 
 
 def _of_quota(use: QuotaUse) -> Iterator[GaugeMetricFamily]:
@@ -103,5 +105,5 @@ def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Ga
 
 
 def _by_lane(name: str, text: str, values: Mapping[Lane, float]) -> GaugeMetricFamily:
-    # A queue that is empty again is zero: a series that ended would look as if nobody had read it.
-    return _gauges(name, text, "lane", {lane.name.lower(): values.get(lane, 0) for lane in Lane})
+    # An empty queue is exported as 0: a missing series would look like a failed scrape.
+    return _gauges(name, text, "lane", {label: values.get(lane, 0) for lane, label in _LANE_LABELS.items()})

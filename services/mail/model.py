@@ -32,7 +32,7 @@ class Lane(IntEnum):
     LIVE = 0
     BACKFILL = 1
     # Of mailboxes only: nothing is known to be left to do.
-    REST = 2
+    IDLE = 2
 
 
 class Listing(Enum):
@@ -220,7 +220,7 @@ class LabelChange:
 
 
 @dataclass(slots=True, kw_only=True)
-class Changes:
+class HistoryDelta:
     """What a page of history implies, collapsed per message (keyed by external id)."""
 
     # The highest record that adds the message.

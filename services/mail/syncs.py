@@ -6,7 +6,7 @@ from uuid import UUID
 
 from services.kit.errors import AppError, Kind
 from services.kit.observe.tracing import trace_parent
-from services.mail.ids import LocalId
+from services.mail.ids import PublicId
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import Mailbox, MailboxStatus, SyncReport, SyncState
 from services.mail.store.connection import Pool
@@ -46,7 +46,7 @@ class Syncs:
                 hint_seq=hint_seq,
                 trace_parent=trace_parent(),
             )
-        return await self.get(mailbox.user_id, LocalId(sync.mailbox_id, sync.sync_id), wait_seconds=0)
+        return await self.get(mailbox.user_id, PublicId(sync.mailbox_id, sync.sync_id), wait_seconds=0)
 
     async def verify(self, mailbox: Mailbox) -> SyncReport:
         """Starts a sync that compares the mailbox's ids and labels with the provider's, or makes the active one do so.
@@ -61,9 +61,9 @@ class Syncs:
             )
             if sync_id is None:
                 raise AppError(Kind.CONFLICT, "nothing_to_verify", "Nothing of this mailbox has been copied yet.")
-        return await self.get(mailbox.user_id, LocalId(mailbox.mailbox_id, sync_id), wait_seconds=0)
+        return await self.get(mailbox.user_id, PublicId(mailbox.mailbox_id, sync_id), wait_seconds=0)
 
-    async def cancel(self, user_id: UUID, sync_id: LocalId | None) -> SyncReport:
+    async def cancel(self, user_id: UUID, sync_id: PublicId | None) -> SyncReport:
         """Ends a sync; what it has stored stays. One that has ended already is left as it is.
 
         A worker that waits for an answer of the provider finds out with the next thing that it does. Coverage goes
@@ -79,7 +79,7 @@ class Syncs:
                 await fetch_queue.drop_backfill(connection, sync.mailbox_id)
         return await self.get(user_id, sync_id, wait_seconds=0)
 
-    async def retry(self, user_id: UUID, sync_id: LocalId | None) -> SyncReport:
+    async def retry(self, user_id: UUID, sync_id: PublicId | None) -> SyncReport:
         """Queues the mailbox's dead letters again and starts a sync of the same coverage, or widens the active one.
 
         Raises AppError sync_not_found, reauth_required.
@@ -97,7 +97,7 @@ class Syncs:
                 hint_seq=hint_seq,
                 trace_parent=trace_parent(),
             )
-        return await self.get(user_id, LocalId(sync.mailbox_id, sync.sync_id), wait_seconds=0)
+        return await self.get(user_id, PublicId(sync.mailbox_id, sync.sync_id), wait_seconds=0)
 
     async def _with_access(self, mailbox: Mailbox) -> Mailbox:
         return await self._look_again(mailbox) if mailbox.status is MailboxStatus.REAUTH_REQUIRED else mailbox
@@ -109,13 +109,13 @@ class Syncs:
             raise AppError(Kind.CONFLICT, "reauth_required", "The provider no longer grants access; sign in again.")
         return mailbox
 
-    async def get(self, user_id: UUID, sync_id: LocalId | None, *, wait_seconds: float) -> SyncReport:
+    async def get(self, user_id: UUID, sync_id: PublicId | None, *, wait_seconds: float) -> SyncReport:
         """How a sync is doing, or how it ended if that comes within `wait_seconds`. Raises AppError sync_not_found."""
         if sync_id is not None and wait_seconds > 0:
             await self._wait(user_id, sync_id, deadline=time.monotonic() + min(wait_seconds, LONGEST_WAIT))
         return await self._report(user_id, sync_id)
 
-    async def _wait(self, user_id: UUID, sync_id: LocalId, *, deadline: float) -> None:
+    async def _wait(self, user_id: UUID, sync_id: PublicId, *, deadline: float) -> None:
         """Until the sync runs no longer: a report counts the queue, which is too much for each look."""
         while not self._stop.is_set():
             async with self._pool.acquire() as connection:
@@ -125,7 +125,7 @@ class Syncs:
                 return
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _report(self, user_id: UUID, sync_id: LocalId | None) -> SyncReport:
+    async def _report(self, user_id: UUID, sync_id: PublicId | None) -> SyncReport:
         report = None
         if sync_id is not None:
             async with self._pool.acquire() as connection:

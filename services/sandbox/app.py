@@ -19,8 +19,8 @@ from starlette.types import ASGIApp
 from services.sandbox.clock import Clock
 from services.sandbox.control.json_body import render_error
 from services.sandbox.control.mail import MailControl
-from services.sandbox.control.state import BookControl
-from services.sandbox.control.users import IdentityControl
+from services.sandbox.control.state import StateControl
+from services.sandbox.control.users import UserControl
 from services.sandbox.demo.page import DemoPage
 from services.sandbox.google.gmail.dispatch import Dispatcher
 from services.sandbox.google.gmail.methods.method_table import MethodTable
@@ -35,10 +35,10 @@ from services.sandbox.google.oauth.consent import ConsentPages
 from services.sandbox.google.oauth.routes import OAuthRoutes
 from services.sandbox.google.oauth.signing_keys import new_private_key
 from services.sandbox.google.oauth.token_endpoint import TokenEndpoint
-from services.sandbox.google.oauth.userinfo import TokenFacts
-from services.sandbox.google.oauth.users import Identity
-from services.sandbox.instruments.audit_log import ActivityLog
-from services.sandbox.instruments.call_counts import Calls
+from services.sandbox.google.oauth.userinfo import UserInfoEndpoint
+from services.sandbox.google.oauth.users import SandboxUsers
+from services.sandbox.instruments.audit_log import AuditLog
+from services.sandbox.instruments.call_counts import CallCounts
 from services.sandbox.instruments.faults import Abortable, FaultPlan
 from services.sandbox.mailboxes.registry import Mailboxes
 from services.sandbox.settings import Settings
@@ -58,8 +58,8 @@ async def open_sandbox(
     clock = clock or Clock()
     clients = Clients(_client(settings))
     faults = FaultPlan()
-    calls = Calls()
-    identity = Identity(
+    calls = CallCounts()
+    identity = SandboxUsers(
         clock=clock,
         issuer=settings.issuer,
         access_lifetime=settings.token_ttl,
@@ -67,7 +67,7 @@ async def open_sandbox(
         new_key=new_key,
         seed=settings.seed,
     )
-    mailboxes = Mailboxes(clock=clock, seed=settings.seed, retention=settings.history_retention, log=ActivityLog(clock))
+    mailboxes = Mailboxes(clock=clock, seed=settings.seed, retention=settings.history_retention, log=AuditLog(clock))
     push = _push(settings, clock, identity)
     mailboxes.changed = push.changed
     quota = _quota(settings, clock)
@@ -84,7 +84,7 @@ async def open_sandbox(
         clock=clock,
     )
     gmail = GmailApi(dispatcher, quota=quota, calls=calls, faults=faults)
-    books = BookControl(
+    state = StateControl(
         faults=faults, quota=quota, calls=calls, log=mailboxes.log, pages=pages, push=push, dispatcher=dispatcher
     )
     _create_users(settings, identity, mailboxes)
@@ -95,9 +95,9 @@ async def open_sandbox(
         *gmail.routes(),
         *_oauth_routes(identity, clients, clock, faults, calls),
         *_demo_routes(settings),
-        *IdentityControl(identity=identity, clients=clients, clock=clock, mailboxes=mailboxes).routes(),
+        *UserControl(identity=identity, clients=clients, clock=clock, mailboxes=mailboxes).routes(),
         *MailControl(identity=identity, mailboxes=mailboxes, push=push, clock=clock).routes(),
-        *books.routes(),
+        *state.routes(),
     ]
     async with asyncio.TaskGroup() as tasks:
         delivery = tasks.create_task(push.run())
@@ -120,7 +120,7 @@ def _client(settings: Settings) -> Client:
     return Client(settings.client_id, secret, frozenset(settings.redirect_uris))
 
 
-def _push(settings: Settings, clock: Clock, identity: Identity) -> PushService:
+def _push(settings: Settings, clock: Clock, identity: SandboxUsers) -> PushService:
     target = PushTarget(
         endpoint=settings.push_endpoint,
         audience=settings.push_audience,
@@ -140,14 +140,16 @@ def _quota(settings: Settings, clock: Clock) -> Quota:
     )
 
 
-def _create_users(settings: Settings, identity: Identity, mailboxes: Mailboxes) -> None:
+def _create_users(settings: Settings, identity: SandboxUsers, mailboxes: Mailboxes) -> None:
     for email in settings.users:
         user = identity.add_user(email)
         if settings.messages:
             mailboxes.populate(user, messages=settings.messages, seed=None, ugly=False)
 
 
-def _oauth_routes(identity: Identity, clients: Clients, clock: Clock, faults: FaultPlan, calls: Calls) -> list[Route]:
+def _oauth_routes(
+    identity: SandboxUsers, clients: Clients, clock: Clock, faults: FaultPlan, calls: CallCounts
+) -> list[Route]:
     pages = ConsentPages((_HERE / "google/oauth/consent.html").read_text(encoding="utf-8"))
 
     def observe(method: str, user: str | None, status: int) -> None:
@@ -158,7 +160,7 @@ def _oauth_routes(identity: Identity, clients: Clients, clock: Clock, faults: Fa
         identity=identity,
         authorization=AuthorizationEndpoint(identity=identity, clients=clients, pages=pages),
         tokens=TokenEndpoint(identity=identity, clients=clients, clock=clock),
-        facts=TokenFacts(identity=identity, clock=clock),
+        facts=UserInfoEndpoint(identity=identity, clock=clock),
         faults=faults,
         observe=observe,
     ).routes()

@@ -24,7 +24,7 @@ from services.kit.stores.migrations import main as migrate
 from services.kit.stores.postgres import create_engine
 from services.kit.stores.redis_client import create_redis
 from tests.support.auth.client import SECRET_KEY, Client, StartService
-from tests.support.auth.stand_in import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, Oddities, StandIn
+from tests.support.auth.stand_in import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, Deviations, StandIn
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +43,8 @@ async def provider() -> AsyncIterator[StandIn]:
 
 @pytest.fixture
 def stand_in(provider: StandIn) -> StandIn:
-    """The provider, without oddities and with calls uncounted."""
-    provider.oddities = Oddities()
+    """The provider, without deviations and with calls uncounted."""
+    provider.deviations = Deviations()
     provider.calls.clear()
     return provider
 
@@ -122,7 +122,7 @@ async def engine(make_settings: Callable[..., AuthSettings]) -> AsyncIterator[As
 
 @pytest.fixture(scope="session")
 async def redis(redis_server: RedisAddress) -> AsyncIterator[Redis]:
-    """The store of attempts and hand-offs, to look at and to age what is in it."""
+    """The store of attempts and login codes, to look at and to age what is in it."""
     redis = create_redis(
         RedisSettings(redis_host=redis_server.host, redis_port=redis_server.port, redis_db=redis_server.database)
     )
@@ -154,5 +154,5 @@ async def second_engine(
 async def fresh_engine(second_engine: AsyncEngine) -> AsyncEngine:
     """An empty database of the service, for tests that look at all of it."""
     async with second_engine.begin() as connection:
-        await connection.execute(text("TRUNCATE users, signing_keys, loose_grants, security_events CASCADE"))
+        await connection.execute(text("TRUNCATE users, signing_keys, grant_revocations, security_events CASCADE"))
     return second_engine

@@ -73,10 +73,10 @@ class TestProcess:
         assert "Traceback" not in errors.decode()
 
     async def test_seals_anew_on_command(self, make_settings: Callable[..., AuthSettings]) -> None:
-        process = await self._start(make_settings(), "reseal")
+        process = await self._start(make_settings(), "reencrypt")
         _, errors = await process.communicate()
         assert process.returncode == 0
-        assert '"event": "resealed"' in errors.decode()
+        assert '"event": "reencrypted"' in errors.decode()
 
     async def test_makes_a_signing_key_on_command(self, make_settings: Callable[..., AuthSettings]) -> None:
         process = await self._start(make_settings(), "rotate-signing-keys")

@@ -40,8 +40,8 @@ class TestSignIn:
         started = await client.start()
         redirect = stand_in.consent(started.authorization_url, stand_in.person())
         outcomes = await asyncio.gather(*[client.complete(**redirect) for _ in range(8)])
-        assert sum(bool(outcome.hand_off) for outcome in outcomes) == 1
-        assert {outcome.error for outcome in outcomes if not outcome.hand_off} == {SignInError.INVALID_STATE}
+        assert sum(bool(outcome.login_code) for outcome in outcomes) == 1
+        assert {outcome.error for outcome in outcomes if not outcome.login_code} == {SignInError.INVALID_STATE}
         assert stand_in.calls["authorization_code"] == 1
 
     async def test_that_ends_between_exchange_and_storing_is_made_good_by_the_next(
@@ -49,22 +49,22 @@ class TestSignIn:
     ) -> None:
         person = stand_in.person()
         redirect = stand_in.consent((await client.start()).authorization_url, person)
-        gate = stand_in.oddities.answer_gate = Gate()
+        gate = stand_in.deviations.answer_gate = Gate()
         lost = asyncio.create_task(client.complete(**redirect))
         await gate.arrival()
         lost.cancel()
         gate.open()
-        stand_in.oddities.answer_gate = None
+        stand_in.deviations.answer_gate = None
         assert (await client.complete(**redirect)).error == SignInError.INVALID_STATE
         # The provider gave its refresh token away with the answer that was lost.
         again = await client.connect(person)
         outcome = await client.complete(**stand_in.consent(again.authorization_url, person))
-        assert (await client.redeem(outcome.hand_off)).access_token
+        assert (await client.redeem(outcome.login_code)).access_token
 
     async def test_while_the_user_is_deleted_makes_a_new_user(
         self, client: Client, stand_in: StandIn, engine: AsyncEngine
     ) -> None:
-        stand_in.oddities.always_consents = True
+        stand_in.deviations.always_consents = True
         user = await client.signed_in(stand_in.person())
         await client.disconnect(user.account_id, user.user_id)
         lock = "SELECT FROM users WHERE user_id = CAST(:user_id AS uuid) FOR UPDATE"
@@ -72,32 +72,32 @@ class TestSignIn:
             signing_in = asyncio.create_task(client.connect(user.person))
             await waiting(engine, 1)
             await deleting.execute(users.delete().where(users.c.user_id == user.user_id))
-        session = await client.redeem((await signing_in).hand_off)
+        session = await client.redeem((await signing_in).login_code)
         assert jwt.decode(session.access_token, options={"verify_signature": False})["sub"] != user.user_id
 
     async def test_whose_exchange_outlasts_the_deletion_of_the_user_makes_a_new_user(
         self, client: Client, stand_in: StandIn
     ) -> None:
-        stand_in.oddities.always_consents = True
+        stand_in.deviations.always_consents = True
         user = await client.signed_in(stand_in.person())
-        gate = stand_in.oddities.answer_gate = Gate()
+        gate = stand_in.deviations.answer_gate = Gate()
         signing_in = asyncio.create_task(client.connect(user.person))
         await gate.arrival()
         await client.delete_user(user.user_id)
         gate.open()
-        session = await client.redeem((await signing_in).hand_off)
+        session = await client.redeem((await signing_in).login_code)
         assert jwt.decode(session.access_token, options={"verify_signature": False})["sub"] != user.user_id
 
     async def test_without_a_refresh_token_loses_none_that_is_rotated_meanwhile(
         self, client: Client, stand_in: StandIn, engine: AsyncEngine
     ) -> None:
         user = await client.signed_in(stand_in.person())
-        stand_in.oddities.rotates = True
+        stand_in.deviations.rotates = True
         await expire(engine, user)
-        gate = stand_in.oddities.answer_gate = Gate()
+        gate = stand_in.deviations.answer_gate = Gate()
         refreshing = asyncio.create_task(client.provider_token(user))
         await gate.arrival()
-        stand_in.oddities.answer_gate = None
+        stand_in.deviations.answer_gate = None
         assert (await client.signed_in(user.person)).account_id == user.account_id
         gate.open()
         await refreshing
@@ -109,7 +109,7 @@ class TestLink:
     async def test_of_the_account_that_signs_in_at_the_same_time(
         self, client: Client, stand_in: StandIn, engine: AsyncEngine
     ) -> None:
-        stand_in.oddities.always_consents = True
+        stand_in.deviations.always_consents = True
         user = await client.signed_in(stand_in.person())
         await client.disconnect(user.account_id, user.user_id)
         link = await client.connect(user.person, link_to=user.user_id)
@@ -117,9 +117,9 @@ class TestLink:
         async with holding(engine, lock, subject=user.person.subject):
             signing_in = asyncio.create_task(client.connect(user.person))
             await waiting(engine, 1)
-            linking = asyncio.create_task(client.redeem(link.hand_off, user_id=user.user_id))
+            linking = asyncio.create_task(client.redeem(link.login_code, user_id=user.user_id))
             await waiting(engine, 2)
-        assert (await signing_in).hand_off
+        assert (await signing_in).login_code
         [account] = await client.list_accounts(user.user_id)
         assert (await linking).linked_account_id == account.account_id
 
@@ -130,7 +130,7 @@ class TestLink:
             user, work = await client.signed_in(stand_in.person()), stand_in.person()
             link = await client.connect(work, link_to=user.user_id)
             await asyncio.gather(
-                client.redeem(link.hand_off, user_id=user.user_id),
+                client.redeem(link.login_code, user_id=user.user_id),
                 client.delete_user(user.user_id),
                 return_exceptions=True,
             )
@@ -154,12 +154,12 @@ class TestSession:
                 assert await reason_of(client.refresh(token)) == "invalid_refresh_token"
 
     async def test_that_begins_while_its_user_is_deleted_has_ended(self, client: Client, stand_in: StandIn) -> None:
-        stand_in.oddities.always_consents = True
+        stand_in.deviations.always_consents = True
         for _ in range(5):
             user = await client.signed_in(stand_in.person())
             outcome = await client.connect(user.person)
             begun, _ = await asyncio.gather(
-                client.redeem(outcome.hand_off), client.delete_user(user.user_id), return_exceptions=True
+                client.redeem(outcome.login_code), client.delete_user(user.user_id), return_exceptions=True
             )
             if not isinstance(begun, BaseException):
                 assert await reason_of(client.refresh(begun.refresh_token)) == "invalid_refresh_token"

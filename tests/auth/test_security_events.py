@@ -98,7 +98,7 @@ class TestRetention:
 
 class TestUser:
     async def test_is_described_with_their_accounts(self, client: Client, stand_in: StandIn) -> None:
-        stand_in.oddities.extra = {"refresh_token_expires_in": 604799}
+        stand_in.deviations.extra = {"refresh_token_expires_in": 604799}
         user = await client.signed_in(stand_in.person())
         answer = await client.users.GetUser(auth_pb2.GetUserRequest(user_id=user.user_id))
         [account] = answer.accounts

@@ -1,4 +1,4 @@
-"""No secret of a sign-in, a sync and the reading afterwards is in any output or in any database outside the vault."""
+"""No secret of a sign-in, a sync and the reading afterwards is in any output or in any database outside the cipher."""
 
 import base64
 import hashlib
@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 import asyncpg
 import httpx
 
-from services.auth.cipher import Vault
-from services.auth.provider_grants.token_records import ACCESS_TOKEN, REFRESH_TOKEN
+from services.auth.cipher import Cipher
+from services.auth.provider_grants.token_encryption import ACCESS_TOKEN, REFRESH_TOKEN
 from services.auth.sessions.signing_keys import PRIVATE_KEY
 from tests.support.e2e.people import Person, Provider
 from tests.support.e2e.running_stack import RunningStack
@@ -55,14 +55,14 @@ def sign_in_and_read(http: httpx.Client, provider: Provider, found: Secrets) -> 
     found.add(client_verifier=verifier, state=started.json()["state"], nonce=_query(page)["nonce"])
     callback = http.post(page, data={"account": email, "decision": "allow"}).headers["location"]
     found.add(code=_query(callback)["code"])
-    hand_off = _query(http.get(callback).headers["location"])["state"]
-    found.add(hand_off=hand_off)
+    login_code = _query(http.get(callback).headers["location"])["state"]
+    found.add(login_code=login_code)
     # Twice: what is refused is logged with more words.
     http.get(callback)
     http.get(
-        "/auth/google/callback", params={"state": hand_off, "code": _query(callback)["code"], "iss": "x" + hand_off}
+        "/auth/google/callback", params={"state": login_code, "code": _query(callback)["code"], "iss": "x" + login_code}
     )
-    redeeming = {"state": hand_off, "code_verifier": verifier}
+    redeeming = {"state": login_code, "code_verifier": verifier}
     tokens = http.post("/auth/token", json=redeeming).raise_for_status().json()
     assert http.post("/auth/token", json=redeeming).status_code == 400
     refreshed = http.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]}).raise_for_status().json()
@@ -87,19 +87,19 @@ def outlive_the_token(person: Person, provider: Provider) -> None:
 
 
 async def from_the_vault(stack: RunningStack, person: Person, found: Secrets) -> None:
-    """Notes what the vault holds: the provider's tokens of this person and the keys that sign ours."""
-    vault = Vault(stack.variables["SECRET_KEY"], previous=None)
+    """Notes what the cipher holds: the provider's tokens of this person and the keys that sign ours."""
+    cipher = Cipher(stack.variables["SECRET_KEY"], previous=None)
     database = await _connect(stack.variables, "auth")
     try:
         account_id = person.address()["account_id"]
         row = await database.fetchrow("SELECT * FROM provider_tokens WHERE account_id = $1::text::uuid", account_id)
         assert row is not None
         found.add(
-            provider_access_token=vault.open(row[ACCESS_TOKEN], owner=account_id, field=ACCESS_TOKEN),
-            provider_refresh_token=vault.open(row[REFRESH_TOKEN], owner=account_id, field=REFRESH_TOKEN),
+            provider_access_token=cipher.decrypt(row[ACCESS_TOKEN], owner=account_id, field=ACCESS_TOKEN),
+            provider_refresh_token=cipher.decrypt(row[REFRESH_TOKEN], owner=account_id, field=REFRESH_TOKEN),
         )
         for key in await database.fetch("SELECT * FROM signing_keys"):
-            pem = vault.open(key[PRIVATE_KEY], owner=key["key_id"], field=PRIVATE_KEY)
+            pem = cipher.decrypt(key[PRIVATE_KEY], owner=key["key_id"], field=PRIVATE_KEY)
             found.add(signing_key=_key_text(pem))
     finally:
         await database.close()
@@ -138,7 +138,7 @@ async def test_no_secret_is_in_any_output_or_column(
     assert person.email not in outputs["traces"]
     leaks = {place: names for place, text in {**outputs, **columns}.items() if (names := found.in_text(text))}
     assert leaks == {}
-    assert {"state", "code", "hand_off", "our_access_token", "provider_refresh_token", "SECRET_KEY"} <= found.names
+    assert {"state", "code", "login_code", "our_access_token", "provider_refresh_token", "SECRET_KEY"} <= found.names
 
 
 def _key_text(pem: str) -> str:

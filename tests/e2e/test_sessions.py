@@ -6,12 +6,12 @@ from typing import Any
 
 import httpx
 
-from tests.support.e2e.people import Person, Provider, consent, frontend_query, hand_off
+from tests.support.e2e.people import Person, Provider, consent, frontend_query, login_code
 
 
 def token_answer(http: httpx.Client, provider: Provider) -> dict[str, Any]:
     """What POST /auth/token gives to somebody new."""
-    answer = http.post("/auth/token", json={"state": hand_off(http, provider.new_user())})
+    answer = http.post("/auth/token", json={"state": login_code(http, provider.new_user())})
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 

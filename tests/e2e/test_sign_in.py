@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from tests.support.e2e.people import Person, Provider, consent, frontend_query, hand_off
+from tests.support.e2e.people import Person, Provider, consent, frontend_query, login_code
 
 OPENID = "openid https://www.googleapis.com/auth/userinfo.email https://www.googleapis.com/auth/userinfo.profile"
 
@@ -48,18 +48,18 @@ class TestSignIn:
         assert new_person().get("/emails/addresses").status_code == 200
 
 
-class TestHandOff:
+class TestLoginCode:
     def refused(self, http: httpx.Client, state: str) -> None:
         answer = http.post("/auth/token", json={"state": state})
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_hand_off")
 
     def test_works_once(self, http: httpx.Client, provider: Provider) -> None:
-        state = hand_off(http, provider.new_user())
+        state = login_code(http, provider.new_user())
         assert http.post("/auth/token", json={"state": state}).status_code == 200
         self.refused(http, state)
 
     def test_raced_by_eight_is_won_by_one(self, http: httpx.Client, provider: Provider) -> None:
-        state = hand_off(http, provider.new_user())
+        state = login_code(http, provider.new_user())
         with ThreadPoolExecutor(8) as threads:
             answers = list(threads.map(lambda _: http.post("/auth/token", json={"state": state}), range(8)))
         assert sorted(answer.status_code for answer in answers) == [200] + [400] * 7

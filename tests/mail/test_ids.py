@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.mail.ids import LocalId, parse_id
+from services.mail.ids import PublicId, parse_id
 
 BIGINT = st.integers(0, 2**63 - 1)
 
@@ -12,11 +12,11 @@ BIGINT = st.integers(0, 2**63 - 1)
 class TestIds:
     @given(BIGINT, BIGINT)
     def test_come_back_as_they_went(self, mailbox_id: int, local_id: int) -> None:
-        assert parse_id(str(LocalId(mailbox_id, local_id))) == LocalId(mailbox_id, local_id)
+        assert parse_id(str(PublicId(mailbox_id, local_id))) == PublicId(mailbox_id, local_id)
 
     @given(BIGINT, BIGINT)
     def test_need_no_escaping_in_a_url(self, mailbox_id: int, local_id: int) -> None:
-        assert set(str(LocalId(mailbox_id, local_id))) <= set(
+        assert set(str(PublicId(mailbox_id, local_id))) <= set(
             "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
         )
 
@@ -32,12 +32,12 @@ class TestIds:
             "=",
             "\0",
             "Ж" * 22,
-            str(LocalId(1, 2)) + "=",
-            str(LocalId(1, 2)) + "==",
-            " " + str(LocalId(1, 2)),
-            str(LocalId(1, 2))[:-1] + "B",  # the same bits in another spelling
-            str(LocalId(2**63, 1)),
-            str(LocalId(1, 2**64 - 1)),
+            str(PublicId(1, 2)) + "=",
+            str(PublicId(1, 2)) + "==",
+            " " + str(PublicId(1, 2)),
+            str(PublicId(1, 2))[:-1] + "B",  # the same bits in another spelling
+            str(PublicId(2**63, 1)),
+            str(PublicId(1, 2**64 - 1)),
         ],
     )
     def test_that_are_malformed_are_none(self, value: str) -> None:

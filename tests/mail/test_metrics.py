@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry
 
 from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
-from services.mail.metrics import FigureGauges
+from services.mail.metrics import MailboxMetrics
 from services.mail.provider_access.quota import Quota
 from services.mail.sync.watches import WARNING_SECONDS
 from tests.mail.conftest import OpenStage
@@ -23,7 +23,7 @@ class Scraper:
         profile = quota_profile()
         self._registry = CollectorRegistry()
         self.quota = quota or Quota(servers.redis, profile=profile, batch_units=profile.costs.get)
-        self._gauges = FigureGauges(self._registry, pool=servers.pool, quota=self.quota)
+        self._gauges = MailboxMetrics(self._registry, pool=servers.pool, quota=self.quota)
 
     async def scrape(self) -> None:
         """Once only: what was read is kept for some seconds."""
@@ -63,7 +63,7 @@ class TestFigures:
     async def test_of_what_is_queued_and_what_was_given_up(self, stage: OpenStage) -> None:
         async with stage(messages=5, workers=0) as s:
             await s.request()
-            await s.pool.execute("INSERT INTO fetch_items SELECT mailbox_id, 'a', NULL, 1, 1 FROM mailboxes")
+            await s.pool.execute("INSERT INTO fetch_queue SELECT mailbox_id, 'a', NULL, 1, 1 FROM mailboxes")
             await s.pool.execute(
                 "INSERT INTO dead_letters SELECT mailbox_id, 'b', 1, 'unreadable_message', 3 FROM mailboxes"
             )

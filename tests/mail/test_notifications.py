@@ -187,7 +187,7 @@ class TestHint:
         async with stage(messages=3, workers=0) as s:
             await s.sync_with_worker()
             hints, due, lane = await self.due(s)
-            assert (due, lane) == (False, Lane.REST)
+            assert (due, lane) == (False, Lane.IDLE)
             await push.accept(google.token(), envelope(s.account.email.upper(), str(2**60)))
             assert await self.due(s) == (hints + 1, True, Lane.LIVE)
 

@@ -26,7 +26,7 @@ _STORED = """
 
 _STATE = """
     SELECT now(), b.mailbox_id, b.status, to_json(q) AS schedule, to_json(s) AS state,
-        (SELECT json_agg(i) FROM (SELECT * FROM fetch_items WHERE mailbox_id = b.mailbox_id LIMIT 5) i) AS queued
+        (SELECT json_agg(i) FROM (SELECT * FROM fetch_queue WHERE mailbox_id = b.mailbox_id LIMIT 5) i) AS queued
     FROM mailboxes b LEFT JOIN mailbox_schedule q USING (mailbox_id) LEFT JOIN sync_states s USING (mailbox_id)
     WHERE b.email = $1
 """
@@ -57,7 +57,7 @@ class Verdict:
 
 
 class ProviderAccount:
-    """The sandbox's log, mailboxes and books."""
+    """The sandbox's log, mailboxes and counts."""
 
     def __init__(self, sandbox_url: str) -> None:
         self._http = httpx.Client(base_url=f"{sandbox_url}/_sandbox", trust_env=False, timeout=120)

@@ -12,10 +12,10 @@ from uuid import UUID
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from services.auth.cipher import Vault
+from services.auth.cipher import Cipher
 from services.auth.model import AccountStatus, EventType, SecurityEvent
 from services.auth.provider_grants.refresh_lock import RefreshLock, provider_unavailable
-from services.auth.provider_grants.token_records import open_access_token, open_refresh_token, seal_grant
+from services.auth.provider_grants.token_encryption import decrypt_access_token, decrypt_refresh_token, encrypt_grant
 from services.auth.providers.base import (
     Grant,
     GrantRefusedError,
@@ -65,14 +65,14 @@ class ProviderTokens:
         *,
         providers: Mapping[str, Provider],
         store: Store,
-        vault: Vault,
+        cipher: Cipher,
         lock: RefreshLock,
         clock: Callable[[], datetime],
         registry: CollectorRegistry,
     ) -> None:
         self._providers = providers
         self._store = store
-        self._vault = vault
+        self._cipher = cipher
         self._lock = lock
         self._clock = clock
         self._refreshes: dict[UUID, asyncio.Task[None]] = {}
@@ -115,7 +115,7 @@ class ProviderTokens:
     def _usable(self, stored: StoredTokens, refused_fingerprint: str, *, margin: timedelta) -> ProviderToken | None:
         if stored.record.access_token_expires_at - margin <= self._clock():
             return None
-        value = open_access_token(self._vault, stored.account.account_id, stored.record)
+        value = decrypt_access_token(self._cipher, stored.account.account_id, stored.record)
         if hmac.compare_digest(_fingerprint(value), refused_fingerprint):
             return None
         return ProviderToken(value, stored.record.access_token_expires_at)
@@ -147,7 +147,7 @@ class ProviderTokens:
             await self._refresh_locked(stored)
 
     async def _refresh_locked(self, stored: StoredTokens) -> None:
-        refresh_token = open_refresh_token(self._vault, stored.account.account_id, stored.record)
+        refresh_token = decrypt_refresh_token(self._cipher, stored.account.account_id, stored.record)
         if refresh_token is None:
             await self._require_reauth(stored)
             raise _reauth_required()
@@ -172,10 +172,12 @@ class ProviderTokens:
         async with self._store.transaction() as transaction:
             await transaction.lock_account(account_id)
             current = await transaction.find_tokens(account_id, user_id=stored.account.user_id)
-            if current is None or open_refresh_token(self._vault, account_id, current.record) != spent:
+            if current is None or decrypt_refresh_token(self._cipher, account_id, current.record) != spent:
                 log.info("refreshed a provider token too late", account_id=str(account_id))
                 return
-            await transaction.put_tokens(account_id, seal_grant(self._vault, account_id, grant, kept=current.record))
+            await transaction.put_tokens(
+                account_id, encrypt_grant(self._cipher, account_id, grant, kept=current.record)
+            )
             if current.account.status is not AccountStatus.ACTIVE:
                 # Another process, whose lock had run out, was refused the token that this one had just rotated.
                 await transaction.activate_account(account_id)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
-from services.auth.cipher import Vault
+from services.auth.cipher import Cipher
 from services.auth.model import Account, AccountStatus, EventType, SecurityEvent, User
-from services.auth.provider_grants.token_records import seal_grant
+from services.auth.provider_grants.token_encryption import encrypt_grant
 from services.auth.providers.base import Consent, Grant
 from services.auth.store import Store, TokenRecord, Transaction
 from services.kit.errors import AppError, Kind
@@ -31,10 +31,10 @@ class Accounts:
     """
 
     def __init__(
-        self, *, store: Store, vault: Vault, new_id: Callable[[], UUID], clock: Callable[[], datetime]
+        self, *, store: Store, cipher: Cipher, new_id: Callable[[], UUID], clock: Callable[[], datetime]
     ) -> None:
         self._store = store
-        self._vault = vault
+        self._cipher = cipher
         self._new_id = new_id
         self._clock = clock
 
@@ -77,7 +77,7 @@ class Accounts:
         await self._check_offline_access(transaction, account, consent.grant)
         return await self._connected(transaction, account, consent, user_id=user_id, new=EventType.ACCOUNT_LINKED)
 
-    async def must_ask_again(self, consent: Consent, *, user_id: UUID) -> bool:
+    async def needs_consent(self, consent: Consent, *, user_id: UUID) -> bool:
         """Whether the grant is of no use for linking, because it has no refresh token and none is stored."""
         async with self._store.transaction() as transaction:
             account = await transaction.find_account(provider=consent.provider, subject=consent.identity.subject)
@@ -136,7 +136,7 @@ class Accounts:
             )
         else:
             account = await transaction.activate_account(account.account_id, email=identity.email)
-        record = seal_grant(self._vault, account.account_id, consent.grant, kept=kept)
+        record = encrypt_grant(self._cipher, account.account_id, consent.grant, kept=kept)
         await transaction.put_tokens(account.account_id, record)
         await transaction.events.add(SecurityEvent(user_id, event, account_id=account.account_id, email=account.email))
         return account

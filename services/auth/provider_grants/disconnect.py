@@ -7,12 +7,12 @@ from uuid import UUID
 
 import structlog
 
-from services.auth.cipher import Vault, VaultError
+from services.auth.cipher import Cipher, DecryptionError
 from services.auth.model import Account, EventType, SecurityEvent
 from services.auth.provider_grants.refresh_lock import RefreshLock
-from services.auth.provider_grants.revocations import LooseGrants
-from services.auth.provider_grants.token_records import open_access_token, open_refresh_token
-from services.auth.providers.base import Consent, Grant, Identity
+from services.auth.provider_grants.revocations import GrantRevocations
+from services.auth.provider_grants.token_encryption import decrypt_access_token, decrypt_refresh_token
+from services.auth.providers.base import Consent, Grant, ProviderIdentity
 from services.auth.store import Store, StoredTokens, Transaction
 
 log = structlog.get_logger()
@@ -25,13 +25,13 @@ class Disconnecting:
         self,
         *,
         store: Store,
-        vault: Vault,
-        loose_grants: LooseGrants,
+        cipher: Cipher,
+        revocations: GrantRevocations,
         lock: RefreshLock,
     ) -> None:
         self._store = store
-        self._vault = vault
-        self._loose_grants = loose_grants
+        self._cipher = cipher
+        self._revocations = revocations
         self._lock = lock
 
     async def disconnect(self, *, account_id: UUID, user_id: UUID) -> None:
@@ -44,7 +44,7 @@ class Disconnecting:
             account = await transaction.lock_account(account_id)
             if account is None or account.user_id != user_id:
                 return
-            grant_id = await self._loosen(transaction, account)
+            grant_id = await self._schedule_revocation(transaction, account)
             await transaction.remove_account(account_id)
             await transaction.events.add(
                 SecurityEvent(user_id, EventType.ACCOUNT_DISCONNECTED, account_id=account_id, email=account.email)
@@ -52,7 +52,7 @@ class Disconnecting:
             await transaction.commit()
         log.info("disconnected", provider=account.provider, account_id=str(account_id))
         if grant_id is not None:
-            await self._loose_grants.revoke(grant_id)
+            await self._revocations.revoke(grant_id)
 
     async def delete_user(self, user_id: UUID) -> None:
         """Ends the user's sessions, disconnects their accounts and forgets them. Raises AppError like `disconnect`."""
@@ -79,27 +79,27 @@ class Disconnecting:
         log.info("deleted a user", user_id=str(user_id))
         return True
 
-    async def _loosen(self, transaction: Transaction, account: Account) -> UUID | None:
+    async def _schedule_revocation(self, transaction: Transaction, account: Account) -> UUID | None:
         """Makes the account's grant one to revoke; None if there is nothing that could be revoked."""
         stored = await transaction.find_tokens(account.account_id, user_id=account.user_id)
         if stored is None:
             return None
         try:
             grant = self._opened(stored)
-        except VaultError as error:
+        except DecryptionError as error:
             # The user wants it gone; what does not open can only be forgotten.
             log.error("a grant cannot be revoked", account_id=str(account.account_id), reason=str(error))
             return None
         subject = await transaction.subject_of(account.account_id)
-        identity = Identity(subject=subject, email=account.email, email_verified=True)
-        return await self._loose_grants.discard(transaction, Consent(account.provider, identity, grant))
+        identity = ProviderIdentity(subject=subject, email=account.email, email_verified=True)
+        return await self._revocations.schedule(transaction, Consent(account.provider, identity, grant))
 
     def _opened(self, stored: StoredTokens) -> Grant:
         account_id, record = stored.account.account_id, stored.record
         return Grant(
-            access_token=open_access_token(self._vault, account_id, record),
+            access_token=decrypt_access_token(self._cipher, account_id, record),
             access_token_expires_at=record.access_token_expires_at,
-            refresh_token=open_refresh_token(self._vault, account_id, record),
+            refresh_token=decrypt_refresh_token(self._cipher, account_id, record),
             refresh_token_expires_at=record.refresh_token_expires_at,
             scopes=record.scopes,
         )

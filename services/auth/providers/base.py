@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True)
-class Identity:
+class ProviderIdentity:
     """Who signed in: `subject` is the provider's lasting id of the account, the address only an attribute."""
 
     subject: str
@@ -31,7 +31,7 @@ class Consent:
     """What somebody agreed to: who they are at which provider, and what they granted."""
 
     provider: str
-    identity: Identity
+    identity: ProviderIdentity
     grant: Grant
 
 
@@ -75,7 +75,9 @@ class Provider(Protocol):
         """Whether the granted scopes suffice to read mail."""
         ...
 
-    async def exchange(self, code: str, *, code_verifier: str, nonce: str, timeout: float) -> tuple[Identity, Grant]:
+    async def exchange(
+        self, code: str, *, code_verifier: str, nonce: str, timeout: float
+    ) -> tuple[ProviderIdentity, Grant]:
         """Exchanges the code of a redirect. Raises ProviderError."""
         ...
 

@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx
 
 from services.auth.providers import oauth_responses
-from services.auth.providers.base import Grant, Identity, IdentityRefusedError, ProviderUnavailableError
+from services.auth.providers.base import Grant, IdentityRefusedError, ProviderIdentity, ProviderUnavailableError
 from services.auth.providers.id_token import IdTokens
 from services.kit.http.jwks import KeySet
-from services.kit.http.outbound import Answer, Egress
+from services.kit.http.outbound import Egress, HttpResponse
 
 ISSUER = "https://accounts.google.com"
 MAIL_SCOPES = frozenset(
@@ -129,7 +129,9 @@ class Google:
         """
         return bool(MAIL_SCOPES & scopes) or not MAIL_SCOPES & set(self._client.scopes)
 
-    async def exchange(self, code: str, *, code_verifier: str, nonce: str, timeout: float) -> tuple[Identity, Grant]:
+    async def exchange(
+        self, code: str, *, code_verifier: str, nonce: str, timeout: float
+    ) -> tuple[ProviderIdentity, Grant]:
         """Exchanges the code and establishes who signed in. Raises ProviderError."""
         form = {
             "grant_type": "authorization_code",
@@ -172,12 +174,14 @@ class Google:
             raise oauth_responses.failure(form["grant_type"], answer)
         return document
 
-    async def _post(self, url: str, form: dict[str, str], *, timeout: float) -> Answer:
+    async def _post(self, url: str, form: dict[str, str], *, timeout: float) -> HttpResponse:
         """Sends the form as our client. Revoking needs that too, though Google does not ask for it (RFC 7009, 2.1)."""
         credentials = {"client_id": self._client.client_id, "client_secret": self._client.client_secret}
         return await self._egress.send("POST", url, form={**form, **credentials}, timeout=timeout)
 
-    async def _identity(self, answer: dict[str, Any], *, access_token: str, nonce: str, timeout: float) -> Identity:
+    async def _identity(
+        self, answer: dict[str, Any], *, access_token: str, nonce: str, timeout: float
+    ) -> ProviderIdentity:
         """Who signed in, by the ID token where there is one that can be judged, else by userinfo.
 
         Without an ID token the account is the one whose access token the token endpoint has just given us for our own

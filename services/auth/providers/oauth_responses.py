@@ -8,13 +8,13 @@ from typing import Any
 from services.auth.providers.base import (
     Grant,
     GrantRefusedError,
-    Identity,
     IdentityRefusedError,
     ProviderError,
+    ProviderIdentity,
     ProviderRefusedError,
     ProviderUnavailableError,
 )
-from services.kit.http.outbound import Answer
+from services.kit.http.outbound import HttpResponse
 
 # Google's answers name the long forms, requests usually the short ones.
 _SCOPE_ALIASES = {
@@ -30,7 +30,7 @@ _ERROR_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _TRANSIENT_ERRORS = frozenset({"internal_failure", "server_error", "temporarily_unavailable", "slow_down"})
 
 
-def failure(call: str, answer: Answer) -> ProviderError:
+def failure(call: str, answer: HttpResponse) -> ProviderError:
     """The error that an unsuccessful answer means; of the provider's own words only an error code stays in our log."""
     error = _error_code(answer.json_object() or {})
     text = f"{call}: HTTP {answer.status} {error or 'without an OAuth error'}"
@@ -62,7 +62,7 @@ def scopes(names: Iterable[str]) -> frozenset[str]:
     return frozenset(_SCOPE_ALIASES.get(name, name) for name in names if name.isascii() and name.isprintable())
 
 
-def identity(claims: Mapping[str, Any]) -> Identity:
+def identity(claims: Mapping[str, Any]) -> ProviderIdentity:
     """Who the claims of an ID token or of userinfo are about. Raises IdentityRefusedError."""
     subject, email = claims.get("sub"), claims.get("email")
     if not isinstance(subject, str) or not 0 < len(subject) <= 255:
@@ -74,7 +74,7 @@ def identity(claims: Mapping[str, Any]) -> Identity:
     # Some providers send the text "true". One that says nothing is believed: the claim is optional (OpenID Connect
     # Core, 5.1), and Mailroom never recognises anyone by an address.
     verified = claims.get("email_verified")
-    return Identity(
+    return ProviderIdentity(
         subject=subject, email=email, email_verified=verified is None or verified is True or verified == "true"
     )
 

@@ -1,4 +1,4 @@
-"""The ES256 keys of our access tokens. They live in Postgres, the private halves sealed, shared by all processes.
+"""The ES256 keys of our access tokens. They live in Postgres, the private halves encrypted, shared by all processes.
 
 A new key is published before it signs, and an old one stays published until everything that it signed has expired.
 """
@@ -16,7 +16,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from services.auth.cipher import Vault
+from services.auth.cipher import Cipher
 from services.auth.store import Store
 from services.auth.store.signing_keys import SigningKeyRecord
 
@@ -44,16 +44,16 @@ class SigningKey:
 class SigningKeys:
     """The key that signs, made when there is none yet, and the public keys that verify."""
 
-    def __init__(self, *, store: Store, vault: Vault, clock: Callable[[], datetime]) -> None:
+    def __init__(self, *, store: Store, cipher: Cipher, clock: Callable[[], datetime]) -> None:
         self._store = store
-        self._vault = vault
+        self._cipher = cipher
         self._clock = clock
         self._lock = asyncio.Lock()
         self._current: SigningKey | None = None
         self._read_at: datetime | None = None
 
     async def current(self) -> SigningKey:
-        """The key that signs. Raises AppError if the database cannot be used, VaultError if the secret is another."""
+        """The key that signs. Raises AppError (database unavailable), DecryptionError (another secret)."""
         async with self._lock:
             now = self._clock()
             if self._current is None or self._read_at is None or now - self._read_at >= REREAD:
@@ -82,7 +82,7 @@ class SigningKeys:
             now = self._clock()
             added = None
             if not records or records[0].signs_from <= now - older_than:
-                added = _new_record(self._vault, signs_from=now + PUBLISHED_AHEAD if records else now)
+                added = _new_record(self._cipher, signs_from=now + PUBLISHED_AHEAD if records else now)
                 await transaction.signing_keys.add(added)
             await transaction.signing_keys.remove(_superseded(records, now))
             await transaction.commit()
@@ -105,7 +105,7 @@ class SigningKeys:
         return next((record for record in records if record.signs_from <= now), records[-1])
 
     def _opened(self, record: SigningKeyRecord) -> SigningKey:
-        pem = self._vault.open(record.private_key, owner=record.key_id, field=PRIVATE_KEY)
+        pem = self._cipher.decrypt(record.private_key, owner=record.key_id, field=PRIVATE_KEY)
         key = load_pem_private_key(pem.encode(), password=None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise TypeError("a signing key is not an elliptic-curve key")
@@ -118,12 +118,12 @@ def _superseded(newest_first: list[SigningKeyRecord], now: datetime) -> list[str
     return [record.key_id for successor, record in pairs if successor.signs_from + PUBLISHED_AFTER <= now]
 
 
-def _new_record(vault: Vault, *, signs_from: datetime) -> SigningKeyRecord:
+def _new_record(cipher: Cipher, *, signs_from: datetime) -> SigningKeyRecord:
     private_key = ec.generate_private_key(ec.SECP256R1())
     pem = private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     public_jwk = _public_jwk(private_key.public_key())
     key_id = public_jwk["kid"]
-    return SigningKeyRecord(key_id, public_jwk, vault.seal(pem, owner=key_id, field=PRIVATE_KEY), signs_from)
+    return SigningKeyRecord(key_id, public_jwk, cipher.encrypt(pem, owner=key_id, field=PRIVATE_KEY), signs_from)
 
 
 def _public_jwk(key: ec.EllipticCurvePublicKey) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Linking one more account to a signed-in user.
 
-The provider's redirect attaches nothing: whoever consented may not be who asked. The grant is parked until the user who
-started the link redeems the hand-off, which went to the browser that consented; if anybody else does, it is revoked.
+The provider's redirect attaches nothing, because the person who consented may not be the user who started the link. The
+grant is pending until the user who started the link redeems the login code, which went to the browser that consented.
+If another user redeems it, the grant is revoked.
 """
 
 from uuid import UUID
@@ -10,9 +11,9 @@ import structlog
 
 from services.auth.model import Account, EventType, SecurityEvent
 from services.auth.provider_grants.accounts import AccountOfAnotherUserError, Accounts, OfflineAccessMissingError
-from services.auth.provider_grants.revocations import LooseGrants
+from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.providers.base import Consent
-from services.auth.sign_in.one_time_records import HAND_OFF_SECONDS
+from services.auth.sign_in.one_time_records import LOGIN_CODE_SECONDS
 from services.auth.store import Store
 from services.kit.errors import AppError, Kind
 
@@ -20,21 +21,21 @@ log = structlog.get_logger()
 
 
 class Linking:
-    """Parks a link and commits it."""
+    """Stores a pending link and commits it."""
 
-    def __init__(self, *, store: Store, accounts: Accounts, loose_grants: LooseGrants) -> None:
+    def __init__(self, *, store: Store, accounts: Accounts, revocations: GrantRevocations) -> None:
         self._store = store
         self._accounts = accounts
-        self._loose_grants = loose_grants
+        self._revocations = revocations
 
-    async def park(self, consent: Consent, *, user_id: UUID) -> UUID:
-        """Keeps the grant for as long as its hand-off lives. Raises OfflineAccessMissingError."""
-        if await self._accounts.must_ask_again(consent, user_id=user_id):
+    async def begin(self, consent: Consent, *, user_id: UUID) -> UUID:
+        """Store the grant for as long as its login code is valid. Raises OfflineAccessMissingError."""
+        if await self._accounts.needs_consent(consent, user_id=user_id):
             raise OfflineAccessMissingError
-        return await self._loose_grants.park(consent, seconds=HAND_OFF_SECONDS)
+        return await self._revocations.add_pending(consent, seconds=LOGIN_CODE_SECONDS)
 
     async def commit(self, grant_id: UUID, *, started_by: UUID, redeemed_by: UUID | None) -> Account:
-        """Links the account of a parked grant, or drops the grant.
+        """Link the account of a pending grant, or have the grant revoked.
 
         Raises AppError link_of_another_user, account_of_another_user, no_offline_access, invalid_hand_off.
         """
@@ -56,18 +57,18 @@ class Linking:
                 Kind.CONFLICT, "no_offline_access", "The provider gave no refresh token; start again."
             ) from error
 
-    async def drop(self, grant_id: UUID) -> None:
-        """Has a parked grant revoked."""
-        await self._loose_grants.drop(grant_id)
+    async def cancel(self, grant_id: UUID) -> None:
+        """Have a pending grant revoked."""
+        await self._revocations.cancel_pending(grant_id)
 
     async def _commit(self, grant_id: UUID, user_id: UUID) -> Account:
         async with self._store.transaction() as transaction:
-            parked = await self._loose_grants.take(transaction, grant_id)
-            if parked is None:
+            consent = await self._revocations.claim_pending(transaction, grant_id)
+            if consent is None:
                 raise _expired()
-            account = await self._accounts.link(transaction, parked, user_id=user_id)
+            account = await self._accounts.link(transaction, consent, user_id=user_id)
             if account is None:
-                # Without a commit the grant of a deleted user stays parked, and is revoked when its time is up.
+                # The user was deleted. Without a commit the grant stays pending, and is revoked when it expires.
                 raise _expired()
             await transaction.commit()
         log.info("linked", provider=account.provider, account_id=str(account.account_id))
@@ -78,7 +79,7 @@ class Linking:
             if await transaction.lock_user(user_id):
                 await transaction.events.add(SecurityEvent(user_id, EventType.LINK_REFUSED))
             await transaction.commit()
-        await self._loose_grants.drop(grant_id)
+        await self._revocations.cancel_pending(grant_id)
 
 
 def _expired() -> AppError:

@@ -1,7 +1,7 @@
-"""What a sign-in leaves in Redis between its steps: the attempt behind a state, and what a hand-off stands for.
+"""Records of a sign-in in Redis between its steps: the authorization request of a state, the sign-in of a login code.
 
-Each is taken exactly once (GETDEL). Keys are hashes of the values that travel through browsers, so that a look at Redis
-yields nothing to redeem; records are sealed, so that neither reading nor writing Redis makes a session.
+Each record is taken exactly once (GETDEL). Keys are hashes of the values that travel through browsers, so that reading
+Redis gives nothing to redeem. Records are encrypted, so that writing to Redis creates no session either.
 """
 
 import base64
@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.auth.cipher import Vault, VaultError
+from services.auth.cipher import Cipher, DecryptionError
 from services.kit.errors import AppError, Kind
 
-ATTEMPT_SECONDS = 600
-HAND_OFF_SECONDS = 120
+AUTHORIZATION_REQUEST_SECONDS = 600
+LOGIN_CODE_SECONDS = 120
 
 
-class Attempt(BaseModel):
+class AuthorizationRequest(BaseModel):
     """A sign-in that has been sent to the provider."""
 
     model_config = ConfigDict(frozen=True)
@@ -36,19 +36,19 @@ class Attempt(BaseModel):
     link_to: UUID | None = None
 
 
-class HandOff(BaseModel):
+class LoginCode(BaseModel):
     """A completed sign-in that waits to be redeemed."""
 
     model_config = ConfigDict(frozen=True)
 
     user_id: UUID
     client_challenge: str
-    # The parked grant, if the user links an account; else they sign in.
-    parked_grant: UUID | None = None
+    # The pending grant if the user links an account; None for a sign-in.
+    pending_link: UUID | None = None
 
 
 def random_value() -> str:
-    """256 random bits, URL-safe: for states, hand-offs, nonces and PKCE verifiers (RFC 7636 wants 43 characters)."""
+    """256 random bits, URL-safe: for states, login codes, nonces and PKCE verifiers (RFC 7636 wants 43 characters)."""
     return secrets.token_urlsafe(32)
 
 
@@ -59,14 +59,14 @@ class OneTimeRecords[Record: BaseModel]:
         self,
         *,
         redis: Redis,
-        vault: Vault,
+        cipher: Cipher,
         kind: str,
         record_type: type[Record],
         seconds: int,
         random: Callable[[], str] = random_value,
     ) -> None:
         self._redis = redis
-        self._vault = vault
+        self._cipher = cipher
         self._kind = kind
         self._record_type = record_type
         self._seconds = seconds
@@ -76,9 +76,9 @@ class OneTimeRecords[Record: BaseModel]:
         """Keeps the record and returns the new value that takes it."""
         value = self._random()
         digest = _digest(value)
-        sealed = self._vault.seal(record.model_dump_json(), owner=digest, field=self._kind)
+        encrypted = self._cipher.encrypt(record.model_dump_json(), owner=digest, field=self._kind)
         try:
-            await self._redis.set(self._key(digest), base64.b64encode(sealed).decode(), ex=self._seconds)
+            await self._redis.set(self._key(digest), base64.b64encode(encrypted).decode(), ex=self._seconds)
         except (RedisError, OSError) as error:
             raise redis_unavailable() from error
         return value
@@ -93,9 +93,9 @@ class OneTimeRecords[Record: BaseModel]:
         if stored is None:
             return None
         try:
-            text = self._vault.open(base64.b64decode(stored), owner=digest, field=self._kind)
+            text = self._cipher.decrypt(base64.b64decode(stored), owner=digest, field=self._kind)
             return self._record_type.model_validate_json(text)
-        except (VaultError, ValueError):
+        except (DecryptionError, ValueError):
             # Not ours, or of a release whose records had other fields: to be started anew.
             return None
 

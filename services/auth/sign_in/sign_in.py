@@ -1,4 +1,4 @@
-"""Signing in through a provider, or linking an account: start, the redirect back, the exchange of the hand-off."""
+"""Signing in through a provider, or linking an account: start, the redirect back, the exchange of the login code."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,13 @@ from services.auth.providers.base import (
 )
 from services.auth.sessions.sessions import Sessions, Tokens
 from services.auth.sign_in.linking import Linking
-from services.auth.sign_in.one_time_records import ATTEMPT_SECONDS, Attempt, HandOff, OneTimeRecords, random_value
+from services.auth.sign_in.one_time_records import (
+    AUTHORIZATION_REQUEST_SECONDS,
+    AuthorizationRequest,
+    LoginCode,
+    OneTimeRecords,
+    random_value,
+)
 from services.auth.sign_in.pkce import check_challenge, check_verifier, s256
 from services.kit.context import remaining
 from services.kit.errors import AppError, Kind
@@ -61,8 +67,8 @@ class Started:
 
 
 @dataclass(frozen=True)
-class Redirect:
-    """The query parameters of the provider's redirect, empty if absent."""
+class AuthorizationResponse:
+    """The query parameters of the provider's response, empty if absent."""
 
     state: str
     code: str
@@ -72,9 +78,9 @@ class Redirect:
 
 @dataclass(frozen=True)
 class Completed:
-    """The user consented; the hand-off is redeemed for a session, or for the link."""
+    """The user consented; the login code is redeemed for a session, or for the link."""
 
-    hand_off: str
+    login_code: str
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class AskAgain:
+class ConsentRequired:
     """The provider must be asked once more."""
 
     authorization_url: str
@@ -104,80 +110,82 @@ class SignIn:
         self,
         *,
         providers: Mapping[str, Provider],
-        attempts: OneTimeRecords[Attempt],
-        hand_offs: OneTimeRecords[HandOff],
+        authorization_requests: OneTimeRecords[AuthorizationRequest],
+        login_codes: OneTimeRecords[LoginCode],
         accounts: Accounts,
         linking: Linking,
         sessions: Sessions,
-        require_client_proof: bool,
+        require_pkce: bool,
         clock: Callable[[], datetime],
         random: Callable[[], str] = random_value,
     ) -> None:
         self._providers = providers
-        self._attempts = attempts
-        self._hand_offs = hand_offs
+        self._authorization_requests = authorization_requests
+        self._login_codes = login_codes
         self._accounts = accounts
         self._linking = linking
         self._sessions = sessions
-        self._require_client_proof = require_client_proof
+        self._require_pkce = require_pkce
         self._clock = clock
         self._random = random
 
     async def start(self, provider: str, *, client_challenge: str, link_to: UUID | None) -> Started:
-        """Begins an attempt to sign in, or to link an account to this signed-in user.
+        """Start a sign-in, or the link of an account to this signed-in user.
 
         Raises AppError unknown_provider, invalid_code_challenge, client_proof_required.
         """
         found = self._provider(provider)
-        check_challenge(client_challenge, required=self._require_client_proof)
+        check_challenge(client_challenge, required=self._require_pkce)
         return await self._send_to(found, client_challenge=client_challenge, link_to=link_to, force_consent=False)
 
-    async def complete(self, provider: str, *, redirect: Redirect) -> Completed | Refused | AskAgain:
-        """Takes the provider's redirect, whatever it says; each state counts once. Raises AppError unknown_provider.
+    async def complete(
+        self, provider: str, *, response: AuthorizationResponse
+    ) -> Completed | Refused | ConsentRequired:
+        """Handle the provider's response; a state is valid once. Raises AppError unknown_provider.
 
-        The hand-off is a new value: the state is known to whoever started the sign-in, who may be someone else.
+        The login code is a new value: the state is known to the client that started the sign-in, maybe an attacker's.
         """
         found = self._provider(provider)
-        attempt = await self._attempts.take(redirect.state)
-        if attempt is None or attempt.provider != provider:
+        request = await self._authorization_requests.take(response.state)
+        if request is None or request.provider != provider:
             return self._refused(provider, SignInError.INVALID_STATE)
         try:
-            consent = await self._exchange(found, attempt, redirect)
-            return Completed(await self._hand_off(attempt, consent))
+            consent = await self._exchange(found, request, response)
+            return Completed(await self._login_code(request, consent))
         except _RefusedError as error:
             return self._refused(provider, error.error)
         except AccountIsLinkedError:
             return self._refused(provider, SignInError.ACCOUNT_IS_LINKED)
         except OfflineAccessMissingError:
-            if attempt.force_consent:
+            if request.force_consent:
                 return self._refused(provider, SignInError.NO_OFFLINE_ACCESS)
             again = await self._send_to(
-                found, client_challenge=attempt.client_challenge, link_to=attempt.link_to, force_consent=True
+                found, client_challenge=request.client_challenge, link_to=request.link_to, force_consent=True
             )
-            return AskAgain(again.authorization_url)
+            return ConsentRequired(again.authorization_url)
 
-    async def redeem(self, hand_off: str, *, code_verifier: str, redeemed_by: UUID | None) -> Tokens | Account:
-        """A session for the first who brings the hand-off, and with it the proof if one was announced.
+    async def redeem(self, login_code: str, *, code_verifier: str, redeemed_by: UUID | None) -> Tokens | Account:
+        """Exchange a login code for a session. It is valid once; a PKCE challenge given at start needs its verifier.
 
         If it is a link's, the linked account; `redeemed_by`, the signed-in user, must then be who started it. No new
         session comes of a link: a stolen access token would be enough for a lasting one.
         Raises AppError invalid_hand_off, invalid_code_verifier, and those of Linking.commit; a wrong proof uses the
-        hand-off up as well.
+        login code up as well.
         """
-        record = await self._hand_offs.take(hand_off)
+        record = await self._login_codes.take(login_code)
         if record is None:
-            raise _invalid_hand_off()
+            raise _invalid_login_code()
         try:
-            check_verifier(code_verifier, challenge=record.client_challenge, required=self._require_client_proof)
+            check_verifier(code_verifier, challenge=record.client_challenge, required=self._require_pkce)
         except AppError:
-            if record.parked_grant is not None:
-                await self._linking.drop(record.parked_grant)
+            if record.pending_link is not None:
+                await self._linking.cancel(record.pending_link)
             raise
-        if record.parked_grant is not None:
-            return await self._linking.commit(record.parked_grant, started_by=record.user_id, redeemed_by=redeemed_by)
+        if record.pending_link is not None:
+            return await self._linking.commit(record.pending_link, started_by=record.user_id, redeemed_by=redeemed_by)
         tokens = await self._sessions.begin(record.user_id)
         if tokens is None:
-            raise _invalid_hand_off()
+            raise _invalid_login_code()
         return tokens
 
     def _provider(self, name: str) -> Provider:
@@ -189,8 +197,8 @@ class SignIn:
     async def _send_to(
         self, provider: Provider, *, client_challenge: str, link_to: UUID | None, force_consent: bool
     ) -> Started:
-        expires_at = self._clock() + timedelta(seconds=ATTEMPT_SECONDS)
-        attempt = Attempt(
+        expires_at = self._clock() + timedelta(seconds=AUTHORIZATION_REQUEST_SECONDS)
+        request = AuthorizationRequest(
             provider=provider.name,
             code_verifier=self._random(),
             nonce=self._random(),
@@ -198,26 +206,28 @@ class SignIn:
             force_consent=force_consent,
             link_to=link_to,
         )
-        state = await self._attempts.put(attempt)
+        state = await self._authorization_requests.put(request)
         url = provider.authorization_url(
             state=state,
-            nonce=attempt.nonce,
-            code_challenge=s256(attempt.code_verifier),
+            nonce=request.nonce,
+            code_challenge=s256(request.code_verifier),
             force_consent=force_consent,
         )
         return Started(authorization_url=url, state=state, expires_at=expires_at)
 
-    async def _exchange(self, provider: Provider, attempt: Attempt, redirect: Redirect) -> Consent:
-        if not provider.accepts_issuer(redirect.iss):
+    async def _exchange(
+        self, provider: Provider, request: AuthorizationRequest, response: AuthorizationResponse
+    ) -> Consent:
+        if not provider.accepts_issuer(response.iss):
             log.warning("redirect names another issuer", provider=provider.name)
             raise _RefusedError(SignInError.PROVIDER_ERROR)
-        if redirect.error or not redirect.code:
-            raise _RefusedError(_REDIRECT_ERRORS.get(redirect.error, SignInError.PROVIDER_ERROR))
+        if response.error or not response.code:
+            raise _RefusedError(_REDIRECT_ERRORS.get(response.error, SignInError.PROVIDER_ERROR))
         try:
             identity, grant = await provider.exchange(
-                redirect.code,
-                code_verifier=attempt.code_verifier,
-                nonce=attempt.nonce,
+                response.code,
+                code_verifier=request.code_verifier,
+                nonce=request.nonce,
                 timeout=remaining(EXCHANGE_TIMEOUT),
             )
         except ProviderError as error:
@@ -228,17 +238,17 @@ class SignIn:
             raise _RefusedError(SignInError.MISSING_SCOPE)
         return Consent(provider.name, identity, grant)
 
-    async def _hand_off(self, attempt: Attempt, consent: Consent) -> str:
-        """Keeps the grant, for the account or parked for the link, and makes the hand-off."""
-        user_id, parked_grant = attempt.link_to, None
+    async def _login_code(self, request: AuthorizationRequest, consent: Consent) -> str:
+        """Store the grant, for the account or as a pending link, and make the login code."""
+        user_id, pending_link = request.link_to, None
         if user_id is not None:
-            parked_grant = await self._linking.park(consent, user_id=user_id)
+            pending_link = await self._linking.begin(consent, user_id=user_id)
         else:
             account = await self._accounts.sign_in(consent)
             user_id = account.user_id
             log.info("signed in", provider=account.provider, account_id=str(account.account_id))
-        return await self._hand_offs.put(
-            HandOff(user_id=user_id, client_challenge=attempt.client_challenge, parked_grant=parked_grant)
+        return await self._login_codes.put(
+            LoginCode(user_id=user_id, client_challenge=request.client_challenge, pending_link=pending_link)
         )
 
     def _refused(self, provider: str, error: SignInError) -> Refused:
@@ -246,7 +256,7 @@ class SignIn:
         return Refused(error)
 
 
-def _invalid_hand_off() -> AppError:
+def _invalid_login_code() -> AppError:
     return AppError(Kind.INVALID, "invalid_hand_off", "This state is unknown, used or expired; start a new sign-in.")
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.auth.model import Account, AccountStatus, User
 from services.auth.store.events import EventQueries
-from services.auth.store.revocations import LooseGrantQueries
+from services.auth.store.revocations import RevocationQueries
 from services.auth.store.sessions import SessionQueries
 from services.auth.store.signing_keys import SigningKeyQueries
 from services.auth.store.tables import accounts, provider_tokens, users
@@ -32,7 +32,7 @@ _PASSING = ("08", "53", "57P", "57014", "55P03", "40")
 
 @dataclass(frozen=True)
 class TokenRecord:
-    """An account's tokens as they are stored: sealed."""
+    """An account's tokens as they are stored: encrypted."""
 
     access_token: bytes
     access_token_expires_at: datetime
@@ -58,7 +58,7 @@ class Transaction:
         self._connection = connection
         self.sessions = SessionQueries(connection)
         self.signing_keys = SigningKeyQueries(connection)
-        self.loose_grants = LooseGrantQueries(connection)
+        self.revocations = RevocationQueries(connection)
         self.events = EventQueries(connection)
 
     async def commit(self) -> None:
@@ -187,7 +187,7 @@ class Transaction:
             )
         )
 
-    async def lock_tokens_sealed_otherwise(
+    async def lock_tokens_of_other_keys(
         self, header: bytes, *, after: UUID | None, limit: int
     ) -> list[tuple[UUID, TokenRecord]]:
         """Accounts whose tokens do not begin with this header, in the order of their ids, locked until the end."""
@@ -203,8 +203,10 @@ class Transaction:
         rows = await self._connection.execute(query)
         return [(row.account_id, _tokens(row)) for row in rows]
 
-    async def put_resealed_tokens(self, account_id: UUID, *, access_token: bytes, refresh_token: bytes | None) -> None:
-        """The same tokens, sealed anew. The version stays: a refresh under way must still find it."""
+    async def put_reencrypted_tokens(
+        self, account_id: UUID, *, access_token: bytes, refresh_token: bytes | None
+    ) -> None:
+        """The same tokens, encrypted anew. The version stays: a refresh under way must still find it."""
         await self._connection.execute(
             update(provider_tokens)
             .where(provider_tokens.c.account_id == account_id)

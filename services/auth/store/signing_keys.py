@@ -12,7 +12,7 @@ from services.auth.store.tables import signing_keys
 
 @dataclass(frozen=True)
 class SigningKeyRecord:
-    """A signing key as it is stored: the private half sealed."""
+    """A signing key as it is stored: the private half encrypted."""
 
     key_id: str
     public_jwk: dict[str, str]
@@ -50,8 +50,8 @@ class SigningKeyQueries:
         """Forgets keys: what they signed is not accepted any more."""
         await self._connection.execute(delete(signing_keys).where(signing_keys.c.key_id.in_(key_ids)))
 
-    async def put_resealed(self, key_id: str, *, private_key: bytes) -> None:
-        """The same key, sealed anew."""
+    async def put_reencrypted(self, key_id: str, *, private_key: bytes) -> None:
+        """The same key, encrypted anew."""
         await self._connection.execute(
             update(signing_keys).where(signing_keys.c.key_id == key_id).values(private_key=private_key)
         )

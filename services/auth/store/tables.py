@@ -63,7 +63,7 @@ accounts = Table(
     Index(None, "user_id"),
 )
 
-# What the provider granted. Sealed by the vault, apart from everything that is read without need of a token.
+# What the provider granted. Encrypted by the cipher, apart from everything that is read without need of a token.
 provider_tokens = Table(
     "provider_tokens",
     metadata,
@@ -79,16 +79,16 @@ provider_tokens = Table(
     _time("updated_at"),
 )
 
-# Grants that belong to no account: parked until a link is committed, else waiting to be revoked.
-loose_grants = Table(
-    "loose_grants",
+# Grants without an account: pending until a link is committed, else waiting to be revoked.
+grant_revocations = Table(
+    "grant_revocations",
     metadata,
     Column("grant_id", Uuid, primary_key=True),
     Column("provider", Text, nullable=False),
     Column("subject", Text, nullable=False),
-    Column("sealed", LargeBinary, nullable=False),
-    Column("parked", Boolean, nullable=False),
-    # When it is to be revoked; a parked one that nobody has taken by then counts as dropped.
+    Column("encrypted", LargeBinary, nullable=False),
+    Column("pending_link", Boolean, nullable=False),
+    # When it is to be revoked. A pending one expires then.
     _time("due_at"),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     _time("created_at"),

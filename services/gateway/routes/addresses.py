@@ -8,7 +8,7 @@ from mailroom.mail.v1.mail_pb2 import DisconnectMailboxRequest, ListMailboxesReq
 from services.gateway import conversions
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import ERASING, problems
-from services.gateway.responses import json_answer
+from services.gateway.responses import json_response_from
 from services.gateway.schemas.addresses import Addresses
 from services.kit.rpc.client import call
 
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/emails/addresses", tags=["addresses"], responses=pro
 async def list_addresses(services: Backends, user_id: UserId) -> Response:
     """All connected addresses of the user, oldest first."""
     answer = await call(services.mailboxes.ListMailboxes, ListMailboxesRequest(user_id=user_id))
-    return json_answer({"addresses": [conversions.address(mailbox) for mailbox in answer.mailboxes]})
+    return json_response_from({"addresses": [conversions.address(mailbox) for mailbox in answer.mailboxes]})
 
 
 @router.delete(

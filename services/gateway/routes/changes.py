@@ -10,7 +10,7 @@ from services.gateway import conversions
 from services.gateway.dependencies import Backends, Polls, UserId
 from services.gateway.openapi import problems
 from services.gateway.prefer_header import WaitSeconds, applied
-from services.gateway.responses import json_answer
+from services.gateway.responses import json_response_from
 from services.gateway.schemas.changes import ChangePage, ChangesQuery
 
 router = APIRouter(prefix="/emails", tags=["emails"])
@@ -41,7 +41,7 @@ async def list_changes(
         wait_seconds=wait_seconds,
     )
     page = await polls.ask(services.messages.ListChanges, request)
-    return json_answer(
+    return json_response_from(
         {
             "changes": [conversions.change(item) for item in page.changes],
             "next_since": page.position,

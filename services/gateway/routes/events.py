@@ -9,7 +9,7 @@ from mailroom.auth.v1 import auth_pb2
 from services.gateway.conversions import rfc3339
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import problems
-from services.gateway.responses import json_answer
+from services.gateway.responses import json_response_from
 from services.gateway.schemas.sessions import EventQuery, SecurityEvent, SecurityEvents
 from services.kit.rpc.client import call
 
@@ -25,7 +25,7 @@ async def list_events(services: Backends, user_id: UserId, query: Annotated[Even
     """Security events of the user, newest first. They are kept for a year unless the operator chose otherwise."""
     request = auth_pb2.ListSecurityEventsRequest(user_id=user_id, page_size=query.limit, page_token=query.cursor)
     page = await call(services.users.ListSecurityEvents, request)
-    return json_answer(
+    return json_response_from(
         {"events": [_event(event) for event in page.events], "next_cursor": page.next_page_token or None}
     )
 

@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
 
-from services.gateway.responses import json_answer
+from services.gateway.responses import json_response_from
 from services.gateway.schemas.health import Health
 
 router = APIRouter(tags=["health"])
@@ -14,7 +14,7 @@ router = APIRouter(tags=["health"])
 @router.get("/healthz", response_model=Health)
 async def healthz() -> Response:
     """Answers while the process lives."""
-    return json_answer({"status": "ok"})
+    return json_response_from({"status": "ok"})
 
 
 @router.get("/readyz", response_model=Health, responses={503: {"model": Health}})
@@ -22,5 +22,5 @@ async def readyz(request: Request) -> Response:
     """503 while starting or draining. Says nothing about the services behind: they recover without our restart."""
     ready: Callable[[], Awaitable[bool]] = request.app.state.ready
     if await ready():
-        return json_answer({"status": "ok"})
-    return json_answer({"status": "not ready"}, status=HTTPStatus.SERVICE_UNAVAILABLE)
+        return json_response_from({"status": "ok"})
+    return json_response_from({"status": "not ready"}, status=HTTPStatus.SERVICE_UNAVAILABLE)

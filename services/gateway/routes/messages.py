@@ -14,7 +14,7 @@ from services.gateway import conversions
 from services.gateway.dependencies import Backends, HtmlSanitiser, UserId
 from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.openapi import problems
-from services.gateway.responses import email_answer, json_answer
+from services.gateway.responses import email_response, json_response_from
 from services.gateway.routes.downloads import pictures_of
 from services.gateway.schemas.emails import Email, Labels
 from services.gateway.schemas.requests import MailboxQuery
@@ -31,7 +31,7 @@ async def list_labels(services: Backends, user_id: UserId, query: Annotated[Mail
     answer = await call(
         services.messages.ListLabels, ListLabelsRequest(user_id=user_id, mailbox=conversions.selector_of(query))
     )
-    return json_answer({"labels": [conversions.label(item) for item in answer.labels]})
+    return json_response_from({"labels": [conversions.label(item) for item in answer.labels]})
 
 
 @router.get("/{id}", response_model=Email, responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND))
@@ -43,7 +43,7 @@ async def get_email(
 ) -> Response:
     """One message with headers, bodies and attachments."""
     answer = await call(services.messages.GetMessage, GetMessageRequest(user_id=user_id, message_id=id))
-    return await email_answer(await whole_email(answer, safe_html))
+    return await email_response(await whole_email(answer, safe_html))
 
 
 async def whole_email(message: GetMessageResponse, safe_html: SafeHtml) -> Email:

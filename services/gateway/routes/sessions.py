@@ -9,7 +9,7 @@ from services.gateway.bearer import Credentials, caller_of
 from services.gateway.conversions import rfc3339, session_tokens
 from services.gateway.dependencies import JSON_ONLY, Backends, UserId
 from services.gateway.openapi import problems
-from services.gateway.responses import json_answer
+from services.gateway.responses import json_response_from
 from services.gateway.schemas.sessions import Account, LogoutRequest, Me, RefreshRequest, Token
 from services.kit.rpc.client import call
 
@@ -31,7 +31,7 @@ async def refresh_session(services: Backends, body: RefreshRequest) -> Response:
     """
     request = auth_pb2.RefreshSessionRequest(refresh_token=body.refresh_token)
     answer = await call(services.sessions.RefreshSession, request)
-    return json_answer(session_tokens(answer))
+    return json_response_from(session_tokens(answer))
 
 
 @router.post(
@@ -63,7 +63,7 @@ async def end_session(
 async def get_user(services: Backends, user_id: UserId) -> Response:
     """The user with their connected accounts, the oldest first."""
     answer = await call(services.users.GetUser, auth_pb2.GetUserRequest(user_id=user_id))
-    return json_answer(
+    return json_response_from(
         {
             "user_id": answer.user_id,
             "created_at": rfc3339(answer.create_time),

@@ -14,7 +14,7 @@ from services.gateway.bearer import MaybeCaller
 from services.gateway.conversions import seconds_until, session_tokens
 from services.gateway.dependencies import JSON_ONLY, Backends, Keys
 from services.gateway.openapi import problems
-from services.gateway.responses import json_answer
+from services.gateway.responses import json_response_from
 from services.gateway.schemas.sessions import SignInStart, Token, TokenRequest
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call
@@ -45,7 +45,7 @@ async def start_sign_in(
         provider=provider, code_challenge=code_challenge, user_id=caller.user_id if caller else ""
     )
     answer = await call(services.sign_in.StartSignIn, request)
-    return json_answer(
+    return json_response_from(
         {
             "authorization_url": answer.authorization_url,
             "state": answer.state,
@@ -80,8 +80,8 @@ async def complete_sign_in(
         log.warning("sign-in not completed", reason=failure.reason)
         return _see_other(_with_query(frontend, "error", "service_unavailable"))
     match answer.WhichOneof("outcome"):
-        case "hand_off":
-            return _see_other(_with_query(frontend, "state", answer.hand_off))
+        case "login_code":
+            return _see_other(_with_query(frontend, "state", answer.login_code))
         case "authorization_url":
             return _see_other(answer.authorization_url)
         case _:
@@ -106,11 +106,11 @@ async def redeem_sign_in(services: Backends, caller: MaybeCaller, body: TokenReq
     The `state` of a link needs the access token of the user who started it, and gives that back: the session goes on.
     """
     request = auth_pb2.RedeemSignInRequest(
-        hand_off=body.state, code_verifier=body.code_verifier or "", user_id=caller.user_id if caller else ""
+        login_code=body.state, code_verifier=body.code_verifier or "", user_id=caller.user_id if caller else ""
     )
     answer = await call(services.sign_in.RedeemSignIn, request)
     if caller and answer.linked_account_id:
-        return json_answer(
+        return json_response_from(
             {
                 "access_token": caller.token,
                 "token_type": "Bearer",
@@ -118,7 +118,7 @@ async def redeem_sign_in(services: Backends, caller: MaybeCaller, body: TokenReq
                 "account_id": answer.linked_account_id,
             }
         )
-    return json_answer(session_tokens(answer))
+    return json_response_from(session_tokens(answer))
 
 
 @router.get(

@@ -14,7 +14,7 @@ from services.gateway.dependencies import JSON_ONLY, Backends, Polls, UserId
 from services.gateway.limits.long_polls import LongPolls
 from services.gateway.openapi import problems
 from services.gateway.prefer_header import WaitSeconds, applied
-from services.gateway.responses import json_answer
+from services.gateway.responses import json_response_from
 from services.gateway.schemas.syncs import Sync, SyncRequest, VerifyRequest
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call
@@ -57,7 +57,7 @@ class _Watch:
         if self.wait_seconds and sync.state not in _ENDED:
             sync = await self._look_if_possible(sync)
         ended_in_time = self.wait_seconds > 0 and sync.state in _ENDED
-        return json_answer(
+        return json_response_from(
             conversions.sync(sync),
             status=HTTPStatus.OK if ended_in_time else HTTPStatus.ACCEPTED,
             headers={"Location": f"/emails/syncs/{sync.sync_id}", **applied(self.wait_seconds)},
@@ -126,7 +126,7 @@ async def verify(services: Backends, user_id: UserId, watch: Watch, body: Verify
 )
 async def get_sync(watch: Watch, id: str) -> Response:  # noqa: A002 - the parameter's public name
     """How a sync is doing; with `Prefer: wait=N` answers when it ends, at the latest after N seconds."""
-    return json_answer(conversions.sync(await watch.look(id)), headers=applied(watch.wait_seconds))
+    return json_response_from(conversions.sync(await watch.look(id)), headers=applied(watch.wait_seconds))
 
 
 @router.delete(
@@ -137,7 +137,7 @@ async def get_sync(watch: Watch, id: str) -> Response:  # noqa: A002 - the param
 async def cancel_sync(services: Backends, user_id: UserId, id: str) -> Response:  # noqa: A002 - the parameter's public name
     """Ends a sync: what is stored stays, what is still queued for it is not fetched. An ended one stays as it is."""
     request = mail_pb2.CancelSyncRequest(user_id=user_id, sync_id=id)
-    return json_answer(conversions.sync((await call(services.syncs.CancelSync, request)).sync))
+    return json_response_from(conversions.sync((await call(services.syncs.CancelSync, request)).sync))
 
 
 @router.post(
@@ -151,4 +151,4 @@ async def retry_sync(services: Backends, user_id: UserId, id: str) -> Response: 
     request = mail_pb2.RetrySyncRequest(user_id=user_id, sync_id=id)
     sync = (await call(services.syncs.RetrySync, request)).sync
     headers = {"Location": f"/emails/syncs/{sync.sync_id}"}
-    return json_answer(conversions.sync(sync), status=HTTPStatus.ACCEPTED, headers=headers)
+    return json_response_from(conversions.sync(sync), status=HTTPStatus.ACCEPTED, headers=headers)

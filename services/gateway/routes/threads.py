@@ -9,7 +9,7 @@ from mailroom.mail.v1.mail_pb2 import GetThreadRequest, ListThreadsRequest
 from services.gateway import conversions
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import problems
-from services.gateway.responses import json_answer
+from services.gateway.responses import json_response_from
 from services.gateway.schemas.requests import MailboxQuery
 from services.gateway.schemas.threads import ThreadPage, ThreadsQuery, ThreadView
 from services.kit.rpc.client import call
@@ -27,7 +27,7 @@ async def list_threads(services: Backends, user_id: UserId, query: Annotated[Thr
     )
     page = await call(services.messages.ListThreads, request)
     threads = [conversions.thread(item) for item in page.threads]
-    return json_answer({"threads": threads, "next_cursor": page.next_page_token or None})
+    return json_response_from({"threads": threads, "next_cursor": page.next_page_token or None})
 
 
 @router.get("/{id}", response_model=ThreadView, responses=_RESPONSES)
@@ -41,4 +41,4 @@ async def get_thread(
     request = GetThreadRequest(user_id=user_id, mailbox=conversions.selector_of(query), thread_id=id)
     answer = await call(services.messages.GetThread, request)
     emails = [conversions.email_summary(message) for message in answer.messages]
-    return json_answer({**conversions.thread(answer.thread), "emails": emails})
+    return json_response_from({**conversions.thread(answer.thread), "emails": emails})

@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 import structlog
 
-from services.kit.http.outbound import Answer, Egress
+from services.kit.http.outbound import Egress, HttpResponse
 
 log = structlog.get_logger()
 
@@ -68,7 +68,7 @@ class KeySet:
             return
         self._stale_at = self._monotonic() + _max_age(answer)
 
-    def _listed(self, answer: Answer) -> list[Any]:
+    def _listed(self, answer: HttpResponse) -> list[Any]:
         document = answer.json_object()
         listed = document.get("keys") if document is not None and answer.status == 200 else None
         if not isinstance(listed, list):
@@ -91,6 +91,6 @@ def _rs256_keys(listed: list[Any]) -> dict[str, jwt.PyJWK]:
     return keys
 
 
-def _max_age(answer: Answer) -> float:
+def _max_age(answer: HttpResponse) -> float:
     match = _MAX_AGE.search(answer.headers.get("cache-control", ""))
     return min(float(match[1]), LONGEST_MAX_AGE) if match else DEFAULT_MAX_AGE

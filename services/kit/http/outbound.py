@@ -15,7 +15,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpResponse:
     """A complete HTTP answer."""
 
     status: int
@@ -66,7 +66,7 @@ class Egress:
         timeout: float,
         form: Mapping[str, str] | None = None,
         bearer: str | None = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         """Sends the request and reads the answer within `timeout` seconds. Raises `unavailable`."""
         headers = {} if bearer is None else {"authorization": f"Bearer {bearer}"}
         try:
@@ -75,7 +75,7 @@ class Egress:
                 self._client.stream(method, url, data=form, headers=headers) as response,
             ):
                 body = await self._read(response)
-                return Answer(response.status_code, response.headers, body)
+                return HttpResponse(response.status_code, response.headers, body)
         except TimeoutError as error:
             raise self.unavailable("timed out") from error
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:

@@ -10,7 +10,7 @@ from opentelemetry.trace import format_trace_id, get_current_span
 
 # These libraries log addresses and headers that can hold codes and tokens.
 _CHATTY = ("httpx", "httpcore", "asyncio", "hpack", "grpc", "uvicorn.access")
-_SECRET_WORDS = ("token", "secret", "password", "authorization", "code", "state", "hand_off", "verifier", "cookie")
+_SECRET_WORDS = ("token", "secret", "password", "authorization", "code", "state", "login_code", "verifier", "cookie")
 _SAFE_KEYS = frozenset({"status_code", "error_code"})
 _SECRET_FREE_TYPES = (int, float, bool, type(None))
 

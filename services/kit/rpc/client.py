@@ -14,7 +14,7 @@ from services.kit.rpc.errors import from_rpc_error
 from services.kit.rpc.redialing import RedialingChannel
 from services.kit.rpc.server import MAX_MESSAGE_BYTES
 from services.kit.rpc.telemetry import client_interceptors
-from services.kit.tls.identity import Identity, Pem, WatchedIdentity
+from services.kit.tls.identity import Pem, ServiceIdentity, WatchedIdentity
 
 # What a unary call may take unless its caller has less time left.
 DEFAULT_TIMEOUT = 10.0
@@ -29,7 +29,7 @@ def open_channel(
     address: str,
     *,
     peer: str,
-    identity: Identity | None,
+    identity: ServiceIdentity | None,
     retried: Iterable[tuple[str, str]],
     tracer: Tracer | None = None,
     keepalive_seconds: float = KEEPALIVE_SECONDS,

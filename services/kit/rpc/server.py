@@ -15,7 +15,7 @@ from services.kit.observe.setup import Telemetry
 from services.kit.rpc.allow_list import AllowList, Callers
 from services.kit.rpc.errors import to_trailing_metadata
 from services.kit.rpc.telemetry import RpcObserver
-from services.kit.tls.identity import Identity, Pem, WatchedIdentity
+from services.kit.tls.identity import Pem, ServiceIdentity, WatchedIdentity
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 # Unary calls whose caller set no deadline end after this many seconds.
@@ -140,7 +140,7 @@ async def serve_rpc(
     port: int,
     register: Iterable[Callable[[aio.Server], None]],
     callers: Callers,
-    identity: Identity | None,
+    identity: ServiceIdentity | None,
     passing: Passing = (),
     telemetry: Telemetry | None = None,
 ) -> AsyncIterator[int]:
@@ -178,7 +178,7 @@ async def serve_rpc(
         await server.stop(DRAIN_SECONDS)
 
 
-def _bind(server: aio.Server, address: str, identity: Identity | None) -> int:
+def _bind(server: aio.Server, address: str, identity: ServiceIdentity | None) -> int:
     if identity is None:
         return server.add_insecure_port(address)
     watched = WatchedIdentity(identity)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from services.kit.tls.identity import Identity, IdentityError
+from services.kit.tls.identity import IdentityError, ServiceIdentity
 
 SERVICES = ("auth", "gateway", "mail")
 AUTHORITY_LIFE = timedelta(days=3650)
@@ -47,10 +47,10 @@ class Issued:
         )
 
 
-def identity_in(directory: Path, name: str) -> Identity:
+def identity_in(directory: Path, name: str) -> ServiceIdentity:
     """The identity of the service `name` as `ensure_certificates` lays it into `directory`."""
     folder = directory / name
-    return Identity(name=name, certificate=folder / "tls.crt", key=folder / "tls.key", ca=folder / "ca.crt")
+    return ServiceIdentity(name=name, certificate=folder / "tls.crt", key=folder / "tls.key", ca=folder / "ca.crt")
 
 
 def ensure_certificates(directory: Path, *, now: datetime) -> list[str]:
@@ -154,7 +154,7 @@ def _ensure_authority(directory: Path, *, now: datetime) -> Issued:
     return made
 
 
-def _lasts(identity: Identity, authority: Issued, *, now: datetime) -> bool:
+def _lasts(identity: ServiceIdentity, authority: Issued, *, now: datetime) -> bool:
     try:
         pem = identity.read(now=now + RENEW_BEFORE)
     except IdentityError:

@@ -34,7 +34,7 @@ class Pem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class ServiceIdentity:
     """Where the files (PEM) are of the service that is called `name`."""
 
     name: str
@@ -67,7 +67,7 @@ class WatchedIdentity:
     Files that do not fit together, as in the middle of a rotation, are left aside until they are changed again.
     """
 
-    def __init__(self, identity: Identity, *, now: Clock = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, identity: ServiceIdentity, *, now: Clock = lambda: datetime.now(UTC)) -> None:
         """Reads the files. Raises IdentityError."""
         self._identity = identity
         self._now = now

@@ -17,17 +17,17 @@ _AT_ONCE = 5_000
 log = structlog.get_logger()
 
 
-async def keep_removing(pool: Pool, cache: DiskCache) -> None:
+async def keep_cleaning(pool: Pool, cache: DiskCache) -> None:
     """Removes them every so many seconds until it is cancelled."""
     while True:
         try:
-            await remove_leftovers(pool, cache)
+            await clean_cache(pool, cache)
         except DATABASE_LOST as error:
             log.warning("cached contents not compared with messages", error=type(error).__name__)
         await asyncio.sleep(EVERY_SECONDS)
 
 
-async def remove_leftovers(pool: Pool, cache: DiskCache) -> None:
+async def clean_cache(pool: Pool, cache: DiskCache) -> None:
     """Removes what is cached of messages that are not stored any more, and of mailboxes that nobody has."""
     for keys in batched(cache.all_keys(), _AT_ONCE, strict=False):
         messages = {key: message_of_key(key) for key in keys}

@@ -15,7 +15,7 @@ from services.kit.errors import AppError, Kind
 from services.mail.content.headers.filenames import name_download, sanitise_filename
 from services.mail.content.model import Attachment
 from services.mail.downloads.disk_cache import DiskCache, Draft
-from services.mail.ids import LocalId
+from services.mail.ids import PublicId
 from services.mail.model import Mailbox
 from services.mail.provider_access.calls import ProviderCalls, rate_limited
 from services.mail.providers.base import (
@@ -85,7 +85,7 @@ class Contents:
         self._fetches: dict[str, _Fetch] = {}
         self._slots = asyncio.Semaphore(_PARALLEL_FETCHES)
 
-    async def raw(self, user_id: UUID, message_id: LocalId | None) -> Content:
+    async def raw(self, user_id: UUID, message_id: PublicId | None) -> Content:
         """The message as RFC 5322. Raises AppError message_not_found."""
         found = await self._find(user_id, message_id)
         source = self._sources[found.mailbox.provider]
@@ -98,7 +98,7 @@ class Contents:
             copy=lambda token, write: source.copy_raw(token, found.external_id, write),
         )
 
-    async def attachment(self, user_id: UUID, message_id: LocalId | None, part_id: str) -> Content:
+    async def attachment(self, user_id: UUID, message_id: PublicId | None, part_id: str) -> Content:
         """One attachment. Raises AppError message_not_found, attachment_not_found."""
         found = await self._find(user_id, message_id)
         attachment = next((item for item in found.attachments if item.part_id == part_id), None)
@@ -137,7 +137,7 @@ class Contents:
                 del self._fetches[content.key]
                 _release(fetch.task)
 
-    async def _find(self, user_id: UUID, message_id: LocalId | None) -> store.Stored:
+    async def _find(self, user_id: UUID, message_id: PublicId | None) -> store.Stored:
         found = None
         if message_id is not None:
             async with self._pool.acquire() as connection:
@@ -200,10 +200,10 @@ def _release(task: asyncio.Task[int]) -> None:
     task.add_done_callback(close)
 
 
-def message_of_key(key: str) -> LocalId:
+def message_of_key(key: str) -> PublicId:
     """The message whose content a key names; zeros for what is no key."""
     match = _KEY.fullmatch(key)
-    return LocalId(int(match[1]), int(match[2])) if match else LocalId(0, 0)
+    return PublicId(int(match[1]), int(match[2])) if match else PublicId(0, 0)
 
 
 def _key(found: store.Stored, what: str) -> str:

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from services.kit.errors import AppError, Kind
 from services.mail.model import Mailbox
 from services.mail.provider_access.access_tokens import AccessTokens
-from services.mail.provider_access.concurrency import Parallelism
+from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota, QuotaWaitError
 from services.mail.providers.base import RateLimitedError, TokenRefusedError, TooConcurrentError
 
@@ -23,10 +23,10 @@ class ProviderCalls:
     """Takes quota, then calls with an access token, with a new one if the first is refused."""
 
     def __init__(
-        self, *, quota: Quota, parallelism: Parallelism, tokens: AccessTokens, patience: float = _PATIENCE
+        self, *, quota: Quota, concurrency_limit: ConcurrencyLimit, tokens: AccessTokens, patience: float = _PATIENCE
     ) -> None:
         self._quota = quota
-        self._parallelism = parallelism
+        self._concurrency_limit = concurrency_limit
         self._tokens = tokens
         self._patience = patience
 
@@ -40,7 +40,7 @@ class ProviderCalls:
             except TokenRefusedError:
                 return await ask(await self._tokens.replace(mailbox, token))
         except TooConcurrentError:
-            await self._parallelism.lower(mailbox.mailbox_id)
+            await self._concurrency_limit.lower(mailbox.mailbox_id)
             await self._pause(mailbox, _CONCURRENCY_PAUSE, whole_project=False)
             raise
         except RateLimitedError as error:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 _REMEMBER: Final = 600
 
 
-class Parallelism:
+class ConcurrencyLimit:
     """The batch size per mailbox, shared by all workers. Without Redis it is the normal one."""
 
     def __init__(self, redis: Redis, *, batch_size: int) -> None:
@@ -37,4 +37,4 @@ class Parallelism:
 
 
 def _key(mailbox_id: int) -> str:
-    return f"mail:parallelism:{mailbox_id}"
+    return f"mail:concurrency_limit:{mailbox_id}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from services.mail.model import Changes, Label, ListedId, ProviderMessage
+from services.mail.model import HistoryDelta, Label, ListedId, ProviderMessage
 
 
 class ProviderError(Exception):
@@ -132,10 +132,10 @@ class Get:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChangePage:
+class HistoryPage:
     """A page of history. `last_record` is the highest record in it, `latest` the mailbox's present cursor."""
 
-    changes: Changes
+    changes: HistoryDelta
     last_record: int | None
     latest: int
     next_page_token: str | None
@@ -172,12 +172,18 @@ class Provider(Protocol):
         ...
 
     async def list_ids(
-        self, access_token: str, *, page_token: str | None, page_size: int, hidden: bool, label_id: str | None = None
+        self,
+        access_token: str,
+        *,
+        page_token: str | None,
+        page_size: int,
+        include_spam_trash: bool,
+        label_id: str | None = None,
     ) -> IdPage:
-        """A page of message ids, newest first; `hidden` includes Spam and Trash. Raises PageTokenExpiredError."""
+        """A page of message ids, newest first. Raises PageTokenExpiredError."""
         ...
 
-    async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> ChangePage:
+    async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:
         """A page of what happened after `cursor`. Raises CursorLostError."""
         ...
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.kit.errors import AppError, Kind
-from services.mail.ids import LocalId, parse_id
+from services.mail.ids import PublicId, parse_id
 from services.mail.model import Mailbox
 from services.mail.store import changes as store
 from services.mail.store import labels
@@ -24,14 +24,14 @@ _LOOK_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangePage:
-    """Changes in order; at most one of each message, the last. `position` is what to ask for next."""
+    """ChangeFeed in order; at most one of each message, the last. `position` is what to ask for next."""
 
     changes: list[Change]
-    position: LocalId
+    position: PublicId
     has_more: bool
 
 
-class Changes:
+class ChangeFeed:
     """Reads the feed; a mailbox is the caller's, who has checked whose it is. Nobody waits once `stop` is set."""
 
     def __init__(self, pool: Pool, *, stop: asyncio.Event) -> None:
@@ -50,7 +50,7 @@ class Changes:
         if not since:
             async with self._pool.acquire() as connection:
                 seq = await store.position(connection, mailbox_id)
-            return ChangePage(changes=[], position=LocalId(mailbox_id, seq), has_more=False)
+            return ChangePage(changes=[], position=PublicId(mailbox_id, seq), has_more=False)
         seq = _seq(since, mailbox_id)
         page = await self._read(mailbox, seq, size)
         if not page.changes and wait_seconds > 0 and await self._watch.passes(mailbox_id, seq, wait_seconds):
@@ -67,7 +67,7 @@ class Changes:
         # What is kept no longer can lie between what is: changes are numbered by commits, but as old as transactions.
         if (found[-1].seq if found else latest) != reached:
             raise _resync_required()
-        return ChangePage(changes=collapsed(found), position=LocalId(mailbox_id, reached), has_more=reached < latest)
+        return ChangePage(changes=collapsed(found), position=PublicId(mailbox_id, reached), has_more=reached < latest)
 
 
 def collapsed(changes: Sequence[Change]) -> list[Change]:
@@ -101,7 +101,9 @@ def _seq(since: str, mailbox_id: int) -> int:
 
 def _resync_required() -> AppError:
     return AppError(
-        Kind.GONE, "resync_required", "Changes since then are not known any more: list everything, then follow again."
+        Kind.GONE,
+        "resync_required",
+        "Changes since then are not known any more: list everything, then follow again.",
     )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from services.kit.errors import AppError, Kind
-from services.mail.ids import LocalId
+from services.mail.ids import PublicId
 from services.mail.mailboxes import mailbox_not_found
 from services.mail.model import Mailbox, OpenMailbox
 from services.mail.read_model import CountedLabel, MessageDetail, MessageFilter, MessageSummary
@@ -79,7 +79,7 @@ class Messages:
             token = page_tokens.encode(last, scope=scope)
         return Page(messages=shown, next_page_token=token)
 
-    async def get(self, user_id: UUID, message_id: LocalId | None) -> MessageDetail:
+    async def get(self, user_id: UUID, message_id: PublicId | None) -> MessageDetail:
         """One message. Raises AppError message_not_found."""
         found: list[MessageDetail] = []
         if message_id is not None:

@@ -10,7 +10,7 @@ from services.mail.disconnect import Disconnecting
 from services.mail.downloads.fetch import Contents
 from services.mail.mailboxes import Mailboxes
 from services.mail.notifications import Push
-from services.mail.reading.change_feed import Changes
+from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
 from services.mail.reading.threads import Threads
 from services.mail.rpc.mailboxes import MailboxServicer
@@ -31,7 +31,7 @@ def registrations(
     disconnecting: Disconnecting,
     messages: Messages,
     threads: Threads,
-    changes: Changes,
+    changes: ChangeFeed,
     syncs: Syncs,
     push: Push,
     contents: Contents,

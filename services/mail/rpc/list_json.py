@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from services.mail.content.model import Address
-from services.mail.ids import LocalId
+from services.mail.ids import PublicId
 from services.mail.read_model import MessageSummary
 
 
@@ -39,7 +39,7 @@ def summaries_to_json(messages: Iterable[MessageSummary]) -> bytes:
 def _listed(message: MessageSummary) -> _Listed:
     sender = message.sender
     return _Listed(
-        id=str(LocalId(message.mailbox_id, message.message_id)),
+        id=str(PublicId(message.mailbox_id, message.message_id)),
         external_id=message.external_id,
         account_id=message.account_id,
         thread_id=message.thread_id,

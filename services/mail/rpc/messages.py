@@ -9,7 +9,7 @@ from services.kit.rpc.server import Context
 from services.mail.downloads.fetch import Contents
 from services.mail.ids import parse_id
 from services.mail.mailboxes import Mailboxes
-from services.mail.reading.change_feed import Changes
+from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
 from services.mail.reading.threads import Threads
 from services.mail.rpc.downloads import download, fields_of, part_id_of
@@ -28,7 +28,7 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
     """mailroom.mail.v1.MessageService."""
 
     def __init__(
-        self, mailboxes: Mailboxes, messages: Messages, threads: Threads, changes: Changes, contents: Contents
+        self, mailboxes: Mailboxes, messages: Messages, threads: Threads, changes: ChangeFeed, contents: Contents
     ) -> None:
         self._mailboxes = mailboxes
         self._messages = messages

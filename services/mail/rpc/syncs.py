@@ -3,7 +3,7 @@
 from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
 from services.kit.rpc.server import Context
-from services.mail.ids import LocalId, parse_id
+from services.mail.ids import PublicId, parse_id
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import SyncReport, SyncState, Verification
 from services.mail.notifications import Push
@@ -61,7 +61,7 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
         sync = report.sync
         known = sync.listing_done and sync.ended_at is None
         return mail_pb2.Sync(
-            sync_id=str(LocalId(sync.mailbox_id, sync.sync_id)),
+            sync_id=str(PublicId(sync.mailbox_id, sync.sync_id)),
             account_id=str(report.mailbox.account_id),
             email=report.mailbox.email,
             state=_SYNC_STATE[sync.state],

@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.mail.v1 import mail_pb2
 
 from services.mail.content.model import Address
-from services.mail.ids import LocalId
+from services.mail.ids import PublicId
 from services.mail.read_model import CountedLabel, MessageDetail, MessageSummary, Thread
 from services.mail.rpc.downloads import attachment_id_of
 from services.mail.store.changes import Change, ChangeKind
@@ -34,7 +34,7 @@ def summary_to_proto(message: MessageSummary) -> mail_pb2.MessageSummary:
     # `from` is a keyword in Python.
     optional: dict[str, Any] = {} if message.sender is None else {"from": _address_to_proto(message.sender)}
     return mail_pb2.MessageSummary(
-        message_id=str(LocalId(message.mailbox_id, message.message_id)),
+        message_id=str(PublicId(message.mailbox_id, message.message_id)),
         external_id=message.external_id,
         account_id=str(message.account_id),
         thread_id=message.thread_id,
@@ -83,7 +83,7 @@ def change_to_proto(change: Change, mailbox_id: int) -> mail_pb2.Change:
     """What happened to a message of that mailbox."""
     return mail_pb2.Change(
         kind=_CHANGE_KIND[change.kind],
-        message_id=str(LocalId(mailbox_id, change.message_id)),
+        message_id=str(PublicId(mailbox_id, change.message_id)),
         message=None if change.message is None else summary_to_proto(change.message),
     )
 

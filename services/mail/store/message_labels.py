@@ -71,7 +71,7 @@ async def take_off(connection: Connection, mailbox_id: int, label_id: str) -> No
 
 
 async def set_as_listed(connection: Connection, mailbox_id: int, label_id: str, ids: IdRange) -> None:
-    """Puts a label on exactly those messages of a range that the label's listing showed (the `relisted` table).
+    """Puts a label on exactly those messages of a range that the label's listing showed (the `listed_ids` table).
 
     Messages that changed since the listing began are left alone: they were fetched, or will be.
     """
@@ -83,7 +83,7 @@ async def set_as_listed(connection: Connection, mailbox_id: int, label_id: str, 
             WHERE s.mailbox_id = $1 AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
                 AND m.mailbox_id = $1 AND m.external_id >= $3 AND m.external_id < $4
                 AND NOT m.label_ids @> ARRAY[$2] AND m.external_id = ANY(ARRAY(
-                    SELECT r.external_id FROM relisted r
+                    SELECT r.external_id FROM listed_ids r
                     WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $3 AND r.external_id < $4
                 ))
             RETURNING m.message_id, 'updated' AS kind
@@ -103,7 +103,7 @@ async def set_as_listed(connection: Connection, mailbox_id: int, label_id: str, 
             WHERE s.mailbox_id = $1 AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
                 AND m.mailbox_id = $1 AND m.external_id >= $3 AND m.external_id < $4
                 AND m.label_ids @> ARRAY[$2] AND m.external_id NOT IN (
-                    SELECT r.external_id FROM relisted r
+                    SELECT r.external_id FROM listed_ids r
                     WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $3 AND r.external_id < $4
                 )
             RETURNING m.message_id, 'updated' AS kind

@@ -1,4 +1,4 @@
-"""Figures over all mailboxes, for those who watch over the system. None is about one mailbox."""
+"""MetricValues over all mailboxes, for those who watch over the system. None is about one mailbox."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from services.mail.store.connection import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class MetricValues:
     """Counts, and ages in seconds; an age is 0 where there is nothing that could be old."""
 
     mailboxes_by_status: Mapping[str, int]
@@ -22,8 +22,8 @@ class Figures:
     next_watch_expiry: float | None
 
 
-async def read(connection: Connection, *, expiring_seconds: float) -> Figures:
-    """Reads all figures; a watch that ends within `expiring_seconds` counts as expiring."""
+async def read(connection: Connection, *, expiring_seconds: float) -> MetricValues:
+    """Reads all values; a watch that ends within `expiring_seconds` counts as expiring."""
     due = await connection.fetch(
         """
         SELECT lane, count(*), extract(epoch FROM now() - min(due_at))::float8 AS age FROM mailbox_schedule
@@ -44,9 +44,9 @@ async def read(connection: Connection, *, expiring_seconds: float) -> Figures:
         FROM sync_states c JOIN mailboxes m USING (mailbox_id) WHERE m.status = 'active' AND m.user_id IS NOT NULL
         """
     )
-    lanes = await _counts(connection, "SELECT lane, count(*) FROM fetch_items GROUP BY lane")
+    lanes = await _counts(connection, "SELECT lane, count(*) FROM fetch_queue GROUP BY lane")
     assert watches is not None, "an aggregate has one row"  # noqa: S101 - states what the statement guarantees
-    return Figures(
+    return MetricValues(
         mailboxes_by_status=await _counts(
             connection,
             "SELECT CASE WHEN user_id IS NULL THEN 'disconnected' ELSE status END, count(*) FROM mailboxes GROUP BY 1",

@@ -174,8 +174,8 @@ syncs = Table(
 )
 
 # Messages that are wanted but not stored yet, or stored in an older version.
-fetch_items = Table(
-    "fetch_items",
+fetch_queue = Table(
+    "fetch_queue",
     metadata,
     Column("mailbox_id", BigInteger, nullable=False),
     Column("external_id", Text, nullable=False),
@@ -209,8 +209,8 @@ dead_letters = Table(
 )
 
 # The ids that a listing after a lost cursor has seen so far, by round.
-relisted = Table(
-    "relisted",
+listed_ids = Table(
+    "listed_ids",
     metadata,
     Column("mailbox_id", BigInteger, nullable=False),
     Column("round", SmallInteger, nullable=False),

@@ -27,7 +27,7 @@ from services.mail.store.connection import Connection
 from services.mail.store.sync import fetch_queue, syncs
 from services.mail.sync.history import learn_labels, refresh_labels
 from services.mail.sync.plan_fetches import plan_gets
-from services.mail.sync.turn_context import MailboxRun
+from services.mail.sync.turn_context import TurnContext
 
 # An older version than wanted is accepted after this many repeated gets.
 STALE_GETS_LIMIT = 2
@@ -55,24 +55,24 @@ class Retries:
     refused: int = 3
 
 
-async def fetch_batch(run: MailboxRun, retries: Retries) -> int:
+async def fetch_batch(turn: TurnContext, retries: Retries) -> int:
     """Fetches and stores the next messages that are due; returns how many were asked for, 0 if none is due."""
-    most_gets = await run.parallelism.limit(run.mailbox_id)
-    async with run.reading() as connection:
-        sync_id = await syncs.active_id(connection, run.mailbox_id)
-        queued = await fetch_queue.next_batch(connection, run.mailbox_id, most_gets * _LOOK_AHEAD)
-    results, interruption = await _fetch(run, queued, sync_id=sync_id, most_gets=most_gets)
+    most_gets = await turn.concurrency_limit.limit(turn.mailbox_id)
+    async with turn.reading() as connection:
+        sync_id = await syncs.active_id(connection, turn.mailbox_id)
+        queued = await fetch_queue.next_batch(connection, turn.mailbox_id, most_gets * _LOOK_AHEAD)
+    results, interruption = await _fetch(turn, queued, sync_id=sync_id, most_gets=most_gets)
     if results:
-        await _store(run, results, retries)
+        await _store(turn, results, retries)
     if interruption is not None:
         raise interruption
-    await _back_off_if_limited(run, results)
-    _log_stale(run, queued, results)
+    await _back_off_if_limited(turn, results)
+    _log_stale(turn, queued, results)
     return len(results)
 
 
 async def _fetch(
-    run: MailboxRun, queued: Sequence[FetchItem], *, sync_id: int | None, most_gets: int
+    turn: TurnContext, queued: Sequence[FetchItem], *, sync_id: int | None, most_gets: int
 ) -> tuple[dict[str, FetchResult], Exception | None]:
     """What became of the first messages in the queue, and what kept the rest from being fetched, if anything did.
 
@@ -82,15 +82,15 @@ async def _fetch(
     results: dict[str, FetchResult] = {}
     end = time.monotonic() + _SECONDS_TOGETHER
     while _leaves_room(results, most=most_gets * _BATCHES_TOGETHER) and time.monotonic() < end:
-        if results and not await _still_wanted(run, sync_id):
+        if results and not await _still_wanted(turn, sync_id):
             break
         left = [item for item in queued if item.external_id not in results]
-        gets = plan_gets(left, costs=run.provider.costs, most_gets=most_gets, most_units=run.quota.burst)
+        gets = plan_gets(left, costs=turn.provider.costs, most_gets=most_gets, most_units=turn.quota.burst)
         if not gets:
             break
         try:
             # Live ones come first, and a batch counts by its first.
-            batch, interruption = await _fetch_together(run, gets, live=left[0].lane is Lane.LIVE)
+            batch, interruption = await _fetch_together(turn, gets, live=left[0].lane is Lane.LIVE)
         except (QuotaWaitError, ProviderError, AppError) as error:
             return results, error
         results |= batch
@@ -99,10 +99,10 @@ async def _fetch(
     return results, None
 
 
-async def _still_wanted(run: MailboxRun, sync_id: int | None) -> bool:
+async def _still_wanted(turn: TurnContext, sync_id: int | None) -> bool:
     """Whether the queue is as it was read: to cancel the sync takes messages off it."""
-    async with run.reading() as connection:
-        return await syncs.active_id(connection, run.mailbox_id) == sync_id
+    async with turn.reading() as connection:
+        return await syncs.active_id(connection, turn.mailbox_id) == sync_id
 
 
 def _leaves_room(results: Mapping[str, FetchResult], *, most: int) -> bool:
@@ -114,33 +114,33 @@ def _leaves_room(results: Mapping[str, FetchResult], *, most: int) -> bool:
 
 
 async def _fetch_together(
-    run: MailboxRun, gets: Sequence[Get], *, live: bool
+    turn: TurnContext, gets: Sequence[Get], *, live: bool
 ) -> tuple[dict[str, FetchResult], QuotaWaitError | None]:
-    await run.take_units(sum(get.units for get in gets), live=live)
-    results = await _ask(run, gets)
-    wait = await _complete_partial(run, results)
-    await _tell_outage(run, results)
+    await turn.take_units(sum(get.units for get in gets), live=live)
+    results = await _ask(turn, gets)
+    wait = await _complete_partial(turn, results)
+    await _tell_outage(turn, results)
     return results, wait
 
 
-async def _ask(run: MailboxRun, gets: Sequence[Get]) -> dict[str, FetchResult]:
-    results = dict(await run.call_prepaid(lambda token: run.provider.fetch(token, gets)))
+async def _ask(turn: TurnContext, gets: Sequence[Get]) -> dict[str, FetchResult]:
+    results = dict(await turn.call_prepaid(lambda token: turn.provider.fetch(token, gets)))
     refused = [get for get in gets if isinstance(results.get(get.external_ids[0]), TokenRefusedError)]
     if refused:
 
         async def again(token: str) -> None:
-            results.update(await run.provider.fetch(token, refused))
+            results.update(await turn.provider.fetch(token, refused))
 
-        await run.another_token(again)
+        await turn.another_token(again)
     return results
 
 
-async def _complete_partial(run: MailboxRun, results: dict[str, FetchResult]) -> QuotaWaitError | None:
+async def _complete_partial(turn: TurnContext, results: dict[str, FetchResult]) -> QuotaWaitError | None:
     """Fetches the text that huge messages only refer to; without quota for it they stay queued as they are."""
     partial = {id_: result for id_, result in results.items() if isinstance(result, PartialMessage)}
     for external_id, message in partial.items():
         try:
-            results[external_id] = await _complete(run, message)
+            results[external_id] = await _complete(turn, message)
         except QuotaWaitError as wait:
             for id_ in [id_ for id_ in partial if isinstance(results[id_], PartialMessage)]:
                 del results[id_]
@@ -148,48 +148,48 @@ async def _complete_partial(run: MailboxRun, results: dict[str, FetchResult]) ->
     return None
 
 
-async def _complete(run: MailboxRun, partial: PartialMessage) -> ProviderMessage | ProviderError:
-    await run.take_units_in_parts(partial.units, patience=_COMPLETION_PATIENCE)
+async def _complete(turn: TurnContext, partial: PartialMessage) -> ProviderMessage | ProviderError:
+    await turn.take_units_in_parts(partial.units, patience=_COMPLETION_PATIENCE)
     try:
-        return await run.call_prepaid(lambda token: run.provider.complete(token, partial))
+        return await turn.call_prepaid(lambda token: turn.provider.complete(token, partial))
     except ProviderError as error:
         return error
 
 
-async def _tell_outage(run: MailboxRun, results: Mapping[str, FetchResult]) -> None:
+async def _tell_outage(turn: TurnContext, results: Mapping[str, FetchResult]) -> None:
     """Where no message at all came through, one cheap call shows whether the messages are to blame.
 
     If the provider is, that call fails too and ends the turn, and no message has an attempt counted against it.
     """
     suspicious = ProviderUnavailableError | TokenRefusedError | AccessDeniedError
     if results and all(isinstance(result, suspicious) for result in results.values()):
-        await refresh_labels(run)
+        await refresh_labels(turn)
 
 
-async def _store(run: MailboxRun, results: Mapping[str, FetchResult], retries: Retries) -> None:
+async def _store(turn: TurnContext, results: Mapping[str, FetchResult], retries: Retries) -> None:
     got = {id_: result for id_, result in results.items() if isinstance(result, ProviderMessage)}
     gone = [id_ for id_, result in results.items() if isinstance(result, MessageGoneError)]
     strays = [id_ for id_, result in results.items() if isinstance(result, NotInThreadError)]
     # At most once a turn: some labels on messages are never listed.
-    if not run.labels_are_fresh:
-        await learn_labels(run, {label for message in got.values() for label in message.label_ids})
-    async with run.writing() as connection:
-        stored = await messages.upsert(connection, run.mailbox_id, list(got.values()))
+    if not turn.labels_are_fresh:
+        await learn_labels(turn, {label for message in got.values() for label in message.label_ids})
+    async with turn.writing() as connection:
+        stored = await messages.upsert(connection, turn.mailbox_id, list(got.values()))
         await fetch_queue.finish(
             connection,
-            run.mailbox_id,
+            turn.mailbox_id,
             {id_: message.version for id_, message in got.items()},
             stale_limit=STALE_GETS_LIMIT,
             again_seconds=retries.base_seconds,
         )
         if gone:
-            await fetch_queue.remove(connection, run.mailbox_id, gone)
-            await messages.delete(connection, run.mailbox_id, gone)
+            await fetch_queue.remove(connection, turn.mailbox_id, gone)
+            await messages.delete(connection, turn.mailbox_id, gone)
         if strays:
-            await fetch_queue.fetch_singly(connection, run.mailbox_id, strays)
-        await _postpone_failed(connection, run.mailbox_id, results, retries)
-        await syncs.count(connection, run.mailbox_id, stored=stored)
-    run.observer.messages_stored.inc(stored)
+            await fetch_queue.fetch_singly(connection, turn.mailbox_id, strays)
+        await _postpone_failed(connection, turn.mailbox_id, results, retries)
+        await syncs.count(connection, turn.mailbox_id, stored=stored)
+    turn.metrics.messages_stored.inc(stored)
 
 
 async def _postpone_failed(
@@ -215,18 +215,18 @@ async def _postpone_failed(
         )
 
 
-async def _back_off_if_limited(run: MailboxRun, results: Mapping[str, FetchResult]) -> None:
+async def _back_off_if_limited(turn: TurnContext, results: Mapping[str, FetchResult]) -> None:
     """A part that met a limit closes the bucket for all; it stays queued and counts as no attempt."""
     limits = [result for result in results.values() if isinstance(result, RateLimitedError | TooConcurrentError)]
     if limits:
         longest = max(limits, key=lambda limit: getattr(limit, "retry_after", 0.0))
-        raise await run.back_off(longest)
+        raise await turn.back_off(longest)
 
 
-def _log_stale(run: MailboxRun, batch: Sequence[FetchItem], results: Mapping[str, FetchResult]) -> None:
+def _log_stale(turn: TurnContext, batch: Sequence[FetchItem], results: Mapping[str, FetchResult]) -> None:
     for item in batch:
         result = results.get(item.external_id)
         if not isinstance(result, ProviderMessage) or result.version is None:
             continue
         if result.version < item.wanted_version and item.stale_gets >= STALE_GETS_LIMIT:
-            log.warning("accepted an older version than wanted", mailbox_id=run.mailbox_id, id=item.external_id)
+            log.warning("accepted an older version than wanted", mailbox_id=turn.mailbox_id, id=item.external_id)

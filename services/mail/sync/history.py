@@ -4,10 +4,10 @@ from collections.abc import Set
 
 import structlog
 
-from services.mail.model import Changes, Listing, SyncProgress
+from services.mail.model import HistoryDelta, Listing, SyncProgress
 from services.mail.providers.base import (
-    ChangePage,
     CursorLostError,
+    HistoryPage,
     HistoryRestartedError,
     PageTokenExpiredError,
     ProviderUnavailableError,
@@ -16,74 +16,74 @@ from services.mail.store import labels, message_labels, messages
 from services.mail.store.connection import Connection
 from services.mail.store.control.schedule import LeaseLostError
 from services.mail.store.sync import fetch_queue, sync_state
-from services.mail.sync.turn_context import MailboxRun
+from services.mail.sync.turn_context import TurnContext
 
 log = structlog.get_logger()
 
 
-async def catch_up(run: MailboxRun, state: SyncProgress) -> None:
+async def catch_up(turn: TurnContext, state: SyncProgress) -> None:
     """Reads history up to the present; on return the newest hint seen before it has been served.
 
     The cursor moves page by page, so that an interruption repeats one page at most.
     """
-    hint = run.newest_hint
+    hint = turn.newest_hint
     if state.cursor is None:
-        await _begin(run, state, previous=None, hint=hint)
+        await _begin(turn, state, previous=None, hint=hint)
     else:
-        await _read_pages(run, state, state.cursor, hint=hint)
+        await _read_pages(turn, state, state.cursor, hint=hint)
 
 
 async def _begin_again(
-    run: MailboxRun, state: SyncProgress, lost: CursorLostError, *, previous: int, hint: int
+    turn: TurnContext, state: SyncProgress, lost: CursorLostError, *, previous: int, hint: int
 ) -> None:
-    log.warning("history cursor lost, comparing everything", mailbox_id=run.mailbox_id, detail=lost.detail)
+    log.warning("history cursor lost, comparing everything", mailbox_id=turn.mailbox_id, detail=lost.detail)
     restarted = isinstance(lost, HistoryRestartedError)
-    await _begin(run, state, previous=previous, hint=hint, restarted=restarted)
+    await _begin(turn, state, previous=previous, hint=hint, restarted=restarted)
 
 
 async def _begin(
-    run: MailboxRun, state: SyncProgress, *, previous: int | None, hint: int, restarted: bool = False
+    turn: TurnContext, state: SyncProgress, *, previous: int | None, hint: int, restarted: bool = False
 ) -> None:
     """Takes the present as the cursor BEFORE anything is listed; what was stored earlier has to be compared then."""
-    cursor = await _present(run)
+    cursor = await _present(turn)
     if restarted and previous is not None and (cursor is None or cursor >= previous):
         raise ProviderUnavailableError("history lags behind the profile")
-    current = await run.call(run.provider.costs.labels, run.provider.list_labels)
-    async with run.writing() as connection:
+    current = await turn.call(turn.provider.costs.labels, turn.provider.list_labels)
+    async with turn.writing() as connection:
         if restarted and cursor is not None:
             # Numbers of the old history mean nothing beside those of the new one.
-            await messages.cap_versions(connection, run.mailbox_id, cursor)
-            await fetch_queue.cap_versions(connection, run.mailbox_id, cursor)
-        await _move(connection, run, previous=previous, cursor=cursor, caught_up_hint=hint)
-        await labels.replace(connection, run.mailbox_id, current)
+            await messages.cap_versions(connection, turn.mailbox_id, cursor)
+            await fetch_queue.cap_versions(connection, turn.mailbox_id, cursor)
+        await _move(connection, turn, previous=previous, cursor=cursor, caught_up_hint=hint)
+        await labels.replace(connection, turn.mailbox_id, current)
         if state.caught_up_hint > 0:
-            await sync_state.start_listing(connection, run.mailbox_id, Listing.RELIST, target=None)
+            await sync_state.start_listing(connection, turn.mailbox_id, Listing.RELIST, target=None)
 
 
-async def _present(run: MailboxRun) -> int | None:
+async def _present(turn: TurnContext) -> int | None:
     """The mailbox's cursor; where the provider does not tell, the newest message's version, which is older and safe."""
-    provider = run.provider
-    cursor = await run.call(provider.costs.profile, provider.current_cursor)
+    provider = turn.provider
+    cursor = await turn.call(provider.costs.profile, provider.current_cursor)
     if cursor is not None:
         return cursor
-    newest = await run.call(
+    newest = await turn.call(
         provider.costs.list_page,
-        lambda token: provider.list_ids(token, page_token=None, page_size=1, hidden=True),
+        lambda token: provider.list_ids(token, page_token=None, page_size=1, include_spam_trash=True),
     )
     if not newest.listed:
         return None
     external_id = newest.listed[0].external_id
-    return await run.call(provider.costs.get, lambda token: provider.version(token, external_id))
+    return await turn.call(provider.costs.get, lambda token: provider.version(token, external_id))
 
 
-async def _read_pages(run: MailboxRun, state: SyncProgress, cursor: int, *, hint: int) -> None:
+async def _read_pages(turn: TurnContext, state: SyncProgress, cursor: int, *, hint: int) -> None:
     start = position = cursor
     page_token: str | None = None
     while True:
         try:
-            page = await _read_page(run, start, page_token)
+            page = await _read_page(turn, start, page_token)
         except CursorLostError as lost:
-            await _begin_again(run, state, lost, previous=position, hint=hint)
+            await _begin_again(turn, state, lost, previous=position, hint=hint)
             return
         except PageTokenExpiredError:
             if start == position:
@@ -93,37 +93,37 @@ async def _read_pages(run: MailboxRun, state: SyncProgress, cursor: int, *, hint
             continue
         last = page.next_page_token is None
         reached = page.latest if last else max(position, page.last_record or position)
-        await learn_labels(run, _added_labels(page.changes))
-        async with run.writing() as connection:
-            await _apply(connection, run.mailbox_id, page.changes, state)
-            await _move(connection, run, previous=position, cursor=reached, caught_up_hint=hint if last else None)
+        await learn_labels(turn, _added_labels(page.changes))
+        async with turn.writing() as connection:
+            await _apply(connection, turn.mailbox_id, page.changes, state)
+            await _move(connection, turn, previous=position, cursor=reached, caught_up_hint=hint if last else None)
         if last:
             return
         position, page_token = reached, page.next_page_token
 
 
-async def _read_page(run: MailboxRun, cursor: int, page_token: str | None) -> ChangePage:
-    return await run.call(
-        run.provider.costs.history_page,
-        lambda token: run.provider.list_changes(token, cursor=cursor, page_token=page_token),
+async def _read_page(turn: TurnContext, cursor: int, page_token: str | None) -> HistoryPage:
+    return await turn.call(
+        turn.provider.costs.history_page,
+        lambda token: turn.provider.list_changes(token, cursor=cursor, page_token=page_token),
     )
 
 
 async def _move(
-    connection: Connection, run: MailboxRun, *, previous: int | None, cursor: int | None, caught_up_hint: int | None
+    connection: Connection, turn: TurnContext, *, previous: int | None, cursor: int | None, caught_up_hint: int | None
 ) -> None:
     moved = await sync_state.move_cursor(
-        connection, run.mailbox_id, previous=previous, cursor=cursor, caught_up_hint=caught_up_hint
+        connection, turn.mailbox_id, previous=previous, cursor=cursor, caught_up_hint=caught_up_hint
     )
     if not moved:
         raise LeaseLostError
 
 
-def _added_labels(changes: Changes) -> set[str]:
+def _added_labels(changes: HistoryDelta) -> set[str]:
     return {label for listed in changes.labels.values() for change in listed for label in change.added}
 
 
-async def _apply(connection: Connection, mailbox_id: int, changes: Changes, state: SyncProgress) -> None:
+async def _apply(connection: Connection, mailbox_id: int, changes: HistoryDelta, state: SyncProgress) -> None:
     """Stores or queues what a page implies."""
     if changes.deleted:
         gone = list(changes.deleted)
@@ -141,9 +141,9 @@ async def _apply(connection: Connection, mailbox_id: int, changes: Changes, stat
 
 
 async def _apply_labels(
-    connection: Connection, mailbox_id: int, changes: Changes, state: SyncProgress
+    connection: Connection, mailbox_id: int, changes: HistoryDelta, state: SyncProgress
 ) -> dict[str, int]:
-    """Changes the labels of stored messages; returns the messages that have to be fetched for their labels."""
+    """HistoryDelta the labels of stored messages; returns the messages that have to be fetched for their labels."""
     newest = {id_: listed[-1].version for id_, listed in changes.labels.items()}
     done: set[str] = set()
     # After a lost cursor stored labels are no base for changes, and a label's listing must not undo them.
@@ -154,7 +154,7 @@ async def _apply_labels(
 
 
 async def _in_copy(
-    connection: Connection, mailbox_id: int, external_ids: Set[str], changes: Changes, state: SyncProgress
+    connection: Connection, mailbox_id: int, external_ids: Set[str], changes: HistoryDelta, state: SyncProgress
 ) -> set[str]:
     """Which of these messages are, or will be, in the copy. What is outside of its coverage is of no interest."""
     if state.covered_all or not external_ids:
@@ -165,21 +165,21 @@ async def _in_copy(
     return set(external_ids) & (stored.keys() | queued | changes.added.keys())
 
 
-async def learn_labels(run: MailboxRun, named: Set[str]) -> None:
+async def learn_labels(turn: TurnContext, named: Set[str]) -> None:
     """Copies the provider's labels if one of these is not known; creating a label does not show in history."""
-    unsure = named - run.known_labels
+    unsure = named - turn.known_labels
     if not unsure:
         return
-    async with run.reading() as connection:
-        unknown = await labels.unknown(connection, run.mailbox_id, unsure)
-    run.known_labels |= unsure - unknown
+    async with turn.reading() as connection:
+        unknown = await labels.unknown(connection, turn.mailbox_id, unsure)
+    turn.known_labels |= unsure - unknown
     if unknown:
-        await refresh_labels(run)
+        await refresh_labels(turn)
 
 
-async def refresh_labels(run: MailboxRun) -> None:
+async def refresh_labels(turn: TurnContext) -> None:
     """Copies the provider's labels."""
-    current = await run.call(run.provider.costs.labels, run.provider.list_labels)
-    async with run.writing() as connection:
-        await labels.replace(connection, run.mailbox_id, current)
-    run.labels_are_fresh = True
+    current = await turn.call(turn.provider.costs.labels, turn.provider.list_labels)
+    async with turn.writing() as connection:
+        await labels.replace(connection, turn.mailbox_id, current)
+    turn.labels_are_fresh = True

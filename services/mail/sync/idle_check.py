@@ -1,4 +1,4 @@
-"""Looking at mailboxes at rest by the group: few round trips to the database, one small call each to providers."""
+"""Checks idle mailboxes in groups: few round trips to the database, one small provider call for each mailbox."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from services.mail.provider_access.quota import Quota
 from services.mail.providers.base import Provider, ProviderError
 from services.mail.store.connection import Pool
 from services.mail.store.control import idle_mailboxes
-from services.mail.store.control.idle_mailboxes import RestingMailbox
+from services.mail.store.control.idle_mailboxes import IdleMailbox
 
 GROUP_SIZE = 100
 # Calls to providers at the same time.
@@ -23,8 +23,8 @@ _SHORT_WAIT = 0.25
 log = structlog.get_logger()
 
 
-class RestingLooks:
-    """Finds out which mailboxes at rest have changed, and gets those a turn. It changes nothing else about them."""
+class IdleCheck:
+    """Finds the idle mailboxes that have changed and makes them due. It changes nothing else about them."""
 
     def __init__(
         self,
@@ -63,14 +63,14 @@ class RestingLooks:
                 await idle_mailboxes.wake(connection, woken)
         return len(group)
 
-    async def _unchanged(self, members: Collection[RestingMailbox]) -> dict[int, int]:
+    async def _unchanged(self, members: Collection[IdleMailbox]) -> dict[int, int]:
         """The cursors of those mailboxes to which nothing has happened. Who cannot be asked is not among them."""
         paid = await self._pay(members)
         asked = [member for member in members if member.mailbox.mailbox_id in paid]
         answers = await asyncio.gather(*map(self._is_unchanged, asked))
         return {member.mailbox.mailbox_id: member.cursor for member, same in zip(asked, answers, strict=True) if same}
 
-    async def _pay(self, members: Collection[RestingMailbox]) -> set[int]:
+    async def _pay(self, members: Collection[IdleMailbox]) -> set[int]:
         """Takes the units of one history page each; returns for whom that worked."""
         units = {
             member.mailbox.mailbox_id: self._providers[member.mailbox.provider].costs.history_page for member in members
@@ -82,7 +82,7 @@ class RestingLooks:
             waits |= await self._quota.take_each(soon)
         return {id_ for id_, wait in waits.items() if not wait}
 
-    async def _is_unchanged(self, member: RestingMailbox) -> bool:
+    async def _is_unchanged(self, member: IdleMailbox) -> bool:
         provider = self._providers[member.mailbox.provider]
         async with self._slots:
             try:

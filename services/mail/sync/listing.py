@@ -10,7 +10,7 @@ from services.mail.store import labels, message_labels, messages
 from services.mail.store.connection import Connection
 from services.mail.store.sync import fetch_queue, listing_diff, sync_state, syncs, verification
 from services.mail.store.sync.listing_diff import IdRange
-from services.mail.sync.turn_context import MailboxRun
+from services.mail.sync.turn_context import TurnContext
 
 _TO_FETCH = (Listing.NEWEST, Listing.ALL)
 _BY_LABEL = (Listing.RELABEL, Listing.VERIFY_LABEL)
@@ -20,76 +20,76 @@ class _ListingEndedError(Exception):
     """The sync was cancelled while a page was under way."""
 
 
-async def begin(run: MailboxRun) -> None:
+async def begin(turn: TurnContext) -> None:
     """Starts the listing that the active sync asks for; none if it was cancelled meanwhile."""
-    async with run.writing() as connection:
-        sync = await syncs.active(connection, run.mailbox_id)
+    async with turn.writing() as connection:
+        sync = await syncs.active(connection, turn.mailbox_id)
         if sync is None:
             return
         listing = Listing.ALL if sync.newest_count is None else Listing.NEWEST
-        await sync_state.start_listing(connection, run.mailbox_id, listing, target=sync.newest_count)
-        await syncs.restart_count(connection, run.mailbox_id)
+        await sync_state.start_listing(connection, turn.mailbox_id, listing, target=sync.newest_count)
+        await syncs.restart_count(connection, turn.mailbox_id)
 
 
-async def list_page(run: MailboxRun, state: SyncProgress) -> None:
+async def list_page(turn: TurnContext, state: SyncProgress) -> None:
     """Lists one page and records, in one transaction, what it implies and where the next one begins."""
     with contextlib.suppress(_ListingEndedError):
-        await _list_page(run, state)
+        await _list_page(turn, state)
 
 
-async def _list_page(run: MailboxRun, state: SyncProgress) -> None:
-    room = run.provider.page_size
+async def _list_page(turn: TurnContext, state: SyncProgress) -> None:
+    room = turn.provider.page_size
     if state.listing_target is not None:
         room = min(room, state.listing_target - state.listed_count)
     try:
-        page = await run.call(
-            run.provider.costs.list_page,
-            lambda token: run.provider.list_ids(
+        page = await turn.call(
+            turn.provider.costs.list_page,
+            lambda token: turn.provider.list_ids(
                 token,
                 page_token=state.listing_page_token,
                 page_size=max(1, room),
-                hidden=_includes_hidden(state),
+                include_spam_trash=_includes_spam_trash(state),
                 label_id=state.listing_label,
             ),
             live=False,
         )
     except PageTokenExpiredError:
-        async with _recording(run, state) as connection:
-            await sync_state.restart_listing(connection, run.mailbox_id)
-            await syncs.restart_count(connection, run.mailbox_id)
+        async with _recording(turn, state) as connection:
+            await sync_state.restart_listing(connection, turn.mailbox_id)
+            await syncs.restart_count(connection, turn.mailbox_id)
         # It counts as a failed turn, so that a provider whose tokens never last is noticed.
         raise
     except (MessageGoneError, RejectedError):
         if state.listing not in _BY_LABEL:
             raise
         # The label was deleted meanwhile.
-        async with _recording(run, state) as connection:
-            await _next_label(connection, run.mailbox_id, state.listing, after=state.listing_label)
+        async with _recording(turn, state) as connection:
+            await _next_label(connection, turn.mailbox_id, state.listing, after=state.listing_label)
         return
     listed = page.listed[: max(0, room)]
     full = state.listing_target is not None and state.listed_count + len(listed) >= state.listing_target
     if page.next_page_token is None and state.listing not in _TO_FETCH:
-        await _compare(run, state, listed)
-    async with _recording(run, state) as connection:
-        await _record(connection, run.mailbox_id, state, listed)
+        await _compare(turn, state, listed)
+    async with _recording(turn, state) as connection:
+        await _record(connection, turn.mailbox_id, state, listed)
         if page.next_page_token is None or full:
-            await _end(connection, run.mailbox_id, state)
+            await _end(connection, turn.mailbox_id, state)
         else:
             await sync_state.advance_listing(
-                connection, run.mailbox_id, page_token=page.next_page_token, listed=len(listed)
+                connection, turn.mailbox_id, page_token=page.next_page_token, listed=len(listed)
             )
 
 
-def _includes_hidden(state: SyncProgress) -> bool:
+def _includes_spam_trash(state: SyncProgress) -> bool:
     if state.listing is Listing.VERIFY_IDS:
         return state.covered_all or state.listing_round > 1
     return state.listing is not Listing.NEWEST
 
 
 @asynccontextmanager
-async def _recording(run: MailboxRun, state: SyncProgress) -> AsyncIterator[Connection]:
-    async with run.writing() as connection:
-        if not await sync_state.still_lists(connection, run.mailbox_id, state):
+async def _recording(turn: TurnContext, state: SyncProgress) -> AsyncIterator[Connection]:
+    async with turn.writing() as connection:
+        if not await sync_state.still_lists(connection, turn.mailbox_id, state):
             raise _ListingEndedError
         yield connection
 
@@ -103,18 +103,18 @@ async def _record(connection: Connection, mailbox_id: int, state: SyncProgress, 
         await listing_diff.note(connection, mailbox_id, ids, round_=state.listing_round, offset=state.listed_count)
 
 
-async def _compare(run: MailboxRun, state: SyncProgress, listed: list[ListedId]) -> None:
+async def _compare(turn: TurnContext, state: SyncProgress, listed: list[ListedId]) -> None:
     """Does what a listing that ends with this page implies for each message, in transactions of bounded size.
 
     To repeat any of it changes nothing: after an interruption it begins again with the last page.
     """
-    async with _recording(run, state) as connection:
-        await _record(connection, run.mailbox_id, state, listed)
-        ranges = await listing_diff.ranges(connection, run.mailbox_id)
-        depth = await _depth(connection, run.mailbox_id, state)
+    async with _recording(turn, state) as connection:
+        await _record(connection, turn.mailbox_id, state, listed)
+        ranges = await listing_diff.ranges(connection, turn.mailbox_id)
+        depth = await _depth(connection, turn.mailbox_id, state)
     for ids in ranges:
-        async with _recording(run, state) as connection:
-            await _compare_range(connection, run.mailbox_id, state, ids, depth=depth)
+        async with _recording(turn, state) as connection:
+            await _compare_range(connection, turn.mailbox_id, state, ids, depth=depth)
 
 
 async def _depth(connection: Connection, mailbox_id: int, state: SyncProgress) -> int | None:

@@ -1,4 +1,4 @@
-"""One turn with a mailbox: its lease kept while it is worked on, and given back whatever happens."""
+"""Runs sync turns: renews the lease during a turn and releases it afterwards, also after a failure."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -10,20 +10,20 @@ from services.kit.context import start_request
 from services.kit.errors import AppError, Kind
 from services.mail.model import MailboxStatus, SyncState
 from services.mail.provider_access.access_tokens import AccessTokens
-from services.mail.provider_access.concurrency import Parallelism
+from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota, QuotaWaitError
 from services.mail.providers.base import AccessDeniedError, Provider, ProviderError
 from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.control import mailboxes, schedule
 from services.mail.store.control.schedule import Lease, LeaseLostError
 from services.mail.store.sync import syncs
-from services.mail.sync import turn_steps as slice_
 from services.mail.sync.erase import Eraser
 from services.mail.sync.fetch import Retries
-from services.mail.sync.turn_context import MailboxRun
-from services.mail.sync.turn_metrics import INTERNAL, LEASE_LOST, SyncObserver
+from services.mail.sync.turn_context import TurnContext
+from services.mail.sync.turn_metrics import INTERNAL, LEASE_LOST, TurnMetrics
+from services.mail.sync.turn_steps import run_turn
 
-# Pauses of a mailbox whose turns fail double up to so many seconds.
+# The longest pause, in seconds, of a mailbox whose turns fail.
 LONGEST_BACKOFF = 60.0
 # An active sync is reported as failed when its mailbox failed this often in a row; the mailbox is still retried.
 _FAILURES_BEFORE_REPORT = 8
@@ -34,8 +34,8 @@ _RETRIES = Retries()
 log = structlog.get_logger()
 
 
-class Turns:
-    """Does turns, any number at a time. A mailbox is polled and verified every so many seconds (0: never verified)."""
+class TurnRunner:
+    """Runs sync turns concurrently. Intervals are in seconds; `verify_seconds` 0 means never."""
 
     def __init__(
         self,
@@ -43,10 +43,10 @@ class Turns:
         pool: Pool,
         providers: Mapping[str, Provider],
         quota: Quota,
-        parallelism: Parallelism,
+        concurrency_limit: ConcurrencyLimit,
         tokens: AccessTokens,
         eraser: Eraser,
-        observer: SyncObserver,
+        metrics: TurnMetrics,
         lease_seconds: float,
         poll_seconds: float,
         verify_seconds: float,
@@ -55,32 +55,32 @@ class Turns:
         self._pool = pool
         self._providers = providers
         self._quota = quota
-        self._parallelism = parallelism
+        self._concurrency_limit = concurrency_limit
         self._tokens = tokens
         self._eraser = eraser
-        self._observer = observer
+        self._metrics = metrics
         self.lease_seconds = lease_seconds
         self._poll_seconds = poll_seconds
         self._verify_seconds = verify_seconds
         self._retries = retries
 
-    async def take(self, lease: Lease) -> None:
-        """Works on the mailbox of a lease that was just claimed. Raises nothing."""
+    async def run(self, lease: Lease) -> None:
+        """Run a turn with the mailbox of a claimed lease. Raises nothing."""
         start_request(request_id=None)
         structlog.contextvars.bind_contextvars(mailbox_id=lease.mailbox_id)
-        async with self._observer.turn(self._pool, lease.mailbox_id) as turn:
+        async with self._metrics.turn(self._pool, lease.mailbox_id) as turn:
             try:
-                async with self._kept(lease):
+                async with self._renewed(lease):
                     await self._work(lease)
             except LeaseLostError:
                 turn.outcome = LEASE_LOST
                 log.warning("lease lost, another worker goes on")
-            except Exception as error:  # noqa: BLE001 - a mailbox must not end the worker, whatever happens in it
+            except Exception as error:  # noqa: BLE001 - one mailbox must not end the worker
                 turn.outcome = _reason(error)
                 await self._give_back(lease, error)
 
     @asynccontextmanager
-    async def _kept(self, lease: Lease) -> AsyncIterator[None]:
+    async def _renewed(self, lease: Lease) -> AsyncIterator[None]:
         renewal = asyncio.create_task(self._renew(lease))
         try:
             yield
@@ -103,24 +103,24 @@ class Turns:
         if mailbox is None:
             await self._eraser.work(lease)
             return
-        run = MailboxRun(
+        context = TurnContext(
             lease=lease,
             mailbox=mailbox,
             pool=self._pool,
             provider=self._providers[mailbox.provider],
             quota=self._quota,
-            parallelism=self._parallelism,
+            concurrency_limit=self._concurrency_limit,
             tokens=self._tokens,
-            observer=self._observer,
+            metrics=self._metrics,
         )
-        release = await slice_.work(
-            run, poll_seconds=self._poll_seconds, verify_seconds=self._verify_seconds, retries=self._retries
+        release = await run_turn(
+            context, poll_seconds=self._poll_seconds, verify_seconds=self._verify_seconds, retries=self._retries
         )
         async with self._pool.acquire() as connection:
             await schedule.release(connection, lease, lane=release.lane, after=release.after)
 
     async def _give_back(self, lease: Lease, error: Exception) -> None:
-        """Ends a failed turn: the mailbox comes back after a growing while."""
+        """Release the lease of a failed turn; the mailbox is due again after a growing pause."""
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 await schedule.fence(connection, lease)
@@ -129,7 +129,7 @@ class Turns:
         except LeaseLostError:
             log.warning("lease lost, another worker goes on")
         except DATABASE_LOST as lost:
-            # The lease runs out by itself.
+            # The lease expires by itself.
             log.warning("a failed turn could not be recorded", error=type(lost).__name__)
         except Exception:
             log.exception("a failed turn could not be recorded")

@@ -1,4 +1,4 @@
-"""One worker's turn with one mailbox: its way to the provider, and its fenced way to the database."""
+"""The context of one turn with one mailbox: fenced database access, provider calls under quota."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 
 from services.mail.model import Mailbox
 from services.mail.provider_access.access_tokens import AccessTokens
-from services.mail.provider_access.concurrency import Parallelism
+from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota, QuotaWaitError
 from services.mail.providers.base import Provider, RateLimitedError, TokenRefusedError, TooConcurrentError
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import schedule
 from services.mail.store.control.schedule import Lease
 from services.mail.store.sync import syncs
-from services.mail.sync.turn_metrics import SyncObserver
+from services.mail.sync.turn_metrics import TurnMetrics
 
 # Waiting this long for quota is cheaper than giving the mailbox back and claiming it again.
 _SHORT_WAIT = 0.1
@@ -21,8 +21,8 @@ _SHORT_WAIT = 0.1
 _CONCURRENCY_PAUSE = 2.0
 
 
-class MailboxRun:
-    """Everything that a turn needs. `newest_hint` is the latest trigger that a transaction of this run has seen."""
+class TurnContext:
+    """Everything that a turn needs. `newest_hint` is the latest trigger that a transaction of this turn has seen."""
 
     def __init__(
         self,
@@ -32,17 +32,17 @@ class MailboxRun:
         pool: Pool,
         provider: Provider,
         quota: Quota,
-        parallelism: Parallelism,
+        concurrency_limit: ConcurrencyLimit,
         tokens: AccessTokens,
-        observer: SyncObserver,
+        metrics: TurnMetrics,
     ) -> None:
         self.lease = lease
         self.mailbox = mailbox
         self.mailbox_id = mailbox.mailbox_id
         self.provider = provider
         self.quota = quota
-        self.parallelism = parallelism
-        self.observer = observer
+        self.concurrency_limit = concurrency_limit
+        self.metrics = metrics
         self.newest_hint = lease.hint_seq
         self._pool = pool
         self._tokens = tokens
@@ -116,7 +116,7 @@ class MailboxRun:
         """Closes the bucket that the provider complained about; returns the wait to raise."""
         if isinstance(error, TooConcurrentError):
             seconds, whole_project = _CONCURRENCY_PAUSE, False
-            await self.parallelism.lower(self.mailbox_id)
+            await self.concurrency_limit.lower(self.mailbox_id)
         else:
             seconds, whole_project = error.retry_after, error.whole_project
         await self.quota.pause(self.mailbox_id, seconds, whole_project=whole_project)

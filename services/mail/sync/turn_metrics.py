@@ -1,4 +1,4 @@
-"""What a worker tells about its turns: how many, how long, what came of them, and the traces that they belong to."""
+"""Metrics and traces of a worker's turns: count, duration, outcome."""
 
 import time
 from collections.abc import AsyncIterator
@@ -14,22 +14,22 @@ from services.mail.store.connection import DATABASE_LOST, Pool
 from services.mail.store.sync import syncs
 from services.mail.store.sync.syncs import Origin
 
-# A trace of a day's backfill would be of no use to anybody: later turns only link to the request that asked for it.
+# A trace of a day-long backfill would be useless, so later turns only link to the request that started it.
 _CONTINUED_SECONDS = 60.0
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0)
-# What can come of a turn, besides the reasons of errors that callers know.
+# Outcomes of turns, besides the reasons of AppError and ProviderError.
 DONE, LEASE_LOST, INTERNAL = "done", "lease_lost", "internal"
 
 
 @dataclass(slots=True)
-class Turn:
-    """What came of a turn: DONE, or the reason why not."""
+class TurnOutcome:
+    """The outcome of a turn: DONE, or the reason of its failure."""
 
     outcome: str = DONE
 
 
-class SyncObserver:
-    """The metrics of a worker, by name; `turn` observes one turn."""
+class TurnMetrics:
+    """The metrics of a worker; `turn` measures one turn."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         registry = telemetry.registry
@@ -38,7 +38,7 @@ class SyncObserver:
             "mailroom_sync_turns", "Turns with mailboxes, by outcome.", ["outcome"], registry=registry
         )
         for outcome in (DONE, LEASE_LOST, INTERNAL):
-            # An increase is seen from zero on only.
+            # Export 0 first, or rate() misses the first increment.
             self._turns.labels(outcome)
         self._seconds = Histogram(
             "mailroom_sync_turn_seconds", "Turns with mailboxes.", registry=registry, buckets=_BUCKETS
@@ -54,9 +54,9 @@ class SyncObserver:
         )
 
     @asynccontextmanager
-    async def turn(self, pool: Pool, mailbox_id: int) -> AsyncIterator[Turn]:
-        """Surrounds a turn, which says in the yielded record what came of it."""
-        turn = Turn()
+    async def turn(self, pool: Pool, mailbox_id: int) -> AsyncIterator[TurnOutcome]:
+        """Measure a turn; the caller sets the outcome of a failed one."""
+        turn = TurnOutcome()
         began = time.perf_counter()
         try:
             if self._tracer is None:
@@ -70,8 +70,8 @@ class SyncObserver:
 
 
 @asynccontextmanager
-async def _traced(tracer: Tracer, origin: Origin | None, turn: Turn, mailbox_id: int) -> AsyncIterator[None]:
-    """A span for the turn: in the trace of the request behind it, or in one of its own that names that trace."""
+async def _traced(tracer: Tracer, origin: Origin | None, turn: TurnOutcome, mailbox_id: int) -> AsyncIterator[None]:
+    """A span for the turn, in the trace of the request behind it or in one of its own that links to that trace."""
     asked = continued(None if origin is None else origin.trace_parent)
     goes_on = origin is not None and origin.age < _CONTINUED_SECONDS
     named = get_current_span(asked).get_span_context()

@@ -1,4 +1,4 @@
-"""A short turn with one mailbox: history first, then listing and fetching by turns, and when it is due again."""
+"""The steps of a turn with one mailbox: history, then listing and fetching, then when it is due again."""
 
 import time
 from dataclasses import dataclass, replace
@@ -8,12 +8,12 @@ from services.mail.provider_access.quota import QuotaWaitError
 from services.mail.store.control.schedule import ECHO_SECONDS
 from services.mail.store.sync import fetch_queue, sync_state, syncs
 from services.mail.sync import fetch, history, listing, verify, watches
-from services.mail.sync.turn_context import MailboxRun
+from services.mail.sync.turn_context import TurnContext
 
 # A turn ends after this many seconds or batches, so that no mailbox keeps others waiting.
 MAX_SECONDS = 2.0
 MAX_BATCHES = 5
-# To claim the mailbox again takes a while, in which a full bucket would lose units; the run waits for what is left.
+# To claim the mailbox again takes a while, in which a full bucket would lose units; the turn waits for what is left.
 _HEAD_START = 0.08
 _NOTHING_TO_DO_SECONDS = 86_400.0
 
@@ -26,74 +26,74 @@ class Release:
     after: float
 
 
-async def work(run: MailboxRun, *, poll_seconds: float, verify_seconds: float, retries: fetch.Retries) -> Release:
-    """Does what is due for a mailbox, for one turn at most. Raises what the provider, auth or the database raise."""
+async def run_turn(turn: TurnContext, *, poll_seconds: float, verify_seconds: float, retries: fetch.Retries) -> Release:
+    """Do what is due for a mailbox, within the limits of one turn. Raises errors of provider, auth and database."""
     try:
-        return await _work(run, poll_seconds=poll_seconds, verify_seconds=verify_seconds, retries=retries)
+        return await _steps(turn, poll_seconds=poll_seconds, verify_seconds=verify_seconds, retries=retries)
     except QuotaWaitError as wait:
-        return Release(lane=await _lane(run), after=max(0.0, wait.seconds - _HEAD_START))
+        return Release(lane=await _lane(turn), after=max(0.0, wait.seconds - _HEAD_START))
 
 
-async def _work(run: MailboxRun, *, poll_seconds: float, verify_seconds: float, retries: fetch.Retries) -> Release:
+async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: float, retries: fetch.Retries) -> Release:
     deadline = time.monotonic() + MAX_SECONDS
-    await _begin(run)
+    await _begin(turn)
     for _ in range(MAX_BATCHES):
-        state, sync = await _look(run)
+        state, sync = await _look(turn)
         if sync is None and state.caught_up_ago is None:
             # Its first sync was cancelled before it began.
             return Release(lane=Lane.LIVE, after=_NOTHING_TO_DO_SECONDS)
-        if _history_is_due(run, state, poll_seconds=poll_seconds):
-            await history.catch_up(run, state)
-            state, sync = await _look(run)
+        if _history_is_due(turn, state, poll_seconds=poll_seconds):
+            await history.catch_up(turn, state)
+            state, sync = await _look(turn)
         if state.listing is None and sync is not None and not sync.listing_done:
             if _is_covered(state, sync):
-                await _skip_listing(run)
+                await _skip_listing(turn)
             else:
-                await listing.begin(run)
-            state, sync = await _look(run)
-        wait = await _list_page(run, state)
-        fetched = await fetch.fetch_batch(run, retries)
+                await listing.begin(turn)
+            state, sync = await _look(turn)
+        wait = await _list_page(turn, state)
+        fetched = await fetch.fetch_batch(turn, retries)
         if wait is not None and not fetched:
             raise wait
-        if not fetched and (release := await _finish(run, poll_seconds, verify_seconds)):
-            await watches.keep(run)
+        if not fetched and (release := await _finish(turn, poll_seconds, verify_seconds)):
+            await watches.keep(turn)
             # Whatever brought about this turn, and a new watch too, was announced: what came right after it was not.
-            return replace(release, after=min(release.after, ECHO_SECONDS)) if run.provider.can_push else release
+            return replace(release, after=min(release.after, ECHO_SECONDS)) if turn.provider.can_push else release
         if time.monotonic() > deadline:
             break
-    return Release(lane=await _lane(run), after=0.0)
+    return Release(lane=await _lane(turn), after=0.0)
 
 
-async def _list_page(run: MailboxRun, state: SyncProgress) -> QuotaWaitError | None:
+async def _list_page(turn: TurnContext, state: SyncProgress) -> QuotaWaitError | None:
     """Goes on with the listing under way; where it has no quota left, live mail may still have some."""
     if state.listing is not None:
         try:
-            await listing.list_page(run, state)
+            await listing.list_page(turn, state)
         except QuotaWaitError as wait:
             return wait
     return None
 
 
-async def _begin(run: MailboxRun) -> None:
-    async with run.reading() as connection:
-        sync = await syncs.active(connection, run.mailbox_id)
+async def _begin(turn: TurnContext) -> None:
+    async with turn.reading() as connection:
+        sync = await syncs.active(connection, turn.mailbox_id)
     if sync is None or sync.state is not SyncState.QUEUED:
         return
-    async with run.writing() as connection:
-        await syncs.set_running(connection, run.mailbox_id)
-        known = (await sync_state.load(connection, run.mailbox_id)).cursor is not None
+    async with turn.writing() as connection:
+        await syncs.set_running(connection, turn.mailbox_id)
+        known = (await sync_state.load(connection, turn.mailbox_id)).cursor is not None
     if known:
         # A first sync copies them with its first cursor.
-        await history.refresh_labels(run)
+        await history.refresh_labels(turn)
 
 
-async def _look(run: MailboxRun) -> tuple[SyncProgress, Sync | None]:
-    async with run.reading() as connection:
-        return await sync_state.load(connection, run.mailbox_id), await syncs.active(connection, run.mailbox_id)
+async def _look(turn: TurnContext) -> tuple[SyncProgress, Sync | None]:
+    async with turn.reading() as connection:
+        return await sync_state.load(connection, turn.mailbox_id), await syncs.active(connection, turn.mailbox_id)
 
 
-def _history_is_due(run: MailboxRun, state: SyncProgress, *, poll_seconds: float) -> bool:
-    if state.caught_up_hint < run.newest_hint:
+def _history_is_due(turn: TurnContext, state: SyncProgress, *, poll_seconds: float) -> bool:
+    if state.caught_up_hint < turn.newest_hint:
         return True
     return state.caught_up_ago is None or state.caught_up_ago >= poll_seconds
 
@@ -103,33 +103,33 @@ def _is_covered(state: SyncProgress, sync: Sync) -> bool:
     return sync.newest_count is None and state.covered_all
 
 
-async def _skip_listing(run: MailboxRun) -> None:
-    async with run.writing() as connection:
+async def _skip_listing(turn: TurnContext) -> None:
+    async with turn.writing() as connection:
         # What history brought is in the store or in the queue already.
-        await syncs.set_listing_done(connection, run.mailbox_id, covered=None)
+        await syncs.set_listing_done(connection, turn.mailbox_id, covered=None)
 
 
-async def _finish(run: MailboxRun, poll_seconds: float, verify_seconds: float) -> Release | None:
+async def _finish(turn: TurnContext, poll_seconds: float, verify_seconds: float) -> Release | None:
     """Ends the sync if nothing is left to do; None if there is more to do at once."""
-    async with run.writing() as connection:
-        state = await sync_state.load(connection, run.mailbox_id)
-        sync = await syncs.active(connection, run.mailbox_id)
-        if state.listing is not None or state.caught_up_hint < run.newest_hint:
+    async with turn.writing() as connection:
+        state = await sync_state.load(connection, turn.mailbox_id)
+        sync = await syncs.active(connection, turn.mailbox_id)
+        if state.listing is not None or state.caught_up_hint < turn.newest_hint:
             return None
         if sync is not None and not sync.listing_done:
             return None
-        wait = await fetch_queue.seconds_until_next(connection, run.mailbox_id)
+        wait = await fetch_queue.seconds_until_next(connection, turn.mailbox_id)
         if wait is not None:
             return Release(lane=Lane.BACKFILL, after=min(wait, poll_seconds)) if wait > 0 else None
-        await sync_state.mark_synced(connection, run.mailbox_id)
-        if await verify.is_to_do(connection, run, sync, every_seconds=verify_seconds):
+        await sync_state.mark_synced(connection, turn.mailbox_id)
+        if await verify.is_to_do(connection, turn, sync, every_seconds=verify_seconds):
             return Release(lane=Lane.BACKFILL, after=0.0)
-        await syncs.end(connection, run.mailbox_id, SyncState.COMPLETED)
-    return Release(lane=Lane.REST, after=poll_seconds)
+        await syncs.end(connection, turn.mailbox_id, SyncState.COMPLETED)
+    return Release(lane=Lane.IDLE, after=poll_seconds)
 
 
-async def _lane(run: MailboxRun) -> Lane:
-    async with run.reading() as connection:
-        live = await fetch_queue.has_live(connection, run.mailbox_id)
-        state = await sync_state.load(connection, run.mailbox_id)
-    return Lane.LIVE if live or state.caught_up_hint < run.newest_hint else Lane.BACKFILL
+async def _lane(turn: TurnContext) -> Lane:
+    async with turn.reading() as connection:
+        live = await fetch_queue.has_live(connection, turn.mailbox_id)
+        state = await sync_state.load(connection, turn.mailbox_id)
+    return Lane.LIVE if live or state.caught_up_hint < turn.newest_hint else Lane.BACKFILL

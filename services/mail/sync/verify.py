@@ -4,28 +4,28 @@ from services.kit.observe.tracing import trace_parent
 from services.mail.model import Sync
 from services.mail.store.connection import Connection
 from services.mail.store.sync import verification
-from services.mail.sync.turn_context import MailboxRun
+from services.mail.sync.turn_context import TurnContext
 
 
-async def is_to_do(connection: Connection, run: MailboxRun, sync: Sync | None, *, every_seconds: float) -> bool:
+async def is_to_do(connection: Connection, turn: TurnContext, sync: Sync | None, *, every_seconds: float) -> bool:
     """Goes on with verifying a mailbox that has nothing else to do; false if that has ended or is not due.
 
     A sync that verifies comes here twice: to begin, and when what it found is repaired. By itself a mailbox is verified
     every so many seconds (0: never).
     """
     if sync is None:
-        await verification.plan_next(connection, run.mailbox_id, seconds=every_seconds, verified=False)
-        if not await verification.is_due(connection, run.mailbox_id):
+        await verification.plan_next(connection, turn.mailbox_id, seconds=every_seconds, verified=False)
+        if not await verification.is_due(connection, turn.mailbox_id):
             return False
         sync_id = await verification.request(
-            connection, run.mailbox_id, hint_seq=run.newest_hint, trace_parent=trace_parent()
+            connection, turn.mailbox_id, hint_seq=turn.newest_hint, trace_parent=trace_parent()
         )
         return sync_id is not None
     if sync.verification is not None and not sync.verification.done:
-        await verification.begin(connection, run.mailbox_id)
+        await verification.begin(connection, turn.mailbox_id)
         return True
     if sync.verification is not None:
-        await verification.set_digest(connection, run.mailbox_id)
+        await verification.set_digest(connection, turn.mailbox_id)
     verified = sync.verification is not None
-    await verification.plan_next(connection, run.mailbox_id, seconds=every_seconds, verified=verified)
+    await verification.plan_next(connection, turn.mailbox_id, seconds=every_seconds, verified=verified)
     return False

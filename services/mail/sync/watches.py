@@ -9,7 +9,7 @@ from services.mail.provider_access.quota import Quota, QuotaWaitError
 from services.mail.providers.base import Provider, ProviderError
 from services.mail.store.connection import Connection
 from services.mail.store.control import watches as store
-from services.mail.sync.turn_context import MailboxRun
+from services.mail.sync.turn_context import TurnContext
 
 # Google's watches last for a week, and it asks for a renewal every day.
 RENEW_SECONDS = 86_400.0
@@ -22,26 +22,26 @@ _PATIENCE = 10.0
 log = structlog.get_logger()
 
 
-async def keep(run: MailboxRun) -> None:
+async def keep(turn: TurnContext) -> None:
     """Makes or renews the mailbox's watch if that is due. Raises what a turn may raise, but no ProviderError."""
-    if not run.provider.can_push:
+    if not turn.provider.can_push:
         return
-    async with run.reading() as connection:
-        if not await store.is_due(connection, run.mailbox_id):
+    async with turn.reading() as connection:
+        if not await store.is_due(connection, turn.mailbox_id):
             return
     # The sync that brought about this turn has ended, and one that was asked for since has no part in it.
-    await run.take_units_in_parts(run.provider.costs.watch, patience=_PATIENCE, counted=False)
+    await turn.take_units_in_parts(turn.provider.costs.watch, patience=_PATIENCE, counted=False)
     try:
-        expires_at = await run.call_prepaid(run.provider.watch)
+        expires_at = await turn.call_prepaid(turn.provider.watch)
     except ProviderError as error:
-        run.observer.watch_renewals.labels("failed").inc()
-        log.warning("watch not renewed", mailbox_id=run.mailbox_id, reason=error.reason, detail=error.detail)
-        async with run.writing() as connection:
-            await store.postpone(connection, run.mailbox_id, seconds=RETRY_SECONDS)
+        turn.metrics.watch_renewals.labels("failed").inc()
+        log.warning("watch not renewed", mailbox_id=turn.mailbox_id, reason=error.reason, detail=error.detail)
+        async with turn.writing() as connection:
+            await store.postpone(connection, turn.mailbox_id, seconds=RETRY_SECONDS)
         return
-    run.observer.watch_renewals.labels("done").inc()
-    async with run.writing() as connection:
-        await store.keep(connection, run.mailbox_id, expires_at=expires_at, renew_seconds=RENEW_SECONDS)
+    turn.metrics.watch_renewals.labels("done").inc()
+    async with turn.writing() as connection:
+        await store.keep(connection, turn.mailbox_id, expires_at=expires_at, renew_seconds=RENEW_SECONDS)
 
 
 async def end(mailbox: Mailbox, *, provider: Provider, quota: Quota, tokens: AccessTokens) -> bool:

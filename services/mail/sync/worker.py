@@ -14,10 +14,10 @@ from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.control import schedule, workers
 from services.mail.store.control.schedule import Lease
 from services.mail.sync import watches
-from services.mail.sync.idle_check import RestingLooks
+from services.mail.sync.idle_check import IdleCheck
 from services.mail.sync.listener import Connect, Listener
-from services.mail.sync.turn import LONGEST_BACKOFF, Turns
-from services.mail.sync.turn_metrics import SyncObserver
+from services.mail.sync.turn import LONGEST_BACKOFF, TurnRunner
+from services.mail.sync.turn_metrics import TurnMetrics
 
 # A LISTEN connection can die silently, so the table is looked at this often in any case.
 _LOOK_SECONDS = 1.0
@@ -39,17 +39,17 @@ class Worker:
         *,
         pool: Pool,
         connect_listener: Connect,
-        turns: Turns,
-        resting: RestingLooks,
+        turns: TurnRunner,
+        idle_check: IdleCheck,
         finish_deletions: Callable[[], Awaitable[None]],
-        observer: SyncObserver,
+        metrics: TurnMetrics,
         slots: int,
     ) -> None:
         self._pool = pool
         self._turns = turns
-        self._resting = resting
+        self._idle_check = idle_check
         self._finish_deletions = finish_deletions
-        self._observer = observer
+        self._metrics = metrics
         self._slots = slots
         self._kept_for_live = max(1, slots // 3)
         self._next_take_over = 0.0
@@ -76,7 +76,7 @@ class Worker:
         return [
             _restarted(self._listener.listen),
             self._wake_on(stop),
-            _restarted(lambda: self._look_at_resting(stop)),
+            _restarted(lambda: self._check_idle(stop)),
             _restarted(self._delete_users),
             _restarted(self._report),
         ]
@@ -85,14 +85,14 @@ class Worker:
         await stop.wait()
         self._wake.set()
 
-    async def _look_at_resting(self, stop: asyncio.Event) -> None:
+    async def _check_idle(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
-                found = await self._resting.look()
+                found = await self._idle_check.look()
             except DATABASE_LOST as error:
-                log.warning("mailboxes at rest not looked at", error=type(error).__name__)
+                log.warning("idle mailboxes not checked", error=type(error).__name__)
                 found = 0
-            if found < self._resting.group_size:
+            if found < self._idle_check.group_size:
                 await asyncio.sleep(_LOOK_SECONDS)
 
     async def _delete_users(self) -> None:
@@ -122,7 +122,7 @@ class Worker:
         """Starts what is due and free; returns how long to sleep at most."""
         owner = self._listener.owner
         if owner is None:
-            # The others would take its leases for those of a dead worker.
+            # Without an owner id our leases look abandoned.
             return _LOOK_SECONDS
         try:
             return await self._claim(owner)
@@ -164,11 +164,11 @@ class Worker:
             return
         self._next_take_over = time.monotonic() + _LOOK_SECONDS
         if dead := await workers.free_leases_of_dead(connection):
-            self._observer.workers_lost.inc(len(dead))
+            self._metrics.workers_lost.inc(len(dead))
             log.warning("workers died, their mailboxes are free", workers=len(dead))
 
     def _start(self, lease: Lease) -> None:
-        task = asyncio.create_task(self._turns.take(lease))
+        task = asyncio.create_task(self._turns.run(lease))
         self._running.add(task)
         task.add_done_callback(self._ended)
 
@@ -178,12 +178,12 @@ class Worker:
 
 
 async def _restarted(work: Callable[[], Awaitable[None]]) -> None:
-    """Keeps `work` going whatever it raises: a worker that no longer listens would idle for ever without a word."""
+    """Restart `work` after any exception: a worker that stopped listening would be idle for ever."""
     while True:
         try:
             await work()
         except Exception:
-            log.exception("a part of the worker failed and begins anew")
+            log.exception("a background task of the worker failed, restarting it")
             await asyncio.sleep(_LOOK_SECONDS)
         else:
             return

@@ -18,16 +18,16 @@ from services.mail.auth_client import AuthClient
 from services.mail.disconnect import Disconnecting
 from services.mail.mailboxes import Mailboxes
 from services.mail.provider_access.access_tokens import AccessTokens
-from services.mail.provider_access.concurrency import Parallelism
+from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.http_client import create_gmail_client
 from services.mail.settings import WorkerSettings
 from services.mail.store.connection import is_reachable
 from services.mail.sync.erase import Eraser
-from services.mail.sync.idle_check import RestingLooks
-from services.mail.sync.turn import Turns
-from services.mail.sync.turn_metrics import SyncObserver
+from services.mail.sync.idle_check import IdleCheck
+from services.mail.sync.turn import TurnRunner
+from services.mail.sync.turn_metrics import TurnMetrics
 from services.mail.sync.worker import Worker
 
 _LEASES_PER_TRANSACTION = 4
@@ -76,15 +76,15 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         quota = Quota(redis, profile=profile, batch_units=profile.costs.get * settings.gmail_batch_size)
         auth = AuthClient(channel)
         tokens = AccessTokens(auth)
-        observer = SyncObserver(telemetry)
-        turns = Turns(
+        metrics = TurnMetrics(telemetry)
+        turns = TurnRunner(
             pool=pool,
             providers=providers,
             quota=quota,
-            parallelism=Parallelism(redis, batch_size=settings.gmail_batch_size),
+            concurrency_limit=ConcurrencyLimit(redis, batch_size=settings.gmail_batch_size),
             tokens=tokens,
             eraser=Eraser(pool=pool, auth=auth, providers=providers, quota=quota, tokens=tokens),
-            observer=observer,
+            metrics=metrics,
             lease_seconds=settings.worker_lease_seconds,
             poll_seconds=settings.mail_poll_seconds,
             verify_seconds=settings.mail_verify_seconds,
@@ -93,11 +93,11 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             pool=pool,
             connect_listener=lambda: connect(settings.database),
             turns=turns,
-            resting=RestingLooks(
+            idle_check=IdleCheck(
                 pool=pool, providers=providers, quota=quota, tokens=tokens, poll_seconds=settings.mail_poll_seconds
             ),
             finish_deletions=Disconnecting(pool, Mailboxes(pool, auth), auth).finish_deletions,
-            observer=observer,
+            metrics=metrics,
             slots=settings.worker_slots,
         )
         ready = Readiness(stop, check=lambda: is_reachable(pool))

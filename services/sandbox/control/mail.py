@@ -15,10 +15,10 @@ from services.sandbox.control.state import NDJSON, json_lines
 from services.sandbox.google.gmail.errors import Refused
 from services.sandbox.google.gmail.methods.write_methods import date_header_ms, decode_raw
 from services.sandbox.google.gmail.watch_and_push import PushService
-from services.sandbox.google.oauth.users import Identity, User
+from services.sandbox.google.oauth.users import SandboxUsers, User
 from services.sandbox.instruments.audit_log import Now
 from services.sandbox.mailboxes.labels import Label
-from services.sandbox.mailboxes.mailbox import Mailbox, MailboxOddities, Message
+from services.sandbox.mailboxes.mailbox import Mailbox, MailboxDeviations, Message
 from services.sandbox.mailboxes.registry import Mailboxes
 from services.sandbox.mime.content import KeptContent
 
@@ -71,7 +71,7 @@ class MailControl:
     def __init__(
         self,
         *,
-        identity: Identity,
+        identity: SandboxUsers,
         mailboxes: Mailboxes,
         push: PushService,
         clock: Now,
@@ -118,7 +118,7 @@ class MailControl:
             internal_date=body.internal_date,
             thread_id=body.thread_id,
             message_id=body.id,
-            oddity=body.oddity,
+            deviation=body.deviation,
         )
         return _ids([message])
 
@@ -224,7 +224,7 @@ class MailControl:
             if int(body.history_id) <= mailbox.history.current_id:
                 raise ControlError(400, f"history_id must be above {mailbox.history.current_id}")
             mailbox.history.jump(int(body.history_id))
-        mailbox.unlike_google = MailboxOddities(empty_page_every=body.empty_page_every)
+        mailbox.unlike_google = MailboxDeviations(empty_page_every=body.empty_page_every)
         return JSONResponse({"historyId": str(mailbox.history.current_id)})
 
     async def stray_push(self, request: Request) -> Response:

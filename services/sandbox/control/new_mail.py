@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from services.sandbox.control.json_body import ControlBody
 from services.sandbox.google.oauth.users import User
-from services.sandbox.mailboxes.mailbox import Oddity
+from services.sandbox.mailboxes.mailbox import MessageDeviation
 from services.sandbox.mime.part_tree import HeaderForm
 
 
@@ -64,12 +64,12 @@ class NewMail(ControlBody):
         return cls.model_validate(value)
 
     @property
-    def oddity(self) -> Oddity | None:
+    def deviation(self) -> MessageDeviation | None:
         """What is to be odd about it, if anything."""
         form: HeaderForm = "encoded" if self.encoded_headers else "mangled" if self.mangled_headers else "decoded"
         if not (self.omit or self.extra or form != "decoded"):
             return None
-        return Oddity(frozenset(self.omit), self.extra, form)
+        return MessageDeviation(frozenset(self.omit), self.extra, form)
 
 
 def compose_mail(mail: NewMail, *, owner: User, now: float) -> bytes:

@@ -1,4 +1,4 @@
-"""Control API over what concerns all mailboxes: faults, quota, errors, push, and the books, below `/_sandbox/`."""
+"""Control API over what concerns all mailboxes: faults, quota, errors, push, counts and the log, below `/_sandbox/`."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -14,8 +14,8 @@ from services.sandbox.google.gmail.dispatch import Dispatcher
 from services.sandbox.google.gmail.page_tokens import PageTokens
 from services.sandbox.google.gmail.quota import PROFILES, Kind, Quota, QuotaErrors
 from services.sandbox.google.gmail.watch_and_push import PushFaults, PushService
-from services.sandbox.instruments.audit_log import ActivityLog
-from services.sandbox.instruments.call_counts import Calls
+from services.sandbox.instruments.audit_log import AuditLog
+from services.sandbox.instruments.call_counts import CallCounts
 from services.sandbox.instruments.faults import FaultPlan, FaultSettings
 
 NDJSON = "application/x-ndjson"
@@ -50,7 +50,7 @@ class PushFaultsBody(ControlBody):
     numeric_history_id: bool = False
 
 
-class BookControl:
+class StateControl:
     """The handlers."""
 
     def __init__(
@@ -58,8 +58,8 @@ class BookControl:
         *,
         faults: FaultPlan,
         quota: Quota,
-        calls: Calls,
-        log: ActivityLog,
+        calls: CallCounts,
+        log: AuditLog,
         pages: PageTokens,
         push: PushService,
         dispatcher: Dispatcher,
@@ -129,7 +129,7 @@ class BookControl:
         return JSONResponse(body.model_dump())
 
     async def get_calls(self, _: Request) -> Response:
-        """Calls by method, units by user and project."""
+        """CallCounts by method, units by user and project."""
         return JSONResponse(self._calls.report() | {"quota": self._quota.report()})
 
     async def clear_calls(self, _: Request) -> Response:

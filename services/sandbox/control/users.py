@@ -11,7 +11,7 @@ from starlette.routing import Route
 from services.sandbox.clock import Clock
 from services.sandbox.control.json_body import ControlBody, ControlError, read_body
 from services.sandbox.google.oauth.clients import Client, Clients
-from services.sandbox.google.oauth.users import Identity, Oddities, User, UserExistsError
+from services.sandbox.google.oauth.users import Deviations, SandboxUsers, User, UserExistsError
 
 _EMAIL = r"^[^@\s]+@[^@\s]+$"
 
@@ -50,7 +50,7 @@ class UserChange(ControlBody):
     hd: str | None = None
 
 
-class OdditiesBody(ControlBody):
+class DeviationsBody(ControlBody):
     """How a user is treated; absent fields take their defaults."""
 
     iss: bool = True
@@ -84,10 +84,10 @@ class Rotation(ControlBody):
     keep_old: bool = True
 
 
-class IdentityControl:
+class UserControl:
     """The handlers."""
 
-    def __init__(self, *, identity: Identity, clients: Clients, clock: Clock, mailboxes: Mailboxes) -> None:
+    def __init__(self, *, identity: SandboxUsers, clients: Clients, clock: Clock, mailboxes: Mailboxes) -> None:
         self._identity = identity
         self._clients = clients
         self._clock = clock
@@ -151,13 +151,13 @@ class IdentityControl:
 
     async def get_settings(self, request: Request) -> Response:
         """How the user is treated."""
-        return JSONResponse(asdict(self._identity.oddities(self._user(request).sub)))
+        return JSONResponse(asdict(self._identity.deviations(self._user(request).sub)))
 
     async def put_settings(self, request: Request) -> Response:
         """Treat the user so from now on."""
         user = self._user(request)
-        body = await read_body(request, OdditiesBody)
-        self._identity.set_oddities(user.sub, Oddities(**body.model_dump()))
+        body = await read_body(request, DeviationsBody)
+        self._identity.set_deviations(user.sub, Deviations(**body.model_dump()))
         return JSONResponse(body.model_dump())
 
     async def expire_tokens(self, request: Request) -> Response:

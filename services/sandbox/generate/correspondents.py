@@ -5,7 +5,7 @@ from functools import lru_cache
 from random import Random
 
 from services.sandbox.generate.phrases import HOSTS, LANGUAGES, WEIGHTS, Language
-from services.sandbox.generate.seeded_random import Draws
+from services.sandbox.generate.seeded_random import SeededRandom
 
 PARAGRAPHS = 64
 ZONES = (0, 0, 60, 120, 180, -300, -480, 330, 540, 480)
@@ -103,14 +103,14 @@ class Correspondence:
 
     def contact(self, root: int) -> Contact:
         """Whom the thread that begins with this message is with."""
-        return Draws(self.key, root).choice(self._writers)
+        return SeededRandom(self.key, root).choice(self._writers)
 
     def message_id(self, index: int) -> str:
         """The Message-ID, with its brackets."""
-        return f"<{Draws(self.key, index).token(20)}.{index}@{HOSTS[index % len(HOSTS)]}>"
+        return f"<{SeededRandom(self.key, index).token(20)}.{index}@{HOSTS[index % len(HOSTS)]}>"
 
     def subject(self, root: int) -> str:
         """What the thread is about."""
-        draws = Draws(self.key, root)
-        language = draws.choice(self._writers).language
-        return draws.choice(language.subjects).format(n=1000 + draws.below(9000))
+        random = SeededRandom(self.key, root)
+        language = random.choice(self._writers).language
+        return random.choice(language.subjects).format(n=1000 + random.below(9000))

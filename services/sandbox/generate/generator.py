@@ -6,10 +6,10 @@ Nothing is kept but the number.
 from random import Random
 
 from services.sandbox.generate.correspondents import Correspondence
-from services.sandbox.generate.malformed_mail import ugly_message
-from services.sandbox.generate.message_plan import Plan, Planner
+from services.sandbox.generate.malformed_mail import malformed_message
+from services.sandbox.generate.message_plan import MessagePlan, MessagePlanner
 from services.sandbox.generate.message_writer import MessageWriter
-from services.sandbox.generate.seeded_random import Draws
+from services.sandbox.generate.seeded_random import SeededRandom
 from services.sandbox.mime.content import Content, KeptContent
 
 
@@ -18,20 +18,20 @@ class Generator:
 
     def __init__(self, *, seed: int, email: str, name: str, ugly: bool = False) -> None:
         root = f"{seed}:{email}".encode()[:48]
-        self._planner = Planner(b"plan:" + root)
+        self._planner = MessagePlanner(b"plan:" + root)
         random = Random(f"{seed}:{email}")  # noqa: S311 - reproducible by design
         self._mail = Correspondence(b"text:" + root, random, email=email, name=name)
         self._ugly = ugly
 
-    def plan(self, index: int) -> Plan:
+    def plan(self, index: int) -> MessagePlan:
         """Kind, parent and labels of the message with this number."""
         return self._planner.plan(index)
 
     def content(self, index: int, *, date_ms: int) -> Content:
         """The message with this number; `date_ms` is when it arrived, epoch ms."""
         if self._ugly and index % 6 == 5:
-            draws = Draws(self._mail.key, index)
-            return KeptContent(ugly_message(index // 6, draws=draws, to=self._mail.email, date_ms=date_ms))
+            random = SeededRandom(self._mail.key, index)
+            return KeptContent(malformed_message(index // 6, random=random, to=self._mail.email, date_ms=date_ms))
         plan = self._planner.plan(index)
         chain = self._planner.chain(index) if plan.parent is not None else [index]
         return MessageWriter(self._mail, plan.kind, chain, date_ms=date_ms).compose()

@@ -1,13 +1,13 @@
-"""Malformed and unusual mail as it occurs in real mailboxes: one maker per oddity.
+"""Malformed and unusual mail as it occurs in real mailboxes: one maker per deviation.
 
-Every maker returns RFC 5322 bytes (or what passes for them). `ugly_message` walks through all of them in turn.
+Every maker returns RFC 5322 bytes (or what passes for them). `malformed_message` walks through all of them in turn.
 """
 
 from base64 import b64encode
 from collections.abc import Callable
 from email.utils import formatdate
 
-from services.sandbox.generate.seeded_random import Draws
+from services.sandbox.generate.seeded_random import SeededRandom
 
 Maker = Callable[[str, str], bytes]
 
@@ -250,9 +250,9 @@ MAKERS: tuple[Maker, ...] = (
 )
 
 
-def ugly_message(number: int, *, draws: Draws, to: str, date_ms: int) -> bytes:
-    """One malformed message to `to`; `number` picks the oddity, so that any run of 32 has them all."""
+def malformed_message(number: int, *, random: SeededRandom, to: str, date_ms: int) -> bytes:
+    """One malformed message to `to`; `number` picks the deviation, so that any run of 32 has them all."""
     raw = MAKERS[number % len(MAKERS)](to, formatdate(date_ms / 1000))
     if not raw.startswith(b"Date"):
         return raw
-    return f"X-Sandbox-Number: {number}.{draws.token(8)}\r\n".encode() + raw
+    return f"X-Sandbox-Number: {number}.{random.token(8)}\r\n".encode() + raw

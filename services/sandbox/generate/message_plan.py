@@ -6,7 +6,7 @@ So a message can name its parent without any other message existing in memory.
 from dataclasses import dataclass
 
 from services.sandbox.generate.phrases import USER_LABELS
-from services.sandbox.generate.seeded_random import Draws
+from services.sandbox.generate.seeded_random import SeededRandom
 
 REACH = 30
 """A reply answers one of so many messages before it."""
@@ -34,7 +34,7 @@ _CATEGORY = {
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MessagePlan:
     """What a generated message is, before any of its words exist."""
 
     kind: str
@@ -42,25 +42,25 @@ class Plan:
     labels: frozenset[str]
 
 
-class Planner:
+class MessagePlanner:
     """The plans of one mailbox; `key` is what its hashes are made with."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def plan(self, index: int) -> Plan:
+    def plan(self, index: int) -> MessagePlan:
         """Kind, parent and labels of a message."""
-        draws = Draws(self._key, index)
-        kind = draws.choice(KINDS)
-        return Plan(kind, self._parent(index, kind, draws), _labels(kind, draws))
+        random = SeededRandom(self._key, index)
+        kind = random.choice(KINDS)
+        return MessagePlan(kind, self._parent(index, kind, random), _labels(kind, random))
 
-    def _parent(self, index: int, kind: str, draws: Draws) -> int | None:
-        if kind not in CONVERSATIONS or draws.chance(10):
+    def _parent(self, index: int, kind: str, random: SeededRandom) -> int | None:
+        if kind not in CONVERSATIONS or random.chance(10):
             return None
-        parent = index - 1 - draws.below(REACH)
+        parent = index - 1 - random.below(REACH)
         if parent < 0:
             return None
-        before = Draws(self._key, parent).choice(KINDS)
+        before = SeededRandom(self._key, parent).choice(KINDS)
         same_circle = (before == "forum") == (kind == "forum")
         return parent if before in CONVERSATIONS and same_circle else None
 
@@ -68,30 +68,30 @@ class Planner:
         """The message and its ancestors, itself first, the thread's first message last."""
         out = [index]
         while True:
-            draws = Draws(self._key, out[-1])
-            parent = self._parent(out[-1], draws.choice(KINDS), draws)
+            random = SeededRandom(self._key, out[-1])
+            parent = self._parent(out[-1], random.choice(KINDS), random)
             if parent is None:
                 return out
             out.append(parent)
 
 
-def _labels(kind: str, draws: Draws) -> frozenset[str]:
+def _labels(kind: str, random: SeededRandom) -> frozenset[str]:
     if kind == "sent":
         return frozenset({"SENT"})
     if kind == "spam":
-        return frozenset({"SPAM", "UNREAD"}) if draws.chance(70) else frozenset({"SPAM"})
-    unread = {"UNREAD"} if draws.chance(14) else set()
-    if draws.chance(3):
+        return frozenset({"SPAM", "UNREAD"}) if random.chance(70) else frozenset({"SPAM"})
+    unread = {"UNREAD"} if random.chance(14) else set()
+    if random.chance(3):
         return frozenset({"TRASH"} | unread)
-    if kind == "personal" and draws.chance(12):
+    if kind == "personal" and random.chance(12):
         return frozenset(unread)
     labels = unread | {_CATEGORY.get(kind, "CATEGORY_PERSONAL")}
-    if draws.chance(70):
+    if random.chance(70):
         labels.add("INBOX")
-    if kind in CONVERSATIONS and draws.chance(40):
+    if kind in CONVERSATIONS and random.chance(40):
         labels.add("IMPORTANT")
-    if draws.chance(3):
+    if random.chance(3):
         labels.add("STARRED")
-    if draws.chance(18):
-        labels.add(f"Label_{1 + draws.below(len(USER_LABELS))}")
+    if random.chance(18):
+        labels.add(f"Label_{1 + random.below(len(USER_LABELS))}")
     return frozenset(labels)

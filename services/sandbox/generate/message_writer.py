@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 from services.sandbox.generate.correspondents import PARAGRAPHS, Correspondence, paragraphs
 from services.sandbox.generate.phrases import COMPANIES, FILES
-from services.sandbox.generate.seeded_random import Draws
+from services.sandbox.generate.seeded_random import SeededRandom
 from services.sandbox.mime.builder import Branch, Composed, Leaf
 
 _NORMAL = NormalDist()
@@ -25,17 +25,17 @@ class MessageWriter:
         self._mail = mail
         self._index = chain[0]
         self._kind = kind
-        self._draws = draws = Draws(mail.key, self._index)
+        self._random = random = SeededRandom(mail.key, self._index)
         self._date_ms = date_ms
         self._chain = chain
         self._contact = mail.contact(self._chain[-1])
         # The first draw of a number chooses whom a thread that begins there is with.
-        draws.below(512)
+        random.below(512)
         self._author = mail.own if kind == "sent" else self._contact
         charset = self._contact.charset
         self._charset = "utf-8" if self._author is mail.own else charset
         self._texts = paragraphs(self._contact.language, self._charset)
-        self._picked = [draws.choice(self._texts) for _ in range(draws.choice(PARAGRAPH_COUNTS))]
+        self._picked = [random.choice(self._texts) for _ in range(random.choice(PARAGRAPH_COUNTS))]
 
     def compose(self) -> Composed:
         """The message of the planned kind."""
@@ -68,7 +68,7 @@ class MessageWriter:
 
     def _trace(self, date: str) -> list[tuple[str, str]]:
         host = self._contact.address.rpartition("@")[2]
-        token = self._draws.token(24)
+        token = self._random.token(24)
         return [
             ("Delivered-To", self._mail.email),
             ("Received", f"by 2002:a05:6402:{token[:4]} with SMTP id {token}; {date}"),
@@ -113,7 +113,7 @@ class MessageWriter:
     def _list_headers(self) -> list[tuple[str, str]]:
         if self._kind == "newsletter":
             return [
-                ("List-Unsubscribe", f"<https://digest.example/u/{self._draws.token(12)}>"),
+                ("List-Unsubscribe", f"<https://digest.example/u/{self._random.token(12)}>"),
                 ("Precedence", "bulk"),
             ]
         if self._kind == "forum":
@@ -134,7 +134,7 @@ class MessageWriter:
                 return self._conversation()
 
     def _boundary(self, level: str) -> str:
-        return f"=_{level}_{self._draws.token(16)}"
+        return f"=_{level}_{self._random.token(16)}"
 
     def _plain(self) -> Leaf:
         content = b"\r\n\r\n".join([paragraph.plain for paragraph in self._picked])
@@ -156,18 +156,18 @@ class MessageWriter:
         return Branch("multipart/alternative", self._boundary("alt"), [self._plain(), self._html(), *extra])
 
     def _conversation(self) -> Leaf | Branch:
-        body: Leaf | Branch = self._plain() if self._draws.chance(40) else self._alternative()
-        if self._draws.chance(6):
+        body: Leaf | Branch = self._plain() if self._random.chance(40) else self._alternative()
+        if self._random.chance(6):
             image = self._file(3, disposition="inline", content_id=f"image{self._index}@sandbox")
             body = Branch("multipart/related", self._boundary("rel"), [body, image])
-        if self._draws.chance(16):
-            files: list[Leaf | Branch] = [self._file(n) for n in range(1 + self._draws.below(3))]
+        if self._random.chance(16):
+            files: list[Leaf | Branch] = [self._file(n) for n in range(1 + self._random.below(3))]
             body = Branch("multipart/mixed", self._boundary("mix"), [body, *files])
         return body
 
     def _newsletter(self) -> Branch:
         rules = b".c%d{margin:0 auto;padding:12px;font:14px/1.5 sans-serif;color:#333}\r\n"
-        style = b"".join(rules % i for i in range(10 + self._draws.below(80)))
+        style = b"".join(rules % i for i in range(10 + self._random.below(80)))
         parts: list[Leaf | Branch] = [self._plain(), self._html(b"<style>" + style + b"</style>")]
         return Branch("multipart/alternative", self._boundary("alt"), parts)
 
@@ -192,9 +192,9 @@ class MessageWriter:
         return Branch("multipart/signed", self._boundary("sig"), [self._alternative(), file, archive])
 
     def _file(self, number: int, *, disposition: str = "attachment", content_id: str = "") -> Leaf:
-        name, mime_type, magic = FILES[3] if content_id else self._draws.choice(FILES)
-        size = len(magic) + self._draws.choice(FILE_SIZES)
-        seed = f"{self._draws.token(16)}:{number}"
+        name, mime_type, magic = FILES[3] if content_id else self._random.choice(FILES)
+        size = len(magic) + self._random.choice(FILE_SIZES)
+        seed = f"{self._random.token(16)}:{number}"
 
         def content() -> bytes:
             return magic + Random(seed).randbytes(size - len(magic))  # noqa: S311 - reproducible by design

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 
-class Draws:
+class SeededRandom:
     """A stream of small numbers cut from a keyed hash; far cheaper to start than a general generator."""
 
     __slots__ = ("_digest", "_key", "_state")

@@ -10,7 +10,7 @@ class Now(Protocol):
     def now(self) -> float: ...
 
 
-class ActivityLog:
+class AuditLog:
     """Events in order, each with a sequence number that starts at 1."""
 
     def __init__(self, clock: Now) -> None:

@@ -3,8 +3,8 @@
 from collections import Counter, defaultdict
 
 
-class Calls:
-    """Calls by method and status, and by user."""
+class CallCounts:
+    """CallCounts by method and status, and by user."""
 
     def __init__(self) -> None:
         self._by_status: defaultdict[str, Counter[int]] = defaultdict(Counter)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
-from services.sandbox.instruments.audit_log import ActivityLog, Now
+from services.sandbox.instruments.audit_log import AuditLog, Now
 from services.sandbox.mailboxes.history import Change, History
 from services.sandbox.mailboxes.labels import Label, system_labels
 from services.sandbox.mime.content import Content, KeptContent
@@ -22,7 +22,7 @@ class Composer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Oddity:
+class MessageDeviation:
     """How one message is shown unlike Gmail would: keys left out or added, headers in another form."""
 
     omit: frozenset[str] = NO_LABELS
@@ -43,7 +43,7 @@ class Message:
 
 
 @dataclass(slots=True)
-class MailboxOddities:
+class MailboxDeviations:
     """How the listings of a mailbox behave in the rare ways that Gmail's sometimes do."""
 
     empty_page_every: int = 0
@@ -65,7 +65,7 @@ class Mailbox:
         clock: Now,
         random: Random,
         retention: float,
-        log: ActivityLog,
+        log: AuditLog,
         composer: Composer,
         changed: Callable[["Mailbox", Change], None],
     ) -> None:
@@ -77,8 +77,8 @@ class Mailbox:
         self.drafts: dict[str, Message] = {}
         self.order: list[Message] = []
         """Oldest first; listings read it from its end."""
-        self.oddities: dict[str, Oddity] = {}
-        self.unlike_google = MailboxOddities()
+        self.deviations: dict[str, MessageDeviation] = {}
+        self.unlike_google = MailboxDeviations()
         # After a restart, which forgets everything, all ids of the life before are too old, as they should be.
         first_id = int(clock.now() * 1_000_000)
         self.history = History(clock=clock, random=random, retention=retention, first_id=first_id)
@@ -140,7 +140,7 @@ class Mailbox:
         internal_date: int | None = None,
         thread_id: str | None = None,
         message_id: str | None = None,
-        oddity: Oddity | None = None,
+        deviation: MessageDeviation | None = None,
     ) -> Message:
         """Add a message: a delivery, an import, a draft, something sent. `internal_date` is epoch ms, default now."""
         now_ms = int(self._clock.now() * 1000)
@@ -155,8 +155,8 @@ class Mailbox:
         )
         self._index(message)
         insort(self.order, message, key=_position)
-        if oddity is not None:
-            self.oddities[message.id] = oddity
+        if deviation is not None:
+            self.deviations[message.id] = deviation
         self._record(message, "messageAdded", added=True)
         return message
 
@@ -179,7 +179,7 @@ class Mailbox:
         if "DRAFT" in message.labels:
             self.drafts = {name: draft for name, draft in self.drafts.items() if draft is not message}
         del self.order[self.index_before(message.internal_date, message.id)]
-        self.oddities.pop(message.id, None)
+        self.deviations.pop(message.id, None)
         thread = self.threads[message.thread_id]
         thread.remove(message)
         if not thread:

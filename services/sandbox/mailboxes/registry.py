@@ -9,9 +9,9 @@ from random import Random
 from services.sandbox.generate.generator import Generator
 from services.sandbox.generate.message_plan import REACH
 from services.sandbox.generate.phrases import USER_LABELS
-from services.sandbox.generate.seeded_random import Draws
+from services.sandbox.generate.seeded_random import SeededRandom
 from services.sandbox.google.oauth.users import User
-from services.sandbox.instruments.audit_log import ActivityLog, Now
+from services.sandbox.instruments.audit_log import AuditLog, Now
 from services.sandbox.mailboxes.history import Change
 from services.sandbox.mailboxes.labels import Label
 from services.sandbox.mailboxes.mailbox import Mailbox, Message
@@ -47,7 +47,7 @@ def _collector_at_rest(messages: int) -> Iterator[None]:
 class Mailboxes:
     """The registry, and the place where generated mail enters."""
 
-    def __init__(self, *, clock: Now, seed: int, retention: float, log: ActivityLog) -> None:
+    def __init__(self, *, clock: Now, seed: int, retention: float, log: AuditLog) -> None:
         self.log = log
         self.changed: Callable[[Mailbox, Change], None] = _nobody_listens
         self._clock = clock
@@ -135,7 +135,7 @@ class Mailboxes:
         out = []
         for i in range(count):
             plan = generator.plan(first + i)
-            date_ms = now_ms - span + i * step + Draws(b"date", first + i).below(max(step, 1))
+            date_ms = now_ms - span + i * step + SeededRandom(b"date", first + i).below(max(step, 1))
             name = mailbox.new_id(date_ms)
             thread_id = self._thread(mailbox, first + i, plan.parent) or name
             self._recent(mailbox).append(thread_id)

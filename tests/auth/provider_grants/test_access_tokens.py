@@ -86,12 +86,12 @@ class TestLookup:
         self, client: Client, stand_in: StandIn, user: SignedIn
     ) -> None:
         old = (await client.provider_token(user)).access_token
-        stand_in.oddities.extra = {"access_token": old}
+        stand_in.deviations.extra = {"access_token": old}
         call = client.provider_token(user, refused_token=old)
         assert await reason_of(call) == "provider_unavailable"
 
     async def test_works_with_tokens_that_live_shorter_than_the_margin(self, client: Client, stand_in: StandIn) -> None:
-        stand_in.oddities.lifetime = 30
+        stand_in.deviations.lifetime = 30
         user = await client.signed_in(stand_in.person())
         assert (await client.provider_token(user)).access_token in stand_in.access_tokens
 
@@ -138,7 +138,7 @@ class TestOneRefreshAtATime:
     ) -> None:
         other = await start_service()
         await expire(engine, user)
-        gate = stand_in.oddities.token_gate = Gate()
+        gate = stand_in.deviations.token_gate = Gate()
         lookups = [asyncio.ensure_future((client, other)[n % 2].provider_token(user)) for n in range(5)]
         await gate.arrival()
         gate.open()
@@ -151,8 +151,8 @@ class TestOneRefreshAtATime:
     ) -> None:
         other = await start_service()
         await expire(engine, user)
-        stand_in.oddities.lifetime = 30
-        gate = stand_in.oddities.token_gate = Gate()
+        stand_in.deviations.lifetime = 30
+        gate = stand_in.deviations.token_gate = Gate()
         lookups = [asyncio.ensure_future(service.provider_token(user)) for service in (client, other)]
         await gate.arrival()
         gate.open()
@@ -163,9 +163,9 @@ class TestOneRefreshAtATime:
     async def test_a_refresh_goes_on_when_its_caller_gives_up(
         self, client: Client, stand_in: StandIn, engine: AsyncEngine, user: SignedIn
     ) -> None:
-        stand_in.oddities.rotates = True
+        stand_in.deviations.rotates = True
         await expire(engine, user)
-        gate = stand_in.oddities.token_gate = Gate()
+        gate = stand_in.deviations.token_gate = Gate()
         request = auth_pb2.GetAccessTokenRequest(account_id=user.account_id, user_id=user.user_id)
         impatient = client.provider_tokens.GetAccessToken(request, timeout=0.3)
         await gate.arrival()
@@ -208,7 +208,7 @@ class TestDeadGrant:
     async def test_a_dead_refresh_token_is_not_kept_when_a_sign_in_brings_no_other(
         self, client: Client, stand_in: StandIn, engine: AsyncEngine, user: SignedIn
     ) -> None:
-        stand_in.oddities.token_answers = [JSONResponse({"error": "invalid_grant"}, 400)]
+        stand_in.deviations.token_answers = [JSONResponse({"error": "invalid_grant"}, 400)]
         await expire(engine, user)
         await reason_of(client.provider_token(user))
         assert (await client.connect(user.person)).authorization_url
@@ -217,10 +217,10 @@ class TestDeadGrant:
         self, client: Client, stand_in: StandIn, engine: AsyncEngine, user: SignedIn
     ) -> None:
         await expire(engine, user)
-        gate = stand_in.oddities.token_gate = Gate()
+        gate = stand_in.deviations.token_gate = Gate()
         lookup = asyncio.ensure_future(client.provider_token(user))
         await gate.arrival()
-        stand_in.oddities.token_gate = None
+        stand_in.deviations.token_gate = None
         stand_in.revoke_everything(user.person)
         await client.signed_in(user.person)
         gate.open()
@@ -230,12 +230,12 @@ class TestDeadGrant:
     async def test_a_refresh_does_not_overwrite_the_tokens_of_a_sign_in_meanwhile(
         self, client: Client, stand_in: StandIn, engine: AsyncEngine, user: SignedIn
     ) -> None:
-        stand_in.oddities.rotates = stand_in.oddities.always_consents = True
+        stand_in.deviations.rotates = stand_in.deviations.always_consents = True
         await expire(engine, user)
-        gate = stand_in.oddities.token_gate = Gate()
+        gate = stand_in.deviations.token_gate = Gate()
         lookup = asyncio.ensure_future(client.provider_token(user))
         await gate.arrival()
-        stand_in.oddities.token_gate = None
+        stand_in.deviations.token_gate = None
         await client.signed_in(user.person)
         newest = (await client.provider_token(user)).access_token
         gate.open()
@@ -273,7 +273,7 @@ class TestDeadGrant:
         reason: str,
     ) -> None:
         await expire(engine, user)
-        stand_in.oddities.token_answers = [answer]
+        stand_in.deviations.token_answers = [answer]
         assert await reason_of(client.provider_token(user)) == reason
         assert await status_of(client, user) == auth_pb2.ACCOUNT_STATUS_ACTIVE
         assert (await client.provider_token(user)).access_token in stand_in.access_tokens
@@ -291,7 +291,7 @@ class TestRotation:
     async def test_a_rotated_refresh_token_replaces_the_old_one(
         self, client: Client, stand_in: StandIn, engine: AsyncEngine, user: SignedIn
     ) -> None:
-        stand_in.oddities.rotates = True
+        stand_in.deviations.rotates = True
         for _ in range(3):
             await expire(engine, user)
             assert (await client.provider_token(user)).access_token in stand_in.access_tokens
@@ -300,7 +300,7 @@ class TestRotation:
     async def test_an_answer_without_a_refresh_token_keeps_the_stored_one(
         self, client: Client, stand_in: StandIn, engine: AsyncEngine, user: SignedIn
     ) -> None:
-        stand_in.oddities.extra = {"refresh_token": None}
+        stand_in.deviations.extra = {"refresh_token": None}
         for _ in range(2):
             await expire(engine, user)
             assert (await client.provider_token(user)).access_token in stand_in.access_tokens
@@ -308,9 +308,9 @@ class TestRotation:
     async def test_the_end_of_a_limited_grant_is_kept(
         self, client: Client, stand_in: StandIn, engine: AsyncEngine
     ) -> None:
-        stand_in.oddities.extra = {"refresh_token_expires_in": 604799}
+        stand_in.deviations.extra = {"refresh_token_expires_in": 604799}
         user = await client.signed_in(stand_in.person())
-        stand_in.oddities.extra = {}
+        stand_in.deviations.extra = {}
         await expire(engine, user)
         await client.provider_token(user)
         async with engine.connect() as connection:

@@ -10,13 +10,13 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import HTMLResponse, JSONResponse
 
-from services.auth.cipher import Vault
-from services.auth.provider_grants.revocations import LOOSE_GRANT, LooseGrants
-from services.auth.providers.base import Consent, Identity
+from services.auth.cipher import Cipher
+from services.auth.provider_grants.revocations import GRANT, GrantRevocations
+from services.auth.providers.base import Consent, ProviderIdentity
 from services.auth.store import Store
-from services.auth.store.revocations import LooseGrantRecord
-from services.auth.store.tables import accounts, loose_grants, provider_tokens, security_events, sessions, users
-from tests.auth.sign_in.test_linking import is_granted, parked
+from services.auth.store.revocations import RevocationRecord
+from services.auth.store.tables import accounts, grant_revocations, provider_tokens, security_events, sessions, users
+from tests.auth.sign_in.test_linking import is_granted, pending_links
 from tests.auth.sign_in.test_sign_in import reason_of
 from tests.support.auth.client import SECRET_KEY, Client, SignedIn, StartService
 from tests.support.auth.clock import Time
@@ -46,7 +46,7 @@ class TestDisconnectAccount:
         query = select(func.count()).where(provider_tokens.c.account_id == UUID(user.account_id))
         async with engine.connect() as connection:
             assert (await connection.execute(query)).scalar_one() == 0
-        assert await parked(engine, user.person) == 0
+        assert await pending_links(engine, user.person) == 0
 
     async def test_takes_a_grant_that_has_ended_already_for_revoked(
         self, client: Client, stand_in: StandIn, engine: AsyncEngine
@@ -55,7 +55,7 @@ class TestDisconnectAccount:
         stand_in.revoke_everything(user.person)
         await client.disconnect(user.account_id, user.user_id)
         assert stand_in.calls["revoke"] == 1
-        assert await parked(engine, user.person) == 0
+        assert await pending_links(engine, user.person) == 0
 
     async def test_can_be_repeated(self, client: Client, stand_in: StandIn) -> None:
         user = await client.signed_in(stand_in.person())
@@ -95,18 +95,18 @@ class TestDisconnectAccount:
         self, client: Client, stand_in: StandIn, engine: AsyncEngine, answer: JSONResponse
     ) -> None:
         user = await client.signed_in(stand_in.person())
-        stand_in.oddities.revoke_answer = answer
+        stand_in.deviations.revoke_answer = answer
         await client.disconnect(user.account_id, user.user_id)
         assert await client.list_accounts(user.user_id) == []
-        assert await parked(engine, user.person) == 1
+        assert await pending_links(engine, user.person) == 1
 
     async def test_waits_for_a_refresh_and_revokes_the_token_that_it_brought(
         self, client: Client, stand_in: StandIn
     ) -> None:
         user = await client.signed_in(stand_in.person())
         old = (await client.provider_token(user)).access_token
-        stand_in.oddities.rotates = True
-        stand_in.oddities.token_gate = gate = Gate()
+        stand_in.deviations.rotates = True
+        stand_in.deviations.token_gate = gate = Gate()
         refreshing = asyncio.create_task(client.provider_token(user, refused_token=old))
         await gate.arrival()
         disconnecting = asyncio.create_task(client.disconnect(user.account_id, user.user_id))
@@ -182,10 +182,10 @@ class TestRevokingLater:
         return ScriptedProvider(time, is_down=True)
 
     @pytest.fixture
-    def loose(self, fresh_engine: AsyncEngine, time: Time, provider_down: ScriptedProvider) -> LooseGrants:
-        return LooseGrants(
+    def revocations(self, fresh_engine: AsyncEngine, time: Time, provider_down: ScriptedProvider) -> GrantRevocations:
+        return GrantRevocations(
             store=Store(fresh_engine),
-            vault=Vault(SECRET_KEY, previous=None),
+            cipher=Cipher(SECRET_KEY, previous=None),
             providers={"google": provider_down},
             clock=time.now,
             new_id=uuid4,
@@ -193,30 +193,34 @@ class TestRevokingLater:
 
     @pytest.fixture
     def unwanted(
-        self, loose: LooseGrants, time: Time, provider_down: ScriptedProvider
+        self, revocations: GrantRevocations, time: Time, provider_down: ScriptedProvider
     ) -> Callable[[], Awaitable[None]]:
         async def make() -> None:
             provider_down.grants["token"] = "subject"
-            identity = Identity("subject", "a@b.example", email_verified=True)
-            await loose.park(Consent("google", identity, grant_of("token", time)), seconds=120)
+            identity = ProviderIdentity("subject", "a@b.example", email_verified=True)
+            await revocations.add_pending(Consent("google", identity, grant_of("token", time)), seconds=120)
 
         return make
 
     async def test_happens_when_nobody_took_a_parked_grant(
-        self, loose: LooseGrants, time: Time, provider_down: ScriptedProvider, unwanted: Callable[[], Awaitable[None]]
+        self,
+        revocations: GrantRevocations,
+        time: Time,
+        provider_down: ScriptedProvider,
+        unwanted: Callable[[], Awaitable[None]],
     ) -> None:
         provider_down.is_down = False
         await unwanted()
         time.advance(119)
-        await loose.revoke_due()
+        await revocations.revoke_due()
         assert provider_down.live("subject")
         time.advance(1)
-        await loose.revoke_due()
+        await revocations.revoke_due()
         assert not provider_down.live("subject")
 
     async def test_is_tried_again_until_the_provider_answers(
         self,
-        loose: LooseGrants,
+        revocations: GrantRevocations,
         time: Time,
         provider_down: ScriptedProvider,
         unwanted: Callable[[], Awaitable[None]],
@@ -225,17 +229,17 @@ class TestRevokingLater:
         await unwanted()
         for _ in range(5):
             time.advance(3600)
-            await loose.revoke_due()
+            await revocations.revoke_due()
             assert await left(fresh_engine) == 1
         provider_down.is_down = False
         time.advance(3600)
-        await loose.revoke_due()
+        await revocations.revoke_due()
         assert not provider_down.live("subject")
         assert await left(fresh_engine) == 0
 
     async def test_is_put_off_while_the_same_account_waits_to_be_linked(
         self,
-        loose: LooseGrants,
+        revocations: GrantRevocations,
         time: Time,
         provider_down: ScriptedProvider,
         unwanted: Callable[[], Awaitable[None]],
@@ -245,27 +249,27 @@ class TestRevokingLater:
         time.advance(120)
         await unwanted()
         provider_down.is_down = False
-        await loose.revoke_due()
+        await revocations.revoke_due()
         assert provider_down.live("subject")
         assert await left(fresh_engine) == 2
 
     async def test_is_left_to_who_discarded_the_grant_for_a_while(
-        self, loose: LooseGrants, time: Time, provider_down: ScriptedProvider, fresh_engine: AsyncEngine
+        self, revocations: GrantRevocations, time: Time, provider_down: ScriptedProvider, fresh_engine: AsyncEngine
     ) -> None:
         provider_down.is_down = False
         provider_down.grants["token"] = "subject"
-        identity = Identity("subject", "a@b.example", email_verified=True)
+        identity = ProviderIdentity("subject", "a@b.example", email_verified=True)
         async with Store(fresh_engine).transaction() as transaction:
-            grant_id = await loose.discard(transaction, Consent("google", identity, grant_of("token", time)))
+            grant_id = await revocations.schedule(transaction, Consent("google", identity, grant_of("token", time)))
             await transaction.commit()
-        await loose.revoke_due()
+        await revocations.revoke_due()
         assert provider_down.live("subject")
-        await loose.revoke(grant_id)
+        await revocations.revoke(grant_id)
         assert not provider_down.live("subject")
 
     async def test_goes_on_behind_a_grant_that_another_release_has_left(
         self,
-        loose: LooseGrants,
+        revocations: GrantRevocations,
         time: Time,
         provider_down: ScriptedProvider,
         unwanted: Callable[[], Awaitable[None]],
@@ -274,32 +278,40 @@ class TestRevokingLater:
     ) -> None:
         provider_down.is_down = False
         grant_id = uuid4()
-        sealed = Vault(SECRET_KEY, previous=None).seal('{"other": "secret"}', owner=str(grant_id), field=LOOSE_GRANT)
+        encrypted = Cipher(SECRET_KEY, previous=None).encrypt('{"other": "secret"}', owner=str(grant_id), field=GRANT)
         async with Store(fresh_engine).transaction() as transaction:
-            record = LooseGrantRecord(grant_id, "google", "another", sealed)
-            await transaction.loose_grants.put(record, parked=False, due_at=time.now())
+            record = RevocationRecord(grant_id, "google", "another", encrypted)
+            await transaction.revocations.put(record, pending=False, due_at=time.now())
             await transaction.commit()
         await unwanted()
         time.advance(120)
-        await loose.revoke_due()
+        await revocations.revoke_due()
         assert not provider_down.live("subject")
         assert await left(fresh_engine) == 1
         assert "secret" not in "".join(capfd.readouterr())
 
     async def test_is_given_up_after_days(
-        self, loose: LooseGrants, time: Time, unwanted: Callable[[], Awaitable[None]], fresh_engine: AsyncEngine
+        self,
+        revocations: GrantRevocations,
+        time: Time,
+        unwanted: Callable[[], Awaitable[None]],
+        fresh_engine: AsyncEngine,
     ) -> None:
         await unwanted()
         started, tries = time.now(), 0
         while await left(fresh_engine):
             time.advance(3 * 3600)
-            await loose.revoke_due()
+            await revocations.revoke_due()
             tries += 1
             assert tries < 100
         assert (time.now() - started).days >= 1
 
     async def test_is_not_done_by_two_processes_at_once(
-        self, loose: LooseGrants, time: Time, provider_down: ScriptedProvider, unwanted: Callable[[], Awaitable[None]]
+        self,
+        revocations: GrantRevocations,
+        time: Time,
+        provider_down: ScriptedProvider,
+        unwanted: Callable[[], Awaitable[None]],
     ) -> None:
         await unwanted()
         provider_down.is_down = False
@@ -313,7 +325,7 @@ class TestRevokingLater:
             await revoke(token, timeout=timeout)
 
         provider_down.revoke = counted  # type: ignore[method-assign]  # counts the calls
-        await asyncio.gather(*[loose.revoke_due() for _ in range(4)])
+        await asyncio.gather(*[revocations.revoke_due() for _ in range(4)])
         assert calls == 1
 
 
@@ -322,20 +334,20 @@ class TestCrash:
         self, client: Client, start_service: StartService, stand_in: StandIn, engine: AsyncEngine
     ) -> None:
         user: SignedIn = await client.signed_in(stand_in.person())
-        stand_in.oddities.revoke_answer = HTMLResponse("<h1>503</h1>", 503)
+        stand_in.deviations.revoke_answer = HTMLResponse("<h1>503</h1>", 503)
         await client.disconnect(user.account_id, user.user_id)
-        stand_in.oddities.revoke_answer = None
+        stand_in.deviations.revoke_answer = None
         async with engine.begin() as connection:
-            await connection.execute(update(loose_grants).values(due_at=func.now()))
-        # A process does its chores when it starts.
+            await connection.execute(update(grant_revocations).values(due_at=func.now()))
+        # A process does its tasks when it starts.
         await start_service()
         async with asyncio.timeout(10):
-            while await parked(engine, user.person):
+            while await pending_links(engine, user.person):
                 pass
         assert not is_granted(stand_in, user.person)
 
 
 async def left(engine: AsyncEngine) -> int:
-    """How many loose grants there are."""
+    """How many revocations grants there are."""
     async with engine.connect() as connection:
-        return int((await connection.execute(select(func.count()).select_from(loose_grants))).scalar_one())
+        return int((await connection.execute(select(func.count()).select_from(grant_revocations))).scalar_one())

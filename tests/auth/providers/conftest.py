@@ -9,7 +9,7 @@ import pytest
 
 from services.auth.providers.base import (
     Grant,
-    Identity,
+    ProviderIdentity,
     ProviderUnavailableError,
 )
 from services.auth.providers.google import Google, GoogleClient, GoogleEndpoints
@@ -51,7 +51,7 @@ class Setup:
 
     async def exchange(
         self, person: Person | None = None, *, google: Google | None = None, nonce: str = "n" * 43
-    ) -> tuple[Identity, Grant]:
+    ) -> tuple[ProviderIdentity, Grant]:
         """A whole sign-in as the adapter sees it; `nonce` is what the attempt remembers."""
         google = google or self.google
         url = google.authorization_url(state="s", nonce="n" * 43, code_challenge=s256(VERIFIER), force_consent=False)

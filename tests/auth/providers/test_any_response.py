@@ -48,13 +48,13 @@ class TestAnyAnswer:
     @given(fields=_some_of("access_token expires_in refresh_token scope token_type id_token error", _nested(_ANY)))
     async def test_of_the_token_endpoint(self, setup: Setup, fields: dict[str, Any]) -> None:
         answer = {"access_token": "a", "expires_in": 60, "scope": MAIL_SCOPE} | fields
-        setup.stand_in.oddities.token_answers = [Response(json.dumps(answer))]
+        setup.stand_in.deviations.token_answers = [Response(json.dumps(answer))]
         await ends_well(setup)
 
     @many
     @given(claims=_some_of("iss sub aud azp iat exp nbf nonce email email_verified at_hash jti", _nested(_ANY)))
     async def test_in_the_claims_of_an_id_token(self, setup: Setup, claims: dict[str, Any]) -> None:
-        setup.stand_in.oddities.claims = claims
+        setup.stand_in.deviations.claims = claims
         await ends_well(setup)
 
     @many
@@ -64,14 +64,14 @@ class TestAnyAnswer:
         signed = setup.stand_in.sign(claims).split(".")
         head = json.dumps(jwt.get_unverified_header(".".join(signed)) | header).encode()
         signed[0] = jwt.utils.base64url_encode(head).decode()
-        setup.stand_in.oddities.id_token = ".".join(signed)
+        setup.stand_in.deviations.id_token = ".".join(signed)
         await ends_well(setup)
 
     @many
     @given(info=_some_of("sub id email email_verified verified_email", _nested(_SOUND)))
     async def test_of_userinfo(self, setup: Setup, info: dict[str, Any]) -> None:
-        setup.stand_in.oddities.omitted = frozenset({"id_token"})
-        setup.stand_in.oddities.userinfo = info
+        setup.stand_in.deviations.omitted = frozenset({"id_token"})
+        setup.stand_in.deviations.userinfo = info
         await ends_well(setup)
 
     @many
@@ -79,7 +79,7 @@ class TestAnyAnswer:
     async def test_with_keys(self, setup: Setup, key: dict[str, Any], age: str) -> None:
         [good] = setup.stand_in.jwks()
         document = json.dumps({"keys": [key, good | key]})
-        setup.stand_in.oddities.jwks_answer = Response(document, headers={"cache-control": age})
+        setup.stand_in.deviations.jwks_answer = Response(document, headers={"cache-control": age})
         # An adapter that knows no keys yet.
         setup.google = setup.google_with()
         await ends_well(setup)

@@ -32,12 +32,12 @@ class TestIssuer:
     async def test_both_spellings_of_googles_issuer_are_good_in_id_tokens(self, setup: Setup) -> None:
         google = setup.google_with(issuer=ISSUER)
         for issuer in (ISSUER, "accounts.google.com"):
-            setup.stand_in.oddities.claims = {"iss": issuer}
+            setup.stand_in.deviations.claims = {"iss": issuer}
             assert await setup.exchange(google=google)
         assert not google.accepts_issuer("accounts.google.com")
 
     async def test_other_issuers_have_one_spelling(self, setup: Setup) -> None:
-        setup.stand_in.oddities.claims = {"iss": "stand-in.example"}
+        setup.stand_in.deviations.claims = {"iss": "stand-in.example"}
         with pytest.raises(IdentityRefusedError):
             await setup.exchange()
 
@@ -61,44 +61,46 @@ class TestScopes:
         assert setup.google_with(scopes="openid email offline_access").grants_mail(frozenset({"openid"}))
 
     async def test_aliases_and_order_do_not_matter(self, setup: Setup) -> None:
-        setup.stand_in.oddities.extra = {"scope": f"https://www.googleapis.com/auth/userinfo.email {MAIL_SCOPE} openid"}
+        setup.stand_in.deviations.extra = {
+            "scope": f"https://www.googleapis.com/auth/userinfo.email {MAIL_SCOPE} openid"
+        }
         _, grant = await setup.exchange()
         assert grant.scopes == {"email", "openid", MAIL_SCOPE}
 
     async def test_no_scope_in_the_answer_means_the_requested_ones(self, setup: Setup) -> None:
-        setup.stand_in.oddities.omitted = frozenset({"scope"})
+        setup.stand_in.deviations.omitted = frozenset({"scope"})
         _, grant = await setup.exchange()
         assert grant.scopes == {"email", "openid", MAIL_SCOPE}
 
     async def test_what_cannot_be_a_scope_is_ignored(self, setup: Setup) -> None:
-        setup.stand_in.oddities.extra = {"scope": f"openid nul\x00 ü {MAIL_SCOPE}"}
+        setup.stand_in.deviations.extra = {"scope": f"openid nul\x00 ü {MAIL_SCOPE}"}
         _, grant = await setup.exchange()
         assert grant.scopes == {"openid", MAIL_SCOPE}
 
     async def test_a_list_of_them_counts_as_their_text(self, setup: Setup) -> None:
-        setup.stand_in.oddities.extra = {"scope": ["openid", "email"]}
+        setup.stand_in.deviations.extra = {"scope": ["openid", "email"]}
         _, grant = await setup.exchange()
         assert grant.scopes == {"openid", "email"}
 
     async def test_an_empty_scope_in_the_answer_means_none(self, setup: Setup) -> None:
-        setup.stand_in.oddities.extra = {"scope": ""}
+        setup.stand_in.deviations.extra = {"scope": ""}
         _, grant = await setup.exchange()
         assert grant.scopes == frozenset()
 
 
 class TestTokenAnswers:
     async def test_may_say_created(self, setup: Setup) -> None:
-        setup.stand_in.oddities.token_answers = [JSONResponse({"access_token": "a", "expires_in": "60"}, 201)]
+        setup.stand_in.deviations.token_answers = [JSONResponse({"access_token": "a", "expires_in": "60"}, 201)]
         grant = await setup.google.refresh("1//secret", scopes=frozenset({MAIL_SCOPE}), timeout=5)
         assert (grant.access_token, grant.refresh_token, grant.scopes) == ("a", None, frozenset({MAIL_SCOPE}))
 
     @pytest.mark.parametrize("kind", ["Bearer", "bearer", "BEARER", None, ""])
     async def test_may_write_the_type_in_any_way_or_leave_it_out(self, setup: Setup, kind: str | None) -> None:
-        setup.stand_in.oddities.extra = {"token_type": kind}
+        setup.stand_in.deviations.extra = {"token_type": kind}
         assert await setup.exchange()
 
     @pytest.mark.parametrize("kind", ["DPoP", "mac", "N_A", 5, ["Bearer"]])
     async def test_of_tokens_of_another_type_are_not_used(self, setup: Setup, kind: object) -> None:
-        setup.stand_in.oddities.extra = {"token_type": kind}
+        setup.stand_in.deviations.extra = {"token_type": kind}
         with pytest.raises(ProviderUnavailableError):
             await setup.exchange()

@@ -41,7 +41,7 @@ class TestFailures:
     async def test_mean_what_the_status_and_the_error_code_say(
         self, setup: Setup, answer: Response, error: type[ProviderError]
     ) -> None:
-        setup.stand_in.oddities.token_answers = [answer]
+        setup.stand_in.deviations.token_answers = [answer]
         with pytest.raises(error) as caught:
             await setup.google.refresh("1//secret", scopes=frozenset(), timeout=5)
         assert type(caught.value) is error
@@ -77,13 +77,13 @@ class TestRevoke:
         assert setup.stand_in.calls["revoke"] == 0
 
     async def test_may_be_answered_by_no_content(self, setup: Setup) -> None:
-        setup.stand_in.oddities.revoke_answer = Response(status_code=204)
+        setup.stand_in.deviations.revoke_answer = Response(status_code=204)
         await setup.google.revoke("1//unknown", timeout=5)
         assert setup.stand_in.calls["revoke"] == 1
 
     @pytest.mark.parametrize("answer", [HTMLResponse("<p>", 503), JSONResponse({"error": "x"}, 429)])
     async def test_reports_an_unavailable_provider(self, setup: Setup, answer: Response) -> None:
-        setup.stand_in.oddities.revoke_answer = answer
+        setup.stand_in.deviations.revoke_answer = answer
         with pytest.raises(ProviderUnavailableError):
             await setup.google.revoke("1//unknown", timeout=5)
 

@@ -21,7 +21,7 @@ class TestSigningKeys:
     async def test_are_fetched_again_when_their_time_is_up(self, setup: Setup) -> None:
         await setup.exchange()
         setup.time.advance(3601)
-        setup.stand_in.oddities.claims = {"exp": int(time.time()) + 7200}
+        setup.stand_in.deviations.claims = {"exp": int(time.time()) + 7200}
         await setup.exchange()
         assert setup.stand_in.calls["jwks"] == 2
 
@@ -35,7 +35,7 @@ class TestSigningKeys:
         await setup.exchange()
         claims = setup.stand_in.id_claims(setup.stand_in.person(), nonce="n" * 43, access_token="x")
         for number in range(5):
-            setup.stand_in.oddities.id_token = setup.stand_in.sign(claims, headers={"kid": f"made up {number}"})
+            setup.stand_in.deviations.id_token = setup.stand_in.sign(claims, headers={"kid": f"made up {number}"})
             with pytest.raises(IdentityRefusedError, match="unknown key"):
                 await setup.exchange()
         assert setup.stand_in.calls["jwks"] == 2
@@ -51,8 +51,8 @@ class TestSigningKeys:
     async def test_stay_in_use_when_they_cannot_be_fetched_again(self, setup: Setup, answer: Response) -> None:
         await setup.exchange()
         setup.time.advance(3601)
-        setup.stand_in.oddities.claims = {"exp": int(time.time()) + 7200}
-        setup.stand_in.oddities.jwks_answer = answer
+        setup.stand_in.deviations.claims = {"exp": int(time.time()) + 7200}
+        setup.stand_in.deviations.jwks_answer = answer
         assert await setup.exchange()
         assert setup.stand_in.calls["jwks"] == 2
 
@@ -60,39 +60,39 @@ class TestSigningKeys:
         [key] = setup.stand_in.jwks()
         broken = [{"kty": "EC", "kid": "e"}, {"kty": "RSA", "kid": "r", "n": "!", "e": "!"}, 5, {}]
         others = [{**key, "use": "enc"}, {**key, "alg": "RS512"}]
-        setup.stand_in.oddities.jwks_answer = JSONResponse({"keys": [*broken, *others, key, *others, *broken]})
+        setup.stand_in.deviations.jwks_answer = JSONResponse({"keys": [*broken, *others, key, *others, *broken]})
         assert await setup.exchange()
 
     async def test_need_no_id_when_there_is_only_one(self, setup: Setup) -> None:
-        setup.stand_in.oddities.names_keys = False
+        setup.stand_in.deviations.names_keys = False
         assert await setup.exchange()
 
     async def test_need_an_id_when_there_are_several(self, setup: Setup) -> None:
-        setup.stand_in.oddities.names_keys = False
-        setup.stand_in.oddities.jwks_answer = JSONResponse({"keys": setup.stand_in.jwks() * 2})
+        setup.stand_in.deviations.names_keys = False
+        setup.stand_in.deviations.jwks_answer = JSONResponse({"keys": setup.stand_in.jwks() * 2})
         with pytest.raises(IdentityRefusedError, match="unknown key"):
             await setup.exchange()
 
     async def test_that_cannot_be_had_leave_the_identity_to_userinfo_over_tls(self, setup: Setup) -> None:
-        setup.stand_in.oddities.jwks_answer = Response(status_code=404)
+        setup.stand_in.deviations.jwks_answer = Response(status_code=404)
         person = setup.stand_in.person()
         identity, _ = await setup.exchange(person)
         assert identity.subject == person.subject
         assert setup.stand_in.calls["userinfo"] == 1
 
     async def test_that_cannot_be_had_do_not_excuse_a_wrong_claim(self, setup: Setup) -> None:
-        setup.stand_in.oddities.jwks_answer = Response(status_code=404)
-        setup.stand_in.oddities.claims = {"nonce": "of another attempt"}
+        setup.stand_in.deviations.jwks_answer = Response(status_code=404)
+        setup.stand_in.deviations.claims = {"nonce": "of another attempt"}
         with pytest.raises(IdentityRefusedError):
             await setup.exchange()
 
     async def test_that_cannot_be_had_are_required_where_only_they_prove_anything(self, setup: Setup) -> None:
-        setup.stand_in.oddities.jwks_answer = Response(status_code=404)
+        setup.stand_in.deviations.jwks_answer = Response(status_code=404)
         google = setup.google_with(token_url="http://stand-in.example/token")
         with pytest.raises(ProviderUnavailableError):
             await setup.exchange(google=google)
 
     async def test_that_are_published_are_required_even_over_tls(self, setup: Setup) -> None:
-        setup.stand_in.oddities.jwks_answer = JSONResponse({"keys": []})
+        setup.stand_in.deviations.jwks_answer = JSONResponse({"keys": []})
         with pytest.raises(IdentityRefusedError, match="unknown key"):
             await setup.exchange()

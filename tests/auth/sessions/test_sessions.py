@@ -233,7 +233,7 @@ class TestBegin:
         person = stand_in.person()
         before = await client.signed_in(person)
         outcome = await client.connect(person)
-        after = await client.redeem(outcome.hand_off, user_id=before.user_id)
+        after = await client.redeem(outcome.login_code, user_id=before.user_id)
         assert session_of(after.access_token) != session_of(before.access_token)
         assert after.refresh_token != before.refresh_token
 

@@ -1,4 +1,4 @@
-"""The keys of our own access tokens: made once, shared by all processes, sealed."""
+"""The keys of our own access tokens: made once, shared by all processes, encrypted."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.auth.cipher import Vault, VaultError
+from services.auth.cipher import Cipher, DecryptionError
 from services.auth.sessions.access_tokens import LIFETIME, AccessTokens
 from services.auth.sessions.signing_keys import PUBLISHED_AFTER, PUBLISHED_AHEAD, REREAD, SigningKeys
 from services.auth.settings import AuthSettings
@@ -23,38 +23,40 @@ from tests.support.auth.clock import Time
 
 
 @pytest.fixture
-def vault() -> Vault:
-    return Vault(SECRET_KEY, previous=None)
+def cipher() -> Cipher:
+    return Cipher(SECRET_KEY, previous=None)
 
 
 class TestCurrent:
-    async def test_is_the_same_for_processes_that_start_at_once(self, fresh_engine: AsyncEngine, vault: Vault) -> None:
-        processes = [SigningKeys(store=Store(fresh_engine), vault=vault, clock=Time().now) for _ in range(5)]
+    async def test_is_the_same_for_processes_that_start_at_once(
+        self, fresh_engine: AsyncEngine, cipher: Cipher
+    ) -> None:
+        processes = [SigningKeys(store=Store(fresh_engine), cipher=cipher, clock=Time().now) for _ in range(5)]
         keys = await asyncio.gather(*[process.current() for process in processes])
         assert len({key.key_id for key in keys}) == 1
         [published] = json.loads(await processes[0].jwks())["keys"]
         assert published["kid"] == keys[0].key_id
 
-    async def test_does_not_open_with_another_secret(self, fresh_engine: AsyncEngine, vault: Vault) -> None:
-        await SigningKeys(store=Store(fresh_engine), vault=vault, clock=Time().now).current()
-        other = SigningKeys(store=Store(fresh_engine), vault=Vault("w" * 32, previous=None), clock=Time().now)
-        with pytest.raises(VaultError):
+    async def test_does_not_open_with_another_secret(self, fresh_engine: AsyncEngine, cipher: Cipher) -> None:
+        await SigningKeys(store=Store(fresh_engine), cipher=cipher, clock=Time().now).current()
+        other = SigningKeys(store=Store(fresh_engine), cipher=Cipher("w" * 32, previous=None), clock=Time().now)
+        with pytest.raises(DecryptionError):
             await other.current()
 
-    async def test_is_stored_sealed(self, fresh_engine: AsyncEngine, vault: Vault) -> None:
-        key = await SigningKeys(store=Store(fresh_engine), vault=vault, clock=Time().now).current()
+    async def test_is_stored_sealed(self, fresh_engine: AsyncEngine, cipher: Cipher) -> None:
+        key = await SigningKeys(store=Store(fresh_engine), cipher=cipher, clock=Time().now).current()
         async with fresh_engine.connect() as connection:
             [stored] = await connection.scalars(select(signing_keys.c.private_key))
-        assert stored.startswith(vault.header)
+        assert stored.startswith(cipher.header)
         der = key.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         assert der not in stored
         assert b"PRIVATE KEY" not in stored
 
     async def test_whose_row_was_deleted_is_replaced_within_a_minute(
-        self, fresh_engine: AsyncEngine, vault: Vault
+        self, fresh_engine: AsyncEngine, cipher: Cipher
     ) -> None:
         time = Time()
-        keys = SigningKeys(store=Store(fresh_engine), vault=vault, clock=time.now)
+        keys = SigningKeys(store=Store(fresh_engine), cipher=cipher, clock=time.now)
         leaked = await keys.current()
         async with fresh_engine.begin() as connection:
             await connection.execute(signing_keys.delete())
@@ -65,24 +67,24 @@ class TestCurrent:
 
 
 class TestJwks:
-    async def test_is_never_empty_and_has_public_members_only(self, fresh_engine: AsyncEngine, vault: Vault) -> None:
-        [key] = json.loads(await SigningKeys(store=Store(fresh_engine), vault=vault, clock=Time().now).jwks())["keys"]
+    async def test_is_never_empty_and_has_public_members_only(self, fresh_engine: AsyncEngine, cipher: Cipher) -> None:
+        [key] = json.loads(await SigningKeys(store=Store(fresh_engine), cipher=cipher, clock=Time().now).jwks())["keys"]
         assert set(key) == {"kty", "crv", "x", "y", "use", "alg", "kid"}
         assert (key["kty"], key["crv"], key["alg"], key["use"]) == ("EC", "P-256", "ES256", "sig")
 
     async def test_verifies_tokens_after_a_restart(
-        self, fresh_engine: AsyncEngine, vault: Vault, make_settings: Callable[..., AuthSettings]
+        self, fresh_engine: AsyncEngine, cipher: Cipher, make_settings: Callable[..., AuthSettings]
     ) -> None:
         time, user_id = Time(), uuid4()
         access_tokens = AccessTokens(
-            signing_keys=SigningKeys(store=Store(fresh_engine), vault=vault, clock=Time().now),
+            signing_keys=SigningKeys(store=Store(fresh_engine), cipher=cipher, clock=Time().now),
             issuer=make_settings().issuer,
             clock=time.now,
             new_id=uuid4,
         )
         session_id, ends = uuid4(), time.now() + timedelta(days=1)
         token = await access_tokens.issue(user_id, session_id=session_id, session_expires_at=ends)
-        restarted = SigningKeys(store=Store(fresh_engine), vault=vault, clock=Time().now)
+        restarted = SigningKeys(store=Store(fresh_engine), cipher=cipher, clock=Time().now)
         keys = jwt.PyJWKSet.from_json(await restarted.jwks())
         header = jwt.get_unverified_header(token.value)
         claims = jwt.decode(token.value, keys[header["kid"]], algorithms=["ES256"], audience="https://mailroom.example")
@@ -100,8 +102,8 @@ class TestRotate:
         return Time()
 
     @pytest.fixture
-    def keys(self, fresh_engine: AsyncEngine, vault: Vault, time: Time) -> SigningKeys:
-        return SigningKeys(store=Store(fresh_engine), vault=vault, clock=time.now)
+    def keys(self, fresh_engine: AsyncEngine, cipher: Cipher, time: Time) -> SigningKeys:
+        return SigningKeys(store=Store(fresh_engine), cipher=cipher, clock=time.now)
 
     async def test_publishes_the_next_key_before_it_signs(self, keys: SigningKeys, time: Time) -> None:
         old = (await keys.current()).key_id
@@ -130,11 +132,11 @@ class TestRotate:
         assert await keys.rotate(older_than=timedelta(days=30)) is not None
 
     async def test_makes_one_key_however_often_it_is_asked(
-        self, keys: SigningKeys, fresh_engine: AsyncEngine, vault: Vault, time: Time
+        self, keys: SigningKeys, fresh_engine: AsyncEngine, cipher: Cipher, time: Time
     ) -> None:
         await keys.current()
         time.advance(1)
-        processes = [SigningKeys(store=Store(fresh_engine), vault=vault, clock=time.now) for _ in range(4)]
+        processes = [SigningKeys(store=Store(fresh_engine), cipher=cipher, clock=time.now) for _ in range(4)]
         made = await asyncio.gather(*[process.rotate() for process in processes])
         assert sum(key is not None for key in made) == 1
         assert len(await published(keys)) == 2

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.auth.sign_in.sign_in import SignInError
-from services.auth.store.tables import loose_grants
+from services.auth.store.tables import grant_revocations
 from tests.auth.sign_in.test_sign_in import proof, reason_of
 from tests.support.auth.client import Client
 from tests.support.auth.stand_in import Person, StandIn
@@ -23,9 +23,9 @@ def is_granted(stand_in: StandIn, person: Person) -> bool:
     return any(owner == person for owner, _ in stand_in.refresh_tokens.values())
 
 
-async def parked(engine: AsyncEngine, person: Person) -> int:
+async def pending_links(engine: AsyncEngine, person: Person) -> int:
     """How many grants of this account belong to no account of ours."""
-    query = select(func.count()).select_from(loose_grants).where(loose_grants.c.subject == person.subject)
+    query = select(func.count()).select_from(grant_revocations).where(grant_revocations.c.subject == person.subject)
     async with engine.connect() as connection:
         return int((await connection.execute(query)).scalar_one())
 
@@ -40,12 +40,12 @@ class TestLink:
         assert [account.account_id for account in accounts] == [user.account_id, linked]
         assert accounts[1].email == "work@example.com"
         assert is_granted(stand_in, work)
-        assert await parked(engine, work) == 0
+        assert await pending_links(engine, work) == 0
 
     async def test_makes_no_session(self, client: Client, stand_in: StandIn) -> None:
         user = await client.signed_in(stand_in.person())
         outcome = await client.connect(stand_in.person(), link_to=user.user_id)
-        answer = await client.redeem(outcome.hand_off, user_id=user.user_id)
+        answer = await client.redeem(outcome.login_code, user_id=user.user_id)
         assert answer.linked_account_id
         assert (answer.access_token, answer.refresh_token) == ("", "")
 
@@ -55,16 +55,16 @@ class TestLink:
         user, work = await client.signed_in(stand_in.person()), stand_in.person()
         await client.connect(work, link_to=user.user_id)
         assert [account.account_id for account in await client.list_accounts(user.user_id)] == [user.account_id]
-        assert await parked(engine, work) == 1
+        assert await pending_links(engine, work) == 1
 
     async def test_parks_the_grant_sealed(self, client: Client, stand_in: StandIn, engine: AsyncEngine) -> None:
         user, work = await client.signed_in(stand_in.person()), stand_in.person()
         await client.connect(work, link_to=user.user_id)
-        query = select(loose_grants).where(loose_grants.c.subject == work.subject)
+        query = select(grant_revocations).where(grant_revocations.c.subject == work.subject)
         async with engine.connect() as connection:
             row = (await connection.execute(query)).one()
         [token] = [token for token, (owner, _) in stand_in.refresh_tokens.items() if owner == work]
-        assert token.encode() not in row.sealed
+        assert token.encode() not in row.encrypted
         assert timedelta(seconds=110) < row.due_at - row.created_at < timedelta(seconds=130)
 
     async def test_of_an_account_of_the_user_keeps_its_id_and_revives_it(
@@ -96,7 +96,7 @@ class TestLink:
         again = await client.connect(work, link_to=user.user_id)
         assert parse_qs(urlsplit(again.authorization_url).query)["prompt"] == ["consent"]
         outcome = await client.complete(**stand_in.consent(again.authorization_url, work))
-        assert (await client.redeem(outcome.hand_off, user_id=user.user_id)).linked_account_id
+        assert (await client.redeem(outcome.login_code, user_id=user.user_id)).linked_account_id
 
     async def test_is_told_to_the_user(self, client: Client, stand_in: StandIn) -> None:
         user = await client.signed_in(stand_in.person())
@@ -113,23 +113,23 @@ class TestConsentPhishingByLink:
         attacker, victim = await client.signed_in(stand_in.person()), await client.signed_in(stand_in.person())
         work = stand_in.person()
         outcome = await client.connect(work, link_to=attacker.user_id)
-        assert await reason_of(client.redeem(outcome.hand_off, user_id=victim.user_id)) == "link_of_another_user"
+        assert await reason_of(client.redeem(outcome.login_code, user_id=victim.user_id)) == "link_of_another_user"
         assert len(await client.list_accounts(attacker.user_id)) == 1
         assert len(await client.list_accounts(victim.user_id)) == 1
         assert not is_granted(stand_in, work)
-        assert await parked(engine, work) == 0
+        assert await pending_links(engine, work) == 0
 
     async def test_a_browser_without_a_session_does_not_commit_it(self, client: Client, stand_in: StandIn) -> None:
         attacker, work = await client.signed_in(stand_in.person()), stand_in.person()
         outcome = await client.connect(work, link_to=attacker.user_id)
-        assert await reason_of(client.redeem(outcome.hand_off)) == "link_of_another_user"
+        assert await reason_of(client.redeem(outcome.login_code)) == "link_of_another_user"
         assert not is_granted(stand_in, work)
 
     async def test_the_hand_off_is_used_up_by_the_refusal(self, client: Client, stand_in: StandIn) -> None:
         attacker = await client.signed_in(stand_in.person())
         outcome = await client.connect(stand_in.person(), link_to=attacker.user_id)
-        await reason_of(client.redeem(outcome.hand_off))
-        again = client.redeem(outcome.hand_off, user_id=attacker.user_id)
+        await reason_of(client.redeem(outcome.login_code))
+        again = client.redeem(outcome.login_code, user_id=attacker.user_id)
         assert await reason_of(again) == "invalid_hand_off"
 
     async def test_the_attacker_cannot_redeem_the_state_of_start(self, client: Client, stand_in: StandIn) -> None:
@@ -143,29 +143,29 @@ class TestConsentPhishingByLink:
     ) -> None:
         attacker = await client.signed_in(stand_in.person())
         outcome = await client.connect(stand_in.person(), link_to=attacker.user_id)
-        await reason_of(client.redeem(outcome.hand_off))
+        await reason_of(client.redeem(outcome.login_code))
         assert (await client.events(attacker.user_id))[0] == "link_refused"
 
     async def test_a_connection_that_the_victim_already_has_is_not_revoked_with_it(
         self, client: Client, stand_in: StandIn
     ) -> None:
-        stand_in.oddities.always_consents = True
+        stand_in.deviations.always_consents = True
         attacker = await client.signed_in(stand_in.person())
         victim = await client.signed_in(stand_in.person())
         outcome = await client.connect(victim.person, link_to=attacker.user_id)
-        assert await reason_of(client.redeem(outcome.hand_off)) == "link_of_another_user"
+        assert await reason_of(client.redeem(outcome.login_code)) == "link_of_another_user"
         assert is_granted(stand_in, victim.person)
         assert stand_in.calls["revoke"] == 0
 
 
 class TestRefusedLink:
     async def test_of_an_account_that_is_linked_to_another_user(self, client: Client, stand_in: StandIn) -> None:
-        stand_in.oddities.always_consents = True
+        stand_in.deviations.always_consents = True
         owner, other = await client.signed_in(stand_in.person()), await client.signed_in(stand_in.person())
         work = stand_in.person()
         linked = await client.link(owner.user_id, work)
         outcome = await client.connect(work, link_to=other.user_id)
-        redeemed = client.redeem(outcome.hand_off, user_id=other.user_id)
+        redeemed = client.redeem(outcome.login_code, user_id=other.user_id)
         assert await reason_of(redeemed) == "account_of_another_user"
         assert [account.account_id for account in await client.list_accounts(owner.user_id)][1] == linked
         assert is_granted(stand_in, work)
@@ -176,7 +176,7 @@ class TestRefusedLink:
         owner, other = await client.signed_in(stand_in.person()), await client.signed_in(stand_in.person())
         await client.disconnect(owner.account_id, owner.user_id)
         outcome = await client.connect(owner.person, link_to=other.user_id)
-        redeemed = client.redeem(outcome.hand_off, user_id=other.user_id)
+        redeemed = client.redeem(outcome.login_code, user_id=other.user_id)
         assert await reason_of(redeemed) == "account_of_another_user"
         assert not is_granted(stand_in, owner.person)
 
@@ -184,7 +184,7 @@ class TestRefusedLink:
         user, work = await client.signed_in(stand_in.person()), stand_in.person()
         _, challenge = proof()
         outcome = await client.connect(work, link_to=user.user_id, code_challenge=challenge)
-        redeemed = client.redeem(outcome.hand_off, user_id=user.user_id, code_verifier="w" * 43)
+        redeemed = client.redeem(outcome.login_code, user_id=user.user_id, code_verifier="w" * 43)
         assert await reason_of(redeemed) == "invalid_code_verifier"
         assert not is_granted(stand_in, work)
 
@@ -192,24 +192,24 @@ class TestRefusedLink:
         user = await client.signed_in(stand_in.person())
         outcome = await client.connect(stand_in.person(), link_to=user.user_id)
         await client.delete_user(user.user_id)
-        assert await reason_of(client.redeem(outcome.hand_off, user_id=user.user_id)) == "invalid_hand_off"
+        assert await reason_of(client.redeem(outcome.login_code, user_id=user.user_id)) == "invalid_hand_off"
 
     async def test_leaves_no_trace_of_a_user_who_was_deleted_meanwhile(self, client: Client, stand_in: StandIn) -> None:
         user = await client.signed_in(stand_in.person())
         outcome = await client.connect(stand_in.person(), link_to=user.user_id)
         await client.delete_user(user.user_id)
-        assert await reason_of(client.redeem(outcome.hand_off)) == "link_of_another_user"
+        assert await reason_of(client.redeem(outcome.login_code)) == "link_of_another_user"
         assert await client.events(user.user_id) == ["user_deleted"]
 
     async def test_for_a_user_who_never_was(self, client: Client, stand_in: StandIn) -> None:
         nobody = str(uuid4())
         outcome = await client.connect(stand_in.person(), link_to=nobody)
-        assert await reason_of(client.redeem(outcome.hand_off, user_id=nobody)) == "invalid_hand_off"
+        assert await reason_of(client.redeem(outcome.login_code, user_id=nobody)) == "invalid_hand_off"
 
     async def test_raced_by_eight_is_committed_once(self, client: Client, stand_in: StandIn) -> None:
         user = await client.signed_in(stand_in.person())
         outcome = await client.connect(stand_in.person(), link_to=user.user_id)
-        calls = [client.redeem(outcome.hand_off, user_id=user.user_id) for _ in range(8)]
+        calls = [client.redeem(outcome.login_code, user_id=user.user_id) for _ in range(8)]
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert sum(not isinstance(result, BaseException) for result in results) == 1
         assert len(await client.list_accounts(user.user_id)) == 2
@@ -220,18 +220,18 @@ class TestRefusedLink:
         user, work = await client.signed_in(stand_in.person()), stand_in.person()
         outcome = await client.connect(work, link_to=user.user_id)
         async with engine.begin() as connection:
-            late = update(loose_grants).where(loose_grants.c.subject == work.subject)
+            late = update(grant_revocations).where(grant_revocations.c.subject == work.subject)
             await connection.execute(late.values(due_at=func.now()))
-        assert await reason_of(client.redeem(outcome.hand_off, user_id=user.user_id)) == "invalid_hand_off"
+        assert await reason_of(client.redeem(outcome.login_code, user_id=user.user_id)) == "invalid_hand_off"
 
     async def test_of_two_users_at_once_goes_to_one(self, client: Client, stand_in: StandIn) -> None:
-        stand_in.oddities.always_consents = True
+        stand_in.deviations.always_consents = True
         users = [await client.signed_in(stand_in.person()) for _ in range(2)]
         work = stand_in.person()
         outcomes = [await client.connect(work, link_to=user.user_id) for user in users]
         results = await asyncio.gather(
             *[
-                client.redeem(outcome.hand_off, user_id=user.user_id)
+                client.redeem(outcome.login_code, user_id=user.user_id)
                 for outcome, user in zip(outcomes, users, strict=True)
             ],
             return_exceptions=True,
@@ -261,7 +261,7 @@ class TestHandOffOfASignIn:
     async def test_is_not_bound_to_a_signed_in_user(self, client: Client, stand_in: StandIn) -> None:
         signed_in = await client.signed_in(stand_in.person())
         outcome = await client.connect(stand_in.person())
-        session = await client.redeem(outcome.hand_off, user_id=signed_in.user_id)
+        session = await client.redeem(outcome.login_code, user_id=signed_in.user_id)
         claims = jwt.decode(session.access_token, options={"verify_signature": False})
         assert UUID(claims["sub"]) != UUID(signed_in.user_id)
 
@@ -271,6 +271,6 @@ class TestHandOffOfASignIn:
         user = await client.signed_in(stand_in.person())
         outcome = await client.connect(user.person)
         await client.delete_user(user.user_id)
-        digest = hashlib.sha256(outcome.hand_off.encode()).hexdigest()
-        assert await redis.exists(f"auth:hand_off:{digest}") == 1
-        assert await reason_of(client.redeem(outcome.hand_off)) == "invalid_hand_off"
+        digest = hashlib.sha256(outcome.login_code.encode()).hexdigest()
+        assert await redis.exists(f"auth:login_code:{digest}") == 1
+        assert await reason_of(client.redeem(outcome.login_code)) == "invalid_hand_off"

@@ -14,7 +14,7 @@ from mailroom.auth.v1 import auth_pb2
 from redis.asyncio import Redis
 from starlette.responses import HTMLResponse, JSONResponse
 
-from services.auth.cipher import Vault
+from services.auth.cipher import Cipher
 from services.auth.sign_in.sign_in import SignInError
 from services.kit.rpc.errors import from_rpc_error
 from tests.support.auth.client import SECRET_KEY, Client, StartService
@@ -71,13 +71,13 @@ class TestComplete:
     async def test_hands_off_a_new_value_for_the_user_who_consented(self, client: Client, stand_in: StandIn) -> None:
         started = await client.start()
         outcome = await client.complete(**stand_in.consent(started.authorization_url, stand_in.person()))
-        assert outcome.WhichOneof("outcome") == "hand_off"
-        assert outcome.hand_off != started.state
+        assert outcome.WhichOneof("outcome") == "login_code"
+        assert outcome.login_code != started.state
 
     async def test_works_without_an_iss_parameter(self, client: Client, stand_in: StandIn) -> None:
         started = await client.start()
         redirect = stand_in.consent(started.authorization_url, stand_in.person())
-        assert (await client.complete(state=redirect["state"], code=redirect["code"])).hand_off
+        assert (await client.complete(state=redirect["state"], code=redirect["code"])).login_code
 
     async def test_refuses_a_forged_state(self, client: Client) -> None:
         outcome = await client.complete(state=secrets.token_urlsafe(32), code="4/0anything")
@@ -152,7 +152,7 @@ class TestComplete:
     async def test_reports_an_unavailable_provider(
         self, client: Client, stand_in: StandIn, answer: JSONResponse
     ) -> None:
-        stand_in.oddities.token_answers = [answer]
+        stand_in.deviations.token_answers = [answer]
         assert (await client.connect(stand_in.person())).error == SignInError.PROVIDER_UNAVAILABLE
 
     async def test_refuses_when_the_mail_scope_was_not_ticked(self, client: Client, stand_in: StandIn) -> None:
@@ -162,7 +162,7 @@ class TestComplete:
     @pytest.mark.parametrize("scope", ["https://mail.google.com/", "https://www.googleapis.com/auth/gmail.modify"])
     async def test_accepts_every_scope_that_can_read_mail(self, client: Client, stand_in: StandIn, scope: str) -> None:
         granted = f"openid https://www.googleapis.com/auth/userinfo.email {scope}"
-        assert (await client.connect(stand_in.person(), granted=granted)).hand_off
+        assert (await client.connect(stand_in.person(), granted=granted)).login_code
 
     @pytest.mark.parametrize("verified", [False, "false", "no", 0, 1])
     async def test_refuses_an_unverified_address(self, client: Client, stand_in: StandIn, verified: object) -> None:
@@ -183,12 +183,12 @@ class TestComplete:
         assert again.WhichOneof("outcome") == "authorization_url"
         query = parse_qs(urlsplit(again.authorization_url).query)
         assert query["prompt"] == ["consent"]
-        assert (await client.complete(**stand_in.consent(again.authorization_url, person))).hand_off
+        assert (await client.complete(**stand_in.consent(again.authorization_url, person))).login_code
 
     async def test_gives_up_when_consent_brings_no_refresh_token_either(
         self, client: Client, stand_in: StandIn
     ) -> None:
-        stand_in.oddities.never_offline = True
+        stand_in.deviations.never_offline = True
         person = stand_in.person()
         again = await client.connect(person)
         outcome = await client.complete(**stand_in.consent(again.authorization_url, person))
@@ -200,13 +200,13 @@ class TestComplete:
         stand_in.consent((await client.start()).authorization_url, person)
         again = await client.connect(person, code_challenge=challenge)
         outcome = await client.complete(**stand_in.consent(again.authorization_url, person))
-        assert (await client.redeem(outcome.hand_off, code_verifier=verifier)).access_token
+        assert (await client.redeem(outcome.login_code, code_verifier=verifier)).access_token
 
 
 class TestRedeem:
     async def test_gives_a_session_of_the_user(self, client: Client, stand_in: StandIn) -> None:
         outcome = await client.connect(stand_in.person(email="Ada.Lovelace@Example.ORG"))
-        session = await client.redeem(outcome.hand_off)
+        session = await client.redeem(outcome.login_code)
         keys = jwt.PyJWKSet.from_json((await client.sessions.ListSigningKeys(auth_pb2.ListSigningKeysRequest())).jwks)
         header = jwt.get_unverified_header(session.access_token)
         claims = jwt.decode(
@@ -231,7 +231,7 @@ class TestRedeem:
         started = await client.start()
         redirect = stand_in.consent(started.authorization_url, stand_in.person())
         assert await reason_of(client.redeem(started.state)) == "invalid_hand_off"
-        assert (await client.complete(**redirect)).hand_off
+        assert (await client.complete(**redirect)).login_code
 
     @pytest.mark.parametrize("value", ["", "never-issued", "\x00\U0001f600" * 500])
     async def test_refuses_a_value_that_was_never_issued(self, client: Client, value: str) -> None:
@@ -239,22 +239,22 @@ class TestRedeem:
 
     async def test_refuses_a_used_value(self, client: Client, stand_in: StandIn) -> None:
         outcome = await client.connect(stand_in.person())
-        await client.redeem(outcome.hand_off)
-        assert await reason_of(client.redeem(outcome.hand_off)) == "invalid_hand_off"
+        await client.redeem(outcome.login_code)
+        assert await reason_of(client.redeem(outcome.login_code)) == "invalid_hand_off"
 
     async def test_refuses_an_expired_value(self, client: Client, stand_in: StandIn, redis: Redis) -> None:
         outcome = await client.connect(stand_in.person())
-        key = f"auth:hand_off:{hashlib.sha256(outcome.hand_off.encode()).hexdigest()}"
+        key = f"auth:login_code:{hashlib.sha256(outcome.login_code.encode()).hexdigest()}"
         assert 110 < await redis.ttl(key) <= 120
         await redis.pexpire(key, 0)
-        assert await reason_of(client.redeem(outcome.hand_off)) == "invalid_hand_off"
+        assert await reason_of(client.redeem(outcome.login_code)) == "invalid_hand_off"
 
     async def test_refuses_a_record_moved_to_a_value_of_the_attackers(
         self, client: Client, stand_in: StandIn, redis: Redis
     ) -> None:
         outcome = await client.connect(stand_in.person())
-        key = f"auth:hand_off:{hashlib.sha256(outcome.hand_off.encode()).hexdigest()}"
-        await redis.rename(key, f"auth:hand_off:{hashlib.sha256(b'mine').hexdigest()}")
+        key = f"auth:login_code:{hashlib.sha256(outcome.login_code.encode()).hexdigest()}"
+        await redis.rename(key, f"auth:login_code:{hashlib.sha256(b'mine').hexdigest()}")
         assert await reason_of(client.redeem("mine")) == "invalid_hand_off"
 
     async def test_refuses_a_record_that_another_release_has_left(
@@ -262,41 +262,41 @@ class TestRedeem:
     ) -> None:
         digest = hashlib.sha256(b"value").hexdigest()
         record = json.dumps({"user_of_another_release": "secret"})
-        sealed = Vault(SECRET_KEY, previous=None).seal(record, owner=digest, field="hand_off")
-        await redis.set(f"auth:hand_off:{digest}", base64.b64encode(sealed).decode(), ex=60)
+        encrypted = Cipher(SECRET_KEY, previous=None).encrypt(record, owner=digest, field="login_code")
+        await redis.set(f"auth:login_code:{digest}", base64.b64encode(encrypted).decode(), ex=60)
         assert await reason_of(client.redeem("value")) == "invalid_hand_off"
         assert "secret" not in "".join(capfd.readouterr())
 
     async def test_lets_one_of_eight_concurrent_callers_win(self, client: Client, stand_in: StandIn) -> None:
         outcome = await client.connect(stand_in.person())
-        results = await asyncio.gather(*[client.redeem(outcome.hand_off) for _ in range(8)], return_exceptions=True)
+        results = await asyncio.gather(*[client.redeem(outcome.login_code) for _ in range(8)], return_exceptions=True)
         [winner] = [result for result in results if isinstance(result, auth_pb2.RedeemSignInResponse)]
         losers = [from_rpc_error(result).reason for result in results if isinstance(result, aio.AioRpcError)]
         assert winner.access_token
         assert losers == ["invalid_hand_off"] * 7
 
 
-class TestClientProof:
+class TestPkce:
     async def test_redeems_with_the_verifier_of_the_challenge(self, client: Client, stand_in: StandIn) -> None:
         verifier, challenge = proof()
         outcome = await client.connect(stand_in.person(), code_challenge=challenge)
-        assert (await client.redeem(outcome.hand_off, code_verifier=verifier)).access_token
+        assert (await client.redeem(outcome.login_code, code_verifier=verifier)).access_token
 
     async def test_uses_the_hand_off_up_when_the_verifier_is_wrong(self, client: Client, stand_in: StandIn) -> None:
         verifier, challenge = proof()
         outcome = await client.connect(stand_in.person(), code_challenge=challenge)
-        assert await reason_of(client.redeem(outcome.hand_off, code_verifier="w" * 43)) == "invalid_code_verifier"
-        assert await reason_of(client.redeem(outcome.hand_off, code_verifier=verifier)) == "invalid_hand_off"
+        assert await reason_of(client.redeem(outcome.login_code, code_verifier="w" * 43)) == "invalid_code_verifier"
+        assert await reason_of(client.redeem(outcome.login_code, code_verifier=verifier)) == "invalid_hand_off"
 
     async def test_demands_the_verifier_that_was_announced(self, client: Client, stand_in: StandIn) -> None:
         _, challenge = proof()
         outcome = await client.connect(stand_in.person(), code_challenge=challenge)
-        assert await reason_of(client.redeem(outcome.hand_off)) == "invalid_code_verifier"
+        assert await reason_of(client.redeem(outcome.login_code)) == "invalid_code_verifier"
 
     async def test_refuses_a_verifier_that_was_not_announced(self, client: Client, stand_in: StandIn) -> None:
         verifier, _ = proof()
         outcome = await client.connect(stand_in.person())
-        assert await reason_of(client.redeem(outcome.hand_off, code_verifier=verifier)) == "invalid_code_verifier"
+        assert await reason_of(client.redeem(outcome.login_code, code_verifier=verifier)) == "invalid_code_verifier"
 
     async def test_can_be_demanded_of_every_client(self, start_service: StartService) -> None:
         strict = await start_service(auth_require_client_proof=True)
@@ -309,7 +309,7 @@ class TestClientProof:
     ) -> None:
         outcome = await client.connect(stand_in.person())
         strict = await start_service(auth_require_client_proof=True)
-        assert await reason_of(strict.redeem(outcome.hand_off)) == "invalid_code_verifier"
+        assert await reason_of(strict.redeem(outcome.login_code)) == "invalid_code_verifier"
 
 
 class TestAccounts:
@@ -330,10 +330,10 @@ class TestAccounts:
         assert first.user_id != second.user_id
 
     async def test_makes_one_user_of_concurrent_first_sign_ins(self, client: Client, stand_in: StandIn) -> None:
-        stand_in.oddities.always_consents = True
+        stand_in.deviations.always_consents = True
         person = stand_in.person()
         outcomes = await asyncio.gather(*[client.connect(person) for _ in range(8)])
-        sessions = await asyncio.gather(*[client.redeem(outcome.hand_off) for outcome in outcomes])
+        sessions = await asyncio.gather(*[client.redeem(outcome.login_code) for outcome in outcomes])
         users = {jwt.decode(s.access_token, options={"verify_signature": False})["sub"] for s in sessions}
         assert len(users) == 1
 
@@ -367,32 +367,32 @@ class TestStrangeProviders:
     async def test_sign_in_works_without_optional_fields(
         self, client: Client, stand_in: StandIn, omitted: set[str]
     ) -> None:
-        stand_in.oddities.omitted = frozenset(omitted)
+        stand_in.deviations.omitted = frozenset(omitted)
         user = await client.signed_in(stand_in.person())
         assert (await client.provider_token(user)).access_token in stand_in.access_tokens
 
     @pytest.mark.parametrize("lifetime", ["3599", 3599.5, None, -1, 0, "soon", 10**30])
     async def test_sign_in_works_with_odd_lifetimes(self, client: Client, stand_in: StandIn, lifetime: object) -> None:
-        stand_in.oddities.lifetime = lifetime
+        stand_in.deviations.lifetime = lifetime
         user = await client.signed_in(stand_in.person())
         assert (await client.provider_token(user)).access_token in stand_in.access_tokens
 
     async def test_sign_in_works_with_a_verified_flag_that_is_text(self, client: Client, stand_in: StandIn) -> None:
-        assert (await client.connect(stand_in.person(email_verified="true"))).hand_off
+        assert (await client.connect(stand_in.person(email_verified="true"))).login_code
 
     async def test_sign_in_works_with_googles_older_userinfo(self, client: Client, stand_in: StandIn) -> None:
-        stand_in.oddities.omitted = frozenset({"id_token"})
-        stand_in.oddities.userinfo = {"id": "42", "email": "old@example.com", "verified_email": True}
-        assert (await client.connect(stand_in.person())).hand_off
+        stand_in.deviations.omitted = frozenset({"id_token"})
+        stand_in.deviations.userinfo = {"id": "42", "email": "old@example.com", "verified_email": True}
+        assert (await client.connect(stand_in.person())).login_code
 
     async def test_an_unverified_address_in_userinfo_is_refused(self, client: Client, stand_in: StandIn) -> None:
-        stand_in.oddities.omitted = frozenset({"id_token"})
-        stand_in.oddities.userinfo = {"id": "43", "email": "old@example.com", "verified_email": False}
+        stand_in.deviations.omitted = frozenset({"id_token"})
+        stand_in.deviations.userinfo = {"id": "43", "email": "old@example.com", "verified_email": False}
         assert (await client.connect(stand_in.person())).error == SignInError.EMAIL_NOT_VERIFIED
 
     async def test_extra_fields_of_any_kind_are_ignored(self, client: Client, stand_in: StandIn) -> None:
-        stand_in.oddities.extra = {"not_before_policy": [], "session_state": {"a": None}, "token_type": "bearer"}
-        assert (await client.connect(stand_in.person())).hand_off
+        stand_in.deviations.extra = {"not_before_policy": [], "session_state": {"a": None}, "token_type": "bearer"}
+        assert (await client.connect(stand_in.person())).login_code
 
     async def test_a_provider_known_by_two_urls_only_is_asked_for_userinfo(
         self, start_service: StartService, stand_in: StandIn

@@ -30,7 +30,7 @@ START_SECONDS = 60
 
 @pytest.fixture
 def strict(stand_in: StandIn) -> StandIn:
-    stand_in.oddities.rotates = stand_in.oddities.revokes_on_reuse = True
+    stand_in.deviations.rotates = stand_in.deviations.revokes_on_reuse = True
     return stand_in
 
 

@@ -47,7 +47,7 @@ class Browser:
     async def sign_in(self, client: Client, email: str) -> SignedIn:
         started = await client.start()
         outcome = await client.complete(**await self.consent(started.authorization_url, email))
-        session = await client.redeem(outcome.hand_off)
+        session = await client.redeem(outcome.login_code)
         user_id = jwt.decode(session.access_token, options={"verify_signature": False})["sub"]
         [account] = await client.list_accounts(user_id)
         return SignedIn(Person("", email), user_id, account.account_id, session.access_token)

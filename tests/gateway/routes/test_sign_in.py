@@ -55,9 +55,9 @@ class TestCallback:
         query = await self.complete(
             gateway, f"state={started}&code=4%2Fabc&iss=https%3A%2F%2Fprovider.example&authuser=0&hd=x"
         )
-        [hand_off] = query["state"]
-        assert hand_off in gateway.auth.hand_offs
-        assert hand_off != started
+        [login_code] = query["state"]
+        assert login_code in gateway.auth.login_codes
+        assert login_code != started
         [completion] = gateway.auth.completions
         assert (completion.code, completion.iss) == ("4/abc", "https://provider.example")
 
@@ -107,7 +107,7 @@ class TestCallback:
 
 class TestToken:
     async def test_gives_a_session_that_works(self, gateway: Gateway) -> None:
-        answer = await gateway.http.post("/auth/token", json={"state": gateway.auth.hand_off("ada"), "unknown": 1})
+        answer = await gateway.http.post("/auth/token", json={"state": gateway.auth.login_code("ada"), "unknown": 1})
         assert answer.status_code == 200
         assert answer.headers["cache-control"] == "no-store"
         body = answer.json()
@@ -117,14 +117,14 @@ class TestToken:
         assert (await gateway.http.get("/emails/addresses", headers=headers)).status_code == 200
 
     async def test_gives_a_refresh_token(self, gateway: Gateway) -> None:
-        answer = await gateway.http.post("/auth/token", json={"state": gateway.auth.hand_off("ada")})
+        answer = await gateway.http.post("/auth/token", json={"state": gateway.auth.login_code("ada")})
         assert answer.json().keys() == {"access_token", "token_type", "expires_in", "refresh_token"}
         assert gateway.auth.refresh_tokens == {answer.json()["refresh_token"]: "ada"}
 
     async def test_works_once(self, gateway: Gateway) -> None:
-        hand_off = gateway.auth.hand_off("ada")
-        assert (await gateway.http.post("/auth/token", json={"state": hand_off})).status_code == 200
-        answer = await gateway.http.post("/auth/token", json={"state": hand_off})
+        login_code = gateway.auth.login_code("ada")
+        assert (await gateway.http.post("/auth/token", json={"state": login_code})).status_code == 200
+        answer = await gateway.http.post("/auth/token", json={"state": login_code})
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_hand_off")
 
     @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ class TestLink:
     async def test_is_committed_for_the_user_of_the_access_token_whose_session_goes_on(self, gateway: Gateway) -> None:
         gateway.auth.linked_account_id = "account"
         headers = gateway.as_user("ada")
-        body = {"state": gateway.auth.hand_off("ada")}
+        body = {"state": gateway.auth.login_code("ada")}
         answer = await gateway.http.post("/auth/token", json=body, headers=headers)
         token = answer.json()
         assert answer.status_code == 200
@@ -177,8 +177,8 @@ class TestLink:
         assert redemption.user_id == "ada"
 
     async def test_uses_nothing_up_when_the_access_token_is_bad(self, gateway: Gateway) -> None:
-        hand_off = gateway.auth.hand_off("ada")
+        login_code = gateway.auth.login_code("ada")
         headers = {"Authorization": "Bearer expired"}
-        answer = await gateway.http.post("/auth/token", json={"state": hand_off}, headers=headers)
+        answer = await gateway.http.post("/auth/token", json={"state": login_code}, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
-        assert hand_off in gateway.auth.hand_offs
+        assert login_code in gateway.auth.login_codes

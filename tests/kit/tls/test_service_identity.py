@@ -19,7 +19,7 @@ from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call, open_channel
 from services.kit.rpc.server import serve_rpc
 from services.kit.tls.authority import create_authority, ensure_certificates, identity_in, issue, read_authority
-from services.kit.tls.identity import Identity, IdentityError
+from services.kit.tls.identity import IdentityError, ServiceIdentity
 from tests.support.kit.service import METHOD, Service
 
 NOW = datetime.now(UTC)
@@ -39,7 +39,7 @@ def certificates(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def served(
-    identity: Identity | None, *, callers: dict[str, frozenset[str]] = ONLY_MAIL, service: Service | None = None
+    identity: ServiceIdentity | None, *, callers: dict[str, frozenset[str]] = ONLY_MAIL, service: Service | None = None
 ) -> AsyncIterator[int]:
     register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, service or Service(nothing))
     async with serve_rpc(host="127.0.0.1", port=0, register=[register], callers=callers, identity=identity) as port:
@@ -47,7 +47,9 @@ async def served(
 
 
 @asynccontextmanager
-async def caller(identity: Identity | None, port: int, *, peer: str = "auth") -> AsyncIterator[Callable[[], Any]]:
+async def caller(
+    identity: ServiceIdentity | None, port: int, *, peer: str = "auth"
+) -> AsyncIterator[Callable[[], Any]]:
     """A call of the service's method through a channel of that identity."""
     async with open_channel(f"127.0.0.1:{port}", peer=peer, identity=identity, retried=[]) as channel:
         stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
@@ -91,7 +93,7 @@ class TestCalls:
 
     @pytest.mark.parametrize("encrypted", [True, False])
     async def test_of_a_service_on_no_list_are_refused(self, certificates: Path, encrypted: bool) -> None:
-        def identity(name: str) -> Identity | None:
+        def identity(name: str) -> ServiceIdentity | None:
             return identity_in(certificates, name) if encrypted else None
 
         async with served(identity("auth"), callers={}) as port, caller(identity("mail"), port) as ask:
@@ -311,7 +313,7 @@ _NOBODY = grpc.StatusCode.UNAVAILABLE
 class Calls:
     """Calls one after another through one channel, while files change."""
 
-    def __init__(self, ask: Callable[[], Any], identity: Identity, port: int) -> None:
+    def __init__(self, ask: Callable[[], Any], identity: ServiceIdentity, port: int) -> None:
         self.port = port
         self.failed = 0
         self._ask = ask
@@ -326,7 +328,7 @@ class Calls:
                     await self._once(ask)
             await asyncio.sleep(0.25)
 
-    async def elsewhere(self, server: Identity) -> bool:
+    async def elsewhere(self, server: ServiceIdentity) -> bool:
         """Whether a server with that identity answers the caller's certificate as it is now."""
         async with served(server) as port, caller(self._identity, port) as ask:
             return bool(await ask() == auth_pb2.GetAccessTokenResponse())
@@ -349,7 +351,7 @@ async def rotating(certificates: Path) -> AsyncIterator[Calls]:
         yield Calls(ask, identity, port)
 
 
-def lay(directory: Path, source: Identity, *, name: str = "", ca: bool = True) -> Identity:
+def lay(directory: Path, source: ServiceIdentity, *, name: str = "", ca: bool = True) -> ServiceIdentity:
     """Copies an identity's files into `directory`, in the place of the service `name`."""
     target = identity_in(directory, name or source.name)
     target.key.parent.mkdir(parents=True, exist_ok=True)

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from services.kit.errors import AppError
-from services.mail.downloads.cache_cleanup import remove_leftovers
-from services.mail.ids import LocalId
+from services.mail.downloads.cache_cleanup import clean_cache
+from services.mail.ids import PublicId
 from services.mail.provider_access.quota import Quota
 from services.mail.providers.gmail.downloads import GmailContent
 from services.mail.read_model import MessageDetail
@@ -113,9 +113,9 @@ class TestRaw:
     async def test_of_another_user_does_not_exist(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage() as s, downloads(s, tmp_path) as d:
             message = await synced(s)
-            message_id = LocalId(message.summary.mailbox_id, message.summary.message_id)
+            message_id = PublicId(message.summary.mailbox_id, message.summary.message_id)
             await d.raw(message)
-            for user_id, id_ in ((uuid4(), message_id), (s.user_id, None), (s.user_id, LocalId(1, 1 << 62))):
+            for user_id, id_ in ((uuid4(), message_id), (s.user_id, None), (s.user_id, PublicId(1, 1 << 62))):
                 with pytest.raises(AppError, match="message_not_found"):
                     await d.contents.raw(user_id, id_)
 
@@ -132,7 +132,7 @@ class TestRaw:
     async def test_is_named_after_its_subject(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage() as s, downloads(s, tmp_path) as d:
             message = await synced(s, raw=with_attachments())
-            message_id = LocalId(message.summary.mailbox_id, message.summary.message_id)
+            message_id = PublicId(message.summary.mailbox_id, message.summary.message_id)
             content = await d.contents.raw(s.user_id, message_id)
             assert (content.filename, content.mime_type) == ("Отчёт_ 1_2.eml", "message/rfc822")
 
@@ -145,7 +145,7 @@ class TestAttachment:
             assert await d.attachment(message, picture.part_id) == PICTURE
             assert await d.attachment(message, report.part_id) == REPORT
             assert b"inner text" in await d.attachment(message, inner.part_id)
-            message_id = LocalId(message.summary.mailbox_id, message.summary.message_id)
+            message_id = PublicId(message.summary.mailbox_id, message.summary.message_id)
             content = await d.contents.attachment(s.user_id, message_id, report.part_id)
             assert (content.filename, content.mime_type) == ("отчёт.txt", "text/plain")
 
@@ -248,7 +248,7 @@ class TestDeletion:
             await s.sync()
             with pytest.raises(AppError, match="message_not_found"):
                 await d.attachment(gone, "1")
-            await remove_leftovers(s.servers.pool, d.cache)
+            await clean_cache(s.servers.pool, d.cache)
             assert d.files() == [file]
 
 
@@ -256,10 +256,10 @@ class TestDisconnecting:
     async def test_removes_what_is_cached(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage() as s, downloads(s, tmp_path) as d:
             await d.raw(await synced(s))
-            await remove_leftovers(s.servers.pool, d.cache)
+            await clean_cache(s.servers.pool, d.cache)
             assert len(d.files()) == 1
             await s.disconnect()
-            await remove_leftovers(s.servers.pool, d.cache)
+            await clean_cache(s.servers.pool, d.cache)
             assert (d.files(), d.cache.size) == ([], 0)
 
 

@@ -13,7 +13,7 @@ from services.kit.errors import AppError, Kind
 from services.kit.settings import Postgres
 from services.kit.stores.postgres import create_pool
 from services.mail.model import Account, Label, LabelChange, Mailbox, MailboxStatus, ProviderMessage
-from services.mail.reading.change_feed import ChangePage, Changes
+from services.mail.reading.change_feed import ChangeFeed, ChangePage
 from services.mail.store import labels, message_labels, messages
 from services.mail.store.changes import ChangeKind
 from services.mail.store.connection import Connection, Pool
@@ -59,7 +59,7 @@ async def delete(pool: Pool, mailbox: Mailbox, *numbers: int) -> None:
 
 
 async def read(pool: Pool, mailbox: Mailbox, since: str, *, size: int = 0, wait: float = 0) -> ChangePage:
-    return await Changes(pool, stop=asyncio.Event()).page(mailbox, since=since, page_size=size, wait_seconds=wait)
+    return await ChangeFeed(pool, stop=asyncio.Event()).page(mailbox, since=since, page_size=size, wait_seconds=wait)
 
 
 async def present(pool: Pool, mailbox: Mailbox) -> str:
@@ -145,7 +145,7 @@ class TestPage:
     async def test_ends_when_the_process_is_told_to_stop(self, pool: Pool, mailbox: Mailbox) -> None:
         stop = asyncio.Event()
         since = await present(pool, mailbox)
-        changes = Changes(pool, stop=stop)
+        changes = ChangeFeed(pool, stop=stop)
         waiting = asyncio.create_task(changes.page(mailbox, since=since, page_size=0, wait_seconds=60))
         stop.set()
         async with asyncio.timeout(5):

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from services.kit.errors import AppError
-from services.mail.ids import LocalId
+from services.mail.ids import PublicId
 from services.mail.model import Account
 from services.mail.read_model import MessageFilter
 from tests.mail.conftest import OpenStage
@@ -49,7 +49,7 @@ class TestOtherUsers:
     async def test_do_not_see_a_message(self, stage: OpenStage) -> None:
         async with two_users(stage) as two:
             [message, *_] = await two.s.listed()
-            message_id = LocalId(message.mailbox_id, message.message_id)
+            message_id = PublicId(message.mailbox_id, message.message_id)
             assert (await two.s.messages.get(two.s.user_id, message_id)).summary == message
             for user_id in (two.grace.user_id, uuid4()):
                 with pytest.raises(AppError, match="message_not_found"):
@@ -60,12 +60,12 @@ class TestOtherUsers:
             [message, *_] = await two.s.listed()
             hers = await two.s.mailboxes.find(two.grace.user_id, account_id=two.grace.account_id)
             with pytest.raises(AppError, match="message_not_found"):
-                await two.s.messages.get(two.grace.user_id, LocalId(hers.mailbox_id, message.message_id))
+                await two.s.messages.get(two.grace.user_id, PublicId(hers.mailbox_id, message.message_id))
 
     async def test_do_not_see_a_sync(self, stage: OpenStage) -> None:
         async with two_users(stage) as two:
             report = await two.s.sync(count=1)
-            sync_id = LocalId(report.sync.mailbox_id, report.sync.sync_id)
+            sync_id = PublicId(report.sync.mailbox_id, report.sync.sync_id)
             with pytest.raises(AppError, match="sync_not_found"):
                 await two.s.syncs.get(two.grace.user_id, sync_id, wait_seconds=0)
 

@@ -13,7 +13,7 @@ from services.kit.errors import AppError, Kind
 from services.kit.settings import Postgres
 from services.kit.stores.postgres import create_pool
 from services.mail.content.model import Address
-from services.mail.ids import LocalId
+from services.mail.ids import PublicId
 from services.mail.model import Account, Label, MailboxStatus, OpenMailbox, ProviderMessage
 from services.mail.read_model import CountedLabel, MessageFilter
 from services.mail.reading.messages import EXPORT_BYTES, Messages
@@ -193,7 +193,7 @@ class TestRecipients:
         [listed] = (await case.messages.page(case.mailbox, MessageFilter(), page_size=1, page_token="")).messages
         assert (listed.to, listed.cc) == (list(crowd[:100]), list(crowd[1:101]))
         assert listed.subject == "s" * LISTED_TEXT
-        whole = await case.messages.get(case.mailbox.user_id, LocalId(listed.mailbox_id, listed.message_id))
+        whole = await case.messages.get(case.mailbox.user_id, PublicId(listed.mailbox_id, listed.message_id))
         assert (whole.summary.to, whole.summary.cc) == (list(crowd), list(crowd[1:]))
 
     async def test_of_answers_and_copies_are_whom_the_message_names(self, case: Case) -> None:
@@ -204,7 +204,7 @@ class TestRecipients:
         content = replace(made.content, headers=headers, reply_to=answers, bcc=(GRACE,))
         await case.store(replace(made, content=content))
         [listed] = (await case.messages.page(case.mailbox, MessageFilter(), page_size=1, page_token="")).messages
-        whole = await case.messages.get(case.mailbox.user_id, LocalId(listed.mailbox_id, listed.message_id))
+        whole = await case.messages.get(case.mailbox.user_id, PublicId(listed.mailbox_id, listed.message_id))
         assert (whole.reply_to, whole.bcc) == (list(answers), [GRACE])
 
 

@@ -17,7 +17,7 @@ from deploy.local.ports import Ports
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call
 from services.mail import app
-from services.mail.ids import LocalId
+from services.mail.ids import PublicId
 from services.mail.settings import MailSettings
 from tests.mail.conftest import OpenStage
 from tests.support.mail.auth_server import served_auth
@@ -284,7 +284,7 @@ class TestGetMessage:
             [summary] = (await c.list_messages()).messages
             missing = (Kind.NOT_FOUND, "message_not_found")
             assert await refusal(c.get_message(message_id=summary.message_id, user_id=str(uuid4()))) == missing
-            for message_id in ("", "x", str(LocalId(1, 1)), str(LocalId(2**63 - 1, 2**63 - 1)), "Ж"):
+            for message_id in ("", "x", str(PublicId(1, 1)), str(PublicId(2**63 - 1, 2**63 - 1)), "Ж"):
                 assert await refusal(c.get_message(message_id=message_id)) == missing
 
 
@@ -355,7 +355,7 @@ class TestSyncs:
             started = await c.start_sync(newest_count=5)
             missing = (Kind.NOT_FOUND, "sync_not_found")
             assert await refusal(c.get_sync(sync_id=started.sync_id, user_id=str(uuid4()))) == missing
-            for sync_id in ("", "x", str(LocalId(1, 2**60))):
+            for sync_id in ("", "x", str(PublicId(1, 2**60))):
                 assert await refusal(c.get_sync(sync_id=sync_id)) == missing
 
 

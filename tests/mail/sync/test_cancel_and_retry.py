@@ -37,7 +37,7 @@ class TestCancel:
             before = await _gets(s)
             await s.until_released()
             assert await _gets(s) <= before + BATCH_SIZE
-            assert await s.fetchval("SELECT count(*) FROM fetch_items") == 0
+            assert await s.fetchval("SELECT count(*) FROM fetch_queue") == 0
 
     async def test_claims_no_coverage_of_what_was_not_fetched(self, stage: OpenStage) -> None:
         async with stage(messages=300) as s:

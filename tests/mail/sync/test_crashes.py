@@ -81,7 +81,7 @@ async def everything(s: Stage) -> dict[str, list[str]]:
         "messages",
         "message_contents",
         "message_changes",
-        "fetch_items",
+        "fetch_queue",
         "sync_states",
         "syncs",
         "mailbox_schedule",
@@ -137,7 +137,7 @@ class TestStoppedProcess:
         ("lock", "state"),
         [
             # It has stored messages and takes them off the queue.
-            ("SELECT FROM fetch_items FOR UPDATE", "state = 'idle in transaction'"),
+            ("SELECT FROM fetch_queue FOR UPDATE", "state = 'idle in transaction'"),
             # It has begun to say how it stores messages, and the server waits for the rest.
             ("LOCK TABLE messages IN SHARE MODE", "state = 'active' AND wait_event = 'ClientRead'"),
         ],

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from services.kit.errors import AppError
-from services.mail.ids import LocalId
+from services.mail.ids import PublicId
 from services.mail.model import SyncState
 from services.mail.store.control import erasures
 from services.mail.store.tables import metadata
@@ -73,7 +73,7 @@ class TestAtOnce:
             with pytest.raises(AppError, match="mailbox_not_found"):
                 await s.mailboxes.find(s.user_id, email=s.account.email)
             with pytest.raises(AppError, match="message_not_found"):
-                await s.messages.get(s.user_id, LocalId(message.mailbox_id, message.message_id))
+                await s.messages.get(s.user_id, PublicId(message.mailbox_id, message.message_id))
             with pytest.raises(AppError, match="sync_not_found"):
                 await s.syncs.get(s.user_id, id_of(report), wait_seconds=0)
             assert await s.fetchval("SELECT count(*) FROM messages") == 5
@@ -143,7 +143,7 @@ class TestInTheEnd:
         async with stage(messages=8) as s:
             await s.sync(count=None)
             before = await s.mailbox()
-            old = {LocalId(message.mailbox_id, message.message_id) for message in await s.listed()}
+            old = {PublicId(message.mailbox_id, message.message_id) for message in await s.listed()}
             await s.disconnect()
             await s.until_erased()
             s.account = await s.auth.connect(s.account.email, user_id=s.user_id)
@@ -152,7 +152,7 @@ class TestInTheEnd:
             assert await s.stored() == await s.at_provider.truth()
             after = await s.mailbox()
             assert (after.mailbox_id, after.account_id) != (before.mailbox_id, before.account_id)
-            assert not old & {LocalId(message.mailbox_id, message.message_id) for message in await s.listed()}
+            assert not old & {PublicId(message.mailbox_id, message.message_id) for message in await s.listed()}
 
     async def test_other_mailboxes_of_the_user_stay(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:

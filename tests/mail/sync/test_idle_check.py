@@ -1,4 +1,4 @@
-"""Mailboxes at rest: looked at in groups, and back to work when something has happened."""
+"""Idle mailboxes are checked in groups, and become due when something has changed."""
 
 import pytest
 
@@ -14,7 +14,7 @@ async def until_at_rest(s: Stage) -> None:
     """Waits until nothing is left to do for any mailbox."""
 
     async def is_at_rest() -> bool:
-        return bool(await s.fetchval("SELECT bool_and(lane = $1) FROM mailbox_schedule", Lane.REST))
+        return bool(await s.fetchval("SELECT bool_and(lane = $1) FROM mailbox_schedule", Lane.IDLE))
 
     await eventually(is_at_rest)
 

@@ -12,7 +12,7 @@ from services.kit.observe.setup import Telemetry
 from services.kit.stores.postgres import create_pool
 from services.mail.model import Label, Lane, ListedId, Listing
 from services.mail.provider_access.access_tokens import AccessTokens
-from services.mail.provider_access.concurrency import Parallelism
+from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import GMAIL_COSTS, Quota, QuotaProfile
 from services.mail.providers.base import IdPage
 from services.mail.providers.gmail.adapter import PAGE_SIZE, GmailProvider
@@ -20,13 +20,13 @@ from services.mail.store import labels
 from services.mail.store.control import schedule
 from services.mail.store.sync import sync_state
 from services.mail.sync import listing
-from services.mail.sync.turn_context import MailboxRun
-from services.mail.sync.turn_metrics import SyncObserver
+from services.mail.sync.turn_context import TurnContext
+from services.mail.sync.turn_metrics import TurnMetrics
 from tests.mail.conftest import OpenStage
 from tests.support.mail.stage import Stage
 
 MANY = 1_000_000
-# Changes that nobody was told of.
+# HistoryDelta that nobody was told of.
 SOME = 20_000
 # A third of what a statement has: a server may be slower than this one.
 STATEMENT_SECONDS = 10
@@ -45,10 +45,16 @@ class NumberedMailbox(GmailProvider):
         self.labelled = range(0)
 
     async def list_ids(
-        self, access_token: str, *, page_token: str | None, page_size: int, hidden: bool, label_id: str | None = None
+        self,
+        access_token: str,
+        *,
+        page_token: str | None,
+        page_size: int,
+        include_spam_trash: bool,
+        label_id: str | None = None,
     ) -> IdPage:
         """Pages by offset."""
-        del access_token, hidden
+        del access_token, include_spam_trash
         of = self.everything if label_id is None else self.labelled
         end = len(of) - int(page_token or 0)
         start = max(0, end - page_size)
@@ -63,7 +69,7 @@ def memory_mb() -> float:
 
 
 @asynccontextmanager
-async def open_run(s: Stage, provider: GmailProvider) -> AsyncIterator[MailboxRun]:
+async def open_run(s: Stage, provider: GmailProvider) -> AsyncIterator[TurnContext]:
     """A turn with the stage's mailbox that may last, with quota for everything."""
     profile = QuotaProfile(mailbox_limit=10**9, project_limit=10**9, window=1.0, costs=provider.costs)
     pool = await create_pool(s.servers.database, application_name="million", size=1)
@@ -72,20 +78,20 @@ async def open_run(s: Stage, provider: GmailProvider) -> AsyncIterator[MailboxRu
         [lease] = await schedule.claim(
             connection, owner=uuid4(), lane=Lane.LIVE, limit=1, lease_seconds=3600, backoff_limit=1
         )
-    yield MailboxRun(
+    yield TurnContext(
         lease=lease,
         mailbox=await s.mailbox(),
         pool=pool,
         provider=provider,
         quota=Quota(s.servers.redis, profile=profile, batch_units=1000),
-        parallelism=Parallelism(s.servers.redis, batch_size=10),
+        concurrency_limit=ConcurrencyLimit(s.servers.redis, batch_size=10),
         tokens=AccessTokens(s.auth),
-        observer=SyncObserver(Telemetry(CollectorRegistry())),
+        metrics=TurnMetrics(Telemetry(CollectorRegistry())),
     )
     await pool.close()
 
 
-async def list_to_the_end(run: MailboxRun) -> float:
+async def list_to_the_end(run: TurnContext) -> float:
     """Lists until nothing is left to list; returns by how many MB this process grew meanwhile."""
     before = peak = memory_mb()
     while True:
@@ -103,7 +109,7 @@ async def store_what_is_queued(s: Stage) -> None:
         await connection.execute("SET LOCAL statement_timeout = 0")
         await connection.execute(
             """
-            WITH queued AS (DELETE FROM fetch_items RETURNING mailbox_id, external_id)
+            WITH queued AS (DELETE FROM fetch_queue RETURNING mailbox_id, external_id)
             INSERT INTO messages (mailbox_id, external_id, thread_id, version, received_at, to_addresses, cc_addresses,
                 snippet, label_ids, has_attachments, size)
             SELECT mailbox_id, external_id, external_id, 1, now(), '[]', '[]', '', '{}', false, 0 FROM queued
@@ -121,7 +127,7 @@ class TestMailboxOfAMillion:
             async with open_run(s, provider) as run:
                 await listing.begin(run)
                 assert await list_to_the_end(run) < MEMORY_MB
-                assert await s.fetchval("SELECT count(*) FROM fetch_items") == MANY
+                assert await s.fetchval("SELECT count(*) FROM fetch_queue") == MANY
                 await store_what_is_queued(s)
 
                 # The oldest are gone, there are new ones, and some have got a label.
@@ -134,5 +140,5 @@ class TestMailboxOfAMillion:
             first, last = await s.pool.fetchrow("SELECT min(external_id), max(external_id) FROM messages") or ("", "")
             assert (int(first, 16), int(last, 16)) == (SOME, MANY - 1)
             assert await s.fetchval("SELECT count(*) FROM messages") == MANY - SOME
-            assert await s.fetchval("SELECT count(*) FROM fetch_items") == SOME
+            assert await s.fetchval("SELECT count(*) FROM fetch_queue") == SOME
             assert await s.fetchval("SELECT count(*) FROM messages WHERE label_ids = '{L}'") == len(provider.labelled)

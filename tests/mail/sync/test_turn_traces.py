@@ -5,7 +5,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode, format_trace_id
 
 from services.kit.observe.tracing import start_span
-from services.mail.sync.turn_metrics import SyncObserver
+from services.mail.sync.turn_metrics import TurnMetrics
 from tests.mail.conftest import OpenStage
 from tests.support.kit.recorded import Recorded
 from tests.support.mail.stage import Stage
@@ -24,7 +24,7 @@ async def request(s: Stage, recorded: Recorded) -> str:
 
 
 async def turn(s: Stage, recorded: Recorded, *, outcome: str = "done") -> ReadableSpan:
-    async with SyncObserver(recorded.telemetry).turn(s.pool, (await s.mailbox()).mailbox_id) as observed:
+    async with TurnMetrics(recorded.telemetry).turn(s.pool, (await s.mailbox()).mailbox_id) as observed:
         observed.outcome = outcome
     return recorded.spans[-1]
 

@@ -15,7 +15,7 @@ from services.sandbox.generate.generator import Generator
 from services.sandbox.generate.malformed_mail import MAKERS
 from services.sandbox.generate.phrases import LANGUAGES, Language
 from services.sandbox.google.oauth.users import User
-from services.sandbox.instruments.audit_log import ActivityLog
+from services.sandbox.instruments.audit_log import AuditLog
 from services.sandbox.mailboxes.mailbox import Mailbox
 from services.sandbox.mailboxes.registry import Mailboxes
 from services.sandbox.mime.content import Content
@@ -42,7 +42,7 @@ def _flat(part: Part, part_id: str = "") -> Iterator[tuple[object, ...]]:
 
 def _mailbox(count: int, *, seed: int = 3) -> Mailbox:
     clock = Clock(lambda: DATE_MS / 1000)
-    mailboxes = Mailboxes(clock=clock, seed=seed, retention=1e6, log=ActivityLog(clock))
+    mailboxes = Mailboxes(clock=clock, seed=seed, retention=1e6, log=AuditLog(clock))
     mailboxes.populate(ADA, messages=count, seed=None, ugly=False)
     return mailboxes.of(ADA)
 
@@ -135,7 +135,7 @@ class TestMailbox:
 
     def test_arrivals_continue_the_numbering_and_reach_the_top(self) -> None:
         clock = Clock(lambda: DATE_MS / 1000)
-        mailboxes = Mailboxes(clock=clock, seed=3, retention=1e6, log=ActivityLog(clock))
+        mailboxes = Mailboxes(clock=clock, seed=3, retention=1e6, log=AuditLog(clock))
         mailboxes.populate(ADA, messages=50, seed=None, ugly=False)
         mailbox = mailboxes.of(ADA)
         arrived = mailboxes.deliver(mailbox, 5)

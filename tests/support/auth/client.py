@@ -44,10 +44,10 @@ class Client:
         return await self.sign_in.CompleteSignIn(auth_pb2.CompleteSignInRequest(provider="google", **redirect))
 
     async def redeem(
-        self, hand_off: str, *, code_verifier: str = "", user_id: str = ""
+        self, login_code: str, *, code_verifier: str = "", user_id: str = ""
     ) -> auth_pb2.RedeemSignInResponse:
         return await self.sign_in.RedeemSignIn(
-            auth_pb2.RedeemSignInRequest(hand_off=hand_off, code_verifier=code_verifier, user_id=user_id)
+            auth_pb2.RedeemSignInRequest(login_code=login_code, code_verifier=code_verifier, user_id=user_id)
         )
 
     async def refresh(self, refresh_token: str) -> auth_pb2.RefreshSessionResponse:
@@ -65,7 +65,7 @@ class Client:
     async def link(self, user_id: str, person: Person) -> str:
         """A link from start to commit; the id of the linked account."""
         outcome = await self.connect(person, link_to=user_id)
-        return (await self.redeem(outcome.hand_off, user_id=user_id)).linked_account_id
+        return (await self.redeem(outcome.login_code, user_id=user_id)).linked_account_id
 
     async def disconnect(self, account_id: str, user_id: str) -> None:
         await self.accounts.DisconnectAccount(auth_pb2.DisconnectAccountRequest(account_id=account_id, user_id=user_id))
@@ -88,7 +88,7 @@ class Client:
     async def signed_in(self, person: Person) -> SignedIn:
         """From start to session."""
         outcome = await self.connect(person)
-        session = await self.redeem(outcome.hand_off)
+        session = await self.redeem(outcome.login_code)
         user_id = jwt.decode(session.access_token, options={"verify_signature": False})["sub"]
         account, *_ = await self.list_accounts(user_id)
         return SignedIn(person, user_id, account.account_id, session.access_token, session.refresh_token)

@@ -16,15 +16,21 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
-from services.auth.cipher import Vault
+from services.auth.cipher import Cipher
 from services.auth.model import Account
 from services.auth.provider_grants.accounts import Accounts
 from services.auth.provider_grants.disconnect import Disconnecting
 from services.auth.provider_grants.refresh_lock import RefreshLock
-from services.auth.provider_grants.revocations import LooseGrants
+from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.sign_in.linking import Linking
-from services.auth.sign_in.one_time_records import ATTEMPT_SECONDS, HAND_OFF_SECONDS, Attempt, HandOff, OneTimeRecords
-from services.auth.sign_in.sign_in import Completed, Redirect, Refused, SignIn, SignInError
+from services.auth.sign_in.one_time_records import (
+    AUTHORIZATION_REQUEST_SECONDS,
+    LOGIN_CODE_SECONDS,
+    AuthorizationRequest,
+    LoginCode,
+    OneTimeRecords,
+)
+from services.auth.sign_in.sign_in import AuthorizationResponse, Completed, Refused, SignIn, SignInError
 from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
 from tests.support.auth.client import SECRET_KEY
@@ -46,7 +52,7 @@ class Started:
 
 @dataclass
 class Handed:
-    """A hand-off in somebody's browser."""
+    """A login code in somebody's browser."""
 
     value: str
     subject: str
@@ -75,31 +81,37 @@ class Connections(RuleBasedStateMachine):
     async def build(self) -> None:
         store, redis = self.world.store, self.world.redis
         async with store.transaction() as transaction:
-            await transaction._connection.execute(text("TRUNCATE users, loose_grants, security_events CASCADE"))
+            await transaction._connection.execute(text("TRUNCATE users, grant_revocations, security_events CASCADE"))
             await transaction.commit()
-        vault = Vault(SECRET_KEY, previous=None)
+        cipher = Cipher(SECRET_KEY, previous=None)
         self.redis = create_redis(RedisSettings(redis_host=redis.host, redis_port=redis.port, redis_db=redis.database))
         providers = {"google": self.provider}
-        accounts = Accounts(store=store, vault=vault, new_id=uuid4, clock=self.time.now)
-        self.loose = LooseGrants(store=store, vault=vault, providers=providers, clock=self.time.now, new_id=uuid4)
+        accounts = Accounts(store=store, cipher=cipher, new_id=uuid4, clock=self.time.now)
+        self.revocations = GrantRevocations(
+            store=store, cipher=cipher, providers=providers, clock=self.time.now, new_id=uuid4
+        )
         self.disconnecting = Disconnecting(
             store=store,
-            vault=vault,
-            loose_grants=self.loose,
+            cipher=cipher,
+            revocations=self.revocations,
             lock=RefreshLock(redis=self.redis, lease=5, wait=5),
         )
         self.sign_in = SignIn(
             providers=providers,
-            attempts=OneTimeRecords(
-                redis=self.redis, vault=vault, kind="attempt", record_type=Attempt, seconds=ATTEMPT_SECONDS
+            authorization_requests=OneTimeRecords(
+                redis=self.redis,
+                cipher=cipher,
+                kind="attempt",
+                record_type=AuthorizationRequest,
+                seconds=AUTHORIZATION_REQUEST_SECONDS,
             ),
-            hand_offs=OneTimeRecords(
-                redis=self.redis, vault=vault, kind="hand_off", record_type=HandOff, seconds=HAND_OFF_SECONDS
+            login_codes=OneTimeRecords(
+                redis=self.redis, cipher=cipher, kind="login_code", record_type=LoginCode, seconds=LOGIN_CODE_SECONDS
             ),
             accounts=accounts,
-            linking=Linking(store=store, accounts=accounts, loose_grants=self.loose),
+            linking=Linking(store=store, accounts=accounts, revocations=self.revocations),
             sessions=make_sessions(store, self.time),
-            require_client_proof=False,
+            require_pkce=False,
             clock=self.time.now,
         )
 
@@ -156,24 +168,24 @@ class Connections(RuleBasedStateMachine):
         self.complete(self.started[-1], subject)
 
     def complete(self, started: Started, subject: str) -> None:
-        redirect = Redirect(state=started.state, code="", error="", iss="")
+        response = AuthorizationResponse(state=started.state, code="", error="", iss="")
         if not started.used:
-            redirect = Redirect(state=started.state, code=self.provider.consent(subject), error="", iss="")
-        outcome = self.world.loop.run(self.sign_in.complete("google", redirect=redirect))
+            response = AuthorizationResponse(state=started.state, code=self.provider.consent(subject), error="", iss="")
+        outcome = self.world.loop.run(self.sign_in.complete("google", response=response))
         if started.used:
             assert outcome == Refused(SignInError.INVALID_STATE)
             return
         started.used = True
         if started.link_to is not None:
             assert isinstance(outcome, Completed)
-            self.handed.append(Handed(outcome.hand_off, subject, self.time.now(), started.link_to, link=True))
+            self.handed.append(Handed(outcome.login_code, subject, self.time.now(), started.link_to, link=True))
         elif subject in self.accounts and self.logins.get(subject) != self.accounts[subject]:
             assert outcome == Refused(SignInError.ACCOUNT_IS_LINKED)
         else:
             assert isinstance(outcome, Completed)
             user_id = self.logins.setdefault(subject, self.world.loop.run(self.login_of(subject)))
             self.accounts[subject] = user_id
-            self.handed.append(Handed(outcome.hand_off, subject, self.time.now(), user_id, link=False))
+            self.handed.append(Handed(outcome.login_code, subject, self.time.now(), user_id, link=False))
 
     async def login_of(self, subject: str) -> UUID:
         async with self.world.store.transaction() as transaction:
@@ -224,7 +236,7 @@ class Connections(RuleBasedStateMachine):
             return None if handed.user_id in self.users else "invalid_hand_off"
         if redeemed_by != handed.user_id:
             return "link_of_another_user"
-        late = self.time.now() >= handed.at + timedelta(seconds=HAND_OFF_SECONDS)
+        late = self.time.now() >= handed.at + timedelta(seconds=LOGIN_CODE_SECONDS)
         if late or handed.user_id not in self.users:
             return "invalid_hand_off"
         owners = {self.logins.get(handed.subject), self.accounts.get(handed.subject)} - {None, handed.user_id}
@@ -257,7 +269,7 @@ class Connections(RuleBasedStateMachine):
 
     @rule()
     def chores_are_done(self) -> None:
-        self.world.loop.run(self.loose.revoke_due())
+        self.world.loop.run(self.revocations.revoke_due())
 
     @rule(is_down=st.booleans())
     def the_provider_goes_down_for_revocations(self, is_down: bool) -> None:
@@ -281,6 +293,6 @@ class Connections(RuleBasedStateMachine):
         self.provider.is_down = False
         for _ in range(3):
             self.time.advance(86400)
-            self.world.loop.run(self.loose.revoke_due())
+            self.world.loop.run(self.revocations.revoke_due())
         assert {subject for subject in SUBJECTS if self.provider.live(subject)} == set(self.accounts)
         self.world.loop.run(self.redis.aclose())

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from services.auth.cipher import Vault
-from services.auth.providers.base import Grant, Identity, ProviderUnavailableError
+from services.auth.cipher import Cipher
+from services.auth.providers.base import Grant, ProviderIdentity, ProviderUnavailableError
 from services.auth.sessions.access_tokens import AccessTokens
 from services.auth.sessions.refresh_tokens import RefreshTokens
 from services.auth.sessions.sessions import Lifetimes, Sessions
@@ -22,7 +22,7 @@ ABSOLUTE = timedelta(days=90)
 def make_sessions(
     store: Store, time: Time, *, secret: str = SECRET_KEY, previous: str | None = None, absolute: timedelta = ABSOLUTE
 ) -> Sessions:
-    keys = SigningKeys(store=store, vault=Vault(secret, previous=previous), clock=time.now)
+    keys = SigningKeys(store=store, cipher=Cipher(secret, previous=previous), clock=time.now)
     return Sessions(
         store=store,
         access_tokens=AccessTokens(signing_keys=keys, issuer="https://mailroom.example", clock=time.now, new_id=uuid4),
@@ -91,13 +91,17 @@ class ScriptedProvider:
     def grants_mail(self, scopes: frozenset[str]) -> bool:
         return bool(scopes)
 
-    async def exchange(self, code: str, *, code_verifier: str, nonce: str, timeout: float) -> tuple[Identity, Grant]:
+    async def exchange(
+        self, code: str, *, code_verifier: str, nonce: str, timeout: float
+    ) -> tuple[ProviderIdentity, Grant]:
         assert code_verifier
         assert nonce
         assert timeout > 0
         consent = self.consents.pop(code)
         self.grants[consent.refresh_token] = consent.subject
-        identity = Identity(subject=consent.subject, email=f"{consent.subject}@example.com", email_verified=True)
+        identity = ProviderIdentity(
+            subject=consent.subject, email=f"{consent.subject}@example.com", email_verified=True
+        )
         return identity, grant_of(consent.refresh_token, self.time)
 
     async def refresh(self, refresh_token: str, *, scopes: frozenset[str], timeout: float) -> Grant:

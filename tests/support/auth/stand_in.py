@@ -58,7 +58,7 @@ class Gate:
 
 
 @dataclass
-class Oddities:
+class Deviations:
     """How the provider differs from Google today. Replace it to reset."""
 
     lifetime: Any = 3599
@@ -95,7 +95,7 @@ class StandIn:
 
     def __init__(self) -> None:
         self.origin = "http://stand-in.example"
-        self.oddities = Oddities()
+        self.deviations = Deviations()
         self.calls: Counter[str] = Counter()
         self.refresh_tokens: dict[str, tuple[Person, str]] = {}
         self.access_tokens: dict[str, Person] = {}
@@ -138,7 +138,7 @@ class StandIn:
             scope=scope,
             challenge=query["code_challenge"],
             nonce=query["nonce"],
-            offline=(fresh or self.oddities.always_consents) and not self.oddities.never_offline,
+            offline=(fresh or self.deviations.always_consents) and not self.deviations.never_offline,
         )
         self._consented.add(person.subject)
         return {"state": query["state"], "code": code, "iss": self.origin}
@@ -151,7 +151,7 @@ class StandIn:
     def sign(self, claims: dict[str, Any], *, headers: dict[str, Any] | None = None) -> str:
         """A token signed with the current key."""
         [(key_id, key)] = self._keys.items()
-        named = {"kid": key_id} if self.oddities.names_keys else {}
+        named = {"kid": key_id} if self.deviations.names_keys else {}
         # Not by `jwt.encode`, which refuses odd claims.
         return jwt.api_jws.encode(json.dumps(claims).encode(), key, algorithm="RS256", headers=named | (headers or {}))
 
@@ -160,7 +160,7 @@ class StandIn:
         keys = []
         for key_id, key in self._keys.items():
             public = jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
-            named = {"kid": key_id} if self.oddities.names_keys else {}
+            named = {"kid": key_id} if self.deviations.names_keys else {}
             keys.append({**public, **named, "alg": "RS256", "use": "sig"})
         return keys
 
@@ -184,15 +184,15 @@ class StandIn:
     async def _token(self, request: Request) -> Response:
         form = {name: str(value) for name, value in (await request.form()).items()}
         self.calls[form.get("grant_type", "none")] += 1
-        if self.oddities.token_gate is not None:
-            await self.oddities.token_gate.pass_through()
-        if self.oddities.token_answers:
-            return self.oddities.token_answers.pop(0)
+        if self.deviations.token_gate is not None:
+            await self.deviations.token_gate.pass_through()
+        if self.deviations.token_answers:
+            return self.deviations.token_answers.pop(0)
         if (form.get("client_id"), form.get("client_secret")) != (CLIENT_ID, CLIENT_SECRET):
             return _error(401, "invalid_client")
         answer = self._refresh(form) if form["grant_type"] == "refresh_token" else self._exchange(form)
-        if self.oddities.answer_gate is not None:
-            await self.oddities.answer_gate.pass_through()
+        if self.deviations.answer_gate is not None:
+            await self.deviations.answer_gate.pass_through()
         return answer
 
     def _exchange(self, form: dict[str, str]) -> Response:
@@ -204,8 +204,8 @@ class StandIn:
             return _error(400, "invalid_grant")
         answer = self._answer(code.person, code.scope)
         claims = self.id_claims(code.person, nonce=code.nonce, access_token=answer["access_token"])
-        claims = {name: value for name, value in (claims | self.oddities.claims).items() if value is not None}
-        answer["id_token"] = self.oddities.id_token or self.sign(claims)
+        claims = {name: value for name, value in (claims | self.deviations.claims).items() if value is not None}
+        answer["id_token"] = self.deviations.id_token or self.sign(claims)
         if code.offline:
             answer["refresh_token"] = self._new_refresh_token(code.person, code.scope)
         return self._shaped(answer)
@@ -213,11 +213,11 @@ class StandIn:
     def _refresh(self, form: dict[str, str]) -> Response:
         entry = self.refresh_tokens.get(form["refresh_token"])
         if entry is None:
-            if self.oddities.revokes_on_reuse and form["refresh_token"] in self._spent:
+            if self.deviations.revokes_on_reuse and form["refresh_token"] in self._spent:
                 self.revoke_everything(self._spent[form["refresh_token"]])
             return _error(400, "invalid_grant")
         answer = self._answer(*entry)
-        if self.oddities.rotates:
+        if self.deviations.rotates:
             del self.refresh_tokens[form["refresh_token"]]
             self._spent[form["refresh_token"]] = entry[0]
             answer["refresh_token"] = self._new_refresh_token(*entry)
@@ -226,7 +226,7 @@ class StandIn:
     def _answer(self, person: Person, scope: str) -> dict[str, Any]:
         token = f"ya29.{secrets.token_urlsafe(24)}"
         self.access_tokens[token] = person
-        return {"access_token": token, "expires_in": self.oddities.lifetime, "scope": scope, "token_type": "Bearer"}
+        return {"access_token": token, "expires_in": self.deviations.lifetime, "scope": scope, "token_type": "Bearer"}
 
     def _new_refresh_token(self, person: Person, scope: str) -> str:
         token = f"1//{secrets.token_urlsafe(24)}"
@@ -234,8 +234,8 @@ class StandIn:
         return token
 
     def _shaped(self, answer: dict[str, Any]) -> Response:
-        kept = {name: value for name, value in answer.items() if name not in self.oddities.omitted}
-        return JSONResponse(kept | self.oddities.extra)
+        kept = {name: value for name, value in answer.items() if name not in self.deviations.omitted}
+        return JSONResponse(kept | self.deviations.extra)
 
     async def _userinfo(self, request: Request) -> Response:
         self.calls["userinfo"] += 1
@@ -243,18 +243,18 @@ class StandIn:
         if person is None:
             return Response(status_code=401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
         usual = {"sub": person.subject, "email": person.email, "email_verified": person.email_verified}
-        return JSONResponse(usual if self.oddities.userinfo is None else self.oddities.userinfo)
+        return JSONResponse(usual if self.deviations.userinfo is None else self.deviations.userinfo)
 
     async def _jwks(self, _: Request) -> Response:
         self.calls["jwks"] += 1
-        if self.oddities.jwks_answer is not None:
-            return self.oddities.jwks_answer
+        if self.deviations.jwks_answer is not None:
+            return self.deviations.jwks_answer
         return JSONResponse({"keys": self.jwks()}, headers={"cache-control": "public, max-age=3600"})
 
     async def _revoke(self, request: Request) -> Response:
         self.calls["revoke"] += 1
-        if self.oddities.revoke_answer is not None:
-            return self.oddities.revoke_answer
+        if self.deviations.revoke_answer is not None:
+            return self.deviations.revoke_answer
         form = await request.form()
         if (form.get("client_id"), form.get("client_secret")) != (CLIENT_ID, CLIENT_SECRET):
             return _error(401, "invalid_client")

@@ -99,7 +99,7 @@ class Person:
     @classmethod
     def sign_in(cls, http: httpx.Client, email: str) -> Self:
         """Signs in by the consent page, as a browser and a frontend do together."""
-        return cls(http=http, email=email, token=redeem(http, hand_off(http, email)))
+        return cls(http=http, email=email, token=redeem(http, login_code(http, email)))
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         return self.http.get(path, headers=self.headers(headers))
@@ -172,7 +172,7 @@ def frontend_query(http: httpx.Client, callback: str) -> dict[str, str]:
     return {name: value for name, [value] in query.items()}
 
 
-def hand_off(http: httpx.Client, email: str) -> str:
+def login_code(http: httpx.Client, email: str) -> str:
     """Signs in up to the point where the frontend has its `state`."""
     query = frontend_query(http, consent(http, email))
     assert "state" in query, query

@@ -53,7 +53,7 @@ class FakeAuth(SignInServiceServicer, SessionServiceServicer, UserServiceService
     failure: AppError | None = None
     key_requests: int = 0
     challenges: dict[str, str] = field(default_factory=dict)
-    hand_offs: dict[str, str] = field(default_factory=dict)
+    login_codes: dict[str, str] = field(default_factory=dict)
     completions: list[auth_pb2.CompleteSignInRequest] = field(default_factory=list)
     outcome: auth_pb2.CompleteSignInResponse | None = None
     # By state: who links an account.
@@ -68,9 +68,9 @@ class FakeAuth(SignInServiceServicer, SessionServiceServicer, UserServiceService
     def access_token(self, user_id: str, **overrides: Any) -> str:
         return self.keys[-1].sign(claims_of(user_id, **overrides))
 
-    def hand_off(self, user_id: str) -> str:
+    def login_code(self, user_id: str) -> str:
         value = secrets.token_urlsafe()
-        self.hand_offs[value] = user_id
+        self.login_codes[value] = user_id
         return value
 
     @override
@@ -93,12 +93,12 @@ class FakeAuth(SignInServiceServicer, SessionServiceServicer, UserServiceService
             return self.outcome
         if self.challenges.pop(request.state, None) is None:
             return auth_pb2.CompleteSignInResponse(error="invalid_state")
-        return auth_pb2.CompleteSignInResponse(hand_off=self.hand_off("ada"))
+        return auth_pb2.CompleteSignInResponse(login_code=self.login_code("ada"))
 
     @override
     async def RedeemSignIn(self, request: auth_pb2.RedeemSignInRequest, _: Context) -> auth_pb2.RedeemSignInResponse:
         self._check("google")
-        user_id = self.hand_offs.pop(request.hand_off, None)
+        user_id = self.login_codes.pop(request.login_code, None)
         if user_id is None:
             raise AppError(Kind.INVALID, "invalid_hand_off", "The state is unknown, used or expired.")
         self.redemptions.append(request)

@@ -10,10 +10,10 @@ import httpx
 
 from services.mail.downloads.disk_cache import DiskCache
 from services.mail.downloads.fetch import Content, Contents
-from services.mail.ids import LocalId
+from services.mail.ids import PublicId
 from services.mail.provider_access.access_tokens import AccessTokens
 from services.mail.provider_access.calls import ProviderCalls
-from services.mail.provider_access.concurrency import Parallelism
+from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota
 from services.mail.providers.gmail.downloads import GmailContent
 from services.mail.read_model import MessageDetail
@@ -48,8 +48,8 @@ class Downloads:
         return sorted(path.name for path in self.directory.iterdir())
 
 
-def _id(message: MessageDetail) -> LocalId:
-    return LocalId(message.summary.mailbox_id, message.summary.message_id)
+def _id(message: MessageDetail) -> PublicId:
+    return PublicId(message.summary.mailbox_id, message.summary.message_id)
 
 
 @asynccontextmanager
@@ -62,7 +62,7 @@ async def downloads(
     cache.open()
     calls = ProviderCalls(
         quota=Quota(servers.redis, profile=profile, batch_units=profile.costs.get * BATCH_SIZE),
-        parallelism=Parallelism(servers.redis, batch_size=BATCH_SIZE),
+        concurrency_limit=ConcurrencyLimit(servers.redis, batch_size=BATCH_SIZE),
         tokens=AccessTokens(stage.auth),
         patience=patience,
     )

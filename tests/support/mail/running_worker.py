@@ -14,15 +14,15 @@ from services.kit.stores.postgres import create_pool
 from services.mail.disconnect import Disconnecting
 from services.mail.mailboxes import Mailboxes
 from services.mail.provider_access.access_tokens import AccessTokens
-from services.mail.provider_access.concurrency import Parallelism
+from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import GMAIL_COSTS, GMAIL_LIMITS, Quota, QuotaProfile
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.store.connection import Pool
 from services.mail.sync.erase import Eraser
 from services.mail.sync.fetch import Retries
-from services.mail.sync.idle_check import RestingLooks
-from services.mail.sync.turn import Turns
-from services.mail.sync.turn_metrics import SyncObserver
+from services.mail.sync.idle_check import IdleCheck
+from services.mail.sync.turn import TurnRunner
+from services.mail.sync.turn_metrics import TurnMetrics
 from services.mail.sync.worker import Worker
 from tests.support.mail.fake_auth import FakeAuth
 from tests.support.mail.sandbox_control import QUOTA_WINDOW
@@ -140,15 +140,15 @@ def _worker(
     providers = {"google": gmail}
     quota = Quota(redis, profile=profile, batch_units=profile.costs.get * options.batch_size)
     tokens = AccessTokens(auth)
-    observer = SyncObserver(Telemetry(registry))
-    turns = Turns(
+    observer = TurnMetrics(Telemetry(registry))
+    turns = TurnRunner(
         pool=pool,
         providers=providers,
         quota=quota,
-        parallelism=Parallelism(redis, batch_size=options.batch_size),
+        concurrency_limit=ConcurrencyLimit(redis, batch_size=options.batch_size),
         tokens=tokens,
         eraser=Eraser(pool=pool, auth=auth, providers=providers, quota=quota, tokens=tokens, batch=options.erase_batch),
-        observer=observer,
+        metrics=observer,
         lease_seconds=options.lease_seconds,
         poll_seconds=options.poll_seconds,
         verify_seconds=options.verify_seconds,
@@ -158,10 +158,10 @@ def _worker(
         pool=pool,
         connect_listener=lambda: connect(servers.database, name=name),
         turns=turns,
-        resting=RestingLooks(
+        idle_check=IdleCheck(
             pool=pool, providers=providers, quota=quota, tokens=tokens, poll_seconds=options.poll_seconds
         ),
         finish_deletions=Disconnecting(pool, Mailboxes(pool, auth), auth).finish_deletions,
-        observer=observer,
+        metrics=observer,
         slots=options.slots,
     )

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from services.mail.disconnect import Disconnecting
-from services.mail.ids import LocalId
+from services.mail.ids import PublicId
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import Account, OpenMailbox, SyncReport
 from services.mail.read_model import MessageDetail, MessageFilter, MessageSummary
@@ -119,7 +119,7 @@ class Stage(Waits):
     async def detail(self, external_id: str) -> MessageDetail:
         """One stored message, whole."""
         [summary] = [message for message in await self.listed() if message.external_id == external_id]
-        return await self.messages.get(self.user_id, LocalId(summary.mailbox_id, summary.message_id))
+        return await self.messages.get(self.user_id, PublicId(summary.mailbox_id, summary.message_id))
 
     async def mirrors(self) -> None:
         """Waits until the worker has done all it was told of, and compares what is stored with the provider's truth."""
@@ -165,9 +165,9 @@ class Stage(Waits):
             yield running
 
 
-def id_of(report: SyncReport) -> LocalId:
+def id_of(report: SyncReport) -> PublicId:
     """The id of a report's sync."""
-    return LocalId(report.sync.mailbox_id, report.sync.sync_id)
+    return PublicId(report.sync.mailbox_id, report.sync.sync_id)
 
 
 @asynccontextmanager

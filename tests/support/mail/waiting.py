@@ -34,7 +34,7 @@ class Waits(ABC):
                 await self.fetchval(
                     """
                     SELECT bool_and(s.caught_up_hint >= q.hint_seq AND s.listing IS NULL)
-                        AND NOT EXISTS (SELECT FROM fetch_items)
+                        AND NOT EXISTS (SELECT FROM fetch_queue)
                     FROM sync_states s JOIN mailbox_schedule q USING (mailbox_id)
                     """
                 )

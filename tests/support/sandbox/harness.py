@@ -86,7 +86,7 @@ class SandboxClient:
         return tokens
 
     async def userinfo(self, access_token: str) -> httpx.Response:
-        """Ask who the token is for."""
+        """GmailRequest who the token is for."""
         return await self.http.get("/v1/userinfo", headers={"Authorization": f"Bearer {access_token}"})
 
     async def treat(self, email: str = "ada@example.com", **settings: object) -> None:

@@ -17,18 +17,18 @@ depends_on = None
 def upgrade() -> None:
     """Applies the change; the previously deployed code must still run on the result."""
     op.create_table(
-        "loose_grants",
+        "grant_revocations",
         sa.Column("grant_id", sa.Uuid(), nullable=False),
         sa.Column("provider", sa.Text(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
-        sa.Column("sealed", sa.LargeBinary(), nullable=False),
-        sa.Column("parked", sa.Boolean(), nullable=False),
+        sa.Column("encrypted", sa.LargeBinary(), nullable=False),
+        sa.Column("pending_link", sa.Boolean(), nullable=False),
         sa.Column("due_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.PrimaryKeyConstraint("grant_id", name=op.f("pk_loose_grants")),
+        sa.PrimaryKeyConstraint("grant_id", name=op.f("pk_grant_revocations")),
     )
-    op.create_index(op.f("ix_loose_grants_due_at"), "loose_grants", ["due_at"], unique=False)
+    op.create_index(op.f("ix_grant_revocations_due_at"), "grant_revocations", ["due_at"], unique=False)
     op.create_table(
         "security_events",
         sa.Column("event_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -135,5 +135,5 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_security_events_user_id_event_id"), table_name="security_events")
     op.drop_index(op.f("ix_security_events_created_at"), table_name="security_events")
     op.drop_table("security_events")
-    op.drop_index(op.f("ix_loose_grants_due_at"), table_name="loose_grants")
-    op.drop_table("loose_grants")
+    op.drop_index(op.f("ix_grant_revocations_due_at"), table_name="grant_revocations")
+    op.drop_table("grant_revocations")

@@ -86,7 +86,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("mailbox_id", "external_id", name=op.f("pk_dead_letters")),
     )
     op.create_table(
-        "fetch_items",
+        "fetch_queue",
         sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
         sa.Column("external_id", sa.Text(), nullable=False),
         sa.Column("thread_id", sa.Text(), nullable=True),
@@ -99,15 +99,15 @@ def upgrade() -> None:
             "not_before", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("'-infinity'"), nullable=False
         ),
         sa.ForeignKeyConstraint(
-            ["mailbox_id"], ["mailboxes.mailbox_id"], name=op.f("fk_fetch_items_mailboxes"), ondelete="CASCADE"
+            ["mailbox_id"], ["mailboxes.mailbox_id"], name=op.f("fk_fetch_queue_mailboxes"), ondelete="CASCADE"
         ),
-        sa.PrimaryKeyConstraint("mailbox_id", "external_id", name=op.f("pk_fetch_items")),
+        sa.PrimaryKeyConstraint("mailbox_id", "external_id", name=op.f("pk_fetch_queue")),
     )
     op.create_index(
-        op.f("ix_fetch_items_mailbox_id_lane_ordinal"), "fetch_items", ["mailbox_id", "lane", "ordinal"], unique=False
+        op.f("ix_fetch_queue_mailbox_id_lane_ordinal"), "fetch_queue", ["mailbox_id", "lane", "ordinal"], unique=False
     )
     op.create_index(
-        op.f("ix_fetch_items_mailbox_id_thread_id"), "fetch_items", ["mailbox_id", "thread_id"], unique=False
+        op.f("ix_fetch_queue_mailbox_id_thread_id"), "fetch_queue", ["mailbox_id", "thread_id"], unique=False
     )
     op.create_table(
         "labels",
@@ -193,15 +193,15 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
-        "relisted",
+        "listed_ids",
         sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
         sa.Column("round", sa.SmallInteger(), nullable=False),
         sa.Column("external_id", sa.Text(), nullable=False),
         sa.Column("ordinal", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["mailbox_id"], ["mailboxes.mailbox_id"], name=op.f("fk_relisted_mailboxes"), ondelete="CASCADE"
+            ["mailbox_id"], ["mailboxes.mailbox_id"], name=op.f("fk_listed_ids_mailboxes"), ondelete="CASCADE"
         ),
-        sa.PrimaryKeyConstraint("mailbox_id", "round", "external_id", name=op.f("pk_relisted")),
+        sa.PrimaryKeyConstraint("mailbox_id", "round", "external_id", name=op.f("pk_listed_ids")),
     )
     op.create_table(
         "sync_states",
@@ -319,7 +319,7 @@ def downgrade() -> None:
     op.drop_index("ix_syncs_active", table_name="syncs", postgresql_where=sa.text("ended_at IS NULL"))
     op.drop_table("syncs")
     op.drop_table("sync_states")
-    op.drop_table("relisted")
+    op.drop_table("listed_ids")
     op.drop_index("ix_messages_thread", table_name="messages")
     op.drop_index("ix_messages_newest_first", table_name="messages")
     op.drop_index(
@@ -330,9 +330,9 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_mailbox_schedule_lane_due_at"), table_name="mailbox_schedule")
     op.drop_table("mailbox_schedule")
     op.drop_table("labels")
-    op.drop_index(op.f("ix_fetch_items_mailbox_id_thread_id"), table_name="fetch_items")
-    op.drop_index(op.f("ix_fetch_items_mailbox_id_lane_ordinal"), table_name="fetch_items")
-    op.drop_table("fetch_items")
+    op.drop_index(op.f("ix_fetch_queue_mailbox_id_thread_id"), table_name="fetch_queue")
+    op.drop_index(op.f("ix_fetch_queue_mailbox_id_lane_ordinal"), table_name="fetch_queue")
+    op.drop_table("fetch_queue")
     op.drop_table("dead_letters")
     op.drop_table("change_feeds")
     op.drop_table("workers")

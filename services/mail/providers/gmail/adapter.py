@@ -11,10 +11,10 @@ import httpx
 from services.mail.content.model import MissingPart
 from services.mail.model import Label, ListedId, ProviderMessage
 from services.mail.providers.base import (
-    ChangePage,
     CursorLostError,
     FetchResult,
     Get,
+    HistoryPage,
     IdPage,
     MessageGoneError,
     PageTokenExpiredError,
@@ -73,10 +73,16 @@ class GmailProvider:
         return number(json_object(body).get("historyId"))
 
     async def list_ids(
-        self, access_token: str, *, page_token: str | None, page_size: int, hidden: bool, label_id: str | None = None
+        self,
+        access_token: str,
+        *,
+        page_token: str | None,
+        page_size: int,
+        include_spam_trash: bool,
+        label_id: str | None = None,
     ) -> IdPage:
         """messages.list."""
-        params = {"maxResults": str(page_size), "includeSpamTrash": "true" if hidden else "false"}
+        params = {"maxResults": str(page_size), "includeSpamTrash": "true" if include_spam_trash else "false"}
         if label_id is not None:
             params["labelIds"] = label_id
         if page_token is not None:
@@ -95,7 +101,7 @@ class GmailProvider:
         ]
         return IdPage(listed=listed, next_page_token=next_page(answer))
 
-    async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> ChangePage:
+    async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:
         """history.list, all types. A cursor that is refused counts as lost, whatever the status."""
         params = {"startHistoryId": str(cursor), "maxResults": str(self.page_size)}
         if page_token is not None:

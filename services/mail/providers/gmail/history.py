@@ -4,18 +4,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from services.mail.content.text.clean import clean_text
-from services.mail.model import Changes, LabelChange
-from services.mail.providers.base import ChangePage, HistoryRestartedError, ProviderUnavailableError
+from services.mail.model import HistoryDelta, LabelChange
+from services.mail.providers.base import HistoryPage, HistoryRestartedError, ProviderUnavailableError
 from services.mail.providers.gmail.fields import next_page, number, objects, text
 
 
-def parse_history(answer: Mapping[str, Any], *, cursor: int) -> ChangePage:
+def parse_history(answer: Mapping[str, Any], *, cursor: int) -> HistoryPage:
     """Collapses the records of a history page per message, keeping their order.
 
     Only the specific arrays are read: `messages` duplicates them.
     """
     records = objects(answer.get("history"))
-    changes = Changes()
+    changes = HistoryDelta()
     for record in records:
         _apply(record, changes, number(record.get("id")))
     numbers = [version for record in records if (version := number(record.get("id"))) is not None]
@@ -28,7 +28,7 @@ def parse_history(answer: Mapping[str, Any], *, cursor: int) -> ChangePage:
         raise ProviderUnavailableError("history without ids")
     if not records and latest is not None and latest < cursor:
         raise HistoryRestartedError(f"{latest} is behind {cursor}")
-    return ChangePage(
+    return HistoryPage(
         changes=changes,
         last_record=last_record,
         latest=max(cursor, latest or 0),
@@ -42,7 +42,7 @@ class _Event(NamedTuple):
     labels: frozenset[str]
 
 
-def _apply(record: Mapping[str, Any], changes: Changes, version: int | None) -> None:
+def _apply(record: Mapping[str, Any], changes: HistoryDelta, version: int | None) -> None:
     for event in _events(record, "messagesAdded"):
         _add(event, changes, version)
     for event in _events(record, "labelsAdded"):
@@ -56,7 +56,7 @@ def _apply(record: Mapping[str, Any], changes: Changes, version: int | None) -> 
         changes.unnumbered.discard(event.message_id)
 
 
-def _add(event: _Event, changes: Changes, version: int | None) -> None:
+def _add(event: _Event, changes: HistoryDelta, version: int | None) -> None:
     id_ = event.message_id
     changes.added[id_] = max(version or 0, changes.added.get(id_, 0))
     changes.deleted.discard(id_)
@@ -68,7 +68,7 @@ def _add(event: _Event, changes: Changes, version: int | None) -> None:
 
 def _relabel(
     event: _Event,
-    changes: Changes,
+    changes: HistoryDelta,
     version: int | None,
     *,
     added: frozenset[str] = frozenset(),

@@ -8,7 +8,7 @@ from services.mail.store.connection import Connection
 from services.mail.store.control.schedule import CHANNEL
 
 # What a mailbox can have very much of. Everything else goes with the mailbox itself.
-_LARGE = ("message_changes", "fetch_items", "relisted", "dead_letters", "syncs")
+_LARGE = ("message_changes", "fetch_queue", "listed_ids", "dead_letters", "syncs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Mailboxes at rest: nothing is known to be left to do, and they are looked at in groups.
+"""Idle mailboxes: no work is known, and they are checked for changes in groups.
 
 A look writes no mail, so it holds no lease: whatever becomes known meanwhile is worked on at once.
 """
@@ -13,7 +13,7 @@ from services.mail.store.control.schedule import CHANNEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RestingMailbox:
+class IdleMailbox:
     """A mailbox to look at; `needs_turn` says that it has to be worked on whatever the look shows."""
 
     mailbox: Mailbox
@@ -23,7 +23,7 @@ class RestingMailbox:
 
 async def claim(
     connection: Connection, *, limit: int, poll_seconds: float, pushed: Collection[str]
-) -> list[RestingMailbox]:
+) -> list[IdleMailbox]:
     """Takes up to `limit` mailboxes that are due; they are due again in nearly `poll_seconds`, a little spread.
 
     `pushed` are the providers that announce changes, where a mailbox needs a watch.
@@ -43,13 +43,13 @@ async def claim(
         FROM taken JOIN mailboxes m USING (mailbox_id) JOIN sync_states c USING (mailbox_id)
         LEFT JOIN watches w USING (mailbox_id)
         """,
-        Lane.REST,
+        Lane.IDLE,
         limit,
         poll_seconds,
         list(pushed),
     )
     return [
-        RestingMailbox(mailbox=mailbox_of(row), cursor=int(row["cursor"] or 0), needs_turn=row["needs_turn"])
+        IdleMailbox(mailbox=mailbox_of(row), cursor=int(row["cursor"] or 0), needs_turn=row["needs_turn"])
         for row in rows
     ]
 

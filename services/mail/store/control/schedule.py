@@ -78,7 +78,7 @@ async def hint(connection: Connection, *, provider: str, email: str, cursor: int
         email,
         cursor,
         Lane.LIVE,
-        Lane.REST,
+        Lane.IDLE,
         ECHO_SECONDS,
     )
     hinted = int(done.rpartition(" ")[2])

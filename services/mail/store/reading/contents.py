@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from services.mail.content.model import Attachment
-from services.mail.ids import LocalId
+from services.mail.ids import PublicId
 from services.mail.model import Mailbox
 from services.mail.store.connection import Connection
 from services.mail.store.control.mailboxes import COLUMNS, mailbox_of
@@ -46,7 +46,7 @@ async def find(connection: Connection, user_id: UUID, mailbox_id: int, message_i
     )
 
 
-async def kept(connection: Connection, ids: Collection[LocalId]) -> set[LocalId]:
+async def kept(connection: Connection, ids: Collection[PublicId]) -> set[PublicId]:
     """Which of these messages are stored, in mailboxes that somebody has."""
     rows = await connection.fetch(
         """
@@ -56,4 +56,4 @@ async def kept(connection: Connection, ids: Collection[LocalId]) -> set[LocalId]
         [id_.mailbox_id for id_ in ids],
         [id_.local_id for id_ in ids],
     )
-    return {LocalId(row["mailbox_id"], row["message_id"]) for row in rows}
+    return {PublicId(row["mailbox_id"], row["message_id"]) for row in rows}

@@ -10,7 +10,7 @@ async def queue_listed(connection: Connection, mailbox_id: int, listed: Sequence
     """Queues listed ids that are neither stored nor queued, in the listing's order from `offset` on."""
     await connection.execute(
         """
-        INSERT INTO fetch_items (mailbox_id, external_id, thread_id, lane, ordinal)
+        INSERT INTO fetch_queue (mailbox_id, external_id, thread_id, lane, ordinal)
         SELECT $1, listed.id, min(listed.thread_id), $4, $5 + min(listed.place)
         FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS listed(id, thread_id, place)
         WHERE NOT EXISTS (SELECT FROM messages m WHERE m.mailbox_id = $1 AND m.external_id = listed.id)
@@ -23,7 +23,7 @@ async def queue_listed(connection: Connection, mailbox_id: int, listed: Sequence
         Lane.BACKFILL,
         offset,
     )
-    await unbury(connection, mailbox_id)
+    await clear_dead_letters(connection, mailbox_id)
 
 
 async def queue_changed(
@@ -34,7 +34,7 @@ async def queue_changed(
         return
     await connection.execute(
         """
-        INSERT INTO fetch_items AS i (mailbox_id, external_id, thread_id, lane, ordinal, wanted_version)
+        INSERT INTO fetch_queue AS i (mailbox_id, external_id, thread_id, lane, ordinal, wanted_version)
         SELECT $1, w.id, w.thread_id, $5, -row_number() OVER (ORDER BY w.version), w.version
         FROM unnest($2::text[], $3::numeric[], $4::text[]) AS w(id, version, thread_id)
         ON CONFLICT (mailbox_id, external_id) DO UPDATE
@@ -47,14 +47,14 @@ async def queue_changed(
         [threads.get(external_id) for external_id in wanted],
         Lane.LIVE,
     )
-    await unbury(connection, mailbox_id)
+    await clear_dead_letters(connection, mailbox_id)
 
 
-async def unbury(connection: Connection, mailbox_id: int) -> None:
+async def clear_dead_letters(connection: Connection, mailbox_id: int) -> None:
     """Forgets that messages were given up on that are queued again."""
     await connection.execute(
         """
-        DELETE FROM dead_letters d USING fetch_items i
+        DELETE FROM dead_letters d USING fetch_queue i
         WHERE d.mailbox_id = $1 AND i.mailbox_id = $1 AND i.external_id = d.external_id
         """,
         mailbox_id,
@@ -63,7 +63,7 @@ async def unbury(connection: Connection, mailbox_id: int) -> None:
 
 async def drop_backfill(connection: Connection, mailbox_id: int) -> None:
     """Forgets what only a listing for a sync wanted."""
-    await connection.execute("DELETE FROM fetch_items WHERE mailbox_id = $1 AND lane = $2", mailbox_id, Lane.BACKFILL)
+    await connection.execute("DELETE FROM fetch_queue WHERE mailbox_id = $1 AND lane = $2", mailbox_id, Lane.BACKFILL)
 
 
 async def retry_dead_letters(connection: Connection, mailbox_id: int) -> None:
@@ -71,7 +71,7 @@ async def retry_dead_letters(connection: Connection, mailbox_id: int) -> None:
     await connection.execute(
         """
         WITH letters AS (DELETE FROM dead_letters WHERE mailbox_id = $1 RETURNING *)
-        INSERT INTO fetch_items (mailbox_id, external_id, lane, ordinal, wanted_version)
+        INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal, wanted_version)
         SELECT $1, external_id, $2, row_number() OVER (ORDER BY died_at DESC), wanted_version FROM letters
         ON CONFLICT (mailbox_id, external_id) DO NOTHING
         """,
@@ -83,7 +83,7 @@ async def retry_dead_letters(connection: Connection, mailbox_id: int) -> None:
 async def queued_ids(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> set[str]:
     """Which of these messages are queued."""
     rows = await connection.fetch(
-        "SELECT external_id FROM fetch_items WHERE mailbox_id = $1 AND external_id = ANY($2::text[])",
+        "SELECT external_id FROM fetch_queue WHERE mailbox_id = $1 AND external_id = ANY($2::text[])",
         mailbox_id,
         external_ids,
     )
@@ -96,11 +96,11 @@ async def next_batch(connection: Connection, mailbox_id: int, limit: int) -> lis
         """
         SELECT i.external_id, i.thread_id, i.lane, i.wanted_version, i.stale_gets, i.attempts, s.siblings
         FROM (
-            SELECT * FROM fetch_items
+            SELECT * FROM fetch_queue
             WHERE mailbox_id = $1 AND not_before <= now() ORDER BY lane, ordinal LIMIT $2
         ) i
         CROSS JOIN LATERAL (
-            SELECT array_agg(t.external_id) AS siblings FROM fetch_items t
+            SELECT array_agg(t.external_id) AS siblings FROM fetch_queue t
             WHERE t.mailbox_id = $1 AND t.thread_id = i.thread_id AND t.not_before <= now()
         ) s
         ORDER BY i.lane, i.ordinal
@@ -127,7 +127,7 @@ async def seconds_until_next(connection: Connection, mailbox_id: int) -> float |
     seconds: float | None = await connection.fetchval(
         """
         SELECT CASE WHEN min(not_before) <= now() THEN 0 ELSE extract(epoch FROM min(not_before) - now()) END::float8
-        FROM fetch_items WHERE mailbox_id = $1
+        FROM fetch_queue WHERE mailbox_id = $1
         """,
         mailbox_id,
     )
@@ -137,7 +137,7 @@ async def seconds_until_next(connection: Connection, mailbox_id: int) -> float |
 async def fetch_singly(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> None:
     """Forgets the threads of messages that a get of the thread did not bring."""
     await connection.execute(
-        "UPDATE fetch_items SET thread_id = NULL WHERE mailbox_id = $1 AND external_id = ANY($2::text[])",
+        "UPDATE fetch_queue SET thread_id = NULL WHERE mailbox_id = $1 AND external_id = ANY($2::text[])",
         mailbox_id,
         external_ids,
     )
@@ -146,7 +146,7 @@ async def fetch_singly(connection: Connection, mailbox_id: int, external_ids: Se
 async def remove(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> None:
     """Forgets messages that no longer exist at the provider, whether queued or given up on."""
     await connection.execute(
-        "DELETE FROM fetch_items WHERE mailbox_id = $1 AND external_id = ANY($2::text[])", mailbox_id, external_ids
+        "DELETE FROM fetch_queue WHERE mailbox_id = $1 AND external_id = ANY($2::text[])", mailbox_id, external_ids
     )
     await connection.execute(
         "DELETE FROM dead_letters WHERE mailbox_id = $1 AND external_id = ANY($2::text[])", mailbox_id, external_ids
@@ -170,12 +170,12 @@ async def finish(
         """
         WITH got AS (SELECT * FROM unnest($2::text[], $3::numeric[]) AS g(external_id, version)),
         late AS (
-            UPDATE fetch_items i SET stale_gets = i.stale_gets + 1, not_before = now() + make_interval(secs => $5)
+            UPDATE fetch_queue i SET stale_gets = i.stale_gets + 1, not_before = now() + make_interval(secs => $5)
             FROM got WHERE i.mailbox_id = $1 AND i.external_id = got.external_id
                 AND got.version < i.wanted_version AND i.stale_gets < $4
             RETURNING i.external_id
         )
-        DELETE FROM fetch_items i USING got
+        DELETE FROM fetch_queue i USING got
         WHERE i.mailbox_id = $1 AND i.external_id = got.external_id
             AND (got.version IS NULL OR got.version >= i.wanted_version OR i.stale_gets >= $4)
         """,
@@ -197,7 +197,7 @@ async def postpone(
         """
         WITH failed AS (SELECT * FROM unnest($2::text[], $3::text[]) AS f(external_id, reason)),
         buried AS (
-            DELETE FROM fetch_items i USING failed f
+            DELETE FROM fetch_queue i USING failed f
             WHERE i.mailbox_id = $1 AND i.external_id = f.external_id AND i.attempts + 1 >= $4
             RETURNING i.external_id, i.wanted_version, i.attempts + 1 AS attempts, f.reason
         ), letters AS (
@@ -207,7 +207,7 @@ async def postpone(
             SET reason = excluded.reason, attempts = excluded.attempts, wanted_version = excluded.wanted_version,
                 died_at = now()
         )
-        UPDATE fetch_items i SET attempts = i.attempts + 1,
+        UPDATE fetch_queue i SET attempts = i.attempts + 1,
             not_before = now() + make_interval(secs => $5 * power(2, i.attempts))
         FROM failed f
         WHERE i.mailbox_id = $1 AND i.external_id = f.external_id AND i.attempts + 1 < $4
@@ -222,7 +222,7 @@ async def postpone(
 
 async def cap_versions(connection: Connection, mailbox_id: int, version: int) -> None:
     """Wants no message, queued or given up on, in a newer version than this."""
-    for table in ("fetch_items", "dead_letters"):
+    for table in ("fetch_queue", "dead_letters"):
         await connection.execute(
             f"UPDATE {table} SET wanted_version = $2 WHERE mailbox_id = $1 AND wanted_version > $2",
             mailbox_id,
@@ -233,6 +233,6 @@ async def cap_versions(connection: Connection, mailbox_id: int, version: int) ->
 async def has_live(connection: Connection, mailbox_id: int) -> bool:
     """Whether new or changed messages wait, rather than old ones only."""
     live: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM fetch_items WHERE mailbox_id = $1 AND lane = $2)", mailbox_id, Lane.LIVE
+        "SELECT EXISTS (SELECT FROM fetch_queue WHERE mailbox_id = $1 AND lane = $2)", mailbox_id, Lane.LIVE
     )
     return live

@@ -32,7 +32,7 @@ async def note(
     """Remembers ids that a listing has seen."""
     await connection.execute(
         """
-        INSERT INTO relisted (mailbox_id, round, external_id, ordinal)
+        INSERT INTO listed_ids (mailbox_id, round, external_id, ordinal)
         SELECT $1, $3, id, $4 + min(place) FROM unnest($2::text[]) WITH ORDINALITY AS listed(id, place) GROUP BY id
         ON CONFLICT DO NOTHING
         """,
@@ -53,7 +53,7 @@ async def ranges(connection: Connection, mailbox_id: int, *, size: int = RANGE_S
         UNION
         SELECT external_id FROM (
             SELECT external_id, row_number() OVER (PARTITION BY round ORDER BY external_id) AS place
-            FROM relisted WHERE mailbox_id = $1
+            FROM listed_ids WHERE mailbox_id = $1
         ) listed WHERE place % $2 = 0
         ORDER BY external_id
         """,
@@ -67,7 +67,7 @@ async def deepest_stored(connection: Connection, mailbox_id: int) -> int:
     """How far down the listing the last stored message is; 0 if none was listed."""
     ordinal: int = await connection.fetchval(
         """
-        SELECT coalesce(max(r.ordinal), 0) FROM relisted r JOIN messages m USING (mailbox_id, external_id)
+        SELECT coalesce(max(r.ordinal), 0) FROM listed_ids r JOIN messages m USING (mailbox_id, external_id)
         WHERE r.mailbox_id = $1 AND r.round = 1
         """,
         mailbox_id,
@@ -79,8 +79,8 @@ async def queue_missing(connection: Connection, mailbox_id: int, ids: IdRange, *
     """Queues what the first `depth` (None: all) of the listing hold and the store lacks; how many were not queued."""
     done = await connection.execute(
         """
-        INSERT INTO fetch_items (mailbox_id, external_id, lane, ordinal)
-        SELECT $1, r.external_id, $4, r.ordinal FROM relisted r
+        INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal)
+        SELECT $1, r.external_id, $4, r.ordinal FROM listed_ids r
         WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $2 AND r.external_id < $3
             AND ($5::bigint IS NULL OR r.ordinal <= $5)
             AND r.external_id NOT IN (
@@ -97,7 +97,7 @@ async def queue_missing(connection: Connection, mailbox_id: int, ids: IdRange, *
     )
     queued = int(done.split()[-1])
     if queued:
-        await fetch_queue.unbury(connection, mailbox_id)
+        await fetch_queue.clear_dead_letters(connection, mailbox_id)
     return queued
 
 
@@ -113,7 +113,7 @@ async def unlisted(connection: Connection, mailbox_id: int, ids: IdRange) -> lis
         ) known, sync_states s
         WHERE s.mailbox_id = $1 AND (s.listing_floor IS NULL OR known.version <= s.listing_floor)
             AND known.external_id NOT IN (
-                SELECT r.external_id FROM relisted r
+                SELECT r.external_id FROM listed_ids r
                 WHERE r.mailbox_id = $1 AND r.round IN (1, 2) AND r.external_id >= $2 AND r.external_id < $3
             )
         """,

@@ -63,7 +63,7 @@ async def move_cursor(
 
 async def start_listing(connection: Connection, mailbox_id: int, listing: Listing, *, target: int | None) -> None:
     """Begins to list from the top; whatever an earlier listing queued stays queued."""
-    await connection.execute("DELETE FROM relisted WHERE mailbox_id = $1", mailbox_id)
+    await connection.execute("DELETE FROM listed_ids WHERE mailbox_id = $1", mailbox_id)
     await connection.execute(
         """
         UPDATE sync_states
@@ -97,7 +97,7 @@ async def still_lists(connection: Connection, mailbox_id: int, state: SyncProgre
 async def restart_listing(connection: Connection, mailbox_id: int) -> None:
     """Lists the current round again from the top, after the provider forgot the page token."""
     await connection.execute(
-        "DELETE FROM relisted r USING sync_states s "
+        "DELETE FROM listed_ids r USING sync_states s "
         "WHERE s.mailbox_id = $1 AND r.mailbox_id = $1 AND r.round = s.listing_round",
         mailbox_id,
     )
@@ -130,7 +130,7 @@ async def begin_second_round(connection: Connection, mailbox_id: int) -> None:
 
 async def begin_label(connection: Connection, mailbox_id: int, label_id: str, *, listing: Listing) -> None:
     """Goes on to list the messages that carry this label."""
-    await connection.execute("DELETE FROM relisted WHERE mailbox_id = $1", mailbox_id)
+    await connection.execute("DELETE FROM listed_ids WHERE mailbox_id = $1", mailbox_id)
     await connection.execute(
         """
         UPDATE sync_states
@@ -145,7 +145,7 @@ async def begin_label(connection: Connection, mailbox_id: int, label_id: str, *,
 
 async def end_listing(connection: Connection, mailbox_id: int) -> None:
     """Ends the listing under way and adds what it covered."""
-    await connection.execute("DELETE FROM relisted WHERE mailbox_id = $1", mailbox_id)
+    await connection.execute("DELETE FROM listed_ids WHERE mailbox_id = $1", mailbox_id)
     await connection.execute(
         """
         UPDATE sync_states

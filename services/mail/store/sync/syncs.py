@@ -120,7 +120,7 @@ async def report(connection: Connection, user_id: UUID, mailbox_id: int, sync_id
         """
         SELECT s.*, m.account_id, m.user_id, m.provider, m.email, m.status,
             CASE WHEN s.ended_at IS NULL
-                THEN (SELECT count(*) FROM fetch_items i WHERE i.mailbox_id = s.mailbox_id) ELSE 0 END AS pending,
+                THEN (SELECT count(*) FROM fetch_queue i WHERE i.mailbox_id = s.mailbox_id) ELSE 0 END AS pending,
             (SELECT count(*) FROM dead_letters d WHERE d.mailbox_id = s.mailbox_id) AS dead
         FROM syncs s JOIN mailboxes m USING (mailbox_id)
         WHERE s.mailbox_id = $1 AND s.sync_id = $2 AND m.user_id = $3

@@ -82,7 +82,7 @@ async def suspect(connection: Connection, mailbox_id: int, external_ids: list[st
     """Queues messages that the provider does not list; returns how many were not queued before."""
     rows = await connection.fetch(
         """
-        INSERT INTO fetch_items (mailbox_id, external_id, lane, ordinal)
+        INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal)
         SELECT $1, id, $3, 0 FROM unnest($2::text[]) AS listed(id)
         ON CONFLICT (mailbox_id, external_id) DO NOTHING RETURNING true
         """,
@@ -100,12 +100,12 @@ async def suspect_drifted(connection: Connection, mailbox_id: int, label_id: str
     """
     rows = await connection.fetch(
         """
-        INSERT INTO fetch_items (mailbox_id, external_id, thread_id, lane, ordinal)
+        INSERT INTO fetch_queue (mailbox_id, external_id, thread_id, lane, ordinal)
         SELECT $1, m.external_id, m.thread_id, $3, 0 FROM messages m, sync_states s
         WHERE m.mailbox_id = $1 AND s.mailbox_id = $1 AND m.external_id >= $4 AND m.external_id < $5
             AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
             AND m.label_ids @> ARRAY[$2] <> (m.external_id IN (
-                SELECT r.external_id FROM relisted r
+                SELECT r.external_id FROM listed_ids r
                 WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $4 AND r.external_id < $5))
         ON CONFLICT (mailbox_id, external_id) DO NOTHING RETURNING true
         """,

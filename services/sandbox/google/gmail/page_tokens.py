@@ -14,7 +14,7 @@ _NUMBER = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PagePosition:
     """Where the next page begins: after this number (a date or a history id) and name; `page` counts from 1."""
 
     number: int
@@ -30,7 +30,7 @@ class PageTokens:
         self._clock = clock
         self._secret = secrets.token_bytes(16)
 
-    def issue(self, query: str, place: Place) -> str:
+    def issue(self, query: str, place: PagePosition) -> str:
         """A token for the page after `place` in the listing that `query` names."""
         data = (
             _digest(query.encode(), _KEY)
@@ -41,7 +41,7 @@ class PageTokens:
         )
         return str(int.from_bytes(b"\x01" + _digest(self._secret + data, _MAC) + data))
 
-    def read(self, query: str, token: str) -> Place:
+    def read(self, query: str, token: str) -> PagePosition:
         """The place; Refused (400) if the token is forged, belongs to another query or is too old."""
         if not (token.isascii() and token.isdigit() and 40 < len(token) < 4_000):
             raise Refused(INVALID_PAGE_TOKEN)
@@ -54,7 +54,7 @@ class PageTokens:
         if int.from_bytes(rest[:_TIME]) + self.lifetime < self._clock.now():
             raise Refused(INVALID_PAGE_TOKEN)
         rest = rest[_TIME:]
-        return Place(
+        return PagePosition(
             number=int.from_bytes(rest[4 : 4 + _NUMBER], signed=True),
             name=rest[4 + _NUMBER :].decode("utf-8", "surrogatepass"),
             page=int.from_bytes(rest[:4]),

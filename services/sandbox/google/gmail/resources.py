@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from services.sandbox.mailboxes.mailbox import Mailbox, Message, Oddity
+from services.sandbox.mailboxes.mailbox import Mailbox, Message, MessageDeviation
 from services.sandbox.mime.content import snippet_of
 from services.sandbox.mime.part_tree import HeaderForm, Part
 
@@ -89,9 +89,9 @@ class Renderer:
 
     def message(self, mailbox: Mailbox, message: Message, *, form: str, metadata_headers: frozenset[str]) -> bytes:
         """The resource in the format `form`: full, metadata, minimal or raw."""
-        oddity = mailbox.oddities.get(message.id)
-        if oddity is not None:
-            return self._odd(mailbox, message, oddity, form, metadata_headers)
+        deviation = mailbox.deviations.get(message.id)
+        if deviation is not None:
+            return self._odd(mailbox, message, deviation, form, metadata_headers)
         fragment = self._fragment(mailbox, message)
         return b'%s,"snippet":%s%s,"sizeEstimate":%d,"historyId":"%d","internalDate":"%d"}' % (
             self._head(message),
@@ -141,9 +141,14 @@ class Renderer:
         return b"".join(out)
 
     def _odd(
-        self, mailbox: Mailbox, message: Message, oddity: Oddity, form: str, metadata_headers: frozenset[str]
+        self,
+        mailbox: Mailbox,
+        message: Message,
+        deviation: MessageDeviation,
+        form: str,
+        metadata_headers: frozenset[str],
     ) -> bytes:
-        fragment = self._make(mailbox, message, headers=oddity.headers)
+        fragment = self._make(mailbox, message, headers=deviation.headers)
         resource: dict[str, Any] = {
             "id": message.id,
             "threadId": message.thread_id,
@@ -159,7 +164,7 @@ class Renderer:
             "historyId": str(message.history_id),
             "internalDate": str(message.internal_date),
         }
-        return to_json({key: value for key, value in (resource | oddity.extra).items() if key not in oddity.omit})
+        return to_json({key: value for key, value in (resource | deviation.extra).items() if key not in deviation.omit})
 
     def snippet(self, mailbox: Mailbox, message: Message) -> bytes:
         """The snippet as a JSON string."""

@@ -7,11 +7,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.sandbox.google.gmail.batch import write_batch
-from services.sandbox.google.gmail.dispatch import PREFIXES, Dispatcher, Prepared
+from services.sandbox.google.gmail.dispatch import PREFIXES, Dispatcher, RoutedCall
 from services.sandbox.google.gmail.errors import TOO_MANY_CONCURRENT, Refused
 from services.sandbox.google.gmail.quota import Quota
-from services.sandbox.google.gmail.wire import Reply, read_ask, read_batch_asks, wants_gzip
-from services.sandbox.instruments.call_counts import Calls
+from services.sandbox.google.gmail.wire import Reply, read_batch_requests, read_request, wants_gzip
+from services.sandbox.instruments.call_counts import CallCounts
 from services.sandbox.instruments.faults import Fault, FaultPlan, answer_with
 
 VERBS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -22,7 +22,7 @@ PARALLEL_PARTS = 10
 class GmailApi:
     """Answers HTTP requests."""
 
-    def __init__(self, dispatcher: Dispatcher, *, quota: Quota, calls: Calls, faults: FaultPlan) -> None:
+    def __init__(self, dispatcher: Dispatcher, *, quota: Quota, calls: CallCounts, faults: FaultPlan) -> None:
         self._dispatcher = dispatcher
         self._quota = quota
         self._calls = calls
@@ -38,7 +38,7 @@ class GmailApi:
 
     async def single(self, request: Request) -> Response:
         """One call."""
-        prepared = self._dispatcher.prepare(await read_ask(request))
+        prepared = self._dispatcher.prepare(await read_request(request))
         compress = wants_gzip(request)
 
         async def respond() -> Response:
@@ -60,13 +60,13 @@ class GmailApi:
     async def batch(self, request: Request) -> Response:
         """Up to 100 calls in one; their answers come in order."""
         try:
-            parts, asks = await read_batch_asks(request)
+            parts, requests = await read_batch_requests(request)
         except Refused as refused:
             self._calls.record("batch", None, refused.error.code)
             return self._dispatcher.error_reply(refused.error).response()
-        fault = self._faults.draw("batch", self._dispatcher.email_of(asks[0]))
-        draws = fault is None or not fault.prevents_call
-        prepared = [self._dispatcher.prepare(ask, draw_fault=draws) for ask in asks]
+        fault = self._faults.draw("batch", self._dispatcher.email_of(requests[0]))
+        draw_fault = fault is None or not fault.prevents_call
+        prepared = [self._dispatcher.prepare(one, draw_fault=draw_fault) for one in requests]
         # A fault of one part that hits the connection hits the connection of all.
         fault = fault or next((item.fault for item in prepared if item.fault and item.fault.breaks_connection), None)
         compress = wants_gzip(request)
@@ -95,7 +95,7 @@ class GmailApi:
 
     async def _one_of_few(
         self,
-        prepared: Prepared,
+        prepared: RoutedCall,
         slots: int,
         answer: Callable[[], Awaitable[Response]],
         refuse: Callable[[], Response],

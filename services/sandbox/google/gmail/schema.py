@@ -1,4 +1,4 @@
-"""Fields of the API's resources, as the discovery document (gmail v1) names them: for masks and oddities."""
+"""Fields of the API's resources, as the discovery document (gmail v1) names them: for masks and deviations."""
 
 SCHEMA: dict[str, dict[str, str]] = {
     "Message": {
@@ -63,7 +63,9 @@ SCHEMA: dict[str, dict[str, str]] = {
 """Type -> field -> type of its value: `""` for a plain one, `X` for an object, `X[]` and `[]` for arrays."""
 
 
-def with_oddities(value: dict[str, object], kind: str, *, empty_arrays: bool, extra_fields: bool) -> dict[str, object]:
+def with_deviations(
+    value: dict[str, object], kind: str, *, empty_arrays: bool, extra_fields: bool
+) -> dict[str, object]:
     """A resource as a stand-in unlike Google would send it: empty arrays present, fields that no document names."""
     out = dict(value)
     for name, shape in SCHEMA.get(kind, {}).items():
@@ -73,10 +75,10 @@ def with_oddities(value: dict[str, object], kind: str, *, empty_arrays: bool, ex
             out[name] = []
         elif isinstance(found, list) and inner:
             out[name] = [
-                with_oddities(item, inner, empty_arrays=empty_arrays, extra_fields=extra_fields) for item in found
+                with_deviations(item, inner, empty_arrays=empty_arrays, extra_fields=extra_fields) for item in found
             ]
         elif isinstance(found, dict) and inner:
-            out[name] = with_oddities(found, inner, empty_arrays=empty_arrays, extra_fields=extra_fields)
+            out[name] = with_deviations(found, inner, empty_arrays=empty_arrays, extra_fields=extra_fields)
     if extra_fields:
         out["xSandboxExtra"] = {"kind": kind, "values": [1, None, "?"]}
     return out

@@ -18,7 +18,7 @@ from services.sandbox.google.gmail.errors import NOT_FOUND, Refused, invalid_arg
 from services.sandbox.google.gmail.methods.method_call import GmailCall
 from services.sandbox.google.gmail.quota import google_time
 from services.sandbox.google.gmail.resources import to_json
-from services.sandbox.google.oauth.users import Identity
+from services.sandbox.google.oauth.users import SandboxUsers
 from services.sandbox.instruments.audit_log import Now
 from services.sandbox.mailboxes.history import Change
 from services.sandbox.mailboxes.mailbox import Mailbox
@@ -69,7 +69,7 @@ class PushService:
         self,
         *,
         clock: Now,
-        identity: Identity,
+        identity: SandboxUsers,
         target: PushTarget,
         random: Random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

@@ -14,7 +14,7 @@ BATCH_LIMIT = 100
 
 
 @dataclass(slots=True)
-class Ask:
+class GmailRequest:
     """One call as it came over the wire."""
 
     verb: str
@@ -46,11 +46,11 @@ class Reply:
         return Response(gzip.compress(self.body, 1), self.status, headers=headers)
 
 
-async def read_ask(request: Request) -> Ask:
+async def read_request(request: Request) -> GmailRequest:
     """A single call."""
     raw_path: bytes = request.scope.get("raw_path") or request.url.path.encode()
     params = parse_query(request.url.query)
-    return Ask(
+    return GmailRequest(
         verb=request.method,
         path=raw_path.decode("ascii", "replace").partition("?")[0],
         params=params,
@@ -60,7 +60,7 @@ async def read_ask(request: Request) -> Ask:
     )
 
 
-async def read_batch_asks(request: Request) -> tuple[list[BatchPart], list[Ask]]:
+async def read_batch_requests(request: Request) -> tuple[list[BatchPart], list[GmailRequest]]:
     """The parts of a batch and the calls that they ask for. Raises Refused."""
     parts = read_batch(await request.body(), request.headers.get("content-type", ""))
     if len(parts) > BATCH_LIMIT:
@@ -87,11 +87,11 @@ def _token(authorization: str | None, params: Params) -> str | None:
     return None
 
 
-def _part_ask(part: BatchPart, outer: Params, token: str | None) -> Ask:
+def _part_ask(part: BatchPart, outer: Params, token: str | None) -> GmailRequest:
     path, _, query = part.target.partition("?")
     params = parse_query(query)
     own = _token(part.headers.get("authorization"), params)
-    return Ask(
+    return GmailRequest(
         verb=part.verb,
         path=path,
         params={**outer, **params} if outer else params,

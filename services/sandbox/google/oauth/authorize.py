@@ -12,7 +12,7 @@ from services.sandbox.google.oauth.clients import Clients
 from services.sandbox.google.oauth.consent import ConsentPages
 from services.sandbox.google.oauth.grants import Approval
 from services.sandbox.google.oauth.scopes import SIGN_IN_SCOPES, callback_scope, canonical
-from services.sandbox.google.oauth.users import Identity, User
+from services.sandbox.google.oauth.users import SandboxUsers, User
 
 ACCOUNT_COOKIE = "sandbox_account"
 _HEADERS = {
@@ -40,7 +40,7 @@ class AuthorizationEndpoint:
     without `scope` fields everything requested is granted.
     """
 
-    def __init__(self, *, identity: Identity, clients: Clients, pages: ConsentPages) -> None:
+    def __init__(self, *, identity: SandboxUsers, clients: Clients, pages: ConsentPages) -> None:
         self._identity = identity
         self._clients = clients
         self._pages = pages
@@ -88,7 +88,7 @@ class AuthorizationEndpoint:
         return "consent" in asked.prompts or not asked.scopes <= granted
 
     def _approve(self, asked: AuthorizeRequest, user: User, ticked: Sequence[str] | None) -> Response:
-        refusal = self._identity.oddities(user.sub).authorize_error
+        refusal = self._identity.deviations(user.sub).authorize_error
         if refusal is not None:
             return self._redirect(asked, {"error": refusal}, user=user)
         if ticked is None:
@@ -117,7 +117,7 @@ class AuthorizationEndpoint:
             code_challenge=asked.code_challenge,
             code_challenge_method=asked.code_challenge_method,
         )
-        code = grants.issue_code(approval, testing=self._identity.oddities(user.sub).testing)
+        code = grants.issue_code(approval, testing=self._identity.deviations(user.sub).testing)
         params = {"code": code, "scope": callback_scope(scopes), "authuser": "0"}
         if user.hd:
             params["hd"] = user.hd
@@ -130,7 +130,7 @@ class AuthorizationEndpoint:
         self, asked: AuthorizeRequest, params: dict[str, str], *, user: User | None = None
     ) -> RedirectResponse:
         first = {"state": asked.state} if asked.state is not None else {}
-        if user is None or self._identity.oddities(user.sub).iss:
+        if user is None or self._identity.deviations(user.sub).iss:
             first["iss"] = self._identity.issuer
         joint = "&" if "?" in asked.redirect_uri else "?"
         url = f"{asked.redirect_uri}{joint}{urlencode(first | params)}"

@@ -13,8 +13,8 @@ from services.sandbox.google.oauth.consent import avatar_svg
 from services.sandbox.google.oauth.discovery import discovery_document
 from services.sandbox.google.oauth.grants import project_of
 from services.sandbox.google.oauth.token_endpoint import TokenEndpoint, TokenError
-from services.sandbox.google.oauth.userinfo import TokenFacts
-from services.sandbox.google.oauth.users import Access, Identity, User
+from services.sandbox.google.oauth.userinfo import UserInfoEndpoint
+from services.sandbox.google.oauth.users import Access, SandboxUsers, User
 from services.sandbox.instruments.faults import Fault, FaultPlan, answer_with
 
 MAX_FORM_BYTES = 64 * 1024
@@ -63,10 +63,10 @@ class OAuthRoutes:
     def __init__(
         self,
         *,
-        identity: Identity,
+        identity: SandboxUsers,
         authorization: AuthorizationEndpoint,
         tokens: TokenEndpoint,
-        facts: TokenFacts,
+        facts: UserInfoEndpoint,
         faults: FaultPlan,
         observe: Observe,
     ) -> None:
@@ -168,7 +168,7 @@ class OAuthRoutes:
 
         async def respond() -> Response:
             # The promise of `iss` is kept only while no user is told to go without.
-            promised = all(self._identity.oddities(user.sub).iss for user in self._identity.users())
+            promised = all(self._identity.deviations(user.sub).iss for user in self._identity.users())
             document = discovery_document(self._identity.issuer, iss_parameter=promised)
             return _json(document, headers={"Cache-Control": "public, max-age=3600"})
 

@@ -14,7 +14,7 @@ from services.sandbox.clock import Clock
 from services.sandbox.google.oauth.clients import Client, Clients
 from services.sandbox.google.oauth.grants import Approval, RefreshToken
 from services.sandbox.google.oauth.scopes import OPENID, canonical, token_scope
-from services.sandbox.google.oauth.users import Identity, User
+from services.sandbox.google.oauth.users import SandboxUsers, User
 
 Form = Mapping[str, str]
 
@@ -33,7 +33,7 @@ class TokenError(Exception):
 class TokenEndpoint:
     """Answers `grant_type` authorization_code and refresh_token."""
 
-    def __init__(self, *, identity: Identity, clients: Clients, clock: Clock) -> None:
+    def __init__(self, *, identity: SandboxUsers, clients: Clients, clock: Clock) -> None:
         self._identity = identity
         self._grants = identity.grants
         self._clients = clients
@@ -91,7 +91,7 @@ class TokenEndpoint:
         held = None
         answer = self._access(user, approval.client_id, approval.scopes, offline=approval.offline, nonce=approval.nonce)
         if approval.offline and approval.consent_shown:
-            cap = self._identity.oddities(user.sub).refresh_token_cap
+            cap = self._identity.deviations(user.sub).refresh_token_cap
             granted = self._grants.granted(user.sub, approval.client_id)
             refresh_token = self._grants.issue_refresh(
                 user.sub, client_id=approval.client_id, scopes=approval.scopes & granted, cap=cap
@@ -108,7 +108,7 @@ class TokenEndpoint:
             raise TokenError("invalid_grant", "Token has been expired or revoked." if genuine else "Bad Request")
         if held.client_id != client.client_id:
             raise TokenError("unauthorized_client", "Unauthorized", status=401)
-        if self._identity.oddities(user.sub).rapt_required:
+        if self._identity.deviations(user.sub).rapt_required:
             raise TokenError("invalid_grant", "reauth related error (invalid_rapt)", subtype="invalid_rapt")
         scopes = _narrowed(held.scopes, form.get("scope", ""))
         self._grants.use_refresh(held)
@@ -128,7 +128,7 @@ class TokenEndpoint:
             answer["id_token"] = self._identity.id_token(
                 user, client_id=client_id, scopes=scopes, at=token, nonce=nonce
             )
-        if self._identity.oddities(user.sub).extra_fields:
+        if self._identity.deviations(user.sub).extra_fields:
             answer["sandbox_unknown_field"] = {"ignore": ["me"]}
         return answer
 

@@ -5,15 +5,15 @@ import jwt
 from services.sandbox.clock import Clock
 from services.sandbox.google.oauth.grants import AccessToken
 from services.sandbox.google.oauth.scopes import EMAIL, SIGN_IN_SCOPES, token_scope
-from services.sandbox.google.oauth.users import Access, Identity, User
+from services.sandbox.google.oauth.users import Access, SandboxUsers, User
 
 _V2_NAMES = {"sub": "id", "email_verified": "verified_email"}
 
 
-class TokenFacts:
+class UserInfoEndpoint:
     """Reads tokens; None wherever a token is unknown, expired or too narrow."""
 
-    def __init__(self, *, identity: Identity, clock: Clock) -> None:
+    def __init__(self, *, identity: SandboxUsers, clock: Clock) -> None:
         self._identity = identity
         self._clock = clock
 
@@ -22,7 +22,7 @@ class TokenFacts:
         if not access.scopes & SIGN_IN_SCOPES:
             return None
         claims = self._identity.profile(access.user, access.scopes)
-        if self._identity.oddities(access.user.sub).extra_fields:
+        if self._identity.deviations(access.user.sub).extra_fields:
             claims["sandbox_unknown_field"] = {"ignore": ["me"]}
         return claims
 

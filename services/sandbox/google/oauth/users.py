@@ -28,7 +28,7 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
-class Oddities:
+class Deviations:
     """How Google treats one user, where that differs between real users."""
 
     iss: bool = True
@@ -59,7 +59,7 @@ class UserExistsError(ValueError):
     """The address belongs to somebody already."""
 
 
-class Identity:
+class SandboxUsers:
     """Users with their grants and the keys that vouch for them."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Identity:
         self._seed = seed
         self._users: dict[str, User] = {}
         self._by_email: dict[str, str] = {}
-        self._oddities: dict[str, Oddities] = {}
+        self._deviations: dict[str, Deviations] = {}
         self._births: dict[str, int] = {}
 
     def add_user(
@@ -115,7 +115,7 @@ class Identity:
         """Delete an account with its grants; KeyError for an unknown `sub`."""
         user = self._users.pop(sub)
         del self._by_email[user.email.lower()]
-        self._oddities.pop(sub, None)
+        self._deviations.pop(sub, None)
         self.grants.revoke(sub)
 
     def users(self) -> list[User]:
@@ -131,13 +131,13 @@ class Identity:
         """The account with this key."""
         return self._users.get(sub)
 
-    def oddities(self, sub: str) -> Oddities:
-        """How this user is treated; the defaults unless `set_oddities` said otherwise."""
-        return self._oddities.get(sub, _ORDINARY)
+    def deviations(self, sub: str) -> Deviations:
+        """How this user is treated; the defaults unless `set_deviations` said otherwise."""
+        return self._deviations.get(sub, _ORDINARY)
 
-    def set_oddities(self, sub: str, oddities: Oddities) -> None:
+    def set_deviations(self, sub: str, deviations: Deviations) -> None:
         """Treat this user so from now on."""
-        self._oddities[sub] = oddities
+        self._deviations[sub] = deviations
 
     def check_access(self, token: str) -> Access | None:
         """What a live access token allows; None for any other string."""
@@ -181,7 +181,7 @@ class Identity:
             raise UserExistsError(f"{email} exists already")
 
 
-_ORDINARY = Oddities()
+_ORDINARY = Deviations()
 
 
 def _name_from(email: str) -> str:

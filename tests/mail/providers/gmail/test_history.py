@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.mail.model import LabelChange
-from services.mail.providers.base import ChangePage, HistoryRestartedError, ProviderUnavailableError
+from services.mail.providers.base import HistoryPage, HistoryRestartedError, ProviderUnavailableError
 from services.mail.providers.gmail.history import parse_history
 
 BEYOND = 2**64 + 5
@@ -32,7 +32,7 @@ def labelled(id_: str, *, add: tuple[str, ...] = (), remove: tuple[str, ...] = (
     return record
 
 
-def page(*records: dict[str, Any], cursor: int = 10, **answer: Any) -> ChangePage:
+def page(*records: dict[str, Any], cursor: int = 10, **answer: Any) -> HistoryPage:
     """The page with these records, numbered 20, 30 and so on unless they have a number."""
     numbered = [{"id": str(20 + 10 * place), **record} for place, record in enumerate(records)]
     return parse_history({"history": numbered, "historyId": "1000", **answer}, cursor=cursor)

@@ -132,10 +132,10 @@ Global___CompleteSignInRequest: _TypeAlias = CompleteSignInRequest  # noqa: Y015
 class CompleteSignInResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    HAND_OFF_FIELD_NUMBER: _builtins.int
+    LOGIN_CODE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     AUTHORIZATION_URL_FIELD_NUMBER: _builtins.int
-    hand_off: _builtins.str
+    login_code: _builtins.str
     """Goes to the frontend as `state`; exchanged by RedeemSignIn."""
     error: _builtins.str
     """Goes to the frontend as `error`; one of the fixed list in docs/errors.md."""
@@ -144,15 +144,15 @@ class CompleteSignInResponse(_message.Message):
     def __init__(
         self,
         *,
-        hand_off: _builtins.str = ...,
+        login_code: _builtins.str = ...,
         error: _builtins.str = ...,
         authorization_url: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authorization_url", b"authorization_url", "error", b"error", "hand_off", b"hand_off", "outcome", b"outcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authorization_url", b"authorization_url", "error", b"error", "login_code", b"login_code", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization_url", b"authorization_url", "error", b"error", "hand_off", b"hand_off", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization_url", b"authorization_url", "error", b"error", "login_code", b"login_code", "outcome", b"outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["hand_off", "error", "authorization_url"]  # noqa: Y015
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["login_code", "error", "authorization_url"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
@@ -162,10 +162,10 @@ Global___CompleteSignInResponse: _TypeAlias = CompleteSignInResponse  # noqa: Y0
 class RedeemSignInRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    HAND_OFF_FIELD_NUMBER: _builtins.int
+    LOGIN_CODE_FIELD_NUMBER: _builtins.int
     CODE_VERIFIER_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
-    hand_off: _builtins.str
+    login_code: _builtins.str
     code_verifier: _builtins.str
     """The verifier of the client's challenge (RFC 7636), empty if it gave none."""
     user_id: _builtins.str
@@ -175,13 +175,13 @@ class RedeemSignInRequest(_message.Message):
     def __init__(
         self,
         *,
-        hand_off: _builtins.str = ...,
+        login_code: _builtins.str = ...,
         code_verifier: _builtins.str = ...,
         user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_verifier", b"code_verifier", "hand_off", b"hand_off", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_verifier", b"code_verifier", "login_code", b"login_code", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

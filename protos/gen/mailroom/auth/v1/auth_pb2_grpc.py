@@ -73,7 +73,7 @@ class SignInServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RedeemSignIn(self, request, context):
-        """Exchanges a hand-off for a session, or commits the link that it stands for. Consumes the hand-off, exactly one
+        """Exchanges a login code for a session, or commits the link that it stands for. Consumes the login code, exactly one
         caller wins: a repeat is refused, so that it does no harm.
         INVALID_ARGUMENT invalid_hand_off, invalid_code_verifier, link_of_another_user;
         FAILED_PRECONDITION account_of_another_user, no_offline_access.

@@ -29,7 +29,7 @@ class SignInServiceStub:
     A repeat is refused, so that it does no harm. INVALID_ARGUMENT unknown_provider.
     """
     RedeemSignIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.RedeemSignInRequest, _auth_pb2.RedeemSignInResponse]
-    """Exchanges a hand-off for a session, or commits the link that it stands for. Consumes the hand-off, exactly one
+    """Exchanges a login code for a session, or commits the link that it stands for. Consumes the login code, exactly one
     caller wins: a repeat is refused, so that it does no harm.
     INVALID_ARGUMENT invalid_hand_off, invalid_code_verifier, link_of_another_user;
     FAILED_PRECONDITION account_of_another_user, no_offline_access.
@@ -64,7 +64,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.RedeemSignInRequest,
         context: _aio.ServicerContext[_auth_pb2.RedeemSignInRequest, _abc.Awaitable[_auth_pb2.RedeemSignInResponse]],
     ) -> _abc.Awaitable[_auth_pb2.RedeemSignInResponse]:
-        """Exchanges a hand-off for a session, or commits the link that it stands for. Consumes the hand-off, exactly one
+        """Exchanges a login code for a session, or commits the link that it stands for. Consumes the login code, exactly one
         caller wins: a repeat is refused, so that it does no harm.
         INVALID_ARGUMENT invalid_hand_off, invalid_code_verifier, link_of_another_user;
         FAILED_PRECONDITION account_of_another_user, no_offline_access.

@@ -4,7 +4,7 @@ from itertools import islice
 
 from services.sandbox.google.gmail.errors import NOT_FOUND, Refused, invalid_argument
 from services.sandbox.google.gmail.methods.method_call import GmailCall
-from services.sandbox.google.gmail.page_tokens import Place
+from services.sandbox.google.gmail.page_tokens import PagePosition
 from services.sandbox.google.gmail.resources import to_json
 from services.sandbox.mailboxes.history import Change
 
@@ -30,7 +30,7 @@ def list_history(call: GmailCall) -> bytes:
     answer: dict[str, object] = {"history": records} if records else {}
     if len(changes) > limit:
         last = changes[limit - 1].id
-        answer["nextPageToken"] = call.pages.issue(query, Place(0, str(last), 1))
+        answer["nextPageToken"] = call.pages.issue(query, PagePosition(0, str(last), 1))
     return to_json(answer | {"historyId": str(history.current_id)})
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from services.sandbox.google.gmail.errors import NOT_FOUND, GoogleError, Refused
 from services.sandbox.google.gmail.methods.method_call import GmailCall
-from services.sandbox.google.gmail.page_tokens import Place
+from services.sandbox.google.gmail.page_tokens import PagePosition
 from services.sandbox.google.gmail.resources import to_json
 from services.sandbox.google.gmail.search import Search, compile_query
 from services.sandbox.mailboxes.labels import HIDDEN
@@ -27,7 +27,7 @@ class _Listing:
     labels: frozenset[str]
     hidden: frozenset[str]
     limit: int
-    start: Place | None
+    start: PagePosition | None
     query: str
 
     def wants(self, mailbox: Mailbox, message: Message) -> bool:
@@ -69,7 +69,7 @@ def _page(
     every = mailbox.unlike_google.empty_page_every
     limit = 0 if every and page % every == 0 and index else listing.limit
     found: list[Message] = []
-    edge: Place | None = listing.start
+    edge: PagePosition | None = listing.start
     scans = SCAN_CONTENT if listing.search.reads_content else SCAN
     while index:
         message = order[index - 1]
@@ -77,14 +77,14 @@ def _page(
             if len(found) == limit:
                 break
             found.append(message)
-        edge = Place(message.internal_date, message.id, page)
+        edge = PagePosition(message.internal_date, message.id, page)
         index -= 1
         scans -= 1
         if not scans:
             break
     if not index:
         return found, None, True
-    place = Place(edge.number, edge.name, page + 1) if edge else Place(1 << 62, "", page + 1)
+    place = PagePosition(edge.number, edge.name, page + 1) if edge else PagePosition(1 << 62, "", page + 1)
     return found, call.pages.issue(listing.query, place), False
 
 

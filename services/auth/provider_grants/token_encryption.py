@@ -1,8 +1,8 @@
-"""Between what a provider granted and what the store keeps: sealing, and keeping what an answer leaves out."""
+"""Between what a provider granted and what the store keeps: encryption, and keeping what an answer leaves out."""
 
 from uuid import UUID
 
-from services.auth.cipher import Vault
+from services.auth.cipher import Cipher
 from services.auth.providers.base import Grant
 from services.auth.store import TokenRecord
 
@@ -10,17 +10,17 @@ ACCESS_TOKEN = "access_token"  # noqa: S105 - a field's name
 REFRESH_TOKEN = "refresh_token"  # noqa: S105 - a field's name
 
 
-def seal_grant(vault: Vault, account_id: UUID, grant: Grant, *, kept: TokenRecord | None) -> TokenRecord:
+def encrypt_grant(cipher: Cipher, account_id: UUID, grant: Grant, *, kept: TokenRecord | None) -> TokenRecord:
     """The record of a grant; without a new refresh token the kept one stays (providers leave it out on refresh)."""
     owner = str(account_id)
     refresh_token = kept.refresh_token if kept is not None else None
     refresh_token_expires_at = grant.refresh_token_expires_at
     if grant.refresh_token is not None:
-        refresh_token = vault.seal(grant.refresh_token, owner=owner, field=REFRESH_TOKEN)
+        refresh_token = cipher.encrypt(grant.refresh_token, owner=owner, field=REFRESH_TOKEN)
     elif kept is not None and refresh_token_expires_at is None:
         refresh_token_expires_at = kept.refresh_token_expires_at
     return TokenRecord(
-        access_token=vault.seal(grant.access_token, owner=owner, field=ACCESS_TOKEN),
+        access_token=cipher.encrypt(grant.access_token, owner=owner, field=ACCESS_TOKEN),
         access_token_expires_at=grant.access_token_expires_at,
         refresh_token=refresh_token,
         refresh_token_expires_at=refresh_token_expires_at,
@@ -28,13 +28,13 @@ def seal_grant(vault: Vault, account_id: UUID, grant: Grant, *, kept: TokenRecor
     )
 
 
-def open_access_token(vault: Vault, account_id: UUID, record: TokenRecord) -> str:
-    """The access token. Raises VaultError."""
-    return vault.open(record.access_token, owner=str(account_id), field=ACCESS_TOKEN)
+def decrypt_access_token(cipher: Cipher, account_id: UUID, record: TokenRecord) -> str:
+    """The access token. Raises DecryptionError."""
+    return cipher.decrypt(record.access_token, owner=str(account_id), field=ACCESS_TOKEN)
 
 
-def open_refresh_token(vault: Vault, account_id: UUID, record: TokenRecord) -> str | None:
-    """The refresh token, if the provider gave one. Raises VaultError."""
+def decrypt_refresh_token(cipher: Cipher, account_id: UUID, record: TokenRecord) -> str | None:
+    """The refresh token, if the provider gave one. Raises DecryptionError."""
     if record.refresh_token is None:
         return None
-    return vault.open(record.refresh_token, owner=str(account_id), field=REFRESH_TOKEN)
+    return cipher.decrypt(record.refresh_token, owner=str(account_id), field=REFRESH_TOKEN)

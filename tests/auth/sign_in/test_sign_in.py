@@ -97,7 +97,7 @@ class TestComplete:
     ) -> None:
         started = await client.start()
         redirect = stand_in.consent(started.authorization_url, stand_in.person())
-        key = f"auth:attempt:{hashlib.sha256(started.state.encode()).hexdigest()}"
+        key = f"auth:authorization_request:{hashlib.sha256(started.state.encode()).hexdigest()}"
         assert 590 < await redis.ttl(key) <= 600
         await redis.pexpire(key, 0)
         assert (await client.complete(**redirect)).error == SignInError.INVALID_STATE

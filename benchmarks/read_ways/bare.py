@@ -11,9 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from benchmarks.read_ways.server import POOL, Place, Tokens, serve
 from services.mail.ids import PublicId
-from services.mail.read_model import MessageFilter
+from services.mail.read_model import MessageFilter, Position
 from services.mail.reading import page_tokens
-from services.mail.store.reading.message_list import Position
 
 _MAILBOX = """
     SELECT mailbox_id, account_id::text,

@@ -22,9 +22,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship,
 
 from benchmarks.read_ways.server import POOL, Place, Tokens, serve
 from services.mail.ids import PublicId
-from services.mail.read_model import MessageFilter
+from services.mail.read_model import MessageFilter, Position
 from services.mail.reading import page_tokens
-from services.mail.store.reading.message_list import Position
 
 _FILL_USERS = """
     INSERT INTO benchmark.users SELECT DISTINCT user_id, true FROM mailboxes WHERE user_id IS NOT NULL

@@ -12,9 +12,9 @@ import asyncpg
 import httpx
 
 from services.mail.model import ProviderMessage
-from services.mail.provider_access.quota import GMAIL_COSTS
 from services.mail.providers.base import Get
 from services.mail.providers.gmail.adapter import GmailProvider
+from services.mail.providers.gmail.limits import GMAIL_COSTS
 
 COSTS = GMAIL_COSTS["2026-05"]
 BATCH = 10

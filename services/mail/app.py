@@ -22,20 +22,15 @@ from services.kit.stores.postgres import create_pool
 from services.kit.stores.redis_client import create_redis
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
-from services.mail.disconnect import Disconnecting
+from services.mail.disconnect import Disconnections
 from services.mail.downloads.cache_cleanup import keep_cleaning
 from services.mail.downloads.disk_cache import DiskCache
-from services.mail.downloads.fetch import Contents
+from services.mail.downloads.fetch import Downloads
 from services.mail.mailboxes import Mailboxes
 from services.mail.metrics import MailboxMetrics
 from services.mail.notifications import Push
-from services.mail.provider_access.access_tokens import AccessTokens
-from services.mail.provider_access.calls import ProviderCalls
-from services.mail.provider_access.concurrency import ConcurrencyLimit
-from services.mail.provider_access.quota import Quota
 from services.mail.providers.base import ProviderUnavailableError
-from services.mail.providers.gmail.downloads import GmailContent
-from services.mail.providers.gmail.http_client import create_gmail_client
+from services.mail.providers.registry import open_download_sources, provider_access
 from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
 from services.mail.reading.threads import Threads
@@ -71,35 +66,25 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         http_client = create_http_client(observer=calls, name_call=lambda _: "google.keys")
         egress = Egress(await stack.enter_async_context(http_client), unavailable=ProviderUnavailableError)
         keys = KeySet(url=settings.google_jwks_url, egress=egress, monotonic=time.monotonic)
-        profile = settings.quota
-        # The workers' buckets, and so by their values.
-        quota = Quota(redis, profile=profile, batch_units=profile.costs.get * settings.gmail_batch_size)
-        gmail = await stack.enter_async_context(create_gmail_client(connections=_PROVIDER_CONNECTIONS, observer=calls))
-        cache = await stack.enter_async_context(_disk_cache(settings, pool))
-        contents = Contents(
-            pool,
-            sources={"google": GmailContent(gmail, api_url=settings.gmail_api_url, costs=profile.costs)},
-            calls=ProviderCalls(
-                quota=quota,
-                concurrency_limit=ConcurrencyLimit(redis, batch_size=settings.gmail_batch_size),
-                tokens=AccessTokens(auth),
-            ),
-            cache=cache,
+        access = provider_access(settings, redis=redis, auth=auth)
+        sources = await stack.enter_async_context(
+            open_download_sources(settings, connections=_PROVIDER_CONNECTIONS, observer=calls)
         )
+        cache = await stack.enter_async_context(_disk_cache(settings, pool))
         services = registrations(
             mailboxes=mailboxes,
-            disconnecting=Disconnecting(pool, mailboxes, auth),
+            disconnections=Disconnections(pool, mailboxes, auth),
             messages=Messages(pool),
             threads=Threads(pool),
             changes=ChangeFeed(pool, stop=stop),
             syncs=Syncs(pool, mailboxes, stop=stop),
-            contents=contents,
+            downloads=Downloads(pool, sources=sources, access=access, cache=cache),
             push=Push(pool, keys=keys, sender=settings.push_sender),
-            units_per_second=profile.mailbox_limit / profile.window,
-            units_per_message=profile.costs.get,
+            units_per_second=settings.quota.mailbox_limit / settings.quota.window,
+            units_per_message=settings.quota.costs.get,
         )
         ready = Readiness(stop, check=lambda: is_reachable(pool))
-        values = MailboxMetrics(telemetry.registry, pool=pool, quota=quota)
+        values = MailboxMetrics(telemetry.registry, pool=pool, quota=access.quota)
         admin = admin_app(ready=ready, registry=telemetry.registry, refresh=values.refresh)
         await stack.enter_async_context(serve_http(admin, host=settings.mail_admin_host, port=settings.mail_admin_port))
         port = await stack.enter_async_context(

@@ -22,7 +22,7 @@ class Users(Protocol):
         ...
 
 
-class Disconnecting:
+class Disconnections:
     """Takes requests; `disconnect` and `delete_user` return whether all is erased: a repeat tells how far it is."""
 
     def __init__(self, pool: Pool, known: Mailboxes, auth: Users) -> None:

@@ -85,6 +85,14 @@ class Thread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """A place between two messages of a list, newest first."""
+
+    received_at: datetime
+    message_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MessageFilter:
     """Which messages of a mailbox a list shows: those that fit all of it. Empty and None mean any.
 

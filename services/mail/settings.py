@@ -1,16 +1,13 @@
 """What the mail service and its workers read from the environment."""
 
 from pathlib import Path
-from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from services.kit.settings import DatabaseSettings, RedisSettings, ServiceSettings, variables_of
 from services.mail.notifications import Sender
-from services.mail.provider_access.quota import GMAIL_COSTS, GMAIL_DAILY_LIMITS, GMAIL_LIMITS, QuotaProfile, check_fits
-
-GOOGLE_API_URL = "https://gmail.googleapis.com"
+from services.mail.providers.settings import ProviderSettings
 
 
 class MailDatabaseSettings(DatabaseSettings):
@@ -20,59 +17,13 @@ class MailDatabaseSettings(DatabaseSettings):
     model_config = SettingsConfigDict(alias_generator=variables_of(service))
 
 
-class GmailSettings(MailDatabaseSettings, RedisSettings, ServiceSettings):
-    """What the service and its workers share: the provider's quota, auth, and how connections are secured."""
-
-    blank_matters: ClassVar[frozenset[str]] = frozenset({"gmail_batch_url"})
+class MailProcessSettings(ProviderSettings, MailDatabaseSettings, RedisSettings, ServiceSettings):
+    """What the service and its workers share: providers, database, Redis, auth, and how connections are secured."""
 
     auth_address: str = "127.0.0.1:50051"
 
-    # An origin; a trailing /gmail/v1 is tolerated.
-    gmail_api_url: str = GOOGLE_API_URL
-    # Empty: single gets. Unset: Google's, if the API is Google's too.
-    gmail_batch_url: str | None = None
-    gmail_quota_profile: Literal["2026-05", "legacy"] = "2026-05"
-    gmail_quota_window: float = Field(60, gt=0)
-    gmail_mailbox_limit: int | None = Field(None, ge=1)
-    gmail_project_limit: int | None = Field(None, ge=1)
-    gmail_daily_limit: int | None = Field(None, ge=1)
-    # The part of the day's units that backfills leave to live mail.
-    gmail_live_reserve: float = Field(0.1, ge=0, lt=1)
-    # projects/.../topics/...: where Google announces changes. Unset: nowhere, and polling finds them.
-    gmail_push_topic: str | None = Field(None, pattern=r"^projects/[^/]+/topics/[^/]+$")
-    # Google counts each part of a batch as a request of its own, and allows about ten at a time.
-    gmail_batch_size: int = Field(10, ge=1, le=100)
 
-    @property
-    def batch_url(self) -> str | None:
-        """Where batch requests go; None: nowhere."""
-        if self.gmail_batch_url is None:
-            return f"{GOOGLE_API_URL}/batch" if self.gmail_api_url.rstrip("/") == GOOGLE_API_URL else None
-        return self.gmail_batch_url or None
-
-    @property
-    def quota(self) -> QuotaProfile:
-        """Limits and costs of the chosen profile, with the overrides."""
-        mailbox_limit, project_limit = GMAIL_LIMITS[self.gmail_quota_profile]
-        return QuotaProfile(
-            mailbox_limit=self.gmail_mailbox_limit or mailbox_limit,
-            project_limit=self.gmail_project_limit or project_limit,
-            window=self.gmail_quota_window,
-            daily_limit=self.gmail_daily_limit or GMAIL_DAILY_LIMITS[self.gmail_quota_profile],
-            live_reserve=self.gmail_live_reserve,
-            costs=GMAIL_COSTS[self.gmail_quota_profile],
-        )
-
-    @model_validator(mode="after")
-    def _check_batch_fits_quota(self) -> Self:
-        try:
-            check_fits(self.quota, self.quota.costs.get * self.gmail_batch_size)
-        except ValueError as error:
-            raise ValueError(f"{error}: see GMAIL_MAILBOX_LIMIT, GMAIL_PROJECT_LIMIT and GMAIL_BATCH_SIZE") from error
-        return self
-
-
-class MailSettings(GmailSettings):
+class MailSettings(MailProcessSettings):
     """The mail service."""
 
     mail_host: str = "127.0.0.1"
@@ -103,7 +54,7 @@ class MailSettings(GmailSettings):
         )
 
 
-class WorkerSettings(GmailSettings):
+class WorkerSettings(MailProcessSettings):
     """A worker. `worker_slots` mailboxes are worked on at a time, each with one database connection at most."""
 
     worker_admin_host: str = "127.0.0.1"

@@ -19,8 +19,8 @@ from services.kit.http.jwks import KeySet
 from services.kit.http.outbound import Egress
 from services.mail.model import Lane
 from services.mail.notifications import Notification, Push, Sender, parse
-from services.mail.provider_access.quota import GMAIL_COSTS
 from services.mail.providers.base import ProviderUnavailableError
+from services.mail.providers.gmail.limits import GMAIL_COSTS
 from services.mail.store.control import watches
 from services.sandbox.google.oauth.signing_keys import SigningKeys
 from tests.mail.conftest import OpenStage

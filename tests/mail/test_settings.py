@@ -3,7 +3,8 @@
 import pytest
 
 from services.kit.settings import load
-from services.mail.settings import GOOGLE_API_URL, WorkerSettings
+from services.mail.providers.gmail.settings import GOOGLE_API_URL
+from services.mail.settings import WorkerSettings
 
 
 @pytest.fixture(autouse=True)

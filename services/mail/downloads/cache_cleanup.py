@@ -8,7 +8,7 @@ import structlog
 from services.mail.downloads.disk_cache import DiskCache
 from services.mail.downloads.fetch import message_of_key
 from services.mail.store.connection import DATABASE_LOST, Pool
-from services.mail.store.reading import contents
+from services.mail.store.reading import downloads as store
 
 EVERY_SECONDS = 30.0
 # Contents that are compared by one statement.
@@ -32,6 +32,6 @@ async def clean_cache(pool: Pool, cache: DiskCache) -> None:
     for keys in batched(cache.all_keys(), _AT_ONCE, strict=False):
         messages = {key: message_of_key(key) for key in keys}
         async with pool.acquire() as connection:
-            kept = await contents.kept(connection, set(messages.values()))
+            kept = await store.still_stored(connection, set(messages.values()))
         gone = [key for key, message in messages.items() if message not in kept]
         await asyncio.to_thread(cache.drop, gone)

@@ -1,81 +1,100 @@
-"""Calls of a provider that a user waits for: under the same quota as the workers', but with more patience."""
+"""Calls to a provider: under quota, with a token that is replaced when refused, with back-off where limits are met."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from redis.exceptions import RedisError
-
-from services.kit.errors import AppError, Kind
 from services.mail.model import Mailbox
 from services.mail.provider_access.access_tokens import AccessTokens
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota, QuotaWaitError
-from services.mail.providers.base import RateLimitedError, TokenRefusedError, TooConcurrentError
+from services.mail.providers.base import LimitError, TokenRefusedError, TooConcurrentError
 
-# Seconds that a user may wait for units, of which workers in mid-sync leave few.
-_PATIENCE = 20.0
-# After "too many concurrent requests": others use the mailbox as well.
-_CONCURRENCY_PAUSE = 2.0
+# Seconds to wait for quota where the caller does not say: less than it costs to claim a mailbox again.
+SHORT_WAIT = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderAccess:
+    """What calls to providers share in a process."""
+
+    quota: Quota
+    concurrency_limit: ConcurrencyLimit
+    tokens: AccessTokens
+
+    def calls(self, mailbox: Mailbox) -> "ProviderCalls":
+        """Calls to the mailbox's provider."""
+        return ProviderCalls(mailbox, self)
 
 
 class ProviderCalls:
-    """Takes quota, then calls with an access token, with a new one if the first is refused."""
+    """Calls to a provider for one mailbox. `units_taken` is the quota that they have taken so far."""
 
-    def __init__(
-        self, *, quota: Quota, concurrency_limit: ConcurrencyLimit, tokens: AccessTokens, patience: float = _PATIENCE
-    ) -> None:
-        self._quota = quota
-        self._concurrency_limit = concurrency_limit
-        self._tokens = tokens
-        self._patience = patience
+    def __init__(self, mailbox: Mailbox, access: ProviderAccess) -> None:
+        self.units_taken = 0
+        self._mailbox = mailbox
+        self._access = access
 
-    async def call[T](self, mailbox: Mailbox, units: int, ask: Callable[[str], Awaitable[T]]) -> T:
-        """What `ask` answers for a token. Raises ProviderError, AppError provider_rate_limited, service_unavailable."""
-        await self._take(mailbox.mailbox_id, units)
-        try:
-            token = await self._tokens.get(mailbox)
+    async def call[T](
+        self, units: int, ask: Callable[[str], Awaitable[T]], *, patience: float = SHORT_WAIT, live: bool = True
+    ) -> T:
+        """Take quota, then call. Raises what `take` and `call_prepaid` raise."""
+        await self.take(units, patience=patience, live=live)
+        return await self.call_prepaid(ask)
+
+    async def call_prepaid[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
+        """Call with quota that was taken before; `ask` gets an access token, and a new one if that is refused.
+
+        Providers do not count a call whose token they refuse. A limit that the call meets makes all processes wait.
+        Raises ProviderError, and AppError as AccessTokens.get does.
+        """
+        async with self._backing_off():
+            token = await self._access.tokens.get(self._mailbox)
             try:
                 return await ask(token)
             except TokenRefusedError:
-                return await ask(await self._tokens.replace(mailbox, token))
-        except TooConcurrentError:
-            await self._concurrency_limit.lower(mailbox.mailbox_id)
-            await self._pause(mailbox, _CONCURRENCY_PAUSE, whole_project=False)
-            raise
-        except RateLimitedError as error:
-            await self._pause(mailbox, error.retry_after, whole_project=error.whole_project)
+                return await ask(await self._access.tokens.replace(self._mailbox, token))
+
+    async def call_with_new_token[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
+        """Call with a token other than the present one, which the provider refused for a part of a batch."""
+        async with self._backing_off():
+            refused = await self._access.tokens.get(self._mailbox)
+            return await ask(await self._access.tokens.replace(self._mailbox, refused))
+
+    async def take(self, units: int, *, patience: float = SHORT_WAIT, live: bool = True) -> None:
+        """Take quota, in parts where a bucket does not hold that much, waiting `patience` seconds for each at most.
+
+        Raises QuotaWaitError.
+        """
+        while units > 0:
+            part = min(units, self._access.quota.burst)
+            await self._take_part(part, patience=patience, live=live)
+            self.units_taken += part
+            units -= part
+
+    async def back_off(self, error: LimitError) -> None:
+        """Make all processes leave the mailbox alone, or the whole project, as long as the provider wants."""
+        mailbox_id = self._mailbox.mailbox_id
+        if isinstance(error, TooConcurrentError):
+            await self._access.concurrency_limit.lower(mailbox_id)
+        await self._access.quota.pause(mailbox_id, error.retry_after, whole_project=error.whole_project)
+
+    @asynccontextmanager
+    async def _backing_off(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except LimitError as error:
+            await self.back_off(error)
             raise
 
-    async def _take(self, mailbox_id: int, units: int) -> None:
-        deadline = time.monotonic() + self._patience
+    async def _take_part(self, units: int, *, patience: float, live: bool) -> None:
+        deadline = time.monotonic() + patience
         while True:
             try:
-                await self._quota.take(mailbox_id, units)
+                return await self._access.quota.take(self._mailbox.mailbox_id, units, live=live)
             except QuotaWaitError as wait:
-                if isinstance(wait.__cause__, RedisError):
-                    raise AppError(
-                        Kind.UNAVAILABLE, "service_unavailable", "A store is unavailable, try again."
-                    ) from wait
                 if time.monotonic() + wait.seconds > deadline:
-                    raise rate_limited(wait.seconds) from wait
+                    raise
                 await asyncio.sleep(wait.seconds)
-            else:
-                return
-
-    async def _pause(self, mailbox: Mailbox, seconds: float, *, whole_project: bool) -> None:
-        try:
-            await self._quota.pause(mailbox.mailbox_id, seconds, whole_project=whole_project)
-        except QuotaWaitError:
-            # Without Redis nobody gets units, so nobody has to be kept from them.
-            return
-
-
-def rate_limited(seconds: float) -> AppError:
-    """What a user is told where units are short."""
-    return AppError(
-        Kind.RATE_LIMITED,
-        "provider_rate_limited",
-        "The provider's quota for this mailbox is used up for the moment.",
-        {"retry_after": str(max(1, round(seconds)))},
-    )

@@ -1,6 +1,6 @@
 """How many messages of a mailbox may be asked for at once: fewer for a while after the provider complained.
 
-Google does not publish its ceiling, and every client of the mailbox counts towards it.
+The ceiling is not published, and the requests of all of the mailbox's clients count towards it.
 """
 
 from typing import Final

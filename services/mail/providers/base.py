@@ -3,9 +3,12 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from services.mail.model import HistoryDelta, Label, ListedId, ProviderMessage
+
+# Seconds to leave a mailbox alone after too many concurrent requests: providers do not say how long.
+CONCURRENCY_PAUSE: Final = 2.0
 
 
 class ProviderError(Exception):
@@ -36,10 +39,8 @@ class AccessDeniedError(ProviderError):
     reason = "access_denied"
 
 
-class RateLimitedError(ProviderError):
-    """Quota is used up. `retry_after` is in seconds; `whole_project` says that other mailboxes are affected too."""
-
-    reason = "rate_limited"
+class LimitError(ProviderError):
+    """A limit of the provider is met. `retry_after` is in seconds; `whole_project`: for other mailboxes too."""
 
     def __init__(self, detail: str, *, retry_after: float, whole_project: bool = False) -> None:
         super().__init__(detail)
@@ -47,10 +48,19 @@ class RateLimitedError(ProviderError):
         self.whole_project = whole_project
 
 
-class TooConcurrentError(ProviderError):
-    """Too many requests of this mailbox at the same time, whoever made them."""
+class RateLimitedError(LimitError):
+    """Quota is used up."""
+
+    reason = "rate_limited"
+
+
+class TooConcurrentError(LimitError):
+    """Too many requests of this mailbox at the same time; requests of other applications count, too."""
 
     reason = "too_many_concurrent_requests"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail, retry_after=CONCURRENCY_PAUSE)
 
 
 class MessageGoneError(ProviderError):
@@ -212,7 +222,7 @@ class Provider(Protocol):
 type Write = Callable[[bytes], Awaitable[None]]
 
 
-class ContentSource(Protocol):
+class DownloadSource(Protocol):
     """A provider's bytes, in pieces and bounded memory. Methods raise ProviderError, maybe after some were written."""
 
     # What a call of each costs.

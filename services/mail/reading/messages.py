@@ -11,7 +11,7 @@ from services.kit.errors import AppError, Kind
 from services.mail.ids import PublicId
 from services.mail.mailboxes import mailbox_not_found
 from services.mail.model import Mailbox, OpenMailbox
-from services.mail.read_model import CountedLabel, MessageDetail, MessageFilter, MessageSummary
+from services.mail.read_model import CountedLabel, MessageDetail, MessageFilter, MessageSummary, Position
 from services.mail.reading import page_tokens
 from services.mail.search import filters
 from services.mail.search.highlight import highlight, wanted_terms
@@ -20,7 +20,7 @@ from services.mail.store import labels as label_store
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import mailboxes as mailbox_store
 from services.mail.store.reading import message_rows as store
-from services.mail.store.reading.message_list import Position, newest_first, texts
+from services.mail.store.reading.message_list import newest_first, texts
 
 DEFAULT_PAGE_SIZE = 50
 LARGEST_PAGE_SIZE = 200

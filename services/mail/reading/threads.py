@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 from services.kit.errors import AppError, Kind
 from services.mail.model import OpenMailbox
-from services.mail.read_model import MessageSummary, Thread
+from services.mail.read_model import MessageSummary, Position, Thread
 from services.mail.reading import page_tokens
 from services.mail.reading.messages import checked_size
 from services.mail.store.connection import Pool
 from services.mail.store.reading import threads as store
-from services.mail.store.reading.message_list import Position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

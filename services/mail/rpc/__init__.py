@@ -6,8 +6,8 @@ from functools import partial
 from grpc import aio
 from mailroom.mail.v1 import mail_pb2_grpc
 
-from services.mail.disconnect import Disconnecting
-from services.mail.downloads.fetch import Contents
+from services.mail.disconnect import Disconnections
+from services.mail.downloads.fetch import Downloads
 from services.mail.mailboxes import Mailboxes
 from services.mail.notifications import Push
 from services.mail.reading.change_feed import ChangeFeed
@@ -28,22 +28,22 @@ CALLERS = {
 def registrations(
     *,
     mailboxes: Mailboxes,
-    disconnecting: Disconnecting,
+    disconnections: Disconnections,
     messages: Messages,
     threads: Threads,
     changes: ChangeFeed,
     syncs: Syncs,
     push: Push,
-    contents: Contents,
+    downloads: Downloads,
     units_per_second: float,
     units_per_message: int,
 ) -> list[Callable[[aio.Server], None]]:
     """What adds mail's services to a server. The unit figures are for a sync's estimated end."""
     return [
-        partial(mail_pb2_grpc.add_MailboxServiceServicer_to_server, MailboxServicer(mailboxes, disconnecting)),
+        partial(mail_pb2_grpc.add_MailboxServiceServicer_to_server, MailboxServicer(mailboxes, disconnections)),
         partial(
             mail_pb2_grpc.add_MessageServiceServicer_to_server,
-            MessageServicer(mailboxes, messages, threads, changes, contents),
+            MessageServicer(mailboxes, messages, threads, changes, downloads),
         ),
         partial(
             mail_pb2_grpc.add_SyncServiceServicer_to_server,

@@ -8,7 +8,7 @@ from typing import Any
 
 from mailroom.mail.v1 import mail_pb2
 
-from services.mail.downloads.fetch import Content, Contents
+from services.mail.downloads.fetch import Download, Downloads
 
 # Large enough to be quick, small enough for gRPC's windows.
 _PIECE = 256 * 1024
@@ -39,19 +39,19 @@ def fields_of(part: mail_pb2.DownloadHeader | bytes) -> dict[str, Any]:
     return {"data": part} if isinstance(part, bytes) else {"header": part}
 
 
-async def download(
-    contents: Contents, content: Content, condition: mail_pb2.DownloadCondition
+async def stream_parts(
+    downloads: Downloads, download: Download, condition: mail_pb2.DownloadCondition
 ) -> AsyncGenerator[mail_pb2.DownloadHeader | bytes]:
-    """The header of a content and what of its bytes the condition wants."""
-    header = mail_pb2.DownloadHeader(etag=content.etag, filename=content.filename, mime_type=content.mime_type)
-    if content.etag in condition.known_etags or "*" in condition.known_etags:
+    """The header of a download and what of its bytes the condition wants."""
+    header = mail_pb2.DownloadHeader(etag=download.etag, filename=download.filename, mime_type=download.mime_type)
+    if download.etag in condition.known_etags or "*" in condition.known_etags:
         header.unchanged = True
         yield header
         return
-    descriptor = await contents.open(content)
+    descriptor = await downloads.open(download)
     try:
         header.total_size = os.fstat(descriptor).st_size
-        span = _span(condition, etag=content.etag, size=header.total_size)
+        span = _span(condition, etag=download.etag, size=header.total_size)
         if span is None:
             header.out_of_range = True
             yield header

@@ -3,7 +3,7 @@
 from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
 from services.kit.rpc.server import Context
-from services.mail.disconnect import Disconnecting
+from services.mail.disconnect import Disconnections
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import MailboxOverview, MailboxStatus
 from services.mail.rpc.from_proto import uuid_of
@@ -18,9 +18,9 @@ _MAILBOX_STATUS = {
 class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
     """mailroom.mail.v1.MailboxService."""
 
-    def __init__(self, mailboxes: Mailboxes, disconnecting: Disconnecting) -> None:
+    def __init__(self, mailboxes: Mailboxes, disconnections: Disconnections) -> None:
         self._mailboxes = mailboxes
-        self._disconnecting = disconnecting
+        self._disconnections = disconnections
 
     async def ListMailboxes(
         self, request: mail_pb2.ListMailboxesRequest, context: Context
@@ -32,10 +32,10 @@ class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
         self, request: mail_pb2.DisconnectMailboxRequest, context: Context
     ) -> mail_pb2.DisconnectMailboxResponse:
         user_id, account_id = uuid_of(request.user_id, "user_id"), uuid_of(request.account_id, "account_id")
-        return mail_pb2.DisconnectMailboxResponse(erased=await self._disconnecting.disconnect(user_id, account_id))
+        return mail_pb2.DisconnectMailboxResponse(erased=await self._disconnections.disconnect(user_id, account_id))
 
     async def DeleteUser(self, request: mail_pb2.DeleteUserRequest, context: Context) -> mail_pb2.DeleteUserResponse:
-        erased = await self._disconnecting.delete_user(uuid_of(request.user_id, "user_id"))
+        erased = await self._disconnections.delete_user(uuid_of(request.user_id, "user_id"))
         return mail_pb2.DeleteUserResponse(erased=erased)
 
 

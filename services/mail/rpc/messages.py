@@ -6,13 +6,13 @@ from contextlib import aclosing
 from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
 from services.kit.rpc.server import Context
-from services.mail.downloads.fetch import Contents
+from services.mail.downloads.fetch import Downloads
 from services.mail.ids import parse_id
 from services.mail.mailboxes import Mailboxes
 from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
 from services.mail.reading.threads import Threads
-from services.mail.rpc.downloads import download, fields_of, part_id_of
+from services.mail.rpc.downloads import fields_of, part_id_of, stream_parts
 from services.mail.rpc.from_proto import filter_of, find_mailbox, uuid_of
 from services.mail.rpc.list_json import summaries_to_json
 from services.mail.rpc.to_proto import (
@@ -28,13 +28,13 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
     """mailroom.mail.v1.MessageService."""
 
     def __init__(
-        self, mailboxes: Mailboxes, messages: Messages, threads: Threads, changes: ChangeFeed, contents: Contents
+        self, mailboxes: Mailboxes, messages: Messages, threads: Threads, changes: ChangeFeed, downloads: Downloads
     ) -> None:
         self._mailboxes = mailboxes
         self._messages = messages
         self._threads = threads
         self._changes = changes
-        self._contents = contents
+        self._downloads = downloads
 
     async def ListMessages(
         self, request: mail_pb2.ListMessagesRequest, context: Context
@@ -58,18 +58,18 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
     async def DownloadRaw(
         self, request: mail_pb2.DownloadRawRequest, context: Context
     ) -> AsyncIterator[mail_pb2.DownloadRawResponse]:
-        content = await self._contents.raw(uuid_of(request.user_id, "user_id"), parse_id(request.message_id))
-        async with aclosing(download(self._contents, content, request.condition)) as parts:
+        download = await self._downloads.raw(uuid_of(request.user_id, "user_id"), parse_id(request.message_id))
+        async with aclosing(stream_parts(self._downloads, download, request.condition)) as parts:
             async for part in parts:
                 yield mail_pb2.DownloadRawResponse(**fields_of(part))
 
     async def DownloadAttachment(
         self, request: mail_pb2.DownloadAttachmentRequest, context: Context
     ) -> AsyncIterator[mail_pb2.DownloadAttachmentResponse]:
-        content = await self._contents.attachment(
+        download = await self._downloads.attachment(
             uuid_of(request.user_id, "user_id"), parse_id(request.message_id), part_id_of(request.attachment_id)
         )
-        async with aclosing(download(self._contents, content, request.condition)) as parts:
+        async with aclosing(stream_parts(self._downloads, download, request.condition)) as parts:
             async for part in parts:
                 yield mail_pb2.DownloadAttachmentResponse(**fields_of(part))
 

@@ -10,8 +10,7 @@ from uuid import UUID
 import structlog
 
 from services.mail.model import Lane, Mailbox
-from services.mail.provider_access.access_tokens import AccessTokens
-from services.mail.provider_access.quota import Quota
+from services.mail.provider_access.calls import ProviderAccess
 from services.mail.providers.base import Provider
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import erasures as store
@@ -27,7 +26,7 @@ _BATCH = 500
 log = structlog.get_logger()
 
 
-class AccountEnds(Protocol):
+class AccountDeletion(Protocol):
     """What is asked of auth. Both are done for what is unknown, and raise AppError."""
 
     async def disconnect_account(self, account_id: UUID, user_id: UUID) -> None:
@@ -46,17 +45,15 @@ class Eraser:
         self,
         *,
         pool: Pool,
-        auth: AccountEnds,
+        auth: AccountDeletion,
         providers: Mapping[str, Provider],
-        quota: Quota,
-        tokens: AccessTokens,
+        access: ProviderAccess,
         batch: int = _BATCH,
     ) -> None:
         self._pool = pool
         self._auth = auth
         self._providers = providers
-        self._quota = quota
-        self._tokens = tokens
+        self._access = access
         self._batch = batch
 
     async def work(self, lease: Lease) -> None:
@@ -76,13 +73,11 @@ class Eraser:
     async def _give_up_access(self, lease: Lease, mailbox: Mailbox) -> None:
         try:
             async with asyncio.timeout(_STOP_SECONDS):
-                await watches.end(
-                    mailbox, provider=self._providers[mailbox.provider], quota=self._quota, tokens=self._tokens
-                )
+                await watches.end(self._access.calls(mailbox), provider=self._providers[mailbox.provider])
         except Exception as error:  # noqa: BLE001 - nothing that has to do with announcements may keep a grant alive
             log.warning("watch not stopped", error=type(error).__name__)
         await self._auth.disconnect_account(mailbox.account_id, mailbox.user_id)
-        self._tokens.forget(mailbox)
+        self._access.tokens.forget(mailbox)
         async with self._writing(lease) as connection:
             await store.set_revoked(connection, mailbox.mailbox_id)
 

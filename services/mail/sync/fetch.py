@@ -13,14 +13,13 @@ from services.mail.providers.base import (
     AccessDeniedError,
     FetchResult,
     Get,
+    LimitError,
     MessageGoneError,
     NotInThreadError,
     PartialMessage,
     ProviderError,
     ProviderUnavailableError,
-    RateLimitedError,
     TokenRefusedError,
-    TooConcurrentError,
 )
 from services.mail.store import messages
 from services.mail.store.connection import Connection
@@ -107,7 +106,7 @@ async def _still_wanted(turn: TurnContext, sync_id: int | None) -> bool:
 
 def _leaves_room(results: Mapping[str, FetchResult], *, most: int) -> bool:
     """Whether another batch may join: not after a limit was met, and not where much would have to be kept in memory."""
-    if any(isinstance(result, RateLimitedError | TooConcurrentError) for result in results.values()):
+    if any(isinstance(result, LimitError) for result in results.values()):
         return False
     size = sum(result.size for result in results.values() if isinstance(result, ProviderMessage))
     return len(results) < most and size < _BYTES_TOGETHER
@@ -116,7 +115,7 @@ def _leaves_room(results: Mapping[str, FetchResult], *, most: int) -> bool:
 async def _fetch_together(
     turn: TurnContext, gets: Sequence[Get], *, live: bool
 ) -> tuple[dict[str, FetchResult], QuotaWaitError | None]:
-    await turn.take_units(sum(get.units for get in gets), live=live)
+    await turn.calls.take(sum(get.units for get in gets), live=live)
     results = await _ask(turn, gets)
     wait = await _complete_partial(turn, results)
     await _tell_outage(turn, results)
@@ -131,7 +130,7 @@ async def _ask(turn: TurnContext, gets: Sequence[Get]) -> dict[str, FetchResult]
         async def again(token: str) -> None:
             results.update(await turn.provider.fetch(token, refused))
 
-        await turn.another_token(again)
+        await turn.call_with_new_token(again)
     return results
 
 
@@ -149,7 +148,7 @@ async def _complete_partial(turn: TurnContext, results: dict[str, FetchResult]) 
 
 
 async def _complete(turn: TurnContext, partial: PartialMessage) -> ProviderMessage | ProviderError:
-    await turn.take_units_in_parts(partial.units, patience=_COMPLETION_PATIENCE)
+    await turn.calls.take(partial.units, patience=_COMPLETION_PATIENCE)
     try:
         return await turn.call_prepaid(lambda token: turn.provider.complete(token, partial))
     except ProviderError as error:
@@ -195,7 +194,7 @@ async def _store(turn: TurnContext, results: Mapping[str, FetchResult], retries:
 async def _postpone_failed(
     connection: Connection, mailbox_id: int, results: Mapping[str, FetchResult], retries: Retries
 ) -> None:
-    no_failure = MessageGoneError | NotInThreadError | RateLimitedError | TooConcurrentError
+    no_failure = MessageGoneError | NotInThreadError | LimitError
     failed = {
         id_: result
         for id_, result in results.items()
@@ -217,10 +216,11 @@ async def _postpone_failed(
 
 async def _back_off_if_limited(turn: TurnContext, results: Mapping[str, FetchResult]) -> None:
     """A part that met a limit closes the bucket for all; it stays queued and counts as no attempt."""
-    limits = [result for result in results.values() if isinstance(result, RateLimitedError | TooConcurrentError)]
+    limits = [result for result in results.values() if isinstance(result, LimitError)]
     if limits:
-        longest = max(limits, key=lambda limit: getattr(limit, "retry_after", 0.0))
-        raise await turn.back_off(longest)
+        longest = max(limits, key=lambda limit: (limit.whole_project, limit.retry_after))
+        await turn.calls.back_off(longest)
+        raise QuotaWaitError(longest.retry_after) from longest
 
 
 def _log_stale(turn: TurnContext, batch: Sequence[FetchItem], results: Mapping[str, FetchResult]) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping
 import structlog
 
 from services.kit.errors import AppError
-from services.mail.provider_access.access_tokens import AccessTokens
-from services.mail.provider_access.quota import Quota
+from services.mail.provider_access.calls import ProviderAccess
 from services.mail.providers.base import Provider, ProviderError
 from services.mail.store.connection import Pool
 from services.mail.store.control import idle_mailboxes
@@ -31,8 +30,7 @@ class IdleCheck:
         *,
         pool: Pool,
         providers: Mapping[str, Provider],
-        quota: Quota,
-        tokens: AccessTokens,
+        access: ProviderAccess,
         poll_seconds: float,
         group_size: int = GROUP_SIZE,
     ) -> None:
@@ -40,8 +38,7 @@ class IdleCheck:
         self._pool = pool
         self._providers = providers
         self._pushed = [name for name, provider in providers.items() if provider.can_push]
-        self._quota = quota
-        self._tokens = tokens
+        self._access = access
         self._poll_seconds = poll_seconds
         self._slots = asyncio.Semaphore(_PARALLEL)
 
@@ -75,19 +72,20 @@ class IdleCheck:
         units = {
             member.mailbox.mailbox_id: self._providers[member.mailbox.provider].costs.history_page for member in members
         }
-        waits = await self._quota.take_each(units)
+        waits = await self._access.quota.take_each(units)
         soon = {id_: units[id_] for id_, wait in waits.items() if 0 < wait <= _SHORT_WAIT}
         if soon:
             await asyncio.sleep(max(waits[id_] for id_ in soon))
-            waits |= await self._quota.take_each(soon)
+            waits |= await self._access.quota.take_each(soon)
         return {id_ for id_, wait in waits.items() if not wait}
 
     async def _is_unchanged(self, member: IdleMailbox) -> bool:
         provider = self._providers[member.mailbox.provider]
         async with self._slots:
             try:
-                token = await self._tokens.get(member.mailbox)
-                page = await provider.list_changes(token, cursor=member.cursor, page_token=None)
+                page = await self._access.calls(member.mailbox).call_prepaid(
+                    lambda token: provider.list_changes(token, cursor=member.cursor, page_token=None)
+                )
             except (ProviderError, AppError) as error:
                 # The mailbox's own turn will meet it again and deal with it.
                 log.info("look failed", mailbox_id=member.mailbox.mailbox_id, error=type(error).__name__)

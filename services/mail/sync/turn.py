@@ -9,9 +9,8 @@ import structlog
 from services.kit.context import start_request
 from services.kit.errors import AppError, Kind
 from services.mail.model import MailboxStatus, SyncState
-from services.mail.provider_access.access_tokens import AccessTokens
-from services.mail.provider_access.concurrency import ConcurrencyLimit
-from services.mail.provider_access.quota import Quota, QuotaWaitError
+from services.mail.provider_access.calls import ProviderAccess
+from services.mail.provider_access.quota import QuotaWaitError
 from services.mail.providers.base import AccessDeniedError, Provider, ProviderError
 from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.control import mailboxes, schedule
@@ -42,9 +41,7 @@ class TurnRunner:
         *,
         pool: Pool,
         providers: Mapping[str, Provider],
-        quota: Quota,
-        concurrency_limit: ConcurrencyLimit,
-        tokens: AccessTokens,
+        access: ProviderAccess,
         eraser: Eraser,
         metrics: TurnMetrics,
         lease_seconds: float,
@@ -54,9 +51,7 @@ class TurnRunner:
     ) -> None:
         self._pool = pool
         self._providers = providers
-        self._quota = quota
-        self._concurrency_limit = concurrency_limit
-        self._tokens = tokens
+        self._access = access
         self._eraser = eraser
         self._metrics = metrics
         self.lease_seconds = lease_seconds
@@ -108,9 +103,7 @@ class TurnRunner:
             mailbox=mailbox,
             pool=self._pool,
             provider=self._providers[mailbox.provider],
-            quota=self._quota,
-            concurrency_limit=self._concurrency_limit,
-            tokens=self._tokens,
+            access=self._access,
             metrics=self._metrics,
         )
         release = await run_turn(

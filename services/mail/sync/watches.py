@@ -3,9 +3,8 @@
 import structlog
 
 from services.kit.errors import AppError
-from services.mail.model import Mailbox
-from services.mail.provider_access.access_tokens import AccessTokens
-from services.mail.provider_access.quota import Quota, QuotaWaitError
+from services.mail.provider_access.calls import ProviderCalls
+from services.mail.provider_access.quota import QuotaWaitError
 from services.mail.providers.base import Provider, ProviderError
 from services.mail.store.connection import Connection
 from services.mail.store.control import watches as store
@@ -30,7 +29,7 @@ async def keep(turn: TurnContext) -> None:
         if not await store.is_due(connection, turn.mailbox_id):
             return
     # The sync that brought about this turn has ended, and one that was asked for since has no part in it.
-    await turn.take_units_in_parts(turn.provider.costs.watch, patience=_PATIENCE, counted=False)
+    await turn.uncounted_calls.take(turn.provider.costs.watch, patience=_PATIENCE)
     try:
         expires_at = await turn.call_prepaid(turn.provider.watch)
     except ProviderError as error:
@@ -44,7 +43,7 @@ async def keep(turn: TurnContext) -> None:
         await store.keep(connection, turn.mailbox_id, expires_at=expires_at, renew_seconds=RENEW_SECONDS)
 
 
-async def end(mailbox: Mailbox, *, provider: Provider, quota: Quota, tokens: AccessTokens) -> bool:
+async def end(calls: ProviderCalls, *, provider: Provider) -> bool:
     """Stops the announcements of a mailbox that is given up; best effort: false if it did not work, and why in the log.
 
     They end by themselves after a week, and one that still comes is harmless.
@@ -52,10 +51,9 @@ async def end(mailbox: Mailbox, *, provider: Provider, quota: Quota, tokens: Acc
     if not provider.can_push:
         return True
     try:
-        await quota.take(mailbox.mailbox_id, min(provider.costs.stop, quota.burst))
-        await provider.stop(await tokens.get(mailbox))
+        await calls.call(provider.costs.stop, provider.stop, patience=_PATIENCE)
     except (ProviderError, QuotaWaitError, AppError) as error:
-        log.warning("watch not stopped", mailbox_id=mailbox.mailbox_id, error=str(error))
+        log.warning("watch not stopped", error=str(error))
         return False
     return True
 

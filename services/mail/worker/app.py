@@ -15,13 +15,9 @@ from services.kit.stores.postgres import connect, create_pool
 from services.kit.stores.redis_client import create_redis
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
-from services.mail.disconnect import Disconnecting
+from services.mail.disconnect import Disconnections
 from services.mail.mailboxes import Mailboxes
-from services.mail.provider_access.access_tokens import AccessTokens
-from services.mail.provider_access.concurrency import ConcurrencyLimit
-from services.mail.provider_access.quota import Quota
-from services.mail.providers.gmail.adapter import GmailProvider
-from services.mail.providers.gmail.http_client import create_gmail_client
+from services.mail.providers.registry import open_adapters, provider_access
 from services.mail.settings import WorkerSettings
 from services.mail.store.connection import is_reachable
 from services.mail.sync.erase import Eraser
@@ -60,30 +56,17 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         channel = await stack.enter_async_context(
             auth_client.connect(settings.auth_address, identity=settings.identity, tracer=telemetry.tracer)
         )
-        gmail = await stack.enter_async_context(
-            create_gmail_client(connections=settings.worker_slots, observer=CallObserver(telemetry))
+        providers = await stack.enter_async_context(
+            open_adapters(settings, connections=settings.worker_slots, observer=CallObserver(telemetry))
         )
-        profile = settings.quota
-        providers = {
-            "google": GmailProvider(
-                gmail,
-                api_url=settings.gmail_api_url,
-                batch_url=settings.batch_url,
-                costs=profile.costs,
-                push_topic=settings.gmail_push_topic,
-            )
-        }
-        quota = Quota(redis, profile=profile, batch_units=profile.costs.get * settings.gmail_batch_size)
         auth = AuthClient(channel)
-        tokens = AccessTokens(auth)
+        access = provider_access(settings, redis=redis, auth=auth)
         metrics = TurnMetrics(telemetry)
         turns = TurnRunner(
             pool=pool,
             providers=providers,
-            quota=quota,
-            concurrency_limit=ConcurrencyLimit(redis, batch_size=settings.gmail_batch_size),
-            tokens=tokens,
-            eraser=Eraser(pool=pool, auth=auth, providers=providers, quota=quota, tokens=tokens),
+            access=access,
+            eraser=Eraser(pool=pool, auth=auth, providers=providers, access=access),
             metrics=metrics,
             lease_seconds=settings.worker_lease_seconds,
             poll_seconds=settings.mail_poll_seconds,
@@ -94,9 +77,9 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             connect_listener=lambda: connect(settings.database),
             turns=turns,
             idle_check=IdleCheck(
-                pool=pool, providers=providers, quota=quota, tokens=tokens, poll_seconds=settings.mail_poll_seconds
+                pool=pool, providers=providers, access=access, poll_seconds=settings.mail_poll_seconds
             ),
-            finish_deletions=Disconnecting(pool, Mailboxes(pool, auth), auth).finish_deletions,
+            finish_deletions=Disconnections(pool, Mailboxes(pool, auth), auth).finish_deletions,
             metrics=metrics,
             slots=settings.worker_slots,
         )

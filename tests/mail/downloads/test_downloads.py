@@ -11,10 +11,12 @@ import httpx
 import pytest
 
 from services.kit.errors import AppError
+from services.kit.settings import RedisSettings
+from services.kit.stores.redis_client import create_redis
 from services.mail.downloads.cache_cleanup import clean_cache
 from services.mail.ids import PublicId
 from services.mail.provider_access.quota import Quota
-from services.mail.providers.gmail.downloads import GmailContent
+from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.read_model import MessageDetail
 from tests.mail.conftest import OpenStage
 from tests.support.mail.downloads import downloads
@@ -77,7 +79,7 @@ async def copied_part(answers: dict[str, object]) -> bytes:
         copy.extend(data)
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        source = GmailContent(http, api_url="http://gmail.example", costs=quota_profile().costs)
+        source = GmailDownloads(http, api_url="http://gmail.example", costs=quota_profile().costs)
         await source.copy_part("token", "m", "1", write)
     return bytes(copy)
 
@@ -117,7 +119,7 @@ class TestRaw:
             await d.raw(message)
             for user_id, id_ in ((uuid4(), message_id), (s.user_id, None), (s.user_id, PublicId(1, 1 << 62))):
                 with pytest.raises(AppError, match="message_not_found"):
-                    await d.contents.raw(user_id, id_)
+                    await d.downloads.raw(user_id, id_)
 
     async def test_that_the_provider_lost_is_gone(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage(workers=0) as s, downloads(s, tmp_path) as d:
@@ -133,8 +135,8 @@ class TestRaw:
         async with stage() as s, downloads(s, tmp_path) as d:
             message = await synced(s, raw=with_attachments())
             message_id = PublicId(message.summary.mailbox_id, message.summary.message_id)
-            content = await d.contents.raw(s.user_id, message_id)
-            assert (content.filename, content.mime_type) == ("Отчёт_ 1_2.eml", "message/rfc822")
+            download = await d.downloads.raw(s.user_id, message_id)
+            assert (download.filename, download.mime_type) == ("Отчёт_ 1_2.eml", "message/rfc822")
 
 
 class TestAttachment:
@@ -146,8 +148,8 @@ class TestAttachment:
             assert await d.attachment(message, report.part_id) == REPORT
             assert b"inner text" in await d.attachment(message, inner.part_id)
             message_id = PublicId(message.summary.mailbox_id, message.summary.message_id)
-            content = await d.contents.attachment(s.user_id, message_id, report.part_id)
-            assert (content.filename, content.mime_type) == ("отчёт.txt", "text/plain")
+            download = await d.downloads.attachment(s.user_id, message_id, report.part_id)
+            assert (download.filename, download.mime_type) == ("отчёт.txt", "text/plain")
 
     @pytest.mark.parametrize("body", [{"data": "-_8"}, {"data": "-_8=", "size": 2}])
     async def test_that_comes_with_the_message_is_taken_from_there(self, body: dict[str, object]) -> None:
@@ -235,6 +237,14 @@ class TestFaults:
             with pytest.raises(AppError, match="provider_rate_limited"):
                 await d.raw(message)
 
+    async def test_of_redis_say_so_at_once(self, stage: OpenStage, tmp_path: Path, free_port: int) -> None:
+        redis = create_redis(RedisSettings(redis_host="127.0.0.1", redis_port=free_port, redis_db=0))
+        async with stage() as s, downloads(s, tmp_path, redis=redis) as d:
+            message = await synced(s)
+            with pytest.raises(AppError, match="service_unavailable"):
+                await d.raw(message)
+        await redis.aclose()
+
 
 class TestDeletion:
     async def test_of_a_message_removes_what_is_cached_of_it(self, stage: OpenStage, tmp_path: Path) -> None:
@@ -271,7 +281,7 @@ class TestLeaving:
             one, two = (asyncio.create_task(d.raw(message)) for _ in range(2))
 
             async def is_fetching() -> bool:
-                return len(d.files()) == 1 and sum(fetch.waiting for fetch in d.contents._fetches.values()) == 2
+                return len(d.files()) == 1 and sum(fetch.waiting for fetch in d.downloads._fetches.values()) == 2
 
             await eventually(is_fetching)
             one.cancel()
@@ -281,6 +291,6 @@ class TestLeaving:
             await asyncio.wait({two})
 
             async def is_clean() -> bool:
-                return d.files() == [] and not d.contents._fetches
+                return d.files() == [] and not d.downloads._fetches
 
             await eventually(is_clean, within=5)

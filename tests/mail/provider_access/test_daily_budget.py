@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from services.mail.provider_access.quota import GMAIL_COSTS, Quota, QuotaProfile, QuotaWaitError
+from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError
+from services.mail.providers.gmail.limits import GMAIL_COSTS
 from tests.support.mail.servers import Servers
 from tests.support.mail.waiting import eventually
 
@@ -48,6 +49,7 @@ async def quota(redis: Redis, clock: Clock) -> Quota:
         costs=GMAIL_COSTS["2026-05"],
         daily_limit=LIMIT,
         live_reserve=0.2,
+        day_begins=8 * 3600.0,
     )
     made = Quota(redis, profile=profile, batch_units=LIMIT, now=clock)
 

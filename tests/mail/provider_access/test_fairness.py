@@ -10,7 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from services.mail.model import Mailbox
-from services.mail.provider_access.quota import GMAIL_COSTS, Quota, QuotaProfile, QuotaWaitError
+from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError
+from services.mail.providers.gmail.limits import GMAIL_COSTS
 from tests.mail.conftest import OpenStage
 from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage, connect_user
@@ -19,7 +20,9 @@ from tests.support.mail.waiting import eventually
 BATCH = 100
 # For all; one mailbox may take 19,800.
 PROJECT_RATE = 3_000
-PROFILE = QuotaProfile(mailbox_limit=10_000, project_limit=3_000, window=0.5, costs=GMAIL_COSTS["2026-05"])
+PROFILE = QuotaProfile(
+    mailbox_limit=10_000, project_limit=3_000, daily_limit=80_000_000, window=0.5, costs=GMAIL_COSTS["2026-05"]
+)
 SECONDS = 2.0
 BACKFILLS = range(1, 13)
 # Those whose batches are small for a while, since the provider complained about too many calls at once.

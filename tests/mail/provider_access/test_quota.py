@@ -9,7 +9,8 @@ from redis.asyncio import Redis
 
 from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
-from services.mail.provider_access.quota import GMAIL_COSTS, Quota, QuotaProfile, QuotaWaitError
+from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaUnavailableError, QuotaWaitError
+from services.mail.providers.gmail.limits import GMAIL_COSTS
 from tests.support.mail.servers import Servers
 
 WINDOW = 0.5
@@ -20,7 +21,11 @@ BATCH = 100
 def profile(*, mailbox_limit: int = LIMIT, project_limit: int = 1_000_000, window: float = WINDOW) -> QuotaProfile:
     """A profile with a short window."""
     return QuotaProfile(
-        mailbox_limit=mailbox_limit, project_limit=project_limit, window=window, costs=GMAIL_COSTS["2026-05"]
+        mailbox_limit=mailbox_limit,
+        project_limit=project_limit,
+        daily_limit=80_000_000,
+        window=window,
+        costs=GMAIL_COSTS["2026-05"],
     )
 
 
@@ -179,9 +184,9 @@ class TestWithoutRedis:
     async def test_nothing_is_taken(self, free_port: int) -> None:
         redis = create_redis(RedisSettings(redis_host="127.0.0.1", redis_port=free_port, redis_db=0))
         quota = Quota(redis, profile=profile(), batch_units=BATCH)
-        with pytest.raises(QuotaWaitError) as wait:
+        with pytest.raises(QuotaUnavailableError) as wait:
             await quota.take(1, 1)
         assert wait.value.seconds > 0
-        with pytest.raises(QuotaWaitError):
-            await quota.pause(1, 3, whole_project=False)
+        # Nothing has to be kept from units that are not given out.
+        await quota.pause(1, 3, whole_project=False)
         await redis.aclose()

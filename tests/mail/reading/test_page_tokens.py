@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.kit.errors import AppError
+from services.mail.read_model import Position
 from services.mail.reading import page_tokens
-from services.mail.store.reading.message_list import Position
 
 SCOPE: dict[str, object] = {"mailbox": 7, "label": "INBOX", "unread": None}
 POSITIONS = st.builds(

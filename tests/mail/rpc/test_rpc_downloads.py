@@ -9,10 +9,10 @@ from uuid import uuid4
 import pytest
 from mailroom.mail.v1 import mail_pb2
 
-from services.mail.downloads.fetch import Content, Contents
+from services.mail.downloads.fetch import Download, Downloads
 from services.mail.model import Mailbox, MailboxStatus
 from services.mail.providers.base import Write
-from services.mail.rpc.downloads import attachment_id_of, download, part_id_of
+from services.mail.rpc.downloads import attachment_id_of, part_id_of, stream_parts
 
 DATA = bytes(range(256)) * 3000
 
@@ -21,7 +21,7 @@ async def _never(_: str, __: Write) -> None:
     raise AssertionError("nothing is fetched here")
 
 
-CONTENT = Content(
+DOWNLOAD = Download(
     key="k",
     mailbox=Mailbox(
         mailbox_id=1, account_id=uuid4(), user_id=uuid4(), provider="google", email="", status=MailboxStatus.ACTIVE
@@ -40,21 +40,21 @@ class OpenFile:
     path: Path
     opened: int = 0
 
-    async def open(self, _: Content) -> int:
+    async def open(self, _: Download) -> int:
         self.opened += 1
         return os.open(self.path, os.O_RDONLY)
 
 
 @pytest.fixture
-def contents(tmp_path: Path) -> OpenFile:
+def file(tmp_path: Path) -> OpenFile:
     (tmp_path / "k").write_bytes(DATA)
     return OpenFile(tmp_path / "k")
 
 
-async def read(contents: OpenFile, **condition: Any) -> tuple[mail_pb2.DownloadHeader, bytes]:
+async def read(file: OpenFile, **condition: Any) -> tuple[mail_pb2.DownloadHeader, bytes]:
     """The header and all data of a download."""
     parts = [
-        part async for part in download(cast("Contents", contents), CONTENT, mail_pb2.DownloadCondition(**condition))
+        part async for part in stream_parts(cast("Downloads", file), DOWNLOAD, mail_pb2.DownloadCondition(**condition))
     ]
     header, *data = parts
     assert isinstance(header, mail_pb2.DownloadHeader)
@@ -62,8 +62,8 @@ async def read(contents: OpenFile, **condition: Any) -> tuple[mail_pb2.DownloadH
 
 
 class TestDownload:
-    async def test_is_all_of_it_in_pieces(self, contents: OpenFile) -> None:
-        header, data = await read(contents)
+    async def test_is_all_of_it_in_pieces(self, file: OpenFile) -> None:
+        header, data = await read(file)
         assert (data, header.total_size, header.offset, header.length) == (DATA, len(DATA), 0, len(DATA))
         assert (header.filename, header.mime_type, header.ranged) == ("a.bin", "image/png", False)
 
@@ -76,29 +76,27 @@ class TestDownload:
             ({"first": len(DATA) - 1, "last": 10**18}, DATA[-1:]),
             ({"last": 10}, DATA[-10:]),
             ({"last": 10**18}, DATA),
-            ({"first": 1, "last": 2, "range_etag": CONTENT.etag}, DATA[1:3]),
+            ({"first": 1, "last": 2, "range_etag": DOWNLOAD.etag}, DATA[1:3]),
         ],
     )
-    async def test_of_a_range_is_that_range(
-        self, contents: OpenFile, condition: dict[str, Any], expected: bytes
-    ) -> None:
-        header, data = await read(contents, **condition)
+    async def test_of_a_range_is_that_range(self, file: OpenFile, condition: dict[str, Any], expected: bytes) -> None:
+        header, data = await read(file, **condition)
         assert (data == expected, header.length, header.ranged) == (True, len(expected), True)
         assert DATA[header.offset : header.offset + header.length] == expected
 
     @pytest.mark.parametrize("condition", [{"first": len(DATA)}, {"last": 0}, {"first": 10**18, "last": 10**18}])
-    async def test_of_a_range_outside_is_nothing(self, contents: OpenFile, condition: dict[str, Any]) -> None:
-        header, data = await read(contents, **condition)
+    async def test_of_a_range_outside_is_nothing(self, file: OpenFile, condition: dict[str, Any]) -> None:
+        header, data = await read(file, **condition)
         assert (header.out_of_range, header.total_size, data) == (True, len(DATA), b"")
 
-    async def test_of_a_range_of_another_content_is_all(self, contents: OpenFile) -> None:
-        header, data = await read(contents, first=1, last=2, range_etag="other")
+    async def test_of_a_range_of_another_content_is_all(self, file: OpenFile) -> None:
+        header, data = await read(file, first=1, last=2, range_etag="other")
         assert (len(data), header.ranged) == (len(DATA), False)
 
-    @pytest.mark.parametrize("known", [CONTENT.etag, "*"])
-    async def test_of_what_the_caller_has_fetches_nothing(self, contents: OpenFile, known: str) -> None:
-        header, data = await read(contents, known_etags=["x", known])
-        assert (header.unchanged, header.etag, data, contents.opened) == (True, CONTENT.etag, b"", 0)
+    @pytest.mark.parametrize("known", [DOWNLOAD.etag, "*"])
+    async def test_of_what_the_caller_has_fetches_nothing(self, file: OpenFile, known: str) -> None:
+        header, data = await read(file, known_etags=["x", known])
+        assert (header.unchanged, header.etag, data, file.opened) == (True, DOWNLOAD.etag, b"", 0)
 
 
 class TestAttachmentId:

@@ -13,7 +13,7 @@ from services.kit.settings import Postgres
 from services.kit.stores.postgres import create_pool
 from services.mail.content.text.clean import clean_text
 from services.mail.model import Account, MailboxStatus, ProviderMessage
-from services.mail.read_model import MessageSummary
+from services.mail.read_model import MessageSummary, Position
 from services.mail.search.parser import parse
 from services.mail.search.syntax import And, InThread, Node, Text
 from services.mail.search.terms import query_terms
@@ -21,7 +21,7 @@ from services.mail.search.vector import Field, vector_of
 from services.mail.store import labels, messages
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import mailboxes
-from services.mail.store.reading.message_list import Position, newest_first
+from services.mail.store.reading.message_list import newest_first
 from services.mail.store.reading.query_sql import Compiler
 from tests.support.mail.generated_mail import LABELS, ME, NOW, QUERIES, some_message
 from tests.support.mail.query_evaluator import matches

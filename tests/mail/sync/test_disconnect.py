@@ -91,7 +91,7 @@ class TestAtOnce:
         async with stage(messages=3, workers=0) as s:
             await s.mailbox()
             with pytest.raises(AppError, match="mailbox_not_found"):
-                await s.disconnecting.disconnect(uuid4(), s.account.account_id)
+                await s.disconnections.disconnect(uuid4(), s.account.account_id)
             assert await s.mailbox()
 
     async def test_a_mailbox_that_mail_has_not_heard_of_is_disconnected_too(self, stage: OpenStage) -> None:
@@ -219,11 +219,11 @@ class TestDeletedUser:
             await connect_user(s.servers.sandbox, s.auth, messages=4, user_id=s.user_id)
             await s.mailboxes.overviews(s.user_id)
             await s.sync_with_worker(count=None)
-            assert not await s.disconnecting.delete_user(s.user_id)
+            assert not await s.disconnections.delete_user(s.user_id)
             assert await s.mailboxes.overviews(s.user_id) == []
             assert s.auth.deleted_users == []
             async with s.another_worker():
-                await eventually(lambda: s.disconnecting.delete_user(s.user_id))
+                await eventually(lambda: s.disconnections.delete_user(s.user_id))
             assert set(s.auth.deleted_users) == {s.user_id}
             assert await s.fetchval("SELECT count(*) FROM mailboxes") == 0
             assert await s.fetchval("SELECT count(*) FROM messages") == 0
@@ -231,33 +231,33 @@ class TestDeletedUser:
     async def test_who_has_no_mailbox_is_deleted_at_once(self, stage: OpenStage) -> None:
         async with stage(workers=0) as s:
             stranger = uuid4()
-            assert await s.disconnecting.delete_user(stranger)
-            assert await s.disconnecting.delete_user(stranger)
+            assert await s.disconnections.delete_user(stranger)
+            assert await s.disconnections.delete_user(stranger)
             assert s.auth.deleted_users == [stranger]
 
     async def test_is_deleted_by_a_repeat_if_auth_was_down(self, stage: OpenStage) -> None:
         async with stage(workers=0) as s:
             s.auth.is_down = True
             with pytest.raises(AppError, match="service_unavailable"):
-                await s.disconnecting.delete_user(s.user_id)
+                await s.disconnections.delete_user(s.user_id)
             s.auth.is_down = False
-            assert await s.disconnecting.delete_user(s.user_id)
+            assert await s.disconnections.delete_user(s.user_id)
 
     async def test_whose_last_mailbox_is_on_its_way_out_is_deleted_with_it(self, stage: OpenStage) -> None:
         async with stage(messages=3, workers=0) as s:
             await s.sync_with_worker()
             await s.disconnect()
-            assert not await s.disconnecting.delete_user(s.user_id)
+            assert not await s.disconnections.delete_user(s.user_id)
             async with s.another_worker():
                 await s.until_erased()
             assert set(s.auth.deleted_users) == {s.user_id}
-            assert await s.disconnecting.delete_user(s.user_id)
+            assert await s.disconnections.delete_user(s.user_id)
 
     async def test_is_deleted_by_a_worker_if_auth_was_down_and_nobody_repeats(self, stage: OpenStage) -> None:
         async with stage(workers=0) as s:
             s.auth.is_down = True
             with pytest.raises(AppError, match="service_unavailable"):
-                await s.disconnecting.delete_user(s.user_id)
+                await s.disconnections.delete_user(s.user_id)
             s.auth.is_down = False
             async with s.another_worker():
                 await eventually(lambda: _user_is_gone(s))
@@ -285,7 +285,7 @@ class TestDeletedUser:
                     found = await s.mailboxes.find(s.user_id, account_id=mailbox.account_id)
                     await s.ended(await s.syncs.start(found, newest_count=None))
             token, _ = await s.auth.access_token(s.account.account_id, s.user_id)
-            assert not await s.disconnecting.delete_user(s.user_id)
+            assert not await s.disconnections.delete_user(s.user_id)
             for _ in range(3):
                 await _kill_in_the_middle(s, after=5)
             assert 0 < await s.fetchval("SELECT count(*) FROM messages") < 80
@@ -302,7 +302,7 @@ class TestDeletedUser:
             await s.sync(count=None)
             other, _ = await connect_user(s.servers.sandbox, s.auth, messages=1)
             await s.mailboxes.overviews(other.user_id)
-            await s.disconnecting.delete_user(other.user_id)
-            await eventually(lambda: s.disconnecting.delete_user(other.user_id))
+            await s.disconnections.delete_user(other.user_id)
+            await eventually(lambda: s.disconnections.delete_user(other.user_id))
             assert len(await s.stored()) == 5
             assert set(s.auth.deleted_users) == {other.user_id}

@@ -3,27 +3,21 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from services.kit.observe.setup import Telemetry
 from services.kit.stores.postgres import create_pool
-from services.mail.model import Label, Lane, ListedId, Listing
-from services.mail.provider_access.access_tokens import AccessTokens
-from services.mail.provider_access.concurrency import ConcurrencyLimit
-from services.mail.provider_access.quota import GMAIL_COSTS, Quota, QuotaProfile
+from services.mail.model import Label, ListedId, Listing
 from services.mail.providers.base import IdPage
 from services.mail.providers.gmail.adapter import PAGE_SIZE, GmailProvider
+from services.mail.providers.gmail.limits import GMAIL_COSTS
 from services.mail.store import labels
-from services.mail.store.control import schedule
 from services.mail.store.sync import sync_state
 from services.mail.sync import listing
 from services.mail.sync.turn_context import TurnContext
-from services.mail.sync.turn_metrics import TurnMetrics
 from tests.mail.conftest import OpenStage
 from tests.support.mail.stage import Stage
+from tests.support.mail.turns import begin_turn
 
 MANY = 1_000_000
 # HistoryDelta that nobody was told of.
@@ -71,23 +65,9 @@ def memory_mb() -> float:
 @asynccontextmanager
 async def open_run(s: Stage, provider: GmailProvider) -> AsyncIterator[TurnContext]:
     """A turn with the stage's mailbox that may last, with quota for everything."""
-    profile = QuotaProfile(mailbox_limit=10**9, project_limit=10**9, window=1.0, costs=provider.costs)
     pool = await create_pool(s.servers.database, application_name="million", size=1)
     await pool.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'")
-    async with pool.acquire() as connection:
-        [lease] = await schedule.claim(
-            connection, owner=uuid4(), lane=Lane.LIVE, limit=1, lease_seconds=3600, backoff_limit=1
-        )
-    yield TurnContext(
-        lease=lease,
-        mailbox=await s.mailbox(),
-        pool=pool,
-        provider=provider,
-        quota=Quota(s.servers.redis, profile=profile, batch_units=1000),
-        concurrency_limit=ConcurrencyLimit(s.servers.redis, batch_size=10),
-        tokens=AccessTokens(s.auth),
-        metrics=TurnMetrics(Telemetry(CollectorRegistry())),
-    )
+    yield await begin_turn(s, provider, pool=pool)
     await pool.close()
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.mail.model import FetchItem, Lane
-from services.mail.provider_access.quota import GMAIL_COSTS
+from services.mail.providers.gmail.limits import GMAIL_COSTS
 from services.mail.sync.plan_fetches import plan_gets
 
 COSTS = GMAIL_COSTS["2026-05"]

@@ -1,4 +1,4 @@
-"""Contents on a stage: the real cache and quota, against the real sandbox."""
+"""Downloads on a stage: the real cache and quota, against the real sandbox."""
 
 import os
 from collections.abc import AsyncIterator
@@ -7,40 +7,41 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from redis.asyncio import Redis
 
 from services.mail.downloads.disk_cache import DiskCache
-from services.mail.downloads.fetch import Content, Contents
+from services.mail.downloads.fetch import Download, Downloads
 from services.mail.ids import PublicId
 from services.mail.provider_access.access_tokens import AccessTokens
-from services.mail.provider_access.calls import ProviderCalls
+from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota
-from services.mail.providers.gmail.downloads import GmailContent
+from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.read_model import MessageDetail
 from tests.support.mail.running_worker import BATCH_SIZE, quota_profile
 from tests.support.mail.stage import Stage
 
 
 @dataclass
-class Downloads:
-    """The contents of a stage's mailbox as its user reads them."""
+class StageDownloads:
+    """Downloads from a stage's mailbox."""
 
     stage: Stage
-    contents: Contents
+    downloads: Downloads
     cache: DiskCache
     directory: Path
 
     async def raw(self, message: MessageDetail) -> bytes:
         """A message as it was sent."""
-        return await self.read(await self.contents.raw(self.stage.user_id, _id(message)))
+        return await self.read(await self.downloads.raw(self.stage.user_id, _id(message)))
 
     async def attachment(self, message: MessageDetail, part_id: str) -> bytes:
         """One attachment."""
-        return await self.read(await self.contents.attachment(self.stage.user_id, _id(message), part_id))
+        return await self.read(await self.downloads.attachment(self.stage.user_id, _id(message), part_id))
 
-    async def read(self, content: Content) -> bytes:
-        """All of a content."""
-        with os.fdopen(await self.contents.open(content), "rb") as file:
+    async def read(self, download: Download) -> bytes:
+        """All of its bytes."""
+        with os.fdopen(await self.downloads.open(download), "rb") as file:
             return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
 
     def files(self) -> list[str]:
@@ -54,20 +55,28 @@ def _id(message: MessageDetail) -> PublicId:
 
 @asynccontextmanager
 async def downloads(
-    stage: Stage, directory: Path, *, max_bytes: int = 1 << 30, patience: float = 20.0, timeout: float = 10.0
-) -> AsyncIterator[Downloads]:
-    """The stage's contents, cached in `directory`."""
+    stage: Stage,
+    directory: Path,
+    *,
+    max_bytes: int = 1 << 30,
+    patience: float = 20.0,
+    timeout: float = 10.0,
+    redis: Redis | None = None,
+) -> AsyncIterator[StageDownloads]:
+    """The stage's downloads, cached in `directory`."""
     servers, profile = stage.servers, quota_profile()
     cache = DiskCache(directory, max_bytes=max_bytes, max_age=3600)
     cache.open()
-    calls = ProviderCalls(
-        quota=Quota(servers.redis, profile=profile, batch_units=profile.costs.get * BATCH_SIZE),
+    access = ProviderAccess(
+        quota=Quota(redis or servers.redis, profile=profile, batch_units=profile.costs.get * BATCH_SIZE),
         concurrency_limit=ConcurrencyLimit(servers.redis, batch_size=BATCH_SIZE),
         tokens=AccessTokens(stage.auth),
-        patience=patience,
     )
     async with httpx.AsyncClient(timeout=timeout, trust_env=False) as http:
-        source = GmailContent(http, api_url=servers.sandbox.url, costs=profile.costs)
-        yield Downloads(
-            stage, Contents(stage.pool, sources={"google": source}, calls=calls, cache=cache), cache, directory
+        source = GmailDownloads(http, api_url=servers.sandbox.url, costs=profile.costs)
+        yield StageDownloads(
+            stage,
+            Downloads(stage.pool, sources={"google": source}, access=access, cache=cache, patience=patience),
+            cache,
+            directory,
         )

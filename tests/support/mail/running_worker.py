@@ -11,12 +11,14 @@ from prometheus_client import CollectorRegistry
 
 from services.kit.observe.setup import Telemetry
 from services.kit.stores.postgres import create_pool
-from services.mail.disconnect import Disconnecting
+from services.mail.disconnect import Disconnections
 from services.mail.mailboxes import Mailboxes
 from services.mail.provider_access.access_tokens import AccessTokens
+from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
-from services.mail.provider_access.quota import GMAIL_COSTS, GMAIL_LIMITS, Quota, QuotaProfile
+from services.mail.provider_access.quota import Quota, QuotaProfile
 from services.mail.providers.gmail.adapter import GmailProvider
+from services.mail.providers.gmail.limits import QuotaGeneration, gmail_quota
 from services.mail.store.connection import Pool
 from services.mail.sync.erase import Eraser
 from services.mail.sync.fetch import Retries
@@ -33,12 +35,9 @@ QUICK_RETRIES = Retries(base_seconds=0.01)
 _numbers = itertools.count(1)
 
 
-def quota_profile(*, window: float = QUOTA_WINDOW, name: str = "2026-05") -> QuotaProfile:
+def quota_profile(*, window: float = QUOTA_WINDOW, name: QuotaGeneration = "2026-05") -> QuotaProfile:
     """A profile of Google's with another window."""
-    mailbox_limit, project_limit = GMAIL_LIMITS[name]
-    return QuotaProfile(
-        mailbox_limit=mailbox_limit, project_limit=project_limit, window=window, costs=GMAIL_COSTS[name]
-    )
+    return gmail_quota(name, window=window)
 
 
 @dataclass
@@ -138,16 +137,17 @@ def _worker(
     )
     redis = servers.redis
     providers = {"google": gmail}
-    quota = Quota(redis, profile=profile, batch_units=profile.costs.get * options.batch_size)
-    tokens = AccessTokens(auth)
+    access = ProviderAccess(
+        quota=Quota(redis, profile=profile, batch_units=profile.costs.get * options.batch_size),
+        concurrency_limit=ConcurrencyLimit(redis, batch_size=options.batch_size),
+        tokens=AccessTokens(auth),
+    )
     observer = TurnMetrics(Telemetry(registry))
     turns = TurnRunner(
         pool=pool,
         providers=providers,
-        quota=quota,
-        concurrency_limit=ConcurrencyLimit(redis, batch_size=options.batch_size),
-        tokens=tokens,
-        eraser=Eraser(pool=pool, auth=auth, providers=providers, quota=quota, tokens=tokens, batch=options.erase_batch),
+        access=access,
+        eraser=Eraser(pool=pool, auth=auth, providers=providers, access=access, batch=options.erase_batch),
         metrics=observer,
         lease_seconds=options.lease_seconds,
         poll_seconds=options.poll_seconds,
@@ -158,10 +158,8 @@ def _worker(
         pool=pool,
         connect_listener=lambda: connect(servers.database, name=name),
         turns=turns,
-        idle_check=IdleCheck(
-            pool=pool, providers=providers, quota=quota, tokens=tokens, poll_seconds=options.poll_seconds
-        ),
-        finish_deletions=Disconnecting(pool, Mailboxes(pool, auth), auth).finish_deletions,
+        idle_check=IdleCheck(pool=pool, providers=providers, access=access, poll_seconds=options.poll_seconds),
+        finish_deletions=Disconnections(pool, Mailboxes(pool, auth), auth).finish_deletions,
         metrics=observer,
         slots=options.slots,
     )

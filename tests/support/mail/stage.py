@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from services.mail.disconnect import Disconnecting
+from services.mail.disconnect import Disconnections
 from services.mail.ids import PublicId
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import Account, OpenMailbox, SyncReport
@@ -37,7 +37,7 @@ class Stage(Waits):
     mailboxes: Mailboxes
     messages: Messages
     syncs: Syncs
-    disconnecting: Disconnecting
+    disconnections: Disconnections
     workers: list[RunningWorker] = field(default_factory=list)
 
     @property
@@ -143,7 +143,7 @@ class Stage(Waits):
 
     async def disconnect(self) -> bool:
         """Gives up the mailbox; whether all of it is erased."""
-        return await self.disconnecting.disconnect(self.user_id, self.account.account_id)
+        return await self.disconnections.disconnect(self.user_id, self.account.account_id)
 
     async def until_erased(self) -> None:
         """Waits until nothing of the disconnected mailbox is left."""
@@ -190,7 +190,7 @@ async def open_stage(
         mailboxes=mailboxes,
         messages=Messages(servers.pool),
         syncs=Syncs(servers.pool, mailboxes, stop=asyncio.Event()),
-        disconnecting=Disconnecting(servers.pool, mailboxes, auth),
+        disconnections=Disconnections(servers.pool, mailboxes, auth),
     )
     async with AsyncExitStack() as stack:
         for _ in range(workers):

@@ -24,7 +24,7 @@ from services.mail.providers.base import (
     UnitCosts,
 )
 from services.mail.providers.gmail.client import NO_SUCH_ROUTE, GmailCalls, json_object
-from services.mail.providers.gmail.downloads import GmailContent
+from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.providers.gmail.fetch import GmailFetch
 from services.mail.providers.gmail.fields import SYSTEM_LABELS, next_page, number, objects, text
 from services.mail.providers.gmail.history import parse_history
@@ -59,7 +59,7 @@ class GmailProvider:
         self._push_topic = push_topic
         self._calls = GmailCalls(http, api_url=api_url)
         self._fetch = GmailFetch(self._calls, batch_url=batch_url, costs=costs, parallel_gets=parallel_gets)
-        self._content = GmailContent(http, api_url=api_url, costs=costs)
+        self._content = GmailDownloads(http, api_url=api_url, costs=costs)
 
     async def current_cursor(self, access_token: str) -> int | None:
         """users.getProfile; stand-ins may have none."""

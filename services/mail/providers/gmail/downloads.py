@@ -41,8 +41,8 @@ _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"))
 
 
-class GmailContent:
-    """The `ContentSource` for Gmail, and for stand-ins that follow its protocol."""
+class GmailDownloads:
+    """The `DownloadSource` for Gmail, and for stand-ins that follow its protocol."""
 
     def __init__(self, http: httpx.AsyncClient, *, api_url: str, costs: UnitCosts) -> None:
         self.raw_units = costs.get

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-from services.mail.read_model import MessageSummary
+from services.mail.read_model import MessageSummary, Position
 from services.mail.search.syntax import InThread, Node
 from services.mail.store.connection import Connection
 from services.mail.store.reading.message_rows import SUMMARY, summary_of
@@ -29,14 +28,6 @@ quick. Left to itself, the planner walks through the whole mailbox for a word th
 
 # Where they hold a part of the page, so many times as many are looked through: cheaper than sorting all there are.
 _PROMISING = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
-    """A place between two messages of a list, newest first."""
-
-    received_at: datetime
-    message_id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,8 @@ from uuid import UUID
 import asyncpg
 
 from services.mail.content.model import Address
-from services.mail.read_model import MessageSummary, Thread
+from services.mail.read_model import MessageSummary, Position, Thread
 from services.mail.store.connection import Connection
-from services.mail.store.reading.message_list import Position
 from services.mail.store.reading.message_rows import SUMMARY, summary_of
 
 LONGEST_VIEW = 1_000

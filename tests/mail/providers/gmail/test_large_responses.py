@@ -10,9 +10,9 @@ import pytest
 
 from services.mail.content.limits import LARGE_BYTES
 from services.mail.model import ProviderMessage
-from services.mail.provider_access.quota import GMAIL_COSTS
 from services.mail.providers.base import FetchResult, Get
 from services.mail.providers.gmail.adapter import GmailProvider
+from services.mail.providers.gmail.limits import GMAIL_COSTS
 from tests.mail.conftest import OpenStage
 from tests.support.mail.stage import Stage
 

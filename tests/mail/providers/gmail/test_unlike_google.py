@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from services.mail.model import SyncState
-from services.mail.provider_access.quota import GMAIL_COSTS
-from services.mail.providers.gmail.downloads import GmailContent
+from services.mail.providers.gmail.downloads import GmailDownloads
+from services.mail.providers.gmail.limits import GMAIL_COSTS
 from services.mail.read_model import MessageFilter
 from tests.mail.conftest import OpenStage
 from tests.support.mail.altered_gmail import (
@@ -183,7 +183,7 @@ class TestAccents:
             async def write(piece: bytes) -> None:
                 written.extend(piece)
 
-            await GmailContent(http, api_url=url, costs=GMAIL_COSTS["2026-05"]).copy_raw(token, id_, write)
+            await GmailDownloads(http, api_url=url, costs=GMAIL_COSTS["2026-05"]).copy_raw(token, id_, write)
             assert bytes(written) == raw
 
 

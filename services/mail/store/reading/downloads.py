@@ -1,4 +1,4 @@
-"""What has to be known of a message before its bytes are fetched."""
+"""Messages as a download needs them: where their bytes are and what to call them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from services.mail.store.reading.message_rows import attachments_from_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """A stored message."""
+class DownloadableMessage:
+    """A stored message without its text."""
 
     mailbox: Mailbox
     message_id: int
@@ -23,7 +23,7 @@ class Stored:
     attachments: Sequence[Attachment]
 
 
-async def find(connection: Connection, user_id: UUID, mailbox_id: int, message_id: int) -> Stored | None:
+async def find(connection: Connection, user_id: UUID, mailbox_id: int, message_id: int) -> DownloadableMessage | None:
     """One message of the user's mailbox."""
     row = await connection.fetchrow(
         f"""
@@ -37,7 +37,7 @@ async def find(connection: Connection, user_id: UUID, mailbox_id: int, message_i
     )
     if row is None:
         return None
-    return Stored(
+    return DownloadableMessage(
         mailbox=mailbox_of(row),
         message_id=message_id,
         external_id=row["external_id"],
@@ -46,8 +46,8 @@ async def find(connection: Connection, user_id: UUID, mailbox_id: int, message_i
     )
 
 
-async def kept(connection: Connection, ids: Collection[PublicId]) -> set[PublicId]:
-    """Which of these messages are stored, in mailboxes that somebody has."""
+async def still_stored(connection: Connection, ids: Collection[PublicId]) -> set[PublicId]:
+    """Which of these messages are stored, in mailboxes that are not disconnected."""
     rows = await connection.fetch(
         """
         SELECT mailbox_id, message_id FROM unnest($1::bigint[], $2::bigint[]) AS cached(mailbox_id, message_id)

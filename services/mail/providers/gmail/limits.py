@@ -1,0 +1,48 @@
+"""Gmail's quota: what calls cost and how many units there are. Source: Gmail API "Usage limits"."""
+
+from typing import Final, Literal
+
+from services.mail.provider_access.quota import QuotaProfile
+from services.mail.providers.base import UnitCosts
+
+# "legacy" holds for projects that used the API before 2026-05-01.
+type QuotaGeneration = Literal["2026-05", "legacy"]
+
+# Units per minute: for a mailbox, for a project.
+GMAIL_LIMITS: Final[dict[QuotaGeneration, tuple[int, int]]] = {
+    "2026-05": (6_000, 1_200_000),
+    "legacy": (15_000, 1_200_000),
+}
+GMAIL_DAILY_LIMITS: Final[dict[QuotaGeneration, int]] = {"2026-05": 80_000_000, "legacy": 1_000_000_000}
+GMAIL_COSTS: Final[dict[QuotaGeneration, UnitCosts]] = {
+    "2026-05": UnitCosts(
+        profile=1, list_page=5, labels=1, history_page=2, get=20, thread=40, attachment=20, watch=100, stop=50
+    ),
+    "legacy": UnitCosts(
+        profile=1, list_page=5, labels=1, history_page=2, get=5, thread=10, attachment=5, watch=100, stop=50
+    ),
+}
+# Google's day begins at midnight in California; winter time is assumed all year. Seconds after midnight UTC.
+DAY_BEGINS: Final = 8 * 3600
+
+
+def gmail_quota(
+    generation: QuotaGeneration,
+    *,
+    window: float = 60,
+    mailbox_limit: int | None = None,
+    project_limit: int | None = None,
+    daily_limit: int | None = None,
+    live_reserve: float = 0.1,
+) -> QuotaProfile:
+    """Limits and costs; a limit that is not None overrides Google's. `window` is in seconds."""
+    limits = GMAIL_LIMITS[generation]
+    return QuotaProfile(
+        mailbox_limit=mailbox_limit or limits[0],
+        project_limit=project_limit or limits[1],
+        window=window,
+        daily_limit=daily_limit or GMAIL_DAILY_LIMITS[generation],
+        live_reserve=live_reserve,
+        day_begins=DAY_BEGINS,
+        costs=GMAIL_COSTS[generation],
+    )

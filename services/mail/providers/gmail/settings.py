@@ -1,0 +1,65 @@
+"""What is read from the environment about Gmail."""
+
+from typing import ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from services.kit.settings import Settings
+from services.mail.provider_access.quota import QuotaProfile, check_fits
+from services.mail.providers.gmail.limits import QuotaGeneration, gmail_quota
+
+GOOGLE_API_URL = "https://gmail.googleapis.com"
+
+
+class GmailSettings(Settings):
+    """Where Gmail is and what it allows."""
+
+    blank_matters: ClassVar[frozenset[str]] = frozenset({"gmail_batch_url"})
+
+    # An origin; a trailing /gmail/v1 is tolerated.
+    gmail_api_url: str = GOOGLE_API_URL
+    # Empty: single gets. Unset: Google's, if the API is Google's too.
+    gmail_batch_url: str | None = None
+    gmail_quota_profile: QuotaGeneration = "2026-05"
+    gmail_quota_window: float = Field(60, gt=0)
+    gmail_mailbox_limit: int | None = Field(None, ge=1)
+    gmail_project_limit: int | None = Field(None, ge=1)
+    gmail_daily_limit: int | None = Field(None, ge=1)
+    # The part of the day's units that backfills leave to live mail.
+    gmail_live_reserve: float = Field(0.1, ge=0, lt=1)
+    # projects/.../topics/...: where Google announces changes. Unset: nowhere, and polling finds them.
+    gmail_push_topic: str | None = Field(None, pattern=r"^projects/[^/]+/topics/[^/]+$")
+    # Google counts each part of a batch as a request of its own, and allows about ten at a time.
+    gmail_batch_size: int = Field(10, ge=1, le=100)
+
+    @property
+    def batch_url(self) -> str | None:
+        """Where batch requests go; None: nowhere."""
+        if self.gmail_batch_url is None:
+            return f"{GOOGLE_API_URL}/batch" if self.gmail_api_url.rstrip("/") == GOOGLE_API_URL else None
+        return self.gmail_batch_url or None
+
+    @property
+    def quota(self) -> QuotaProfile:
+        """Limits and costs of the chosen profile, with the overrides."""
+        return gmail_quota(
+            self.gmail_quota_profile,
+            window=self.gmail_quota_window,
+            mailbox_limit=self.gmail_mailbox_limit,
+            project_limit=self.gmail_project_limit,
+            daily_limit=self.gmail_daily_limit,
+            live_reserve=self.gmail_live_reserve,
+        )
+
+    @property
+    def batch_units(self) -> int:
+        """What a full batch of messages costs."""
+        return self.quota.costs.get * self.gmail_batch_size
+
+    @model_validator(mode="after")
+    def _check_batch_fits_quota(self) -> Self:
+        try:
+            check_fits(self.quota, self.batch_units)
+        except ValueError as error:
+            raise ValueError(f"{error}: see GMAIL_MAILBOX_LIMIT, GMAIL_PROJECT_LIMIT and GMAIL_BATCH_SIZE") from error
+        return self

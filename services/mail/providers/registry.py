@@ -1,0 +1,54 @@
+"""The mail providers by name, as auth names them, built from the settings. A provider is added here."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+from redis.asyncio import Redis
+
+from services.kit.observe.http_calls import CallObserver
+from services.mail.provider_access.access_tokens import AccessTokens, TokenSource
+from services.mail.provider_access.calls import ProviderAccess
+from services.mail.provider_access.concurrency import ConcurrencyLimit
+from services.mail.provider_access.quota import Quota
+from services.mail.providers.base import DownloadSource, Provider
+from services.mail.providers.gmail.adapter import GmailProvider
+from services.mail.providers.gmail.downloads import GmailDownloads
+from services.mail.providers.gmail.http_client import create_gmail_client
+from services.mail.providers.settings import ProviderSettings
+
+GOOGLE: Final = "google"
+
+
+def provider_access(settings: ProviderSettings, *, redis: Redis, auth: TokenSource) -> ProviderAccess:
+    """Quota and tokens; processes that share a Redis share the quota, if their settings are the same."""
+    return ProviderAccess(
+        quota=Quota(redis, profile=settings.quota, batch_units=settings.batch_units),
+        concurrency_limit=ConcurrencyLimit(redis, batch_size=settings.gmail_batch_size),
+        tokens=AccessTokens(auth),
+    )
+
+
+@asynccontextmanager
+async def open_adapters(
+    settings: ProviderSettings, *, connections: int, observer: CallObserver
+) -> AsyncIterator[Mapping[str, Provider]]:
+    """The adapters, each with up to `connections` connections that it keeps open."""
+    async with create_gmail_client(connections=connections, observer=observer) as http:
+        gmail = GmailProvider(
+            http,
+            api_url=settings.gmail_api_url,
+            batch_url=settings.batch_url,
+            costs=settings.quota.costs,
+            push_topic=settings.gmail_push_topic,
+        )
+        yield {GOOGLE: gmail}
+
+
+@asynccontextmanager
+async def open_download_sources(
+    settings: ProviderSettings, *, connections: int, observer: CallObserver
+) -> AsyncIterator[Mapping[str, DownloadSource]]:
+    """The sources of raw messages and attachments, each with up to `connections` connections that it keeps open."""
+    async with create_gmail_client(connections=connections, observer=observer) as http:
+        yield {GOOGLE: GmailDownloads(http, api_url=settings.gmail_api_url, costs=settings.quota.costs)}

@@ -1,0 +1,203 @@
+"""Calls to a provider: what they cost, which token they carry, and what a limit that they meet does to later ones."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from services.mail.model import Mailbox, MailboxStatus
+from services.mail.provider_access.access_tokens import AccessTokens
+from services.mail.provider_access.calls import ProviderAccess, ProviderCalls
+from services.mail.provider_access.concurrency import ConcurrencyLimit
+from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError
+from services.mail.providers.base import (
+    LimitError,
+    ProviderUnavailableError,
+    RateLimitedError,
+    TokenRefusedError,
+    TooConcurrentError,
+)
+from services.mail.providers.gmail.limits import GMAIL_COSTS
+from tests.support.mail.servers import Servers
+from tests.support.mail.waiting import eventually
+
+BATCH = 100
+BATCH_SIZE = 10
+# A day that has just begun has used nothing.
+MIDNIGHT = 20_000 * 86_400.0
+# Fills a bucket in 10 ms.
+PROFILE = QuotaProfile(
+    mailbox_limit=10_000, project_limit=1_000_000, daily_limit=10**9, window=1, costs=GMAIL_COSTS["2026-05"]
+)
+
+
+@dataclass
+class NumberedTokens:
+    """An auth that gives out `token-1`, and the next one for each that the provider refused."""
+
+    given: int = 1
+    asked: int = 0
+
+    async def access_token(self, *_: UUID, refused_fingerprint: str = "") -> tuple[str, datetime]:
+        self.asked += 1
+        self.given += bool(refused_fingerprint)
+        return f"token-{self.given}", datetime.now(UTC) + timedelta(hours=1)
+
+
+@dataclass
+class Asked:
+    """A provider that remembers its callers' tokens and fails with the first errors given."""
+
+    errors: list[Exception] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+
+    async def __call__(self, token: str) -> str:
+        self.tokens.append(token)
+        if self.errors:
+            raise self.errors.pop(0)
+        return f"answer to {token}"
+
+
+def mailbox(mailbox_id: int = 1) -> Mailbox:
+    """A mailbox that no database has to know."""
+    return Mailbox(
+        mailbox_id=mailbox_id,
+        account_id=uuid4(),
+        user_id=uuid4(),
+        provider="google",
+        email="a@example.com",
+        status=MailboxStatus.ACTIVE,
+    )
+
+
+@pytest.fixture
+def auth() -> NumberedTokens:
+    return NumberedTokens()
+
+
+@pytest.fixture
+async def access(servers: Servers, auth: NumberedTokens) -> AsyncIterator[ProviderAccess]:
+    """Access with an empty quota."""
+    await servers.forget_quota()
+    yield ProviderAccess(
+        quota=Quota(servers.redis, profile=PROFILE, batch_units=BATCH, now=lambda: MIDNIGHT),
+        concurrency_limit=ConcurrencyLimit(servers.redis, batch_size=BATCH_SIZE),
+        tokens=AccessTokens(auth),
+    )
+    await servers.forget_quota()
+
+
+@pytest.fixture
+def calls(access: ProviderAccess) -> ProviderCalls:
+    return access.calls(mailbox())
+
+
+async def wait_of(quota: Quota, mailbox_id: int) -> float:
+    """For how long a mailbox gets no units, in seconds; 0 where it gets one."""
+    try:
+        await quota.take(mailbox_id, 1)
+    except QuotaWaitError as wait:
+        return wait.seconds
+    return 0.0
+
+
+class TestTokens:
+    async def test_that_is_refused_is_replaced_once(self, calls: ProviderCalls, auth: NumberedTokens) -> None:
+        ask = Asked([TokenRefusedError()])
+        assert await calls.call_prepaid(ask) == "answer to token-2"
+        assert (ask.tokens, auth.asked) == (["token-1", "token-2"], 2)
+
+    async def test_that_is_refused_again_ends_the_call(self, calls: ProviderCalls) -> None:
+        ask = Asked([TokenRefusedError(), TokenRefusedError()])
+        with pytest.raises(TokenRefusedError):
+            await calls.call_prepaid(ask)
+        assert len(ask.tokens) == 2
+
+    async def test_is_asked_for_once_for_all_calls_of_a_mailbox(
+        self, calls: ProviderCalls, auth: NumberedTokens
+    ) -> None:
+        for _ in range(3):
+            await calls.call_prepaid(Asked())
+        assert auth.asked == 1
+
+    async def test_can_be_replaced_without_a_refused_call(self, calls: ProviderCalls) -> None:
+        ask = Asked()
+        await calls.call_prepaid(ask)
+        await calls.call_with_new_token(ask)
+        assert ask.tokens == ["token-1", "token-2"]
+
+
+class TestUnits:
+    async def test_are_taken_before_the_call_and_counted(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+        await calls.call(20, Asked(), patience=5)
+        assert calls.units_taken == 20
+        assert (await access.quota.use()).day_used == 20
+
+    async def test_that_do_not_come_in_time_leave_the_provider_alone(
+        self, calls: ProviderCalls, access: ProviderAccess
+    ) -> None:
+        await access.quota.pause(1, 30, whole_project=False)
+        ask = Asked()
+        with pytest.raises(QuotaWaitError) as wait:
+            await calls.call(20, ask, patience=5)
+        assert wait.value.seconds == pytest.approx(30, abs=1)
+        assert (ask.tokens, calls.units_taken) == ([], 0)
+
+    async def test_beyond_what_a_bucket_holds_are_taken_in_parts(
+        self, calls: ProviderCalls, access: ProviderAccess
+    ) -> None:
+        await calls.take(2 * BATCH + 1, patience=5)
+        assert calls.units_taken == (await access.quota.use()).day_used == 2 * BATCH + 1
+
+    async def test_are_taken_again_for_no_token_that_was_refused(self, calls: ProviderCalls) -> None:
+        await calls.call(20, Asked([TokenRefusedError()]), patience=5)
+        assert calls.units_taken == 20
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit that a call meets, and for how long whom it keeps from calling."""
+
+    error: LimitError
+    seconds: float
+    others_wait: bool
+    batch_size: int
+
+
+LIMITS = {
+    "the mailbox's rate": Limit(RateLimitedError("", retry_after=30), 30, others_wait=False, batch_size=BATCH_SIZE),
+    "the project's rate": Limit(
+        RateLimitedError("", retry_after=30, whole_project=True), 30, others_wait=True, batch_size=BATCH_SIZE
+    ),
+    "concurrent requests": Limit(TooConcurrentError(), 2, others_wait=False, batch_size=BATCH_SIZE // 2),
+}
+type Call = Callable[[ProviderCalls, Asked], Awaitable[str]]
+CALLS: dict[str, Call] = {
+    "a call": lambda calls, ask: calls.call_prepaid(ask),
+    "a repeated call": lambda calls, ask: calls.call_with_new_token(ask),
+}
+
+
+class TestLimits:
+    @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+    @pytest.mark.parametrize("limit", LIMITS.values(), ids=LIMITS)
+    async def test_keep_all_processes_from_calling(
+        self, calls: ProviderCalls, access: ProviderAccess, limit: Limit, call: Call
+    ) -> None:
+        async def other_has_units() -> bool:
+            return not await wait_of(access.quota, 2)
+
+        await eventually(other_has_units)
+        with pytest.raises(type(limit.error)):
+            await call(calls, Asked([limit.error]))
+        assert await wait_of(access.quota, 1) == pytest.approx(limit.seconds, abs=0.5)
+        assert (await wait_of(access.quota, 2) > 20) is limit.others_wait
+        assert await access.concurrency_limit.limit(1) == limit.batch_size
+
+    async def test_that_are_none_close_nothing(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+        with pytest.raises(ProviderUnavailableError):
+            await calls.call_prepaid(Asked([ProviderUnavailableError()]))
+        assert await wait_of(access.quota, 1) < 0.1
+        assert await access.concurrency_limit.limit(1) == BATCH_SIZE

@@ -1,0 +1,90 @@
+"""What a turn takes and meets, and what its sync reports of that."""
+
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+
+from services.mail.provider_access.quota import QuotaWaitError
+from services.mail.providers.base import RateLimitedError, TooConcurrentError
+from services.mail.providers.gmail.adapter import GmailProvider
+from services.mail.providers.gmail.limits import GMAIL_COSTS
+from services.mail.sync.turn_context import TurnContext
+from tests.mail.conftest import OpenStage
+from tests.support.mail.stage import Stage
+from tests.support.mail.turns import begin_turn
+
+PATIENCE = 10.0
+
+
+async def begin(s: Stage, http: httpx.AsyncClient) -> TurnContext:
+    """A turn with a sync that was just asked for."""
+    await s.request()
+    costs = GMAIL_COSTS["2026-05"]
+    return await begin_turn(s, GmailProvider(http, api_url=s.servers.sandbox.url, batch_url=None, costs=costs))
+
+
+async def spent(s: Stage) -> int:
+    """What the sync reports as spent."""
+    return int(await s.fetchval("SELECT units_spent FROM syncs"))
+
+
+class TestUnits:
+    async def test_are_reported_by_the_next_transaction_and_once(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s, httpx.AsyncClient() as http:
+            turn = await begin(s, http)
+            await turn.calls.take(20, patience=PATIENCE)
+            for _ in range(2):
+                async with turn.writing():
+                    pass
+                assert await spent(s) == 20
+
+    async def test_whose_report_was_rolled_back_are_reported_by_the_one_after(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s, httpx.AsyncClient() as http:
+            turn = await begin(s, http)
+            await turn.calls.take(20, patience=PATIENCE)
+            with pytest.raises(ZeroDivisionError):
+                async with turn.writing():
+                    raise ZeroDivisionError
+            assert await spent(s) == 0
+            async with turn.writing():
+                pass
+            assert await spent(s) == 20
+
+    async def test_of_uncounted_calls_are_no_part_of_a_sync(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s, httpx.AsyncClient() as http:
+            turn = await begin(s, http)
+            await turn.uncounted_calls.take(100, patience=PATIENCE)
+            async with turn.writing():
+                pass
+            assert await spent(s) == 0
+
+
+type Call = Callable[[TurnContext, Callable[[str], Awaitable[None]]], Awaitable[None]]
+
+
+class TestLimits:
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda turn, ask: turn.call_prepaid(ask),
+            lambda turn, ask: turn.call_with_new_token(ask),
+        ],
+        ids=["a call", "a repeated call"],
+    )
+    @pytest.mark.parametrize(
+        ("error", "seconds"),
+        [(RateLimitedError("", retry_after=7), 7), (TooConcurrentError(), 2)],
+        ids=["rate", "concurrency"],
+    )
+    async def test_make_the_mailbox_wait_and_count_as_no_failure(
+        self, stage: OpenStage, call: Call, error: Exception, seconds: float
+    ) -> None:
+        async def ask(_: str) -> None:
+            raise error
+
+        async with stage(workers=0) as s, httpx.AsyncClient() as http:
+            turn = await begin(s, http)
+            with pytest.raises(QuotaWaitError) as wait:
+                await call(turn, ask)
+            assert wait.value.seconds == seconds

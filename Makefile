@@ -32,9 +32,9 @@ dev: install ## The same, restarting a service when its files change
 migrate: install ## Bring the databases up to date
 	@$(LOCAL) migrate
 
-makemigrations: install ## Write migrations for changed tables: make makemigrations message="add a column"
+makemigrations: install ## Write the next migration: make makemigrations service=mail message="add a column"
 	@test -n "$(message)" || { echo 'Say what it does: make makemigrations message="add a column"'; exit 2; }
-	@$(LOCAL) makemigrations --message "$(message)"
+	@$(LOCAL) makemigrations --message "$(message)" $(if $(service),--service $(service))
 
 rotate-keys: install ## Seal tokens and keys anew under a new SECRET_KEY, while everything runs (docs/threat-model.md)
 	@$(LOCAL) rotate-keys
@@ -59,9 +59,12 @@ check: install ## Lint, types, import rules, migrations; images, compose files a
 	$(BIN)/python -m deploy.migration_lint
 	deploy/lint
 
-format: install ## Format, and apply safe fixes
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+# A long line is a finding until it is wrapped, a fix can need formatting, and one file that does not parse stops neither.
+format: install ## Format, apply safe fixes, and list the findings that remain
+	@$(BIN)/ruff format --quiet . || true
+	@$(BIN)/ruff check --fix --exit-zero --silent .
+	@$(BIN)/ruff format . || true
+	@$(BIN)/ruff check .
 
 # The tests start a hundred processes: without bytecode on disk each of them would compile the sources anew.
 test test-all: export PYTHONDONTWRITEBYTECODE =

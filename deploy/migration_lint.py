@@ -1,7 +1,7 @@
-"""Refuses migrations that would stop a service which runs: `python -m deploy.migration_lint`.
+"""Check migrations for statements that would stop a running service: `python -m deploy.migration_lint`.
 
-The first migration of a service makes its tables, and is left out. Later ones meet tables full of mail, and code of the
-release before that has to go on working: docs/migrations.md.
+The first migration of a service fills an empty database and is left out. Later ones run on tables full of mail, beside
+the code of the release before (docs/migrations.md).
 """
 
 import subprocess
@@ -14,19 +14,19 @@ _FIRST = "0001"
 _POSTGRES = "18"
 # Source of the rules: https://squawkhq.com/docs/rules.
 _LEFT_OUT = (
-    "require-lock-timeout",  # services/kit/stores/migrations.py sets both for the session
+    "require-lock-timeout",  # services/kit/stores/migrations/env.py sets both for the session
     "require-statement-timeout",
-    "prefer-robust-stmts",  # a migration is one transaction: it is there as a whole or not at all
+    "prefer-robust-stmts",  # a migration is one transaction: all of it is applied, or nothing
 )
 
 
 def sql_of(service: str, *, since: str = _FIRST) -> str:
-    """What the migrations of a service after `since` execute."""
+    """Return the statements of a service's migrations after `since`."""
     return _output([sys.executable, "-m", f"services.{service}.migrations", "sql", since]).stdout
 
 
 def problems_of(sql: str) -> str:
-    """What is wrong with these statements, in words; empty if nothing is."""
+    """Return squawk's findings on these statements, empty if it has none."""
     squawk = str(Path(sys.executable).with_name("squawk"))
     done = _output([squawk, f"--pg-version={_POSTGRES}", f"--exclude={','.join(_LEFT_OUT)}"], given=sql)
     return done.stdout if done.returncode else ""
@@ -40,7 +40,7 @@ def _output(command: Sequence[str], *, given: str = "") -> subprocess.CompletedP
 
 
 def main() -> int:
-    """Prints the problems of all services; returns the exit code."""
+    """Print the findings of all services and return the exit code."""
     found = {service: problems for service in SERVICES if (problems := problems_of(sql_of(service)))}
     for service, problems in found.items():
         sys.stderr.write(f"migrations of {service}:\n{problems}\n")

@@ -60,9 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     add("run", _run, "Start servers, migrate, start all processes; Ctrl-C stops everything").set_defaults(reload=False)
     add("dev", _run, "The same, and restart a service when its files change").set_defaults(reload=True)
     add("migrate", _migrate, "Create the databases where missing and bring them up to date")
-    make = add("makemigrations", _make_migrations, "Write a migration from the difference of models and database")
+    make = add("makemigrations", _make_migrations, "Write the next migration of each service whose tables have changed")
     make.add_argument("-m", "--message", required=True)
-    make.add_argument("--service", choices=stack.MIGRATED, help="default: each")
+    make.add_argument("--service", choices=stack.MIGRATED, help="default: all")
     add(
         "rotate-keys",
         _rotate_keys,
@@ -114,7 +114,6 @@ def _migrate(settings: Settings, _: argparse.Namespace) -> int:
 
 def _make_migrations(settings: Settings, options: argparse.Namespace) -> int:
     with _postgres(settings) as variables:
-        stack.migrate(settings, variables, only=options.service)  # what is compared must be up to date
         stack.migrate(settings, variables, "revision", options.message, only=options.service)
     return 0
 

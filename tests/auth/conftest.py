@@ -18,9 +18,10 @@ from deploy.local.postgres import Database
 from deploy.local.valkey import RedisAddress
 from services.auth.app import serving
 from services.auth.settings import AuthSettings
+from services.auth.store.tables import metadata
 from services.kit.http.server import serve_http
 from services.kit.settings import RedisSettings
-from services.kit.stores.migrations import main as migrate
+from services.kit.stores.migrations.command import main as migrate
 from services.kit.stores.postgres import create_engine
 from services.kit.stores.redis_client import create_redis
 from tests.support.auth.client import SECRET_KEY, Client, StartService
@@ -88,7 +89,8 @@ def _migrate(settings: AuthSettings) -> None:
     """Runs on a thread: the command has an event loop of its own."""
     migrate(
         ["upgrade"],
-        directory=Path(services.auth.migrations.__path__[0]),
+        versions=Path(services.auth.migrations.__path__[0]) / "versions",
+        metadata=metadata,
         database=settings.database,
         administrator=settings.administrator,
     )

@@ -1,17 +1,19 @@
-"""`python -m services.auth.migrations upgrade`: creates the auth service's database and brings it up to date."""
+"""`python -m services.auth.migrations upgrade`: the auth service's migrations."""
 
 import sys
 from pathlib import Path
 
 from services.auth.settings import AuthDatabaseSettings
+from services.auth.store.tables import metadata
 from services.kit.settings import load
-from services.kit.stores.migrations import main
+from services.kit.stores.migrations.command import main
 
 if __name__ == "__main__":
     settings = load(AuthDatabaseSettings)
     main(
         sys.argv[1:],
-        directory=Path(__file__).parent,
+        versions=Path(__file__).with_name("versions"),
+        metadata=metadata,
         database=settings.database,
         administrator=settings.administrator,
     )

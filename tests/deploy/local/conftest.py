@@ -1,7 +1,8 @@
-"""What the tests of the embedded stack share."""
+"""Fixtures of the embedded stack's tests."""
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,18 @@ import pytest
 from deploy.local import placement
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """An empty MAILROOM_HOME in a place that root's helper user can enter; pytest's own directories are not."""
+@contextmanager
+def mailroom_home() -> Iterator[Path]:
+    """An empty directory in a place that root's helper user can enter; pytest's own directories are not."""
     with tempfile.TemporaryDirectory(prefix="mailroom-home-") as directory:
         path = Path(directory)
         path.chmod(0o711)
         yield path
         placement.remove(path)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory for MAILROOM_HOME, removed at the end."""
+    with mailroom_home() as path:
+        yield path

@@ -1,4 +1,4 @@
-"""Migrations of a service that there is only here."""
+"""The migrations' command, with the migrations of a service that exists only here."""
 
 import subprocess
 import sys
@@ -11,11 +11,6 @@ import pytest
 from deploy.local.postgres import Database
 from deploy.migration_lint import problems_of
 
-ENV = """
-from services.kit.stores.migrations import run_env
-from sqlalchemy import MetaData
-run_env(MetaData())
-"""
 TABLE = """
 from alembic import op
 revision, down_revision = "0001", None
@@ -42,13 +37,15 @@ RUN = """
 import sys
 from pathlib import Path
 from pydantic import SecretStr
-from services.kit.stores.migrations import main
+from sqlalchemy import MetaData
+from services.kit.stores.migrations.command import main
 from services.kit.settings import Postgres
 
-host, port, user, password, name, directory, *arguments = sys.argv[1:]
+host, port, user, password, name, versions, *arguments = sys.argv[1:]
 database = Postgres(host=host, port=port, user=user, password=SecretStr(password), database=name)
-main(arguments, directory=Path(directory), database=database, administrator=database)
+main(arguments, versions=Path(versions), metadata=MetaData(), database=database, administrator=database)
 """
+RELEASES = {"0001_table": TABLE, "0002_index": INDEX, "0003_settings": SETTINGS}
 
 
 @pytest.fixture
@@ -56,26 +53,35 @@ def database(create_database: Callable[[str], Database]) -> Database:
     return create_database("migrations")
 
 
-def run(database: Database, directory: Path, *arguments: str, releases: int = 3) -> str:
-    """Runs a command with the migrations of so many releases; returns what it prints."""
-    (directory / "versions").mkdir()
-    (directory / "env.py").write_text(ENV)
-    for name, source in (("0001_table", TABLE), ("0002_index", INDEX), ("0003_settings", SETTINGS))[:releases]:
-        (directory / f"versions/{name}.py").write_text(source)
+@pytest.fixture
+def versions(tmp_path: Path) -> Path:
+    """The folder of a service with three migrations."""
+    for name, source in RELEASES.items():
+        (tmp_path / f"{name}.py").write_text(source)
+    return tmp_path
+
+
+def attempt(database: Database, versions: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command of the migrations in that folder."""
     server = database.server
-    where = (server.host, str(server.port), server.user, server.password, database.name, str(directory))
-    done = subprocess.run(
+    where = (server.host, str(server.port), server.user, server.password, database.name, str(versions))
+    return subprocess.run(
         [sys.executable, "-c", RUN, *where, *arguments], capture_output=True, text=True, check=False, timeout=60
     )
+
+
+def run(database: Database, versions: Path, *arguments: str) -> str:
+    """The output of a command that succeeds."""
+    done = attempt(database, versions, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 class TestUpgrade:
     async def test_gives_up_on_locks_soon_and_may_build_indexes_beside_others(
-        self, database: Database, tmp_path: Path
+        self, database: Database, versions: Path
     ) -> None:
-        run(database, tmp_path, "upgrade")
+        run(database, versions, "upgrade")
         connection = await asyncpg.connect(database.dsn)
         try:
             assert await connection.fetchval("SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix'::regclass")
@@ -85,12 +91,11 @@ class TestUpgrade:
         assert (timeouts["lock_timeout"], timeouts["statement_timeout"]) == ("5000", "600000")
 
     async def test_after_a_rollback_leaves_what_the_later_release_made(
-        self, database: Database, tmp_path: Path
+        self, database: Database, versions: Path
     ) -> None:
-        for name in ("later", "earlier"):
-            (tmp_path / name).mkdir()
-        run(database, tmp_path / "later", "upgrade")
-        printed = run(database, tmp_path / "earlier", "upgrade", releases=2)
+        run(database, versions, "upgrade")
+        (versions / "0003_settings.py").unlink()
+        printed = run(database, versions, "upgrade")
         assert printed == "the database is a later release's, which suits this one: left as it is\n"
         connection = await asyncpg.connect(database.dsn)
         try:
@@ -100,8 +105,8 @@ class TestUpgrade:
 
 
 class TestSql:
-    async def test_is_what_an_upgrade_would_do(self, database: Database, tmp_path: Path) -> None:
-        sql = run(database, tmp_path, "sql", "0001")
+    async def test_is_what_an_upgrade_would_do(self, database: Database, versions: Path) -> None:
+        sql = run(database, versions, "sql", "0001")
         assert "CREATE TABLE mails" not in sql
         assert "COMMIT;\n\nCREATE INDEX CONCURRENTLY ix ON mails (size);\n\nBEGIN;" in sql
         assert problems_of(sql) == ""
@@ -110,3 +115,32 @@ class TestSql:
             assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
         finally:
             await connection.close()
+
+    def test_keeps_migrations_apart_so_that_a_table_of_an_earlier_one_counts_as_full(
+        self, database: Database, versions: Path
+    ) -> None:
+        (versions / "0002_index.py").write_text(INDEX.replace("concurrently=True", "concurrently=False"))
+        assert "require-concurrent-index-creation" in problems_of(run(database, versions, "sql", "base"))
+
+
+class TestNumbers:
+    @pytest.mark.parametrize("command", [["upgrade"], ["revision", "add a column"], ["sql", "0001"]])
+    def test_that_two_branches_gave_are_refused(self, database: Database, versions: Path, command: list[str]) -> None:
+        (versions / "0002_of_another_branch.py").write_text(INDEX)
+        done = attempt(database, versions, *command)
+        assert done.returncode == 1
+        [line] = done.stderr.splitlines()
+        assert "not numbered 0001, 0002 and so on, each once" in line
+
+    def test_that_leave_a_gap_are_refused(self, database: Database, versions: Path) -> None:
+        (versions / "0002_index.py").unlink()
+        assert "not numbered" in attempt(database, versions, "upgrade").stderr
+
+
+class TestMessage:
+    @pytest.mark.parametrize("message", ["", "...", 'say """', "a\\n", "two\nlines"])
+    def test_that_makes_no_docstring_or_name_is_refused(self, database: Database, versions: Path, message: str) -> None:
+        done = attempt(database, versions, "revision", message)
+        assert done.returncode == 2
+        assert "one line of words" in done.stderr
+        assert {path.stem for path in versions.glob("*.py")} == set(RELEASES)

@@ -1,0 +1,1 @@
+"""A service's Alembic migrations: the command, and the environment and template that all services share."""

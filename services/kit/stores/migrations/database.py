@@ -1,0 +1,76 @@
+"""Creation of a service's role and database."""
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from services.kit.settings import Postgres
+from services.kit.stores.postgres import connect
+
+
+async def ensure_database(database: Postgres, *, administrator: Postgres) -> None:
+    """Create the service's role and database where they are missing, as `administrator`. Idempotent."""
+    if await _reachable(database):
+        return
+    connection = await connect(administrator)
+    try:
+        # Two services migrate at the same time on a fresh server.
+        await connection.execute("SELECT pg_advisory_lock(hashtext('mailroom create database'))")
+        await _create_role(connection, database, administrator=administrator)
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database.database):
+            # Plain C breaks Cyrillic, and a libc locale changes under an index with the operating system.
+            await connection.execute(
+                f"CREATE DATABASE {_quoted(database.database)} OWNER {_quoted(database.user)} TEMPLATE template0 "
+                "ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'"
+            )
+            await connection.execute(f"REVOKE ALL ON DATABASE {_quoted(database.database)} FROM PUBLIC")
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def empty_database(name: str, *, administrator: Postgres) -> Iterator[Postgres]:
+    """A new, empty database of the administrator's, whose name begins with `name`; dropped at the end."""
+    database = administrator.model_copy(update={"database": f"{name}_{secrets.token_hex(4)}"})
+    asyncio.run(ensure_database(database, administrator=administrator))
+    try:
+        yield database
+    finally:
+        asyncio.run(_drop(database, administrator=administrator))
+
+
+async def _drop(database: Postgres, *, administrator: Postgres) -> None:
+    connection = await connect(administrator)
+    try:
+        await connection.execute(f"DROP DATABASE {_quoted(database.database)}")
+    finally:
+        await connection.close()
+
+
+async def _reachable(database: Postgres) -> bool:
+    try:
+        connection = await connect(database)
+    except (asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError):
+        return False
+    await connection.close()
+    return True
+
+
+async def _create_role(
+    connection: "asyncpg.Connection[asyncpg.Record]", database: Postgres, *, administrator: Postgres
+) -> None:
+    if database.user == administrator.user:
+        return
+    exists = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", database.user)
+    secret = await connection.fetchval("SELECT quote_literal($1::text)", database.password.get_secret_value())
+    verb = "ALTER" if exists else "CREATE"
+    await connection.execute(f"{verb} ROLE {_quoted(database.user)} LOGIN PASSWORD {secret}")
+    # Since PostgreSQL 16 only a member may make a role the owner of a database.
+    await connection.execute(f"GRANT {_quoted(database.user)} TO CURRENT_USER")
+
+
+def _quoted(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'

@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack
 import structlog
 from fastapi import FastAPI
 from limits import RateLimitItem
-from starlette.middleware.cors import CORSMiddleware
 
 from services.gateway import errors
 from services.gateway.access_tokens import AccessTokens, SigningKeys
 from services.gateway.clients import Services, connect
+from services.gateway.cors import allow_origins
 from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.limits.client_address import Network
 from services.gateway.limits.long_polls import LongPolls
@@ -42,12 +42,22 @@ from services.kit.http.server import serve_http
 from services.kit.observe.setup import Telemetry, open_telemetry
 from services.kit.stores.redis_client import create_redis
 
-# What pages of other origins may send and read, beyond what every page may.
-_REQUEST_HEADERS = ["Authorization", "Content-Type", "If-None-Match", "If-Range", "Prefer", "Range", "X-Request-Id"]
-_ANSWER_HEADERS = [
-    *("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Location", "Preference-Applied", "Retry-After"),
-    *("WWW-Authenticate", "X-Request-Id"),
-]
+# `messages` comes after the rest of /emails: its /emails/{id} would take their paths.
+_ROUTES = (
+    message_list,
+    health,
+    sign_in,
+    sessions,
+    user_deletion,
+    events,
+    addresses,
+    syncs,
+    threads,
+    changes,
+    export,
+    downloads,
+    messages,
+)
 
 log = structlog.get_logger()
 
@@ -80,40 +90,18 @@ def create_app(
     app.state.long_polls = long_polls
     app.state.frontend_redirect_url = frontend_redirect_url
     errors.register(app)
+    routers = [module.router for module in (*_ROUTES, *([push] if accepts_google_push else []))]
     # The last one added is the outermost. CORS is outside of the net, so that a browser may read a 500, too.
     app.add_middleware(BodyLimit, limit=body_limit)
     if address_limit is not None:
         app.add_middleware(AddressLimit, limit=address_limit, trusted_proxies=trusted_proxies)
     app.add_middleware(CatchAll)
     if cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=cors_origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=_REQUEST_HEADERS,
-            expose_headers=_ANSWER_HEADERS,
-        )
+        allow_origins(app, cors_origins, routers=routers)
     app.add_middleware(RequestContext, https=https)
     app.add_middleware(RequestTelemetry, telemetry=telemetry)
-    # messages comes after the rest of /emails, since its /emails/{id} would take their addresses.
-    for routes in (
-        message_list,
-        health,
-        sign_in,
-        sessions,
-        user_deletion,
-        events,
-        addresses,
-        syncs,
-        threads,
-        changes,
-        export,
-        downloads,
-        messages,
-    ):
-        app.include_router(routes.router)
-    if accepts_google_push:
-        app.include_router(push.router)
+    for router in routers:
+        app.include_router(router)
     return app
 
 

@@ -25,6 +25,7 @@ from services.auth.rpc import CALLERS as AUTH
 from services.gateway.access_tokens import AccessTokens, SigningKeys
 from services.gateway.app import create_app
 from services.gateway.clients import Services, connect
+from services.gateway.cors import EXPOSED_HEADERS
 from services.gateway.limits.long_polls import LongPolls
 from services.kit.observe.setup import Telemetry
 from services.kit.rpc.server import serve_rpc
@@ -34,6 +35,14 @@ from tests.support.gateway.fake_mail import FakeMail
 
 FRONTEND = "https://app.example/signed-in?lang=ru#top"
 BODY_LIMIT = 2048
+
+
+# Source: the Fetch standard's CORS-safelisted response headers.
+_READABLE = {name.lower() for name in EXPOSED_HEADERS} | {"cache-control", "content-length", "content-type"}
+# For the browser itself, which hides them from pages.
+_FOR_BROWSERS = {
+    *("content-security-policy", "referrer-policy", "strict-transport-security", "vary", "x-content-type-options"),
+}
 
 
 class Clock:
@@ -60,6 +69,12 @@ class Gateway:
     def as_user(self, user_id: str) -> dict[str, str]:
         """The headers of a signed-in user's request."""
         return bearer(self.auth.access_token(user_id))
+
+
+async def pages_can_read(response: httpx.Response) -> None:
+    """Checks, for every response in these tests, that a page of another origin can read its headers."""
+    hidden = {name for name in response.headers if not name.startswith("access-control-")} - _READABLE - _FOR_BROWSERS
+    assert not hidden, f"not in EXPOSED_HEADERS of services/gateway/cors.py: {hidden}"
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -133,5 +148,6 @@ async def _opened(
         **options,
     )
     transport = httpx.ASGITransport(app, client=(address, 123))
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+    hooks = {"response": [pages_can_read]}
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway", event_hooks=hooks) as http:
         yield Gateway(http=http, auth=auth, mail=mail, clock=clock, registry=registry, stop=stop)

@@ -1,0 +1,84 @@
+"""Pages of other origins: which may read, and what they may send."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import APIRouter, FastAPI
+
+from services.gateway.cors import allow_origins
+from tests.gateway.conftest import Gateway, OpenGateway
+
+ORIGIN = "https://app.example"
+
+
+@pytest.fixture
+async def whole_gateway(open_gateway: OpenGateway) -> AsyncIterator[Gateway]:
+    """A gateway with the routes that a setting adds, too."""
+    async with open_gateway(accepts_google_push=True) as gateway:
+        yield gateway
+
+
+async def operations(http: httpx.AsyncClient) -> list[tuple[str, str, dict[str, Any]]]:
+    """Method, path and description of everything that the API can do."""
+    document = (await http.get("/openapi.json")).json()
+    return [
+        (method.upper(), path, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+async def preflight(http: httpx.AsyncClient, method: str, path: str, *headers: str) -> int:
+    """The status of the question that a browser asks before the request."""
+    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": method}
+    if headers:
+        asked["Access-Control-Request-Headers"] = ",".join(sorted(headers)).lower()
+    return (await http.options(path, headers=asked)).status_code
+
+
+def headers_of(operation: dict[str, Any]) -> Iterator[str]:
+    """The headers that a page of an application sends with the request."""
+    yield from ("Authorization", "X-Request-Id")
+    if "requestBody" in operation:
+        yield "Content-Type"
+    yield from (item["name"] for item in operation.get("parameters", ()) if item["in"] == "header")
+
+
+class TestOrigins:
+    async def test_that_are_allowed_may_read(self, gateway: Gateway) -> None:
+        known = await gateway.http.get("/healthz", headers={"Origin": ORIGIN})
+        assert known.headers["access-control-allow-origin"] == ORIGIN
+        assert "Location" in known.headers["access-control-expose-headers"]
+
+    async def test_that_are_not_allowed_may_not(self, gateway: Gateway) -> None:
+        unknown = await gateway.http.get("/healthz", headers={"Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in unknown.headers
+
+
+class TestPreflights:
+    async def test_allow_every_operation_with_its_headers(self, whole_gateway: Gateway) -> None:
+        found = await operations(whole_gateway.http)
+        assert {"GET", "POST", "DELETE"} <= {method for method, _, _ in found}
+        refused = [
+            f"{method} {path}"
+            for method, path, operation in found
+            if await preflight(whole_gateway.http, method, path, *headers_of(operation)) != 200
+        ]
+        assert refused == []
+
+    async def test_refuse_methods_that_no_route_has(self, whole_gateway: Gateway) -> None:
+        assert await preflight(whole_gateway.http, "TRACE", "/emails") == 400
+
+    async def test_follow_the_routes_and_not_a_list(self) -> None:
+        app, router = FastAPI(), APIRouter()
+
+        @router.api_route("/things", methods=["PATCH", "PUT"])
+        async def things() -> None:
+            """A route that no other test knows."""
+
+        allow_origins(app, [ORIGIN], routers=[router])
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as http:
+            answers = {method: await preflight(http, method, "/things") for method in ("PATCH", "PUT", "POST")}
+        assert answers == {"PATCH": 200, "PUT": 200, "POST": 400}

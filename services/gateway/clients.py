@@ -11,21 +11,21 @@ from opentelemetry.trace import Tracer
 from services.kit.rpc.client import open_channel
 from services.kit.tls.identity import ServiceIdentity
 
-_AUTH_RETRIED = [
-    # Each makes a state of its own; one that nobody uses expires.
+# RPCs that are repeated when the peer was away. tests/protos/test_retries.py requires each RPC here, or a reason there.
+AUTH_RETRIED = [
+    # Each call makes a state of its own; an unused one expires.
     ("mailroom.auth.v1.SignInService", "StartSignIn"),
-    # What these consume is there once. A repeat after a lost answer is refused, and the sign-in is lost either way; one
-    # after a call that found nobody, which is what happens when auth is replaced, saves it.
+    # Not idempotent; retried because a call that never arrived, as happens while auth is replaced, can still succeed.
     ("mailroom.auth.v1.SignInService", "CompleteSignIn"),
     ("mailroom.auth.v1.SignInService", "RedeemSignIn"),
     ("mailroom.auth.v1.SessionService", "ListSigningKeys"),
-    # Its contract says that a repeat gets the same refresh token.
+    # A repeat gets the same refresh token.
     ("mailroom.auth.v1.SessionService", "RefreshSession"),
     ("mailroom.auth.v1.SessionService", "RevokeSession"),
     ("mailroom.auth.v1.UserService", "GetUser"),
     ("mailroom.auth.v1.UserService", "ListSecurityEvents"),
 ]
-_MAIL_RETRIED = [
+MAIL_RETRIED = [
     ("mailroom.mail.v1.MailboxService", "ListMailboxes"),
     ("mailroom.mail.v1.MailboxService", "DisconnectMailbox"),
     ("mailroom.mail.v1.MailboxService", "DeleteUser"),
@@ -39,7 +39,7 @@ _MAIL_RETRIED = [
     # Streams are repeated only before their first message.
     ("mailroom.mail.v1.MessageService", "DownloadRaw"),
     ("mailroom.mail.v1.MessageService", "DownloadAttachment"),
-    # Its contract says that a repeat joins the running sync.
+    # A repeat joins the running sync.
     ("mailroom.mail.v1.SyncService", "StartSync"),
     ("mailroom.mail.v1.SyncService", "GetSync"),
     ("mailroom.mail.v1.SyncService", "CancelSync"),
@@ -65,10 +65,13 @@ class Services:
 async def connect(
     *, auth_address: str, mail_address: str, identity: ServiceIdentity | None, tracer: Tracer | None = None
 ) -> AsyncIterator[Services]:
-    """Channels to auth and mail (`host:port`), closed at the end. A peer that is down only fails the calls to it."""
+    """Open channels to auth and mail (`host:port`) and close them at the end.
+
+    A peer that is down fails only the calls to it.
+    """
     async with (
-        open_channel(auth_address, peer="auth", identity=identity, retried=_AUTH_RETRIED, tracer=tracer) as auth,
-        open_channel(mail_address, peer="mail", identity=identity, retried=_MAIL_RETRIED, tracer=tracer) as mail,
+        open_channel(auth_address, peer="auth", identity=identity, retried=AUTH_RETRIED, tracer=tracer) as auth,
+        open_channel(mail_address, peer="mail", identity=identity, retried=MAIL_RETRIED, tracer=tracer) as mail,
     ):
         yield Services(
             sign_in=SignInServiceStub(auth),

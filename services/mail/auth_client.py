@@ -11,8 +11,9 @@ from services.kit.rpc.client import call, open_channel
 from services.kit.tls.identity import ServiceIdentity
 from services.mail.model import Account, MailboxStatus
 
-# A repeat after a lost answer changes nothing.
-_RETRIED = (
+# RPCs that are repeated when auth was away: all are idempotent. tests/protos/test_retries.py requires each RPC here, or
+# a reason there.
+RETRIED = (
     ("mailroom.auth.v1.AccountService", "ListAccounts"),
     ("mailroom.auth.v1.AccountService", "DisconnectAccount"),
     ("mailroom.auth.v1.AccountService", "DeleteUser"),
@@ -28,7 +29,7 @@ _STATUS = {
 
 def connect(address: str, *, identity: ServiceIdentity | None, tracer: Tracer | None) -> aio.Channel:
     """A channel to auth, to be closed; see `open_channel`."""
-    return open_channel(address, peer="auth", identity=identity, retried=_RETRIED, tracer=tracer)
+    return open_channel(address, peer="auth", identity=identity, retried=RETRIED, tracer=tracer)
 
 
 class AuthClient:

@@ -1,0 +1,67 @@
+"""Each RPC is retried by its callers, or is not for a reason."""
+
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+
+import mailroom
+import pytest
+
+from services.auth.rpc import CALLERS as AUTH_CALLERS
+from services.gateway.clients import AUTH_RETRIED, MAIL_RETRIED
+from services.mail.auth_client import RETRIED
+from services.mail.rpc import CALLERS as MAIL_CALLERS
+
+type Rpc = tuple[str, str]
+type Channel = tuple[str, str]
+
+CALLERS = {**AUTH_CALLERS, **MAIL_CALLERS}
+# By caller and package.
+LISTS: dict[Channel, Sequence[Rpc]] = {
+    ("gateway", "mailroom.auth.v1"): AUTH_RETRIED,
+    ("gateway", "mailroom.mail.v1"): MAIL_RETRIED,
+    ("mail", "mailroom.auth.v1"): RETRIED,
+}
+# RPCs of which a repeat does harm, and the reason: {("mailroom.mail.v1.SomeService", "SomeMethod"): "..."}.
+NOT_RETRIED: dict[Rpc, str] = {}
+
+
+def rpcs() -> Iterator[Rpc]:
+    """All RPCs of the generated code, by service and method."""
+    [root] = map(Path, mailroom.__path__)
+    for path in sorted(root.rglob("*_pb2.py")):
+        module = import_module(".".join(("mailroom", *path.relative_to(root).with_suffix("").parts)))
+        for service in module.DESCRIPTOR.services_by_name.values():
+            yield from ((service.full_name, method.name) for method in service.methods)
+
+
+def expected(channel: Channel) -> set[Rpc]:
+    """What a caller may call in a package."""
+    caller, package = channel
+    return {rpc for rpc in rpcs() if caller in CALLERS.get(rpc[0], ()) and rpc[0].rpartition(".")[0] == package}
+
+
+class TestRpcs:
+    def test_have_callers(self) -> None:
+        assert {service for service, _ in rpcs()} == CALLERS.keys()
+
+    def test_are_called_through_channels_with_a_list(self) -> None:
+        channels = {(name, service.rpartition(".")[0]) for service, names in CALLERS.items() for name in names}
+        assert channels == LISTS.keys()
+
+    @pytest.mark.parametrize("channel", LISTS, ids=" to ".join)
+    def test_are_retried_or_not_for_a_reason(self, channel: Channel) -> None:
+        assert expected(channel) - set(LISTS[channel]) - NOT_RETRIED.keys() == set()
+
+
+class TestLists:
+    @pytest.mark.parametrize("channel", LISTS, ids=" to ".join)
+    def test_name_each_rpc_of_the_caller_once_and_no_other(self, channel: Channel) -> None:
+        listed = LISTS[channel]
+        assert set(listed) - expected(channel) == set()
+        assert len(listed) == len(set(listed))
+
+    def test_give_a_reason_for_rpcs_that_exist_and_are_not_retried(self) -> None:
+        retried = {rpc for listed in LISTS.values() for rpc in listed}
+        assert NOT_RETRIED.keys() <= set(rpcs()) - retried
+        assert all(NOT_RETRIED.values())

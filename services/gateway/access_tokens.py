@@ -11,7 +11,7 @@ import structlog
 from mailroom.auth.v1.auth_pb2 import ListSigningKeysRequest
 from mailroom.auth.v1.auth_pb2_grpc import SessionServiceStub
 
-from services.kit.errors import AppError, Kind
+from services.kit.errors import AppError, Kind, service_unavailable
 from services.kit.rpc.client import call
 
 # An unknown key id asks auth again at most this often: forged tokens must not become calls.
@@ -48,7 +48,7 @@ class SigningKeys:
             await self._refetch()
         key = self._keys.get(key_id)
         if key is None and self._failed:
-            raise _unavailable()
+            raise service_unavailable()
         return key
 
     async def document(self) -> str:
@@ -56,7 +56,7 @@ class SigningKeys:
         if self._clock() >= self._stale_at:
             await self._refetch()
         if not self._document:
-            raise _unavailable()
+            raise service_unavailable()
         return self._document
 
     async def _refetch(self) -> None:
@@ -160,7 +160,3 @@ def _key_id(token: str) -> str:
 def _parse(document: str) -> dict[str, jwt.PyJWK]:
     keys = (jwt.PyJWK(item) for item in json.loads(document)["keys"] if item.get("alg") == "ES256")
     return {key.key_id: key for key in keys if key.key_id}
-
-
-def _unavailable() -> AppError:
-    return AppError(Kind.UNAVAILABLE, "service_unavailable", "A service is unavailable, try again.")

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from limits import RateLimitItem
 
 from services.gateway import errors
-from services.gateway.access_tokens import AccessTokens, SigningKeys
+from services.gateway.access_tokens import AccessTokens, auth_key_set
 from services.gateway.clients import Services, connect
 from services.gateway.cors import allow_origins
 from services.gateway.html.sanitiser import SafeHtml
@@ -39,6 +39,7 @@ from services.gateway.telemetry import RequestTelemetry
 from services.kit.http.admin import admin_app
 from services.kit.http.readiness import Readiness, ReadinessCheck
 from services.kit.http.server import serve_http
+from services.kit.jwks import KeySet
 from services.kit.observe.setup import Telemetry, open_telemetry
 from services.kit.stores.redis_client import create_redis
 
@@ -65,7 +66,7 @@ log = structlog.get_logger()
 def create_app(
     *,
     services: Services,
-    signing_keys: SigningKeys,
+    signing_keys: KeySet,
     access_tokens: AccessTokens,
     ready: ReadinessCheck,
     long_polls: LongPolls,
@@ -125,7 +126,7 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
         redis = create_redis(settings)
         stack.push_async_callback(redis.aclose)
         counters = Counters(redis)
-        signing_keys = SigningKeys(services.sessions)
+        signing_keys = auth_key_set(services.sessions)
         app = create_app(
             services=services,
             signing_keys=signing_keys,

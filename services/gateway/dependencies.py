@@ -5,12 +5,12 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 
-from services.gateway.access_tokens import SigningKeys
 from services.gateway.bearer import Credentials, caller_of
 from services.gateway.clients import Services
 from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.limits.long_polls import LongPolls
 from services.gateway.limits.rate_limits import RateLimit
+from services.kit.jwks import KeySet
 
 # All of them are coroutines: the framework would run a plain function in a thread, for 0.15 ms of CPU a request.
 
@@ -20,8 +20,8 @@ async def _services(request: Request) -> Services:
     return services
 
 
-async def _signing_keys(request: Request) -> SigningKeys:
-    keys: SigningKeys = request.app.state.signing_keys
+async def _signing_keys(request: Request) -> KeySet:
+    keys: KeySet = request.app.state.signing_keys
     return keys
 
 
@@ -55,5 +55,5 @@ JSON_ONLY = Depends(_require_json)
 Backends = Annotated[Services, Depends(_services)]
 HtmlSanitiser = Annotated[SafeHtml, Depends(_safe_html)]
 Polls = Annotated[LongPolls, Depends(_long_polls)]
-Keys = Annotated[SigningKeys, Depends(_signing_keys)]
+Keys = Annotated[KeySet, Depends(_signing_keys)]
 UserId = Annotated[str, Depends(_user_id)]

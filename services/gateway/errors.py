@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from services.gateway.schemas.problems import FieldError
 from services.kit.context import request_id
-from services.kit.errors import AppError, Kind
+from services.kit.errors import AppError, Kind, internal_error
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -28,7 +28,7 @@ FRAMEWORK_PROBLEMS = {
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("unsupported_media_type", "Send the body as application/json."),
 }
 INVALID_REQUEST = "invalid_request"
-INTERNAL = AppError(Kind.INTERNAL, "internal", "Something went wrong on our side.")
+INTERNAL = internal_error()
 
 
 def problem(

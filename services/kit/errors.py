@@ -39,3 +39,18 @@ class AppError(Exception):
         self.reason = reason
         self.message = message
         self.metadata = dict(metadata or {})
+
+
+def internal_error() -> AppError:
+    """The error of a fault of ours, whose cause only the log may tell."""
+    return AppError(Kind.INTERNAL, "internal", "Something went wrong on our side.")
+
+
+def deadline_exceeded() -> AppError:
+    """The error of a call between services that took longer than the time left for it."""
+    return AppError(Kind.TIMEOUT, "deadline_exceeded", "A service did not answer in time.")
+
+
+def service_unavailable(what: str = "A service", metadata: Mapping[str, str] | None = None) -> AppError:
+    """The error of a service, database or store that cannot be used now; `what` begins the sentence for people."""
+    return AppError(Kind.UNAVAILABLE, "service_unavailable", f"{what} is unavailable, try again.", metadata)

@@ -2,7 +2,6 @@
 
 import asyncio
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
@@ -10,8 +9,6 @@ from pathlib import Path
 import structlog
 
 from services.kit.http.admin import admin_app
-from services.kit.http.jwks import KeySet
-from services.kit.http.outbound import Egress, create_http_client
 from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
 from services.kit.observe.http_calls import CallObserver
@@ -28,9 +25,8 @@ from services.mail.downloads.disk_cache import DiskCache
 from services.mail.downloads.fetch import Downloads
 from services.mail.mailboxes import Mailboxes
 from services.mail.metrics import MailboxMetrics
-from services.mail.notifications import Push
-from services.mail.providers.base import ProviderUnavailableError
-from services.mail.providers.registry import open_download_sources, provider_access
+from services.mail.notifications import Notifications
+from services.mail.providers.registry import open_download_sources, open_notification_source, provider_access
 from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
 from services.mail.reading.threads import Threads
@@ -63,9 +59,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         )
         auth = AuthClient(channel)
         mailboxes = Mailboxes(pool, auth)
-        http_client = create_http_client(observer=calls, name_call=lambda _: "google.keys")
-        egress = Egress(await stack.enter_async_context(http_client), unavailable=ProviderUnavailableError)
-        keys = KeySet(url=settings.google_jwks_url, egress=egress, monotonic=time.monotonic)
+        notification_source = await stack.enter_async_context(open_notification_source(settings, observer=calls))
         access = provider_access(settings, redis=redis, auth=auth)
         sources = await stack.enter_async_context(
             open_download_sources(settings, connections=_PROVIDER_CONNECTIONS, observer=calls)
@@ -79,7 +73,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
             changes=ChangeFeed(pool, stop=stop),
             syncs=Syncs(pool, mailboxes, stop=stop),
             downloads=Downloads(pool, sources=sources, access=access, cache=cache),
-            push=Push(pool, keys=keys, sender=settings.push_sender),
+            notifications=Notifications(pool, source=notification_source),
             units_per_second=settings.quota.mailbox_limit / settings.quota.window,
             units_per_message=settings.quota.costs.get,
         )

@@ -6,8 +6,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from services.kit.settings import DatabaseSettings, RedisSettings, ServiceSettings, variables_of
-from services.mail.notifications import Sender
-from services.mail.providers.settings import ProviderSettings
+from services.mail.providers.settings import NotificationSettings, ProviderSettings
 
 
 class MailDatabaseSettings(DatabaseSettings):
@@ -23,7 +22,7 @@ class MailProcessSettings(ProviderSettings, MailDatabaseSettings, RedisSettings,
     auth_address: str = "127.0.0.1:50051"
 
 
-class MailSettings(MailProcessSettings):
+class MailSettings(NotificationSettings, MailProcessSettings):
     """The mail service."""
 
     mail_host: str = "127.0.0.1"
@@ -36,22 +35,6 @@ class MailSettings(MailProcessSettings):
     # Bytes.
     mail_cache_bytes: int = Field(1024**3, ge=0)
     mail_cache_seconds: float = Field(86_400, gt=0)
-
-    google_issuer: str = "https://accounts.google.com"
-    google_jwks_url: str = "https://www.googleapis.com/oauth2/v3/certs"
-    google_push_audience: str | None = None
-    google_push_service_account: str | None = None
-
-    @property
-    def push_sender(self) -> Sender | None:
-        """Who may push; None: nobody, unless both the audience and the service account are set."""
-        if self.google_push_audience is None or self.google_push_service_account is None:
-            return None
-        return Sender(
-            issuer=self.google_issuer,
-            audience=self.google_push_audience,
-            service_account=self.google_push_service_account,
-        )
 
 
 class WorkerSettings(MailProcessSettings):

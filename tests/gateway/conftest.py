@@ -22,7 +22,7 @@ from mailroom.mail.v1.mail_pb2_grpc import (
 from prometheus_client import CollectorRegistry
 
 from services.auth.rpc import CALLERS as AUTH
-from services.gateway.access_tokens import AccessTokens, SigningKeys
+from services.gateway.access_tokens import AccessTokens, auth_key_set
 from services.gateway.app import create_app
 from services.gateway.clients import Services, connect
 from services.gateway.cors import EXPOSED_HEADERS
@@ -130,7 +130,7 @@ async def _opened(
 ) -> AsyncIterator[Gateway]:
     clock = Clock()
     registry, stop = CollectorRegistry(), asyncio.Event()
-    keys = SigningKeys(services.sessions, clock=clock)
+    keys = auth_key_set(services.sessions, monotonic=clock)
 
     async def ready() -> bool:
         return True

@@ -12,13 +12,13 @@ import pytest
 from services.gateway.access_tokens import (
     CLOCK_SKEW_SECONDS,
     MAX_AGE_SECONDS,
-    REFETCH_SECONDS,
     RETRY_SECONDS,
     AccessTokens,
-    SigningKeys,
+    auth_key_set,
 )
 from services.gateway.clients import Services
 from services.kit.errors import AppError, Kind
+from services.kit.jwks import UNKNOWN_KEY_INTERVAL
 from tests.gateway.conftest import Gateway, bearer
 from tests.support.gateway.fake_auth import ISSUER, FakeAuth, SigningKey, claims_of
 
@@ -56,7 +56,7 @@ class TestTokenThatComesAgain:
 
     async def test_is_refused_once_it_has_expired(self, services: Services, auth: FakeAuth) -> None:
         now = time.time()
-        tokens = AccessTokens(SigningKeys(services.sessions), issuer=ISSUER, audience=ISSUER, now=lambda: now)
+        tokens = AccessTokens(auth_key_set(services.sessions), issuer=ISSUER, audience=ISSUER, now=lambda: now)
         token = auth.access_token("ada", exp=int(now) + 60)
         assert await tokens.read(token) == await tokens.read(token)
         now += 60 + CLOCK_SKEW_SECONDS + 1
@@ -175,13 +175,16 @@ class TestSigningKeys:
     async def test_of_an_unknown_id_are_fetched_at_most_once_a_minute(self, gateway: Gateway) -> None:
         assert await status(gateway, gateway.auth.access_token("ada")) == 200
         gateway.auth.keys.append(SigningKey("second"))
+        assert await status(gateway, gateway.auth.access_token("ada")) == 200
+        gateway.auth.keys.append(SigningKey("third"))
         rotated = gateway.auth.access_token("ada")
         assert await status(gateway, rotated) == 401
-        gateway.clock.now += REFETCH_SECONDS
-        assert await status(gateway, rotated) == 200
         for number in range(5):
             assert await status(gateway, SigningKey(f"forged-{number}").sign(claims_of("ada"))) == 401
         assert gateway.auth.key_requests == 2
+        gateway.clock.now += UNKNOWN_KEY_INTERVAL
+        assert await status(gateway, rotated) == 200
+        assert gateway.auth.key_requests == 3
 
     async def test_stay_in_use_while_auth_is_down(self, gateway: Gateway) -> None:
         token = gateway.auth.access_token("ada")
@@ -203,6 +206,11 @@ class TestSigningKeys:
         gateway.auth.failure = None
         gateway.clock.now += RETRY_SECONDS
         assert await status(gateway, gateway.auth.access_token("ada")) == 200
+
+    async def test_cannot_be_published_before_auth_has_given_them(self, gateway: Gateway) -> None:
+        gateway.auth.failure = DOWN
+        answer = await gateway.http.get("/.well-known/jwks.json")
+        assert (answer.status_code, answer.json()["code"]) == (503, "service_unavailable")
 
     async def test_are_published(self, gateway: Gateway) -> None:
         answer = await gateway.http.get("/.well-known/jwks.json")

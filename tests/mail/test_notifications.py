@@ -1,178 +1,62 @@
-"""Notifications: who may send them, what they say, and what they set in motion."""
+"""Notifications: the mailboxes that they make due, and the watches that ask a provider for them."""
 
-import base64
-import json
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 
-import httpx
-import jwt
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from services.kit.errors import AppError, Kind
-from services.kit.http.jwks import KeySet
-from services.kit.http.outbound import Egress
 from services.mail.model import Lane
-from services.mail.notifications import Notification, Push, Sender, parse
-from services.mail.providers.base import ProviderUnavailableError
+from services.mail.notifications import Notifications
 from services.mail.providers.gmail.limits import GMAIL_COSTS
 from services.mail.store.control import watches
-from services.sandbox.google.oauth.signing_keys import SigningKeys
 from tests.mail.conftest import OpenStage
+from tests.support.mail.push_sender import PushSender, envelope
 from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage
 from tests.support.mail.waiting import eventually
 
 TOPIC = "projects/p/topics/mail"
-SENDER = Sender(
-    issuer="https://accounts.google.com", audience="https://mail.example/hooks/google", service_account="push@p.iam"
-)
-UNKNOWN = b'{"message": {"data": "eyJlbWFpbEFkZHJlc3MiOiAibm9ib2R5QGV4YW1wbGUuY29tIn0="}}'
-
-
-class Google:
-    """Publishes keys, and signs tokens with them."""
-
-    def __init__(self) -> None:
-        numbers = count()
-        self.keys = SigningKeys(lambda: f"key-{next(numbers)}")
-        self.is_down = False
-
-    def token(self, **changed: object) -> str:
-        now = int(time.time())
-        claims = {
-            "iss": SENDER.issuer,
-            "aud": SENDER.audience,
-            "email": SENDER.service_account,
-            "email_verified": True,
-            "sub": "1",
-            "iat": now,
-            "exp": now + 3600,
-        }
-        return self.keys.sign({name: value for name, value in (claims | changed).items() if value is not None})
-
-    def answer(self, _: httpx.Request) -> httpx.Response:
-        return httpx.Response(503) if self.is_down else httpx.Response(200, json=self.keys.public_set())
+UNKNOWN = envelope("nobody@example.com")
 
 
 @pytest.fixture(scope="module")
-def google() -> Google:
-    return Google()
+def sender() -> PushSender:
+    return PushSender()
 
 
 @pytest.fixture
-async def push(servers: Servers, google: Google) -> AsyncIterator[Push]:
-    google.is_down = False
-    async with httpx.AsyncClient(transport=httpx.MockTransport(google.answer)) as http:
-        egress = Egress(http, unavailable=ProviderUnavailableError)
-        keys = KeySet(url="https://google.example/certs", egress=egress, monotonic=time.monotonic)
-        yield Push(servers.pool, keys=keys, sender=SENDER)
+async def notifications(servers: Servers, sender: PushSender) -> AsyncIterator[Notifications]:
+    async with sender.receiver() as source:
+        yield Notifications(servers.pool, source=source)
 
 
-def envelope(email: str, history_id: object = None, *, encode: Callable[[bytes], bytes] = base64.b64encode) -> bytes:
-    """A push as Cloud Pub/Sub wraps it."""
-    data = json.dumps({"emailAddress": email} | ({} if history_id is None else {"historyId": history_id}))
-    message = {"data": encode(data.encode()).decode(), "messageId": "1", "message_id": "1"}
-    return json.dumps({"message": message, "subscription": "projects/p/subscriptions/s"}).encode()
+class TestAccept:
+    async def test_refuses_an_invalid_token(self, notifications: Notifications, sender: PushSender) -> None:
+        await self.refused(notifications, sender.token(aud="https://other.example"))
 
-
-def wrapped(data: object) -> bytes:
-    """Whatever in the place of a message's data."""
-    return json.dumps({"message": {"data": data}}).encode()
-
-
-class TestToken:
-    async def test_of_the_service_account_is_accepted(self, push: Push, google: Google) -> None:
-        await push.accept(google.token(), UNKNOWN)
-
-    @pytest.mark.parametrize(
-        "changed",
-        [
-            {"iss": "https://accounts.example"},
-            {"aud": "https://other.example/hooks/google"},
-            {"email": "other@p.iam"},
-            {"email": None},
-            {"email_verified": False},
-            {"email_verified": "true"},
-            {"email_verified": None},
-            {"exp": 0},
-            {"exp": None},
-            {"exp": "soon"},
-            # The year 2100: a time of today would have come by the time that a slow machine tries it.
-            {"iat": 4_102_444_800},
-        ],
-    )
-    async def test_with_another_claim_is_refused(self, push: Push, google: Google, changed: dict[str, object]) -> None:
-        await self.refused(push, google.token(**changed))
-
-    async def test_that_is_not_signed_by_a_published_key_is_refused(self, push: Push) -> None:
-        await self.refused(push, Google().token(sub="x"))
-        claims = {"iss": SENDER.issuer, "aud": SENDER.audience, "email": SENDER.service_account, "email_verified": True}
-        times = {"iat": int(time.time()), "exp": int(time.time()) + 60}
-        await self.refused(push, jwt.encode(claims | times, "x" * 32, "HS256", {"kid": "key-0"}))
-        await self.refused(push, jwt.encode(claims | times, None, "none"))  # type: ignore[arg-type]  # no key at all
-
-    @pytest.mark.parametrize("token", ["", "x", "a.b.c", "\0", "x" * 65_536, "a." * 4000])
-    async def test_that_is_none_is_refused(self, push: Push, token: str) -> None:
-        await self.refused(push, token)
-
-    async def test_is_refused_where_nobody_may_push(self, servers: Servers, push: Push, google: Google) -> None:
-        await self.refused(Push(servers.pool, keys=push._keys, sender=None), google.token())
-
-    async def test_is_good_for_many_deliveries_until_it_expires(
-        self, servers: Servers, push: Push, google: Google
+    async def test_refuses_every_token_where_no_sender_is_configured(
+        self, servers: Servers, sender: PushSender
     ) -> None:
-        later = Push(
-            servers.pool, keys=push._keys, sender=SENDER, now=lambda: datetime.now(UTC) + timedelta(seconds=3700)
-        )
-        token = google.token()
-        for _ in range(3):
-            await push.accept(token, UNKNOWN)
-        await self.refused(later, token)
+        await self.refused(Notifications(servers.pool, source=None), sender.token())
 
-    async def test_that_cannot_be_checked_is_to_be_sent_again(self, push: Push, google: Google) -> None:
-        google.is_down = True
-        with pytest.raises(AppError) as caught:
-            await push.accept(google.token(), UNKNOWN)
+    async def test_asks_for_another_delivery_while_the_keys_are_unavailable(self, servers: Servers) -> None:
+        sender = PushSender()
+        sender.is_down = True
+        async with sender.receiver() as source:
+            with pytest.raises(AppError) as caught:
+                await Notifications(servers.pool, source=source).accept(sender.token(), UNKNOWN)
         assert (caught.value.kind, caught.value.reason) == (Kind.UNAVAILABLE, "provider_unavailable")
 
-    async def refused(self, push: Push, token: str) -> None:
+    async def test_drops_a_body_that_is_no_notification(self, notifications: Notifications, sender: PushSender) -> None:
+        for body in (b"", b"{}", b"\xff" * 65_536):
+            await notifications.accept(sender.token(), body)
+
+    async def refused(self, notifications: Notifications, token: str) -> None:
         with pytest.raises(AppError) as caught:
-            await push.accept(token, UNKNOWN)
+            await notifications.accept(token, UNKNOWN)
         assert (caught.value.kind, caught.value.reason) == (Kind.UNAUTHENTICATED, "invalid_token")
-
-
-class TestBody:
-    @pytest.mark.parametrize("history_id", [9876543210, "9876543210"])
-    @pytest.mark.parametrize(
-        "encode",
-        [
-            base64.b64encode,
-            base64.urlsafe_b64encode,
-            lambda data: base64.b64encode(data).rstrip(b"="),
-            lambda data: base64.urlsafe_b64encode(data).rstrip(b"="),
-        ],
-    )
-    def test_is_read_in_every_form_that_google_uses(self, history_id: object, encode: Callable[[bytes], bytes]) -> None:
-        # The address makes base64 of + and / in the standard alphabet.
-        email = "ö~?>>>???@example.com"
-        assert parse(envelope(email, history_id, encode=encode)) == Notification(email=email, cursor=9876543210)
-
-    def test_without_a_history_id_still_names_its_address(self) -> None:
-        assert parse(envelope("ada@example.com")) == Notification(email="ada@example.com", cursor=None)
-
-    @given(st.binary(max_size=300) | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(wrapped))
-    def test_that_is_garbage_is_nothing(self, body: bytes) -> None:
-        parse(body)
-
-    def test_of_64_kb_of_garbage_is_nothing(self) -> None:
-        assert parse(b"\xff" * 65_536) is None
-        assert parse(b"[" * 65_536) is None
 
 
 class TestHint:
@@ -182,46 +66,46 @@ class TestHint:
         return row["hint_seq"], row["due"], row["lane"]
 
     async def test_makes_the_mailbox_due_whatever_the_case_of_its_address(
-        self, stage: OpenStage, push: Push, google: Google
+        self, stage: OpenStage, notifications: Notifications, sender: PushSender
     ) -> None:
         async with stage(messages=3, workers=0) as s:
             await s.sync_with_worker()
             hints, due, lane = await self.due(s)
             assert (due, lane) == (False, Lane.IDLE)
-            await push.accept(google.token(), envelope(s.account.email.upper(), str(2**60)))
+            await notifications.accept(sender.token(), envelope(s.account.email.upper(), str(2**60)))
             assert await self.due(s) == (hints + 1, True, Lane.LIVE)
 
     async def test_about_what_is_known_already_only_brings_a_look_a_second_later(
-        self, stage: OpenStage, push: Push, google: Google
+        self, stage: OpenStage, notifications: Notifications, sender: PushSender
     ) -> None:
         async with stage(messages=3, workers=0) as s:
             await s.sync_with_worker()
             before = await self.due(s)
             cursor = await s.fetchval("SELECT cursor FROM sync_states")
             for history_id in (int(cursor), int(cursor) - 1, "1"):
-                await push.accept(google.token(), envelope(s.account.email, history_id))
+                await notifications.accept(sender.token(), envelope(s.account.email, history_id))
             assert await self.due(s) == before
             soon = "SELECT due_at - now() BETWEEN interval '0' AND interval '1.2 s' FROM mailbox_schedule"
             assert await s.fetchval(soon)
 
     async def test_about_nobody_or_a_mailbox_that_was_never_synced_does_nothing(
-        self, stage: OpenStage, push: Push, google: Google
+        self, stage: OpenStage, notifications: Notifications, sender: PushSender
     ) -> None:
         async with stage(messages=1) as s:
             await s.mailbox()
             for email in ("nobody@example.com", s.account.email, "%", "'; --", "\0", "x" * 60_000):
-                await push.accept(google.token(), envelope(email, 5))
+                await notifications.accept(sender.token(), envelope(email, 5))
             assert await s.fetchval("SELECT count(*) FROM mailbox_schedule") == 0
 
     async def test_brings_new_mail_however_often_and_in_whatever_order_it_comes(
-        self, stage: OpenStage, push: Push, google: Google
+        self, stage: OpenStage, notifications: Notifications, sender: PushSender
     ) -> None:
         async with stage(messages=3) as s:
             await s.sync(count=None)
             new = await s.at_provider.deliver_many(3)
             known = int(await s.fetchval("SELECT cursor FROM sync_states"))
             for history_id in (known + 3, 1, known + 3, known + 2):
-                await push.accept(google.token(), envelope(s.account.email, history_id))
+                await notifications.accept(sender.token(), envelope(s.account.email, history_id))
             for external_id in new:
                 await s.until_stored(external_id)
             await s.mirrors()

@@ -8,8 +8,7 @@ from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 from redis.exceptions import RedisError
 
-from services.auth.sign_in.one_time_records import redis_unavailable
-from services.kit.errors import AppError, Kind
+from services.kit.errors import AppError, Kind, service_unavailable
 
 # Seconds after which a provider that failed may be asked again.
 RETRY_AFTER = 5
@@ -40,7 +39,7 @@ class RefreshLock:
         try:
             held = await lock.acquire()
         except (RedisError, OSError) as error:
-            raise redis_unavailable() from error
+            raise service_unavailable("A store") from error
         if not held:
             raise provider_unavailable("The provider takes long to answer, try again later.")
         try:

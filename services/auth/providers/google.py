@@ -15,8 +15,9 @@ import httpx
 from services.auth.providers import oauth_responses
 from services.auth.providers.base import Grant, IdentityRefusedError, ProviderIdentity, ProviderUnavailableError
 from services.auth.providers.id_token import IdTokens
-from services.kit.http.jwks import KeySet
+from services.kit.http.jwks import RETRY_INTERVAL, keys_at
 from services.kit.http.outbound import Egress, HttpResponse
+from services.kit.jwks import KeySet
 
 ISSUER = "https://accounts.google.com"
 MAIL_SCOPES = frozenset(
@@ -90,11 +91,10 @@ class Google:
         self._clock = clock
         self._id_tokens: IdTokens | None = None
         if endpoints.issuer is not None:
-            jwks_url = endpoints.jwks_url
             self._id_tokens = IdTokens(
                 client_id=client.client_id,
                 issuers=_issuers(endpoints.issuer),
-                keys=KeySet(url=jwks_url, egress=egress, monotonic=monotonic) if jwks_url else None,
+                keys=_keys(endpoints.jwks_url, egress, monotonic),
                 trusted_channel=_trusts_token_endpoint(endpoints),
                 clock=clock,
             )
@@ -214,6 +214,13 @@ class Google:
         if claims and claims["sub"] != info["sub"]:
             raise IdentityRefusedError("userinfo: another subject than the ID token's")
         return info | {name: value for name, value in claims.items() if value is not None}
+
+
+def _keys(url: str | None, egress: Egress, monotonic: Callable[[], float]) -> KeySet | None:
+    if not url:
+        return None
+    fetch = keys_at(url, egress=egress)
+    return KeySet(fetch, algorithm="RS256", retry_interval=RETRY_INTERVAL, monotonic=monotonic)
 
 
 def _issuers(issuer: str) -> frozenset[str]:

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.auth.cipher import Cipher, DecryptionError
-from services.kit.errors import AppError, Kind
+from services.kit.errors import service_unavailable
 
 AUTHORIZATION_REQUEST_SECONDS = 600
 LOGIN_CODE_SECONDS = 120
@@ -80,7 +80,7 @@ class OneTimeRecords[Record: BaseModel]:
         try:
             await self._redis.set(self._key(digest), base64.b64encode(encrypted).decode(), ex=self._seconds)
         except (RedisError, OSError) as error:
-            raise redis_unavailable() from error
+            raise service_unavailable("A store") from error
         return value
 
     async def take(self, value: str) -> Record | None:
@@ -89,7 +89,7 @@ class OneTimeRecords[Record: BaseModel]:
         try:
             stored = await self._redis.getdel(self._key(digest))
         except (RedisError, OSError) as error:
-            raise redis_unavailable() from error
+            raise service_unavailable("A store") from error
         if stored is None:
             return None
         try:
@@ -101,11 +101,6 @@ class OneTimeRecords[Record: BaseModel]:
 
     def _key(self, digest: str) -> str:
         return f"auth:{self._kind}:{digest}"
-
-
-def redis_unavailable() -> AppError:
-    """Redis cannot be used now."""
-    return AppError(Kind.UNAVAILABLE, "service_unavailable", "A store is unavailable, try again.")
 
 
 def _digest(value: str) -> str:

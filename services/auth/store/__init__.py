@@ -23,7 +23,7 @@ from services.auth.store.revocations import RevocationQueries
 from services.auth.store.sessions import SessionQueries
 from services.auth.store.signing_keys import SigningKeyQueries
 from services.auth.store.tables import accounts, provider_tokens, users
-from services.kit.errors import AppError, Kind
+from services.kit.errors import service_unavailable
 
 # SQLSTATE classes and codes after which the same request may well succeed: connection lost, out of resources, server
 # going down or starting, lock and statement time-outs, deadlock. Source: PostgreSQL, appendix A.
@@ -227,15 +227,11 @@ class Store:
             async with self._engine.connect() as connection:
                 yield Transaction(connection)
         except (OSError, PoolTimeoutError) as error:
-            raise _unavailable() from error
+            raise service_unavailable("The database") from error
         except DBAPIError as error:
             if error.connection_invalidated or str(getattr(error.orig, "sqlstate", None) or "08").startswith(_PASSING):
-                raise _unavailable() from error
+                raise service_unavailable("The database") from error
             raise
-
-
-def _unavailable() -> AppError:
-    return AppError(Kind.UNAVAILABLE, "service_unavailable", "The database is unavailable, try again.")
 
 
 def _account(row: Row[Any]) -> Account:

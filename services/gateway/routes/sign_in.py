@@ -16,7 +16,8 @@ from services.gateway.dependencies import JSON_ONLY, Backends, Keys
 from services.gateway.openapi import problems
 from services.gateway.responses import json_response_from
 from services.gateway.schemas.sessions import SignInStart, Token, TokenRequest
-from services.kit.errors import AppError, Kind
+from services.kit.errors import AppError, Kind, service_unavailable
+from services.kit.jwks import KeysUnavailableError
 from services.kit.rpc.client import call
 
 router = APIRouter(tags=["sign-in"])
@@ -131,7 +132,10 @@ async def redeem_sign_in(services: Backends, caller: MaybeCaller, body: TokenReq
 )
 async def list_signing_keys(keys: Keys) -> Response:
     """The keys that verify our access tokens (RFC 7517)."""
-    document = await keys.document()
+    try:
+        document = await keys.document()
+    except KeysUnavailableError as error:
+        raise service_unavailable() from error
     headers = {"Cache-Control": f"public, max-age={_KEYS_MAX_AGE}"}
     return Response(document, headers=headers, media_type="application/jwk-set+json")
 

@@ -9,7 +9,7 @@ from grpc import aio
 from opentelemetry.trace import Tracer
 
 from services.kit.context import REQUEST_ID_HEADER, remaining, request_id
-from services.kit.errors import AppError, Kind
+from services.kit.errors import deadline_exceeded
 from services.kit.rpc.errors import from_rpc_error
 from services.kit.rpc.redialing import RedialingChannel
 from services.kit.rpc.server import MAX_MESSAGE_BYTES
@@ -131,7 +131,7 @@ async def stream[Request, Response](
             yield message  # type: ignore[misc]
             limit = idle_seconds
     except TimeoutError:
-        raise AppError(Kind.TIMEOUT, "deadline_exceeded", "A service did not answer in time.") from None
+        raise deadline_exceeded() from None
     except aio.AioRpcError as error:
         raise from_rpc_error(error) from error
     finally:

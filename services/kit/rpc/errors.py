@@ -5,7 +5,7 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from services.kit.errors import AppError, Kind
+from services.kit.errors import AppError, Kind, deadline_exceeded, internal_error, service_unavailable
 
 DOMAIN = "mailroom"
 _DETAILS_KEY = "grpc-status-details-bin"
@@ -45,9 +45,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> AppError:
 
 def _transport_error(code: grpc.StatusCode) -> AppError:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return AppError(Kind.TIMEOUT, "deadline_exceeded", "A service did not answer in time.")
+        return deadline_exceeded()
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         # The channel has tried again already; if every channel on the way did, tries would multiply.
-        retry = {"retry_after": "1"}
-        return AppError(Kind.UNAVAILABLE, "service_unavailable", "A service is unavailable, try again.", retry)
-    return AppError(Kind.INTERNAL, "internal", "Something went wrong on our side.")
+        return service_unavailable(metadata={"retry_after": "1"})
+    return internal_error()

@@ -10,7 +10,7 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from services.kit.context import REQUEST_ID_HEADER, start_request
-from services.kit.errors import AppError, Kind
+from services.kit.errors import AppError, internal_error, service_unavailable
 from services.kit.observe.setup import Telemetry
 from services.kit.rpc.allow_list import AllowList, Callers
 from services.kit.rpc.errors import to_trailing_metadata
@@ -43,9 +43,9 @@ async def _abort_unknown(context: Context, method: str, error: Exception, passin
     # Without this grpc.aio would send the exception's text to the caller.
     if isinstance(error, passing):
         log.warning("rpc failed for want of a store", method=method, error=type(error).__name__)
-        await _abort(context, AppError(Kind.UNAVAILABLE, "service_unavailable", "A store is unavailable, try again."))
+        await _abort(context, service_unavailable("A store"))
     log.error("rpc failed", method=method, exc_info=error)
-    await _abort(context, AppError(Kind.INTERNAL, "internal", "Something went wrong on our side."))
+    await _abort(context, internal_error())
 
 
 def _begin(context: Context) -> None:

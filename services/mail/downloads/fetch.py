@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from services.kit.errors import AppError, Kind
+from services.kit.errors import AppError, Kind, service_unavailable
 from services.mail.content.headers.filenames import name_download, sanitise_filename
 from services.mail.content.model import Attachment
 from services.mail.downloads.disk_cache import DiskCache, Draft
@@ -258,7 +258,7 @@ def _to_app_error(error: ProviderError | QuotaWaitError) -> AppError:
         case RateLimitedError():
             return _rate_limited(error.retry_after)
         case QuotaUnavailableError():
-            return AppError(Kind.UNAVAILABLE, "service_unavailable", "A store is unavailable, try again.")
+            return service_unavailable("A store")
         case QuotaWaitError():
             return _rate_limited(error.seconds)
         case _:

@@ -1,21 +1,27 @@
 """The mail providers by name, as auth names them, built from the settings. A provider is added here."""
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
 from redis.asyncio import Redis
 
+from services.kit.http.jwks import RETRY_INTERVAL, keys_at
+from services.kit.http.outbound import Egress, create_http_client
+from services.kit.jwks import KeySet
 from services.kit.observe.http_calls import CallObserver
+from services.mail.notifications import NotificationSource
 from services.mail.provider_access.access_tokens import AccessTokens, TokenSource
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota
-from services.mail.providers.base import DownloadSource, Provider
+from services.mail.providers.base import DownloadSource, Provider, ProviderUnavailableError
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.providers.gmail.http_client import create_gmail_client
-from services.mail.providers.settings import ProviderSettings
+from services.mail.providers.gmail.push import GmailPush
+from services.mail.providers.settings import NotificationSettings, ProviderSettings
 
 GOOGLE: Final = "google"
 
@@ -52,3 +58,17 @@ async def open_download_sources(
     """The sources of raw messages and attachments, each with up to `connections` connections that it keeps open."""
     async with create_gmail_client(connections=connections, observer=observer) as http:
         yield {GOOGLE: GmailDownloads(http, api_url=settings.gmail_api_url, costs=settings.quota.costs)}
+
+
+@asynccontextmanager
+async def open_notification_source(
+    settings: NotificationSettings, *, observer: CallObserver
+) -> AsyncIterator[NotificationSource | None]:
+    """What verifies and parses notifications; None if the settings name no sender."""
+    if settings.push_sender is None:
+        yield None
+        return
+    async with create_http_client(observer=observer, name_call=lambda _: "google.keys") as http:
+        fetch = keys_at(settings.google_jwks_url, egress=Egress(http, unavailable=ProviderUnavailableError))
+        keys = KeySet(fetch, algorithm="RS256", retry_interval=RETRY_INTERVAL, monotonic=time.monotonic)
+        yield GmailPush(settings.push_sender, keys=keys)

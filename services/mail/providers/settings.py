@@ -1,7 +1,11 @@
 """What is read from the environment about the providers."""
 
-from services.mail.providers.gmail.settings import GmailSettings
+from services.mail.providers.gmail.settings import GmailPushSettings, GmailSettings
 
 
 class ProviderSettings(GmailSettings):
     """The settings of all providers."""
+
+
+class NotificationSettings(GmailPushSettings):
+    """The settings of all providers' notifications."""

@@ -9,7 +9,7 @@ from mailroom.mail.v1 import mail_pb2_grpc
 from services.mail.disconnect import Disconnections
 from services.mail.downloads.fetch import Downloads
 from services.mail.mailboxes import Mailboxes
-from services.mail.notifications import Push
+from services.mail.notifications import Notifications
 from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
 from services.mail.reading.threads import Threads
@@ -33,7 +33,7 @@ def registrations(
     threads: Threads,
     changes: ChangeFeed,
     syncs: Syncs,
-    push: Push,
+    notifications: Notifications,
     downloads: Downloads,
     units_per_second: float,
     units_per_message: int,
@@ -47,6 +47,6 @@ def registrations(
         ),
         partial(
             mail_pb2_grpc.add_SyncServiceServicer_to_server,
-            SyncServicer(mailboxes, syncs, push, seconds_per_message=units_per_message / units_per_second),
+            SyncServicer(mailboxes, syncs, notifications, seconds_per_message=units_per_message / units_per_second),
         ),
     ]

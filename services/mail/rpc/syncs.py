@@ -6,7 +6,7 @@ from services.kit.rpc.server import Context
 from services.mail.ids import PublicId, parse_id
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import SyncReport, SyncState, Verification
-from services.mail.notifications import Push
+from services.mail.notifications import Notifications
 from services.mail.rpc.from_proto import find_mailbox, uuid_of
 from services.mail.rpc.to_proto import timestamp
 from services.mail.syncs import Syncs
@@ -23,10 +23,12 @@ _SYNC_STATE = {
 class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
     """mailroom.mail.v1.SyncService."""
 
-    def __init__(self, mailboxes: Mailboxes, syncs: Syncs, push: Push, *, seconds_per_message: float) -> None:
+    def __init__(
+        self, mailboxes: Mailboxes, syncs: Syncs, notifications: Notifications, *, seconds_per_message: float
+    ) -> None:
         self._mailboxes = mailboxes
         self._syncs = syncs
-        self._push = push
+        self._notifications = notifications
         self._seconds_per_message = seconds_per_message
 
     async def StartSync(self, request: mail_pb2.StartSyncRequest, context: Context) -> mail_pb2.StartSyncResponse:
@@ -54,7 +56,7 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
         return mail_pb2.VerifyMailboxResponse(sync=self._to_proto(await self._syncs.verify(mailbox)))
 
     async def AcceptPush(self, request: mail_pb2.AcceptPushRequest, context: Context) -> mail_pb2.AcceptPushResponse:
-        await self._push.accept(request.token, request.body)
+        await self._notifications.accept(request.token, request.body)
         return mail_pb2.AcceptPushResponse()
 
     def _to_proto(self, report: SyncReport) -> mail_pb2.Sync:

@@ -80,6 +80,15 @@ class TestSigningKeys:
         assert identity.subject == person.subject
         assert setup.stand_in.calls["userinfo"] == 1
 
+    async def test_that_may_have_been_replaced_leave_the_identity_to_userinfo_over_tls(self, setup: Setup) -> None:
+        await setup.exchange()
+        setup.stand_in.rotate_keys()
+        setup.stand_in.deviations.jwks_answer = Response(status_code=503)
+        person = setup.stand_in.person()
+        identity, _ = await setup.exchange(person)
+        assert identity.subject == person.subject
+        assert setup.stand_in.calls["userinfo"] == 1
+
     async def test_that_cannot_be_had_do_not_excuse_a_wrong_claim(self, setup: Setup) -> None:
         setup.stand_in.deviations.jwks_answer = Response(status_code=404)
         setup.stand_in.deviations.claims = {"nonce": "of another attempt"}

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.gateway.access_tokens import AccessTokens, SigningKeys
+from services.gateway.access_tokens import AccessTokens, auth_key_set
 from services.gateway.app import create_app
 from services.gateway.clients import Services
 from services.gateway.limits.long_polls import LongPolls
@@ -24,7 +24,7 @@ GOOD = bearer(PUSH_TOKEN)
 @pytest.fixture
 async def http(services: Services) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a gateway that accepts Google's notifications."""
-    keys = SigningKeys(services.sessions)
+    keys = auth_key_set(services.sessions)
 
     async def ready() -> bool:
         return True

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from services.kit.settings import Settings
 from services.mail.provider_access.quota import QuotaProfile, check_fits
 from services.mail.providers.gmail.limits import QuotaGeneration, gmail_quota
+from services.mail.providers.gmail.push import Sender
 
 GOOGLE_API_URL = "https://gmail.googleapis.com"
 
@@ -63,3 +64,23 @@ class GmailSettings(Settings):
         except ValueError as error:
             raise ValueError(f"{error}: see GMAIL_MAILBOX_LIMIT, GMAIL_PROJECT_LIMIT and GMAIL_BATCH_SIZE") from error
         return self
+
+
+class GmailPushSettings(Settings):
+    """The sender of Gmail's pushes, and its published keys."""
+
+    google_issuer: str = "https://accounts.google.com"
+    google_jwks_url: str = "https://www.googleapis.com/oauth2/v3/certs"
+    google_push_audience: str | None = None
+    google_push_service_account: str | None = None
+
+    @property
+    def push_sender(self) -> Sender | None:
+        """The only permitted sender; None unless both the audience and the service account are set."""
+        if self.google_push_audience is None or self.google_push_service_account is None:
+            return None
+        return Sender(
+            issuer=self.google_issuer,
+            audience=self.google_push_audience,
+            service_account=self.google_push_service_account,
+        )

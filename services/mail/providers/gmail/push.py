@@ -1,0 +1,68 @@
+"""Gmail's notifications, as Cloud Pub/Sub pushes them: the tokens that prove their sender, and their bodies.
+
+Sources: Cloud Pub/Sub "Authentication for push subscriptions"; Gmail API guide "Push notifications".
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from services.kit.jwt import InvalidTokenError, Keys, TokenRules, TokenVerifier
+from services.mail.content.mime.transfer import decode_base64
+from services.mail.notifications import Notification
+from services.mail.providers.gmail.fields import number, text
+
+PROVIDER = "google"
+# Seconds by which Google's clock may differ from ours.
+LEEWAY = 60
+# Characters.
+LONGEST_TOKEN = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """The only permitted sender: the claims that its tokens must have."""
+
+    issuer: str
+    audience: str
+    service_account: str
+
+
+class GmailPush:
+    """Verifies and parses the pushes of one subscription."""
+
+    provider = PROVIDER
+
+    def __init__(self, sender: Sender, *, keys: Keys, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._service_account = sender.service_account
+        rules = TokenRules(
+            algorithm="RS256",
+            issuers=frozenset({sender.issuer}),
+            audience=sender.audience,
+            required=frozenset({"email"}),
+            leeway=LEEWAY,
+            longest=LONGEST_TOKEN,
+        )
+        self._verifier = TokenVerifier(rules, keys=keys, now=lambda: now().timestamp())
+
+    async def verify(self, token: str) -> None:
+        """Check that the service account signed the token. Raises InvalidTokenError, KeysUnavailableError."""
+        claims = (await self._verifier.verify(token)).claims
+        if claims["email"] != self._service_account or claims.get("email_verified") is not True:
+            raise InvalidTokenError("another service account")
+
+    def parse(self, body: bytes) -> Notification | None:
+        """The notification in the body of a push; None for any other body.
+
+        The data is base64 in either alphabet, padded or not; historyId is a number or a string.
+        """
+        try:
+            data = json.loads(body)["message"]["data"]
+            content = json.loads(decode_base64(data.encode("ascii")))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return None
+        email = text(content.get("emailAddress")) if isinstance(content, dict) else None
+        if email is None:
+            return None
+        return Notification(email=email.strip(), cursor=number(content.get("historyId")))

@@ -1,0 +1,126 @@
+"""Gmail's pushes: the tokens that prove their sender, and the bodies that name a mailbox."""
+
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+
+import jwt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.kit.jwks import KeysUnavailableError
+from services.kit.jwt import InvalidTokenError
+from services.mail.notifications import Notification
+from services.mail.providers.gmail.push import GmailPush
+from tests.support.mail.push_sender import SENDER, PushSender, envelope
+
+
+@pytest.fixture(scope="module")
+def sender() -> PushSender:
+    return PushSender()
+
+
+@pytest.fixture(scope="module")
+async def push(sender: PushSender) -> AsyncIterator[GmailPush]:
+    async with sender.receiver() as push:
+        yield push
+
+
+def wrapped(data: object) -> bytes:
+    """A push with anything in the place of a message's data."""
+    return json.dumps({"message": {"data": data}}).encode()
+
+
+class TestVerify:
+    async def test_accepts_a_token_of_the_service_account(self, push: GmailPush, sender: PushSender) -> None:
+        await push.verify(sender.token())
+
+    @pytest.mark.parametrize(
+        ("changed", "reason"),
+        [
+            ({"iss": "https://accounts.example"}, "Issuer"),
+            ({"aud": "https://other.example/hooks/google"}, "Audience"),
+            ({"email": "other@p.iam"}, "another service account"),
+            ({"email": None}, "MissingRequiredClaim"),
+            ({"email_verified": False}, "another service account"),
+            ({"email_verified": "true"}, "another service account"),
+            ({"email_verified": None}, "another service account"),
+            ({"exp": 0}, "expired"),
+            ({"exp": None}, "MissingRequiredClaim"),
+            ({"exp": "soon"}, "not a number"),
+            # The year 2100: a time of today would have come by the time that a slow machine tries it.
+            ({"iat": 4_102_444_800}, "not valid yet"),
+        ],
+    )
+    async def test_refuses_a_token_with_another_claim(
+        self, push: GmailPush, sender: PushSender, changed: dict[str, object], reason: str
+    ) -> None:
+        with pytest.raises(InvalidTokenError, match=reason):
+            await push.verify(sender.token(**changed))
+
+    async def test_refuses_a_token_that_no_published_key_signed(self, push: GmailPush) -> None:
+        claims = {"iss": SENDER.issuer, "aud": SENDER.audience, "email": SENDER.service_account, "email_verified": True}
+        times = {"iat": int(time.time()), "exp": int(time.time()) + 60}
+        for token in (
+            PushSender().token(sub="x"),
+            jwt.encode(claims | times, "x" * 32, "HS256", {"kid": "key-0"}),
+            jwt.encode(claims | times, None, "none"),  # type: ignore[arg-type]  # no key at all
+        ):
+            with pytest.raises(InvalidTokenError):
+                await push.verify(token)
+
+    @pytest.mark.parametrize("token", ["", "x", "a.b.c", "\0", "x" * 65_536, "a." * 4000])
+    async def test_refuses_text_that_is_no_token(self, push: GmailPush, token: str) -> None:
+        with pytest.raises(InvalidTokenError):
+            await push.verify(token)
+
+    async def test_accepts_a_token_for_many_deliveries_until_it_expires(
+        self, push: GmailPush, sender: PushSender
+    ) -> None:
+        token = sender.token()
+        for _ in range(3):
+            await push.verify(token)
+        async with sender.receiver(now=lambda: datetime.now(UTC) + timedelta(seconds=3700)) as later:
+            with pytest.raises(InvalidTokenError, match="expired"):
+                await later.verify(token)
+
+    async def test_cannot_tell_while_the_keys_are_unavailable(self) -> None:
+        sender = PushSender()
+        sender.is_down = True
+        async with sender.receiver() as push:
+            with pytest.raises(KeysUnavailableError, match="HTTP 503"):
+                await push.verify(sender.token())
+
+
+class TestParse:
+    @pytest.mark.parametrize("history_id", [9876543210, "9876543210"])
+    @pytest.mark.parametrize(
+        "encode",
+        [
+            base64.b64encode,
+            base64.urlsafe_b64encode,
+            lambda data: base64.b64encode(data).rstrip(b"="),
+            lambda data: base64.urlsafe_b64encode(data).rstrip(b"="),
+        ],
+    )
+    def test_reads_every_form_that_google_uses(
+        self, push: GmailPush, history_id: object, encode: Callable[[bytes], bytes]
+    ) -> None:
+        # The address makes base64 of + and / in the standard alphabet.
+        email = "ö~?>>>???@example.com"
+        expected = Notification(email=email, cursor=9876543210)
+        assert push.parse(envelope(email, history_id, encode=encode)) == expected
+
+    def test_reads_an_address_without_a_history_id(self, push: GmailPush) -> None:
+        assert push.parse(envelope("ada@example.com")) == Notification(email="ada@example.com", cursor=None)
+
+    @given(body=st.binary(max_size=300) | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(wrapped))
+    async def test_finds_nothing_in_garbage(self, push: GmailPush, body: bytes) -> None:
+        assert push.parse(body) is None
+
+    def test_finds_nothing_in_64_kb_of_garbage(self, push: GmailPush) -> None:
+        assert push.parse(b"\xff" * 65_536) is None
+        assert push.parse(b"[" * 65_536) is None

@@ -1,0 +1,25 @@
+"""docs/api.md lists every route of the gateway, and nothing else."""
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+
+from fastapi.routing import APIRoute
+
+from services.gateway import routes
+from tests.support.docs.documents import ROOT
+
+
+def served() -> Iterator[str]:
+    """Method and path of every route that OpenAPI describes."""
+    for module in pkgutil.iter_modules(routes.__path__):
+        router = importlib.import_module(f"{routes.__name__}.{module.name}").router
+        for route in router.routes:
+            if isinstance(route, APIRoute) and route.include_in_schema:
+                yield from (f"{method} {route.path}" for method in route.methods or ())
+
+
+def test_lists_every_route_once() -> None:
+    text = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `([A-Z]+ /\S+)` \|", text, re.MULTILINE)) == sorted(served())

@@ -1,0 +1,10 @@
+"""docs/architecture/invariants.md names a test for each invariant. That the tests exist is a matter of every page."""
+
+from tests.support.docs.documents import ROOT
+
+
+def test_each_has_a_test_that_holds_it() -> None:
+    text = (ROOT / "docs/architecture/invariants.md").read_text(encoding="utf-8")
+    rows = [row.split(" | ") for row in text.splitlines() if row.startswith("| ") and not row.startswith("| invariant")]
+    assert len(rows) > 30
+    assert [row[0] for row in rows if len(row) != 3 or "`tests/" not in row[2]] == []

@@ -24,6 +24,12 @@ def test_a_path_that_does_not_exist_is_found(checkout: Checkout, name: str) -> N
     assert missing_paths(root) == [f"README.md:2: {name}"]
 
 
+def test_a_link_that_leads_nowhere_is_found(checkout: Checkout) -> None:
+    links = "[a](page.md) [b](page.md#part) [c](../README.md) [d](#here) [e](https://example.com/x.md)"
+    root = checkout({"README.md": "", "docs/page.md": links, "docs/other.md": "[f](old name.md) [g](gone.md#part)"})
+    assert missing_paths(root) == ["docs/other.md:1: old name.md", "docs/other.md:1: gone.md"]
+
+
 @pytest.mark.parametrize(
     "name",
     [

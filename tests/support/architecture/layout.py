@@ -13,14 +13,14 @@ _NOT_COUNTED = frozenset({"__init__.py", "__main__.py"})
 
 
 def crowded_folders(root: Path) -> dict[str, int]:
-    """Folders below `services/` with more than 20 Python modules, by path."""
+    """Return the folders below `services/` with more than 20 Python modules, with their counts."""
     paths = (PurePosixPath(path) for path in tracked_files(root, "services"))
     counts = Counter(str(path.parent) for path in paths if path.suffix == ".py" and path.name not in _NOT_COUNTED)
     return {folder: count for folder, count in counts.items() if count > MODULES_PER_FOLDER}
 
 
 def unmirrored_test_folders(root: Path) -> list[str]:
-    """Folders of tests, and of their support code, that name no code folder.
+    """Return the folders of tests, and of their support code, that name no code folder.
 
     `tests/mail/sync` mirrors `services/mail/sync`, `tests/deploy/local` mirrors `deploy/local`. A folder of
     `tests/support` is named after the folder of tests that it serves, at any depth.
@@ -46,5 +46,5 @@ def _is_expected(folder: PurePosixPath, tests: set[str], code: set[str]) -> bool
 
 
 def _folders(paths: Iterable[str]) -> set[str]:
-    """Every folder on the way to these files."""
+    """Return every folder on the way to these files."""
     return {str(parent) for path in paths for parent in PurePosixPath(path).parents if parent.parts}

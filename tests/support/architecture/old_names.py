@@ -125,7 +125,7 @@ PUBLISHED = (
 def find_old_names(
     root: Path, *, names: Sequence[OldName] = OLD_NAMES, published: Iterable[str] = PUBLISHED
 ) -> list[Finding]:
-    """Every use of an old name in the checked files of a checkout."""
+    """Return every use of an old name in the checked files."""
     search = _Search(names, published)
     paths = (path for path in tracked_files(root, *CHECKED) if not path.startswith(NOT_CHECKED))
     return [finding for path in paths for finding in search.file(root, path)]

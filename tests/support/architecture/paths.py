@@ -1,4 +1,4 @@
-"""Paths and modules of this repository that its own texts name."""
+"""Paths, modules and links that the repository's own texts name."""
 
 import re
 from collections.abc import Iterator
@@ -13,11 +13,12 @@ MADE_LATER = (
 NOT_CHECKED = ("protos/gen/", "deploy/locks/", "tests/architecture/")
 _PACKAGES = "services|tests|deploy|benchmarks"
 _PATH = re.compile(rf"(?<![\w./@:{{}}<>$~-])(?:{_PACKAGES}|docs|protos)/[\w./-]*\w")
+_LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)#]+)(?:#[^)]*)?\)")
 _MODULE = re.compile(rf"(?<![\w/])(?:{_PACKAGES})(?:\.[a-z_][a-z_0-9]*)+")
 
 
 def missing_paths(root: Path) -> list[str]:
-    """`FILE:LINE: NAME` of every path or module that a text names below the source folders and that does not exist."""
+    """Return `FILE:LINE: NAME` of paths, modules and Markdown links that texts name and that do not exist."""
     files = set(tracked_files(root))
     folders = {str(parent) for path in files for parent in PurePosixPath(path).parents}
     checked = (path for path in sorted(files) if not path.startswith(NOT_CHECKED))
@@ -36,9 +37,12 @@ def _missing(root: Path, path: str, existing: set[str]) -> Iterator[str]:
         for match in _MODULE.finditer(line):
             if not _is_module(match[0].replace(".", "/"), existing):
                 yield f"{path}:{number}: {match[0]}"
+        for match in _LINK.finditer(line) if path.endswith(".md") else ():
+            if not (root / path).parent.joinpath(match[1]).exists():
+                yield f"{path}:{number}: {match[1]}"
 
 
 def _is_module(name: str, existing: set[str]) -> bool:
-    """Whether this is a module, a package, or a name in one of them."""
+    """Return whether this is a module, a package, or a name in one of them."""
     parent = name.rpartition("/")[0]
     return any(found in existing for found in (name, f"{name}.py", parent, f"{parent}.py"))

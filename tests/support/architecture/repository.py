@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def tracked_files(root: Path, *folders: str) -> list[str]:
-    """Paths below `root` of the files that git tracks or would add, of these folders or files only, if any are named.
+    """Return the files below `root` that git tracks or would add, those of `folders` only if any are named.
 
     Files that were removed but not committed yet are left out.
     """

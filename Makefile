@@ -36,7 +36,7 @@ makemigrations: install ## Write the next migration: make makemigrations service
 	@test -n "$(message)" || { echo 'Say what it does: make makemigrations message="add a column"'; exit 2; }
 	@$(LOCAL) makemigrations --message "$(message)" $(if $(service),--service $(service))
 
-rotate-keys: install ## Seal tokens and keys anew under a new SECRET_KEY, while everything runs (docs/threat-model.md)
+rotate-keys: install ## Reencrypt tokens and keys under a new SECRET_KEY, while everything runs (docs/threat-model.md)
 	@$(LOCAL) rotate-keys
 
 rotate-signing-keys: install ## Make the next key of access tokens now instead of in its time

@@ -1,4 +1,4 @@
-"""What mailboxes at rest cost: CPU per look, over all processes, while nothing happens in any of them.
+"""What idle mailboxes cost: CPU per look, over all processes, while nothing happens in any of them.
 
 Real Postgres, Valkey, worker and sandbox; mailboxes share the sandbox's users, and this process stands in for auth (its
 CPU counts too). Prints JSON lines and a table; exits 1 above the goal.
@@ -105,7 +105,7 @@ def email(number: int) -> str:
 
 
 async def fill(stack: RunningStack, *, mailboxes: int, cursors: list[int], poll: float) -> None:
-    """Mailboxes that are synced and at rest, due at times spread over one poll."""
+    """Mailboxes that are synced and idle, due at times spread over one poll."""
     variables = stack.variables
     connection = await asyncpg.connect(
         host=variables["POSTGRES_HOST"],
@@ -154,7 +154,7 @@ def main() -> int:
         measured = measure(stack, mailboxes=given.mailboxes, poll=given.poll, seconds=given.seconds)
         result = asyncio.run(measured)
     print(json.dumps({"mailboxes": given.mailboxes, **{name: round(value, 3) for name, value in result.items()}}))
-    print(f"{given.mailboxes} mailboxes at rest, {result['looks_per_second']:.0f} looks/s; ms CPU per look:")
+    print(f"{given.mailboxes} idle mailboxes, {result['looks_per_second']:.0f} looks/s; ms CPU per look:")
     for name, value in result.items():
         if not name.startswith("looks"):
             print(f"  {name:14} {value:6.2f}")

@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "rotate-keys",
         _rotate_keys,
-        "Seal tokens and keys anew under SECRET_KEY; SECRET_KEY_PREVIOUS opens the old ones",
+        "Reencrypt tokens and keys under SECRET_KEY; SECRET_KEY_PREVIOUS decrypts the old ones",
     )
     add(
         "rotate-signing-keys",

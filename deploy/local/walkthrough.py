@@ -14,9 +14,9 @@ _SIGN_IN_WITH_SANDBOX = """\
     | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
 """
 _SIGN_IN_WITH_GOOGLE = """\
-  # Sign in: open authorization_url in a browser; Google sends it on to {frontend}?state=HANDOFF
+  # Sign in: open authorization_url in a browser; Google sends it on to {frontend}?state=LOGIN_CODE
   curl -s {gateway}/auth/google/start
-  TOKEN=$(curl -s {gateway}/auth/token -H 'Content-Type: application/json' -d '{{"state": "HANDOFF"}}' \\
+  TOKEN=$(curl -s {gateway}/auth/token -H 'Content-Type: application/json' -d '{{"state": "LOGIN_CODE"}}' \\
     | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
 """
 _READ = """\

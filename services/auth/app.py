@@ -78,7 +78,7 @@ async def run(settings: AuthSettings, stop: asyncio.Event) -> None:
 
 
 async def reencrypt(settings: AuthKeySettings) -> bool:
-    """Seals everything anew under SECRET_KEY; false if records were left that do not open."""
+    """Reencrypts everything under SECRET_KEY; false if records were left that do not open."""
     engine = create_engine(settings.database, application_name="mailroom-auth-reencrypt", pool_size=1)
     try:
         reencrypted = await Reencryption(store=Store(engine), cipher=_cipher(settings)).run()

@@ -33,7 +33,7 @@ class _Key:
 
 
 class Cipher:
-    """Seals under the current secret and opens what either secret encrypted."""
+    """Encrypts under the current secret; decrypts records of either secret."""
 
     def __init__(self, secret: str, *, previous: str | None, random: Callable[[int], bytes] = os.urandom) -> None:
         self._current = _Key(secret)
@@ -51,7 +51,7 @@ class Cipher:
         """The text that was encrypted for this owner and field. Raises DecryptionError."""
         header = record[:_HEADER_BYTES]
         if len(record) < _HEADER_BYTES + _NONCE_BYTES + _TAG_BYTES or not header.startswith(_FORMAT):
-            raise DecryptionError("not a encrypted record")
+            raise DecryptionError("not an encrypted record")
         key = self._ring.get(header[len(_FORMAT) :])
         if key is None:
             raise DecryptionError("encrypted with a secret that is neither SECRET_KEY nor SECRET_KEY_PREVIOUS")

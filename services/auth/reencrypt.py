@@ -36,7 +36,7 @@ class Reencryption:
         self._cipher = cipher
 
     async def run(self) -> ReencryptionResult:
-        """Seals anew until nothing is left that is encrypted otherwise; repeating it does no harm."""
+        """Reencrypt until every record is under the current secret. Idempotent."""
         total = ReencryptionResult()
         await self._signing_keys(total)
         while True:

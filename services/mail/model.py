@@ -1,4 +1,4 @@
-"""The mail service's domain types but for what users see (views.py). One word per thing, as in docs and protos."""
+"""The mail service's domain types but for what users see (read_model.py). One word per thing, as in docs and protos."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

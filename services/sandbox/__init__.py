@@ -1,0 +1,1 @@
+"""A stand-in for mail providers: OAuth, mail APIs and push, with faults on demand."""

@@ -1,4 +1,4 @@
-"""`python -m services.sandbox`: serves the stand-in until SIGTERM or Ctrl-C."""
+"""`python -m services.sandbox`: serves the sandbox until SIGTERM or Ctrl-C."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from services.sandbox.settings import Settings
 
 
 def main() -> None:
-    """Load settings, build, serve. Exits with status 2 and one line per wrong variable."""
+    """Load settings, build the application, serve it. Exits with status 2 and one line per wrong variable."""
     settings = load(Settings)
     configure_logging(service="sandbox", level=settings.log_level)
 

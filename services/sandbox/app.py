@@ -1,4 +1,4 @@
-"""Composition of the sandbox: everything is built here, by hand."""
+"""Composition of the sandbox: explicit constructor calls, no container."""
 
 import asyncio
 import logging
@@ -23,6 +23,7 @@ from services.sandbox.control.state import StateControl
 from services.sandbox.control.users import UserControl
 from services.sandbox.demo.page import DemoPage
 from services.sandbox.google.gmail.dispatch import Dispatcher
+from services.sandbox.google.gmail.labels import GmailLabels
 from services.sandbox.google.gmail.methods.method_table import MethodTable
 from services.sandbox.google.gmail.page_tokens import PageTokens
 from services.sandbox.google.gmail.quota import Quota
@@ -51,15 +52,15 @@ _LOG = logging.getLogger("sandbox")
 async def open_sandbox(
     settings: Settings, *, clock: Clock | None = None, new_key: Callable[[], RSAPrivateKey] = new_private_key
 ) -> AsyncIterator[ASGIApp]:
-    """The whole sandbox as one ASGI application, with the users and the mail that the settings ask for.
+    """Build the whole sandbox as one ASGI application, with the users and mail that the settings ask for.
 
-    Notifications are delivered until the block is left.
+    Push notifications are delivered until the block exits.
     """
     clock = clock or Clock()
     clients = Clients(_client(settings))
     faults = FaultPlan()
-    calls = CallCounts()
-    identity = SandboxUsers(
+    call_counts = CallCounts()
+    users = SandboxUsers(
         clock=clock,
         issuer=settings.issuer,
         access_lifetime=settings.token_ttl,
@@ -67,36 +68,48 @@ async def open_sandbox(
         new_key=new_key,
         seed=settings.seed,
     )
-    mailboxes = Mailboxes(clock=clock, seed=settings.seed, retention=settings.history_retention, log=AuditLog(clock))
-    push = _push(settings, clock, identity)
+    mailboxes = Mailboxes(
+        clock=clock,
+        seed=settings.seed,
+        retention=settings.history_retention,
+        log=AuditLog(clock),
+        label_scheme=GmailLabels(),
+    )
+    push = _push(settings, clock, users)
     mailboxes.changed = push.changed
     quota = _quota(settings, clock)
     pages = PageTokens(clock=clock)
     dispatcher = Dispatcher(
-        identity=identity,
+        users=users,
         mailboxes=mailboxes,
         methods=MethodTable(push),
         renderer=Renderer(inline_limit=settings.attachment_inline_limit),
         pages=pages,
         quota=quota,
-        calls=calls,
+        call_counts=call_counts,
         faults=faults,
         clock=clock,
     )
-    gmail = GmailApi(dispatcher, quota=quota, calls=calls, faults=faults)
+    gmail = GmailApi(dispatcher, quota=quota, call_counts=call_counts, faults=faults)
     state = StateControl(
-        faults=faults, quota=quota, calls=calls, log=mailboxes.log, pages=pages, push=push, dispatcher=dispatcher
+        faults=faults,
+        quota=quota,
+        call_counts=call_counts,
+        log=mailboxes.log,
+        pages=pages,
+        push=push,
+        dispatcher=dispatcher,
     )
-    _create_users(settings, identity, mailboxes)
+    _create_users(settings, users, mailboxes)
     routes = [
         Route("/", _home),
         Route("/livez", _ready),
         Route("/readyz", _ready),
         *gmail.routes(),
-        *_oauth_routes(identity, clients, clock, faults, calls),
+        *_oauth_routes(users, clients, clock, faults, call_counts),
         *_demo_routes(settings),
-        *UserControl(identity=identity, clients=clients, clock=clock, mailboxes=mailboxes).routes(),
-        *MailControl(identity=identity, mailboxes=mailboxes, push=push, clock=clock).routes(),
+        *UserControl(users=users, clients=clients, clock=clock, mailboxes=mailboxes).routes(),
+        *MailControl(users=users, mailboxes=mailboxes, push=push, clock=clock).routes(),
         *state.routes(),
     ]
     async with asyncio.TaskGroup() as tasks:
@@ -120,14 +133,14 @@ def _client(settings: Settings) -> Client:
     return Client(settings.client_id, secret, frozenset(settings.redirect_uris))
 
 
-def _push(settings: Settings, clock: Clock, identity: SandboxUsers) -> PushService:
+def _push(settings: Settings, clock: Clock, users: SandboxUsers) -> PushService:
     target = PushTarget(
         endpoint=settings.push_endpoint,
         audience=settings.push_audience,
         service_account=settings.push_service_account,
     )
     seeded = random.Random(settings.seed)  # noqa: S311 - reproducible by design
-    return PushService(clock=clock, identity=identity, target=target, random=seeded)
+    return PushService(clock=clock, users=users, target=target, random=seeded)
 
 
 def _quota(settings: Settings, clock: Clock) -> Quota:
@@ -140,27 +153,27 @@ def _quota(settings: Settings, clock: Clock) -> Quota:
     )
 
 
-def _create_users(settings: Settings, identity: SandboxUsers, mailboxes: Mailboxes) -> None:
+def _create_users(settings: Settings, users: SandboxUsers, mailboxes: Mailboxes) -> None:
     for email in settings.users:
-        user = identity.add_user(email)
+        user = users.add_user(email)
         if settings.messages:
             mailboxes.populate(user, messages=settings.messages, seed=None, ugly=False)
 
 
 def _oauth_routes(
-    identity: SandboxUsers, clients: Clients, clock: Clock, faults: FaultPlan, calls: CallCounts
+    users: SandboxUsers, clients: Clients, clock: Clock, faults: FaultPlan, call_counts: CallCounts
 ) -> list[Route]:
     pages = ConsentPages((_HERE / "google/oauth/consent.html").read_text(encoding="utf-8"))
 
     def observe(method: str, user: str | None, status: int) -> None:
-        calls.record(method, user, status)
+        call_counts.record(method, user, status)
         _LOG.info("%s %s %s", method, user or "-", status)
 
     return OAuthRoutes(
-        identity=identity,
-        authorization=AuthorizationEndpoint(identity=identity, clients=clients, pages=pages),
-        tokens=TokenEndpoint(identity=identity, clients=clients, clock=clock),
-        facts=UserInfoEndpoint(identity=identity, clock=clock),
+        users=users,
+        authorization=AuthorizationEndpoint(users=users, clients=clients, pages=pages),
+        tokens=TokenEndpoint(users=users, clients=clients, clock=clock),
+        userinfo=UserInfoEndpoint(users=users, clock=clock),
         faults=faults,
         observe=observe,
     ).routes()

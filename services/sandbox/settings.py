@@ -1,4 +1,4 @@
-"""What can be set about the sandbox: variables named `SANDBOX_...`, plus the gateway's address for the demo page."""
+"""Settings of the sandbox: variables named `SANDBOX_...`, and the gateway's address for the demo page."""
 
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ from services.kit.settings import Settings as KitSettings
 
 DEV_CLIENT_ID = "100000000000-sandbox.apps.googleusercontent.com"
 DEV_CLIENT_SECRET = "GOCSPX-sandbox-secret"  # noqa: S105 - the public pair of a stand-in
-_CONSENT = "this process signs anybody in as anybody; set SANDBOX_ENABLED=true to say that it is meant to be a sandbox"
+_CONSENT = "this process signs in any user without a password; set SANDBOX_ENABLED=true to confirm that it is a sandbox"
 
 
 def _split(value: object) -> object:
@@ -31,7 +31,7 @@ class Settings(KitSettings):
 
     model_config = SettingsConfigDict(alias_generator=lambda name: f"SANDBOX_{name.upper()}")
 
-    # Named in full, since an absent variable is reported by the name of its field.
+    # Named in full: errors report an absent variable by the name of its field.
     sandbox_enabled: bool = Field(default=False, validate_default=True, validation_alias="SANDBOX_ENABLED")
     host: str = "127.0.0.1"
     port: int = Field(default=8100, ge=0, le=65535)
@@ -68,5 +68,5 @@ class Settings(KitSettings):
 
     @property
     def issuer(self) -> str:
-        """The OIDC issuer, which is also the base of every address that a browser is given."""
+        """The OIDC issuer, which is also the base of every address that browsers open."""
         return self.public_url or f"http://localhost:{self.port}"

@@ -72,7 +72,7 @@ class TestProcess:
         assert process.returncode == 0
         assert "Traceback" not in errors.decode()
 
-    async def test_seals_anew_on_command(self, make_settings: Callable[..., AuthSettings]) -> None:
+    async def test_reencrypts_on_command(self, make_settings: Callable[..., AuthSettings]) -> None:
         process = await self._start(make_settings(), "reencrypt")
         _, errors = await process.communicate()
         assert process.returncode == 0

@@ -17,7 +17,7 @@ def cipher() -> Cipher:
 
 class TestOpen:
     @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
-    def test_gives_back_what_was_sealed(self, cipher: Cipher, text: str) -> None:
+    def test_decrypts_what_it_encrypted(self, cipher: Cipher, text: str) -> None:
         record = cipher.encrypt(text, owner="owner", field="field")
         assert cipher.decrypt(record, owner="owner", field="field") == text
 

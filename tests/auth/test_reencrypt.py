@@ -49,7 +49,7 @@ async def tokens(store: Store, account: Account, *, cipher: Cipher) -> tuple[str
     )
 
 
-class TestReseal:
+class TestReencryption:
     async def test_afterwards_the_new_secret_alone_opens_everything(self, store: Store) -> None:
         accounts = await connect(store, number=BATCH + 5)
         old_key = await SigningKeys(store=store, cipher=Cipher(OLD, previous=None), clock=Time().now).current()

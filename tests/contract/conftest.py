@@ -1,4 +1,4 @@
-"""The sandbox on a real socket, in a thread of its own, since Google's client blocks."""
+"""The sandbox on a socket, in its own thread: Google's client blocks."""
 
 import asyncio
 import itertools
@@ -49,13 +49,13 @@ class _SandboxThread(threading.Thread):
 
 @pytest.fixture(scope="session")
 def discovery() -> Discovery:
-    """The document that the client package ships."""
+    """The discovery document that the client package ships."""
     return Discovery()
 
 
 @pytest.fixture(scope="session")
 def sandbox_url() -> Iterator[str]:
-    """A sandbox whose quota never binds (its window is a millisecond)."""
+    """A sandbox whose quota never binds: its window is a millisecond."""
     thread = _SandboxThread(Settings(sandbox_enabled=True, users=(), messages=0, quota_window=0.001))
     yield thread.start_and_wait()
     thread.stop()
@@ -63,7 +63,7 @@ def sandbox_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def new_client(sandbox_url: str, discovery: Discovery) -> Iterator[NewClient]:
-    """Makes a client for a new user: `new_client(messages=.., scope=.., ugly=..)`."""
+    """Factory of clients, each for a new user: `new_client(messages=.., scope=.., ugly=..)`."""
     numbers = itertools.count(1)
     clients: list[GoogleClient] = []
 
@@ -82,7 +82,7 @@ def new_client(sandbox_url: str, discovery: Discovery) -> Iterator[NewClient]:
 
 @pytest.fixture(scope="session")
 def reader(new_client: NewClient) -> GoogleClient:
-    """A mailbox of 216 messages, a sixth of them ugly, that no test changes."""
+    """A mailbox of 216 messages, a sixth of them malformed, that no test changes."""
     return new_client(messages=216, ugly=True)
 
 

@@ -1,4 +1,4 @@
-"""Who may do what: tokens, scopes and refusals, seen by Google's own client."""
+"""Tokens, scopes and refusals, through Google's own client."""
 
 from tests.contract.conftest import NewClient
 from tests.support.contract.google_client import GoogleClient

@@ -1,4 +1,4 @@
-"""The sandbox knows what Google's discovery document knows, and nothing else."""
+"""The sandbox has the methods and fields of Google's discovery document, and no others."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Labels, history and watching by Google's own client."""
+"""Labels, history and watches, through Google's own client."""
 
 from tests.support.contract.google_client import GoogleClient
 

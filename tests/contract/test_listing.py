@@ -1,4 +1,4 @@
-"""Profile and lists by Google's own client."""
+"""Profile and listings, through Google's own client."""
 
 from tests.contract.conftest import NewClient
 from tests.support.contract.google_client import GoogleClient, raw_message
@@ -15,7 +15,7 @@ class TestProfileAndListing:
         listed = reader.every(reader.users.messages(), "messages", maxResults=47, includeSpamTrash=True)
         assert [item["id"] for item in listed] == [fact["id"] for fact in reader.truth()]
 
-    def test_spam_and_trash_are_hidden_unless_asked_for(self, reader: GoogleClient) -> None:
+    def test_spam_and_trash_are_left_out_by_default(self, reader: GoogleClient) -> None:
         listed = {item["id"] for item in reader.every(reader.users.messages(), "messages", maxResults=500)}
         hidden = {fact["id"] for fact in reader.truth() if {"SPAM", "TRASH"} & set(fact["labelIds"])}
         assert hidden

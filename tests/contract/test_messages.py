@@ -1,4 +1,4 @@
-"""Messages, attachments and threads by Google's own client."""
+"""Messages, attachments and threads, through Google's own client."""
 
 import hashlib
 import itertools
@@ -12,7 +12,7 @@ from tests.support.contract.google_client import GoogleClient, decode, leaves
 
 class TestMessages:
     @pytest.mark.parametrize("form", ["full", "metadata", "minimal", "raw"])
-    # As in TestBatch.
+    # As in tests/contract/test_batch.py.
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_every_message_is_valid(self, reader: GoogleClient, discovery: Discovery, form: str) -> None:
         get = reader.users.messages().get
@@ -39,7 +39,7 @@ class TestMessages:
         answer = reader.execute(reader.users.messages().get(userId="me", id=bare["id"]))
         assert "labelIds" not in answer
 
-    def test_metadata_gives_only_the_headers_asked_for(self, reader: GoogleClient) -> None:
+    def test_metadata_has_only_the_requested_headers(self, reader: GoogleClient) -> None:
         request = reader.users.messages().get(
             userId="me", id=reader.truth()[0]["id"], format="metadata", metadataHeaders=["subject", "DATE"]
         )
@@ -64,7 +64,7 @@ class TestMessages:
         code, reason, _ = reader.refusal(reader.users.messages().list(userId="me", fields="messages(nothing)"))
         assert (code, reason) == (400, "invalidParameter")
 
-    def test_ids_that_are_missing_or_impossible_are_told_apart(self, reader: GoogleClient) -> None:
+    def test_unknown_ids_and_malformed_ids_have_different_errors(self, reader: GoogleClient) -> None:
         get = reader.users.messages().get
         assert reader.refusal(get(userId="me", id="1234567890abcdef"))[:2] == (404, "notFound")
         assert reader.refusal(get(userId="me", id="not-an-id")) == (400, "invalidArgument", "Invalid id value")

@@ -1,4 +1,4 @@
-"""What Google's own client changes in a mailbox."""
+"""Writes of Google's own client to a mailbox."""
 
 from tests.support.contract.google_client import GoogleClient, raw_message
 

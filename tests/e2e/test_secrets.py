@@ -1,4 +1,4 @@
-"""No secret of a sign-in, a sync and the reading afterwards is in any output or in any database outside the cipher."""
+"""No secret of a sign-in, a sync and the reading afterwards is in any output, nor unencrypted in any column."""
 
 import base64
 import hashlib
@@ -46,7 +46,7 @@ class Secrets:
 
 
 def sign_in_and_read(http: httpx.Client, provider: Provider, found: Secrets) -> Person:
-    """A sign-in with client proof, a sync, reading, prolonging and a good deal of misuse; every secret is noted."""
+    """A sign-in with PKCE, a sync, reading, prolonging and a good deal of misuse; every secret is noted."""
     email = provider.new_user(messages=20)
     verifier = secrets.token_urlsafe(48)
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
@@ -86,8 +86,8 @@ def outlive_the_token(person: Person, provider: Provider) -> None:
     assert len(person.emails()) == 21
 
 
-async def from_the_vault(stack: RunningStack, person: Person, found: Secrets) -> None:
-    """Notes what the cipher holds: the provider's tokens of this person and the keys that sign ours."""
+async def decrypt_columns(stack: RunningStack, person: Person, found: Secrets) -> None:
+    """Record this person's provider tokens and our signing keys, decrypted from their columns."""
     cipher = Cipher(stack.variables["SECRET_KEY"], previous=None)
     database = await _connect(stack.variables, "auth")
     try:
@@ -118,9 +118,9 @@ async def test_no_secret_is_in_any_output_or_column(
     for pem in keys:
         found.add(service_key=_key_text(pem))
     person = sign_in_and_read(http, provider, found)
-    await from_the_vault(stack, person, found)
+    await decrypt_columns(stack, person, found)
     outlive_the_token(person, provider)
-    await from_the_vault(stack, person, found)
+    await decrypt_columns(stack, person, found)
     assert len([name for name, _ in found.values if name == "provider_access_token"]) == 2
 
     outputs = {name: stack.log_file(name).read_text(errors="replace") for name in _PROCESSES}
@@ -165,7 +165,7 @@ async def _connect(variables: Mapping[str, str], service: str) -> "asyncpg.Conne
 
 
 async def _columns(variables: Mapping[str, str], service: str) -> AsyncIterator[tuple[str, str]]:
-    """Each table by name with all its rows as text, every column included: sealed ones must show nothing, too."""
+    """Each table by name with all its rows as text, every column included: encrypted ones must show nothing, too."""
     database = await _connect(variables, service)
     try:
         for [table] in await database.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):

@@ -17,7 +17,7 @@ DAY = 86_400.0
 
 
 class Scraper:
-    """Reads the figures, and shows them as /metrics does."""
+    """Reads the metrics, and shows them as /metrics does."""
 
     def __init__(self, servers: Servers, *, quota: Quota | None = None) -> None:
         profile = quota_profile()
@@ -33,17 +33,17 @@ class Scraper:
         return self._registry.get_sample_value(f"mailroom_{name}", labels)
 
 
-async def figures(s: Stage) -> Scraper:
+async def scrape(s: Stage) -> Scraper:
     scraper = Scraper(s.servers)
     await scraper.scrape()
     return scraper
 
 
-class TestFigures:
+class TestMailboxMetrics:
     async def test_of_a_mailbox_that_waits_for_a_worker(self, stage: OpenStage) -> None:
         async with stage(messages=5, workers=0) as s:
             await s.request()
-            shown = await figures(s)
+            shown = await scrape(s)
             assert shown("mailboxes", status="active") == 1
             assert shown("mailboxes_due", lane="live") == 1
             assert 0 < (shown("oldest_due_seconds", lane="live") or 0) < 60
@@ -53,7 +53,7 @@ class TestFigures:
         async with stage(messages=5) as s:
             await s.sync()
             await s.until_released()
-            shown = await figures(s)
+            shown = await scrape(s)
             assert shown("mailboxes_due", lane="live") == 0
             assert shown("queued_messages", lane="backfill") == 0
             assert shown("oldest_due_seconds", lane="live") == 0
@@ -67,7 +67,7 @@ class TestFigures:
             await s.pool.execute(
                 "INSERT INTO dead_letters SELECT mailbox_id, 'b', 1, 'unreadable_message', 3 FROM mailboxes"
             )
-            shown = await figures(s)
+            shown = await scrape(s)
             assert shown("queued_messages", lane="backfill") == 1
             assert shown("dead_letters", reason="unreadable_message") == 1
 
@@ -76,20 +76,20 @@ class TestFigures:
             await s.sync()
             await s.until_released()
             await s.pool.execute("UPDATE sync_states SET caught_up_at = now() - interval '1 day'")
-            assert ((await figures(s))("oldest_check_seconds") or 0) >= DAY
+            assert ((await scrape(s))("oldest_check_seconds") or 0) >= DAY
             await s.pool.execute("UPDATE mailboxes SET status = 'reauth_required'")
-            shown = await figures(s)
+            shown = await scrape(s)
             assert (shown("oldest_check_seconds"), shown("mailboxes", status="reauth_required")) == (0, 1)
 
     async def test_of_watches(self, stage: OpenStage) -> None:
         async with stage(messages=1, workers=0) as s:
             await s.request()
-            shown = await figures(s)
+            shown = await scrape(s)
             assert (shown("watches_expiring"), shown("next_watch_expiry_seconds")) == (0, None)
             await s.pool.execute(
                 "INSERT INTO watches SELECT mailbox_id, now() + interval '1 day', now() FROM mailboxes"
             )
-            shown = await figures(s)
+            shown = await scrape(s)
             assert shown("watches_expiring") == 1
             assert DAY - 60 < (shown("next_watch_expiry_seconds") or 0) < DAY < WARNING_SECONDS
 
@@ -111,7 +111,7 @@ class TestFigures:
     async def test_are_not_read_anew_at_each_scrape(self, stage: OpenStage) -> None:
         async with stage(workers=0) as s:
             await s.mailbox()
-            shown = await figures(s)
+            shown = await scrape(s)
             await s.pool.execute("TRUNCATE mailboxes CASCADE")
             await shown.scrape()
             assert shown("mailboxes", status="active") == 1

@@ -1,4 +1,4 @@
-"""A fresh sandbox per test, without a socket and without mail."""
+"""A new sandbox per test, without a socket and without mail."""
 
 from collections.abc import AsyncIterator
 

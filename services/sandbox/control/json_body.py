@@ -1,4 +1,4 @@
-"""How the control API reads its bodies and says what is wrong with them."""
+"""JSON bodies and errors of the control API."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ MAX_BODY_BYTES = 1024 * 1024
 
 
 class ControlBody(BaseModel):
-    """Base of all bodies: unknown fields and values of another type are refused."""
+    """Base of all bodies. Refuses unknown fields and values of another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class ControlError(HTTPException):
-    """Ends a control call with a status and a JSON error."""
+    """An error response of the control API: status, message, and problems by field."""
 
     def __init__(self, status: int, message: str, *, problems: list[dict[str, str]] | None = None) -> None:
         super().__init__(status, message)
@@ -25,7 +25,7 @@ class ControlError(HTTPException):
 
 
 async def read_body[T: BaseModel](request: Request, model: type[T]) -> T:
-    """The body as `model`; an empty one counts as `{}`. ControlError 400 names every field that is wrong."""
+    """Parse the body as `model`; an empty body counts as `{}`. Raises ControlError 400 that names every wrong field."""
     data = await request.body()
     if len(data) > MAX_BODY_BYTES:
         raise ControlError(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
@@ -42,7 +42,7 @@ async def read_body[T: BaseModel](request: Request, model: type[T]) -> T:
 
 
 async def render_error(_: Request, error: Exception) -> Response:
-    """Exception handler: `{"error": {"status", "message", "problems"?}}`."""
+    """Exception handler: respond `{"error": {"status", "message", "problems"?}}`."""
     if not isinstance(error, HTTPException):
         raise error
     body: dict[str, Any] = {"status": error.status_code, "message": error.detail}

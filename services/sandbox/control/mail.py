@@ -8,38 +8,40 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from services.sandbox.clock import Clock
 from services.sandbox.control.json_body import ControlBody, ControlError, read_body
 from services.sandbox.control.mbox_import import split_mail
 from services.sandbox.control.new_mail import NewMail, compose_mail
 from services.sandbox.control.state import NDJSON, json_lines
-from services.sandbox.google.gmail.errors import Refused
-from services.sandbox.google.gmail.methods.write_methods import date_header_ms, decode_raw
+from services.sandbox.google.gmail.labels import label_resource
 from services.sandbox.google.gmail.watch_and_push import PushService
-from services.sandbox.google.oauth.users import SandboxUsers, User
-from services.sandbox.instruments.audit_log import Now
+from services.sandbox.google.oauth.users import SandboxUsers
 from services.sandbox.mailboxes.labels import Label
-from services.sandbox.mailboxes.mailbox import Mailbox, MailboxDeviations, Message
+from services.sandbox.mailboxes.mailbox import ListingDeviations, Mailbox, Message
 from services.sandbox.mailboxes.registry import Mailboxes
-from services.sandbox.mime.content import KeptContent
+from services.sandbox.mailboxes.user import User
+from services.sandbox.mime.base64url import decode_base64url
+from services.sandbox.mime.content import StoredContent
+from services.sandbox.mime.date_header import date_header_ms
 
 MAX_IMPORT_BYTES = 512 * 1024 * 1024
 
 
 class LabelChange(ControlBody):
-    """Labels to add and to remove."""
+    """Labels to add to a message and to remove from it."""
 
     add: list[str] = Field(default_factory=list)
     remove: list[str] = Field(default_factory=list)
 
 
 class NewLabel(ControlBody):
-    """A label by its name."""
+    """A label to create, or a new name."""
 
     name: str = Field(min_length=1, max_length=225)
 
 
 class DraftBody(ControlBody):
-    """A draft's content."""
+    """Content of a draft."""
 
     to: str = ""
     subject: str = ""
@@ -47,7 +49,7 @@ class DraftBody(ControlBody):
 
 
 class MailboxBody(ControlBody):
-    """How listings of a mailbox behave, and from where its history ids go on."""
+    """Behaviour of a mailbox's listings, and the id at which its history continues."""
 
     empty_page_every: int = Field(default=0, ge=0)
     history_id: str | None = Field(default=None, pattern=r"^[0-9]{1,40}$")
@@ -59,33 +61,33 @@ class MailboxBody(ControlBody):
         return self
 
 
-class StrayPush(ControlBody):
-    """A notification sent whatever the watches say."""
+class UnsolicitedPush(ControlBody):
+    """A notification that is sent regardless of watches."""
 
     history_id: str | None = Field(default=None, pattern=r"^[0-9]{1,40}$")
 
 
 class MailControl:
-    """The handlers."""
+    """Handlers for messages, drafts, labels, history and notifications of one user."""
 
     def __init__(
         self,
         *,
-        identity: SandboxUsers,
+        users: SandboxUsers,
         mailboxes: Mailboxes,
         push: PushService,
-        clock: Now,
+        clock: Clock,
     ) -> None:
-        self._identity = identity
+        self._users = users
         self._mailboxes = mailboxes
         self._push = push
         self._clock = clock
 
     def routes(self) -> list[Route]:
-        """What the application mounts."""
+        """Return the routes to mount."""
         user = "/_sandbox/users/{email}"
         return [
-            Route(f"{user}/messages", self.truth),
+            Route(f"{user}/messages", self.list_messages),
             Route(f"{user}/messages", self.deliver, methods=["POST"]),
             Route(f"{user}/messages/{{id}}", self.delete_message, methods=["DELETE"]),
             Route(f"{user}/messages/{{id}}/raw", self.raw),
@@ -98,11 +100,11 @@ class MailControl:
             Route(f"{user}/import", self.import_mail, methods=["POST"]),
             Route(f"{user}/history/expire", self.expire_history, methods=["POST"]),
             Route(f"{user}/mailbox", self.put_mailbox, methods=["PUT"]),
-            Route(f"{user}/push", self.stray_push, methods=["POST"]),
+            Route(f"{user}/push", self.send_push, methods=["POST"]),
         ]
 
     async def deliver(self, request: Request) -> Response:
-        """201 with the ids of what arrived."""
+        """Add new mail. 201 with the ids of the messages."""
         user, mailbox = self._mailbox(request)
         body = await read_body(request, NewMail)
         if body.count is not None:
@@ -111,7 +113,7 @@ class MailControl:
             raise ControlError(409, f"a message {body.id} exists already")
         _known_labels(mailbox, body.labels)
         message = mailbox.add(
-            KeptContent(
+            StoredContent(
                 _decoded(body.raw) if body.raw is not None else compose_mail(body, owner=user, now=self._clock.now())
             ),
             labels=body.labels,
@@ -122,25 +124,25 @@ class MailControl:
         )
         return _ids([message])
 
-    async def truth(self, request: Request) -> Response:
-        """NDJSON of all messages, newest first; `?sha256=0` spares the composing of every message."""
+    async def list_messages(self, request: Request) -> Response:
+        """Stream every message as NDJSON, newest first; `?sha256=0` skips composing the messages."""
         _, mailbox = self._mailbox(request)
         full = request.query_params.get("sha256") != "0"
-        return StreamingResponse(json_lines(_truth(mailbox, full=full)), media_type=NDJSON)
+        return StreamingResponse(json_lines(_message_facts(mailbox, full=full)), media_type=NDJSON)
 
     async def raw(self, request: Request) -> Response:
-        """The RFC 5322 bytes."""
+        """Return the RFC 5322 bytes of a message."""
         _, mailbox = self._mailbox(request)
         return Response(mailbox.content(_message(request, mailbox)).raw(), media_type="message/rfc822")
 
     async def delete_message(self, request: Request) -> Response:
-        """Gone for good."""
+        """Delete a message permanently."""
         _, mailbox = self._mailbox(request)
         mailbox.delete(_message(request, mailbox))
         return Response(status_code=204)
 
     async def relabel(self, request: Request) -> Response:
-        """The message's labels after the change."""
+        """Change labels of a message. Returns its labels after the change."""
         _, mailbox = self._mailbox(request)
         message = _message(request, mailbox)
         body = await read_body(request, LabelChange)
@@ -151,11 +153,11 @@ class MailControl:
         )
 
     async def create_draft(self, request: Request) -> Response:
-        """201 with the draft's id and its message."""
+        """Create a draft. 201 with its id and its message."""
         return await self._save_draft(request, None)
 
     async def update_draft(self, request: Request) -> Response:
-        """The draft's new message; the old one is gone."""
+        """Replace the content of a draft. Returns its new message; the previous one is deleted."""
         return await self._save_draft(request, request.path_params["id"])
 
     async def _save_draft(self, request: Request, draft_id: str | None) -> Response:
@@ -165,36 +167,39 @@ class MailControl:
         body = await read_body(request, DraftBody)
         mail = NewMail.model_validate({"from": user.email, "to": body.to, "subject": body.subject, "text": body.text})
         name, message = mailbox.save_draft(
-            KeptContent(compose_mail(mail, owner=user, now=self._clock.now())), draft_id=draft_id
+            StoredContent(compose_mail(mail, owner=user, now=self._clock.now())), labels=("DRAFT",), draft_id=draft_id
         )
         answer = {"id": name, "message": {"id": message.id, "threadId": message.thread_id}}
         return JSONResponse(answer, 200 if draft_id else 201)
 
     async def create_label(self, request: Request) -> Response:
-        """201 with the label."""
+        """Create a label. 201 with its resource; 409 if the name exists."""
         _, mailbox = self._mailbox(request)
         body = await read_body(request, NewLabel)
         if any(label.name.lower() == body.name.lower() for label in mailbox.labels.values()):
             raise ControlError(409, f"a label {body.name} exists already")
         label = Label(mailbox.new_label_id(), body.name)
         mailbox.labels[label.id] = label
-        return JSONResponse(label.resource(), 201)
+        return JSONResponse(label_resource(label), 201)
 
     async def rename_label(self, request: Request) -> Response:
-        """The label under its new name."""
+        """Rename a label of the user. Returns its resource."""
         _, mailbox = self._mailbox(request)
         label = _user_label(request, mailbox)
         label.name = (await read_body(request, NewLabel)).name
-        return JSONResponse(label.resource())
+        return JSONResponse(label_resource(label))
 
     async def delete_label(self, request: Request) -> Response:
-        """The label is gone, its messages stay."""
+        """Delete a label of the user; its messages stay."""
         _, mailbox = self._mailbox(request)
         mailbox.remove_label(_user_label(request, mailbox))
         return Response(status_code=204)
 
     async def import_mail(self, request: Request) -> Response:
-        """Add the messages of an mbox or a single one, dated by their Date headers; `?labels=INBOX,UNREAD`."""
+        """Add the messages of an mbox file, or a single message. Dates are those of the Date headers.
+
+        `?labels=INBOX,UNREAD` names the labels of each message.
+        """
         _, mailbox = self._mailbox(request)
         labels = [label for label in request.query_params.get("labels", "INBOX").split(",") if label]
         _known_labels(mailbox, labels)
@@ -205,38 +210,38 @@ class MailControl:
             raise ControlError(400, "the body holds no message")
         return _ids(
             [
-                mailbox.add(KeptContent(raw), labels=labels, internal_date=date_header_ms(raw))
+                mailbox.add(StoredContent(raw), labels=labels, internal_date=date_header_ms(raw))
                 for raw in split_mail(data)
             ]
         )
 
     async def expire_history(self, request: Request) -> Response:
-        """Every history id known so far is too old from now on."""
+        """Make every history id issued so far too old."""
         _, mailbox = self._mailbox(request)
         mailbox.history.expire()
         return JSONResponse({"historyId": str(mailbox.history.current_id)})
 
     async def put_mailbox(self, request: Request) -> Response:
-        """How this mailbox differs from an ordinary one."""
+        """Set how this mailbox deviates from an ordinary one."""
         _, mailbox = self._mailbox(request)
         body = await read_body(request, MailboxBody)
         if body.history_id is not None:
             if int(body.history_id) <= mailbox.history.current_id:
                 raise ControlError(400, f"history_id must be above {mailbox.history.current_id}")
             mailbox.history.jump(int(body.history_id))
-        mailbox.unlike_google = MailboxDeviations(empty_page_every=body.empty_page_every)
+        mailbox.listing_deviations = ListingDeviations(empty_page_every=body.empty_page_every)
         return JSONResponse({"historyId": str(mailbox.history.current_id)})
 
-    async def stray_push(self, request: Request) -> Response:
-        """Queue a notification for this user now, with the current history id unless another is given."""
+    async def send_push(self, request: Request) -> Response:
+        """Queue a notification for this user, with the current history id by default."""
         user, mailbox = self._mailbox(request)
-        body = await read_body(request, StrayPush)
+        body = await read_body(request, UnsolicitedPush)
         self._push.push_now(user.email, int(body.history_id or mailbox.history.current_id))
         return Response(status_code=202)
 
     def _mailbox(self, request: Request) -> tuple[User, Mailbox]:
         email = request.path_params["email"]
-        user = self._identity.find_user(email)
+        user = self._users.find_user(email)
         if user is None:
             raise ControlError(404, f"no user {email}")
         return user, self._mailboxes.of(user)
@@ -266,16 +271,16 @@ def _known_labels(mailbox: Mailbox, labels: list[str]) -> None:
 
 def _decoded(raw: str) -> bytes:
     try:
-        return decode_raw(raw)
-    except Refused as refused:
-        raise ControlError(400, f"raw: {refused.error.message}") from refused
+        return decode_base64url(raw)
+    except ValueError as error:
+        raise ControlError(400, f"raw: {error}") from error
 
 
 def _ids(messages: list[Message]) -> Response:
     return JSONResponse({"messages": [{"id": item.id, "threadId": item.thread_id} for item in messages]}, 201)
 
 
-def _truth(mailbox: Mailbox, *, full: bool) -> Iterator[dict[str, object]]:
+def _message_facts(mailbox: Mailbox, *, full: bool) -> Iterator[dict[str, object]]:
     for message in list(reversed(mailbox.order)):
         fact: dict[str, object] = {
             "id": message.id,

@@ -1,4 +1,4 @@
-"""Import of mail files: a single message or an mbox."""
+"""Splits mail files: a single message, or an mbox."""
 
 import re
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ _QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
 
 
 def split_mail(data: bytes) -> Iterator[bytes]:
-    """The messages in a file. One that begins with a `From ` line is an mbox (mboxrd quoting), else it is one message.
+    """Yield the messages of a file: an mbox (mboxrd quoting) if it begins with a `From ` line, else one message.
 
-    In an mbox a `From ` line counts only at the start or after an empty line.
+    In an mbox a `From ` line separates only at the start or after an empty line.
     """
     if not data.startswith(b"From "):
         yield data

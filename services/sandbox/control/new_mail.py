@@ -1,4 +1,4 @@
-"""Mail that the control API is told to deliver: its description, and the bytes that are made of it."""
+"""The control API's description of new mail, and the RFC 5322 bytes composed from it."""
 
 import json
 from datetime import UTC, datetime
@@ -11,15 +11,15 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from services.sandbox.control.json_body import ControlBody
-from services.sandbox.google.oauth.users import User
 from services.sandbox.mailboxes.mailbox import MessageDeviation
+from services.sandbox.mailboxes.user import User
 from services.sandbox.mime.part_tree import HeaderForm
 
 
 class NewMail(ControlBody):
-    """Mail that arrives: `count` generated messages, one composed from fields, or one from `raw` bytes.
+    """Mail to deliver: `count` generated messages, one composed from fields, or one from `raw` bytes.
 
-    The fields after `raw` make a message that is unlike anything Gmail would show.
+    Fields from `omit` on make the message deviate from anything that a real provider shows.
     """
 
     count: int | None = Field(default=None, ge=1, le=100_000)
@@ -31,7 +31,7 @@ class NewMail(ControlBody):
     html: str | None = None
     date: str | None = Field(default=None, description='the Date header, verbatim; "" = none')
     headers: list[list[str]] = Field(default_factory=list, description="pairs of name and value")
-    raw: str | None = Field(default=None, description="RFC 5322 bytes in base64url")
+    raw: str | None = Field(default=None, min_length=1, description="RFC 5322 bytes in base64url")
     labels: list[str] = Field(default_factory=lambda: ["INBOX", "UNREAD"])
     thread_id: str | None = None
     internal_date: int | None = Field(default=None, description="epoch ms; default now")
@@ -56,7 +56,7 @@ class NewMail(ControlBody):
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
-        """As any body, but lone surrogates in `extra` get through, which pydantic's own JSON parser refuses."""
+        """Validate as any body, but accept lone surrogates, which pydantic's own JSON parser refuses."""
         try:
             value = json.loads(json_data)
         except ValueError:
@@ -65,7 +65,7 @@ class NewMail(ControlBody):
 
     @property
     def deviation(self) -> MessageDeviation | None:
-        """What is to be odd about it, if anything."""
+        """How the message deviates, or None."""
         form: HeaderForm = "encoded" if self.encoded_headers else "mangled" if self.mangled_headers else "decoded"
         if not (self.omit or self.extra or form != "decoded"):
             return None
@@ -73,7 +73,7 @@ class NewMail(ControlBody):
 
 
 def compose_mail(mail: NewMail, *, owner: User, now: float) -> bytes:
-    """RFC 5322 bytes from the fields; a field that is absent leaves its header out, but for To, Date and Message-ID."""
+    """Compose RFC 5322 bytes. An absent field leaves its header out, except To, Date and Message-ID."""
     message = EmailMessage(policy=SMTP)
     date = format_datetime(datetime.fromtimestamp(now, UTC)) if mail.date is None else mail.date
     given = {name.lower() for name, _ in mail.headers}
@@ -97,7 +97,7 @@ def compose_mail(mail: NewMail, *, owner: User, now: float) -> bytes:
 
 
 def _header_line(name: str, value: str) -> bytes:
-    """One header, encoded by RFC 2047 where it is not ASCII; controls and oversized values go through untouched."""
+    """Write one header, non-ASCII text as RFC 2047 words. Controls and oversized values pass unchanged."""
     clean = value.replace("\r", " ").replace("\n", " ")
     if clean.isascii():
         return f"{name}: {clean}\r\n".encode()

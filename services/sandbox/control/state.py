@@ -1,4 +1,4 @@
-"""Control API over what concerns all mailboxes: faults, quota, errors, push, counts and the log, below `/_sandbox/`."""
+"""Control API over state that mailboxes share, below `/_sandbox/`: faults, quota, errors, push, counts, audit log."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -22,7 +22,7 @@ NDJSON = "application/x-ndjson"
 
 
 class GmailBody(ControlBody):
-    """Behaviour of the whole API; absent fields stay as they are."""
+    """Behaviour of the whole Gmail API; absent fields keep their values."""
 
     error_shape: Literal["old", "new"] = "new"
     user_limit_status: Literal[403, 429] = 403
@@ -42,7 +42,7 @@ class GmailBody(ControlBody):
 
 
 class PushFaultsBody(ControlBody):
-    """Percentages and seconds by which push delivery goes wrong."""
+    """Faults of push delivery: percentages, and seconds of delay."""
 
     drop: int = Field(default=0, ge=0, le=100)
     duplicate: int = Field(default=0, ge=0, le=100)
@@ -51,14 +51,14 @@ class PushFaultsBody(ControlBody):
 
 
 class StateControl:
-    """The handlers."""
+    """Handlers for faults, quota, push, call counts and the audit log."""
 
     def __init__(
         self,
         *,
         faults: FaultPlan,
         quota: Quota,
-        calls: CallCounts,
+        call_counts: CallCounts,
         log: AuditLog,
         pages: PageTokens,
         push: PushService,
@@ -66,14 +66,14 @@ class StateControl:
     ) -> None:
         self._faults = faults
         self._quota = quota
-        self._calls = calls
+        self._call_counts = call_counts
         self._log = log
         self._pages = pages
         self._push = push
         self._dispatcher = dispatcher
 
     def routes(self) -> list[Route]:
-        """What the application mounts."""
+        """Return the routes to mount."""
         return [
             Route("/_sandbox/faults", self.get_faults),
             Route("/_sandbox/faults", self.put_faults, methods=["PUT"]),
@@ -87,21 +87,21 @@ class StateControl:
         ]
 
     async def get_faults(self, _: Request) -> Response:
-        """The plan with its counts."""
+        """Return the fault plan with its counts."""
         return JSONResponse(self._faults.report())
 
     async def put_faults(self, request: Request) -> Response:
-        """Replace the plan."""
+        """Replace the fault plan."""
         self._faults.replace(await read_body(request, FaultSettings))
         return JSONResponse(self._faults.report())
 
     async def clear_faults(self, _: Request) -> Response:
-        """No faults any more."""
+        """Remove the fault plan."""
         self._faults.clear()
         return Response(status_code=204)
 
     async def patch_gmail(self, request: Request) -> Response:
-        """Error bodies, quota and page tokens; only the fields of the body change."""
+        """Set error bodies, quota and the lifetime of page tokens; only fields of the body change."""
         body = await read_body(request, GmailBody)
         given = body.model_dump(exclude_unset=True)
         quota = self._quota
@@ -119,27 +119,27 @@ class StateControl:
         return JSONResponse({"quota": quota.report(), "error_shape": self._dispatcher.error_shape})
 
     async def get_push(self, _: Request) -> Response:
-        """Watches and delivery figures."""
+        """Return watches and delivery counts."""
         return JSONResponse(self._push.report())
 
     async def put_push(self, request: Request) -> Response:
-        """How delivery goes wrong."""
+        """Replace the faults of push delivery."""
         body = await read_body(request, PushFaultsBody)
         self._push.faults = PushFaults(**body.model_dump())
         return JSONResponse(body.model_dump())
 
     async def get_calls(self, _: Request) -> Response:
-        """CallCounts by method, units by user and project."""
-        return JSONResponse(self._calls.report() | {"quota": self._quota.report()})
+        """Return call counts by method, and units by user and project."""
+        return JSONResponse(self._call_counts.report() | {"quota": self._quota.report()})
 
     async def clear_calls(self, _: Request) -> Response:
-        """Counts and spending start from zero."""
-        self._calls.clear()
+        """Reset call counts and spent units."""
+        self._call_counts.clear()
         self._quota.reset()
         return Response(status_code=204)
 
     async def get_log(self, request: Request) -> Response:
-        """NDJSON of what happened to mailboxes after `?since=` (a sequence number, default 0)."""
+        """Stream events of mailboxes after `?since=` (a sequence number, default 0) as NDJSON."""
         since = request.query_params.get("since", "0")
         if not since.isascii() or not since.isdigit():
             raise ControlError(400, "since: a sequence number")
@@ -147,7 +147,7 @@ class StateControl:
 
 
 async def json_lines(facts: Iterator[dict[str, object]]) -> AsyncIterator[bytes]:
-    """JSON lines in chunks, with a chance for others in between."""
+    """Encode objects as JSON lines, in chunks of 100: other requests run between chunks."""
     chunk: list[str] = []
     for fact in facts:
         chunk.append(json.dumps(fact))

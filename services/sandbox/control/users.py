@@ -11,26 +11,27 @@ from starlette.routing import Route
 from services.sandbox.clock import Clock
 from services.sandbox.control.json_body import ControlBody, ControlError, read_body
 from services.sandbox.google.oauth.clients import Client, Clients
-from services.sandbox.google.oauth.users import Deviations, SandboxUsers, User, UserExistsError
+from services.sandbox.google.oauth.users import Deviations, SandboxUsers, UserExistsError
+from services.sandbox.mailboxes.user import User
 
 _EMAIL = r"^[^@\s]+@[^@\s]+$"
 
 
 class Mailboxes(Protocol):
-    """What the control of users needs from the Gmail half."""
+    """The operations on mailboxes that control of users needs."""
 
     def populate(self, user: User, *, messages: int, seed: int | None, ugly: bool) -> int:
-        """Generate mail that was always there; returns how many messages the mailbox holds."""
+        """Generate mail that predates the sandbox. Returns the number of messages in the mailbox."""
 
     def count(self, user: User) -> int:
-        """How many messages the mailbox holds."""
+        """Return the number of messages in the mailbox."""
 
     def drop(self, user: User) -> None:
-        """Forget the mailbox."""
+        """Delete the mailbox."""
 
 
 class NewUser(ControlBody):
-    """A user to create, with so much generated mail."""
+    """A user to create, with `messages` generated messages."""
 
     email: str = Field(pattern=_EMAIL, max_length=320)
     name: str | None = Field(default=None, min_length=1, max_length=200)
@@ -42,7 +43,7 @@ class NewUser(ControlBody):
 
 
 class UserChange(ControlBody):
-    """Attributes to change; absent ones stay."""
+    """Attributes to change; absent ones keep their values."""
 
     email: str = Field(default="", pattern=_EMAIL, max_length=320)
     name: str = Field(default="", min_length=1, max_length=200)
@@ -51,7 +52,7 @@ class UserChange(ControlBody):
 
 
 class DeviationsBody(ControlBody):
-    """How a user is treated; absent fields take their defaults."""
+    """Treatment of a user; absent fields take their defaults."""
 
     iss: bool = True
     testing: bool = False
@@ -72,29 +73,29 @@ class ClientBody(ControlBody):
 
 
 class Advance(ControlBody):
-    """How far the clock moves."""
+    """A step of the clock."""
 
     seconds: float = Field(ge=0, le=10 * 366 * 86_400, allow_inf_nan=False)
 
 
 class Rotation(ControlBody):
-    """How the signing key changes; unannounced by default, which is the harder case for clients."""
+    """A change of the signing key. Unannounced by default, the harder case for clients."""
 
     announced: bool = False
     keep_old: bool = True
 
 
 class UserControl:
-    """The handlers."""
+    """Handlers for users, their tokens, clients, the clock and signing keys."""
 
-    def __init__(self, *, identity: SandboxUsers, clients: Clients, clock: Clock, mailboxes: Mailboxes) -> None:
-        self._identity = identity
+    def __init__(self, *, users: SandboxUsers, clients: Clients, clock: Clock, mailboxes: Mailboxes) -> None:
+        self._users = users
         self._clients = clients
         self._clock = clock
         self._mailboxes = mailboxes
 
     def routes(self) -> list[Route]:
-        """What the application mounts."""
+        """Return the routes to mount."""
         user = "/_sandbox/users/{email}"
         return [
             Route("/_sandbox/users", self.list_users),
@@ -115,14 +116,14 @@ class UserControl:
         ]
 
     async def list_users(self, _: Request) -> Response:
-        """Every user."""
-        return JSONResponse({"users": [self._describe(user) for user in self._identity.users()]})
+        """Return every user."""
+        return JSONResponse({"users": [self._describe(user) for user in self._users.all()]})
 
     async def create_user(self, request: Request) -> Response:
-        """201 with the user; 409 if the address is taken."""
+        """Create a user. 201 with the user; 409 if the address is taken."""
         body = await read_body(request, NewUser)
         try:
-            user = self._identity.add_user(body.email, name=body.name, email_verified=body.email_verified, hd=body.hd)
+            user = self._users.add_user(body.email, name=body.name, email_verified=body.email_verified, hd=body.hd)
         except UserExistsError as error:
             raise ControlError(409, str(error)) from error
         if body.messages:
@@ -130,55 +131,55 @@ class UserControl:
         return JSONResponse(self._describe(user), 201)
 
     async def get_user(self, request: Request) -> Response:
-        """One user."""
+        """Return one user."""
         return JSONResponse(self._describe(self._user(request)))
 
     async def change_user(self, request: Request) -> Response:
-        """New attributes, `email` included; `sub` stays, as with Google."""
+        """Change attributes, `email` included; `sub` never changes."""
         user = self._user(request)
         changes = (await read_body(request, UserChange)).model_dump(exclude_unset=True)
         try:
-            return JSONResponse(self._describe(self._identity.change_user(user.sub, changes)))
+            return JSONResponse(self._describe(self._users.change_user(user.sub, changes)))
         except UserExistsError as error:
             raise ControlError(409, str(error)) from error
 
     async def remove_user(self, request: Request) -> Response:
-        """The account is gone: tokens die, mail with it."""
+        """Delete the account with its tokens and its mail."""
         user = self._user(request)
-        self._identity.remove_user(user.sub)
+        self._users.remove_user(user.sub)
         self._mailboxes.drop(user)
         return Response(status_code=204)
 
     async def get_settings(self, request: Request) -> Response:
-        """How the user is treated."""
-        return JSONResponse(asdict(self._identity.deviations(self._user(request).sub)))
+        """Return how the user is treated."""
+        return JSONResponse(asdict(self._users.deviations(self._user(request).sub)))
 
     async def put_settings(self, request: Request) -> Response:
-        """Treat the user so from now on."""
+        """Replace how the user is treated."""
         user = self._user(request)
         body = await read_body(request, DeviationsBody)
-        self._identity.set_deviations(user.sub, Deviations(**body.model_dump()))
+        self._users.set_deviations(user.sub, Deviations(**body.model_dump()))
         return JSONResponse(body.model_dump())
 
     async def expire_tokens(self, request: Request) -> Response:
-        """Access tokens die, refresh tokens live."""
-        return JSONResponse({"expired": self._identity.grants.expire_access(self._user(request).sub)})
+        """Expire the user's access tokens; refresh tokens stay valid."""
+        return JSONResponse({"expired": self._users.grants.expire_access_tokens(self._user(request).sub)})
 
     async def revoke(self, request: Request) -> Response:
-        """What the user does in the Google account: all grants end."""
-        self._identity.grants.revoke(self._user(request).sub)
+        """End all grants, as the user can in the account's security settings."""
+        self._users.grants.revoke(self._user(request).sub)
         return Response(status_code=204)
 
     async def change_password(self, request: Request) -> Response:
-        """Refresh tokens with Gmail scopes die."""
-        return JSONResponse({"revoked": self._identity.grants.end_mail_tokens(self._user(request).sub)})
+        """End refresh tokens with mail scopes, as a new password does."""
+        return JSONResponse({"revoked": self._users.grants.end_mail_refresh_tokens(self._user(request).sub)})
 
     async def list_clients(self, _: Request) -> Response:
-        """Every client, without its secret."""
+        """Return every client, without its secret."""
         return JSONResponse({"clients": [_describe_client(client) for client in self._clients.all()]})
 
     async def put_client(self, request: Request) -> Response:
-        """Create a client or replace it."""
+        """Create or replace a client."""
         body = await read_body(request, ClientBody)
         client = Client(
             client_id=request.path_params["client_id"],
@@ -191,22 +192,22 @@ class UserControl:
         return JSONResponse(_describe_client(client))
 
     async def get_clock(self, _: Request) -> Response:
-        """The sandbox's time, epoch seconds."""
+        """Return the sandbox's time in epoch seconds."""
         return JSONResponse({"now": self._clock.now()})
 
     async def advance_clock(self, request: Request) -> Response:
-        """Let time pass."""
+        """Move the clock forward."""
         self._clock.advance((await read_body(request, Advance)).seconds)
         return JSONResponse({"now": self._clock.now()})
 
     async def rotate_keys(self, request: Request) -> Response:
-        """Sign with another key."""
+        """Change the signing key. Returns the `kid` of the new one."""
         body = await read_body(request, Rotation)
-        return JSONResponse({"kid": self._identity.keys.rotate(announced=body.announced, keep_old=body.keep_old)})
+        return JSONResponse({"kid": self._users.keys.rotate(announced=body.announced, keep_old=body.keep_old)})
 
     def _user(self, request: Request) -> User:
         email = request.path_params["email"]
-        user = self._identity.find_user(email)
+        user = self._users.find_user(email)
         if user is None:
             raise ControlError(404, f"no user {email}")
         return user

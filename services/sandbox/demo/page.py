@@ -15,7 +15,7 @@ def _origin(url: str) -> str:
 
 
 class DemoPage:
-    """Serves the page with a policy that lets it talk to the gateway and to this sandbox, and to nobody else."""
+    """Serves the page under a policy that allows requests to the gateway and to this sandbox only."""
 
     def __init__(self, html: str, *, gateway_url: str, home: str, new_nonce: Callable[[int], str]) -> None:
         filled = html.replace("{{API}}", escape(gateway_url)).replace("{{HOME}}", escape(_origin(home)))
@@ -24,11 +24,11 @@ class DemoPage:
         self._new_nonce = new_nonce
 
     def routes(self) -> list[Route]:
-        """What the application mounts."""
+        """Return the routes to mount."""
         return [Route("/demo", self.show)]
 
     async def show(self, _: Request) -> Response:
-        """The page; mail shown inside it inherits its policy, so that remote images and styles stay out."""
+        """Return the page. Mail shown inside it inherits the policy, so remote images and styles are blocked."""
         nonce = self._new_nonce(16)
         policy = (
             f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src data:; "

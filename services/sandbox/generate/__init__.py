@@ -1,0 +1,1 @@
+"""Generated mail, reproducible from a seed."""

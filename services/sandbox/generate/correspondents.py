@@ -1,4 +1,4 @@
-"""Who writes generated mail, and the paragraphs that they write."""
+"""Correspondents of generated mail, and the paragraphs that they write."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +13,7 @@ ZONES = (0, 0, 60, 120, 180, -300, -480, 330, 540, 480)
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """Somebody who writes: name, address and the habits of their mail program."""
+    """A correspondent: name, address and the habits of the mail program."""
 
     name: str
     address: str
@@ -37,7 +37,7 @@ class Paragraph:
 
 @lru_cache(maxsize=512)
 def paragraphs(language: Language, charset: str) -> tuple[Paragraph, ...]:
-    """The paragraphs that letters in this language and charset are made of."""
+    """Return the paragraphs that messages in this language and charset consist of."""
     random = Random(language.code)  # noqa: S311 - the same words in every run
     out = []
     for _ in range(PARAGRAPHS):
@@ -62,7 +62,7 @@ def _wrap(text: str) -> list[str]:
 
 
 def make_contacts(random: Random, count: int = 120) -> tuple[Contact, ...]:
-    """People whose languages follow the weights; charset and transfer encoding fit each other."""
+    """Make contacts whose languages follow the weights, with transfer encodings that fit their charsets."""
     weights = [WEIGHTS.get(language.code, 2) for language in LANGUAGES]
     out = []
     for i in range(count):
@@ -88,29 +88,29 @@ def make_contacts(random: Random, count: int = 120) -> tuple[Contact, ...]:
 
 
 class Correspondence:
-    """Everybody who writes to one user and what they write about. `key` is what its hashes are made with."""
+    """The contacts of one user and the subjects of their threads. `key` keys the hashes."""
 
     def __init__(self, key: bytes, random: Random, *, email: str, name: str) -> None:
         self.key = key
         self.email = email
         self.own = Contact(name, email, LANGUAGES[0], "utf-8", "quoted-printable", quoted=True, program="", zone=60)
-        """The owner as somebody who writes."""
+        """The user as an author."""
         self.me = f"{name} <{email}>"
-        """The owner as the value of an address header."""
+        """The user as the value of an address header."""
         contacts = make_contacts(random)
         self._writers = random.choices(contacts, [1 / (i + 4) for i in range(len(contacts))], k=512)
-        """Few write often, many seldom."""
+        """Weighted: a few contacts write often, most write seldom."""
 
     def contact(self, root: int) -> Contact:
-        """Whom the thread that begins with this message is with."""
+        """Return the other party of the thread that begins with this message."""
         return SeededRandom(self.key, root).choice(self._writers)
 
     def message_id(self, index: int) -> str:
-        """The Message-ID, with its brackets."""
+        """Return the Message-ID with its brackets."""
         return f"<{SeededRandom(self.key, index).token(20)}.{index}@{HOSTS[index % len(HOSTS)]}>"
 
     def subject(self, root: int) -> str:
-        """What the thread is about."""
+        """Return the subject of the thread that begins with this message."""
         random = SeededRandom(self.key, root)
         language = random.choice(self._writers).language
         return random.choice(language.subjects).format(n=1000 + random.below(9000))

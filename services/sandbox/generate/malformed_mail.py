@@ -1,6 +1,6 @@
 """Malformed and unusual mail as it occurs in real mailboxes: one maker per deviation.
 
-Every maker returns RFC 5322 bytes (or what passes for them). `malformed_message` walks through all of them in turn.
+Makers return RFC 5322 bytes, or bytes that are close to them. `malformed_message` cycles through all of them.
 """
 
 from base64 import b64encode
@@ -251,7 +251,7 @@ MAKERS: tuple[Maker, ...] = (
 
 
 def malformed_message(number: int, *, random: SeededRandom, to: str, date_ms: int) -> bytes:
-    """One malformed message to `to`; `number` picks the deviation, so that any run of 32 has them all."""
+    """Return a malformed message to `to`. `number` selects the deviation: any 32 in a row have all of them."""
     raw = MAKERS[number % len(MAKERS)](to, formatdate(date_ms / 1000))
     if not raw.startswith(b"Date"):
         return raw

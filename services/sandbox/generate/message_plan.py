@@ -1,15 +1,16 @@
-"""What each message of generated mail is, planned from a hash of its number: kind, thread, labels.
+"""Plans of generated messages, from a hash of each message's number.
 
-So a message can name its parent without any other message existing in memory.
+A message can name its parent although no other message exists in memory.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from services.sandbox.generate.phrases import USER_LABELS
 from services.sandbox.generate.seeded_random import SeededRandom
 
-REACH = 30
-"""A reply answers one of so many messages before it."""
+REPLY_WINDOW = 30
+"""A reply refers to one of this many messages before it."""
 
 KINDS = (
     ["personal"] * 36
@@ -22,50 +23,50 @@ KINDS = (
     + ["invitation", "bounce", "forward"]
 )
 CONVERSATIONS = frozenset({"personal", "sent", "forum"})
-_CATEGORY = {
-    "newsletter": "CATEGORY_PROMOTIONS",
-    "notification": "CATEGORY_UPDATES",
-    "social": "CATEGORY_SOCIAL",
-    "forum": "CATEGORY_FORUMS",
-    "invitation": "CATEGORY_PERSONAL",
-    "bounce": "CATEGORY_UPDATES",
-    "forward": "CATEGORY_PERSONAL",
-}
+Folder = Literal["inbox", "archive", "sent", "spam", "trash"]
 
 
 @dataclass(frozen=True, slots=True)
 class MessagePlan:
-    """What a generated message is, before any of its words exist."""
+    """Kind, thread and state of a generated message, before its text exists.
+
+    `parent` is the number of the message that it replies to, `user_label` the number of a user's label, from 1.
+    """
 
     kind: str
     parent: int | None
-    labels: frozenset[str]
+    folder: Folder
+    is_unread: bool = False
+    is_categorised: bool = False
+    is_important: bool = False
+    is_starred: bool = False
+    user_label: int | None = None
 
 
 class MessagePlanner:
-    """The plans of one mailbox; `key` is what its hashes are made with."""
+    """Plans the messages of one mailbox; `key` keys the hashes."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     def plan(self, index: int) -> MessagePlan:
-        """Kind, parent and labels of a message."""
+        """Return the plan of the message with this number."""
         random = SeededRandom(self._key, index)
         kind = random.choice(KINDS)
-        return MessagePlan(kind, self._parent(index, kind, random), _labels(kind, random))
+        return _plan(kind, self._parent(index, kind, random), random)
 
     def _parent(self, index: int, kind: str, random: SeededRandom) -> int | None:
         if kind not in CONVERSATIONS or random.chance(10):
             return None
-        parent = index - 1 - random.below(REACH)
+        parent = index - 1 - random.below(REPLY_WINDOW)
         if parent < 0:
             return None
         before = SeededRandom(self._key, parent).choice(KINDS)
         same_circle = (before == "forum") == (kind == "forum")
         return parent if before in CONVERSATIONS and same_circle else None
 
-    def chain(self, index: int) -> list[int]:
-        """The message and its ancestors, itself first, the thread's first message last."""
+    def ancestry(self, index: int) -> list[int]:
+        """Return the numbers of the message and its ancestors, itself first, the thread's first message last."""
         out = [index]
         while True:
             random = SeededRandom(self._key, out[-1])
@@ -75,23 +76,23 @@ class MessagePlanner:
             out.append(parent)
 
 
-def _labels(kind: str, random: SeededRandom) -> frozenset[str]:
+def _plan(kind: str, parent: int | None, random: SeededRandom) -> MessagePlan:
     if kind == "sent":
-        return frozenset({"SENT"})
+        return MessagePlan(kind, parent, "sent")
     if kind == "spam":
-        return frozenset({"SPAM", "UNREAD"}) if random.chance(70) else frozenset({"SPAM"})
-    unread = {"UNREAD"} if random.chance(14) else set()
+        return MessagePlan(kind, parent, "spam", is_unread=random.chance(70))
+    is_unread = random.chance(14)
     if random.chance(3):
-        return frozenset({"TRASH"} | unread)
+        return MessagePlan(kind, parent, "trash", is_unread)
     if kind == "personal" and random.chance(12):
-        return frozenset(unread)
-    labels = unread | {_CATEGORY.get(kind, "CATEGORY_PERSONAL")}
-    if random.chance(70):
-        labels.add("INBOX")
-    if kind in CONVERSATIONS and random.chance(40):
-        labels.add("IMPORTANT")
-    if random.chance(3):
-        labels.add("STARRED")
-    if random.chance(18):
-        labels.add(f"Label_{1 + random.below(len(USER_LABELS))}")
-    return frozenset(labels)
+        return MessagePlan(kind, parent, "archive", is_unread)
+    return MessagePlan(
+        kind,
+        parent,
+        folder="inbox" if random.chance(70) else "archive",
+        is_unread=is_unread,
+        is_categorised=True,
+        is_important=kind in CONVERSATIONS and random.chance(40),
+        is_starred=random.chance(3),
+        user_label=1 + random.below(len(USER_LABELS)) if random.chance(18) else None,
+    )

@@ -1,4 +1,4 @@
-"""Writes one message of generated mail: its headers and its body, as its kind has them."""
+"""Composes one generated message: headers and body as its kind needs them."""
 
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -9,7 +9,7 @@ from statistics import NormalDist
 from services.sandbox.generate.correspondents import PARAGRAPHS, Correspondence, paragraphs
 from services.sandbox.generate.phrases import COMPANIES, FILES
 from services.sandbox.generate.seeded_random import SeededRandom
-from services.sandbox.mime.builder import Branch, Composed, Leaf
+from services.sandbox.mime.builder import Branch, ComposedContent, Leaf
 
 _NORMAL = NormalDist()
 PARAGRAPH_COUNTS = tuple(max(1, round(exp(1.0 + 0.9 * _NORMAL.inv_cdf((i + 0.5) / 128)))) for i in range(128))
@@ -19,17 +19,17 @@ FILE_SIZES = tuple(min(8_000_000, round(exp(11.2 + 1.5 * _NORMAL.inv_cdf((i + 0.
 
 
 class MessageWriter:
-    """Composes one message. `chain` is the message and its ancestors, itself first."""
+    """Composes one message. `ancestry` has the numbers of the message and its ancestors, itself first."""
 
-    def __init__(self, mail: Correspondence, kind: str, chain: list[int], *, date_ms: int) -> None:
+    def __init__(self, mail: Correspondence, kind: str, ancestry: list[int], *, date_ms: int) -> None:
         self._mail = mail
-        self._index = chain[0]
+        self._index = ancestry[0]
         self._kind = kind
         self._random = random = SeededRandom(mail.key, self._index)
         self._date_ms = date_ms
-        self._chain = chain
-        self._contact = mail.contact(self._chain[-1])
-        # The first draw of a number chooses whom a thread that begins there is with.
+        self._ancestry = ancestry
+        self._contact = mail.contact(self._ancestry[-1])
+        # Correspondence.contact takes the first random number of an index; repeating it would couple the two.
         random.below(512)
         self._author = mail.own if kind == "sent" else self._contact
         charset = self._contact.charset
@@ -37,9 +37,9 @@ class MessageWriter:
         self._texts = paragraphs(self._contact.language, self._charset)
         self._picked = [random.choice(self._texts) for _ in range(random.choice(PARAGRAPH_COUNTS))]
 
-    def compose(self) -> Composed:
-        """The message of the planned kind."""
-        return Composed(
+    def compose(self) -> ComposedContent:
+        """Return the message."""
+        return ComposedContent(
             headers=self._headers(),
             body=self._body(),
             charset=self._charset,
@@ -57,9 +57,9 @@ class MessageWriter:
             ("Message-ID", self._mail.message_id(self._index)),
             ("Subject", self._subject()),
         ]
-        if len(self._chain) > 1:
-            headers.append(("In-Reply-To", self._mail.message_id(self._chain[1])))
-            headers.append(("References", " ".join(self._mail.message_id(i) for i in self._chain[:0:-1][-20:])))
+        if len(self._ancestry) > 1:
+            headers.append(("In-Reply-To", self._mail.message_id(self._ancestry[1])))
+            headers.append(("References", " ".join(self._mail.message_id(i) for i in self._ancestry[:0:-1][-20:])))
         headers += self._list_headers()
         if self._author.program:
             headers.append(("X-Mailer", self._author.program))
@@ -103,12 +103,12 @@ class MessageWriter:
         return self._mail.me
 
     def _subject(self) -> str:
-        subject = self._mail.subject(self._chain[-1])
+        subject = self._mail.subject(self._ancestry[-1])
         if self._kind == "bounce":
             return "Delivery Status Notification (Failure)"
         if self._kind == "forward":
             return f"Fwd: {subject}"
-        return self._contact.language.reply + subject if len(self._chain) > 1 else subject
+        return self._contact.language.reply + subject if len(self._ancestry) > 1 else subject
 
     def _list_headers(self) -> list[tuple[str, str]]:
         if self._kind == "newsletter":
@@ -138,8 +138,8 @@ class MessageWriter:
 
     def _plain(self) -> Leaf:
         content = b"\r\n\r\n".join([paragraph.plain for paragraph in self._picked])
-        if len(self._chain) > 1:
-            content += b"\r\n\r\n" + self._texts[self._chain[1] % PARAGRAPHS].quote
+        if len(self._ancestry) > 1:
+            content += b"\r\n\r\n" + self._texts[self._ancestry[1] % PARAGRAPHS].quote
         return self._text_leaf("text/plain", content)
 
     def _text_leaf(self, mime_type: str, content: bytes) -> Leaf:

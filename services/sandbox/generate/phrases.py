@@ -1,11 +1,11 @@
-"""Words that generated mail is made of, by language, with the charsets that its writers use."""
+"""Vocabulary of generated mail by language, with the charsets that its mail programs use."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """`charsets` are drawn from evenly, so that a repeated one is more frequent."""
+    """One language. Charsets are drawn uniformly: a repeated one is more frequent."""
 
     code: str
     charsets: tuple[str, ...]

@@ -1,11 +1,11 @@
-"""Random numbers that belong to one message: the same for the same seed and number, whenever they are asked for."""
+"""Random numbers that depend on a seed and a message's number only."""
 
 from collections.abc import Sequence
 from hashlib import blake2b
 
 
 class SeededRandom:
-    """A stream of small numbers cut from a keyed hash; far cheaper to start than a general generator."""
+    """A stream of small numbers from a keyed hash; much cheaper to start than random.Random."""
 
     __slots__ = ("_digest", "_key", "_state")
 
@@ -15,7 +15,7 @@ class SeededRandom:
         self._state = int.from_bytes(self._digest)
 
     def below(self, limit: int) -> int:
-        """A number from 0 to limit - 1; `limit` up to about a million."""
+        """Return a number from 0 to limit - 1; `limit` is at most about a million."""
         state, number = divmod(self._state, limit)
         if state < 0x100000000:
             self._digest = blake2b(self._digest, key=self._key).digest()
@@ -24,13 +24,13 @@ class SeededRandom:
         return number
 
     def choice[T](self, items: Sequence[T]) -> T:
-        """One of the items, evenly."""
+        """Return one of the items, uniformly."""
         return items[self.below(len(items))]
 
     def chance(self, percent: int) -> bool:
-        """True in so many of a hundred cases."""
+        """Return True with a probability of `percent`."""
         return self.below(100) < percent
 
     def token(self, digits: int = 16) -> str:
-        """Hex digits, at most 32, for identifiers."""
+        """Return hex digits, at most 32, for identifiers."""
         return self._digest.hex()[-digits:]

@@ -1,0 +1,1 @@
+"""Faults, counts and the audit log."""

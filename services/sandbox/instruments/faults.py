@@ -1,7 +1,7 @@
-"""Fault plan: which calls go wrong, how, and how often they did.
+"""Fault plan: rules by which calls fail, and counts of the failures.
 
-A rule names a method by pattern (`gmail.messages.get`, `gmail.*`, `oauth.token`, `batch`) and a kind. Every matching
-call draws once from the rule's own seeded generator, so that a plan fires alike for the same sequence of calls.
+A rule names a kind and a method pattern (`oauth.token`, `batch`, `*.messages.get`). Every matching call draws once from
+the rule's own seeded generator, so a plan fires alike for the same sequence of calls.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ Kind = Literal[
     "lost_response",
 ]
 ABORT = "sandbox.abort"
-"""Scope key of the function that drops the client's connection at once; set by `Abortable`."""
+"""Scope key of the function that drops the client's connection; set by `Abortable`."""
 
 FRONT_END_ERROR = (
     "<!DOCTYPE html><html lang=en><title>Error {status} (Server Error)!!1</title>"
@@ -36,12 +36,12 @@ FRONT_END_ERROR = (
 
 
 class FaultRule(BaseModel):
-    """One line of a plan, as the control API takes it.
+    """One rule of a plan, as the control API takes it.
 
-    `error` answers `status` and `reason` in the shape of the API that was called; `html_503` an HTML page of the front
-    end (`status` may be another one); `reset` drops the connection before the call is executed, `lost_response` after;
-    `slow` waits `seconds` first, `slow_body` spreads the body over `seconds`; `truncate` cuts the body short of its
-    Content-Length; `garbage` answers 200 with half of the JSON; `timeout` holds the call for `seconds` and drops it.
+    `error` responds with `status` and `reason` in the shape of the called API; `html_503` with a front end's HTML page
+    (`status` may differ); `reset` drops the connection before the call is executed, `lost_response` after it; `slow`
+    waits `seconds` first, `slow_body` spreads the body over `seconds`; `truncate` cuts the body short of its
+    Content-Length; `garbage` responds 200 with half of the JSON; `timeout` holds the call for `seconds` and drops it.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -49,14 +49,14 @@ class FaultRule(BaseModel):
     method: str
     kind: Kind
     probability: float = Field(default=1.0, ge=0, le=1)
-    count: int | None = Field(default=None, ge=0, description="fires at most so often")
-    after: int = Field(default=0, ge=0, description="leaves so many matching calls alone first")
+    count: int | None = Field(default=None, ge=0, description="limit of hits")
+    after: int = Field(default=0, ge=0, description="matching calls to spare first")
     user: str | None = Field(default=None, description="only calls for this e-mail address")
     path: str | None = Field(default=None, description="only calls whose path and query contain this")
     status: int = Field(default=503, ge=400, le=599)
     reason: str = "backendError"
     message: str = "Backend Error"
-    retry_after: float | None = Field(default=None, description="seconds named in the message, as quota errors do")
+    retry_after: float | None = Field(default=None, description="seconds named in the message, as in quota errors")
     seconds: float = Field(default=1.0, ge=0, le=600)
 
 
@@ -71,7 +71,7 @@ class FaultSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to one call."""
+    """The fault of one call."""
 
     kind: Kind
     status: int = 503
@@ -87,7 +87,7 @@ class Fault:
 
     @property
     def breaks_connection(self) -> bool:
-        """Whether it acts on the connection, so that inside a batch the whole batch suffers it."""
+        """Whether the fault acts on the connection; a batch with such a part suffers it as a whole."""
         return self.kind not in ("error", "html_503")
 
 
@@ -117,23 +117,23 @@ class _Rule:
 
 
 class FaultPlan:
-    """The rules in force. One call meets the first rule that fires."""
+    """The rules in force. The first rule that fires decides."""
 
     def __init__(self) -> None:
         self._seed = 0
         self._rules: list[_Rule] = []
 
     def replace(self, settings: FaultSettings) -> None:
-        """Drop the old plan with its counts and start this one from its beginning."""
+        """Replace the plan; its counts start at zero."""
         self._seed = settings.seed
         self._rules = [_Rule(rule, seed=f"{settings.seed}:{i}") for i, rule in enumerate(settings.rules)]
 
     def clear(self) -> None:
-        """No faults any more."""
+        """Remove all rules."""
         self.replace(FaultSettings())
 
     def draw(self, method: str, user: str | None = None, *, path: str = "") -> Fault | None:
-        """What happens to this call; `user` is the e-mail address that it acts for, if one is known."""
+        """Return the fault of this call, if any; `user` is the e-mail address that it acts for, None if unknown."""
         for rule in self._rules:
             fault = rule.draw(method, user, path)
             if fault is not None:
@@ -141,7 +141,7 @@ class FaultPlan:
         return None
 
     def report(self) -> dict[str, object]:
-        """Seed and rules, each with the calls that it saw and how often it fired."""
+        """Return seed and rules, each with the number of calls that it saw and that it hit."""
         rules = [
             {**rule.settings.model_dump(exclude_defaults=True), "seen": rule.seen, "fired": rule.fired}
             for rule in self._rules
@@ -150,7 +150,7 @@ class FaultPlan:
 
 
 class Abortable:
-    """Outermost ASGI application: lets the inside drop a connection, which ASGI itself has no word for."""
+    """Outermost ASGI application. Gives the inner ones a function that drops the connection, which ASGI lacks."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -172,7 +172,7 @@ async def _drop_connection(scope: Scope, receive: Receive) -> None:
 
 
 class DroppedResponse(Response):
-    """No answer: the connection ends, after `seconds` if any."""
+    """No response: the connection ends, after `seconds`."""
 
     def __init__(self, *, seconds: float = 0) -> None:
         super().__init__()
@@ -185,12 +185,12 @@ class DroppedResponse(Response):
 
 
 class TruncatedResponse(Response):
-    """The first half of another answer under its full Content-Length."""
+    """The first half of another response under its full Content-Length."""
 
-    def __init__(self, answer: Response) -> None:
-        super().__init__(status_code=answer.status_code)
-        self.raw_headers = answer.raw_headers
-        self.body = answer.body
+    def __init__(self, response: Response) -> None:
+        super().__init__(status_code=response.status_code)
+        self.raw_headers = response.raw_headers
+        self.body = response.body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -200,10 +200,10 @@ class TruncatedResponse(Response):
 
 
 class SlowBodyResponse(TruncatedResponse):
-    """Another answer whose body arrives in ten pieces."""
+    """Another response whose body arrives in ten pieces."""
 
-    def __init__(self, answer: Response, *, seconds: float) -> None:
-        super().__init__(answer)
+    def __init__(self, response: Response, *, seconds: float) -> None:
+        super().__init__(response)
         self._pause = seconds / 10
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
@@ -216,13 +216,13 @@ class SlowBodyResponse(TruncatedResponse):
         await send({"type": "http.response.body", "body": b""})
 
 
-def _half(answer: Response) -> Response:
-    body = bytes(answer.body)
-    return Response(body[: len(body) // 2], answer.status_code, media_type="application/json; charset=UTF-8")
+def _half_response(response: Response) -> Response:
+    body = bytes(response.body)
+    return Response(body[: len(body) // 2], response.status_code, media_type="application/json; charset=UTF-8")
 
 
-def _instead(fault: Fault, render_error: Callable[[Fault], Response]) -> Response | None:
-    """The answer of a fault that keeps the call from being executed; None for the other kinds."""
+def _response_instead(fault: Fault, render_error: Callable[[Fault], Response]) -> Response | None:
+    """Return the response of a fault that prevents the call; None for the other kinds."""
     match fault.kind:
         case "error":
             return render_error(fault)
@@ -236,33 +236,33 @@ def _instead(fault: Fault, render_error: Callable[[Fault], Response]) -> Respons
             return None
 
 
-def _spoilt(fault: Fault, answer: Response) -> Response:
-    """What the client gets of the answer to a call that was executed."""
+def _damaged_response(fault: Fault, response: Response) -> Response:
+    """Apply a fault to the response of an executed call."""
     match fault.kind:
         case "lost_response":
             return DroppedResponse()
         case "truncate":
-            return TruncatedResponse(answer)
+            return TruncatedResponse(response)
         case "garbage":
-            return _half(answer)
+            return _half_response(response)
         case "slow_body":
-            return SlowBodyResponse(answer, seconds=fault.seconds)
+            return SlowBodyResponse(response, seconds=fault.seconds)
         case _:
-            return answer
+            return response
 
 
-async def answer_with(
+async def respond_with_fault(
     fault: Fault | None,
     respond: Callable[[], Awaitable[Response]],
     *,
     render_error: Callable[[Fault], Response],
 ) -> Response:
-    """Answer a call as the fault says; `respond` executes it, `render_error` writes an error in the API's own shape."""
+    """Respond as the fault demands; `respond` executes the call, `render_error` renders an error in the API's shape."""
     if fault is None:
         return await respond()
-    answer = _instead(fault, render_error)
-    if answer is not None:
-        return answer
+    response = _response_instead(fault, render_error)
+    if response is not None:
+        return response
     if fault.kind == "slow":
         await asyncio.sleep(fault.seconds)
-    return _spoilt(fault, await respond())
+    return _damaged_response(fault, await respond())

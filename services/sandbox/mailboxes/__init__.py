@@ -1,0 +1,1 @@
+"""Mailboxes in memory, the same for every provider."""

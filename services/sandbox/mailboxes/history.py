@@ -1,18 +1,18 @@
-"""The change history of one mailbox: increasing ids with gaps, kept for a limited time."""
+"""The change history of one mailbox: increasing ids with gaps, and a retention."""
 
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from services.sandbox.instruments.audit_log import Now
+from services.sandbox.clock import Clock
 
 NO_LABELS: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One record of history.list; `labels` is the message's set after the change."""
+    """One history record; `labels` is the message's set after the change."""
 
     id: int
     time: float
@@ -26,9 +26,9 @@ class Change:
 
 
 class History:
-    """Records after a floor. An id below the floor is too old, and asking from there is an error."""
+    """Records above a floor. Ids below the floor are too old to continue from."""
 
-    def __init__(self, *, clock: Now, random: Random, retention: float, first_id: int) -> None:
+    def __init__(self, *, clock: Clock, random: Random, retention: float, first_id: int) -> None:
         self._clock = clock
         self._random = random
         self._retention = retention
@@ -37,17 +37,17 @@ class History:
         self.current_id = first_id
 
     def next_id(self) -> int:
-        """A new id, a random step above the current one."""
+        """Issue an id, a random step above the current one."""
         self.current_id += self._random.randint(1, 400)
         return self.current_id
 
-    def settle(self) -> None:
-        """Make the current id the oldest valid one, as after a bulk load that has no records."""
+    def discard_records(self) -> None:
+        """Drop all records and make the current id the oldest valid one, as after a bulk load."""
         self._records.clear()
         self._floor = self.current_id
 
     def jump(self, history_id: int) -> None:
-        """Go on from this id, which must lie above the current one."""
+        """Continue from this id, which must be above the current one."""
         self.current_id = history_id
 
     def append(self, change: Change) -> None:
@@ -55,17 +55,17 @@ class History:
         self._records.append(change)
 
     def expire(self) -> None:
-        """Make every id given out so far too old."""
+        """Make every id issued so far too old."""
         self.next_id()
-        self.settle()
+        self.discard_records()
 
     def is_too_old(self, start: int) -> bool:
-        """Whether records after `start` may be missing."""
+        """Return whether records after `start` may be missing."""
         self._trim()
         return start < self._floor
 
-    def after(self, start: int) -> Iterator[Change]:
-        """Records with greater ids, oldest first."""
+    def records_after(self, start: int) -> Iterator[Change]:
+        """Yield records with greater ids, oldest first."""
         first = bisect_right(self._records, start, key=lambda change: change.id)
         for i in range(first, len(self._records)):
             yield self._records[i]

@@ -6,24 +6,25 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
-from services.sandbox.instruments.audit_log import AuditLog, Now
+from services.sandbox.clock import Clock
+from services.sandbox.instruments.audit_log import AuditLog
 from services.sandbox.mailboxes.history import Change, History
-from services.sandbox.mailboxes.labels import Label, system_labels
-from services.sandbox.mime.content import Content, KeptContent
+from services.sandbox.mailboxes.labels import Label
+from services.sandbox.mime.content import Content, StoredContent
 from services.sandbox.mime.part_tree import HeaderForm
 
 NO_LABELS: frozenset[str] = frozenset()
 
 
 class Composer(Protocol):
-    """Makes the content of generated messages from their number."""
+    """Composes generated messages from their number."""
 
     def content(self, index: int, *, date_ms: int) -> Content: ...
 
 
 @dataclass(frozen=True, slots=True)
 class MessageDeviation:
-    """How one message is shown unlike Gmail would: keys left out or added, headers in another form."""
+    """Deviations of one message's resource: keys left out or added, headers in another form."""
 
     omit: frozenset[str] = NO_LABELS
     extra: dict[str, object] = field(default_factory=dict)
@@ -39,15 +40,15 @@ class Message:
     labels: frozenset[str]
     history_id: int
     internal_date: int
-    source: int | KeptContent
+    source: int | StoredContent
 
 
 @dataclass(slots=True)
-class MailboxDeviations:
-    """How the listings of a mailbox behave in the rare ways that Gmail's sometimes do."""
+class ListingDeviations:
+    """Rare behaviour of a mailbox's listings."""
 
     empty_page_every: int = 0
-    """Every so many pages (2 or more) of a listing one is empty and still carries a token; 0 = never."""
+    """One in this many pages (2 or more) of a listing is empty and still carries a token; 0 = never."""
 
 
 def _position(message: Message) -> tuple[int, str]:
@@ -55,31 +56,32 @@ def _position(message: Message) -> tuple[int, str]:
 
 
 class Mailbox:
-    """The store behind the Gmail API for one user. Every change gets a history id and is written to the log."""
+    """Messages of one user. Every change gets a history id and an entry in the audit log."""
 
     def __init__(
         self,
         *,
         sub: str,
         email: str,
-        clock: Now,
+        clock: Clock,
         random: Random,
         retention: float,
         log: AuditLog,
         composer: Composer,
+        labels: dict[str, Label],
         changed: Callable[["Mailbox", Change], None],
     ) -> None:
         self.sub = sub
         self.email = email
         self.messages: dict[str, Message] = {}
         self.threads: dict[str, list[Message]] = {}
-        self.labels: dict[str, Label] = system_labels()
+        self.labels = labels
         self.drafts: dict[str, Message] = {}
         self.order: list[Message] = []
-        """Oldest first; listings read it from its end."""
-        self.deviations: dict[str, MessageDeviation] = {}
-        self.unlike_google = MailboxDeviations()
-        # After a restart, which forgets everything, all ids of the life before are too old, as they should be.
+        """Oldest first; listings read from the end."""
+        self.message_deviations: dict[str, MessageDeviation] = {}
+        self.listing_deviations = ListingDeviations()
+        # Time-based, so that ids from before a restart, which loses all records, are too old.
         first_id = int(clock.now() * 1_000_000)
         self.history = History(clock=clock, random=random, retention=retention, first_id=first_id)
         self.generated = 0
@@ -92,49 +94,49 @@ class Mailbox:
         self._label_sets: dict[frozenset[str], frozenset[str]] = {}
 
     def content(self, message: Message) -> Content:
-        """The bytes and the tree of a message."""
+        """Return the content of a message."""
         if isinstance(message.source, int):
             return self.composer.content(message.source, date_ms=message.internal_date)
         return message.source
 
     def index_before(self, internal_date: int, message_id: str) -> int:
-        """How many messages are older than this place in the order."""
+        """Return how many messages are older than this position in the order."""
         return bisect_left(self.order, (internal_date, message_id), key=_position)
 
     def new_id(self, time_ms: int) -> str:
-        """A free message id: 16 hex digits that begin with the time, as Gmail's do."""
+        """Make a free message id: 16 hex digits that begin with the time."""
         while True:
             name = f"{(max(time_ms, 0) << 20 | self._random.getrandbits(20)) & 0xFFFFFFFFFFFFFFFF:016x}"
             if name not in self.messages:
                 return name
 
     def new_label_id(self) -> str:
-        """A free id for a label of the user's."""
+        """Make a free id for a user's label."""
         while True:
             name = f"Label_{self._random.getrandbits(62)}"
             if name not in self.labels:
                 return name
 
     def shared_labels(self, labels: Iterable[str]) -> frozenset[str]:
-        """One object per distinct set, since a million messages have few distinct sets."""
+        """Return one object per distinct set: a million messages have few distinct sets."""
         wanted = frozenset(labels)
         return self._label_sets.setdefault(wanted, wanted)
 
     def load(self, messages: Iterable[Message]) -> int:
-        """Take over messages in date order that were always there: no history, no log line each. How many they were."""
+        """Take over messages in date order without history records or log entries each. Returns their number."""
         count = 0
         for message in messages:
             self._index(message)
             self.order.append(message)
             count += 1
         self.order.sort(key=_position)
-        self.history.settle()
+        self.history.discard_records()
         self._log.append("mailboxLoaded", user=self.email, messages=count, historyId=str(self.history.current_id))
         return count
 
     def add(
         self,
-        source: int | KeptContent,
+        source: int | StoredContent,
         *,
         labels: Iterable[str] = (),
         internal_date: int | None = None,
@@ -142,7 +144,7 @@ class Mailbox:
         message_id: str | None = None,
         deviation: MessageDeviation | None = None,
     ) -> Message:
-        """Add a message: a delivery, an import, a draft, something sent. `internal_date` is epoch ms, default now."""
+        """Add a message: delivered, imported, drafted or sent. `internal_date` is epoch ms, default now."""
         now_ms = int(self._clock.now() * 1000)
         identifier = message_id if message_id is not None else self.new_id(now_ms)
         message = Message(
@@ -156,30 +158,34 @@ class Mailbox:
         self._index(message)
         insort(self.order, message, key=_position)
         if deviation is not None:
-            self.deviations[message.id] = deviation
+            self.message_deviations[message.id] = deviation
         self._record(message, "messageAdded", added=True)
         return message
 
     def save_draft(
-        self, source: KeptContent, *, draft_id: str | None = None, thread_id: str | None = None
+        self,
+        source: StoredContent,
+        *,
+        labels: Iterable[str],
+        draft_id: str | None = None,
+        thread_id: str | None = None,
     ) -> tuple[str, Message]:
-        """Save a draft, a new one without `draft_id`. Every save makes a new message and deletes the old one."""
+        """Save a draft, a new one without `draft_id`. Every save makes a new message and deletes the previous one."""
         name = draft_id or f"r{self._random.getrandbits(63)}"
         old = self.drafts.get(name)
         if old is not None:
             thread_id = old.thread_id if len(self.threads[old.thread_id]) > 1 else None
             self.delete(old)
-        message = self.add(source, labels=("DRAFT",), thread_id=thread_id)
+        message = self.add(source, labels=labels, thread_id=thread_id)
         self.drafts[name] = message
         return name, message
 
     def delete(self, message: Message) -> None:
-        """Remove a message for good, and the draft that it is the content of."""
+        """Delete a message permanently, with the draft whose content it is."""
         del self.messages[message.id]
-        if "DRAFT" in message.labels:
-            self.drafts = {name: draft for name, draft in self.drafts.items() if draft is not message}
+        self.drafts = {name: draft for name, draft in self.drafts.items() if draft is not message}
         del self.order[self.index_before(message.internal_date, message.id)]
-        self.deviations.pop(message.id, None)
+        self.message_deviations.pop(message.id, None)
         thread = self.threads[message.thread_id]
         thread.remove(message)
         if not thread:
@@ -188,7 +194,7 @@ class Mailbox:
         self._record(message, "messageDeleted", deleted=True)
 
     def relabel(self, message: Message, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
-        """Add and remove labels; a call that changes nothing leaves no trace."""
+        """Add and remove labels. A call that changes nothing makes no record."""
         added = frozenset(add) - message.labels
         removed = (frozenset(remove) & message.labels) - frozenset(add)
         if not added and not removed:
@@ -198,7 +204,7 @@ class Mailbox:
         self._record(message, "labelsChanged", labels_added=added, labels_removed=removed)
 
     def remove_label(self, label: Label) -> None:
-        """Delete a label and strip it from its messages."""
+        """Delete a label and remove it from its messages."""
         del self.labels[label.id]
         for message in [message for message in self.order if label.id in message.labels]:
             self.relabel(message, remove=(label.id,))
@@ -206,10 +212,10 @@ class Mailbox:
     def _index(self, message: Message) -> None:
         self.messages[message.id] = message
         self.threads.setdefault(message.thread_id, []).append(message)
-        if isinstance(message.source, KeptContent) and (name := _message_id(message.source)):
+        if isinstance(message.source, StoredContent) and (name := _message_id(message.source)):
             self._threads_by_message_id.setdefault(name, message.thread_id)
 
-    def _thread_for(self, source: int | KeptContent, wanted: str | None) -> str | None:
+    def _thread_for(self, source: int | StoredContent, wanted: str | None) -> str | None:
         if wanted is not None:
             return wanted
         if isinstance(source, int):
@@ -254,11 +260,11 @@ class Mailbox:
         self._changed(self, change)
 
 
-def _head(content: KeptContent) -> bytes:
+def _head(content: StoredContent) -> bytes:
     return content.data[:65_536].split(b"\r\n\r\n", 1)[0].split(b"\n\n", 1)[0]
 
 
-def _header_values(content: KeptContent, name: bytes) -> bytes:
+def _header_values(content: StoredContent, name: bytes) -> bytes:
     out = b""
     taking = False
     for line in _head(content).splitlines():
@@ -271,10 +277,10 @@ def _header_values(content: KeptContent, name: bytes) -> bytes:
     return out
 
 
-def _message_id(content: KeptContent) -> str:
+def _message_id(content: StoredContent) -> str:
     return _header_values(content, b"message-id").strip().decode("utf-8", "replace")
 
 
-def _references(content: KeptContent) -> list[str]:
+def _references(content: StoredContent) -> list[str]:
     values = _header_values(content, b"references") + b" " + _header_values(content, b"in-reply-to")
     return values.decode("utf-8", "replace").split()[::-1]

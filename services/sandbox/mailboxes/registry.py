@@ -1,38 +1,40 @@
-"""All mailboxes, by the user's `sub`. A user without one has an empty one."""
+"""All mailboxes, by the user's `sub`."""
 
 import gc
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from random import Random
 
+from services.sandbox.clock import Clock
 from services.sandbox.generate.generator import Generator
-from services.sandbox.generate.message_plan import REACH
+from services.sandbox.generate.message_plan import REPLY_WINDOW
 from services.sandbox.generate.phrases import USER_LABELS
 from services.sandbox.generate.seeded_random import SeededRandom
-from services.sandbox.google.oauth.users import User
-from services.sandbox.instruments.audit_log import AuditLog, Now
+from services.sandbox.instruments.audit_log import AuditLog
 from services.sandbox.mailboxes.history import Change
-from services.sandbox.mailboxes.labels import Label
+from services.sandbox.mailboxes.labels import Label, LabelScheme
 from services.sandbox.mailboxes.mailbox import Mailbox, Message
+from services.sandbox.mailboxes.user import User
 
 DAY_MS = 86_400_000
-PER_DAY = 20
-"""A generated mailbox got about so many messages a day."""
+MESSAGES_PER_DAY = 20
+"""Rate at which a generated mailbox was filled."""
 MAX_DAYS = 12 * 365
 MIN_DAYS = 14
-MANY = 50_000
-"""From so many messages on, the garbage collector rests while they are made and does not walk them again."""
+COLLECTION_THRESHOLD = 50_000
+"""Generating at least this many messages pauses the garbage collector."""
 
 
-def _nobody_listens(_mailbox: Mailbox, _change: Change) -> None:
-    """Before push is connected."""
+def _ignore_change(_mailbox: Mailbox, _change: Change) -> None:
+    """Default listener of changes."""
 
 
 @contextmanager
-def _collector_at_rest(messages: int) -> Iterator[None]:
-    """A million new objects that all stay would be walked over and over, while they are made and ever after."""
-    if messages < MANY:
+def _garbage_collection_paused(messages: int) -> Iterator[None]:
+    """Keep the garbage collector from walking a million lasting objects while they are made, and ever after."""
+    if messages < COLLECTION_THRESHOLD:
         yield
         return
     gc.disable()
@@ -45,19 +47,20 @@ def _collector_at_rest(messages: int) -> Iterator[None]:
 
 
 class Mailboxes:
-    """The registry, and the place where generated mail enters."""
+    """Creates mailboxes on first use and generates their mail."""
 
-    def __init__(self, *, clock: Now, seed: int, retention: float, log: AuditLog) -> None:
+    def __init__(self, *, clock: Clock, seed: int, retention: float, log: AuditLog, label_scheme: LabelScheme) -> None:
         self.log = log
-        self.changed: Callable[[Mailbox, Change], None] = _nobody_listens
+        self.changed: Callable[[Mailbox, Change], None] = _ignore_change
         self._clock = clock
         self._seed = seed
         self._retention = retention
+        self._label_scheme = label_scheme
         self._by_sub: dict[str, Mailbox] = {}
         self._recent_threads: dict[str, deque[str]] = {}
 
     def of(self, user: User) -> Mailbox:
-        """The user's mailbox."""
+        """Return the user's mailbox, an empty one for a new user."""
         mailbox = self._by_sub.get(user.sub)
         if mailbox is None:
             mailbox = self._by_sub[user.sub] = self._new(
@@ -67,24 +70,24 @@ class Mailboxes:
         return mailbox
 
     def populate(self, user: User, *, messages: int, seed: int | None, ugly: bool) -> int:
-        """Generate mail that was always there; returns how many messages the mailbox holds."""
+        """Generate mail that predates the sandbox. Returns the number of messages in the mailbox."""
         mailbox = self.of(user)
         if not mailbox.generated:
             chosen = self._seed if seed is None else seed
             mailbox.composer = Generator(seed=chosen, email=user.email, name=user.name, ugly=ugly)
         for i, name in enumerate(USER_LABELS, start=1):
             mailbox.labels.setdefault(f"Label_{i}", Label(f"Label_{i}", name))
-        with _collector_at_rest(messages):
-            mailbox.load(self._always_there(mailbox, messages))
+        with _garbage_collection_paused(messages):
+            mailbox.load(self._existing_messages(mailbox, messages))
         return len(mailbox.messages)
 
     def count(self, user: User) -> int:
-        """How many messages the mailbox holds."""
+        """Return the number of messages in the mailbox."""
         mailbox = self._by_sub.get(user.sub)
         return 0 if mailbox is None else len(mailbox.messages)
 
     def drop(self, user: User) -> None:
-        """Forget the mailbox."""
+        """Delete the mailbox."""
         self._by_sub.pop(user.sub, None)
         self._recent_threads.pop(user.sub, None)
 
@@ -93,7 +96,7 @@ class Mailboxes:
         arrived = []
         for index in range(mailbox.generated, mailbox.generated + count):
             plan = self._generator(mailbox).plan(index)
-            labels = plan.labels if "SENT" in plan.labels else plan.labels | {"UNREAD"}
+            labels = self._label_scheme.labels_of(replace(plan, is_unread=plan.folder != "sent"))
             arrived.append(mailbox.add(index, labels=labels, thread_id=self._thread(mailbox, index, plan.parent)))
             self._recent(mailbox).append(arrived[-1].thread_id)
         mailbox.generated += count
@@ -108,6 +111,7 @@ class Mailboxes:
             retention=self._retention,
             log=self.log,
             composer=generator,
+            labels=self._label_scheme.system_labels(),
             changed=lambda mailbox, change: self.changed(mailbox, change),
         )
 
@@ -118,7 +122,7 @@ class Mailboxes:
         return composer
 
     def _recent(self, mailbox: Mailbox) -> deque[str]:
-        return self._recent_threads.setdefault(mailbox.sub, deque(maxlen=REACH))
+        return self._recent_threads.setdefault(mailbox.sub, deque(maxlen=REPLY_WINDOW))
 
     def _thread(self, mailbox: Mailbox, index: int, parent: int | None) -> str | None:
         recent = self._recent(mailbox)
@@ -126,11 +130,11 @@ class Mailboxes:
             return None
         return recent[parent - index]
 
-    def _always_there(self, mailbox: Mailbox, count: int) -> list[Message]:
+    def _existing_messages(self, mailbox: Mailbox, count: int) -> list[Message]:
         generator = self._generator(mailbox)
         first = mailbox.generated
         now_ms = int(self._clock.now() * 1000)
-        span = min(max(count // PER_DAY, MIN_DAYS), MAX_DAYS) * DAY_MS
+        span = min(max(count // MESSAGES_PER_DAY, MIN_DAYS), MAX_DAYS) * DAY_MS
         step = span // max(count, 1)
         out = []
         for i in range(count):
@@ -139,7 +143,7 @@ class Mailboxes:
             name = mailbox.new_id(date_ms)
             thread_id = self._thread(mailbox, first + i, plan.parent) or name
             self._recent(mailbox).append(thread_id)
-            labels = mailbox.shared_labels(plan.labels)
+            labels = mailbox.shared_labels(self._label_scheme.labels_of(plan))
             message = Message(name, thread_id, labels, mailbox.history.next_id(), date_ms, first + i)
             out.append(message)
         mailbox.generated += count

@@ -1,4 +1,4 @@
-"""A message put together from parts, with two faces: its RFC 5322 bytes and the part tree that Gmail makes of them."""
+"""Builds a message from parts, both as RFC 5322 bytes and as the part tree that a parser makes of these bytes."""
 
 import binascii
 from base64 import b64encode
@@ -13,7 +13,7 @@ LINE = 76
 
 @dataclass(slots=True)
 class Leaf:
-    """Content as it is before transfer encoding; `content` may be made only when wanted, `size` is known before."""
+    """Content before transfer encoding. `content` may be a function that makes it; `size` is known in advance."""
 
     mime_type: str
     content: bytes | Callable[[], bytes]
@@ -26,7 +26,7 @@ class Leaf:
     parameters: str = ""
 
     def read(self) -> bytes:
-        """The content."""
+        """Return the content."""
         return self.content if isinstance(self.content, bytes) else self.content()
 
 
@@ -41,7 +41,7 @@ class Branch:
 
 
 def encode_words(text: str, charset: str, *, quoted: bool) -> str:
-    """Text as RFC 2047 words on folded lines. A charset that lacks a character gives way to UTF-8."""
+    """Encode text as RFC 2047 words on folded lines, in UTF-8 where the charset lacks a character."""
     try:
         text.encode(charset)
     except UnicodeEncodeError:
@@ -173,8 +173,8 @@ def _body_size(node: Leaf | Branch) -> int:
 
 
 @dataclass(slots=True)
-class Composed:
-    """A whole message. Header values are Unicode; `charset` is what the writer's program encodes them in."""
+class ComposedContent:
+    """A whole message. Header values are Unicode; `charset` is the one that its mail program encodes them in."""
 
     headers: list[tuple[str, str]]
     body: Leaf | Branch
@@ -182,7 +182,7 @@ class Composed:
     quoted: bool = False
 
     def raw(self) -> bytes:
-        """The RFC 5322 bytes."""
+        """Return the RFC 5322 bytes."""
         lines = "".join(
             f"{name}: {_encode_header(name, value, self.charset, quoted=self.quoted)}\r\n"
             for name, value in self.headers
@@ -190,7 +190,7 @@ class Composed:
         return lines.encode() + _entity_bytes(self.body)
 
     def tree(self, *, headers: HeaderForm = "decoded") -> Part:
-        """The tree, made without encoding anything but headers that are wanted encoded; none has 8-bit bytes."""
+        """Return the part tree. Only headers that are wanted encoded get encoded; none has raw 8-bit bytes."""
         shown = self._encoded_headers() if headers == "encoded" else self.headers
         return _node_part(self.body, shown + _entity_headers(self.body))
 
@@ -201,5 +201,5 @@ class Composed:
         ]
 
     def size(self) -> int:
-        """An estimate, as the API's name for it says."""
+        """Estimate the size in bytes."""
         return sum(len(name) + len(value) + 4 for name, value in self.headers) + _body_size(self.body)

@@ -1,4 +1,4 @@
-"""Where a message's bytes come from: kept, or composed again whenever they are wanted."""
+"""Sources of a message's bytes: stored, or composed at each read."""
 
 import html
 import re
@@ -12,23 +12,23 @@ _TAGS = re.compile(r"(?is)<(script|style|head|title)\b.*?</\1\s*>|<[^>]*>")
 
 
 class Content(Protocol):
-    """One message's bytes and its part tree; both stand for the same message."""
+    """One message, as bytes and as a part tree."""
 
     def raw(self) -> bytes:
-        """The RFC 5322 bytes."""
+        """Return the RFC 5322 bytes."""
         ...
 
     def tree(self, *, headers: HeaderForm = "decoded") -> Part:
-        """The part tree."""
+        """Return the part tree."""
         ...
 
     def size(self) -> int:
-        """About how many bytes `raw` has."""
+        """Estimate the length of `raw`."""
         ...
 
 
 def shorten(text: str) -> str:
-    """Text as a snippet shows it: one line, cut at a word near 200 characters."""
+    """Flatten text to one line and cut it at a word near 200 characters, as snippets are."""
     flat = " ".join(text[:1000].split())
     if len(flat) <= SNIPPET_LENGTH:
         return flat
@@ -37,7 +37,7 @@ def shorten(text: str) -> str:
 
 
 def html_as_text(source: str) -> str:
-    """The words of a piece of HTML, good enough for a snippet."""
+    """Extract the words of HTML, accurately enough for a snippet."""
     return html.unescape(_TAGS.sub(" ", source[:20_000]))
 
 
@@ -56,7 +56,7 @@ def _text(part: Part) -> str:
 
 
 def snippet_of(tree: Part) -> str:
-    """The first words of a message, not escaped: from its plain text, else from its HTML."""
+    """Return the first words of a message, unescaped: of its plain text, else of its HTML."""
     plain = _first_leaf(tree, "text/plain")
     if plain is not None and (words := shorten(_text(plain))):
         return words
@@ -65,19 +65,19 @@ def snippet_of(tree: Part) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptContent:
-    """A message whose bytes came from outside: delivered, inserted, imported or sent."""
+class StoredContent:
+    """A message with bytes from outside: delivered, inserted, imported or sent."""
 
     data: bytes
 
     def raw(self) -> bytes:
-        """The bytes as they came."""
+        """Return the bytes."""
         return self.data
 
     def tree(self, *, headers: HeaderForm = "decoded") -> Part:
-        """Parsed at each call."""
+        """Parse the bytes."""
         return parse_message(self.data, headers=headers)
 
     def size(self) -> int:
-        """Exactly the number of bytes."""
+        """Return the exact number of bytes."""
         return len(self.data)

@@ -1,4 +1,4 @@
-"""Which charset raw 8-bit header bytes are in, when nobody says: RFC 5322 has no place for them, yet they are sent."""
+"""Guesses the charset of raw 8-bit header bytes, which RFC 5322 does not allow and mail contains nevertheless."""
 
 from charset_normalizer import from_bytes
 
@@ -7,9 +7,9 @@ _SAMPLE_BYTES = 256 * 1024
 
 
 def guess_charset(message: bytes) -> str:
-    """The codec that the 8-bit bytes of a whole message are most likely in; windows-1252 when there is no good guess.
+    """Return the most likely codec for the 8-bit bytes of a whole message; windows-1252 without a good guess.
 
-    The body helps: a subject alone is often too short to tell.
+    The body helps: a subject alone is often too short.
     """
     sample = message if len(message) <= _SAMPLE_BYTES else message[:_SAMPLE_BYTES].rpartition(b"\n")[0]
     best = from_bytes(sample, cp_isolation=_LIKELY, enable_fallback=False).best()

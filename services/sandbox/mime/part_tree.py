@@ -1,7 +1,7 @@
-"""The part tree of a message as Gmail sees it, read from RFC 5322 bytes.
+"""Parses RFC 5322 bytes into a part tree.
 
-Headers come out decoded (RFC 2047), content with its transfer encoding removed and its charset left as declared, and a
-`message/rfc822` part carries the message inside as its only child.
+Headers are decoded (RFC 2047), transfer encodings are removed, charsets of content stay as declared, and a
+`message/rfc822` part has the message inside as its only child.
 """
 
 import binascii
@@ -20,12 +20,12 @@ from services.sandbox.mime.header_charset import guess_charset
 
 MAX_DEPTH = 100
 HeaderForm = Literal["decoded", "encoded", "mangled"]
-"""How header values are shown: decoded; with their RFC 2047 words left encoded; or with raw 8-bit bytes as U+FFFD."""
+"""Form of header values: decoded; with RFC 2047 words left encoded; or with raw 8-bit bytes as U+FFFD."""
 _ENCODED_WORD = re.compile(r"=\?([^?\s]+)\?([bBqQ])\?([^?\s]*)\?=")
 _FOLD = re.compile(r"\r?\n[ \t]*|\r")
 _SURROGATES = re.compile("[\udc80-\udcff]")
 _NOT_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
-"""Codecs of Python's that no mail program writes."""
+"""Python codecs that no mail program uses."""
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _STRAY = re.compile(rb"^(?![ \t]|From )(?:[^:\s]+[ \t]+:|[^:\n]*$)", re.MULTILINE)
@@ -34,7 +34,7 @@ _SPACE_BEFORE_COLON = re.compile(rb"^([^:\s]+)[ \t]+:")
 
 @dataclass(slots=True)
 class Part:
-    """One node: `size` is that of the decoded content; `content` is bytes, or how to make them, or None inside."""
+    """One node. `size` is that of the decoded content; `content` is bytes, a function, or None for a branch."""
 
     mime_type: str
     filename: str
@@ -46,13 +46,13 @@ class Part:
     charset: str | None = None
 
     def read(self) -> bytes:
-        """The decoded content of a leaf."""
+        """Return the decoded content of a leaf."""
         if self.content is None:
             return b""
         return self.content if isinstance(self.content, bytes) else self.content()
 
     def find(self, part_id: str) -> "Part | None":
-        """The part with this id below (and including) the root, or None."""
+        """Return the part with this id below (and including) the root, or None."""
         part = self
         for step in part_id.split(".") if part_id else []:
             if not step.isdigit() or int(step) >= len(part.parts):
@@ -61,13 +61,13 @@ class Part:
         return part
 
     def header(self, name: str) -> str | None:
-        """The first header of that name."""
+        """Return the first header of this name, or None."""
         lowered = name.lower()
         return next((value for key, value in self.headers if key.lower() == lowered), None)
 
 
 def decode_text(data: bytes, charset: str, errors: str = "strict") -> str | None:
-    """Bytes in a charset as text; None if there is no such charset or, where errors are strict, they are not in it."""
+    """Decode bytes. None for an unknown charset, or where `errors` is strict and the bytes do not fit it."""
     try:
         if codecs.lookup(charset).name in _NOT_CHARSETS:
             return None
@@ -86,7 +86,7 @@ def _decode_word(encoding: str, text: str) -> bytes | None:
 
 
 def _decode_run(run: list[tuple[str, str, str, str]]) -> str:
-    """Adjacent encoded words; those of one charset are joined as bytes first, since a character may span two."""
+    """Decode adjacent encoded words. Those of one charset are joined as bytes first: a character may span two."""
     out: list[str] = []
     pending = b""
     charset = ""
@@ -116,7 +116,7 @@ def _decode_run(run: list[tuple[str, str, str, str]]) -> str:
 
 
 def decode_header(value: str) -> str:
-    """A header's text with its encoded words decoded; broken ones stay as they are (RFC 2047)."""
+    """Decode the encoded words of a header; malformed ones stay as they are (RFC 2047)."""
     if "=?" not in value:
         return value
     out: list[str] = []
@@ -174,17 +174,17 @@ def _leaf_content(message: EmailMessage) -> bytes:
     data = payload if isinstance(payload, bytes) else b""
     if str(message.get("Content-Transfer-Encoding", "")).strip().lower() != "base64":
         return data
-    # Without its Content-Type, whose charset would be applied to the text.
+    # Remove Content-Type, or its charset would be applied to the text.
     bare = copy(message)
     del bare["Content-Type"]
     text = bare.get_payload()
     as_sent = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else b""
-    # The standard library hands broken base64 back undecoded, as one line.
+    # The standard library returns broken base64 undecoded, as one line.
     return _lenient_base64(as_sent) if data == b"".join(as_sent.splitlines()) else data
 
 
 class _TreeBuilder:
-    """Turns what the standard library's parser found into parts."""
+    """Converts the standard library's message objects into parts."""
 
     def __init__(self, raw: bytes, *, headers: HeaderForm, charset: str | None) -> None:
         self._raw = raw
@@ -193,7 +193,7 @@ class _TreeBuilder:
         self._policy = compat32.clone(linesep="\r\n" if b"\r\n" in raw else "\n")
 
     def part(self, message: EmailMessage, depth: int = 0) -> Part:
-        """One entity with everything below it."""
+        """Convert one entity with everything below it."""
         mime_type = _content_type(message)
         filename = self._filename(message)
         disposition = str(message.get("Content-Disposition", "")).strip().lower()
@@ -219,7 +219,7 @@ class _TreeBuilder:
             data = b"".join(child.as_bytes(policy=self._policy) for child in children)
         except (LookupError, ValueError, TypeError, RecursionError):
             return b""
-        # Blocks of a delivery status are headers without a body: the last one ends without a blank line.
+        # Blocks of a delivery status are headers without a body; the last one ends without a blank line.
         return data if len(children) == 1 else data.removesuffix(self._policy.linesep.encode())
 
     def _text(self, value: object) -> str:
@@ -227,7 +227,7 @@ class _TreeBuilder:
         return self._eight_bit(text.encode("utf-8", "surrogateescape")) if _SURROGATES.search(text) else text
 
     def _eight_bit(self, data: bytes) -> str:
-        """Raw 8-bit bytes of a header: UTF-8, else what the body is in, else what they look like."""
+        """Decode raw 8-bit bytes of a header: as UTF-8, else in the charset of the body, else in the guessed one."""
         if self._form != "mangled":
             for charset in ("utf-8", self._charset or "utf-8", self._guessed):
                 decoded = decode_text(data, charset)
@@ -252,7 +252,7 @@ class _TreeBuilder:
 
 
 def _tidy_head(raw: bytes) -> bytes:
-    """Without the lines that would end the header block too early: a space before the colon goes, so do stray lines."""
+    """Remove what would end the header block early: a space before a colon, and stray lines."""
     end = _BLANK_LINE.search(raw)
     head = raw[: end.start()] if end else raw
     if not _STRAY.search(head):
@@ -266,11 +266,11 @@ def _tidy_head(raw: bytes) -> bytes:
 
 
 def parse_message(raw: bytes, *, headers: HeaderForm = "decoded") -> Part:
-    """Read a message; never raises on malformed input."""
+    """Parse a message. Never raises for malformed input."""
     tidy = _tidy_head(raw)
     try:
         message = BytesParser(policy=compat32).parsebytes(tidy)
     except RecursionError:
-        # Nested beyond reason: shown as one part, as far as its own headers go.
+        # Nested too deeply to parse: one part with the outer headers.
         message = BytesParser(policy=compat32).parsebytes(tidy, headersonly=True)
     return _TreeBuilder(raw, headers=headers, charset=_any_charset(message)).part(message)

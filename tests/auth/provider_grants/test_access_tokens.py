@@ -120,7 +120,7 @@ class TestLookup:
             )
         assert await reason_of(client.provider_token(user)) == "internal"
 
-    async def test_stores_tokens_sealed_only(
+    async def test_stores_tokens_encrypted_only(
         self, client: Client, engine: AsyncEngine, user: SignedIn, stand_in: StandIn
     ) -> None:
         token = (await client.provider_token(user)).access_token.encode()
@@ -323,7 +323,7 @@ class TestRotation:
 
 
 class TestSecretKey:
-    async def test_a_new_secret_reads_what_the_previous_one_sealed(
+    async def test_a_new_secret_reads_what_the_previous_one_encrypted(
         self, start_service: StartService, client: Client, user: SignedIn
     ) -> None:
         rotated = await start_service(

@@ -43,7 +43,7 @@ class TestCurrent:
         with pytest.raises(DecryptionError):
             await other.current()
 
-    async def test_is_stored_sealed(self, fresh_engine: AsyncEngine, cipher: Cipher) -> None:
+    async def test_is_stored_encrypted(self, fresh_engine: AsyncEngine, cipher: Cipher) -> None:
         key = await SigningKeys(store=Store(fresh_engine), cipher=cipher, clock=Time().now).current()
         async with fresh_engine.connect() as connection:
             [stored] = await connection.scalars(select(signing_keys.c.private_key))

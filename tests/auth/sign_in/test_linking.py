@@ -57,7 +57,7 @@ class TestLink:
         assert [account.account_id for account in await client.list_accounts(user.user_id)] == [user.account_id]
         assert await pending_links(engine, work) == 1
 
-    async def test_parks_the_grant_sealed(self, client: Client, stand_in: StandIn, engine: AsyncEngine) -> None:
+    async def test_parks_the_grant_encrypted(self, client: Client, stand_in: StandIn, engine: AsyncEngine) -> None:
         user, work = await client.signed_in(stand_in.person()), stand_in.person()
         await client.connect(work, link_to=user.user_id)
         query = select(grant_revocations).where(grant_revocations.c.subject == work.subject)
@@ -125,7 +125,7 @@ class TestConsentPhishingByLink:
         assert await reason_of(client.redeem(outcome.login_code)) == "link_of_another_user"
         assert not is_granted(stand_in, work)
 
-    async def test_the_hand_off_is_used_up_by_the_refusal(self, client: Client, stand_in: StandIn) -> None:
+    async def test_the_login_code_is_used_up_by_the_refusal(self, client: Client, stand_in: StandIn) -> None:
         attacker = await client.signed_in(stand_in.person())
         outcome = await client.connect(stand_in.person(), link_to=attacker.user_id)
         await reason_of(client.redeem(outcome.login_code))
@@ -180,7 +180,7 @@ class TestRefusedLink:
         assert await reason_of(redeemed) == "account_of_another_user"
         assert not is_granted(stand_in, owner.person)
 
-    async def test_by_a_wrong_client_proof_is_revoked(self, client: Client, stand_in: StandIn) -> None:
+    async def test_by_a_wrong_verifier_is_revoked(self, client: Client, stand_in: StandIn) -> None:
         user, work = await client.signed_in(stand_in.person()), stand_in.person()
         _, challenge = proof()
         outcome = await client.connect(work, link_to=user.user_id, code_challenge=challenge)
@@ -257,7 +257,7 @@ class TestSignInWithALinkedAccount:
         assert (await client.signed_in(work)).user_id != user.user_id
 
 
-class TestHandOffOfASignIn:
+class TestLoginCodeOfASignIn:
     async def test_is_not_bound_to_a_signed_in_user(self, client: Client, stand_in: StandIn) -> None:
         signed_in = await client.signed_in(stand_in.person())
         outcome = await client.connect(stand_in.person())

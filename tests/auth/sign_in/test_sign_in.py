@@ -282,7 +282,7 @@ class TestPkce:
         outcome = await client.connect(stand_in.person(), code_challenge=challenge)
         assert (await client.redeem(outcome.login_code, code_verifier=verifier)).access_token
 
-    async def test_uses_the_hand_off_up_when_the_verifier_is_wrong(self, client: Client, stand_in: StandIn) -> None:
+    async def test_uses_the_login_code_up_when_the_verifier_is_wrong(self, client: Client, stand_in: StandIn) -> None:
         verifier, challenge = proof()
         outcome = await client.connect(stand_in.person(), code_challenge=challenge)
         assert await reason_of(client.redeem(outcome.login_code, code_verifier="w" * 43)) == "invalid_code_verifier"

@@ -1,4 +1,4 @@
-"""Real mail goes in as files and comes out over HTTP: `full` and `raw` of every message are one and the same mail."""
+"""Real mail, imported as files: `full` and `raw` of every message give the same model."""
 
 import json
 from collections import Counter
@@ -47,7 +47,7 @@ async def test_an_mbox_of_all_of_it_keeps_every_byte(mail: MailClient, corpus: l
 
 
 async def _import_one(mail: MailClient, data: bytes) -> str:
-    # An mbox's envelope line would make the file an mbox.
+    # The envelope line would make the file an mbox.
     content = data.partition(b"\n")[2] if data.startswith(b"From ") else data
     answer = await mail.http.post(f"/_sandbox/users/{EMAIL}/import", content=content)
     [message] = answer.json()["messages"]
@@ -69,7 +69,7 @@ async def _get_batch(mail: MailClient, ids: Iterable[str], *, form: str) -> list
 
 
 async def _parse_full(mail: MailClient, resource: dict[str, Any]) -> ParsedMessage:
-    """As the sync does it: body text that came by reference is fetched."""
+    """Parse as the sync does: text parts that came by reference are fetched."""
     first = parse_gmail(resource)
     fetched = {
         part.part_id: await _attachment(mail, resource["id"], part.attachment_id) for part in first.missing_parts

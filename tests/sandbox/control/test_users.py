@@ -1,4 +1,4 @@
-"""Users, tokens, time and faults as the control API sets them."""
+"""Users, tokens, the clock and faults through the control API."""
 
 from pathlib import Path
 

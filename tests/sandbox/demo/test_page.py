@@ -11,7 +11,7 @@ from tests.support.sandbox.key_ring import next_key
 
 
 class TestDemo:
-    async def test_the_front_door_leads_to_it(self, sandbox: SandboxClient) -> None:
+    async def test_the_root_path_redirects_to_it(self, sandbox: SandboxClient) -> None:
         answer = await sandbox.http.get("/")
         assert (answer.status_code, answer.headers["location"]) == (302, "/demo")
 
@@ -24,7 +24,7 @@ class TestDemo:
         assert "default-src 'none'" in policy
         assert nonce not in (await sandbox.http.get("/demo")).text
 
-    async def test_it_needs_nothing_from_elsewhere(self, sandbox: SandboxClient) -> None:
+    async def test_it_loads_nothing_from_other_origins(self, sandbox: SandboxClient) -> None:
         page = (await sandbox.http.get("/demo")).text
         assert re.findall(r'(?:src|href)="(?!data:)[^"]*"', page) == []
         assert "{{" not in page

@@ -1,4 +1,4 @@
-"""Generated mail: reproducible, various, and the same message whichever way it is looked at."""
+"""Generated mail: reproducible, varied, and the same as bytes and as a tree."""
 
 import unicodedata
 from collections import Counter
@@ -14,10 +14,11 @@ from services.sandbox.generate.correspondents import PARAGRAPHS, paragraphs
 from services.sandbox.generate.generator import Generator
 from services.sandbox.generate.malformed_mail import MAKERS
 from services.sandbox.generate.phrases import LANGUAGES, Language
-from services.sandbox.google.oauth.users import User
+from services.sandbox.google.gmail.labels import GmailLabels
 from services.sandbox.instruments.audit_log import AuditLog
 from services.sandbox.mailboxes.mailbox import Mailbox
 from services.sandbox.mailboxes.registry import Mailboxes
+from services.sandbox.mailboxes.user import User
 from services.sandbox.mime.content import Content
 from services.sandbox.mime.part_tree import Part, parse_message
 
@@ -42,13 +43,13 @@ def _flat(part: Part, part_id: str = "") -> Iterator[tuple[object, ...]]:
 
 def _mailbox(count: int, *, seed: int = 3) -> Mailbox:
     clock = Clock(lambda: DATE_MS / 1000)
-    mailboxes = Mailboxes(clock=clock, seed=seed, retention=1e6, log=AuditLog(clock))
+    mailboxes = Mailboxes(clock=clock, seed=seed, retention=1e6, log=AuditLog(clock), label_scheme=GmailLabels())
     mailboxes.populate(ADA, messages=count, seed=None, ugly=False)
     return mailboxes.of(ADA)
 
 
 def _memory_mb() -> float:
-    """The most memory that this process has had so far; see VmHWM in proc_pid_status(5)."""
+    """Return the peak memory of this process; see VmHWM in proc_pid_status(5)."""
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) / 1024
 
@@ -65,7 +66,7 @@ class TestContent:
         for content in _contents(400):
             assert list(_flat(content.tree())) == list(_flat(parse_message(content.raw())))
 
-    def test_so_it_is_with_encoded_headers(self) -> None:
+    def test_the_tree_with_encoded_headers_is_what_a_parser_makes_of_the_bytes(self) -> None:
         for content in _contents(100):
             parsed = parse_message(content.raw(), headers="encoded")
             assert content.tree(headers="encoded").headers == parsed.headers
@@ -135,7 +136,7 @@ class TestMailbox:
 
     def test_arrivals_continue_the_numbering_and_reach_the_top(self) -> None:
         clock = Clock(lambda: DATE_MS / 1000)
-        mailboxes = Mailboxes(clock=clock, seed=3, retention=1e6, log=AuditLog(clock))
+        mailboxes = Mailboxes(clock=clock, seed=3, retention=1e6, log=AuditLog(clock), label_scheme=GmailLabels())
         mailboxes.populate(ADA, messages=50, seed=None, ugly=False)
         mailbox = mailboxes.of(ADA)
         arrived = mailboxes.deliver(mailbox, 5)

@@ -1,4 +1,4 @@
-"""Trees of malformed mail: whatever the bytes are, there is a tree and it can be shown."""
+"""Trees of malformed mail: any bytes have a tree that can be rendered."""
 
 import json
 import tarfile
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.sandbox.google.gmail.resources import Renderer, to_json
-from services.sandbox.mime.content import KeptContent, snippet_of
+from services.sandbox.mime.content import StoredContent, snippet_of
 from services.sandbox.mime.part_tree import decode_header, parse_message
 
 CORPUS = Path(__file__).parents[4] / "shared" / "corpus" / "real-mail.tar.gz"
@@ -31,7 +31,7 @@ PIECES = [
 
 
 def _shown(raw: bytes) -> dict[str, object]:
-    content = KeptContent(raw)
+    content = StoredContent(raw)
     tree = content.tree()
     shown: dict[str, object] = json.loads(to_json(Renderer()._part(tree, "", [])))
     assert isinstance(snippet_of(tree), str)

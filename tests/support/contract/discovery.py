@@ -1,4 +1,4 @@
-"""Checks answers against the discovery document that google-api-python-client ships."""
+"""Validates responses against the discovery document that google-api-python-client ships."""
 
 import json
 import re
@@ -37,11 +37,11 @@ ALWAYS_THERE: Mapping[str, frozenset[str]] = {
     "Thread": frozenset({"id"}),
     "WatchResponse": frozenset({"historyId", "expiration"}),
 }
-"""Keys that Gmail never leaves out. The document itself marks no response field as required."""
+"""Keys that Gmail never omits. The document marks no response field as required."""
 
 
 class Discovery:
-    """The document's schemas and methods."""
+    """Schemas and methods of the document."""
 
     def __init__(self) -> None:
         document = json.loads(_DOCUMENT.read_text(encoding="utf-8"))
@@ -56,7 +56,7 @@ class Discovery:
             self._collect(resource.get("resources", {}))
 
     def problems(self, value: object, kind: str, *, where: str = "") -> list[str]:
-        """What is wrong with a value that should be of the type `kind`; none if it is right."""
+        """Return the deviations of a value from the type `kind`; empty if it conforms."""
         where = where or kind
         if not isinstance(value, dict):
             return [f"{where}: not an object"]

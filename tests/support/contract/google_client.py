@@ -1,4 +1,4 @@
-"""Google's own Python client, pointed at a sandbox; every answer is held against the discovery document."""
+"""Google's own Python client against a sandbox. Every response is validated against the discovery document."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ REDIRECT_URI = "http://localhost/callback"
 
 
 class GoogleClient:
-    """One user's `service` and the control API of the sandbox behind it."""
+    """The `service` of one user, and the control API of the sandbox."""
 
     def __init__(self, url: str, discovery: Discovery, *, email: str, scope: str) -> None:
         self.url = url
@@ -39,7 +39,7 @@ class GoogleClient:
         self._transport.close()
 
     def control(self, verb: str, path: str, body: object = None) -> Any:
-        """Call the control API; the JSON of the answer, if any."""
+        """Call the control API. Returns the JSON of the response, if any."""
         answer = self._http.request(verb, f"/_sandbox{path}", json=body)
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
@@ -49,16 +49,16 @@ class GoogleClient:
         return self.control(verb, f"/users/{self.email}{path}", body)
 
     def truth(self, *, digests: bool = False) -> list[dict[str, Any]]:
-        """What the mailbox really holds, newest first; with the SHA-256 of the messages if wanted."""
+        """Return the facts of all messages, newest first; with their SHA-256 on request."""
         answer = self._http.get(f"/_sandbox/users/{self.email}/messages", params={"sha256": int(digests)})
         return [json.loads(line) for line in answer.text.splitlines()]
 
     def raw(self, message_id: str) -> bytes:
-        """The true bytes of a message."""
+        """Return the bytes of a message."""
         return self._http.get(f"/_sandbox/users/{self.email}/messages/{message_id}/raw").content
 
     def sign_in(self) -> None:
-        """Consent in the browser's place, exchange the code, and build the service without an access token."""
+        """Consent by form, exchange the code, and build the service without an access token."""
         query = urlencode(
             {
                 "client_id": DEV_CLIENT_ID,
@@ -88,7 +88,7 @@ class GoogleClient:
         return self.service.users()
 
     def execute(self, request: Any) -> dict[str, Any]:
-        """Run a request; its answer must be what the document says the method gives."""
+        """Run a request and validate its response against the document."""
         answer = request.execute()
         kind = self._discovery.methods[request.methodId].get("response", {}).get("$ref")
         if kind is None:
@@ -100,7 +100,7 @@ class GoogleClient:
         return result
 
     def refusal(self, request: Any) -> tuple[int, str, str]:
-        """Run a request that must fail: status, first reason, message."""
+        """Run a request that must fail. Returns status, first reason and message."""
         with pytest.raises(HttpError) as refused:
             request.execute()
         details = httpx.Response(200, content=refused.value.content).json()["error"]
@@ -108,25 +108,25 @@ class GoogleClient:
         return details["code"], details["errors"][0]["reason"], details["message"]
 
     def batch(self, requests: list[Any]) -> dict[str, tuple[Any, HttpError | None]]:
-        """Run requests in one batch; by position, the answer or the error of each."""
+        """Run requests in one batch. Returns response or error of each, in order."""
         out: dict[str, tuple[Any, HttpError | None]] = {}
 
         def collect(name: str, answer: Any, error: HttpError | None) -> None:
             out[name] = (answer, error)
 
         batch = self.service.new_batch_http_request(callback=collect)
-        # The client takes the address from the document, whatever endpoint the service was built for.
+        # The client takes the batch address from the document, not from the endpoint that the service was built for.
         batch._batch_uri = f"{self.url}/batch/gmail/v1"
         for i, request in enumerate(requests):
             batch.add(request, request_id=str(i))
-        # The server drops a connection that idled for five seconds; this client repeats no POST that finds it gone.
+        # The server closes connections after five idle seconds, and this client does not retry a POST on a closed one.
         for connection in self._transport.connections.values():
             connection.close()
         batch.execute()
         return out
 
     def every(self, resource: Any, name: str, **parameters: object) -> list[dict[str, Any]]:
-        """All items of a listing, page by page with the client's own `list_next`."""
+        """Return all items of a listing, with the client's own `list_next`."""
         items: list[dict[str, Any]] = []
         request = resource.list(userId="me", **parameters)
         while request is not None:
@@ -137,12 +137,12 @@ class GoogleClient:
 
 
 def decode(data: str) -> bytes:
-    """Base64url with or without padding."""
+    """Decode base64url with or without padding."""
     return base64.urlsafe_b64decode(data + "==")
 
 
 def raw_message(subject: str = "Hi", **headers: str) -> str:
-    """A short message as the API takes it; names of further headers have underscores."""
+    """Make a short message as the API takes it; underscores in names of further headers become hyphens."""
     message = EmailMessage()
     for name, value in {"From": "me@example.com", "To": "you@example.com", "Subject": subject, **headers}.items():
         message[name.replace("_", "-")] = value
@@ -151,7 +151,7 @@ def raw_message(subject: str = "Hi", **headers: str) -> str:
 
 
 def leaves(part: dict[str, Any]) -> list[dict[str, Any]]:
-    """The parts of a payload that have no parts."""
+    """Return the parts of a payload that have no parts."""
     if not part.get("parts"):
         return [part]
     return [leaf for child in part["parts"] for leaf in leaves(child)]

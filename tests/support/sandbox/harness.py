@@ -1,4 +1,4 @@
-"""A sandbox in this process and the steps of a client that signs in to it."""
+"""A client that signs in to a sandbox in this process."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ CLIENT = {"client_id": DEV_CLIENT_ID, "client_secret": DEV_CLIENT_SECRET}
 
 
 def authorization_query(**changes: str | None) -> str:
-    """An offline request for Gmail; a change of None leaves that parameter out."""
+    """Return an offline request for Gmail; a change of None leaves that parameter out."""
     query: dict[str, str | None] = {
         "client_id": DEV_CLIENT_ID,
         "redirect_uri": REDIRECT_URI,
@@ -35,7 +35,7 @@ def authorization_query(**changes: str | None) -> str:
 
 
 def redirect_params(answer: httpx.Response) -> dict[str, str]:
-    """What a redirect carries back to the client."""
+    """Return the parameters of a redirect to the client."""
     assert answer.status_code == 303, answer.text
     location = answer.headers["location"]
     assert location.startswith(REDIRECT_URI + "?")
@@ -61,7 +61,7 @@ class SandboxClient:
         return await self.http.get(f"/o/oauth2/v2/auth?{authorization_query(**changes)}")
 
     async def code(self, **changes: str | None) -> str:
-        """A code that Ada approved."""
+        """Return a code that Ada approved."""
         return redirect_params(await self.authorize(None, **changes))["code"]
 
     async def token(self, **form: str) -> httpx.Response:
@@ -69,24 +69,24 @@ class SandboxClient:
         return await self.http.post("/token", data=CLIENT | form)
 
     async def exchange(self, code: str, **form: str) -> httpx.Response:
-        """Turn a code into tokens."""
+        """Exchange a code for tokens."""
         return await self.token(
             **{"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT_URI} | form
         )
 
     async def refresh(self, refresh_token: str, **form: str) -> httpx.Response:
-        """Turn a refresh token into an access token."""
+        """Exchange a refresh token for an access token."""
         return await self.token(grant_type="refresh_token", refresh_token=refresh_token, **form)
 
     async def sign_in(self, **changes: str | None) -> dict[str, Any]:
-        """The token answer after Ada's consent."""
+        """Return the token response after Ada's consent."""
         answer = await self.exchange(await self.code(**changes))
         assert answer.status_code == 200, answer.text
         tokens: dict[str, Any] = answer.json()
         return tokens
 
     async def userinfo(self, access_token: str) -> httpx.Response:
-        """GmailRequest who the token is for."""
+        """Request userinfo."""
         return await self.http.get("/v1/userinfo", headers={"Authorization": f"Bearer {access_token}"})
 
     async def treat(self, email: str = "ada@example.com", **settings: object) -> None:
@@ -96,6 +96,6 @@ class SandboxClient:
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str, str]:
-    """Status, error and description of a refusing OAuth answer."""
+    """Return status, error and description of an OAuth error."""
     body = answer.json()
     return answer.status_code, body["error"], body["error_description"]

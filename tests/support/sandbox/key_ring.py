@@ -1,4 +1,4 @@
-"""Signing keys that all sandboxes of a test run share: to make them takes longer than most of what is tested."""
+"""Signing keys that all sandboxes of a test run share: generating them takes longer than most tests."""
 
 import itertools
 from functools import cache
@@ -7,13 +7,13 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from services.sandbox.google.oauth.signing_keys import new_private_key
 
-# More than one sandbox makes in any test, so that none meets a key again.
+# More than one sandbox generates in any test, so that none gets a key twice.
 _KEYS = 12
 _numbers = itertools.cycle(range(_KEYS))
 
 
 def next_key() -> RSAPrivateKey:
-    """A key that this sandbox has not had yet, though another may have."""
+    """Return a key that this sandbox has not had yet, though another one may have."""
     return _key(next(_numbers))
 
 

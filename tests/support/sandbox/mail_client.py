@@ -1,4 +1,4 @@
-"""A signed-in caller of the sandbox's Gmail API and of its control API."""
+"""A signed-in client of the sandbox's Gmail API and of its control API."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ class MailClient:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What authorizes a call."""
+        """The headers that authorize a call."""
         return {"Authorization": f"Bearer {self.token}"}
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
@@ -42,26 +42,26 @@ class MailClient:
         return await self.http.post(f"/gmail/v1/users/me/{path}", json=body, headers=self.headers)
 
     async def json(self, path: str) -> Any:
-        """GET that must work, as JSON."""
+        """GET that must succeed, as JSON."""
         answer = await self.get(path)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     async def control(self, verb: str, path: str, body: object = None) -> Any:
-        """Call the control API, which must agree."""
+        """Call the control API, which must succeed."""
         content = None if body is None else json.dumps(body)
         answer = await self.http.request(verb, f"/_sandbox/{path}", content=content)
         assert answer.is_success, answer.text
         return answer.json() if answer.headers.get("content-type") == "application/json" else None
 
     async def deliver(self, **mail: object) -> str:
-        """Let one message arrive; its id."""
+        """Deliver one message. Returns its id."""
         [message] = (await self.control("POST", f"users/{EMAIL}/messages", mail))["messages"]
         name: str = message["id"]
         return name
 
     async def deliver_raw(self, raw: bytes, **mail: object) -> str:
-        """Let these bytes arrive; the message's id."""
+        """Deliver these bytes. Returns the message's id."""
         return await self.deliver(raw=base64.urlsafe_b64encode(raw).decode(), **mail)
 
     async def plan(self, *rules: dict[str, object], seed: int = 0) -> None:
@@ -69,11 +69,11 @@ class MailClient:
         await self.control("PUT", "faults", {"seed": seed, "rules": list(rules)})
 
     async def fired(self) -> list[int]:
-        """How often each rule fired."""
+        """Return how often each rule fired."""
         return [rule["fired"] for rule in (await self.control("GET", "faults"))["rules"]]
 
     async def batch(self, parts: Sequence[str], **headers: str) -> list[tuple[int, str]]:
-        """Send request heads as one batch; the status and the text of each answer."""
+        """Send request heads as one batch. Returns status and text of each response."""
         body = "".join(f"--b\r\nContent-Type: application/http\r\n\r\n{part}\r\n\r\n" for part in parts) + "--b--"
         sent = self.headers | {"Content-Type": "multipart/mixed; boundary=b"} | headers
         answer = await self.http.post("/batch/gmail/v1", content=body, headers=sent)
@@ -82,26 +82,26 @@ class MailClient:
 
 
 def split_answers(answer: httpx.Response) -> list[tuple[int, str]]:
-    """The parts of a batch answer: status and text of each."""
+    """Split a batch response into status and text of each part."""
     boundary = answer.headers["content-type"].partition("boundary=")[2]
     chunks = answer.text.split(f"--{boundary}")[1:-1]
     return [(int(chunk.split("HTTP/1.1 ", 1)[1][:3]), chunk) for chunk in chunks]
 
 
 def reason(answer: httpx.Response) -> tuple[int, str]:
-    """Status and reason of a refused Gmail call."""
+    """Return status and reason of a Gmail error."""
     return answer.status_code, answer.json()["error"]["errors"][0]["reason"]
 
 
 async def sign_in(http: httpx.AsyncClient, clock: Clock, scope: str = FULL_SCOPE) -> MailClient:
-    """Ada consents to `scope`."""
+    """Let Ada consent to `scope`."""
     tokens = await SandboxClient(http, clock).sign_in(scope=scope)
     return MailClient(http, clock, tokens["access_token"])
 
 
 @asynccontextmanager
 async def open_mail(messages: int = 0, **settings: Any) -> AsyncIterator[MailClient]:
-    """A sandbox of its own without a socket; quota never binds unless the settings say otherwise."""
+    """Open a sandbox without a socket. Its quota never binds by default."""
     clock = Clock()
     async with (
         open_sandbox(_settings(messages, settings), clock=clock, new_key=next_key) as app,
@@ -112,7 +112,7 @@ async def open_mail(messages: int = 0, **settings: Any) -> AsyncIterator[MailCli
 
 @asynccontextmanager
 async def open_mail_on_socket(messages: int = 0, **settings: Any) -> AsyncIterator[MailClient]:
-    """The same over a real socket."""
+    """Open the same on a socket."""
     clock = Clock()
     async with (
         open_sandbox(_settings(messages, settings), clock=clock, new_key=next_key) as app,

@@ -1,0 +1,1 @@
+"""The Gmail API with batches, quota and push."""

@@ -1,6 +1,6 @@
-"""The batch format: a multipart/mixed body whose parts are HTTP requests, and the like for answers.
+"""The batch format: multipart/mixed bodies whose parts are HTTP requests or responses.
 
-Source: "Batching requests" of the Gmail API guide. Requests come with CRLF or LF; answers have CRLF.
+Source: "Batching requests" of the Gmail API guide. Requests have CRLF or LF as line ends; responses have CRLF.
 """
 
 import secrets
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.sandbox.google.gmail.errors import GoogleError, Refused
+from services.sandbox.google.gmail.errors import CallRefusedError, GoogleError
 
 _REASONS = {
     200: "OK",
@@ -29,7 +29,7 @@ _REASONS = {
 
 
 class PartReply(Protocol):
-    """The answer to one part."""
+    """The response to one part."""
 
     @property
     def status(self) -> int: ...
@@ -53,16 +53,16 @@ class BatchPart:
 def _boundary(content_type: str) -> bytes:
     kind, _, rest = content_type.partition(";")
     if kind.strip().lower() != "multipart/mixed":
-        raise Refused(GoogleError(400, "badRequest", "The batch request must be multipart/mixed"))
+        raise CallRefusedError(GoogleError(400, "badRequest", "The batch request must be multipart/mixed"))
     for parameter in rest.split(";"):
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "boundary" and (text := value.strip().strip('"')):
             return text.encode()
-    raise Refused(GoogleError(400, "badRequest", "Missing end boundary in multipart body."))
+    raise CallRefusedError(GoogleError(400, "badRequest", "Missing end boundary in multipart body."))
 
 
 def _split_head(data: bytes) -> tuple[bytes, bytes]:
-    """Header lines and what follows the blank line, with LF for every line end of the head."""
+    """Split at the blank line into header lines, with LF as their line end, and the body."""
     crlf, lf = data.find(b"\r\n\r\n"), data.find(b"\n\n")
     if crlf >= 0 and (lf < 0 or crlf < lf):
         return data[:crlf].replace(b"\r\n", b"\n"), data[crlf + 4 :]
@@ -86,7 +86,7 @@ def _part(chunk: bytes) -> BatchPart:
     request_line, *lines = head.split(b"\n")
     words = request_line.decode("latin-1").split()
     if len(words) < 2:
-        raise Refused(
+        raise CallRefusedError(
             GoogleError(400, "badRequest", "Failed to parse batch request, error: inner request is malformed")
         )
     target = words[1]
@@ -99,30 +99,30 @@ def _part(chunk: bytes) -> BatchPart:
 
 
 def read_batch(body: bytes, content_type: str) -> list[BatchPart]:
-    """The requests of a batch in order; Refused (400) if it is malformed."""
+    """Parse the requests of a batch in order. Raises CallRefusedError (400) for a malformed one."""
     mark = b"--" + _boundary(content_type)
     chunks = (b"\n" + body).split(b"\n" + mark)
     if len(chunks) < 2:
-        raise Refused(GoogleError(400, "badRequest", "Failed to parse batch request, error: 0 items"))
+        raise CallRefusedError(GoogleError(400, "badRequest", "Failed to parse batch request, error: 0 items"))
     parts = []
     for chunk in chunks[1:]:
         if chunk.startswith(b"--"):
             break
         parts.append(_part(chunk.lstrip(b" \t").removeprefix(b"\r").removeprefix(b"\n")))
     if not parts:
-        raise Refused(GoogleError(400, "badRequest", "Failed to parse batch request, error: 0 items"))
+        raise CallRefusedError(GoogleError(400, "badRequest", "Failed to parse batch request, error: 0 items"))
     return parts
 
 
 def _answer_id(content_id: str) -> str:
-    """`<a>` becomes `<response-a>`, otherwise verbatim."""
+    """Return the Content-ID of the response to a request: `<a>` becomes `<response-a>`, else `response-a`."""
     if content_id.startswith("<"):
         return "<response-" + content_id[1:]
     return "response-" + content_id
 
 
 def write_batch(parts: Sequence[BatchPart], replies: Sequence[PartReply]) -> tuple[bytes, str]:
-    """The answer's body and content type; `replies` are in the order of `parts`."""
+    """Return body and content type of a batch response; `replies` are in the order of `parts`."""
     boundary = f"batch_{secrets.token_urlsafe(24)}"
     mark = b"--" + boundary.encode()
     chunks: list[bytes] = []

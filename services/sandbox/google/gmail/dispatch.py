@@ -1,14 +1,15 @@
-"""One call of the Gmail API, single or part of a batch: found, authorized, paid for and run."""
+"""Routing, authorization, quota and execution of Gmail API calls, single ones and parts of batches."""
 
 import json
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from services.sandbox.clock import Clock
 from services.sandbox.google.gmail.errors import (
     INVALID_CREDENTIALS,
     LOGIN_REQUIRED,
+    CallRefusedError,
     GoogleError,
-    Refused,
     Shape,
     fault_error,
     insufficient_scope,
@@ -24,7 +25,6 @@ from services.sandbox.google.gmail.schema import with_deviations
 from services.sandbox.google.gmail.wire import GmailRequest, Reply
 from services.sandbox.google.oauth.grants import project_of
 from services.sandbox.google.oauth.users import Access, SandboxUsers
-from services.sandbox.instruments.audit_log import Now
 from services.sandbox.instruments.call_counts import CallCounts
 from services.sandbox.instruments.faults import FRONT_END_ERROR, Fault, FaultPlan
 from services.sandbox.mailboxes.registry import Mailboxes
@@ -35,7 +35,7 @@ _CHALLENGE = 'Bearer realm="https://accounts.google.com/", error="invalid_token"
 
 @dataclass(slots=True)
 class RoutedCall:
-    """A call whose method, caller and fate are known."""
+    """A call with its method, its caller and its fault."""
 
     request: GmailRequest
     method: Method | None
@@ -54,55 +54,55 @@ class RoutedCall:
 
 
 class Dispatcher:
-    """Runs calls. `error_shape` chooses between Google's two forms of error bodies."""
+    """Executes calls. `error_shape` selects one of Google's two forms of error bodies."""
 
     def __init__(
         self,
         *,
-        identity: SandboxUsers,
+        users: SandboxUsers,
         mailboxes: Mailboxes,
         methods: MethodTable,
         renderer: Renderer,
         pages: PageTokens,
         quota: Quota,
-        calls: CallCounts,
+        call_counts: CallCounts,
         faults: FaultPlan,
-        clock: Now,
+        clock: Clock,
     ) -> None:
         self.error_shape: Shape = "new"
-        self._identity = identity
+        self._users = users
         self._mailboxes = mailboxes
         self._methods = methods
         self._renderer = renderer
         self._pages = pages
         self._quota = quota
-        self._calls = calls
+        self._call_counts = call_counts
         self._faults = faults
         self._clock = clock
         self._allowed = {method.name: allowed_params(method) for method in methods.methods}
 
     def email_of(self, request: GmailRequest) -> str | None:
-        """Who calls; None for nobody that is known."""
-        access = self._identity.check_access(request.token) if request.token else None
+        """Return the caller's address, or None without a valid token."""
+        access = self._users.check_access(request.token) if request.token else None
         return access.user.email if access else None
 
-    def prepare(self, request: GmailRequest, *, draw_fault: bool = True) -> RoutedCall:
-        """Finds out which method is called by whom, and what the fault plan has in store for it."""
-        method, path, user_id = self._route(request)
-        access = self._identity.check_access(request.token) if request.token else None
-        prepared = RoutedCall(request, method, path, user_id, access, None)
+    def route(self, request: GmailRequest, *, draw_fault: bool = True) -> RoutedCall:
+        """Find method and caller of a request, and draw its fault from the fault plan."""
+        method, path, user_id = self._find_method(request)
+        access = self._users.check_access(request.token) if request.token else None
+        call = RoutedCall(request, method, path, user_id, access, None)
         if draw_fault:
-            prepared.fault = self._faults.draw(prepared.name, prepared.email, path=request.path)
-        return prepared
+            call.fault = self._faults.draw(call.name, call.email, path=request.path)
+        return call
 
-    def part_reply(self, prepared: RoutedCall) -> Reply:
-        """The answer of one part of a batch: its own fault, or what comes of running it."""
-        fault = prepared.fault
+    def execute_part(self, call: RoutedCall) -> Reply:
+        """Execute one part of a batch, or respond with its own fault."""
+        fault = call.fault
         if fault is None or fault.breaks_connection:
-            return self.execute(prepared)
-        return self.fault_reply(prepared, fault)
+            return self.execute(call)
+        return self.fault_reply(call, fault)
 
-    def _route(self, request: GmailRequest) -> tuple[Method | None, tuple[str, ...], str]:
+    def _find_method(self, request: GmailRequest) -> tuple[Method | None, tuple[str, ...], str]:
         prefix = next((prefix for prefix in PREFIXES if request.path.startswith(prefix)), None)
         if prefix is None:
             return None, (), ""
@@ -113,54 +113,54 @@ class Dispatcher:
         method, path = found
         return method, tuple(unquote(item) if "%" in item else item for item in path), unquote(user_id)
 
-    def execute(self, prepared: RoutedCall) -> Reply:
-        """Runs the call, whatever its fault."""
+    def execute(self, call: RoutedCall) -> Reply:
+        """Execute the call regardless of its fault."""
         try:
-            reply = self._run(prepared)
-        except Refused as refused:
+            reply = self._run(call)
+        except CallRefusedError as refused:
             reply = self.error_reply(refused.error)
-        self._calls.record(prepared.name, prepared.email, reply.status)
+        self._call_counts.record(call.name, call.email, reply.status)
         return reply
 
-    def _run(self, prepared: RoutedCall) -> Reply:
-        method, access = prepared.method, prepared.access
+    def _run(self, call: RoutedCall) -> Reply:
+        method, access = call.method, call.access
         if method is None:
             return Reply(404, FRONT_END_ERROR.format(status=404).encode(), "text/html; charset=UTF-8")
         if access is None:
-            raise Refused(INVALID_CREDENTIALS if prepared.request.token else LOGIN_REQUIRED)
-        self._authorize(prepared, method, access)
+            raise CallRefusedError(INVALID_CREDENTIALS if call.request.token else LOGIN_REQUIRED)
+        self._authorize(call, method, access)
         project = project_of(access.client_id)
         refusal = self._quota.admit(method.name, user=access.user.email, project=project)
         if refusal is not None:
-            raise Refused(refusal)
-        mask = prepared.request.params.get("fields")
+            raise CallRefusedError(refusal)
+        mask = call.request.params.get("fields")
         parsed = parse_mask(mask[-1], method.response or "") if mask else None
-        body = method.run(self._call(prepared, access))
+        body = method.run(self._call(call, access))
         if body is None:
             return Reply(204)
         body = self._with_deviations(body, method, access)
         return Reply(200, to_json(apply_mask(_load(body), parsed)) if parsed else body)
 
-    def _authorize(self, prepared: RoutedCall, method: Method, access: Access) -> None:
+    def _authorize(self, call: RoutedCall, method: Method, access: Access) -> None:
         if not method.scopes & access.scopes:
-            raise Refused(insufficient_scope(method.rpc or method.name))
-        user_id = prepared.user_id
+            raise CallRefusedError(insufficient_scope(method.rpc or method.name))
+        user_id = call.user_id
         if user_id != "me" and user_id.lower() != access.user.email.lower():
-            raise Refused(GoogleError(403, "forbidden", f"Delegation denied for {access.user.email}"))
-        unknown = prepared.request.params.keys() - self._allowed[method.name]
+            raise CallRefusedError(GoogleError(403, "forbidden", f"Delegation denied for {access.user.email}"))
+        unknown = call.request.params.keys() - self._allowed[method.name]
         if unknown:
             name = min(unknown)[:60]
             text = f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter.'
-            raise Refused(invalid_argument(text))
+            raise CallRefusedError(invalid_argument(text))
 
-    def _call(self, prepared: RoutedCall, access: Access) -> GmailCall:
+    def _call(self, call: RoutedCall, access: Access) -> GmailCall:
         return GmailCall(
             user=access.user,
             mailbox=self._mailboxes.of(access.user),
-            path=prepared.path,
-            params=prepared.request.params,
-            body=prepared.request.body,
-            content_type=prepared.request.content_type,
+            path=call.path,
+            params=call.request.params,
+            body=call.request.body,
+            content_type=call.request.content_type,
             reads_bodies=bool(READS_BODIES & access.scopes),
             renderer=self._renderer,
             pages=self._pages,
@@ -168,7 +168,7 @@ class Dispatcher:
         )
 
     def _with_deviations(self, body: bytes, method: Method, access: Access) -> bytes:
-        deviations = self._identity.deviations(access.user.sub)
+        deviations = self._users.deviations(access.user.sub)
         if not (deviations.empty_arrays or deviations.extra_fields):
             return body
         value = _load(body)
@@ -181,18 +181,18 @@ class Dispatcher:
         )
 
     def error_reply(self, error: GoogleError) -> Reply:
-        """An error in the chosen shape."""
+        """Render an error in the selected shape."""
         headers = {"WWW-Authenticate": _CHALLENGE} if error.code == 401 else {}
         return Reply(error.code, error.body(self.error_shape), headers=headers)
 
     def fault_error(self, fault: Fault) -> GoogleError:
-        """The error of a fault; a rate limit may name the time to come back."""
+        """Return the error of a fault; a rate limit may name the time to retry."""
         retry = None if fault.retry_after is None else google_time(self._clock.now() + fault.retry_after)
         return fault_error(fault, retry_time=retry)
 
-    def fault_reply(self, prepared: RoutedCall, fault: Fault) -> Reply:
-        """What a call is answered instead of being run."""
-        self._calls.record(prepared.name, prepared.email, fault.status)
+    def fault_reply(self, call: RoutedCall, fault: Fault) -> Reply:
+        """Render a fault that replaces the call."""
+        self._call_counts.record(call.name, call.email, fault.status)
         if fault.kind == "html_503":
             return Reply(fault.status, FRONT_END_ERROR.format(status=fault.status).encode(), "text/html; charset=UTF-8")
         return self.error_reply(self.fault_error(fault))

@@ -1,7 +1,7 @@
-"""Errors of the Gmail API in the two shapes in which Google answers them.
+"""Errors of the Gmail API in Google's two shapes.
 
-Source: "Resolve errors" of the Gmail API guide for the old shape (`errors` only); answers seen since 2022 for the new
-one, which adds `status` and sometimes `details`.
+Source: "Resolve errors" of the Gmail API guide for the old shape (`errors` only); responses since 2022 for the new one,
+which adds `status` and sometimes `details`.
 """
 
 import json
@@ -31,7 +31,7 @@ _STATUS_BY_CODE = {
 
 @dataclass(frozen=True, slots=True)
 class GoogleError:
-    """What a refused call is told: HTTP `code`, Google's `reason` and text; `status` follows the code unless given."""
+    """An error response: HTTP `code`, Google's `reason` and text. `status` follows from the code by default."""
 
     code: int
     reason: str
@@ -45,7 +45,7 @@ class GoogleError:
     detail_metadata: tuple[tuple[str, str], ...] = ()
 
     def body(self, shape: Shape = "new") -> bytes:
-        """The answer's JSON."""
+        """Return the JSON body."""
         entry: dict[str, str] = {
             "message": self.inner_message or self.message,
             "domain": self.domain,
@@ -69,8 +69,8 @@ class GoogleError:
         }
 
 
-class Refused(Exception):  # noqa: N818 - reads as what happened to the call
-    """Ends a call with an error that the client is told."""
+class CallRefusedError(Exception):
+    """Ends a call with an error response."""
 
     def __init__(self, error: GoogleError) -> None:
         super().__init__(error.message)
@@ -104,12 +104,12 @@ TOO_MANY_CONCURRENT = GoogleError(429, "rateLimitExceeded", "Too many concurrent
 
 
 def invalid_argument(message: str) -> GoogleError:
-    """A request that can never succeed as it is."""
+    """Return the error of a request that can never succeed as it is."""
     return GoogleError(400, "invalidArgument", message)
 
 
 def insufficient_scope(method: str) -> GoogleError:
-    """The token lacks every scope that allows `method`."""
+    """Return the error of a token without any scope that allows `method`."""
     return GoogleError(
         403,
         "insufficientPermissions",
@@ -121,7 +121,7 @@ def insufficient_scope(method: str) -> GoogleError:
 
 
 def fault_error(fault: Fault, *, retry_time: str | None = None) -> GoogleError:
-    """The error that a fault rule asks for; quota reasons get Google's domain, 401 its location."""
+    """Return the error that a fault rule asks for: quota reasons with Google's domain, 401 with its location."""
     if fault.status == 401 and fault.reason == "backendError":
         return INVALID_CREDENTIALS
     domain = "usageLimits" if fault.reason.lower().endswith("limitexceeded") else "global"
@@ -133,5 +133,5 @@ def fault_error(fault: Fault, *, retry_time: str | None = None) -> GoogleError:
 
 
 def json_response(body: bytes, status: int = 200) -> Response:
-    """JSON bytes as Google sends them."""
+    """Respond with JSON bytes and Google's headers."""
     return Response(body, status, headers={"Content-Type": JSON_TYPE, "Vary": "Origin, X-Origin, Referer"})

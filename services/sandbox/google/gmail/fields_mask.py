@@ -1,6 +1,6 @@
 """Partial responses: the `fields` parameter. Grammar: `a,b/c,d(e,f),*`."""
 
-from services.sandbox.google.gmail.errors import GoogleError, Refused
+from services.sandbox.google.gmail.errors import CallRefusedError, GoogleError
 from services.sandbox.google.gmail.schema import SCHEMA
 
 Mask = dict[str, "Mask"]
@@ -9,7 +9,7 @@ MAX_DEPTH = 30
 
 
 class _Reader:
-    """Recursive descent over one selector."""
+    """Recursive descent parser of one selector."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -58,8 +58,8 @@ class _Reader:
         return True
 
 
-def _invalid(field: str) -> Refused:
-    return Refused(
+def _invalid(field: str) -> CallRefusedError:
+    return CallRefusedError(
         GoogleError(
             400, "invalidParameter", f"Invalid field selection {field}", location="fields", location_type="parameter"
         )
@@ -67,7 +67,7 @@ def _invalid(field: str) -> Refused:
 
 
 def parse_mask(text: str, kind: str) -> Mask:
-    """Read a selector for a response of type `kind`; Refused (400) if it is malformed or names an unknown field."""
+    """Parse a selector for a response of type `kind`. Raises CallRefusedError (400) for syntax or unknown fields."""
     if len(text) > MAX_LENGTH:
         raise _invalid(text[:50])
     mask = _Reader(text.replace(" ", "")).read()
@@ -86,7 +86,7 @@ def _check(mask: Mask, kind: str) -> None:
 
 
 def apply_mask(value: object, mask: Mask) -> object:
-    """The parts of a JSON value that the mask selects; an empty mask selects everything."""
+    """Return the parts of a JSON value that the mask selects; an empty mask selects everything."""
     if not mask:
         return value
     if isinstance(value, list):

@@ -1,6 +1,6 @@
-"""Unit accounting: what each method costs, what a user and a project may spend, and what was spent.
+"""Quota: unit costs of methods, limits of users and projects, and units spent.
 
-Costs and limits: usage limits page of the Gmail API, as of 2026-05 and before (`legacy`).
+Source: usage limits page of the Gmail API, as of 2026-05 and before (`legacy`).
 """
 
 from collections import deque
@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from math import floor
 from typing import Literal
 
+from services.sandbox.clock import Clock
 from services.sandbox.google.gmail.errors import GoogleError
-from services.sandbox.instruments.audit_log import Now
 
 DAY = 86_400
 Kind = Literal["fixed", "sliding"]
@@ -50,7 +50,7 @@ _COMMON = {
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Units per method (without the `gmail.` in front) and the limits per window."""
+    """Units per method (without the `gmail.` prefix) and limits per window."""
 
     name: str
     per_user: int
@@ -94,7 +94,7 @@ PROFILES: dict[str, Profile] = {
 
 @dataclass(slots=True)
 class Meter:
-    """Spending of one user or project. The sliding sum is always kept, since it tells the true peak."""
+    """Units spent by one user or project. The sliding sum is always kept, for the true peak."""
 
     total: int = 0
     rejected: int = 0
@@ -108,8 +108,8 @@ class Meter:
     in_recent: int = 0
     retry_at: float = 0.0
 
-    def move_to(self, now: float, length: float) -> None:
-        """Forget what lies before the windows that `now` is in."""
+    def advance(self, now: float, length: float) -> None:
+        """Drop spending from before the windows that `now` is in."""
         window = floor(now / length)
         if window != self.window:
             self.window, self.in_window = window, 0
@@ -120,7 +120,7 @@ class Meter:
             self.in_recent -= self.recent.popleft()[1]
 
     def spend(self, now: float, units: int) -> None:
-        """Count a call that was let through."""
+        """Count an admitted call."""
         self.total += units
         self.in_day += units
         self.in_window += units
@@ -130,7 +130,7 @@ class Meter:
         self.peak_sliding = max(self.peak_sliding, self.in_recent)
 
     def report(self) -> dict[str, int]:
-        """Figures for the control API."""
+        """Return counts for the control API."""
         return {
             "units": self.total,
             "rejected": self.rejected,
@@ -141,21 +141,21 @@ class Meter:
 
 @dataclass(frozen=True, slots=True)
 class QuotaErrors:
-    """How a refusal reads: Google answers both statuses, with and without the time."""
+    """Form of a refusal. Google uses both statuses, with and without the time to retry."""
 
     user_status: int = 403
     names_time: bool = True
     hammer_penalty: float = 0.0
-    """Seconds by which a call before the named time pushes it further out."""
+    """Seconds by which a call before the named time defers that time."""
 
 
 class Quota:
-    """Admits or refuses calls. `window` is in seconds; limits count per window, whatever its length."""
+    """Admits or refuses calls. `window` is in seconds; limits apply per window, whatever its length."""
 
     def __init__(
         self,
         *,
-        clock: Now,
+        clock: Clock,
         profile: str = "2026-05",
         window: float = 60.0,
         kind: Kind = "fixed",
@@ -174,28 +174,28 @@ class Quota:
         self._peak_running: dict[str, int] = {}
 
     def cost(self, method: str) -> int:
-        """Units of a method, 1 for one that has no entry."""
+        """Return the units of a method, 1 without an entry."""
         return self.profile.units.get(method.removeprefix("gmail."), 1)
 
     def admit(self, method: str, *, user: str, project: str) -> GoogleError | None:
-        """Spend the units of a call, or say why not; a refused call costs nothing."""
+        """Spend the units of a call, or return the refusal; a refused call costs nothing."""
         units = self.cost(method)
         now = self._clock.now()
-        mine = self._users.setdefault(user, Meter())
-        ours = self._projects.setdefault(project, Meter())
-        mine.move_to(now, self.window)
-        ours.move_to(now, self.window)
-        refusal = self._refusal(mine, ours, units, now)
+        user_meter = self._users.setdefault(user, Meter())
+        project_meter = self._projects.setdefault(project, Meter())
+        user_meter.advance(now, self.window)
+        project_meter.advance(now, self.window)
+        refusal = self._refusal(user_meter, project_meter, units, now)
         if refusal is not None:
-            mine.rejected += 1
-            ours.rejected += 1
+            user_meter.rejected += 1
+            project_meter.rejected += 1
             return refusal
-        mine.spend(now, units)
-        ours.spend(now, units)
+        user_meter.spend(now, units)
+        project_meter.spend(now, units)
         return None
 
     def enter(self, user: str, calls: int = 1) -> bool:
-        """Take slots for calls of a mailbox that run at the same time; False if there are not enough."""
+        """Take slots for concurrent calls of a mailbox. False if too few are free."""
         running = self._running.get(user, 0)
         if running + calls > self.concurrency and running:
             return False
@@ -204,17 +204,17 @@ class Quota:
         return True
 
     def leave(self, user: str, calls: int = 1) -> None:
-        """Give the slots back."""
+        """Release slots."""
         self._running[user] -= calls
 
     def reset(self) -> None:
-        """Forget all spending."""
+        """Reset all spending."""
         self._users.clear()
         self._projects.clear()
         self._peak_running.clear()
 
     def report(self) -> dict[str, object]:
-        """Spending by user and project, with the limits that applied."""
+        """Return spending by user and project, with the limits in force."""
         return {
             "profile": self.profile.name,
             "window": self.window,
@@ -227,17 +227,17 @@ class Quota:
             "projects": {project: meter.report() for project, meter in self._projects.items()},
         }
 
-    def _refusal(self, mine: Meter, ours: Meter, units: int, now: float) -> GoogleError | None:
-        if self.errors.hammer_penalty and now < mine.retry_at:
-            mine.retry_at += self.errors.hammer_penalty
-            return self._over_user_limit(mine.retry_at)
-        if ours.in_day + units > self.profile.per_day:
+    def _refusal(self, user_meter: Meter, project_meter: Meter, units: int, now: float) -> GoogleError | None:
+        if self.errors.hammer_penalty and now < user_meter.retry_at:
+            user_meter.retry_at += self.errors.hammer_penalty
+            return self._over_user_limit(user_meter.retry_at)
+        if project_meter.in_day + units > self.profile.per_day:
             return GoogleError(403, "dailyLimitExceeded", "Daily Limit Exceeded", domain="usageLimits")
-        if self._used(ours) + units > self.profile.per_project:
+        if self._used(project_meter) + units > self.profile.per_project:
             return GoogleError(403, "rateLimitExceeded", "Rate Limit Exceeded", domain="usageLimits")
-        if self._used(mine) + units > self.profile.per_user:
-            mine.retry_at = self._free_at(mine, units, now)
-            return self._over_user_limit(mine.retry_at)
+        if self._used(user_meter) + units > self.profile.per_user:
+            user_meter.retry_at = self._free_at(user_meter, units, now)
+            return self._over_user_limit(user_meter.retry_at)
         return None
 
     def _used(self, meter: Meter) -> int:
@@ -271,5 +271,5 @@ class Quota:
 
 
 def google_time(epoch: float) -> str:
-    """RFC 3339 in UTC with milliseconds."""
+    """Format epoch seconds as RFC 3339 in UTC with milliseconds."""
     return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

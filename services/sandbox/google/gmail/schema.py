@@ -1,4 +1,4 @@
-"""Fields of the API's resources, as the discovery document (gmail v1) names them: for masks and deviations."""
+"""Fields of the API's resources as in Google's discovery document (gmail v1), for masks and deviations."""
 
 SCHEMA: dict[str, dict[str, str]] = {
     "Message": {
@@ -66,7 +66,7 @@ SCHEMA: dict[str, dict[str, str]] = {
 def with_deviations(
     value: dict[str, object], kind: str, *, empty_arrays: bool, extra_fields: bool
 ) -> dict[str, object]:
-    """A resource as a stand-in unlike Google would send it: empty arrays present, fields that no document names."""
+    """Return a resource that deviates from Google's: empty arrays present, undocumented fields added."""
     out = dict(value)
     for name, shape in SCHEMA.get(kind, {}).items():
         inner = shape.removesuffix("[]")

@@ -1,6 +1,6 @@
-"""The part of Gmail's search language that synchronising clients use; anything else is ignored.
+"""The part of Gmail's search language that synchronising clients use; everything else is ignored.
 
-Words and phrases look at subject, addresses and snippet. Dates are midnight Pacific time in Gmail; UTC-8 here.
+Words and phrases match subject, addresses and snippet. Gmail's dates begin at midnight Pacific time; here at UTC-8.
 """
 
 import re
@@ -15,26 +15,33 @@ Test = Callable[[Mailbox, Message], bool]
 _TERM = re.compile(r'(-?)(?:([a-z0-9_]+):)?(?:"([^"]*)"|(\S+))', re.IGNORECASE)
 _SPAN = {"h": 3_600_000, "d": 86_400_000, "m": 30 * 86_400_000, "y": 365 * 86_400_000}
 _PACIFIC_MS = 8 * 3_600_000
-_PLACES = {"inbox": "INBOX", "sent": "SENT", "spam": "SPAM", "trash": "TRASH", "drafts": "DRAFT", "draft": "DRAFT"}
+_LABELS_BY_FOLDER = {
+    "inbox": "INBOX",
+    "sent": "SENT",
+    "spam": "SPAM",
+    "trash": "TRASH",
+    "drafts": "DRAFT",
+    "draft": "DRAFT",
+}
 _HEADERS = {"from": "from", "to": "to", "cc": "cc", "subject": "subject", "list": "list-id"}
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A compiled query. `reads_content`: testing it needs the messages themselves, so it is slow."""
+    """A compiled query. `reads_content`: predicates parse the messages, which is slow."""
 
     tests: tuple[Test, ...] = ()
     reads_content: bool = False
     everywhere: bool = False
-    """Whether it names Spam or Trash, so that they are not left out."""
+    """Whether the query includes Spam and Trash."""
 
     def matches(self, mailbox: Mailbox, message: Message) -> bool:
-        """Whether the message is wanted."""
+        """Return whether the message matches."""
         return all(test(mailbox, message) for test in self.tests)
 
 
 def compile_query(query: str, *, now_ms: int) -> Search:
-    """Read a `q` parameter."""
+    """Compile a `q` parameter."""
     tests: list[Test] = []
     reads_content = everywhere = False
     for sign, operator, phrase, word in _TERM.findall(query):
@@ -75,8 +82,8 @@ def _cheap_test(operator: str, value: str, now_ms: int) -> Test | None:
         case "label":
             return _has_label(value)
         case "in":
-            place = _PLACES.get(lowered)
-            return (lambda _, message: place in message.labels) if place else (lambda _, __: True)
+            label = _LABELS_BY_FOLDER.get(lowered)
+            return (lambda _, message: label in message.labels) if label else (lambda _, __: True)
         case "is":
             return _state(lowered)
         case "category":

@@ -1,4 +1,4 @@
-"""watch, stop and the delivery of notifications the way Cloud Pub/Sub pushes them.
+"""watch, stop, and delivery of notifications as Cloud Pub/Sub pushes them.
 
 Source: "Push notifications" of the Gmail API guide; Pub/Sub "Push subscriptions".
 """
@@ -14,18 +14,18 @@ from random import Random
 
 import httpx
 
-from services.sandbox.google.gmail.errors import NOT_FOUND, Refused, invalid_argument
+from services.sandbox.clock import Clock
+from services.sandbox.google.gmail.errors import NOT_FOUND, CallRefusedError, invalid_argument
 from services.sandbox.google.gmail.methods.method_call import GmailCall
 from services.sandbox.google.gmail.quota import google_time
 from services.sandbox.google.gmail.resources import to_json
 from services.sandbox.google.oauth.users import SandboxUsers
-from services.sandbox.instruments.audit_log import Now
 from services.sandbox.mailboxes.history import Change
 from services.sandbox.mailboxes.mailbox import Mailbox
 
 WATCH_SECONDS = 7 * 86_400
 EVENT_INTERVAL = 1.0
-"""At most one event per user in so many seconds; further ones are dropped."""
+"""Seconds within which further events of a user are dropped."""
 ACKNOWLEDGED = frozenset({102, 200, 201, 202, 204})
 _TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
 _LOG = logging.getLogger("sandbox.push")
@@ -33,7 +33,7 @@ _LOG = logging.getLogger("sandbox.push")
 
 @dataclass(frozen=True, slots=True)
 class PushTarget:
-    """Where notifications go; `endpoint` None = nowhere."""
+    """Destination of notifications; none are sent while `endpoint` is None."""
 
     endpoint: str | None
     audience: str | None
@@ -44,7 +44,7 @@ class PushTarget:
 
 @dataclass(frozen=True, slots=True)
 class PushFaults:
-    """How delivery goes wrong on purpose: percentages, drawn from a seeded generator, and seconds of delay."""
+    """Faults of delivery: percentages, drawn from a seeded generator, and seconds of delay."""
 
     drop: int = 0
     duplicate: int = 0
@@ -63,13 +63,13 @@ class _Watch:
 
 
 class PushService:
-    """Watches by user, and the queue of notifications that were not acknowledged yet."""
+    """Watches by user, and the queue of unacknowledged notifications."""
 
     def __init__(
         self,
         *,
-        clock: Now,
-        identity: SandboxUsers,
+        clock: Clock,
+        users: SandboxUsers,
         target: PushTarget,
         random: Random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -77,7 +77,7 @@ class PushService:
         self.faults = PushFaults()
         self.sent = self.acknowledged = self.dropped = self.refused = 0
         self._clock = clock
-        self._identity = identity
+        self._users = users
         self._target = target
         self._random = random
         self._sleep = sleep
@@ -86,14 +86,14 @@ class PushService:
         self._deliveries: set[asyncio.Task[None]] = set()
 
     def watch(self, call: GmailCall) -> bytes:
-        """users.watch: replaces an earlier one; a first notification follows at once."""
+        """users.watch: replace the previous watch, and notify at once."""
         body = call.json()
         topic = body.get("topicName")
         if not isinstance(topic, str) or not _TOPIC.fullmatch(topic):
-            raise Refused(invalid_argument("Invalid topicName does not match projects/sandbox/topics/*"))
-        labels = frozenset(call.strings(body, "labelIds", most=100))
+            raise CallRefusedError(invalid_argument("Invalid topicName does not match projects/sandbox/topics/*"))
+        labels = frozenset(call.strings(body, "labelIds", limit=100))
         if not labels <= call.mailbox.labels.keys():
-            raise Refused(NOT_FOUND)
+            raise CallRefusedError(NOT_FOUND)
         behavior = body.get("labelFilterBehavior") or body.get("labelFilterAction") or "include"
         expires = call.clock.now() + WATCH_SECONDS
         watch = _Watch(call.user.sub, call.user.email, labels, str(behavior).lower() == "exclude", expires)
@@ -107,7 +107,7 @@ class PushService:
         self._watches.pop(call.user.sub, None)
 
     def changed(self, mailbox: Mailbox, change: Change) -> None:
-        """A mailbox changed: notify its watcher, if the labels concern it."""
+        """Notify the watcher of a changed mailbox, if the labels match."""
         watch = self._watches.get(mailbox.sub)
         if watch is None or watch.expires <= self._clock.now():
             return
@@ -118,7 +118,7 @@ class PushService:
         self._notify(watch, change.id)
 
     def report(self) -> dict[str, object]:
-        """Watches and figures for the control API."""
+        """Return watches and counts for the control API."""
         watches = {
             watch.email: {"expires": watch.expires, "labels": sorted(watch.labels)} for watch in self._watches.values()
         }
@@ -132,7 +132,7 @@ class PushService:
         }
 
     def push_now(self, email: str, history_id: int) -> None:
-        """Queue a notification whatever the watches say, as a stray or repeated one."""
+        """Queue a notification regardless of watches, as a stray or repeated one."""
         self._queue.put_nowait(self._envelope(email, history_id))
 
     async def run(self) -> None:
@@ -177,7 +177,7 @@ class PushService:
         return to_json({"message": message, "subscription": self._target.subscription})
 
     async def _deliver(self, client: httpx.AsyncClient, body: bytes) -> None:
-        """Post until it is acknowledged, with a pause that doubles up to a minute."""
+        """Post until acknowledged, with a pause that doubles up to a minute."""
         pause = 0.5
         if self.faults.delay:
             await self._sleep(self.faults.delay)
@@ -188,7 +188,7 @@ class PushService:
     async def _post(self, client: httpx.AsyncClient, body: bytes) -> bool:
         endpoint = self._target.endpoint or ""
         audience = self._target.audience or endpoint
-        token = self._identity.push_jwt(audience=audience, service_account=self._target.service_account)
+        token = self._users.push_token(audience=audience, service_account=self._target.service_account)
         self.sent += 1
         try:
             answer = await client.post(

@@ -1,4 +1,4 @@
-"""What comes over the wire to the Gmail API, and what goes back: single calls and the parts of batches alike."""
+"""Requests and responses of the Gmail API, the same for single calls and parts of batches."""
 
 import gzip
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.sandbox.google.gmail.batch import BatchPart, read_batch
-from services.sandbox.google.gmail.errors import JSON_TYPE, GoogleError, Refused
+from services.sandbox.google.gmail.errors import JSON_TYPE, CallRefusedError, GoogleError
 from services.sandbox.google.gmail.methods.method_call import Params, parse_query
 
 BATCH_LIMIT = 100
@@ -15,7 +15,7 @@ BATCH_LIMIT = 100
 
 @dataclass(slots=True)
 class GmailRequest:
-    """One call as it came over the wire."""
+    """One call as received."""
 
     verb: str
     path: str
@@ -27,7 +27,7 @@ class GmailRequest:
 
 @dataclass(slots=True)
 class Reply:
-    """One answer before it is put on the wire."""
+    """One response before it is sent."""
 
     status: int
     body: bytes = b""
@@ -35,7 +35,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
 
     def response(self, *, compress: bool = False) -> Response:
-        """As an HTTP response."""
+        """Convert to an HTTP response."""
         headers = {**self.headers, "Vary": "Origin, X-Origin, Referer, Accept-Encoding"}
         if not self.body:
             return Response(status_code=self.status, headers=headers)
@@ -47,7 +47,7 @@ class Reply:
 
 
 async def read_request(request: Request) -> GmailRequest:
-    """A single call."""
+    """Read a single call."""
     raw_path: bytes = request.scope.get("raw_path") or request.url.path.encode()
     params = parse_query(request.url.query)
     return GmailRequest(
@@ -61,18 +61,18 @@ async def read_request(request: Request) -> GmailRequest:
 
 
 async def read_batch_requests(request: Request) -> tuple[list[BatchPart], list[GmailRequest]]:
-    """The parts of a batch and the calls that they ask for. Raises Refused."""
+    """Read the parts of a batch and the calls in them. Raises CallRefusedError."""
     parts = read_batch(await request.body(), request.headers.get("content-type", ""))
     if len(parts) > BATCH_LIMIT:
         text = f"Inner request count exceeds the limit. Received: {len(parts)}, Limit: {BATCH_LIMIT}"
-        raise Refused(GoogleError(400, "badRequest", text))
+        raise CallRefusedError(GoogleError(400, "badRequest", text))
     outer = parse_query(request.url.query)
     token = _token(request.headers.get("authorization"), outer)
-    return parts, [_part_ask(part, outer, token) for part in parts]
+    return parts, [_part_request(part, outer, token) for part in parts]
 
 
 def wants_gzip(request: Request) -> bool:
-    """Google compresses only for clients that say so in both headers."""
+    """Return whether the client names gzip in both headers, as Google requires."""
     accepts = "gzip" in request.headers.get("accept-encoding", "")
     return accepts and "gzip" in request.headers.get("user-agent", "").lower()
 
@@ -87,7 +87,7 @@ def _token(authorization: str | None, params: Params) -> str | None:
     return None
 
 
-def _part_ask(part: BatchPart, outer: Params, token: str | None) -> GmailRequest:
+def _part_request(part: BatchPart, outer: Params, token: str | None) -> GmailRequest:
     path, _, query = part.target.partition("?")
     params = parse_query(query)
     own = _token(part.headers.get("authorization"), params)

@@ -1,4 +1,4 @@
-"""Reading an authorization request. Whatever is wrong with it is told on a page: nothing here ever redirects.
+"""Parses authorization requests. Errors are shown on a page: a request that is not valid never redirects.
 
 Source: "Using OAuth 2.0 for Web Server Applications" and "OpenID Connect" of Google's identity documentation.
 """
@@ -15,7 +15,7 @@ _CHALLENGE = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
 class PageError(Exception):
-    """The user is shown an error and goes nowhere."""
+    """Ends the flow on an error page, without a redirect."""
 
     def __init__(self, error: str, description: str, *, status: int = 400) -> None:
         super().__init__(description)
@@ -25,8 +25,8 @@ class PageError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class AuthorizeRequest:
-    """A valid request: the client is known and `redirect_uri` is one of its own."""
+class AuthorizationRequest:
+    """A valid request: the client is known and `redirect_uri` is registered for it."""
 
     client: Client
     redirect_uri: str
@@ -42,8 +42,8 @@ class AuthorizeRequest:
     code_challenge_method: str
 
 
-def read_request(query: Mapping[str, Sequence[str]], *, clients: Clients) -> AuthorizeRequest:
-    """The request that a query string makes; PageError with Google's error name if it is not acceptable."""
+def read_request(query: Mapping[str, Sequence[str]], *, clients: Clients) -> AuthorizationRequest:
+    """Parse a query string. Raises PageError with Google's error name for an invalid request."""
     for name, given in query.items():
         if len(given) > 1:
             raise PageError("invalid_request", f"OAuth 2 parameters can only have a single value: {name}")
@@ -55,7 +55,7 @@ def read_request(query: Mapping[str, Sequence[str]], *, clients: Clients) -> Aut
     if _required(values, "response_type") != "code":
         raise PageError("unsupported_response_type", "The sandbox offers response_type=code only.")
     challenge, method = _challenge(values)
-    return AuthorizeRequest(
+    return AuthorizationRequest(
         client=client,
         redirect_uri=redirect_uri,
         scopes=_scopes(_required(values, "scope")),

@@ -1,4 +1,4 @@
-"""OAuth clients that may ask the sandbox for access."""
+"""OAuth clients registered with the sandbox."""
 
 import hmac
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A registered web application. Without redirect URIs any http address of this machine is one."""
+    """A web application. Without registered redirect URIs any http address of this machine is allowed."""
 
     client_id: str
     secret: str
@@ -18,7 +18,7 @@ class Client:
     deleted: bool = False
 
     def allows_redirect(self, uri: str) -> bool:
-        """Whether codes may be sent to `uri`: byte for byte one of the registered (RFC 9700 section 2.1)."""
+        """Return whether `uri` equals a registered one, byte for byte (RFC 9700 section 2.1)."""
         return uri in self.redirect_uris if self.redirect_uris else _is_local(uri)
 
     def has_secret(self, secret: str) -> bool:
@@ -33,15 +33,15 @@ class Clients:
         self._clients = {client.client_id: client for client in clients}
 
     def find(self, client_id: str) -> Client | None:
-        """A client, a deleted one included."""
+        """Return the client, a deleted one included, or None."""
         return self._clients.get(client_id)
 
     def put(self, client: Client) -> None:
-        """Register a client, or replace what is known of it."""
+        """Register or replace a client."""
         self._clients[client.client_id] = client
 
     def all(self) -> list[Client]:
-        """Every client, oldest first."""
+        """Return every client, oldest first."""
         return list(self._clients.values())
 
 

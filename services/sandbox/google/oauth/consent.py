@@ -1,12 +1,12 @@
-"""The pages that a user sees on the way through the authorization endpoint."""
+"""Pages of the authorization endpoint."""
 
 from collections.abc import Iterable
 from html import escape
 from string import Template
 
-from services.sandbox.google.oauth.authorization_request import AuthorizeRequest
+from services.sandbox.google.oauth.authorization_request import AuthorizationRequest
 from services.sandbox.google.oauth.scopes import EMAIL, GMAIL_WORDS, PROFILE
-from services.sandbox.google.oauth.users import User
+from services.sandbox.mailboxes.user import User
 
 _SIGN_IN_WORDS = {
     PROFILE: "See your personal info, including any personal info you've made publicly available",
@@ -20,8 +20,8 @@ class ConsentPages:
     def __init__(self, template: str) -> None:
         self._template = Template(template)
 
-    def choose_account(self, asked: AuthorizeRequest, users: Iterable[User], *, unknown: str | None = None) -> str:
-        """Every account as a button; `unknown` is an address that was typed and that nobody has."""
+    def choose_account(self, wanted: AuthorizationRequest, users: Iterable[User], *, unknown: str | None = None) -> str:
+        """Render every account as a button; `unknown` is an entered address without an account."""
         rows = "".join(_account_button(user) for user in users)
         warning = f'<p class="warning">Couldn’t find your Google Account: {escape(unknown)}</p>' if unknown else ""
         body = (
@@ -31,13 +31,13 @@ class ConsentPages:
             "<button class=primary>Next</button></form></details>"
             "<form method=post class=actions><button name=decision value=deny>Cancel</button></form>"
         )
-        return self._page("Choose an account", f"to continue to <b>{escape(asked.client.name)}</b>", body)
+        return self._page("Choose an account", f"to continue to <b>{escape(wanted.client.name)}</b>", body)
 
-    def consent(self, asked: AuthorizeRequest, user: User) -> str:
-        """What is asked for: sign-in scopes as facts, every other scope as a checkbox."""
-        facts = "".join(f"<li>{escape(_SIGN_IN_WORDS[s])}</li>" for s in _SIGN_IN_WORDS if s in asked.scopes)
-        boxes = "".join(_checkbox(scope) for scope in GMAIL_WORDS if scope in asked.scopes)
-        # The empty scope says that boxes were shown, even if every one was unticked.
+    def consent(self, wanted: AuthorizationRequest, user: User) -> str:
+        """Render the requested scopes: those of sign-in as a list, each other one as a checkbox."""
+        facts = "".join(f"<li>{escape(_SIGN_IN_WORDS[s])}</li>" for s in _SIGN_IN_WORDS if s in wanted.scopes)
+        boxes = "".join(_checkbox(scope) for scope in GMAIL_WORDS if scope in wanted.scopes)
+        # The empty scope marks that boxes were shown, even if all were unticked.
         body = (
             f"<p class=chip>{_avatar(user)}{escape(user.email)}</p><ul class=facts>{facts}</ul>"
             f'<form method=post><input type=hidden name=account value="{escape(user.email)}">'
@@ -45,11 +45,11 @@ class ConsentPages:
             "<div class=actions><button name=decision value=deny>Cancel</button>"
             "<button name=decision value=allow class=primary>Continue</button></div></form>"
         )
-        name = escape(asked.client.name)
+        name = escape(wanted.client.name)
         return self._page(f"{name} wants access to your Google Account", "", body)
 
     def error(self, error: str, description: str) -> str:
-        """Why the request was refused."""
+        """Render the reason of a refusal."""
         body = f"<p>{escape(description)}</p><p class=code>Error: {escape(error)}</p>"
         return self._page("Access blocked: the request is invalid", "", body)
 
@@ -58,7 +58,7 @@ class ConsentPages:
 
 
 def avatar_svg(user: User) -> str:
-    """A round picture with the first letter of the name, in a colour of the user's own."""
+    """Draw a round picture with the first letter of the name, in a colour derived from `sub`."""
     hue = int(user.sub[-6:]) % 360
     letter = escape(user.name[:1].upper())
     return (

@@ -1,10 +1,10 @@
-"""The OpenID Connect discovery document, in Google's fields and values."""
+"""The OpenID Connect discovery document, with Google's fields and values."""
 
 
 def discovery_document(issuer: str, *, iss_parameter: bool) -> dict[str, object]:
-    """What `/.well-known/openid-configuration` answers; all addresses are below the issuer.
+    """Return the body of `/.well-known/openid-configuration`; all addresses are below the issuer.
 
-    `iss_parameter` promises `iss` in every callback (RFC 9207), upon which clients must insist on it.
+    `iss_parameter` announces `iss` in every callback (RFC 9207), which clients must then require.
     """
     return {
         "issuer": issuer,

@@ -1,7 +1,7 @@
-"""Grants, authorization codes and tokens: who let which project see what, and the strings that prove it.
+"""Grants, authorization codes and tokens.
 
 Rules of Google (reference "OAuth 2.0 web-server flow"): a grant belongs to a user and a Cloud project, revoking any of
-its tokens ends all of it, a code works once, and past the cap the oldest refresh token of a client dies in silence.
+its tokens ends all of it, a code works once, and beyond the cap a client's oldest refresh token silently ends.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,14 +12,14 @@ from services.sandbox.google.oauth.scopes import GMAIL_SCOPES, SIGN_IN_SCOPES
 
 CODE_LIFETIME = 600.0
 TESTING_LIFETIME = 604_799.0
-"""Seconds a grant lives while its consent screen has the status Testing."""
+"""Lifetime in seconds of a grant whose consent screen has the status Testing."""
 UNUSED_LIFETIME = 180 * 86_400.0
-"""Seconds after which a refresh token that nobody used is dead."""
+"""Seconds without use after which a refresh token ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """What a user agreed to, as an authorization code carries it to the token endpoint."""
+    """A user's consent, as an authorization code carries it to the token endpoint."""
 
     sub: str
     client_id: str
@@ -34,7 +34,7 @@ class Approval:
 
 @dataclass(slots=True)
 class RefreshToken:
-    """A refresh token; `expires_at` is set where the grant is limited in time."""
+    """A refresh token; `expires_at` is set for a grant of limited lifetime."""
 
     sub: str
     client_id: str
@@ -75,7 +75,7 @@ class _Store:
 
 
 def project_of(client_id: str) -> str:
-    """The Cloud project of a client id: `NNN` of `NNN-xxxx.apps.googleusercontent.com`."""
+    """Return the Cloud project of a client id: `NNN` of `NNN-xxxx.apps.googleusercontent.com`."""
     return client_id.partition("-")[0]
 
 
@@ -91,11 +91,11 @@ class Grants:
 
     @property
     def access_lifetime(self) -> float:
-        """Seconds."""
+        """Lifetime of access tokens in seconds."""
         return self._access_lifetime
 
     def granted(self, sub: str, client_id: str) -> frozenset[str]:
-        """The scopes that the user has granted to the client's project so far."""
+        """Return the scopes that the user has granted to the client's project."""
         key = (sub, project_of(client_id))
         grant = self._store.grants.get(key)
         if grant is not None and grant.expires_at is not None and grant.expires_at <= self._clock.now():
@@ -104,7 +104,7 @@ class Grants:
         return grant.scopes if grant else frozenset()
 
     def issue_code(self, approval: Approval, *, testing: bool) -> str:
-        """Record the consent and return a code that works once, within ten minutes."""
+        """Record the consent. Returns a code that works once, within ten minutes."""
         now = self._clock.now()
         scopes = self.granted(approval.sub, approval.client_id) | approval.scopes
         grant = self._store.grants.setdefault((approval.sub, project_of(approval.client_id)), _Grant())
@@ -116,18 +116,18 @@ class Grants:
         return code
 
     def peek_code(self, code: str) -> Approval | None:
-        """What a live code stands for, leaving it unused."""
+        """Return the approval of a valid code without using it up."""
         entry = self._store.codes.get(code)
         return entry.approval if entry and entry.expires_at > self._clock.now() else None
 
     def redeem_code(self, code: str) -> Approval | None:
-        """Use up a code; None if it is unknown, used or expired."""
+        """Use up a code. None if it is unknown, used or expired."""
         approval = self.peek_code(code)
         self._store.codes.pop(code, None)
         return approval
 
     def issue_access(self, sub: str, *, client_id: str, scopes: frozenset[str], offline: bool) -> str:
-        """A new access token."""
+        """Issue an access token."""
         self._sweep()
         token = "ya29.a0" + self._new_token(96)
         expires_at = self._clock.now() + self._access_lifetime
@@ -135,7 +135,7 @@ class Grants:
         return token
 
     def issue_refresh(self, sub: str, *, client_id: str, scopes: frozenset[str], cap: int) -> str:
-        """A new refresh token; the client's oldest ones for this user die beyond `cap`."""
+        """Issue a refresh token; beyond `cap` the client's oldest ones for this user end."""
         grant = self._store.grants.get((sub, project_of(client_id)), _Grant())
         token = "1//03" + self._new_token(72)
         limited = grant.expires_at if not scopes <= SIGN_IN_SCOPES else None
@@ -146,7 +146,7 @@ class Grants:
         return token
 
     def find_refresh(self, token: str) -> RefreshToken | None:
-        """A refresh token that is still alive."""
+        """Return a valid refresh token, or None."""
         held = self._store.refresh.get(token)
         now = self._clock.now()
         if held is None or (held.expires_at is not None and held.expires_at <= now):
@@ -154,42 +154,42 @@ class Grants:
         return held if now - held.last_used < UNUSED_LIFETIME else None
 
     def use_refresh(self, held: RefreshToken) -> None:
-        """Note that the token was used, which starts its six months anew."""
+        """Record a use, which restarts the limit of six months."""
         held.last_used = self._clock.now()
 
     def find_access(self, token: str) -> AccessToken | None:
-        """An access token that is still alive."""
+        """Return a valid access token, or None."""
         held = self._store.access.get(token)
         return held if held is not None and held.expires_at > self._clock.now() else None
 
     def holder(self, token: str) -> tuple[str, str] | None:
-        """(sub, client id) of a live access or refresh token."""
+        """Return (sub, client id) of a valid access or refresh token, or None."""
         held = self.find_access(token) or self.find_refresh(token)
         return (held.sub, held.client_id) if held else None
 
     def revoke(self, sub: str, *, project: str | None = None) -> None:
-        """End a grant with its codes and tokens, for every client of the project; of all projects if none is named."""
+        """End a grant with its codes and tokens for every client of the project; without `project`, of all projects."""
         store = self._store
 
-        def spared(owner: str, client_id: str) -> bool:
+        def survives(owner: str, client_id: str) -> bool:
             return owner != sub or (project is not None and project_of(client_id) != project)
 
-        store.grants = {key: grant for key, grant in store.grants.items() if spared(*key)}
-        store.codes = {k: c for k, c in store.codes.items() if spared(c.approval.sub, c.approval.client_id)}
-        store.refresh = {key: held for key, held in store.refresh.items() if spared(held.sub, held.client_id)}
-        store.access = {key: held for key, held in store.access.items() if spared(held.sub, held.client_id)}
+        store.grants = {key: grant for key, grant in store.grants.items() if survives(*key)}
+        store.codes = {k: c for k, c in store.codes.items() if survives(c.approval.sub, c.approval.client_id)}
+        store.refresh = {key: held for key, held in store.refresh.items() if survives(held.sub, held.client_id)}
+        store.access = {key: held for key, held in store.access.items() if survives(held.sub, held.client_id)}
 
-    def expire_access(self, sub: str) -> int:
-        """Let the user's access tokens die; returns how many did. Refresh tokens live on."""
+    def expire_access_tokens(self, sub: str) -> int:
+        """End the user's access tokens. Returns their number. Refresh tokens stay valid."""
         dead = [token for token, held in self._store.access.items() if held.sub == sub]
         self._drop(self._store.access, dead)
         return len(dead)
 
-    def end_mail_tokens(self, sub: str) -> int:
-        """What a change of password does: every refresh token with a Gmail scope dies; returns how many did."""
+    def end_mail_refresh_tokens(self, sub: str) -> int:
+        """End every refresh token with a Gmail scope, as a change of password does. Returns their number."""
         dead = [t for t, held in self._store.refresh.items() if held.sub == sub and held.scopes & GMAIL_SCOPES]
         self._drop(self._store.refresh, dead)
-        self.expire_access(sub)
+        self.expire_access_tokens(sub)
         return len(dead)
 
     @staticmethod
@@ -198,7 +198,7 @@ class Grants:
             del tokens[token]
 
     def _sweep(self) -> None:
-        """Forget expired tokens and codes whenever the store has doubled, so that a long run stays small."""
+        """Drop expired tokens and codes whenever the store has doubled: bounds memory in long runs."""
         store, now = self._store, self._clock.now()
         if len(store.access) < self._sweep_at:
             return

@@ -1,4 +1,4 @@
-"""Routes of OAuth 2.0 and OpenID Connect, at the paths that they have at Google."""
+"""Routes of OAuth 2.0 and OpenID Connect at Google's paths."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -14,8 +14,9 @@ from services.sandbox.google.oauth.discovery import discovery_document
 from services.sandbox.google.oauth.grants import project_of
 from services.sandbox.google.oauth.token_endpoint import TokenEndpoint, TokenError
 from services.sandbox.google.oauth.userinfo import UserInfoEndpoint
-from services.sandbox.google.oauth.users import Access, SandboxUsers, User
-from services.sandbox.instruments.faults import Fault, FaultPlan, answer_with
+from services.sandbox.google.oauth.users import Access, SandboxUsers
+from services.sandbox.instruments.faults import Fault, FaultPlan, respond_with_fault
+from services.sandbox.mailboxes.user import User
 
 MAX_FORM_BYTES = 64 * 1024
 _PRIVATE = {"Cache-Control": "no-cache, no-store, max-age=0, must-revalidate", "Pragma": "no-cache"}
@@ -25,7 +26,7 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="https://accounts.google.com/", 
 Form = dict[str, str]
 Facts = Callable[[Access], dict[str, object] | None]
 Observe = Callable[[str, str | None, int], None]
-"""Told of every call: its name as in fault plans, the user's address if known, and the status answered."""
+"""Listener of calls: name as in fault plans, the user's address if known, status of the response."""
 
 
 def _json(body: object, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -43,7 +44,7 @@ def _fault_body(fault: Fault) -> Response:
 
 
 async def _read_form(request: Request) -> Form:
-    """The form fields; of a repeated one the last. An oversized or foreign body has none."""
+    """Return the form fields, of a repeated one the last. An oversized body, or one of another type, has none."""
     body = await request.body()
     if len(body) > MAX_FORM_BYTES:
         return {}
@@ -58,27 +59,27 @@ def _presented_token(request: Request, form: Form) -> str:
 
 
 class OAuthRoutes:
-    """The handlers; each passes the fault plan before it does anything."""
+    """Handlers of OAuth 2.0 and OpenID Connect; each draws from the fault plan first."""
 
     def __init__(
         self,
         *,
-        identity: SandboxUsers,
+        users: SandboxUsers,
         authorization: AuthorizationEndpoint,
         tokens: TokenEndpoint,
-        facts: UserInfoEndpoint,
+        userinfo: UserInfoEndpoint,
         faults: FaultPlan,
         observe: Observe,
     ) -> None:
-        self._identity = identity
+        self._users = users
         self._authorization = authorization
         self._tokens = tokens
-        self._facts = facts
+        self._userinfo = userinfo
         self._faults = faults
         self._observe = observe
 
     def routes(self) -> list[Route]:
-        """What the application mounts."""
+        """Return the routes to mount."""
         return [
             Route("/o/oauth2/v2/auth", self.authorize, methods=["GET", "POST"]),
             Route("/token", self.token, methods=["POST"]),
@@ -94,11 +95,11 @@ class OAuthRoutes:
         ]
 
     async def authorize(self, request: Request) -> Response:
-        """The consent pages and the redirects that end them."""
+        """Show consent pages, and redirect at their end."""
         return await self._guard("oauth.authorize", None, lambda: self._authorization.respond(request))
 
     async def token(self, request: Request) -> Response:
-        """Exchange a code, or refresh."""
+        """Exchange a code or a refresh token."""
         form = await _read_form(request)
 
         async def respond() -> Response:
@@ -110,80 +111,80 @@ class OAuthRoutes:
         return await self._guard("oauth.token", self._tokens.user_of(form), respond)
 
     async def revoke(self, request: Request) -> Response:
-        """End the whole grant that a token belongs to."""
+        """End the whole grant of a token."""
         form = await _read_form(request)
         token = form.get("token") or request.query_params.get("token", "")
-        holder = self._identity.grants.holder(token)
+        holder = self._users.grants.holder(token)
 
         async def respond() -> Response:
             if not token:
                 return _oauth_error("invalid_request", "Missing required parameter: token")
             if holder is None:
                 return _oauth_error("invalid_token", "Token expired or revoked")
-            self._identity.grants.revoke(holder[0], project=project_of(holder[1]))
+            self._users.grants.revoke(holder[0], project=project_of(holder[1]))
             return _json({})
 
-        return await self._guard("oauth.revoke", self._identity.find_sub(holder[0]) if holder else None, respond)
+        return await self._guard("oauth.revoke", self._users.find_sub(holder[0]) if holder else None, respond)
 
     async def userinfo(self, request: Request) -> Response:
-        """OIDC userinfo."""
-        return await self._answer_userinfo(request, self._facts.userinfo)
+        """Respond with OIDC userinfo."""
+        return await self._answer_userinfo(request, self._userinfo.userinfo)
 
     async def userinfo_v2(self, request: Request) -> Response:
-        """Legacy userinfo."""
-        return await self._answer_userinfo(request, self._facts.userinfo_v2)
+        """Respond with legacy userinfo."""
+        return await self._answer_userinfo(request, self._userinfo.userinfo_v2)
 
     async def tokeninfo(self, request: Request) -> Response:
-        """Facts about an access token or an ID token."""
+        """Describe an access token or an ID token."""
         form = await _read_form(request)
         id_token = request.query_params.get("id_token") or form.get("id_token")
 
         async def respond() -> Response:
             token = _presented_token(request, form)
-            facts = self._facts.id_tokeninfo(id_token) if id_token else self._facts.tokeninfo(token)
+            facts = self._userinfo.id_tokeninfo(id_token) if id_token else self._userinfo.tokeninfo(token)
             return _json(facts) if facts else _oauth_error("invalid_token", "Invalid Value")
 
         return await self._guard("oauth.tokeninfo", None, respond)
 
     async def tokeninfo_v2(self, request: Request) -> Response:
-        """Facts about an access token in the legacy form."""
+        """Describe an access token in the legacy form."""
         form = await _read_form(request)
 
         async def respond() -> Response:
-            facts = self._facts.tokeninfo_v2(_presented_token(request, form))
+            facts = self._userinfo.tokeninfo_v2(_presented_token(request, form))
             return _json(facts) if facts else _oauth_error("invalid_token", "Invalid Value")
 
         return await self._guard("oauth.tokeninfo", None, respond)
 
     async def certs(self, _: Request) -> Response:
-        """The JWK set."""
+        """Respond with the JWK set."""
 
         async def respond() -> Response:
-            return _json(self._identity.keys.public_set(), headers=_JWKS_CACHE)
+            return _json(self._users.keys.public_set(), headers=_JWKS_CACHE)
 
         return await self._guard("oauth.jwks", None, respond)
 
     async def discovery(self, _: Request) -> Response:
-        """The discovery document."""
+        """Respond with the discovery document."""
 
         async def respond() -> Response:
-            # The promise of `iss` is kept only while no user is told to go without.
-            promised = all(self._identity.deviations(user.sub).iss for user in self._identity.users())
-            document = discovery_document(self._identity.issuer, iss_parameter=promised)
+            # Announce `iss` only while it is on for every user.
+            promised = all(self._users.deviations(user.sub).iss for user in self._users.all())
+            document = discovery_document(self._users.issuer, iss_parameter=promised)
             return _json(document, headers={"Cache-Control": "public, max-age=3600"})
 
         return await self._guard("oauth.discovery", None, respond)
 
     async def avatar(self, request: Request) -> Response:
-        """The picture that the `picture` claim points to."""
-        user = self._identity.find_sub(request.path_params["sub"])
+        """Respond with the picture that the `picture` claim points to."""
+        user = self._users.find_sub(request.path_params["sub"])
         if user is None:
             return Response(status_code=404)
         return Response(avatar_svg(user), media_type="image/svg+xml")
 
     async def _answer_userinfo(self, request: Request, facts: Facts) -> Response:
         form = await _read_form(request) if request.method == "POST" else {}
-        access = self._identity.check_access(_presented_token(request, form))
+        access = self._users.check_access(_presented_token(request, form))
 
         async def respond() -> Response:
             if access is None:
@@ -197,6 +198,6 @@ class OAuthRoutes:
 
     async def _guard(self, method: str, user: User | None, respond: Callable[[], Awaitable[Response]]) -> Response:
         email = user.email if user else None
-        answer = await answer_with(self._faults.draw(method, email), respond, render_error=_fault_body)
+        answer = await respond_with_fault(self._faults.draw(method, email), respond, render_error=_fault_body)
         self._observe(method, email, answer.status_code)
         return answer

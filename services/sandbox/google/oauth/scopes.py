@@ -1,4 +1,4 @@
-"""OAuth scopes that the sandbox knows, their aliases, and the words of the consent page."""
+"""OAuth scopes of the sandbox, their aliases, and their descriptions on the consent page."""
 
 from collections.abc import Iterable
 
@@ -25,17 +25,17 @@ KNOWN_SCOPES = SIGN_IN_SCOPES | GMAIL_SCOPES
 
 
 def canonical(scope: str) -> str:
-    """`email` and `profile` by their full names; any other scope unchanged."""
+    """Return `email` and `profile` by their full names, any other scope unchanged."""
     return ALIASES.get(scope, scope)
 
 
 def token_scope(scopes: Iterable[str]) -> str:
-    """The `scope` of a token answer: full names, in no particular order, `openid` last."""
+    """Return the `scope` of a token response: full names in no particular order, `openid` last."""
     return " ".join(sorted(scopes, key=lambda scope: (scope == OPENID, scope)))
 
 
 def callback_scope(scopes: Iterable[str]) -> str:
-    """The `scope` of a callback: short names first, then every scope by its full name."""
+    """Return the `scope` of a callback: short names first, then every scope by its full name."""
     granted = set(scopes)
     short = [alias for alias, full in ALIASES.items() if full in granted]
     return " ".join([*short, *sorted(granted - {OPENID}), *([OPENID] if OPENID in granted else [])])

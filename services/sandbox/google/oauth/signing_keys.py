@@ -9,11 +9,11 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from jwt.algorithms import RSAAlgorithm
 
 KEYS_KEPT = 3
-"""The last signer, the signer and the one after it: what Google publishes around a rotation."""
+"""The previous signer, the signer and its successor, which Google publishes around a rotation."""
 
 
 def new_private_key() -> RSAPrivateKey:
-    """A key as Google has them."""
+    """Generate a key of Google's size."""
     return generate_private_key(public_exponent=65537, key_size=2048)
 
 
@@ -28,7 +28,7 @@ class _Key:
 
 
 class SigningKeys:
-    """A signer and a published successor. Signs RS256 only."""
+    """A signer and its published successor. Signs RS256 only."""
 
     def __init__(self, new_id: Callable[[], str], *, new_key: Callable[[], RSAPrivateKey] = new_private_key) -> None:
         self._new_id = new_id
@@ -37,11 +37,11 @@ class SigningKeys:
         self._signer = self._keys[0]
 
     def sign(self, claims: Mapping[str, object]) -> str:
-        """A compact JWT with `kid` and `typ` in its header."""
+        """Return a compact JWT with `kid` and `typ` in its header."""
         return jwt.encode(dict(claims), self._signer.private, algorithm="RS256", headers={"kid": self._signer.kid})
 
     def verify(self, token: str, *, audience: str | None = None) -> dict[str, Any]:
-        """The claims of a token that a published key signed, whatever its times; jwt.InvalidTokenError otherwise."""
+        """Return the claims of a token signed by a published key, regardless of times. Raises jwt.InvalidTokenError."""
         kid = jwt.get_unverified_header(token).get("kid")
         key = next((key for key in self._keys if key.kid == kid), None)
         if key is None:
@@ -53,14 +53,14 @@ class SigningKeys:
         return claims
 
     def public_set(self) -> dict[str, list[dict[str, str]]]:
-        """What the JWKS address answers."""
+        """Return the JWK set."""
         return {"keys": [key.public_jwk() for key in self._keys]}
 
     def rotate(self, *, announced: bool, keep_old: bool) -> str:
-        """Change the signer and return its `kid`.
+        """Change the signer. Returns its `kid`.
 
-        Announced: the published successor takes over. Otherwise a key nobody has seen signs at once, which clients
-        meet when their cache outlives a rotation. Without `keep_old` tokens signed before stop verifying.
+        Announced: the published successor takes over. Otherwise an unpublished key signs at once, which clients meet
+        when their cache outlives a rotation. Without `keep_old` tokens signed earlier no longer verify.
         """
         fresh = self._generate()
         position = self._keys.index(self._signer)

@@ -1,6 +1,6 @@
-"""The token endpoint: codes and refresh tokens into access tokens, and Google's words for every refusal.
+"""The token endpoint: exchanges codes and refresh tokens for access tokens, with Google's error texts.
 
-Source: RFC 6749 section 5, RFC 7636, and the texts that Google's endpoint answers.
+Source: RFC 6749 section 5, RFC 7636, and responses of Google's endpoint.
 """
 
 import base64
@@ -14,13 +14,14 @@ from services.sandbox.clock import Clock
 from services.sandbox.google.oauth.clients import Client, Clients
 from services.sandbox.google.oauth.grants import Approval, RefreshToken
 from services.sandbox.google.oauth.scopes import OPENID, canonical, token_scope
-from services.sandbox.google.oauth.users import SandboxUsers, User
+from services.sandbox.google.oauth.users import SandboxUsers
+from services.sandbox.mailboxes.user import User
 
 Form = Mapping[str, str]
 
 
 class TokenError(Exception):
-    """A refusal as the client reads it."""
+    """An error response of the token endpoint."""
 
     def __init__(self, error: str, description: str, *, status: int = 400, subtype: str | None = None) -> None:
         super().__init__(description)
@@ -31,23 +32,23 @@ class TokenError(Exception):
 
 
 class TokenEndpoint:
-    """Answers `grant_type` authorization_code and refresh_token."""
+    """Serves `grant_type` authorization_code and refresh_token."""
 
-    def __init__(self, *, identity: SandboxUsers, clients: Clients, clock: Clock) -> None:
-        self._identity = identity
-        self._grants = identity.grants
+    def __init__(self, *, users: SandboxUsers, clients: Clients, clock: Clock) -> None:
+        self._users = users
+        self._grants = users.grants
         self._clients = clients
         self._clock = clock
 
     def user_of(self, form: Form) -> User | None:
-        """The user on whose behalf a request is made, as far as its code or refresh token tells."""
+        """Return the user of the code or refresh token in a request, or None."""
         holder = self._grants.peek_code(form.get("code", "")) or self._grants.find_refresh(
             form.get("refresh_token", "")
         )
-        return self._identity.find_sub(holder.sub) if holder else None
+        return self._users.find_sub(holder.sub) if holder else None
 
     def answer(self, form: Form, *, authorization: str | None = None) -> dict[str, object]:
-        """The token answer to a form; TokenError if it is refused."""
+        """Return the token response to a form. Raises TokenError."""
         grant_type = form.get("grant_type")
         if not grant_type:
             raise TokenError("invalid_request", "Missing required parameter: grant_type")
@@ -77,7 +78,7 @@ class TokenEndpoint:
         if not code.startswith("4/"):
             raise TokenError("invalid_grant", "Malformed auth code.")
         approval = self._grants.redeem_code(code)
-        user = self._identity.find_sub(approval.sub) if approval else None
+        user = self._users.find_sub(approval.sub) if approval else None
         if approval is None or user is None:
             raise TokenError("invalid_grant", "Bad Request")
         if approval.client_id != client.client_id:
@@ -91,7 +92,7 @@ class TokenEndpoint:
         held = None
         answer = self._access(user, approval.client_id, approval.scopes, offline=approval.offline, nonce=approval.nonce)
         if approval.offline and approval.consent_shown:
-            cap = self._identity.deviations(user.sub).refresh_token_cap
+            cap = self._users.deviations(user.sub).refresh_token_cap
             granted = self._grants.granted(user.sub, approval.client_id)
             refresh_token = self._grants.issue_refresh(
                 user.sub, client_id=approval.client_id, scopes=approval.scopes & granted, cap=cap
@@ -102,13 +103,13 @@ class TokenEndpoint:
 
     def _refresh(self, form: Form, client: Client) -> dict[str, object]:
         held = self._grants.find_refresh(_required(form, "refresh_token"))
-        user = self._identity.find_sub(held.sub) if held else None
+        user = self._users.find_sub(held.sub) if held else None
         if held is None or user is None:
             genuine = form["refresh_token"].startswith("1//")
             raise TokenError("invalid_grant", "Token has been expired or revoked." if genuine else "Bad Request")
         if held.client_id != client.client_id:
             raise TokenError("unauthorized_client", "Unauthorized", status=401)
-        if self._identity.deviations(user.sub).rapt_required:
+        if self._users.deviations(user.sub).rapt_required:
             raise TokenError("invalid_grant", "reauth related error (invalid_rapt)", subtype="invalid_rapt")
         scopes = _narrowed(held.scopes, form.get("scope", ""))
         self._grants.use_refresh(held)
@@ -125,10 +126,10 @@ class TokenEndpoint:
             "token_type": "Bearer",
         }
         if OPENID in scopes:
-            answer["id_token"] = self._identity.id_token(
-                user, client_id=client_id, scopes=scopes, at=token, nonce=nonce
+            answer["id_token"] = self._users.id_token(
+                user, client_id=client_id, scopes=scopes, access_token=token, nonce=nonce
             )
-        if self._identity.deviations(user.sub).extra_fields:
+        if self._users.deviations(user.sub).extra_fields:
             answer["sandbox_unknown_field"] = {"ignore": ["me"]}
         return answer
 
@@ -161,7 +162,7 @@ def _check_verifier(approval: Approval, verifier: str | None) -> None:
     challenge = approval.code_challenge
     if challenge is None:
         if verifier:
-            # Accepting it would let an attacker strip the challenge from the start of the flow (RFC 9700 2.1.1).
+            # Accepting it would let an attacker strip the challenge from the first request (RFC 9700 section 2.1.1).
             raise TokenError("invalid_grant", "code_verifier or verifier is not needed.")
         return
     if not verifier:

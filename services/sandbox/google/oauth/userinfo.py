@@ -1,38 +1,39 @@
-"""What userinfo and tokeninfo say about a token, in the shapes of both generations of these endpoints."""
+"""userinfo and tokeninfo, in the shapes of both generations of these endpoints."""
 
 import jwt
 
 from services.sandbox.clock import Clock
 from services.sandbox.google.oauth.grants import AccessToken
 from services.sandbox.google.oauth.scopes import EMAIL, SIGN_IN_SCOPES, token_scope
-from services.sandbox.google.oauth.users import Access, SandboxUsers, User
+from services.sandbox.google.oauth.users import Access, SandboxUsers
+from services.sandbox.mailboxes.user import User
 
 _V2_NAMES = {"sub": "id", "email_verified": "verified_email"}
 
 
 class UserInfoEndpoint:
-    """Reads tokens; None wherever a token is unknown, expired or too narrow."""
+    """Describes tokens. Methods return None for a token that is unknown, expired or too narrow."""
 
-    def __init__(self, *, identity: SandboxUsers, clock: Clock) -> None:
-        self._identity = identity
+    def __init__(self, *, users: SandboxUsers, clock: Clock) -> None:
+        self._users = users
         self._clock = clock
 
     def userinfo(self, access: Access) -> dict[str, object] | None:
-        """OIDC userinfo; None if the token covers no sign-in scope."""
+        """Return OIDC userinfo; None if the token covers no sign-in scope."""
         if not access.scopes & SIGN_IN_SCOPES:
             return None
-        claims = self._identity.profile(access.user, access.scopes)
-        if self._identity.deviations(access.user.sub).extra_fields:
+        claims = self._users.profile(access.user, access.scopes)
+        if self._users.deviations(access.user.sub).extra_fields:
             claims["sandbox_unknown_field"] = {"ignore": ["me"]}
         return claims
 
     def userinfo_v2(self, access: Access) -> dict[str, object] | None:
-        """The legacy form, which names `id` and `verified_email`."""
+        """Return the legacy form, with `id` and `verified_email`."""
         claims = self.userinfo(access)
         return None if claims is None else {_V2_NAMES.get(name, name): value for name, value in claims.items()}
 
     def tokeninfo(self, token: str) -> dict[str, object] | None:
-        """About an access token, with numbers and booleans as strings."""
+        """Describe an access token, with numbers and booleans as strings."""
         held, user = self._held(token)
         if held is None or user is None:
             return None
@@ -49,7 +50,7 @@ class UserInfoEndpoint:
         return {**facts, "access_type": "offline" if held.offline else "online"}
 
     def tokeninfo_v2(self, token: str) -> dict[str, object] | None:
-        """The legacy form."""
+        """Describe an access token in the legacy form."""
         held, user = self._held(token)
         if held is None or user is None:
             return None
@@ -65,9 +66,9 @@ class UserInfoEndpoint:
         return {**facts, "access_type": "offline" if held.offline else "online"}
 
     def id_tokeninfo(self, token: str) -> dict[str, object] | None:
-        """The claims of an ID token in force, as strings, with its header."""
+        """Return the claims of a valid ID token as strings, with its header."""
         try:
-            claims = self._identity.keys.verify(token)
+            claims = self._users.keys.verify(token)
             header = jwt.get_unverified_header(token)
         except jwt.InvalidTokenError:
             return None
@@ -77,8 +78,8 @@ class UserInfoEndpoint:
         return {**texts, "alg": header["alg"], "kid": header["kid"], "typ": header["typ"]}
 
     def _held(self, token: str) -> tuple[AccessToken | None, User | None]:
-        held = self._identity.grants.find_access(token)
-        return held, self._identity.find_sub(held.sub) if held else None
+        held = self._users.grants.find_access(token)
+        return held, self._users.find_sub(held.sub) if held else None
 
     def _left(self, held: AccessToken) -> int:
         return int(held.expires_at - self._clock.now())

@@ -1,8 +1,8 @@
-"""Partial responses: the grammar of `fields` and what is left of an answer. Source: "Improving performance"."""
+"""Partial responses: the grammar of `fields` and its effect. Source: "Improving performance"."""
 
 import pytest
 
-from services.sandbox.google.gmail.errors import Refused
+from services.sandbox.google.gmail.errors import CallRefusedError
 from services.sandbox.google.gmail.fields_mask import apply_mask, parse_mask
 
 LIST = {"messages": [{"id": "1", "threadId": "1"}, {"id": "2", "threadId": "1"}], "nextPageToken": "t"}
@@ -45,14 +45,14 @@ class TestApply:
 
 class TestParse:
     @pytest.mark.parametrize("mask", ["messages(", "messages)", "a,,b", "/", "messages(id", "nothing", "messages/no"])
-    def test_refuses_what_is_malformed_or_unknown(self, mask: str) -> None:
-        with pytest.raises(Refused) as refused:
+    def test_refuses_malformed_masks_and_unknown_fields(self, mask: str) -> None:
+        with pytest.raises(CallRefusedError) as refused:
             parse_mask(mask, "ListMessagesResponse")
         assert refused.value.error.code == 400
 
     @pytest.mark.parametrize(
         "mask", ["payload/" + "parts/" * 1500 + "partId", "payload(" + "parts(" * 1500, "a" * 10_001]
     )
-    def test_refuses_what_is_endless(self, mask: str) -> None:
-        with pytest.raises(Refused):
+    def test_refuses_unbounded_masks(self, mask: str) -> None:
+        with pytest.raises(CallRefusedError):
             parse_mask(mask, "Message")

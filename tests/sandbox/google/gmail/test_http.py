@@ -1,4 +1,4 @@
-"""The API on the wire: credentials, refusals, compression, the batch format, and messages unlike Google's."""
+"""The API over HTTP: credentials, refusals, compression, batches, and messages that deviate from Google's."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ class TestCredentials:
         assert reason(answer) == (401, "authError")
         assert answer.json()["error"]["errors"][0]["message"] == "Invalid Credentials"
 
-    async def test_the_token_may_stand_in_the_query(self, mail: MailClient) -> None:
+    async def test_the_token_may_be_in_the_query(self, mail: MailClient) -> None:
         assert (await mail.http.get(f"{PROFILE}?access_token={mail.token}")).status_code == 200
 
 
@@ -151,13 +151,13 @@ class TestBatch:
             ("multipart/mixed; boundary=b", "--b\r\n\r\n\r\n--b--"),
         ],
     )
-    async def test_what_is_no_batch_is_refused(self, mail: MailClient, kind: str, body: str) -> None:
+    async def test_a_body_that_is_no_batch_is_refused(self, mail: MailClient, kind: str, body: str) -> None:
         answer = await mail.http.post("/batch", content=body, headers=mail.headers | {"Content-Type": kind})
         assert reason(answer) == (400, "badRequest")
 
 
-class TestOddities:
-    async def test_the_mailbox_can_be_a_stand_in_unlike_google(self, mail: MailClient) -> None:
+class TestDeviations:
+    async def test_resources_can_have_extra_fields_and_empty_arrays(self, mail: MailClient) -> None:
         await mail.control("PUT", f"users/{EMAIL}/settings", {"extra_fields": True, "empty_arrays": True})
         name = await mail.deliver(subject="x", labels=[])
         message = await mail.json(f"messages/{name}")
@@ -224,7 +224,7 @@ class TestControl:
             "[",
         ],
     )
-    async def test_what_makes_no_sense_is_refused_with_a_reason(self, mail: MailClient, body: str) -> None:
+    async def test_an_invalid_body_is_refused_with_a_reason(self, mail: MailClient, body: str) -> None:
         answer = await mail.http.post(f"/_sandbox/users/{EMAIL}/messages", content=body)
         assert answer.status_code == 400
         assert answer.json()["error"]["message"]

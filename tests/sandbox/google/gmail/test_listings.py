@@ -1,4 +1,4 @@
-"""Pages, searches and history where Google's client cannot look: expiry, retention, forged tokens, odd ids."""
+"""Pages, searches and history beyond the reach of Google's client: expiry, retention, forged tokens, unusual ids."""
 
 import json
 from collections.abc import AsyncIterator
@@ -99,7 +99,7 @@ class TestHistory:
     @pytest.mark.parametrize(
         "query", ["", "startHistoryId=abc", "startHistoryId=-1", "startHistoryId=1&historyTypes=messagesAdded"]
     )
-    async def test_malformed_questions_are_refused(self, mail: MailClient, query: str) -> None:
+    async def test_malformed_parameters_are_refused(self, mail: MailClient, query: str) -> None:
         assert reason(await mail.get(f"history?{query}")) == (400, "invalidArgument")
 
     async def test_a_page_that_is_filtered_out_is_empty_and_goes_on(self, mail: MailClient) -> None:

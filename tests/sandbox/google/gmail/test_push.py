@@ -1,4 +1,4 @@
-"""watch, and notifications as Pub/Sub delivers them: signed, wrapped, repeated until acknowledged, thinned out."""
+"""watch, and notifications as Pub/Sub delivers them: signed, wrapped, repeated until acknowledged, rate-limited."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ class Receiver:
         return Response(status_code=503 if len(self.requests) <= self.refuse else 204)
 
     async def wait_for(self, count: int) -> list[dict[str, Any]]:
-        """The decoded data of the first `count` notifications."""
+        """Return the decoded data of the first `count` notifications."""
         async with asyncio.timeout(10), self._arrived:
             await self._arrived.wait_for(lambda: len(self.requests) >= count)
         return [json.loads(b64decode(body["message"]["data"])) for _, body in self.requests[:count]]
@@ -102,7 +102,7 @@ class TestDelivery:
             report = await _until(lambda report: report["acknowledged"] == 1, mail)
             assert (report["sent"], report["refused"]) == (2, 1)
 
-    async def test_one_event_a_second_and_the_rest_is_dropped(self, subscribed: tuple[MailClient, Receiver]) -> None:
+    async def test_events_within_a_second_are_dropped(self, subscribed: tuple[MailClient, Receiver]) -> None:
         mail, receiver = subscribed
         await mail.post("watch", TOPIC)
         for _ in range(3):
@@ -120,7 +120,7 @@ class TestDelivery:
             if end == "stop":
                 assert (await mail.post("stop")).status_code == 204
             mail.clock.advance(8 * 86_400 if end == "time" else 5)
-            # A week is longer than an access token lives, so this goes by the control API.
+            # Access tokens end before a watch does: the control API needs none.
             await mail.deliver(subject="unheard")
             if end == "time":
                 mail = await _signed_in_again(mail)
@@ -129,7 +129,7 @@ class TestDelivery:
         assert heard[-1] == "18446744073709551999"
         assert len(receiver.requests) == 3
 
-    async def test_labels_choose_what_is_heard(self, subscribed: tuple[MailClient, Receiver]) -> None:
+    async def test_labels_select_the_notifications(self, subscribed: tuple[MailClient, Receiver]) -> None:
         mail, receiver = subscribed
         await mail.post("watch", TOPIC | {"labelIds": ["INBOX"]})
         mail.clock.advance(5)
@@ -138,7 +138,7 @@ class TestDelivery:
         data = await receiver.wait_for(2)
         assert data[1]["historyId"] == (await mail.json("profile"))["historyId"]
 
-    async def test_delivery_can_be_made_worse(self, subscribed: tuple[MailClient, Receiver]) -> None:
+    async def test_delivery_has_faults_of_its_own(self, subscribed: tuple[MailClient, Receiver]) -> None:
         mail, receiver = subscribed
         await mail.control("PUT", "push", {"duplicate": 100, "numeric_history_id": True})
         await mail.post("watch", TOPIC)

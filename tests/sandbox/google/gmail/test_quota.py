@@ -1,4 +1,4 @@
-"""Units are counted, limits hold in both kinds of window, and refusals read as Google's do."""
+"""Quota: units are counted, limits hold in both kinds of window, and refusals have Google's form."""
 
 import asyncio
 import re
@@ -102,7 +102,7 @@ class _NoPush:
 
 
 class TestOverHttp:
-    async def test_both_statuses_and_texts_can_be_had(self) -> None:
+    async def test_a_refusal_can_have_both_statuses_and_texts(self) -> None:
         async with open_mail(1, quota_window=1e9) as mail:
             await mail.control("PATCH", "gmail", {"user_limit_status": 429})
             while (answer := await mail.get("threads")).status_code == 200:

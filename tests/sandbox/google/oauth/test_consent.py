@@ -1,4 +1,4 @@
-"""The authorization endpoint as a person meets it, and as one form post meets it."""
+"""The authorization endpoint, for a browser and for a single form post."""
 
 import re
 
@@ -40,7 +40,7 @@ class TestPages:
         assert "lin@corp.example" in page.text
         assert "ada@example.com" not in page.text
 
-    async def test_an_unknown_account_is_told_so(self, sandbox: SandboxClient) -> None:
+    async def test_an_unknown_account_is_named_on_the_page(self, sandbox: SandboxClient) -> None:
         page = await sandbox.authorize({"account": "<nobody@example.com>", "decision": "allow"})
         assert page.status_code == 400
         assert "&lt;nobody@example.com&gt;" in page.text
@@ -106,7 +106,7 @@ class TestGranularConsent:
         form = {"account": "ada@example.com", "decision": "allow", "scope": MODIFY}
         assert MODIFY not in redirect_params(await sandbox.authorize(form))["scope"]
 
-    async def test_unticking_everything_there_is_denies(self, sandbox: SandboxClient) -> None:
+    async def test_unticking_every_scope_denies_access(self, sandbox: SandboxClient) -> None:
         form = {"account": "ada@example.com", "decision": "allow", "scope": ""}
         assert redirect_params(await sandbox.authorize(form, scope=GMAIL))["error"] == "access_denied"
 
@@ -119,7 +119,7 @@ class TestGranularConsent:
 
 
 class TestSilence:
-    async def test_nobody_signed_in_means_login_required(self, sandbox: SandboxClient) -> None:
+    async def test_without_a_signed_in_user_login_is_required(self, sandbox: SandboxClient) -> None:
         assert redirect_params(await sandbox.visit(prompt="none"))["error"] == "login_required"
 
     async def test_a_missing_grant_means_consent_required(self, sandbox: SandboxClient) -> None:

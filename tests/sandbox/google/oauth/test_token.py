@@ -1,4 +1,4 @@
-"""The token endpoint: what it gives, what it keeps back, and Google's words for every refusal."""
+"""The token endpoint: exchanges, refreshes, revocation, and Google's words for every refusal."""
 
 import base64
 from typing import Any
@@ -164,7 +164,7 @@ class TestClientAuthentication:
         answer = await sandbox.http.post("/token", data={"grant_type": "refresh_token"} | credentials)
         assert refusal(answer) == expected
 
-    async def test_a_deleted_client_is_told_so(self, sandbox: SandboxClient) -> None:
+    async def test_a_deleted_client_is_refused(self, sandbox: SandboxClient) -> None:
         body = {"client_secret": DEV_CLIENT_SECRET, "deleted": True}
         await sandbox.http.put(f"/_sandbox/clients/{DEV_CLIENT_ID}", json=body)
         assert refusal(await sandbox.refresh("1//0"))[:2] == (401, "deleted_client")
@@ -211,7 +211,7 @@ class TestRefresh:
         assert refusal(await sandbox.refresh(mail["refresh_token"])) == EXPIRED
         assert (await sandbox.refresh(plain["refresh_token"])).status_code == 200
 
-    async def test_the_oldest_token_beyond_the_cap_dies_in_silence(self, sandbox: SandboxClient) -> None:
+    async def test_the_oldest_token_beyond_the_cap_ends(self, sandbox: SandboxClient) -> None:
         await sandbox.treat(refresh_token_cap=2)
         tokens = [(await sandbox.sign_in(prompt="consent"))["refresh_token"] for _ in range(3)]
         assert [(await sandbox.refresh(token)).status_code for token in tokens] == [400, 200, 200]
@@ -281,7 +281,7 @@ class TestRevoke:
         assert refusal(await sandbox.refresh(tokens["refresh_token"])) == EXPIRED
 
 
-class TestTokenFacts:
+class TestUserinfoAndTokeninfo:
     async def test_userinfo_follows_the_scopes(self, sandbox: SandboxClient) -> None:
         full = (await sandbox.userinfo((await sandbox.sign_in())["access_token"])).json()
         assert (full["name"], full["email"], full["email_verified"]) == ("Ada", "ada@example.com", True)
@@ -301,7 +301,7 @@ class TestTokenFacts:
         assert answer.status_code == 401
         assert 'error="invalid_token"' in answer.headers["www-authenticate"]
 
-    async def test_a_mail_token_knows_nobody(self, sandbox: SandboxClient) -> None:
+    async def test_a_mail_token_has_no_userinfo(self, sandbox: SandboxClient) -> None:
         assert (await sandbox.userinfo((await sandbox.sign_in(scope=GMAIL))["access_token"])).status_code == 403
 
     async def test_tokeninfo_speaks_in_strings(self, sandbox: SandboxClient) -> None:
@@ -337,7 +337,7 @@ class TestKeys:
         assert len(keys) == 2
         assert all(set(key) == {"kty", "alg", "use", "kid", "n", "e"} for key in keys)
 
-    async def test_an_unannounced_rotation_signs_with_a_key_nobody_has_seen(self, sandbox: SandboxClient) -> None:
+    async def test_an_unannounced_rotation_signs_with_an_unpublished_key(self, sandbox: SandboxClient) -> None:
         before = await signing_keys(sandbox)
         old = (await sandbox.sign_in())["id_token"]
         kid = (await sandbox.http.post("/_sandbox/keys/rotate")).json()["kid"]
@@ -363,7 +363,7 @@ class TestKeys:
         assert (await sandbox.http.get(document["jwks_uri"])).json()["keys"]
         assert (await sandbox.http.post(document["token_endpoint"], data=CLIENT)).status_code == 400
 
-    async def test_discovery_promises_iss_only_while_everybody_gets_it(self, sandbox: SandboxClient) -> None:
+    async def test_discovery_announces_iss_only_while_it_is_on_for_every_user(self, sandbox: SandboxClient) -> None:
         async def promise() -> object:
             document: httpx.Response = await sandbox.http.get("/.well-known/openid-configuration")
             return document.json()["authorization_response_iss_parameter_supported"]

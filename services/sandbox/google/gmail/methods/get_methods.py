@@ -1,8 +1,8 @@
-"""The methods of the Gmail API that get one thing: profile, message, thread, draft, attachment."""
+"""Methods of the Gmail API that return one resource: profile, message, thread, draft, attachment."""
 
 from base64 import urlsafe_b64encode
 
-from services.sandbox.google.gmail.errors import INVALID_ID, NOT_FOUND, GoogleError, Refused, invalid_argument
+from services.sandbox.google.gmail.errors import INVALID_ID, NOT_FOUND, CallRefusedError, GoogleError, invalid_argument
 from services.sandbox.google.gmail.methods.method_call import GmailCall
 from services.sandbox.google.gmail.resources import to_json
 from services.sandbox.mailboxes.mailbox import Message
@@ -13,19 +13,24 @@ _HEX = frozenset("0123456789abcdef")
 
 
 def find_message(call: GmailCall, message_id: str) -> Message:
-    """The message; Refused: 400 for an id that cannot be one, 404 for one that is not there."""
+    """Return the message. Raises CallRefusedError: 400 for a malformed id, 404 for an unknown one."""
     message = call.mailbox.messages.get(message_id)
     if message is not None:
         return message
-    raise Refused(NOT_FOUND if message_id and set(message_id) <= _HEX and len(message_id) <= 16 else INVALID_ID)
+    raise CallRefusedError(_unknown_id(message_id))
 
 
 def find_thread(call: GmailCall, thread_id: str) -> list[Message]:
-    """The thread's messages, oldest first."""
+    """Return the thread's messages, oldest first. Raises CallRefusedError as `find_message`."""
     thread = call.mailbox.threads.get(thread_id)
     if thread is None:
-        raise Refused(NOT_FOUND if thread_id and set(thread_id) <= _HEX and len(thread_id) <= 16 else INVALID_ID)
+        raise CallRefusedError(_unknown_id(thread_id))
     return sorted(thread, key=lambda message: (message.internal_date, message.id))
+
+
+def _unknown_id(name: str) -> GoogleError:
+    is_well_formed = name and set(name) <= _HEX and len(name) <= 16
+    return NOT_FOUND if is_well_formed else INVALID_ID
 
 
 def get_profile(call: GmailCall) -> bytes:
@@ -44,7 +49,7 @@ def get_profile(call: GmailCall) -> bytes:
 def _form(call: GmailCall, allowed: frozenset[str]) -> tuple[str, frozenset[str]]:
     form = call.choice("format", "full", allowed)
     if form in ("full", "raw") and not call.reads_bodies:
-        raise Refused(GoogleError(403, "forbidden", f"Metadata scope doesn't allow format {form.upper()}"))
+        raise CallRefusedError(GoogleError(403, "forbidden", f"Metadata scope doesn't allow format {form.upper()}"))
     return form, frozenset(name.lower() for name in call.many("metadataHeaders"))
 
 
@@ -56,7 +61,7 @@ def get_message(call: GmailCall) -> bytes:
 
 
 def get_thread(call: GmailCall) -> bytes:
-    """users.threads.get; there is no raw."""
+    """users.threads.get, which has no raw format."""
     form, headers = _form(call, THREAD_FORMATS)
     thread = find_thread(call, call.path[0])
     messages = [call.renderer.message(call.mailbox, item, form=form, metadata_headers=headers) for item in thread]
@@ -69,7 +74,7 @@ def get_draft(call: GmailCall) -> bytes:
     form, headers = _form(call, MESSAGE_FORMATS)
     message = call.mailbox.drafts.get(call.path[0])
     if message is None:
-        raise Refused(NOT_FOUND)
+        raise CallRefusedError(NOT_FOUND)
     resource = call.renderer.message(call.mailbox, message, form=form, metadata_headers=headers)
     return b'{"id":%s,"message":%s}' % (to_json(call.path[0]), resource)
 
@@ -79,9 +84,9 @@ def get_attachment(call: GmailCall) -> bytes:
     message = find_message(call, call.path[0])
     part_id = call.renderer.attachment_ids.part_id(message.id, call.path[1])
     if part_id is None:
-        raise Refused(invalid_argument("Invalid attachment token"))
+        raise CallRefusedError(invalid_argument("Invalid attachment token"))
     part = call.mailbox.content(message).tree().find(part_id)
     if part is None:
-        raise Refused(NOT_FOUND)
+        raise CallRefusedError(NOT_FOUND)
     data = part.read()
     return b'{"size":%d,"data":"%s"}' % (len(data), urlsafe_b64encode(data))

@@ -1,8 +1,8 @@
-"""The method of the Gmail API that tells what changed in a mailbox."""
+"""The method of the Gmail API that lists changes of a mailbox."""
 
 from itertools import islice
 
-from services.sandbox.google.gmail.errors import NOT_FOUND, Refused, invalid_argument
+from services.sandbox.google.gmail.errors import NOT_FOUND, CallRefusedError, invalid_argument
 from services.sandbox.google.gmail.methods.method_call import GmailCall
 from services.sandbox.google.gmail.page_tokens import PagePosition
 from services.sandbox.google.gmail.resources import to_json
@@ -12,20 +12,20 @@ _HISTORY_TYPES = frozenset({"messageAdded", "messageDeleted", "labelAdded", "lab
 
 
 def list_history(call: GmailCall) -> bytes:
-    """users.history.list: records after `startHistoryId`. A page covers so many records, shown or filtered out."""
+    """users.history.list: records after `startHistoryId`. The page size counts filtered records, too."""
     history = call.mailbox.history
     start = _start_history_id(call)
     types = frozenset(call.many("historyTypes")) or _HISTORY_TYPES
     if not types <= _HISTORY_TYPES:
-        raise Refused(invalid_argument(f"Invalid value at 'history_types', \"{min(types - _HISTORY_TYPES)}\""))
+        raise CallRefusedError(invalid_argument(f"Invalid value at 'history_types', \"{min(types - _HISTORY_TYPES)}\""))
     label = call.one("labelId")
     if history.is_too_old(start) or (label is not None and label not in call.mailbox.labels):
-        raise Refused(NOT_FOUND)
+        raise CallRefusedError(NOT_FOUND)
     query = "|".join(("history", call.user.sub, str(start), ",".join(sorted(types)), label or ""))
     token = call.one("pageToken")
-    place = call.pages.read(query, token) if token else None
+    position = call.pages.read(query, token) if token else None
     limit = call.max_results()
-    changes = list(islice(history.after(int(place.name) if place else start), limit + 1))
+    changes = list(islice(history.records_after(int(position.name) if position else start), limit + 1))
     records = [record for change in changes[:limit] if (record := _record(change, types, label)) is not None]
     answer: dict[str, object] = {"history": records} if records else {}
     if len(changes) > limit:
@@ -37,9 +37,9 @@ def list_history(call: GmailCall) -> bytes:
 def _start_history_id(call: GmailCall) -> int:
     text = call.one("startHistoryId")
     if text is None:
-        raise Refused(invalid_argument("Missing required parameter: startHistoryId"))
+        raise CallRefusedError(invalid_argument("Missing required parameter: startHistoryId"))
     if not (text.isascii() and text.isdigit() and len(text) <= 40):
-        raise Refused(invalid_argument(f"Invalid value at 'start_history_id' (TYPE_UINT64), \"{text[:40]}\""))
+        raise CallRefusedError(invalid_argument(f"Invalid value at 'start_history_id' (TYPE_UINT64), \"{text[:40]}\""))
     return int(text)
 
 

@@ -1,38 +1,38 @@
-"""The methods of the Gmail API that list messages, threads and drafts, page by page."""
+"""Methods of the Gmail API that list messages, threads and drafts in pages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.sandbox.google.gmail.errors import NOT_FOUND, GoogleError, Refused
+from services.sandbox.google.gmail.errors import NOT_FOUND, CallRefusedError, GoogleError
+from services.sandbox.google.gmail.labels import SPAM_AND_TRASH
 from services.sandbox.google.gmail.methods.method_call import GmailCall
 from services.sandbox.google.gmail.page_tokens import PagePosition
 from services.sandbox.google.gmail.resources import to_json
 from services.sandbox.google.gmail.search import Search, compile_query
-from services.sandbox.mailboxes.labels import HIDDEN
 from services.sandbox.mailboxes.mailbox import Mailbox, Message
 
 SCAN = 50_000
-"""A page looks at no more messages than this; what it found by then is the page, maybe an empty one."""
+"""A page examines at most this many messages; it ends there with what it found, even nothing."""
 SCAN_CONTENT = 2_000
-"""The same for searches that have to read the messages."""
+"""The same for searches that parse messages."""
 ESTIMATE = 201
-"""What Gmail estimates for about every listing that has another page."""
+"""Gmail's estimate for nearly every listing with another page."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
-    """What a listing is asked for."""
+    """Parameters of a listing."""
 
     search: Search
     labels: frozenset[str]
-    hidden: frozenset[str]
+    left_out: frozenset[str]
     limit: int
     start: PagePosition | None
     query: str
 
     def wants(self, mailbox: Mailbox, message: Message) -> bool:
         labels = message.labels
-        if not self.labels <= labels or self.hidden & labels:
+        if not self.labels <= labels or self.left_out & labels:
             return False
         return self.search.matches(mailbox, message)
 
@@ -40,18 +40,18 @@ class _Listing:
 def _listing(call: GmailCall, kind: str, *, label: str | None = None) -> _Listing:
     text = call.one("q") or ""
     if text and not call.reads_bodies:
-        raise Refused(GoogleError(403, "forbidden", "Metadata scope does not support 'q' parameter"))
+        raise CallRefusedError(GoogleError(403, "forbidden", "Metadata scope does not support 'q' parameter"))
     search = compile_query(text, now_ms=int(call.clock.now() * 1000))
     labels = frozenset(call.many("labelIds"))
     if not labels <= call.mailbox.labels.keys():
-        raise Refused(NOT_FOUND)
+        raise CallRefusedError(NOT_FOUND)
     everywhere = search.everywhere or call.flag("includeSpamTrash")
     query = "|".join((kind, call.user.sub, text, ",".join(sorted(labels)), str(everywhere)))
     token = call.one("pageToken")
     return _Listing(
         search=search,
         labels=labels | {label} if label else labels,
-        hidden=frozenset() if everywhere else HIDDEN - labels,
+        left_out=frozenset() if everywhere else SPAM_AND_TRASH - labels,
         limit=call.max_results(),
         start=call.pages.read(query, token) if token else None,
         query=query,
@@ -61,12 +61,12 @@ def _listing(call: GmailCall, kind: str, *, label: str | None = None) -> _Listin
 def _page(
     call: GmailCall, listing: _Listing, wanted: Callable[[Message], bool]
 ) -> tuple[list[Message], str | None, bool]:
-    """The messages of a page, the token of the next, and whether this is the last."""
+    """Return the messages of a page, the token of the next page, and whether this page is the last."""
     mailbox = call.mailbox
     order = mailbox.order
     page = listing.start.page if listing.start else 1
     index = mailbox.index_before(listing.start.number, listing.start.name) if listing.start else len(order)
-    every = mailbox.unlike_google.empty_page_every
+    every = mailbox.listing_deviations.empty_page_every
     limit = 0 if every and page % every == 0 and index else listing.limit
     found: list[Message] = []
     edge: PagePosition | None = listing.start
@@ -84,8 +84,8 @@ def _page(
             break
     if not index:
         return found, None, True
-    place = PagePosition(edge.number, edge.name, page + 1) if edge else PagePosition(1 << 62, "", page + 1)
-    return found, call.pages.issue(listing.query, place), False
+    position = PagePosition(edge.number, edge.name, page + 1) if edge else PagePosition(1 << 62, "", page + 1)
+    return found, call.pages.issue(listing.query, position), False
 
 
 def _list_answer(name: str, items: list[bytes], token: str | None, *, last: bool) -> bytes:
@@ -101,14 +101,14 @@ def _reference(message: Message) -> bytes:
 
 
 def list_messages(call: GmailCall) -> bytes:
-    """users.messages.list: newest first."""
+    """users.messages.list, newest first."""
     listing = _listing(call, "messages")
     found, token, last = _page(call, listing, lambda message: listing.wants(call.mailbox, message))
     return _list_answer("messages", [_reference(message) for message in found], token, last=last)
 
 
 def list_threads(call: GmailCall) -> bytes:
-    """users.threads.list: a thread stands where its newest wanted message stands."""
+    """users.threads.list: a thread is listed at its newest matching message."""
     listing = _listing(call, "threads")
     mailbox = call.mailbox
 

@@ -1,4 +1,4 @@
-"""What a method of the Gmail API is told about its call, and how it reads the parameters."""
+"""A call of a Gmail API method, and access to its parameters."""
 
 import json
 from collections.abc import Callable
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from services.sandbox.google.gmail.errors import GoogleError, Refused, invalid_argument
+from services.sandbox.clock import Clock
+from services.sandbox.google.gmail.errors import CallRefusedError, GoogleError, invalid_argument
 from services.sandbox.google.gmail.page_tokens import PageTokens
 from services.sandbox.google.gmail.resources import Renderer
-from services.sandbox.google.oauth.users import User
-from services.sandbox.instruments.audit_log import Now
 from services.sandbox.mailboxes.mailbox import Mailbox
+from services.sandbox.mailboxes.user import User
 
 Params = dict[str, list[str]]
 COMMON_PARAMS = frozenset(
@@ -33,7 +33,7 @@ _TRUE = frozenset({"true", "1"})
 
 
 def parse_query(text: str) -> Params:
-    """A query string as lists of values; cheaper than the standard library's for the usual short ones."""
+    """Parse a query string into lists of values; cheaper than the standard library for the usual short ones."""
     params: Params = {}
     for pair in text.split("&") if text else ():
         name, _, value = pair.partition("=")
@@ -45,7 +45,7 @@ def parse_query(text: str) -> Params:
 
 @dataclass(slots=True)
 class GmailCall:
-    """One call, authorized and paid for."""
+    """One call after authorization and quota."""
 
     user: User
     mailbox: Mailbox
@@ -58,60 +58,60 @@ class GmailCall:
     """False for a token whose only reading scope is gmail.metadata."""
     renderer: Renderer
     pages: PageTokens
-    clock: Now
+    clock: Clock
 
     def one(self, name: str) -> str | None:
-        """The last value of a parameter."""
+        """Return the last value of a parameter, or None."""
         values = self.params.get(name)
         return values[-1] if values else None
 
     def many(self, name: str) -> list[str]:
-        """All values of a repeatable parameter."""
+        """Return all values of a repeatable parameter."""
         return self.params.get(name, [])
 
     def flag(self, name: str) -> bool:
-        """A boolean parameter, false if absent."""
+        """Return a boolean parameter, false if absent."""
         return (self.one(name) or "").lower() in _TRUE
 
-    def max_results(self, default: int = 100, most: int = 500) -> int:
-        """`maxResults`, clamped; Refused (400) if it is no number."""
+    def max_results(self, default: int = 100, limit: int = 500) -> int:
+        """Return `maxResults`, clamped. Raises CallRefusedError (400) if it is no number."""
         text = self.one("maxResults")
         if text is None:
             return default
         if not text.isascii() or not text.lstrip("-").isdigit() or len(text) > 11:
-            raise Refused(invalid_argument(f"Invalid value at 'max_results' (TYPE_UINT32), \"{text[:40]}\""))
+            raise CallRefusedError(invalid_argument(f"Invalid value at 'max_results' (TYPE_UINT32), \"{text[:40]}\""))
         if int(text) < 0:
-            raise Refused(invalid_argument(f"Invalid value at 'max_results' (TYPE_UINT32), \"{text}\""))
-        return min(int(text), most) or default
+            raise CallRefusedError(invalid_argument(f"Invalid value at 'max_results' (TYPE_UINT32), \"{text}\""))
+        return min(int(text), limit) or default
 
     def choice(self, name: str, default: str, allowed: frozenset[str]) -> str:
-        """An enumeration parameter; Refused (400) for a value that it does not have."""
+        """Return an enumeration parameter. Raises CallRefusedError (400) for a value outside of `allowed`."""
         value = self.one(name)
         if value is None:
             return default
         if value.lower() not in allowed:
-            raise Refused(invalid_argument(f"Invalid value at '{name}', \"{value[:60]}\""))
+            raise CallRefusedError(invalid_argument(f"Invalid value at '{name}', \"{value[:60]}\""))
         return value.lower()
 
     def json(self) -> dict[str, Any]:
-        """The body as a JSON object; Refused (400) if it is none."""
+        """Parse the body as a JSON object. Raises CallRefusedError (400) if it is none."""
         if not self.body:
             return {}
         try:
             value = json.loads(self.body)
         except ValueError:
-            raise Refused(GoogleError(400, "parseError", "Invalid JSON payload received.")) from None
+            raise CallRefusedError(GoogleError(400, "parseError", "Invalid JSON payload received.")) from None
         if not isinstance(value, dict):
-            raise Refused(GoogleError(400, "parseError", "Invalid JSON payload received. Expected an object."))
+            raise CallRefusedError(GoogleError(400, "parseError", "Invalid JSON payload received. Expected an object."))
         return value
 
-    def strings(self, body: dict[str, Any], name: str, *, most: int) -> list[str]:
-        """A list of strings in the body; Refused (400) if it is something else or too long."""
+    def strings(self, body: dict[str, Any], name: str, *, limit: int) -> list[str]:
+        """Return a list of strings in the body. Raises CallRefusedError (400) for other types or too many."""
         value = body.get(name) or []
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise Refused(invalid_argument(f"Invalid value at '{name}'"))
-        if len(value) > most:
-            raise Refused(invalid_argument(f"Too many values in '{name}': {len(value)}, limit {most}"))
+            raise CallRefusedError(invalid_argument(f"Invalid value at '{name}'"))
+        if len(value) > limit:
+            raise CallRefusedError(invalid_argument(f"Too many values in '{name}': {len(value)}, limit {limit}"))
         return value
 
 
@@ -127,4 +127,4 @@ class Method:
     response: str | None
     params: frozenset[str] = frozenset()
     rpc: str = ""
-    """The method's name inside Google, as error details show it."""
+    """The method's internal name at Google, which error details show."""

@@ -1,4 +1,4 @@
-"""The methods of the Gmail API: where each lives, who may call it, what it takes and gives."""
+"""The methods of the Gmail API with path, scopes, parameters and response type."""
 
 from services.sandbox.google.gmail.methods import get_methods as reads
 from services.sandbox.google.gmail.methods import label_methods as labels
@@ -80,7 +80,7 @@ def _writing() -> list[Method]:
 
 
 class MethodTable:
-    """Finds the method of a verb and a path. Fixed segments win over variable ones."""
+    """Finds methods by verb and path. Fixed segments win over variable ones."""
 
     def __init__(self, push: PushService) -> None:
         watching = [
@@ -94,7 +94,7 @@ class MethodTable:
             self._by_shape.setdefault((method.verb, len(shape)), []).append((shape, method))
 
     def find(self, verb: str, segments: tuple[str, ...]) -> tuple[Method, tuple[str, ...]] | None:
-        """The method for the segments below the user, and its variable segments; None if there is none."""
+        """Return the method for the segments below the user with its variable segments, or None."""
         for shape, method in self._by_shape.get((verb, len(segments)), ()):
             variable = []
             for wanted, found in zip(shape, segments, strict=True):
@@ -108,5 +108,5 @@ class MethodTable:
 
 
 def allowed_params(method: Method) -> frozenset[str]:
-    """Every query parameter that the method takes."""
+    """Return every query parameter that the method takes."""
     return method.params | COMMON_PARAMS

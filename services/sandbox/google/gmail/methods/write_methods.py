@@ -1,19 +1,17 @@
-"""The writing methods of the Gmail API: labels on messages, trash, deletion, insertion, sending, drafts."""
+"""Writing methods of the Gmail API: labels on messages, trash, deletion, insertion, sending, drafts."""
 
-import binascii
 import json
-from base64 import b64decode
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
 
-from services.sandbox.google.gmail.errors import NOT_FOUND, GoogleError, Refused, invalid_argument
+from services.sandbox.google.gmail.errors import NOT_FOUND, CallRefusedError, GoogleError, invalid_argument
+from services.sandbox.google.gmail.labels import FIXED
 from services.sandbox.google.gmail.methods.get_methods import find_message, find_thread
 from services.sandbox.google.gmail.methods.method_call import GmailCall
 from services.sandbox.google.gmail.resources import to_json
-from services.sandbox.mailboxes.labels import FIXED
 from services.sandbox.mailboxes.mailbox import Message
-from services.sandbox.mime.content import KeptContent
+from services.sandbox.mime.base64url import decode_base64url
+from services.sandbox.mime.content import StoredContent
+from services.sandbox.mime.date_header import date_header_ms
 from services.sandbox.mime.part_tree import parse_message
 
 MAX_LABELS = 100
@@ -22,12 +20,12 @@ MAX_SEND_BYTES = 36_700_160
 MAX_INSERT_BYTES = 157_286_400
 
 
-def _changes(call: GmailCall, body: dict[str, Any], *, most: int = MAX_LABELS) -> tuple[list[str], list[str]]:
-    add = call.strings(body, "addLabelIds", most=most)
-    remove = call.strings(body, "removeLabelIds", most=most)
+def _changes(call: GmailCall, body: dict[str, Any], *, limit: int = MAX_LABELS) -> tuple[list[str], list[str]]:
+    add = call.strings(body, "addLabelIds", limit=limit)
+    remove = call.strings(body, "removeLabelIds", limit=limit)
     for label in (*add, *remove):
         if label not in call.mailbox.labels or label in FIXED:
-            raise Refused(invalid_argument(f"Invalid label: {label}"))
+            raise CallRefusedError(invalid_argument(f"Invalid label: {label}"))
     return add, remove
 
 
@@ -40,17 +38,17 @@ def modify_message(call: GmailCall) -> bytes:
 
 
 def batch_modify(call: GmailCall) -> None:
-    """users.messages.batchModify: ids that do not exist are passed over in silence."""
+    """users.messages.batchModify: unknown ids are ignored."""
     body = call.json()
     add, remove = _changes(call, body)
-    for name in call.strings(body, "ids", most=MAX_BATCH):
+    for name in call.strings(body, "ids", limit=MAX_BATCH):
         if (message := call.mailbox.messages.get(name)) is not None:
             call.mailbox.relabel(message, add=add, remove=remove)
 
 
 def batch_delete(call: GmailCall) -> None:
     """users.messages.batchDelete."""
-    for name in call.strings(call.json(), "ids", most=MAX_BATCH):
+    for name in call.strings(call.json(), "ids", limit=MAX_BATCH):
         if (message := call.mailbox.messages.get(name)) is not None:
             call.mailbox.delete(message)
 
@@ -70,7 +68,7 @@ def untrash_message(call: GmailCall) -> bytes:
 
 
 def delete_message(call: GmailCall) -> None:
-    """users.messages.delete: for good."""
+    """users.messages.delete, permanent."""
     call.mailbox.delete(find_message(call, call.path[0]))
 
 
@@ -110,31 +108,30 @@ def delete_thread(call: GmailCall) -> None:
         call.mailbox.delete(message)
 
 
-def decode_raw(value: object, *, most: int = MAX_SEND_BYTES) -> bytes:
-    """The RFC 5322 bytes of a `raw` field, base64url with or without padding; Refused (400 or 413)."""
+def _decode_raw(value: object, *, limit: int = MAX_SEND_BYTES) -> bytes:
+    """Decode a `raw` field, base64url with or without padding. Raises CallRefusedError (400 or 413)."""
     if not isinstance(value, str) or not value:
-        raise Refused(
+        raise CallRefusedError(
             invalid_argument("'raw' RFC822 payload message string or uploading message via /upload/* URL required")
         )
     try:
-        bare = value.rstrip("=")
-        raw = b64decode(bare + "=" * (-len(bare) % 4), altchars="-_", validate=True)
-    except (binascii.Error, ValueError):
-        raise Refused(invalid_argument("Invalid value for ByteString")) from None
-    if len(raw) > most:
-        raise Refused(GoogleError(413, "uploadTooLarge", "Request Entity Too Large"))
+        raw = decode_base64url(value)
+    except ValueError:
+        raise CallRefusedError(invalid_argument("Invalid value for ByteString")) from None
+    if len(raw) > limit:
+        raise CallRefusedError(GoogleError(413, "uploadTooLarge", "Request Entity Too Large"))
     return raw
 
 
 def _upload(call: GmailCall) -> dict[str, Any]:
-    """The body as a message resource, whichever of the ways of uploading it came by."""
+    """Return the body as a message resource, for all three ways of uploading."""
     kind = call.content_type.lower()
     if kind.startswith("message/"):
         return {"raw bytes": call.body}
     if kind.startswith("multipart/"):
         whole = parse_message(f"Content-Type: {call.content_type}\r\n\r\n".encode() + call.body)
         if len(whole.parts) != 2:
-            raise Refused(invalid_argument("A multipart upload has two parts"))
+            raise CallRefusedError(invalid_argument("A multipart upload has two parts"))
         resource: dict[str, Any] = json.loads(whole.parts[0].read() or b"{}")
         return resource | {"raw bytes": _second_part(call)}
     return call.json()
@@ -146,26 +143,16 @@ def _second_part(call: GmailCall) -> bytes:
     for gap in (b"\r\n\r\n", b"\n\n"):
         if gap in chunk:
             return chunk.split(gap, 1)[1].removesuffix(b"\n").removesuffix(b"\r")
-    raise Refused(invalid_argument("A multipart upload has two parts"))
+    raise CallRefusedError(invalid_argument("A multipart upload has two parts"))
 
 
-def _raw_of(resource: dict[str, Any], *, most: int) -> bytes:
+def _raw_of(resource: dict[str, Any], *, limit: int) -> bytes:
     uploaded = resource.get("raw bytes")
     if not isinstance(uploaded, bytes):
-        return decode_raw(resource.get("raw"), most=most)
-    if len(uploaded) > most:
-        raise Refused(GoogleError(413, "uploadTooLarge", "Request Entity Too Large"))
+        return _decode_raw(resource.get("raw"), limit=limit)
+    if len(uploaded) > limit:
+        raise CallRefusedError(GoogleError(413, "uploadTooLarge", "Request Entity Too Large"))
     return uploaded
-
-
-def date_header_ms(raw: bytes) -> int | None:
-    """The Date header as epoch ms, None if there is none to be understood."""
-    value = parse_message(raw[:100_000]).header("Date")
-    try:
-        moment = parsedate_to_datetime(value or "")
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
 
 
 def _thread_id(call: GmailCall, resource: dict[str, Any]) -> str | None:
@@ -173,20 +160,20 @@ def _thread_id(call: GmailCall, resource: dict[str, Any]) -> str | None:
     if wanted is None:
         return None
     if not isinstance(wanted, str) or wanted not in call.mailbox.threads:
-        raise Refused(NOT_FOUND)
+        raise CallRefusedError(NOT_FOUND)
     return wanted
 
 
 def _insert(call: GmailCall, *, default_source: str) -> bytes:
     resource = _upload(call)
-    raw = _raw_of(resource, most=MAX_INSERT_BYTES)
-    labels = call.strings(resource, "labelIds", most=MAX_LABELS)
+    raw = _raw_of(resource, limit=MAX_INSERT_BYTES)
+    labels = call.strings(resource, "labelIds", limit=MAX_LABELS)
     for label in labels:
         if label not in call.mailbox.labels:
-            raise Refused(invalid_argument(f"Invalid label: {label}"))
+            raise CallRefusedError(invalid_argument(f"Invalid label: {label}"))
     source = call.choice("internalDateSource", default_source, frozenset({"receivedtime", "dateheader"}))
     message = call.mailbox.add(
-        KeptContent(raw),
+        StoredContent(raw),
         labels=labels,
         thread_id=_thread_id(call, resource),
         internal_date=date_header_ms(raw) if source == "dateheader" else None,
@@ -195,23 +182,23 @@ def _insert(call: GmailCall, *, default_source: str) -> bytes:
 
 
 def insert_message(call: GmailCall) -> bytes:
-    """users.messages.insert: dated now unless told otherwise."""
+    """users.messages.insert, dated now by default."""
     return _insert(call, default_source="receivedtime")
 
 
 def import_message(call: GmailCall) -> bytes:
-    """users.messages.import: dated by its Date header unless told otherwise."""
+    """users.messages.import, dated by its Date header by default."""
     return _insert(call, default_source="dateheader")
 
 
 def send_message(call: GmailCall) -> bytes:
-    """users.messages.send: the message is filed as sent; nobody receives it."""
+    """users.messages.send: file the message as sent; it is delivered to no recipient."""
     resource = _upload(call)
-    raw = _raw_of(resource, most=MAX_SEND_BYTES)
+    raw = _raw_of(resource, limit=MAX_SEND_BYTES)
     tree = parse_message(raw)
     if not any(tree.header(name) for name in ("To", "Cc", "Bcc")):
-        raise Refused(invalid_argument("Recipient address required"))
-    message = call.mailbox.add(KeptContent(raw), labels=("SENT",), thread_id=_thread_id(call, resource))
+        raise CallRefusedError(invalid_argument("Recipient address required"))
+    message = call.mailbox.add(StoredContent(raw), labels=("SENT",), thread_id=_thread_id(call, resource))
     return call.renderer.reference(message)
 
 
@@ -223,7 +210,7 @@ def _draft_resource(call: GmailCall) -> dict[str, Any]:
     if not call.content_type.lower().startswith(("message/", "multipart/")):
         resource = call.json().get("message") or {}
         if not isinstance(resource, dict):
-            raise Refused(invalid_argument("Invalid value at 'draft.message'"))
+            raise CallRefusedError(invalid_argument("Invalid value at 'draft.message'"))
         return resource
     uploaded = _upload(call)
     return (uploaded.get("message") or {}) | {"raw bytes": uploaded["raw bytes"]}
@@ -232,19 +219,21 @@ def _draft_resource(call: GmailCall) -> dict[str, Any]:
 def create_draft(call: GmailCall) -> bytes:
     """users.drafts.create."""
     resource = _draft_resource(call)
-    raw = _raw_of(resource, most=MAX_SEND_BYTES)
-    draft_id, message = call.mailbox.save_draft(KeptContent(raw), thread_id=_thread_id(call, resource))
+    raw = _raw_of(resource, limit=MAX_SEND_BYTES)
+    draft_id, message = call.mailbox.save_draft(
+        StoredContent(raw), labels=("DRAFT",), thread_id=_thread_id(call, resource)
+    )
     return _draft_answer(call, draft_id, message)
 
 
 def update_draft(call: GmailCall) -> bytes:
-    """users.drafts.update: the draft keeps its id, the message inside gets a new one."""
+    """users.drafts.update: the draft keeps its id, its message gets a new one."""
     draft_id = call.path[0]
     if draft_id not in call.mailbox.drafts:
-        raise Refused(NOT_FOUND)
+        raise CallRefusedError(NOT_FOUND)
     resource = _draft_resource(call)
-    raw = _raw_of(resource, most=MAX_SEND_BYTES)
-    _, message = call.mailbox.save_draft(KeptContent(raw), draft_id=draft_id)
+    raw = _raw_of(resource, limit=MAX_SEND_BYTES)
+    _, message = call.mailbox.save_draft(StoredContent(raw), labels=("DRAFT",), draft_id=draft_id)
     return _draft_answer(call, draft_id, message)
 
 
@@ -252,20 +241,20 @@ def delete_draft(call: GmailCall) -> None:
     """users.drafts.delete."""
     message = call.mailbox.drafts.get(call.path[0])
     if message is None:
-        raise Refused(NOT_FOUND)
+        raise CallRefusedError(NOT_FOUND)
     call.mailbox.delete(message)
 
 
 def send_draft(call: GmailCall) -> bytes:
-    """users.drafts.send: the draft is gone, the sent message has a new id."""
+    """users.drafts.send: the draft is deleted, the sent message has a new id."""
     body = call.json()
     message = call.mailbox.drafts.get(str(body.get("id")))
     if message is None:
-        raise Refused(NOT_FOUND)
+        raise CallRefusedError(NOT_FOUND)
     resource = body.get("message") or {}
-    raw = decode_raw(resource["raw"]) if resource.get("raw") else call.mailbox.content(message).raw()
+    raw = _decode_raw(resource["raw"]) if resource.get("raw") else call.mailbox.content(message).raw()
     thread_id = message.thread_id
     keeps_thread = len(call.mailbox.threads[thread_id]) > 1
     call.mailbox.delete(message)
-    sent = call.mailbox.add(KeptContent(raw), labels=("SENT",), thread_id=thread_id if keeps_thread else None)
+    sent = call.mailbox.add(StoredContent(raw), labels=("SENT",), thread_id=thread_id if keeps_thread else None)
     return call.renderer.reference(sent)

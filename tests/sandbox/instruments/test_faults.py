@@ -1,4 +1,4 @@
-"""The fault plan: seeded, counted, and felt by the client as the real thing is."""
+"""The fault plan: seeded, counted, and its effect on responses and connections."""
 
 import json
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ async def mail() -> AsyncIterator[MailClient]:
 
 @pytest.fixture
 async def wire() -> AsyncIterator[MailClient]:
-    """The same over a real socket."""
+    """A client on a socket."""
     async with open_mail_on_socket(messages=5) as client:
         yield client
 

@@ -14,7 +14,7 @@ from services.mail.store.control import mailboxes
 log = structlog.get_logger()
 
 
-class Users(Protocol):
+class UserDeletion(Protocol):
     """What is asked of auth."""
 
     async def delete_user(self, user_id: UUID) -> None:
@@ -25,7 +25,7 @@ class Users(Protocol):
 class Disconnections:
     """Takes requests; `disconnect` and `delete_user` return whether all is erased: a repeat tells how far it is."""
 
-    def __init__(self, pool: Pool, known: Mailboxes, auth: Users) -> None:
+    def __init__(self, pool: Pool, known: Mailboxes, auth: UserDeletion) -> None:
         self._pool = pool
         self._mailboxes = known
         self._auth = auth

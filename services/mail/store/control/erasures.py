@@ -12,7 +12,7 @@ _LARGE = ("message_changes", "fetch_queue", "listed_ids", "dead_letters", "syncs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Disconnection:
+class Erasure:
     """A mailbox that is being erased."""
 
     mailbox: Mailbox
@@ -62,7 +62,7 @@ async def is_erased(connection: Connection, user_id: UUID, account_id: UUID) -> 
     return erased
 
 
-async def pending(connection: Connection, mailbox_id: int) -> Disconnection | None:
+async def pending(connection: Connection, mailbox_id: int) -> Erasure | None:
     """What is known of a hidden mailbox."""
     row = await connection.fetchrow(
         """
@@ -81,7 +81,7 @@ async def pending(connection: Connection, mailbox_id: int) -> Disconnection | No
         email=row["email"],
         status=MailboxStatus.ACTIVE,
     )
-    return Disconnection(mailbox=mailbox, revoked=row["revoked"])
+    return Erasure(mailbox=mailbox, revoked=row["revoked"])
 
 
 async def set_revoked(connection: Connection, mailbox_id: int) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _NOT_COPIED = (".git", ".venv", ".mailroom", ".benchmarks", ".env", "__pycache__", ".pytest_cache", ".hypothesis")
+# Seconds; for a machine on which other tests run beside.
+_TIMEOUT = 300
 
 
 class Checkout:
@@ -32,13 +34,13 @@ class Checkout:
         self._environment = {**inherited, **environment}
         self._install()
 
-    def run(self, *command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """A module with its arguments, as after `python -m`, at the top of the tree."""
-        return self._run(str(self.path / ".venv/bin/python"), "-m", *command, timeout=timeout)
+        return self._run(str(self.path / ".venv/bin/python"), "-m", *command)
 
     def make(self, target: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """A target of the Makefile."""
-        return self._run("make", target, *(f"{name}={value}" for name, value in variables.items()), timeout=120)
+        return self._run("make", target, *(f"{name}={value}" for name, value in variables.items()))
 
     def replace(self, file: str, old: str, new: str) -> None:
         """Replaces a text that stands in a file once."""
@@ -60,7 +62,7 @@ class Checkout:
                 (prefix / "bin" / program.name).symlink_to(program)
         (prefix / ".installed").touch()
 
-    def _run(self, *command: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
             cwd=self.path,
@@ -68,5 +70,5 @@ class Checkout:
             capture_output=True,
             text=True,
             check=False,
-            timeout=timeout,
+            timeout=_TIMEOUT,
         )

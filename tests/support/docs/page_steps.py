@@ -40,6 +40,11 @@ def steps_of(page: str, *, section: str) -> list[Step]:
     return [Step(block["file"] or "", block["language"], block["text"]) for block in _BLOCK.finditer(text)]
 
 
+def prose_of(page: str) -> str:
+    """A page without the files, and the changes of files, that it shows."""
+    return _BLOCK.sub(lambda block: "" if block["file"] else block[0], page)
+
+
 def _run(checkout: Checkout, line: str) -> None:
     make, target, *variables = shlex.split(line)
     assert make == "make", line

@@ -27,7 +27,7 @@ def encode(value):
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
     """A tree without code."""
-    return Checkout(tmp_path / "mailroom", only=("Makefile", "pyproject.toml"))
+    return Checkout(tmp_path / "mailroom", only=("Makefile", "pyproject.toml", "requirements.lock"))
 
 
 class TestFormat:

@@ -13,6 +13,7 @@ from tests.support.docs.documents import (
     missing_paths,
     missing_targets,
 )
+from tests.support.docs.page_steps import prose_of
 
 
 @pytest.fixture(params=documents(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -24,8 +25,8 @@ def document(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def text(document: Path) -> str:
-    """What the page says."""
-    return document.read_text(encoding="utf-8")
+    """What the page says. Files that it shows, so that a reader creates them, are held by test_extend.py."""
+    return prose_of(document.read_text(encoding="utf-8"))
 
 
 class TestEveryDocument:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
-import mailroom
 import pytest
 
 from services.auth.rpc import CALLERS as AUTH_CALLERS
@@ -15,6 +14,7 @@ from services.mail.rpc import CALLERS as MAIL_CALLERS
 type Rpc = tuple[str, str]
 type Channel = tuple[str, str]
 
+GENERATED = Path(__file__).parents[2] / "protos/gen"
 CALLERS = {**AUTH_CALLERS, **MAIL_CALLERS}
 # By caller and package.
 LISTS: dict[Channel, Sequence[Rpc]] = {
@@ -28,9 +28,8 @@ NOT_RETRIED: dict[Rpc, str] = {}
 
 def rpcs() -> Iterator[Rpc]:
     """All RPCs of the generated code, by service and method."""
-    [root] = map(Path, mailroom.__path__)
-    for path in sorted(root.rglob("*_pb2.py")):
-        module = import_module(".".join(("mailroom", *path.relative_to(root).with_suffix("").parts)))
+    for path in sorted(GENERATED.rglob("*_pb2.py")):
+        module = import_module(".".join(path.relative_to(GENERATED).with_suffix("").parts))
         for service in module.DESCRIPTOR.services_by_name.values():
             yield from ((service.full_name, method.name) for method in service.methods)
 

@@ -5,10 +5,14 @@ from collections.abc import Sequence
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# Tests below one of these share a stack. With pytest 9.2 xdist finds none of its own groups (its issue 1386).
-_STACKS = ("tests/e2e/test_lifecycle.py", "tests/e2e/test_backup.py", "tests/e2e/")
+# Tests below one of these share a stack, or a copy of the tree. With pytest 9.2 xdist finds none of its own groups (its
+# issue 1386).
+_STACKS = (
+    *("tests/e2e/test_lifecycle.py", "tests/e2e/test_backup.py", "tests/e2e/"),
+    *("tests/deploy/local/test_makemigrations.py", "tests/docs/test_extend.py"),
+)
 # What takes long begins first, so that no process waits for it at the end while the others idle.
-_FIRST = ("tests/e2e/", "tests/soak/", "tests/deploy/local/")
+_FIRST = ("tests/e2e/", "tests/soak/", "tests/deploy/local/", "tests/docs/test_extend.py")
 
 
 class SharedStacks(LoadScopeScheduling):  # type: ignore[misc]  # it has no types

@@ -1,0 +1,65 @@
+"""docs/extend.md: its example is code that works."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.local.postgres import PostgresAddress
+from deploy.local.valkey import RedisAddress
+from tests.support.checkout import ROOT, Checkout
+from tests.support.docs.page_steps import Step, steps_of
+
+# The example's own tests, and those that hold the code to lists: each can refuse a new route, RPC or table.
+TESTS = (
+    *("tests/protos", "tests/gateway/routes/test_notes.py", "tests/gateway/test_cors.py"),
+    *("tests/gateway/test_error_catalogue.py", "tests/mail/rpc/test_rpc_notes.py", "tests/mail/test_migrations.py"),
+    *("tests/deploy/test_migration_lint.py", "tests/docs/test_api.py", "tests/docs/test_storage.py"),
+)
+
+
+@pytest.fixture(scope="module")
+def steps() -> list[Step]:
+    return steps_of((ROOT / "docs/extend.md").read_text(encoding="utf-8"), section="A route, an RPC and a table")
+
+
+@pytest.fixture(scope="module")
+def extended(
+    steps: list[Step],
+    postgres_server: PostgresAddress,
+    redis_server: RedisAddress,
+    server_home: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Checkout:
+    """A copy of the tree after the page's steps."""
+    environment = {
+        "MAILROOM_HOME": str(server_home / "extended"),
+        **postgres_server.environment(),
+        **redis_server.environment(),
+    }
+    checkout = Checkout(tmp_path_factory.mktemp("extend") / "mailroom", environment=environment)
+    for step in steps:
+        step.take(checkout)
+    return checkout
+
+
+class TestExample:
+    def test_goes_through_all_layers(self, steps: list[Step]) -> None:
+        folders = {Path(step.file).parent.as_posix() for step in steps}
+        assert folders >= {"protos/mailroom/mail/v1", "services/mail/store", "services/mail/rpc"}
+        assert folders >= {"services/gateway/schemas", "services/gateway/routes", "tests/gateway/routes"}
+
+    def test_passes_the_checks(self, extended: Checkout, steps: list[Step]) -> None:
+        touched = sorted({step.file for step in steps if step.file.endswith(".py")})
+        for command in (
+            ("ruff", "check", *touched),
+            ("ruff", "format", "--check", *touched),
+            ("mypy", *touched),
+            ("importlinter.cli",),
+            ("deploy.migration_lint",),
+        ):
+            done = extended.run(*command)
+            assert done.returncode == 0, done.stdout + done.stderr
+
+    def test_passes_its_tests_and_those_of_the_lists(self, extended: Checkout) -> None:
+        done = extended.run("pytest", "-q", *TESTS)
+        assert done.returncode == 0, done.stdout

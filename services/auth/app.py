@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -48,7 +48,7 @@ from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import open_telemetry
-from services.kit.periodic import PeriodicTask, run_periodically
+from services.kit.periodic import PeriodicTask, repeated
 from services.kit.rpc.server import serve_rpc
 from services.kit.stores.pool_metrics import PoolMetrics
 from services.kit.stores.postgres import create_engine
@@ -56,9 +56,9 @@ from services.kit.stores.redis_client import create_redis
 
 log = structlog.get_logger()
 
-# Seconds between rounds.
-REVOKE_EVERY = 15.0
-SLOW_TASKS_EVERY = 600.0
+# Seconds.
+REVOKE_INTERVAL = 15.0
+SLOW_INTERVAL = 600.0
 
 
 @dataclass(frozen=True)
@@ -185,29 +185,25 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
             )
         )
         tasks = [
-            PeriodicTask("revoke grants", REVOKE_EVERY, revocations.revoke_due),
+            PeriodicTask("revoke grants", REVOKE_INTERVAL, revocations.revoke_due),
             PeriodicTask(
                 "rotate signing keys",
-                SLOW_TASKS_EVERY,
+                SLOW_INTERVAL,
                 partial(signing_keys.rotate, older_than=timedelta(days=settings.auth_signing_key_days)),
             ),
-            PeriodicTask("forget sessions", SLOW_TASKS_EVERY, sessions.forget_expired),
-            PeriodicTask("forget events", SLOW_TASKS_EVERY, events.forget_old),
+            PeriodicTask("forget sessions", SLOW_INTERVAL, sessions.forget_expired),
+            PeriodicTask("forget events", SLOW_INTERVAL, events.forget_old),
         ]
-        await stack.enter_async_context(_alongside(run_periodically(tasks)))
+        await stack.enter_async_context(repeated(tasks, explain=_explain))
         ready.serving()
         yield Ports(rpc=rpc_port, admin=admin_port, ready=ready)
 
 
-@asynccontextmanager
-async def _alongside(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
-    """Runs `work` for as long as the block lasts."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+def _explain(error: Exception) -> str | None:
+    """The reason of a failure that ends with its cause; without the statement, which holds what it stores."""
+    if isinstance(error, AppError):
+        return error.reason
+    return f"is the database migrated? {error.orig}" if isinstance(error, DBAPIError) else None
 
 
 def _sessions(settings: AuthSettings, *, store: Store, signing_keys: SigningKeys) -> Sessions:

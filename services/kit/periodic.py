@@ -1,41 +1,69 @@
-"""What auth does without being asked. Any number of processes may do it at the same time."""
+"""Tasks that a process repeats in the background. Any number of processes may repeat the same ones."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy.exc import DBAPIError
-
-from services.kit.errors import AppError
 
 log = structlog.get_logger()
 
+# The part of an interval by which pauses vary, so that processes that start together do not stay in step.
+JITTER = 0.1
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class PeriodicTask:
-    """Something to be done every so many seconds, harmless when repeated."""
+    """A task that is harmless to repeat; `interval` is the mean pause between its runs in seconds."""
 
     name: str
-    every: float
-    do: Callable[[], Awaitable[object]]
+    interval: float
+    run: Callable[[], Awaitable[object]]
 
 
-async def run_periodically(tasks: list[PeriodicTask]) -> None:
-    """Does the tasks until it is cancelled; one that fails is tried again the next time."""
-    async with asyncio.TaskGroup() as group:
-        for task in tasks:
-            group.create_task(_repeat(task))
+type Explain = Callable[[Exception], str | None]
 
 
-async def _repeat(task: PeriodicTask) -> None:
-    while True:
-        try:
-            await task.do()
-        except AppError as error:
-            log.warning("a task has to wait", task=task.name, reason=error.reason)
-        except DBAPIError as error:
-            log.error("a task failed: is the database migrated?", task=task.name, reason=str(error.orig))
-        except Exception:
-            log.exception("a task failed", task=task.name)
-        await asyncio.sleep(task.every)
+def _unexplained(_: Exception) -> str | None:
+    return None
+
+
+@asynccontextmanager
+async def repeated(
+    tasks: Sequence[PeriodicTask],
+    *,
+    explain: Explain = _unexplained,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    draw: Callable[[], float] = random.random,
+) -> AsyncIterator[None]:
+    """Repeat the tasks concurrently while the block lasts, the first time at once. A failed run is logged.
+
+    `explain` tells the reason of an expected failure, which is logged without a traceback; None for any other failure.
+    `draw` gives random numbers from 0 to 1.
+    """
+
+    async def repeat(task: PeriodicTask) -> None:
+        while True:
+            await _run(task, explain)
+            await sleep(task.interval * (1 + JITTER * (2 * draw() - 1)))
+
+    running = [asyncio.create_task(repeat(task), name=task.name) for task in tasks]
+    try:
+        yield
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _run(task: PeriodicTask, explain: Explain) -> None:
+    try:
+        await task.run()
+    except Exception as error:
+        reason = explain(error)
+        if reason is None:
+            log.exception("periodic task failed", task=task.name)
+        else:
+            log.warning("periodic task failed", task=task.name, reason=reason)

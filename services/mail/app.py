@@ -13,6 +13,7 @@ from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import open_telemetry
+from services.kit.periodic import repeated
 from services.kit.rpc.server import serve_rpc
 from services.kit.stores.pool_metrics import PoolMetrics
 from services.kit.stores.postgres import create_pool
@@ -20,7 +21,7 @@ from services.kit.stores.redis_client import create_redis
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
 from services.mail.disconnect import Disconnections
-from services.mail.downloads.cache_cleanup import keep_cleaning
+from services.mail.downloads.cache_cleanup import cleanup_task
 from services.mail.downloads.disk_cache import DiskCache
 from services.mail.downloads.fetch import Downloads
 from services.mail.mailboxes import Mailboxes
@@ -105,9 +106,9 @@ async def _disk_cache(settings: MailSettings, pool: Pool) -> AsyncIterator[DiskC
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailroom-mail-")))
         cache = DiskCache(directory, max_bytes=settings.mail_cache_bytes, max_age=settings.mail_cache_seconds)
         await asyncio.to_thread(cache.open)
-        removing = asyncio.create_task(keep_cleaning(pool, cache))
-        try:
+        async with repeated([cleanup_task(pool, cache)], explain=_explain):
             yield cache
-        finally:
-            removing.cancel()
-            await asyncio.wait({removing})
+
+
+def _explain(error: Exception) -> str | None:
+    return type(error).__name__ if isinstance(error, DATABASE_LOST) else None

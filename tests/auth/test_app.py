@@ -13,6 +13,8 @@ from alembic.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 import services
 from deploy.local.ports import Ports
@@ -44,6 +46,27 @@ class TestReadiness:
     async def _readiness(self, settings: AuthSettings) -> int:
         async with serving(settings, stop=asyncio.Event()) as ports, httpx.AsyncClient() as client:
             return (await client.get(f"http://127.0.0.1:{ports.admin}/readyz")).status_code
+
+
+class TestPeriodicTasks:
+    async def test_tell_why_they_fail_but_not_the_statement_that_failed(
+        self, make_settings: Callable[..., AuthSettings]
+    ) -> None:
+        with capture_logs() as logs:
+            async with serving(make_settings(auth_postgres_db="postgres"), stop=asyncio.Event()), asyncio.timeout(10):
+                while len(failures := _failures(logs)) < 4:  # noqa: ASYNC110 - the log has no event to wait for
+                    await asyncio.sleep(0.01)
+        assert {entry["task"] for entry in failures} == {
+            *("revoke grants", "rotate signing keys", "forget sessions", "forget events")
+        }
+        for entry in failures:
+            assert entry["reason"].startswith("is the database migrated? ")
+            assert "[SQL:" not in str(entry)
+            assert "exc_info" not in entry
+
+
+def _failures(logs: list[EventDict]) -> list[EventDict]:
+    return [entry for entry in logs if entry["event"] == "periodic task failed"]
 
 
 class TestMigrations:

@@ -1,30 +1,24 @@
 """Removing what is cached of messages that are gone, whichever process stored their deletion."""
 
 import asyncio
+from functools import partial
 from itertools import batched
 
-import structlog
-
+from services.kit.periodic import PeriodicTask
 from services.mail.downloads.disk_cache import DiskCache
 from services.mail.downloads.fetch import message_of_key
-from services.mail.store.connection import DATABASE_LOST, Pool
+from services.mail.store.connection import Pool
 from services.mail.store.reading import downloads as store
 
-EVERY_SECONDS = 30.0
+# Seconds.
+INTERVAL = 30.0
 # Contents that are compared by one statement.
 _AT_ONCE = 5_000
 
-log = structlog.get_logger()
 
-
-async def keep_cleaning(pool: Pool, cache: DiskCache) -> None:
-    """Removes them every so many seconds until it is cancelled."""
-    while True:
-        try:
-            await clean_cache(pool, cache)
-        except DATABASE_LOST as error:
-            log.warning("cached contents not compared with messages", error=type(error).__name__)
-        await asyncio.sleep(EVERY_SECONDS)
+def cleanup_task(pool: Pool, cache: DiskCache) -> PeriodicTask:
+    """The task that keeps a process's cache in step with the stored messages."""
+    return PeriodicTask("clean the cache", INTERVAL, partial(clean_cache, pool, cache))
 
 
 async def clean_cache(pool: Pool, cache: DiskCache) -> None:

@@ -1,127 +1,199 @@
-"""Gmail's error answers, in both of the shapes that coexist, to ours.
+"""What Gmail's error answers mean: a table by HTTP status and reason, for both of the shapes that coexist.
 
-Source: Gmail API guide "Resolve errors"; google.rpc.ErrorInfo (AIP-193).
+An answer counts as Gmail's own only if its body is Google's error object. Proxies, captive portals and outage pages
+answer with the same statuses, and say nothing about mail. Source: Gmail API guide "Resolve errors"; google.rpc.Code,
+google.rpc.ErrorInfo (AIP-193); RFC 6750 section 3.
 """
 
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
 
 from services.mail.providers.base import (
     AccessDeniedError,
-    MessageGoneError,
     ProviderError,
     ProviderUnavailableError,
     RateLimitedError,
     RejectedError,
+    RouteMissingError,
     TokenRefusedError,
     TooConcurrentError,
 )
+from services.mail.providers.gmail.retry_time import seconds_to_wait
 
-# Seconds to leave a mailbox or the project alone where the answer names no time.
-_MAILBOX_PAUSE = 5.0
-_PROJECT_PAUSE = 10.0
-_DAY_PAUSE = 900.0
-_LONGEST_PAUSE = 3600.0
-_SHORTEST_PAUSE = 0.5
-# Asking a moment too early moves the time further out.
-_PAUSE_MARGIN = 0.1
 
-_RETRY_AFTER = re.compile(r"Retry after (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)", re.IGNORECASE)
-_RATE_REASONS = frozenset(
-    {"ratelimitexceeded", "userratelimitexceeded", "rate_limit_exceeded", "quotaexceeded", "resource_exhausted"}
+class NotFoundError(ProviderUnavailableError):
+    """Gmail does not have what was named. Each method says what follows from that, or it counts as a fault."""
+
+
+class InvalidArgumentError(RejectedError):
+    """Gmail does not accept a parameter."""
+
+
+class _Limit(NamedTuple):
+    """A limit of quota: whose it is, and how many seconds to leave it alone where the answer names no time."""
+
+    whole_project: bool
+    pause: float
+
+
+_MAILBOX: Final = _Limit(whole_project=False, pause=5.0)
+_PROJECT: Final = _Limit(whole_project=True, pause=10.0)
+_DAY: Final = _Limit(whole_project=True, pause=900.0)
+
+_ANY: Final = "any"
+# The body is not Google's error object.
+_FOREIGN: Final = "foreign"
+
+
+class _Row(NamedTuple):
+    """HTTP status; reasons, of which an answer has the most telling one; words in its message, "" for any."""
+
+    status: int
+    reasons: str
+    words: str
+    means: type[ProviderError] | _Limit
+
+
+# The first row that fits decides. Where none does, the provider is unavailable.
+_TABLE: Final = (
+    _Row(400, "failedPrecondition FAILED_PRECONDITION", "mail service not enabled", AccessDeniedError),
+    _Row(400, "failedPrecondition FAILED_PRECONDITION", "", RejectedError),
+    _Row(400, _ANY, "", InvalidArgumentError),
+    _Row(401, _ANY, "", TokenRefusedError),
+    _Row(403, _ANY, "too many concurrent requests", TooConcurrentError),
+    _Row(403, "dailyLimitExceeded", "", _DAY),
+    _Row(403, "accessNotConfigured SERVICE_DISABLED", "", ProviderUnavailableError),
+    _Row(403, "insufficientPermissions ACCESS_TOKEN_SCOPE_INSUFFICIENT", "", AccessDeniedError),
+    _Row(403, "domainPolicy", "", AccessDeniedError),
+    # Of a scope that allows less than the call asks for; and the code alone, which quota errors have with a reason.
+    _Row(403, "forbidden PERMISSION_DENIED", "", AccessDeniedError),
+    _Row(403, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "user", _MAILBOX),
+    _Row(403, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "", _PROJECT),
+    _Row(403, "userRateLimitExceeded quotaExceeded RESOURCE_EXHAUSTED", "", _MAILBOX),
+    _Row(403, _ANY, "rate limit", _MAILBOX),
+    _Row(403, _ANY, "quota", _MAILBOX),
+    _Row(404, _ANY, "", NotFoundError),
+    _Row(404, _FOREIGN, "", RouteMissingError),
+    _Row(405, _ANY, "", RouteMissingError),
+    _Row(405, _FOREIGN, "", RouteMissingError),
+    _Row(410, _ANY, "", NotFoundError),
+    _Row(413, _ANY, "", RejectedError),
+    _Row(413, _FOREIGN, "", RejectedError),
+    _Row(429, _ANY, "too many concurrent requests", TooConcurrentError),
+    _Row(429, "dailyLimitExceeded", "", _DAY),
+    _Row(429, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "user", _MAILBOX),
+    _Row(429, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "", _PROJECT),
+    _Row(429, _ANY, "", _MAILBOX),
+    _Row(429, _FOREIGN, "", _MAILBOX),
+    _Row(501, _ANY, "", RouteMissingError),
+    _Row(501, _FOREIGN, "", RouteMissingError),
 )
-_DAILY_REASONS = frozenset({"dailylimitexceeded"})
-_DENIED_REASONS = frozenset({"insufficientpermissions", "access_token_scope_insufficient", "domainpolicy"})
-_MISCONFIGURED_REASONS = frozenset({"accessnotconfigured", "service_disabled"})
+
+# The names of google.rpc.Code that errors have.
+_CODE_NAMES: Final = frozenset(
+    {
+        *("CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
+        *("PERMISSION_DENIED", "UNAUTHENTICATED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED"),
+        *("OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"),
+    }
+)
+_BEARER: Final = re.compile(r"\bbearer\b", re.IGNORECASE)
+
+
+class _Answer(NamedTuple):
+    """What the body says. `reason` is the most telling one, or _FOREIGN; Google's error object need hold none."""
+
+    reason: str
+    message: str
 
 
 def parse_error(
-    status: int, body: bytes | bytearray | str, *, now: Callable[[], datetime], retry_after: str | None
+    status: int,
+    body: bytes | bytearray | str,
+    *,
+    now: Callable[[], datetime],
+    retry_after: str | None = None,
+    challenge: str | None = None,
 ) -> ProviderError:
-    """The error that an answer with a status of 400 or more stands for. The body need not be JSON.
+    """The error that an answer other than one of success stands for. The body need not be JSON.
 
-    `retry_after` is the answer's Retry-After header; Google sends none by default.
+    `retry_after` and `challenge` are its Retry-After and WWW-Authenticate headers; Google rarely sends the first.
     """
-    reason, message = _reason_and_message(body)
-    if status == 401:
-        return TokenRefusedError(reason)
-    if status in (404, 410):
-        return MessageGoneError(message)
-    if status in (403, 429):
-        return _refusal(status, reason, message, now=now(), retry_after=retry_after)
-    if status in (408, 409, 412) or (status >= 500 and status != 501):
-        return ProviderUnavailableError(f"{status} {reason}")
-    if "mail service not enabled" in message.lower():
-        return AccessDeniedError(message)
-    return RejectedError(f"{status} {reason} {message}"[:200])
+    answer = _read(status, body)
+    if answer.reason == _FOREIGN and status == 401 and _refuses_token(body, challenge):
+        return TokenRefusedError("401")
+    row = _deciding_row(status, answer)
+    detail = f"{status} {answer.reason} {answer.message}".strip()[:200]
+    if row is None:
+        return ProviderUnavailableError(detail)
+    if isinstance(row.means, _Limit):
+        pause = seconds_to_wait(answer.message, header=retry_after, now=now())
+        return RateLimitedError(
+            detail, retry_after=row.means.pause if pause is None else pause, whole_project=row.means.whole_project
+        )
+    return row.means(detail)
 
 
-def _refusal(status: int, reason: str, message: str, *, now: datetime, retry_after: str | None) -> ProviderError:
-    text = message.lower()
-    if "too many concurrent requests" in text:
-        return TooConcurrentError(message)
-    if reason in _DAILY_REASONS:
-        return RateLimitedError(message, retry_after=_DAY_PAUSE, whole_project=True)
-    if reason in _MISCONFIGURED_REASONS:
-        return ProviderUnavailableError(message)
-    if reason in _DENIED_REASONS:
-        return AccessDeniedError(message)
-    if status == 429 or reason in _RATE_REASONS or "rate limit" in text or "quota" in text:
-        whole_project = reason == "ratelimitexceeded" and "user" not in text
-        pause = _pause(message, now=now, retry_after=retry_after)
-        default = _PROJECT_PAUSE if whole_project else _MAILBOX_PAUSE
-        return RateLimitedError(message, retry_after=default if pause is None else pause, whole_project=whole_project)
-    return AccessDeniedError(message)
+def _deciding_row(status: int, answer: _Answer) -> _Row | None:
+    message = answer.message.lower()
+    return next(
+        (
+            row
+            for row in _TABLE
+            if row.status == status and row.words in message and _has_reason(row, answer.reason.lower())
+        ),
+        None,
+    )
 
 
-def _pause(message: str, *, now: datetime, retry_after: str | None) -> float | None:
-    until = _time_in_message(message) or _time_in_header(retry_after, now=now)
-    if until is None:
-        return None
-    return min(max((until - now).total_seconds() + _PAUSE_MARGIN, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+def _has_reason(row: _Row, reason: str) -> bool:
+    if row.reasons == _ANY:
+        return reason != _FOREIGN
+    return reason in row.reasons.lower().split()
 
 
-def _time_in_message(message: str) -> datetime | None:
-    match = _RETRY_AFTER.search(message)
-    try:
-        return datetime.fromisoformat(match[1]).replace(tzinfo=UTC) if match else None
-    except ValueError:
-        return None
+def _refuses_token(body: bytes | bytearray | str, challenge: str | None) -> bool:
+    """Whether a 401 without Google's error object is about our token.
+
+    To believe it costs one new token, and not to believe it an hour's mail. A page, or a challenge of another scheme,
+    is that of a proxy.
+    """
+    if challenge is not None:
+        return _BEARER.search(challenge) is not None
+    opening = "<" if isinstance(body, str) else b"<"
+    return not body.lstrip().startswith(opening)  # type: ignore[arg-type]  # of the same type as the body
 
 
-def _time_in_header(value: str | None, *, now: datetime) -> datetime | None:
-    """Retry-After is a number of seconds or an HTTP date (RFC 9110 section 10.2.3)."""
-    if value is None:
-        return None
-    try:
-        return now + timedelta(seconds=int(value))
-    except (ValueError, OverflowError):
-        pass
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _read(status: int, body: bytes | bytearray | str) -> _Answer:
+    """Google's error object in a body; one for another status is foreign.
 
-
-def _reason_and_message(body: bytes | bytearray | str) -> tuple[str, str]:
-    """The most telling reason, in lower case, and the message: errors[].reason, details[].reason, then status."""
+    The most telling reason is the first of errors[].reason, details[].reason and status.
+    """
     try:
         error = json.loads(body)["error"]
     except (ValueError, TypeError, KeyError, RecursionError):
-        return "", ""
+        error = None
     if not isinstance(error, dict):
-        return str(error).lower(), ""
-    reasons = [_first_reason(error.get("errors")), _first_reason(error.get("details")), error.get("status")]
-    reason = next((value for value in reasons if isinstance(value, str) and value), "")
-    return reason.lower(), str(error.get("message") or "")
+        return _Answer(_FOREIGN, "")
+    code, name = error.get("code"), error.get("status")
+    reasons = [_first_reason(error.get("errors")), _first_reason(error.get("details"))]
+    if isinstance(name, str) and name in _CODE_NAMES:
+        reasons.append(name)
+    reason = next(filter(None, reasons), "")
+    if not reason and str(code) != str(status):
+        return _Answer(_FOREIGN, "")
+    message = error.get("message")
+    return _Answer(reason, message if isinstance(message, str) else "")
 
 
-def _first_reason(entries: Any) -> Any:
-    if not isinstance(entries, list):
-        return None
-    return next((entry["reason"] for entry in entries if isinstance(entry, dict) and entry.get("reason")), None)
+def _first_reason(entries: Any) -> str:
+    found = [entry.get("reason") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return next((reason for reason in found if isinstance(reason, str) and reason), "")
+
+
+def now() -> datetime:
+    """The time that pauses are reckoned from."""
+    return datetime.now(UTC)

@@ -1,14 +1,18 @@
 """Connections to Gmail."""
 
 import re
-from typing import Any
+import socket
+from typing import Any, Final
 
 import httpx
 
 from services.kit.observe.http_calls import CallObserver, ObservedClient
+from services.mail.providers.gmail.deadlines import DEADLINES, Deadlines
 
-# Seconds. A batch of large messages can take its time; a connection that is not made soon will not be.
-_TIMEOUT = httpx.Timeout(60, connect=5)
+# The extension of a request that says whether it gets a connection of its own, which no other request has used or will.
+OWN_CONNECTION: Final = "mailroom.own_connection"
+# Seconds until a connection over which nothing comes is asked for a sign of life, and between two such questions.
+_PROBE_SECONDS = 5
 # The paths of users.* methods as the reference has them, and what follows "gmail" in their names.
 _CALLS = {
     re.compile(pattern): name
@@ -26,16 +30,16 @@ _CALLS = {
 }
 
 
-def create_gmail_client(*, connections: int, observer: CallObserver) -> httpx.AsyncClient:
-    """A client that keeps up to `connections` open and makes four times as many in need. Close it."""
+def create_gmail_client(*, observer: CallObserver, deadlines: Deadlines = DEADLINES) -> httpx.AsyncClient:
+    """A client that makes as many connections as there are calls at a time, so that none waits for another. Close it.
+
+    Its callers bound how many that are.
+    """
     return _Client(
         observer=observer,
         name_call=name_call,
-        timeout=_TIMEOUT,
+        transport=_Transport(deadlines),
         follow_redirects=False,
-        # The environment's proxies and .netrc must not see tokens unless the operator says so in our own settings.
-        trust_env=False,
-        limits=httpx.Limits(max_connections=connections * 4, max_keepalive_connections=connections),
         headers={"User-Agent": "mailroom (gzip)", "Accept-Encoding": "gzip"},
     )
 
@@ -48,6 +52,48 @@ def name_call(url: httpx.URL) -> str:
     return next((f"gmail.{name}" for pattern, name in _CALLS.items() if pattern.fullmatch(path)), "gmail.other")
 
 
+class _Transport(httpx.AsyncBaseTransport):
+    """Sends requests over kept connections, or each over one of its own (OWN_CONNECTION)."""
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        tls = httpx.create_ssl_context(trust_env=False)
+        options = _socket_options(deadlines.between)
+
+        def transport(*, kept: int | None) -> httpx.AsyncHTTPTransport:
+            # Without a bound no call waits for another one's connection.
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=kept, keepalive_expiry=deadlines.kept)
+            # The environment's proxies must not see tokens unless the operator says so in our own settings.
+            return httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits, socket_options=options)
+
+        self._kept = transport(kept=None)
+        self._own = transport(kept=0)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """As httpx's transports."""
+        transport = self._own if request.extensions.get(OWN_CONNECTION) else self._kept
+        return await transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        await self._kept.aclose()
+        await self._own.aclose()
+
+
+def _socket_options(silence: float) -> list[tuple[int, int, int]]:
+    """A connection is dead when what was sent is not acknowledged for `silence` seconds. Source: tcp(7)."""
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    values = {
+        "TCP_USER_TIMEOUT": round(silence * 1000),
+        "TCP_KEEPIDLE": _PROBE_SECONDS,
+        "TCP_KEEPINTVL": _PROBE_SECONDS,
+    }
+    # Systems other than Linux lack some.
+    options += [
+        (socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in values.items() if hasattr(socket, name)
+    ]
+    return options
+
+
 class _Client(ObservedClient):
     """Keeps no cookies: the calls of many users go through it, and none may carry what another one's answer set.
 
@@ -55,7 +101,8 @@ class _Client(ObservedClient):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+        # As for the transport; .netrc is read for requests, not by transports.
+        super().__init__(trust_env=False, **options)
         self._no_cookies = _NoCookies()
 
     @property

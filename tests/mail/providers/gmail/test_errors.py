@@ -1,4 +1,4 @@
-"""Every row of what Gmail answers when it refuses, in both shapes."""
+"""What answers mean that refuse: Gmail's, row by row and in each shape, and those of anything in between."""
 
 import json
 from datetime import UTC, datetime
@@ -8,15 +8,22 @@ import pytest
 
 from services.mail.providers.base import (
     AccessDeniedError,
-    MessageGoneError,
     ProviderError,
     ProviderUnavailableError,
     RateLimitedError,
     RejectedError,
+    RouteMissingError,
     TokenRefusedError,
     TooConcurrentError,
 )
-from services.mail.providers.gmail.errors import parse_error
+from services.mail.providers.gmail.errors import (
+    _TABLE,
+    InvalidArgumentError,
+    NotFoundError,
+    _deciding_row,
+    _read,
+    parse_error,
+)
 
 NOW = datetime(2026, 9, 11, 19, 59, 30, tzinfo=UTC)
 HTML = b"<!DOCTYPE html><html lang=en><title>Error</title><p>That is an error."
@@ -46,9 +53,9 @@ def bare(status: int, message: str, name: str, detail: str | None = None) -> byt
     return json.dumps({"error": error}).encode()
 
 
-def parsed(status: int, body: bytes, *, retry_after: str | None = None) -> ProviderError:
+def parsed(status: int, body: bytes, *, retry_after: str | None = None, challenge: str | None = None) -> ProviderError:
     """What the answer stands for."""
-    return parse_error(status, body, now=lambda: NOW, retry_after=retry_after)
+    return parse_error(status, body, now=lambda: NOW, retry_after=retry_after, challenge=challenge)
 
 
 UNTIL = "User-rate limit exceeded.  Retry after 2026-09-11T20:00:00.000Z"
@@ -57,86 +64,157 @@ PER_USER = (
     "'gmail.googleapis.com' for consumer 'project_number:1'."
 )
 PER_PROJECT = PER_USER.replace(" per user", "")
-ROWS: list[tuple[int, bytes, type[ProviderError]]] = [
-    (400, old(400, "invalidArgument", "Invalid id value"), RejectedError),
-    (400, new(400, "invalidArgument", "Invalid pageToken", "INVALID_ARGUMENT"), RejectedError),
-    (400, bare(400, "Invalid id value", "INVALID_ARGUMENT"), RejectedError),
-    (400, old(400, "badRequest", "Bad Request"), RejectedError),
-    (400, HTML, RejectedError),
-    (400, old(400, "failedPrecondition", "Mail service not enabled"), AccessDeniedError),
-    (400, new(400, "failedPrecondition", "Mail service not enabled", "FAILED_PRECONDITION"), AccessDeniedError),
-    (400, old(400, "failedPrecondition", "Precondition check failed."), RejectedError),
-    (401, old(401, "authError", "Invalid Credentials"), TokenRefusedError),
-    (401, new(401, "authError", "Request had invalid authentication credentials.", "UNAUTHENTICATED"),
-     TokenRefusedError),
-    (401, new(401, "required", "Login Required.", "UNAUTHENTICATED", "CREDENTIALS_MISSING"), TokenRefusedError),
-    (401, HTML, TokenRefusedError),
-    (403, old(403, "insufficientPermissions", "Insufficient Permission"), AccessDeniedError),
-    (403, new(403, "insufficientPermissions", "Request had insufficient authentication scopes.", "PERMISSION_DENIED",
-              "ACCESS_TOKEN_SCOPE_INSUFFICIENT"), AccessDeniedError),
-    (403, bare(403, "Request had insufficient authentication scopes.", "PERMISSION_DENIED",
-               "ACCESS_TOKEN_SCOPE_INSUFFICIENT"), AccessDeniedError),
-    (403, old(403, "accessNotConfigured", "Gmail API has not been used in project 1 before or it is disabled"),
-     ProviderUnavailableError),
-    (403, bare(403, "Gmail API has not been used in project 1 before or it is disabled", "PERMISSION_DENIED",
-               "SERVICE_DISABLED"), ProviderUnavailableError),
-    (403, old(403, "domainPolicy", "The domain administrators have disabled Gmail apps."), AccessDeniedError),
-    (403, old(403, "forbidden", "Metadata scope doesn't allow format FULL"), AccessDeniedError),
-    (403, HTML, AccessDeniedError),
-    (403, old(403, "dailyLimitExceeded", "Daily Limit Exceeded", "usageLimits"), RateLimitedError),
-    (403, old(403, "rateLimitExceeded", "Rate Limit Exceeded", "usageLimits"), RateLimitedError),
-    (403, old(403, "userRateLimitExceeded", "User Rate Limit Exceeded", "usageLimits"), RateLimitedError),
-    (403, old(403, "rateLimitExceeded", PER_USER, "usageLimits"), RateLimitedError),
-    (403, new(403, "rateLimitExceeded", UNTIL, "PERMISSION_DENIED"), RateLimitedError),
-    (429, new(429, "rateLimitExceeded", UNTIL, "RESOURCE_EXHAUSTED"), RateLimitedError),
-    (429, new(429, "userRateLimitExceeded", UNTIL, "RESOURCE_EXHAUSTED"), RateLimitedError),
-    (429, bare(429, PER_USER, "RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED"), RateLimitedError),
-    (429, old(429, "rateLimitExceeded", "Resource has been exhausted (e.g. check quota)."), RateLimitedError),
-    (429, HTML, RateLimitedError),
-    (429, new(429, "rateLimitExceeded", "Too many concurrent requests for user", "RESOURCE_EXHAUSTED"),
-     TooConcurrentError),
-    (429, bare(429, "Too many concurrent requests for user", "RESOURCE_EXHAUSTED"), TooConcurrentError),
-    (404, old(404, "notFound", "Not Found"), MessageGoneError),
-    (404, new(404, "notFound", "Requested entity was not found.", "NOT_FOUND"), MessageGoneError),
-    (410, HTML, MessageGoneError),
-    (409, old(409, "aborted", "Aborted"), ProviderUnavailableError),
-    (412, old(412, "conditionNotMet", "Precondition Failed"), ProviderUnavailableError),
-    (413, b"Request Entity Too Large", RejectedError),
-    (500, old(500, "backendError", "Backend Error"), ProviderUnavailableError),
-    (502, HTML, ProviderUnavailableError),
-    (503, bare(503, "The service is currently unavailable.", "UNAVAILABLE"), ProviderUnavailableError),
-    (504, b"", ProviderUnavailableError),
-    (501, b"", RejectedError),
-    (429, b"", RateLimitedError),
-    (403, b"", AccessDeniedError),
-    (401, b"", TokenRefusedError),
+NOT_USED = "Gmail API has not been used in project 1 before or it is disabled"
+SCOPES = "Request had insufficient authentication scopes."
+CONCURRENT = "Too many concurrent requests for user"
+# What Google itself answers: HTTP status, reason in `errors`, `status`, reason in `details`, message, and its meaning.
+GOOGLES: list[tuple[int, str, str, str | None, str, type[ProviderError]]] = [
+    (400, "invalidArgument", "INVALID_ARGUMENT", None, "Invalid id value", InvalidArgumentError),
+    (400, "invalidArgument", "INVALID_ARGUMENT", None, "Invalid pageToken", InvalidArgumentError),
+    (400, "badRequest", "INVALID_ARGUMENT", None, "Bad Request", InvalidArgumentError),
+    (400, "failedPrecondition", "FAILED_PRECONDITION", None, "Mail service not enabled", AccessDeniedError),
+    (400, "failedPrecondition", "FAILED_PRECONDITION", None, "Precondition check failed.", RejectedError),
+    (401, "authError", "UNAUTHENTICATED", None, "Request had invalid authentication credentials.", TokenRefusedError),
+    (401, "required", "UNAUTHENTICATED", "CREDENTIALS_MISSING", "Login Required.", TokenRefusedError),
+    (403, "insufficientPermissions", "PERMISSION_DENIED", "ACCESS_TOKEN_SCOPE_INSUFFICIENT", SCOPES, AccessDeniedError),
+    (403, "accessNotConfigured", "PERMISSION_DENIED", "SERVICE_DISABLED", NOT_USED, ProviderUnavailableError),
+    (403, "domainPolicy", "PERMISSION_DENIED", None, "The domain administrators have disabled Gmail apps.",
+     AccessDeniedError),
+    (403, "forbidden", "PERMISSION_DENIED", None, "Metadata scope doesn't allow format FULL", AccessDeniedError),
+    (403, "dailyLimitExceeded", "RESOURCE_EXHAUSTED", None, "Daily Limit Exceeded", RateLimitedError),
+    (403, "rateLimitExceeded", "PERMISSION_DENIED", "RATE_LIMIT_EXCEEDED", "Rate Limit Exceeded", RateLimitedError),
+    (403, "rateLimitExceeded", "PERMISSION_DENIED", "RATE_LIMIT_EXCEEDED", PER_USER, RateLimitedError),
+    (403, "rateLimitExceeded", "PERMISSION_DENIED", "RATE_LIMIT_EXCEEDED", UNTIL, RateLimitedError),
+    (403, "userRateLimitExceeded", "RESOURCE_EXHAUSTED", None, "User Rate Limit Exceeded", RateLimitedError),
+    (403, "rateLimitExceeded", "PERMISSION_DENIED", None, CONCURRENT, TooConcurrentError),
+    (404, "notFound", "NOT_FOUND", None, "Requested entity was not found.", NotFoundError),
+    (409, "aborted", "ABORTED", None, "Aborted", ProviderUnavailableError),
+    (412, "conditionNotMet", "FAILED_PRECONDITION", None, "Precondition Failed", ProviderUnavailableError),
+    (429, "rateLimitExceeded", "RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED", UNTIL, RateLimitedError),
+    (429, "rateLimitExceeded", "RESOURCE_EXHAUSTED", None, "Resource has been exhausted (e.g. check quota).",
+     RateLimitedError),
+    (429, "userRateLimitExceeded", "RESOURCE_EXHAUSTED", None, UNTIL, RateLimitedError),
+    (429, "dailyLimitExceeded", "RESOURCE_EXHAUSTED", None, "Daily Limit Exceeded", RateLimitedError),
+    (429, "rateLimitExceeded", "RESOURCE_EXHAUSTED", None, CONCURRENT, TooConcurrentError),
+    (500, "backendError", "INTERNAL", None, "Backend Error", ProviderUnavailableError),
+    (501, "notImplemented", "UNIMPLEMENTED", None, "Not Implemented", RouteMissingError),
+    (503, "backendError", "UNAVAILABLE", None, "The service is currently unavailable.", ProviderUnavailableError),
 ]  # fmt: skip
+# What stand-ins answer in Google's shape: the status and a body, and its meaning.
+NEARLY_GOOGLES: list[tuple[int, str, type[ProviderError]]] = [
+    (400, '{"error": {"code": 400, "message": "Bad Request"}}', InvalidArgumentError),
+    (401, '{"error": {"code": 401}}', TokenRefusedError),
+    (403, bare(403, "Forbidden", "PERMISSION_DENIED").decode(), AccessDeniedError),
+    (403, '{"error": {"code": 403, "message": "Rate Limit Exceeded"}}', RateLimitedError),
+    (403, '{"error": {"code": 403, "message": "Out of quota"}}', RateLimitedError),
+    (403, old(403, "backendError", "Backend Error").decode(), ProviderUnavailableError),
+    (403, new(403, "whatever", "Forbidden", "PERMISSION_DENIED").decode(), ProviderUnavailableError),
+    (403, '{"error": {"code": 403, "message": "Forbidden"}}', ProviderUnavailableError),
+    (404, '{"error": {"code": 404, "message": "Not Found"}}', NotFoundError),
+    (404, '{"error": {"code": "404", "message": "Not Found"}}', NotFoundError),
+    (404, '{"error": {"status": "NOT_FOUND"}}', NotFoundError),
+    (404, '{"error": {"errors": [{"reason": "notFound"}]}}', NotFoundError),
+    (405, '{"error": {"code": 405, "message": "Method Not Allowed"}}', RouteMissingError),
+    (410, '{"error": {"code": 410, "message": "Gone"}}', NotFoundError),
+    (413, '{"error": {"code": 413, "message": "Too Large"}}', RejectedError),
+    (418, '{"error": {"code": 418, "message": "Teapot"}}', ProviderUnavailableError),
+    (429, '{"error": {"code": 429, "message": "Slow down"}}', RateLimitedError),
+]
+# Bodies that are no error object of Google's, whatever the status.
+FOREIGN = [
+    b"",
+    HTML,
+    b"no such thing",
+    b"null",
+    b"[]",
+    b'"text"',
+    b'{"detail": "Not Found"}',
+    b'{"message": "no Route matched with those values"}',
+    b'{"error": "invalid_grant"}',
+    b'{"error": null}',
+    b'{"error": []}',
+    b'{"error": {"message": "Not Found"}}',
+    b'{"error": {"code": 1020, "message": "Access denied"}}',
+    b'{"error": {"status": "failed", "message": "Not Found"}}',
+    b'{"error": {"errors": 7}}',
+    b'{"error": {"errors": [null, {"reason": 5}], "message": 7}}',
+    b"\xff\xfe",
+    b"[" * 100_000,
+]
+MEANING_OF_FOREIGN: dict[int, type[ProviderError]] = {
+    302: ProviderUnavailableError,
+    400: ProviderUnavailableError,
+    403: ProviderUnavailableError,
+    404: RouteMissingError,
+    405: RouteMissingError,
+    408: ProviderUnavailableError,
+    409: ProviderUnavailableError,
+    410: ProviderUnavailableError,
+    413: RejectedError,
+    418: ProviderUnavailableError,
+    429: RateLimitedError,
+    500: ProviderUnavailableError,
+    501: RouteMissingError,
+    502: ProviderUnavailableError,
+    503: ProviderUnavailableError,
+    504: ProviderUnavailableError,
+}
 
 
 class TestKinds:
-    @pytest.mark.parametrize(("status", "body", "kind"), ROWS)
-    def test_every_row(self, status: int, body: bytes, kind: type[ProviderError]) -> None:
-        assert type(parsed(status, body)) is kind
+    @pytest.mark.parametrize(("status", "reason", "name", "detail", "message", "kind"), GOOGLES)
+    def test_of_googles_answers_are_alike_in_all_shapes(
+        self, status: int, reason: str, name: str, detail: str | None, message: str, kind: type[ProviderError]
+    ) -> None:
+        assert type(parsed(status, old(status, reason, message))) is kind
+        assert type(parsed(status, new(status, reason, message, name, detail))) is kind
 
     @pytest.mark.parametrize(
-        "body",
-        [
-            b"",
-            b"null",
-            b"[]",
-            b'"text"',
-            b'{"error": "invalid_grant"}',
-            b'{"error": null}',
-            b'{"error": []}',
-            b'{"error": {"errors": 7}}',
-            b'{"error": {"errors": [null, {"reason": 5}], "message": 7}}',
-            b"\xff\xfe",
-            b"[" * 100_000,
-        ],
+        ("status", "reason", "name", "detail", "message", "kind"),
+        [row for row in GOOGLES if row[3] or row[1] in ("notFound", "invalidArgument", "authError")],
     )
-    @pytest.mark.parametrize("status", [400, 401, 403, 404, 418, 429, 500])
-    def test_survive_any_body(self, status: int, body: bytes) -> None:
-        assert isinstance(parsed(status, body), ProviderError)
+    def test_of_googles_answers_need_no_errors_array(
+        self, status: int, reason: str, name: str, detail: str | None, message: str, kind: type[ProviderError]
+    ) -> None:
+        del reason
+        assert type(parsed(status, bare(status, message, name, detail))) is kind
+
+    @pytest.mark.parametrize(("status", "body", "kind"), NEARLY_GOOGLES)
+    def test_of_stand_ins_answers(self, status: int, body: str, kind: type[ProviderError]) -> None:
+        assert type(parsed(status, body.encode())) is kind
+
+    @pytest.mark.parametrize("body", FOREIGN, ids=range(len(FOREIGN)))
+    @pytest.mark.parametrize("status", MEANING_OF_FOREIGN)
+    def test_of_others_answers_say_nothing_about_mail(self, status: int, body: bytes) -> None:
+        assert type(parsed(status, body)) is MEANING_OF_FOREIGN[status]
+
+    def test_use_every_row_of_the_table(self) -> None:
+        answers = [(status, old(status, reason, message)) for status, reason, _, _, message, _ in GOOGLES]
+        answers += [(status, body.encode()) for status, body, _ in NEARLY_GOOGLES]
+        answers += [(status, b"") for status in MEANING_OF_FOREIGN]
+        assert {_deciding_row(status, _read(status, body)) for status, body in answers} - {None} == set(_TABLE)
+
+
+class TestRefusedTokens:
+    """Answers of 401 that are not Google's: a new token costs little, and a stand-in may say no more."""
+
+    @pytest.mark.parametrize("body", [b"", b"Unauthorized", b'{"detail": "expired"}', b'{"error": "invalid_token"}'])
+    def test_are_believed_of_anything_but_a_page(self, body: bytes) -> None:
+        assert type(parsed(401, body)) is TokenRefusedError
+
+    @pytest.mark.parametrize("body", [HTML, b"\n <html>", HTML.decode()])
+    def test_are_not_believed_of_a_page(self, body: bytes | str) -> None:
+        assert type(parse_error(401, body, now=lambda: NOW)) is ProviderUnavailableError
+
+    @pytest.mark.parametrize("body", [b"", HTML, b"Unauthorized"])
+    def test_are_believed_of_a_challenge_for_our_scheme_only(self, body: bytes) -> None:
+        bearer = 'Bearer realm="https://accounts.google.com/", error="invalid_token"'
+        assert type(parsed(401, body, challenge=bearer)) is TokenRefusedError
+        assert type(parsed(401, body, challenge='Basic realm="proxy"')) is ProviderUnavailableError
+
+    def test_are_googles_whatever_the_challenge(self) -> None:
+        body = old(401, "authError", "Invalid Credentials")
+        assert type(parsed(401, body, challenge='Basic realm="proxy"')) is TokenRefusedError
 
 
 def limit(status: int, body: bytes, *, retry_after: str | None = None) -> RateLimitedError:

@@ -26,7 +26,7 @@ class TestClient:
 
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            async with create_gmail_client(connections=1, observer=observer) as client:
+            async with create_gmail_client(observer=observer) as client:
                 for token in ("ada's", "bob's"):
                     got = await client.get(f"http://127.0.0.1:{port}/", headers={"Authorization": f"Bearer {token}"})
                     assert got.cookies["NID"] == "ada"

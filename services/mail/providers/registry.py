@@ -19,8 +19,8 @@ from services.mail.provider_access.quota import Quota
 from services.mail.providers.base import DownloadSource, Provider, ProviderUnavailableError
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.downloads import GmailDownloads
-from services.mail.providers.gmail.exchange import Exchange
-from services.mail.providers.gmail.http_client import create_gmail_client
+from services.mail.providers.gmail.http.client import create_gmail_client
+from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.providers.gmail.push import GmailPush
 from services.mail.providers.settings import NotificationSettings, ProviderSettings
 

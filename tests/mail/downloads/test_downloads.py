@@ -17,7 +17,7 @@ from services.mail.downloads.cache_cleanup import clean_cache
 from services.mail.ids import PublicId
 from services.mail.provider_access.quota import Quota
 from services.mail.providers.gmail.downloads import GmailDownloads
-from services.mail.providers.gmail.exchange import Exchange
+from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.read_model import MessageDetail
 from tests.mail.conftest import OpenStage
 from tests.support.mail.downloads import downloads

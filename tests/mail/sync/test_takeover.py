@@ -4,7 +4,7 @@ import asyncio
 from uuid import UUID
 
 from services.mail.model import SyncState
-from services.mail.providers.gmail.deadlines import Deadlines
+from services.mail.providers.gmail.http.deadlines import Deadlines
 from services.mail.store.control import workers
 from tests.mail.conftest import OpenStage
 from tests.support.mail.running_worker import WorkerOptions

@@ -17,7 +17,7 @@ from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota
 from services.mail.providers.gmail.downloads import GmailDownloads
-from services.mail.providers.gmail.exchange import Exchange
+from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.read_model import MessageDetail
 from tests.support.mail.running_worker import BATCH_SIZE, quota_profile
 from tests.support.mail.stage import Stage

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import httpx
 from prometheus_client import CollectorRegistry
 
 from services.kit.observe.http_calls import CallObserver
@@ -12,10 +13,10 @@ from services.kit.observe.setup import Telemetry
 from services.mail.content.model import MissingPart
 from services.mail.providers.base import Get, PartialMessage, ProviderError
 from services.mail.providers.gmail.adapter import GmailProvider
-from services.mail.providers.gmail.deadlines import DEADLINES, Deadlines
 from services.mail.providers.gmail.downloads import GmailDownloads
-from services.mail.providers.gmail.exchange import Exchange
-from services.mail.providers.gmail.http_client import create_gmail_client
+from services.mail.providers.gmail.http.client import create_gmail_client
+from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
+from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.providers.gmail.limits import GMAIL_COSTS
 
 TOKEN = "ya29.token"
@@ -36,27 +37,45 @@ class GmailAdapters:
     downloads: GmailDownloads
 
 
+def adapters_over(
+    http: httpx.AsyncClient,
+    url: str,
+    *,
+    deadlines: Deadlines = DEADLINES,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> GmailAdapters:
+    """The adapters of the server at `url`."""
+    provider, batching = (
+        GmailProvider(
+            http,
+            api_url=url,
+            batch_url=batch_url,
+            costs=COSTS,
+            push_topic="projects/p/topics/t",
+            deadlines=deadlines,
+            monotonic=monotonic,
+        )
+        for batch_url in (None, f"{url}/batch")
+    )
+    exchange = Exchange(http, deadlines=deadlines, monotonic=monotonic)
+    return GmailAdapters(provider, batching, GmailDownloads(exchange, api_url=url, costs=COSTS))
+
+
 @asynccontextmanager
-async def gmail_adapters(
-    url: str, *, deadlines: Deadlines = DEADLINES, monotonic: Callable[[], float] = time.monotonic
-) -> AsyncIterator[GmailAdapters]:
+async def gmail_adapters(url: str, *, deadlines: Deadlines = DEADLINES) -> AsyncIterator[GmailAdapters]:
     """The adapters over the client that the services use."""
     observer = CallObserver(Telemetry(CollectorRegistry()))
     async with create_gmail_client(observer=observer, deadlines=deadlines) as http:
-        provider, batching = (
-            GmailProvider(
-                http,
-                api_url=url,
-                batch_url=batch_url,
-                costs=COSTS,
-                push_topic="projects/p/topics/t",
-                deadlines=deadlines,
-                monotonic=monotonic,
-            )
-            for batch_url in (None, f"{url}/batch")
-        )
-        exchange = Exchange(http, deadlines=deadlines, monotonic=monotonic)
-        yield GmailAdapters(provider, batching, GmailDownloads(exchange, api_url=url, costs=COSTS))
+        yield adapters_over(http, url, deadlines=deadlines)
+
+
+@asynccontextmanager
+async def gmail_that_answers(
+    answer: Callable[[httpx.Request], httpx.Response], *, monotonic: Callable[[], float] = time.monotonic
+) -> AsyncIterator[GmailAdapters]:
+    """The adapters of a Gmail that answers so, without a network."""
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        yield adapters_over(http, "http://gmail.example", monotonic=monotonic)
 
 
 @dataclass(frozen=True)

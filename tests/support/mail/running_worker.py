@@ -19,8 +19,8 @@ from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota, QuotaProfile
 from services.mail.providers.gmail.adapter import GmailProvider
-from services.mail.providers.gmail.deadlines import DEADLINES, Deadlines
-from services.mail.providers.gmail.http_client import create_gmail_client
+from services.mail.providers.gmail.http.client import create_gmail_client
+from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 from services.mail.providers.gmail.limits import QuotaGeneration, gmail_quota
 from services.mail.store.connection import Pool
 from services.mail.sync.erase import Eraser

@@ -29,15 +29,15 @@ from services.mail.providers.base import (
     UnitCosts,
 )
 from services.mail.providers.gmail.batch_endpoint import BatchEndpoint
-from services.mail.providers.gmail.client import GmailCalls
-from services.mail.providers.gmail.deadlines import DEADLINES, Deadlines
 from services.mail.providers.gmail.downloads import GmailDownloads
-from services.mail.providers.gmail.errors import InvalidArgumentError, NotFoundError
-from services.mail.providers.gmail.exchange import Exchange
 from services.mail.providers.gmail.fetch import GmailFetch
 from services.mail.providers.gmail.fields import SYSTEM_LABELS, entries, entry_id, next_page, number, text
 from services.mail.providers.gmail.history import parse_history
-from services.mail.providers.gmail.message import message_of
+from services.mail.providers.gmail.http.calls import GmailCalls
+from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
+from services.mail.providers.gmail.http.errors import InvalidArgumentError, NotFoundError
+from services.mail.providers.gmail.http.exchange import Exchange
+from services.mail.providers.gmail.message import is_message, message_of
 from services.mail.providers.gmail.missing_parts import without_the_rest
 from services.mail.providers.gmail.payload import parse_gmail
 
@@ -107,6 +107,8 @@ class GmailProvider:
             answer = await self._calls.get(access_token, path, {"format": "minimal"}, within=self._deadlines.get)
         except NotFoundError as error:
             raise MessageGoneError(error.detail) from error
+        if not is_message(answer):
+            raise ProviderUnavailableError("the answer is no message")
         return number(answer.get("historyId"))
 
     async def list_ids(

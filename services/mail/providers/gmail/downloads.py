@@ -19,9 +19,9 @@ from services.mail.providers.base import (
     UnreadableMessageError,
     Write,
 )
-from services.mail.providers.gmail.client import json_object, raise_for_status, user_url
-from services.mail.providers.gmail.errors import NotFoundError
-from services.mail.providers.gmail.exchange import Exchange
+from services.mail.providers.gmail.http.calls import json_object, raise_for_status, user_url
+from services.mail.providers.gmail.http.errors import NotFoundError
+from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.providers.gmail.json_string_stream import JsonFieldReader
 from services.mail.providers.gmail.payload import read_gmail
 

@@ -26,17 +26,15 @@ from services.mail.providers.base import (
 )
 from services.mail.providers.gmail import batch
 from services.mail.providers.gmail.batch_endpoint import BatchEndpoint
-from services.mail.providers.gmail.client import USER_PATH, GmailCalls, json_object, raise_for_status
-from services.mail.providers.gmail.errors import NotFoundError, now, parse_error
 from services.mail.providers.gmail.fields import objects, text
-from services.mail.providers.gmail.message import message_of
+from services.mail.providers.gmail.http.calls import USER_PATH, GmailCalls, json_object, raise_for_status
+from services.mail.providers.gmail.http.errors import NotFoundError, now, parse_error
+from services.mail.providers.gmail.message import is_message, message_of
 from services.mail.providers.gmail.missing_parts import parts_to_fetch
 from services.mail.providers.gmail.payload import parse_gmail
 
 # A batch endpoint that answers so is none, or does not take this batch.
 _NO_BATCHES = frozenset({400, 404, 405, 501})
-# What a message has, one or the other, at every stand-in.
-_OF_A_MESSAGE = frozenset({"id", "threadId", "payload", "labelIds", "snippet", "internalDate"})
 
 log = structlog.get_logger()
 
@@ -152,7 +150,7 @@ class GmailFetch:
     def _read_message(self, external_id: str, resource: Mapping[str, Any]) -> FetchResult:
         if text(resource.get("id")) not in (external_id, None):
             return UnreadableMessageError("the answer is about another message")
-        if not _OF_A_MESSAGE & resource.keys():
+        if not is_message(resource):
             return ProviderUnavailableError("the answer is no message")
         try:
             content = parse_gmail(resource)

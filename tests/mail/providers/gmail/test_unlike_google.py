@@ -8,7 +8,7 @@ import pytest
 
 from services.mail.model import SyncState
 from services.mail.providers.gmail.downloads import GmailDownloads
-from services.mail.providers.gmail.exchange import Exchange
+from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.providers.gmail.limits import GMAIL_COSTS
 from services.mail.read_model import MessageFilter
 from tests.mail.conftest import OpenStage

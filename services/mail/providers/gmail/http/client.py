@@ -7,7 +7,7 @@ from typing import Any, Final
 import httpx
 
 from services.kit.observe.http_calls import CallObserver, ObservedClient
-from services.mail.providers.gmail.deadlines import DEADLINES, Deadlines
+from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 
 # The extension of a request that says whether it gets a connection of its own, which no other request has used or will.
 OWN_CONNECTION: Final = "mailroom.own_connection"

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import Telemetry
-from services.mail.providers.gmail.http_client import create_gmail_client, name_call
+from services.mail.providers.gmail.http.client import create_gmail_client, name_call
 
 ANSWER = b"HTTP/1.1 200 OK\r\nSet-Cookie: NID=ada; Path=/\r\nContent-Length: 0\r\n\r\n"
 

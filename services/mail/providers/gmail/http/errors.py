@@ -21,7 +21,7 @@ from services.mail.providers.base import (
     TokenRefusedError,
     TooConcurrentError,
 )
-from services.mail.providers.gmail.retry_time import seconds_to_wait
+from services.mail.providers.gmail.http.retry_time import seconds_to_wait
 
 
 class NotFoundError(ProviderUnavailableError):

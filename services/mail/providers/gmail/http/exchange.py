@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import httpx
 
 from services.mail.providers.base import NoAnswerError, ProviderUnavailableError
-from services.mail.providers.gmail.deadlines import DEADLINES, Deadlines
-from services.mail.providers.gmail.http_client import OWN_CONNECTION
+from services.mail.providers.gmail.http.client import OWN_CONNECTION
+from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 
 # Nothing was sent, and a repeat would not be either.
 _NEVER_SENT = (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError)

@@ -16,7 +16,7 @@ from services.mail.providers.base import (
     TokenRefusedError,
     TooConcurrentError,
 )
-from services.mail.providers.gmail.errors import (
+from services.mail.providers.gmail.http.errors import (
     _TABLE,
     InvalidArgumentError,
     NotFoundError,

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 import httpx
 
 from services.mail.providers.base import NoAnswerError, ProviderUnavailableError, RejectedError
-from services.mail.providers.gmail.errors import now, parse_error
-from services.mail.providers.gmail.exchange import Exchange
+from services.mail.providers.gmail.http.errors import now, parse_error
+from services.mail.providers.gmail.http.exchange import Exchange
 
 # More than any answer to a sensible call; protects the worker's memory.
 MAX_RESPONSE_BYTES = 192 * 1024 * 1024

@@ -36,8 +36,6 @@ from services.mail.settings import MailSettings
 from services.mail.store.connection import DATABASE_LOST, Pool, is_reachable
 from services.mail.syncs import Syncs
 
-_PROVIDER_CONNECTIONS = 8
-
 log = structlog.get_logger()
 
 
@@ -62,9 +60,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         mailboxes = Mailboxes(pool, auth)
         notification_source = await stack.enter_async_context(open_notification_source(settings, observer=calls))
         access = provider_access(settings, redis=redis, auth=auth)
-        sources = await stack.enter_async_context(
-            open_download_sources(settings, connections=_PROVIDER_CONNECTIONS, observer=calls)
-        )
+        sources = await stack.enter_async_context(open_download_sources(settings, observer=calls))
         cache = await stack.enter_async_context(_disk_cache(settings, pool))
         services = registrations(
             mailboxes=mailboxes,

@@ -22,9 +22,24 @@ class ProviderError(Exception):
 
 
 class ProviderUnavailableError(ProviderError):
-    """A server error, a time-out, a broken answer: try again later."""
+    """A server error, a time-out, a broken answer, or one that is not the provider's own: try again later."""
 
     reason = "provider_unavailable"
+
+
+class NoAnswerError(ProviderUnavailableError):
+    """The provider answered nothing in time, or the connection broke before it answered.
+
+    Only calls that change nothing raise it, so a repeat is safe. A provider may have counted the lost call: a repeat
+    takes its units anew. It is made over a connection opened after the loss.
+    """
+
+
+class RouteMissingError(ProviderUnavailableError):
+    """The server has no such method: a proxy or an outage says so, or a stand-in that lacks it.
+
+    It says nothing about what the call asked for. Only a stand-in keeps saying it while other methods work.
+    """
 
 
 class TokenRefusedError(ProviderError):
@@ -34,7 +49,7 @@ class TokenRefusedError(ProviderError):
 
 
 class AccessDeniedError(ProviderError):
-    """The grant does not allow this, and trying again will not change that."""
+    """The provider itself says that the grant does not allow this; only users or administrators can change that."""
 
     reason = "access_denied"
 
@@ -64,7 +79,7 @@ class TooConcurrentError(LimitError):
 
 
 class MessageGoneError(ProviderError):
-    """The message does not exist (any more)."""
+    """The provider itself says that the message does not exist (any more)."""
 
     reason = "message_gone"
 
@@ -94,7 +109,7 @@ class UnreadableMessageError(ProviderError):
 
 
 class CursorLostError(ProviderError):
-    """History from this cursor is no longer kept: list everything and compare."""
+    """The provider itself says that history from this cursor is no longer kept: list everything and compare."""
 
     reason = "cursor_lost"
 
@@ -104,9 +119,15 @@ class HistoryRestartedError(CursorLostError):
 
 
 class PageTokenExpiredError(ProviderError):
-    """The listing has to begin from the top."""
+    """The provider itself refuses the page token: the listing has to begin from the top."""
 
     reason = "page_token_expired"
+
+
+class LabelGoneError(ProviderError):
+    """The provider itself says that the label to list by does not exist (any more)."""
+
+    reason = "label_gone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +143,19 @@ class UnitCosts:
     attachment: int
     watch: int
     stop: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What the provider tells about a mailbox as a whole; None is what it does not tell.
+
+    `cursor` is the present history cursor, `message_count` the provider's own count of messages (with or without Spam
+    and Trash: few providers say), `address` the present primary address.
+    """
+
+    cursor: int | None = None
+    message_count: int | None = None
+    address: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +177,11 @@ class Get:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryPage:
-    """A page of history. `last_record` is the highest record in it, `latest` the mailbox's present cursor."""
+    """A page of history. `last_record` is the highest record in it, `latest` the mailbox's cursor at that moment.
+
+    Pages can be of one snapshot, made for the first of them. What happened since then is in none of them, though later
+    ones have a higher `latest`: after the last page the cursor is the first page's `latest`, or the highest record.
+    """
 
     changes: HistoryDelta
     last_record: int | None
@@ -153,7 +191,10 @@ class HistoryPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartialMessage:
-    """A message whose text has to be fetched apart, for `units` of quota; `source` is the adapter's own."""
+    """A message whose text has to be fetched apart; `source` is the adapter's own.
+
+    `complete` takes exactly `units` of quota. The adapter bounds them: it fetches no text beyond what is stored.
+    """
 
     external_id: str
     units: int
@@ -172,9 +213,11 @@ class Provider(Protocol):
     page_size: int
     # Whether the provider can be made to announce changes: see `watch`.
     can_push: bool
+    # The labels that every mailbox has, for providers that do not list them.
+    built_in_labels: Sequence[Label]
 
-    async def current_cursor(self, access_token: str) -> int | None:
-        """The mailbox's present history cursor; None if the provider has no way to tell."""
+    async def profile(self, access_token: str) -> Profile:
+        """What the provider tells about the mailbox; all None where it has no profiles."""
         ...
 
     async def version(self, access_token: str, external_id: str) -> int | None:
@@ -190,19 +233,26 @@ class Provider(Protocol):
         include_spam_trash: bool,
         label_id: str | None = None,
     ) -> IdPage:
-        """A page of message ids, newest first. Raises PageTokenExpiredError."""
+        """A page of message ids, newest first. Raises PageTokenExpiredError, LabelGoneError."""
         ...
 
     async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:
-        """A page of what happened after `cursor`. Raises CursorLostError."""
+        """A page of what happened after `cursor`.
+
+        Raises CursorLostError, HistoryRestartedError, PageTokenExpiredError, and RouteMissingError from a provider that
+        keeps no history.
+        """
         ...
 
-    async def list_labels(self, access_token: str) -> list[Label]:
-        """All labels of the mailbox."""
+    async def list_labels(self, access_token: str) -> list[Label] | None:
+        """All labels of the mailbox; None where the provider does not list them, which says nothing about any label."""
         ...
 
     async def fetch(self, access_token: str, gets: Sequence[Get]) -> Mapping[str, FetchResult]:
-        """The wanted messages by id, or per message why not. Raises only what concerns the call as a whole."""
+        """The wanted messages by id, or per message why not. Raises only what concerns the call as a whole.
+
+        An error of one message is that of its get, NoAnswerError included; NotInThreadError decides nothing.
+        """
         ...
 
     async def complete(self, access_token: str, partial: PartialMessage) -> ProviderMessage:

@@ -19,7 +19,8 @@ from services.mail.provider_access.quota import Quota
 from services.mail.providers.base import DownloadSource, Provider, ProviderUnavailableError
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.downloads import GmailDownloads
-from services.mail.providers.gmail.http_client import create_gmail_client
+from services.mail.providers.gmail.http.client import create_gmail_client
+from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.providers.gmail.push import GmailPush
 from services.mail.providers.settings import NotificationSettings, ProviderSettings
 
@@ -36,11 +37,9 @@ def provider_access(settings: ProviderSettings, *, redis: Redis, auth: TokenSour
 
 
 @asynccontextmanager
-async def open_adapters(
-    settings: ProviderSettings, *, connections: int, observer: CallObserver
-) -> AsyncIterator[Mapping[str, Provider]]:
-    """The adapters, each with up to `connections` connections that it keeps open."""
-    async with create_gmail_client(connections=connections, observer=observer) as http:
+async def open_adapters(settings: ProviderSettings, *, observer: CallObserver) -> AsyncIterator[Mapping[str, Provider]]:
+    """The adapters, each with as many connections as there are calls at a time."""
+    async with create_gmail_client(observer=observer) as http:
         gmail = GmailProvider(
             http,
             api_url=settings.gmail_api_url,
@@ -53,11 +52,11 @@ async def open_adapters(
 
 @asynccontextmanager
 async def open_download_sources(
-    settings: ProviderSettings, *, connections: int, observer: CallObserver
+    settings: ProviderSettings, *, observer: CallObserver
 ) -> AsyncIterator[Mapping[str, DownloadSource]]:
-    """The sources of raw messages and attachments, each with up to `connections` connections that it keeps open."""
-    async with create_gmail_client(connections=connections, observer=observer) as http:
-        yield {GOOGLE: GmailDownloads(http, api_url=settings.gmail_api_url, costs=settings.quota.costs)}
+    """The sources of raw messages and attachments, each with as many connections as there are calls at a time."""
+    async with create_gmail_client(observer=observer) as http:
+        yield {GOOGLE: GmailDownloads(Exchange(http), api_url=settings.gmail_api_url, costs=settings.quota.costs)}
 
 
 @asynccontextmanager

@@ -4,19 +4,23 @@ from collections.abc import Set
 
 import structlog
 
-from services.mail.model import HistoryDelta, Listing, SyncProgress
+from services.mail.model import HistoryDelta, Label, Listing, SyncProgress
 from services.mail.providers.base import (
     CursorLostError,
     HistoryPage,
     HistoryRestartedError,
     PageTokenExpiredError,
     ProviderUnavailableError,
+    RouteMissingError,
 )
 from services.mail.store import labels, message_labels, messages
 from services.mail.store.connection import Connection
 from services.mail.store.control.schedule import LeaseLostError
 from services.mail.store.sync import fetch_queue, sync_state
 from services.mail.sync.turn_context import TurnContext
+
+# Turns in a row that find no history before the provider is taken for one that keeps none.
+_TURNS_WITHOUT_HISTORY = 3
 
 log = structlog.get_logger()
 
@@ -34,7 +38,7 @@ async def catch_up(turn: TurnContext, state: SyncProgress) -> None:
 
 
 async def _begin_again(
-    turn: TurnContext, state: SyncProgress, lost: CursorLostError, *, previous: int, hint: int
+    turn: TurnContext, state: SyncProgress, lost: CursorLostError | RouteMissingError, *, previous: int, hint: int
 ) -> None:
     log.warning("history cursor lost, comparing everything", mailbox_id=turn.mailbox_id, detail=lost.detail)
     restarted = isinstance(lost, HistoryRestartedError)
@@ -55,7 +59,7 @@ async def _begin(
             await messages.cap_versions(connection, turn.mailbox_id, cursor)
             await fetch_queue.cap_versions(connection, turn.mailbox_id, cursor)
         await _move(connection, turn, previous=previous, cursor=cursor, caught_up_hint=hint)
-        await labels.replace(connection, turn.mailbox_id, current)
+        await _copy_labels(connection, turn, current)
         if state.caught_up_hint > 0:
             await sync_state.start_listing(connection, turn.mailbox_id, Listing.RELIST, target=None)
 
@@ -63,9 +67,9 @@ async def _begin(
 async def _present(turn: TurnContext) -> int | None:
     """The mailbox's cursor; where the provider does not tell, the newest message's version, which is older and safe."""
     provider = turn.provider
-    cursor = await turn.call(provider.costs.profile, provider.current_cursor)
-    if cursor is not None:
-        return cursor
+    profile = await turn.call(provider.costs.profile, provider.profile)
+    if profile.cursor is not None:
+        return profile.cursor
     newest = await turn.call(
         provider.costs.list_page,
         lambda token: provider.list_ids(token, page_token=None, page_size=1, include_spam_trash=True),
@@ -77,12 +81,14 @@ async def _present(turn: TurnContext) -> int | None:
 
 
 async def _read_pages(turn: TurnContext, state: SyncProgress, cursor: int, *, hint: int) -> None:
-    start = position = cursor
+    start = position = bound = cursor
     page_token: str | None = None
     while True:
         try:
             page = await _read_page(turn, start, page_token)
-        except CursorLostError as lost:
+        except (CursorLostError, RouteMissingError) as lost:
+            if isinstance(lost, RouteMissingError) and turn.lease.attempts < _TURNS_WITHOUT_HISTORY:
+                raise
             await _begin_again(turn, state, lost, previous=position, hint=hint)
             return
         except PageTokenExpiredError:
@@ -92,7 +98,10 @@ async def _read_pages(turn: TurnContext, state: SyncProgress, cursor: int, *, hi
             start, page_token = position, None
             continue
         last = page.next_page_token is None
-        reached = page.latest if last else max(position, page.last_record or position)
+        if page_token is None:
+            # What later pages call the present may be ahead of what they show.
+            bound = page.latest
+        reached = max(position, page.last_record or position, bound if last else position)
         await learn_labels(turn, _added_labels(page.changes))
         async with turn.writing() as connection:
             await _apply(connection, turn.mailbox_id, page.changes, state)
@@ -181,5 +190,13 @@ async def refresh_labels(turn: TurnContext) -> None:
     """Copies the provider's labels."""
     current = await turn.call(turn.provider.costs.labels, turn.provider.list_labels)
     async with turn.writing() as connection:
-        await labels.replace(connection, turn.mailbox_id, current)
+        await _copy_labels(connection, turn, current)
     turn.labels_are_fresh = True
+
+
+async def _copy_labels(connection: Connection, turn: TurnContext, current: list[Label] | None) -> None:
+    """Stores the provider's labels. One that lists none has those of every mailbox, and takes none away."""
+    if current is not None:
+        await labels.replace(connection, turn.mailbox_id, current)
+    elif not await labels.of_mailbox(connection, turn.mailbox_id):
+        await labels.replace(connection, turn.mailbox_id, turn.provider.built_in_labels)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.mail.model import ListedId, Listing, SyncProgress
-from services.mail.providers.base import MessageGoneError, PageTokenExpiredError, RejectedError
+from services.mail.providers.base import LabelGoneError, PageTokenExpiredError
 from services.mail.store import labels, message_labels, messages
 from services.mail.store.connection import Connection
 from services.mail.store.sync import fetch_queue, listing_diff, sync_state, syncs, verification
@@ -13,7 +13,6 @@ from services.mail.store.sync.listing_diff import IdRange
 from services.mail.sync.turn_context import TurnContext
 
 _TO_FETCH = (Listing.NEWEST, Listing.ALL)
-_BY_LABEL = (Listing.RELABEL, Listing.VERIFY_LABEL)
 
 
 class _ListingEndedError(Exception):
@@ -59,12 +58,10 @@ async def _list_page(turn: TurnContext, state: SyncProgress) -> None:
             await syncs.restart_count(connection, turn.mailbox_id)
         # It counts as a failed turn, so that a provider whose tokens never last is noticed.
         raise
-    except (MessageGoneError, RejectedError):
-        if state.listing not in _BY_LABEL:
-            raise
-        # The label was deleted meanwhile.
+    except LabelGoneError:
+        # It was deleted meanwhile.
         async with _recording(turn, state) as connection:
-            await _next_label(connection, turn.mailbox_id, state.listing, after=state.listing_label)
+            await _next_label(connection, turn.mailbox_id, _listing(state), after=state.listing_label)
         return
     listed = page.listed[: max(0, room)]
     full = state.listing_target is not None and state.listed_count + len(listed) >= state.listing_target
@@ -159,6 +156,11 @@ async def _verify_range(
         unlisted = await listing_diff.unlisted(connection, mailbox_id, ids)
         extra = await verification.suspect(connection, mailbox_id, unlisted)
     await verification.count(connection, mailbox_id, missing=missing, extra=extra)
+
+
+def _listing(state: SyncProgress) -> Listing:
+    assert state.listing is not None  # noqa: S101 - for the type checker; a page is that of a listing
+    return state.listing
 
 
 def _label(state: SyncProgress) -> str:

@@ -56,9 +56,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         channel = await stack.enter_async_context(
             auth_client.connect(settings.auth_address, identity=settings.identity, tracer=telemetry.tracer)
         )
-        providers = await stack.enter_async_context(
-            open_adapters(settings, connections=settings.worker_slots, observer=CallObserver(telemetry))
-        )
+        providers = await stack.enter_async_context(open_adapters(settings, observer=CallObserver(telemetry)))
         auth = AuthClient(channel)
         access = provider_access(settings, redis=redis, auth=auth)
         metrics = TurnMetrics(telemetry)

@@ -17,6 +17,7 @@ from services.mail.downloads.cache_cleanup import clean_cache
 from services.mail.ids import PublicId
 from services.mail.provider_access.quota import Quota
 from services.mail.providers.gmail.downloads import GmailDownloads
+from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.read_model import MessageDetail
 from tests.mail.conftest import OpenStage
 from tests.support.mail.downloads import downloads
@@ -79,7 +80,7 @@ async def copied_part(answers: dict[str, object]) -> bytes:
         copy.extend(data)
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        source = GmailDownloads(http, api_url="http://gmail.example", costs=quota_profile().costs)
+        source = GmailDownloads(Exchange(http), api_url="http://gmail.example", costs=quota_profile().costs)
         await source.copy_part("token", "m", "1", write)
     return bytes(copy)
 

@@ -4,6 +4,7 @@ import asyncio
 from uuid import UUID
 
 from services.mail.model import SyncState
+from services.mail.providers.gmail.http.deadlines import Deadlines
 from services.mail.store.control import workers
 from tests.mail.conftest import OpenStage
 from tests.support.mail.running_worker import WorkerOptions
@@ -13,6 +14,7 @@ from tests.support.mail.waiting import eventually
 
 # Longer than any test waits: only the lock can tell that a worker is dead.
 LONG = 300.0
+PATIENT = Deadlines(small=LONG, between=LONG, whole=LONG, longest=LONG)
 
 
 async def end_connections(s: Stage, name: str) -> None:
@@ -39,7 +41,7 @@ class TestTakeover:
     async def test_of_a_dead_workers_mailbox_does_not_wait_for_its_lease(self, stage: OpenStage) -> None:
         async with stage(messages=60, workers=0) as s:
             await s.at_provider.fail({"method": "gmail.messages.list", "kind": "slow", "seconds": 60.0, "count": 1})
-            async with s.another_worker(WorkerOptions(lease_seconds=LONG, provider_timeout=120)) as dead:
+            async with s.another_worker(WorkerOptions(lease_seconds=LONG, deadlines=PATIENT)) as dead:
                 report = await s.request(count=None)
                 await eventually(lambda: is_slow(s))
                 await dead.crash()

@@ -17,6 +17,7 @@ from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota
 from services.mail.providers.gmail.downloads import GmailDownloads
+from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.read_model import MessageDetail
 from tests.support.mail.running_worker import BATCH_SIZE, quota_profile
 from tests.support.mail.stage import Stage
@@ -73,7 +74,7 @@ async def downloads(
         tokens=AccessTokens(stage.auth),
     )
     async with httpx.AsyncClient(timeout=timeout, trust_env=False) as http:
-        source = GmailDownloads(http, api_url=servers.sandbox.url, costs=profile.costs)
+        source = GmailDownloads(Exchange(http), api_url=servers.sandbox.url, costs=profile.costs)
         yield StageDownloads(
             stage,
             Downloads(stage.pool, sources={"google": source}, access=access, cache=cache, patience=patience),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import httpx
 from prometheus_client import CollectorRegistry
 
+from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import Telemetry
 from services.kit.stores.postgres import create_pool
 from services.mail.disconnect import Disconnections
@@ -18,6 +19,8 @@ from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota, QuotaProfile
 from services.mail.providers.gmail.adapter import GmailProvider
+from services.mail.providers.gmail.http.client import create_gmail_client
+from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 from services.mail.providers.gmail.limits import QuotaGeneration, gmail_quota
 from services.mail.store.connection import Pool
 from services.mail.sync.erase import Eraser
@@ -53,7 +56,7 @@ class WorkerOptions:
     poll_seconds: float = 600.0
     # Never by itself.
     verify_seconds: float = 0.0
-    provider_timeout: float = 10.0
+    deadlines: Deadlines = DEADLINES
     retries: Retries = QUICK_RETRIES
     # Small, so that erasing a mailbox takes many steps.
     erase_batch: int = 3
@@ -99,10 +102,8 @@ async def working(servers: Servers, auth: FakeAuth, options: WorkerOptions) -> A
     async with AsyncExitStack() as stack:
         pool = await create_pool(servers.database, application_name=name, size=2 * options.slots + 1)
         stack.push_async_callback(pool.close)
-        http = await stack.enter_async_context(
-            httpx.AsyncClient(timeout=options.provider_timeout, trust_env=False, headers={"User-Agent": "gzip"})
-        )
         registry = CollectorRegistry()
+        http = await stack.enter_async_context(create_gmail_client(observer=CallObserver(Telemetry(registry))))
         worker = _worker(servers, auth, options, pool=pool, http=http, name=name, registry=registry)
         stop = asyncio.Event()
         running = RunningWorker(worker, name, stop, asyncio.create_task(worker.run(stop)), registry)
@@ -134,6 +135,7 @@ def _worker(
         costs=profile.costs,
         page_size=options.page_size,
         push_topic=options.push_topic,
+        deadlines=options.deadlines,
     )
     redis = servers.redis
     providers = {"google": gmail}

@@ -1,7 +1,9 @@
 """Gmail over its REST API. Source: Gmail API v1 reference (users.messages, users.history, users.labels)."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
 from urllib.parse import quote
@@ -16,23 +18,34 @@ from services.mail.providers.base import (
     Get,
     HistoryPage,
     IdPage,
+    LabelGoneError,
     MessageGoneError,
     PageTokenExpiredError,
     PartialMessage,
+    Profile,
+    ProviderError,
     ProviderUnavailableError,
-    RejectedError,
+    RouteMissingError,
     UnitCosts,
 )
-from services.mail.providers.gmail.client import NO_SUCH_ROUTE, GmailCalls, json_object
+from services.mail.providers.gmail.batch_endpoint import BatchEndpoint
 from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.providers.gmail.fetch import GmailFetch
-from services.mail.providers.gmail.fields import SYSTEM_LABELS, next_page, number, objects, text
+from services.mail.providers.gmail.fields import SYSTEM_LABELS, entries, entry_id, next_page, number, text
 from services.mail.providers.gmail.history import parse_history
-from services.mail.providers.gmail.message import message_of
+from services.mail.providers.gmail.http.calls import GmailCalls
+from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
+from services.mail.providers.gmail.http.errors import InvalidArgumentError, NotFoundError
+from services.mail.providers.gmail.http.exchange import Exchange
+from services.mail.providers.gmail.message import is_message, message_of
+from services.mail.providers.gmail.missing_parts import without_the_rest
 from services.mail.providers.gmail.payload import parse_gmail
 
 # The largest page of ids or history records: 500 for the price of one.
 PAGE_SIZE = 500
+_OF_A_PROFILE = frozenset({"historyId", "messagesTotal", "emailAddress", "threadsTotal"})
+# "Invalid startHistoryId", "Invalid value at 'start_history_id'": Google's words, and those of stand-ins.
+_HISTORY_ID = re.compile(r"history.?id", re.IGNORECASE)
 
 
 class GmailProvider:
@@ -41,6 +54,8 @@ class GmailProvider:
     `batch_url` None means single gets, at most `parallel_gets` at a time. `push_topic` is the Cloud Pub/Sub topic of
     notifications, `projects/.../topics/...`; None: no notifications.
     """
+
+    built_in_labels: Sequence[Label] = SYSTEM_LABELS
 
     def __init__(
         self,
@@ -52,25 +67,49 @@ class GmailProvider:
         parallel_gets: int = 4,
         page_size: int = PAGE_SIZE,
         push_topic: str | None = None,
+        deadlines: Deadlines = DEADLINES,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.costs = costs
         self.page_size = page_size
         self.can_push = push_topic is not None
         self._push_topic = push_topic
-        self._calls = GmailCalls(http, api_url=api_url)
-        self._fetch = GmailFetch(self._calls, batch_url=batch_url, costs=costs, parallel_gets=parallel_gets)
-        self._content = GmailDownloads(http, api_url=api_url, costs=costs)
+        self._deadlines = deadlines
+        exchange = Exchange(http, deadlines=deadlines, monotonic=monotonic)
+        self._calls = GmailCalls(exchange, api_url=api_url)
+        self._fetch = GmailFetch(
+            self._calls,
+            batch_endpoint=BatchEndpoint(batch_url, monotonic=monotonic),
+            costs=costs,
+            parallel_gets=parallel_gets,
+        )
+        self._content = GmailDownloads(exchange, api_url=api_url, costs=costs)
 
-    async def current_cursor(self, access_token: str) -> int | None:
+    async def profile(self, access_token: str) -> Profile:
         """users.getProfile; stand-ins may have none."""
-        status, body = await self._calls.get(access_token, "/profile", passing=NO_SUCH_ROUTE)
-        return None if status in NO_SUCH_ROUTE else number(json_object(body).get("historyId"))
+        try:
+            answer = await self._calls.get(access_token, "/profile", within=self._deadlines.small)
+        except (NotFoundError, RouteMissingError):
+            # It names nothing that could be missing but the route.
+            return Profile()
+        if answer and not answer.keys() & _OF_A_PROFILE:
+            raise ProviderUnavailableError("the answer is no profile")
+        return Profile(
+            cursor=number(answer.get("historyId")),
+            message_count=number(answer.get("messagesTotal")),
+            address=text(answer.get("emailAddress")),
+        )
 
     async def version(self, access_token: str, external_id: str) -> int | None:
         """messages.get with format=minimal."""
         path = f"/messages/{quote(external_id, safe='')}"
-        _, body = await self._calls.get(access_token, path, {"format": "minimal"})
-        return number(json_object(body).get("historyId"))
+        try:
+            answer = await self._calls.get(access_token, path, {"format": "minimal"}, within=self._deadlines.get)
+        except NotFoundError as error:
+            raise MessageGoneError(error.detail) from error
+        if not is_message(answer):
+            raise ProviderUnavailableError("the answer is no message")
+        return number(answer.get("historyId"))
 
     async def list_ids(
         self,
@@ -88,45 +127,42 @@ class GmailProvider:
         if page_token is not None:
             params["pageToken"] = page_token
         try:
-            _, body = await self._calls.get(access_token, "/messages", params)
-        except (RejectedError, MessageGoneError) as error:
-            if page_token is None:
-                raise
-            raise PageTokenExpiredError(error.detail) from error
-        answer = json_object(body)
+            answer = await self._calls.get(access_token, "/messages", params, within=self._deadlines.small)
+        except (InvalidArgumentError, NotFoundError) as error:
+            raise _listing_error(error, page_token=page_token, label_id=label_id) from error
         listed = [
-            ListedId(external_id=id_, thread_id=text(entry.get("threadId")))
-            for entry in objects(answer.get("messages"))
-            if (id_ := text(entry.get("id"))) is not None
+            ListedId(external_id=entry_id(entry), thread_id=text(entry.get("threadId")))
+            for entry in entries(answer, "messages")
         ]
         return IdPage(listed=listed, next_page_token=next_page(answer))
 
     async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:
-        """history.list, all types. A cursor that is refused counts as lost, whatever the status."""
+        """history.list, all types."""
         params = {"startHistoryId": str(cursor), "maxResults": str(self.page_size)}
         if page_token is not None:
             params["pageToken"] = page_token
         try:
-            _, body = await self._calls.get(access_token, "/history", params)
-        except RejectedError as error:
-            raise (CursorLostError if page_token is None else PageTokenExpiredError)(error.detail) from error
-        except MessageGoneError as error:
+            answer = await self._calls.get(access_token, "/history", params, within=self._deadlines.small)
+        except NotFoundError as error:
             raise CursorLostError(error.detail) from error
-        return parse_history(json_object(body), cursor=cursor)
+        except InvalidArgumentError as error:
+            raise _history_error(error, page_token=page_token) from error
+        return parse_history(answer, cursor=cursor)
 
-    async def list_labels(self, access_token: str) -> list[Label]:
-        """labels.list; of stand-ins that have none, the system labels are known all the same."""
-        status, body = await self._calls.get(access_token, "/labels", passing=NO_SUCH_ROUTE)
-        if status in NO_SUCH_ROUTE:
-            return [Label(label_id=id_, name=id_, type="system") for id_ in SYSTEM_LABELS]
+    async def list_labels(self, access_token: str) -> list[Label] | None:
+        """labels.list; stand-ins may have none."""
+        try:
+            answer = await self._calls.get(access_token, "/labels", within=self._deadlines.small)
+        except (NotFoundError, RouteMissingError):
+            # It names nothing that could be missing but the route.
+            return None
         labels = {
-            id_: Label(
+            (id_ := entry_id(entry)): Label(
                 label_id=id_,
                 name=text(entry.get("name")) or id_,
                 type="user" if entry.get("type") == "user" else "system",
             )
-            for entry in objects(json_object(body).get("labels"))
-            if (id_ := text(entry.get("id"))) is not None
+            for entry in entries(answer, "labels")
         }
         return list(labels.values())
 
@@ -135,22 +171,22 @@ class GmailProvider:
         return await self._fetch.fetch(access_token, gets)
 
     async def complete(self, access_token: str, partial: PartialMessage) -> ProviderMessage:
-        """attachments.get for each body part that the message only refers to."""
-        resource, content = partial.source
+        """attachments.get for the body parts that the message only refers to, as far as they are stored."""
+        resource, missing_parts = partial.source
         parts: dict[str, bytes] = {}
-        for missing in content.missing_parts:
+        for missing in missing_parts:
             parts[missing.part_id] = await self._get_attachment(access_token, partial.external_id, missing)
         # Large, or the text would not have been left out.
         parsed = await asyncio.to_thread(parse_gmail, resource, fetched=parts)
-        return message_of(partial.external_id, resource, parsed)
+        return message_of(partial.external_id, resource, without_the_rest(parsed))
 
     async def watch(self, access_token: str) -> datetime:
         """users.watch for the whole mailbox."""
-        answer = json_object(await self._calls.post(access_token, "/watch", {"topicName": self._push_topic}))
-        expires = number(answer.get("expiration"))
-        if expires is None:
-            raise ProviderUnavailableError("a watch without end")
-        return datetime.fromtimestamp(expires / 1000, UTC)
+        answer = await self._calls.post(access_token, "/watch", {"topicName": self._push_topic})
+        try:
+            return datetime.fromtimestamp(int(answer["expiration"]) / 1000, UTC)
+        except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
+            raise ProviderUnavailableError("a watch without end") from error
 
     async def stop(self, access_token: str) -> None:
         """users.stop."""
@@ -162,11 +198,23 @@ class GmailProvider:
         async def write(piece: bytes) -> None:
             content.write(piece)
 
-        try:
-            await self._content.copy_attachment(
-                access_token, external_id, missing.attachment_id, write, empty=missing.size == 0
-            )
-        except MessageGoneError as error:
-            # Attachment ids do not last, so this says nothing about the message.
-            raise ProviderUnavailableError("attachment gone") from error
+        await self._content.copy_attachment(
+            access_token, external_id, missing.attachment_id, write, empty=missing.size == 0
+        )
         return content.getvalue()
+
+
+def _listing_error(error: ProviderError, *, page_token: str | None, label_id: str | None) -> ProviderError:
+    """What Gmail's refusal of a listing is about: beside the page token and the label nothing could be wrong."""
+    if label_id is not None and (page_token is None or isinstance(error, NotFoundError)):
+        return LabelGoneError(error.detail)
+    return error if page_token is None else PageTokenExpiredError(error.detail)
+
+
+def _history_error(error: InvalidArgumentError, *, page_token: str | None) -> ProviderError:
+    """What Gmail's refusal of a history page is about."""
+    if _HISTORY_ID.search(error.detail):
+        return CursorLostError(error.detail)
+    if page_token is not None:
+        return PageTokenExpiredError(error.detail)
+    return ProviderUnavailableError(error.detail)

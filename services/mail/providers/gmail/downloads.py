@@ -5,14 +5,9 @@ An attachment's id changes between gets, so it is asked for again and used at on
 
 import asyncio
 import base64
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import quote
-
-import httpx
 
 from services.mail.content.mime.tree import Part
 from services.mail.providers.base import (
@@ -24,13 +19,12 @@ from services.mail.providers.base import (
     UnreadableMessageError,
     Write,
 )
-from services.mail.providers.gmail.client import user_url
-from services.mail.providers.gmail.errors import parse_error
+from services.mail.providers.gmail.http.calls import json_object, raise_for_status, user_url
+from services.mail.providers.gmail.http.errors import NotFoundError
+from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.providers.gmail.json_string_stream import JsonFieldReader
 from services.mail.providers.gmail.payload import read_gmail
 
-# Seconds for one call, whatever the pace at which its answer arrives.
-_CALL_SECONDS = 120
 # A message has at most 50 MB at Gmail, and base64 makes a third more of it.
 _LARGEST_ANSWER = 128 * 1024 * 1024
 _LARGEST_ERROR = 64 * 1024
@@ -44,16 +38,19 @@ _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghij
 class GmailDownloads:
     """The `DownloadSource` for Gmail, and for stand-ins that follow its protocol."""
 
-    def __init__(self, http: httpx.AsyncClient, *, api_url: str, costs: UnitCosts) -> None:
+    def __init__(self, exchange: Exchange, *, api_url: str, costs: UnitCosts) -> None:
         self.raw_units = costs.get
         self.part_units = costs.get + costs.attachment
-        self._http = http
+        self._exchange = exchange
         self._messages = f"{user_url(api_url)}/messages"
 
     async def copy_raw(self, access_token: str, external_id: str, write: Write) -> None:
         """messages.get with format=raw."""
         url = f"{self._messages}/{quote(external_id, safe='')}?format=raw"
-        await self._copy_field(access_token, url, "raw", write)
+        try:
+            await self._copy_field(access_token, url, "raw", write)
+        except NotFoundError as error:
+            raise MessageGoneError(error.detail) from error
 
     async def copy_part(self, access_token: str, external_id: str, part_id: str, write: Write) -> None:
         """messages.get for the attachment's present id, then attachments.get; small ones may come with the message."""
@@ -62,25 +59,30 @@ class GmailDownloads:
         if part.attachment_id is None:
             await write(part.content or b"")
             return
-        try:
-            await self.copy_attachment(access_token, external_id, part.attachment_id, write, empty=part.size == 0)
-        except (MessageGoneError, RejectedError) as error:
-            # The message was there a moment ago: it is the id that did not last.
-            raise ProviderUnavailableError("attachment gone") from error
+        await self.copy_attachment(access_token, external_id, part.attachment_id, write, empty=part.size == 0)
 
     async def copy_attachment(
         self, access_token: str, external_id: str, attachment_id: str, write: Write, *, empty: bool
     ) -> None:
-        """attachments.get; it may have no bytes only where it may be `empty`. Raises what the provider answers."""
+        """attachments.get; it may have no bytes only where it may be `empty`.
+
+        An id that is not known (any more) says nothing about the message: ids do not last.
+        """
         url = f"{self._messages}/{quote(external_id, safe='')}/attachments/{quote(attachment_id, safe='')}"
-        await self._copy_field(access_token, url, "data", write, empty=empty)
+        try:
+            await self._copy_field(access_token, url, "data", write, empty=empty)
+        except (NotFoundError, RejectedError) as error:
+            raise ProviderUnavailableError("attachment gone") from error
 
     async def _find_part(self, access_token: str, url: str, part_id: str) -> Part:
         body = bytearray()
-        async with self._answer(access_token, url) as pieces:
-            async for piece in pieces:
-                body += piece
-        root = await asyncio.to_thread(_read_tree, bytes(body))
+        try:
+            async with self._answer(access_token, url) as pieces:
+                async for piece in pieces:
+                    body += piece
+        except NotFoundError as error:
+            raise MessageGoneError(error.detail) from error
+        root = await asyncio.to_thread(_read_tree, body)
         waiting = [root]
         while waiting:
             part = waiting.pop()
@@ -99,40 +101,32 @@ class GmailDownloads:
                     whole = len(encoded) // 4 * 4
                     await write(_decode(encoded[:whole]))
                     del encoded[:whole]
-        if not reader.complete and not empty:
+        if not reader.complete and not (empty and reader.ended):
             raise ProviderUnavailableError(f"the answer lacks a whole `{name}`")
         await write(_decode(encoded))
 
     @asynccontextmanager
     async def _answer(self, access_token: str, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """The body of a successful answer in pieces. Raises ProviderError."""
-        headers = {"Authorization": f"Bearer {access_token}"}
-        try:
-            async with asyncio.timeout(_CALL_SECONDS), self._http.stream("GET", url, headers=headers) as response:
-                if response.status_code >= 400:
-                    body = await _read_error(response)
-                    raise parse_error(
-                        response.status_code, body, now=_now, retry_after=response.headers.get("Retry-After")
-                    )
-                if response.status_code >= 300:
-                    raise ProviderUnavailableError(f"redirected with {response.status_code}")
-                yield _bounded(response)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
-            raise ProviderUnavailableError(type(error).__name__) from error
+        opened = self._exchange.open("GET", url, access_token, within=self._exchange.deadlines.get)
+        async with opened as (response, pieces):
+            if not response.is_success:
+                raise_for_status(response, await _read_error(pieces))
+            yield _bounded(pieces)
 
 
-async def _bounded(response: httpx.Response) -> AsyncIterator[bytes]:
+async def _bounded(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     received = 0
-    async for piece in response.aiter_bytes():
+    async for piece in pieces:
         received += len(piece)
         if received > _LARGEST_ANSWER:
             raise UnreadableMessageError(f"more than {_LARGEST_ANSWER} bytes")
         yield piece
 
 
-async def _read_error(response: httpx.Response) -> bytes:
+async def _read_error(pieces: AsyncIterator[bytes]) -> bytes:
     body = bytearray()
-    async for piece in response.aiter_bytes():
+    async for piece in pieces:
         body += piece
         if len(body) > _LARGEST_ERROR:
             break
@@ -147,15 +141,8 @@ def _decode(encoded: bytes | bytearray) -> bytes:
         raise ProviderUnavailableError("the answer is not base64") from error
 
 
-def _read_tree(body: bytes) -> Part:
-    try:
-        resource: Any = json.loads(body.decode("utf-8", "replace"))
-    except (ValueError, RecursionError) as error:
-        raise ProviderUnavailableError("the answer is not JSON") from error
-    if not isinstance(resource, Mapping):
-        raise ProviderUnavailableError("the answer is not a JSON object")
+def _read_tree(body: bytearray) -> Part:
+    resource = json_object(str(body, "utf-8", "replace"))
+    if not isinstance(resource.get("payload"), Mapping):
+        raise ProviderUnavailableError("the answer is no message")
     return read_gmail(resource, fetched={}).root
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

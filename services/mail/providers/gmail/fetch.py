@@ -18,64 +18,68 @@ from services.mail.providers.base import (
     ProviderUnavailableError,
     RateLimitedError,
     RejectedError,
+    RouteMissingError,
     TokenRefusedError,
     TooConcurrentError,
     UnitCosts,
     UnreadableMessageError,
 )
 from services.mail.providers.gmail import batch
-from services.mail.providers.gmail.client import (
-    NO_SUCH_ROUTE,
-    USER_PATH,
-    GmailCalls,
-    json_object,
-    now,
-    raise_for_status,
-)
-from services.mail.providers.gmail.errors import parse_error
+from services.mail.providers.gmail.batch_endpoint import BatchEndpoint
 from services.mail.providers.gmail.fields import objects, text
-from services.mail.providers.gmail.message import message_of
+from services.mail.providers.gmail.http.calls import USER_PATH, GmailCalls, json_object, raise_for_status
+from services.mail.providers.gmail.http.errors import NotFoundError, now, parse_error
+from services.mail.providers.gmail.message import is_message, message_of
+from services.mail.providers.gmail.missing_parts import parts_to_fetch
 from services.mail.providers.gmail.payload import parse_gmail
+
+# A batch endpoint that answers so is none, or does not take this batch.
+_NO_BATCHES = frozenset({400, 404, 405, 501})
 
 log = structlog.get_logger()
 
 
 class GmailFetch:
-    """Fetches messages, and threads for the messages in them.
+    """Fetches messages, and threads for the messages in them; single gets at most `parallel_gets` at a time."""
 
-    `batch_url` None means single gets, at most `parallel_gets` at a time.
-    """
-
-    def __init__(self, calls: GmailCalls, *, batch_url: str | None, costs: UnitCosts, parallel_gets: int) -> None:
+    def __init__(
+        self, calls: GmailCalls, *, batch_endpoint: BatchEndpoint, costs: UnitCosts, parallel_gets: int
+    ) -> None:
         self._calls = calls
-        self._batch_url = batch_url
+        self._batch_endpoint = batch_endpoint
         self._costs = costs
         self._parallel_gets = parallel_gets
 
     async def fetch(self, access_token: str, gets: Sequence[Get]) -> Mapping[str, FetchResult]:
-        """messages.get and threads.get with format=full, in one batch request where a batch endpoint is configured."""
-        if self._batch_url is not None:
+        """messages.get and threads.get with format=full, in one batch request where a batch endpoint answers."""
+        url = self._batch_endpoint.url
+        if url is not None:
             try:
-                return await self._fetch_batch(access_token, gets, self._batch_url)
-            except (RejectedError, batch.MalformedBatchError) as error:
-                # Too large an answer, or no batch endpoint behind that address.
-                log.info("batch refused, fetching one by one", gets=len(gets), reason=str(error))
+                return await self._fetch_batch(access_token, gets, url)
+            except batch.MalformedBatchError as error:
+                self._batch_endpoint.refused(str(error))
+            except RejectedError as error:
+                log.info("batch too large, fetching one by one", gets=len(gets), reason=error.detail)
         return await self._fetch_singly(access_token, gets)
 
-    async def _fetch_batch(self, access_token: str, gets: Sequence[Get], batch_url: str) -> Mapping[str, FetchResult]:
-        headers = {"Content-Type": batch.CONTENT_TYPE}
-        content = batch.encode([f"{USER_PATH}{_path(get)}?format=full" for get in gets])
-        response, body = await self._calls.send("POST", batch_url, access_token, content=content, headers=headers)
-        if response.status_code in NO_SUCH_ROUTE:
-            log.warning("no batch endpoint, fetching one by one from now on", status_code=response.status_code)
-            self._batch_url = None
-            return await self._fetch_singly(access_token, gets)
+    async def _fetch_batch(self, access_token: str, gets: Sequence[Get], url: str) -> Mapping[str, FetchResult]:
+        response, body = await self._calls.send(
+            "POST",
+            url,
+            access_token,
+            within=self._calls.deadlines.batch,
+            content=batch.encode([f"{USER_PATH}{_path(get)}?format=full" for get in gets]),
+            headers={"Content-Type": batch.CONTENT_TYPE},
+        )
+        if response.status_code in _NO_BATCHES:
+            raise batch.MalformedBatchError(f"answered with {response.status_code}")
         raise_for_status(response, body)
         content_type = response.headers.get("Content-Type", "")
         if len(body) > LARGE_BYTES:
             results = await asyncio.to_thread(self._read_batch, content_type, body, gets)
         else:
             results = self._read_batch(content_type, body, gets)
+        self._batch_endpoint.answered()
         if all(isinstance(result, TokenRefusedError) for result in results.values()):
             raise TokenRefusedError("every part of the batch")
         return results
@@ -115,7 +119,9 @@ class GmailFetch:
                     # To go on asking would only lengthen the pause.
                     return _failed(get, limits[0])
                 try:
-                    _, body = await self._calls.get(access_token, _path(get), {"format": "full"})
+                    body = await self._calls.get_text(
+                        access_token, _path(get), {"format": "full"}, within=self._calls.deadlines.get
+                    )
                 except ProviderError as error:
                     if isinstance(error, RateLimitedError | TooConcurrentError):
                         limits.append(error)
@@ -144,11 +150,14 @@ class GmailFetch:
     def _read_message(self, external_id: str, resource: Mapping[str, Any]) -> FetchResult:
         if text(resource.get("id")) not in (external_id, None):
             return UnreadableMessageError("the answer is about another message")
+        if not is_message(resource):
+            return ProviderUnavailableError("the answer is no message")
         try:
             content = parse_gmail(resource)
             if content.missing_parts:
-                units = self._costs.attachment * len(content.missing_parts)
-                return PartialMessage(external_id=external_id, units=units, source=(resource, content))
+                parts = parts_to_fetch(content.missing_parts)
+                units = self._costs.attachment * len(parts)
+                return PartialMessage(external_id=external_id, units=units, source=(resource, parts))
             return message_of(external_id, resource, content)
         except Exception as error:
             # One message that breaks the parser must not stop the others.
@@ -163,7 +172,9 @@ def _path(get: Get) -> str:
 
 
 def _failed(get: Get, error: ProviderError) -> Mapping[str, FetchResult]:
-    """The error for each wanted message; a thread that is gone says nothing about its messages."""
-    if get.thread_id is not None and isinstance(error, MessageGoneError | RejectedError):
+    """The error for each wanted message; a thread that is not to be had says nothing about its messages."""
+    if get.thread_id is not None and isinstance(error, NotFoundError | RouteMissingError | RejectedError):
         error = NotInThreadError(get.thread_id)
+    elif isinstance(error, NotFoundError):
+        error = MessageGoneError(error.detail)
     return dict.fromkeys(get.external_ids, error)

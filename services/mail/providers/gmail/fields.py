@@ -4,11 +4,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.mail.content.text.clean import clean_text
+from services.mail.model import Label
+from services.mail.providers.base import ProviderUnavailableError
 
-SYSTEM_LABELS = (
-    *("INBOX", "SPAM", "TRASH", "UNREAD", "STARRED", "IMPORTANT", "SENT", "DRAFT", "CHAT"),
-    *(f"CATEGORY_{name}" for name in ("PERSONAL", "SOCIAL", "PROMOTIONS", "UPDATES", "FORUMS")),
+# Those of every mailbox.
+SYSTEM_LABELS = tuple(
+    Label(label_id=id_, name=id_, type="system")
+    for id_ in (
+        *("INBOX", "SPAM", "TRASH", "UNREAD", "STARRED", "IMPORTANT", "SENT", "DRAFT", "CHAT"),
+        *(f"CATEGORY_{name}" for name in ("PERSONAL", "SOCIAL", "PROMOTIONS", "UPDATES", "FORUMS")),
+    )
 )
+
+
+# What a listing holds beside its array.
+_OF_A_LISTING = frozenset({"nextPageToken", "resultSizeEstimate", "historyId"})
 
 
 def text(value: Any) -> str | None:
@@ -31,7 +41,35 @@ def objects(value: Any) -> list[Mapping[str, Any]]:
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
+def entries(answer: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The objects of a listing's array, which may be omitted, empty or null.
+
+    Raises ProviderUnavailableError for anything else: it would pass for a listing that lacks something.
+    """
+    value = answer.get(name)
+    if value is None:
+        if answer and name not in answer and not answer.keys() & _OF_A_LISTING:
+            raise ProviderUnavailableError(f"the answer has nothing to do with `{name}`")
+        return []
+    found = objects(value)
+    if not isinstance(value, list) or len(found) < len(value):
+        raise ProviderUnavailableError(f"`{name}` is no list of objects")
+    return found
+
+
+def entry_id(entry: Mapping[str, Any]) -> str:
+    """The id of a listing's entry. Raises ProviderUnavailableError where it has none."""
+    id_ = text(entry.get("id"))
+    if id_ is None:
+        raise ProviderUnavailableError("an entry without an id")
+    return id_
+
+
 def next_page(answer: Mapping[str, Any]) -> str | None:
-    """What asks for the next page of a listing; None on the last one."""
+    """What asks for the next page of a listing; None on the last one. Raises ProviderUnavailableError."""
     token = answer.get("nextPageToken")
-    return str(token) if token else None
+    if not token:
+        return None
+    if token is True or not isinstance(token, str | int):
+        raise ProviderUnavailableError("the page token is not a string")
+    return str(token)

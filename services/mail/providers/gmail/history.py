@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from services.mail.content.text.clean import clean_text
 from services.mail.model import HistoryDelta, LabelChange
 from services.mail.providers.base import HistoryPage, HistoryRestartedError, ProviderUnavailableError
-from services.mail.providers.gmail.fields import next_page, number, objects, text
+from services.mail.providers.gmail.fields import entries, next_page, number, objects, text
 
 
 def parse_history(answer: Mapping[str, Any], *, cursor: int) -> HistoryPage:
@@ -14,7 +14,7 @@ def parse_history(answer: Mapping[str, Any], *, cursor: int) -> HistoryPage:
 
     Only the specific arrays are read: `messages` duplicates them.
     """
-    records = objects(answer.get("history"))
+    records = entries(answer, "history")
     changes = HistoryDelta()
     for record in records:
         _apply(record, changes, number(record.get("id")))

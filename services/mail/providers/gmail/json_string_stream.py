@@ -12,13 +12,14 @@ _OPENING, _CLOSING = frozenset(b"{["), frozenset(b"}]")
 class JsonFieldReader:
     """Feed it the pieces of an object in order: it returns the bytes of the top-level string field called `name`.
 
-    `complete` says that the string has ended. What is not JSON yields nothing, or the wrong thing, but never an error:
-    a caller checks what it gets. Source: RFC 8259.
+    `complete` says that the string has ended, `ended` that the object has. What is not JSON yields nothing, or the
+    wrong thing, but never an error: a caller checks what it gets. Source: RFC 8259.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self.complete = False
+        self.ended = False
         self._depth = 0
         self._is_key = False
         self._wanted = False
@@ -44,6 +45,7 @@ class JsonFieldReader:
                 self._is_key = byte == ord("{")
             elif byte in _CLOSING:
                 self._depth -= 1
+                self.ended = not self._depth
             elif byte == ord(","):
                 self._is_key, self._wanted = True, False
             elif byte == ord(":"):

@@ -11,8 +11,15 @@ from services.mail.providers.gmail.fields import number, text
 
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+# A message has one or the other at every stand-in.
+_OF_A_MESSAGE = frozenset({"id", "threadId", "payload", "labelIds", "snippet", "internalDate", "historyId"})
 # What Postgres's bigint holds.
 _LARGEST_SIZE = 2**63 - 1
+
+
+def is_message(resource: Mapping[str, Any]) -> bool:
+    """Whether this is a message at all, and not what somebody else answers in JSON."""
+    return bool(_OF_A_MESSAGE & resource.keys())
 
 
 def message_of(external_id: str, resource: Mapping[str, Any], content: ParsedMessage) -> ProviderMessage:

@@ -100,12 +100,19 @@ class TestCursor:
 
 
 class TestOddAnswers:
-    @pytest.mark.parametrize(
-        "answer", [{}, {"history": []}, {"history": None}, {"history": "x"}, {"history": [7, None]}]
-    )
+    @pytest.mark.parametrize("answer", [{}, {"history": []}, {"history": None}])
     def test_without_records_imply_nothing(self, answer: dict[str, Any]) -> None:
         found = parse_history({**answer, "historyId": "12"}, cursor=10)
         assert (found.latest, found.changes.added, found.next_page_token) == (12, {}, None)
+
+    @pytest.mark.parametrize("history", ["x", {}, 7, [7, None], [[]]])
+    def test_of_other_types_pass_for_no_quiet(self, history: object) -> None:
+        with pytest.raises(ProviderUnavailableError):
+            parse_history({"history": history, "historyId": "12"}, cursor=10)
+
+    def test_about_something_else_pass_for_no_quiet(self) -> None:
+        with pytest.raises(ProviderUnavailableError):
+            parse_history({"login": "https://portal.example"}, cursor=10)
 
     def test_with_empty_arrays_imply_nothing(self) -> None:
         empty: dict[str, Any] = {

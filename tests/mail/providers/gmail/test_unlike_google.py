@@ -8,6 +8,7 @@ import pytest
 
 from services.mail.model import SyncState
 from services.mail.providers.gmail.downloads import GmailDownloads
+from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.providers.gmail.limits import GMAIL_COSTS
 from services.mail.read_model import MessageFilter
 from tests.mail.conftest import OpenStage
@@ -183,7 +184,7 @@ class TestAccents:
             async def write(piece: bytes) -> None:
                 written.extend(piece)
 
-            await GmailDownloads(http, api_url=url, costs=GMAIL_COSTS["2026-05"]).copy_raw(token, id_, write)
+            await GmailDownloads(Exchange(http), api_url=url, costs=GMAIL_COSTS["2026-05"]).copy_raw(token, id_, write)
             assert bytes(written) == raw
 
 

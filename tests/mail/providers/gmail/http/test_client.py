@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import Telemetry
-from services.mail.providers.gmail.http_client import create_gmail_client, name_call
+from services.mail.providers.gmail.http.client import create_gmail_client, name_call
 
 ANSWER = b"HTTP/1.1 200 OK\r\nSet-Cookie: NID=ada; Path=/\r\nContent-Length: 0\r\n\r\n"
 
@@ -26,7 +26,7 @@ class TestClient:
 
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            async with create_gmail_client(connections=1, observer=observer) as client:
+            async with create_gmail_client(observer=observer) as client:
                 for token in ("ada's", "bob's"):
                     got = await client.get(f"http://127.0.0.1:{port}/", headers={"Authorization": f"Bearer {token}"})
                     assert got.cookies["NID"] == "ada"

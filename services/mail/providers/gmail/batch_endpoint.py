@@ -1,0 +1,43 @@
+"""Where batches go, and whether they go there now."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+# Seconds without batches after the endpoint gave no batch answer; they double with each such answer in a row.
+FIRST_PAUSE = 60.0
+LONGEST_PAUSE = 3600.0
+
+log = structlog.get_logger()
+
+
+class BatchEndpoint:
+    """A batch endpoint. An outage can hide it for a while, and a stand-in can lack it: then its `url` may be None."""
+
+    def __init__(self, url: str | None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._url = url
+        self._monotonic = monotonic
+        self._pause = 0.0
+        self._closed_until = float("-inf")
+
+    @property
+    def url(self) -> str | None:
+        """Where a batch can go now; None: nowhere."""
+        return None if self._monotonic() < self._closed_until else self._url
+
+    def answered(self) -> None:
+        """Records a batch answer."""
+        if self._pause:
+            log.info("batches are answered again")
+        self._pause = 0.0
+        self._closed_until = float("-inf")
+
+    def refused(self, reason: str) -> None:
+        """Records an answer that is none of a batch. Those of batches that were under way meanwhile count as one."""
+        if self._monotonic() < self._closed_until:
+            return
+        if not self._pause:
+            log.warning("batches are not answered, fetching one by one", reason=reason)
+        self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
+        self._closed_until = self._monotonic() + self._pause

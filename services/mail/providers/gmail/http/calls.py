@@ -1,0 +1,112 @@
+"""Calling Gmail: one request, its answer whole, errors as the provider's."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+
+from services.mail.providers.base import NoAnswerError, ProviderUnavailableError, RejectedError
+from services.mail.providers.gmail.http.errors import now, parse_error
+from services.mail.providers.gmail.http.exchange import Exchange
+
+# More than any answer to a sensible call; protects the worker's memory.
+MAX_RESPONSE_BYTES = 192 * 1024 * 1024
+USER_PATH = "/gmail/v1/users/me"
+
+
+class GmailCalls:
+    """Calls of the routes below `users/me`, and of whole addresses.
+
+    All raise ProviderError: what Gmail answered (errors.py), NoAnswerError for no answer, ProviderUnavailableError for
+    one that is none, RejectedError for one that is too large. `within` is how long the head of the answer may take.
+    """
+
+    def __init__(self, exchange: Exchange, *, api_url: str) -> None:
+        self.deadlines = exchange.deadlines
+        self._exchange = exchange
+        self._user_url = user_url(api_url)
+
+    async def get(
+        self, access_token: str, path: str, params: Mapping[str, str] | None = None, *, within: float
+    ) -> dict[str, Any]:
+        """The JSON object of a successful answer."""
+        return json_object(await self.get_text(access_token, path, params, within=within))
+
+    async def get_text(
+        self, access_token: str, path: str, params: Mapping[str, str] | None = None, *, within: float
+    ) -> str:
+        """The body of a successful answer."""
+        query = f"?{urlencode(params)}" if params else ""
+        response, body = await self.send("GET", f"{self._user_url}{path}{query}", access_token, within=within)
+        raise_for_status(response, body)
+        return str(body, "utf-8", "replace")
+
+    async def post(self, access_token: str, path: str, fields: Mapping[str, object]) -> dict[str, Any]:
+        """Sends a JSON object once; returns the answer's, an empty one for an empty answer."""
+        try:
+            response, body = await self.send(
+                "POST",
+                f"{self._user_url}{path}",
+                access_token,
+                within=self.deadlines.small,
+                content=json.dumps(fields).encode(),
+                headers={"Content-Type": "application/json"},
+            )
+        except NoAnswerError as error:
+            # It may have been carried out, so it is not repeated at once.
+            raise ProviderUnavailableError(error.detail) from error
+        raise_for_status(response, body)
+        return json_object(str(body, "utf-8", "replace")) if body.strip() else {}
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        access_token: str,
+        *,
+        within: float,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[httpx.Response, bytearray]:
+        """An answer of any status."""
+        opened = self._exchange.open(method, url, access_token, within=within, content=content, headers=headers)
+        async with opened as (response, pieces):
+            body = bytearray()
+            async for piece in pieces:
+                body += piece
+                if len(body) > MAX_RESPONSE_BYTES:
+                    raise RejectedError(f"more than {MAX_RESPONSE_BYTES} bytes")
+            return response, body
+
+
+def user_url(api_url: str) -> str:
+    """Where the routes of the token's user are. A trailing `/gmail/v1` of the API's address is tolerated."""
+    return api_url.rstrip("/").removesuffix("/gmail/v1") + USER_PATH
+
+
+def raise_for_status(response: httpx.Response, body: bytes | bytearray) -> None:
+    """Raises the ProviderError that an answer stands for unless it is one of success."""
+    if not response.is_success:
+        headers = response.headers
+        raise parse_error(
+            response.status_code,
+            body,
+            now=now,
+            retry_after=headers.get("Retry-After"),
+            challenge=headers.get("WWW-Authenticate"),
+        )
+
+
+def json_object(body: str) -> dict[str, Any]:
+    """The JSON object of a successful answer. Raises ProviderUnavailableError, for an error under this status, too."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ProviderUnavailableError("the answer is not JSON") from error
+    if not isinstance(answer, dict):
+        raise ProviderUnavailableError("the answer is not a JSON object")
+    if answer.get("error"):
+        raise ProviderUnavailableError("an error under a status of success")
+    return answer

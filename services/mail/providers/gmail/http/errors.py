@@ -1,0 +1,199 @@
+"""What Gmail's error answers mean: a table by HTTP status and reason, for both of the shapes that coexist.
+
+An answer counts as Gmail's own only if its body is Google's error object. Proxies, captive portals and outage pages
+answer with the same statuses, and say nothing about mail. Source: Gmail API guide "Resolve errors"; google.rpc.Code,
+google.rpc.ErrorInfo (AIP-193); RFC 6750 section 3.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from services.mail.providers.base import (
+    AccessDeniedError,
+    ProviderError,
+    ProviderUnavailableError,
+    RateLimitedError,
+    RejectedError,
+    RouteMissingError,
+    TokenRefusedError,
+    TooConcurrentError,
+)
+from services.mail.providers.gmail.http.retry_time import seconds_to_wait
+
+
+class NotFoundError(ProviderUnavailableError):
+    """Gmail does not have what was named. Each method says what follows from that, or it counts as a fault."""
+
+
+class InvalidArgumentError(RejectedError):
+    """Gmail does not accept a parameter."""
+
+
+class _Limit(NamedTuple):
+    """A limit of quota: whose it is, and how many seconds to leave it alone where the answer names no time."""
+
+    whole_project: bool
+    pause: float
+
+
+_MAILBOX: Final = _Limit(whole_project=False, pause=5.0)
+_PROJECT: Final = _Limit(whole_project=True, pause=10.0)
+_DAY: Final = _Limit(whole_project=True, pause=900.0)
+
+_ANY: Final = "any"
+# The body is not Google's error object.
+_FOREIGN: Final = "foreign"
+
+
+class _Row(NamedTuple):
+    """HTTP status; reasons, of which an answer has the most telling one; words in its message, "" for any."""
+
+    status: int
+    reasons: str
+    words: str
+    means: type[ProviderError] | _Limit
+
+
+# The first row that fits decides. Where none does, the provider is unavailable.
+_TABLE: Final = (
+    _Row(400, "failedPrecondition FAILED_PRECONDITION", "mail service not enabled", AccessDeniedError),
+    _Row(400, "failedPrecondition FAILED_PRECONDITION", "", RejectedError),
+    _Row(400, _ANY, "", InvalidArgumentError),
+    _Row(401, _ANY, "", TokenRefusedError),
+    _Row(403, _ANY, "too many concurrent requests", TooConcurrentError),
+    _Row(403, "dailyLimitExceeded", "", _DAY),
+    _Row(403, "accessNotConfigured SERVICE_DISABLED", "", ProviderUnavailableError),
+    _Row(403, "insufficientPermissions ACCESS_TOKEN_SCOPE_INSUFFICIENT", "", AccessDeniedError),
+    _Row(403, "domainPolicy", "", AccessDeniedError),
+    # Of a scope that allows less than the call asks for; and the code alone, which quota errors have with a reason.
+    _Row(403, "forbidden PERMISSION_DENIED", "", AccessDeniedError),
+    _Row(403, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "user", _MAILBOX),
+    _Row(403, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "", _PROJECT),
+    _Row(403, "userRateLimitExceeded quotaExceeded RESOURCE_EXHAUSTED", "", _MAILBOX),
+    _Row(403, _ANY, "rate limit", _MAILBOX),
+    _Row(403, _ANY, "quota", _MAILBOX),
+    _Row(404, _ANY, "", NotFoundError),
+    _Row(404, _FOREIGN, "", RouteMissingError),
+    _Row(405, _ANY, "", RouteMissingError),
+    _Row(405, _FOREIGN, "", RouteMissingError),
+    _Row(410, _ANY, "", NotFoundError),
+    _Row(413, _ANY, "", RejectedError),
+    _Row(413, _FOREIGN, "", RejectedError),
+    _Row(429, _ANY, "too many concurrent requests", TooConcurrentError),
+    _Row(429, "dailyLimitExceeded", "", _DAY),
+    _Row(429, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "user", _MAILBOX),
+    _Row(429, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "", _PROJECT),
+    _Row(429, _ANY, "", _MAILBOX),
+    _Row(429, _FOREIGN, "", _MAILBOX),
+    _Row(501, _ANY, "", RouteMissingError),
+    _Row(501, _FOREIGN, "", RouteMissingError),
+)
+
+# The names of google.rpc.Code that errors have.
+_CODE_NAMES: Final = frozenset(
+    {
+        *("CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
+        *("PERMISSION_DENIED", "UNAUTHENTICATED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED"),
+        *("OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"),
+    }
+)
+_BEARER: Final = re.compile(r"\bbearer\b", re.IGNORECASE)
+
+
+class _Answer(NamedTuple):
+    """What the body says. `reason` is the most telling one, or _FOREIGN; Google's error object need hold none."""
+
+    reason: str
+    message: str
+
+
+def parse_error(
+    status: int,
+    body: bytes | bytearray | str,
+    *,
+    now: Callable[[], datetime],
+    retry_after: str | None = None,
+    challenge: str | None = None,
+) -> ProviderError:
+    """The error that an answer other than one of success stands for. The body need not be JSON.
+
+    `retry_after` and `challenge` are its Retry-After and WWW-Authenticate headers; Google rarely sends the first.
+    """
+    answer = _read(status, body)
+    if answer.reason == _FOREIGN and status == 401 and _refuses_token(body, challenge):
+        return TokenRefusedError("401")
+    row = _deciding_row(status, answer)
+    detail = f"{status} {answer.reason} {answer.message}".strip()[:200]
+    if row is None:
+        return ProviderUnavailableError(detail)
+    if isinstance(row.means, _Limit):
+        pause = seconds_to_wait(answer.message, header=retry_after, now=now())
+        return RateLimitedError(
+            detail, retry_after=row.means.pause if pause is None else pause, whole_project=row.means.whole_project
+        )
+    return row.means(detail)
+
+
+def _deciding_row(status: int, answer: _Answer) -> _Row | None:
+    message = answer.message.lower()
+    return next(
+        (
+            row
+            for row in _TABLE
+            if row.status == status and row.words in message and _has_reason(row, answer.reason.lower())
+        ),
+        None,
+    )
+
+
+def _has_reason(row: _Row, reason: str) -> bool:
+    if row.reasons == _ANY:
+        return reason != _FOREIGN
+    return reason in row.reasons.lower().split()
+
+
+def _refuses_token(body: bytes | bytearray | str, challenge: str | None) -> bool:
+    """Whether a 401 without Google's error object is about our token.
+
+    To believe it costs one new token, and not to believe it an hour's mail. A page, or a challenge of another scheme,
+    is that of a proxy.
+    """
+    if challenge is not None:
+        return _BEARER.search(challenge) is not None
+    opening = "<" if isinstance(body, str) else b"<"
+    return not body.lstrip().startswith(opening)  # type: ignore[arg-type]  # of the same type as the body
+
+
+def _read(status: int, body: bytes | bytearray | str) -> _Answer:
+    """Google's error object in a body; one for another status is foreign.
+
+    The most telling reason is the first of errors[].reason, details[].reason and status.
+    """
+    try:
+        error = json.loads(body)["error"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        error = None
+    if not isinstance(error, dict):
+        return _Answer(_FOREIGN, "")
+    code, name = error.get("code"), error.get("status")
+    reasons = [_first_reason(error.get("errors")), _first_reason(error.get("details"))]
+    if isinstance(name, str) and name in _CODE_NAMES:
+        reasons.append(name)
+    reason = next(filter(None, reasons), "")
+    if not reason and str(code) != str(status):
+        return _Answer(_FOREIGN, "")
+    message = error.get("message")
+    return _Answer(reason, message if isinstance(message, str) else "")
+
+
+def _first_reason(entries: Any) -> str:
+    found = [entry.get("reason") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return next((reason for reason in found if isinstance(reason, str) and reason), "")
+
+
+def now() -> datetime:
+    """The time that pauses are reckoned from."""
+    return datetime.now(UTC)

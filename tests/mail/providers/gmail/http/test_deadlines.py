@@ -1,0 +1,233 @@
+"""A server that does not answer, or stops answering: how long each kind of call takes to fail, and how."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.kit.observe.http_calls import CallObserver
+from services.kit.observe.setup import Telemetry
+from services.mail.providers.base import NoAnswerError, Profile, ProviderError, ProviderUnavailableError
+from services.mail.providers.gmail.http.client import OWN_CONNECTION, create_gmail_client
+from services.mail.providers.gmail.http.deadlines import Deadlines
+from tests.support.mail.gmail_calls import CALLS, TOKEN, GmailAdapters, GmailCall, gmail_adapters
+from tests.support.mail.raw_server import (
+    HEAD,
+    Behaviour,
+    Connection,
+    drips_body,
+    drips_head,
+    is_silent,
+    raw_server,
+    resets,
+    resets_after_head,
+    stops_after_head,
+)
+from tests.support.mail.waiting import eventually
+
+# Seconds: the deadline under test, the others, and what this machine may add.
+SHORT = 0.3
+LONG = 30.0
+SLACK = 2.0
+PATIENT = Deadlines(small=LONG, get=LONG, batch=LONG, between=LONG, whole=LONG, longest=LONG)
+each_call = pytest.mark.parametrize("call", CALLS, ids=str)
+
+
+@asynccontextmanager
+async def facing(behaviour: Behaviour, deadlines: Deadlines = PATIENT) -> AsyncIterator[GmailAdapters]:
+    """The adapters of a server that behaves so."""
+    async with raw_server(behaviour) as server, gmail_adapters(server.url, deadlines=deadlines) as adapters:
+        yield adapters
+
+
+async def seconds_to_fail(call: GmailCall, at: GmailAdapters, error: type[Exception]) -> float:
+    """How long a call takes to raise this very error."""
+    began = time.monotonic()
+    with pytest.raises(error) as raised:
+        await call.make(at)
+    assert type(raised.value) is error
+    return time.monotonic() - began
+
+
+def lost(call: GmailCall) -> type[Exception]:
+    """What a call raises that gets no answer: one that changes something must not be repeated at once."""
+    return ProviderUnavailableError if call.changes else NoAnswerError
+
+
+@each_call
+class TestCall:
+    @pytest.mark.parametrize("behaviour", [is_silent, drips_head])
+    async def test_without_a_head_fails_at_the_deadline_of_its_kind(
+        self, call: GmailCall, behaviour: Behaviour
+    ) -> None:
+        async with facing(behaviour, replace(PATIENT, **{call.within: SHORT})) as at:
+            assert SHORT <= await seconds_to_fail(call, at, lost(call)) < SHORT + SLACK
+
+    async def test_whose_body_stops_fails_after_the_pause(self, call: GmailCall) -> None:
+        async with facing(stops_after_head, replace(PATIENT, between=SHORT)) as at:
+            assert SHORT <= await seconds_to_fail(call, at, ProviderUnavailableError) < SHORT + SLACK
+
+    async def test_whose_body_drips_fails_at_its_end(self, call: GmailCall) -> None:
+        async with facing(drips_body, replace(PATIENT, whole=SHORT)) as at:
+            assert SHORT <= await seconds_to_fail(call, at, ProviderUnavailableError) < SHORT + SLACK
+
+    async def test_that_is_reset_fails_at_once(self, call: GmailCall) -> None:
+        async with facing(resets) as at:
+            assert await seconds_to_fail(call, at, lost(call)) < SLACK
+
+    async def test_that_is_reset_in_its_body_fails_at_once(self, call: GmailCall) -> None:
+        async with facing(resets_after_head) as at:
+            assert await seconds_to_fail(call, at, ProviderUnavailableError) < SLACK
+
+    async def test_to_a_port_where_nobody_listens_fails_at_once(self, call: GmailCall, free_port: int) -> None:
+        async with gmail_adapters(f"http://127.0.0.1:{free_port}", deadlines=PATIENT) as at:
+            assert await seconds_to_fail(call, at, lost(call)) < SLACK
+
+
+@each_call
+class TestRepeat:
+    async def test_goes_over_another_connection(self, call: GmailCall) -> None:
+        behave, served = first_ones_go(1, goes_silent)
+        deadlines = replace(PATIENT, kept=LONG, **{call.within: SHORT})
+        async with facing(behave, deadlines) as at:
+            await two_connections(at)
+            await seconds_to_fail(call, at, lost(call))
+            with contextlib.suppress(ProviderError):
+                await call.make(at)
+        assert served[:2] == [1, 2]
+        assert served[2:]
+        assert not {1, 2} & set(served[2:])
+
+
+class TestLargeBodies:
+    """Sent in 20 pieces of a kilobyte, 50 ms apart."""
+
+    @staticmethod
+    async def sends_slowly(connection: Connection) -> None:
+        await connection.request()
+        body = b'{"historyId": "7", "x": "' + b"x" * (20 * 1024) + b'"}'
+        await connection.send(HEAD.replace(b"100000", b"%d" % len(body)))
+        for start in range(0, len(body), 1024):
+            await connection.send(body[start : start + 1024])
+            await asyncio.sleep(0.05)
+
+    async def test_get_more_time_the_more_has_come(self) -> None:
+        async with facing(self.sends_slowly, replace(PATIENT, whole=0.4, bytes_per_second=4 * 1024)) as at:
+            assert await at.provider.profile(TOKEN) == Profile(cursor=7)
+
+    async def test_get_none_without_end(self) -> None:
+        deadlines = replace(PATIENT, whole=0.4, bytes_per_second=4 * 1024, longest=0.6)
+        async with facing(self.sends_slowly, deadlines) as at:
+            assert 0.6 <= await seconds_to_fail(CALLS[0], at, ProviderUnavailableError) < 0.6 + SLACK
+
+
+class TestDefaults:
+    def test_are_these_seconds(self) -> None:
+        deadlines = Deadlines()
+        assert (deadlines.small, deadlines.get, deadlines.batch, deadlines.between) == (5, 10, 12, 10)
+        assert [round(deadlines.for_call(mib * 1024 * 1024)) for mib in (0, 1, 4, 47)] == [25, 41, 89, 120]
+
+
+def first_ones_go(after: int, silent: Behaviour) -> tuple[Behaviour, list[int]]:
+    """A server whose first two connections answer so many requests each and then do something else.
+
+    The list fills with the number of the connection of each request.
+    """
+    served: list[int] = []
+
+    async def behave(connection: Connection) -> None:
+        for turn in range(1000):
+            if connection.number <= 2 and turn == after:
+                await silent(connection)
+                return
+            await connection.request()
+            served.append(connection.number)
+            await connection.answer(b'{"historyId": "7"}')
+
+    return behave, served
+
+
+async def goes_silent(connection: Connection) -> None:
+    """Takes what comes, as a router that has forgotten the connection."""
+    await connection.wait()
+
+
+async def two_connections(at: GmailAdapters) -> None:
+    """Has two calls at the same time, whose connections are kept."""
+    await asyncio.gather(at.provider.profile(TOKEN), at.provider.profile(TOKEN))
+
+
+class TestConnections:
+    async def test_kept_before_a_reset_call_are_not_used_after_it(self) -> None:
+        behave, served = first_ones_go(1, resets)
+        async with facing(behave, replace(PATIENT, kept=LONG)) as at:
+            await two_connections(at)
+            with pytest.raises(NoAnswerError):
+                await at.provider.profile(TOKEN)
+            # The other one is as dead.
+            assert await at.provider.profile(TOKEN) == Profile(cursor=7)
+        assert served == [1, 2, 3]
+
+    async def test_are_kept_again_when_those_from_before_have_expired(self) -> None:
+        behave, served = first_ones_go(1, goes_silent)
+        async with facing(behave, replace(PATIENT, small=SHORT, kept=SHORT)) as at:
+            await two_connections(at)
+            with pytest.raises(NoAnswerError):
+                await at.provider.profile(TOKEN)
+            began = time.monotonic()
+            while served[-1] != served[-2]:
+                await at.provider.profile(TOKEN)
+            assert SHORT <= time.monotonic() - began < SLACK
+        assert served[:2] == [1, 2]
+        assert not {1, 2} & set(served[2:])
+
+    async def test_are_kept_where_calls_are_answered(self) -> None:
+        behave, served = first_ones_go(5, goes_silent)
+        async with facing(behave) as at:
+            for _ in range(3):
+                await at.provider.profile(TOKEN)
+        assert served == [1, 1, 1]
+
+    async def test_that_wait_for_answers_take_none_from_others(self) -> None:
+        many = 200
+
+        async def answers_after_many(connection: Connection) -> None:
+            if connection.number <= many:
+                await connection.wait()
+            await connection.request()
+            await connection.answer(b'{"historyId": "7"}')
+
+        async with raw_server(answers_after_many) as server, gmail_adapters(server.url, deadlines=PATIENT) as at:
+            waiting = [asyncio.create_task(at.provider.profile(TOKEN)) for _ in range(many)]
+
+            async def all_wait() -> bool:
+                return server.connections == many
+
+            await eventually(all_wait)
+            began = time.monotonic()
+            assert await at.provider.profile(TOKEN) == Profile(cursor=7)
+            assert time.monotonic() - began < SLACK
+            for call in waiting:
+                call.cancel()
+            await asyncio.wait(waiting)
+
+    @pytest.mark.parametrize("own", [False, True])
+    async def test_are_given_up_when_nothing_is_acknowledged(self, own: bool) -> None:
+        observer = CallObserver(Telemetry(CollectorRegistry()))
+        behave, _ = first_ones_go(5, goes_silent)
+        async with (
+            raw_server(behave) as server,
+            create_gmail_client(observer=observer) as http,
+            http.stream("GET", server.url, extensions={OWN_CONNECTION: own}) as answer,
+        ):
+            connection = answer.extensions["network_stream"].get_extra_info("socket")
+            option: Callable[[int, int], int] = connection.getsockopt
+            assert option(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+            assert option(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert option(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 5

@@ -1,0 +1,160 @@
+"""A batch endpoint that is missing for a while: messages come one by one meanwhile, and then in batches again."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+import structlog
+
+from services.mail.model import ProviderMessage
+from services.mail.providers.base import Get
+from services.mail.providers.gmail.batch import BOUNDARY
+from services.mail.providers.gmail.batch_endpoint import LONGEST_PAUSE, BatchEndpoint
+from tests.support.mail.gmail_calls import COSTS, TOKEN, gmail_that_answers
+
+GETS = [Get(external_ids=(id_,), thread_id=None, units=COSTS.get) for id_ in "abc"]
+MULTIPART = f"multipart/mixed; boundary={BOUNDARY}"
+
+
+class Clock:
+    """Time that moves when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Gmail:
+    """Answers gets, and batches as told; counts both."""
+
+    def __init__(self, batches: Iterable[httpx.Response | None]) -> None:
+        self.batches = self.gets = 0
+        self._answers: Iterator[httpx.Response | None] = iter(batches)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/batch":
+            self.batches += 1
+            return next(self._answers) or self._batch()
+        self.gets += 1
+        return httpx.Response(200, text=self._message(request.url.path[-1]))
+
+    def _batch(self) -> httpx.Response:
+        head = f"--{BOUNDARY}\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
+        text = "".join(f"{head}{self._message(get.external_ids[0])}\r\n" for get in GETS) + f"--{BOUNDARY}--"
+        return httpx.Response(200, text=text, headers={"Content-Type": MULTIPART})
+
+    def _message(self, id_: str) -> str:
+        return json.dumps({"id": id_, "payload": {}})
+
+
+def missing(status: int = 404, *, text: str = "", kind: str = "text/html") -> httpx.Response:
+    """An answer that is none of a batch."""
+    return httpx.Response(status, text=text, headers={"Content-Type": kind})
+
+
+@contextmanager
+def logged() -> Iterator[Callable[[], list[str]]]:
+    """The events of the log, so far."""
+    with structlog.testing.capture_logs() as entries:
+        yield lambda: [entry["event"] for entry in entries]
+
+
+class TestFetch:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            missing(404),
+            missing(405),
+            missing(501),
+            missing(400, text="<html>"),
+            missing(404, text=json.dumps({"error": {"code": 404, "errors": [{"reason": "notFound"}]}})),
+            missing(200, text="<p>Welcome"),
+            missing(200, text=f"--{BOUNDARY}--", kind=MULTIPART),
+        ],
+        ids=lambda answer: f"{answer.status_code} {answer.text[:12]}",
+    )
+    async def test_goes_on_one_by_one_and_tries_again_a_minute_later(self, answer: httpx.Response) -> None:
+        gmail, clock = Gmail([answer, None]), Clock()
+        async with gmail_that_answers(gmail, monotonic=clock) as at:
+            for elapsed, batches, gets in ((0, 1, 3), (59, 1, 6), (1, 2, 6)):
+                clock.now += elapsed
+                results = await at.batching.fetch(TOKEN, GETS)
+                assert all(isinstance(result, ProviderMessage) for result in results.values())
+                assert (gmail.batches, gmail.gets) == (batches, gets)
+
+    @pytest.mark.parametrize("status", [403, 429, 500, 503])
+    async def test_that_meets_another_refusal_gives_no_batch_up(self, status: int) -> None:
+        gmail, clock = Gmail([missing(status), None]), Clock()
+        async with gmail_that_answers(gmail, monotonic=clock) as at:
+            with pytest.raises(Exception, match=f"{status}"):
+                await at.batching.fetch(TOKEN, GETS)
+            await at.batching.fetch(TOKEN, GETS)
+            assert (gmail.batches, gmail.gets) == (2, 0)
+
+    async def test_of_what_is_too_large_for_a_batch_gives_no_batch_up(self) -> None:
+        gmail, clock = Gmail([missing(413), None]), Clock()
+        async with gmail_that_answers(gmail, monotonic=clock) as at:
+            await at.batching.fetch(TOKEN, GETS)
+            await at.batching.fetch(TOKEN, GETS)
+            assert (gmail.batches, gmail.gets) == (2, 3)
+
+
+class TestPause:
+    def closed_for(self, endpoint: BatchEndpoint, clock: Clock) -> float:
+        """Seconds until batches go out again, to the half minute."""
+        began = clock.now
+        while endpoint.url is None:
+            clock.now += 30
+        return clock.now - began
+
+    def test_doubles_up_to_an_hour(self) -> None:
+        clock = Clock()
+        endpoint = BatchEndpoint("http://x/batch", monotonic=clock)
+        pauses = []
+        for _ in range(8):
+            endpoint.refused("404")
+            pauses.append(self.closed_for(endpoint, clock))
+        assert pauses == [60, 120, 240, 480, 960, 1920, LONGEST_PAUSE, LONGEST_PAUSE]
+
+    def test_is_not_longer_for_batches_that_were_under_way_together(self) -> None:
+        clock = Clock()
+        endpoint = BatchEndpoint("http://x/batch", monotonic=clock)
+        for _ in range(5):
+            endpoint.refused("404")
+        assert self.closed_for(endpoint, clock) == 60
+
+    def test_begins_anew_after_an_answer(self) -> None:
+        clock = Clock()
+        endpoint = BatchEndpoint("http://x/batch", monotonic=clock)
+        for _ in range(3):
+            endpoint.refused("404")
+            self.closed_for(endpoint, clock)
+        endpoint.answered()
+        endpoint.refused("404")
+        assert self.closed_for(endpoint, clock) == 60
+
+    def test_ends_with_an_answer_of_a_batch_that_was_under_way(self) -> None:
+        endpoint = BatchEndpoint("http://x/batch", monotonic=Clock())
+        endpoint.refused("404")
+        endpoint.answered()
+        assert endpoint.url is not None
+
+    def test_is_told_once_and_so_is_its_end(self) -> None:
+        clock = Clock()
+        endpoint = BatchEndpoint("http://x/batch", monotonic=clock)
+        with logged() as events:
+            endpoint.answered()
+            for _ in range(4):
+                endpoint.refused("404")
+                self.closed_for(endpoint, clock)
+            endpoint.answered()
+            endpoint.answered()
+            assert events() == ["batches are not answered, fetching one by one", "batches are answered again"]
+
+    def test_of_no_endpoint_has_no_end(self) -> None:
+        endpoint = BatchEndpoint(None, monotonic=Clock())
+        assert endpoint.url is None

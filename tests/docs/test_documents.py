@@ -12,8 +12,12 @@ from tests.support.docs.documents import (
     missing_names,
     missing_paths,
     missing_targets,
+    texts,
 )
 from tests.support.docs.page_steps import prose_of
+
+# Tests that name what does not exist, to see it found or made.
+MADE_UP = ("tests/docs/", "tests/architecture/", "tests/deploy/local/test_makemigrations.py")
 
 
 @pytest.fixture(params=documents(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -46,6 +50,13 @@ class TestEveryDocument:
         assert broken_links(document, text) == []
 
 
+class TestEveryText:
+    def test_names_paths_tests_and_functions_that_exist(self) -> None:
+        missing = {path: missing_paths(text) + missing_names(text) for path, text in texts(left_out=MADE_UP)}
+        assert {path: names for path, names in missing.items() if names} == {}
+        assert {"Makefile", "services/mail/app.py", "deploy/Dockerfile", ".env.example"} <= missing.keys()
+
+
 class TestDocuments:
     def test_are_all_pages(self) -> None:
         found = {str(path.relative_to(ROOT)) for path in documents()}
@@ -66,7 +77,7 @@ class TestMissingPaths:
     def test_are_none_of_files_placeholders_addresses_and_what_is_made_on_demand(self) -> None:
         text = (
             "`services/mail/app.py`. services/auth/providers/{name}.py `tests/*/conftest.py` deploy/production/x "
-            "https://example.org/docs/none.md /docs/none kubectl exec deployment/none"
+            "https://example.org/docs/none.md /docs/none kubectl exec deployment/none deploy/x${NAME}.yml tests/.*/x"
         )
         assert missing_paths(text) == []
 

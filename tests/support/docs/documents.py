@@ -7,10 +7,13 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
+from tests.support.architecture.repository import tracked_files
+
 ROOT = Path(__file__).parents[3]
 _FOLDERS = r"services|tests|docs|deploy|protos|benchmarks|\.github|\.ci|\.devcontainer"
-# `{name}` and `<name>` stand for any name.
-_PATH = re.compile(rf"(?<![\w./-])(?:{_FOLDERS})/[\w./*{{}}<>-]*")
+# `{name}` and `<name>` stand for any name. A path that a variable continues is not whole; `.*` is a regular expression.
+_PATH = re.compile(rf"(?<![\w./-])(?:{_FOLDERS})/[\w./*{{}}<>-]*+(?!\$)")
+_GENERATED = ("protos/gen/", "deploy/locks/", "requirements.lock")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}|<[^<>]*>")
 _NAME = re.compile(r"(?<![\w./-])((?:services|tests|deploy|benchmarks)/[\w/]+\.py)((?:::\w+)+)")
 _MODULE = re.compile(r"(?<![\w./-])(?:services|deploy|tests|benchmarks)(?:\.[a-z_]\w*)+")
@@ -23,19 +26,24 @@ _MAKE = re.compile(r"(?:^ *|`|&& )make ([a-z_-]+)", re.MULTILINE)
 
 @cache
 def documents() -> list[Path]:
-    """Every Markdown file that is not ignored by git, in the order of their paths."""
-    ignored = {line.strip().rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines()} | {".git"}
-    found: list[Path] = []
-    for folder, below, files in ROOT.walk():
-        below[:] = [name for name in below if name not in ignored]
-        found += [folder / name for name in files if name.endswith(".md")]
-    return sorted(found)
+    """Every Markdown file, in the order of their paths."""
+    return [ROOT / path for path in tracked_files(ROOT) if path.endswith(".md")]
+
+
+def texts(*, left_out: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Path and text of every text file that is not generated, but for those below `left_out`."""
+    for path in tracked_files(ROOT):
+        if not path.startswith((*_GENERATED, *left_out)):
+            try:
+                yield path, (ROOT / path).read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                continue
 
 
 def missing_paths(text: str) -> list[str]:
     """Paths of the repository that a text names and that do not exist. What `.gitignore` names is made on demand."""
     made = tuple(line for line in (ROOT / ".gitignore").read_text().splitlines() if "/" in line.rstrip("/"))
-    named = {match[0].rstrip(".") for match in _PATH.finditer(text)}
+    named = {match[0].rstrip(".") for match in _PATH.finditer(text) if ".*" not in match[0]}
     return sorted(path for path in named if not f"{path}/".startswith(made) and not _matches(path))
 
 

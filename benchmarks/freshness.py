@@ -1,7 +1,7 @@
-"""How soon new mail can be read: from its delivery at the (sandbox) provider to a list that shows it, by the gateway.
+"""Freshness of mail: time from delivery at the (sandbox) provider until the gateway lists the message.
 
-With push and polling as they are by default. On an idle system; beside a backfill of other mailboxes; under an unbroken
-stream of mail to one mailbox; and after kill -9 of the worker. Prints JSON lines and a table; exits 1 where a goal is
+Push and polling have their default settings. Four situations: an idle system; beside a backfill of other mailboxes; an
+unbroken stream of mail to one mailbox; after kill -9 of the worker. Prints JSON lines and a table; exits 1 if a goal is
 missed.
 """
 
@@ -34,7 +34,7 @@ _PATIENCE = 90.0
 
 
 class Reader:
-    """Delivers mail to one person and waits until that person can read it."""
+    """Delivers mail to one person and waits until it is listed."""
 
     def __init__(self, person: Person, *, sandbox: httpx.AsyncClient, gateway: httpx.AsyncClient) -> None:
         self._email = person.email
@@ -43,13 +43,13 @@ class Reader:
         self._gateway = gateway
 
     async def deliver(self) -> str:
-        """Delivers a message and returns its id."""
+        """Deliver a message. Returns its id."""
         made = {"from": "bob@example.net", "subject": "Hello", "text": "Hi"}
         answer = await self._sandbox.post(f"/_sandbox/users/{self._email}/messages", json=made)
         return str(answer.raise_for_status().json()["messages"][0]["id"])
 
     async def until_readable(self, external_id: str) -> float:
-        """When the message showed in the list, by the monotonic clock."""
+        """Return the monotonic time at which the message is listed."""
         deadline = time.monotonic() + _PATIENCE
         params: dict[str, str | int] = {"user_email": self._email, "limit": 20}
         while time.monotonic() < deadline:
@@ -60,13 +60,13 @@ class Reader:
         raise AssertionError(f"{external_id} did not become readable")
 
     async def latency(self) -> float:
-        """Seconds from delivery to readable."""
+        """Return the seconds from delivery until the message is listed."""
         began = time.monotonic()
         return await self.until_readable(await self.deliver()) - began
 
 
 async def spaced(readers: list[Reader], *, deliveries: int) -> list[float]:
-    """One mail after the other to each mailbox, all mailboxes side by side but not in step."""
+    """Deliver messages to each mailbox one after the other; mailboxes run concurrently but not in step."""
 
     async def series(place: int, reader: Reader) -> list[float]:
         await asyncio.sleep(PAUSE * place / len(readers))
@@ -81,7 +81,7 @@ async def spaced(readers: list[Reader], *, deliveries: int) -> list[float]:
 
 
 async def stream(reader: Reader, *, mails: int) -> list[float]:
-    """Mail without a pause: more often than the provider announces it."""
+    """Deliver mail without pauses, faster than the provider announces it."""
 
     async def follow(number: int) -> float:
         await asyncio.sleep(number * STREAM_INTERVAL)
@@ -91,7 +91,7 @@ async def stream(reader: Reader, *, mails: int) -> list[float]:
 
 
 async def measure(stack: RunningStack, people: list[Person], others: list[Person], *, deliveries: int) -> list[float]:
-    """All situations in one run; returns the medians that have a goal, and the seconds after the kill."""
+    """Measure all situations. Returns the medians that have a goal, and the seconds after the kill."""
     async with (
         httpx.AsyncClient(base_url=stack.sandbox_url, trust_env=False, timeout=30) as sandbox,
         httpx.AsyncClient(base_url=stack.gateway_url, trust_env=False, timeout=30) as gateway,
@@ -111,7 +111,7 @@ async def measure(stack: RunningStack, people: list[Person], others: list[Person
 
 
 async def after_kill(stack: RunningStack, reader: Reader) -> float:
-    """Kills the only worker with work in its hands; seconds from its restart until new mail is readable."""
+    """Kill the only worker during a turn. Returns the seconds from its restart until new mail is listed."""
     stack.kill("worker")
     external_id = await reader.deliver()
     began = time.monotonic()
@@ -122,7 +122,7 @@ async def after_kill(stack: RunningStack, reader: Reader) -> float:
 
 
 def report(situation: str, latencies: list[float], idle: list[float]) -> None:
-    """A JSON line and a row."""
+    """Print a JSON line and a table row."""
     p50, p99 = percentile(latencies, 50), percentile(latencies, 99)
     more = {"p50_minus_idle": p50 - percentile(idle, 50), "p99_minus_idle": p99 - percentile(idle, 99)}
     figures = {"n": len(latencies), "p50": p50, "p99": p99, "max": max(latencies), **more}
@@ -131,12 +131,12 @@ def report(situation: str, latencies: list[float], idle: list[float]) -> None:
 
 
 def percentile(values: list[float], percent: int) -> float:
-    """The value below which so many percent lie."""
+    """Return the value below which `percent` of the values lie."""
     return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
 
 
 def prepare(stack: RunningStack, http: httpx.Client) -> tuple[list[Person], list[Person]]:
-    """People whose small mailboxes are synced, and others with much mail that is not."""
+    """Return people with small, synced mailboxes, and others with large, unsynced ones."""
     provider = Provider(stack.sandbox_url)
     people = [Person.sign_in(http, provider.new_user(messages=20)) for _ in range(MAILBOXES)]
     for person in people:
@@ -147,7 +147,7 @@ def prepare(stack: RunningStack, http: httpx.Client) -> tuple[list[Person], list
 
 
 def main() -> int:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--deliveries", type=int, default=200)
     given = parser.parse_args()

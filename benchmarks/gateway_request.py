@@ -1,6 +1,6 @@
-"""The gateway's CPU for one authenticated request, and what part of it is the caller's: token and rate limits.
+"""CPU of the gateway for one authenticated request, and the part of it for verifying tokens and counting requests.
 
-Requests: real processes, /proc. The parts: the gateway's own classes in this process, with a real ES256 key and Redis.
+Requests: real processes, CPU from /proc. Parts: the gateway's classes in this process, with a real ES256 key and Redis.
 Prints JSON lines and a table.
 """
 
@@ -32,7 +32,7 @@ WARM_UP = 200
 
 @dataclass(frozen=True)
 class Cost:
-    """Milliseconds of the gateway's CPU; `share` is of the cheapest request."""
+    """CPU of the gateway in milliseconds; `share` is that of the cheapest request."""
 
     what: str
     cpu: float
@@ -40,7 +40,7 @@ class Cost:
 
 
 def requests(stack: RunningStack, *, number: int) -> dict[str, float]:
-    """CPU of the gateway for each request of a signed-in user, over one connection."""
+    """Measure the CPU per request of a signed-in user, over one connection."""
     costs = {}
     with httpx.Client(base_url=stack.gateway_url, trust_env=False, timeout=90) as http:
         ada = Person.sign_in(http, Provider(stack.sandbox_url).new_user(messages=60))
@@ -57,7 +57,7 @@ def requests(stack: RunningStack, *, number: int) -> dict[str, float]:
 
 
 async def parts(stack: RunningStack, *, number: int) -> dict[str, float]:
-    """CPU of what tells who the caller is and whether they ask too often."""
+    """Measure the CPU of authentication and rate limits."""
     auth = FakeAuth()
     tokens = AccessTokens(_Keys(auth), issuer=ISSUER, audience=ISSUER)
     made = [auth.access_token(f"user {index}") for index in range(number)]
@@ -76,13 +76,13 @@ async def parts(stack: RunningStack, *, number: int) -> dict[str, float]:
 
 
 class _Keys:
-    """Auth's keys, as the gateway has them after the first request."""
+    """Auth's keys as the gateway caches them."""
 
     def __init__(self, auth: FakeAuth) -> None:
         self._keys = {key.key_id: jwt.PyJWK(key.public) for key in auth.keys}
 
     async def find(self, key_id: str | None) -> jwt.PyJWK | None:
-        """The key of that id."""
+        """Return the key with this id."""
         return None if key_id is None else self._keys.get(key_id)
 
 
@@ -94,7 +94,7 @@ async def _each(take: Callable[[str], Awaitable[Any]], values: list[str]) -> flo
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=2000)
     number = parser.parse_args().requests

@@ -1,7 +1,7 @@
-"""What idle mailboxes cost: CPU per look, over all processes, while nothing happens in any of them.
+"""Cost of idle mailboxes: CPU per check over all processes, while no mailbox changes.
 
-Real Postgres, Valkey, worker and sandbox; mailboxes share the sandbox's users, and this process stands in for auth (its
-CPU counts too). Prints JSON lines and a table; exits 1 above the goal.
+Real Postgres, Valkey, worker and sandbox. Mailboxes share the sandbox's users, and this process stands in for auth (its
+CPU counts, too). Prints JSON lines and a table; exits 1 above the goal.
 """
 
 import argparse
@@ -34,13 +34,13 @@ REDIRECT = "http://localhost:1/callback"
 
 
 class Tokens(auth_pb2_grpc.ProviderTokenServiceServicer):
-    """Gives out the sandbox's access tokens; an account's number names its user."""
+    """Stand-in for auth that returns the sandbox's access tokens; an account's number determines its user."""
 
     def __init__(self, tokens: list[str]) -> None:
         self._tokens = tokens
 
     async def GetAccessToken(self, request, context):  # type: ignore[no-untyped-def]  # noqa: ARG002, N802
-        """As the contract says."""
+        """Implements the contract's method."""
         expires = Timestamp()
         expires.FromDatetime(datetime.now(UTC) + timedelta(hours=1))
         token = self._tokens[UUID(request.account_id).int % USERS]
@@ -48,7 +48,7 @@ class Tokens(auth_pb2_grpc.ProviderTokenServiceServicer):
 
 
 async def measure(stack: RunningStack, *, mailboxes: int, poll: float, seconds: float) -> dict[str, float]:
-    """Fills the database, lets the worker warm up for two polls, and then counts looks and CPU."""
+    """Fill the database, let the worker warm up for two polls, then count checks and CPU."""
     tokens, cursors = await sign_in(stack)
     register = [partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, Tokens(tokens))]
     async with serve_rpc(host="127.0.0.1", port=0, register=register, callers=CALLERS, identity=None) as port:
@@ -65,7 +65,7 @@ async def measure(stack: RunningStack, *, mailboxes: int, poll: float, seconds: 
 
 
 def cpu(stack: RunningStack) -> dict[str, float]:
-    """CPU seconds so far by process."""
+    """Return the CPU seconds so far by process."""
     pids = {name: stack.pid(name) for name in ("worker", "sandbox", "mail", "gateway", "auth")}
     pids |= {name: server.pid or 0 for name, server in stack.servers.items()}
     times = os.times()
@@ -73,14 +73,14 @@ def cpu(stack: RunningStack) -> dict[str, float]:
 
 
 async def count_looks(stack: RunningStack) -> int:
-    """How many history pages the worker has asked for."""
+    """Return how many history pages the worker has requested."""
     async with httpx.AsyncClient(base_url=stack.sandbox_url, trust_env=False) as http:
         users = (await http.get("/_sandbox/calls")).json()["users"]
     return sum(calls.get("gmail.history.list", 0) for calls in users.values())
 
 
 async def sign_in(stack: RunningStack) -> tuple[list[str], list[int]]:
-    """Access tokens of the sandbox's users and their present cursors."""
+    """Return access tokens of the sandbox's users and their current cursors."""
     client = {"client_id": stack.variables["GOOGLE_CLIENT_ID"]}
     secret = {"client_secret": stack.variables["GOOGLE_CLIENT_SECRET"], "redirect_uri": REDIRECT}
     ask = {**client, "redirect_uri": REDIRECT, "response_type": "code", "scope": SCOPES, "access_type": "offline"}
@@ -100,12 +100,12 @@ async def sign_in(stack: RunningStack) -> tuple[list[str], list[int]]:
 
 
 def email(number: int) -> str:
-    """A user's address."""
+    """Return a user's address."""
     return f"user{number}@example.com"
 
 
 async def fill(stack: RunningStack, *, mailboxes: int, cursors: list[int], poll: float) -> None:
-    """Mailboxes that are synced and idle, due at times spread over one poll."""
+    """Insert synced, idle mailboxes, due at times spread over one poll."""
     variables = stack.variables
     connection = await asyncpg.connect(
         host=variables["POSTGRES_HOST"],
@@ -141,7 +141,7 @@ async def fill(stack: RunningStack, *, mailboxes: int, cursors: list[int], poll:
 
 
 def main() -> int:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mailboxes", type=int, default=10_000)
     parser.add_argument("--poll", type=float, default=60, help="seconds between two looks at a mailbox")

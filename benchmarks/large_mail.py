@@ -1,10 +1,10 @@
-"""What uncommon mail does to a worker: how long it holds up the event loop, and how much memory it takes.
+"""Worst cases for a worker: how long uncommon mail blocks the event loop, and how much memory it takes.
 
-A message of 50 MB, an HTML body of 10 MB, a message of 1,000 parts, and batches of messages that are just not large.
-Each is the only mail of its mailbox; the worker is new and warm. CPU time is that of the loop's thread in one callback.
-Memory is the worker's peak above where it was before; the item is as large as in the provider's answers, in base64.
-Prints JSON lines and a table; exits 1 where a goal is missed: no callback above 50 ms, no memory above 3 times the item
-(but 24 MB in any case).
+A message of 50 MB, an HTML body of 10 MB, a message of 1,000 parts, and batches of messages just below the limit for
+large ones. Each is the only mail of its mailbox; the worker is new and warm. CPU time is that of the loop's thread in
+one callback. Memory is the worker's peak above its previous size; an item's size is that in the provider's response, in
+base64. Prints JSON lines and a table; exits 1 if a goal is missed: no callback above 50 ms, no memory above 3 times the
+item (or 24 MB, if that is more).
 """
 
 import base64
@@ -25,27 +25,27 @@ from tests.support.e2e.running_stack import RunningStack, running_stack
 GOAL_MS = 50.0
 GOAL_TIMES = 3.0
 _MB = 1024 * 1024
-# Below this, memory is that of the allocator rather than of the item.
+# Below this the allocator dominates.
 _SMALLEST_MB = 8.0
 _random = random.Random(1)
 _WORDS = ["".join(_random.choices("abcdefghijklmnopqrstuvwxyz", k=_random.randint(2, 11))) for _ in range(30_000)]
 
 
 def text(size: int) -> str:
-    """So many characters of words in lines."""
+    """Return `size` characters of words in lines."""
     lines = (" ".join(_random.choices(_WORDS, k=10)) for _ in range(size // 60))
     return "\n".join(lines)[:size]
 
 
 def mail(subject: str) -> EmailMessage:
-    """A message without a body."""
+    """Return a message without a body."""
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = "Bob <bob@example.net>", "ada@example.com", subject
     return message
 
 
 def attached() -> Iterator[bytes]:
-    """50 MB as they are sent, most of it an attachment."""
+    """Return 50 MB as sent, most of it an attachment."""
     message = mail("A film")
     message.set_content(text(2_000))
     message.add_attachment(_random.randbytes(36 * _MB), maintype="video", subtype="mp4", filename="film.mp4")
@@ -53,7 +53,7 @@ def attached() -> Iterator[bytes]:
 
 
 def html() -> Iterator[bytes]:
-    """10 MB of HTML and no text."""
+    """Return 10 MB of HTML without text."""
     rows = "".join(
         f"<tr><td class='c'><a href='https://example.com/{n}'>{line}</a></td></tr>\n"
         for n, line in enumerate(text(7 * _MB).splitlines())
@@ -64,14 +64,14 @@ def html() -> Iterator[bytes]:
 
 
 def plain() -> Iterator[bytes]:
-    """20 MB of plain text."""
+    """Return 20 MB of plain text."""
     message = mail("A log")
     message.set_content(text(20 * _MB))
     yield message.as_bytes()
 
 
 def parts() -> Iterator[bytes]:
-    """1,000 parts of 2 kB."""
+    """Return 1,000 parts of 2 kB."""
     message = mail("Many files")
     message.set_content("See attached")
     for number in range(998):
@@ -80,7 +80,7 @@ def parts() -> Iterator[bytes]:
 
 
 def middling() -> Iterator[bytes]:
-    """50 messages of 240 kB of text."""
+    """Return 50 messages of 240 kB of text."""
     for number in range(50):
         message = mail(f"Minutes {number}")
         message.set_content(text(240_000))
@@ -97,7 +97,7 @@ ITEMS = {
 
 
 def measure(stack: RunningStack, http: httpx.Client, control: Provider, name: str, report: Path) -> dict[str, object]:
-    """Syncs a mailbox that holds the item alone."""
+    """Sync a mailbox that contains only the item."""
     email = control.new_user()
     size = 0
     for data in ITEMS[name]():
@@ -110,7 +110,7 @@ def measure(stack: RunningStack, http: httpx.Client, control: Provider, name: st
     Person.sign_in(http, control.new_user(messages=200)).sync("all")
     pid = stack.pid("worker")
     report.unlink(missing_ok=True)
-    Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc_pid_clear_refs(5): the peak is what it is now
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc_pid_clear_refs(5): reset the peak
     before = memory(pid, "VmRSS")
     person.sync("all")
     taken = memory(pid, "VmHWM") - before
@@ -126,13 +126,13 @@ def measure(stack: RunningStack, http: httpx.Client, control: Provider, name: st
 
 
 def memory(pid: int, field: str) -> float:
-    """MB, from /proc/PID/status."""
+    """Return MB from /proc/PID/status."""
     [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(field)]
     return int(line.split()[1]) / 1024
 
 
 def main() -> int:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     with ExitStack() as started:
         home = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="mailroom-large-")))
         report = home / "callbacks.jsonl"

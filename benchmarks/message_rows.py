@@ -1,4 +1,4 @@
-"""Messages as CSV files for COPY into the tables of mail, row for row what a sync stores."""
+"""Messages as CSV for COPY into the tables of mail, with the rows that a sync stores."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ _SEARCH = ("mailbox_id", "message_id", "received_at", "vector")
 
 
 def table_files(messages: Iterable[ProviderMessage], *, mailbox_id: int, first_id: int) -> list[TableFile]:
-    """Tables in the order of their references, their columns and CSV for them; ids count from `first_id`."""
+    """Return tables in the order of their references, with columns and CSV; ids count from `first_id`."""
     key, listed, contents, search = mailbox_id, [], [], []
     for number, message in enumerate(messages, first_id):
         content, sender = message.content, message.content.from_

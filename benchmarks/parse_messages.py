@@ -1,8 +1,8 @@
-"""CPU time to parse one message, from raw bytes and from Gmail's resource: real mail and made ones.
+"""CPU time to parse one message, from raw bytes and from Gmail's resource, for real and generated mail.
 
 Claim: below 0.3 ms per ordinary message. Prints a JSON line per measurement, then a table. Python's own parser
-(policy.default: structure, subject, addresses, date and text) runs beside it for scale. Each figure is the median of
-five runs, interleaved. Real mail is read from ../shared/corpus where it exists.
+(policy.default: structure, subject, addresses, date and text) runs beside it for comparison. Each value is the median
+of five runs, interleaved. Real mail is read from ../shared/corpus where it exists.
 """
 
 import base64
@@ -29,7 +29,7 @@ _SENTENCE = "The report for the second quarter is attached; please read it befor
 
 
 def main() -> None:
-    """Measure every set with every parser; exit with 1 when an ordinary message takes longer than claimed."""
+    """Measure every set with every parser; exit with 1 if an ordinary message takes longer than claimed."""
     rows = [_measure(name, messages) for name, messages in _sets().items()]
     for row in rows:
         print(json.dumps(row))
@@ -100,7 +100,7 @@ def _parse_with_email(data: bytes) -> object:
 
 
 def _resource(part: Part, part_id: str) -> dict[str, Any]:
-    """A payload as Gmail delivers it: attachments by reference."""
+    """Return a payload as Gmail delivers it: attachments by reference."""
     body: dict[str, Any] = {"size": part.size}
     if part.is_attachment and part.size:
         body["attachmentId"] = "ANGjdJ"

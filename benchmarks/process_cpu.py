@@ -8,16 +8,16 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and of its children, ended ones included, since it started.
+    """Return the user and system time of a process and its children, ended ones included.
 
-    Postgres is the process that was started and one child per connection; those that ended count with their parent.
+    Postgres is the started process and one child per connection; ended ones count with their parent.
     """
     own = _times(pid)
     return 0.0 if own is None else own + sum(_own_times(child) for child in children(pid))
 
 
 def machine_seconds() -> float:
-    """CPU time of everything on this machine since it started, over all cores; see proc_stat(5)."""
+    """Return the CPU time of the machine since boot, over all cores; see proc_stat(5)."""
     times = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     return (sum(times) - times[3] - times[4]) / _TICKS
 
@@ -33,13 +33,13 @@ def _own_times(pid: int) -> float:
 
 
 def _fields(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the third on (proc_pid_stat(5)); None for a process that is gone."""
+    """Return the fields of /proc/PID/stat from the third on (proc_pid_stat(5)); None for an ended process."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return None
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started and that still run."""
+    """Return the running child processes of a process."""
     numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return [number for number in numbers if (fields := _fields(number)) is not None and int(fields[1]) == pid]

@@ -1,7 +1,7 @@
-"""How much of its quota one mailbox uses while it is copied, and what a message costs.
+"""Share of its quota that one mailbox uses while it is copied, and units per message.
 
-In both profiles, under fixed and sliding windows of the (sandbox) provider, with the real limits.
-Prints JSON lines and a table; exits 1 where a goal is missed.
+Both profiles, under fixed and sliding windows of the (sandbox) provider, with the real limits.
+Prints JSON lines and a table; exits 1 if a goal is missed.
 """
 
 import argparse
@@ -19,17 +19,17 @@ from tests.support.e2e.people import Person, Provider
 from tests.support.e2e.running_stack import RunningStack, running_stack
 
 GOAL_SHARE = 0.9
-# In the profile of 2026-05, where one get costs as much.
+# In the profile of 2026-05, in which one get costs 20.
 GOAL_UNITS_PER_MESSAGE = 20.0
 LIMITS = {"2026-05": 6_000, "legacy": 15_000}
 GETS = {"2026-05": 20, "legacy": 5}
-# Times the messages that the quota allows: whole threads are cheaper.
+# Multiple of the messages that the quota allows: whole threads are cheaper than gets.
 _ENOUGH = 2
 
 
 @dataclass(frozen=True)
 class Use:
-    """What was measured in one situation."""
+    """Measurements of one situation."""
 
     profile: str
     kind: str
@@ -45,7 +45,7 @@ class Use:
 
 
 def measure(stack: RunningStack, http: httpx.Client, *, profile: str, kind: str, window: float, windows: int) -> Use:
-    """Copies a mailbox of its own; measures after a first window, which begins with empty buckets."""
+    """Copy a mailbox; measure after the first window, which begins with empty buckets."""
     provider = Provider(stack.sandbox_url)
     quota = {"quota_profile": profile, "quota_kind": kind, "quota_window": window}
     httpx.patch(f"{stack.sandbox_url}/_sandbox/gmail", json=quota, trust_env=False).raise_for_status()
@@ -68,19 +68,19 @@ def measure(stack: RunningStack, http: httpx.Client, *, profile: str, kind: str,
 
 
 def restart(stack: RunningStack, **environment: str) -> None:
-    """Starts the worker anew with these variables."""
+    """Restart the worker with these variables."""
     stack.stop("worker")
     stack.start("worker", **environment)
 
 
 def spent(provider: Provider, person: Person) -> dict[str, int]:
-    """The provider's own account of the mailbox."""
+    """Return the provider's own count for the mailbox."""
     users = provider.get("/calls")["quota"]["users"]
     return dict(users.get(person.email, {"units": 0, "rejected": 0}))
 
 
 def main() -> int:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--window", type=float, default=60, help="seconds for which the limits count")
     parser.add_argument("--windows", type=int, default=1, help="how many of them are measured")

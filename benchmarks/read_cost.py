@@ -1,10 +1,11 @@
-"""What reading costs with a million messages loaded: lists against two other ways, searches, and memory at rest.
+"""Cost of reading with a million messages loaded: lists against two alternatives, searches, and idle memory.
 
 The messages are in 100 mailboxes, a tenth of them in one; they are loaded once and kept (in --home). Lists of 50 are
-asked of Mailroom (gateway and gRPC, with an access token), of a plain FastAPI and ORM monolith, and of bare ASGI with
-asyncpg, by turns; figures are medians of the rounds. CPU time is that of each way's processes and of Postgres.
+requested in turn from Mailroom (gateway and gRPC, with an access token), from a plain FastAPI and ORM monolith, and
+from bare ASGI with asyncpg; values are medians of the rounds. CPU time is that of each alternative's processes and of
+Postgres.
 Claims: a list takes at most half of the monolith's CPU time and of its p50; each kind of search in the large mailbox
-has a p50 below 20 ms and a maximum below 100 ms; all processes of the stack take less than 0.6 GB at rest; exporting
+has a p50 below 20 ms and a maximum below 100 ms; all idle processes of the stack take less than 0.6 GB; exporting
 the large mailbox makes none of them grow by more than three times the largest attachment (75 MB).
 """
 
@@ -28,7 +29,7 @@ _REST_SECONDS = 5
 
 
 def main() -> int:
-    """Loads and measures; 1 if a claim does not hold."""
+    """Load and measure; 1 if a claim does not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, default=int(os.environ.get("BENCH_MESSAGES", "1000000")))
     parser.add_argument("--mailboxes", type=int, default=100)
@@ -39,7 +40,7 @@ def main() -> int:
     home = options.home or Path(".benchmarks") / f"read-{options.messages}"
     home.parent.mkdir(exist_ok=True)
     with open_stage(home, messages=options.messages, mailboxes=options.mailboxes) as stage:
-        time.sleep(_REST_SECONDS)  # what loading and signing in began has ended
+        time.sleep(_REST_SECONDS)  # background work of loading and signing in has ended
         memory = {name: round(proportional_mb(pid)) for name, pid in stage.pids.items()}
         print(json.dumps({"memory_at_rest_mb": memory}), flush=True)
         stage.renew_tokens()
@@ -61,7 +62,7 @@ def _report(
     for one in found:
         late = "" if one.fits else "  too slow"
         print(f"{one.kind:<34}{one.times.percentile(50):>9.1f}{one.times.percentile(100):>9.1f}{late}")
-    print("\nMB at rest: " + ", ".join(f"{name} {size}" for name, size in memory.items()), f"= {sum(memory.values())}")
+    print("\nidle MB: " + ", ".join(f"{name} {size}" for name, size in memory.items()), f"= {sum(memory.values())}")
     print("MB grown by an export: " + ", ".join(f"{name} {size}" for name, size in grown.items()))
     mailroom, monolith, bare = (ways[name] for name in (MAILROOM, MONOLITH, BARE))
     cpu, p50 = (monolith[name] / mailroom[name] for name in ("total_ms", "p50_ms"))

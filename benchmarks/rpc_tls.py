@@ -1,6 +1,6 @@
-"""What TLS between services costs a call: a small unary one over kit's channel to kit's server, both in this process.
+"""Cost of TLS between services: a small unary call over kit's channel to kit's server, both in this process.
 
-Plaintext and mutual TLS in turns, in one run; CPU of both ends together. Prints JSON lines and a table.
+Plaintext and mutual TLS in turn, in one run; CPU of both ends together. Prints JSON lines and a table.
 """
 
 import argparse
@@ -30,7 +30,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Cost:
-    """The median of the rounds, in milliseconds of CPU; a handshake is a new connection with its first call."""
+    """Median of the rounds, in milliseconds of CPU; a handshake is a new connection with its first call."""
 
     transport: str
     per_call: float
@@ -38,19 +38,19 @@ class Cost:
 
 
 class Tokens(auth_pb2_grpc.ProviderTokenServiceServicer):
-    """Answers at once."""
+    """Responds at once."""
 
     async def GetAccessToken(  # noqa: N802 - the contract's name
         self,
         request: auth_pb2.GetAccessTokenRequest,
         context: aio.ServicerContext[Any, Any],  # noqa: ARG002 - as gRPC calls it
     ) -> auth_pb2.GetAccessTokenResponse:
-        """As the contract says."""
+        """Implements the contract's method."""
         return auth_pb2.GetAccessTokenResponse(access_token=request.account_id)
 
 
 class Transport:
-    """A served method and how to call it, in plaintext or by the certificates in `directory`."""
+    """A served method and how to call it, in plaintext or with the certificates in `directory`."""
 
     def __init__(self, name: str, port: int, directory: Path | None) -> None:
         self.name = name
@@ -63,13 +63,13 @@ class Transport:
         )
 
     async def calls(self, number: int) -> float:
-        """CPU milliseconds per call over one connection, of which the first calls do not count."""
+        """Measure CPU milliseconds per call over one connection, without the first calls."""
         async with self._open() as channel:
             await _ask(channel, 50)
             return await _cpu(_ask(channel, number)) / number
 
     async def handshakes(self, number: int) -> float:
-        """CPU milliseconds per connection with one call."""
+        """Measure CPU milliseconds per connection with one call."""
         return await _cpu(self._connect(number)) / number
 
     async def _connect(self, number: int) -> None:
@@ -93,7 +93,7 @@ async def _cpu(work: Any) -> float:
 
 @asynccontextmanager
 async def served(directory: Path | None) -> AsyncIterator[Transport]:
-    """A server, with certificates if there are any."""
+    """Serve, with certificates if given."""
     identity = None if directory is None else identity_in(directory, "auth")
     register = [partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, Tokens())]
     async with serve_rpc(host="127.0.0.1", port=0, register=register, callers=CALLERS, identity=identity) as port:
@@ -101,7 +101,7 @@ async def served(directory: Path | None) -> AsyncIterator[Transport]:
 
 
 async def measure(directory: Path, *, calls: int, handshakes: int) -> list[Cost]:
-    """Both transports in turns."""
+    """Measure both transports in turn."""
     async with served(None) as plaintext, served(directory) as encrypted:
         measured: dict[str, list[tuple[float, float]]] = {}
         for _ in range(ROUNDS):
@@ -115,7 +115,7 @@ async def measure(directory: Path, *, calls: int, handshakes: int) -> list[Cost]
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=3000)
     parser.add_argument("--handshakes", type=int, default=50)

@@ -1,7 +1,7 @@
-"""How many messages a second one core of the sandbox serves: format=full, in batches of 50, by the server's CPU time.
+"""Messages per second that one core of the sandbox serves: format=full, in batches of 50, by the server's CPU time.
 
-Every message is asked for once (cold) and then once more (warm). Prints JSON lines and a table; exits 1 if the cold
-rate is below the 5,000 messages per second that the sandbox promises.
+Every message is requested once (cold) and once more (warm). Prints JSON lines and a table; exits 1 if the cold
+rate is below the sandbox's goal of 5,000 messages per second.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def _free_port() -> int:
 
 @contextmanager
 def _sandbox(messages: int) -> Iterator[tuple[int, int]]:
-    """A running sandbox: its port and process id. Its quota window is a millisecond, so that quota never binds."""
+    """Run a sandbox. Yields port and process id. Its quota window is a millisecond, so quota never binds."""
     port = _free_port()
     settings = {
         "SANDBOX_ENABLED": "true",

@@ -1,8 +1,8 @@
-"""What more workers bring: 1, 2 and 4 of them on one machine, on many mailboxes at once, without quota.
+"""Gain of more workers: 1, 2 and 4 of them on one machine, on many mailboxes concurrently, without quota.
 
-Messages per second, CPU per message of the workers and of Postgres, and how busy each part of the system is: a process
-that runs Python has one core at most, the machine has all of them. What is busiest is the limit. The sandbox, which
-stands in for Google and would not be on this machine, takes part in it. Prints JSON lines and a table.
+Messages per second, CPU per message of the workers and of Postgres, and utilisation of each part of the system: a
+Python process has one core at most, the machine has all of them. The part with the highest utilisation is the limit.
+The sandbox, which in production would be another machine's load, is included. Prints JSON lines and a table.
 """
 
 import argparse
@@ -20,7 +20,7 @@ _MAILBOXES = 12
 
 
 def main() -> int:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, default=500, help="per mailbox")
     parser.add_argument("--rounds", type=int, default=3)
@@ -29,7 +29,7 @@ def main() -> int:
     with open_stage(more_workers=max(WORKERS) - 1) as stage:
         for name in names[1:]:
             stage.stack.stop(name)
-        measure(stage, names[:1], messages=options.messages, seed=0)  # nothing is cold any more
+        measure(stage, names[:1], messages=options.messages, seed=0)  # all processes are warm
         results: list[dict[str, float]] = []
         running = 1
         for count in WORKERS:
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def measure(stage: Stage, workers: list[str], *, messages: int, seed: int) -> dict[str, float]:
-    """Copies as many mailboxes as there are, all at once."""
+    """Copy all mailboxes concurrently."""
     people = [stage.person(messages=messages, seed=seed * 100 + number) for number in range(_MAILBOXES)]
     before, began = busy(stage, workers), time.perf_counter()
     syncs = [person.start_sync("all") for person in people]
@@ -68,7 +68,7 @@ def measure(stage: Stage, workers: list[str], *, messages: int, seed: int) -> di
 
 
 def busy(stage: Stage, workers: list[str]) -> Mapping[str, float]:
-    """CPU seconds so far by part of the system."""
+    """Return the CPU seconds so far by part of the system."""
     return {
         "workers": stage.cpu(*workers),
         "postgres": stage.postgres_cpu(),
@@ -78,7 +78,7 @@ def busy(stage: Stage, workers: list[str]) -> Mapping[str, float]:
 
 
 def report(results: list[dict[str, float]]) -> None:
-    """A row for each number of workers."""
+    """Print a row for each number of workers."""
     head = (
         f"{'workers':>7} {'messages/s':>11} {'ms CPU/message':>24} {'busy: worker':>13} {'sandbox':>8} {'machine':>8}"
     )

@@ -1,12 +1,12 @@
-"""What a synced message costs: Mailroom's workers against a GET and ORM commit per message, and against COPY.
+"""Cost of a synced message: Mailroom's workers against a GET and ORM commit per message, and against COPY.
 
-CPU time is the worker's (or the way's own process) plus all of Postgres, full-text index included; rows are counted in
-the database. All ways meet the same mail by turns, each in a mailbox of its own, and each pays for its own entries in
-the index; figures are medians. The sandbox's quota is lifted.
-There are two naive ways: one reads the mail with Python's parser and stores what Mailroom stores; the other picks from
-Gmail's JSON, which is cheaper and wrong where mail is not UTF-8 or not of the usual form. How much each of them stored
-like Mailroom is counted.
-Claims: at most 1 ms per message, and at least 8 times less than the naive way that stores the same.
+CPU time is the worker's (or the alternative's own process) plus all of Postgres, full-text index included; rows are
+counted in the database. All alternatives copy the same mail in turn, each to its own mailbox, and each pays for its own
+entries in the index; values are medians. The sandbox's quota is lifted.
+There are two naive alternatives: one parses the mail with Python's parser and stores what Mailroom stores; the other
+picks from Gmail's JSON, which is cheaper, and wrong where mail is not UTF-8 or not of the usual form. The share that
+each stored like Mailroom is counted.
+Claims: at most 1 ms per message, and at least 8 times less than the naive alternative that stores the same.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from tests.support.e2e.people import Person
 CLAIM_MS = 1.0
 CLAIM_TIMES = 8.0
 NAIVE = {"naive": "raw", "naive, from JSON": "json"}
-# Mail for the naive ways, which are that much slower.
+# The naive alternatives are slower, and copy this fraction of the mail.
 _NAIVE_SHARE = 4
 _SHARED_MAILBOXES = 6
 
@@ -32,14 +32,14 @@ type Line = dict[str, Any]
 
 
 def main() -> int:
-    """Run all ways by turns; 1 if a claim does not hold."""
+    """Run all alternatives in turn; 1 if a claim does not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, default=2000, help="per mailbox")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with open_stage(more_workers=1) as stage:
         stage.stack.stop("worker-2")
-        _sync(stage, messages=options.messages, seed=999)  # nothing is cold any more
+        _sync(stage, messages=options.messages, seed=999)  # all processes are warm
         results = [line for turn in range(options.rounds) for line in _round(stage, turn, options.messages)]
         alike = {way: _alike(stage, way, options.messages // _NAIVE_SHARE) for way in NAIVE}
         speeds = {workers: _speed(stage, workers, options.messages, options.rounds) for workers in (1, 2)}
@@ -102,7 +102,7 @@ def _run(stage: Stage, person: Person, module: str, *arguments: str) -> Line:
 
 
 def _alike(stage: Stage, way: str, messages: int) -> float:
-    """The share of a mailbox that a naive way stores as Mailroom does."""
+    """Return the share of a mailbox that a naive alternative stores as Mailroom does."""
     person = stage.person(messages=messages, seed=1001)
     _run_naive(stage, way, person, messages)
     person.sync("all")
@@ -110,7 +110,7 @@ def _alike(stage: Stage, way: str, messages: int) -> float:
 
 
 def _speed(stage: Stage, workers: int, messages: int, rounds: int) -> float:
-    """Messages per second over several mailboxes at once, the median of the rounds."""
+    """Return messages per second over several mailboxes concurrently, the median of the rounds."""
     if workers == 2:
         stage.stack.start("worker-2")
     each = messages // _SHARED_MAILBOXES

@@ -1,4 +1,4 @@
-"""Real servers for every test that wants them: embedded ones, or those that POSTGRES_HOST and REDIS_HOST name."""
+"""Servers for tests: embedded ones, or those that POSTGRES_HOST and REDIS_HOST name."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from deploy.local.postgres import Database, EmbeddedPostgres, PostgresAddress
 from deploy.local.valkey import EmbeddedValkey, RedisAddress
 from tests.support.distribution import SharedStacks, turn
 
-# Tests start processes after others have used gRPC here, whose fork handlers abort the child before it can exec.
+# gRPC's fork handlers abort children before exec, and some tests start processes after others have used gRPC.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
 
@@ -32,7 +32,7 @@ def ports() -> Iterator[Ports]:
 
 @pytest.fixture(scope="session")
 def server_home() -> Iterator[Path]:
-    """A MAILROOM_HOME for this test run's servers; not below pytest's directory, which only its user enters."""
+    """A MAILROOM_HOME for this run's servers; not below pytest's directory, which other users cannot enter."""
     home = Path(tempfile.mkdtemp(prefix="mailroom-tests-"))
     yield home
     shutil.rmtree(home)
@@ -55,7 +55,7 @@ def postgres_server(server_home: Path, ports: Ports) -> Iterator[PostgresAddress
 
 @pytest.fixture(scope="session")
 def redis_server(server_home: Path, ports: Ports) -> Iterator[RedisAddress]:
-    """A Valkey server with `host`, `port`, `database`, `url` and `environment()`; shared, so use keys of your own."""
+    """A Valkey server with `host`, `port`, `database`, `url` and `environment()`; shared: use unique keys."""
     if os.environ.get("REDIS_HOST"):
         yield RedisAddress(
             host=os.environ["REDIS_HOST"],
@@ -75,9 +75,9 @@ def redis_url(redis_server: RedisAddress) -> str:
 
 @pytest.fixture(scope="session")
 def create_database(postgres_server: PostgresAddress) -> Iterator[Callable[[str], Database]]:
-    """Call it with a name to get a new, empty database with the locale that Mailroom needs; dropped at the end.
+    """Factory of empty databases with Mailroom's locale, dropped at the end of the run: `create_database(name)`.
 
-    The name gets a random suffix. Usable in fixtures of any scope, in asynchronous code too.
+    The name gets a random suffix. Usable in fixtures of any scope, in asynchronous code, too.
     """
     created: list[str] = []
 
@@ -97,7 +97,7 @@ def create_database(postgres_server: PostgresAddress) -> Iterator[Callable[[str]
 
 
 def _administer(server: PostgresAddress, statement: str) -> None:
-    """Execute one statement outside a transaction, on a thread: the test's own event loop may be running here."""
+    """Execute one statement outside of a transaction, on a thread: the test's event loop may be running here."""
 
     async def execute() -> None:
         connection = await asyncpg.connect(
@@ -113,7 +113,7 @@ def _administer(server: PostgresAddress, statement: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort the tests, in a parallel run and in any other."""
+    """Sort the tests, in parallel and sequential runs."""
     items.sort(key=turn)
 
 

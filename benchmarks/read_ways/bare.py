@@ -1,4 +1,4 @@
-"""The upper bound: bare ASGI and asyncpg, no framework, no models, no second process, only the list of one mailbox."""
+"""The upper bound: bare ASGI and asyncpg, without framework, models or a second process; lists one mailbox only."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import asyncpg
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
-from benchmarks.read_ways.server import POOL, Place, Tokens, serve
+from benchmarks.read_ways.server import POOL, ServerConfig, Tokens, serve
 from services.mail.ids import PublicId
 from services.mail.read_model import MessageFilter, Position
 from services.mail.reading import page_tokens
@@ -32,9 +32,9 @@ _MESSAGES = """
 class Bare:
     """The application."""
 
-    def __init__(self, place: Place) -> None:
-        self._dsn = place.dsn
-        self._tokens = Tokens(place)
+    def __init__(self, config: ServerConfig) -> None:
+        self._dsn = config.dsn
+        self._tokens = Tokens(config)
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,8 +64,8 @@ class Bare:
             assert mailbox is not None
             scope = {"mailbox": mailbox["mailbox_id"], **MessageFilter().fingerprint()}
             after = page_tokens.decode(query.get("cursor", ""), scope=scope)
-            place = (after and after.received_at, after and after.message_id)
-            rows = await connection.fetch(_MESSAGES, mailbox["mailbox_id"], *place, limit + 1)
+            position = (after and after.received_at, after and after.message_id)
+            rows = await connection.fetch(_MESSAGES, mailbox["mailbox_id"], *position, limit + 1)
         names = dict(zip(mailbox["ids"], mailbox["names"], strict=True))
         token = None
         if len(rows) > limit:
@@ -96,5 +96,5 @@ def _email(row: asyncpg.Record, mailbox: asyncpg.Record, names: Mapping[str, str
 
 
 if __name__ == "__main__":
-    given = Place.given()
+    given = ServerConfig.given()
     serve(Bare(given), given)

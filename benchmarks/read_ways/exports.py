@@ -1,4 +1,4 @@
-"""All of the large mailbox as one download."""
+"""Export of the whole large mailbox as one download."""
 
 import json
 import time
@@ -6,12 +6,12 @@ import time
 from benchmarks.read_ways.stage import Stage
 from tests.e2e.test_downloads import MEGABYTE, growth
 
-# Three times the largest attachment at Gmail: an export holds about a megabyte, or one message.
+# Three times Gmail's largest attachment: an export holds about a megabyte, or one message.
 LIMIT_MB = 75
 
 
 def measure(stage: Stage) -> dict[str, float]:
-    """By how many MB each process grew at most. Ends the benchmark unless every message came."""
+    """Return the growth in MB of each process. Ends the benchmark unless every message came."""
     person = stage.people[0]
     expected = next(address["message_count"] for address in person.get("/emails/addresses").json()["addresses"])
     began, lines = time.perf_counter(), 0

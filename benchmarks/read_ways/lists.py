@@ -1,4 +1,4 @@
-"""The first 50 messages of many people's mailboxes, asked of three ways in turn."""
+"""The first 50 messages of many people's mailboxes, requested from three implementations in turn."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import httpx
 
 from benchmarks.process_cpu import cpu_seconds
-from benchmarks.read_ways.server import Place
+from benchmarks.read_ways.server import ServerConfig
 from benchmarks.read_ways.stage import Stage
 from benchmarks.read_ways.traffic import Request, ask
 from deploy.local.ports import Ports
@@ -30,7 +30,7 @@ type Line = dict[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """Where to ask, and whose CPU time that costs besides Postgres's."""
+    """An implementation: its address, and the processes whose CPU time counts besides Postgres's."""
 
     name: str
     url: str
@@ -38,7 +38,7 @@ class Way:
 
 
 def compare(stage: Stage, *, rounds: int, requests: int) -> dict[str, Line]:
-    """The medians of each way's figures over the rounds."""
+    """Return the medians of each implementation over the rounds."""
     with _ways(stage) as ways:
         _check_same_bodies(stage, ways)
         for way in ways:
@@ -95,22 +95,22 @@ def _ways(stage: Stage) -> Iterator[list[Way]]:
         stopping.callback(ports.release)
         others = []
         for name in _MODULES:
-            place = Place(dsn=stage.dsn, issuer=stack.variables["PUBLIC_URL"], keys=keys, port=ports.free())
-            others.append(stopping.enter_context(serving(name, place)))
+            config = ServerConfig(dsn=stage.dsn, issuer=stack.variables["PUBLIC_URL"], keys=keys, port=ports.free())
+            others.append(stopping.enter_context(serving(name, config)))
         yield [Way(name=MAILROOM, url=url, pids=[stage.pids[name] for name in ("gateway", "auth", "mail")]), *others]
 
 
 @contextmanager
-def serving(name: str, place: Place) -> Iterator[Way]:
-    """One of the other ways, in a process of its own."""
+def serving(name: str, config: ServerConfig) -> Iterator[Way]:
+    """Run one of the alternatives in a process."""
     command = [sys.executable, "-m", f"benchmarks.read_ways.{_MODULES[name]}"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)  # noqa: S603 - our own module
     try:
         assert process.stdin is not None
         with process.stdin:
-            process.stdin.write(place.dumps())
-        _await_port(place.port, process)
-        yield Way(name=name, url=f"http://127.0.0.1:{place.port}", pids=[process.pid])
+            process.stdin.write(config.dumps())
+        _await_port(config.port, process)
+        yield Way(name=name, url=f"http://127.0.0.1:{config.port}", pids=[process.pid])
     finally:
         process.terminate()
         process.wait()

@@ -1,4 +1,4 @@
-"""Fills mailboxes by COPY, each in one transaction; what is there already stays, so that a load can be resumed."""
+"""Fills mailboxes by COPY, each in one transaction; loaded ones are kept, so a load can be resumed."""
 
 import asyncio
 import io
@@ -19,7 +19,7 @@ from services.mail.store.tables import message_search, messages
 _DIALECT = registry.load("postgresql")()
 _BATCH = 5000
 _LOADERS = 2
-# Built once all rows are there: an order of magnitude faster. The rest is cheap to keep.
+# Built after all rows: an order of magnitude faster. Other indexes are cheap to maintain.
 _LATE = [
     index for table in (messages, message_search) for index in table.indexes if index.dialect_kwargs["postgresql_using"]
 ]
@@ -28,7 +28,7 @@ _SET_SEQUENCE = "SELECT setval(pg_get_serial_sequence('messages', 'message_id'),
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """One mailbox and what it shall hold. The number decides which mail it is."""
+    """One mailbox and its number of messages; the mailbox's number determines its mail."""
 
     number: int
     mailbox_id: int
@@ -37,7 +37,7 @@ class Load:
 
 
 async def fill(dsn: str, loads: Sequence[Load]) -> None:
-    """Loads what is not there yet, then indexes and statistics."""
+    """Load missing mailboxes, then build indexes and statistics."""
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute("CREATE TABLE IF NOT EXISTS benchmark_loads (mailbox_id bigint PRIMARY KEY)")
@@ -74,7 +74,7 @@ def _fill_one(dsn: str, load: Load) -> None:
 async def _copy(dsn: str, load: Load) -> None:
     connection = await asyncpg.connect(dsn)
     try:
-        # References need no check: all rows of a mailbox are made here.
+        # References need no check: this process makes all rows of a mailbox.
         await connection.execute("SET session_replication_role = replica")
         async with connection.transaction():
             await _copy_labels(connection, load)

@@ -1,4 +1,4 @@
-"""Made-up mail of a mailbox, newest first, always the same for the same mailbox."""
+"""Generated mail of a mailbox, newest first, the same in every run."""
 
 import random
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _FILES = (("report.pdf", "application/pdf"), ("photo.jpg", "image/jpeg"), ("figu
 
 
 def mail_of(number: int, count: int, words: Words, *, email: str) -> Iterator[ProviderMessage]:
-    """`count` messages over five years in the mailbox of that number and address."""
+    """Return `count` messages over five years in the mailbox of that number and address."""
     seed = random.Random(number)
     contacts = [_contact(words, seed) for _ in range(_CONTACTS)]
     step = timedelta(days=365 * YEARS) / count
@@ -57,7 +57,7 @@ def _message(
     seed: random.Random,
 ) -> ProviderMessage:
     sender, *others = seed.choices(contacts, k=seed.randint(1, 4))
-    # The number stands for what real mail has of the kind: orders, invoices, links. It is in no other message.
+    # A number that is in no other message, like those of orders and invoices in real mail.
     text = f"{words.text(int(seed.lognormvariate(4.4, 0.7)), seed)} Nr. {seed.getrandbits(40)}"
     attached = seed.random() < 0.12
     name, mime_type = seed.choice(_FILES)

@@ -1,4 +1,4 @@
-"""Memory of a stack's processes."""
+"""Memory of the stack's processes."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from benchmarks.process_cpu import children
 
 
 def proportional_mb(pid: int) -> float:
-    """Of a process with its children; what processes share counts once (Pss in proc_pid_smaps_rollup(5))."""
+    """Return MB of a process with its children; shared pages count once (Pss in proc_pid_smaps_rollup(5))."""
     return sum(_pss(number) for number in (pid, *children(pid))) / 1024
 
 

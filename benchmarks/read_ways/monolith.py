@@ -1,7 +1,7 @@
-"""The usual way: one FastAPI application with SQLAlchemy's ORM and Pydantic models, over the same tables.
+"""The usual design: one FastAPI application with SQLAlchemy's ORM and Pydantic models, over the same tables.
 
-As in FastAPI's own tutorial and template, who asks is the token's user as the database knows them, so that somebody who
-was locked out is refused at once. Such a table is made here, since a monolith has one.
+As in FastAPI's tutorial and template, each request loads the token's user from the database, so that a locked-out user
+is refused at once. The users' table is made here, since a monolith has one.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
 
-from benchmarks.read_ways.server import POOL, Place, Tokens, serve
+from benchmarks.read_ways.server import POOL, ServerConfig, Tokens, serve
 from services.mail.ids import PublicId
 from services.mail.read_model import MessageFilter, Position
 from services.mail.reading import page_tokens
@@ -36,10 +36,10 @@ class Base(DeclarativeBase):
 
 
 class User(Base):
-    """Who may sign in."""
+    """A user who may sign in."""
 
     __tablename__ = "users"
-    # Apart from what belongs to mail.
+    # Separate from mail's tables.
     __table_args__ = {"schema": "benchmark"}  # noqa: RUF012 - as SQLAlchemy declares it
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     is_active: Mapped[bool]
@@ -86,7 +86,7 @@ class Message(Base):
 
 
 class EmailAddress(BaseModel):
-    """Who a message is from or to."""
+    """An address in From or To."""
 
     name: str
     email: str
@@ -125,13 +125,13 @@ class EmailPage(BaseModel):
     next_cursor: str | None
 
 
-def create_app(place: Place) -> FastAPI:
-    """The application."""
+def create_app(config: ServerConfig) -> FastAPI:
+    """Build the application."""
     engine = create_async_engine(
-        place.dsn.replace("postgresql", "postgresql+asyncpg", 1), pool_size=POOL, max_overflow=0
+        config.dsn.replace("postgresql", "postgresql+asyncpg", 1), pool_size=POOL, max_overflow=0
     )
     sessions = async_sessionmaker(engine, expire_on_commit=False)
-    tokens = Tokens(place)
+    tokens = Tokens(config)
     app = FastAPI(title="Monolith", lifespan=partial(_with_users, engine))
 
     async def session() -> AsyncIterator[AsyncSession]:
@@ -220,5 +220,5 @@ def _summary(message: Message, mailbox: Mailbox, names: dict[str, str]) -> Email
 
 
 if __name__ == "__main__":
-    given = Place.given()
+    given = ServerConfig.given()
     serve(create_app(given), given)

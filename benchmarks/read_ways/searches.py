@@ -1,4 +1,4 @@
-"""Searches of the large mailbox, each as a user makes it: through the gateway."""
+"""Searches of the large mailbox through the gateway."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ P50_MS, MAX_MS = 20.0, 100.0
 _EACH = 60
 _DEEP_PAGE = 1000
 _LARGEST = 200
-# Each message that has the words has to be looked at, and that may be most of them: see docs/search.md.
+# Each message with the words must be examined, possibly most of the mailbox: see docs/search.md.
 _REPORTED = ("phrase of very common words", "phrase of three very common words")
 
 
@@ -30,13 +30,13 @@ class Found:
 
     @property
     def fits(self) -> bool:
-        """Whether the median and the slowest are quick enough, where that is claimed."""
+        """Whether median and maximum are within the claimed limits, if any."""
         quick = self.times.percentile(50) < P50_MS and self.times.percentile(100) < MAX_MS
         return quick or self.kind in _REPORTED
 
 
 def measure(stage: Stage, words: Words) -> list[Found]:
-    """All kinds of searches in the first person's mailbox, one request at a time."""
+    """Run all kinds of searches in the first person's mailbox, one request at a time."""
     person = stage.people[0]
     results = [_measure(stage, person, kind, queries) for kind, queries in _queries(words).items()]
     results += [_measure_pages(stage, person)]
@@ -52,7 +52,7 @@ def _measure(stage: Stage, person: Person, kind: str, queries: list[str]) -> Fou
 
 
 def _found(stage: Stage, kind: str, requests: list[Request]) -> Found:
-    # The first time is not measured: what a mailbox in use is asked for is in the server's memory.
+    # The first run is not measured: a mailbox in use has its pages in the server's memory.
     asyncio.run(ask(stage.stack.gateway_url, requests, connections=1))
     found = Found(kind=kind, times=asyncio.run(ask(stage.stack.gateway_url, requests, connections=1)))
     figures = {f"{name}_ms": round(found.times.percentile(of), 2) for name, of in (("p50", 50), ("max", 100))}
@@ -61,7 +61,7 @@ def _found(stage: Stage, kind: str, requests: list[Request]) -> Found:
 
 
 def _measure_pages(stage: Stage, person: Person) -> Found:
-    """The page that begins where the thousandth page of 50 does, of a list that everything is in."""
+    """Measure the page after the thousandth page of 50, of a list of the whole mailbox."""
     query: dict[str, str | int] = {"user_email": person.email, "limit": _LARGEST}
     for _ in range((_DEEP_PAGE - 1) * 50 // _LARGEST):
         cursor = person.get(f"/emails?{urlencode(query)}").json()["next_cursor"]
@@ -73,7 +73,7 @@ def _measure_pages(stage: Stage, person: Person) -> Found:
 
 
 def _queries(words: Words) -> Mapping[str, list[str]]:
-    """Kinds of queries; the words are of the vocabulary that the mail was made of."""
+    """Return kinds of queries; their words are from the vocabulary of the generated mail."""
     ranked = words.vocabulary
     seed = random.Random(5)
     very, common, medium = ranked[:5], ranked[10:40], ranked[500:1500]

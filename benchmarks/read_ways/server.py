@@ -1,4 +1,4 @@
-"""What both other ways of serving lists share: where they find things, and who is asking."""
+"""Configuration and authentication of both alternatives that serve lists."""
 
 import json
 import sys
@@ -13,8 +13,8 @@ POOL = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """`dsn` names the mail database, `keys` is auth's JSON Web Key Set, `port` is where to serve."""
+class ServerConfig:
+    """Configuration: `dsn` of the mail database, `keys` is auth's JSON Web Key Set, `port` to listen on."""
 
     dsn: str
     issuer: str
@@ -22,29 +22,29 @@ class Place:
     port: int
 
     def dumps(self) -> str:
-        """For the stdin of another process."""
+        """Serialize for the stdin of another process."""
         return json.dumps(asdict(self))
 
     @classmethod
     def given(cls) -> Self:
-        """What this process was given."""
+        """Read from stdin."""
         return cls(**json.loads(sys.stdin.read()))
 
 
 class Tokens:
     """Verifies access tokens as the gateway does."""
 
-    def __init__(self, place: Place) -> None:
-        self._keys = {key.key_id: key for key in jwt.PyJWKSet.from_json(place.keys).keys}
-        self._issuer = place.issuer
+    def __init__(self, config: ServerConfig) -> None:
+        self._keys = {key.key_id: key for key in jwt.PyJWKSet.from_json(config.keys).keys}
+        self._issuer = config.issuer
 
     def user_id(self, token: str) -> str:
-        """The user of a token. Raises jwt.PyJWTError."""
+        """Return the user of a token. Raises jwt.PyJWTError."""
         key = self._keys[jwt.get_unverified_header(token)["kid"]]
         claims = jwt.decode(token, key, algorithms=["ES256"], issuer=self._issuer, audience=self._issuer)
         return str(claims["sub"])
 
 
-def serve(app: ASGIApp, place: Place) -> None:
-    """Serves as the gateway does: uvloop, httptools, no access log."""
-    uvicorn.run(app, host="127.0.0.1", port=place.port, loop="uvloop", http="httptools", log_level="warning")
+def serve(app: ASGIApp, config: ServerConfig) -> None:
+    """Serve as the gateway does: uvloop, httptools, no access log."""
+    uvicorn.run(app, host="127.0.0.1", port=config.port, loop="uvloop", http="httptools", log_level="warning")

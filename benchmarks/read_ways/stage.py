@@ -15,7 +15,7 @@ from deploy.local.postgres import Database, PostgresAddress
 from tests.support.e2e.people import Person, Provider
 from tests.support.e2e.running_stack import RunningStack, running_stack
 
-# Of ten messages, so many are in the first mailbox and in the second one; the others share the rest evenly.
+# Of ten messages, this many are in the first and in the second mailbox; the others share the rest evenly.
 _LARGE_SHARE, _MIDDLE_SHARE = 0.1, 0.01
 
 
@@ -32,7 +32,7 @@ class Stage:
         return dsn_of(self.stack)
 
     def renew_tokens(self) -> None:
-        """Signs everybody in anew: access tokens live for 15 minutes, and loading takes its time."""
+        """Sign in every person again: access tokens live for 15 minutes, and loading takes longer."""
         for person in self.people:
             person.token = Person.sign_in(person.http, person.email).token
 
@@ -45,7 +45,7 @@ class Stage:
 
 @contextmanager
 def open_stage(home: Path, *, messages: int, mailboxes: int) -> Iterator[Stage]:
-    """Starts the stack of `home`, signs people in and loads what is not loaded yet."""
+    """Start the stack of `home`, sign people in and load missing mail."""
     with (
         running_stack(home, own_servers=True, SANDBOX_USERS="", LOG_LEVEL="WARNING") as stack,
         closing(Provider(stack.sandbox_url)) as control,
@@ -58,13 +58,13 @@ def open_stage(home: Path, *, messages: int, mailboxes: int) -> Iterator[Stage]:
             Load(number=number, mailbox_id=mailbox_id, email=person.email, messages=size)
             for number, (mailbox_id, person, size) in enumerate(zip(mailbox_ids, people, sizes, strict=True), 1)
         ]
-        # The large ones first, so that no loader is left alone with one at the end.
+        # Large ones first, so that all loaders end at about the same time.
         asyncio.run(fill(dsn_of(stack), loads))
         yield Stage(stack=stack, people=people)
 
 
 def dsn_of(stack: RunningStack) -> str:
-    """The mail database, as its administrator."""
+    """Return the address of the mail database, as its administrator."""
     of = stack.variables
     server = PostgresAddress(
         host=of["POSTGRES_HOST"],
@@ -86,9 +86,9 @@ def _sizes(messages: int, mailboxes: int) -> list[int]:
 
 
 async def _hand_over(dsn: str, people: Sequence[Person]) -> list[int]:
-    """Gives each person the mailbox of their address, as today's account at auth; returns the mailboxes' ids.
+    """Assign each person the mailbox of their address, under their current account. Returns the mailboxes' ids.
 
-    The sandbox forgets its users, so that a later run meets new accounts with the same addresses.
+    The sandbox forgets its users, so a later run meets new accounts with the same addresses.
     """
     connection = await asyncpg.connect(dsn)
     try:

@@ -1,4 +1,4 @@
-"""A client that costs little: HTTP/1.1 over kept connections, each asking again as soon as it has its answer."""
+"""A cheap client: HTTP/1.1 over kept connections, each requesting again as soon as it has its response."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A GET with somebody's access token."""
+    """A GET with an access token."""
 
     path: str
     token: str
@@ -28,12 +28,12 @@ class Times:
     seconds: float
 
     def percentile(self, percent: float) -> float:
-        """In milliseconds."""
+        """Return milliseconds."""
         return self.latencies[min(len(self.latencies) - 1, int(len(self.latencies) * percent / 100))] * 1000
 
 
 async def ask(url: str, requests: Sequence[Request], *, connections: int) -> Times:
-    """All requests, shared by so many connections. Raises AssertionError unless each is answered 200."""
+    """Send all requests, shared by `connections` connections. Raises AssertionError for a status other than 200."""
     shares = [requests[number::connections] for number in range(connections)]
     began = time.perf_counter()
     found = await asyncio.gather(*(_connection(url, share) for share in shares if share))

@@ -1,4 +1,4 @@
-"""Words as real mail has them: a few everywhere, most of them rare (Zipf's law)."""
+"""Words with the frequencies of real mail: a few are common, most are rare (Zipf's law)."""
 
 import itertools
 import random
@@ -26,11 +26,11 @@ class Words:
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self.vocabulary = vocabulary
-        # Mandelbrot's form of the law: the very first words are less common than 1/rank says.
+        # Mandelbrot's form of the law: the first words are less common than 1/rank.
         self._weights = list(itertools.accumulate(1 / (rank + 2.7) for rank in range(1, len(vocabulary) + 1)))
 
     def text(self, length: int, seed: random.Random) -> str:
-        """So many words; every 30th text is in another script."""
+        """Return `length` words; every 30th text is in another script."""
         if seed.random() < 1 / 30:
             script = seed.choice(_OTHER_SCRIPTS)
             return " ".join(seed.choices(script, k=length))
@@ -39,7 +39,7 @@ class Words:
 
 @cache
 def load_words() -> Words:
-    """The words of the corpus of real mail; without it, made-up ones."""
+    """Return the words of the corpus of real mail; without it, generated ones."""
     counts = Counter(_corpus()) if _CORPUS.exists() else Counter[str]()
     if not counts:
         print(f"{_CORPUS} is not there: the words are made up")

@@ -1,4 +1,4 @@
-"""COPY of finished rows into the same tables: what storing costs at the very least. Prints its figures as JSON."""
+"""COPY of finished rows into the same tables, the lower bound of storing. Prints its measurements as JSON."""
 
 import asyncio
 import io
@@ -15,7 +15,7 @@ _FIRST_ID = 1_000_000_000
 
 
 async def main() -> None:
-    """Copies the mailbox; only the COPY statements, their transaction and the index are measured."""
+    """Copy the mailbox; only the COPY statements, their transaction and the index are measured."""
     task = Task.read()
     files = table_files(await fetch_all(task), mailbox_id=task.mailbox_id, first_id=_FIRST_ID * task.mailbox_id)
     connection = await asyncpg.connect(task.dsn)

@@ -1,4 +1,4 @@
-"""One mailbox at the sandbox and its place in the tables, as the ways of copying it are given them on their stdin."""
+"""One mailbox at the sandbox and its rows' keys, as the alternatives read them from stdin."""
 
 import json
 import sys
@@ -31,30 +31,30 @@ class Task:
     postgres_pid: int
 
     def dumps(self) -> str:
-        """For the stdin of another process."""
+        """Serialize for the stdin of another process."""
         return json.dumps(asdict(self))
 
     @classmethod
     def read(cls) -> Self:
-        """What this process was given."""
+        """Read from stdin."""
         return cls(**json.load(sys.stdin))
 
 
 async def finish_index(connection: "asyncpg.Connection[asyncpg.Record]", index: str) -> None:
-    """Sorts what waits in a GIN index's list of pending entries into the index."""
+    """Merge a GIN index's list of pending entries into the index."""
     await connection.execute(f"SELECT gin_clean_pending_list('{index}')")
 
 
 @asynccontextmanager
 async def open_provider(task: Task, *, batch: bool) -> AsyncIterator[GmailProvider]:
-    """Mailroom's own adapter, so that all ways ask for the same and parse alike."""
+    """Open Mailroom's own adapter, so that all alternatives request and parse alike."""
     async with httpx.AsyncClient(trust_env=False, timeout=60, headers={"User-Agent": "mailroom (gzip)"}) as http:
         batch_url = f"{task.gmail_url}/batch/gmail/v1" if batch else None
         yield GmailProvider(http, api_url=task.gmail_url, batch_url=batch_url, costs=COSTS)
 
 
 async def list_all(provider: GmailProvider, task: Task) -> AsyncIterator[str]:
-    """All ids, page by page."""
+    """Return all ids, page by page."""
     page_token: str | None = None
     while True:
         page = await provider.list_ids(task.token, page_token=page_token, page_size=500, include_spam_trash=True)
@@ -66,7 +66,7 @@ async def list_all(provider: GmailProvider, task: Task) -> AsyncIterator[str]:
 
 
 async def fetch_all(task: Task) -> list[ProviderMessage]:
-    """All messages, parsed."""
+    """Return all messages, parsed."""
     messages: list[ProviderMessage] = []
     async with open_provider(task, batch=True) as provider:
         ids = [external_id async for external_id in list_all(provider, task)]
@@ -77,5 +77,5 @@ async def fetch_all(task: Task) -> list[ProviderMessage]:
 
 
 def get(external_id: str) -> Get:
-    """The call for one message."""
+    """Return the call for one message."""
     return Get(external_ids=(external_id,), thread_id=None, units=COSTS.get)

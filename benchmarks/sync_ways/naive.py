@@ -1,7 +1,7 @@
-"""The obvious way to copy a mailbox, as a service template does it: a GET per message, an ORM object, a commit.
+"""The obvious way to copy a mailbox, as in a service template: a GET per message, an ORM object, a commit.
 
-Columns and indexes are Mailroom's, in one table, with the search terms in a column that Postgres generates. `raw` reads
-the RFC 5322 bytes with Python's own parser; `json` picks what it needs from Gmail's JSON. Prints its figures as JSON.
+Columns and indexes are Mailroom's, in one table, with the search terms in a column that Postgres generates. `raw`
+parses the RFC 5322 bytes with Python's own parser; `json` picks from Gmail's JSON. Prints its measurements as JSON.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ class _Message(_Base):
 
 
 async def main() -> None:
-    """Copies the mailbox."""
+    """Copy the mailbox."""
     task = Task.read()
     engine = create_async_engine(task.dsn.replace("postgresql://", "postgresql+asyncpg://"))
     await _create_table(engine)
@@ -86,7 +86,7 @@ async def main() -> None:
                 await session.commit()
     async with engine.begin() as connection:
         await connection.execute(select(func.gin_clean_pending_list("ix_naive_vector")))
-    # Before the connection ends, and the server's process for it with its CPU time.
+    # Before the connection closes: its server process ends with it, and with that its CPU time.
     figures = {
         "client_cpu": time.process_time() - cpu,
         "postgres_cpu": cpu_seconds(task.postgres_pid) - server,

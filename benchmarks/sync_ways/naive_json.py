@@ -8,7 +8,7 @@ from typing import Any
 
 
 def read(resource: dict[str, Any]) -> dict[str, Any]:
-    """The columns of a message but its mailbox."""
+    """Return the columns of a message except its mailbox."""
     payload = resource["payload"]
     headers = [(header["name"], header["value"]) for header in payload.get("headers", [])]
     first = {name.lower(): value for name, value in reversed(headers)}

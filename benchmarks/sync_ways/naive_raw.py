@@ -1,4 +1,4 @@
-"""Gmail's `format=raw` by Python's own parser: every charset and transfer encoding, as the mail itself says."""
+"""Gmail's `format=raw` through Python's own parser: charsets and transfer encodings as the mail declares them."""
 
 import base64
 import email
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 
 def read(resource: dict[str, Any]) -> dict[str, Any]:
-    """The columns of a message but its mailbox."""
+    """Return the columns of a message except its mailbox."""
     data = base64.urlsafe_b64decode(resource["raw"] + "==")
     mail = email.message_from_bytes(data, policy=email.policy.default)
     assert isinstance(mail, EmailMessage)

@@ -1,4 +1,4 @@
-"""A running stack without quota, people whose mail is copied, and what of it is in the database."""
+"""A running stack without quota, people whose mail is copied, and checks of the copied rows."""
 
 import asyncio
 import shutil
@@ -28,7 +28,7 @@ _STORED = """
     JOIN message_contents USING (mailbox_id, message_id) JOIN message_search USING (mailbox_id, message_id)
     WHERE b.email = $1
 """
-# White space aside. Text that the sender did not give is Mailroom's own and stands for itself.
+# Ignores white space. A message without text of its own compares equal: Mailroom derives its text from HTML.
 _ALIKE = r"""
     SELECT count(*), avg((
         regexp_replace(concat_ws('/', n.subject, coalesce(n.text, c.text), n.html), '\s+', '', 'g')
@@ -41,7 +41,7 @@ _ALIKE = r"""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """A running stack and the ways into it."""
+    """A running stack, its databases and CPU times."""
 
     stack: RunningStack
     control: Provider
@@ -62,21 +62,21 @@ class Stage:
         return pid
 
     def cpu(self, *services: str) -> float:
-        """CPU seconds so far of these services together."""
+        """Return the CPU seconds so far of these services together."""
         return sum(cpu_seconds(self.stack.pid(service)) for service in services)
 
     def postgres_cpu(self) -> float:
-        """CPU seconds so far of Postgres, all its processes."""
+        """Return the CPU seconds so far of all of Postgres's processes."""
         return cpu_seconds(self.postgres_pid)
 
     def person(self, *, messages: int, seed: int) -> Person:
-        """Somebody whose mailbox, with so many messages, Mailroom knows and has not copied."""
+        """Create a person with a mailbox that Mailroom knows and has not copied."""
         person = Person.sign_in(self.http, self.control.new_user(messages=messages, seed=seed))
         person.address()
         return person
 
     def task(self, person: Person) -> Task:
-        """The person's mailbox for another way of copying it."""
+        """Return the person's mailbox for an alternative."""
         return Task(
             gmail_url=self.stack.sandbox_url.replace("localhost", "127.0.0.1"),
             token=_token(self.stack.sandbox_url, person.email),
@@ -86,7 +86,7 @@ class Stage:
         )
 
     def finish_index(self) -> None:
-        """Sorts pending search terms into the index, so that no way leaves them to the next one."""
+        """Merge pending search terms into the index, so that no alternative leaves them to the next one."""
         asyncio.run(self._finish_index())
 
     async def _finish_index(self) -> None:
@@ -97,13 +97,13 @@ class Stage:
             await connection.close()
 
     def assert_stored(self, person: Person, messages: int) -> None:
-        """Ends the benchmark unless so many messages are stored with contents and search terms."""
+        """End the benchmark unless all messages are stored with contents and search terms."""
         [found] = self._row(_STORED, person.email)
         if found != messages:
             raise SystemExit(f"{found} of {messages} messages were stored")
 
     def alike(self, person: Person, messages: int) -> float:
-        """The share of a naive way's messages whose subject, text and HTML are as Mailroom stored them."""
+        """Return the share of a naive alternative's messages whose subject, text and HTML equal Mailroom's."""
         found, share = self._row(_ALIKE, person.email)
         if found != messages:
             raise SystemExit(f"{found} of {messages} messages were stored twice")
@@ -122,7 +122,7 @@ class Stage:
 
 @contextmanager
 def open_stage(*, more_workers: int) -> Iterator[Stage]:
-    """A stack of its own, with so many workers besides the first one, all of them running."""
+    """Open a separate stack with additional workers, all of them running."""
     home = Path(tempfile.mkdtemp(prefix="mailroom-bench-"))
     unlimited = {"SANDBOX_QUOTA_WINDOW": "0.05", "GMAIL_QUOTA_WINDOW": "0.05"}
     try:

@@ -1,4 +1,4 @@
-"""What each step between the provider and the tables costs, one after the other. Prints its figures as JSON."""
+"""Cost of each step between the provider and the tables, one after the other. Prints its measurements as JSON."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from services.mail.providers.gmail.payload import parse_gmail
 from services.mail.search.vector import vector_of
 from services.mail.store import messages as store
 
-# As many as a worker stores in one transaction.
+# A worker's transaction has as many.
 _STORED_TOGETHER = 5 * BATCH
 
 
@@ -34,7 +34,7 @@ class _Stages:
 
 
 async def main() -> None:
-    """Fetches, parses and stores the mailbox."""
+    """Fetch, parse and store the mailbox."""
     task, stage = Task.read(), _Stages()
     messages = await fetch_all(task)
     await _fetch(task, stage, [message.external_id for message in messages])

@@ -1,4 +1,4 @@
-"""A mail worker that tells how long its event loop was held up: a JSON line for each callback of 5 ms CPU and more."""
+"""A mail worker that reports blocking of its event loop: a JSON line for each callback of 5 ms CPU or more."""
 
 import asyncio
 import json
@@ -13,13 +13,13 @@ from services.kit.settings import load
 from services.mail.settings import WorkerSettings
 from services.mail.worker import app
 
-# Seconds of the loop's thread. What other threads do meanwhile does not count, and neither does waiting for them.
+# Seconds of the loop's thread. Other threads' work does not count, and neither does waiting for them.
 _WORTH_TELLING = 0.005
 
 
 def watch(report: Path) -> None:
-    """Has every callback of asyncio's own loop measured; uvloop's cannot be."""
-    run = Handle._run  # noqa: SLF001 - the only place where every callback passes
+    """Measure every callback of asyncio's own loop; uvloop's cannot be measured."""
+    run = Handle._run  # noqa: SLF001 - every callback passes through it
 
     def measured(self: Any) -> None:
         began = time.thread_time()
@@ -32,7 +32,7 @@ def watch(report: Path) -> None:
 
 
 async def main() -> None:
-    """Works until it is killed."""
+    """Work until killed."""
     settings = load(WorkerSettings)
     configure_logging(service="mail-worker", level=settings.log_level)
     await app.serve(settings, asyncio.Event())

@@ -1,4 +1,4 @@
-"""Child processes that cannot outlive the process that started them."""
+"""Child processes that end with the process that started them."""
 
 import ctypes
 import os
@@ -25,9 +25,9 @@ class User:
 
 
 def die_with_parent(signal_number: signal.Signals) -> Callable[[], None] | None:
-    """Return a `preexec_fn` that has the kernel send `signal_number` when the parent's thread ends (prctl(2)).
+    """Return a `preexec_fn` that lets the kernel send `signal_number` when the parent's thread ends (prctl(2)).
 
-    None outside Linux, which alone has this: elsewhere the next start finds and stops what was left over.
+    None outside of Linux, which alone has this: there the next start finds and stops leftover processes.
     It must run after the change of user, which clears the setting; `preexec_fn` does.
     """
     if sys.platform != "linux":
@@ -51,10 +51,10 @@ def spawn(
     user: User | None = None,
     orphan_signal: signal.Signals = signal.SIGKILL,
 ) -> subprocess.Popen[bytes]:
-    """Start `command` in a session of its own, with its output appended to `log`.
+    """Start `command` in its own session, with its output appended to `log`.
 
-    As `user` when one is given (only root can), in the root directory, so that the working directory of the caller
-    need not be readable. `orphan_signal` reaches it when this process dies.
+    As `user` if given (only root can), in the root directory: the caller's working directory may be unreadable to that
+    user. `orphan_signal` reaches the process when this process dies.
     """
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -76,7 +76,7 @@ def spawn(
 def run(
     command: Command, *, environment: Mapping[str, str], user: User | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a short command to its end and return its exit code and output; raises nothing about the exit code."""
+    """Run a short command. Returns its exit code and output; never raises for the exit code."""
     return subprocess.run(  # noqa: S603  # the command is ours
         [str(part) for part in command],
         env=dict(environment),
@@ -114,7 +114,7 @@ def stop(process: subprocess.Popen[bytes], signals: Sequence[tuple[signal.Signal
 
 
 def stop_leftover(pid: int, signals: Sequence[tuple[signal.Signals, float]]) -> None:
-    """The same for a process that is not our child: what a killed stack left running."""
+    """Stop a process that is not a child of this one, which a killed stack left running, in the same way."""
     for signal_number, patience in (*signals, (signal.SIGKILL, 5.0)):
         try:
             os.kill(pid, signal_number)
@@ -128,7 +128,7 @@ def stop_leftover(pid: int, signals: Sequence[tuple[signal.Signals, float]]) -> 
 
 
 def command_line(pid: int) -> str:
-    """Return the command line of a process; empty when there is no such process, or only its zombie."""
+    """Return the command line of a process; empty for a missing process or a zombie."""
     proc = Path("/proc")
     if (proc / "self").exists():
         try:

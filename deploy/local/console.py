@@ -1,4 +1,4 @@
-"""The stack's output: the lines of every process behind its name."""
+"""Output of the stack: lines of all processes, each prefixed with the process's name."""
 
 import os
 from typing import TextIO
@@ -17,7 +17,7 @@ class Console:
         self._seen: dict[str, int] = {}
 
     def line(self, name: str, text: str) -> None:
-        """Write one line of the process `name`. Raises BrokenPipeError once when nobody reads any more."""
+        """Write one line of the process `name`. Raises BrokenPipeError once when the reader has gone."""
         prefix = f"{name:<{self._width}} |"
         if self._coloured:
             colour = self._seen.setdefault(name, _COLOURS[len(self._seen) % len(_COLOURS)])
@@ -25,12 +25,12 @@ class Console:
         self.plain(f"{prefix} {text}")
 
     def plain(self, text: str) -> None:
-        """Write text as it is. Raises BrokenPipeError once when nobody reads any more."""
+        """Write text unchanged. Raises BrokenPipeError once when the reader has gone."""
         try:
             self._output.write(f"{text}\n")
             self._output.flush()
         except BrokenPipeError:
-            # What Python still holds in its buffer would fail again at exit (docs.python.org, "Note on SIGPIPE").
+            # Python's own buffer would fail again at exit (docs.python.org, "Note on SIGPIPE").
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._output.fileno())
             os.close(nowhere)

@@ -1,4 +1,4 @@
-"""`make demo`: boots a stack of its own in a throw-away home, takes the tour through it and leaves nothing behind."""
+"""`make demo`: starts a separate stack in a temporary home, takes the tour through it and removes it."""
 
 import asyncio
 import tempfile
@@ -21,7 +21,7 @@ _LAST_LINES = 40
 
 
 def run_demo(environment: Mapping[str, str]) -> int:
-    """Return 0 when everything that the tour shows has worked."""
+    """Return 0 if all steps of the tour succeeded."""
     screen = Screen()
     with tempfile.TemporaryDirectory(prefix="mailroom-demo-") as directory:
         home = Home(Path(directory))
@@ -59,7 +59,7 @@ async def _take(tour: Tour, supervisor: Supervisor) -> int:
     await asyncio.wait({running, touring}, return_when=asyncio.FIRST_COMPLETED)
     if supervisor.ending:
         touring.cancel()
-        await asyncio.gather(touring, return_exceptions=True)  # its requests fail as the gateway goes
+        await asyncio.gather(touring, return_exceptions=True)  # its requests fail when the gateway stops
         if await running != 0:
             raise StackError("the stack ended before the demo did")
         return _INTERRUPTED

@@ -1,7 +1,7 @@
-"""The settings of the embedded stack, and the environment that it gives to every process.
+"""Settings of the embedded stack, and the environment of its processes.
 
-What the user has set, in the environment or in `.env`, always wins; all the rest follows from the ports that are free
-and from the servers that are started.
+Settings of the user, from the environment or `.env`, always win. The others follow from free ports and from the servers
+that were started.
 """
 
 import os
@@ -27,7 +27,7 @@ _OURS = (
     *("AUTH_", "CORS_", "FRONTEND_", "GATEWAY_", "GMAIL_", "GOOGLE_", "MAIL_", "MAILROOM_", "POSTGRES_", "PUBLIC_URL"),
     *("REDIS_", "SANDBOX_", "SECRET_KEY", "WORKER_"),
 )
-# Who replaces the first by a stand-in of their own must not have its tokens sent to the sandbox, or judged by it.
+# A user who replaces the first with another stand-in must not have its tokens sent to, or verified by, the sandbox.
 _COMPANIONS = {
     "GMAIL_API_URL": {"GMAIL_BATCH_URL"},
     "GOOGLE_TOKEN_URL": {"GOOGLE_ISSUER", "GOOGLE_USERINFO_URL", "GOOGLE_JWKS_URL", "GOOGLE_REVOKE_URL"},
@@ -47,9 +47,9 @@ type Secret = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the user decided: `variables` is the environment over `.env`, without variables set to nothing.
+    """Settings of the user: `variables` is the environment over `.env`, without empty variables.
 
-    The processes get `inherited` beneath these and beneath what the stack decides, and run in `directory`.
+    Processes get `inherited` below these and below the stack's own variables, and run in `directory`.
     """
 
     variables: Mapping[str, str]
@@ -63,7 +63,7 @@ class Settings:
 
     @property
     def sandbox(self) -> bool:
-        """Whether the stand-in Google runs: not with a real client, nor when it is switched off."""
+        """Whether the stand-in for Google runs: not with a real client, nor when it is switched off."""
         return self._switch("MAILROOM_SANDBOX", default=True) and "GOOGLE_CLIENT_ID" not in self.variables
 
     @property
@@ -91,18 +91,18 @@ class Settings:
 
     @property
     def encrypted(self) -> bool:
-        """Whether the services talk over TLS: unless the user allows plaintext."""
+        """Whether the services use TLS: unless the user allows plaintext."""
         return not self._switch("MAILROOM_INSECURE_GRPC", default=False)
 
     def number(self, name: str, *, default: int) -> int:
-        """Return a port or database number. Raises StackError when it is none."""
+        """Return a port or database number. Raises StackError for other text."""
         value = self.variables.get(name, str(default))
         if not value.isascii() or not value.isdigit() or int(value) > 65535:
             raise StackError(f"{name} must be a number from 0 to 65535, not {value!r}")
         return int(value)
 
     def port(self, name: str, ports: Ports, *, default: int) -> int:
-        """Return the port that the user set, which must be free, or else `default` or a free one in its place."""
+        """Return the user's port, which must be free, or else `default` or a free one."""
         if name in self.variables:
             return ports.fixed(self.number(name, default=default), variable=name)
         return ports.movable(default)
@@ -125,20 +125,20 @@ def read_settings(environment: Mapping[str, str], *, dotenv: Path) -> Settings:
 
 
 def demo_settings(environment: Mapping[str, str], home: Path) -> Settings:
-    """Return settings of a stack of its own: free ports, no server or provider of the user's, a fast sandbox."""
+    """Return settings of a separate stack: free ports, no server or provider of the user, a fast sandbox."""
     kept = {name: value for name, value in environment.items() if not name.startswith(_OURS)}
     chosen = dict.fromkeys(("GATEWAY_PORT", "POSTGRES_PORT", "REDIS_PORT", *_MOVABLE_PORTS), "0") | {
         "MAILROOM_HOME": str(home),
         "SANDBOX_MESSAGES": "2000",
-        # The units of a minute in every 0.2 s: under Gmail's quota a worker waits for most of the time.
+        # A minute's units in every 0.2 s: under Gmail's quota a worker mostly waits.
         "SANDBOX_QUOTA_WINDOW": "0.2",
         "GMAIL_QUOTA_WINDOW": "0.2",
     }
-    return Settings(kept | chosen, inherited=kept, directory=home)  # a `.env` of the user's is not read there
+    return Settings(kept | chosen, inherited=kept, directory=home)  # no `.env` of the user is read there
 
 
 def postgres_variables(settings: Settings, server: PostgresAddress, secret: Secret) -> dict[str, str]:
-    """Return where the databases are; on the embedded server every service gets a role and a password of its own."""
+    """Return the addresses of the databases. On the embedded server each service has its own role and password."""
     variables = server.environment() | {"POSTGRES_DB": settings.variables.get("POSTGRES_DB", "mailroom")}
     if settings.postgres is None:
         for service in ("auth", "mail"):
@@ -148,7 +148,7 @@ def postgres_variables(settings: Settings, server: PostgresAddress, secret: Secr
 
 
 def service_variables(settings: Settings, ports: Ports, secret: Secret) -> dict[str, str]:
-    """Return what the processes need besides the servers' addresses: ports, peers, keys, URLs."""
+    """Return the variables of the processes except the servers' addresses: ports, peers, keys, URLs."""
     gateway = ports.fixed(settings.number("GATEWAY_PORT", default=8000), variable="GATEWAY_PORT")
     numbers = {name: settings.port(name, ports, default=default) for name, default in _MOVABLE_PORTS.items()}
     numbers["GATEWAY_PORT"] = gateway
@@ -171,7 +171,7 @@ def service_variables(settings: Settings, ports: Ports, secret: Secret) -> dict[
 
 
 def identity_variables(settings: Settings, service: str) -> dict[str, str]:
-    """Return where the certificate of a service is, below MAILROOM_HOME; nothing where plaintext is allowed."""
+    """Return the path of a service's certificate below MAILROOM_HOME; empty where plaintext is allowed."""
     if not settings.encrypted:
         return {}
     identity = identity_in(settings.home / "tls", service)
@@ -222,7 +222,7 @@ def _push(gateway_port: int) -> dict[str, str]:
 def _chosen(
     settings: Settings, defaults: Mapping[str, str], *, except_for: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the user's own values for those of `defaults` that the user has set."""
+    """Return the user's values for those of `defaults` that the user has set."""
     return {
         name: settings.variables[name]
         for name in defaults

@@ -1,5 +1,5 @@
-"""The one error that the embedded stack shows to its user."""
+"""The error that the embedded stack shows to its user."""
 
 
 class StackError(Exception):
-    """Something that the user can put right; its text is one line, printed without a traceback."""
+    """An error that the user can correct; its text is one line, printed without a traceback."""

@@ -1,4 +1,4 @@
-"""MAILROOM_HOME: the directory of everything that the embedded stack keeps between runs."""
+"""MAILROOM_HOME: the directory that the embedded stack keeps between runs."""
 
 import fcntl
 import json
@@ -12,22 +12,21 @@ from deploy.local.errors import StackError
 
 
 class Home:
-    """The directory, its lock, its generated secrets and the record of the stack that runs in it."""
+    """The directory, its lock, its generated secrets and the record of the running stack."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the home while the block runs, creating it when it is missing; only its owner can list it.
+        """Hold the home while the block runs; creates it if missing. Only its owner can list it.
 
-        Raises StackError when another process holds it.
-
-        The kernel drops the lock with the process that took it, so a killed stack leaves none behind.
+        Raises StackError when another process holds it. The kernel releases the lock when its process ends, so
+        a killed stack leaves none behind.
         """
         if not self.path.exists():
             self.path.mkdir(parents=True)
-            self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)  # root's Postgres user has to pass through
+            self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)  # root's Postgres user needs to traverse it
         descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "r+") as file:
             try:
@@ -55,11 +54,11 @@ class Home:
         return known[name]
 
     def record(self, environment: Mapping[str, str]) -> None:
-        """Leave the addresses and passwords of the running stack for commands that want to join it."""
+        """Store the addresses and passwords of the running stack for other commands."""
         _write_private(self._record_file, dict(environment))
 
     def recorded(self) -> dict[str, str] | None:
-        """Return the environment of the stack that runs here, None when none does."""
+        """Return the environment of the running stack, None without one."""
         if not self._is_locked():
             return None
         with suppress(FileNotFoundError):
@@ -91,7 +90,7 @@ class Home:
 
 
 def _write_private(file: Path, content: dict[str, str]) -> None:
-    """Replace `file` in one step by JSON that only its owner can read."""
+    """Atomically replace `file` by JSON that only its owner can read."""
     unfinished = file.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -6,13 +6,13 @@ _LARGEST = 16 * 1024 * 1024
 
 
 def make_room(log: Path) -> None:
-    """Move a log that has grown large aside, over the one moved before it."""
+    """Rename a large log, replacing the one renamed before."""
     if log.exists() and log.stat().st_size > _LARGEST:
         log.replace(log.with_suffix(".log.1"))
 
 
 def last_lines(log: Path, *, begin: int = 0) -> str:
-    """Return the end of what was logged from the byte offset `begin` on, as one line."""
+    """Return the log from byte offset `begin` to its end as one line."""
     with log.open("rb") as file:
         file.seek(begin)
         return " ".join(file.read().decode(errors="replace").split())[-600:]

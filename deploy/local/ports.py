@@ -1,4 +1,4 @@
-"""Choice of TCP ports on loopback, safe against other stacks that start at the same moment."""
+"""Allocation of TCP ports on loopback, safe against other stacks that start at the same moment."""
 
 import errno
 import random
@@ -12,18 +12,18 @@ _FREE_RANGE = range(20_000, 32_000)
 
 
 class Ports:
-    """Hands out ports, and holds what it handed out until `release`.
+    """Allocates ports and holds them until `release`.
 
-    A port is held by binding the UDP port of the same number: nothing here speaks UDP, and a TCP socket would be in
-    the way of the server that is to listen. gRPC listens with SO_REUSEPORT, so two stacks that took the same number
-    would not fail but share their connections.
+    A port is held by binding the UDP port of the same number: no process here uses UDP, while a TCP socket would block
+    the server that will listen. gRPC listens with SO_REUSEPORT, so two stacks with the same number would not fail but
+    share their connections.
     """
 
     def __init__(self) -> None:
         self._held: list[socket.socket] = []
 
     def fixed(self, port: int, *, variable: str) -> int:
-        """Return `port`, which the user chose by `variable`; 0 stands for any. Raises StackError when it is taken."""
+        """Return `port`, which the user set by `variable`; 0 stands for any. Raises StackError when it is taken."""
         if port == 0:
             return self.free()
         if not _is_free(port):
@@ -31,18 +31,18 @@ class Ports:
         return port
 
     def movable(self, preferred: int) -> int:
-        """Return `preferred`, or a free port when it is taken."""
+        """Return `preferred`, or a free port if it is taken."""
         return preferred if self._take(preferred) else self.free()
 
     def free(self) -> int:
-        """Return some free port."""
+        """Return a free port."""
         for port in random.SystemRandom().sample(_FREE_RANGE, 200):
             if self._take(port):
                 return port
         raise StackError("no free port found on loopback")
 
     def release(self) -> None:
-        """Give up the hold on everything handed out."""
+        """Release all allocated ports."""
         while self._held:
             self._held.pop().close()
 
@@ -65,7 +65,7 @@ def _is_free(port: int) -> bool:
 
 def _can_listen(family: socket.AddressFamily, host: str, port: int) -> bool:
     with suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what just closed does not count as taken
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just closed is free
         try:
             probe.bind((host, port))
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The embedded Postgres server: real durability, loopback TCP only, passwords always."""
+"""The embedded Postgres server: durable, on loopback TCP only, always with passwords."""
 
 import os
 import secrets
@@ -22,13 +22,13 @@ from deploy.local.placement import Placement
 ADMIN = "postgres"
 _HOST = "127.0.0.1"
 _STOP: Sequence[tuple[signal.Signals, float]] = ((signal.SIGINT, 15.0), (signal.SIGQUIT, 5.0))  # fast, then immediate
-_STARTING = 60.0  # seconds; recovery after a crash takes its time
+_STARTING = 60.0  # seconds; crash recovery is slow
 _STILL_IN_USE = "shared memory block"  # sessions of a killed server need a moment to notice its end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresAddress:
-    """How an administrator reaches a Postgres server; `password` may be empty."""
+    """Address of a Postgres server for its administrator; `password` may be empty."""
 
     host: str
     port: int
@@ -47,7 +47,7 @@ class PostgresAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """One database of a server, and the administrator's way into it."""
+    """One database of a server, with the administrator's address."""
 
     server: PostgresAddress
     name: str
@@ -60,9 +60,9 @@ class Database:
 
 
 class EmbeddedPostgres:
-    """One server of one MAILROOM_HOME, whose lock the caller holds.
+    """One server of one MAILROOM_HOME; the caller holds the home's lock.
 
-    The server is a child of this process and is told to shut down when this process dies.
+    The server is a child of this process and shuts down when this process dies.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class EmbeddedPostgres:
         return self._process.poll() if self._process else None
 
     def start(self) -> None:
-        """Create the cluster when there is none, and start it. Raises StackError with the reason from its log."""
+        """Start the server, and create the cluster first if missing. Raises StackError with the reason from its log."""
         program = self._program or placement.installed_program()
         place = placement.place(self._home, program=program, outside=self._outside)
         placement.stop_server(place.data)
@@ -114,7 +114,7 @@ class EmbeddedPostgres:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """Shut the server down, by force if it takes too long."""
+        """Shut the server down, by force after a time-out."""
         if self._process is not None:
             children.stop(self._process, _STOP)
             self._process = None
@@ -139,7 +139,7 @@ class EmbeddedPostgres:
         unfinished.rename(place.data)
 
     def _start_once(self, place: Placement, deadline: float) -> bool:
-        """Start the server and wait until it accepts connections; False when it is worth another try."""
+        """Start the server and wait until it accepts connections; False when another try may succeed."""
         begin = self.log.stat().st_size if self.log.exists() else 0
         command: Command = [place.program / "postgres", "-D", place.data, *_settings(self.address.port)]
         self._process = children.spawn(
@@ -162,13 +162,13 @@ class EmbeddedPostgres:
 
 
 def _environment() -> dict[str, str]:
-    """Return what the server needs of the environment: no PG* variable of the user, no secret of the services."""
+    """Return the server's environment: without PG* variables of the user and secrets of the services."""
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
     return {**kept, "LC_ALL": "C", "TZ": "UTC"}
 
 
 def _initdb(program: Path, data: Path, password_file: Path) -> Command:
-    # "builtin" rather than the C library's locales: the same order on every machine, and Cyrillic folds as it should.
+    # "builtin" instead of the C library's locales: the same order on every machine, and correct case of Cyrillic.
     locale = ["--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8"]
     access = ["--auth=scram-sha-256", f"--username={ADMIN}", f"--pwfile={password_file}"]
     return [program / "initdb", "-D", data, *locale, *access, "--no-instructions"]
@@ -178,7 +178,7 @@ def _settings(port: int) -> list[str]:
     settings = {
         "listen_addresses": _HOST,
         "port": str(port),
-        "unix_socket_directories": "",  # its path could be too long, and TCP serves everybody
+        "unix_socket_directories": "",  # its path could be too long, and all clients use TCP
         "timezone": "UTC",
         "log_timezone": "UTC",
     }

@@ -1,4 +1,4 @@
-"""What the stack consists of: two servers, the services' migrations, and the processes in the order of their start."""
+"""Parts of the stack: two servers, the migrations, and the processes in the order of their start."""
 
 import signal
 import subprocess
@@ -25,7 +25,7 @@ _ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The servers that this process started, and the variables by which they (or the user's own) are found."""
+    """The servers that this process started, and the variables with the addresses of all servers."""
 
     variables: Mapping[str, str]
     embedded: tuple[Server, ...]
@@ -35,7 +35,7 @@ class Started:
 def servers(
     settings: Settings, home: Home, ports: Ports, *, postgres: bool = True, redis: bool = True
 ) -> Iterator[Started]:
-    """Run the wanted servers that the user has none of; stop them at the end. The caller holds the home's lock."""
+    """Run the embedded servers among `wanted`; stop them at the end. The caller holds the home's lock."""
     with ExitStack() as started:
         variables: dict[str, str] = {}
         embedded: list[Server] = []
@@ -58,14 +58,14 @@ def servers(
 
 
 def whole_environment(settings: Settings, variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a child: what the user has, and `variables` over it."""
+    """Return the environment of a child: the user's, and `variables` over it."""
     return {**settings.inherited, **settings.variables, **variables, "PYTHONUNBUFFERED": "1"}
 
 
 def processes(settings: Settings, variables: Mapping[str, str]) -> list[Service]:
     """Return the services in the order of their start; `variables` are those of `servers` and `service_variables`.
 
-    Makes their certificates where those are missing or end soon; the caller holds the home's lock.
+    Makes or renews their certificates; the caller holds the home's lock.
     """
     environment = whole_environment(settings, variables)
 
@@ -93,9 +93,9 @@ def processes(settings: Settings, variables: Mapping[str, str]) -> list[Service]
 
 
 def migrate(settings: Settings, variables: Mapping[str, str], *arguments: str, only: str | None = None) -> None:
-    """Run the migration command (`upgrade` unless said otherwise) of each service that has a database.
+    """Run the migration command (default `upgrade`) of each service with a database.
 
-    Raises StackError when one fails; its own output says why.
+    Raises StackError when one fails; its own output has the reason.
     """
     environment = whole_environment(settings, variables)
     for name in [only] if only else MIGRATED:
@@ -108,6 +108,6 @@ def migrate(settings: Settings, variables: Mapping[str, str], *arguments: str, o
 
 
 def all_variables(settings: Settings, home: Home, ports: Ports, started: Started) -> dict[str, str]:
-    """Return every variable that the stack itself decides."""
+    """Return every variable that the stack sets itself."""
     cache = {"MAIL_CACHE_DIR": settings.variables.get("MAIL_CACHE_DIR", str(settings.home / "mail-cache"))}
     return {**cache, **service_variables(settings, ports, home.secret), **started.variables}

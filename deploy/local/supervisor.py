@@ -1,4 +1,4 @@
-"""Starts processes in order, keeps them together, and leaves none behind."""
+"""Starts processes in order, stops all when one ends, and leaves none behind."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ _LONGEST_LINE = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One process: it is ready when `ready_url` answers 200; `watched` are the folders whose changes restart it."""
+    """One process: it is ready when `ready_url` responds 200; changes in `watched` folders restart it."""
 
     name: str
     command: Sequence[str]
@@ -33,7 +33,7 @@ class Service:
 
 
 class Server(Protocol):
-    """A server started by somebody else, which the services cannot live without."""
+    """A running server that the services depend on."""
 
     name: str
     log: Path
@@ -81,7 +81,7 @@ class Supervisor:
     async def run(self, *, when_ready: Callable[[], None]) -> int:
         """Start all, call `when_ready`, wait for the end, stop all in reverse order.
 
-        Returns 0 when a signal asked for the end (the second one kills), 1 when something died or did not start.
+        Returns 0 after a signal (a second one kills), 1 when a process died or did not start.
         """
         loop = asyncio.get_running_loop()
         self._end = loop.create_future()
@@ -105,11 +105,11 @@ class Supervisor:
 
     @property
     def ending(self) -> bool:
-        """Whether the end has begun."""
+        """Whether the stack is stopping."""
         return self._end is not None and self._end.done()
 
     def stop(self) -> None:
-        """Ask for the end, as a signal does."""
+        """Request the end, as a signal does."""
         self._finish(None)
 
     def _interrupt(self) -> None:
@@ -121,7 +121,7 @@ class Supervisor:
                     _signal_group(running.process, signal.SIGKILL)
 
     def _finish(self, reason: str | None) -> bool:
-        """Begin the end; False when it has begun already."""
+        """Begin to stop; False when stopping already."""
         if self._end is None or self._end.done():
             return False
         self._end.set_result(reason)
@@ -140,7 +140,7 @@ class Supervisor:
             await self._restart(await self._changed.get())
 
     async def _start(self, service: Service) -> bool:
-        """Start one service and wait until it is ready; False when it did not come to that."""
+        """Start one service and wait until it is ready; False if it does not become ready."""
         process = await asyncio.create_subprocess_exec(
             *service.command,
             env=dict(service.environment),
@@ -148,7 +148,7 @@ class Supervisor:
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=STDOUT,
-            start_new_session=True,  # Ctrl-C in the terminal is ours to pass on, in order
+            start_new_session=True,  # Ctrl-C of the terminal is passed on in order
             preexec_fn=die_with_parent(signal.SIGKILL),
         )
         pump = asyncio.create_task(self._pump(service.name, process))
@@ -171,7 +171,7 @@ class Supervisor:
         return ready in done
 
     async def _pump(self, name: str, process: Process) -> None:
-        """Copy the output of a process line by line; a line without end is broken up."""
+        """Copy the output of a process line by line; an overlong line is split."""
         if process.stdout is None:
             return
         rest = b""
@@ -188,7 +188,7 @@ class Supervisor:
         code = await process.wait()
         if self._running[service.name].stopping:
             return
-        _signal_group(process, signal.SIGKILL)  # what it left behind in its group
+        _signal_group(process, signal.SIGKILL)  # other processes of its group
         if self._reload:
             self._say(f"{service.name} {_ending(code)}: waiting for a change of its files")
         else:
@@ -208,7 +208,7 @@ class Supervisor:
                 self._changed.put_nowait([Path(path) for _, path in changes])
 
     async def _restart(self, paths: Sequence[Path]) -> None:
-        """Restart every service of whose watched files some have changed."""
+        """Restart every service with changed files in its watched folders."""
         for service in self._services:
             if any(path.is_relative_to(folder) for path in paths for folder in service.watched):
                 self._say(f"{service.name}: files changed, restarting")
@@ -222,14 +222,14 @@ class Supervisor:
 
     async def _stop(self, running: _Running) -> None:
         running.stopping = True
-        if running.process.returncode is None:  # else its number may be somebody else's by now
+        if running.process.returncode is None:  # else the pid may be reused by now
             _signal_group(running.process, signal.SIGTERM)
             try:
                 async with asyncio.timeout(self._grace):
                     await running.process.wait()
             except TimeoutError:
                 self._say(f"{running.service.name} did not stop within {self._grace:.0f} s: killed")
-            _signal_group(running.process, signal.SIGKILL)  # the process, or what it left behind in its group
+            _signal_group(running.process, signal.SIGKILL)  # the process, or others of its group
             await running.process.wait()
         with suppress(TimeoutError):
             async with asyncio.timeout(1.0):
@@ -242,11 +242,11 @@ class Supervisor:
         try:
             self._console.line(name, text)
         except BrokenPipeError:
-            self._finish("nobody reads the output any more: stopped all")
+            self._finish("the reader of the output has gone: stopped all")
 
 
 async def _answers(url: str) -> None:
-    """Return when `url` answers 200."""
+    """Return whether `url` responds 200."""
     async with httpx.AsyncClient(trust_env=False, timeout=2.0) as client:
         while True:
             with suppress(httpx.HTTPError):

@@ -1,4 +1,4 @@
-"""A guided tour: a user signs in, a mailbox is copied, mail is read, new mail arrives, all through the REST API."""
+"""A guided tour through the REST API: sign in, sync a mailbox, read mail, receive new mail."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ class Tour:
     console: Console
 
     async def take(self) -> None:
-        """Show everything. Raises StackError when an answer is not what it should be."""
+        """Show every step. Raises StackError for an unexpected response."""
         async with httpx.AsyncClient(base_url=self.gateway, trust_env=False, timeout=30.0) as client:
             self._step("Sign in with (sandbox) Google")
             client.headers["Authorization"] = f"Bearer {await self._sign_in(client)}"
@@ -45,7 +45,7 @@ class Tour:
             await self._show_addresses(client)
 
     async def _sign_in(self, client: httpx.AsyncClient) -> str:
-        """Return an access token; the consent page's form is sent as a browser would send it."""
+        """Return an access token; posts the consent page's form as a browser does."""
         start = await _json(client.get("/auth/google/start"))
         consent = {"account": EMAIL, "decision": "allow"}
         callback = await _redirect(client.post(start["authorization_url"], data=consent))
@@ -74,7 +74,7 @@ class Tour:
         )
 
     async def _follow(self, client: httpx.AsyncClient, location: str) -> dict[str, Any]:
-        """Show the progress of a sync; return it when it has ended."""
+        """Show the progress of a sync. Returns it when it has ended."""
         with self._progress() as progress:
             bar = progress.add_task("messages", total=None)
             while (sync := await _json(client.get(location)))["state"] in ("queued", "running"):

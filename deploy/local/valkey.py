@@ -1,4 +1,4 @@
-"""The embedded Valkey server: what it holds is made to be lost, so it keeps nothing on disk."""
+"""The embedded Valkey server, without persistence: all of its data may be lost."""
 
 import importlib.util
 import signal
@@ -24,7 +24,7 @@ _STARTING = 20.0  # seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisAddress:
-    """How to reach a RESP server."""
+    """Address of a RESP server."""
 
     host: str
     port: int
@@ -69,7 +69,7 @@ class EmbeddedValkey:
         return self._process.poll() if self._process else None
 
     def start(self) -> None:
-        """Start the server and wait until it answers. Raises StackError with the reason from its log."""
+        """Start the server and wait until it responds. Raises StackError with the reason from its log."""
         self._directory.mkdir(mode=0o700, exist_ok=True)
         self._stop_leftover()
         make_room(self.log)

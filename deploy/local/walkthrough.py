@@ -1,4 +1,4 @@
-"""What `make run` prints when the stack is up: where everything is, and the whole flow with curl."""
+"""Text of `make run` once the stack is up: all addresses, and the whole flow with curl."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -16,12 +16,12 @@ from tests.support.e2e.people import Provider
 def pytest_runtest_makereport(
     item: pytest.Function, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Shows what the containers said while a test ran that failed: they are gone afterwards."""
+    """Attach the containers' logs to a failed test: the containers are removed afterwards."""
     report: pytest.TestReport = yield
     system = item.funcargs.get("system")
     if report.when == "call" and report.failed and isinstance(system, ComposedSystem):
         said = system.compose("logs", "--no-color", "--timestamps", "--since", f"{call.duration + 5:.0f}s")
-        report.sections.append(("what the containers said", said))
+        report.sections.append(("logs of the containers", said))
     return report
 
 
@@ -34,7 +34,7 @@ def _need_engine() -> None:
 
 @pytest.fixture(scope="module")
 def development() -> Iterator[ComposedSystem]:
-    """Everything that docker-compose.yml describes, built from clean, with nothing set but free ports."""
+    """Services of docker-compose.yml, built from scratch, with free ports as the only settings."""
     _need_engine()
     variables = _free_ports("GATEWAY_PORT", "SANDBOX_PORT", "POSTGRES_PORT", "REDIS_PORT")
     with composed_system(ComposedSystem(project=_project(), variables=variables)) as running:
@@ -43,7 +43,7 @@ def development() -> Iterator[ComposedSystem]:
 
 @pytest.fixture(scope="session")
 def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedSystem]:
-    """What docs/operate.md installs in production, with the sandbox in Google's place; for all files that use it."""
+    """The production installation of docs/operate.md, with the sandbox in Google's place; shared by all files."""
     _need_engine()
     directory = tmp_path_factory.mktemp("production")
     ports = _free_ports("SANDBOX_PORT") | _neighbours("GATEWAY_PORT", "SECOND_GATEWAY_PORT")
@@ -60,7 +60,7 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedSys
 
 @pytest.fixture(scope="session")
 def operator(production: ComposedSystem) -> Operator:
-    """Who keeps it running."""
+    """The operator of the production installation."""
     return Operator(production)
 
 
@@ -69,7 +69,7 @@ def _project() -> str:
 
 
 def _neighbours(first: str, second: str) -> dict[str, str]:
-    """Two free ports, one after the other."""
+    """Return two consecutive free ports."""
     ports = Ports()
     lower = ports.free()
     while ports.movable(lower + 1) != lower + 1:

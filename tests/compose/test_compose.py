@@ -1,4 +1,4 @@
-"""`docker compose up` gives a system that works as the README says, and survives the loss of its parts."""
+"""`docker compose up` starts a system that works as the README says, and survives the loss of its parts."""
 
 import json
 import os
@@ -22,7 +22,7 @@ IMAGES = ("auth", "mail", "worker", "gateway", "sandbox")
 RECOVERY_SECONDS = 60
 POLL_SECONDS = 0.2
 _DATABASE = {"alembic", "asyncpg", "sqlalchemy"}
-# What other images have and this one must not.
+# Packages of other images that this one must not have.
 FOREIGN = {
     "auth": {
         "fastapi",
@@ -37,7 +37,7 @@ FOREIGN = {
     "gateway": {*_DATABASE, "httpx", "services.auth", "services.mail", "services.sandbox"},
     "sandbox": {*_DATABASE, "redis", "services.auth", "services.mail", "services.gateway", "mailroom"},
 }
-# Prints what the process sees of its container.
+# Prints the container's properties as the process sees them.
 _LOOK = """
 import importlib.util, json, os, pathlib, shutil, sys
 
@@ -66,12 +66,12 @@ print(json.dumps({{
 
 @pytest.fixture(scope="module")
 def system(development: ComposedSystem) -> ComposedSystem:
-    """What these tests are about."""
+    """The system under test."""
     return development
 
 
 def _await_status(get: Callable[[], httpx.Response], status: int) -> httpx.Response:
-    """Ask until the answer has this status; meanwhile it is a success or says that a service does not answer."""
+    """Request until the response has this status; until then only success or an unavailable service is allowed."""
     deadline = time.monotonic() + RECOVERY_SECONDS
     while (answer := get()).status_code != status:
         # 504: the loss is not noticed yet.
@@ -82,7 +82,7 @@ def _await_status(get: Callable[[], httpx.Response], status: int) -> httpx.Respo
 
 
 def _documents(text: str) -> list[Any]:
-    """The JSON documents that were printed one after another."""
+    """Parse JSON documents that were printed one after another."""
     decoder, found = json.JSONDecoder(), []
     while text := text.strip():
         document, end = decoder.raw_decode(text)
@@ -113,7 +113,7 @@ def test_the_walk_through_of_the_readme_works_as_it_is_printed(
     done = subprocess.run(["sh", "-eu", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     addresses, sync, newest, unread, found, message = _documents(done.stdout)
     assert [address["email"] for address in addresses["addresses"]] == ["ada@example.com"]
-    # The quota alone makes this sync last for 20 of the 30 seconds for which the command waits.
+    # Quota alone makes this sync take 20 of the 30 seconds for which the command waits.
     assert (sync["state"] in ("running", "completed"), sync["listed"]) == (True, 100)
     assert external_ids(newest["emails"]) == ids(provider.truth("ada@example.com", all_labels=False))[:5]
     assert all("INBOX" in email["labels"] and not email["is_read"] for email in unread["emails"])

@@ -1,4 +1,4 @@
-"""What docs/operate.md tells an operator to do works as it is printed there, and clients notice nothing of it."""
+"""Commands of docs/operate.md work as printed there, and clients notice none of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from tests.support.e2e.traffic import Balancer, traffic
 
 pytestmark = pytest.mark.long
 
-# Kept elsewhere, or with Google, when a machine is lost.
+# Secrets that survive the loss of a machine: kept elsewhere, or with Google.
 KEPT = {"secret_key", "secret_key_previous", "google_client_secret"}
 # Changes with each table, index and migration.
 _SCHEMA = "SELECT (SELECT max(oid) FROM pg_class), (SELECT xmin::text || version_num FROM alembic_version)"
@@ -38,13 +38,13 @@ except asyncpg.InvalidPasswordError:
 
 @pytest.fixture(scope="module")
 def system(production: ComposedSystem) -> ComposedSystem:
-    """What these tests are about."""
+    """The system under test."""
     return production
 
 
 @pytest.fixture
 def ada(http: httpx.Client, provider: Provider) -> Person:
-    """Somebody with a copied mailbox."""
+    """A person with a copied mailbox."""
     person = Person.sign_in(http, provider.new_user(messages=10))
     person.sync()
     return person
@@ -52,7 +52,7 @@ def ada(http: httpx.Client, provider: Provider) -> Person:
 
 @contextmanager
 def _used_all_the_time(person: Person, *gateways: str) -> Iterator[None]:
-    """Clients read, sync and sign in, one request after another, at whichever gateway is ready; fails if any failed."""
+    """Let clients read, sync and sign in without pause at any ready gateway; fail if one request failed."""
     headers = {"Authorization": f"Bearer {person.token}"}
 
     def read(http: httpx.Client) -> None:
@@ -65,7 +65,7 @@ def _used_all_the_time(person: Person, *gateways: str) -> Iterator[None]:
         assert answer.status_code in (200, 202), answer.text
 
     def sign_in(http: httpx.Client) -> None:
-        # The provider sends the browser to the public address, which here is one of the gateways.
+        # The provider redirects to the public address, which here is one of the gateways.
         callback = urlsplit(consent(http, person.email))
         redeem(http, frontend_query(http, f"{callback.path}?{callback.query}")["state"])
 
@@ -78,7 +78,7 @@ def _used_all_the_time(person: Person, *gateways: str) -> Iterator[None]:
 
 
 def _goes_on(provider: Provider, person: Person) -> None:
-    """Checks that new mail arrives, by a token that auth had to refresh, and that nothing was lost."""
+    """Check that new mail arrives with a token that auth had to refresh, and that no message was lost."""
     provider.post(f"/users/{person.email}/tokens/expire")
     provider.deliver(person.email, count=2)
     person.sync()
@@ -86,13 +86,13 @@ def _goes_on(provider: Provider, person: Person) -> None:
 
 
 def _asked_of(system: ComposedSystem, service: str, query: str) -> str:
-    """What the database of a service answers."""
+    """Query the database of a service."""
     psql = ("exec", "-T", "postgres", "psql", "--username=postgres", "--no-align", "--tuples-only")
     return system.compose(*psql, f"--dbname=mailroom_{service}", f"--command={query}").strip()
 
 
 class TestUpgrade:
-    def test_replaces_what_runs_and_fails_no_request(
+    def test_replaces_running_containers_and_fails_no_request(
         self, system: ComposedSystem, operator: Operator, ada: Person
     ) -> None:
         replaced = ("auth", "mail", "worker")
@@ -184,7 +184,7 @@ class TestRestore:
         assert ada.get("/auth/me").status_code == 401
         operator.follow("Back up and restore", block=1, backups=tmp_path)
         provider.reset_calls()
-        # By the session and the grant from before.
+        # With the session and the grant from before.
         _goes_on(provider, ada)
         calls = provider.get("/calls")["methods"]
         assert "gmail.history.list" in calls
@@ -195,7 +195,7 @@ class TestRestore:
 
 
 def _lose(system: ComposedSystem, operator: Operator) -> None:
-    """All that is left of the machine are the secrets that are kept elsewhere. (The sandbox is elsewhere, too.)"""
+    """Lose the machine, except for secrets that are kept elsewhere and the sandbox."""
     lost = [container["Service"] for container in system.all_containers() if container["Service"] != "sandbox"]
     system.compose("rm", "--stop", "--force", *sorted(set(lost)), timeout=180)
     system.run(["docker", "volume", "rm", f"{system.project}_postgres", f"{system.project}_mail-cache"])

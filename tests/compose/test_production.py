@@ -15,7 +15,7 @@ pytestmark = pytest.mark.long
 
 STARTING_SECONDS = 60
 MANY = 1500
-# Asks for the other service's database with one's own name and password.
+# Connects to the other service's database with its own name and password.
 _ENTER = """
 import asyncio, asyncpg, pathlib
 
@@ -30,7 +30,7 @@ try:
 except asyncpg.InsufficientPrivilegeError:
     print("refused", end="")
 """
-# Asks auth for a provider's token: by the gateway's certificate, and in plaintext.
+# Requests a provider token from auth: with the gateway's certificate, and in plaintext.
 _CALL = """
 import grpc, pathlib
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
@@ -50,7 +50,7 @@ for channel in (identified, grpc.insecure_channel("auth:50051")):
 
 @pytest.fixture(scope="module")
 def system(production: ComposedSystem) -> ComposedSystem:
-    """What these tests are about."""
+    """The system under test."""
     return production
 
 
@@ -61,7 +61,7 @@ def _inspect(system: ComposedSystem) -> list[dict[str, Any]]:
 
 
 def _await_stored(person: Person, sync: dict[str, Any], *, at_least: int) -> int:
-    """Wait until so many messages are stored; return how many there are then."""
+    """Wait until this many messages are stored. Returns their number."""
     deadline = time.monotonic() + STARTING_SECONDS
     while (stored := int(person.get(f"/emails/syncs/{sync['id']}").json()["stored"])) < at_least:
         assert time.monotonic() < deadline, f"only {stored} messages"
@@ -86,7 +86,7 @@ class TestInstallation:
 
 
 class TestContainers:
-    def test_show_no_secret_to_those_who_inspect_them(self, system: ComposedSystem) -> None:
+    def test_show_no_secret_on_inspection(self, system: ComposedSystem) -> None:
         files = list((Path(system.variables["MAILROOM_PRODUCTION"]) / "secrets").iterdir())
         secrets = {file.name: file.read_text().strip() for file in files}
         assert [name for name, secret in secrets.items() if secret == ""] == ["secret_key_previous"]

@@ -1,4 +1,4 @@
-"""What the Helm chart renders; needs `helm`, but no cluster."""
+"""Resources that the Helm chart renders; needs `helm`, but no cluster."""
 
 import json
 import re
@@ -21,7 +21,7 @@ VALUES = {"default": CHART / "values.yaml", "production": CHART / "ci/production
 SETTINGS: dict[str, type[Settings]] = {
     "auth": AuthSettings, "gateway": GatewaySettings, "mail": MailSettings, "worker": WorkerSettings,
 }  # fmt: skip
-# What an operator adds for all processes.
+# Settings that an operator adds for all processes.
 CHOSEN = set(yaml.safe_load(VALUES["production"].read_text())["settings"])
 # Read by the database driver and by OpenTelemetry.
 OF_LIBRARIES = {"PGSSLMODE", "PGSSLROOTCERT", "OTEL_EXPORTER_OTLP_ENDPOINT"}
@@ -31,7 +31,7 @@ type Resource = dict[str, Any]
 
 @pytest.fixture(scope="module", params=VALUES)
 def resources(request: pytest.FixtureRequest) -> list[Resource]:
-    """Everything that is installed, with the default values and with those of a production."""
+    """All resources, with the default values and with those of a production."""
     return _rendered("--values", str(VALUES[request.param]))
 
 
@@ -65,7 +65,7 @@ def _variables(pod: Resource) -> dict[str, str | None]:
 
 
 def _secret_of(pod: Resource, variable: str) -> tuple[str, str]:
-    """The Secret and its key whose content a variable's file has."""
+    """Return Secret and key behind the file of a variable."""
     [volume] = [volume for volume in pod["volumes"] if volume["name"] == "secrets"]
     secrets = [source["secret"] for source in volume["projected"]["sources"]]
     [found] = [
@@ -75,7 +75,7 @@ def _secret_of(pod: Resource, variable: str) -> tuple[str, str]:
 
 
 def _callers(policy: Resource, port: int) -> set[str]:
-    """The components that a policy lets in at a port."""
+    """Return the components that a policy admits at a port."""
     return {
         peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
         for rule in policy["spec"]["ingress"] or []
@@ -144,7 +144,7 @@ class TestPods:
 
 
 class TestSettings:
-    def test_are_not_what_other_values_say(self, resources: list[Resource]) -> None:
+    def test_do_not_repeat_other_values(self, resources: list[Resource]) -> None:
         schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["settings"]["propertyNames"]
         refused = re.compile("|".join(known["pattern"] for known in schema["not"]["anyOf"]))
         given = {variable for _, pod in _pods(resources) for variable in _variables(pod)}
@@ -209,7 +209,7 @@ class TestIngress:
 
 
 class TestNetworkPolicies:
-    def test_deny_what_is_not_allowed(self, resources: list[Resource]) -> None:
+    def test_deny_all_other_traffic(self, resources: list[Resource]) -> None:
         deny = _of(resources, "NetworkPolicy")["deny"]["spec"]
         assert deny["policyTypes"] == ["Ingress", "Egress"]
         assert "ingress" not in deny
@@ -222,7 +222,7 @@ class TestNetworkPolicies:
         assert _callers(policies["mail"], 50052) == {"gateway"}
         assert not [rule for rule in policies["worker"]["spec"]["ingress"] or [] if rule["ports"][0]["port"] != 9103]
 
-    def test_let_out_to_names_servers_and_the_provider_whoever_needs_them(self, resources: list[Resource]) -> None:
+    def test_allow_egress_to_dns_servers_and_the_provider_as_needed(self, resources: list[Resource]) -> None:
         policies = _of(resources, "NetworkPolicy")
         for name in ("auth", "mail", "worker", "migrations"):
             rules = policies[name]["spec"]["egress"]
@@ -230,7 +230,7 @@ class TestNetworkPolicies:
             assert {53, 5432} <= ports, name
             provider = [rule for rule in rules if rule["ports"][0]["port"] == 443]
             assert len(provider) == (name != "migrations"), name
-            # Not to the addresses of the cluster and of the cloud it is in.
+            # Not to addresses of the cluster and of its cloud.
             for rule in provider:
                 [everywhere] = [peer["ipBlock"] for peer in rule["to"] if peer["ipBlock"]["cidr"] == "0.0.0.0/0"]
                 assert {"10.0.0.0/8", "169.254.0.0/16"} <= set(everywhere["except"])
@@ -289,7 +289,7 @@ class TestAvailability:
         assert target == "mailroom-worker"
         assert "replicas" not in _of(resources, "Deployment")["worker"]["spec"]
 
-    def test_migrations_come_before_what_needs_them_and_after_what_they_need(self, resources: list[Resource]) -> None:
+    def test_migrations_run_before_the_services_and_after_their_own_resources(self, resources: list[Resource]) -> None:
         hooks = {
             (resource["kind"], resource["metadata"]["name"]): int(annotations["helm.sh/hook-weight"])
             for resource in resources

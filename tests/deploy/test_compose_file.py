@@ -1,4 +1,4 @@
-"""What the compose files make of the user's variables; needs `docker compose`, but no engine."""
+"""Configurations that the compose files make of the user's variables; needs `docker compose`, but no engine."""
 
 import json
 import os
@@ -15,7 +15,7 @@ PROVIDER = ("GOOGLE_AUTH", "GOOGLE_TOKEN", "GOOGLE_ISSUER", "GOOGLE_USERINFO", "
 
 
 def _compose() -> list[str]:
-    """The plugin, or the program of its own that compose v2 also comes as."""
+    """Return the compose v2 command: the plugin, or the separate program."""
     for command in (["docker", "compose"], ["docker-compose"]):
         with suppress(OSError, subprocess.CalledProcessError):
             subprocess.run([*command, "version"], check=True, capture_output=True)
@@ -97,7 +97,7 @@ def test_secrets_reach_only_the_services_that_use_them() -> None:
         assert {name for name in services if f"{owner}_POSTGRES_PASSWORD" in services[name]["environment"]} == users
 
 
-def test_each_service_is_somebody_of_its_own_at_the_database() -> None:
+def test_each_service_has_its_own_database_role() -> None:
     services = _services()
     assert services["auth"]["environment"]["AUTH_POSTGRES_USER"] == "mailroom_auth"
     assert services["worker"]["environment"]["MAIL_POSTGRES_USER"] == "mailroom_mail"
@@ -162,7 +162,7 @@ class TestProduction:
         assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "8000", 8000)
         assert [name for name, service in services.items() if service.get("ports")] == ["gateway"]
 
-    def test_lets_only_who_calls_the_provider_out(self, tmp_path: Path) -> None:
+    def test_allows_egress_only_to_services_that_call_the_provider(self, tmp_path: Path) -> None:
         outside = {"provider", "public"}
         services = _production(tmp_path).items()
         assert {name for name, service in services if outside & service.get("networks", {}).keys()} == {
@@ -170,7 +170,7 @@ class TestProduction:
         }  # fmt: skip
 
     @pytest.mark.parametrize("missing", ["PUBLIC_URL", "FRONTEND_REDIRECT_URL"])
-    def test_asks_for_what_has_no_default(self, tmp_path: Path, missing: str) -> None:
+    def test_requires_settings_without_default(self, tmp_path: Path, missing: str) -> None:
         (tmp_path / "settings.env").touch()
         chosen = {"PUBLIC_URL": "x", "FRONTEND_REDIRECT_URL": "x", "MAILROOM_PRODUCTION": str(tmp_path), missing: ""}
         with pytest.raises(AssertionError, match=f"{missing} is missing a value: is where"):

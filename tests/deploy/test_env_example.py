@@ -1,4 +1,4 @@
-"""`.env.example` lists every variable that is read, with the default that it has."""
+"""`.env.example` lists every variable of the settings, with its default."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 SETTINGS: tuple[type[Settings], ...] = (AuthSettings, GatewaySettings, MailSettings, WorkerSettings, SandboxSettings)
 OF_OPENTELEMETRY = {environment_variables.OTEL_TRACES_SAMPLER, environment_variables.OTEL_TRACES_SAMPLER_ARG}
 OF_THE_EMBEDDED_STACK = {"MAILROOM_HOME", "MAILROOM_SANDBOX"}
-# Read by an embedded or a composed stack, which sets them for the processes; each follows from another variable.
+# An embedded or composed stack sets these for its processes; each follows from another variable.
 FOLLOWING = {"PUBLIC_URL", "GOOGLE_REDIRECT_URI", "SANDBOX_PUBLIC_URL"}
 
 
@@ -46,7 +46,7 @@ def _shown(default: object) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
-def test_the_file_lists_what_is_read_and_nothing_else() -> None:
+def test_the_file_lists_exactly_the_variables_that_are_read() -> None:
     assert set(_listed()) == {name for name, _ in _read()} | OF_OPENTELEMETRY | OF_THE_EMBEDDED_STACK
 
 
@@ -73,7 +73,7 @@ def test_every_variable_has_an_explanation_and_is_commented_out() -> None:
             assert before.startswith("# "), f"{line} is not explained"
 
 
-def test_what_compose_interpolates_or_passes_on_is_listed() -> None:
+def test_variables_of_the_compose_files_are_listed() -> None:
     files = [ROOT / "docker-compose.yml", *(ROOT / "deploy/compose").iterdir()]
     text = "\n".join(path.read_text() for path in files)
     named = {*re.findall(r"\$\{([A-Z_0-9]+)", text), *re.findall(r"^ *([A-Z_0-9]+):?$", text, re.MULTILINE)}

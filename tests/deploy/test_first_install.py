@@ -1,4 +1,4 @@
-"""`deploy/first-install` makes what the production file mounts, once."""
+"""`deploy/first-install` makes the files that the production file mounts, once."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-# Google's, so nobody else can make it.
+# Issued by Google, so the script cannot make it.
 GIVEN = "google_client_secret"
 
 
@@ -34,14 +34,14 @@ class TestFirstInstall:
         assert len(set(secrets)) == len(secrets) == 6
         assert all(re.fullmatch(r"[0-9a-f]{64}\n", secret) for secret in secrets)
 
-    def test_lets_nobody_but_the_owner_into_the_directories(self, tmp_path: Path) -> None:
+    def test_directories_are_accessible_to_their_owner_only(self, tmp_path: Path) -> None:
         _install(tmp_path / "production")
         for directory in ("", "secrets", "certificates"):
             assert (tmp_path / "production" / directory).stat().st_mode & 0o777 == 0o700
-        # Containers get them one by one, and run as another user.
+        # Containers run as another user and mount each file separately.
         assert (tmp_path / "production/secrets/secret_key").stat().st_mode & 0o777 == 0o444
 
-    def test_leaves_what_is_there(self, tmp_path: Path) -> None:
+    def test_keeps_existing_files(self, tmp_path: Path) -> None:
         assert f"put the secret of your Google client into {tmp_path}/secrets/{GIVEN}" in _install(tmp_path)
         (tmp_path / "secrets" / GIVEN).write_text("given")
         (tmp_path / "secrets/redis_password").unlink()

@@ -1,4 +1,4 @@
-"""The images' lock files hold what their service needs, in the versions that are tested."""
+"""The images' lock files hold the packages of their service, in the tested versions."""
 
 import re
 import tomllib
@@ -11,7 +11,7 @@ SERVICES = ("auth", "mail", "gateway", "sandbox")
 
 
 def _pins(lock: Path) -> dict[str, frozenset[str]]:
-    """Map `name==version` to the hashes that are accepted for it."""
+    """Map `name==version` to its accepted hashes."""
     joined = lock.read_text().replace("\\\n", " ")
     pins = {}
     for line in joined.splitlines():

@@ -1,4 +1,4 @@
-"""Migrations that would stop a running service, and those that get there all the same."""
+"""Migrations that would break a running service are refused, and their safe forms pass."""
 
 import re
 
@@ -34,7 +34,7 @@ class TestStatement:
             ("ALTER TABLE messages ADD CONSTRAINT c CHECK (size > 0);", "constraint-missing-not-valid"),
             ("CREATE INDEX ix ON messages (size);", "require-concurrent-index-creation"),
             ("CREATE INDEX CONCURRENTLY ix ON messages (size);", "ban-concurrent-index-creation-in-transaction"),
-            # Expand, then contract: the release before still reads what is there.
+            # Expand, then contract: the previous release still reads the old column.
             ("ALTER TABLE messages DROP COLUMN size;", "ban-drop-column"),
             ("ALTER TABLE messages RENAME COLUMN size TO bytes;", "renaming-column"),
             ("DROP TABLE labels;", "ban-drop-table"),

@@ -1,4 +1,4 @@
-"""Alert rules, their tests and their runbook belong together."""
+"""Every alert rule has its test and its section in docs/observe.md."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 class TestAlerts:
-    def test_have_a_section_each_that_says_what_to_do(self) -> None:
+    def test_have_a_section_each_with_a_remedy(self) -> None:
         runbook = (ROOT / "docs/observe.md").read_text()
         assert set(re.findall(r"^### (\w+)\n[^\n#]", runbook, re.MULTILINE)) == alerts()
 

@@ -1,4 +1,4 @@
-"""One stack for all end-to-end tests; every test has users of its own."""
+"""One stack for all end-to-end tests; every test has its own users."""
 
 import os
 import shutil
@@ -13,22 +13,22 @@ from tests.support.e2e.people import Person, Provider
 from tests.support.e2e.running_stack import RunningStack, running_stack
 from tests.support.e2e.trace_collector import TraceCollector, trace_collector
 
-# A second instead of a minute: the limits stay, so that syncs are fast and quota still matters.
+# A second instead of a minute, with the same limits: syncs are fast, and quota still binds.
 QUOTA_WINDOW = "1"
 
 
 @pytest.fixture(scope="session")
 def traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TraceCollector]:
-    """Collects the traces of the whole session in a file."""
+    """A collector that writes the traces of the whole session to a file."""
     with trace_collector(tmp_path_factory.mktemp("traces") / "traces.jsonl") as collector:
         yield collector
 
 
 @pytest.fixture(scope="session")
 def only_stack(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Refuses a second stack in another process of a parallel run, where it would cost time and go unnoticed."""
+    """Refuses a second stack in another process of a parallel run, which would cost time unnoticed."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        # The processes of a run have directories side by side.
+        # The processes of a run have sibling directories.
         (tmp_path_factory.getbasetemp().parent / "e2e-stack").mkdir()
 
 
@@ -44,10 +44,10 @@ def stack(only_stack: None, traces: TraceCollector) -> Iterator[RunningStack]:  
             SANDBOX_USERS="",
             SANDBOX_QUOTA_WINDOW=QUOTA_WINDOW,
             GMAIL_QUOTA_WINDOW=QUOTA_WINDOW,
-            # How long the work of a killed worker lies still.
+            # Until another worker takes over from a killed one.
             WORKER_LEASE_SECONDS="3",
             OTEL_EXPORTER_OTLP_ENDPOINT=traces.endpoint,
-            # Milliseconds until spans are sent.
+            # Milliseconds until spans are exported.
             OTEL_BSP_SCHEDULE_DELAY="200",
         ) as running:
             yield running
@@ -64,7 +64,7 @@ def http(stack: RunningStack) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def provider(stack: RunningStack) -> Iterator[Provider]:
-    """The sandbox's control API; nothing goes wrong before or after a test."""
+    """The sandbox's control API, without faults before and after each test."""
     control = Provider(stack.sandbox_url)
     yield control
     control.end_faults()
@@ -73,13 +73,13 @@ def provider(stack: RunningStack) -> Iterator[Provider]:
 
 @pytest.fixture
 def sign_in(http: httpx.Client) -> Callable[[str], Person]:
-    """Signs somebody in who may have done so before."""
+    """Sign in a user, who may have signed in before."""
     return lambda email: Person.sign_in(http, email)
 
 
 @pytest.fixture
 def new_person(http: httpx.Client, provider: Provider) -> Callable[..., Person]:
-    """Creates a user at the provider with so many messages and signs in."""
+    """Create a user at the provider with `messages` messages and sign in."""
 
     def create(messages: int = 0, **fields: object) -> Person:
         return Person.sign_in(http, provider.new_user(messages=messages, **fields))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A backup brings back what was there, and syncs go on from it, however old it is."""
+"""A backup restores the state of its time, and syncs continue from it, however old it is."""
 
 import os
 import shutil
@@ -25,18 +25,18 @@ SERVICES = ("auth", "mail", "worker", "gateway")
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A stack of its own, with the scripts that its operator has."""
+    """A separate stack with the scripts of its operator."""
 
     stack: RunningStack
     provider: Provider
     person: Person
 
     def backup(self, directory: Path) -> None:
-        """Dumps everything while everything runs."""
+        """Dump both databases while everything runs."""
         self._run("backup", str(directory))
 
     def restore(self, directory: Path, *service: str) -> None:
-        """Brings a dump back; the services do not run."""
+        """Restore a dump; the services must be stopped."""
         self._run("restore", str(directory), *service)
 
     def _run(self, script: str, *arguments: str) -> None:
@@ -51,7 +51,7 @@ class Site:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """The time in which no service runs."""
+        """Stop all services while the block runs."""
         for name in reversed(SERVICES):
             self.stack.stop(name)
         yield
@@ -59,14 +59,14 @@ class Site:
             self.stack.start(name)
 
     async def wipe(self) -> None:
-        """Loses both databases."""
+        """Drop both databases."""
         connection = await self.connect("POSTGRES_")
         for name in ("auth", "mail"):
             await connection.execute(f"DROP DATABASE {self.stack.variables['POSTGRES_DB']}_{name}")
         await connection.close()
 
     async def connect(self, role: str, *, database: str = "") -> "asyncpg.Connection[asyncpg.Record]":
-        """Enters the database of a service, or that for administration, as the role of these variables."""
+        """Connect to the database of a service, or to that for administration, with the role of these variables."""
         variables = self.stack.variables
         return await asyncpg.connect(
             host=variables["POSTGRES_HOST"],
@@ -77,14 +77,14 @@ class Site:
         )
 
     def change_mail(self) -> None:
-        """Mail arrives, is read and is deleted."""
+        """Deliver, relabel and delete mail."""
         truth = self.provider.truth(self.person.email)
         self.provider.deliver(self.person.email, count=3)
         self.provider.delete(self.person.email, truth[0].id)
         self.provider.relabel(self.person.email, truth[1].id, add=("STARRED",))
 
     def is_a_true_copy(self) -> None:
-        """Compares both sides, and has Mailroom do so."""
+        """Compare the copy with the provider, and let Mailroom verify it."""
         same_as(self.provider, self.person)
         answer = self.person.post("/emails/verify", {"email": self.person.email}, Prefer="wait=60")
         found = {"missing": 0, "extra": 0, "drift": 0}
@@ -94,7 +94,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    """Somebody with a copied mailbox."""
+    """A site whose one user has a copied mailbox."""
     home = Path(tempfile.mkdtemp(prefix="mailroom-backup-"))
     try:
         with running_stack(
@@ -119,7 +119,7 @@ class TestRestore:
             await site.wipe()
             site.restore(tmp_path)
             site.provider.reset_calls()
-        # The session from before, and the grant from before.
+        # With the session and the grant from before.
         site.person.sync()
         calls = site.provider.get("/calls")["methods"]
         assert "gmail.history.list" in calls

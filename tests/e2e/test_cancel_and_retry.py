@@ -1,4 +1,4 @@
-"""Ending a sync before its time, and trying again what was given up on."""
+"""Cancelling a sync, and retrying dead letters."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from tests.support.e2e.people import Person, Provider
 
 
 class TestCancel:
-    def test_ends_the_sync_and_keeps_what_is_stored(
+    def test_ends_the_sync_and_keeps_stored_messages(
         self, new_person: Callable[..., Person], provider: Provider
     ) -> None:
         ada = new_person(messages=600)
@@ -22,7 +22,7 @@ class TestCancel:
 
 
 class TestRetry:
-    def test_stores_what_was_given_up_on(self, new_person: Callable[..., Person], provider: Provider) -> None:
+    def test_stores_dead_letters(self, new_person: Callable[..., Person], provider: Provider) -> None:
         ada = new_person(messages=5)
         poison = provider.truth(ada.email)[2].id
         provider.plan_faults(

@@ -1,4 +1,4 @@
-"""A real Prometheus reads a stack in use by the configuration that is shipped: panels show something, rules work."""
+"""A real Prometheus scrapes a stack in use with the shipped configuration: panels have data, rules evaluate."""
 
 import json
 import shutil
@@ -22,25 +22,25 @@ from tests.support.e2e.running_stack import RunningStack
 OBSERVABILITY = Path(__file__).parents[2] / "deploy/observability"
 PROCESSES = ("gateway", "auth", "mail", "worker")
 SECONDS = 60
-# Nothing is to be shown while all is well, and nobody is told of changes.
+# Empty while no alert fires and no client follows changes.
 QUIET = {"Calls that fail, by status", "Dead letters", "Until the next watch ends", "Watches renewed per second"}
 
 
 @dataclass(frozen=True)
 class Prometheus:
-    """A server that reads the processes of a stack once a second."""
+    """A server that scrapes the processes of a stack once a second."""
 
     http: httpx.Client
 
     def query(self, expression: str) -> list[Any]:
-        """What an expression gives now. Fails if Prometheus does not understand it."""
+        """Return the current value of an expression. Fails if Prometheus cannot parse it."""
         answer = self.http.get("/api/v1/query", params={"query": expression})
         assert answer.status_code == 200, f"{expression}: {answer.text}"
         found: list[Any] = answer.json()["data"]["result"]
         return found
 
     def rules(self) -> list[dict[str, Any]]:
-        """The alert rules with what came of them."""
+        """Return the alert rules with their state."""
         groups = self.http.get("/api/v1/rules").json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
@@ -82,7 +82,7 @@ def _configuration(stack: RunningStack) -> dict[str, Any]:
 
 
 def _panels() -> Iterator[tuple[str, str]]:
-    """Each query with the title of its panel."""
+    """Return each query with the title of its panel."""
     for path in (OBSERVABILITY / "grafana/dashboards").iterdir():
         for panel in json.loads(path.read_text())["panels"]:
             for target in panel.get("targets", []):
@@ -90,7 +90,7 @@ def _panels() -> Iterator[tuple[str, str]]:
 
 
 def _use(person: Person, provider: Provider) -> None:
-    """Something of everything: a token is refreshed, mail arrives and is read."""
+    """Cause some of every metric: a token is refreshed, mail arrives and is read."""
     provider.post(f"/users/{person.email}/tokens/expire")
     provider.deliver(person.email)
     person.sync()

@@ -1,4 +1,4 @@
-"""Giving up an address, or everything, while processes die."""
+"""Disconnecting an address, or deleting a user, while processes die."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -31,7 +31,7 @@ _OF_USER = {
 
 @asynccontextmanager
 async def database_of(stack: RunningStack, service: str) -> AsyncIterator[Database]:
-    """The database of a service, as its administrator."""
+    """Connect to the database of a service, as its administrator."""
     variables = stack.variables
     connection = await asyncpg.connect(
         host=variables["POSTGRES_HOST"],
@@ -47,7 +47,7 @@ async def database_of(stack: RunningStack, service: str) -> AsyncIterator[Databa
 
 
 async def rows_of(stack: RunningStack, user_id: str) -> dict[str, int]:
-    """How many rows both databases have of a user, by table; those that have none are left out."""
+    """Count the rows of a user in both databases, by table; empty tables are left out."""
     counts: dict[str, int] = {}
     for service, tables in _OF_USER.items():
         async with database_of(stack, service) as database:
@@ -58,19 +58,19 @@ async def rows_of(stack: RunningStack, user_id: str) -> dict[str, int]:
 
 
 async def until(database: Database, query: str, *args: object) -> None:
-    """Waits until a query says so."""
+    """Wait until a query returns true."""
     async with asyncio.timeout(30):
-        while not await database.fetchval(query, *args):  # noqa: ASYNC110 - what is waited for happens in a database
+        while not await database.fetchval(query, *args):  # noqa: ASYNC110 - the condition is in a database
             await asyncio.sleep(0.02)
 
 
 def live_tokens(provider: Provider, email: str) -> int:
-    """How many access tokens the person has given that still work at the provider; none does afterwards."""
+    """Count the person's access tokens that the provider still accepts."""
     return int(provider.post(f"/users/{email}/tokens/expire")["expired"])
 
 
 def is_erased(person: Person, path: str) -> Callable[[], bool]:
-    """Whether a repeated DELETE finds nothing left."""
+    """Return whether a repeated DELETE finds no more data."""
 
     def ask() -> bool:
         answer = person.delete(path)
@@ -139,7 +139,7 @@ class TestDeleteUser:
         async with database_of(stack, "mail") as database:
             try:
                 async with database.transaction():
-                    # The worker that erases them waits for the one that is locked here.
+                    # The worker that erases the rows waits for the one that is locked here.
                     await database.execute(
                         """
                         SELECT FROM messages JOIN mailboxes USING (mailbox_id) WHERE email = $1
@@ -165,14 +165,14 @@ class TestDeleteUser:
             )
         wait_for(lambda: ada.get("/auth/me").status_code == 404, seconds=30)
         assert await rows_of(stack, user_id) == {}
-        # A revocation that the kill cut short is made up for by auth a minute later.
+        # A minute later auth repeats a revocation that the kill interrupted.
         wait_for(lambda: [live_tokens(provider, email) for email in (ada.email, work)] == [0, 0], seconds=100)
 
     def test_is_finished_by_itself_when_auth_was_down(
         self, stack: RunningStack, new_person: Callable[..., Person], provider: Provider
     ) -> None:
         ada = new_person()
-        # Now the gateway has keys, and mail, which was killed before: without them it would refuse the request itself.
+        # Until the gateway has keys, and mail runs again after the previous test, the gateway refuses requests itself.
         wait_for(lambda: ada.get("/emails/syncs/none").status_code == 404, seconds=30)
         stack.kill("auth")
         try:

@@ -1,4 +1,4 @@
-"""Raw messages and attachments through the whole stack, and what a large one costs each process."""
+"""Raw messages and attachments through the whole stack, and the memory that a large one takes in each process."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ PICTURE = bytes(range(256)) * 20
 
 
 def message(attachment: bytes, *, name: str = "data.bin") -> bytes:
-    """A message with HTML, an embedded picture and an attachment."""
+    """Make a message with HTML, an embedded picture and an attachment."""
     parts = [
         b"Content-Type: text/html; charset=utf-8\r\n\r\n" + HTML.encode(),
         b"Content-Type: image/png\r\nContent-ID: <logo@x>\r\nContent-Disposition: inline\r\n"
@@ -37,7 +37,7 @@ def message(attachment: bytes, *, name: str = "data.bin") -> bytes:
 
 
 def received(person: Person, provider: Provider, raw: bytes) -> dict[str, Any]:
-    """The person's one message, delivered and synced, whole."""
+    """Deliver one message, sync, and return it in full."""
     provider._http.post(f"/users/{person.email}/import", content=raw).raise_for_status()
     person.sync()
     [email] = person.emails()
@@ -46,10 +46,10 @@ def received(person: Person, provider: Provider, raw: bytes) -> dict[str, Any]:
 
 @contextmanager
 def growth(pids: Mapping[str, int]) -> Iterator[dict[str, int]]:
-    """By how many bytes the resident memory of processes grew at most while the block ran."""
+    """Measure by how many bytes the resident memory of processes grew at most while the block ran."""
     before = {}
     for name, pid in pids.items():
-        # 5 makes the present size the peak (proc_pid_clear_refs(5)).
+        # 5 resets the peak to the current size (proc_pid_clear_refs(5)).
         Path(f"/proc/{pid}/clear_refs").write_text("5")
         before[name] = _kilobytes(pid, "VmRSS")
     grown: dict[str, int] = {}
@@ -76,7 +76,7 @@ class TestMessage:
 
 
 class TestDownload:
-    def test_of_a_raw_message_is_what_the_provider_has(
+    def test_of_a_raw_message_equals_the_providers_bytes(
         self, new_person: Callable[..., Person], provider: Provider
     ) -> None:
         person = new_person(messages=5)
@@ -104,7 +104,7 @@ class TestDownload:
         assert person.get(path, Range=f"bytes={len(data)}-").status_code == 416
         assert person.get(path, **{"If-None-Match": etag}).status_code == 304
 
-    def test_of_somebody_else_does_not_exist(self, new_person: Callable[..., Person], provider: Provider) -> None:
+    def test_of_another_user_does_not_exist(self, new_person: Callable[..., Person], provider: Provider) -> None:
         owner, other = new_person(), new_person()
         email = received(owner, provider, message(b"x"))
         for path in (f"/emails/{email['id']}/raw", f"/emails/{email['id']}/attachments/1"):
@@ -127,7 +127,7 @@ class TestDownload:
         data = hashlib.sha256(b"seed").digest() * (LARGE // 32)
         email = received(person, provider, message(data))
         path = f"/emails/{email['id']}/attachments/{email['attachments'][1]['id']}"
-        # What a first download loads and allocates once is no growth of this one.
+        # A first download loads modules and allocates buffers once.
         assert person.get(f"/emails/{email['id']}/attachments/{email['attachments'][0]['id']}").status_code == 200
         pids = {name: stack.pid(name) for name in ("gateway", "mail", "auth", "worker")}
         with growth(pids) as grown:

@@ -1,4 +1,4 @@
-"""Services come, go and are replaced while they are used; and they may start in any order."""
+"""Services start in any order, and are stopped and replaced while clients use them."""
 
 import shutil
 import tempfile
@@ -18,15 +18,15 @@ from tests.support.e2e.running_stack import RunningStack, running_stack
 from tests.support.e2e.traffic import Ask, Balancer, traffic
 
 MESSAGES = 60
-# How long a process that was told to stop still takes requests.
+# Seconds for which a stopping process still takes requests.
 DRAIN_DELAY = 0.5
-# What may follow before a process has ended.
+# Seconds that may follow until a process has ended.
 GRACE = 5.0
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A stack of which every service has a twin: one of the two runs."""
+    """A stack in which every service has a twin; one of the two runs."""
 
     stack: RunningStack
     balancer: Balancer
@@ -34,7 +34,7 @@ class Pair:
     message_id: str
 
     def replace(self, name: str) -> float:
-        """Starts the other one, then stops the one that runs; returns how many seconds that took it."""
+        """Start the other twin, then stop the running one. Returns the seconds that this took."""
         leaving, coming = (name, f"{name}-2") if name in self.stack.running() else (f"{name}-2", name)
         self.stack.start(coming)
         told = time.monotonic()
@@ -42,7 +42,7 @@ class Pair:
         return time.monotonic() - told
 
     def loops(self) -> dict[str, Ask]:
-        """Requests of every kind: short ones to each service, long ones that wait, and streams."""
+        """Return requests of every kind: short ones to each service, long ones that wait, and streams."""
         person, headers = self.person, {"Authorization": f"Bearer {self.person.token}"}
         address = {"user_email": person.email}
         position = self._json(person.http, "/emails/changes", address, headers)["next_since"]
@@ -68,7 +68,7 @@ class Pair:
             assert '"problem"' not in lines[-1]
 
         def sign_in(http: httpx.Client) -> None:
-            # The provider redirects to one of the gateways; a browser would find whichever the address leads to.
+            # The provider redirects to the address of one gateway; behind a balancer it could be any.
             callback = urlsplit(consent(http, person.email))
             redeem(http, frontend_query(http, f"{callback.path}?{callback.query}")["state"])
 
@@ -109,7 +109,7 @@ def pair(home: Path, ports: Ports) -> Iterator[Pair]:
         for name in ("auth", "mail")
     }
     first: dict[str, Any] = {name: str(pair[0]) for name, pair in numbers.items()}
-    # The services that call start before those that they call.
+    # Clients start before their servers.
     order = ("gateway", "worker", "mail", "auth", "sandbox")
     with running_stack(
         home,

@@ -1,4 +1,4 @@
-"""What processes write down about a request can be found by its id, and leads to its trace."""
+"""Log lines about a request have its id, and lead to its trace."""
 
 import json
 import secrets
@@ -12,7 +12,7 @@ from tests.support.e2e.running_stack import RunningStack
 
 
 def refused_sign_in(http: httpx.Client, provider: Provider) -> tuple[str, str]:
-    """Somebody says no on the consent page, which auth logs; returns the ids of the request and of its trace."""
+    """Refuse consent, which auth logs. Returns the ids of the request and of its trace."""
     callback = consent(http, provider.new_user(), decision="deny")
     request, trace = f"browser-{secrets.token_hex(8)}", secrets.token_hex(16)
     headers = {"X-Request-Id": request, "traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"}
@@ -22,7 +22,7 @@ def refused_sign_in(http: httpx.Client, provider: Provider) -> tuple[str, str]:
 
 
 def lines_about(request: str, stack: RunningStack, name: str) -> list[dict[str, Any]]:
-    """What a process wrote about a request."""
+    """Return a process's log lines about a request."""
     lines = stack.log_file(name).read_text().splitlines()
     return [line for text in lines if request in text and (line := json.loads(text))["request_id"] == request]
 

@@ -1,4 +1,4 @@
-"""What the processes show on /metrics, what docs/metrics.md says of it, and what rules and dashboards rely on."""
+"""Metrics of the processes agree with docs/metrics.md, with the alert rules and with the dashboards."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.support.e2e.running_stack import RunningStack
 
 ROOT = Path(__file__).parents[2]
 PROCESSES = ("gateway", "auth", "mail", "worker")
-# What Prometheus makes of a histogram.
+# Suffixes that Prometheus adds to a histogram.
 SERIES = re.compile(r"_(bucket|sum|count)$")
 
 type Shown = dict[str, dict[str, Metric]]
@@ -23,7 +23,7 @@ type Shown = dict[str, dict[str, Metric]]
 
 @pytest.fixture
 def shown(stack: RunningStack, new_person: Any) -> Shown:
-    """The metrics by process and name, after everybody had something to do."""
+    """The metrics by process and name, after every process had work."""
     person: Person = new_person(messages=3)
     person.sync()
     return {name: _scrape(stack.variables[f"{name.upper()}_ADMIN_PORT"]) for name in PROCESSES}
@@ -44,7 +44,7 @@ def _labels(family: Metric) -> set[str]:
 
 
 def _catalogue() -> dict[str, tuple[str, set[str], set[str]]]:
-    """Type, labels and processes by name."""
+    """Return type, labels and processes of each metric in docs/metrics.md."""
     text = (ROOT / "docs/metrics.md").read_text()
     rows = re.findall(r"^\| `(mailroom_\w+)` \|(.*?)\|(.*?)\|(.*?)\|", text, re.MULTILINE)
     return {

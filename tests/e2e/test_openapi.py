@@ -1,4 +1,4 @@
-"""The gateway keeps its OpenAPI document whatever it is asked: `make fuzz` asks more."""
+"""The gateway keeps to its OpenAPI document for any request: `make fuzz` sends more."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from tests.support.e2e.running_stack import RunningStack
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "500"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
-# What ends the person whom the other operations need.
+# Operations that end the person, whom other operations need.
 _LAST = ("DELETE /emails/addresses/{account_id}", "DELETE /auth/me")
 
 _SUCCEEDING = 20
@@ -19,7 +19,7 @@ _SUCCEEDING = 20
 
 @pytest.fixture
 def ada(new_person: Callable[..., Person]) -> Caller:
-    """Somebody with mail, who knows its identifiers."""
+    """A person with mail, and the ids of it."""
     person = new_person(messages=30)
     sync = person.sync()
     emails = person.emails()
@@ -58,5 +58,5 @@ def test_no_request_yields_a_server_error_or_an_undocumented_answer(stack: Runni
     print(f"seed {SEED}: {findings.requests} requests", *sorted(findings.statuses.items()), sep="\n")
     assert not findings.failures, str(findings)
     assert findings.requests >= REQUESTS
-    # What is only ever refused shows no answer.
+    # An operation that is only ever refused has no response to validate.
     assert len(findings.succeeded()) >= _SUCCEEDING

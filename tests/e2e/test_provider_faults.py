@@ -1,4 +1,4 @@
-"""The provider misbehaves, or is another one than Google: nothing is lost and nothing is a 500."""
+"""Faults of the provider, and another provider than Google: no message is lost and no response is a 500."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -80,7 +80,7 @@ class TestRevokedGrant:
 
 
 def plan_for_message(provider: Provider, message: Truth, *, status: int, reason: str) -> None:
-    """The message can be had neither alone nor with its thread."""
+    """Plan that the message can be fetched neither alone nor with its thread."""
     fault = {"kind": "error", "status": status, "reason": reason}
     provider.plan_faults(
         {"method": "gmail.messages.get", "path": message.id, **fault},
@@ -180,7 +180,7 @@ class TestProviderUnlikeGoogle:
 
     @pytest.fixture
     def worker_of_its_own(self, stack: RunningStack) -> Iterator[None]:
-        # A worker that has once met no batch endpoint does not ask for it again.
+        # A worker remembers that there is no batch endpoint.
         yield
         stack.stop("worker")
         stack.start("worker")

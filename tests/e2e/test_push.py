@@ -1,4 +1,4 @@
-"""New mail that nobody asks for: the provider announces it, and it can be read soon."""
+"""New mail is readable soon after the provider's notification, without a request for it."""
 
 import time
 from collections.abc import Callable
@@ -7,14 +7,14 @@ import httpx
 
 from tests.support.e2e.people import Person, Provider, external_ids
 
-# Well below the time between two polls.
+# Well below the interval of polls.
 SOON = 20.0
 
 
 def test_new_mail_can_be_read_without_asking_for_a_sync(provider: Provider, new_person: Callable[..., Person]) -> None:
     person = new_person(messages=5)
     person.sync()
-    # Mail that follows at once is not announced by Google, and found all the same.
+    # Google drops the notification of mail that follows at once; it is found nevertheless.
     delivered = [provider.deliver(person.email, subject=f"Number {number}")[0] for number in range(3)]
     deadline = time.monotonic() + SOON
     while not set(delivered) <= set(external_ids(person.emails())):

@@ -1,4 +1,4 @@
-"""The benchmark's other ways of serving lists answer what the gateway answers."""
+"""The benchmark's alternatives for serving lists respond as the gateway does."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from benchmarks.read_ways.lists import BARE, MONOLITH, serving
-from benchmarks.read_ways.server import Place
+from benchmarks.read_ways.server import ServerConfig
 from benchmarks.read_ways.stage import dsn_of
 from deploy.local.ports import Ports
 from tests.support.e2e.people import Person
@@ -21,10 +21,10 @@ class TestOtherWays:
         person = new_person(messages=60)
         person.sync("all")
         keys = person.http.get("/.well-known/jwks.json").text
-        place = Place(dsn=dsn_of(stack), issuer=stack.variables["PUBLIC_URL"], keys=keys, port=ports.free())
+        config = ServerConfig(dsn=dsn_of(stack), issuer=stack.variables["PUBLIC_URL"], keys=keys, port=ports.free())
         query: dict[str, str | int] | None = {"user_email": person.email, "limit": 25}
         sizes = []
-        with serving(name, place) as way, httpx.Client(trust_env=False) as http:
+        with serving(name, config) as way, httpx.Client(trust_env=False) as http:
             while query is not None:
                 expected = person.http.get("/emails", params=query, headers=person.headers()).json()
                 assert http.get(f"{way.url}/emails", params=query, headers=person.headers()).json() == expected

@@ -1,4 +1,4 @@
-"""Reading what a sync has stored."""
+"""Reading synced mail."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from tests.support.e2e.people import Person, Provider, external_ids
 
 @pytest.fixture(scope="module")
 def ada(stack: Any, http: Any) -> Person:
-    """Somebody with a synced mailbox of 60 messages."""
+    """A person with a synced mailbox of 60 messages."""
     provider = Provider(stack.sandbox_url)
     email = provider.new_user(messages=60)
     provider.close()
@@ -78,7 +78,7 @@ class TestList:
 
 
 class TestMessage:
-    def test_holds_what_the_list_shows_and_more(self, ada: Person) -> None:
+    def test_has_all_fields_of_the_list_and_more(self, ada: Person) -> None:
         for email in ada.emails():
             whole = ada.get(f"/emails/{email['id']}").json()
             assert whole["headers"]

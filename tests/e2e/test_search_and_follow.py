@@ -1,4 +1,4 @@
-"""Searching, threads, export and the feed of changes, through REST and over the whole system."""
+"""Searching, threads, export and the feed of changes, through REST and the whole system."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ NewPerson = Callable[..., Person]
 
 
 def deliver(provider: Provider, person: Person, subject: str, text: str, **fields: object) -> str:
-    """A message arrives; returns its id at the provider."""
+    """Deliver a message. Returns its id at the provider."""
     sender = {"from": "Grace Hopper <grace@example.org>", "to": person.email}
     [external_id] = provider.deliver(person.email, subject=subject, text=text, **sender, **fields)
     return external_id
@@ -106,7 +106,7 @@ class TestExport:
         self, stack: Any, new_person: NewPerson, provider: Provider
     ) -> None:
         ada = new_person()
-        # More than all buffers on the way hold.
+        # More than all buffers on the way can hold.
         for number in range(30):
             deliver(provider, ada, f"Long {number}", "long " * 200_000)
         ada.sync()
@@ -122,17 +122,17 @@ class TestExport:
                 stack.start("mail")
         last = json.loads(b"".join(received).splitlines()[-1])
         assert last["problem"]["code"] == "service_unavailable"
-        # The gateway looks for mail once a second.
+        # The gateway polls the feed once a second.
         wait_for(lambda: ada.get("/emails/syncs/none").status_code == 404, seconds=30)
 
 
 class TestChanges:
-    def test_tell_what_syncs_bring(self, new_person: NewPerson, provider: Provider) -> None:
+    def test_list_changes_of_syncs(self, new_person: NewPerson, provider: Provider) -> None:
         ada = new_person(messages=5)
         ada.sync()
         here = follow(ada)
         assert here["changes"] == []
-        # Of what was copied: generated mail can be spam, which a sync of the newest leaves out, or starred already.
+        # From copied messages: generated mail can be spam, which a sync of the newest leaves out, or starred already.
         [first, *_] = [email for email in ada.emails() if "STARRED" not in email["labels"]]
         [second, *_] = [email for email in ada.emails() if email["id"] != first["id"]]
         new = deliver(provider, ada, "New", "mail")

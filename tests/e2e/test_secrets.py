@@ -24,7 +24,7 @@ _PROCESSES = ("sandbox", "auth", "mail", "worker", "gateway")
 
 @dataclass
 class Secrets:
-    """What must not be found, by what it is. A name may have several values."""
+    """Values that must not be found, by name. A name may have several values."""
 
     values: set[tuple[str, str]] = field(default_factory=set)
 
@@ -37,7 +37,7 @@ class Secrets:
         return {name for name, _ in self.values}
 
     def in_text(self, text: str) -> set[str]:
-        """The names of those that `text` holds: plain, as in a URL, or as Postgres shows bytes."""
+        """Return the names of the values in `text`: plain, URL-encoded, or as Postgres prints bytes."""
         return {
             name
             for name, value in self.values
@@ -46,7 +46,7 @@ class Secrets:
 
 
 def sign_in_and_read(http: httpx.Client, provider: Provider, found: Secrets) -> Person:
-    """A sign-in with PKCE, a sync, reading, prolonging and a good deal of misuse; every secret is noted."""
+    """Sign in with PKCE, sync, read, refresh, and send many invalid requests; every secret is recorded."""
     email = provider.new_user(messages=20)
     verifier = secrets.token_urlsafe(48)
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
@@ -57,7 +57,7 @@ def sign_in_and_read(http: httpx.Client, provider: Provider, found: Secrets) -> 
     found.add(code=_query(callback)["code"])
     login_code = _query(http.get(callback).headers["location"])["state"]
     found.add(login_code=login_code)
-    # Twice: what is refused is logged with more words.
+    # Twice: refusals are logged in more detail.
     http.get(callback)
     http.get(
         "/auth/google/callback", params={"state": login_code, "code": _query(callback)["code"], "iss": "x" + login_code}
@@ -68,7 +68,7 @@ def sign_in_and_read(http: httpx.Client, provider: Provider, found: Secrets) -> 
     refreshed = http.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]}).raise_for_status().json()
     for answer in (tokens, refreshed):
         found.add(our_access_token=answer["access_token"], our_refresh_token=answer["refresh_token"])
-        # A part of it would do for whoever has the rest.
+        # The signature alone completes a token whose other parts are known.
         found.add(our_signature=answer["access_token"].split(".")[2])
     person = Person(http=http, email=email, token=refreshed["access_token"])
     person.sync()
@@ -79,7 +79,7 @@ def sign_in_and_read(http: httpx.Client, provider: Provider, found: Secrets) -> 
 
 
 def outlive_the_token(person: Person, provider: Provider) -> None:
-    """The provider's token expires and is replaced."""
+    """Let the provider's token expire and be replaced."""
     provider.post(f"/users/{person.email}/tokens/expire")
     provider.deliver(person.email, subject="after the token expired")
     person.sync()
@@ -112,7 +112,7 @@ async def test_no_secret_is_in_any_output_or_column(
     for name in ("SECRET_KEY", "GOOGLE_CLIENT_SECRET", "AUTH_POSTGRES_PASSWORD", "MAIL_POSTGRES_PASSWORD"):
         if name in stack.variables:
             found.add(**{name: stack.variables[name]})
-    # Made by the stack: one for each service, and the authority's.
+    # Made by the stack: one per service, and the authority's.
     keys = [path.read_text() for path in Path(stack.variables["MAIL_CACHE_DIR"]).parent.glob("tls/*/*.key")]
     assert len(keys) == 4
     for pem in keys:
@@ -129,11 +129,11 @@ async def test_no_secret_is_in_any_output_or_column(
         outputs[server.name] = server.log.read_text(errors="replace")
     outputs["traces"] = traces.file.read_text()
     columns = {place: text for service in _DATABASES async for place, text in _columns(stack.variables, service)}
-    # The search sees bytes and text: what may be there is found.
+    # Control: the search finds values that are meant to be there.
     visible = Secrets()
     visible.add(address=person.email)
     assert visible.in_text(columns["auth.accounts"]) == visible.in_text(columns["mail.mailboxes"]) == {"address"}
-    # Traces show what was called, and about whom nothing.
+    # Traces have names of calls, and no data about users.
     assert "GET /auth/{provider}/callback" in outputs["traces"]
     assert person.email not in outputs["traces"]
     leaks = {place: names for place, text in {**outputs, **columns}.items() if (names := found.in_text(text))}
@@ -142,7 +142,7 @@ async def test_no_secret_is_in_any_output_or_column(
 
 
 def _key_text(pem: str) -> str:
-    """The part of a key's first line that is the key's own."""
+    """Return the part of a key's first line that differs between keys."""
     return "".join(line for line in pem.splitlines() if "-" not in line)[:60]
 
 
@@ -165,7 +165,7 @@ async def _connect(variables: Mapping[str, str], service: str) -> "asyncpg.Conne
 
 
 async def _columns(variables: Mapping[str, str], service: str) -> AsyncIterator[tuple[str, str]]:
-    """Each table by name with all its rows as text, every column included: encrypted ones must show nothing, too."""
+    """Return each table by name with all its rows as text, encrypted columns included."""
     database = await _connect(variables, service)
     try:
         for [table] in await database.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):

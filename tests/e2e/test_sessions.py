@@ -10,7 +10,7 @@ from tests.support.e2e.people import Person, Provider, consent, frontend_query, 
 
 
 def token_answer(http: httpx.Client, provider: Provider) -> dict[str, Any]:
-    """What POST /auth/token gives to somebody new."""
+    """Return the response of POST /auth/token for a new user."""
     answer = http.post("/auth/token", json={"state": login_code(http, provider.new_user())})
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
@@ -25,7 +25,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def start_link(http: httpx.Client, person: Person, email: str) -> str:
-    """A link up to the point where the frontend has its `state`."""
+    """Start a link up to the point where the frontend has its `state`."""
     started = http.get("/auth/google/start", headers=bearer(person.token)).raise_for_status().json()
     answer = http.post(started["authorization_url"], data={"account": email, "decision": "allow"})
     query = frontend_query(http, answer.headers["location"])
@@ -46,7 +46,7 @@ class TestSession:
         token = token_answer(http, provider)["refresh_token"]
         assert len({refresh(http, token).json()["refresh_token"] for _ in range(3)}) == 1
 
-    def test_events_tell_what_happened(self, new_person: Callable[..., Person]) -> None:
+    def test_events_are_recorded(self, new_person: Callable[..., Person]) -> None:
         events = new_person().get("/auth/events").json()["events"]
         assert [event["type"] for event in events] == ["signed_in", "account_connected"]
 
@@ -66,7 +66,7 @@ class TestLink:
         linked.sync()
         assert len(linked.emails()) == 2
 
-    def test_is_not_committed_for_somebody_else(
+    def test_is_not_committed_for_another_user(
         self, http: httpx.Client, provider: Provider, new_person: Callable[..., Person]
     ) -> None:
         mallory, victim = new_person(), new_person()

@@ -1,4 +1,4 @@
-"""Signing in, from the start to a session, with every way in which it goes wrong."""
+"""Signing in, from the start to a session, with all its failures."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +39,7 @@ class TestSignIn:
             )
             assert len(page.json()["emails"]) == 2
 
-    def test_lasts_for_those_who_verify_it_by_the_published_keys(
+    def test_is_accepted_and_its_public_keys_are_published(
         self, new_person: Callable[..., Person], http: httpx.Client
     ) -> None:
         keys = http.get("/.well-known/jwks.json").json()["keys"]
@@ -178,7 +178,7 @@ class TestTwoUsers:
             (f"/emails/threads?account_id={account_id}", 404, "mailbox_not_found"),
             (f"/emails/{message['id']}/raw", 404, "message_not_found"),
             (f"/emails/{message['id']}/attachments/1", 404, "message_not_found"),
-            # What looks like an id of their own, of another message.
+            # Well-formed ids of another person's message.
             (f"/emails/syncs/{own['id']}", 404, "sync_not_found"),
         ):
             answer = grace.get(path)

@@ -1,4 +1,4 @@
-"""Bringing a mailbox up to date: what is stored afterwards is what the provider has."""
+"""Syncs: afterwards the stored messages are the provider's."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from tests.support.e2e.running_stack import RunningStack
 
 
 def same_as(provider: Provider, person: Person) -> None:
-    """Checks that every message of the provider is stored once, with its labels, and no other."""
+    """Check that every message of the provider is stored once, with its labels, and no other."""
     truth = provider.truth(person.email)
     stored = person.emails()
     assert len(stored) == len(truth)
@@ -26,7 +26,7 @@ def same_as(provider: Provider, person: Person) -> None:
 
 
 def label_names(person: Person) -> dict[str, str]:
-    """The names of the mailbox's labels by their ids."""
+    """Return the names of the mailbox's labels by their ids."""
     labels = person.get(f"/emails/labels?user_email={person.email}").json()["labels"]
     return {label["id"]: label["name"] for label in labels}
 
@@ -74,7 +74,7 @@ class TestCoverage:
 
 
 class TestIncremental:
-    def test_brings_what_changed_since(self, new_person: Callable[..., Person], provider: Provider) -> None:
+    def test_brings_changes_since_the_last_sync(self, new_person: Callable[..., Person], provider: Provider) -> None:
         ada = new_person(messages=20)
         ada.sync()
         unread, starred, deleted, trashed, *_ = ids(provider.truth(ada.email, all_labels=False))
@@ -145,7 +145,7 @@ class TestKilledWorker:
 
 
 def await_progress(person: Person, sync: dict[str, Any], *, stored: int) -> None:
-    """Waits until so many messages are stored, and no more than that is sure."""
+    """Wait until at least this many messages are stored."""
     state = sync
     while state["stored"] < stored:
         assert state["state"] in ("queued", "running"), state
@@ -153,7 +153,7 @@ def await_progress(person: Person, sync: dict[str, Any], *, stored: int) -> None
 
 
 def wait_for(condition: Callable[[], bool], *, seconds: float) -> None:
-    """Asks again until the condition holds. Raises AssertionError when the time is up."""
+    """Poll until the condition holds. Raises AssertionError after a time-out."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""What a request causes, across processes and the schedule, is one trace."""
+"""All work that a request causes, across processes and the schedule, is one trace."""
 
 import secrets
 import time
@@ -12,7 +12,7 @@ SECONDS = 20
 
 
 def traced_sync(person: Person) -> tuple[str, str]:
-    """A sync that ends, asked for within a trace of the client's own; returns the ids of that trace and its span."""
+    """Complete a sync within a trace of the client. Returns the ids of that trace and its span."""
     trace, span = secrets.token_hex(16), secrets.token_hex(8)
     body = {"email": person.email}
     answer = person.post("/emails/sync", body, Prefer="wait=30", traceparent=f"00-{trace}-{span}-01")
@@ -21,7 +21,7 @@ def traced_sync(person: Person) -> tuple[str, str]:
 
 
 def ended(traces: TraceCollector, trace: str, client_span: str) -> list[dict[str, Any]]:
-    """The spans of a trace once the gateway's, which ends last, and those above all the others have arrived."""
+    """Return the spans of a trace once the gateway's, which ends last, and all parents have arrived."""
     deadline = time.monotonic() + SECONDS
     while True:
         spans = traces.spans(trace)

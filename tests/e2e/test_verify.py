@@ -1,4 +1,4 @@
-"""Proving that the copy is what the provider has."""
+"""Verifying that the copy equals the provider's mailbox."""
 
 import hashlib
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from tests.support.e2e.people import Person, Provider
 
 
 def digest_at(provider: Provider, person: Person) -> str:
-    """The digest of a true copy, computed from the provider's side as the contract describes it."""
+    """Compute the digest of a true copy from the provider's side, as the contract describes it."""
     digest = 0
     for item in provider.truth(person.email):
         line = f"{item.id} {','.join(sorted(item.labels))}"

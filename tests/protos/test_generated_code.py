@@ -1,4 +1,4 @@
-"""The committed gRPC code is what the contracts say."""
+"""The committed gRPC code is generated from the protos."""
 
 import filecmp
 import subprocess

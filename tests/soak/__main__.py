@@ -1,4 +1,4 @@
-"""`make soak`: prints the seed first, then a JSON line and what failed; exits 1 if anything did."""
+"""`make soak`: prints the seed first, then a JSON line and the failures; exits 1 for any failure."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from tests.soak.soak import soak
 
 
 def main() -> int:
-    """Runs one soak."""
+    """Run one soak."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     parser.add_argument("--seconds", type=float, default=300)

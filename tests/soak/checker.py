@@ -1,7 +1,7 @@
-"""Compares what Mailroom stored with the provider's own account, knowing nothing of Mailroom's code.
+"""Compares stored messages with the provider's own account, without any of Mailroom's code.
 
-What should be stored is replayed from the sandbox's log; subjects and bodies are read from the RFC 5322 bytes by
-Python's email package; what is stored is read from the tables.
+The expected state is replayed from the sandbox's log; subjects and bodies are parsed from the RFC 5322 bytes by
+Python's email package; the stored state is read from the tables.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _STATE = """
 
 @dataclass
 class Verdict:
-    """What differs, in words; `messages` were compared."""
+    """Differences as sentences; `messages` were compared."""
 
     messages: int = 0
     lost: list[str] = field(default_factory=list)
@@ -63,24 +63,24 @@ class ProviderAccount:
         self._http = httpx.Client(base_url=f"{sandbox_url}/_sandbox", trust_env=False, timeout=120)
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Close the connections."""
         self._http.close()
 
     def labels(self, address: str) -> Labels:
-        """The ids of the messages in a mailbox with their labels."""
+        """Return the ids of the messages in a mailbox with their labels."""
         lines = self._lines(f"/users/{address}/messages?sha256=0")
         return {fact["id"]: frozenset(fact["labelIds"]) for fact in lines}
 
     def log(self, since: int = 0) -> list[dict[str, Any]]:
-        """What happened after a sequence number."""
+        """Return the events after a sequence number."""
         return list(self._lines(f"/log?since={since}"))
 
     def raw(self, address: str, id_: str) -> bytes:
-        """The RFC 5322 bytes of a message."""
+        """Return the RFC 5322 bytes of a message."""
         return self._http.get(f"/users/{address}/messages/{id_}/raw").raise_for_status().content
 
     def get(self, path: str) -> Any:
-        """Any other part of the control API."""
+        """Return any other part of the control API."""
         return self._http.get(path).raise_for_status().json()
 
     def _lines(self, path: str) -> Iterator[dict[str, Any]]:
@@ -89,7 +89,7 @@ class ProviderAccount:
 
 
 def replay(before: Mapping[str, Labels], log: Iterable[Mapping[str, Any]]) -> dict[str, Labels]:
-    """The mailboxes after the events of the log."""
+    """Return the mailboxes after the events of the log."""
     now = {address: dict(labels) for address, labels in before.items()}
     for event in log:
         mailbox = now[event["user"]]
@@ -104,7 +104,7 @@ def replay(before: Mapping[str, Labels], log: Iterable[Mapping[str, Any]]) -> di
 
 
 def check(expected: Mapping[str, Labels], provider: ProviderAccount, *, dsn: str) -> Verdict:
-    """Compares every stored message with what is expected, contents included."""
+    """Compare every stored message with the expected one, contents included."""
     rows = asyncio.run(_rows(dsn, _STORED))
     stored: dict[str, dict[str, asyncpg.Record]] = {address: {} for address in expected}
     verdict = Verdict()
@@ -119,7 +119,7 @@ def check(expected: Mapping[str, Labels], provider: ProviderAccount, *, dsn: str
 
 
 def describe(address: str, *, dsn: str) -> str:
-    """Where the sync of a mailbox stands, for whoever looks for the reason why it does not end."""
+    """Describe the state of a mailbox's sync, to find the reason of a sync that does not end."""
     return "; ".join(str(dict(row)) for row in asyncio.run(_rows(dsn, _STATE, address)))
 
 
@@ -149,7 +149,7 @@ def _compare(
 
 
 def _read(data: bytes, stored_text: str | None) -> tuple[str | None, str | None, str | None]:
-    """Subject, text and HTML. Text that the sender did not give is Mailroom's own and stands for itself."""
+    """Return subject, text and HTML; text that Mailroom derives from HTML counts as given."""
     message = email.message_from_bytes(data, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
     plain, html = message.get_body(("plain",)), message.get_body(("html",))
@@ -158,6 +158,6 @@ def _read(data: bytes, stored_text: str | None) -> tuple[str | None, str | None,
 
 
 def _digest(*values: str | None) -> str:
-    """SHA-256 over the values; how white space is folded does not count."""
+    """Return SHA-256 over the values; folding of white space does not count."""
     folded = [None if value is None else " ".join(str(value).split()) for value in values]
     return hashlib.sha256(json.dumps(folded).encode()).hexdigest()

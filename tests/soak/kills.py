@@ -1,4 +1,4 @@
-"""kill -9 of one process after another, each started again, and workers that stand still for a while."""
+"""kill -9 of one process after another, each restarted, and pauses of workers."""
 
 import os
 import random
@@ -14,9 +14,9 @@ from tests.support.e2e.running_stack import RunningStack
 
 
 class Killer:
-    """Kills in a seeded order in which every kind comes once per round.
+    """Kills in a seeded order with every kind once per round.
 
-    It runs in the thread that started the stack: what a thread starts, the kernel ends with it.
+    It runs in the thread that started the stack: the kernel ends processes with the thread that started them.
     """
 
     def __init__(self, stack: RunningStack, *, workers: Sequence[str], seed: int, calm: float) -> None:
@@ -27,7 +27,7 @@ class Killer:
         self._calm = calm
 
     def run(self, seconds: float, *, failed: Callable[[], bool]) -> None:
-        """Kills and repairs for so long, every kind once in any case; ends early once `failed` says so."""
+        """Kill and restart for this many seconds, every kind at least once; ends early once `failed` returns true."""
         end = time.monotonic() + seconds
         for kind in self._kinds():
             if failed() or (time.monotonic() >= end and self.done.keys() >= STRIKES):
@@ -45,7 +45,7 @@ class Killer:
     def _strike(self, kind: str) -> None:
         names = [self._random.choice(self._workers) if kind == "worker" else kind]
         if kind != "worker" and self._random.random() < 0.3:
-            # A machine takes a worker along.
+            # The loss of a machine includes a worker.
             names.append(self._random.choice(self._workers))
             self.done["worker"] += 1
         self.done[kind] += 1
@@ -82,13 +82,13 @@ class Killer:
 
 
 def wait_until(moment: float, *, unless: Callable[[], bool]) -> None:
-    """Lets time pass until `moment` of the monotonic clock, or until `unless` holds."""
+    """Wait until `moment` of the monotonic clock, or until `unless` holds."""
     while (left := moment - time.monotonic()) > 0 and not unless():
         time.sleep(min(left, 0.1))
 
 
 def children_of(pid: int) -> list[int]:
-    """The direct children of a process, by /proc."""
+    """Return the direct children of a process, from /proc."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -1,16 +1,16 @@
-"""What a soak consists of: its size, and the faults that the provider meets it with."""
+"""Parts of a soak: its size, and the faults of the provider."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# Without push, how often a mailbox is looked at.
+# Interval of polls without push.
 POLL_SECONDS = 2.0
 LEASE_SECONDS = 3.0
-# Seconds that a faulty answer is late.
+# Delay of a slow response in seconds.
 _LATE = 1.5
 
-# A worker that is paused outlives its leases and finds itself overtaken.
+# A pause outlasts the worker's leases, so that another worker takes over.
 KILLED = ("worker", "mail", "auth", "valkey", "postgres")
 PAUSED = "paused worker"
 STRIKES = frozenset({*KILLED, PAUSED})
@@ -32,7 +32,7 @@ _PAGE_TOKEN_GONE = {"kind": "error", "status": 400, "reason": "invalidArgument",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoakPlan:
-    """A soak of so many seconds; `operations` is the rate of changes at the provider, per second."""
+    """A soak of `seconds`; `operations` is the rate of changes at the provider, per second."""
 
     seed: int
     seconds: float
@@ -40,17 +40,17 @@ class SoakPlan:
     messages: int
     workers: int = 2
     operations: float = 10.0
-    # Seconds for which the provider's limits count.
+    # Window of the provider's limits in seconds.
     quota_window: float = 60.0
-    # Seconds between the end of one kill's repair and the next kill, at most.
+    # Seconds from the end of one repair to the next kill, at most.
     calm: float = 4.0
-    # Seconds for the last syncs to end.
+    # Time-out of the last syncs in seconds.
     patience: float = 180.0
 
 
 @dataclass(frozen=True, slots=True)
 class FaultRules:
-    """Rules of the sandbox's fault plan: each kind fires once early, and then now and then."""
+    """Rules of the sandbox's fault plan: each kind fires once early, and then occasionally."""
 
     seed: int
     probability: float = 0.03
@@ -60,7 +60,7 @@ class FaultRules:
         object.__setattr__(self, "rules", [*self._certain(), *self._random()])
 
     def body(self) -> dict[str, Any]:
-        """What the control API takes."""
+        """The body for the control API."""
         return {"seed": self.seed, "rules": self.rules}
 
     def _certain(self) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""Users who read and ask for syncs while the services die around them."""
+"""Users who read and start syncs while services die."""
 
 import random
 import threading
@@ -14,7 +14,7 @@ _PAUSE = 0.4
 
 
 class Readers:
-    """Counts what the gateway answers, by status."""
+    """Counts the gateway's responses by status."""
 
     def __init__(self, gateway_url: str, people: Sequence[Person], *, seed: int) -> None:
         self.done: Counter[int] = Counter()
@@ -23,11 +23,11 @@ class Readers:
         self._random = random.Random(seed)
 
     def run(self, stop: threading.Event) -> None:
-        """Asks for a whole sync of each mailbox, then reads and asks again at random until `stop` is set."""
+        """Request a full sync of each mailbox, then read and request at random until `stop` is set."""
         with self._http:
             waiting = list(self._people)
             while waiting and not stop.is_set():
-                # What is not accepted while mail is down is asked for again, as a client does.
+                # As a client does, repeat requests that fail while mail is down.
                 waiting = [person for person in waiting if not self._ask(person, stop)]
             while not stop.wait(_PAUSE):
                 person = self._random.choice(self._people)

@@ -1,4 +1,4 @@
-"""A soak: the whole stack under live traffic, every fault and kill -9, and then a comparison with the provider."""
+"""A soak: the whole stack under live traffic, every fault and kill -9, then a comparison with the provider."""
 
 import json
 import shutil
@@ -29,26 +29,26 @@ from tests.support.e2e.running_stack import RunningStack, running_stack
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoakReport:
-    """What happened, and what it came to."""
+    """Events and results of a soak."""
 
     plan: SoakPlan
     traffic: Counter[str]
-    # Answers to readers by status.
+    # Responses to readers by status.
     answers: Counter[int]
     faults: Counter[str]
     kills: Counter[str]
     verdict: Verdict
     rejected_calls: int
     units: int
-    # The most units that one mailbox spent in any window, as a share of the limit.
+    # Most units that one mailbox spent in a window, as a share of the limit.
     peak_use: float
     failed_syncs: list[str]
-    # Services that nobody killed.
+    # Services that ended without a kill.
     ended: list[str]
 
     @property
     def failures(self) -> dict[str, Any]:
-        """What a soak must not end with; empty: passed."""
+        """The reasons for which a soak fails; empty if it passed."""
         failures = {
             **self.verdict.differences,
             "faults that never fired": sorted(FAULT_KINDS - self.faults.keys()),
@@ -63,7 +63,7 @@ class SoakReport:
         return {what: found for what, found in failures.items() if found}
 
     def as_json(self) -> str:
-        """One line."""
+        """The report as one line."""
         facts = {
             **asdict(self.plan),
             "traffic": self.traffic,
@@ -82,7 +82,7 @@ class SoakReport:
 
 
 def soak(plan: SoakPlan, *, logs: Path | None = None) -> SoakReport:
-    """Runs a stack of its own through the plan. Its logs are copied to `logs` where the end is not good."""
+    """Run a separate stack through the plan. Its logs are copied to `logs` after a failure."""
     home = Path(tempfile.mkdtemp(prefix="mailroom-soak-"))
     try:
         with running_stack(
@@ -189,7 +189,7 @@ class _Soak:
         return +fired
 
     def _await_current(self, people: Sequence[Person]) -> list[str]:
-        """Asks for one more sync of everything, and says which did not end well and what state they are in."""
+        """Sync everything once more. Returns a description of each sync that failed."""
         end = time.monotonic() + self._plan.patience
         syncs = {person.email: (person, person.start_sync("all")) for person in people}
         bad = []

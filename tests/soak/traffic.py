@@ -1,4 +1,4 @@
-"""What users do to their mail while everything else goes wrong: a seeded stream of changes at the provider."""
+"""Changes of mail by its users while services fail: a seeded stream at the provider."""
 
 import random
 import threading
@@ -28,7 +28,7 @@ _WORDS = [
 
 @dataclass
 class _Known:
-    """What this stream knows of one mailbox at the provider."""
+    """The state of one mailbox at the provider as this stream knows it."""
 
     email: str
     ids: list[str]
@@ -37,10 +37,10 @@ class _Known:
 
 
 class Traffic:
-    """Deliveries, relabels, deletions, drafts, labels, dead tokens and lost history over the sandbox's control API."""
+    """Deliveries, relabels, deletions, drafts, labels, expired tokens and lost history through the control API."""
 
     def __init__(self, control_url: str, mailboxes: Mapping[str, Sequence[str]], *, seed: int, rate: float) -> None:
-        """`mailboxes`: the ids of the messages in each, by address; `rate`: changes per second."""
+        """`mailboxes` has the ids of the messages in each, by address; `rate` is in changes per second."""
         self.done: Counter[str] = Counter()
         self._http = httpx.Client(base_url=control_url, trust_env=False, timeout=30)
         self._mailboxes = [_Known(email, list(ids)) for email, ids in mailboxes.items()]
@@ -59,7 +59,7 @@ class Traffic:
         ]
 
     def run(self, stop: threading.Event) -> None:
-        """Changes mailboxes until `stop` is set. Raises httpx.HTTPError when the sandbox refuses."""
+        """Change mailboxes until `stop` is set. Raises httpx.HTTPError when the sandbox refuses."""
         with self._http:
             actions, weights = zip(*self._choices, strict=True)
             for action in actions:

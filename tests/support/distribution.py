@@ -1,4 +1,4 @@
-"""Which tests of a parallel run (`pytest -n 3`) stay together in one process, and which begin first."""
+"""Distribution of a parallel run (`pytest -n 3`): tests that stay in one process, and tests that begin first."""
 
 from collections.abc import Sequence
 
@@ -11,19 +11,19 @@ _STACKS = (
     *("tests/e2e/test_lifecycle.py", "tests/e2e/test_backup.py", "tests/e2e/"),
     *("tests/deploy/local/test_makemigrations.py", "tests/docs/test_extend.py"),
 )
-# What takes long begins first, so that no process waits for it at the end while the others idle.
+# Long tests begin first, so that no process runs one at the end while the others idle.
 _FIRST = ("tests/e2e/", "tests/soak/", "tests/deploy/local/", "tests/docs/test_extend.py")
 
 
 class SharedStacks(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
-    """Gives tests that share a stack to one process, the largest stack first, and all others to who is free."""
+    """Assigns tests that share a stack to one process, the largest stack first, and all others to the next free one."""
 
     def _split_scope(self, nodeid: str) -> str:
         return _first_of(_STACKS, nodeid) or nodeid
 
 
 def turn(item: pytest.Item) -> int:
-    """The place of a test among those that wait."""
+    """Return the sort key of a test."""
     found = _first_of(_FIRST, item.nodeid)
     return len(_FIRST) if found is None else _FIRST.index(found)
 

@@ -12,7 +12,7 @@ from deploy.local import placement
 
 @contextmanager
 def mailroom_home() -> Iterator[Path]:
-    """An empty directory in a place that root's helper user can enter; pytest's own directories are not."""
+    """An empty directory that root's helper user can enter, unlike pytest's own directories."""
     with tempfile.TemporaryDirectory(prefix="mailroom-home-") as directory:
         path = Path(directory)
         path.chmod(0o711)

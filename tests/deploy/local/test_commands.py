@@ -13,7 +13,7 @@ _EMBEDDED = {"POSTGRES_HOST": "", "REDIS_HOST": ""}
 
 
 def _command(home: Path, *arguments: str, text: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m deploy.local` in an empty directory, so that no `.env` is found."""
+    """Run `python -m deploy.local` in an empty directory, without a `.env`."""
     empty = home / "empty"
     empty.mkdir(exist_ok=True)
     return subprocess.run(
@@ -68,7 +68,7 @@ class TestRefusals:
 
 
 class TestEnv:
-    def test_prints_what_a_shell_can_evaluate(self, home: Path) -> None:
+    def test_prints_assignments_that_a_shell_can_evaluate(self, home: Path) -> None:
         with Home(home / "mailroom").lock():
             Home(home / "mailroom").record({"SECRET": "it's"})
             answer = _command(home, "env")

@@ -1,4 +1,4 @@
-"""The environment of the processes: what the user set wins, the rest follows from ports and servers."""
+"""The environment of the processes: settings of the user win, others follow from ports and servers."""
 
 import socket
 from pathlib import Path
@@ -30,7 +30,7 @@ class TestReadSettings:
         assert settings.variables == {
             "PUBLIC_URL": "http://environment",
             "POSTGRES_DB": "file",
-            "GMAIL_BATCH_URL": "",  # says that the provider has no batch endpoint
+            "GMAIL_BATCH_URL": "",  # the provider has no batch endpoint
         }
 
     def test_a_short_secret_key_is_refused_with_a_line_that_says_how_to_make_one(self, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ class TestSandbox:
         chosen = {"GMAIL_API_URL": "http://localhost:1", "GMAIL_BATCH_URL": "http://localhost:1/batch"}
         assert _services(ports, **chosen).items() >= chosen.items()
 
-    def test_what_the_user_set_stays(self, ports: Ports) -> None:
+    def test_settings_of_the_user_win(self, ports: Ports) -> None:
         chosen = {
             "PUBLIC_URL": "https://mail.example.com",
             "GOOGLE_JWKS_URL": "http://localhost:1/keys",
@@ -162,7 +162,7 @@ class TestDemo:
 
 
 class TestWholeEnvironment:
-    def test_what_the_stack_decides_lies_over_what_the_user_set_and_that_over_the_rest(self) -> None:
+    def test_variables_of_the_stack_win_over_the_users_and_these_over_inherited_ones(self) -> None:
         settings = Settings({"TZ": "Asia/Kathmandu", "AUTH_PORT": "0"}, inherited={"TZ": "UTC", "HOME": "/home/ada"})
         child = whole_environment(settings, {"AUTH_PORT": "50051"})
         assert child.items() >= {"TZ": "Asia/Kathmandu", "HOME": "/home/ada", "AUTH_PORT": "50051"}.items()

@@ -1,4 +1,4 @@
-"""The embedded servers: durable, private, and able to start again after any kind of death."""
+"""The embedded servers: durable, private, and able to start again after any kind of crash."""
 
 import dataclasses
 import os
@@ -44,7 +44,7 @@ async def _query(server: EmbeddedPostgres, statement: str) -> object:
 
 
 def _wait_until_gone(pid: int) -> None:
-    """Wait for the end of a process that is not our child."""
+    """Wait for the end of a process that is not a child of this one."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -86,7 +86,7 @@ class TestFixtures:
 
 
 class TestPostgres:
-    async def test_a_killed_server_starts_again_with_what_was_committed(self, home: Path, ports: Ports) -> None:
+    async def test_a_killed_server_starts_again_with_committed_data(self, home: Path, ports: Ports) -> None:
         server = EmbeddedPostgres(home, port=ports.free(), password="secret")
         with server:
             await _query(server, "CREATE TABLE kept AS SELECT 42 AS answer")

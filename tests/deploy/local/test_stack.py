@@ -1,4 +1,4 @@
-"""`make run` with everything real: comes up, serves its commands, and leaves no process behind."""
+"""`make run` with real processes: it comes up, serves its commands, and leaves no process behind."""
 
 import os
 import select
@@ -30,7 +30,7 @@ def _environment(home: Path) -> dict[str, str]:
 
 @contextmanager
 def _running(home: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run the stack until it says that it is up; gives the process and what it printed until then."""
+    """Run the stack until it is up. Yields the process and its output so far."""
     command = [sys.executable, "-m", "deploy.local", "run"]
     with subprocess.Popen(
         command, env=_environment(home), cwd=home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -55,7 +55,7 @@ def _read_until_up(process: subprocess.Popen[str]) -> str:
 
 
 def _finish(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
-    """Send a signal, give the exit code and what was printed after it."""
+    """Send a signal. Returns the exit code and the output after it."""
     process.send_signal(number)
     assert process.stdout
     return process.wait(), process.stdout.read()

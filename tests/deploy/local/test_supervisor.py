@@ -1,4 +1,4 @@
-"""The supervisor: starts in order, stops in reverse, reports the dead, and leaves no process behind."""
+"""The supervisor: starts in order, stops in reverse, reports dead processes, and leaves none behind."""
 
 import json
 import os
@@ -18,14 +18,14 @@ _PROGRAMS = Path(__file__).parents[2] / "support" / "local"
 
 
 class _Supervised:
-    """A running `supervise.py`: what it has printed, and the processes that it announced."""
+    """A running `supervise.py`: its output, and the processes that it announced."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.lines: list[str] = []
 
     def read_until(self, text: str) -> None:
-        """Read output until a line contains `text`; the output's end without it is a failure."""
+        """Read output until a line contains `text`; fails at the end of the output."""
         assert self.process.stdout
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
@@ -91,7 +91,7 @@ class TestSignal:
         assert run.order("got SIGTERM") == ["third", "second", "first"]
         assert _all_gone(run.pids())
 
-    def test_during_the_start_it_stops_what_has_started(self, ports: Ports) -> None:
+    def test_a_signal_during_the_start_stops_started_services(self, ports: Ports) -> None:
         with _supervised({name: [ports.free()] for name in ("first", "second")}) as run:
             run.read_until("second is ")
             run.process.send_signal(signal.SIGTERM)
@@ -114,7 +114,7 @@ class TestSignal:
             assert run.finish() == 0
         assert "mailroom | deaf did not stop within 0 s: killed" in run.lines
 
-    def test_what_a_service_has_started_ends_with_it(self, ports: Ports) -> None:
+    def test_children_of_a_service_end_with_it(self, ports: Ports) -> None:
         with _supervised({"family": [ports.free(), "parent"]}) as run:
             run.read_until("all ready")
             run.process.send_signal(signal.SIGTERM)
@@ -156,7 +156,7 @@ class TestReadiness:
 
 
 class TestOutput:
-    def test_nobody_reading_it_any_more_stops_all(self, ports: Ports) -> None:
+    def test_a_closed_output_stops_all(self, ports: Ports) -> None:
         with _supervised({"first": [ports.free()]}) as run:
             run.read_until("all ready")
             assert run.process.stdout

@@ -17,7 +17,7 @@ async def _gets(s: Stage) -> int:
 
 
 class TestCancel:
-    async def test_ends_the_sync_and_keeps_what_is_stored(self, stage: OpenStage) -> None:
+    async def test_ends_the_sync_and_keeps_stored_messages(self, stage: OpenStage) -> None:
         async with stage(messages=300) as s:
             report = await s.request(count=None)
             await s.until_stored_some(20)
@@ -121,7 +121,7 @@ class TestCancel:
 
 
 class TestRetry:
-    async def test_stores_what_was_given_up_on(self, stage: OpenStage) -> None:
+    async def test_stores_dead_letters(self, stage: OpenStage) -> None:
         async with stage(messages=30) as s:
             # It is older than what a sync of the newest ten lists again.
             poison = (await s.at_provider.visible())[20]

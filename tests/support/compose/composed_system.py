@@ -1,4 +1,4 @@
-"""The system of a compose file under a project name, ports and volumes of its own."""
+"""A system of a compose file with its own project name, ports and volumes."""
 
 import json
 import os
@@ -11,12 +11,12 @@ from typing import Any
 
 ROOT = Path(__file__).parents[3]
 UP_SECONDS = 1200  # builds included
-# What the docker command itself needs; a variable of the user's would change the system.
+# Variables of the docker command itself; others of the user would change the system.
 _KEPT = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_BUILDKIT", "XDG_RUNTIME_DIR")
 
 
 class NoEngineError(Exception):
-    """There is no Docker engine with compose v2 to be used; the message says what is missing."""
+    """No usable Docker engine with compose v2; the message names the missing part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ class ComposedSystem:
         return f"http://localhost:{self.variables['SANDBOX_PORT']}"
 
     def compose(self, *arguments: str, timeout: float = 120) -> str:
-        """Run one `docker compose` command; return what it prints. Fails with its errors."""
+        """Run one `docker compose` command. Returns its output; fails with its errors."""
         return self.run(["docker", "compose", *arguments], timeout=timeout)
 
     def run(self, command: Sequence[str], *, timeout: float = 120) -> str:
-        """Run a command for which `docker compose` means this system; return what it prints. Fails with its errors."""
+        """Run a command for which `docker compose` refers to this system. Returns its output; fails with its errors."""
         done = subprocess.run(
             command,
             cwd=ROOT,
@@ -55,25 +55,25 @@ class ComposedSystem:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes `docker compose` mean this system."""
+        """The environment that makes `docker compose` refer to this system."""
         chosen = {"COMPOSE_PROJECT_NAME": self.project, "COMPOSE_FILE": ":".join(self.files)}
         return _environment() | {"COMPOSE_ENV_FILES": os.devnull} | chosen | self.variables
 
     def containers(self) -> dict[str, dict[str, Any]]:
-        """A container by its service's name, also those that have ended; the last one where there are several."""
+        """Return a container by its service's name, ended ones included; of several the last one."""
         return {container["Service"]: container for container in self.all_containers()}
 
     def all_containers(self) -> list[dict[str, Any]]:
-        """Every container, also those that have ended."""
+        """Return every container, ended ones included."""
         return [json.loads(line) for line in self.compose("ps", "--all", "--format", "json").splitlines()]
 
     def python(self, service: str, code: str) -> str:
-        """Run Python code in a service's container; return what it prints."""
+        """Run Python code in a service's container. Returns its output."""
         return self.compose("exec", "-T", service, "python", "-c", code)
 
     @contextmanager
     def killed(self, service: str) -> Iterator[None]:
-        """Kill a service's container; at the end of the block a new one has taken its place, and is healthy."""
+        """Kill a service's container; at the end of the block start a new one and wait until it is healthy."""
         self.compose("kill", service)
         try:
             yield
@@ -89,7 +89,7 @@ def _build_and_start(system: ComposedSystem) -> None:
 def composed_system(
     system: ComposedSystem, *, start: Callable[[ComposedSystem], object] = _build_and_start
 ) -> Iterator[ComposedSystem]:
-    """Starts everything; removes containers, networks, volumes and images at the end."""
+    """Start everything; remove containers, networks, volumes and images at the end."""
     try:
         try:
             start(system)
@@ -101,7 +101,7 @@ def composed_system(
 
 
 def require_engine() -> None:
-    """Raises NoEngineError."""
+    """Raise NoEngineError without a usable engine."""
     for command in (["docker", "compose", "version"], ["docker", "info"]):
         try:
             done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=60, check=False)

@@ -1,4 +1,4 @@
-"""Somebody who types what docs/operate.md says, as it stands there."""
+"""An operator who types the commands of docs/operate.md as printed there."""
 
 import re
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tests.support.compose.composed_system import ROOT, UP_SECONDS, ComposedSystem
 
-# Beside the production file, the sandbox in Google's place.
+# Beside the production file: the sandbox in Google's place.
 PRODUCTION = ("deploy/compose.production.yml", "tests/compose/production.sandbox.yml")
-# What $EDITOR is at an installation.
+# $EDITOR of the operator.
 _EDITOR = """#!/bin/sh
 sed -i -e 's|^PUBLIC_URL=$|&http://localhost:{gateway_port}|' \\
   -e 's|^FRONTEND_REDIRECT_URL=$|&http://localhost:3000/your-frontend|' \\
@@ -19,13 +19,13 @@ echo GATEWAY_PUBLISH=127.0.0.1:{gateway_port} >>"$1"
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Somebody in a checkout, with a shell for which `docker compose` means this system."""
+    """A checkout with a shell for which `docker compose` refers to this system."""
 
     system: ComposedSystem
 
     @staticmethod
     def answers(directory: Path, *, gateway_port: str) -> dict[str, str]:
-        """What an operator has to bring along, as variables: an editor for settings, and Google's secret."""
+        """Return the operator's own inputs as variables: an editor for settings, and Google's secret."""
         editor = directory.parent / "edit-settings"
         editor.write_text(_EDITOR.format(gateway_port=gateway_port))
         editor.chmod(0o755)
@@ -37,11 +37,11 @@ class Operator:
         return Path(self.system.variables["MAILROOM_PRODUCTION"])
 
     def secret(self, name: str) -> str:
-        """A secret as it is now."""
+        """Return the current value of a secret."""
         return (self.production / "secrets" / name).read_text().strip()
 
     def follow(self, heading: str, *, block: int = 0, backups: Path = Path("/backups")) -> str:
-        """Types a block of commands below a heading of docs/operate.md; returns what they print."""
+        """Type a block of commands below a heading of docs/operate.md. Returns their output."""
         commands = documented(heading)[block]
         for there, here in {
             "deploy/production": str(self.production),
@@ -54,7 +54,7 @@ class Operator:
 
 
 def documented(heading: str) -> list[str]:
-    """The blocks of commands directly below a heading of docs/operate.md."""
+    """Return the blocks of commands directly below a heading of docs/operate.md."""
     text = (ROOT / "docs/operate.md").read_text()
     [section] = re.findall(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)", text, re.MULTILINE | re.DOTALL)
     return re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""Requests made up from the OpenAPI document, and what each answer has to keep: its schema, and never a 5xx."""
+"""Requests generated from the OpenAPI document. Every response must match its schema and be no 5xx."""
 
 import re
 from collections import Counter
@@ -28,7 +28,7 @@ _CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-# Longer waits prove nothing more.
+# Longer waits add no proof.
 _PREFERENCES = st.sampled_from(["wait=0", "wait=1", "wait=-1", "wait=x, respond-async", ";,="])
 _MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 _MAILBOX = {"account_id", "email", "user_email"}
@@ -39,14 +39,14 @@ _LAST_REQUESTS = 10
 
 @dataclass
 class Findings:
-    """What was sent, and each kind of failure with its first example."""
+    """Requests sent, and each kind of failure with its first example."""
 
     requests: int = 0
     statuses: Counter[tuple[str, int]] = field(default_factory=Counter)
     failures: dict[tuple[str, int, str], str] = field(default_factory=dict)
 
     def succeeded(self) -> set[str]:
-        """The callers with operations that answered 2xx or 3xx at least once."""
+        """The callers with operations that returned 2xx or 3xx at least once."""
         return {label for label, status in self.statuses if status < 400}
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: what they are called in reports, their token if they have one, and values that mean something to them.
+    """A caller: the name in reports, the token if any, and values of existing resources.
 
     `known` maps names of parameters and fields, and ends of paths (`syncs/{id}`), to values that many requests use.
     """
@@ -66,7 +66,7 @@ class Caller:
 
 
 class Fuzzer:
-    """Sends made-up requests to every operation of the gateway."""
+    """Sends generated requests to every operation of the gateway."""
 
     def __init__(self, url: str, *, seed: int) -> None:
         self._url = url
@@ -77,18 +77,18 @@ class Fuzzer:
         self.findings = Findings()
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._session.close()
 
     def operations(self) -> list[Any]:
-        """All operations of the document, those with the fewest parameters first: they run out of new requests."""
+        """Return all operations, those with the fewest parameters first: they run out of new requests."""
         found: list[Any] = [result.ok() for result in self._schema.get_all_operations()]  # type: ignore[union-attr]
         return sorted(found, key=lambda operation: (len(list(operation.iter_parameters())), operation.label))
 
     def run(self, callers: list[Caller], *, at_least: int, last: tuple[str, ...] = ()) -> None:
-        """Spreads `at_least` requests over operations, callers, and requests that fit the document or do not.
+        """Distribute `at_least` requests over operations, callers, and valid and invalid requests.
 
-        The operations labelled in `last` come at the end, in that order, for they end what the others need.
+        The operations labelled in `last` come at the end, in that order, for they end resources that the others need.
         """
         operations = self.operations()
         assert set(last) <= {operation.label for operation in operations}
@@ -105,7 +105,7 @@ class Fuzzer:
                 self.ask(operation, callers, mode, n=_LAST_REQUESTS)
 
     def ask(self, operation: Any, callers: list[Caller], mode: GenerationMode, *, n: int) -> None:
-        """Sends up to n different requests of one operation."""
+        """Send up to n different requests of one operation."""
         requests_of_mode = operation.as_strategy(generation_mode=mode)
 
         @hypothesis.seed(self._seed)
@@ -126,7 +126,7 @@ class Fuzzer:
         try:
             send()
         except hypothesis.errors.Unsatisfiable:
-            # Nothing that could be wrong: an operation without parameters and body.
+            # No invalid form: an operation without parameters and body.
             assert mode is GenerationMode.NEGATIVE
 
     def _fill_in(self, case: Any, caller: Caller, data: st.DataObject) -> None:
@@ -138,7 +138,7 @@ class Fuzzer:
         for part, names in ((case.query, in_query), (case.body, set())):
             if isinstance(part, dict) and data.draw(st.booleans()):
                 if part is case.query and data.draw(st.booleans()):
-                    # Everything in our queries is optional, and one unlucky filter hides what the others find.
+                    # All query parameters are optional, and one random filter would hide the effect of the others.
                     part.clear()
                 _put_known(part, names | part.keys(), caller, data)
         for name in case.headers or {}:
@@ -169,6 +169,6 @@ def _put_known(part: dict[str, Any], names: set[str], caller: Caller, data: st.D
     for name in sorted(names & caller.known.keys()):
         if name in _MAILBOX or not data.draw(st.integers(0, 3)):
             part[name] = data.draw(st.sampled_from(caller.known[name]))
-    # A mailbox is named in one way.
+    # A request names its mailbox in one way.
     for name in data.draw(st.permutations(sorted(part.keys() & _MAILBOX)))[1:]:
         del part[name]

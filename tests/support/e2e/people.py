@@ -1,4 +1,4 @@
-"""People who use Mailroom through its REST API, and the truth about their mailboxes at the (sandbox) provider."""
+"""People who use Mailroom through its REST API, and their true mailboxes at the (sandbox) provider."""
 
 import json
 import secrets
@@ -16,7 +16,7 @@ _LISTED_BY_DEFAULT = frozenset({"SPAM", "TRASH"})
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """A message as it is at the provider."""
+    """A message at the provider."""
 
     id: str
     thread: str
@@ -35,35 +35,35 @@ class Provider:
         self._http.close()
 
     def new_user(self, *, messages: int = 0, email: str = "", **fields: object) -> str:
-        """A user nobody else uses; returns the address."""
+        """Create a user for one test. Returns the address."""
         address = email or f"user-{secrets.token_hex(4)}@example.com"
         self.post("/users", email=address, messages=messages, **fields)
         return address
 
     def truth(self, email: str, *, all_labels: bool = True) -> list[Truth]:
-        """The messages, newest first; without Spam and Trash unless `all_labels`."""
+        """Return the messages, newest first; without Spam and Trash unless `all_labels`."""
         answer = self._http.get(f"/users/{email}/messages").raise_for_status()
         messages = [_truth(json.loads(line)) for line in answer.text.splitlines()]
         return [item for item in messages if all_labels or not item.labels & _LISTED_BY_DEFAULT]
 
     def deliver(self, email: str, **fields: object) -> list[str]:
-        """New mail arrives; returns its ids."""
+        """Deliver new mail. Returns its ids."""
         return [item["id"] for item in self.post(f"/users/{email}/messages", **fields)["messages"]]
 
     def relabel(self, email: str, message_id: str, *, add: tuple[str, ...] = (), remove: tuple[str, ...] = ()) -> None:
-        """The user files a message elsewhere."""
+        """Change labels of a message as its user."""
         self.post(f"/users/{email}/messages/{message_id}/labels", add=list(add), remove=list(remove))
 
     def delete(self, email: str, message_id: str) -> None:
-        """The user deletes a message for good."""
+        """Delete a message permanently as its user."""
         self._http.delete(f"/users/{email}/messages/{message_id}").raise_for_status()
 
     def plan_faults(self, *rules: Mapping[str, object], seed: int = 1) -> None:
-        """What goes wrong from now on."""
+        """Replace the fault plan."""
         self._http.put("/faults", json={"seed": seed, "rules": list(rules)}).raise_for_status()
 
     def end_faults(self) -> list[int]:
-        """All goes well again; returns how often each rule fired."""
+        """Clear the fault plan. Returns how often each rule fired."""
         plan = self._http.get("/faults").raise_for_status().json()
         self._http.delete("/faults").raise_for_status()
         return [int(rule["fired"]) for rule in plan["rules"]]
@@ -84,13 +84,13 @@ class Provider:
         return self._http.get(path).raise_for_status().json()
 
     def reset_calls(self) -> None:
-        """Begins to count calls anew."""
+        """Reset call counts."""
         self._http.delete("/calls").raise_for_status()
 
 
 @dataclass(slots=True)
 class Person:
-    """Somebody with a session."""
+    """A user with a session."""
 
     http: httpx.Client
     email: str
@@ -98,7 +98,7 @@ class Person:
 
     @classmethod
     def sign_in(cls, http: httpx.Client, email: str) -> Self:
-        """Signs in by the consent page, as a browser and a frontend do together."""
+        """Sign in through the consent page, as a browser and a frontend do together."""
         return cls(http=http, email=email, token=redeem(http, login_code(http, email)))
 
     def get(self, path: str, **headers: str) -> httpx.Response:
@@ -111,20 +111,20 @@ class Person:
         return self.http.delete(path, headers=self.headers())
 
     def address(self) -> dict[str, Any]:
-        """The one connected address."""
+        """Return the one connected address."""
         answer = self.get("/emails/addresses")
         assert answer.status_code == 200, answer.text
         [address] = answer.json()["addresses"]
         return dict(address)
 
     def start_sync(self, count: int | str = "all") -> dict[str, Any]:
-        """Asks for a sync; returns it as it is at that moment."""
+        """Start a sync. Returns it as it is at that moment."""
         answer = self.post("/emails/sync", {"email": self.email, "count": count})
         assert answer.status_code == 202, answer.text
         return dict(answer.json())
 
     def await_end(self, sync: Mapping[str, Any]) -> dict[str, Any]:
-        """Waits until a sync has ended."""
+        """Wait until a sync has ended."""
         answer = self.get(f"/emails/syncs/{sync['id']}", Prefer=f"wait={SYNC_SECONDS}")
         assert answer.status_code == 200, answer.text
         ended = dict(answer.json())
@@ -132,13 +132,13 @@ class Person:
         return ended
 
     def sync(self, count: int | str = "all") -> dict[str, Any]:
-        """Brings the mailbox up to date; returns the completed sync."""
+        """Bring the mailbox up to date. Returns the completed sync."""
         ended = self.await_end(self.start_sync(count))
         assert (ended["state"], ended["error"]) == ("completed", None), ended
         return ended
 
     def emails(self, **filters: str | int) -> list[dict[str, Any]]:
-        """All pages of the list, as a client reads them."""
+        """Return all pages of the list, as a client reads them."""
         found: list[dict[str, Any]] = []
         query = {"user_email": self.email, "limit": 200, **filters}
         cursor: str | None = ""
@@ -150,12 +150,12 @@ class Person:
         return found
 
     def headers(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """What every request of theirs has, and more."""
+        """Return the headers of all requests of this person, and `more`."""
         return {"Authorization": f"Bearer {self.token}", **(more or {})}
 
 
 def consent(http: httpx.Client, email: str, **form: object) -> str:
-    """Starts a sign-in and answers the consent page; returns where the provider sends the browser."""
+    """Start a sign-in and submit the consent page. Returns the redirect of the provider."""
     started = http.get("/auth/google/start")
     assert started.status_code == 200, started.text
     page = started.json()["authorization_url"]
@@ -165,7 +165,7 @@ def consent(http: httpx.Client, email: str, **form: object) -> str:
 
 
 def frontend_query(http: httpx.Client, callback: str) -> dict[str, str]:
-    """Follows the provider's redirect through the gateway; returns the query that the frontend gets."""
+    """Follow the provider's redirect through the gateway. Returns the query that the frontend gets."""
     answer = http.get(callback)
     assert answer.status_code == 303, answer.text
     query = parse_qs(urlsplit(answer.headers["location"]).query)
@@ -173,26 +173,26 @@ def frontend_query(http: httpx.Client, callback: str) -> dict[str, str]:
 
 
 def login_code(http: httpx.Client, email: str) -> str:
-    """Signs in up to the point where the frontend has its `state`."""
+    """Sign in up to the point where the frontend has its `state`."""
     query = frontend_query(http, consent(http, email))
     assert "state" in query, query
     return query["state"]
 
 
 def redeem(http: httpx.Client, state: str) -> str:
-    """Exchanges the frontend's `state` for an access token."""
+    """Exchange the frontend's `state` for an access token."""
     answer = http.post("/auth/token", json={"state": state})
     assert answer.status_code == 200, answer.text
     return str(answer.json()["access_token"])
 
 
 def external_ids(emails: list[dict[str, Any]]) -> list[str]:
-    """The provider's ids of listed messages, in their order."""
+    """Return the provider's ids of listed messages, in their order."""
     return [email["external_id"] for email in emails]
 
 
 def ids(truth: list[Truth]) -> list[str]:
-    """The ids of messages at the provider, in their order."""
+    """Return the ids of messages at the provider, in their order."""
     return [item.id for item in truth]
 
 

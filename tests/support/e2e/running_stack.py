@@ -1,4 +1,4 @@
-"""The whole stack as real processes, each of which a test may kill and start again."""
+"""The whole stack as real processes, each of which a test may kill and restart."""
 
 import os
 import signal
@@ -27,14 +27,14 @@ _MOVED = (
     "GATEWAY_ADMIN_PORT", "GATEWAY_PORT", "POSTGRES_PORT", "REDIS_PORT",
 )  # fmt: skip
 
-# One address and few users ask for everything here.
+# Tests send all requests from one address and for few users.
 _UNLIMITED = {"GATEWAY_AUTH_LIMIT": "1000000/minute", "GATEWAY_USER_LIMIT": "10000000/minute"}
 
 
 class RunningStack:
-    """The services of one stack by name: sandbox, auth, mail, worker, gateway. Logs go to files of their names.
+    """The services of one stack by name: sandbox, auth, mail, worker, gateway. Logs go to files of these names.
 
-    `servers` are those that the stack brought along: postgres, valkey.
+    `servers` are the embedded ones of the stack: postgres, valkey.
     """
 
     def __init__(
@@ -50,21 +50,21 @@ class RunningStack:
 
     @property
     def gateway_url(self) -> str:
-        """Where clients find the gateway."""
+        """The address of the gateway."""
         return self.variables["PUBLIC_URL"]
 
     @property
     def sandbox_url(self) -> str:
-        """Where the sandbox's control API is."""
+        """The address of the sandbox."""
         return self.variables["SANDBOX_PUBLIC_URL"]
 
     def start_all(self, order: Sequence[str] = ()) -> None:
-        """Starts every service in `order`, or in the usual one."""
+        """Start every service in `order`, or in the usual one."""
         for name in order or list(self._services):
             self.start(name)
 
     def add_twin(self, name: str, *, number: int = 2, **ports: int) -> str:
-        """Adds another one of a service, which does not start by itself; returns its name.
+        """Add another instance of a service without starting it. Returns its name.
 
         `ports` are the variables in which it differs, its ..._ADMIN_PORT among them.
         """
@@ -73,9 +73,9 @@ class RunningStack:
         return twin.name
 
     def start(self, name: str, *, command: Sequence[str] | None = None, **environment: str) -> None:
-        """Starts a service, with these variables over its own, and waits until it is ready.
+        """Start a service, with these variables over its own, and wait until it is ready.
 
-        `command` stands in for the service's own.
+        `command` replaces the service's own.
         """
         service = self._services[name]
         with self.log_file(name).open("ab") as log:
@@ -92,7 +92,7 @@ class RunningStack:
         wait_for_answer(service.ready_url, process, log=self.log_file(name))
 
     def stop(self, name: str) -> int:
-        """Asks a service to end and returns its exit code."""
+        """Stop a service gracefully. Returns its exit code."""
         process = self._processes.pop(name)
         process.send_signal(signal.SIGTERM)
         try:
@@ -109,24 +109,24 @@ class RunningStack:
         process.wait()
 
     def pid(self, name: str) -> int:
-        """The process id of a service that runs."""
+        """Return the process id of a running service."""
         return self._processes[name].pid
 
     def running(self) -> list[str]:
-        """The services that were started and not stopped."""
+        """Return the services that were started and not stopped."""
         return list(self._processes)
 
     def ended(self) -> list[str]:
-        """The services that have ended by themselves."""
+        """Return the services that ended by themselves."""
         return [name for name, process in self._processes.items() if process.poll() is not None]
 
     def stop_all(self) -> None:
-        """Ends what still runs, the last one started first."""
+        """End all running services, the last one started first."""
         for name in list(reversed(self._processes)):
             self.stop(name)
 
     def log_file(self, name: str) -> Path:
-        """The output of a service since the stack's first start."""
+        """Return the output of a service since the stack's first start."""
         return self._logs / f"{name}.log"
 
 
@@ -134,10 +134,10 @@ class RunningStack:
 def running_stack(
     home: Path, *, more_workers: int = 0, own_servers: bool = False, order: Sequence[str] = (), **chosen: str
 ) -> Iterator[RunningStack]:
-    """Runs a stack on free ports in `home` until the block ends; `chosen` are variables of the user's.
+    """Run a stack on free ports in `home` until the block ends; `chosen` are variables of the user.
 
     `more_workers` are called worker-2 and so on; `own_servers` are used even where the user names others. The services
-    start in `order`, if one is given.
+    start in `order`, if given.
     """
     servers = {} if own_servers else _user_servers()
     settings = Settings({"MAILROOM_HOME": str(home), **_UNLIMITED, **dict.fromkeys(_MOVED, "0"), **servers, **chosen})
@@ -170,13 +170,13 @@ def _twin(service: Service, *, number: int, ports: Mapping[str, int]) -> Service
 
 
 def _user_servers() -> dict[str, str]:
-    """POSTGRES_HOST, REDIS_HOST and what belongs to them, where the tests shall use the user's own servers."""
+    """Return POSTGRES_HOST, REDIS_HOST and related variables, if tests use the user's own servers."""
     prefixes = tuple(name for name in ("POSTGRES_", "REDIS_") if os.environ.get(f"{name}HOST"))
     return {name: value for name, value in os.environ.items() if prefixes and name.startswith(prefixes)}
 
 
 def wait_for_answer(url: str, process: subprocess.Popen[bytes], *, log: Path) -> None:
-    """Returns when `url` answers 200. Raises AssertionError with the end of the log if that does not come."""
+    """Wait until `url` responds 200. Raises AssertionError with the end of the log after a time-out."""
     deadline = time.monotonic() + READY_SECONDS
     with httpx.Client(trust_env=False, timeout=2) as client:
         while time.monotonic() < deadline and process.poll() is None:

@@ -1,4 +1,4 @@
-"""A collector of traces: OTLP over gRPC in, a file of JSON lines out, one span a line."""
+"""A collector of traces: OTLP over gRPC in, a file of JSON lines out, one span per line."""
 
 import json
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 @dataclass(frozen=True)
 class TraceCollector:
-    """Where processes send their spans (`endpoint`), and the `file` that these are in then."""
+    """Collects spans sent to `endpoint` in `file`."""
 
     endpoint: str
     file: Path
 
     def spans(self, trace_id: str) -> list[dict[str, Any]]:
-        """The spans of a trace so far: `service`, `name`, `id`, `parent` and `attributes`."""
+        """Return the spans of a trace so far: `service`, `name`, `id`, `parent` and `attributes`."""
         lines = self.file.read_text().splitlines() if self.file.exists() else []
         return [span for line in lines if (span := json.loads(line))["trace"] == trace_id]
 
@@ -56,7 +56,7 @@ def _spans(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
                 "parent": span.parent_span_id.hex(),
                 "name": span.name,
                 "attributes": _values(span.attributes),
-                # Whatever else there is, for who searches all of it.
+                # All other parts, for tests that search the whole file.
                 "raw": MessageToDict(span),
             }
 
@@ -67,7 +67,7 @@ def _values(attributes: Iterator[KeyValue] | Any) -> dict[str, Any]:
 
 @contextmanager
 def trace_collector(file: Path) -> Iterator[TraceCollector]:
-    """Collects on a free port of loopback until the block ends."""
+    """Collect on a free port of loopback until the block ends."""
     server = grpc.server(ThreadPoolExecutor(max_workers=2))
     add_TraceServiceServicer_to_server(_Service(file), server)  # type: ignore[no-untyped-call]  # generated code
     port = server.add_insecure_port("127.0.0.1:0")

@@ -1,4 +1,4 @@
-"""Clients that ask again and again and forgive nothing, behind something like a load balancer."""
+"""Clients that repeat requests without pause and tolerate no failure, behind a simple load balancer."""
 
 import threading
 import time
@@ -10,19 +10,19 @@ from dataclasses import dataclass, field
 import httpx
 
 SECONDS = 30
-# Between an answer and the next request of a client: enough to leave the services the time to start and to stop in.
+# Between a response and the client's next request: leaves services the CPU time to start and stop.
 PAUSE = 0.02
 
 
 class Balancer:
-    """Knows which of several gateways takes requests: it asks them, as Kubernetes does. `readiness` is by base URL."""
+    """Selects a ready gateway by its readiness, as Kubernetes does. `readiness` is by base URL."""
 
     def __init__(self, readiness: Mapping[str, str]) -> None:
         self._readiness = readiness
         self._ready: list[str] = []
 
     def pick(self) -> str:
-        """The base URL for the next request."""
+        """Return the base URL for the next request."""
         deadline = time.monotonic() + SECONDS
         while not self._ready and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -30,7 +30,7 @@ class Balancer:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Asks until the block ends."""
+        """Poll readiness until the block ends."""
         ended = threading.Event()
         thread = threading.Thread(target=self._ask, args=(ended,))
         thread.start()
@@ -52,20 +52,20 @@ def _is_ready(http: httpx.Client, url: str) -> bool:
     return False
 
 
-# Sends a request to a base URL and raises if anything is wrong with the answer.
+# Sends a request to a base URL and raises for any wrong response.
 type Ask = Callable[[httpx.Client], object]
 
 
 @dataclass
 class Traffic:
-    """What came of the requests so far, by the name of the loop that made them."""
+    """Results of the requests so far, by the name of their loop."""
 
     answered: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     _loops: list[str] = field(default_factory=list)
 
     def until_all_were_answered(self, times: int = 1) -> None:
-        """Returns when each loop has had so many more answers; the first may have been asked for before."""
+        """Wait until each loop has had this many more responses; the first may be to an earlier request."""
         before = Counter(self.answered)
         deadline = time.monotonic() + SECONDS
         while any(self.answered[name] - before[name] < times for name in self._loops):
@@ -73,7 +73,7 @@ class Traffic:
             time.sleep(0.02)
 
     def loop(self, name: str, ask: Ask, balancer: Balancer, ended: threading.Event) -> None:
-        """Asks again and again."""
+        """Repeat a request."""
         with httpx.Client(trust_env=False, timeout=SECONDS) as http:
             while not ended.wait(PAUSE):
                 http.base_url = balancer.pick()
@@ -86,7 +86,7 @@ class Traffic:
 
 @contextmanager
 def traffic(balancer: Balancer, loops: Mapping[str, Ask]) -> Iterator[Traffic]:
-    """Runs one client for each of `loops` until the block ends."""
+    """Run one client for each of `loops` until the block ends."""
     ended = threading.Event()
     running = Traffic(_loops=list(loops))
     threads = [threading.Thread(target=running.loop, args=(name, ask, balancer, ended)) for name, ask in loops.items()]

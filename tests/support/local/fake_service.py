@@ -1,6 +1,6 @@
 """A service to supervise: `fake_service.py NAME PORT [deaf] [parent] [broken]`, ready on /readyz.
 
-`deaf` ignores SIGTERM, `parent` starts a process of its own, `broken` ends before it is ready with exit code 3.
+`deaf` ignores SIGTERM, `parent` starts a child process, `broken` ends before it is ready with exit code 3.
 """
 
 import http.server
@@ -17,7 +17,7 @@ class _Ready(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Stay silent: the test reads what this process prints."""
+        """Log nothing: the test reads this process's output."""
 
 
 def _stop(number: int, _: FrameType | None) -> None:

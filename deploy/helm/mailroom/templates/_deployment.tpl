@@ -2,7 +2,7 @@
 {{- define "mailroom.deployment" -}}
 {{- $own := get .root.Values .name -}}
 {{- $fullname := printf "%s-%s" (include "mailroom.fullname" .root) .name -}}
-{{- /* What is under way gets ten seconds after the delay, and what a process has open some more. */ -}}
+{{- /* After the delay: ten seconds for running requests, ten to close connections. */ -}}
 {{- if lt (float64 .root.Values.terminationGracePeriodSeconds) (addf .root.Values.drainDelaySeconds 20) -}}
 {{- fail "terminationGracePeriodSeconds: must be 20 more than drainDelaySeconds, or pods are killed while they answer" -}}
 {{- end -}}
@@ -34,7 +34,7 @@ spec:
         - maxSkew: 1
           topologyKey: {{ . }}
           whenUnsatisfiable: ScheduleAnyway
-          # Without it new pods would be spread against the old ones, which go.
+          # Spread pods of one revision: old pods disappear after a rollout.
           matchLabelKeys: [pod-template-hash]
           labelSelector:
             matchLabels: {{- include "mailroom.selector" $ | nindent 14 }}
@@ -77,7 +77,7 @@ metadata:
   labels: {{- include "mailroom.labels" . | nindent 4 }}
 spec:
   maxUnavailable: 1
-  # A pod that does not work keeps no node from being drained.
+  # An unready pod must not block the drain of a node.
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels: {{- include "mailroom.selector" . | nindent 6 }}
@@ -100,7 +100,7 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* Without an address of its own where gRPC is spoken: its clients share their calls out over all pods themselves. */}}
+{{/* Headless for gRPC: clients balance calls over all pods themselves. */}}
 {{- define "mailroom.serviceOf" -}}
 apiVersion: v1
 kind: Service

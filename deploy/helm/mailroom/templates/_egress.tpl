@@ -1,4 +1,4 @@
-{{/* Rules of a NetworkPolicy's egress; an empty list of peers is anybody at that port. */}}
+{{/* Egress rules of a NetworkPolicy; an empty list of peers allows all peers at that port. */}}
 
 {{- define "mailroom.egressDns" -}}
 - ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]
@@ -18,7 +18,7 @@
   {{- end }}
 {{- end }}
 
-{{/* The provider's addresses change: every address that is not within the cluster or the machine. */}}
+{{/* The provider's addresses change: allow all addresses outside of private ranges. */}}
 {{- define "mailroom.egressProvider" -}}
 - ports: [{protocol: TCP, port: 443}]
   to:

@@ -1,4 +1,4 @@
-{{/* What every process has in common. All of them take (dict "root" $ "name" "auth"|"mail"|"worker"|"gateway"). */}}
+{{/* Common parts of all processes. Parameters: (dict "root" $ "name" "auth"|"mail"|"worker"|"gateway"). */}}
 
 {{- define "mailroom.fullname" -}}
 {{ .Release.Name | trunc 40 | trimSuffix "-" }}
@@ -17,7 +17,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 
-{{/* The image, the user at the database and the certificate are the service's: a worker is mail's. */}}
+{{/* Image, database user and certificate are those of the service; a worker has mail's. */}}
 {{- define "mailroom.service" -}}
 {{ ternary "mail" .name (eq .name "worker") }}
 {{- end }}
@@ -101,7 +101,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 - {name: PUBLIC_URL, value: {{ $values.publicUrl | quote }}}
 - {name: FRONTEND_REDIRECT_URL, value: {{ $values.frontendRedirectUrl | quote }}}
 {{- if and (eq .name "gateway") (not (hasKey $values.settings "GATEWAY_TRUSTED_PROXIES")) }}
-# The ingress controller is in the cluster, and says in X-Forwarded-For who asks.
+# The ingress controller is in the cluster and names the client in X-Forwarded-For.
 - {name: GATEWAY_TRUSTED_PROXIES, value: "10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16,fc00::/7"}
 {{- end }}
 {{- if eq .name "auth" }}
@@ -111,12 +111,12 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 - {name: DRAIN_DELAY_SECONDS, value: {{ $values.drainDelaySeconds | quote }}}
 {{- end }}
 {{- range $variable, $value := $values.settings }}
-{{- /* As text, a number of seven digits would be 1e+06. */}}
+{{- /* As a string: Helm prints a number of seven digits as 1e+06. */}}
 - {name: {{ $variable }}, value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}}
 {{- end }}
 {{- end }}
 
-{{/* Volumes and their mounts belong together: each secret file, the database's CA, the certificate, the cache. */}}
+{{/* Volumes with their mounts: secret files, the database's CA, the certificate, the cache. */}}
 {{- define "mailroom.volumes" -}}
 {{- $files := fromJson (include "mailroom.secretFiles" .) -}}
 {{- if $files }}
@@ -166,7 +166,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{/* The restricted profile of the Pod Security Standards, and nothing of the cluster's API. */}}
+{{/* The restricted profile of the Pod Security Standards, without access to the cluster's API. */}}
 {{- define "mailroom.podSecurity" -}}
 serviceAccountName: {{ include "mailroom.fullname" .root }}{{ with .account }}-{{ . }}{{ end }}
 automountServiceAccountToken: false

@@ -9,7 +9,7 @@ from mailroom.auth.v1 import auth_pb2
 from mailroom.mail.v1 import mail_pb2
 
 from services.gateway.schemas.addresses import Address
-from services.gateway.schemas.changes import Change
+from services.gateway.schemas.changes import Change, ChangeType, LabelName
 from services.gateway.schemas.emails import Attachment, Email, EmailAddress, EmailSummary, FilterQuery, Label
 from services.gateway.schemas.requests import MailboxQuery
 from services.gateway.schemas.sessions import Token
@@ -35,10 +35,12 @@ _LABEL_TYPE: dict[int, Literal["system", "user"]] = {
     mail_pb2.LABEL_TYPE_USER: "user",
 }
 
-_CHANGE_KIND: dict[int, Literal["created", "updated", "deleted"]] = {
+_CHANGE_KIND: dict[int, ChangeType] = {
     mail_pb2.CHANGE_KIND_CREATED: "created",
     mail_pb2.CHANGE_KIND_UPDATED: "updated",
     mail_pb2.CHANGE_KIND_DELETED: "deleted",
+    mail_pb2.CHANGE_KIND_LABEL_UPDATED: "label_updated",
+    mail_pb2.CHANGE_KIND_LABEL_DELETED: "label_deleted",
 }
 
 
@@ -180,12 +182,17 @@ def thread(value: mail_pb2.Thread) -> Thread:
 
 
 def change(value: mail_pb2.Change) -> Change:
-    """What happened to a message."""
+    """A change of a message or of a label."""
     return {
         "type": _CHANGE_KIND[value.kind],
-        "id": value.message_id,
+        "id": value.message_id or value.label_id,
         "email": email_summary(value.message) if value.HasField("message") else None,
+        "label": _label_name(value.label) if value.HasField("label") else None,
     }
+
+
+def _label_name(value: mail_pb2.Label) -> LabelName:
+    return {"id": value.label_id, "name": value.name, "type": _LABEL_TYPE[value.type]}
 
 
 def address(mailbox: mail_pb2.Mailbox) -> Address:

@@ -1,4 +1,7 @@
-"""Public ids: a mailbox and a local id in one opaque string. Ownership is checked where it is used, not here."""
+"""Public ids and positions: opaque strings that name a mailbox and something in it.
+
+Whose the mailbox is, the use case checks that gets them.
+"""
 
 import base64
 import binascii
@@ -6,25 +9,59 @@ import struct
 
 from msgspec import Struct
 
-_FORM = struct.Struct(">QQ")
+_ID = struct.Struct(">QQ")
+_POSITION = struct.Struct(">QQQ")
+# Postgres's bigint is signed.
+_LIMIT = 2**63
 
 
 class PublicId(Struct, frozen=True, gc=False):
-    """What a public id of a message or a sync stands for."""
+    """A message or a sync of a mailbox."""
 
     mailbox_id: int
     local_id: int
 
     def __str__(self) -> str:
-        return base64.urlsafe_b64encode(_FORM.pack(self.mailbox_id, self.local_id)).rstrip(b"=").decode()
+        return _encode(_ID.pack(self.mailbox_id, self.local_id))
+
+
+class FeedPosition(Struct, frozen=True, gc=False):
+    """A position in the change feed of a mailbox: a change's number in an incarnation of the feed."""
+
+    mailbox_id: int
+    incarnation: int
+    seq: int
+
+    def __str__(self) -> str:
+        return _encode(_POSITION.pack(self.mailbox_id, self.incarnation, self.seq))
 
 
 def parse_id(public_id: str) -> PublicId | None:
-    """The inverse of `str`; None for whatever is not such an id."""
+    """Parse what `str` made of a PublicId; None if it is not such an id."""
+    numbers = _decode(public_id, _ID)
+    return None if numbers is None else PublicId(*numbers)
+
+
+def parse_position(position: str) -> FeedPosition | None:
+    """Parse what `str` made of a FeedPosition; None if it is not a position.
+
+    Positions from before feeds had incarnations name none, which is incarnation 0.
+    """
+    numbers = _decode(position, _POSITION)
+    if numbers is not None:
+        return FeedPosition(*numbers)
+    older = parse_id(position)
+    return None if older is None else FeedPosition(older.mailbox_id, 0, older.local_id)
+
+
+def _encode(packed: bytes) -> str:
+    return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
+
+
+def _decode(text: str, form: struct.Struct) -> tuple[int, ...] | None:
     try:
-        mailbox_id, local_id = _FORM.unpack(base64.b64decode(public_id + "==", altchars=b"-_", validate=True))
+        numbers = form.unpack(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
     except (binascii.Error, struct.error, ValueError):
         return None
-    # Postgres's bigint is signed; and one id has one spelling.
-    found = PublicId(mailbox_id, local_id)
-    return found if max(mailbox_id, local_id) < 2**63 and str(found) == public_id else None
+    # A value has one spelling.
+    return numbers if max(numbers) < _LIMIT and _encode(form.pack(*numbers)) == text else None

@@ -28,7 +28,7 @@ async def list_changes(
     wait_seconds: WaitSeconds,
     query: Annotated[ChangesQuery, Query()],
 ) -> Response:
-    """What happened to the messages of one mailbox since a position.
+    """The changes to the messages and labels of one mailbox since a position.
 
     Without `since` the answer is the present position. With `Prefer: wait=N` it comes when something happens, at the
     latest after N seconds. A position older than 30 days is 410 `resync_required`.
@@ -39,6 +39,7 @@ async def list_changes(
         since=query.since,
         page_size=query.limit,
         wait_seconds=wait_seconds,
+        include_labels=True,
     )
     page = await polls.ask(services.messages.ListChanges, request)
     return json_response_from(

@@ -10,16 +10,28 @@ from services.gateway.schemas.requests import NO_NUL, MailboxQuery
 MAX_CHANGES = 500
 
 
-class Change(TypedDict):
-    """What happened to a message."""
+type ChangeType = Literal["created", "updated", "deleted", "label_updated", "label_deleted"]
 
-    type: Literal["created", "updated", "deleted"]
-    id: str
-    email: Annotated[EmailSummary | None, Field(description="As it is now; null if it was deleted")]
+
+class LabelName(TypedDict):
+    """A label, without counts."""
+
+    id: Annotated[str, Field(description="The provider's id")]
+    name: str
+    type: Literal["system", "user"]
+
+
+class Change(TypedDict):
+    """A change of a message, or of a label: `label_updated` (created or renamed) and `label_deleted`."""
+
+    type: ChangeType
+    id: Annotated[str, Field(description="The message's id, or the label's")]
+    email: Annotated[EmailSummary | None, Field(description="As it is now; null if it was deleted, and for a label")]
+    label: Annotated[LabelName | None, Field(description="As it is now; null if it was deleted, and for a message")]
 
 
 class ChangePage(TypedDict):
-    """What happened since a position, in order; of each message the last change."""
+    """The changes since a position, in order; of each message and label the last one."""
 
     changes: list[Change]
     next_since: Annotated[str, Field(description="Give it as `since` to go on")]

@@ -5,41 +5,43 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.kit.errors import AppError, Kind
-from services.mail.ids import PublicId, parse_id
+from services.mail.ids import FeedPosition, parse_position
 from services.mail.model import Mailbox
 from services.mail.store import changes as store
 from services.mail.store import labels
-from services.mail.store.changes import Change, ChangeKind
+from services.mail.store.changes import Change, ChangeKind, Position
 from services.mail.store.connection import Pool
 
 DEFAULT_PAGE_SIZE = 100
 LARGEST_PAGE_SIZE = 500
 LONGEST_WAIT = 60
-# How often waiting mailboxes are looked at, all of them at once.
+# How often the feeds of waiting calls are read, all of them at once.
 _LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangePage:
-    """ChangeFeed in order; at most one of each message, the last. `position` is what to ask for next."""
+    """Changes in order; of each message and label at most one, the last. `position` is where the next page begins."""
 
     changes: list[Change]
-    position: PublicId
+    position: FeedPosition
     has_more: bool
 
 
 class ChangeFeed:
-    """Reads the feed; a mailbox is the caller's, who has checked whose it is. Nobody waits once `stop` is set."""
+    """Reads the feeds of mailboxes; the caller checks the mailbox's owner. No call waits once `stop` is set."""
 
     def __init__(self, pool: Pool, *, stop: asyncio.Event) -> None:
         self._pool = pool
         self._watch = _Watch(pool, stop)
 
-    async def page(self, mailbox: Mailbox, *, since: str, page_size: int, wait_seconds: float) -> ChangePage:
-        """What changed since a position; waits for something up to `wait_seconds`. Without one, the present position.
+    async def page(
+        self, mailbox: Mailbox, *, since: str, page_size: int, wait_seconds: float, include_labels: bool = True
+    ) -> ChangePage:
+        """Return the changes since a position, waiting for one up to `wait_seconds`; without one the latest position.
 
         Raises AppError invalid_page_size, invalid_since, resync_required.
         """
@@ -49,66 +51,88 @@ class ChangeFeed:
         mailbox_id = mailbox.mailbox_id
         if not since:
             async with self._pool.acquire() as connection:
-                seq = await store.position(connection, mailbox_id)
-            return ChangePage(changes=[], position=PublicId(mailbox_id, seq), has_more=False)
-        seq = _seq(since, mailbox_id)
-        page = await self._read(mailbox, seq, size)
-        if not page.changes and wait_seconds > 0 and await self._watch.passes(mailbox_id, seq, wait_seconds):
-            page = await self._read(mailbox, seq, size)
-        return page
+                latest = await store.position(connection, mailbox_id)
+            return ChangePage(changes=[], position=_at(mailbox_id, latest), has_more=False)
+        seen = _parse(since, mailbox_id)
+        page = await self._read(mailbox, seen, size)
+        if not page.changes and wait_seconds > 0 and await self._watch.passes(mailbox_id, seen.seq, wait_seconds):
+            page = await self._read(mailbox, seen, size)
+        return page if include_labels else _without_labels(page)
 
-    async def _read(self, mailbox: Mailbox, seq: int, size: int) -> ChangePage:
+    async def _read(self, mailbox: Mailbox, seen: Position, size: int) -> ChangePage:
         mailbox_id = mailbox.mailbox_id
         async with self._pool.acquire() as connection:
             names = await labels.names(connection, mailbox_id)
             latest = await store.position(connection, mailbox_id)
-            found = await store.after(connection, mailbox.user_id, mailbox_id, seq, limit=size, label_names=names)
-        reached = seq + len(found)
-        # What is kept no longer can lie between what is: changes are numbered by commits, but as old as transactions.
-        if (found[-1].seq if found else latest) != reached:
+            if not await store.is_in_feed(connection, mailbox_id, seen, latest=latest):
+                raise _resync_required()
+            found = await store.after(connection, mailbox.user_id, mailbox_id, seen.seq, limit=size, label_names=names)
+        reached = seen.seq + len(found)
+        # Expired changes can lie between kept ones: numbers follow the commits, times the beginnings of transactions.
+        if (found[-1].seq if found else latest.seq) != reached:
             raise _resync_required()
-        return ChangePage(changes=collapsed(found), position=PublicId(mailbox_id, reached), has_more=reached < latest)
+        return ChangePage(
+            changes=collapsed(found),
+            position=_at(mailbox_id, Position(incarnation=latest.incarnation, seq=reached)),
+            has_more=reached < latest.seq,
+        )
+
+
+def _without_labels(page: ChangePage) -> ChangePage:
+    return replace(page, changes=[change for change in page.changes if change.label_id is None])
 
 
 def collapsed(changes: Sequence[Change]) -> list[Change]:
-    """Of each message the last change only; one that was created before it in the same list counts as created.
+    """Keep the last change of each message and label. One that was created in the same list counts as created.
 
-    What was created or changed and is gone by now is left out: its deletion comes later.
+    Created or updated ones that no longer exist are left out: their deletion comes later in the feed.
     """
-    created = {change.message_id for change in changes if change.kind is ChangeKind.CREATED}
-    last = {change.message_id: change for change in changes}
+    created = {_subject(change) for change in changes if change.kind is ChangeKind.CREATED}
+    last = {_subject(change): change for change in changes}
     return [
-        Change(seq=change.seq, message_id=change.message_id, kind=_kind(change, created), message=change.message)
+        replace(change, kind=_kind(change, created))
         for change in sorted(last.values(), key=lambda change: change.seq)
-        if change.kind is ChangeKind.DELETED or change.message is not None
+        if change.kind in _DELETIONS or change.message is not None or change.label is not None
     ]
 
 
-def _kind(change: Change, created: set[int]) -> ChangeKind:
-    fresh = change.kind is ChangeKind.UPDATED and change.message_id in created
+_DELETIONS = (ChangeKind.DELETED, ChangeKind.LABEL_DELETED)
+type _Subject = tuple[int | None, str | None]
+
+
+def _subject(change: Change) -> _Subject:
+    return change.message_id, change.label_id
+
+
+def _kind(change: Change, created: set[_Subject]) -> ChangeKind:
+    fresh = change.kind is ChangeKind.UPDATED and _subject(change) in created
     return ChangeKind.CREATED if fresh else change.kind
 
 
-def _seq(since: str, mailbox_id: int) -> int:
-    found = parse_id(since)
+def _at(mailbox_id: int, position: Position) -> FeedPosition:
+    return FeedPosition(mailbox_id, position.incarnation, position.seq)
+
+
+def _parse(since: str, mailbox_id: int) -> Position:
+    found = parse_position(since)
     if found is None:
         raise AppError(Kind.INVALID, "invalid_since", "since is not a position that this feed gave.")
     if found.mailbox_id != mailbox_id:
-        # The position of an address that was disconnected and connected anew, for example.
+        # For example a position of an address that was disconnected and connected again.
         raise _resync_required()
-    return found.local_id
+    return Position(incarnation=found.incarnation, seq=found.seq)
 
 
 def _resync_required() -> AppError:
     return AppError(
         Kind.GONE,
         "resync_required",
-        "Changes since then are not known any more: list everything, then follow again.",
+        "Changes since then are no longer known: list everything, then follow again.",
     )
 
 
 class _Watch:
-    """Looks at the feeds that somebody waits for: one query at a time for all of them, none while nobody waits."""
+    """Watches the feeds that calls wait for: one query at a time for all of them, none without waiting calls."""
 
     def __init__(self, pool: Pool, stop: asyncio.Event) -> None:
         self._pool = pool
@@ -119,7 +143,7 @@ class _Watch:
         self._looking = asyncio.Lock()
 
     async def passes(self, mailbox_id: int, seq: int, seconds: float) -> bool:
-        """Whether the feed goes beyond `seq` within so many seconds."""
+        """Whether the feed passes `seq` within `seconds`."""
         deadline = time.monotonic() + min(seconds, LONGEST_WAIT)
         self._waiting[mailbox_id] += 1
         try:
@@ -129,7 +153,7 @@ class _Watch:
                 await asyncio.sleep(_LOOK_SECONDS)
         finally:
             self._waiting[mailbox_id] -= 1
-            self._waiting += Counter()  # Drops what nobody waits for.
+            self._waiting += Counter()  # Drops mailboxes without waiting calls.
         return True
 
     async def _look(self) -> dict[int, int]:

@@ -100,7 +100,11 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
     async def ListChanges(self, request: mail_pb2.ListChangesRequest, context: Context) -> mail_pb2.ListChangesResponse:
         mailbox = await find_mailbox(self._mailboxes, request.user_id, request.mailbox)
         page = await self._changes.page(
-            mailbox, since=request.since, page_size=request.page_size, wait_seconds=request.wait_seconds
+            mailbox,
+            since=request.since,
+            page_size=request.page_size,
+            wait_seconds=request.wait_seconds,
+            include_labels=request.include_labels,
         )
         return mail_pb2.ListChangesResponse(
             changes=[change_to_proto(change, mailbox.mailbox_id) for change in page.changes],

@@ -8,6 +8,7 @@ from mailroom.mail.v1 import mail_pb2
 
 from services.mail.content.model import Address
 from services.mail.ids import PublicId
+from services.mail.model import Label
 from services.mail.read_model import CountedLabel, MessageDetail, MessageSummary, Thread
 from services.mail.rpc.downloads import attachment_id_of
 from services.mail.store.changes import Change, ChangeKind
@@ -16,6 +17,8 @@ _CHANGE_KIND = {
     ChangeKind.CREATED: mail_pb2.CHANGE_KIND_CREATED,
     ChangeKind.UPDATED: mail_pb2.CHANGE_KIND_UPDATED,
     ChangeKind.DELETED: mail_pb2.CHANGE_KIND_DELETED,
+    ChangeKind.LABEL_UPDATED: mail_pb2.CHANGE_KIND_LABEL_UPDATED,
+    ChangeKind.LABEL_DELETED: mail_pb2.CHANGE_KIND_LABEL_DELETED,
 }
 _LABEL_TYPE = {"system": mail_pb2.LABEL_TYPE_SYSTEM, "user": mail_pb2.LABEL_TYPE_USER}
 
@@ -54,13 +57,13 @@ def summary_to_proto(message: MessageSummary) -> mail_pb2.MessageSummary:
 
 def label_to_proto(counted: CountedLabel) -> mail_pb2.Label:
     """A label with its counts."""
-    return mail_pb2.Label(
-        label_id=counted.label.label_id,
-        name=counted.label.name,
-        type=_LABEL_TYPE[counted.label.type],
-        message_count=counted.message_count,
-        unread_count=counted.unread_count,
-    )
+    label = _label_to_proto(counted.label)
+    label.message_count, label.unread_count = counted.message_count, counted.unread_count
+    return label
+
+
+def _label_to_proto(label: Label) -> mail_pb2.Label:
+    return mail_pb2.Label(label_id=label.label_id, name=label.name, type=_LABEL_TYPE[label.type])
 
 
 def thread_to_proto(thread: Thread) -> mail_pb2.Thread:
@@ -80,11 +83,13 @@ def thread_to_proto(thread: Thread) -> mail_pb2.Thread:
 
 
 def change_to_proto(change: Change, mailbox_id: int) -> mail_pb2.Change:
-    """What happened to a message of that mailbox."""
+    """A change in that mailbox."""
     return mail_pb2.Change(
         kind=_CHANGE_KIND[change.kind],
-        message_id=str(PublicId(mailbox_id, change.message_id)),
+        message_id="" if change.message_id is None else str(PublicId(mailbox_id, change.message_id)),
         message=None if change.message is None else summary_to_proto(change.message),
+        label_id=change.label_id or "",
+        label=None if change.label is None else _label_to_proto(change.label),
     )
 
 

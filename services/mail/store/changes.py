@@ -1,8 +1,11 @@
-"""The feed of changes: what happened to the messages of a mailbox, numbered without gaps in the order of the commits.
+"""The feed of changes to the messages and labels of a mailbox, numbered without gaps in the order of the commits.
 
 A sequence of Postgres would not do: a transaction that took a number earlier may commit later, and a reader that asks
-for what is above the last number it saw would never see that one. So whoever numbers changes holds the mailbox's
-counter until the commit.
+for numbers above the last one it saw would never see it. So a writer holds the mailbox's counter until its commit.
+
+A database that lost commits (a failover to a standby that lagged, a restored backup) would use numbers again that
+readers have seen. So numbers belong to an incarnation of the feed, and a database that did not write the last change
+begins another one, with a random name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,58 +14,111 @@ from datetime import timedelta
 from enum import Enum
 from uuid import UUID
 
+import asyncpg
+
+from services.mail.model import Label
 from services.mail.read_model import MessageSummary
 from services.mail.store.connection import Connection
 from services.mail.store.reading.message_rows import SUMMARY, summary_of
 
 KEPT = timedelta(days=30)
 
+# The cluster, the database in it and the timeline of its WAL: a promoted standby, a restored backup and a clone differ
+# in one of them. The current WAL file names the timeline at once after a promotion, the control file only later.
+_DATABASE_ID = """(
+    SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()), oid,
+        left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))
+    FROM pg_database WHERE datname = current_database()
+)"""
+
 RECORD = f"""
-    feed AS (
-        INSERT INTO change_feeds AS f (mailbox_id, last_seq) SELECT $1, count(*) FROM changed HAVING count(*) > 0
-        ON CONFLICT (mailbox_id) DO UPDATE SET last_seq = f.last_seq + excluded.last_seq
+    this_database AS (
+        SELECT {_DATABASE_ID} AS id WHERE EXISTS (SELECT FROM changed)
+    ), ended AS (
+        INSERT INTO feed_incarnations (mailbox_id, incarnation, last_seq)
+        SELECT mailbox_id, incarnation, last_seq FROM change_feeds, this_database
+        WHERE mailbox_id = $1 AND database_id <> this_database.id
+        ON CONFLICT DO NOTHING
+    ), feed AS (
+        INSERT INTO change_feeds AS f (mailbox_id, last_seq, incarnation, database_id)
+        SELECT $1, (SELECT count(*) FROM changed), floor(random() * 2 ^ 53)::bigint, id FROM this_database
+        ON CONFLICT (mailbox_id) DO UPDATE SET last_seq = f.last_seq + excluded.last_seq,
+            incarnation = CASE WHEN f.database_id = excluded.database_id THEN f.incarnation
+                          ELSE excluded.incarnation END,
+            database_id = excluded.database_id
         RETURNING f.last_seq
     ), recorded AS (
-        INSERT INTO message_changes (mailbox_id, seq, message_id, kind)
-        SELECT $1, feed.last_seq + 1 - row_number() OVER (ORDER BY changed.message_id DESC), message_id, kind
+        INSERT INTO message_changes (mailbox_id, seq, message_id, label_id, kind)
+        SELECT $1, feed.last_seq + 1 - row_number() OVER (ORDER BY changed.message_id DESC, changed.label_id DESC),
+            message_id, label_id, kind
         FROM changed, feed
     ), forgotten AS (
-        -- Looks at no more than the oldest one where that is not old enough, however many there are.
+        -- Reads no more than the oldest one where that is not old enough, however many there are.
         DELETE FROM message_changes WHERE mailbox_id = $1 AND changed_at < now() - interval '{KEPT.days} days'
             AND (SELECT changed_at FROM message_changes WHERE mailbox_id = $1 ORDER BY seq LIMIT 1)
                 < now() - interval '{KEPT.days} days'
             AND seq = ANY(ARRAY(SELECT seq FROM message_changes WHERE mailbox_id = $1 ORDER BY seq LIMIT 500))
     )
 """
-"""To be added to a statement that writes messages of the mailbox $1.
+"""Part of a statement that writes messages or labels of the mailbox $1.
 
-Numbers what its part `changed (message_id, kind)` holds, and forgets some of what is no longer kept. It is part of
-the writing statement, so that no writer can forget it and none needs another round trip.
+Numbers the rows of the statement's part `changed (message_id, label_id, kind)`, and deletes some expired changes. Being
+part of the writing statement, it cannot be forgotten and needs no round trip of its own.
 """
 
 
 class ChangeKind(Enum):
-    """What happened to a message."""
+    """What happened to a message or to a label."""
 
     CREATED = "created"
     UPDATED = "updated"
     DELETED = "deleted"
+    # Created or renamed.
+    LABEL_UPDATED = "label_updated"
+    LABEL_DELETED = "label_deleted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """A place in a mailbox's feed: after change number `seq` of an incarnation."""
+
+    incarnation: int
+    seq: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One change; `message` is what the message is now, None if it no longer exists."""
+    """One change, of a message or of a label.
+
+    `message` and `label` are as they are now, None if they no longer exist.
+    """
 
     seq: int
-    message_id: int
     kind: ChangeKind
-    message: MessageSummary | None
+    message_id: int | None = None
+    message: MessageSummary | None = None
+    label_id: str | None = None
+    label: Label | None = None
 
 
-async def position(connection: Connection, mailbox_id: int) -> int:
-    """The number of the latest change; 0 if there is none."""
-    seq: int | None = await connection.fetchval("SELECT last_seq FROM change_feeds WHERE mailbox_id = $1", mailbox_id)
-    return seq or 0
+async def position(connection: Connection, mailbox_id: int) -> Position:
+    """The latest position; number 0 if nothing has changed yet."""
+    row = await connection.fetchrow("SELECT incarnation, last_seq FROM change_feeds WHERE mailbox_id = $1", mailbox_id)
+    if row is None:
+        return Position(incarnation=0, seq=0)
+    return Position(incarnation=row["incarnation"], seq=row["last_seq"])
+
+
+async def is_in_feed(connection: Connection, mailbox_id: int, seen: Position, *, latest: Position) -> bool:
+    """Whether a reader that was at `seen` has seen nothing that this database has lost."""
+    if seen.seq == 0 or seen.incarnation == latest.incarnation:
+        return seen.seq <= latest.seq
+    last_seq: int | None = await connection.fetchval(
+        "SELECT last_seq FROM feed_incarnations WHERE mailbox_id = $1 AND incarnation = $2",
+        mailbox_id,
+        seen.incarnation,
+    )
+    return last_seq is not None and seen.seq <= last_seq
 
 
 async def positions(connection: Connection, mailbox_ids: Sequence[int]) -> dict[int, int]:
@@ -76,13 +132,15 @@ async def positions(connection: Connection, mailbox_ids: Sequence[int]) -> dict[
 async def after(
     connection: Connection, user_id: UUID, mailbox_id: int, seq: int, *, limit: int, label_names: Mapping[str, str]
 ) -> list[Change]:
-    """Up to `limit` changes of the user's mailbox after `seq`, oldest first; what is kept no longer is left out."""
+    """Up to `limit` changes of the user's mailbox after `seq`, oldest first; expired ones are left out."""
     rows = await connection.fetch(
         f"""
-        SELECT {SUMMARY}, c.seq, c.message_id AS changed_id, c.kind
+        SELECT {SUMMARY}, c.seq, c.message_id AS changed_id, c.kind, c.label_id AS changed_label,
+            l.name AS label_name, l.type AS label_type
         FROM message_changes c
         LEFT JOIN (messages m JOIN mailboxes b ON b.mailbox_id = m.mailbox_id)
             ON (m.mailbox_id, m.message_id) = (c.mailbox_id, c.message_id)
+        LEFT JOIN labels l ON (l.mailbox_id, l.label_id) = (c.mailbox_id, c.label_id)
         WHERE EXISTS (SELECT FROM mailboxes WHERE mailbox_id = $1 AND user_id = $5)
             AND c.mailbox_id = $1 AND c.seq > $2 AND c.changed_at > now() - $4::interval
         ORDER BY c.seq LIMIT $3
@@ -93,12 +151,16 @@ async def after(
         KEPT,
         user_id,
     )
-    return [
-        Change(
-            seq=row["seq"],
-            message_id=row["changed_id"],
-            kind=ChangeKind(row["kind"]),
-            message=None if row["message_id"] is None else summary_of(row, label_names),
-        )
-        for row in rows
-    ]
+    return [_change_of(row, label_names) for row in rows]
+
+
+def _change_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> Change:
+    label_id, name = row["changed_label"], row["label_name"]
+    return Change(
+        seq=row["seq"],
+        kind=ChangeKind(row["kind"]),
+        message_id=row["changed_id"],
+        message=None if row["message_id"] is None else summary_of(row, label_names),
+        label_id=label_id,
+        label=None if name is None else Label(label_id=label_id, name=name, type=row["label_type"]),
+    )

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from services.mail.model import Label
 from services.mail.read_model import CountedLabel
 from services.mail.store import message_labels
+from services.mail.store.changes import RECORD
 from services.mail.store.connection import Connection
 
 
@@ -14,18 +15,28 @@ async def replace(connection: Connection, mailbox_id: int, labels: Sequence[Labe
     Whether history tells of that is nowhere promised.
     """
     gone = await connection.fetch(
-        "DELETE FROM labels WHERE mailbox_id = $1 AND NOT label_id = ANY($2::text[]) RETURNING label_id",
+        f"""
+        WITH changed AS (
+            DELETE FROM labels WHERE mailbox_id = $1 AND NOT label_id = ANY($2::text[])
+            RETURNING NULL::bigint AS message_id, label_id, 'label_deleted' AS kind
+        ), {RECORD}
+        SELECT label_id FROM changed
+        """,
         mailbox_id,
         [label.label_id for label in labels],
     )
     for row in gone:
         await message_labels.take_off(connection, mailbox_id, row["label_id"])
     await connection.execute(
-        """
-        INSERT INTO labels AS l (mailbox_id, label_id, name, type)
-        SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[])
-        ON CONFLICT (mailbox_id, label_id) DO UPDATE SET name = excluded.name, type = excluded.type
-        WHERE (l.name, l.type) IS DISTINCT FROM (excluded.name, excluded.type)
+        f"""
+        WITH changed AS (
+            INSERT INTO labels AS l (mailbox_id, label_id, name, type)
+            SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[])
+            ON CONFLICT (mailbox_id, label_id) DO UPDATE SET name = excluded.name, type = excluded.type
+            WHERE (l.name, l.type) IS DISTINCT FROM (excluded.name, excluded.type)
+            RETURNING NULL::bigint AS message_id, label_id, 'label_updated' AS kind
+        ), {RECORD}
+        SELECT
         """,
         mailbox_id,
         [label.label_id for label in labels],

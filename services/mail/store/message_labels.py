@@ -38,7 +38,7 @@ async def change(connection: Connection, mailbox_id: int, changes: Mapping[str, 
                 UPDATE messages m SET version = u.version, label_ids = string_to_array(u.label_ids, $5)
                 FROM unnest($2::text[], $3::numeric[], $4::text[]) AS u(external_id, version, label_ids)
                 WHERE m.mailbox_id = $1 AND m.external_id = u.external_id
-                RETURNING m.message_id, 'updated' AS kind
+                RETURNING m.message_id, NULL::text AS label_id, 'updated' AS kind
             ), {RECORD}
             SELECT
             """,
@@ -60,7 +60,7 @@ async def take_off(connection: Connection, mailbox_id: int, label_id: str) -> No
             WITH changed AS (
                 UPDATE messages SET label_ids = array_remove(label_ids, $2)
                 WHERE mailbox_id = $1 AND message_id = ANY($3::bigint[])
-                RETURNING message_id, 'updated' AS kind
+                RETURNING message_id, NULL::text AS label_id, 'updated' AS kind
             ), {RECORD}
             SELECT
             """,
@@ -86,7 +86,7 @@ async def set_as_listed(connection: Connection, mailbox_id: int, label_id: str, 
                     SELECT r.external_id FROM listed_ids r
                     WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $3 AND r.external_id < $4
                 ))
-            RETURNING m.message_id, 'updated' AS kind
+            RETURNING m.message_id, NULL::text AS label_id, 'updated' AS kind
         ), {RECORD}
         SELECT
         """,
@@ -106,7 +106,7 @@ async def set_as_listed(connection: Connection, mailbox_id: int, label_id: str, 
                     SELECT r.external_id FROM listed_ids r
                     WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $3 AND r.external_id < $4
                 )
-            RETURNING m.message_id, 'updated' AS kind
+            RETURNING m.message_id, NULL::text AS label_id, 'updated' AS kind
         ), {RECORD}
         SELECT
         """,

@@ -38,7 +38,7 @@ _UPSERT = f"""
         -- A row that was there before has a locker: this statement.
         RETURNING m.message_id, m.external_id, CASE WHEN m.xmax = 0 THEN 'created' ELSE 'updated' END AS kind
     ), changed AS (
-        SELECT message_id, kind FROM stored
+        SELECT message_id, NULL::text AS label_id, kind FROM stored
     ), {RECORD}, contents AS (
         INSERT INTO message_contents AS c (mailbox_id, message_id, headers, recipients, text, html, attachments)
         SELECT $1, stored.message_id, headers::jsonb, recipients::jsonb, text, html, attachments::jsonb
@@ -143,7 +143,7 @@ async def delete(connection: Connection, mailbox_id: int, external_ids: Sequence
         f"""
         WITH changed AS (
             DELETE FROM messages WHERE mailbox_id = $1 AND external_id = ANY($2::text[])
-            RETURNING message_id, 'deleted' AS kind
+            RETURNING message_id, NULL::text AS label_id, 'deleted' AS kind
         ), {RECORD}
         SELECT count(*) FROM changed
         """,

@@ -301,24 +301,41 @@ message_contents = Table(
     ),
 )
 
-# The number of the latest change of a mailbox's messages. Whoever writes changes holds this row until the commit.
+# The number of the latest change of a mailbox. A writer of changes holds this row until its commit. `database_id` names
+# the database that wrote last: after a failover, a restore or a clone the next write begins another incarnation.
 change_feeds = Table(
     "change_feeds",
     metadata,
     Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
     Column("last_seq", BigInteger, nullable=False),
+    Column("incarnation", BigInteger, nullable=False, server_default=text("0")),
+    Column("database_id", Text, nullable=False, server_default=text("''")),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
     postgresql_with={"fillfactor": 50},
 )
 
-# What happened to messages: numbered without gaps, in the order of the commits. Kept for 30 days.
+# Incarnations of a feed that have ended, each with the last number that this database has of it.
+feed_incarnations = Table(
+    "feed_incarnations",
+    metadata,
+    Column("mailbox_id", BigInteger, nullable=False),
+    Column("incarnation", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    _time("ended_at", default="now()"),
+    PrimaryKeyConstraint("mailbox_id", "incarnation"),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+)
+
+# Changes of messages and labels: numbered without gaps, in the order of the commits. Kept for 30 days.
 message_changes = Table(
     "message_changes",
     metadata,
     Column("mailbox_id", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
-    Column("message_id", BigInteger, nullable=False),
-    # created, updated or deleted
+    # A change is of a message or of a label.
+    Column("message_id", BigInteger),
+    Column("label_id", Text),
+    # created, updated, deleted, label_updated or label_deleted
     Column("kind", Text, nullable=False),
     _time("changed_at", default="now()"),
     PrimaryKeyConstraint("mailbox_id", "seq"),

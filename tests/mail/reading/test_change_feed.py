@@ -1,23 +1,27 @@
 """The feed of changes: no change is lost on the way, however many write and read at once."""
 
 import asyncio
+import io
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
+from deploy.local.postgres import Database
 from services.kit.errors import AppError, Kind
 from services.kit.settings import Postgres
 from services.kit.stores.postgres import create_pool
+from services.mail.ids import FeedPosition, PublicId, parse_position
 from services.mail.model import Account, Label, LabelChange, Mailbox, MailboxStatus, ProviderMessage
 from services.mail.reading.change_feed import ChangeFeed, ChangePage
 from services.mail.store import labels, message_labels, messages
 from services.mail.store.changes import ChangeKind
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import mailboxes
+from tests.mail.conftest import migrate, settings_of
 from tests.support.mail.generated_mail import some_message
 
 
@@ -67,7 +71,21 @@ async def present(pool: Pool, mailbox: Mailbox) -> str:
 
 
 def shown(page: ChangePage) -> list[tuple[str, str | None]]:
-    return [(change.kind.value, change.message.external_id if change.message else None) for change in page.changes]
+    """The changes, each with the provider's id of its message, or the label's name, if that still exists."""
+    return [
+        (
+            change.kind.value,
+            change.message.external_id if change.message else change.label.name if change.label else None,
+        )
+        for change in page.changes
+    ]
+
+
+async def set_labels(pool: Pool, mailbox: Mailbox, **names: str) -> None:
+    """Make these the mailbox's labels: names by id."""
+    wanted = [Label(label_id=label_id, name=name, type="user") for label_id, name in names.items()]
+    async with pool.acquire() as connection:
+        await labels.replace(connection, mailbox.mailbox_id, wanted)
 
 
 class TestPage:
@@ -102,8 +120,36 @@ class TestPage:
             since = await present(pool, mailbox)
             await labels.replace(connection, mailbox.mailbox_id, known[1:])
         page = await read(pool, mailbox, since)
-        assert shown(page) == [("updated", "m1"), ("updated", "m2")]
+        assert shown(page) == [("label_deleted", None), ("updated", "m1"), ("updated", "m2")]
         assert [change.message.labels for change in page.changes if change.message] == [[], ["L2"]]
+
+    async def test_shows_labels_that_were_created_renamed_and_deleted(self, pool: Pool, mailbox: Mailbox) -> None:
+        await set_labels(pool, mailbox, L1="Bills", L2="Trips")
+        since = await present(pool, mailbox)
+        await set_labels(pool, mailbox, L1="Invoices", L3="Friends")
+        page = await read(pool, mailbox, since)
+        assert shown(page) == [("label_deleted", None), ("label_updated", "Invoices"), ("label_updated", "Friends")]
+        assert [change.label_id for change in page.changes] == ["L2", "L1", "L3"]
+        assert [change.message_id for change in page.changes] == [None] * 3
+
+    async def test_says_nothing_of_labels_that_stay_as_they_are(self, pool: Pool, mailbox: Mailbox) -> None:
+        await set_labels(pool, mailbox, L1="Bills", L2="Trips")
+        since = await present(pool, mailbox)
+        await set_labels(pool, mailbox, L2="Trips", L1="Bills")
+        assert await present(pool, mailbox) == since
+
+    async def test_shows_a_label_once_as_it_is_now(self, pool: Pool, mailbox: Mailbox) -> None:
+        since = await present(pool, mailbox)
+        await set_labels(pool, mailbox, L1="Bills", L2="Trips")
+        await set_labels(pool, mailbox, L1="Invoices")
+        assert shown(await read(pool, mailbox, since)) == [("label_deleted", None), ("label_updated", "Invoices")]
+
+    async def test_without_labels_leads_past_their_changes(self, pool: Pool, mailbox: Mailbox) -> None:
+        since = await present(pool, mailbox)
+        await set_labels(pool, mailbox, L1="Bills")
+        feed = ChangeFeed(pool, stop=asyncio.Event())
+        page = await feed.page(mailbox, since=since, page_size=0, wait_seconds=0, include_labels=False)
+        assert (page.changes, str(page.position)) == ([], await present(pool, mailbox))
 
     async def test_an_older_version_changes_nothing(self, pool: Pool, mailbox: Mailbox) -> None:
         await store(pool, mailbox, 1, version=5)
@@ -254,7 +300,124 @@ class TestConcurrency:
             written = writing.done()
             page = await read(pool, mailbox, since, size=size)
             for change in page.changes:
+                assert change.message_id is not None
                 (known.discard if change.kind is ChangeKind.DELETED else known.add)(change.message_id)
             since = str(page.position)
             if written and not page.has_more:
                 return known
+
+
+class TestIncarnation:
+    """A database that has lost changes, or was copied, numbers later ones anew: readers must not mistake these."""
+
+    async def test_tells_readers_of_lost_changes_to_begin_again(self, pool: Pool, mailbox: Mailbox) -> None:
+        await store(pool, mailbox, 1, 2)
+        kept = await present(pool, mailbox)
+        await store(pool, mailbox, 3, 4, 5)
+        ahead = await present(pool, mailbox)
+        await lose_changes_after(pool, mailbox, seq=2)
+        # As many as were lost: the numbers alone look as if nothing had happened.
+        await store(pool, mailbox, 6, 7, 8)
+        with pytest.raises(AppError) as gone:
+            await read(pool, mailbox, ahead)
+        assert (gone.value.kind, gone.value.reason) == (Kind.GONE, "resync_required")
+        assert shown(await read(pool, mailbox, kept)) == [("created", "m6"), ("created", "m7"), ("created", "m8")]
+
+    async def test_tells_them_before_the_first_write_too(self, pool: Pool, mailbox: Mailbox) -> None:
+        await store(pool, mailbox, 1, 2, 3)
+        ahead = await present(pool, mailbox)
+        await lose_changes_after(pool, mailbox, seq=2)
+        with pytest.raises(AppError, match="no longer known"):
+            await read(pool, mailbox, ahead)
+
+    async def test_lasts_while_the_same_database_writes(self, pool: Pool, mailbox: Mailbox) -> None:
+        await store(pool, mailbox, 1)
+        first = parse_position(await present(pool, mailbox))
+        await store(pool, mailbox, 2)
+        second = parse_position(await present(pool, mailbox))
+        assert first
+        assert second
+        assert (first.incarnation, first.seq + 1) == (second.incarnation, second.seq)
+
+    async def test_of_two_failovers_in_a_row_are_told_apart(self, pool: Pool, mailbox: Mailbox) -> None:
+        await store(pool, mailbox, 1)
+        first = await present(pool, mailbox)
+        await lose_changes_after(pool, mailbox, seq=1)
+        await store(pool, mailbox, 2)
+        second = await present(pool, mailbox)
+        await lose_changes_after(pool, mailbox, seq=2)
+        await store(pool, mailbox, 3)
+        assert shown(await read(pool, mailbox, first)) == [("created", "m2"), ("created", "m3")]
+        assert shown(await read(pool, mailbox, second)) == [("created", "m3")]
+
+    async def test_of_a_feed_without_changes_is_any(self, pool: Pool, mailbox: Mailbox) -> None:
+        since = await present(pool, mailbox)
+        await store(pool, mailbox, 1)
+        await lose_changes_after(pool, mailbox, seq=0)
+        await store(pool, mailbox, 2)
+        assert shown(await read(pool, mailbox, since)) == [("created", "m2")]
+
+    async def test_of_a_database_that_never_saw_the_other_one_is_unknown(self, pool: Pool, mailbox: Mailbox) -> None:
+        await store(pool, mailbox, 1)
+        position = parse_position(await present(pool, mailbox))
+        assert position
+        stranger = FeedPosition(mailbox.mailbox_id, position.incarnation + 1, position.seq)
+        with pytest.raises(AppError, match="no longer known"):
+            await read(pool, mailbox, str(stranger))
+
+    async def test_of_positions_from_before_there_were_any_is_the_first(self, pool: Pool, mailbox: Mailbox) -> None:
+        await store(pool, mailbox, 1, 2)
+        await pool.execute(
+            "UPDATE change_feeds SET incarnation = 0, database_id = '' WHERE mailbox_id = $1", mailbox.mailbox_id
+        )
+        older = str(PublicId(mailbox.mailbox_id, 1))
+        assert shown(await read(pool, mailbox, older)) == [("created", "m2")]
+        await store(pool, mailbox, 3)
+        assert shown(await read(pool, mailbox, older)) == [("created", "m2"), ("created", "m3")]
+
+    async def test_changes_in_a_copy_of_the_database(self, pool: Pool, copy: Pool, mailbox: Mailbox) -> None:
+        await store(pool, mailbox, 1)
+        before = await present(pool, mailbox)
+        await copy_mailbox(pool, copy, mailbox)
+        await store(pool, mailbox, 2)
+        here = await present(pool, mailbox)
+        await store(copy, mailbox, 3)
+        assert shown(await read(copy, mailbox, before)) == [("created", "m3")]
+        with pytest.raises(AppError, match="no longer known"):
+            await read(copy, mailbox, here)
+
+
+@pytest.fixture(scope="module")
+async def copy(
+    create_database: Callable[[str], Database], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Pool]:
+    """Another database with the same tables."""
+    database = settings_of(create_database("copy"))
+    done = await asyncio.to_thread(migrate, database, "upgrade", directory=tmp_path_factory.mktemp("migrations"))
+    assert done.returncode == 0, done.stderr
+    pool = await create_pool(database, application_name="change-tests", size=2)
+    yield pool
+    await pool.close()
+
+
+async def copy_mailbox(source: Pool, target: Pool, mailbox: Mailbox) -> None:
+    """Copy what the feed of a mailbox needs, as a restored backup has it."""
+    for table in ("mailboxes", "messages", "change_feeds", "message_changes"):
+        rows = io.BytesIO()
+        query = f"SELECT * FROM {table} WHERE mailbox_id = $1"  # noqa: S608 - a constant
+        await source.copy_from_query(query, mailbox.mailbox_id, output=rows, format="binary")
+        rows.seek(0)
+        await target.copy_to_table(table, source=rows, format="binary")
+
+
+async def lose_changes_after(pool: Pool, mailbox: Mailbox, *, seq: int) -> None:
+    """Leave what a standby has that did not receive the changes after `seq`, and that another timeline goes on from."""
+    await pool.execute(
+        """
+        WITH lost AS (DELETE FROM message_changes WHERE mailbox_id = $1 AND seq > $2 RETURNING message_id),
+        gone AS (DELETE FROM messages m USING lost WHERE m.mailbox_id = $1 AND m.message_id = lost.message_id)
+        UPDATE change_feeds SET last_seq = $2, database_id = 'the one that failed' WHERE mailbox_id = $1
+        """,
+        mailbox.mailbox_id,
+        seq,
+    )

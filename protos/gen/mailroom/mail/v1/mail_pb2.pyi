@@ -68,6 +68,9 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     CHANGE_KIND_CREATED: _ChangeKind.ValueType  # 1
     CHANGE_KIND_UPDATED: _ChangeKind.ValueType  # 2
     CHANGE_KIND_DELETED: _ChangeKind.ValueType  # 3
+    CHANGE_KIND_LABEL_UPDATED: _ChangeKind.ValueType  # 4
+    """A label was created or renamed."""
+    CHANGE_KIND_LABEL_DELETED: _ChangeKind.ValueType  # 5
 
 class ChangeKind(_ChangeKind, metaclass=_ChangeKindEnumTypeWrapper): ...
 
@@ -75,6 +78,9 @@ CHANGE_KIND_UNSPECIFIED: ChangeKind.ValueType  # 0
 CHANGE_KIND_CREATED: ChangeKind.ValueType  # 1
 CHANGE_KIND_UPDATED: ChangeKind.ValueType  # 2
 CHANGE_KIND_DELETED: ChangeKind.ValueType  # 3
+CHANGE_KIND_LABEL_UPDATED: ChangeKind.ValueType  # 4
+"""A label was created or renamed."""
+CHANGE_KIND_LABEL_DELETED: ChangeKind.ValueType  # 5
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
 
 class _SyncState:
@@ -1145,6 +1151,7 @@ class ListChangesRequest(_message.Message):
     SINCE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    INCLUDE_LABELS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     since: _builtins.str
     """From a former answer. Empty: nothing but the present position is returned."""
@@ -1152,6 +1159,8 @@ class ListChangesRequest(_message.Message):
     """1 to 500; 0 means 100."""
     wait_seconds: _builtins.int
     """0: answer at once."""
+    include_labels: _builtins.bool
+    """Whether to return changes of labels, too. Callers from before there were any do not know their kinds."""
     @_builtins.property
     def mailbox(self) -> Global___MailboxSelector: ...
     def __init__(
@@ -1162,10 +1171,11 @@ class ListChangesRequest(_message.Message):
         since: _builtins.str = ...,
         page_size: _builtins.int = ...,
         wait_seconds: _builtins.int = ...,
+        include_labels: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox", "page_size", b"page_size", "since", b"since", "user_id", b"user_id", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_labels", b"include_labels", "mailbox", b"mailbox", "page_size", b"page_size", "since", b"since", "user_id", b"user_id", "wait_seconds", b"wait_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1184,7 +1194,7 @@ class ListChangesResponse(_message.Message):
     """Whether more changes are there already."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
-        """In order; of each message the last one only."""
+        """In order; of each message and each label the last one only."""
 
     def __init__(
         self,
@@ -1203,16 +1213,27 @@ Global___ListChangesResponse: _TypeAlias = ListChangesResponse  # noqa: Y015
 
 @_typing.final
 class Change(_message.Message):
+    """A change of a message, or of a label."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    LABEL_ID_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     kind: Global___ChangeKind.ValueType
     message_id: _builtins.str
+    """Empty for a label."""
+    label_id: _builtins.str
+    """Empty for a message."""
     @_builtins.property
     def message(self) -> Global___MessageSummary:
         """As it is now, which may be later than this change; absent if the message was deleted."""
+
+    @_builtins.property
+    def label(self) -> Global___Label:
+        """As it is now, without counts; absent if the label was deleted."""
 
     def __init__(
         self,
@@ -1220,13 +1241,20 @@ class Change(_message.Message):
         kind: Global___ChangeKind.ValueType = ...,
         message_id: _builtins.str = ...,
         message: Global___MessageSummary | None = ...,
+        label_id: _builtins.str = ...,
+        label: Global___Label | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_message", b"_message", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_message", b"_message", "label", b"label", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_message", b"_message", "kind", b"kind", "message", b"message", "message_id", b"message_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_message", b"_message", "kind", b"kind", "label", b"label", "label_id", b"label_id", "message", b"message", "message_id", b"message_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
+    _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
     _WhichOneofReturnType__message: _TypeAlias = _typing.Literal["message"]  # noqa: Y015
     _WhichOneofArgType__message: _TypeAlias = _typing.Literal["_message", b"_message"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__label) -> _WhichOneofReturnType__label | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__message) -> _WhichOneofReturnType__message | None: ...
 
 Global___Change: _TypeAlias = Change  # noqa: Y015

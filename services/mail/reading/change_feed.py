@@ -66,7 +66,10 @@ class ChangeFeed:
             latest = await store.position(connection, mailbox_id)
             if not await store.is_in_feed(connection, mailbox_id, seen, latest=latest):
                 raise _resync_required()
-            found = await store.after(connection, mailbox.user_id, mailbox_id, seen.seq, limit=size, label_names=names)
+            # No later ones: they can be of an incarnation that began meanwhile.
+            found = await store.between(
+                connection, mailbox.user_id, mailbox_id, seen.seq, latest.seq, limit=size, label_names=names
+            )
         reached = seen.seq + len(found)
         # Expired changes can lie between kept ones: numbers follow the commits, times the beginnings of transactions.
         if (found[-1].seq if found else latest.seq) != reached:

@@ -50,7 +50,7 @@ RECORD = f"""
     ), recorded AS (
         INSERT INTO message_changes (mailbox_id, seq, message_id, label_id, kind)
         SELECT $1, feed.last_seq + 1 - row_number() OVER (ORDER BY changed.message_id DESC, changed.label_id DESC),
-            message_id, label_id, kind
+            coalesce(message_id, 0), label_id, kind
         FROM changed, feed
     ), forgotten AS (
         -- Reads no more than the oldest one where that is not old enough, however many there are.
@@ -129,10 +129,17 @@ async def positions(connection: Connection, mailbox_ids: Sequence[int]) -> dict[
     return {row["mailbox_id"]: row["last_seq"] for row in rows}
 
 
-async def after(
-    connection: Connection, user_id: UUID, mailbox_id: int, seq: int, *, limit: int, label_names: Mapping[str, str]
+async def between(
+    connection: Connection,
+    user_id: UUID,
+    mailbox_id: int,
+    seq: int,
+    last_seq: int,
+    *,
+    limit: int,
+    label_names: Mapping[str, str],
 ) -> list[Change]:
-    """Up to `limit` changes of the user's mailbox after `seq`, oldest first; expired ones are left out."""
+    """Up to `limit` changes of the user's mailbox after `seq` up to `last_seq`; expired ones are left out."""
     rows = await connection.fetch(
         f"""
         SELECT {SUMMARY}, c.seq, c.message_id AS changed_id, c.kind, c.label_id AS changed_label,
@@ -142,7 +149,7 @@ async def after(
             ON (m.mailbox_id, m.message_id) = (c.mailbox_id, c.message_id)
         LEFT JOIN labels l ON (l.mailbox_id, l.label_id) = (c.mailbox_id, c.label_id)
         WHERE EXISTS (SELECT FROM mailboxes WHERE mailbox_id = $1 AND user_id = $5)
-            AND c.mailbox_id = $1 AND c.seq > $2 AND c.changed_at > now() - $4::interval
+            AND c.mailbox_id = $1 AND c.seq > $2 AND c.seq <= $6 AND c.changed_at > now() - $4::interval
         ORDER BY c.seq LIMIT $3
         """,
         mailbox_id,
@@ -150,6 +157,7 @@ async def after(
         limit,
         KEPT,
         user_id,
+        last_seq,
     )
     return [_change_of(row, label_names) for row in rows]
 
@@ -158,8 +166,8 @@ def _change_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> Change:
     label_id, name = row["changed_label"], row["label_name"]
     return Change(
         seq=row["seq"],
-        kind=ChangeKind(row["kind"]),
-        message_id=row["changed_id"],
+        kind=ChangeKind(row["kind"] if label_id is None else f"label_{row['kind']}"),
+        message_id=row["changed_id"] if label_id is None else None,
         message=None if row["message_id"] is None else summary_of(row, label_names),
         label_id=label_id,
         label=None if name is None else Label(label_id=label_id, name=name, type=row["label_type"]),

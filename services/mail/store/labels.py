@@ -18,7 +18,7 @@ async def replace(connection: Connection, mailbox_id: int, labels: Sequence[Labe
         f"""
         WITH changed AS (
             DELETE FROM labels WHERE mailbox_id = $1 AND NOT label_id = ANY($2::text[])
-            RETURNING NULL::bigint AS message_id, label_id, 'label_deleted' AS kind
+            RETURNING NULL::bigint AS message_id, label_id, 'deleted' AS kind
         ), {RECORD}
         SELECT label_id FROM changed
         """,
@@ -34,7 +34,7 @@ async def replace(connection: Connection, mailbox_id: int, labels: Sequence[Labe
             SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[])
             ON CONFLICT (mailbox_id, label_id) DO UPDATE SET name = excluded.name, type = excluded.type
             WHERE (l.name, l.type) IS DISTINCT FROM (excluded.name, excluded.type)
-            RETURNING NULL::bigint AS message_id, label_id, 'label_updated' AS kind
+            RETURNING NULL::bigint AS message_id, label_id, 'updated' AS kind
         ), {RECORD}
         SELECT
         """,

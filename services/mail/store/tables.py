@@ -332,10 +332,10 @@ message_changes = Table(
     metadata,
     Column("mailbox_id", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
-    # A change is of a message or of a label.
-    Column("message_id", BigInteger),
+    # 0 for a change of a label, which releases before 0002 take for one of a message that no longer exists.
+    Column("message_id", BigInteger, nullable=False),
     Column("label_id", Text),
-    # created, updated, deleted, label_updated or label_deleted
+    # created, updated or deleted
     Column("kind", Text, nullable=False),
     _time("changed_at", default="now()"),
     PrimaryKeyConstraint("mailbox_id", "seq"),

@@ -26,12 +26,10 @@ def upgrade() -> None:
     )
     op.add_column("change_feeds", sa.Column("database_id", sa.Text(), server_default=sa.text("''"), nullable=False))
     op.add_column("message_changes", sa.Column("label_id", sa.Text(), nullable=True))
-    op.alter_column("message_changes", "message_id", existing_type=sa.BIGINT(), nullable=True)
 
 
 def downgrade() -> None:
     """Take the change back, in development."""
-    op.alter_column("message_changes", "message_id", existing_type=sa.BIGINT(), nullable=False)
     op.drop_column("message_changes", "label_id")
     op.drop_column("change_feeds", "database_id")
     op.drop_column("change_feeds", "incarnation")

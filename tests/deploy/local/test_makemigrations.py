@@ -13,20 +13,21 @@ from deploy.local.postgres import Database, EmbeddedPostgres, PostgresAddress
 from tests.deploy.local.conftest import mailroom_home
 from tests.support.checkout import Checkout
 
-NOTES = """
-notes = Table(
-    "notes",
+TABLE = """
+a_new_table = Table(
+    "a_new_table",
     metadata,
     Column("mailbox_id", BigInteger, nullable=False),
-    Column("note_id", BigInteger, Identity(always=True), nullable=False),
+    Column("row_id", BigInteger, Identity(always=True), nullable=False),
     Column("tags", ARRAY(Text), nullable=False),
     _time("written_at", default="now()"),
-    PrimaryKeyConstraint("mailbox_id", "note_id"),
+    PrimaryKeyConstraint("mailbox_id", "row_id"),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
     Index(None, "mailbox_id", "written_at"),
 )
 """
 COLUMN = '    Column("login_subject", Text, nullable=False),\n'
+SERVICES = ("auth", "mail")
 VERSIONS = "services/{}/migrations/versions"
 
 
@@ -44,10 +45,19 @@ class Developer:
         assert done.returncode == 0, done.stdout + done.stderr
         self.printed[step] = done.stdout
 
-    def migrations(self, service: str) -> list[str]:
-        """The migrations after the first."""
-        files = sorted(path.name for path in (self.checkout.path / VERSIONS.format(service)).glob("*.py"))
-        return files[1:]
+    def __post_init__(self) -> None:
+        self._existing = {service: self._migrations(service) for service in SERVICES}
+
+    def head(self, service: str, *, new: int = 0) -> str:
+        """The number of the last migration that the tree had, or of a new one after it."""
+        return f"{len(self._existing[service]) + new:04}"
+
+    def written(self, service: str) -> list[str]:
+        """The new migrations."""
+        return sorted(self._migrations(service) - self._existing[service])
+
+    def _migrations(self, service: str) -> set[str]:
+        return {path.name for path in (self.checkout.path / VERSIONS.format(service)).glob("*.py")}
 
     def revision(self, service: str) -> str:
         """The migration that the service's database is at."""
@@ -75,19 +85,19 @@ def developer(tmp_path_factory: pytest.TempPathFactory, ports: Ports) -> Iterato
 
 @pytest.fixture(scope="module")
 def revisions(developer: Developer) -> list[dict[str, str]]:
-    """What the databases are at, before and after the migrations of a new table in mail and a new column in auth."""
+    """What the databases are at, before and after new migrations."""
     developer.make("first migrate", "migrate")
     developer.make("nothing changed", "makemigrations", message="do nothing")
-    assert developer.migrations("auth") == developer.migrations("mail") == []
+    assert developer.written("auth") == developer.written("mail") == []
     tables = developer.checkout.path / "services/mail/store/tables.py"
-    tables.write_text(tables.read_text() + NOTES)
+    tables.write_text(tables.read_text() + TABLE)
     developer.checkout.replace("services/auth/store/tables.py", COLUMN, COLUMN + '    Column("nickname", Text),\n')
-    developer.make("one service", "makemigrations", service="mail", message="add notes, with tags.")
-    assert developer.migrations("auth") == []
+    developer.make("one service", "makemigrations", service="mail", message="add a table, with tags.")
+    assert developer.written("auth") == []
     developer.make("all services", "makemigrations", message="add a nickname")
-    before = {service: developer.revision(service) for service in ("auth", "mail")}
+    before = {service: developer.revision(service) for service in SERVICES}
     developer.make("second migrate", "migrate")
-    return [before, {service: developer.revision(service) for service in ("auth", "mail")}]
+    return [before, {service: developer.revision(service) for service in SERVICES}]
 
 
 @pytest.mark.usefixtures("revisions")
@@ -99,25 +109,23 @@ class TestMakeMigrations:
         ]
 
     def test_of_one_service_leaves_the_other_alone(self, developer: Developer) -> None:
+        number = developer.head("mail", new=1)
         assert developer.printed["one service"].splitlines() == [
-            "services/mail/migrations/versions/0002_add_notes_with_tags.py"
+            f"services/mail/migrations/versions/{number}_add_a_table_with_tags.py"
         ]
 
     def test_of_all_services_compares_with_the_migrations_and_not_with_the_databases(
         self, developer: Developer
     ) -> None:
+        number = developer.head("auth", new=1)
         assert developer.printed["all services"].splitlines() == [
-            "services/auth/migrations/versions/0002_add_a_nickname.py",
+            f"services/auth/migrations/versions/{number}_add_a_nickname.py",
             "services/mail/migrations/versions: no changes",
         ]
-        assert developer.migrations("mail") == ["0002_add_notes_with_tags.py"]
+        assert len(developer.written("mail")) == 1
 
     def test_writes_code_that_the_checks_accept(self, developer: Developer) -> None:
-        written = [
-            f"{VERSIONS.format(service)}/{name}"
-            for service in ("auth", "mail")
-            for name in developer.migrations(service)
-        ]
+        written = [f"{VERSIONS.format(service)}/{name}" for service in SERVICES for name in developer.written(service)]
         assert len(written) == 2
         for command in (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",)):
             done = developer.checkout.run(*command, *written)
@@ -125,8 +133,9 @@ class TestMakeMigrations:
         done = developer.checkout.run("deploy.migration_lint")
         assert done.returncode == 0, done.stderr
         source = (developer.checkout.path / written[1]).read_text()
-        assert source.startswith('"""Add notes, with tags."""\n')
-        assert 'revision: str = "0002"\ndown_revision: str | None = "0001"\n' in source
+        number, before = developer.head("mail", new=1), developer.head("mail")
+        assert source.startswith('"""Add a table, with tags."""\n')
+        assert f'revision: str = "{number}"\ndown_revision: str | None = "{before}"\n' in source
         assert "###" not in source
 
     def test_leaves_no_database_behind(self, developer: Developer) -> None:
@@ -139,8 +148,10 @@ class TestMakeMigrations:
 
 
 class TestMigrate:
-    def test_upgrades_an_existing_database(self, revisions: list[dict[str, str]]) -> None:
-        assert revisions == [{"auth": "0001", "mail": "0001"}, {"auth": "0002", "mail": "0002"}]
+    def test_upgrades_an_existing_database(self, developer: Developer, revisions: list[dict[str, str]]) -> None:
+        before, after = revisions
+        assert before == {service: developer.head(service) for service in SERVICES}
+        assert after == {service: developer.head(service, new=1) for service in SERVICES}
 
 
 async def _databases(server: PostgresAddress) -> set[str]:

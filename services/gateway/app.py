@@ -80,7 +80,10 @@ def create_app(
     user_limit: RateLimit | None = None,
     trusted_proxies: Sequence[Network] = (),
 ) -> FastAPI:
-    """The public application, on the given services. `https`: browsers reach it over TLS; no limit: unlimited."""
+    """Build the public application on the given services.
+
+    `https` says that browsers reach it over TLS. Without a limit requests are not counted.
+    """
     app = DocumentedApp(title="Mailroom", version="1", redoc_url=None, redirect_slashes=False)
     app.state.services = services
     app.state.safe_html = SafeHtml()
@@ -92,7 +95,7 @@ def create_app(
     app.state.frontend_redirect_url = frontend_redirect_url
     errors.register(app)
     routers = [module.router for module in (*_ROUTES, *([push] if accepts_google_push else []))]
-    # The last one added is the outermost. CORS is outside of the net, so that a browser may read a 500, too.
+    # The last one added is the outermost. CORS is outside of CatchAll, so that pages can read a 500, too.
     app.add_middleware(BodyLimit, limit=body_limit)
     if address_limit is not None:
         app.add_middleware(AddressLimit, limit=address_limit, trusted_proxies=trusted_proxies)
@@ -111,7 +114,7 @@ def _limit(limit: RateLimitItem | None, counters: Counters) -> RateLimit | None:
 
 
 async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
-    """Serves until `stop` is set, then drains."""
+    """Serve until `stop` is set, then drain."""
     ready = Readiness(stop)
     async with AsyncExitStack() as stack:
         telemetry = stack.enter_context(open_telemetry("gateway", collector=settings.otel_exporter_otlp_endpoint))

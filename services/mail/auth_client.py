@@ -1,4 +1,4 @@
-"""What mail asks of auth. The only module of mail, besides `rpc`, that knows generated code."""
+"""Calls to auth. The only module of mail, besides `rpc`, that imports generated code."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -28,7 +28,7 @@ _STATUS = {
 
 
 def connect(address: str, *, identity: ServiceIdentity | None, tracer: Tracer | None) -> aio.Channel:
-    """A channel to auth, to be closed; see `open_channel`."""
+    """Open a channel to auth; the caller closes it. Raises IdentityError if the identity cannot be used."""
     return open_channel(address, peer="auth", identity=identity, retried=RETRIED, tracer=tracer)
 
 
@@ -57,12 +57,12 @@ class AuthClient:
         ]
 
     async def disconnect_account(self, account_id: UUID, user_id: UUID) -> None:
-        """Ends an account, its grant and its tokens; one that is unknown is done."""
+        """Ends an account, its grant and its tokens. Idempotent: unknown accounts succeed."""
         request = auth_pb2.DisconnectAccountRequest(account_id=str(account_id), user_id=str(user_id))
         await call(self._accounts.DisconnectAccount, request, timeout=_TOKEN_TIMEOUT)
 
     async def delete_user(self, user_id: UUID) -> None:
-        """Ends everything that auth has of a user; one that is unknown is done."""
+        """Deletes a user with accounts, grants and sessions. Idempotent: unknown users succeed."""
         await call(self._accounts.DeleteUser, auth_pb2.DeleteUserRequest(user_id=str(user_id)), timeout=_TOKEN_TIMEOUT)
 
     async def access_token(

@@ -57,7 +57,7 @@ class Clock:
 
 @dataclass
 class Gateway:
-    """A client of the gateway, and what stands behind it."""
+    """A client of the gateway, with the fakes behind it."""
 
     http: httpx.AsyncClient
     auth: FakeAuth

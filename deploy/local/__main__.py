@@ -151,7 +151,9 @@ def _redis_cli(settings: Settings, options: argparse.Namespace) -> int:
         program = shutil.which("valkey-cli") or shutil.which("redis-cli")
         if program is not None:
             where = ["-h", address.host, "-p", str(address.port), "-n", str(address.database)]
-            return _interact([program, *where, *options.arguments], dict(os.environ))
+            user = [] if address.username is None else ["--user", address.username]
+            secret = {} if address.password is None else {"REDISCLI_AUTH": address.password}
+            return _interact([program, *where, *user, *options.arguments], dict(os.environ) | secret)
         if options.arguments:
             return redis_shell.run_command(address, options.arguments)
         return redis_shell.run_shell(address)

@@ -87,6 +87,8 @@ class Settings:
             host=self.variables["REDIS_HOST"],
             port=self.number("REDIS_PORT", default=6379),
             database=self.number("REDIS_DB", default=0),
+            username=self.variables.get("REDIS_USERNAME"),
+            password=self.variables.get("REDIS_PASSWORD"),
         )
 
     @property

@@ -1,4 +1,8 @@
-"""A small command line for Valkey: the wheel brings the server without `valkey-cli`."""
+"""A small command line for Valkey: the wheel brings the server without `valkey-cli`.
+
+iredis (1.16, BSD) would replace it, but demands redis-py below 8 and packaging below 25: a tool for developers would
+hold back the client that the services use.
+"""
 
 import shlex
 import sys
@@ -79,7 +83,13 @@ def format_reply(reply: Reply, *, indent: str = "") -> str:
 
 
 def _connect(address: RedisAddress) -> Redis:
-    client = Redis(host=address.host, port=address.port, db=address.database)
+    client = Redis(
+        host=address.host,
+        port=address.port,
+        db=address.database,
+        username=address.username,
+        password=address.password,
+    )
     client.response_callbacks.clear()  # they turn the replies of known commands into the library's own types
     return client
 

@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,11 +24,13 @@ _STARTING = 20.0  # seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisAddress:
-    """Address of a RESP server."""
+    """Address of a RESP server, with the credentials that it asks for."""
 
     host: str
     port: int
     database: int = 0
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:

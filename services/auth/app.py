@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from services.auth.cipher import Cipher, DecryptionError
 from services.auth.provider_grants.access_tokens import LOCK_LEASE, LOCK_WAIT, ProviderTokens
 from services.auth.provider_grants.accounts import Accounts
-from services.auth.provider_grants.disconnect import Disconnecting
+from services.auth.provider_grants.disconnect import Disconnections
 from services.auth.provider_grants.refresh_lock import RefreshLock
 from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.providers.base import Provider, ProviderUnavailableError
@@ -40,7 +40,7 @@ from services.auth.sign_in.one_time_records import (
     OneTimeRecords,
 )
 from services.auth.sign_in.sign_in import SignIn
-from services.auth.store import Store
+from services.auth.store.transaction import Store
 from services.kit.errors import AppError
 from services.kit.http.admin import admin_app
 from services.kit.http.outbound import Egress, create_http_client
@@ -159,7 +159,7 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
             registry=telemetry.registry,
         )
         stack.push_async_callback(provider_tokens.drain)
-        disconnecting = Disconnecting(store=store, cipher=cipher, revocations=revocations, lock=refresh_lock)
+        disconnections = Disconnections(store=store, cipher=cipher, revocations=revocations, lock=refresh_lock)
 
         ready = Readiness(stop, check=partial(_check, store=store, redis=redis, signing_keys=signing_keys))
         admin = admin_app(ready=ready, registry=telemetry.registry)
@@ -178,7 +178,7 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
                     signing_keys=signing_keys,
                     accounts=accounts,
                     events=events,
-                    disconnecting=disconnecting,
+                    disconnections=disconnections,
                     provider_tokens=provider_tokens,
                 ),
                 telemetry=telemetry,

@@ -12,7 +12,8 @@ from services.auth.cipher import Cipher, DecryptionError
 from services.auth.provider_grants.revocations import GRANT
 from services.auth.provider_grants.token_encryption import ACCESS_TOKEN, REFRESH_TOKEN
 from services.auth.sessions.signing_keys import PRIVATE_KEY
-from services.auth.store import Store, TokenRecord, Transaction
+from services.auth.store.provider_tokens import TokenRecord
+from services.auth.store.transaction import Store, Transaction
 
 log = structlog.get_logger()
 
@@ -70,7 +71,9 @@ class Reencryption:
         last: UUID | None = None
         while True:
             async with self._store.transaction() as transaction:
-                batch = await transaction.lock_tokens_of_other_keys(self._cipher.header, after=last, limit=BATCH)
+                batch = await transaction.provider_tokens.lock_of_other_keys(
+                    self._cipher.header, after=last, limit=BATCH
+                )
                 if not batch:
                     return passed
                 for account_id, record in batch:
@@ -110,7 +113,9 @@ class Reencryption:
             passed.failed += 1
             log.error("the tokens of an account do not open", account_id=owner, reason=str(error))
             return
-        await transaction.put_reencrypted_tokens(account_id, access_token=access_token, refresh_token=refresh_token)
+        await transaction.provider_tokens.put_reencrypted(
+            account_id, access_token=access_token, refresh_token=refresh_token
+        )
         passed.done += 1
 
     def _anew(self, record: bytes, *, owner: str, field: str) -> bytes:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from services.auth.model import RecordedEvent
-from services.auth.store import Store
+from services.auth.store.transaction import Store
 from services.kit.errors import AppError, Kind
 
 DEFAULT_PAGE = 50

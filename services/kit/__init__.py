@@ -1,0 +1,1 @@
+"""Mechanisms that two or more services share; none of them knows a service."""

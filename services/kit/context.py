@@ -1,4 +1,4 @@
-"""What accompanies one request through a process and on to the next: its id and its deadline."""
+"""The id and the deadline of a request, through a process and on to the next."""
 
 import re
 import time
@@ -17,7 +17,7 @@ _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def start_request(*, request_id: str | None, timeout: float | None = None) -> str:
-    """Binds the request id (a new one unless the given one is well-formed) and the seconds left; returns the id."""
+    """Bind the request id (a new one unless the given one is well-formed) and the seconds left; return the id."""
     value = request_id if request_id and _ACCEPTABLE_ID.fullmatch(request_id) else uuid.uuid4().hex
     _request_id.set(value)
     _deadline.set(None if timeout is None else time.monotonic() + timeout)
@@ -27,12 +27,12 @@ def start_request(*, request_id: str | None, timeout: float | None = None) -> st
 
 
 def request_id() -> str:
-    """The current request's id, empty outside of a request."""
+    """Return the current request's id, empty outside of a request."""
     return _request_id.get()
 
 
 def remaining(limit: float) -> float:
-    """Seconds that a sub-call may take: at most `limit`, and less if the request itself must end earlier."""
+    """Return the seconds that a sub-call may take: `limit`, or less if the request must end earlier."""
     deadline = _deadline.get()
     if deadline is None:
         return limit

@@ -1,4 +1,4 @@
-"""The one error that crosses module and service borders, and what its kinds mean on each transport."""
+"""The one error that crosses module and service borders, and its status on each transport."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -8,7 +8,7 @@ import grpc
 
 
 class Kind(Enum):
-    """What sort of failure it is: a gRPC status and an HTTP status (the mapping of google/rpc/code.proto, refined)."""
+    """A sort of failure, with its gRPC and HTTP status (the mapping of google/rpc/code.proto, refined)."""
 
     INVALID = (grpc.StatusCode.INVALID_ARGUMENT, HTTPStatus.BAD_REQUEST)
     UNAUTHENTICATED = (grpc.StatusCode.UNAUTHENTICATED, HTTPStatus.UNAUTHORIZED)
@@ -42,15 +42,15 @@ class AppError(Exception):
 
 
 def internal_error() -> AppError:
-    """The error of a fault of ours, whose cause only the log may tell."""
+    """Return the error of a defect of ours, whose cause only the log may tell."""
     return AppError(Kind.INTERNAL, "internal", "Something went wrong on our side.")
 
 
 def deadline_exceeded() -> AppError:
-    """The error of a call between services that took longer than the time left for it."""
+    """Return the error of a call between services that took longer than the time left for it."""
     return AppError(Kind.TIMEOUT, "deadline_exceeded", "A service did not answer in time.")
 
 
-def service_unavailable(what: str = "A service", metadata: Mapping[str, str] | None = None) -> AppError:
-    """The error of a service, database or store that cannot be used now; `what` begins the sentence for people."""
-    return AppError(Kind.UNAVAILABLE, "service_unavailable", f"{what} is unavailable, try again.", metadata)
+def service_unavailable(component: str = "A service", metadata: Mapping[str, str] | None = None) -> AppError:
+    """Return the error of a service, database or store that is unavailable; `component` begins the message."""
+    return AppError(Kind.UNAVAILABLE, "service_unavailable", f"{component} is unavailable, try again.", metadata)

@@ -1,4 +1,4 @@
-"""A cache of published signing keys (JWKS, RFC 7517), whatever transport they are fetched over."""
+"""A cache of published signing keys (JWKS, RFC 7517), independent of the transport that fetches them."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ class KeysUnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PublishedKeys:
-    """A JSON Web Key Set as published, and for how many seconds it is fresh."""
+    """A JSON Web Key Set as published; it is fresh for `max_age` seconds."""
 
     document: bytes
     max_age: float
@@ -33,9 +33,9 @@ type FetchKeys = Callable[[], Awaitable[PublishedKeys]]
 
 
 class KeySet:
-    """Finds verification keys by id. One fetch at a time; the last good set stays in use while fetching fails.
+    """Verification keys by id. One fetch runs at a time; the last good set stays in use while fetching fails.
 
-    `fetch` raises KeysUnavailableError, and is not tried again within `retry_interval` seconds after it did.
+    `fetch` raises KeysUnavailableError, and is then not called for `retry_interval` seconds.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class KeySet:
         self._stale_at = self._retry_at = self._unknown_at = float("-inf")
 
     async def find(self, key_id: str | None) -> jwt.PyJWK | None:
-        """The key with this id, or the only key for None; None if it is not published.
+        """Return the key with this id, or the only key for None; None if it is not published.
 
         Raises KeysUnavailableError for a key that is unknown while the newest set cannot be fetched.
         """
         stale = self._monotonic() >= self._stale_at
-        # One caller at a time renews a stale set and the others use it meanwhile; for an unknown key all of them wait.
+        # One caller at a time renews a stale set while the others use it; for an unknown key every caller waits.
         if self._pick(key_id) is None or (stale and not self._lock.locked()):
             await self._renew(key_id)
         key = self._pick(key_id)
@@ -66,7 +66,7 @@ class KeySet:
         return key
 
     async def document(self) -> bytes:
-        """The set as published, also while a newer one cannot be fetched. Raises KeysUnavailableError."""
+        """Return the set as published, also while a newer one cannot be fetched. Raises KeysUnavailableError."""
         if self._monotonic() >= self._stale_at:
             await self._renew()
         if self._document is None:

@@ -19,10 +19,10 @@ class InvalidTokenError(Exception):
 
 
 class Keys(Protocol):
-    """Where the keys come from that verify signatures."""
+    """The source of the keys that verify signatures."""
 
     async def find(self, key_id: str | None, /) -> jwt.PyJWK | None:
-        """The key with this id, the only one for None; None if it is unknown. Raises KeysUnavailableError."""
+        """Return the key with this id, or the only one for None; None if it is unknown. Raises KeysUnavailableError."""
         ...
 
 
@@ -36,7 +36,7 @@ class VerifiedToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRules:
-    """What a token must satisfy. `required` claims come on top of iss, aud, exp and iat."""
+    """The rules for a token. `required` claims are checked for presence, as are iss, aud, exp and iat."""
 
     algorithm: Algorithm
     issuers: frozenset[str]
@@ -51,7 +51,7 @@ class TokenRules:
 
 
 class TokenVerifier:
-    """Verifies tokens of one issuer. `now` is Unix time in seconds."""
+    """The verifier of an issuer's tokens. `now` returns Unix time in seconds."""
 
     def __init__(self, rules: TokenRules, *, keys: Keys, now: Callable[[], float]) -> None:
         self._rules = rules
@@ -77,7 +77,7 @@ class TokenVerifier:
         return VerifiedToken(self._claims(token, key, self._options), key)
 
     def claims_without_signature(self, token: str) -> dict[str, Any]:
-        """The checked claims of a token whose channel proves its origin already. Raises InvalidTokenError."""
+        """Check all but the signature, of a token whose channel proves its origin. Raises InvalidTokenError."""
         self._key_id(token)
         return self._claims(token, None, {**self._options, "verify_signature": False})
 

@@ -1,4 +1,4 @@
-"""Running a process from start to SIGTERM."""
+"""The life of a process from its start to SIGTERM."""
 
 import asyncio
 import signal
@@ -10,7 +10,7 @@ Main = Callable[[asyncio.Event], Awaitable[None]]
 
 
 def run(main: Main) -> None:
-    """Runs `main` on uvloop; SIGTERM and SIGINT set the event it is given, upon which it drains and returns."""
+    """Run `main` on uvloop. SIGTERM and SIGINT set its event, upon which it drains and returns."""
     uvloop.run(_main(main))
 
 

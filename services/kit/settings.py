@@ -1,4 +1,4 @@
-"""Loading a service's settings from the environment and `.env`, with one line per wrong variable."""
+"""Loading of a service's settings from the environment and `.env`, with one line per wrong variable."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ from services.kit.tls.identity import ServiceIdentity
 
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """A secret X may lie in a file that X_FILE names, as containers get them; a final line break is not part of it.
+    """The source of secrets in files: X_FILE names the file of X, as containers get them, without its final line break.
 
     Raises SettingsError for a file that cannot be read, and where both X and X_FILE are set.
     """
@@ -59,7 +59,7 @@ class SecretFiles(PydanticBaseSettingsSource):
 
 
 class Settings(BaseSettings):
-    """Base of the one frozen settings type that each process has. A blank variable counts as unset."""
+    """Base of the frozen settings type of each process. A blank variable counts as unset."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", env_file=".env", env_file_encoding="utf-8", populate_by_name=True
@@ -82,13 +82,13 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What was passed, before files of secrets, before the environment, before `.env` (pydantic-settings)."""
+        """Order the sources: arguments, files of secrets, the environment, `.env` (pydantic-settings)."""
         variables = {**DotEnvSettingsSource(settings_cls).env_vars, **EnvSettingsSource(settings_cls).env_vars}
         return init_settings, SecretFiles(settings_cls, variables), env_settings, dotenv_settings
 
 
 class Postgres(BaseModel):
-    """Where a service's database is and who it is there."""
+    """The address of a database, and the role that a service has there."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -100,24 +100,24 @@ class Postgres(BaseModel):
 
 
 class ServiceSettings(Settings):
-    """What every process that speaks gRPC reads. `service` is its name in its certificate."""
+    """The settings of every process that speaks gRPC. `service` is its name in its certificate."""
 
     service: ClassVar[str]
 
-    # Who this process is to the others (docs/service-identity.md), unless they shall talk in plaintext.
+    # The certificate of this process (docs/service-identity.md), unless plaintext is allowed.
     mailroom_tls_cert: Path | None = None
     mailroom_tls_key: Path | None = None
     mailroom_tls_ca: Path | None = None
     mailroom_insecure_grpc: bool = False
     log_level: str = "INFO"
-    # Where traces are sent, by OTLP over gRPC. Unset: none are made.
+    # The collector of traces, by OTLP over gRPC. Unset: no traces.
     otel_exporter_otlp_endpoint: str | None = None
-    # For how long a process that was told to stop still takes requests, while it says that it is not ready.
+    # Seconds for which a stopping process still takes requests, while it is not ready.
     drain_delay_seconds: float = Field(0, ge=0)
 
     @property
     def identity(self) -> ServiceIdentity | None:
-        """Who this process is to the others; None: plaintext was allowed."""
+        """The identity of this process towards the others; None if plaintext is allowed."""
         cert, key, ca = self.mailroom_tls_cert, self.mailroom_tls_key, self.mailroom_tls_ca
         if self.mailroom_insecure_grpc or cert is None or key is None or ca is None:
             return None
@@ -146,12 +146,12 @@ class ServiceSettings(Settings):
 
 
 def variables_of(service: str) -> Callable[[str], str]:
-    """An alias generator for subclasses of DatabaseSettings: `own_postgres_host` is read as `auth_postgres_host`."""
+    """Return an alias generator for subclasses of DatabaseSettings: `own_postgres_host` reads `auth_postgres_host`."""
     return lambda field: field.replace("own_", f"{service}_", 1) if field.startswith("own_") else field
 
 
 class DatabaseSettings(Settings):
-    """Where a service's database is: {SERVICE}_POSTGRES_..., and POSTGRES_... where those are unset.
+    """The settings of a service's database: {SERVICE}_POSTGRES_..., and POSTGRES_... where those are unset.
 
     A subclass names its service: `model_config = SettingsConfigDict(alias_generator=variables_of("auth"))`.
     """
@@ -171,7 +171,7 @@ class DatabaseSettings(Settings):
 
     @property
     def database(self) -> Postgres:
-        """The service's own database."""
+        """The service's database."""
         return Postgres(
             host=self.own_postgres_host or self.postgres_host,
             port=self.own_postgres_port or self.postgres_port,
@@ -182,7 +182,7 @@ class DatabaseSettings(Settings):
 
     @property
     def administrator(self) -> Postgres:
-        """Who may create the service's role and database, on the same server."""
+        """The role on the same server that may create the service's role and database."""
         return Postgres(
             host=self.own_postgres_host or self.postgres_host,
             port=self.own_postgres_port or self.postgres_port,
@@ -193,20 +193,20 @@ class DatabaseSettings(Settings):
 
 
 class RedisSettings(Settings):
-    """Where Valkey or Redis is. With a password, `redis_username` is an ACL user's or the default one's."""
+    """The settings of Valkey or Redis. Without `redis_username` the password is the default user's."""
 
     redis_host: str = "127.0.0.1"
     redis_port: int = 6379
     redis_db: int = Field(0, ge=0)
     redis_username: str | None = None
     redis_password: SecretStr | None = None
-    # Encrypts, and checks the certificate against the system's authorities, and those in `redis_ca` (PEM) if it is set.
+    # TLS with the certificate checked against the system's authorities, and those in `redis_ca` (PEM) if it is set.
     redis_tls: bool = False
     redis_ca: FilePath | None = None
 
 
 def load[T: Settings](settings_type: type[T]) -> T:
-    """Reads the settings, or prints what is wrong (never a value) and exits with status 2."""
+    """Read the settings, or print the wrong variables (never their values) and exit with status 2."""
     try:
         return settings_type()
     except SettingsError as error:

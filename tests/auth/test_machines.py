@@ -8,7 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from deploy.local.valkey import RedisAddress
-from services.auth.store import Store
+from services.auth.store.transaction import Store
 from tests.support.auth.connection_machine import Connections
 from tests.support.auth.family_machine import Families
 from tests.support.auth.machine_world import Loop, World

@@ -14,8 +14,8 @@ from services.auth.provider_grants.token_encryption import decrypt_access_token,
 from services.auth.providers.base import Consent, Grant, ProviderIdentity
 from services.auth.reencrypt import BATCH, Reencryption
 from services.auth.sessions.signing_keys import SigningKeys
-from services.auth.store import Store
 from services.auth.store.tables import provider_tokens
+from services.auth.store.transaction import Store
 from tests.support.auth.clock import Time
 from tests.support.auth.parts import grant_of
 
@@ -41,7 +41,7 @@ async def connect(store: Store, *, number: int) -> list[Account]:
 
 async def tokens(store: Store, account: Account, *, cipher: Cipher) -> tuple[str, str | None]:
     async with store.transaction() as transaction:
-        stored = await transaction.find_tokens(account.account_id, user_id=account.user_id)
+        stored = await transaction.provider_tokens.find(account.account_id, user_id=account.user_id)
     assert stored is not None
     return (
         decrypt_access_token(cipher, account.account_id, stored.record),

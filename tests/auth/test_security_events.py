@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.auth.model import EventType, SecurityEvent
 from services.auth.security_events import SecurityEvents
-from services.auth.store import Store
+from services.auth.store.transaction import Store
 from tests.auth.sign_in.test_sign_in import reason_of
 from tests.support.auth.client import Client, SignedIn
 from tests.support.auth.clock import Time

@@ -24,7 +24,8 @@ from services.auth.providers.base import (
     ProviderError,
     ProviderRefusedError,
 )
-from services.auth.store import Store, StoredTokens
+from services.auth.store.provider_tokens import StoredTokens
+from services.auth.store.transaction import Store
 from services.kit.errors import AppError, Kind
 from services.kit.observe.tracing import only_the_trace
 
@@ -105,7 +106,7 @@ class ProviderTokens:
 
     async def _owned(self, account_id: UUID, user_id: UUID) -> StoredTokens:
         async with self._store.transaction() as transaction:
-            stored = await transaction.find_tokens(account_id, user_id=user_id)
+            stored = await transaction.provider_tokens.find(account_id, user_id=user_id)
         if stored is None:
             raise AppError(Kind.NOT_FOUND, "account_not_found", "There is no such account.")
         if stored.account.status is not AccountStatus.ACTIVE:
@@ -170,17 +171,17 @@ class ProviderTokens:
         """
         account_id = stored.account.account_id
         async with self._store.transaction() as transaction:
-            await transaction.lock_account(account_id)
-            current = await transaction.find_tokens(account_id, user_id=stored.account.user_id)
+            await transaction.accounts.lock(account_id)
+            current = await transaction.provider_tokens.find(account_id, user_id=stored.account.user_id)
             if current is None or decrypt_refresh_token(self._cipher, account_id, current.record) != spent:
                 log.info("refreshed a provider token too late", account_id=str(account_id))
                 return
-            await transaction.put_tokens(
+            await transaction.provider_tokens.put(
                 account_id, encrypt_grant(self._cipher, account_id, grant, kept=current.record)
             )
             if current.account.status is not AccountStatus.ACTIVE:
                 # Another process, whose lock had run out, was refused the token that this one had just rotated.
-                await transaction.activate_account(account_id)
+                await transaction.accounts.activate(account_id)
             await transaction.commit()
         log.info("refreshed a provider token", account_id=str(account_id))
 
@@ -201,12 +202,12 @@ class ProviderTokens:
         """Marks the account unless its tokens have changed since; false if they have."""
         account_id = stored.account.account_id
         async with self._store.transaction() as transaction:
-            await transaction.lock_account(account_id)
+            await transaction.accounts.lock(account_id)
             account = stored.account
-            current = await transaction.find_tokens(account_id, user_id=account.user_id)
+            current = await transaction.provider_tokens.find(account_id, user_id=account.user_id)
             if current is None or current.version != stored.version:
                 return False
-            await transaction.require_reauth(account_id)
+            await transaction.accounts.require_reauth(account_id)
             await transaction.events.add(
                 SecurityEvent(account.user_id, EventType.REAUTH_REQUIRED, account_id=account_id, email=account.email)
             )

@@ -8,7 +8,8 @@ from services.auth.cipher import Cipher
 from services.auth.model import Account, AccountStatus, EventType, SecurityEvent, User
 from services.auth.provider_grants.token_encryption import encrypt_grant
 from services.auth.providers.base import Consent, Grant
-from services.auth.store import Store, TokenRecord, Transaction
+from services.auth.store.provider_tokens import TokenRecord
+from services.auth.store.transaction import Store, Transaction
 from services.kit.errors import AppError, Kind
 
 
@@ -45,16 +46,16 @@ class Accounts:
         """
         provider, subject = consent.provider, consent.identity.subject
         async with self._store.transaction() as transaction:
-            await transaction.lock_subject(provider=provider, subject=subject)
-            user_id = await transaction.find_login(provider=provider, subject=subject, lock=True)
-            account = await transaction.find_account(provider=provider, subject=subject)
+            await transaction.accounts.lock_subject(provider=provider, subject=subject)
+            user_id = await transaction.users.find_login(provider=provider, subject=subject, lock=True)
+            account = await transaction.accounts.lock_by_subject(provider=provider, subject=subject)
             if account is not None and account.user_id != user_id:
                 raise AccountIsLinkedError
             # Checked before a user is made.
             await self._check_offline_access(transaction, account, consent.grant)
             if user_id is None:
                 user_id = self._new_id()
-                await transaction.add_user(user_id, provider=provider, subject=subject)
+                await transaction.users.add(user_id, provider=provider, subject=subject)
             account = await self._connected(
                 transaction, account, consent, user_id=user_id, new=EventType.ACCOUNT_CONNECTED
             )
@@ -67,11 +68,11 @@ class Accounts:
         None if the user was deleted meanwhile. Raises AccountOfAnotherUserError or OfflineAccessMissingError.
         """
         provider, subject = consent.provider, consent.identity.subject
-        await transaction.lock_subject(provider=provider, subject=subject)
-        if not await transaction.lock_user(user_id):
+        await transaction.accounts.lock_subject(provider=provider, subject=subject)
+        if not await transaction.users.lock(user_id):
             return None
-        owner = await transaction.find_login(provider=provider, subject=subject)
-        account = await transaction.find_account(provider=provider, subject=subject)
+        owner = await transaction.users.find_login(provider=provider, subject=subject)
+        account = await transaction.accounts.lock_by_subject(provider=provider, subject=subject)
         if (account is not None and account.user_id != user_id) or owner not in (None, user_id):
             raise AccountOfAnotherUserError
         await self._check_offline_access(transaction, account, consent.grant)
@@ -80,7 +81,9 @@ class Accounts:
     async def needs_consent(self, consent: Consent, *, user_id: UUID) -> bool:
         """Whether the grant is of no use for linking, because it has no refresh token and none is stored."""
         async with self._store.transaction() as transaction:
-            account = await transaction.find_account(provider=consent.provider, subject=consent.identity.subject)
+            account = await transaction.accounts.lock_by_subject(
+                provider=consent.provider, subject=consent.identity.subject
+            )
             if account is not None and account.user_id != user_id:
                 # Refused later, or not at all if it has been disconnected by then: what is stored will be of no use.
                 account = None
@@ -89,15 +92,15 @@ class Accounts:
     async def list_accounts(self, user_id: UUID) -> list[Account]:
         """A user's accounts, oldest first; none for an unknown user."""
         async with self._store.transaction() as transaction:
-            return await transaction.list_accounts(user_id)
+            return await transaction.accounts.list_of(user_id)
 
     async def describe(self, user_id: UUID) -> tuple[User, list[Account]]:
         """The user with their accounts, oldest first. Raises AppError user_not_found."""
         async with self._store.transaction() as transaction:
-            user = await transaction.find_user(user_id)
+            user = await transaction.users.find(user_id)
             if user is None:
                 raise AppError(Kind.NOT_FOUND, "user_not_found", "There is no such user.")
-            return user, await transaction.list_accounts(user_id)
+            return user, await transaction.accounts.list_of(user_id)
 
     async def _check_offline_access(self, transaction: Transaction, account: Account | None, grant: Grant) -> None:
         if grant.refresh_token is None and await self._kept_tokens(transaction, account) is None:
@@ -107,7 +110,7 @@ class Accounts:
         """The stored tokens, if their refresh token can be expected to work."""
         if account is None or account.status is not AccountStatus.ACTIVE:
             return None
-        stored = await transaction.find_tokens(account.account_id, user_id=account.user_id)
+        stored = await transaction.provider_tokens.find(account.account_id, user_id=account.user_id)
         if stored is None or stored.record.refresh_token is None:
             return None
         expires_at = stored.record.refresh_token_expires_at
@@ -127,7 +130,7 @@ class Accounts:
         event = EventType.ACCOUNT_RECONNECTED
         if account is None:
             event = new
-            account = await transaction.add_account(
+            account = await transaction.accounts.add(
                 account_id=self._new_id(),
                 user_id=user_id,
                 provider=consent.provider,
@@ -135,8 +138,8 @@ class Accounts:
                 email=identity.email,
             )
         else:
-            account = await transaction.activate_account(account.account_id, email=identity.email)
+            account = await transaction.accounts.activate(account.account_id, email=identity.email)
         record = encrypt_grant(self._cipher, account.account_id, consent.grant, kept=kept)
-        await transaction.put_tokens(account.account_id, record)
+        await transaction.provider_tokens.put(account.account_id, record)
         await transaction.events.add(SecurityEvent(user_id, event, account_id=account.account_id, email=account.email))
         return account

@@ -13,12 +13,13 @@ from services.auth.provider_grants.refresh_lock import RefreshLock
 from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.provider_grants.token_encryption import decrypt_access_token, decrypt_refresh_token
 from services.auth.providers.base import Consent, Grant, ProviderIdentity
-from services.auth.store import Store, StoredTokens, Transaction
+from services.auth.store.provider_tokens import StoredTokens
+from services.auth.store.transaction import Store, Transaction
 
 log = structlog.get_logger()
 
 
-class Disconnecting:
+class Disconnections:
     """Disconnects accounts and deletes users."""
 
     def __init__(
@@ -41,11 +42,11 @@ class Disconnecting:
         """
         # A refresh under way could bring a new token that nobody would revoke.
         async with self._lock.hold(account_id), self._store.transaction() as transaction:
-            account = await transaction.lock_account(account_id)
+            account = await transaction.accounts.lock(account_id)
             if account is None or account.user_id != user_id:
                 return
             grant_id = await self._schedule_revocation(transaction, account)
-            await transaction.remove_account(account_id)
+            await transaction.accounts.remove(account_id)
             await transaction.events.add(
                 SecurityEvent(user_id, EventType.ACCOUNT_DISCONNECTED, account_id=account_id, email=account.email)
             )
@@ -61,18 +62,18 @@ class Disconnecting:
             await transaction.commit()
         while not await self._forget(user_id):
             async with self._store.transaction() as transaction:
-                accounts = await transaction.list_accounts(user_id)
+                accounts = await transaction.accounts.list_of(user_id)
             for account in accounts:
                 await self.disconnect(account_id=account.account_id, user_id=user_id)
 
     async def _forget(self, user_id: UUID) -> bool:
         """Deletes a user without accounts; false if they have some (again)."""
         async with self._store.transaction() as transaction:
-            if not await transaction.lock_user(user_id):
+            if not await transaction.users.lock(user_id):
                 return True
-            if await transaction.list_accounts(user_id):
+            if await transaction.accounts.list_of(user_id):
                 return False
-            await transaction.remove_user(user_id)
+            await transaction.users.remove(user_id)
             await transaction.events.forget_user(user_id)
             await transaction.events.add(SecurityEvent(user_id, EventType.USER_DELETED))
             await transaction.commit()
@@ -81,7 +82,7 @@ class Disconnecting:
 
     async def _schedule_revocation(self, transaction: Transaction, account: Account) -> UUID | None:
         """Makes the account's grant one to revoke; None if there is nothing that could be revoked."""
-        stored = await transaction.find_tokens(account.account_id, user_id=account.user_id)
+        stored = await transaction.provider_tokens.find(account.account_id, user_id=account.user_id)
         if stored is None:
             return None
         try:
@@ -90,7 +91,7 @@ class Disconnecting:
             # The user wants it gone; what does not open can only be forgotten.
             log.error("a grant cannot be revoked", account_id=str(account.account_id), reason=str(error))
             return None
-        subject = await transaction.subject_of(account.account_id)
+        subject = await transaction.accounts.subject_of(account.account_id)
         identity = ProviderIdentity(subject=subject, email=account.email, email_verified=True)
         return await self._revocations.schedule(transaction, Consent(account.provider, identity, grant))
 

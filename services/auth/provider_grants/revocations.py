@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.auth.cipher import Cipher, DecryptionError
 from services.auth.providers.base import Consent, Grant, Provider, ProviderError, ProviderIdentity
-from services.auth.store import Store, Transaction
 from services.auth.store.revocations import RevocationRecord
+from services.auth.store.transaction import Store, Transaction
 from services.kit.errors import AppError
 
 log = structlog.get_logger()
@@ -136,7 +136,7 @@ class GrantRevocations:
     async def _is_done(self, record: RevocationRecord) -> bool:
         """Revoke the grant if that is still needed; return whether its record can be removed."""
         async with self._store.transaction() as transaction:
-            if await transaction.find_account(provider=record.provider, subject=record.subject) is not None:
+            if await transaction.accounts.lock_by_subject(provider=record.provider, subject=record.subject) is not None:
                 return True
             if await transaction.revocations.is_pending_link(provider=record.provider, subject=record.subject):
                 # A link of this account is pending: wait for its outcome.

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from services.auth.cipher import Cipher
 from services.auth.providers.base import Grant
-from services.auth.store import TokenRecord
+from services.auth.store.provider_tokens import TokenRecord
 
 ACCESS_TOKEN = "access_token"  # noqa: S105 - a field's name
 REFRESH_TOKEN = "refresh_token"  # noqa: S105 - a field's name

@@ -14,8 +14,8 @@ import structlog
 from services.auth.model import EventType, SecurityEvent
 from services.auth.sessions.access_tokens import AccessToken, AccessTokens
 from services.auth.sessions.refresh_tokens import RefreshToken, RefreshTokens, parse
-from services.auth.store import Store, Transaction
 from services.auth.store.sessions import SessionRecord
+from services.auth.store.transaction import Store, Transaction
 from services.kit.errors import AppError, Kind
 
 log = structlog.get_logger()

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from services.auth.cipher import Cipher
-from services.auth.store import Store
 from services.auth.store.signing_keys import SigningKeyRecord
+from services.auth.store.transaction import Store
 
 log = structlog.get_logger()
 

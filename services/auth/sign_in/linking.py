@@ -14,7 +14,7 @@ from services.auth.provider_grants.accounts import AccountOfAnotherUserError, Ac
 from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.providers.base import Consent
 from services.auth.sign_in.one_time_records import LOGIN_CODE_SECONDS
-from services.auth.store import Store
+from services.auth.store.transaction import Store
 from services.kit.errors import AppError, Kind
 
 log = structlog.get_logger()
@@ -76,7 +76,7 @@ class Linking:
 
     async def _refuse(self, grant_id: UUID, user_id: UUID) -> None:
         async with self._store.transaction() as transaction:
-            if await transaction.lock_user(user_id):
+            if await transaction.users.lock(user_id):
                 await transaction.events.add(SecurityEvent(user_id, EventType.LINK_REFUSED))
             await transaction.commit()
         await self._revocations.cancel_pending(grant_id)

@@ -1,0 +1,1 @@
+"""HTTP: serving an application and the admin port, and calling providers."""

@@ -18,9 +18,10 @@ async def _nothing() -> None:
 def admin_app(
     *, ready: ReadinessCheck, registry: CollectorRegistry, refresh: Callable[[], Awaitable[None]] = _nothing
 ) -> Starlette:
-    """`/livez`, `/readyz` (200 or 503 by `ready`, which speaks of the process itself, not of its peers), `/metrics`.
+    """Return an application with `/livez`, `/readyz` and `/metrics`.
 
-    `refresh` is awaited before the metrics are shown.
+    `/readyz` answers 200 or 503 by `ready`, which tells about this process and not about its peers. `refresh` is
+    awaited before the metrics are written.
     """
 
     async def livez(_: Request) -> Response:

@@ -14,7 +14,7 @@ _MAX_AGE = re.compile(r"(?:^|[,\s])max-age=(\d{1,9})", re.IGNORECASE)
 
 
 def keys_at(url: str, *, egress: Egress) -> FetchKeys:
-    """What fetches the key set that is published at `url`."""
+    """Return a function that fetches the key set published at `url`."""
 
     async def fetch() -> PublishedKeys:
         try:

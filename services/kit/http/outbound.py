@@ -1,4 +1,4 @@
-"""Small calls out to a provider: redirects off, sizes and times capped, every failure one of ours."""
+"""Small HTTP calls to a provider: redirects off, sizes and times capped, failures as one exception of the caller's."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """A complete HTTP answer."""
+    """A complete HTTP response."""
 
     status: int
     headers: Mapping[str, str]
@@ -24,11 +24,11 @@ class HttpResponse:
 
     @property
     def succeeded(self) -> bool:
-        """Any 2xx: Google answers 200, others say Created or No Content."""
+        """Whether the status is a 2xx: Google answers 200, other providers Created or No Content."""
         return 200 <= self.status < 300
 
     def json_object(self) -> dict[str, Any] | None:
-        """The body if it is a JSON object, whatever its content type says; None for HTML and the like."""
+        """Return the body if it is a JSON object, whatever its content type; None for any other body, such as HTML."""
         try:
             value = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -37,12 +37,12 @@ class HttpResponse:
 
 
 def create_http_client(*, observer: CallObserver, name_call: NameCall) -> httpx.AsyncClient:
-    """The client for all calls to providers. A configured proxy is used, except for this machine itself."""
+    """Return the client for all calls to providers. It uses a configured proxy, except for this machine."""
     return ObservedClient(
         observer=observer,
         name_call=name_call,
         follow_redirects=False,
-        # `send` times the whole call, waiting for a free connection included.
+        # `send` limits the whole call, the wait for a free connection included.
         timeout=None,
         limits=httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=20),
         # A compressed body can be small on the wire and huge in memory.
@@ -52,7 +52,7 @@ def create_http_client(*, observer: CallObserver, name_call: NameCall) -> httpx.
 
 
 class Egress:
-    """A way out of the service. `unavailable` is what every failure becomes; it takes a text without secrets."""
+    """Calls to providers. Every failure is raised as `unavailable`, which takes a text without secrets."""
 
     def __init__(self, client: httpx.AsyncClient, *, unavailable: type[Exception]) -> None:
         self.unavailable = unavailable
@@ -67,7 +67,7 @@ class Egress:
         form: Mapping[str, str] | None = None,
         bearer: str | None = None,
     ) -> HttpResponse:
-        """Sends the request and reads the answer within `timeout` seconds. Raises `unavailable`."""
+        """Send the request and read the response within `timeout` seconds. Raises `unavailable`."""
         headers = {} if bearer is None else {"authorization": f"Bearer {bearer}"}
         try:
             async with (
@@ -79,7 +79,7 @@ class Egress:
         except TimeoutError as error:
             raise self.unavailable("timed out") from error
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
-            # The library's texts can quote the request.
+            # The texts of the library can quote the request.
             raise self.unavailable(type(error).__name__) from error
 
     async def _read(self, response: httpx.Response) -> bytes:

@@ -1,4 +1,4 @@
-"""When a process takes requests, and how it stops taking them."""
+"""The readiness of a process, from its start until it has drained."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ async def _nothing_else() -> bool:
 
 
 class Readiness:
-    """True from `serving` on until `stop` is set, as long as `check` agrees."""
+    """The readiness check of a process: true from `serving` until `stop` is set, as long as `check` returns true."""
 
     def __init__(self, stop: asyncio.Event, *, check: ReadinessCheck = _nothing_else) -> None:
         self._stop = stop
@@ -19,14 +19,14 @@ class Readiness:
         self._serving = False
 
     def serving(self) -> None:
-        """Says that all ports are open."""
+        """Record that all ports are open."""
         self._serving = True
 
     async def __call__(self) -> bool:
-        """Whether requests should come here."""
+        """Return whether load balancers should send requests here."""
         return self._serving and not self._stop.is_set() and await self._check()
 
     async def until_stopped(self, *, drain_delay: float) -> None:
-        """Waits for `stop`, and then for `drain_delay` seconds, in which load balancers find out and go elsewhere."""
+        """Wait for `stop`, and then for `drain_delay` seconds, within which load balancers stop sending requests."""
         await self._stop.wait()
         await asyncio.sleep(drain_delay)

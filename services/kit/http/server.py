@@ -1,4 +1,4 @@
-"""Serving an ASGI application from inside a process that has its own life cycle."""
+"""An ASGI server inside a process that has a life cycle of its own."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.up = asyncio.Event()
 
-    # The process handles signals itself, for all of its servers at once.
+    # The process handles signals for all of its servers.
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
@@ -43,10 +43,10 @@ def _parting(app: ASGIApp, stop: asyncio.Event) -> ASGIApp:
 async def serve_http(
     app: ASGIApp, *, host: str, port: int, stop: asyncio.Event | None = None, drain_seconds: int = DRAIN_SECONDS
 ) -> AsyncIterator[int]:
-    """Serves until the block is left, then drains for so long; yields the port (useful when `port` is 0).
+    """Serve while the block lasts, then drain; yields the port (useful when `port` is 0).
 
-    From `stop` on, which comes before that, answers ask their clients to connect anew, and so to another process.
-    Raises OSError if the address cannot be bound. The client's address is the socket's: proxy headers are not trusted.
+    Once `stop` is set, responses ask their clients to open another connection, which leads to another process. The
+    client's address is the socket's: proxy headers are not trusted. Raises OSError if the address cannot be bound.
     """
     config = uvicorn.Config(
         app if stop is None else _parting(app, stop),
@@ -60,9 +60,9 @@ async def serve_http(
         timeout_graceful_shutdown=drain_seconds,
     )
     server = _Server(config)
-    # Bound here, since uvicorn would end the process over a port that is taken.
+    # uvicorn would end the process if the port is taken.
     with socket.create_server((host, port)) as listener:
-        # asyncio sets this only on sockets that it created itself; without it small answers wait for 40 ms.
+        # asyncio sets this on sockets that it creates only; without it small responses wait for 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bound = int(listener.getsockname()[1])
         task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -1,4 +1,4 @@
-"""Calls to providers over HTTP, timed and traced by what they ask for, never by what they say."""
+"""Metrics and traces of HTTP calls to providers, by the name of a call and never by its content."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,12 +15,12 @@ from services.kit.observe.tracing import is_traced, set_status, start_span
 # Seconds.
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
-# Names what a request to this URL asks for: one of a short list, such as `gmail.messages.get`, without ids and queries.
+# Names the call of a request to this URL, such as `gmail.messages.get`: one of a short list, without ids and queries.
 type NameCall = Callable[[httpx.URL], str]
 
 
 class CallObserver:
-    """Observes the calls of a process to providers."""
+    """The observer of a process's calls to providers."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._tracer = telemetry.tracer
@@ -34,7 +34,7 @@ class CallObserver:
 
     @contextmanager
     def observe(self, call: str) -> Iterator[Callable[[int], None]]:
-        """Surrounds a call; tell the function that it yields the status of the answer."""
+        """Time and trace the call in the block, which passes the status of the response to the yielded function."""
         began = time.perf_counter()
         status = "none"
 
@@ -57,7 +57,7 @@ class CallObserver:
 
 
 class ObservedClient(httpx.AsyncClient):
-    """An HTTP client whose streamed calls are observed, from their beginning until their block is left."""
+    """An HTTP client whose streamed calls are observed from their start until their block is left."""
 
     def __init__(self, *, observer: CallObserver, name_call: NameCall, **options: Any) -> None:
         super().__init__(**options)
@@ -66,7 +66,7 @@ class ObservedClient(httpx.AsyncClient):
 
     @asynccontextmanager
     async def stream(self, method: str, url: httpx.URL | str, **options: Any) -> AsyncIterator[httpx.Response]:
-        """As httpx's. Raises what that raises."""
+        """Stream a response, as httpx does, and observe the call."""
         with self._observer.observe(self._name_call(httpx.URL(url))) as answered:
             async with super().stream(method, url, **options) as response:
                 answered(response.status_code)

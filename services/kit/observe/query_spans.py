@@ -1,4 +1,4 @@
-"""Statements in traces: their text, which holds placeholders, and never their values."""
+"""Spans of SQL statements: with the text, which holds placeholders, and never with values."""
 
 import time
 from typing import Any
@@ -12,17 +12,17 @@ from services.kit.observe.tracing import is_traced
 
 
 class QuerySpans:
-    """Makes spans of statements when they have ended; none outside of a trace."""
+    """Spans of statements that have ended; outside of a trace there are none."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
     def of_asyncpg(self, query: LoggedQuery) -> None:
-        """A query logger for `asyncpg.Connection.add_query_logger`."""
+        """Trace a statement, as a query logger of `asyncpg.Connection.add_query_logger`."""
         self._add(query.query, query.elapsed, error=query.exception)
 
     def of_sqlalchemy(self, engine: AsyncEngine) -> None:
-        """Follows an engine's statements, except for those that fail."""
+        """Trace an engine's statements, except those that fail."""
 
         @event.listens_for(engine.sync_engine, "before_cursor_execute")
         def begin(_connection: Any, _cursor: Any, _text: str, _values: Any, context: Any, _many: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a process tells about itself: a registry of metrics, and a tracer where somebody collects traces."""
+"""The metrics registry and the tracer of a process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ _EXPORT_TIMEOUT = 2
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """`registry` is what /metrics shows; `tracer` is None where no traces are collected."""
+    """The registry behind /metrics, and the tracer, None where no traces are collected."""
 
     registry: CollectorRegistry
     tracer: Tracer | None = None
@@ -21,10 +21,11 @@ class Telemetry:
 
 @contextmanager
 def open_telemetry(service: str, *, collector: str | None) -> Iterator[Telemetry]:
-    """Metrics of the process itself, to add one's own to, and a tracer whose spans go to `collector`.
+    """Yield a registry that holds the metrics of the process, and a tracer that exports to `collector`.
 
-    That speaks OTLP over gRPC, for example at `http://collector:4317`; what it has not got yet it gets at the end.
-    None: no traces, and no cost. The SDK reads OTEL_ variables from the environment for sampling, headers and limits.
+    The collector speaks OTLP over gRPC, for example at `http://collector:4317`; None switches traces off at no cost.
+    Spans that are still buffered are exported at the end. The SDK reads OTEL_ variables from the environment for
+    sampling, headers and limits.
     """
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -39,7 +40,7 @@ def open_telemetry(service: str, *, collector: str | None) -> Iterator[Telemetry
 
 @contextmanager
 def _exporting(service: str, collector: str) -> Iterator[Tracer]:
-    # Imported where they are used: they take 70 ms and some megabytes.
+    # Importing them takes 70 ms and some megabytes, which only an exporting process pays.
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_NAMESPACE, Resource
     from opentelemetry.sdk.trace import TracerProvider

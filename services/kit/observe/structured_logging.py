@@ -39,7 +39,7 @@ def _add_service(service: str) -> structlog.typing.Processor:
 
 
 def configure_logging(*, service: str, level: str) -> None:
-    """Sends structlog's and the standard library's records to stderr in one format. Call once per process."""
+    """Send the records of structlog and of the standard library to stderr in one format. Call once per process."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         _add_service(service),
@@ -51,7 +51,7 @@ def configure_logging(*, service: str, level: str) -> None:
     ]
     terminal = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
-        # Its own tracebacks show local variables, tokens among them.
+        # The default tracebacks show local variables, tokens among them.
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if terminal
         else structlog.processors.JSONRenderer(ensure_ascii=False)

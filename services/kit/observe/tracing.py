@@ -1,4 +1,4 @@
-"""W3C trace context (https://www.w3.org/TR/trace-context/) as it travels: in metadata, in headers, in a column."""
+"""W3C trace context (https://www.w3.org/TR/trace-context/) in gRPC metadata, HTTP headers and database columns."""
 
 import contextvars
 from collections.abc import Mapping, Sequence
@@ -15,24 +15,24 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def trace_parent() -> str | None:
-    """The span at hand, as the value of a `traceparent` header; None outside of a trace."""
+    """Return the current span as the value of a `traceparent` header; None outside of a trace."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)
     return carrier.get(TRACE_PARENT)
 
 
 def continued(value: str | None) -> Context:
-    """The context of the span that `value`, a `traceparent`, names; an empty one if it names none."""
+    """Return the context of the span that `value`, a `traceparent`, names; an empty one if it names none."""
     return _PROPAGATOR.extract({} if value is None else {TRACE_PARENT: value}, context=Context())
 
 
 def is_traced() -> bool:
-    """Whether what happens now is part of a trace. Calls begin none: requests and turns of workers do."""
+    """Return whether a trace is under way. Requests and turns of workers begin traces, calls do not."""
     return get_current_span().get_span_context().is_valid
 
 
 def only_the_trace() -> contextvars.Context:
-    """The variables for a task that goes on without whoever began it: none but the trace."""
+    """Return context variables for a task that outlives its caller: the trace, without deadline and request id."""
     bare = contextvars.Context()
     bare.run(attach, get_current())
     return bare
@@ -47,9 +47,9 @@ def start_span(
     attributes: Mapping[str, AttributeValue] | None = None,
     links: Sequence[Link] = (),
 ) -> AbstractContextManager[Span]:
-    """A span for the block, within `context` or the span at hand.
+    """Start a span for the block, within `context` or the current span.
 
-    An exception leaves no words in it: its text can quote a request, an address or a message.
+    Exceptions are not recorded in it: their text can quote a request, an address or a message.
     """
     return tracer.start_as_current_span(
         name,
@@ -63,7 +63,7 @@ def start_span(
 
 
 def set_status(span: Span, status: str, *, failed: bool) -> None:
-    """Records an HTTP status; `none` says that there was no answer."""
+    """Record an HTTP status in the span; `none` stands for a missing response."""
     if status.isdecimal():
         span.set_attribute("http.response.status_code", int(status))
     if failed:

@@ -1,0 +1,1 @@
+"""gRPC between services: server, client, allow-list, errors and telemetry."""

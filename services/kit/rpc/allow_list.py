@@ -1,4 +1,4 @@
-"""Which service may call which: a list of callers per RPC service; what is on no list is refused."""
+"""The callers that each RPC service allows; a service without a list is refused to all."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 from grpc import StatusCode, aio
 
-# RPC service (`package.Service`) to the names in its callers' certificates.
+# From RPC services (`package.Service`) to the names in their callers' certificates.
 type Callers = Mapping[str, frozenset[str]]
 
 HEALTH = "grpc.health.v1.Health"
@@ -16,10 +16,10 @@ log = structlog.get_logger()
 
 
 class AllowList:
-    """Refuses calls to RPC services that are not listed, and by callers whose certificate names nobody on the list.
+    """The allow-list of a server: it refuses unlisted RPC services, and callers whose certificate is not on the list.
 
-    Without encryption (`identified` false) callers have no name, and anybody may call what is listed. Anybody with a
-    valid certificate may ask for health.
+    In plaintext (`identified` false) callers have no name: every caller may call the listed services. Every caller with
+    a valid certificate may call the health service.
     """
 
     def __init__(self, callers: Callers, *, identified: bool) -> None:
@@ -27,7 +27,7 @@ class AllowList:
         self._identified = identified
 
     async def check(self, method: str, context: aio.ServicerContext[Any, Any]) -> None:
-        """Ends the call of `/package.Service/Method` with PERMISSION_DENIED unless it is allowed."""
+        """End a call of `/package.Service/Method` with PERMISSION_DENIED unless it is allowed."""
         service = method[1:].rpartition("/")[0]
         if service == HEALTH:
             return
@@ -41,5 +41,5 @@ class AllowList:
         else:
             names = []
         log.error("call refused", method=method, caller=names)
-        # No ErrorInfo: to whom the caller serves it is a fault of ours, not something that they may not do.
+        # No ErrorInfo: for the client at the gateway this is a defect of ours, not a missing permission of theirs.
         await context.abort(StatusCode.PERMISSION_DENIED, "The caller may not use this service.")

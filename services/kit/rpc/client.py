@@ -1,4 +1,4 @@
-"""Calling another service: channels with safe retries, deadlines that shrink, errors that keep their meaning."""
+"""Calls to another service: safe retries, shrinking deadlines, and errors that keep their reason."""
 
 import asyncio
 import json
@@ -16,12 +16,12 @@ from services.kit.rpc.server import MAX_MESSAGE_BYTES
 from services.kit.rpc.telemetry import client_interceptors
 from services.kit.tls.identity import Pem, ServiceIdentity, WatchedIdentity
 
-# What a unary call may take unless its caller has less time left.
+# Seconds. A unary call takes no longer, and less if its caller has less time left.
 DEFAULT_TIMEOUT = 10.0
-# What a stream may take as a whole, and between two of its messages.
+# Seconds that a stream may take as a whole, and between two of its messages.
 STREAM_TIMEOUT = 3600.0
 IDLE_TIMEOUT = 30.0
-# Below the time that most calls may take, so that one that meets a dead connection is repeated over another.
+# Seconds. Shorter than most calls' deadline, so that a call over a dead connection is repeated over another one.
 KEEPALIVE_SECONDS = 4.0
 
 
@@ -34,12 +34,12 @@ def open_channel(
     tracer: Tracer | None = None,
     keepalive_seconds: float = KEEPALIVE_SECONDS,
 ) -> aio.Channel:
-    """A channel to `host:port` that retries what a peer that is away or going did not answer: given pairs only.
+    """Open a channel to `host:port`.
 
-    `retried` are these (service, method) pairs: a repeat does no harm. Whatever the address, it speaks to nobody
-    whose certificate does not name the service `peer`; without an identity it is in plaintext and to anybody. A
-    connection that is silent for `keepalive_seconds` has to prove that it lives, within as many again. Raises
-    IdentityError if the identity cannot be used.
+    `retried` are the (service, method) pairs that are safe to repeat: they are retried when the peer is unavailable.
+    The peer's certificate must name the service `peer`; without an identity the channel is in plaintext and checks no
+    peer. A connection that is silent for `keepalive_seconds` is pinged, and closed if the peer does not respond within
+    as many seconds. Raises IdentityError if the identity cannot be used.
     """
     interceptors = client_interceptors(tracer)
     options = [*_options(retried), *_keepalive(keepalive_seconds)]
@@ -55,43 +55,43 @@ def open_channel(
 
 
 def _options(retried: Iterable[tuple[str, str]]) -> list[tuple[str, str | int]]:
-    """Source: gRPC service config (grpc/grpc-proto service_config.proto)."""
+    """Return the channel options. Source: gRPC service config (grpc/grpc-proto service_config.proto)."""
     policy = {
         "name": [{"service": service, "method": method} for service, method in retried],
         "retryPolicy": {
-            # Two seconds in all: longer than it takes to find a replacement by its name (below), or to dial anew.
+            # Two seconds in all: longer than resolving the name of a replacement (below) or connecting again takes.
             "maxAttempts": 5,
             "initialBackoff": "0.1s",
             "maxBackoff": "1s",
             "backoffMultiplier": 2.5,
-            # A server that is about to stop cancels a call that arrives in that very moment.
+            # A server that begins to stop cancels the calls that arrive at that moment.
             "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         },
     }
-    # Where a name has several addresses, calls go to all of them by turns.
+    # Calls are spread over all addresses of a name.
     balancing: list[dict[str, object]] = [{"round_robin": {}}]
     return [
         ("grpc.service_config", json.dumps({"methodConfig": [policy], "loadBalancingConfig": balancing})),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        # A peer that was restarted is found again within a second instead of gRPC's default of up to two minutes.
+        # Reconnect to a restarted peer within a second instead of gRPC's default of up to two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 1000),
         ("grpc.max_reconnect_backoff_ms", 1000),
-        # A replacement can have another address under the same name.
+        # A replacement can have the same name at another address.
         ("grpc.dns_min_time_between_resolutions_ms", 1000),
     ]
 
 
 def _keepalive(seconds: float) -> list[tuple[str, int]]:
-    """Source: gRPC's keepalive guide (grpc/grpc doc/keepalive.md).
+    """Return the options of keepalive pings. Source: gRPC's keepalive guide (grpc/grpc doc/keepalive.md).
 
-    A machine that is gone closes nothing: calls would hang in connections to it until the kernel gives them up, which
-    takes a quarter of an hour.
+    A machine that vanishes closes no connections: without pings, calls would hang until the kernel gives up, after a
+    quarter of an hour.
     """
     return [
         ("grpc.keepalive_time_ms", round(seconds * 1000)),
         ("grpc.keepalive_timeout_ms", round(seconds * 1000)),
-        # Of other pings, behind which that one may wait.
+        # Other pings, behind which a keepalive ping may wait.
         ("grpc.http2.ping_timeout_ms", round(seconds * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
@@ -101,7 +101,7 @@ def _keepalive(seconds: float) -> list[tuple[str, int]]:
 async def call[Request, Response](
     method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request, *, timeout: float = DEFAULT_TIMEOUT
 ) -> Response:
-    """Calls a unary method within what is left of the current request's time. Raises AppError."""
+    """Call a unary method within the time that the current request has left. Raises AppError."""
     try:
         return await method(request, timeout=remaining(timeout), metadata=((REQUEST_ID_HEADER, request_id()),))
     except aio.AioRpcError as error:
@@ -115,7 +115,7 @@ async def stream[Request, Response](
     first_seconds: float = IDLE_TIMEOUT,
     idle_seconds: float = IDLE_TIMEOUT,
 ) -> AsyncGenerator[Response]:
-    """The messages of a streaming method; closing the generator ends the call at the peer, too. Raises AppError.
+    """Yield the messages of a streaming method; closing the generator ends the call at the peer. Raises AppError.
 
     The first message may take `first_seconds`, each later one `idle_seconds`.
     """
@@ -127,7 +127,7 @@ async def stream[Request, Response](
                 message = await calling.read()
             if message is aio.EOF:
                 return
-            # What is not the end is a message; the stub cannot tell.
+            # All but the end marker are messages; the type stub does not say so.
             yield message  # type: ignore[misc]
             limit = idle_seconds
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""AppError to gRPC status and back, with google.rpc.ErrorInfo (AIP-193) as the carrier of reason and metadata."""
+"""Conversion of AppError to gRPC status and back; google.rpc.ErrorInfo (AIP-193) carries reason and metadata."""
 
 import grpc
 from google.protobuf import any_pb2
@@ -18,9 +18,9 @@ TrailingMetadata = tuple[tuple[str, str | bytes], ...]
 
 
 def to_trailing_metadata(error: AppError) -> TrailingMetadata:
-    """The rich status of `error` as gRPC trailing metadata.
+    """Return the rich status of `error` as gRPC trailing metadata.
 
-    An error that says when to come back (`retry_after`) is not retried by the caller's channel before that.
+    The caller's channel does not retry an error with `retry_after`.
     """
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
     detail = any_pb2.Any()
@@ -32,8 +32,8 @@ def to_trailing_metadata(error: AppError) -> TrailingMetadata:
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> AppError:
-    """The AppError that a peer raised, or the closest one for a failure of the transport itself."""
-    # The parameter's stub names the synchronous call; the asynchronous error offers the same three methods.
+    """Return the AppError that a peer raised, or the closest one for a failure of the transport."""
+    # The type stub names the synchronous call; the asynchronous error has the same three methods.
     status = rpc_status.from_call(error)  # type: ignore[arg-type]
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()
@@ -47,6 +47,6 @@ def _transport_error(code: grpc.StatusCode) -> AppError:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return deadline_exceeded()
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-        # The channel has tried again already; if every channel on the way did, tries would multiply.
+        # The channel has retried already. If every channel on the way retried, the attempts would multiply.
         return service_unavailable(metadata={"retry_after": "1"})
     return internal_error()

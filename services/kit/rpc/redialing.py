@@ -1,4 +1,4 @@
-"""A channel whose certificate changes while it is used: what begins after the change is sent over a new connection."""
+"""A channel whose certificate can change while it is used: later calls use a new connection."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from grpc import aio
 from services.kit.tls.identity import Pem, WatchedIdentity
 
 LOOK_EVERY = 1.0
-# Seconds that calls under way have to end over the old connection: as long as a stream may take.
+# Seconds that calls under way have to end on the old connection: as long as a stream may take.
 GRACE = 3600.0
 
 type Dial = Callable[[Pem], aio.Channel]
@@ -20,9 +20,9 @@ type Make = Callable[[aio.Channel], Any]
 
 
 class RedialingChannel(aio.Channel):
-    """Unary and server-streaming calls over the newest of the channels that `dial` made.
+    """A channel for unary and server-streaming calls, which uses the newest channel that `dial` made.
 
-    Looks for changed files when a call begins, once a second at most.
+    Calls look for changed certificate files, once a second at most.
     """
 
     def __init__(self, dial: Dial, identity: WatchedIdentity, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,7 +34,7 @@ class RedialingChannel(aio.Channel):
         self._ending: set[asyncio.Task[None]] = set()
 
     def current(self) -> aio.Channel:
-        """The channel for a call that begins now."""
+        """Return the channel for a new call."""
         now = self._clock()
         if now >= self._look_at:
             self._look_at = now + LOOK_EVERY
@@ -94,7 +94,7 @@ class RedialingChannel(aio.Channel):
 
 
 async def _end(channel: aio.Channel) -> None:
-    """Closes the channel when its calls have ended, or at once when this is cancelled."""
+    """Close the channel when its calls have ended, or at once when cancelled."""
     try:
         await channel.close(GRACE)
     finally:
@@ -102,7 +102,7 @@ async def _end(channel: aio.Channel) -> None:
 
 
 class _Redialed:
-    """A method of the channel's current one; called as gRPC's multi-callables are."""
+    """A method of the current channel; called as gRPC's multi-callables are."""
 
     def __init__(self, channel: RedialingChannel, make: Make) -> None:
         self._channel = channel

@@ -21,15 +21,15 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 # Unary calls whose caller set no deadline end after this many seconds.
 DEFAULT_TIMEOUT = 30.0
 DRAIN_SECONDS = 10.0
-# Connections of this age are replaced, with new handshakes: no certificate is trusted for long after its end.
+# Seconds. Older connections are replaced with new handshakes, so that no expired certificate stays trusted for long.
 MAX_CONNECTION_SECONDS = 900
-# What streams under way have then: as long as a stream may take.
+# Seconds that streams under way have then: as long as a stream may take.
 MAX_CONNECTION_GRACE_SECONDS = 3600
 
 log = structlog.get_logger()
 
 Context = aio.ServicerContext[Any, Any]
-# Generic in its type stub only.
+# Generic in the type stub only.
 type Handler = grpc.RpcMethodHandler[Any, Any]
 type Passing = tuple[type[Exception], ...]
 type Observe = Callable[[str, Context], AbstractContextManager[None]]
@@ -62,10 +62,10 @@ def _unobserved(_: str, __: Context) -> AbstractContextManager[None]:
 
 
 class ErrorInterceptor(aio.ServerInterceptor):
-    """Binds the request context around every handler, has it observed, and turns what it raises into a status.
+    """The interceptor that binds the request context, observes each handler and turns its exceptions into a status.
 
-    Calls that the allow-list refuses reach no handler. Exceptions of the `passing` types say that a store of the
-    service cannot be used for the moment.
+    Calls that the allow-list refuses reach no handler. Exceptions of the `passing` types mean that a store of the
+    service is unavailable for the moment.
     """
 
     def __init__(self, allow_list: AllowList, *, passing: Passing = (), observe: Observe = _unobserved) -> None:
@@ -79,7 +79,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        """Wraps the handler that serves this call (gRPC's ServerInterceptor contract)."""
+        """Wrap the handler of this call (gRPC's ServerInterceptor contract)."""
         method = handler_call_details.method
         if method not in self._wrapped:
             handler = await continuation(handler_call_details)
@@ -144,10 +144,10 @@ async def serve_rpc(
     passing: Passing = (),
     telemetry: Telemetry | None = None,
 ) -> AsyncIterator[int]:
-    """Serves until the block is left, then drains; yields the port (useful when `port` is 0).
+    """Serve while the block lasts, then drain; yields the port (useful when `port` is 0).
 
-    `register` are calls such as `partial(add_XServicer_to_server, servicer)`; `passing` as in ErrorInterceptor.
-    Without an identity anybody may connect, in plaintext. Raises IdentityError if it cannot be used.
+    `register` are calls such as `partial(add_XServicer_to_server, servicer)`; `passing` is as in ErrorInterceptor.
+    Without an identity the server accepts every caller, in plaintext. Raises IdentityError if it cannot be used.
     """
     observe = _unobserved if telemetry is None else RpcObserver(telemetry).observe
     server = aio.server(
@@ -158,7 +158,7 @@ async def serve_rpc(
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.so_reuseport", 0),
-            # Callers ask every few seconds whether a silent connection lives (rpc_client); gRPC thinks that an attack.
+            # Callers ping silent connections every few seconds (rpc/client.py), which gRPC would take for an attack.
             ("grpc.http2.max_ping_strikes", 0),
             ("grpc.max_connection_age_ms", MAX_CONNECTION_SECONDS * 1000),
             ("grpc.max_connection_age_grace_ms", MAX_CONNECTION_GRACE_SECONDS * 1000),
@@ -186,7 +186,7 @@ def _bind(server: aio.Server, address: str, identity: ServiceIdentity | None) ->
     def changed() -> grpc.ServerCertificateConfiguration | None:
         return _configuration(watched.pem) if watched.has_changed() else None
 
-    # Asked at every handshake whether there is another certificate by now.
+    # gRPC calls it at every handshake, to learn of another certificate.
     credentials = grpc.dynamic_ssl_server_credentials(
         _configuration(watched.pem),
         changed,  # type: ignore[arg-type]  # None says that nothing has changed, whatever the stub says

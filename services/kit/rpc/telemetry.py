@@ -1,4 +1,4 @@
-"""Times and traces of gRPC calls, at both ends."""
+"""Metrics and traces of gRPC calls, at both ends."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ _HEALTH = "/grpc.health.v1.Health/"
 
 
 class RpcObserver:
-    """Observes the calls that a server answers."""
+    """The observer of the calls that a server handles."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._tracer = telemetry.tracer
@@ -34,7 +34,7 @@ class RpcObserver:
 
     @contextmanager
     def observe(self, method: str, context: aio.ServicerContext[Any, Any]) -> Iterator[None]:
-        """Surrounds the handler of a call: `method` is `/package.Service/Method`."""
+        """Time and trace the handler of a call in the block; `method` is `/package.Service/Method`."""
         began = time.perf_counter()
         code = grpc.StatusCode.CANCELLED
         with self._span(method, context) as span:
@@ -42,7 +42,7 @@ class RpcObserver:
                 yield
                 code = grpc.StatusCode.OK
             except Exception:
-                # Zero unless the call was aborted, whatever the stub says.
+                # Zero unless the call was aborted, unlike the type stub says.
                 code = context.code() or grpc.StatusCode.UNKNOWN  # type: ignore[unreachable]
                 raise
             finally:
@@ -61,7 +61,7 @@ class RpcObserver:
 
 
 def client_interceptors(tracer: Tracer | None) -> list[aio.ClientInterceptor]:
-    """What makes a channel trace its calls and pass the trace on; nothing where no traces are collected."""
+    """Return interceptors that trace a channel's calls and pass the trace on; none where no traces are collected."""
     return [] if tracer is None else [_TracedUnary(tracer), _TracedStream(tracer)]
 
 
@@ -89,7 +89,7 @@ class _TracedStream(aio.UnaryStreamClientInterceptor):
     async def intercept_unary_stream(
         self, continuation: Callable[..., Any], client_call_details: aio.ClientCallDetails, request: Any
     ) -> Any:
-        """gRPC's contract. The span is a point: how long the stream lasts is in the span of who answers it."""
+        """gRPC's contract. The span ends when the stream begins; the server's span lasts as long as the stream."""
         if not is_traced():
             return await continuation(client_call_details, request)
         method = _text(client_call_details.method)

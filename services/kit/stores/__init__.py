@@ -1,0 +1,1 @@
+"""Postgres and Redis: pools, clients, their metrics, and migrations."""

@@ -1,4 +1,4 @@
-"""How busy the connection pools of a process are, read when somebody looks."""
+"""Metrics of a process's connection pools, read when the metrics are scraped."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from services.kit.stores.postgres import Pool
 
 
 class PoolMetrics:
-    """Shows pools by name: connections that are in use, and how many there can be."""
+    """The metrics of pools by name: connections in use, and their maximum."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._used = Gauge(
@@ -22,19 +22,19 @@ class PoolMetrics:
         )
 
     def asyncpg(self, pool: Pool) -> None:
-        """Shows an asyncpg pool as `postgres`."""
+        """Show an asyncpg pool as `postgres`."""
         self._show("postgres", pool.get_max_size(), lambda: pool.get_size() - pool.get_idle_size())
 
     def sqlalchemy(self, engine: AsyncEngine) -> None:
-        """Shows the pool of an engine, which must be of a fixed size, as `postgres`."""
+        """Show the pool of an engine, which must have a fixed size, as `postgres`."""
         pool = engine.pool
         assert isinstance(pool, QueuePool)  # noqa: S101 - what `create_engine` of the kit builds
         self._show("postgres", pool.size(), pool.checkedout)
 
     def redis(self, redis: Redis) -> None:
-        """Shows a client's pool as `redis`."""
+        """Show a client's pool as `redis`."""
         pool = redis.connection_pool
-        # It counts two kinds of connections: those that are idle, and those in use.
+        # The pool counts idle connections and those in use.
         self._show("redis", pool.max_connections, lambda: pool.get_connection_count()[1][0])
 
     def _show(self, name: str, limit: int, used: Callable[[], int]) -> None:

@@ -1,4 +1,4 @@
-"""Building the one connection pool of a process."""
+"""The connection pool of a process."""
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -34,7 +34,7 @@ def _session(
 
 
 def database_url(settings: Postgres) -> URL:
-    """The SQLAlchemy address of a database, for asyncpg."""
+    """Return the SQLAlchemy address of a database, for asyncpg."""
     return URL.create(
         "postgresql+asyncpg",
         username=settings.user,
@@ -48,17 +48,17 @@ def database_url(settings: Postgres) -> URL:
 def create_engine(
     settings: Postgres, *, application_name: str, pool_size: int, tracer: Tracer | None = None
 ) -> AsyncEngine:
-    """A pool of a fixed size; opens nothing yet.
+    """Return an engine with a pool of a fixed size, which connects on first use.
 
-    Sessions run in UTC and give up on a statement after 30 s and on a lock after 10 s.
-    With a `tracer` statements become spans of the trace at hand.
+    Sessions run in UTC; a statement may take 30 s, and a wait for a lock 10 s. With a `tracer` statements become spans
+    of the current trace.
     """
     engine = create_async_engine(
         database_url(settings),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=10,
-        # Errors would quote them, and errors are logged.
+        # Errors would quote the values, and errors are logged.
         hide_parameters=True,
         connect_args={
             "timeout": CONNECT_TIMEOUT,
@@ -69,7 +69,7 @@ def create_engine(
 
     @event.listens_for(engine.sync_engine, "checkout")
     def refuse_dead_connection(dbapi_connection: object, _record: object, _proxy: object) -> None:
-        # asyncpg knows without a round trip when the server has gone; the pool then connects again.
+        # asyncpg knows without a round trip that the server has closed the connection; the pool then connects again.
         if dbapi_connection.driver_connection.is_closed():  # type: ignore[attr-defined]
             raise DisconnectionError
 
@@ -79,7 +79,7 @@ def create_engine(
 
 
 async def connect(settings: Postgres) -> "asyncpg.Connection[asyncpg.Record]":
-    """A connection outside of any pool, without limits of its session's: to migrate, to listen."""
+    """Open a connection outside of any pool and without time limits, for migrations and LISTEN."""
     return await asyncpg.connect(
         host=settings.host,
         port=settings.port,
@@ -103,12 +103,12 @@ async def create_pool(
     transaction: float = 0,
     tracer: Tracer | None = None,
 ) -> Pool:
-    """A pool for services whose hot paths speak SQL without a layer between; connects on first use.
+    """Return an asyncpg pool, which connects on first use, for services that send SQL without a layer between.
 
-    The same session settings and limits as `create_engine`. asyncpg replaces connections that the server closed, as it
-    does with one whose client says nothing within a transaction for `idle_in_transaction` seconds, or whose transaction
-    takes `transaction` seconds (0: any time); only this ends a client that went silent in the middle of a statement.
-    With a `tracer` statements become spans of the trace at hand.
+    Sessions have the settings and limits of `create_engine`. The server also closes a connection that is idle within a
+    transaction for `idle_in_transaction` seconds, or whose transaction takes `transaction` seconds (0: unlimited); only
+    the latter ends a client that went silent in the middle of a statement. asyncpg replaces closed connections. With a
+    `tracer` statements become spans of the current trace.
     """
     query_spans = None if tracer is None else QuerySpans(tracer)
 
@@ -116,8 +116,8 @@ async def create_pool(
         if query_spans is not None:
             connection.add_query_logger(query_spans.of_asyncpg)
 
-    # Each time a connection is given back, asyncpg would undo what its session may have left behind, such as advisory
-    # locks: a round trip with four statements. Nothing of that kind is done on pooled connections.
+    # asyncpg would reset the session (advisory locks, LISTEN) at each release: a round trip with four statements. Code
+    # on pooled connections leaves no session state.
     pool = asyncpg.create_pool(
         host=settings.host,
         port=settings.port,

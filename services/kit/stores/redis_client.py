@@ -1,4 +1,4 @@
-"""Building the Redis (or Valkey) client of a process."""
+"""The Redis (or Valkey) client of a process."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ POOL_SIZE = 32
 
 
 def create_redis(settings: RedisSettings) -> Redis:
-    """A client that answers in text, gives up after seconds and reconnects once after a lost connection.
+    """Return a client that decodes text, limits the time of commands, and reconnects once after a lost connection.
 
-    More commands than the pool has connections wait their turn; redis-py's own pool would refuse them.
+    Commands beyond the pool's connections wait for one; redis-py's default pool would refuse them.
     """
     pool = BlockingConnectionPool(
         **_transport(settings),
@@ -30,7 +30,7 @@ def create_redis(settings: RedisSettings) -> Redis:
         socket_connect_timeout=2,
         socket_timeout=5,
         health_check_interval=30,
-        # Only what was not sent: a time-out may have been executed, and GETDEL must not run twice.
+        # Retry unsent commands only: one that timed out may have run, and GETDEL must not run twice.
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=1, supported_errors=(RedisConnectionError,)),
     )
     return Redis.from_pool(pool)

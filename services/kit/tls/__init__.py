@@ -1,0 +1,1 @@
+"""Certificates that name services, and the authority that issues them."""

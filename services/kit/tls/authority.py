@@ -1,4 +1,4 @@
-"""A certificate authority for one installation: `python -m services.kit.tls.authority DIRECTORY` makes what is missing.
+"""A certificate authority for one installation: `python -m services.kit.tls.authority DIRECTORY` issues certificates.
 
 DIRECTORY gets a folder for each service, with tls.crt, tls.key and ca.crt, and `authority` with the CA's own key, which
 no service may read. Certificates that end soon are made anew: run it again, and running services take them over.
@@ -21,9 +21,9 @@ from services.kit.tls.identity import IdentityError, ServiceIdentity
 SERVICES = ("auth", "gateway", "mail")
 AUTHORITY_LIFE = timedelta(days=3650)
 LIFE = timedelta(days=365)
-# What is left of a life when the next one begins.
+# Renew this long before expiry.
 RENEW_BEFORE = timedelta(days=90)
-# Clocks of machines differ.
+# Certificates are valid from this long ago, since the clocks of machines differ.
 _SKEW = timedelta(hours=1)
 
 
@@ -36,25 +36,25 @@ class Issued:
 
     @property
     def certificate_pem(self) -> bytes:
-        """PEM."""
+        """The certificate in PEM."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     @property
     def key_pem(self) -> bytes:
-        """PKCS#8 in PEM, not encrypted."""
+        """The private key as PKCS#8 in PEM, not encrypted."""
         return self.key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
 
 
 def identity_in(directory: Path, name: str) -> ServiceIdentity:
-    """The identity of the service `name` as `ensure_certificates` lays it into `directory`."""
+    """Return the identity of the service `name` whose files `ensure_certificates` wrote to `directory`."""
     folder = directory / name
     return ServiceIdentity(name=name, certificate=folder / "tls.crt", key=folder / "tls.key", ca=folder / "ca.crt")
 
 
 def ensure_certificates(directory: Path, *, now: datetime) -> list[str]:
-    """Makes the CA and the certificates that are missing, unusable or near their end; returns whose were made."""
+    """Issue the CA and the certificates that are missing, unusable or near expiry; return the names issued."""
     authority = _ensure_authority(directory, now=now)
     made = [name for name in SERVICES if not _lasts(identity_in(directory, name), authority, now=now)]
     for name in made:
@@ -67,7 +67,7 @@ def ensure_certificates(directory: Path, *, now: datetime) -> list[str]:
 
 
 def create_authority(*, now: datetime) -> Issued:
-    """A CA that signs nothing but certificates of services."""
+    """Create a CA that signs certificates of services only."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Mailroom services")])
     builder = (
@@ -79,7 +79,7 @@ def create_authority(*, now: datetime) -> Issued:
 
 
 def issue(authority: Issued, name: str, *, now: datetime, life: timedelta = LIFE) -> Issued:
-    """A certificate of the service `name`, to serve and to call with."""
+    """Issue a certificate of the service `name`, for its server and its clients."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -102,7 +102,7 @@ def _builder(
     now: datetime,
     life: timedelta,
 ) -> x509.CertificateBuilder:
-    # The key identifiers tell two authorities of the same name apart, while both are trusted.
+    # Key identifiers tell two authorities of the same name apart while both are trusted.
     authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
     return (
         x509.CertificateBuilder()
@@ -132,7 +132,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def read_authority(directory: Path) -> Issued:
-    """The CA that `ensure_certificates` laid into `directory`. Raises OSError or ValueError."""
+    """Read the CA that `ensure_certificates` wrote to `directory`. Raises OSError or ValueError."""
     folder = directory / "authority"
     key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -143,7 +143,7 @@ def read_authority(directory: Path) -> Issued:
 def _ensure_authority(directory: Path, *, now: datetime) -> Issued:
     with suppress(OSError, ValueError):
         known = read_authority(directory)
-        # It has to outlive what it signs.
+        # The CA must outlive the certificates that it signs.
         if known.certificate.not_valid_after_utc - now > LIFE:
             return known
     made = create_authority(now=now)
@@ -163,7 +163,7 @@ def _lasts(identity: ServiceIdentity, authority: Issued, *, now: datetime) -> bo
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Replaces `file` in one step; only its owner can read it."""
+    """Replace `file` atomically; only its owner can read it."""
     unfinished = file.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as output:

@@ -1,4 +1,4 @@
-"""Who a service is to its peers: a certificate that names it, the certificate's key, and the CA that all of them trust.
+"""The identity of a service towards its peers: a certificate that names it, its key, and the CA that all trust.
 
 See docs/service-identity.md.
 """
@@ -26,7 +26,7 @@ class IdentityError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Pem:
-    """The content of the three files: the certificate with its chain, its key, and the trusted CAs."""
+    """The contents of the three files: the certificate with its chain, its key, and the trusted CAs."""
 
     certificate: bytes
     key: bytes = field(repr=False)
@@ -35,7 +35,7 @@ class Pem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceIdentity:
-    """Where the files (PEM) are of the service that is called `name`."""
+    """The paths of the PEM files of the service `name`."""
 
     name: str
     certificate: Path
@@ -43,7 +43,7 @@ class ServiceIdentity:
     ca: Path
 
     def read(self, *, now: datetime) -> Pem:
-        """What is in the files. Raises IdentityError unless it is complete, fits together and is valid at `now`."""
+        """Read the files. Raises IdentityError unless they are complete, fit together and are valid at `now`."""
         pem = Pem(_read(CERT, self.certificate), _read(KEY, self.key), _read(CA, self.ca))
         leaf, *chain = _certificates(CERT, self.certificate, pem.certificate)
         authorities = _certificates(CA, self.ca, pem.ca)
@@ -64,18 +64,18 @@ class ServiceIdentity:
 class WatchedIdentity:
     """An identity whose files are replaced while the process runs.
 
-    Files that do not fit together, as in the middle of a rotation, are left aside until they are changed again.
+    Files that do not fit together, as in the middle of a rotation, are ignored until they change again.
     """
 
     def __init__(self, identity: ServiceIdentity, *, now: Clock = lambda: datetime.now(UTC)) -> None:
-        """Reads the files. Raises IdentityError."""
+        """Read the files. Raises IdentityError."""
         self._identity = identity
         self._now = now
         self._stamp = self._look()
         self.pem = identity.read(now=now())
 
     def has_changed(self) -> bool:
-        """Whether `pem` is another one than at the call before."""
+        """Return whether `pem` has changed since the previous call."""
         stamp = self._look()
         if stamp == self._stamp:
             return False
@@ -96,7 +96,7 @@ class WatchedIdentity:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """What differs after a write, a rename over the file, or a change of a link on the way to it."""
+    """Return a value that a write, a rename over the file, or a changed link on its path changes."""
     try:
         status = path.stat()
     except OSError:
@@ -121,7 +121,7 @@ def _certificates(variable: str, path: Path, pem: bytes) -> list[x509.Certificat
 def _public_key(path: Path, pem: bytes) -> object:
     try:
         return load_pem_private_key(pem, password=None).public_key()
-    # A TypeError says that it is encrypted.
+    # A TypeError means that the key is encrypted.
     except (ValueError, TypeError) as error:
         raise IdentityError(f"{KEY}: {path} holds no unencrypted private key in PEM") from error
 

@@ -13,9 +13,9 @@ from starlette.responses import HTMLResponse, JSONResponse
 from services.auth.cipher import Cipher
 from services.auth.provider_grants.revocations import GRANT, GrantRevocations
 from services.auth.providers.base import Consent, ProviderIdentity
-from services.auth.store import Store
 from services.auth.store.revocations import RevocationRecord
 from services.auth.store.tables import accounts, grant_revocations, provider_tokens, security_events, sessions, users
+from services.auth.store.transaction import Store
 from tests.auth.sign_in.test_linking import is_granted, pending_links
 from tests.auth.sign_in.test_sign_in import reason_of
 from tests.support.auth.client import SECRET_KEY, Client, SignedIn, StartService

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.auth.sessions.refresh_tokens import parse
 from services.auth.sessions.sessions import REPEATABLE, Sessions
-from services.auth.store import Store
 from services.auth.store.tables import refresh_tokens, sessions
+from services.auth.store.transaction import Store
 from services.kit.errors import AppError, Kind
 from tests.auth.sign_in.test_sign_in import reason_of
 from tests.support.auth.client import SECRET_KEY, Client, StartService

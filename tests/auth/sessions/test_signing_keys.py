@@ -16,8 +16,8 @@ from services.auth.cipher import Cipher, DecryptionError
 from services.auth.sessions.access_tokens import LIFETIME, AccessTokens
 from services.auth.sessions.signing_keys import PUBLISHED_AFTER, PUBLISHED_AHEAD, REREAD, SigningKeys
 from services.auth.settings import AuthSettings
-from services.auth.store import Store
 from services.auth.store.tables import signing_keys
+from services.auth.store.transaction import Store
 from tests.support.auth.client import SECRET_KEY
 from tests.support.auth.clock import Time
 

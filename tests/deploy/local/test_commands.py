@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from deploy.local.home import Home
+from deploy.local.ports import Ports
+from deploy.local.valkey import EmbeddedValkey
 
 _EMBEDDED = {"POSTGRES_HOST": "", "REDIS_HOST": ""}
 
@@ -43,6 +45,15 @@ class TestRedisCli:
         answer = _command(home, "redis-cli", "INCR")
         assert answer.stdout.startswith("(error) wrong number of arguments")
         assert answer.returncode == 1
+
+    def test_a_server_with_a_password_gets_it_from_the_settings(self, home: Path, ports: Ports) -> None:
+        (home / "mailroom").mkdir()
+        with EmbeddedValkey(home / "mailroom", port=ports.free()) as valkey:
+            where = {"REDIS_HOST": valkey.address.host, "REDIS_PORT": str(valkey.address.port)}
+            _command(home, "redis-cli", "CONFIG", "SET", "requirepass", "opensesame", **where)
+            refused = _command(home, "redis-cli", "PING", **where)
+            assert (refused.returncode, "opensesame" in refused.stdout + refused.stderr) == (1, False)
+            assert _command(home, "redis-cli", "PING", **where, REDIS_PASSWORD="opensesame").stdout == "PONG\n"
 
 
 class TestRefusals:

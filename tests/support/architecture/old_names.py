@@ -48,10 +48,7 @@ _AUTH = ("services/auth", "tests/auth", "tests/support/auth")
 _MAIL = ("services/mail", "tests/mail", "tests/support/mail")
 _SANDBOX = ("services/sandbox", "tests/sandbox", "tests/support/sandbox")
 _SQL_FREE = (
-    *(
-        f"services/auth/{below}"
-        for below in ("app.py", "provider_grants", "providers", "rpc.py", "sessions", "sign_in")
-    ),
+    *(f"services/auth/{below}" for below in ("app.py", "provider_grants", "providers", "rpc", "sessions", "sign_in")),
     *_SANDBOX,
     "services/gateway",
     "services/kit",

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from services.auth.cipher import Cipher
 from services.auth.model import Account
 from services.auth.provider_grants.accounts import Accounts
-from services.auth.provider_grants.disconnect import Disconnecting
+from services.auth.provider_grants.disconnect import Disconnections
 from services.auth.provider_grants.refresh_lock import RefreshLock
 from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.sign_in.linking import Linking
@@ -90,7 +90,7 @@ class Connections(RuleBasedStateMachine):
         self.revocations = GrantRevocations(
             store=store, cipher=cipher, providers=providers, clock=self.time.now, new_id=uuid4
         )
-        self.disconnecting = Disconnecting(
+        self.disconnections = Disconnections(
             store=store,
             cipher=cipher,
             revocations=self.revocations,
@@ -189,7 +189,7 @@ class Connections(RuleBasedStateMachine):
 
     async def login_of(self, subject: str) -> UUID:
         async with self.world.store.transaction() as transaction:
-            user_id = await transaction.find_login(provider="google", subject=subject)
+            user_id = await transaction.users.find_login(provider="google", subject=subject)
         assert user_id is not None
         return user_id
 
@@ -251,15 +251,15 @@ class Connections(RuleBasedStateMachine):
 
     async def disconnect_subject(self, subject: str, user_id: UUID) -> None:
         async with self.world.store.transaction() as transaction:
-            account = await transaction.find_account(provider="google", subject=subject)
+            account = await transaction.accounts.lock_by_subject(provider="google", subject=subject)
         assert account is not None
-        await self.disconnecting.disconnect(account_id=account.account_id, user_id=user_id)
+        await self.disconnections.disconnect(account_id=account.account_id, user_id=user_id)
 
     @precondition(lambda self: self.users)
     @rule(data=st.data())
     def delete(self, data: st.DataObject) -> None:
         user_id = data.draw(st.sampled_from(self.users))
-        self.world.loop.run(self.disconnecting.delete_user(user_id))
+        self.world.loop.run(self.disconnections.delete_user(user_id))
         self.accounts = {subject: owner for subject, owner in self.accounts.items() if owner != user_id}
         self.logins = {subject: owner for subject, owner in self.logins.items() if owner != user_id}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy.local.valkey import RedisAddress
-from services.auth.store import Store
+from services.auth.store.transaction import Store
 from services.kit.errors import AppError
 
 

@@ -11,7 +11,7 @@ from services.auth.sessions.access_tokens import AccessTokens
 from services.auth.sessions.refresh_tokens import RefreshTokens
 from services.auth.sessions.sessions import Lifetimes, Sessions
 from services.auth.sessions.signing_keys import SigningKeys
-from services.auth.store import Store
+from services.auth.store.transaction import Store
 from tests.support.auth.client import SECRET_KEY
 from tests.support.auth.clock import Time
 
@@ -37,7 +37,7 @@ async def add_user(store: Store) -> UUID:
     """Somebody who may have sessions."""
     user_id = uuid4()
     async with store.transaction() as transaction:
-        await transaction.add_user(user_id, provider="google", subject=str(user_id))
+        await transaction.users.add(user_id, provider="google", subject=str(user_id))
         await transaction.commit()
     return user_id
 

@@ -1,4 +1,4 @@
-"""Alembic's environment, for all services: runs the command at hand, each migration in a transaction of its own."""
+"""Alembic's environment for all services: it runs each migration in a transaction of its own."""
 
 import asyncio
 from typing import Any

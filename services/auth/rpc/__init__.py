@@ -1,0 +1,49 @@
+"""The gRPC services of auth: convert, call, convert. Only here does protobuf meet the domain."""
+
+from collections.abc import Callable
+from functools import partial
+
+from grpc import aio
+from mailroom.auth.v1 import auth_pb2_grpc
+
+from services.auth.provider_grants.access_tokens import ProviderTokens
+from services.auth.provider_grants.accounts import Accounts
+from services.auth.provider_grants.disconnect import Disconnections
+from services.auth.rpc.accounts import AccountServicer
+from services.auth.rpc.provider_tokens import ProviderTokenServicer
+from services.auth.rpc.sessions import SessionServicer
+from services.auth.rpc.sign_in import SignInServicer
+from services.auth.rpc.users import UserServicer
+from services.auth.security_events import SecurityEvents
+from services.auth.sessions.sessions import Sessions
+from services.auth.sessions.signing_keys import SigningKeys
+from services.auth.sign_in.sign_in import SignIn
+
+# The gateway never gets tokens of users' mailboxes, so that an intruder there gets none.
+CALLERS = {
+    "mailroom.auth.v1.SignInService": frozenset({"gateway"}),
+    "mailroom.auth.v1.SessionService": frozenset({"gateway"}),
+    "mailroom.auth.v1.UserService": frozenset({"gateway"}),
+    "mailroom.auth.v1.AccountService": frozenset({"mail"}),
+    "mailroom.auth.v1.ProviderTokenService": frozenset({"mail"}),
+}
+
+
+def registrations(
+    *,
+    sign_in: SignIn,
+    sessions: Sessions,
+    signing_keys: SigningKeys,
+    accounts: Accounts,
+    events: SecurityEvents,
+    disconnections: Disconnections,
+    provider_tokens: ProviderTokens,
+) -> list[Callable[[aio.Server], None]]:
+    """Functions that add auth's services to a server."""
+    return [
+        partial(auth_pb2_grpc.add_SignInServiceServicer_to_server, SignInServicer(sign_in)),
+        partial(auth_pb2_grpc.add_SessionServiceServicer_to_server, SessionServicer(sessions, signing_keys)),
+        partial(auth_pb2_grpc.add_UserServiceServicer_to_server, UserServicer(accounts, events)),
+        partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(accounts, disconnections)),
+        partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, ProviderTokenServicer(provider_tokens)),
+    ]

@@ -1,0 +1,40 @@
+"""mailroom.auth.v1.AccountService."""
+
+from typing import override
+
+from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
+
+from services.auth.provider_grants.accounts import Accounts
+from services.auth.provider_grants.disconnect import Disconnections
+from services.auth.rpc.from_proto import user_id_of, uuid_or_none
+from services.auth.rpc.to_proto import account_to_proto
+from services.kit.rpc.server import Context
+
+
+class AccountServicer(auth_pb2_grpc.AccountServiceServicer):
+    """mailroom.auth.v1.AccountService."""
+
+    def __init__(self, accounts: Accounts, disconnections: Disconnections) -> None:
+        self._accounts = accounts
+        self._disconnections = disconnections
+
+    @override
+    async def ListAccounts(
+        self, request: auth_pb2.ListAccountsRequest, context: Context
+    ) -> auth_pb2.ListAccountsResponse:
+        accounts = await self._accounts.list_accounts(user_id_of(request.user_id))
+        return auth_pb2.ListAccountsResponse(accounts=[account_to_proto(account) for account in accounts])
+
+    @override
+    async def DisconnectAccount(
+        self, request: auth_pb2.DisconnectAccountRequest, context: Context
+    ) -> auth_pb2.DisconnectAccountResponse:
+        account_id, user_id = uuid_or_none(request.account_id), uuid_or_none(request.user_id)
+        if account_id is not None and user_id is not None:
+            await self._disconnections.disconnect(account_id=account_id, user_id=user_id)
+        return auth_pb2.DisconnectAccountResponse()
+
+    @override
+    async def DeleteUser(self, request: auth_pb2.DeleteUserRequest, context: Context) -> auth_pb2.DeleteUserResponse:
+        await self._disconnections.delete_user(user_id_of(request.user_id))
+        return auth_pb2.DeleteUserResponse()

@@ -1,0 +1,59 @@
+"""Accounts, session tokens and security events as protobuf."""
+
+from datetime import datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from mailroom.auth.v1 import auth_pb2
+
+from services.auth.model import Account, AccountStatus, RecordedEvent
+from services.auth.sessions.sessions import Tokens
+
+_TOKEN_TYPE = "Bearer"  # noqa: S105 - RFC 6750
+_STATUS = {
+    AccountStatus.ACTIVE: auth_pb2.ACCOUNT_STATUS_ACTIVE,
+    AccountStatus.REAUTH_REQUIRED: auth_pb2.ACCOUNT_STATUS_REAUTH_REQUIRED,
+}
+
+
+def timestamp(moment: datetime) -> Timestamp:
+    """A time in a response."""
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
+
+
+def session_tokens(tokens: Tokens) -> dict[str, Any]:
+    """The fields that every response with tokens of a session has."""
+    return {
+        "access_token": tokens.access_token.value,
+        "token_type": _TOKEN_TYPE,
+        "expire_time": timestamp(tokens.access_token.expires_at),
+        "refresh_token": tokens.refresh_token.value,
+    }
+
+
+def account_to_proto(account: Account) -> auth_pb2.Account:
+    """An account of a user."""
+    return auth_pb2.Account(
+        account_id=str(account.account_id),
+        user_id=str(account.user_id),
+        provider=account.provider,
+        email=account.email,
+        status=_STATUS[account.status],
+        create_time=timestamp(account.created_at),
+        reconnect_by_time=None if account.reconnect_by is None else timestamp(account.reconnect_by),
+    )
+
+
+def event_to_proto(recorded: RecordedEvent) -> auth_pb2.SecurityEvent:
+    """A security event of a user."""
+    event = recorded.event
+    return auth_pb2.SecurityEvent(
+        event_id=str(recorded.event_id),
+        type=event.type,
+        create_time=timestamp(recorded.created_at),
+        account_id="" if event.account_id is None else str(event.account_id),
+        session_id="" if event.session_id is None else str(event.session_id),
+        email=event.email or "",
+    )

@@ -1,0 +1,68 @@
+"""Transactions on the database of auth.
+
+Locks are taken in this order: a provider's subject, the user, the account, its tokens. A transaction that changes the
+tokens of an account locks the account.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import literal, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from services.auth.store.accounts import AccountQueries
+from services.auth.store.events import EventQueries
+from services.auth.store.provider_tokens import ProviderTokenQueries
+from services.auth.store.revocations import RevocationQueries
+from services.auth.store.sessions import SessionQueries
+from services.auth.store.signing_keys import SigningKeyQueries
+from services.auth.store.users import UserQueries
+from services.kit.errors import service_unavailable
+
+# SQLSTATE classes and codes after which the same request may well succeed: connection lost, out of resources, server
+# going down or starting, lock and statement time-outs, deadlock. Source: PostgreSQL, appendix A.
+_PASSING = ("08", "53", "57P", "57014", "55P03", "40")
+
+
+class Transaction:
+    """One transaction, with the queries of each table."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self.users = UserQueries(connection)
+        self.accounts = AccountQueries(connection)
+        self.provider_tokens = ProviderTokenQueries(connection)
+        self.sessions = SessionQueries(connection)
+        self.signing_keys = SigningKeyQueries(connection)
+        self.revocations = RevocationQueries(connection)
+        self.events = EventQueries(connection)
+
+    async def commit(self) -> None:
+        """Commit the changes."""
+        await self._connection.commit()
+
+    async def ping(self) -> None:
+        """Check that the database answers."""
+        await self._connection.execute(select(literal(1)))
+
+
+class Store:
+    """Opens transactions on the service's database."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction that is rolled back unless committed. Raises AppError if the database is unavailable."""
+        try:
+            async with self._engine.connect() as connection:
+                yield Transaction(connection)
+        except (OSError, PoolTimeoutError) as error:
+            raise service_unavailable("The database") from error
+        except DBAPIError as error:
+            if error.connection_invalidated or str(getattr(error.orig, "sqlstate", None) or "08").startswith(_PASSING):
+                raise service_unavailable("The database") from error
+            raise

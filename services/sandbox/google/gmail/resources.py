@@ -128,7 +128,7 @@ class Renderer:
                 tree = mailbox.content(message).tree()
                 return b',"payload":' + to_json(metadata_payload(tree, metadata_headers))
             case "raw":
-                return b',"raw":"' + urlsafe_b64encode(mailbox.content(message).raw()).rstrip(b"=") + b'"'
+                return b',"raw":"' + urlsafe_b64encode(mailbox.content(message).raw()) + b'"'
             case _:
                 return b""
 

@@ -16,6 +16,7 @@ _TERM = re.compile(r'(-?)(?:([a-z0-9_]+):)?(?:"([^"]*)"|(\S+))', re.IGNORECASE)
 _SPAN = {"h": 3_600_000, "d": 86_400_000, "m": 30 * 86_400_000, "y": 365 * 86_400_000}
 _PACIFIC_MS = 8 * 3_600_000
 _LABELS_BY_FOLDER = {
+    "chats": "CHAT",
     "inbox": "INBOX",
     "sent": "SENT",
     "spam": "SPAM",
@@ -82,8 +83,7 @@ def _cheap_test(operator: str, value: str, now_ms: int) -> Test | None:
         case "label":
             return _has_label(value)
         case "in":
-            label = _LABELS_BY_FOLDER.get(lowered)
-            return (lambda _, message: label in message.labels) if label else (lambda _, __: True)
+            return (lambda _, __: True) if lowered == "anywhere" else _has_label(_LABELS_BY_FOLDER.get(lowered, value))
         case "is":
             return _state(lowered)
         case "category":
@@ -100,21 +100,21 @@ def _cheap_test(operator: str, value: str, now_ms: int) -> Test | None:
             return None
 
 
-def _state(value: str) -> Test:
+def _state(value: str) -> Test | None:
     if value == "read":
         return lambda _, message: "UNREAD" not in message.labels
     wanted = value.upper()
     if wanted in ("UNREAD", "STARRED", "IMPORTANT"):
         return lambda _, message: wanted in message.labels
-    return lambda _, __: True
+    return None
 
 
-def _after(edge: int | None) -> Test:
-    return lambda _, message: edge is None or message.internal_date >= edge
+def _after(edge: int | None) -> Test | None:
+    return None if edge is None else lambda _, message: message.internal_date >= edge
 
 
-def _before(edge: int | None) -> Test:
-    return lambda _, message: edge is None or message.internal_date < edge
+def _before(edge: int | None) -> Test | None:
+    return None if edge is None else lambda _, message: message.internal_date < edge
 
 
 def _span(value: str) -> int | None:

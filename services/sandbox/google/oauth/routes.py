@@ -89,6 +89,7 @@ class OAuthRoutes:
             Route("/userinfo/v2/me", self.userinfo_v2),
             Route("/tokeninfo", self.tokeninfo, methods=["GET", "POST"]),
             Route("/oauth2/v2/tokeninfo", self.tokeninfo_v2, methods=["GET", "POST"]),
+            Route("/oauth2/v1/certs", self.pem_certs),
             Route("/oauth2/v3/certs", self.certs),
             Route("/.well-known/openid-configuration", self.discovery),
             Route("/avatars/{sub}.svg", self.avatar),
@@ -161,6 +162,14 @@ class OAuthRoutes:
 
         async def respond() -> Response:
             return _json(self._users.keys.public_set(), headers=_JWKS_CACHE)
+
+        return await self._guard("oauth.jwks", None, respond)
+
+    async def pem_certs(self, _: Request) -> Response:
+        """Respond with the same keys as certificates, which Google's library for Node reads."""
+
+        async def respond() -> Response:
+            return _json(self._users.certificates(), headers=_JWKS_CACHE)
 
         return await self._guard("oauth.jwks", None, respond)
 

@@ -1,13 +1,19 @@
-"""RSA keys that sign ID tokens and push tokens, published as a JWK set (RFC 7517)."""
+"""RSA keys that sign ID tokens and push tokens, published as a JWK set (RFC 7517) and as certificates (RFC 5280)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 from jwt.algorithms import RSAAlgorithm
 
+CERTIFICATE_NAME = "federated-signon.system.gserviceaccount.com"
+_CERTIFICATE_LIFETIME = timedelta(days=16)
 KEYS_KEPT = 3
 """The previous signer, the signer and its successor, which Google publishes around a rotation."""
 
@@ -25,6 +31,20 @@ class _Key:
     def public_jwk(self) -> dict[str, str]:
         numbers: dict[str, Any] = RSAAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
         return {"kty": "RSA", "alg": "RS256", "use": "sig", "kid": self.kid, "n": numbers["n"], "e": numbers["e"]}
+
+    def certificate(self, now: float) -> str:
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, CERTIFICATE_NAME)])
+        begin = datetime.fromtimestamp(now, UTC) - timedelta(days=1)
+        unsigned = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(self.private.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(begin)
+            .not_valid_after(begin + _CERTIFICATE_LIFETIME)
+        )
+        return unsigned.sign(self.private, SHA256()).public_bytes(Encoding.PEM).decode()
 
 
 class SigningKeys:
@@ -55,6 +75,10 @@ class SigningKeys:
     def public_set(self) -> dict[str, list[dict[str, str]]]:
         """Return the JWK set."""
         return {"keys": [key.public_jwk() for key in self._keys]}
+
+    def certificates(self, *, now: float) -> dict[str, str]:
+        """Return a self-signed certificate (PEM) of each public key by `kid`, valid around `now` (epoch seconds)."""
+        return {key.kid: key.certificate(now) for key in self._keys}
 
     def rotate(self, *, announced: bool, keep_old: bool) -> str:
         """Change the signer. Returns its `kid`.

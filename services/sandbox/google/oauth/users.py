@@ -161,6 +161,10 @@ class SandboxUsers:
             claims["nonce"] = nonce
         return self.keys.sign({**claims, "iat": now, "exp": now + ID_TOKEN_LIFETIME})
 
+    def certificates(self) -> dict[str, str]:
+        """Return the certificates of the published keys by `kid`."""
+        return self.keys.certificates(now=self._clock.now())
+
     def push_token(self, *, audience: str, service_account: str) -> str:
         """Sign the OIDC token of a Pub/Sub push, valid for an hour."""
         now = int(self._clock.now())

@@ -1,5 +1,6 @@
 """The API over HTTP: credentials, refusals, compression, batches, and messages that deviate from Google's."""
 
+import base64
 import gzip
 import json
 from collections.abc import AsyncIterator
@@ -154,6 +155,15 @@ class TestBatch:
     async def test_a_body_that_is_no_batch_is_refused(self, mail: MailClient, kind: str, body: str) -> None:
         answer = await mail.http.post("/batch", content=body, headers=mail.headers | {"Content-Type": kind})
         assert reason(answer) == (400, "badRequest")
+
+
+class TestRaw:
+    @pytest.mark.parametrize("length", [40, 41, 42])
+    async def test_it_is_padded_base64url(self, mail: MailClient, length: int) -> None:
+        raw = b"Subject: \xfb\xef\xbe\r\n\r\n".ljust(length, b"x")
+        name = await mail.deliver_raw(raw)
+        encoded = (await mail.json(f"messages/{name}?format=raw"))["raw"]
+        assert base64.b64decode(encoded, altchars=b"-_", validate=True) == raw
 
 
 class TestDeviations:

@@ -57,6 +57,11 @@ class TestSearch:
             ("after:2038/01/01", False),
             ("before:2038/01/01", True),
             ("size:5m nonsense_operator:x", True),
+            ("-size:5m -is:muted -older_than:soon -before:never", True),
+            ("-in:chats", True),
+            ("in:chats", False),
+            ("-in:anywhere", False),
+            ("-in:elsewhere", True),
         ],
     )
     async def test_a_query_finds_what_it_names(self, query: str, found: bool) -> None:

@@ -1,11 +1,13 @@
 """The token endpoint: exchanges, refreshes, revocation, and Google's words for every refusal."""
 
 import base64
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import jwt
 import pytest
+from cryptography import x509
 
 from services.sandbox.google.oauth.grants import CODE_LIFETIME, TESTING_LIFETIME, UNUSED_LIFETIME
 from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET
@@ -336,6 +338,18 @@ class TestKeys:
         keys = answer.json()["keys"]
         assert len(keys) == 2
         assert all(set(key) == {"kty", "alg", "use", "kid", "n", "e"} for key in keys)
+
+    async def test_certificates_are_valid_and_have_the_published_keys(self, sandbox: SandboxClient) -> None:
+        answer = await sandbox.http.get("/oauth2/v1/certs")
+        assert "max-age" in answer.headers["cache-control"]
+        certificates = {kid: x509.load_pem_x509_certificate(pem.encode()) for kid, pem in answer.json().items()}
+        published = await signing_keys(sandbox)
+        assert {kid: certificate.public_key() for kid, certificate in certificates.items()} == {
+            kid: key.key for kid, key in published.items()
+        }
+        now = datetime.fromtimestamp(sandbox.clock.now(), UTC)
+        for certificate in certificates.values():
+            assert certificate.not_valid_before_utc < now < certificate.not_valid_after_utc
 
     async def test_an_unannounced_rotation_signs_with_an_unpublished_key(self, sandbox: SandboxClient) -> None:
         before = await signing_keys(sandbox)

@@ -57,13 +57,21 @@ def decode_together(values: Sequence[bytes], declared: str | None) -> list[str]:
     ]
     joined = b"\n".join(value for value, text in zip(values, texts, strict=True) if text is None)
     codec = find_codec(declared)
-    if joined and (codec in (None, "ascii") or _is_mislabelled(joined, codec) or _decode_declared(joined, codec) is None):
+    if joined and (
+        codec in (None, "ascii") or _is_mislabelled(joined, codec) or _decode_declared(joined, codec) is None
+    ):
         codec = detect_charset(joined)
     codec = codec or "cp1252"
     return [
         _decode_strictly(value, codec) or value.decode(codec, "replace") if text is None else text
         for value, text in zip(values, texts, strict=True)
     ]
+
+
+def _find_charset(data: bytes, declared: str | None) -> str:
+    if declared is None or declared == "ascii" or _is_mislabelled(data, declared):
+        return detect_charset(data) or "cp1252"
+    return declared if _decode_declared(data, declared) is not None else detect_charset(data) or "cp1252"
 
 
 def _decode_ascii(data: bytes, codec: str | None) -> str:

@@ -102,30 +102,33 @@ class TestBrokenBytes:
         assert (message.subject, message.authors[0].name) == ("Zürich", "Ö\ufffd")
 
     @pytest.mark.parametrize(
-        ("text", "encoding", "declared"),
+        ("text", "next_character", "encoding", "declared"),
         [
-            (RUSSIAN, "utf-8", "utf-8"),
-            (RUSSIAN, "utf-8", "us-ascii"),
-            (RUSSIAN, "utf-8", "koi8-r"),
-            (CHINESE, "gb18030", "gb2312"),
-            (CHINESE * 2, "gb18030", "x-unknown"),
-            (JAPANESE, "cp932", "shift_jis"),
-            (JAPANESE * 2, "cp932", "x-unknown"),
-            (JAPANESE, "euc-jp", "euc-jp"),
+            (RUSSIAN, "ю", "utf-8", "utf-8"),
+            (RUSSIAN, "ю", "utf-8", "us-ascii"),
+            (RUSSIAN, "ю", "utf-8", "koi8-r"),
+            (CHINESE, "你", "gb18030", "gb2312"),
+            (CHINESE * 2, "你", "gb18030", "x-unknown"),
+            (JAPANESE, "は", "cp932", "shift_jis"),
+            (JAPANESE * 2, "は", "cp932", "x-unknown"),
+            (JAPANESE, "は", "euc-jp", "euc-jp"),
         ],
     )
-    def test_at_the_end_of_a_body(self, text: str, encoding: str, declared: str) -> None:
-        cut = (text + "你" if encoding == "gb18030" else text + "は" if encoding != "utf-8" else text + "ю").encode(encoding)
+    def test_at_the_end_of_a_body(self, text: str, next_character: str, encoding: str, declared: str) -> None:
+        cut = (text + next_character).encode(encoding)
         assert body_of(cut[:-1], declared) == text + "\ufffd"
 
     @pytest.mark.parametrize(
-        ("broken", "declared"),
-        [(0x98, "windows-1251"), (0xD2, "windows-1253"), (0x81, "windows-1250"), (0xDB, "windows-874")],
+        ("text", "codec", "broken"),
+        [
+            (RUSSIAN, "cp1251", b"\x98"),
+            ("Καλημέρα σας", "cp1253", b"\xd2"),
+            ("Příliš žluťoučký", "cp1250", b"\x81"),
+            ("สวัสดีครับ", "cp874", b"\xdb"),
+        ],
     )
-    def test_a_byte_that_a_charset_leaves_open(self, broken: int, declared: str) -> None:
-        text = {"windows-1253": "Καλημέρα σας", "windows-1250": "Příliš žluťoučký", "windows-874": "สวัสดีครับ"}
-        plain = text.get(declared, RUSSIAN)
-        assert body_of(plain.encode(declared.replace("windows-", "cp")) + bytes((broken,)), declared) == plain + "\ufffd"
+    def test_a_byte_that_a_charset_leaves_open(self, text: str, codec: str, broken: bytes) -> None:
+        assert body_of(text.encode(codec) + broken, codec.replace("cp", "windows-")) == text + "\ufffd"
 
     def test_half_a_surrogate_pair_in_utf_16(self) -> None:
         data = (RUSSIAN + "😀").encode("utf-16-le")[:-2]
@@ -140,16 +143,16 @@ class TestBrokenBytes:
 
     @PROPERTY
     @given(
-        text=st.text(alphabet="ёжз漢字é😀 abc", min_size=6, max_size=40),
+        text=st.text(alphabet="ёжз漢字é😀 abc", min_size=6, max_size=60),
         cut=st.integers(0, 3),
         junk=st.sampled_from([b"", b"\xff", b"\x80", b"\xc3 "]),
         place=st.integers(0, 40),
         declared=st.sampled_from(["utf-8", "us-ascii", "koi8-r", "iso-8859-1"]),
     )
-    def test_utf8_with_damage_is_read_as_utf8(self, text: str, cut: int, junk: bytes, place: int, declared: str) -> None:
-        assume(sum(not character.isascii() for character in text) >= 24 if declared[0] in "ki" else True)
+    def test_utf8_with_damage_is_utf8(self, text: str, cut: int, junk: bytes, place: int, declared: str) -> None:
         whole = text[:place].encode() + junk + text[place:].encode()
         data = whole[: len(whole) - cut]
         good = sum(not character.isascii() for character in data.decode("utf-8", "ignore"))
-        assume(good >= 6 and not data.startswith(b"\xef\xbb\xbf"))
+        # Under another label it takes more to be sure.
+        assume(good >= (6 if declared in ("utf-8", "us-ascii") else 30))
         assert decode_text(data, declared)[0] == data.decode("utf-8", "replace")

@@ -3,12 +3,13 @@
 import re
 from datetime import UTC, datetime, timedelta
 
+from services.mail.content.headers.comments import split_comments
+
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _USUAL = re.compile(
     r"(?:[A-Za-z]{3}, ?)?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) ([+-]\d{4}|GMT|UTC)(?: \([^()]*\))?"
 )
-_COMMENT_MARK = re.compile(r"\\.|[()]", re.DOTALL)
 _SPACE_AROUND_COLON = re.compile(r"\s*:\s*")
 _COMPACT = re.compile(r"\b(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)?", re.IGNORECASE)
 _YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})(?!\d)日?")
@@ -76,20 +77,7 @@ def parse_date(value: str) -> datetime | None:
         number = _MONTH_NUMBERS.get(month.lower())
         if number:
             return _build((_expand_year(year), number, int(day)), (int(hour), int(minute), int(second)), zone)
-    return _parse_leniently(" ".join(_strip_comments(value[:_LONGEST_VALUE]).split()))
-
-
-def _strip_comments(value: str) -> str:
-    """`value` with a space for each comment (RFC 5322 section 3.2.2: they nest, and may stand between any tokens)."""
-    kept, depth, start = "", 0, 0
-    for mark in _COMMENT_MARK.finditer(value):
-        if mark.group() == "(":
-            kept += "" if depth else value[start : mark.start()]
-            depth += 1
-        elif mark.group() == ")":
-            kept += " " if depth == 1 else "" if depth else value[start : mark.start()]
-            depth, start = max(0, depth - 1), mark.end()
-    return kept if depth else kept + value[start:]
+    return _parse_leniently(" ".join(split_comments(value[:_LONGEST_VALUE])[0].split()))
 
 
 def _parse_leniently(value: str) -> datetime | None:

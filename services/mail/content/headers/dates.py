@@ -3,20 +3,47 @@
 import re
 from datetime import UTC, datetime, timedelta
 
+from services.mail.content.headers.comments import split_comments
+
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _USUAL = re.compile(
     r"(?:[A-Za-z]{3}, ?)?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) ([+-]\d{4}|GMT|UTC)(?: \([^()]*\))?"
 )
-_COMMENT = re.compile(r"\([^()]*\)?")
-_TIME = re.compile(r"(?<![\d.])(\d{1,2})([:.])(\d{1,2})(?:\2(\d{1,2}))?(?!\d)(?:[.,]\d+)?\s*([AaPp]\.?[Mm]\b)?")
-_ISO = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
-_DAY_MONTH_YEAR = re.compile(r"\b(\d{1,2})\.?[\s/-]+([^\W\d_]{3,})[.,]?[\s/-]+(\d{2,4})\b")
-_MONTH_DAY_YEAR = re.compile(r"\b([^\W\d_]{3,})\.?\s+(\d{1,2}),?\s+(\d{4})\b")
-_UNIX = re.compile(r"\b([A-Z][a-z]{2})\s+(\d{1,2})\s+[\d:]+\s+(?:[A-Z]{2,5}\s+)?(\d{4})\b")
-_NUMERIC_ZONE = re.compile(r"(?<!\d)([+-]?)(\d{2}):?(\d{2})\b")
-_NAMED_ZONE = re.compile(r"\b(?:(UTC?|GMT|Z)|([ECMP])([SD])T)\b")
-_ZONE_HOURS = {"E": -5, "C": -6, "M": -7, "P": -8}
+_SPACE_AROUND_COLON = re.compile(r"\s*:\s*")
+_COMPACT = re.compile(r"\b(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)?", re.IGNORECASE)
+_YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})(?!\d)日?")
+_DAY_MONTH_YEAR = re.compile(
+    r"(?<![\w:.])(\d{1,2})(?:\.|st|nd|rd|th)?[\s/-]*(?:(?:de|of) )?"
+    r"([^\W\d_]{3,})[.,]?[\s/-]*(?:(?:de|of) )?(\d{2,4})\b",
+    re.IGNORECASE,
+)
+# The year stands behind the time in date(1) and in Java's Date.toString: `Jun  3 10:20:30 PDT 2014`.
+_MONTH_DAY_YEAR = re.compile(
+    r"(?<!\w)([^\W\d_]{3,})\.?\s+(\d{1,2})(?:st|nd|rd|th)?(?![\d:.]),?(\s[^/]*?)?(?<![\w:.+-])(\d{4})(?![\w:])",
+    re.IGNORECASE,
+)
+_NUMERIC = re.compile(r"(?<![\d:])(\d{1,2})([-/.])(\d{1,2})\2(\d{4})(?!\d)")
+_TIME = re.compile(
+    r"(?<![\d.])(\d{1,2})(?:([:.])(\d{1,2})(?:\2(\d{1,2}))?(?!\d)(?:[.,]\d+)?\s*([ap]\.?m\b)?|\s*([ap]\.?m\b))",
+    re.IGNORECASE,
+)
+_SIGNED_ZONE = re.compile(r"([+\-\u2212])\s*(\d{1,2})(?::?(\d{2}))?(?!\d)")
+_UNSIGNED_ZONE = re.compile(r"(?<![\d:])(\d{2}):?(\d{2})(?!\d)")
+_WORD = re.compile(r"(?<![A-Z\d])[A-Z]{2,5}(?![A-Z\d])", re.IGNORECASE)
+# Offsets in hours: RFC 5322 section 4.3, then the abbreviations in the tz database that stand for one offset.
+_ZONES = {
+    name: float(hours)
+    for name, hours in re.findall(
+        r"([A-Z]+)(\S+)",
+        """
+        UT0 UTC0 GMT0 EST-5 EDT-4 CST-6 CDT-5 MST-7 MDT-6 PST-8 PDT-7 AKST-9 AKDT-8 HST-10 AST-4 ADT-3 NST-3.5 NDT-2.5
+        WET0 WEST1 BST1 CET1 CEST2 MET1 MEST2 MEZ1 MESZ2 EET2 EEST3 MSK3 MSD4 WAT1 CAT2 SAST2 EAT3 PKT5 WIB7 WITA8 WIT9
+        HKT8 SGT8 AWST8 JST9 KST9 ACST9.5 ACDT10.5 AEST10 AEDT11 NZST12 NZDT13
+        """,
+    )
+}
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _LONGEST_VALUE = 200
 # Starts of month names: English, then German, French, Spanish, Italian, Portuguese, Dutch, Polish and Russian.
 _MONTHS = (
@@ -35,54 +62,83 @@ _MONTHS = (
 )
 _MONTH_NUMBERS = {prefix: number for number, names in enumerate(_MONTHS, 1) for prefix in names.split()}
 
+type _Day = tuple[int, int, int]
+
 
 def parse_date(value: str) -> datetime | None:
     """The moment that a Date header names, aware UTC; None when it is unreadable or outside 1970..2099.
 
-    Without a readable zone the time counts as UTC (RFC 5322 section 4.3: such a zone carries no information).
+    Without a readable zone the time counts as UTC (RFC 5322 section 4.3: such a zone carries no information). A time
+    that cannot be read makes the whole date unreadable: a wrong hour is worse than none.
     """
     usual = _USUAL.fullmatch(value)
     if usual:
         day, month, year, hour, minute, second, zone = usual.groups()
         number = _MONTH_NUMBERS.get(month.lower())
         if number:
-            return _build(_expand_year(year), number, int(day), (int(hour), int(minute), int(second)), zone)
-    return _parse_leniently(" ".join(_COMMENT.sub(" ", value[:_LONGEST_VALUE]).split()))
+            return _build((_expand_year(year), number, int(day)), (int(hour), int(minute), int(second)), zone)
+    return _parse_leniently(" ".join(split_comments(value[:_LONGEST_VALUE])[0].split()))
 
 
 def _parse_leniently(value: str) -> datetime | None:
-    date = _find_date(value)
-    if date is None:
+    value = _COMPACT.sub(r"\1-\2-\3 \4:\5:\g<6>", _SPACE_AROUND_COLON.sub(":", value))
+    found = _find_day(value)
+    if found is None:
         return None
-    time = _TIME.search(value)
+    day, rest = found
+    time = _TIME.search(rest)
     if time is None:
-        return _build(*date, (0, 0, 0), "")
+        is_day_alone = not any(map(str.isdigit, _SIGNED_ZONE.sub("", rest)))
+        return _build(day, (0, 0, 0), "") if is_day_alone else None
     hour = int(time.group(1))
-    if time.group(5):
-        hour = hour % 12 + (12 if time.group(5)[0] in "Pp" else 0)
-    zone = value[time.end() :] if _has_date_before(value, time) else value[time.end() :].replace(str(date[0]), " ")
-    return _build(*date, (hour, int(time.group(3)), int(time.group(4) or 0)), zone)
+    if half := time.group(5) or time.group(6):
+        hour = hour % 12 + (12 if half[0] in "Pp" else 0)
+    return _build(day, (hour, int(time.group(3) or 0), int(time.group(4) or 0)), rest[time.end() :])
 
 
-def _has_date_before(value: str, time: re.Match[str]) -> bool:
-    return _find_date(value[: time.start()]) is not None
+def _find_day(value: str) -> tuple[_Day, str] | None:
+    """Year, month and day, and the value without them."""
+    if match := _YEAR_FIRST.search(value):
+        year, month, day = map(int, match.groups())
+        return (year, month, day), _cut(value, match)
+    for match in _DAY_MONTH_YEAR.finditer(value):
+        if number := _find_month(match.group(2)):
+            return (_expand_year(match.group(3)), number, int(match.group(1))), _cut(value, match)
+    for match in _MONTH_DAY_YEAR.finditer(value):
+        if number := _find_month(match.group(1)):
+            rest = value[: match.start()] + " " + (match.group(3) or "") + " " + value[match.end() :]
+            return (int(match.group(4)), number, int(match.group(2))), rest
+    match = _NUMERIC.search(value)
+    day_found = _order_numbers(match, value) if match else None
+    return (day_found, _cut(value, match)) if match and day_found else None
 
 
-def _find_date(value: str) -> tuple[int, int, int] | None:
-    """Year, month and day."""
-    if iso := _ISO.search(value):
-        return int(iso.group(1)), int(iso.group(2)), int(iso.group(3))
-    if written := _DAY_MONTH_YEAR.search(value):
-        day, month, year = written.groups()
-    elif american := _UNIX.search(value) or _MONTH_DAY_YEAR.search(value):
-        month, day, year = american.groups()
-    else:
-        return None
-    number = _find_month(month.lower())
-    return (_expand_year(year), number, int(day)) if number else None
+def _cut(value: str, match: re.Match[str]) -> str:
+    return value[: match.start()] + " " + value[match.end() :]
+
+
+def _order_numbers(match: re.Match[str], value: str) -> _Day | None:
+    """Day and month of `3/6/2014`, where dots, a number above 12 or the weekday tell which is which; else None."""
+    one, other, year = int(match.group(1)), int(match.group(3)), int(match.group(4))
+    day_first, month_first = (year, other, one), (year, one, other)
+    if match.group(2) == "." or one == other:
+        return day_first
+    weekday = value[:3].lower()
+    fitting = [day for day in (day_first, month_first) if _falls_on(day, weekday)]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _falls_on(day: _Day, weekday: str) -> bool:
+    """Whether the day exists and is such a weekday, if that is one."""
+    try:
+        number = datetime(*day, tzinfo=UTC).weekday()
+    except ValueError:
+        return False
+    return weekday not in _WEEKDAYS or _WEEKDAYS[number] == weekday
 
 
 def _find_month(name: str) -> int | None:
+    name = name.lower()
     return _MONTH_NUMBERS.get(name[:4]) or _MONTH_NUMBERS.get(name[:3])
 
 
@@ -95,11 +151,11 @@ def _expand_year(year: str) -> int:
     return number + 1900 if number < 1000 else number
 
 
-def _build(year: int, month: int, day: int, time: tuple[int, int, int], zone: str) -> datetime | None:
+def _build(day: _Day, time: tuple[int, int, int], zone: str) -> datetime | None:
     hour, minute, second = time
     try:
         # A leap second, and 24:00, are the start of what follows.
-        local = datetime(year, month, day, tzinfo=UTC) + timedelta(hours=hour, minutes=minute, seconds=min(second, 60))
+        local = datetime(*day, tzinfo=UTC) + timedelta(hours=hour, minutes=minute, seconds=min(second, 60))
         moment = local - _read_zone(zone)
     except (ValueError, OverflowError):
         return None
@@ -108,14 +164,16 @@ def _build(year: int, month: int, day: int, time: tuple[int, int, int], zone: st
 
 
 def _read_zone(zone: str) -> timedelta:
-    numeric = _NUMERIC_ZONE.search(zone)
-    if numeric:
-        hours, minutes = int(numeric.group(2)), int(numeric.group(3))
-        if hours >= 24 or minutes >= 60:
-            return timedelta()
-        offset = timedelta(hours=hours, minutes=minutes)
-        return -offset if numeric.group(1) == "-" else offset
-    named = _NAMED_ZONE.search(zone)
-    if named is None or named.group(1):
-        return timedelta()
-    return timedelta(hours=_ZONE_HOURS[named.group(2)] + (named.group(3) == "D"))
+    signed = _SIGNED_ZONE.search(zone)
+    if signed:
+        offset = _offset(int(signed.group(2)), int(signed.group(3) or 0))
+        return offset if signed.group(1) == "+" else -offset
+    hours = next((_ZONES[word.upper()] for word in _WORD.findall(zone) if word.upper() in _ZONES), None)
+    if hours is not None:
+        return timedelta(hours=hours)
+    unsigned = _UNSIGNED_ZONE.search(zone)
+    return _offset(int(unsigned.group(1)), int(unsigned.group(2))) if unsigned else timedelta()
+
+
+def _offset(hours: int, minutes: int) -> timedelta:
+    return timedelta(hours=hours, minutes=minutes) if hours < 24 and minutes < 60 else timedelta()

@@ -4,7 +4,8 @@ import binascii
 import re
 
 from services.mail.content.mime.transfer import decode_base64
-from services.mail.content.text.charsets import decode_text, find_codec
+from services.mail.content.text.charset_labels import find_codec
+from services.mail.content.text.charsets import decode_text
 
 # No word runs past the start of the next one, so that many unfinished words still take linear time.
 ENCODED_WORD = re.compile(r"=\?([^?\s]{1,80})\?([bBqQ])\?((?:[^?=]++|\?(?!=)|=(?!\?[^=]))*+)\?=")

@@ -1,55 +1,77 @@
 """Header values of the form `value; name=value` (RFC 2045 section 5.1, RFC 2231), as senders really write them."""
 
 import re
+from itertools import groupby, takewhile
+from operator import itemgetter
 from urllib.parse import unquote_to_bytes
 
+from services.mail.content.headers.comments import split_comments
 from services.mail.content.headers.encoded_words import decode_words
+from services.mail.content.text.charset_labels import find_codec
 from services.mail.content.text.charsets import decode_text
 
-_PARAMETER = re.compile(r'\s*([^\s=;"]{1,100})\s*=\s*(?:"((?:[^"\\]++|\\.)*+)(?:"[^;]*|\\?$)|([^;]*))', re.DOTALL)
-_COMMENT = re.compile(r"\([^()]*\)\s*$")
-_SECTION = re.compile(r"([^*]+)(?:\*(\d{1,4}))?(\*)?")
+# Some senders leave out the semicolon before one of these. In a file name without quotes other words may be followed
+# by an equals sign.
+_END = r"(?=;|\Z|\s(?:charset|format|delsp|boundary|name|filename|method|type|start)[*\d]*\s*=)"
+_PARAMETER = re.compile(
+    rf'\s*([^\s=;"]{{1,100}})\s*=\s*(?:"((?:[^"\\]++|\\.)*+)"[^;]*?{_END}|"?([^;]*?){_END})', re.DOTALL | re.IGNORECASE
+)
+_COMMENT_AT_END = re.compile(r"\([^()]*\)\s*\Z")
+# A main value that runs into its first parameter: `text/html charset=utf-8`, or that is missing: `filename=a.pdf`.
+_RUN_ON = re.compile(r"([^\s,=]*)[\s,:]+([^\s=]+\s*=.*)|()([^\s=/]+\s*=.*)", re.DOTALL)
+_SECTION = re.compile(r"([^*]+)\*(\d{1,4})(\*)?")
+_EXTENDED = re.compile(r"([^']*)'(?:[^']*')?(.*)", re.DOTALL)
 _QUOTED_PAIR = re.compile(r'\\(["\\])')
-# Longer names are none (RFC 6838 section 4.2).
-_MIME_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}")
+# RFC 2045's tokens; longer names are none (RFC 6838 section 4.2).
+_TOKEN = r"[!#-'*+\-.0-9^-~]{1,127}"
+_MIME_TYPE = re.compile(rf"({_TOKEN})\s*/\s*({_TOKEN})")
+# What senders mean by a type without a subtype.
+_BARE_TYPES = {
+    "text": "text/plain",
+    "plain": "text/plain",
+    "html": "text/html",
+    "multipart": "multipart/mixed",
+    "message": "message/rfc822",
+}
 
 
 def split_parameters(value: str) -> tuple[str, dict[str, str]]:
     """The lower-case main value and its decoded parameters, lower-case names; the first of a name wins.
 
-    An RFC 2231 parameter (`name*`, `name*0*`) wins over a plain one of the same name.
+    Of a parameter that is given in several ways the extended one (`name*`) wins over sections (`name*0*`), and those
+    over the plain one.
     """
-    main, separator, rest = value.partition(";")
-    return _strip_comment(main).lower(), _read_parameters(rest) if separator else {}
+    main, _, rest = value.partition(";")
+    main = split_comments(main)[0].strip(" \t\"'")
+    if "=" in main and (run_on := _RUN_ON.fullmatch(main)):
+        main = run_on.group(1) or ""
+        rest = f"{run_on.group(2) or run_on.group(4)};{rest}"
+    return main.rstrip(" \t:,").lower(), _read_parameters(rest) if rest else {}
 
 
 def read_mime_type(main: str, default: str) -> str:
     """The MIME type that a Content-Type's main value means; `default` where it is none (RFC 2045 section 5.2)."""
-    if _MIME_TYPE.fullmatch(main):
-        return main
     match = _MIME_TYPE.match(main)
-    return match.group() if match else default
-
-
-def _strip_comment(value: str) -> str:
-    return _COMMENT.sub("", value).strip().strip("\"'") if "(" in value else value.strip().strip("\"'")
+    return f"{match.group(1)}/{match.group(2)}" if match else _BARE_TYPES.get(main.strip(" /"), default)
 
 
 def _read_parameters(value: str) -> dict[str, str]:
     plain: dict[str, str] = {}
-    extended: dict[str, dict[int, tuple[str, bool]]] = {}
-    for name, content, is_quoted in _scan(value):
-        section = _SECTION.fullmatch(name)
-        if section is None or "*" not in name:
-            plain.setdefault(name, decode_words(content) if is_quoted else decode_words(_strip_comment(content)))
+    sections: dict[str, dict[int, tuple[str, bool]]] = {}
+    extended: dict[str, str] = {}
+    for name, content in _scan(value):
+        if "*" not in name:
+            plain.setdefault(name, decode_words(content))
+        elif section := _SECTION.fullmatch(name):
+            numbered = sections.setdefault(section.group(1), {})
+            numbered.setdefault(int(section.group(2)), (content, section.group(3) is not None))
         else:
-            sections = extended.setdefault(section.group(1), {})
-            sections.setdefault(int(section.group(2) or 0), (content, section.group(3) is not None))
-    return plain | {name: _join_sections(sections) for name, sections in extended.items()}
+            extended.setdefault(name.rstrip("*"), _join_sections({0: (content, True)}))
+    return plain | {name: _join_sections(numbered) for name, numbered in sections.items()} | extended
 
 
-def _scan(value: str) -> list[tuple[str, str, bool]]:
-    """Names, contents with the quotes removed, and whether there were quotes. What is no parameter is passed over."""
+def _scan(value: str) -> list[tuple[str, str]]:
+    """Lower-case names, and contents without quotes and comments. What is no parameter is passed over."""
     found = []
     position = 0
     while position < len(value):
@@ -58,23 +80,37 @@ def _scan(value: str) -> list[tuple[str, str, bool]]:
             position = value.find(";", position) + 1 or len(value)
             continue
         quoted = match.group(2)
-        content = match.group(3).strip() if quoted is None else _QUOTED_PAIR.sub(r"\1", quoted)
-        found.append((match.group(1).lower(), content, quoted is not None))
+        if quoted is None:
+            content = _COMMENT_AT_END.sub("", match.group(3)).strip()
+        else:
+            content = _QUOTED_PAIR.sub(r"\1", quoted)
+        found.append((match.group(1).lower(), content))
         position = match.end() + 1
     return found
 
 
 def _join_sections(sections: dict[int, tuple[str, bool]]) -> str:
-    """One value of its numbered sections, up to the first gap. Only the first section names the charset."""
+    """One value of its numbered sections, up to the first gap. Only the first section names the charset.
+
+    Encoded sections in a row are decoded as one: some senders cut within a percent escape.
+    """
+    first = min(sections)
+    numbers = takewhile(sections.__contains__, range(first, first + len(sections)))
     charset: str | None = None
     data = b""
-    for number in range(min(sections), min(sections) + len(sections)):
-        if number not in sections:
-            break
-        content, is_encoded = sections[number]
-        if is_encoded and not data and content.count("'") >= 2:
-            charset, _, content = content.split("'", 2)
+    for is_encoded, run in groupby(map(sections.__getitem__, numbers), key=itemgetter(1)):
+        content = "".join(text for text, _ in run)
+        if is_encoded and not data:
+            charset, content = _split_charset(content)
         # A string with a lone surrogate, which a provider's JSON can hold, would be refused by unquote_to_bytes.
         encoded = content.encode("utf-8", "surrogatepass")
         data += unquote_to_bytes(encoded) if is_encoded else encoded
     return decode_words(decode_text(data, charset)[0])
+
+
+def _split_charset(content: str) -> tuple[str | None, str]:
+    """`utf-8'en'name` as charset and name; some senders leave out one of the apostrophes, or both."""
+    match = _EXTENDED.fullmatch(content)
+    if match is None or (content.count("'") == 1 and not find_codec(match.group(1))):
+        return None, content
+    return match.group(1) or None, match.group(2)

@@ -42,11 +42,21 @@ _UPPER_PENALTY = 0.25
 _FLIP_PENALTY = 2.0
 _FOREIGN_SCORE = -4.0
 _LEAST_LETTER_SCORE = 0.6
-_CASE_FLIP = re.compile("[а-яёα-ώ][А-ЯЁΑ-Ω]")
+# The same against a Latin label, up to so many bytes: a few accented letters in a row can pass for a word by chance.
+_LEAST_SCORE_AGAINST_LABEL = ((7, 1.3), (23, 0.95), (_SAMPLE_BYTES, 0.8))
+_TOO_FEW_EAST_ASIAN = 7
+_CASE_FLIP = re.compile("[а-яёα-ώ][А-ЯЁΆ-Ω]")
 _LEAST_EAST_ASIAN_SHARE = 0.6
 _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
-_LONGEST_WESTERN_RUN = 2
 _WESTERN_SHARE = 0.5
+_FEWEST_BYTES_OF_ANOTHER_SCRIPT = 4
+# Indents of no-break spaces, rules and the like: no language repeats a letter so often.
+_ORNAMENT = re.compile(rb"([\x80-\xff])\1{2,}")
+# In windows-1252: quotes, dashes, bullets, no-break spaces.
+_WESTERN_PUNCTUATION = re.compile(rb"[\x82\x84\x85\x91-\x97\xa0\xab\xb0\xb7\xbb]+")
+# The accented letters of one accent, and of each language in Latin script: those of a list are all from one of these,
+# words of another script take from several.
+_ALPHABETS = "àèìòù áéíóúýñü âêîôû äëïöüÿ äöüß àâæçéèêëîïôùûüÿœ åäöæøé áâãàçéêíóôõúü áðéíóúýþæö çğıöşüâî"
 # What ordinary text in Latin script has beside ASCII. On a tie the first charset wins.
 _PUNCTUATION = "’‘“”„–—•…®©™£€°«»·§\xa0"
 _LATIN = {
@@ -63,37 +73,72 @@ def detect_charset(data: bytes) -> str | None:
 
     Looks at the 2 KiB from the first byte on that is not ASCII.
     """
-    first = _HIGH.search(data)
-    if first is None:
+    sample = _take_sample(data)
+    if not sample:
         return None
-    sample = data[first.start() : first.start() + _SAMPLE_BYTES]
     if looks_western(sample):
         return max(_LATIN, key=lambda codec: _count_usual(sample, codec))
     return _detect_by_letters(sample) or _detect_east_asian(sample) or _detect_general(sample)
+
+
+def contradicts_latin(data: bytes) -> bool:
+    """Whether `data` is so plainly in another script that a label which names a Latin charset cannot be true."""
+    if looks_western(data):
+        return False
+    sample = _take_sample(data)
+    score, _ = _find_by_letters(sample)
+    high = sum(map(len, _HIGH_RUN.findall(sample)))
+    least = next(least for most, least in _LEAST_SCORE_AGAINST_LABEL if high <= most)
+    return score >= least or (high > _TOO_FEW_EAST_ASIAN and _detect_east_asian(sample) is not None)
 
 
 def _count_usual(sample: bytes, codec: str) -> int:
     return sum(map(sample.decode(codec, "replace").count, _LATIN[codec]))
 
 
-def looks_western(data: bytes) -> bool:
-    """Whether 8-bit bytes stand mostly alone, as accented letters in Latin script do.
-
-    Whole words of them are another script under a wrong Latin label.
-    """
+def _take_sample(data: bytes) -> bytes:
     first = _HIGH.search(data)
-    start = first.start() if first else 0
-    runs = [len(run) for run in _HIGH_RUN.findall(data, start, start + _SAMPLE_BYTES)]
-    total = sum(runs)
-    alone = sum(length for length in runs if length <= _LONGEST_WESTERN_RUN)
-    return total < 4 or alone >= _WESTERN_SHARE * total
+    return data[first.start() : first.start() + _SAMPLE_BYTES] if first else b""
+
+
+def looks_western(data: bytes) -> bool:
+    """Whether 8-bit bytes stand mostly as accented letters, punctuation and signs do in text in Latin script.
+
+    Whole words of them are another script under a wrong Latin label, unless all letters are of one Latin alphabet.
+    """
+    runs = _HIGH_RUN.findall(_ORNAMENT.sub(b" ", _take_sample(data)))
+    total = sum(map(len, runs))
+    if total < _FEWEST_BYTES_OF_ANOTHER_SCRIPT:
+        return True
+    return sum(len(run) for run in runs if _is_western(run)) >= _WESTERN_SHARE * total
+
+
+def _is_western(run: bytes) -> bool:
+    return len(run) <= 2 or all(map(_LATIN_WORD.fullmatch, _WESTERN_PUNCTUATION.split(run)))
+
+
+def _compile_latin_word() -> re.Pattern[bytes]:
+    """Up to two letters or signs of windows-1252, or any number from one of the alphabets (Turkish: windows-1254)."""
+    words = [rb"[\x80\x83\x8a\x8c\x8e\x99-\x9c\x9e-\xa3\xa7\xa9\xaa\xae\xb1\xb5\xba\xbf-\xff]{0,2}"]
+    for alphabet in _ALPHABETS.split():
+        codec = "cp1254" if "ş" in alphabet else "cp1252"
+        either_case = (alphabet + alphabet.replace("ı", "İ").upper()).replace("SS", "ß")
+        words.append(rb"[" + either_case.encode(codec) + rb"]+")
+    return re.compile(rb"|".join(words))
+
+
+_LATIN_WORD = _compile_latin_word()
 
 
 def _detect_by_letters(sample: bytes) -> str | None:
+    score, best = _find_by_letters(sample)
+    return best if score >= _LEAST_LETTER_SCORE else None
+
+
+def _find_by_letters(sample: bytes) -> tuple[float, str]:
+    """The single-byte charset in which the letters are most usual, with its score."""
     high = b" ".join(_HIGH_RUN.findall(sample))
-    scores = {codec: _score_letters(high, codec) for codec in _SINGLE_BYTE}
-    best = max(scores, key=scores.__getitem__)
-    return best if scores[best] >= _LEAST_LETTER_SCORE else None
+    return max((_score_letters(high, codec), codec) for codec in _SINGLE_BYTE)
 
 
 def _score_letters(high: bytes, codec: str) -> float:
@@ -123,11 +168,17 @@ _EAST_ASIAN = {
 }
 _KANA = ("cp932", "euc_jp")
 _LEAST_KANA_SHARE = 0.35
+_MOST_BROKEN_SHARE = 0.05
 _SHORTEST_KOREAN = 5
 
 
 def _detect_east_asian(sample: bytes) -> str | None:
-    shares = {codec: _usual_share(sample, codec) for codec in _EAST_ASIAN}
+    """The charset that the sample is valid in; if it is in none, the one in which least of it is broken."""
+    return _detect_in_runs(sample, errors="strict") or _detect_in_runs(sample, errors="replace")
+
+
+def _detect_in_runs(sample: bytes, *, errors: str) -> str | None:
+    shares = {codec: _usual_share(sample, codec, errors=errors) for codec in _EAST_ASIAN}
     japanese = max(_KANA, key=shares.__getitem__)
     if shares[japanese] >= _LEAST_KANA_SHARE:
         return japanese
@@ -135,25 +186,25 @@ def _detect_east_asian(sample: bytes) -> str | None:
     return best if shares[best] >= _LEAST_EAST_ASIAN_SHARE else None
 
 
-def _usual_share(sample: bytes, codec: str) -> float:
+def _usual_share(sample: bytes, codec: str, *, errors: str) -> float:
     """Which share of the non-ASCII characters is usual for that charset; 0 when the bytes are not valid in it.
 
     Everyday hangul lies within everyday hanzi, so that a few characters alone are taken for Chinese.
     """
-    text = _decode_sample(sample, codec)
-    if text is None:
+    text = _decode_sample(sample, codec, errors=errors)
+    if text is None or _MOST_BROKEN_SHARE * len(text) < text.count("\ufffd"):
         return 0
-    characters = [character.encode(codec) for character in text if character > "\x7f"]
+    characters = [character.encode(codec, "ignore") for character in text if character > "\x7f"]
     usual = sum(_EAST_ASIAN[codec].fullmatch(character) is not None for character in characters)
     shortest = _SHORTEST_KOREAN if codec == "cp949" else 2
     return usual / len(characters) if len(characters) >= shortest else 0
 
 
-def _decode_sample(sample: bytes, codec: str) -> str | None:
-    """The sample as text; it may end within a character, nothing else is forgiven."""
+def _decode_sample(sample: bytes, codec: str, *, errors: str) -> str | None:
+    """The sample as text; it may end within a character."""
     for cut in (0, 1, 2, 3):
         try:
-            return sample[: len(sample) - cut].decode(codec)
+            return sample[: len(sample) - cut].decode(codec, errors)
         except UnicodeDecodeError as error:
             if error.start < len(sample) - 4:
                 return None

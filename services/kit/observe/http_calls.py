@@ -26,21 +26,24 @@ class CallObserver:
         self._tracer = telemetry.tracer
         self._seconds = Histogram(
             "mailroom_provider_call_seconds",
-            "Calls to providers until their answer was read, by HTTP status; none: no answer came.",
+            "Calls to providers until their answer was read, by HTTP status; none: no whole answer came.",
             ["call", "status"],
             registry=telemetry.registry,
             buckets=_BUCKETS,
         )
 
     @contextmanager
-    def observe(self, call: str) -> Iterator[Callable[[int], None]]:
-        """Time and trace the call in the block, which passes the status of the response to the yielded function."""
+    def observe(self, call: str) -> Iterator[Callable[[int | None], None]]:
+        """Time and trace the call in the block, which passes the response's status to the yielded function.
+
+        None means that the response broke off.
+        """
         began = time.perf_counter()
         status = "none"
 
-        def answered(code: int) -> None:
+        def answered(code: int | None) -> None:
             nonlocal status
-            status = str(code)
+            status = "none" if code is None else str(code)
 
         with self._span(call) as span:
             try:
@@ -70,4 +73,8 @@ class ObservedClient(httpx.AsyncClient):
         with self._observer.observe(self._name_call(httpx.URL(url))) as answered:
             async with super().stream(method, url, **options) as response:
                 answered(response.status_code)
-                yield response
+                try:
+                    yield response
+                except httpx.RequestError:
+                    answered(None)
+                    raise

@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -113,6 +113,18 @@ class TestProviderCall:
                 async with client.stream("GET", "http://provider/users/me"):
                     pass
         assert recorded.count("mailroom_provider_call_seconds", call="provider.me", status="none") == 1
+
+    async def test_whose_answer_breaks_off_has_none_either(self, recorded: Recorded) -> None:
+        async def broken_off() -> AsyncIterator[bytes]:
+            yield b"sec"
+            raise httpx.ReadTimeout("nothing more")
+
+        async with self.client(recorded, lambda _: httpx.Response(200, content=broken_off())) as client:
+            with pytest.raises(httpx.ReadTimeout):
+                async with client.stream("GET", "http://provider/users/me") as response:
+                    await response.aread()
+        assert recorded.count("mailroom_provider_call_seconds", call="provider.me", status="none") == 1
+        assert recorded.count("mailroom_provider_call_seconds", call="provider.me", status="200") is None
 
     @staticmethod
     def client(recorded: Recorded, answer: Callable[[httpx.Request], httpx.Response]) -> ObservedClient:

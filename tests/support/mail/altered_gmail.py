@@ -96,7 +96,8 @@ class _Provider:
     def __init__(self, http: httpx.AsyncClient, manners: Manners) -> None:
         self._http = http
         self._manners = manners
-        self._forgotten = False
+        # The first token that comes, for good.
+        self._forgotten: str | None = None
 
     async def answer(self, request: Request) -> Response:
         manners, path = self._manners, request.url.path
@@ -105,9 +106,11 @@ class _Provider:
             return Response(text, status, media_type=kind)
         if path.endswith(manners.lacks):
             return Response("no such thing", manners.lacking_status)
-        if manners.forgets_page_tokens and "pageToken" in request.query_params and not self._forgotten:
-            self._forgotten = True
-            return Response(status_code=manners.lacking_status)
+        token = request.query_params.get("pageToken")
+        if manners.forgets_page_tokens and token is not None and self._forgotten in (None, token):
+            self._forgotten = token
+            error = {"error": {"code": manners.lacking_status, "message": "Invalid pageToken"}}
+            return Response(json.dumps(error), manners.lacking_status, media_type="application/json")
         return await self._pass_on(request)
 
     async def _pass_on(self, request: Request) -> Response:

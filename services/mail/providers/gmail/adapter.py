@@ -90,7 +90,7 @@ class GmailProvider:
         try:
             answer = await self._calls.get(access_token, "/profile", within=self._deadlines.small)
         except (NotFoundError, RouteMissingError):
-            # It names nothing that could be missing but the route.
+            # The call names nothing else that could be missing.
             return Profile()
         if answer and not answer.keys() & _OF_A_PROFILE:
             raise ProviderUnavailableError("the answer is no profile")
@@ -154,7 +154,7 @@ class GmailProvider:
         try:
             answer = await self._calls.get(access_token, "/labels", within=self._deadlines.small)
         except (NotFoundError, RouteMissingError):
-            # It names nothing that could be missing but the route.
+            # The call names nothing else that could be missing.
             return None
         labels = {
             (id_ := entry_id(entry)): Label(
@@ -205,14 +205,14 @@ class GmailProvider:
 
 
 def _listing_error(error: ProviderError, *, page_token: str | None, label_id: str | None) -> ProviderError:
-    """What Gmail's refusal of a listing is about: beside the page token and the label nothing could be wrong."""
+    """Tell what Gmail refuses: of a listing's parameters only the page token and the label can be wrong."""
     if label_id is not None and (page_token is None or isinstance(error, NotFoundError)):
         return LabelGoneError(error.detail)
     return error if page_token is None else PageTokenExpiredError(error.detail)
 
 
 def _history_error(error: InvalidArgumentError, *, page_token: str | None) -> ProviderError:
-    """What Gmail's refusal of a history page is about."""
+    """Tell which parameter of a history page Gmail refuses."""
     if _HISTORY_ID.search(error.detail):
         return CursorLostError(error.detail)
     if page_token is not None:

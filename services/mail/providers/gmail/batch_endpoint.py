@@ -13,7 +13,7 @@ log = structlog.get_logger()
 
 
 class BatchEndpoint:
-    """A batch endpoint. An outage can hide it for a while, and a stand-in can lack it: then its `url` may be None."""
+    """The address for batches. It is closed for a while after an answer that is none of a batch."""
 
     def __init__(self, url: str | None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._url = url
@@ -23,18 +23,18 @@ class BatchEndpoint:
 
     @property
     def url(self) -> str | None:
-        """Where a batch can go now; None: nowhere."""
+        """The address; None while it is closed, or if there is none."""
         return None if self._monotonic() < self._closed_until else self._url
 
     def answered(self) -> None:
-        """Records a batch answer."""
+        """Record a batch answer."""
         if self._pause:
             log.info("batches are answered again")
         self._pause = 0.0
         self._closed_until = float("-inf")
 
     def refused(self, reason: str) -> None:
-        """Records an answer that is none of a batch. Those of batches that were under way meanwhile count as one."""
+        """Record an answer that is none of a batch. While it is closed, answers to earlier batches change nothing."""
         if self._monotonic() < self._closed_until:
             return
         if not self._pause:

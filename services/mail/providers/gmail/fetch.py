@@ -33,7 +33,7 @@ from services.mail.providers.gmail.message import is_message, message_of
 from services.mail.providers.gmail.missing_parts import parts_to_fetch
 from services.mail.providers.gmail.payload import parse_gmail
 
-# A batch endpoint that answers so is none, or does not take this batch.
+# There is no batch endpoint, or it does not take this batch.
 _NO_BATCHES = frozenset({400, 404, 405, 501})
 
 log = structlog.get_logger()

@@ -42,14 +42,14 @@ def objects(value: Any) -> list[Mapping[str, Any]]:
 
 
 def entries(answer: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    """The objects of a listing's array, which may be omitted, empty or null.
+    """Read the objects of a listing's array, which may be omitted, empty or null.
 
-    Raises ProviderUnavailableError for anything else: it would pass for a listing that lacks something.
+    Raises ProviderUnavailableError for anything else: nothing must pass for a shorter listing.
     """
     value = answer.get(name)
     if value is None:
         if answer and name not in answer and not answer.keys() & _OF_A_LISTING:
-            raise ProviderUnavailableError(f"the answer has nothing to do with `{name}`")
+            raise ProviderUnavailableError(f"the answer is no listing of `{name}`")
         return []
     found = objects(value)
     if not isinstance(value, list) or len(found) < len(value):
@@ -58,7 +58,7 @@ def entries(answer: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 
 
 def entry_id(entry: Mapping[str, Any]) -> str:
-    """The id of a listing's entry. Raises ProviderUnavailableError where it has none."""
+    """Read the id of a listing's entry. Raises ProviderUnavailableError if it has none."""
     id_ = text(entry.get("id"))
     if id_ is None:
         raise ProviderUnavailableError("an entry without an id")
@@ -66,7 +66,7 @@ def entry_id(entry: Mapping[str, Any]) -> str:
 
 
 def next_page(answer: Mapping[str, Any]) -> str | None:
-    """What asks for the next page of a listing; None on the last one. Raises ProviderUnavailableError."""
+    """Read the token of the next page; None on the last one. Raises ProviderUnavailableError for another type."""
     token = answer.get("nextPageToken")
     if not token:
         return None

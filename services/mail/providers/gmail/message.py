@@ -18,7 +18,7 @@ _LARGEST_SIZE = 2**63 - 1
 
 
 def is_message(resource: Mapping[str, Any]) -> bool:
-    """Whether this is a message at all, and not what somebody else answers in JSON."""
+    """Tell a message from any other JSON object."""
     return bool(_OF_A_MESSAGE & resource.keys())
 
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 from services.mail.content import limits
 from services.mail.content.model import MissingPart, ParsedMessage
 
-# Each takes a call and as many units as a message. More are met in mail only that is made to be a burden.
+# Each costs a call, and as many units as a message.
 MOST_PARTS = 8
-# Text of every other type is shown as plain text.
+# Text of every other type becomes plain text.
 _FORMS_OF_THEIR_OWN = frozenset({"text/html", "text/calendar"})
 
 
 def parts_to_fetch(missing: Sequence[MissingPart]) -> tuple[MissingPart, ...]:
-    """The first parts of each form, until they fill what is stored of a form; at most MOST_PARTS."""
+    """Choose the first parts of each form, until they fill what is stored of that form; at most MOST_PARTS."""
     chosen: list[MissingPart] = []
     bytes_of: Counter[str] = Counter()
     for part in missing:
@@ -26,7 +26,7 @@ def parts_to_fetch(missing: Sequence[MissingPart]) -> tuple[MissingPart, ...]:
 
 
 def without_the_rest(content: ParsedMessage) -> ParsedMessage:
-    """The message without the parts that were not fetched, which it counts as cut off."""
+    """Drop the parts that were not fetched; the message counts as truncated then."""
     if not content.missing_parts:
         return content
     defects = dict.fromkeys((*content.defects, "body-too-long"))

@@ -242,6 +242,87 @@ class TestLacking:
             await _lives(s)
 
 
+class TestProxies:
+    """Something between us and Gmail that answers a call once with a page of its own, or a route that is gone once."""
+
+    async def test_of_the_list_of_labels_take_no_label_off(self, stage: OpenStage) -> None:
+        async with stage(messages=5) as s:
+            label = await s.at_provider.create_label("Invoices")
+            for id_ in await s.at_provider.visible():
+                await s.at_provider.relabel(id_, add=(label,))
+            await s.sync(count=None)
+            for kind in ("error", "html_503"):
+                await s.at_provider.fail({"method": "gmail.labels.list", "kind": kind, "status": 404, "count": 1})
+                assert (await s.sync(count=None)).sync.state is SyncState.COMPLETED
+                assert await s.at_provider.fired() == [1]
+                assert await s.stored() == await s.at_provider.truth()
+                names = [known.label.name for known in await s.messages.labels(await s.mailbox())]
+                assert "Invoices" in names
+
+    @pytest.mark.parametrize("batch", [True, False])
+    async def test_of_gets_lose_no_new_message(self, stage: OpenStage, batch: bool) -> None:
+        async with stage(messages=5, batch=batch) as s:
+            await s.sync(count=None)
+            await s.at_provider.fail({"method": "gmail.messages.get", "kind": "html_503", "status": 404, "count": 1})
+            await s.at_provider.deliver()
+            await s.hint()
+            await s.mirrors()
+            assert await s.at_provider.fired() == [1]
+            assert await s.fetchval("SELECT count(*) FROM dead_letters") == 0
+
+    async def test_of_gets_delete_no_stored_message(self, stage: OpenStage) -> None:
+        async with stage(messages=5) as s:
+            await s.sync(count=None)
+            target = (await s.at_provider.visible())[0]
+            # A label that changes while everything is compared needs a get of the stored message.
+            await s.at_provider.lose_history()
+            await s.at_provider.fail(
+                {"method": "gmail.messages.list", "kind": "slow", "seconds": 0.3, "count": 3},
+                {"method": "gmail.messages.get", "kind": "html_503", "status": 404, "count": 1},
+            )
+            await s.hint()
+            await s.until_listing("listing IN ('relist', 'relabel')")
+            await s.at_provider.relabel(target, add=("STARRED",))
+            await s.hint()
+            await s.mirrors()
+            assert (await s.at_provider.fired())[1] == 1, "no get met it"
+
+    @pytest.mark.parametrize("status", [400, 403, 404, 410])
+    async def test_of_history_neither_lose_the_cursor_nor_access(self, stage: OpenStage, status: int) -> None:
+        async with stage(messages=5) as s:
+            await s.sync(count=None)
+            listings = await s.at_provider.calls("gmail.messages.list")
+            await s.at_provider.fail({"method": "gmail.history.list", "kind": "html_503", "status": status, "count": 1})
+            await s.at_provider.deliver()
+            await s.hint()
+            await s.mirrors()
+            assert await s.at_provider.fired() == [1]
+            assert await s.at_provider.calls("gmail.messages.list") == listings
+            assert (await s.sync(count=None)).sync.state is SyncState.COMPLETED
+
+    @pytest.mark.parametrize("status", [400, 404, 410])
+    async def test_of_a_page_begin_no_listing_again(self, stage: OpenStage, status: int) -> None:
+        async with stage(messages=30, page_size=7) as s:
+            await s.at_provider.fail(
+                {"method": "gmail.messages.list", "kind": "html_503", "status": status, "after": 2, "count": 1}
+            )
+            report = await s.sync(count=None)
+            assert await s.at_provider.fired() == [1]
+            assert report.sync.state is SyncState.COMPLETED
+            # Those that it answered itself: a listing from the top would be seven.
+            assert await s.at_provider.calls("gmail.messages.list") == 5
+            assert await s.stored() == await s.at_provider.truth()
+
+    async def test_of_a_batch_cost_one_batch(self, stage: OpenStage) -> None:
+        async with stage(messages=25) as s:
+            await s.at_provider.fail({"method": "batch", "kind": "html_503", "status": 404, "count": 1})
+            report = await s.sync(count=None)
+            assert await s.at_provider.fired() == [1]
+            assert report.sync.state is SyncState.COMPLETED
+            assert report.sync.units_spent == (await s.at_provider.quota())["units"]
+            assert await s.stored() == await s.at_provider.truth()
+
+
 class TestMail:
     async def test_without_headers(self, stage: OpenStage) -> None:
         async with stage() as s:

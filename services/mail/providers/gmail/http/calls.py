@@ -31,20 +31,20 @@ class GmailCalls:
     async def get(
         self, access_token: str, path: str, params: Mapping[str, str] | None = None, *, within: float
     ) -> dict[str, Any]:
-        """The JSON object of a successful answer."""
+        """Call a method; returns the JSON object of its answer."""
         return json_object(await self.get_text(access_token, path, params, within=within))
 
     async def get_text(
         self, access_token: str, path: str, params: Mapping[str, str] | None = None, *, within: float
     ) -> str:
-        """The body of a successful answer."""
+        """Call a method; returns the body of its answer."""
         query = f"?{urlencode(params)}" if params else ""
         response, body = await self.send("GET", f"{self._user_url}{path}{query}", access_token, within=within)
         raise_for_status(response, body)
         return str(body, "utf-8", "replace")
 
     async def post(self, access_token: str, path: str, fields: Mapping[str, object]) -> dict[str, Any]:
-        """Sends a JSON object once; returns the answer's, an empty one for an empty answer."""
+        """Call a method that changes something; returns the JSON object of its answer, empty for an empty body."""
         try:
             response, body = await self.send(
                 "POST",
@@ -55,7 +55,7 @@ class GmailCalls:
                 headers={"Content-Type": "application/json"},
             )
         except NoAnswerError as error:
-            # It may have been carried out, so it is not repeated at once.
+            # The method may have been executed, so nobody must repeat it at once.
             raise ProviderUnavailableError(error.detail) from error
         raise_for_status(response, body)
         return json_object(str(body, "utf-8", "replace")) if body.strip() else {}
@@ -70,7 +70,7 @@ class GmailCalls:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[httpx.Response, bytearray]:
-        """An answer of any status."""
+        """Send a request; returns the answer, whatever its status."""
         opened = self._exchange.open(method, url, access_token, within=within, content=content, headers=headers)
         async with opened as (response, pieces):
             body = bytearray()
@@ -87,7 +87,7 @@ def user_url(api_url: str) -> str:
 
 
 def raise_for_status(response: httpx.Response, body: bytes | bytearray) -> None:
-    """Raises the ProviderError that an answer stands for unless it is one of success."""
+    """Raise the ProviderError that an unsuccessful answer stands for."""
     if not response.is_success:
         headers = response.headers
         raise parse_error(
@@ -100,7 +100,7 @@ def raise_for_status(response: httpx.Response, body: bytes | bytearray) -> None:
 
 
 def json_object(body: str) -> dict[str, Any]:
-    """The JSON object of a successful answer. Raises ProviderUnavailableError, for an error under this status, too."""
+    """Read the JSON object of a successful answer. Raises ProviderUnavailableError, also for an error within it."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -9,9 +9,9 @@ import httpx
 from services.kit.observe.http_calls import CallObserver, ObservedClient
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 
-# The extension of a request that says whether it gets a connection of its own, which no other request has used or will.
+# A request with this extension set to true gets a new connection, which is closed after it.
 OWN_CONNECTION: Final = "mailroom.own_connection"
-# Seconds until a connection over which nothing comes is asked for a sign of life, and between two such questions.
+# Seconds of silence before the first TCP keepalive probe, and between two probes.
 _PROBE_SECONDS = 5
 # The paths of users.* methods as the reference has them, and what follows "gmail" in their names.
 _CALLS = {
@@ -31,9 +31,9 @@ _CALLS = {
 
 
 def create_gmail_client(*, observer: CallObserver, deadlines: Deadlines = DEADLINES) -> httpx.AsyncClient:
-    """A client that makes as many connections as there are calls at a time, so that none waits for another. Close it.
+    """Create a client without a limit of connections: its callers limit their calls, and none waits for another's.
 
-    Its callers bound how many that are.
+    The caller closes it.
     """
     return _Client(
         observer=observer,
@@ -53,14 +53,13 @@ def name_call(url: httpx.URL) -> str:
 
 
 class _Transport(httpx.AsyncBaseTransport):
-    """Sends requests over kept connections, or each over one of its own (OWN_CONNECTION)."""
+    """Sends requests over kept connections, or over a new one each (OWN_CONNECTION)."""
 
     def __init__(self, deadlines: Deadlines) -> None:
         tls = httpx.create_ssl_context(trust_env=False)
         options = _socket_options(deadlines.between)
 
         def transport(*, kept: int | None) -> httpx.AsyncHTTPTransport:
-            # Without a bound no call waits for another one's connection.
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=kept, keepalive_expiry=deadlines.kept)
             # The environment's proxies must not see tokens unless the operator says so in our own settings.
             return httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits, socket_options=options)
@@ -69,25 +68,25 @@ class _Transport(httpx.AsyncBaseTransport):
         self._own = transport(kept=0)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """As httpx's transports."""
+        """Send a request, as every transport of httpx does."""
         transport = self._own if request.extensions.get(OWN_CONNECTION) else self._kept
         return await transport.handle_async_request(request)
 
     async def aclose(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         await self._kept.aclose()
         await self._own.aclose()
 
 
 def _socket_options(silence: float) -> list[tuple[int, int, int]]:
-    """A connection is dead when what was sent is not acknowledged for `silence` seconds. Source: tcp(7)."""
+    """Have the kernel end connections whose data is not acknowledged for `silence` seconds. Source: tcp(7)."""
     options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     values = {
         "TCP_USER_TIMEOUT": round(silence * 1000),
         "TCP_KEEPIDLE": _PROBE_SECONDS,
         "TCP_KEEPINTVL": _PROBE_SECONDS,
     }
-    # Systems other than Linux lack some.
+    # Other systems than Linux lack some.
     options += [
         (socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in values.items() if hasattr(socket, name)
     ]
@@ -101,7 +100,7 @@ class _Client(ObservedClient):
     """
 
     def __init__(self, **options: Any) -> None:
-        # As for the transport; .netrc is read for requests, not by transports.
+        # A .netrc must not add credentials.
         super().__init__(trust_env=False, **options)
         self._no_cookies = _NoCookies()
 

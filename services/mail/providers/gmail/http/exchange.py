@@ -11,15 +11,15 @@ from services.mail.providers.base import NoAnswerError, ProviderUnavailableError
 from services.mail.providers.gmail.http.client import OWN_CONNECTION
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 
-# Nothing was sent, and a repeat would not be either.
+# Nothing was sent, and a repeat cannot be sent either.
 _NEVER_SENT = (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 
 
 class Exchange:
-    """Sends requests. After one without an answer all go over connections of their own for a while.
+    """Sends requests and reads answers.
 
-    One that a router has forgotten, or whose server is gone, is seldom the only one. By the end of that while all that
-    were kept since before it have expired.
+    After a request without an answer each request gets a connection of its own, until the kept ones have expired: a
+    router that has forgotten one connection, or a server that is gone, has seldom lost only one.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Exchange:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[tuple[httpx.Response, AsyncIterator[bytes]]]:
-        """The head of the answer, whatever its status, and its body in pieces.
+        """Send a request; yields the head of its answer, whatever its status, and its body in pieces.
 
         Raises NoAnswerError if no head comes `within` seconds, ProviderUnavailableError if the body breaks off.
         """

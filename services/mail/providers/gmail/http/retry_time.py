@@ -16,7 +16,7 @@ _IN_MESSAGE = re.compile(r"Retry after (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?
 
 
 def seconds_to_wait(message: str, *, header: str | None, now: datetime) -> float | None:
-    """Seconds until the time that an answer names, within bounds; None if it names none."""
+    """Return the seconds until the time that an answer names, within bounds; None if it names none."""
     until = _from_message(message) or _from_header(header, now=now)
     if until is None:
         return None

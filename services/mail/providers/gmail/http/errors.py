@@ -103,7 +103,7 @@ _CODE_NAMES: Final = frozenset(
 _BEARER: Final = re.compile(r"\bbearer\b", re.IGNORECASE)
 
 
-class _Answer(NamedTuple):
+class _ErrorBody(NamedTuple):
     """What a body says. `reason` is the most telling one, "" if Google's error object has none, or _FOREIGN."""
 
     reason: str
@@ -137,7 +137,7 @@ def parse_error(
     return row.means(detail)
 
 
-def _deciding_row(status: int, answer: _Answer) -> _Row | None:
+def _deciding_row(status: int, answer: _ErrorBody) -> _Row | None:
     message = answer.message.lower()
     return next(
         (
@@ -167,7 +167,7 @@ def _refuses_token(body: bytes | bytearray | str, challenge: str | None) -> bool
     return not body.lstrip().startswith(opening)  # type: ignore[arg-type]  # of the same type as the body
 
 
-def _read(status: int, body: bytes | bytearray | str) -> _Answer:
+def _read(status: int, body: bytes | bytearray | str) -> _ErrorBody:
     """Read Google's error object: its code is that of the answer, or it has a reason.
 
     The most telling reason is the first of errors[].reason, details[].reason and status.
@@ -177,16 +177,16 @@ def _read(status: int, body: bytes | bytearray | str) -> _Answer:
     except (ValueError, TypeError, KeyError, RecursionError):
         error = None
     if not isinstance(error, dict):
-        return _Answer(_FOREIGN, "")
+        return _ErrorBody(_FOREIGN, "")
     code, name = error.get("code"), error.get("status")
     reasons = [_first_reason(error.get("errors")), _first_reason(error.get("details"))]
     if isinstance(name, str) and name in _CODE_NAMES:
         reasons.append(name)
     reason = next(filter(None, reasons), "")
     if not reason and str(code) != str(status):
-        return _Answer(_FOREIGN, "")
+        return _ErrorBody(_FOREIGN, "")
     message = error.get("message")
-    return _Answer(reason, message if isinstance(message, str) else "")
+    return _ErrorBody(reason, message if isinstance(message, str) else "")
 
 
 def _first_reason(entries: Any) -> str:

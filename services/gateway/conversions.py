@@ -13,7 +13,7 @@ from services.gateway.schemas.changes import Change, ChangeType, LabelName
 from services.gateway.schemas.emails import Attachment, Email, EmailAddress, EmailSummary, FilterQuery, Label
 from services.gateway.schemas.requests import MailboxQuery
 from services.gateway.schemas.sessions import Token
-from services.gateway.schemas.syncs import Sync, Verification
+from services.gateway.schemas.syncs import Sync, Verification, WaitReason
 from services.gateway.schemas.threads import Thread
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,6 +35,13 @@ _LABEL_TYPE: dict[int, Literal["system", "user"]] = {
     mail_pb2.LABEL_TYPE_USER: "user",
 }
 
+_WAIT_REASON: dict[int, WaitReason] = {
+    mail_pb2.WAIT_REASON_QUOTA: "quota",
+    mail_pb2.WAIT_REASON_QUOTA_SERVICE: "quota_service",
+    mail_pb2.WAIT_REASON_PROVIDER: "provider",
+    mail_pb2.WAIT_REASON_ACCESS: "access",
+    mail_pb2.WAIT_REASON_MAILROOM: "mailroom",
+}
 _CHANGE_KIND: dict[int, ChangeType] = {
     mail_pb2.CHANGE_KIND_CREATED: "created",
     mail_pb2.CHANGE_KIND_UPDATED: "updated",
@@ -240,6 +247,10 @@ def sync(value: mail_pb2.Sync) -> Sync:
         "eta_seconds": value.eta_seconds if value.HasField("eta_seconds") else None,
         "verification": _verification(value.verification) if value.HasField("verification") else None,
         "error": value.error or None,
+        "last_error": value.last_error or None,
+        "waiting_until": rfc3339(value.waiting_until_time) if value.HasField("waiting_until_time") else None,
+        "waiting_for": _WAIT_REASON.get(value.waiting_for),
+        "progress_at": rfc3339(value.progress_time) if value.HasField("progress_time") else None,
         "created_at": rfc3339(value.create_time),
         "ended_at": rfc3339(value.end_time) if value.HasField("end_time") else None,
     }

@@ -35,6 +35,19 @@ class Lane(IntEnum):
     IDLE = 2
 
 
+class WaitReason(Enum):
+    """What a mailbox waits for before its next turn can get on."""
+
+    QUOTA = "quota"
+    # Redis, which counts the quota.
+    QUOTA_SERVICE = "quota_service"
+    PROVIDER = "provider"
+    # The user has to grant access, or an administrator.
+    ACCESS = "access"
+    # Our own database or auth.
+    MAILROOM = "mailroom"
+
+
 class Listing(Enum):
     """Why the provider's ids are being listed."""
 
@@ -141,6 +154,8 @@ class Sync:
     # None: not asked for.
     verification: Verification | None
     created_at: datetime
+    # When it last listed, fetched or stored something.
+    progress_at: datetime | None
     ended_at: datetime | None
 
 
@@ -154,6 +169,15 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Why nothing happens in a mailbox, and until when; `last_error` is the reason of its last turn's failure."""
+
+    reason: WaitReason | None
+    until: datetime | None
+    last_error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SyncReport:
     """A sync with what its view shows."""
 
@@ -162,6 +186,8 @@ class SyncReport:
     pending_count: int
     dead_letter_count: int
     dead_letters: list[DeadLetter]
+    # Of a sync under way.
+    wait: Wait | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from uuid import UUID
 
 from services.kit.errors import AppError, Kind
@@ -130,6 +131,8 @@ class Syncs:
         if sync_id is not None:
             async with self._pool.acquire() as connection:
                 report = await store.report(connection, user_id, sync_id.mailbox_id, sync_id.local_id)
+                if report is not None and report.sync.ended_at is None:
+                    report = replace(report, wait=await schedule.wait_of(connection, sync_id.mailbox_id))
         if report is None:
             raise AppError(Kind.NOT_FOUND, "sync_not_found", "There is no such sync.")
         return report

@@ -36,6 +36,9 @@ class Verification(TypedDict):
     ]
 
 
+type WaitReason = Literal["quota", "quota_service", "provider", "access", "mailroom"]
+
+
 class Sync(TypedDict):
     """A run that brings a mailbox up to date."""
 
@@ -53,7 +56,13 @@ class Sync(TypedDict):
     units_per_message: Annotated[float | None, Field(description="Of those, per message stored")]
     eta_seconds: int | None
     verification: Annotated[Verification | None, Field(description="Only where it was asked for, or due")]
-    error: str | None
+    error: Annotated[str | None, Field(description="Why it failed: a code of docs/errors.md")]
+    last_error: Annotated[
+        str | None, Field(description="The last failure of a sync that goes on; null after the next success")
+    ]
+    waiting_until: Annotated[Time | None, Field(description="Nothing happens before; null while it is worked on")]
+    waiting_for: Annotated[WaitReason | None, Field(description="What it waits for until then")]
+    progress_at: Annotated[Time | None, Field(description="When it last listed or stored something")]
     created_at: Time
     ended_at: Time | None
 

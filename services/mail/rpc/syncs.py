@@ -5,7 +5,7 @@ from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 from services.kit.rpc.server import Context
 from services.mail.ids import PublicId, parse_id
 from services.mail.mailboxes import Mailboxes
-from services.mail.model import SyncReport, SyncState, Verification
+from services.mail.model import SyncReport, SyncState, Verification, WaitReason
 from services.mail.notifications import Notifications
 from services.mail.rpc.from_proto import find_mailbox, uuid_of
 from services.mail.rpc.to_proto import timestamp
@@ -17,6 +17,15 @@ _SYNC_STATE = {
     SyncState.COMPLETED: mail_pb2.SYNC_STATE_COMPLETED,
     SyncState.FAILED: mail_pb2.SYNC_STATE_FAILED,
     SyncState.CANCELLED: mail_pb2.SYNC_STATE_CANCELLED,
+}
+
+_WAIT_REASON = {
+    None: mail_pb2.WAIT_REASON_UNSPECIFIED,
+    WaitReason.QUOTA: mail_pb2.WAIT_REASON_QUOTA,
+    WaitReason.QUOTA_SERVICE: mail_pb2.WAIT_REASON_QUOTA_SERVICE,
+    WaitReason.PROVIDER: mail_pb2.WAIT_REASON_PROVIDER,
+    WaitReason.ACCESS: mail_pb2.WAIT_REASON_ACCESS,
+    WaitReason.MAILROOM: mail_pb2.WAIT_REASON_MAILROOM,
 }
 
 
@@ -77,6 +86,10 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
             eta_seconds=round(report.pending_count * self._seconds_per_message) if known else None,
             error=sync.error,
             verification=None if sync.verification is None else _verification_to_proto(sync.verification),
+            progress_time=timestamp(sync.progress_at),
+            last_error="" if report.wait is None else report.wait.last_error,
+            waiting_until_time=None if report.wait is None else timestamp(report.wait.until),
+            waiting_for=_WAIT_REASON[None if report.wait is None else report.wait.reason],
             create_time=timestamp(sync.created_at),
             end_time=timestamp(sync.ended_at),
             dead_letters=[

@@ -124,6 +124,9 @@ mailbox_schedule = Table(
     Column("lease_owner", Uuid),
     _time("lease_until", nullable=True),
     Column("lease_epoch", BigInteger, nullable=False, server_default=text("0")),
+    # Why it is not due earlier (WaitReason), and the reason of its last turn's failure; both empty where there is none.
+    Column("waiting_for", Text, nullable=False, server_default=text("''")),
+    Column("last_error", Text, nullable=False, server_default=text("''")),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
     Index(None, "lane", "due_at"),
     postgresql_with={"fillfactor": 50},
@@ -158,6 +161,8 @@ syncs = Table(
     Column("stored_count", BigInteger, nullable=False, server_default=text("0")),
     Column("units_spent", BigInteger, nullable=False, server_default=text("0")),
     Column("error", Text, nullable=False, server_default=text("''")),
+    # When it last listed, fetched or stored something.
+    _time("progress_at", nullable=True),
     # Whether it also compares the copy with the provider: wanted, done (and what was found is queued), or null.
     Column("verification", Text),
     Column("missing_count", BigInteger, nullable=False, server_default=text("0")),

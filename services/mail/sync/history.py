@@ -1,5 +1,7 @@
 """Catching up: everything that happened to a mailbox since the cursor, stored or queued before the cursor moves."""
 
+import math
+import time
 from collections.abc import Set
 
 import structlog
@@ -25,16 +27,17 @@ _TURNS_WITHOUT_HISTORY = 3
 log = structlog.get_logger()
 
 
-async def catch_up(turn: TurnContext, state: SyncProgress) -> None:
-    """Reads history up to the present; on return the newest hint seen before it has been served.
+async def catch_up(turn: TurnContext, state: SyncProgress, *, deadline: float = math.inf) -> bool:
+    """Read history up to the present, or until `deadline` (of the monotonic clock); return whether the present was
+    reached: the newest hint seen before has then been served.
 
     The cursor moves page by page, so that an interruption repeats one page at most.
     """
     hint = turn.newest_hint
     if state.cursor is None:
         await _begin(turn, state, previous=None, hint=hint)
-    else:
-        await _read_pages(turn, state, state.cursor, hint=hint)
+        return True
+    return await _read_pages(turn, state, state.cursor, hint=hint, deadline=deadline)
 
 
 async def _begin_again(
@@ -80,7 +83,7 @@ async def _present(turn: TurnContext) -> int | None:
     return await turn.call(provider.costs.get, lambda token: provider.version(token, external_id))
 
 
-async def _read_pages(turn: TurnContext, state: SyncProgress, cursor: int, *, hint: int) -> None:
+async def _read_pages(turn: TurnContext, state: SyncProgress, cursor: int, *, hint: int, deadline: float) -> bool:
     start = position = bound = cursor
     page_token: str | None = None
     while True:
@@ -90,7 +93,7 @@ async def _read_pages(turn: TurnContext, state: SyncProgress, cursor: int, *, hi
             if isinstance(lost, RouteMissingError) and turn.lease.attempts < _TURNS_WITHOUT_HISTORY:
                 raise
             await _begin_again(turn, state, lost, previous=position, hint=hint)
-            return
+            return True
         except PageTokenExpiredError:
             if start == position:
                 # Nothing was gained since the last beginning, so another one would lead here again.
@@ -107,8 +110,10 @@ async def _read_pages(turn: TurnContext, state: SyncProgress, cursor: int, *, hi
             await _apply(connection, turn.mailbox_id, page.changes, state)
             await _move(connection, turn, previous=position, cursor=reached, caught_up_hint=hint if last else None)
         if last:
-            return
+            return True
         position, page_token = reached, page.next_page_token
+        if time.monotonic() > deadline:
+            return False
 
 
 async def _read_page(turn: TurnContext, cursor: int, page_token: str | None) -> HistoryPage:

@@ -1,6 +1,7 @@
 """Runs sync turns: renews the lease during a turn and releases it afterwards, also after a failure."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -8,9 +9,9 @@ import structlog
 
 from services.kit.context import start_request
 from services.kit.errors import AppError, Kind
-from services.mail.model import MailboxStatus, SyncState
+from services.mail.model import MailboxStatus, SyncState, WaitReason
 from services.mail.provider_access.calls import ProviderAccess
-from services.mail.provider_access.quota import QuotaWaitError
+from services.mail.provider_access.quota import QuotaUnavailableError
 from services.mail.providers.base import AccessDeniedError, Provider, ProviderError
 from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.control import mailboxes, schedule
@@ -24,13 +25,17 @@ from services.mail.sync.turn_steps import run_turn
 
 # The longest pause, in seconds, of a mailbox whose turns fail.
 LONGEST_BACKOFF = 60.0
-# An active sync is reported as failed when its mailbox failed this often in a row; the mailbox is still retried.
-_FAILURES_BEFORE_REPORT = 8
+# Seconds after which a turn is ended whatever it does. Longer than any single call to a provider may take.
+LONGEST_TURN = 240.0
 # When to look again at a mailbox that needs its user.
 _DENIED_SECONDS = 3600.0
 _RETRIES = Retries()
 
 log = structlog.get_logger()
+
+
+class TurnTimeoutError(Exception):
+    """A turn took longer than any turn may."""
 
 
 class TurnRunner:
@@ -48,6 +53,7 @@ class TurnRunner:
         poll_seconds: float,
         verify_seconds: float,
         retries: Retries = _RETRIES,
+        longest_turn: float = LONGEST_TURN,
     ) -> None:
         self._pool = pool
         self._providers = providers
@@ -58,6 +64,7 @@ class TurnRunner:
         self._poll_seconds = poll_seconds
         self._verify_seconds = verify_seconds
         self._retries = retries
+        self._longest_turn = longest_turn
 
     async def run(self, lease: Lease) -> None:
         """Run a turn with the mailbox of a claimed lease. Raises nothing."""
@@ -76,21 +83,37 @@ class TurnRunner:
 
     @asynccontextmanager
     async def _renewed(self, lease: Lease) -> AsyncIterator[None]:
-        renewal = asyncio.create_task(self._renew(lease))
-        try:
-            yield
-        finally:
-            renewal.cancel()
+        """Renew the lease while the block runs, and end the block with it.
 
-    async def _renew(self, lease: Lease) -> None:
-        while True:
-            await asyncio.sleep(self.lease_seconds / 3)
+        A turn without its lease must not go on calling the provider: it can store nothing, and another worker calls
+        too. Raises LeaseLostError, TurnTimeoutError.
+        """
+        try:
+            async with asyncio.timeout(self._longest_turn) as scope:
+                renewal = asyncio.create_task(self._renew(lease, scope))
+                try:
+                    yield
+                finally:
+                    renewal.cancel()
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise (LeaseLostError if renewal.done() else TurnTimeoutError) from error
+
+    async def _renew(self, lease: Lease, scope: asyncio.Timeout) -> None:
+        """Renew until the lease is lost, or has ended because the database could not be reached; then end the scope."""
+        renewed = time.monotonic()
+        pause = self.lease_seconds / 3
+        while time.monotonic() - renewed < self.lease_seconds:
+            await asyncio.sleep(pause)
             try:
-                async with self._pool.acquire() as connection:
+                async with asyncio.timeout(pause), self._pool.acquire() as connection:
                     if not await schedule.renew(connection, lease, lease_seconds=self.lease_seconds):
-                        return
+                        break
+                renewed = time.monotonic()
             except DATABASE_LOST as error:
                 log.warning("lease not renewed", error=type(error).__name__)
+        scope.reschedule(asyncio.get_running_loop().time())
 
     async def _work(self, lease: Lease) -> None:
         async with self._pool.acquire() as connection:
@@ -110,15 +133,22 @@ class TurnRunner:
             context, poll_seconds=self._poll_seconds, verify_seconds=self._verify_seconds, retries=self._retries
         )
         async with self._pool.acquire() as connection:
-            await schedule.release(connection, lease, lane=release.lane, after=release.after)
+            if mailbox.status is not MailboxStatus.ACTIVE:
+                # The provider gave what was asked for, so it grants access again.
+                await mailboxes.set_status(connection, lease.mailbox_id, MailboxStatus.ACTIVE)
+            await schedule.release(
+                connection, lease, lane=release.lane, after=release.after, waiting_for=release.waiting_for
+            )
 
     async def _give_back(self, lease: Lease, error: Exception) -> None:
         """Release the lease of a failed turn; the mailbox is due again after a growing pause."""
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 await schedule.fence(connection, lease)
-                after = await self._record_failure(connection, lease, error)
-                await schedule.release_failed(connection, lease, after=after)
+                after, waiting_for = await self._record_failure(connection, lease, error)
+                await schedule.release_failed(
+                    connection, lease, after=after, waiting_for=waiting_for, error=_reason(error)
+                )
         except LeaseLostError:
             log.warning("lease lost, another worker goes on")
         except DATABASE_LOST as lost:
@@ -127,22 +157,33 @@ class TurnRunner:
         except Exception:
             log.exception("a failed turn could not be recorded")
 
-    async def _record_failure(self, connection: Connection, lease: Lease, error: Exception) -> float:
+    async def _record_failure(self, connection: Connection, lease: Lease, error: Exception) -> tuple[float, WaitReason]:
+        """Log and store a failure; return the pause before the next turn, and what the mailbox waits for meanwhile.
+
+        Only the end of access ends the active sync. Trouble that passes leaves it running, and its error shows.
+        """
         if isinstance(error, AppError) and error.reason in ("reauth_required", "account_not_found"):
             await mailboxes.set_status(connection, lease.mailbox_id, MailboxStatus.REAUTH_REQUIRED)
             await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=error.reason)
-            return _DENIED_SECONDS
+            return _DENIED_SECONDS, WaitReason.ACCESS
         if isinstance(error, AccessDeniedError):
             log.warning("provider denies access", detail=error.detail)
             await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=error.reason)
-            return _DENIED_SECONDS
+            return _DENIED_SECONDS, WaitReason.ACCESS
         reason = _reason(error)
         log.warning(
             "turn failed", reason=reason, attempts=lease.attempts, exc_info=error if reason == INTERNAL else None
         )
-        if lease.attempts >= _FAILURES_BEFORE_REPORT:
-            await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=reason)
-        return min(LONGEST_BACKOFF, self._retries.base_seconds * 2.0 ** min(lease.attempts - 1, 20))
+        after = min(LONGEST_BACKOFF, self._retries.base_seconds * 2.0 ** min(lease.attempts - 1, 20))
+        return after, _wait_reason(error)
+
+
+def _wait_reason(error: Exception) -> WaitReason:
+    if isinstance(error, QuotaUnavailableError):
+        return WaitReason.QUOTA_SERVICE
+    if isinstance(error, ProviderError | TurnTimeoutError):
+        return WaitReason.PROVIDER
+    return WaitReason.MAILROOM
 
 
 def _reason(error: Exception) -> str:
@@ -150,8 +191,10 @@ def _reason(error: Exception) -> str:
         return error.reason if error.kind is not Kind.INTERNAL else INTERNAL
     if isinstance(error, ProviderError):
         return error.reason
-    if isinstance(error, QuotaWaitError):
+    if isinstance(error, QuotaUnavailableError):
         return "quota_unavailable"
+    if isinstance(error, TurnTimeoutError):
+        return "turn_timeout"
     if isinstance(error, DATABASE_LOST):
         return "database_unavailable"
     return INTERNAL

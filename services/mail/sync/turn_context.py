@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+import structlog
+
 from services.mail.model import Mailbox
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.quota import QuotaWaitError
@@ -39,11 +41,22 @@ class TurnContext:
         self.concurrency_limit = access.concurrency_limit
         self.metrics = metrics
         self.newest_hint = lease.hint_seq
+        self.step = "claimed"
         self._pool = pool
         # Whether this turn has copied the provider's labels, and those that it has found to be known.
         self.labels_are_fresh = False
         self.known_labels: set[str] = set()
         self._reported_units = 0
+
+    @property
+    def step(self) -> str:
+        """The step that the turn is at, for logs."""
+        return self._step
+
+    @step.setter
+    def step(self, step: str) -> None:
+        self._step = step
+        structlog.contextvars.bind_contextvars(step=step)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:

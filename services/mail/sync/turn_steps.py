@@ -1,10 +1,11 @@
 """The steps of a turn with one mailbox: history, then listing and fetching, then when it is due again."""
 
+import contextlib
 import time
 from dataclasses import dataclass, replace
 
-from services.mail.model import Lane, Sync, SyncProgress, SyncState
-from services.mail.provider_access.quota import QuotaWaitError
+from services.mail.model import Lane, Sync, SyncProgress, SyncState, WaitReason
+from services.mail.provider_access.quota import QuotaUnavailableError, QuotaWaitError
 from services.mail.store.control.schedule import ECHO_SECONDS
 from services.mail.store.sync import fetch_queue, sync_state, syncs
 from services.mail.sync import fetch, history, listing, verify, watches
@@ -15,6 +16,8 @@ MAX_SECONDS = 2.0
 MAX_BATCHES = 5
 # To claim the mailbox again takes a while, in which a full bucket would lose units; the turn waits for what is left.
 _HEAD_START = 0.08
+# A mailbox that waits for quota is claimed at most twice a second: a turn that finds none costs 4 ms.
+_SHORTEST_WAIT = 0.5
 _NOTHING_TO_DO_SECONDS = 86_400.0
 
 
@@ -24,18 +27,23 @@ class Release:
 
     lane: Lane
     after: float
+    waiting_for: WaitReason | None = None
 
 
 async def run_turn(turn: TurnContext, *, poll_seconds: float, verify_seconds: float, retries: fetch.Retries) -> Release:
     """Do what is due for a mailbox, within the limits of one turn. Raises errors of provider, auth and database."""
     try:
         return await _steps(turn, poll_seconds=poll_seconds, verify_seconds=verify_seconds, retries=retries)
+    except QuotaUnavailableError:
+        raise
     except QuotaWaitError as wait:
-        return Release(lane=await _lane(turn), after=max(0.0, wait.seconds - _HEAD_START))
+        after = max(_SHORTEST_WAIT, wait.seconds - _HEAD_START)
+        return Release(lane=await _lane(turn), after=after, waiting_for=WaitReason.QUOTA)
 
 
 async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: float, retries: fetch.Retries) -> Release:
     deadline = time.monotonic() + MAX_SECONDS
+    turn.step = "beginning"
     await _begin(turn)
     for _ in range(MAX_BATCHES):
         state, sync = await _look(turn)
@@ -43,25 +51,45 @@ async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: floa
             # Its first sync was cancelled before it began.
             return Release(lane=Lane.LIVE, after=_NOTHING_TO_DO_SECONDS)
         if _history_is_due(turn, state, poll_seconds=poll_seconds):
-            await history.catch_up(turn, state)
+            if not await _catch_up(turn, state, deadline=deadline):
+                break
             state, sync = await _look(turn)
         if state.listing is None and sync is not None and not sync.listing_done:
-            if _is_covered(state, sync):
-                await _skip_listing(turn)
-            else:
-                await listing.begin(turn)
+            await _start_listing(turn, state, sync)
             state, sync = await _look(turn)
+        turn.step = "listing"
         wait = await _list_page(turn, state)
+        turn.step = "fetching"
         fetched = await fetch.fetch_batch(turn, retries)
         if wait is not None and not fetched:
             raise wait
+        turn.step = "finishing"
         if not fetched and (release := await _finish(turn, poll_seconds, verify_seconds)):
+            turn.step = "watch"
             await watches.keep(turn)
             # Whatever brought about this turn, and a new watch too, was announced: what came right after it was not.
             return replace(release, after=min(release.after, ECHO_SECONDS)) if turn.provider.can_push else release
         if time.monotonic() > deadline:
             break
     return Release(lane=await _lane(turn), after=0.0)
+
+
+async def _catch_up(turn: TurnContext, state: SyncProgress, *, deadline: float) -> bool:
+    turn.step = "history"
+    reached = await history.catch_up(turn, state, deadline=deadline)
+    if state.cursor is None:
+        # New mail is announced while the first sync goes on. Without quota for a watch, it is made at the sync's end.
+        turn.step = "watch"
+        with contextlib.suppress(QuotaWaitError):
+            await watches.keep(turn)
+    return reached
+
+
+async def _start_listing(turn: TurnContext, state: SyncProgress, sync: Sync) -> None:
+    if _is_covered(state, sync):
+        await _skip_listing(turn)
+    else:
+        await listing.begin(turn)
 
 
 async def _list_page(turn: TurnContext, state: SyncProgress) -> QuotaWaitError | None:

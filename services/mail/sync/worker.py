@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,8 @@ from services.mail.sync.turn_metrics import TurnMetrics
 _LOOK_SECONDS = 1.0
 # Turns take two. What is cancelled then is done again by another worker.
 _DRAIN_SECONDS = 10.0
+# A cancelled turn rolls back and gives its connection back.
+_CANCEL_SECONDS = 5.0
 # How often a worker looks for users who are to be deleted.
 _DELETIONS_SECONDS = 5.0
 # How often a worker looks whether watches are kept alive.
@@ -32,7 +35,11 @@ log = structlog.get_logger()
 
 
 class Worker:
-    """Works on up to `slots` mailboxes at a time, a third of the slots kept for live mail."""
+    """Works on up to `slots` mailboxes at a time.
+
+    A third of the slots are kept for live mail. Mailboxes whose last turn failed share a quarter of them: an unanswered
+    call holds its slot for seconds.
+    """
 
     def __init__(
         self,
@@ -52,6 +59,8 @@ class Worker:
         self._metrics = metrics
         self._slots = slots
         self._kept_for_live = max(1, slots // 3)
+        self._for_failing = max(1, slots // 4)
+        self._failing_turns = 0
         self._next_take_over = 0.0
         self._wake = asyncio.Event()
         self._listener = Listener(connect_listener, wake=self._wake.set)
@@ -71,6 +80,7 @@ class Worker:
             for task in besides:
                 task.cancel()
             await asyncio.gather(*besides, return_exceptions=True)
+            await self._idle_check.close()
 
     def _besides(self, stop: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
         return [
@@ -117,6 +127,9 @@ class Worker:
             _, late = await asyncio.wait(self._running, timeout=_DRAIN_SECONDS)
             for task in late:
                 task.cancel()
+            if late:
+                log.warning("turns cancelled: they did not end in time", turns=len(late))
+                await asyncio.wait(late, timeout=_CANCEL_SECONDS)
 
     async def _claim_safely(self) -> float:
         """Starts what is due and free; returns how long to sleep at most."""
@@ -138,11 +151,14 @@ class Worker:
             await self._take_over(connection)
             for lane in lanes:
                 await self._claim_lane(connection, owner, lane)
-            due_in = await schedule.seconds_until_due(connection, lanes)
+            due_in = await schedule.seconds_until_due(connection, lanes, failing=self._room_for_failing() > 0)
         return _LOOK_SECONDS if due_in is None else min(_LOOK_SECONDS, max(0.001, due_in))
 
     def _room(self, lane: Lane) -> int:
         return self._slots - len(self._running) - (self._kept_for_live if lane is Lane.BACKFILL else 0)
+
+    def _room_for_failing(self) -> int:
+        return max(0, self._for_failing - self._failing_turns)
 
     async def _claim_lane(self, connection: Connection, owner: UUID, lane: Lane) -> None:
         if self._room(lane) <= 0:
@@ -152,6 +168,7 @@ class Worker:
             owner=owner,
             lane=lane,
             limit=self._room(lane),
+            failing_limit=self._room_for_failing(),
             lease_seconds=self._turns.lease_seconds,
             backoff_limit=LONGEST_BACKOFF,
         )
@@ -168,11 +185,14 @@ class Worker:
             log.warning("workers died, their mailboxes are free", workers=len(dead))
 
     def _start(self, lease: Lease) -> None:
+        failing = lease.attempts > 1
+        self._failing_turns += failing
         task = asyncio.create_task(self._turns.run(lease))
         self._running.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, failing=failing))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None], *, failing: bool) -> None:
+        self._failing_turns -= failing
         self._running.discard(task)
         self._wake.set()
 

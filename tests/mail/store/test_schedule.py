@@ -7,7 +7,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from services.mail.model import Account, Lane, MailboxStatus
+from services.mail.model import Account, Lane, MailboxStatus, WaitReason
 from services.mail.store.connection import Pool
 from services.mail.store.control import mailboxes, schedule
 from services.mail.store.control.schedule import Lease, LeaseLostError
@@ -50,12 +50,24 @@ async def add_mailboxes(pool: Pool, count: int = 1, *, due: bool = True) -> list
 
 
 async def claim(
-    pool: Pool, *, limit: int = 1, lane: Lane = Lane.LIVE, seconds: float = LEASE_SECONDS, backoff_limit: float = 60
+    pool: Pool,
+    *,
+    limit: int = 1,
+    failing_limit: int = 100,
+    lane: Lane = Lane.LIVE,
+    seconds: float = LEASE_SECONDS,
+    backoff_limit: float = 60,
 ) -> list[Lease]:
-    """Claims as a new worker."""
+    """Claim as a new worker."""
     async with pool.acquire() as connection:
         return await schedule.claim(
-            connection, owner=uuid4(), lane=lane, limit=limit, lease_seconds=seconds, backoff_limit=backoff_limit
+            connection,
+            owner=uuid4(),
+            lane=lane,
+            limit=limit,
+            failing_limit=failing_limit,
+            lease_seconds=seconds,
+            backoff_limit=backoff_limit,
         )
 
 
@@ -141,13 +153,13 @@ class TestClaim:
 
     async def test_tells_when_the_next_is_due(self, pool: Pool) -> None:
         async with pool.acquire() as connection:
-            assert await schedule.seconds_until_due(connection, [Lane.LIVE, Lane.BACKFILL]) is None
+            assert await schedule.seconds_until_due(connection, [Lane.LIVE, Lane.BACKFILL], failing=True) is None
         await add_mailboxes(pool)
         [lease] = await claim(pool)
         await release(pool, lease, lane=Lane.BACKFILL, after=7)
         async with pool.acquire() as connection:
-            assert await schedule.seconds_until_due(connection, [Lane.LIVE]) is None
-            seconds = await schedule.seconds_until_due(connection, [Lane.LIVE, Lane.BACKFILL])
+            assert await schedule.seconds_until_due(connection, [Lane.LIVE], failing=True) is None
+            seconds = await schedule.seconds_until_due(connection, [Lane.LIVE, Lane.BACKFILL], failing=True)
         assert seconds == pytest.approx(7, abs=1)
 
 
@@ -202,7 +214,7 @@ class TestRelease:
         before = await pool.fetchrow("SELECT * FROM mailbox_schedule")
         await release(pool, stale, after=0)
         async with pool.acquire() as connection:
-            await schedule.release_failed(connection, stale, after=0)
+            await schedule.release_failed(connection, stale, after=0, waiting_for=WaitReason.PROVIDER, error="e")
             assert not await schedule.renew(connection, stale, lease_seconds=LEASE_SECONDS)
             assert await schedule.renew(connection, fresh, lease_seconds=LEASE_SECONDS * 2)
         after = await pool.fetchrow("SELECT * FROM mailbox_schedule")
@@ -216,7 +228,7 @@ class TestRelease:
             [lease] = await claim(pool)
             assert lease.attempts == attempts
             async with pool.acquire() as connection:
-                await schedule.release_failed(connection, lease, after=30)
+                await schedule.release_failed(connection, lease, after=30, waiting_for=WaitReason.PROVIDER, error="e")
             assert await due_in(pool, mailbox_id) == pytest.approx(30, abs=1)
             await pool.execute("UPDATE mailbox_schedule SET due_at = now()")
 
@@ -287,7 +299,13 @@ class TestFence:
             transaction = connection.transaction()
             await transaction.start()
             [_] = await schedule.claim(
-                connection, owner=uuid4(), lane=Lane.LIVE, limit=1, lease_seconds=30, backoff_limit=60
+                connection,
+                owner=uuid4(),
+                lane=Lane.LIVE,
+                limit=1,
+                failing_limit=1,
+                lease_seconds=30,
+                backoff_limit=60,
             )
             late = asyncio.create_task(write())
             await eventually(is_blocked)

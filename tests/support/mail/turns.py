@@ -30,7 +30,13 @@ async def begin_turn(s: Stage, provider: Provider, *, pool: Pool | None = None) 
     )
     async with pool.acquire() as connection:
         [lease] = await schedule.claim(
-            connection, owner=uuid4(), lane=Lane.LIVE, limit=1, lease_seconds=3600, backoff_limit=1
+            connection,
+            owner=uuid4(),
+            lane=Lane.LIVE,
+            limit=1,
+            failing_limit=1,
+            lease_seconds=3600,
+            backoff_limit=1,
         )
     return TurnContext(
         lease=lease,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.mail.model import Lane
+from services.mail.model import Lane, Wait, WaitReason
 from services.mail.store.connection import Connection
 
 # Workers listen on this channel; the payload is empty, the table says what is due.
@@ -88,19 +88,32 @@ async def hint(connection: Connection, *, provider: str, email: str, cursor: int
 
 
 async def claim(
-    connection: Connection, *, owner: UUID, lane: Lane, limit: int, lease_seconds: float, backoff_limit: float
+    connection: Connection,
+    *,
+    owner: UUID,
+    lane: Lane,
+    limit: int,
+    failing_limit: int,
+    lease_seconds: float,
+    backoff_limit: float,
 ) -> list[Lease]:
-    """Takes up to `limit` mailboxes that are due and free.
+    """Claim up to `limit` mailboxes that are due and free; of those whose last turn failed up to `failing_limit`.
 
     The due time moves ahead by a back-off that grows with each claim that was not released in order, so that a mailbox
     that kills its worker does not do so at once again.
     """
     rows = await connection.fetch(
         """
-        WITH due AS (
+        WITH healthy AS (
             SELECT mailbox_id FROM mailbox_schedule
-            WHERE lane = $2 AND due_at <= now() AND (lease_until IS NULL OR lease_until < now())
+            WHERE lane = $2 AND due_at <= now() AND (lease_until IS NULL OR lease_until < now()) AND attempts = 0
             ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+        ), failing AS (
+            SELECT mailbox_id FROM mailbox_schedule
+            WHERE lane = $2 AND due_at <= now() AND (lease_until IS NULL OR lease_until < now()) AND attempts > 0
+            ORDER BY due_at LIMIT least($6, $3 - (SELECT count(*) FROM healthy)) FOR UPDATE SKIP LOCKED
+        ), due AS (
+            SELECT mailbox_id FROM healthy UNION ALL SELECT mailbox_id FROM failing
         )
         UPDATE mailbox_schedule s
         SET lease_owner = $1, lease_until = now() + make_interval(secs => $4), lease_epoch = s.lease_epoch + 1,
@@ -115,6 +128,7 @@ async def claim(
         limit,
         lease_seconds,
         backoff_limit,
+        failing_limit,
     )
     return [
         Lease(
@@ -128,18 +142,23 @@ async def claim(
     ]
 
 
-async def seconds_until_due(connection: Connection, lanes: Sequence[Lane]) -> float | None:
-    """When the next free mailbox of these lanes is due, in seconds (0 or less: now); None if nothing is scheduled."""
+async def seconds_until_due(connection: Connection, lanes: Sequence[Lane], *, failing: bool) -> float | None:
+    """Seconds until the next free mailbox of these lanes is due (0 or less: now); None if nothing is scheduled.
+
+    Without `failing`, mailboxes whose last turn failed do not count.
+    """
     seconds: float | None = await connection.fetchval(
         """
         SELECT extract(epoch FROM min(greatest(due_at, lease_until)) - now())::float8
         FROM unnest($1::smallint[]) AS wanted(lane)
         CROSS JOIN LATERAL (
             SELECT due_at, lease_until FROM mailbox_schedule s
-            WHERE s.lane = wanted.lane AND (lease_until IS NULL OR lease_until < now()) ORDER BY due_at LIMIT 1
+            WHERE s.lane = wanted.lane AND (lease_until IS NULL OR lease_until < now()) AND ($2 OR attempts = 0)
+            ORDER BY due_at LIMIT 1
         ) next
         """,
         list(lanes),
+        failing,
     )
     return seconds
 
@@ -179,12 +198,14 @@ async def renew(connection: Connection, lease: Lease, *, lease_seconds: float) -
     return done == "UPDATE 1"
 
 
-async def release(connection: Connection, lease: Lease, *, lane: Lane, after: float) -> None:
-    """Ends a run in order: due again in `after` seconds, or at once if a trigger came since the claim."""
+async def release(
+    connection: Connection, lease: Lease, *, lane: Lane, after: float, waiting_for: WaitReason | None = None
+) -> None:
+    """End a turn in order: due again in `after` seconds, or at once if a trigger came since the claim."""
     await connection.execute(
         """
         UPDATE mailbox_schedule
-        SET lease_owner = NULL, lease_until = NULL, attempts = 0,
+        SET lease_owner = NULL, lease_until = NULL, attempts = 0, waiting_for = $8, last_error = '',
             lane = CASE WHEN hint_seq = $4 THEN $5::smallint ELSE $6::smallint END,
             due_at = now() + CASE WHEN hint_seq = $4 THEN make_interval(secs => $7) ELSE interval '0' END
         WHERE mailbox_id = $1 AND lease_owner = $2 AND lease_epoch = $3
@@ -196,19 +217,44 @@ async def release(connection: Connection, lease: Lease, *, lane: Lane, after: fl
         lane,
         Lane.LIVE,
         after,
+        "" if waiting_for is None else waiting_for.value,
     )
 
 
-async def release_failed(connection: Connection, lease: Lease, *, after: float) -> None:
-    """Ends a run that failed: attempts are kept, so that `after` can grow; triggers do not shorten it."""
+async def release_failed(
+    connection: Connection, lease: Lease, *, after: float, waiting_for: WaitReason, error: str
+) -> None:
+    """End a turn that failed: attempts are kept, so that `after` can grow; triggers do not shorten it."""
     await connection.execute(
         """
         UPDATE mailbox_schedule
-        SET lease_owner = NULL, lease_until = NULL, due_at = now() + make_interval(secs => $4)
+        SET lease_owner = NULL, lease_until = NULL, due_at = now() + make_interval(secs => $4),
+            waiting_for = $5, last_error = $6
         WHERE mailbox_id = $1 AND lease_owner = $2 AND lease_epoch = $3
         """,
         lease.mailbox_id,
         lease.owner,
         lease.epoch,
         after,
+        waiting_for.value,
+        error,
+    )
+
+
+async def wait_of(connection: Connection, mailbox_id: int) -> Wait | None:
+    """What the mailbox waits for and until when; None while a worker is busy with it or could be."""
+    row = await connection.fetchrow(
+        """
+        SELECT waiting_for, last_error, due_at, lease_owner IS NULL AND due_at > now() AS waits
+        FROM mailbox_schedule WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+    )
+    if row is None:
+        return None
+    waits = row["waits"] and row["waiting_for"]
+    return Wait(
+        reason=WaitReason(row["waiting_for"]) if waits else None,
+        until=row["due_at"] if waits else None,
+        last_error=row["last_error"],
     )

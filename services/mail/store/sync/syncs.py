@@ -34,6 +34,7 @@ def _sync_of(row: asyncpg.Record) -> Sync:
             digest=row["digest"],
         ),
         created_at=row["created_at"],
+        progress_at=row["progress_at"],
         ended_at=row["ended_at"],
     )
 
@@ -148,7 +149,11 @@ async def report(connection: Connection, user_id: UUID, mailbox_id: int, sync_id
 async def set_running(connection: Connection, mailbox_id: int) -> None:
     """Records that a worker has begun with the active sync."""
     await connection.execute(
-        "UPDATE syncs SET state = 'running' WHERE mailbox_id = $1 AND ended_at IS NULL AND state = 'queued'", mailbox_id
+        """
+        UPDATE syncs SET state = 'running', progress_at = now()
+        WHERE mailbox_id = $1 AND ended_at IS NULL AND state = 'queued'
+        """,
+        mailbox_id,
     )
 
 
@@ -157,7 +162,8 @@ async def count(connection: Connection, mailbox_id: int, *, listed: int = 0, sto
     await connection.execute(
         """
         UPDATE syncs SET listed_count = listed_count + $2, stored_count = stored_count + $3,
-            units_spent = units_spent + $4
+            units_spent = units_spent + $4,
+            progress_at = CASE WHEN $2 > 0 OR $3 > 0 THEN now() ELSE progress_at END
         WHERE mailbox_id = $1 AND ended_at IS NULL
         """,
         mailbox_id,

@@ -83,6 +83,39 @@ CHANGE_KIND_LABEL_UPDATED: ChangeKind.ValueType  # 4
 CHANGE_KIND_LABEL_DELETED: ChangeKind.ValueType  # 5
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
 
+class _WaitReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WaitReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WAIT_REASON_UNSPECIFIED: _WaitReason.ValueType  # 0
+    WAIT_REASON_QUOTA: _WaitReason.ValueType  # 1
+    """The provider's quota, of the mailbox or of the whole project."""
+    WAIT_REASON_QUOTA_SERVICE: _WaitReason.ValueType  # 2
+    """Redis, which counts the quota."""
+    WAIT_REASON_PROVIDER: _WaitReason.ValueType  # 3
+    """The provider is unavailable."""
+    WAIT_REASON_ACCESS: _WaitReason.ValueType  # 4
+    """The user or an administrator has to grant access."""
+    WAIT_REASON_MAILROOM: _WaitReason.ValueType  # 5
+    """Mailroom's own database or auth service is unavailable."""
+
+class WaitReason(_WaitReason, metaclass=_WaitReasonEnumTypeWrapper): ...
+
+WAIT_REASON_UNSPECIFIED: WaitReason.ValueType  # 0
+WAIT_REASON_QUOTA: WaitReason.ValueType  # 1
+"""The provider's quota, of the mailbox or of the whole project."""
+WAIT_REASON_QUOTA_SERVICE: WaitReason.ValueType  # 2
+"""Redis, which counts the quota."""
+WAIT_REASON_PROVIDER: WaitReason.ValueType  # 3
+"""The provider is unavailable."""
+WAIT_REASON_ACCESS: WaitReason.ValueType  # 4
+"""The user or an administrator has to grant access."""
+WAIT_REASON_MAILROOM: WaitReason.ValueType  # 5
+"""Mailroom's own database or auth service is unavailable."""
+Global___WaitReason: _TypeAlias = WaitReason  # noqa: Y015
+
 class _SyncState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -1545,6 +1578,10 @@ class Sync(_message.Message):
     DEAD_LETTERS_FIELD_NUMBER: _builtins.int
     UNITS_PER_MESSAGE_FIELD_NUMBER: _builtins.int
     VERIFICATION_FIELD_NUMBER: _builtins.int
+    PROGRESS_TIME_FIELD_NUMBER: _builtins.int
+    LAST_ERROR_FIELD_NUMBER: _builtins.int
+    WAITING_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    WAITING_FOR_FIELD_NUMBER: _builtins.int
     sync_id: _builtins.str
     account_id: _builtins.str
     email: _builtins.str
@@ -1567,6 +1604,10 @@ class Sync(_message.Message):
     """Why it failed, from docs/errors.md; empty otherwise."""
     units_per_message: _builtins.float
     """Quota spent per message stored; absent before the first one."""
+    last_error: _builtins.str
+    """The reason of the last failure, from docs/errors.md, while the sync goes on; empty after the next success."""
+    waiting_for: Global___WaitReason.ValueType
+    """What it waits for until then."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1576,6 +1617,14 @@ class Sync(_message.Message):
     @_builtins.property
     def verification(self) -> Global___Verification:
         """Absent unless the sync compares the copy with the provider."""
+
+    @_builtins.property
+    def progress_time(self) -> _timestamp_pb2.Timestamp:
+        """When it last listed or stored something; absent before it began."""
+
+    @_builtins.property
+    def waiting_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Nothing happens before this time; absent while a worker has the mailbox or may take it."""
 
     def __init__(
         self,
@@ -1597,10 +1646,14 @@ class Sync(_message.Message):
         dead_letters: _abc.Iterable[Global___DeadLetter] | None = ...,
         units_per_message: _builtins.float | None = ...,
         verification: Global___Verification | None = ...,
+        progress_time: _timestamp_pb2.Timestamp | None = ...,
+        last_error: _builtins.str = ...,
+        waiting_until_time: _timestamp_pb2.Timestamp | None = ...,
+        waiting_for: Global___WaitReason.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_newest_count", b"_newest_count", "_units_per_message", b"_units_per_message", "create_time", b"create_time", "end_time", b"end_time", "eta_seconds", b"eta_seconds", "newest_count", b"newest_count", "units_per_message", b"units_per_message", "verification", b"verification"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_newest_count", b"_newest_count", "_units_per_message", b"_units_per_message", "create_time", b"create_time", "end_time", b"end_time", "eta_seconds", b"eta_seconds", "newest_count", b"newest_count", "progress_time", b"progress_time", "units_per_message", b"units_per_message", "verification", b"verification", "waiting_until_time", b"waiting_until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_newest_count", b"_newest_count", "_units_per_message", b"_units_per_message", "account_id", b"account_id", "create_time", b"create_time", "dead_letter_count", b"dead_letter_count", "dead_letters", b"dead_letters", "email", b"email", "end_time", b"end_time", "error", b"error", "eta_seconds", b"eta_seconds", "listed_count", b"listed_count", "newest_count", b"newest_count", "pending_count", b"pending_count", "state", b"state", "stored_count", b"stored_count", "sync_id", b"sync_id", "units_per_message", b"units_per_message", "units_spent", b"units_spent", "verification", b"verification"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_newest_count", b"_newest_count", "_units_per_message", b"_units_per_message", "account_id", b"account_id", "create_time", b"create_time", "dead_letter_count", b"dead_letter_count", "dead_letters", b"dead_letters", "email", b"email", "end_time", b"end_time", "error", b"error", "eta_seconds", b"eta_seconds", "last_error", b"last_error", "listed_count", b"listed_count", "newest_count", b"newest_count", "pending_count", b"pending_count", "progress_time", b"progress_time", "state", b"state", "stored_count", b"stored_count", "sync_id", b"sync_id", "units_per_message", b"units_per_message", "units_spent", b"units_spent", "verification", b"verification", "waiting_for", b"waiting_for", "waiting_until_time", b"waiting_until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__eta_seconds: _TypeAlias = _typing.Literal["eta_seconds"]  # noqa: Y015
     _WhichOneofArgType__eta_seconds: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds"]  # noqa: Y015

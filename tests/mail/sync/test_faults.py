@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.mail.model import MailboxStatus, SyncState
+from services.mail.model import MailboxStatus, SyncState, WaitReason
 from services.mail.sync.fetch import Retries
 from tests.mail.conftest import OpenStage
 from tests.support.mail.servers import connect
@@ -86,14 +86,19 @@ class TestTransientFaults:
             assert ended.sync.state is SyncState.COMPLETED
             await _is_complete(s)
 
-    async def test_that_do_not_end_are_told(self, stage: OpenStage) -> None:
+    async def test_that_go_on_are_told_and_end_no_sync(self, stage: OpenStage) -> None:
         async with stage(messages=10) as s:
             await s.at_provider.fail({"method": "*", "kind": "html_503"})
-            report = await s.sync(count=None)
-            assert (report.sync.state, report.sync.error) == (SyncState.FAILED, "provider_unavailable")
+            report = await s.request(count=None)
+            await s.until_turn_failed(times=9)
+            now = await s.report(report)
+            assert (now.sync.state, now.sync.error) == (SyncState.RUNNING, "")
+            assert now.wait is not None
+            assert now.wait.last_error == "provider_unavailable"
+            assert now.wait.reason in (WaitReason.PROVIDER, None)
             await s.at_provider.sandbox.control("DELETE", "faults")
-            again = await s.sync(count=None)
-            assert again.sync.state is SyncState.COMPLETED
+            ended = await s.ended(report, within=30)
+            assert (ended.sync.state, ended.sync.error, ended.wait) == (SyncState.COMPLETED, "", None)
             await _is_complete(s)
 
 

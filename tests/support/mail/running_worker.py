@@ -26,7 +26,7 @@ from services.mail.store.connection import Pool
 from services.mail.sync.erase import Eraser
 from services.mail.sync.fetch import Retries
 from services.mail.sync.idle_check import IdleCheck
-from services.mail.sync.turn import TurnRunner
+from services.mail.sync.turn import LONGEST_TURN, TurnRunner
 from services.mail.sync.turn_metrics import TurnMetrics
 from services.mail.sync.worker import Worker
 from tests.support.mail.fake_auth import FakeAuth
@@ -58,6 +58,7 @@ class WorkerOptions:
     verify_seconds: float = 0.0
     deadlines: Deadlines = DEADLINES
     retries: Retries = QUICK_RETRIES
+    longest_turn: float = LONGEST_TURN
     # Small, so that erasing a mailbox takes many steps.
     erase_batch: int = 3
     window: float = QUOTA_WINDOW
@@ -155,6 +156,7 @@ def _worker(
         poll_seconds=options.poll_seconds,
         verify_seconds=options.verify_seconds,
         retries=options.retries,
+        longest_turn=options.longest_turn,
     )
     return Worker(
         pool=pool,

@@ -1,0 +1,248 @@
+"""What bounds a turn, what a failed one costs others, and what its user can see of it."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+import structlog
+
+from services.kit.settings import RedisSettings
+from services.kit.stores.redis_client import create_redis
+from services.mail.model import Lane, MailboxStatus, SyncState, WaitReason
+from services.mail.providers.gmail.http.deadlines import Deadlines
+from tests.mail.conftest import OpenStage
+from tests.support.mail.running_worker import WorkerOptions
+from tests.support.mail.stage import Stage, connect_user
+from tests.support.mail.waiting import eventually
+
+# No call fails before a test is over.
+PATIENT = Deadlines(small=60.0, between=60.0, whole=60.0, longest=60.0)
+LEASE = 0.9
+
+
+async def is_slow(s: Stage) -> bool:
+    """Whether the provider has taken a call that it does not answer."""
+    return any(await s.at_provider.fired())
+
+
+async def hang(s: Stage, method: str, **more: object) -> None:
+    """Let the provider take calls of a method and answer none of them."""
+    await s.at_provider.fail({"method": method, "kind": "timeout", "seconds": 30.0, **more})
+
+
+async def lease_of(s: Stage) -> Mapping[str, object]:
+    """The owner and the epoch of the mailbox's lease."""
+    row = await s.pool.fetchrow("SELECT lease_owner, lease_epoch FROM mailbox_schedule")
+    assert row is not None
+    return dict(row)
+
+
+class TestLease:
+    async def test_is_renewed_during_a_call_that_takes_longer(self, stage: OpenStage) -> None:
+        async with stage(messages=3, lease_seconds=LEASE, deadlines=PATIENT) as s:
+            await s.at_provider.fail(
+                {"method": "gmail.messages.list", "kind": "slow", "seconds": 4 * LEASE, "count": 1}
+            )
+            report = await s.request()
+            await eventually(lambda: is_slow(s))
+            held = await lease_of(s)
+            assert held["lease_owner"] is not None
+            await asyncio.sleep(3 * LEASE)
+            assert await lease_of(s) == held
+            assert (await s.ended(report)).sync.state is SyncState.COMPLETED
+
+    async def test_that_is_lost_ends_the_call_under_way(self, stage: OpenStage) -> None:
+        async with stage(messages=3, lease_seconds=LEASE, deadlines=PATIENT) as s:
+            await hang(s, "gmail.messages.list", count=1)
+            report = await s.request()
+            await eventually(lambda: is_slow(s))
+            lost = time.monotonic()
+            await s.pool.execute(
+                "UPDATE mailbox_schedule SET lease_owner = $1, lease_epoch = lease_epoch + 1, lease_until = now()",
+                uuid4(),
+            )
+
+            async def is_told() -> bool:
+                return s.workers[0].count("sync_turns_total", outcome="lease_lost") == 1
+
+            await eventually(is_told)
+            assert time.monotonic() - lost < 0.8 * LEASE
+            # The mailbox is free, and the next turn does what this one could not.
+            assert (await s.ended(report)).sync.state is SyncState.COMPLETED
+
+    async def test_that_cannot_be_renewed_ends_the_turn_with_it(self, stage: OpenStage) -> None:
+        async with stage(messages=3, lease_seconds=LEASE, deadlines=PATIENT) as s:
+            await hang(s, "gmail.messages.list", count=1)
+            await s.request()
+            await eventually(lambda: is_slow(s))
+            async with s.pool.acquire() as blocker, blocker.transaction():
+                await blocker.execute("SELECT FROM mailbox_schedule FOR UPDATE")
+
+                async def is_told() -> bool:
+                    return s.workers[0].count("sync_turns_total", outcome="lease_lost") == 1
+
+                await eventually(is_told, within=3 * LEASE)
+
+
+class TestBound:
+    async def test_ends_a_turn_that_takes_too_long(self, stage: OpenStage) -> None:
+        async with stage(messages=3, deadlines=PATIENT, longest_turn=0.5) as s:
+            await hang(s, "gmail.messages.list", count=1)
+            with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logs:
+                report = await s.request()
+                await s.until_turn_failed()
+            [failed] = [entry for entry in logs if entry["event"] == "turn failed"]
+            assert (failed["reason"], failed["step"]) == ("turn_timeout", "listing")
+            ended = await s.ended(report)
+            assert ended.sync.state is SyncState.COMPLETED
+
+    async def test_cuts_the_reading_of_history_and_goes_on_where_it_was(self, stage: OpenStage) -> None:
+        async with stage(messages=2, page_size=5) as s:
+            await s.sync(count=None)
+            epoch = int(await s.fetchval("SELECT lease_epoch FROM mailbox_schedule"))
+            calls = await s.at_provider.calls("gmail.history.list")
+            await s.at_provider.deliver_many(60)
+            await s.at_provider.fail({"method": "gmail.history.list", "kind": "slow", "seconds": 0.4})
+            await s.hint()
+            await s.until_caught_up()
+            claims = int(await s.fetchval("SELECT lease_epoch FROM mailbox_schedule")) - epoch
+            pages = await s.at_provider.calls("gmail.history.list") - calls
+            assert claims >= 2
+            # 60 messages are 12 pages of 5; a page is read twice at most where a turn ends.
+            assert 12 <= pages <= 13 + claims
+            await s.at_provider.fail()
+            await s.mirrors()
+
+
+class TestFailingMailboxes:
+    async def test_leave_slots_to_the_others(self, stage: OpenStage) -> None:
+        slow = Deadlines(small=2.5, between=2.5, whole=2.5, longest=5.0)
+        async with stage(messages=2, slots=4, deadlines=slow) as s:
+            hung = [await connect_user(s.servers.sandbox, s.auth, messages=2, user_id=s.user_id) for _ in range(4)]
+            await s.sync()
+            rules = [{"user": at.email, "method": "gmail.*", "kind": "timeout", "seconds": 30.0} for _, at in hung]
+            await s.servers.sandbox.control("PUT", "faults", {"rules": rules})
+            for account, _ in hung:
+                mailbox = await s.mailboxes.find(s.user_id, account_id=account.account_id)
+                await s.syncs.start(mailbox, newest_count=None)
+
+            async def have_failed() -> bool:
+                return int(await s.fetchval("SELECT count(*) FROM mailbox_schedule WHERE last_error <> ''")) == 4
+
+            await eventually(have_failed)
+            for _ in range(5):
+                began = time.monotonic()
+                new = await s.at_provider.deliver()
+                await s.pool.execute(
+                    "UPDATE mailbox_schedule SET due_at = now(), lane = $1, hint_seq = hint_seq + 1 WHERE last_error = ''",
+                    Lane.LIVE,
+                )
+                await s.until_stored(new)
+                assert time.monotonic() - began < 3.0
+            await s.servers.sandbox.control("DELETE", "faults")
+
+    async def test_at_rest_delay_no_others(self, stage: OpenStage) -> None:
+        async with stage(messages=2, poll_seconds=0.5, deadlines=PATIENT) as s:
+            _, other = await connect_user(s.servers.sandbox, s.auth, messages=2, user_id=s.user_id)
+            await s.sync()
+            mailbox = await s.mailboxes.find(s.user_id, email=other.email)
+            await s.ended(await s.syncs.start(mailbox, newest_count=None))
+            rule = {"user": other.email, "method": "gmail.history.list", "kind": "timeout", "seconds": 30.0, "count": 1}
+            await s.servers.sandbox.control("PUT", "faults", {"rules": [rule]})
+            await eventually(lambda: is_slow(s))
+            new = await s.at_provider.deliver()
+            await asyncio.wait_for(s.until_stored(new), 5.0)
+
+
+class TestRedisGone:
+    async def test_is_told_and_no_reason_to_spin(self, stage: OpenStage) -> None:
+        async with stage(messages=3, workers=0) as s:
+            async with s.another_worker():
+                await s.sync(count=None)
+            redis = s.servers.redis
+            dead = create_redis(RedisSettings(redis_host="127.0.0.1", redis_port=9, redis_db=0))
+            s.servers = replace(s.servers, redis=dead)
+            epoch = int(await s.fetchval("SELECT lease_epoch FROM mailbox_schedule"))
+            async with s.another_worker() as worker:
+                report = await s.request(count=None)
+                await s.until_turn_failed(times=5)
+                now = await s.report(report)
+                claims = int(await s.fetchval("SELECT lease_epoch FROM mailbox_schedule")) - epoch
+                assert claims <= 6
+                assert worker.count("sync_turns_total", outcome="done") == 0
+                assert worker.count("sync_turns_total", outcome="quota_unavailable") >= 5
+            assert (now.sync.state, now.wait and now.wait.last_error) == (SyncState.RUNNING, "quota_unavailable")
+            await dead.aclose()
+            s.servers = replace(s.servers, redis=redis)
+            async with s.another_worker():
+                assert (await s.ended(report)).sync.state is SyncState.COMPLETED
+
+
+class TestStatus:
+    async def test_follows_what_works(self, stage: OpenStage) -> None:
+        async with stage(messages=3) as s:
+            await s.sync(count=None)
+            await s.pool.execute("UPDATE mailboxes SET status = $1", MailboxStatus.REAUTH_REQUIRED.value)
+            new = await s.at_provider.deliver()
+            await s.hint()
+            await s.until_stored(new)
+            await s.until_released()
+            assert (await s.mailbox()).status is MailboxStatus.ACTIVE
+
+
+class TestReport:
+    async def test_says_what_a_sync_waits_for(self, stage: OpenStage) -> None:
+        async with stage(messages=60, workers=0) as s:
+            async with s.another_worker(WorkerOptions(window=600.0)):
+                report = await s.request(count=None)
+
+                async def waits() -> bool:
+                    now = await s.report(report)
+                    return now.wait is not None and now.wait.reason is WaitReason.QUOTA
+
+                await eventually(waits)
+            now = await s.report(report)
+            assert now.wait is not None
+            assert now.wait.until is not None
+            assert (now.wait.until - now.sync.created_at).total_seconds() < 600
+            assert now.wait.last_error == ""
+            assert now.sync.progress_at is not None
+            assert now.sync.progress_at >= now.sync.created_at
+
+    async def test_of_an_ended_sync_says_nothing_of_waiting(self, stage: OpenStage) -> None:
+        async with stage(messages=3) as s:
+            report = await s.sync(count=None)
+            assert report.wait is None
+            assert report.sync.progress_at is not None
+
+
+class TestWatch:
+    async def test_is_made_before_the_first_sync_has_fetched_all(self, stage: OpenStage) -> None:
+        async with stage(messages=60, push_topic="projects/p/topics/t") as s:
+            await s.at_provider.fail({"method": "batch", "kind": "slow", "seconds": 0.5})
+            await s.request(count=None)
+
+            async def is_watched() -> bool:
+                return bool(await s.fetchval("SELECT count(*) FROM watches WHERE expires_at IS NOT NULL"))
+
+            await eventually(is_watched)
+            assert int(await s.fetchval("SELECT count(*) FROM messages")) < 60
+            await s.at_provider.fail()
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.3])
+async def test_a_mailbox_that_waits_for_quota_is_claimed_twice_a_second_at_most(
+    stage: OpenStage, seconds: float
+) -> None:
+    async with stage(messages=300, workers=0, batch=False) as s:
+        window = 20 * seconds
+        async with s.another_worker(WorkerOptions(batch=False, window=max(window, 3.0))):
+            await s.request(count=None)
+            await s.until_listed()
+            epoch = int(await s.fetchval("SELECT lease_epoch FROM mailbox_schedule"))
+            await asyncio.sleep(3.0)
+            claims = int(await s.fetchval("SELECT lease_epoch FROM mailbox_schedule")) - epoch
+        assert claims <= 3.0 * 2 + 2

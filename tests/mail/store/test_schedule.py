@@ -85,6 +85,12 @@ async def due_in(pool: Pool, mailbox_id: int) -> float:
     )
 
 
+async def fail(pool: Pool, lease: Lease, *, after: float = 0) -> None:
+    """Release as after a failed turn."""
+    async with pool.acquire() as connection:
+        await schedule.release_failed(connection, lease, after=after, waiting_for=WaitReason.PROVIDER, error="e")
+
+
 async def release(pool: Pool, lease: Lease, *, lane: Lane = Lane.LIVE, after: float = 60) -> None:
     """Releases in order."""
     async with pool.acquire() as connection:
@@ -114,6 +120,27 @@ class TestClaim:
         [lease] = await claim(pool)
         await release(pool, lease, after=60)
         assert await claim(pool) == []
+
+    async def test_takes_a_limited_number_whose_last_turn_failed(self, pool: Pool) -> None:
+        failing = await add_mailboxes(pool, 5)
+        for lease in await claim(pool, limit=5):
+            await fail(pool, lease)
+        healthy = await add_mailboxes(pool, 2)
+        # The failing ones have been due for longer.
+        taken = [lease.mailbox_id for lease in await claim(pool, limit=10, failing_limit=2)]
+        assert set(healthy) < set(taken)
+        assert len(set(taken) & set(failing)) == 2
+        assert await claim(pool, limit=10, failing_limit=0) == []
+
+    async def test_says_when_the_next_healthy_one_is_due(self, pool: Pool) -> None:
+        await add_mailboxes(pool)
+        [lease] = await claim(pool)
+        await fail(pool, lease)
+        async with pool.acquire() as connection:
+            assert await schedule.seconds_until_due(connection, [Lane.LIVE], failing=False) is None
+            seconds = await schedule.seconds_until_due(connection, [Lane.LIVE], failing=True)
+        assert seconds is not None
+        assert seconds <= 0
 
     async def test_takes_the_longest_due_first(self, pool: Pool) -> None:
         ids = await add_mailboxes(pool, 3)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support.peers.installation import (
     InstallationError,
     Source,
     install,
+    install_all,
 )
 
 INSTALL = ("install",)
@@ -70,6 +72,18 @@ class TestInstall:
         with pytest.raises(InstallationError, match="install failed with 1"):
             install(source, run=commands, sleep=commands.slept.append)
         assert not source.is_installed()
+
+
+class TestInstallAll:
+    def test_passes_over_sources_that_need_a_missing_one(self, source: Source) -> None:
+        commands = Commands(first=[1, 1, 1], probe=[1])
+        first = replace(source, name="debian", commands=[("first",)])
+        second = replace(source, name="pypi", needs="debian", stamp=source.stamp.with_name("second"))
+        third = replace(source, name="npm", stamp=source.stamp.with_name("third"))
+        reported: list[str] = []
+        missing = install_all([first, second, third], run=commands, sleep=commands.slept.append, report=reported.append)
+        assert missing == reported == ["debian", "pypi"]
+        assert commands.run == ["first", "first", "first", "probe", "install"]
 
 
 TESTS = """

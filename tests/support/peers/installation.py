@@ -7,7 +7,7 @@ cannot be reached then is passed over, with a notice, and recorded for the tests
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ PAUSES = (5.0, 20.0)
 _SYSTEM_PYTHON = "/usr/bin/python3"
 """Debian's own interpreter, for which Debian builds the bindings of notmuch."""
 _COMMANDS = {"nodejs": "node", "notmuch": "notmuch", "npm": "npm"}
+"""Commands of Debian packages that may have come from elsewhere."""
 
 type Run = Callable[[Sequence[str]], subprocess.CompletedProcess[str]]
 
@@ -34,7 +35,7 @@ class Source:
     """A source of packages.
 
     `commands` install the packages of `lock`; `probe` fails if the source cannot be reached; `stamp` is a file that
-    records the installed lock.
+    records the installed lock. `needs` is the source without which the commands cannot run.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Source:
     stamp: Path
     commands: Sequence[Sequence[str]]
     probe: Sequence[str]
+    needs: str | None = None
 
     def is_installed(self) -> bool:
         """Return whether the present lock is installed."""
@@ -77,6 +79,22 @@ def _first_failure(source: Source, run: Run) -> subprocess.CompletedProcess[str]
     return next((done for command in source.commands if (done := run(command)).returncode), None)
 
 
+def install_all(
+    sources: Iterable[Source], *, run: Run, sleep: Callable[[float], None], report: Callable[[str], object]
+) -> list[str]:
+    """Install sources in their order; report and return the names of those that cannot be had.
+
+    Those are the sources that cannot be reached, and the ones that need them. Raises InstallationError.
+    """
+    missing: list[str] = []
+    for source in sources:
+        needs_missing = source.needs in missing and not source.is_installed()
+        if needs_missing or not install(source, run=run, sleep=sleep):
+            missing.append(source.name)
+            report(source.name)
+    return missing
+
+
 def unreachable() -> set[str]:
     """Return the names of the sources that the last installation could not reach."""
     return set(UNREACHABLE.read_text().split()) if UNREACHABLE.exists() else set()
@@ -99,10 +117,17 @@ def run_command(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 def _debian() -> Source:
     lock = FOLDER / "apt.txt"
     names = [line for line in lock.read_text().splitlines() if line and not line.startswith("#")]
-    wanted = [name for name in names if not shutil.which(_COMMANDS.get(name, ""))]
+    wanted = [name for name in names if not _has_debian(name)]
     update = ["apt-get", "update", "--quiet", "-o", "APT::Update::Error-Mode=any"]
     installed = ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", *wanted]
-    return Source("debian", lock, VENV / "debian.installed", [update, installed], probe=update)
+    commands = [update, installed] if wanted else []
+    return Source("debian", lock, VENV / "debian.installed", commands, probe=update)
+
+
+def _has_debian(name: str) -> bool:
+    """Return whether a package of Debian is installed, or its command came from elsewhere."""
+    shown = run_command(["dpkg-query", "--show", "--showformat=${db:Status-Status}", name])
+    return shown.stdout == "installed" or shutil.which(_COMMANDS.get(name, "")) is not None
 
 
 def _pypi() -> Source:
@@ -110,14 +135,16 @@ def _pypi() -> Source:
     pip = [str(VENV / "bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
     made = [_SYSTEM_PYTHON, "-m", "venv", "--system-site-packages", str(VENV)]
     locked = [*pip, "install", "--no-deps", "--no-build-isolation", "--require-hashes", "--requirement", str(lock)]
-    return Source("pypi", lock, VENV / "pypi.installed", [made, locked], probe=[*pip, "index", "versions", "lieer"])
+    probe = [*pip, "index", "versions", "lieer"]
+    return Source("pypi", lock, VENV / "pypi.installed", [made, locked], probe, needs="debian")
 
 
 def _npm() -> Source:
     folder = str(FOLDER)
     locked = ["npm", "ci", "--prefix", folder, "--ignore-scripts", "--no-audit", "--no-fund"]
     probe = ["npm", "view", "--prefix", folder, "google-auth-library", "version"]
-    return Source("npm", FOLDER / "package-lock.json", FOLDER / "node_modules/.installed", [locked], probe)
+    stamp = FOLDER / "node_modules/.installed"
+    return Source("npm", FOLDER / "package-lock.json", stamp, [locked], probe, needs="debian")
 
 
 def _digest(lock: Path) -> str:

@@ -6,7 +6,7 @@ LOCAL := $(BIN)/python -m deploy.local
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run dev migrate makemigrations rotate-keys rotate-signing-keys psql redis_cli clean check \
-  format test test-all fuzz soak bench bench-read bench-sync protos lock test-compose
+  format test test-all fuzz soak bench bench-read bench-sync protos lock lock-peers test-compose test-peers
 
 help: ## Show this list
 	@grep -hE '^[a-z_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -69,10 +69,11 @@ format: install ## Format, apply safe fixes, and list the findings that remain
 # The tests start a hundred processes: without bytecode on disk each of them would compile the sources anew.
 test test-all: export PYTHONDONTWRITEBYTECODE =
 test: install ## Unit, rpc and end-to-end tests
-	$(BIN)/pytest -m "not long" -n 3
+	$(BIN)/pytest -m "not long and not peers" -n 3
 
 test-all: install ## All tests, the long ones included, and the benchmarks
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not peers"
+	$(MAKE) test-peers
 	$(MAKE) fuzz
 	$(MAKE) soak
 	$(MAKE) bench
@@ -82,6 +83,10 @@ fuzz: install ## 10,000 made-up requests to every route: make fuzz requests=1000
 
 soak: install ## Kill and break everything for 5 minutes: make soak seconds=3600 seed=7
 	$(BIN)/python -m tests.soak $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))
+
+test-peers: install ## Install programs of others and run them against the sandbox; MAILROOM_PEERS=required fails skips
+	$(BIN)/python -m tests.peers.install
+	$(BIN)/pytest -m peers tests/peers
 
 test-compose: install ## Build the images and use the whole system in containers; skipped without a Docker engine
 	$(BIN)/pytest tests/compose
@@ -110,3 +115,9 @@ lock: install ## Recompile requirements.lock from pyproject.toml, and from both 
 	for service in auth mail gateway sandbox; do \
 	  $(COMPILE) --extra $$service --constraint requirements.lock --output-file deploy/locks/$$service.txt || exit 1; \
 	done
+
+# notmuch's bindings are Debian's, and so is the interpreter that runs these packages: 3.11 or newer.
+lock-peers: install ## Recompile the locks of tests/peers; needs npm
+	$(BIN)/uv pip compile tests/peers/requirements.in --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-annotate --no-emit-package notmuch2 --quiet --output-file tests/peers/requirements.lock
+	npm install --prefix tests/peers --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved

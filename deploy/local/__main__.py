@@ -1,4 +1,4 @@
-"""Commands of the embedded stack: `python -m deploy.local run`, and what `make` offers besides."""
+"""Commands of the embedded stack: `python -m deploy.local run`, and others that `make` offers."""
 
 import argparse
 import asyncio
@@ -29,7 +29,7 @@ _BUNDLED_MAJOR_VERSION = 18
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; an error of the user's is one line on stderr."""
+    """Run one command and return its exit code. A user's error is one line on stderr."""
     passed_on = arguments[1:] if arguments[:1] in (["psql"], ["redis-cli"]) else []
     options = _parser().parse_args(arguments[:1] if passed_on else arguments)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background job otherwise
@@ -128,7 +128,7 @@ def _rotate_signing_keys(settings: Settings, _: argparse.Namespace) -> int:
 
 def _auth_command(settings: Settings, command: str) -> int:
     with _postgres(settings, ready_to_use=True) as variables:
-        # A running stack's key is the one that counts: it has been recorded.
+        # A running stack has its own key on record.
         key = settings.variables.get("SECRET_KEY") or Home(settings.home).secret("secret_key")
         environment = stack.whole_environment(settings, {"SECRET_KEY": key, **variables})
         return _interact([sys.executable, "-m", "services.auth", command], environment)
@@ -178,9 +178,9 @@ def _clean(settings: Settings, _: argparse.Namespace) -> int:
 
 @contextmanager
 def _postgres(settings: Settings, *, ready_to_use: bool = False) -> Iterator[Mapping[str, str]]:
-    """Give the variables of the user's own Postgres, or the running stack's, or one started for the time.
+    """Yield the variables of the user's own Postgres, of the running stack's, or of one started for this command.
 
-    The last one is also migrated if it shall be `ready_to_use`.
+    With `ready_to_use` the last one is also migrated.
     """
     home = Home(settings.home)
     recorded = home.recorded() if settings.postgres is None else None
@@ -214,7 +214,7 @@ def _redis(settings: Settings) -> Iterator[RedisAddress]:
 
 
 def _psql_program() -> str:
-    """Prefer a psql of the system that is new enough, for it edits lines; the wheel's does not."""
+    """Prefer a recent psql of the system: it has line editing, the wheel's has none."""
     bundled = placement.installed_program() / "psql"
     installed = shutil.which("psql")
     if installed is not None:
@@ -228,7 +228,7 @@ def _psql_program() -> str:
 
 
 def _interact(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Give the terminal to a command; Ctrl-C is the command's business meanwhile."""
+    """Give the terminal to a command, which handles Ctrl-C itself."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         child = subprocess.Popen(  # noqa: S603  # the command is ours, its arguments the user's

@@ -1,50 +1,16 @@
-"""The sandbox on a socket, in its own thread: Google's client blocks."""
+"""Clients of Google's own package against the sandbox."""
 
-import asyncio
 import itertools
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from services.kit.http.server import serve_http
-from services.sandbox.app import open_sandbox
 from services.sandbox.settings import Settings
 from tests.support.contract.discovery import Discovery
 from tests.support.contract.google_client import GoogleClient
+from tests.support.sandbox.on_socket import sandbox_on_socket
 
 NewClient = Callable[..., GoogleClient]
-
-
-class _SandboxThread(threading.Thread):
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(name="sandbox")
-        self._settings = settings
-        self._up = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self.port = 0
-
-    def run(self) -> None:
-        asyncio.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with open_sandbox(self._settings) as app, serve_http(app, host="127.0.0.1", port=0) as self.port:
-            self._up.set()
-            await self._stop.wait()
-
-    def start_and_wait(self) -> str:
-        self.start()
-        assert self._up.wait(20)
-        return f"http://127.0.0.1:{self.port}"
-
-    def stop(self) -> None:
-        assert self._loop is not None
-        assert self._stop is not None
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self.join(20)
-        assert not self.is_alive()
 
 
 @pytest.fixture(scope="session")
@@ -56,9 +22,8 @@ def discovery() -> Discovery:
 @pytest.fixture(scope="session")
 def sandbox_url() -> Iterator[str]:
     """A sandbox whose quota never binds: its window is a millisecond."""
-    thread = _SandboxThread(Settings(sandbox_enabled=True, users=(), messages=0, quota_window=0.001))
-    yield thread.start_and_wait()
-    thread.stop()
+    with sandbox_on_socket(Settings(sandbox_enabled=True, users=(), messages=0, quota_window=0.001)) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -42,9 +42,17 @@ class Provider:
 
     def truth(self, email: str, *, all_labels: bool = True) -> list[Truth]:
         """Return the messages, newest first; without Spam and Trash unless `all_labels`."""
-        answer = self._http.get(f"/users/{email}/messages").raise_for_status()
-        messages = [_truth(json.loads(line)) for line in answer.text.splitlines()]
+        messages = [_truth(fact) for fact in self.facts(email)]
         return [item for item in messages if all_labels or not item.labels & _LISTED_BY_DEFAULT]
+
+    def facts(self, email: str) -> list[dict[str, Any]]:
+        """Return the messages, newest first, in the provider's terms and with the SHA-256 of their bytes."""
+        answer = self._http.get(f"/users/{email}/messages").raise_for_status()
+        return [json.loads(line) for line in answer.text.splitlines()]
+
+    def raw(self, email: str, message_id: str) -> bytes:
+        """Return the RFC 5322 bytes of a message."""
+        return self._http.get(f"/users/{email}/messages/{message_id}/raw").raise_for_status().content
 
     def deliver(self, email: str, **fields: object) -> list[str]:
         """Deliver new mail. Returns its ids."""

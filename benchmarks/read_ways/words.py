@@ -40,10 +40,10 @@ class Words:
 @cache
 def load_words() -> Words:
     """Return the words of the corpus of real mail; without it, generated ones."""
-    counts = Counter(_corpus()) if _CORPUS.exists() else Counter[str]()
-    if not counts:
+    if not _CORPUS.exists():
         print(f"{_CORPUS} is not there: the words are made up")
-        counts.update(_made_up())
+        return Words(_made_up())
+    counts = Counter(_corpus())
     return Words([word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))])
 
 
@@ -55,9 +55,8 @@ def _corpus() -> Iterator[str]:
                 yield from _WORD.findall((parse_raw(file.read()).text or "").lower())
 
 
-def _made_up() -> Iterator[str]:
+def _made_up() -> list[str]:
+    """Words by length: in every language the commonest ones are the shortest (Zipf's law of abbreviation)."""
     seed = random.Random(1)
-    while True:
-        words = {"".join(seed.choices(_SYLLABLES, k=seed.randint(1, 4))) for _ in range(_GENERATED * 2)}
-        yield from sorted(words, key=lambda word: (len(word), word))[:_GENERATED]
-        return
+    words = {"".join(seed.choices(_SYLLABLES, k=seed.randint(1, 4))) for _ in range(_GENERATED * 2)}
+    return sorted(words, key=lambda word: (len(word), word))[:_GENERATED]

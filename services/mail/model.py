@@ -93,6 +93,11 @@ class OpenMailbox(Mailbox):
 
     label_names: Mapping[str, str]
 
+    @property
+    def own_addresses(self) -> tuple[str, ...]:
+        """The addresses that `me` means in a query."""
+        return (self.email,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxOverview:

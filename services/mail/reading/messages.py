@@ -59,7 +59,7 @@ class Messages:
         size = checked_size(page_size)
         scope = {"mailbox": mailbox.mailbox_id, **wanted.fingerprint()}
         after = page_tokens.decode(page_token, scope=scope)
-        node = filters.node_of(wanted, me=mailbox.email, now=self._now())
+        node = filters.node_of(wanted, me=mailbox.own_addresses, now=self._now())
         async with self._pool.acquire() as connection:
             found = await newest_first(
                 connection,
@@ -98,7 +98,7 @@ class Messages:
         No connection or snapshot is held while the reader reads. Raises AppError invalid_query; mailbox_not_found when
         the mailbox is disconnected meanwhile.
         """
-        node = filters.node_of(wanted, me=mailbox.email, now=self._now())
+        node = filters.node_of(wanted, me=mailbox.own_addresses, now=self._now())
         names = mailbox.label_names
         after = None
         while True:

@@ -1,5 +1,6 @@
 """A list's filters as a query: all of them hold together."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from services.kit.errors import AppError, Kind
@@ -10,8 +11,8 @@ from services.mail.search.syntax import And, HasAttachment, HasLabel, InThread, 
 LONGEST_QUERY = 1_000
 
 
-def node_of(wanted: MessageFilter, *, me: str, now: datetime) -> Node:
-    """What the filters ask for. Raises AppError invalid_query."""
+def node_of(wanted: MessageFilter, *, me: Collection[str], now: datetime) -> Node:
+    """The filters as one condition; `me` are the user's own addresses. Raises AppError invalid_query."""
     if len(wanted.query) > LONGEST_QUERY:
         problem = f"A query has at most {LONGEST_QUERY} characters."
         raise AppError(Kind.INVALID, "invalid_query", problem, {"column": str(LONGEST_QUERY + 1)})

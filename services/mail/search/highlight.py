@@ -1,11 +1,11 @@
-"""Where the words of a query stand in a message, for people to see."""
+"""The words of a query marked in a text of a message."""
 
 import re
 import unicodedata
 from collections.abc import Iterator
 from html import escape
 
-from services.mail.search.syntax import And, Node, Or, Text
+from services.mail.search.syntax import And, HasAddress, InDomain, Node, Or, Text
 from services.mail.search.terms import Term, is_unspaced, runs_of, terms_of
 
 BEFORE = 60
@@ -20,10 +20,12 @@ type _Span = tuple[int, int]
 
 
 def wanted_terms(node: Node) -> set[Term]:
-    """The terms that a query asks for, wherever; their offsets are 0. What it excludes is left out."""
+    """The terms of a query in any field, without those that it excludes; their offsets are 0."""
     match node:
         case Text(_, terms):
             return {Term(term.value, 0, term.prefix) for term in terms}
+        case HasAddress(_, text) | InDomain(_, text):
+            return {Term(value, 0) for value in terms_of(text)}
         case And(nodes) | Or(nodes):
             return {term for inner in nodes for term in wanted_terms(inner)}
         case _:
@@ -37,7 +39,7 @@ def highlight(text: str, wanted: set[Term]) -> str | None:
     if found is None:
         return None
     start = max(0, found[0] - BEFORE)
-    # Not from the middle of a word on.
+    # Begin with a whole word.
     start = 0 if start == 0 else text.find(" ", start, found[0]) + 1 or start
     end = min(len(text), start + LENGTH)
     marked = "".join(_marked(text, start, end, wanted))

@@ -8,33 +8,35 @@
 docs/search.md is the user's manual. Source: https://support.google.com/mail/answer/7190
 """
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
+from services.mail.content.text.indexable import indexable
+from services.mail.search.addresses import split_address
 from services.mail.search.operators import FIELDS, OPERATORS, condition_of
-from services.mail.search.syntax import EVERYTHING, And, Node, Not, Or, Text
+from services.mail.search.syntax import EVERYTHING, And, HasAddress, InDomain, Node, Not, Or, Text
 from services.mail.search.terms import query_terms
 from services.mail.search.tokens import Sign, Token, invalid_query, tokenise
-from services.mail.search.vector import Field
+from services.mail.search.vector import PEOPLE, Field
 
 DEEPEST = 20
 """Brackets and signs within each other."""
 
 _CLOSING = {Sign.OPEN: Sign.CLOSE, Sign.OPEN_ANY: Sign.CLOSE_ANY}
 _VALUES = (Sign.WORD, Sign.PHRASE, Sign.AND, Sign.OR)
-_PEOPLE = (Field.FROM, Field.TO, Field.CC, Field.BCC)
 
 
-def parse(query: str, *, now: datetime, me: str) -> Node:
-    """What a query asks for. `now` is what newer_than: counts from, `me` the address that from:me means.
+def parse(query: str, *, now: datetime, me: Collection[str]) -> Node:
+    """The conditions of a query. newer_than: counts from `now`; from:me means the addresses `me`, with or without tags.
 
-    What holds no letter or digit says nothing. Raises AppError invalid_query with `column`, counted from 1.
+    Words without a letter or digit are ignored. Raises AppError invalid_query with `column`, counted from 1.
     """
     parser = _Parser(list(tokenise(query, operators=OPERATORS)), now=now, me=me)
     return parser.whole() or EVERYTHING
 
 
 class _Parser:
-    def __init__(self, tokens: list[Token], *, now: datetime, me: str) -> None:
+    def __init__(self, tokens: list[Token], *, now: datetime, me: Collection[str]) -> None:
         self._tokens = tokens
         self._at = 0
         self._depth = 0
@@ -128,11 +130,23 @@ class _Parser:
 
     def _text(self, field: Field | None, token: Token) -> Node | None:
         starts = token.sign is Sign.WORD and token.text.endswith("*")
-        is_me = token.text.lower() == "me" and field in _PEOPLE
-        terms = query_terms(self._me if is_me else token.text, prefix=starts)
+        person = self._person(field, token.text) if field in PEOPLE and not starts else None
+        if person is not None:
+            return person
+        # A message's encoded runs are not indexed; a query of nothing else finds nothing, rather than everything.
+        terms = query_terms(indexable(token.text), prefix=starts) or query_terms(token.text)
         return Text(field, tuple(terms)) if terms else None
 
+    def _person(self, field: Field, text: str) -> Node | None:
+        if text.lower() == "me":
+            return _joined(Or, [HasAddress(field, address, tagged=True) for address in self._me])
+        address = split_address(text)
+        if address is None:
+            return None
+        local, domain = address
+        return HasAddress(field, f"{local}@{domain}") if local else InDomain(field, domain)
 
-def _joined(kind: type[And] | type[Or], nodes: list[Node | None]) -> Node | None:
+
+def _joined(kind: type[And] | type[Or], nodes: Sequence[Node | None]) -> Node | None:
     said = tuple(node for node in nodes if node is not None)
     return kind(said) if len(said) > 1 else next(iter(said), None)

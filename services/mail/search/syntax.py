@@ -1,4 +1,4 @@
-"""What a query says, as a tree. Every node is a condition on one message."""
+"""A query as a tree. Every node is a condition on one message."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +13,23 @@ class Text:
 
     field: Field | None
     terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HasAddress:
+    """An address in that field is this one; with `tagged`, also this one with a tag: `ada+shop@example.com`."""
+
+    field: Field
+    address: str
+    tagged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InDomain:
+    """An address in that field is of this domain."""
+
+    field: Field
+    domain: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +60,7 @@ class InThread:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """It came at or after `since` and before `until`; None is unbounded."""
+    """It was received at or after `since` and before `until`; None is unbounded."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -78,6 +95,8 @@ class Or:
     nodes: "tuple[Node, ...]"
 
 
-type Node = Text | MessageId | HasLabel | HasAttachment | InThread | Received | Size | Not | And | Or
+type Node = (
+    Text | HasAddress | InDomain | MessageId | HasLabel | HasAttachment | InThread | Received | Size | Not | And | Or
+)
 
 EVERYTHING = And()

@@ -1,4 +1,4 @@
-"""Text as terms. The one place that decides what a word is, for messages and for queries alike.
+"""Text as terms: what a word is, for messages and for queries alike.
 
 Postgres's own parser is not asked: it cuts addresses, numbers and hyphenated words in ways that differ between a text
 and a query. docs/search.md describes these rules.
@@ -18,9 +18,9 @@ _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7af\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U0003ffff"
 )
-# Hyphens and breaks that show only at the end of a line, and what picks one of a letter's shapes.
+# Hyphens and breaks that show only at the end of a line, and selectors of a letter's shape.
 _UNSEEN = "\u00ad\u200b\u2060\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef"
-# The vowel points of Hebrew and Arabic, which hardly anybody writes.
+# The vowel points of Hebrew and Arabic, which are rarely written.
 _POINTS = "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u065f\u0670"
 # A mark (an accent, an Indic vowel) belongs to the letter before it, though \w does not include it.
 _MARKS = "\u0300-\u036f\u0900-\u0903\u093a-\u094f\u0981-\u0983\u09bc-\u09d7\u0b82\u0bbe-\u0bd7" + _POINTS + _UNSEEN
@@ -30,6 +30,31 @@ _RUN = re.compile(rf"([{_UNSPACED}]+)|((?:[^\W_{_UNSPACED}]|[{_MARKS}])+|[{_EMOJ
 # The same where nothing is unspaced: five times as fast.
 _ANY_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _WORD = re.compile(rf"[\w{_MARKS}]+|[{_EMOJI}]")
+# Letters of living Latin alphabets that Unicode does not decompose, as people type them on another keyboard.
+_PLAIN = {
+    "æ": "ae",
+    "œ": "oe",
+    "ø": "o",
+    "ł": "l",
+    "đ": "d",
+    "ð": "d",
+    "ħ": "h",
+    "ı": "i",
+    "ŋ": "n",
+    "ŧ": "t",
+    "þ": "th",
+    "ɓ": "b",
+    "ɖ": "d",
+    "ɗ": "d",
+    "ƒ": "f",
+    "ǥ": "g",
+    "ɨ": "i",
+    "ƙ": "k",
+    "ʉ": "u",
+    "ƴ": "y",
+    "ƶ": "z",
+}
+_NOT_PLAIN = re.compile(f"[{''.join(_PLAIN)}]")
 _ACCENTS = re.compile(f"[\u0300-\u0305\u0307-\u036f{_POINTS}{_UNSEEN}]|\u0306(?<!и\u0306)")
 _ASCII_WORDS = str.maketrans(
     string.ascii_uppercase + "".join(chr(code) for code in range(128) if not chr(code).isalnum()),
@@ -102,11 +127,12 @@ def is_unspaced(run: str) -> bool:
 
 
 def fold(text: str) -> str:
-    """Text without differences of case, width and accent: É is e, Ё is е, ﬁ is fi; but Й stays й. _ parts words.
+    """Text without differences of case, width and accent: É is e, Ł is l, æ is ae, Ё is е; but Й stays й. _ separates.
 
-    Soft hyphens and the like are left out: they stand within words.
+    Soft hyphens and other invisible characters are removed: they stand within words.
     """
     if text.isascii():
         return text.lower().replace("_", " ")
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", folded))).replace("_", " ")
+    folded = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", folded)))
+    return _NOT_PLAIN.sub(lambda letter: _PLAIN[letter.group()], folded).replace("_", " ")

@@ -1,26 +1,39 @@
-"""What of a message can be found, as the text form of a Postgres tsvector.
+"""The searchable form of a message: the text form of a Postgres tsvector.
 
-A lexeme is the mailbox, the field and a term: `2b.s/invoice` in the subject of mailbox 83, `2b/invoice` anywhere in it.
-With the mailbox in it, an index lookup never meets the mail of others, however common a word is there.
+A lexeme is the mailbox, the field and a term: `2b.s/invoice` in the subject of mailbox 83, `2b/invoice` anywhere in it,
+`2b.f/@example.com@ada` the address of its sender. With the mailbox in it, an index lookup never meets the mail of
+others, however common a word is there.
 Source: https://www.postgresql.org/docs/current/textsearch-limitations.html
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from functools import lru_cache
 
 from services.mail.content.model import Address, ParsedMessage
 from services.mail.content.text.indexable import indexable
+from services.mail.search.addresses import address_key
+from services.mail.search.neighbours import pairs_of
 from services.mail.search.terms import terms_of
 
 LAST_PLACE = 16_000
-"""Terms behind it are found, but not as parts of phrases. Postgres puts all behind its own limit into one place."""
+"""Terms after it are found, but not as parts of phrases. Postgres puts all behind its own limit into one place."""
 
-MOST_LEXEMES = 40_000
-"""What a message has more of is not found. Keeps a tsvector below Postgres's 1 MB."""
+ADDRESS_BYTES, NAMED_BYTES, BODY_BYTES = 150_000, 250_000, 600_000
+"""Bytes of the tsvector for the addresses of a message, for its subject, names and file names, and for its bodies.
+
+Postgres refuses a tsvector of more than 2^20 bytes.
+"""
+
+LEXEME_BYTES = ADDRESS_BYTES + NAMED_BYTES + BODY_BYTES + 20_000
+"""Bytes that the lexemes and places of a message take at most in its tsvector."""
+
+NAMED_CHARACTERS = 100_000
+"""Characters of all names and addresses of a message that are looked at, so that a header of any size costs little."""
 
 _BEHIND = 16_383
+_MOST_PLACES = 255
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -35,41 +48,50 @@ class Field(Enum):
     FILENAME = ".n"
 
 
+PEOPLE = (Field.FROM, Field.TO, Field.CC, Field.BCC)
+
+
 def vector_of(message: ParsedMessage, *, mailbox_id: int) -> str:
     """The tsvector of a message."""
-    entries = [message_id_lexeme(mailbox_id, message.message_id)] if message.message_id else []
-    if message.has_attachments:
-        entries.append(attachment_lexeme(mailbox_id))
+    whole = prefix_of(mailbox_id, None)
+    named: list[str] = []
+    body: list[str] = []
+    pairs: set[int] = set()
     start = 1
     for field, text in texts_of(message):
         terms = terms_of(indexable(text))
-        entries += _entries(prefix_of(mailbox_id, None), terms, start)
-        if field is not None:
-            entries += _entries(prefix_of(mailbox_id, field), terms, start)
+        pairs |= pairs_of(terms)
+        if field is None:
+            body += _entries(whole, terms, start)
+        else:
+            named += _entries(whole, terms, start)
+            named += _entries(prefix_of(mailbox_id, field), terms, start)
         # One place is left free, so that no phrase spans two texts.
         start += len(terms) + 1
-    return " ".join(entries[:MOST_LEXEMES])
+    return " ".join(
+        (
+            *_facts(message, mailbox_id),
+            *pair_lexemes(mailbox_id, pairs),
+            *_first(ADDRESS_BYTES, ((lexeme, len(lexeme.encode())) for lexeme in _addresses(message, mailbox_id))),
+            _within(NAMED_BYTES, named),
+            _within(BODY_BYTES, body),
+        )
+    )
 
 
 def texts_of(message: ParsedMessage) -> Iterator[tuple[Field | None, str]]:
     """The texts in which words are found, each with its field; None for the body."""
     yield Field.SUBJECT, message.subject or ""
-    for field, addresses in (
-        (Field.FROM, message.authors),
-        (Field.TO, message.to),
-        (Field.CC, message.cc),
-        (Field.BCC, message.bcc),
-    ):
-        for address in addresses:
-            yield field, _text(address)
     for attachment in message.attachments:
         yield Field.FILENAME, attachment.filename
+    for field, address in _people(message):
+        yield field, f"{address.name} {address.email}"
     yield None, message.text or ""
 
 
 @lru_cache(1024)
 def prefix_of(mailbox_id: int, field: Field | None) -> str:
-    """What all lexemes of a mailbox and field begin with; None: of the mailbox, wherever they are."""
+    """The beginning of all lexemes of a mailbox and field; None: of the mailbox, in any field."""
     return f"{_digits(mailbox_id)}{field.value if field else ''}/"
 
 
@@ -84,16 +106,75 @@ def attachment_lexeme(mailbox_id: int) -> str:
     return f"{_digits(mailbox_id)}.h/attachment"
 
 
+def pair_lexemes(mailbox_id: int, pairs: Iterable[int]) -> list[str]:
+    """The lexemes of messages with these pairs of short words (see neighbours.py)."""
+    prefix = f"{_digits(mailbox_id)}.p/"
+    return [f"{prefix}{pair:x}" for pair in pairs]
+
+
+def address_lexeme(mailbox_id: int, field: Field, key: str) -> str:
+    """The lexeme for a key of `address_key` or the beginning of one, quoted: an address may hold any character.
+
+    No term holds the @ in front.
+    """
+    escaped = key.replace("\\", "\\\\").replace("'", "''")
+    return f"'{prefix_of(mailbox_id, field)}@{escaped}'"
+
+
+def _facts(message: ParsedMessage, mailbox_id: int) -> Iterator[str]:
+    if message.message_id:
+        yield message_id_lexeme(mailbox_id, message.message_id)
+    if message.has_attachments:
+        yield attachment_lexeme(mailbox_id)
+
+
+def _addresses(message: ParsedMessage, mailbox_id: int) -> Iterator[str]:
+    for field, address in _people(message):
+        if "@" in address.email:
+            yield address_lexeme(mailbox_id, field, address_key(address.email))
+
+
+def _people(message: ParsedMessage) -> Iterator[tuple[Field, Address]]:
+    left = NAMED_CHARACTERS
+    for field, addresses in zip(PEOPLE, (message.authors, message.to, message.cc, message.bcc), strict=True):
+        for address in addresses:
+            left -= len(address.name) + len(address.email)
+            if left < 0:
+                return
+            yield field, address
+
+
+def _within(most: int, entries: Sequence[str]) -> str:
+    """The entries, or those of the first lexemes that take at most so many bytes of a tsvector."""
+    joined = " ".join(entries)
+    # Nearly always. An entry takes no more bytes there than here, but for the first few places.
+    if (len(joined) if joined.isascii() else 4 * len(joined)) <= most:
+        return joined
+    places: dict[str, list[str]] = {}
+    for entry in entries:
+        lexeme, _, place = entry.rpartition(":")
+        places.setdefault(lexeme, []).append(place)
+    kept = ((lexeme, at[:_MOST_PLACES]) for lexeme, at in places.items())
+    # Besides the lexeme there are one byte to align it, two for the count and two for each place.
+    sized = ((f"{lexeme}:{','.join(at)}", len(lexeme.encode()) + 3 + 2 * len(at)) for lexeme, at in kept)
+    return " ".join(_first(most, sized))
+
+
+def _first(most: int, sized: Iterable[tuple[str, int]]) -> Iterator[str]:
+    """The first entries that take at most so many bytes together."""
+    for entry, size in sized:
+        most -= size
+        if most < 0:
+            return
+        yield entry
+
+
 def _digits(number: int) -> str:
     digits = ""
     while number:
         number, digit = divmod(number, len(_DIGITS))
         digits = _DIGITS[digit] + digits
     return digits
-
-
-def _text(address: Address) -> str:
-    return f"{address.name} {address.email}"
 
 
 def _entries(prefix: str, terms: list[str], start: int) -> list[str]:

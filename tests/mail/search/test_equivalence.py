@@ -23,7 +23,7 @@ from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import mailboxes
 from services.mail.store.reading.message_list import newest_first
 from services.mail.store.reading.query_sql import Compiler
-from tests.support.mail.generated_mail import LABELS, ME, NOW, QUERIES, some_message
+from tests.support.mail.generated_mail import LABELS, ME, NOW, OWN_ADDRESSES, QUERIES, some_message
 from tests.support.mail.query_evaluator import matches
 
 NAMES = {label.label_id: label.name for label in LABELS}
@@ -101,7 +101,7 @@ class TestEquivalence:
     async def test_sql_and_evaluator_find_the_same_messages_in_the_same_order(
         self, stored: Stored, query: str, limit: int, probed: int
     ) -> None:
-        node = parse(query, now=NOW, me=ME)
+        node = parse(query, now=NOW, me=OWN_ADDRESSES)
         assert await stored.found(node, limit=limit, probed=probed) == stored.expected(node)
 
     @pytest.mark.long
@@ -110,13 +110,13 @@ class TestEquivalence:
     async def test_they_do_so_for_thousands_of_queries(
         self, stored: Stored, query: str, limit: int, probed: int
     ) -> None:
-        node = parse(query, now=NOW, me=ME)
+        node = parse(query, now=NOW, me=OWN_ADDRESSES)
         assert await stored.found(node, limit=limit, probed=probed) == stored.expected(node)
 
     @settings(max_examples=50, deadline=None)
     @given(query=QUERIES, thread=st.integers(0, 30))
     async def test_the_same_holds_within_a_thread(self, stored: Stored, query: str, thread: int) -> None:
-        node = And((parse(query, now=NOW, me=ME), InThread(f"t{thread}")))
+        node = And((parse(query, now=NOW, me=OWN_ADDRESSES), InThread(f"t{thread}")))
         assert await stored.found(node, limit=2, probed=500) == stored.expected(node)
 
     @settings(max_examples=200, deadline=None)
@@ -137,7 +137,7 @@ class TestEquivalence:
 
 class TestIsolation:
     async def test_another_user_finds_nothing(self, stored: Stored) -> None:
-        node = parse("the", now=NOW, me=ME)
+        node = parse("the", now=NOW, me=OWN_ADDRESSES)
         assert await stored.found(node, limit=1000, probed=500)
         stranger = Stored(stored.pool, uuid4(), stored.mailbox_id, stored.messages)
         assert await stranger.found(node, limit=1000, probed=500) == []

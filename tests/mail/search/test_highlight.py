@@ -9,7 +9,7 @@ from services.mail.search.parser import parse
 
 
 def shown(query: str, text: str) -> str | None:
-    node = parse(query, now=datetime(2026, 3, 1, tzinfo=UTC), me="ada@example.com")
+    node = parse(query, now=datetime(2026, 3, 1, tzinfo=UTC), me=["ada@example.com"])
     return highlight(text, wanted_terms(node))
 
 
@@ -27,6 +27,13 @@ class TestHighlight:
             ("🎉", "party 🎉🎈", "party <mark>🎉</mark>🎈"),
             ("京都", "東京都庁", "東<mark>京都</mark>庁"),
             ("京", "東京都庁", "東<mark>京</mark>都庁"),
+            ("lodz aeble", "Łódź Æble", "<mark>Łódź</mark> <mark>Æble</mark>"),
+            (
+                "from:me",
+                "Ada <ada@example.com>",
+                "<mark>Ada</mark> &lt;<mark>ada</mark>@<mark>example</mark>.<mark>com</mark>&gt;",
+            ),
+            ("from:@example.com", "x@example.com", "x@<mark>example</mark>.<mark>com</mark>"),
             ("a -b", "a b", "<mark>a</mark> b"),
             ("-b", "a b", None),
             ("c", "a b", None),

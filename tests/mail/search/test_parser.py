@@ -12,8 +12,10 @@ from services.mail.search.parser import parse
 from services.mail.search.syntax import (
     EVERYTHING,
     And,
+    HasAddress,
     HasAttachment,
     HasLabel,
+    InDomain,
     MessageId,
     Node,
     Not,
@@ -29,7 +31,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def parsed(query: str) -> Node:
-    return parse(query, now=NOW, me="ada@example.com")
+    return parse(query, now=NOW, me=["ada@example.com"])
 
 
 def text(*words: str, field: Field | None = None) -> Text:
@@ -67,11 +69,25 @@ class TestMeaning:
             ('subject:"a b"', text("a", "b", field=Field.SUBJECT)),
             ("from:(a OR b)", Or((text("a", field=Field.FROM), text("b", field=Field.FROM)))),
             ("subject:{a from:b}", Or((text("a", field=Field.SUBJECT), text("b", field=Field.FROM)))),
-            ("to:me", text("ada", "example", "com", field=Field.TO)),
+            ("to:me", HasAddress(Field.TO, "ada@example.com", tagged=True)),
+            ("from:ann@example.com", HasAddress(Field.FROM, "ann@example.com")),
+            ("from:<Ann@Example.com>,", text("ann", "example", "com", field=Field.FROM)),
+            ("from:<Ann@Example.com>", HasAddress(Field.FROM, "Ann@Example.com")),
+            ('bcc:"ann@example.com."', HasAddress(Field.BCC, "ann@example.com")),
+            ("from:ann@[IPv6:2001:db8::1]", HasAddress(Field.FROM, "ann@[IPv6:2001:db8::1]")),
+            ("cc:@example.com", InDomain(Field.CC, "example.com")),
+            ("to:ann@localhost", text("ann", "localhost", field=Field.TO)),
+            ('from:"Ann <ann@example.com>"', text("ann", "ann", "example", "com", field=Field.FROM)),
+            ("from:ann@example.c*", Text(Field.FROM, (Term("ann", 0), Term("example", 1), Term("c", 2, prefix=True)))),
+            ("subject:ann@example.com", text("ann", "example", "com", field=Field.SUBJECT)),
+            ("ann@example.com", text("ann", "example", "com")),
             ("subject:me", text("me", field=Field.SUBJECT)),
-            ("from:(me OR b)", Or((text("ada", "example", "com", field=Field.FROM), text("b", field=Field.FROM)))),
+            (
+                "from:(me OR b)",
+                Or((HasAddress(Field.FROM, "ada@example.com", tagged=True), text("b", field=Field.FROM))),
+            ),
             ("subject:OR", text("or", field=Field.SUBJECT)),
-            ("from:a@b.c", text("a", "b", "c", field=Field.FROM)),
+            ("from:a@b.c", HasAddress(Field.FROM, "a@b.c")),
             ('label:"My label"', HasLabel("My label")),
             ("in:inbox", HasLabel("inbox")),
             ("in:anywhere", EVERYTHING),

@@ -16,6 +16,8 @@ class TestTermsOf:
             ("it's foo_bar 1,000 C++", ["it", "s", "foo", "bar", "1", "000", "c"]),
             ("Ёлка и ёж, Йод", ["елка", "и", "еж", "йод"]),
             ("Élan naïve cafe\u0301 ﬁne STRASSE Straße", ["elan", "naive", "cafe", "fine", "strasse", "strasse"]),
+            ("Łódź Smørrebrød Đặng Œuvre ÆBLE", ["lodz", "smorrebrod", "dang", "oeuvre", "aeble"]),
+            ("Ǽ Ǿ ılık ILIK İLİK Þingvellir Ħal ẞ", ["ae", "o", "ilik", "ilik", "ilik", "thingvellir", "hal", "ss"]),
             ("ｆｕｌｌ２", ["full2"]),
             ("in\u00advoice in\u200bvoice\ufeff 葛\U000e0100城", ["invoice", "invoice", "葛城", "城"]),
             ("東京都", ["東京", "京都", "都"]),

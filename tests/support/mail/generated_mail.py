@@ -11,6 +11,7 @@ from services.mail.model import Label, ProviderMessage
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ME = "ada@example.com"
+OWN_ADDRESSES = (ME, "Pat@A-B.example")
 LABELS = [
     Label(label_id="INBOX", name="INBOX", type="system"),
     Label(label_id="UNREAD", name="UNREAD", type="system"),
@@ -46,6 +47,12 @@ WORDS = [
         "Straße",
         "strasse",
         "in\u00advoice",
+        "Łódź",
+        "lodz",
+        "smørrebrød",
+        "of",
+        "the to",
+        "a" * 70,
         "🎉",
         "👍🏽",
         "x/y",
@@ -77,6 +84,17 @@ PEOPLE = [
         Address("東京支店", "tokyo@example.jp"),
         Address("undisclosed", ""),
         Address('o\'neil, "Pat"', "pat+x@a-b.example"),
+    ),
+    # Neither is the other, nor the user, whatever their words are.
+    *(
+        Address("", "ada@example.com.evil.test"),
+        Address("", "jo.ada@example.com"),
+        Address("Ada", "ADA+Shop@Example.COM"),
+    ),
+    *(
+        Address("", "o'neil\\x@example.com"),
+        Address("", "łódź@smørrebrød.example"),
+        Address("Æble", "x+ada@example.com"),
     ),
 ]
 _FILES = ["invoice.pdf", "会議.docx", "photo 1.JPG", "", "report-2024.tar.gz"]
@@ -129,6 +147,21 @@ def _words(most: int, seed: random.Random) -> str:
 _WORD = st.sampled_from([word for word in WORDS if word not in ("'", "\\")])
 _PHRASE = st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(lambda words: f'"{" ".join(words)}"')
 _TEXT = st.one_of(_WORD.filter(lambda word: word not in ("OR", "AND")), _PHRASE, _WORD.map(lambda word: word[:2] + "*"))
+_PEOPLE = st.builds(
+    "{}:{}".format,
+    st.sampled_from(["from", "to", "cc", "bcc"]),
+    st.one_of(
+        st.sampled_from(
+            ["me", "ada@example.com", "ADA@example.com.evil.test", "<pat+x@a-b.example>", "pat@a-b.example"]
+        ),
+        st.sampled_from(
+            ["@example.com", "@Example.org", "@com", "ada@example", "o'neil\\x@example.com", "@a-b.example"]
+        ),
+        st.sampled_from(
+            ["łódź@smørrebrød.example", "lodz@smorrebrod.example", "ada+shop@example.com", "(me OR @example.jp)"]
+        ),
+    ),
+)
 _FIELD = st.builds(
     "{}:{}".format,
     st.sampled_from(["from", "to", "cc", "bcc", "subject", "filename", "SUBJECT"]),
@@ -172,4 +205,4 @@ def _combined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-QUERIES = st.recursive(st.one_of(_TEXT, _FIELD, _FACT, _TEXT.map("-{}".format)), _combined, max_leaves=8)
+QUERIES = st.recursive(st.one_of(_TEXT, _FIELD, _PEOPLE, _FACT, _TEXT.map("-{}".format)), _combined, max_leaves=8)

@@ -1,4 +1,4 @@
-"""What a query means, said as plainly as possible and without regard to speed."""
+"""The meaning of a query, as plainly as possible and without regard to speed."""
 
 from collections.abc import Mapping
 
@@ -6,8 +6,10 @@ from services.mail.content.model import Address
 from services.mail.model import ProviderMessage
 from services.mail.search.syntax import (
     And,
+    HasAddress,
     HasAttachment,
     HasLabel,
+    InDomain,
     InThread,
     MessageId,
     Node,
@@ -34,6 +36,10 @@ def matches(  # noqa: C901 - one line per kind of condition
             return any(matches(inner, message, label_names) for inner in nodes)
         case Text(field, terms):
             return any(_contains(terms_of(text), terms) for text in _texts(message, field))
+        case HasAddress(field, address, tagged):
+            return any(_is_address(email, address, tagged=tagged) for email in _emails(message, field))
+        case InDomain(field, domain):
+            return any(email.lower().endswith(f"@{domain.lower()}") for email in _emails(message, field))
         case MessageId(value):
             return message.content.message_id == value.strip("<>")
         case HasLabel(label):
@@ -70,6 +76,18 @@ def _texts(message: ProviderMessage, field: Field | None) -> list[str]:
         Field.FILENAME: [attachment.filename for attachment in content.attachments],
     }
     return texts[field] if field else [text for listed in texts.values() for text in listed] + [content.text or ""]
+
+
+def _emails(message: ProviderMessage, field: Field) -> list[str]:
+    content = message.content
+    people = {Field.FROM: content.authors, Field.TO: content.to, Field.CC: content.cc, Field.BCC: content.bcc}
+    return [address.email for address in people[field]]
+
+
+def _is_address(email: str, address: str, *, tagged: bool) -> bool:
+    local, _, domain = email.lower().rpartition("@")
+    wanted, _, wanted_domain = address.lower().rpartition("@")
+    return domain == wanted_domain and (local == wanted or (tagged and local.startswith(f"{wanted}+")))
 
 
 def _people(addresses: tuple[Address, ...]) -> list[str]:

@@ -1,37 +1,30 @@
-"""What of a text is worth a full-text index.
-
-Postgres refuses a tsvector above 1 MB and ignores words above 2,046 bytes.
-"""
+"""The part of a text that is worth a full-text index."""
 
 import re
 
 from services.mail.content.text.clean import cut_utf8
 
 INDEXABLE_BYTES = 200_000
-"""Short distinct words take about 2.7 bytes of a tsvector per byte of text: this much stays below 1 MB."""
+"""Bytes of UTF-8 of one text that are indexed."""
 
-_SHORTEST_RUN = 60
-_ENCODED_RUN = re.compile(rf"[A-Za-z0-9+/=_-]{{{_SHORTEST_RUN},}}")
-_LONG_WORD = re.compile(r"\S{201,}")
-_LONGEST_WORD = 200
+_SHORTEST_LINE, _LONGEST_WORD, _FEWEST_LINES = 60, 200, 5
+_ENCODED = "[A-Za-z0-9+/=_-]"
+# A run too long for a word, or lines of base64 (RFC 4648): with letters of both cases, which lists of hashes lack.
+_LONG_RUN = f"(?<!{_ENCODED}){_ENCODED}{{{_LONGEST_WORD + 1},}}+"
+_LINE = rf"^[ \t>]*+(?=[^\n]*[a-z])(?=[^\n]*[A-Z]){_ENCODED}{{{_SHORTEST_LINE},}}+[ \t]*+\r?\n"
+_ENCODED_DATA = re.compile(rf"{_LONG_RUN}|(?:{_LINE}){{{_FEWEST_LINES},}}+", re.MULTILINE)
 
 
 def indexable(text: str) -> str:
-    """`text` for a search index: base64-like runs dropped, long words truncated, at most INDEXABLE_BYTES of UTF-8.
-
-    A long run of a script without spaces is split instead of truncated, so that no part of it is lost.
-    """
+    """`text` for a search index: without encoded data, at most INDEXABLE_BYTES of UTF-8."""
     # Nearly always, and found out in half the time.
-    if len(text) <= INDEXABLE_BYTES // 4 and max(map(len, text.split()), default=0) < _SHORTEST_RUN:
+    if len(text) <= INDEXABLE_BYTES // 4 and not _may_be_encoded(text):
         return text
-    # A text that is mostly noise may lose some words behind this; the work stays bounded.
+    # A text that is mostly encoded data may lose some words after this; the work stays bounded.
     start, _ = cut_utf8(text, INDEXABLE_BYTES * 8)
-    without_runs = _ENCODED_RUN.sub(" ", start)
-    return cut_utf8(_LONG_WORD.sub(_shorten, without_runs), INDEXABLE_BYTES)[0]
+    return cut_utf8(_ENCODED_DATA.sub(" ", start), INDEXABLE_BYTES)[0]
 
 
-def _shorten(match: re.Match[str]) -> str:
-    word = match.group()
-    if word.isascii():
-        return word[:_LONGEST_WORD]
-    return " ".join(word[start : start + _LONGEST_WORD] for start in range(0, len(word), _LONGEST_WORD))
+def _may_be_encoded(text: str) -> bool:
+    lengths = [length for length in map(len, text.split()) if length >= _SHORTEST_LINE]
+    return len(lengths) >= _FEWEST_LINES or max(lengths, default=0) > _LONGEST_WORD

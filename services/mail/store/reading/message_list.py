@@ -16,7 +16,6 @@ from services.mail.store.reading.query_sql import (
     carries,
     reads_lexemes,
     received,
-    without_order,
 )
 
 PROBED = 500
@@ -107,10 +106,9 @@ def _look_up(wanted: _Wanted, arguments: Arguments) -> str:
     if wanted.query.lexemes:
         table, name = "message_search s", "s"
         # These lexemes exist in this mailbox only: to name it would make Postgres intersect them with all of it.
-        words = without_order(wanted.query.lexemes)
-        anchors = [f"s.vector @@ {arguments.add(words, 'tsquery')}"]
+        anchors = [f"s.vector @@ {arguments.add(wanted.query.unordered, 'tsquery')}"]
         conditions = [*_labels(wanted, arguments), *_rest(wanted, arguments)]
-        in_phrase = words != wanted.query.lexemes
+        in_phrase = wanted.query.unordered != wanted.query.lexemes
         if in_phrase:
             conditions.append(f"(s.vector @@ {arguments.add(wanted.query.lexemes, 'tsquery')}) IS TRUE")
     else:

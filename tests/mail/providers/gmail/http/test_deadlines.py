@@ -121,6 +121,16 @@ class TestLargeBodies:
         async with facing(self.sends_slowly, replace(PATIENT, whole=0.4, bytes_per_second=4 * 1024)) as at:
             assert await at.provider.profile(TOKEN) == Profile(cursor=7)
 
+    async def test_get_it_though_the_head_took_all_of_its_own(self) -> None:
+        async def pauses_after_head(connection: Connection) -> None:
+            await connection.request()
+            await connection.send(HEAD.replace(b"100000", b"18"))
+            await asyncio.sleep(2 * SHORT)
+            await connection.send(b'{"historyId": "7"}')
+
+        async with facing(pauses_after_head, replace(PATIENT, small=SHORT)) as at:
+            assert await at.provider.profile(TOKEN) == Profile(cursor=7)
+
     async def test_get_none_without_end(self) -> None:
         deadlines = replace(PATIENT, whole=0.4, bytes_per_second=4 * 1024, longest=0.6)
         async with facing(self.sends_slowly, deadlines) as at:

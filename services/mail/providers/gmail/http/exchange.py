@@ -33,7 +33,9 @@ class Exchange:
         self._http = http
         self._monotonic = monotonic
         self._distrusted_until = float("-inf")
-        self._timeout = httpx.Timeout(None, read=deadlines.between, write=deadlines.between)
+        self._timeout = httpx.Timeout(
+            connect=deadlines.connect, read=deadlines.between, write=deadlines.between, pool=None
+        )
 
     @asynccontextmanager
     async def open(

@@ -11,16 +11,16 @@ from services.mail.content.limits import LARGE_BYTES
 from services.mail.providers.base import (
     FetchResult,
     Get,
+    LimitError,
     MessageGoneError,
+    NoAnswerError,
     NotInThreadError,
     PartialMessage,
     ProviderError,
     ProviderUnavailableError,
-    RateLimitedError,
     RejectedError,
     RouteMissingError,
     TokenRefusedError,
-    TooConcurrentError,
     UnitCosts,
     UnreadableMessageError,
 )
@@ -111,20 +111,20 @@ class GmailFetch:
 
     async def _fetch_singly(self, access_token: str, gets: Sequence[Get]) -> Mapping[str, FetchResult]:
         slots = asyncio.Semaphore(self._parallel_gets)
-        limits: list[ProviderError] = []
+        obstacles: list[ProviderError] = []
 
         async def fetch(get: Get) -> Mapping[str, FetchResult]:
             async with slots:
-                if limits:
-                    # To go on asking would only lengthen the pause.
-                    return _failed(get, limits[0])
+                if obstacles:
+                    # Another call would lengthen the pause of a limit, or wait for a server that is silent.
+                    return _failed(get, obstacles[0])
                 try:
                     body = await self._calls.get_text(
                         access_token, _path(get), {"format": "full"}, within=self._calls.deadlines.get
                     )
                 except ProviderError as error:
-                    if isinstance(error, RateLimitedError | TooConcurrentError):
-                        limits.append(error)
+                    if isinstance(error, LimitError | NoAnswerError):
+                        obstacles.append(error)
                     return _failed(get, error)
             part = batch.Part(status=200, body=body, retry_after=None)
             if len(body) > LARGE_BYTES:

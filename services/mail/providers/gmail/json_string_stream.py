@@ -12,14 +12,15 @@ _OPENING, _CLOSING = frozenset(b"{["), frozenset(b"}]")
 class JsonFieldReader:
     """Feed it the pieces of an object in order: it returns the bytes of the top-level string field called `name`.
 
-    `complete` says that the string has ended, `ended` that the object has. What is not JSON yields nothing, or the
-    wrong thing, but never an error: a caller checks what it gets. Source: RFC 8259.
+    `complete` says that the string has ended, `ended` that an object has. What is not JSON yields nothing, or the wrong
+    thing, but never an error: a caller checks what it gets. Source: RFC 8259.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self.complete = False
         self.ended = False
+        self._opening = b""
         self._depth = 0
         self._is_key = False
         self._wanted = False
@@ -31,6 +32,7 @@ class JsonFieldReader:
         """What of the field's value is in the next piece."""
         found = bytearray()
         at = 0
+        self._opening = self._opening or piece.lstrip()[:1]
         while at < len(piece) and not self.complete:
             at = self._read_string(piece, at, found) if self._in_string else self._read_between(piece, at)
         return bytes(found)
@@ -45,7 +47,7 @@ class JsonFieldReader:
                 self._is_key = byte == ord("{")
             elif byte in _CLOSING:
                 self._depth -= 1
-                self.ended = not self._depth
+                self.ended = not self._depth and self._opening == b"{"
             elif byte == ord(","):
                 self._is_key, self._wanted = True, False
             elif byte == ord(":"):

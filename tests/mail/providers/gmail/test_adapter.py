@@ -30,6 +30,7 @@ from tests.support.mail.gmail_calls import CALLS, COSTS, MESSAGE, THREAD, TOKEN,
 
 PAGE = "<!DOCTYPE html><html><title>Sign in to the network</title>"
 JSON = {"Content-Type": "application/json"}
+SCRIPT = "<script>{}</script>"
 PORTAL = {"login": "https://portal.example"}
 FOREIGN_404 = (404, PAGE)
 each_call = pytest.mark.parametrize("call", CALLS, ids=str)
@@ -323,6 +324,27 @@ class TestWatch:
     async def test_without_an_end_is_none(self, body: object) -> None:
         with pytest.raises(ProviderUnavailableError):
             await self.ends(body)
+
+
+class TestEmptyAttachment:
+    async def copied(self, body: object) -> bytes:
+        copy = bytearray()
+
+        async def write(data: bytes) -> None:
+            copy.extend(data)
+
+        async with gmail_that_answers(lambda _: answered(200, body)) as at:
+            await at.downloads.copy_attachment(TOKEN, "m", "a", write, empty=True)
+        return bytes(copy)
+
+    @pytest.mark.parametrize("body", [{}, {"size": 0}, {"size": 0, "data": ""}, {"data": "aGk="}])
+    async def test_may_lack_its_bytes(self, body: dict[str, Any]) -> None:
+        assert await self.copied(body) == (b"hi" if body.get("data") else b"")
+
+    @pytest.mark.parametrize("body", ["", PAGE, SCRIPT, '{"size": 0', '{"data": "aGk', "[]"])
+    async def test_is_no_other_answer(self, body: str) -> None:
+        with pytest.raises(ProviderUnavailableError):
+            await self.copied(body)
 
 
 def batch_of(*parts: tuple[int, str]) -> httpx.Response:

@@ -86,6 +86,14 @@ class TestFetch:
                 assert all(isinstance(result, ProviderMessage) for result in results.values())
                 assert (gmail.batches, gmail.gets) == (batches, gets)
 
+    async def test_takes_an_answer_for_the_end_of_the_outage(self) -> None:
+        gmail, clock = Gmail([missing(), None, missing(), None]), Clock()
+        async with gmail_that_answers(gmail, monotonic=clock) as at:
+            for elapsed in (0, 60, 0, 60):
+                clock.now += elapsed
+                await at.batching.fetch(TOKEN, GETS)
+            assert (gmail.batches, gmail.gets) == (4, 6)
+
     @pytest.mark.parametrize("status", [403, 429, 500, 503])
     async def test_that_meets_another_refusal_gives_no_batch_up(self, status: int) -> None:
         gmail, clock = Gmail([missing(status), None]), Clock()

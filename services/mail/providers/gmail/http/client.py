@@ -39,6 +39,7 @@ def create_gmail_client(*, observer: CallObserver, deadlines: Deadlines = DEADLI
         observer=observer,
         name_call=name_call,
         transport=_Transport(deadlines),
+        timeout=httpx.Timeout(connect=deadlines.connect, read=deadlines.between, write=deadlines.between, pool=None),
         follow_redirects=False,
         headers={"User-Agent": "mailroom (gzip)", "Accept-Encoding": "gzip"},
     )

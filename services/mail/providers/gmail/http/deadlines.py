@@ -13,6 +13,8 @@ class Deadlines:
     # A message, a thread or an attachment.
     get: float = 10.0
     batch: float = 12.0
+    # For a new connection, TLS included.
+    connect: float = 5.0
     # Between two pieces of a body.
     between: float = 10.0
     # A whole call has this long, and longer the more of its answer has come, but never longer than `longest`.

@@ -16,7 +16,7 @@ _NEVER_SENT = (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolE
 
 
 class Exchange:
-    """Sends requests and reads answers.
+    """Sends requests and reads answers over a client of `create_gmail_client`, which bounds the pauses in an answer.
 
     After a request without an answer each request gets a connection of its own, until the kept ones have expired: a
     router that has forgotten one connection, or a server that is gone, has seldom lost only one.
@@ -33,7 +33,6 @@ class Exchange:
         self._http = http
         self._monotonic = monotonic
         self._distrusted_until = float("-inf")
-        self._timeout = httpx.Timeout(None, read=deadlines.between, write=deadlines.between)
 
     @asynccontextmanager
     async def open(
@@ -69,14 +68,12 @@ class Exchange:
     def _send(
         self, method: str, url: str, access_token: str, content: bytes | None, headers: Mapping[str, str] | None
     ) -> AbstractAsyncContextManager[httpx.Response]:
-        own_connection = self._monotonic() < self._distrusted_until
         return self._http.stream(
             method,
             url,
             content=content,
             headers={"Authorization": f"Bearer {access_token}", **(headers or {})},
-            timeout=self._timeout,
-            extensions={OWN_CONNECTION: own_connection},
+            extensions={OWN_CONNECTION: True} if self._monotonic() < self._distrusted_until else None,
         )
 
     async def _read(self, head: httpx.Response, timer: asyncio.Timeout, *, began: float) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import Telemetry
-from services.mail.providers.base import NoAnswerError, Profile, ProviderError, ProviderUnavailableError
+from services.mail.providers.base import Get, NoAnswerError, Profile, ProviderError, ProviderUnavailableError
 from services.mail.providers.gmail.http.client import OWN_CONNECTION, create_gmail_client
 from services.mail.providers.gmail.http.deadlines import Deadlines
 from tests.support.mail.gmail_calls import CALLS, TOKEN, GmailAdapters, GmailCall, gmail_adapters
@@ -35,7 +35,9 @@ from tests.support.mail.waiting import eventually
 SHORT = 0.3
 LONG = 30.0
 SLACK = 2.0
-PATIENT = Deadlines(small=LONG, get=LONG, batch=LONG, between=LONG, whole=LONG, longest=LONG)
+PATIENT = Deadlines(small=LONG, get=LONG, batch=LONG, connect=LONG, between=LONG, whole=LONG, longest=LONG)
+# As many as the adapter makes at a time.
+PARALLEL_GETS = 4
 each_call = pytest.mark.parametrize("call", CALLS, ids=str)
 
 
@@ -85,6 +87,14 @@ class TestCall:
         async with facing(resets_after_head) as at:
             assert await seconds_to_fail(call, at, ProviderUnavailableError) < SLACK
 
+    async def test_whose_connection_is_not_made_fails_after_its_time(self, call: GmailCall) -> None:
+        deadlines = replace(PATIENT, connect=SHORT)
+        async with (
+            raw_server(is_silent) as server,
+            gmail_adapters(server.url.replace("http:", "https:"), deadlines=deadlines) as at,
+        ):
+            assert SHORT <= await seconds_to_fail(call, at, lost(call)) < SHORT + SLACK
+
     async def test_to_a_port_where_nobody_listens_fails_at_once(self, call: GmailCall, free_port: int) -> None:
         async with gmail_adapters(f"http://127.0.0.1:{free_port}", deadlines=PATIENT) as at:
             assert await seconds_to_fail(call, at, lost(call)) < SLACK
@@ -105,6 +115,35 @@ class TestRepeat:
         assert not {1, 2} & set(served[2:])
 
 
+class TestGetsOneByOne:
+    async def test_of_a_silent_server_wait_once(self) -> None:
+        gets = [Get(external_ids=(f"m{n}",), thread_id=None, units=20) for n in range(30)]
+        async with (
+            raw_server(is_silent) as server,
+            gmail_adapters(server.url, deadlines=replace(PATIENT, get=SHORT)) as at,
+        ):
+            began = time.monotonic()
+            results = await at.provider.fetch(TOKEN, gets)
+            assert SHORT <= time.monotonic() - began < SHORT + SLACK
+            assert server.connections == PARALLEL_GETS
+        assert {type(result) for result in results.values()} == {NoAnswerError}
+        assert len(results) == len(gets)
+
+    async def test_of_which_one_is_lost_bring_the_others(self) -> None:
+        async def loses_the_first(connection: Connection) -> None:
+            while True:
+                head = await connection.request()
+                if b"/messages/m0?" in head:
+                    await connection.wait()
+                    return
+                await connection.answer(b'{"payload": {}}')
+
+        gets = [Get(external_ids=(f"m{n}",), thread_id=None, units=20) for n in range(30)]
+        async with facing(loses_the_first, replace(PATIENT, get=2 * SLACK)) as at:
+            results = await at.provider.fetch(TOKEN, gets)
+        assert [id_ for id_, result in results.items() if isinstance(result, NoAnswerError)] == ["m0"]
+
+
 class TestLargeBodies:
     """Sent in 20 pieces of a kilobyte, 50 ms apart."""
 
@@ -121,6 +160,16 @@ class TestLargeBodies:
         async with facing(self.sends_slowly, replace(PATIENT, whole=0.4, bytes_per_second=4 * 1024)) as at:
             assert await at.provider.profile(TOKEN) == Profile(cursor=7)
 
+    async def test_get_it_though_the_head_took_all_of_its_own(self) -> None:
+        async def pauses_after_head(connection: Connection) -> None:
+            await connection.request()
+            await connection.send(HEAD.replace(b"100000", b"18"))
+            await asyncio.sleep(2 * SHORT)
+            await connection.send(b'{"historyId": "7"}')
+
+        async with facing(pauses_after_head, replace(PATIENT, small=SHORT)) as at:
+            assert await at.provider.profile(TOKEN) == Profile(cursor=7)
+
     async def test_get_none_without_end(self) -> None:
         deadlines = replace(PATIENT, whole=0.4, bytes_per_second=4 * 1024, longest=0.6)
         async with facing(self.sends_slowly, deadlines) as at:
@@ -130,7 +179,8 @@ class TestLargeBodies:
 class TestDefaults:
     def test_are_these_seconds(self) -> None:
         deadlines = Deadlines()
-        assert (deadlines.small, deadlines.get, deadlines.batch, deadlines.between) == (5, 10, 12, 10)
+        assert (deadlines.small, deadlines.get, deadlines.batch) == (5, 10, 12)
+        assert (deadlines.connect, deadlines.between) == (5, 10)
         assert [round(deadlines.for_call(mib * 1024 * 1024)) for mib in (0, 1, 4, 47)] == [25, 41, 89, 120]
 
 

@@ -225,16 +225,25 @@ def limit(status: int, body: bytes, *, retry_after: str | None = None) -> RateLi
 
 
 class TestLimits:
+    @pytest.mark.parametrize("status", [403, 429])
     @pytest.mark.parametrize("message", ["User Rate Limit Exceeded", PER_USER, UNTIL])
-    def test_of_a_user_leave_other_mailboxes_alone(self, message: str) -> None:
-        assert not limit(403, old(403, "rateLimitExceeded", message)).whole_project
+    def test_of_a_user_leave_other_mailboxes_alone(self, status: int, message: str) -> None:
+        assert not limit(status, old(status, "rateLimitExceeded", message)).whole_project
+        assert not limit(status, bare(status, message, "X", "RATE_LIMIT_EXCEEDED")).whole_project
+        assert not limit(status, old(status, "userRateLimitExceeded", "Rate Limit Exceeded")).whole_project
 
+    @pytest.mark.parametrize("status", [403, 429])
     @pytest.mark.parametrize("message", ["Rate Limit Exceeded", PER_PROJECT])
-    def test_of_the_project_stop_all_mailboxes(self, message: str) -> None:
-        assert limit(403, old(403, "rateLimitExceeded", message)).whole_project
+    def test_of_the_project_stop_all_mailboxes(self, status: int, message: str) -> None:
+        assert limit(status, old(status, "rateLimitExceeded", message)).whole_project
+        assert limit(status, bare(status, message, "X", "RATE_LIMIT_EXCEEDED")).whole_project
 
-    def test_of_the_day_stop_all_mailboxes_for_long(self) -> None:
-        error = limit(403, old(403, "dailyLimitExceeded", "Daily Limit Exceeded"))
+    def test_of_a_proxy_leave_other_mailboxes_alone(self) -> None:
+        assert not limit(429, HTML).whole_project
+
+    @pytest.mark.parametrize("status", [403, 429])
+    def test_of_the_day_stop_all_mailboxes_for_long(self, status: int) -> None:
+        error = limit(status, old(status, "dailyLimitExceeded", "Daily Limit Exceeded"))
         assert error.whole_project
         assert error.retry_after >= 600
 

@@ -80,10 +80,14 @@ def _scan(value: str) -> list[tuple[str, str]]:
             position = value.find(";", position) + 1 or len(value)
             continue
         quoted = match.group(2)
-        unquoted = _COMMENT_AT_END.sub("", match.group(3) or "").strip()
-        found.append((match.group(1).lower(), unquoted if quoted is None else _QUOTED_PAIR.sub(r"\1", quoted)))
+        content = _strip_comment(match.group(3)).strip() if quoted is None else _QUOTED_PAIR.sub(r"\1", quoted)
+        found.append((match.group(1).lower(), content))
         position = match.end() + 1
     return found
+
+
+def _strip_comment(content: str) -> str:
+    return _COMMENT_AT_END.sub("", content) if content.rstrip().endswith(")") else content
 
 
 def _join_sections(sections: dict[int, tuple[str, bool]]) -> str:

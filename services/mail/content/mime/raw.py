@@ -6,6 +6,7 @@ Boundaries are found with one search per multipart over the bytes, lines are nev
 import re
 from collections import deque
 from dataclasses import dataclass
+from operator import itemgetter
 
 from services.mail.content import limits
 from services.mail.content.mime.transfer import decode_transfer, is_encoded, measure_transfer
@@ -22,8 +23,8 @@ from services.mail.content.mime.tree import (
 from services.mail.content.text.charsets import decode_together
 
 _HEADERS_END = re.compile(rb"\n\r*\n")
-_FOLD = re.compile(rb"\n[ \t]+")
-_FIELD_NAME = re.compile(rb"[!-9;-~]+[ \t]*")
+_FOLD = re.compile(r"\n[ \t]+")
+_FIELDS = re.compile(r"^([!-9;-~]++)[ \t]*+:[ \t]*+(.*)$", re.MULTILINE)
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _LEADING_JUNK = re.compile(rb"(?:[\r\n]{1,8}(?=[!-9;-~]{1,80}[ \t]*:)|\xef\xbb\xbf)")
 _ENVELOPE_LINE = re.compile(rb">?From [^\n]*\n")
@@ -78,6 +79,8 @@ class _RawReader:
 
     def read_attached_messages(self) -> None:
         """Read what attached messages hold. Their bounds are their own, what is cut of them truncates nothing."""
+        if not self._waiting:
+            return
         budget, self._budget = self._budget, Budget()
         while self._waiting:
             attached = self._waiting.popleft()
@@ -100,7 +103,7 @@ class _RawReader:
         self._read_body(root, (data, min(body, end), end), depth=0)
         return headers, root
 
-    def _split_headers(self, data: bytes, start: int, end: int) -> tuple[list[tuple[str, bytes]], int]:
+    def _split_headers(self, data: bytes, start: int, end: int) -> tuple[list[tuple[str, str]], int]:
         """Unfolded header fields in order, and where the body starts."""
         if data.startswith((b"\n", b"\r\n"), start, end):
             return [], data.index(b"\n", start) + 1
@@ -118,14 +121,14 @@ class _RawReader:
                 return _split_fields(block[:missing_blank])[0], start + missing_blank
         return fields, body
 
-    def _decode_headers(self, lines: list[tuple[str, bytes]], window: bytes) -> list[tuple[str, str]]:
+    def _decode_headers(self, fields: list[tuple[str, str]], window: bytes) -> list[tuple[str, str]]:
         """Header values as text. Raw 8-bit ones: UTF-8, then the charset that the message names, then detection."""
-        if all(value.isascii() for _, value in lines):
-            return [(name, value.decode("ascii")) for name, value in lines]
+        if all(map(str.isascii, map(itemgetter(1), fields))):
+            return fields
         self._budget.note("8-bit-header")
         named = next((label for label in _CHARSET.findall(window) if label.lower() not in _SAYS_NOTHING), None)
-        texts = decode_together([value for _, value in lines], named.decode("ascii") if named else None)
-        return [(name, text) for (name, _), text in zip(lines, texts, strict=True)]
+        texts = decode_together([value.encode("latin-1") for _, value in fields], named and named.decode("ascii"))
+        return [(name, text) for (name, _), text in zip(fields, texts, strict=True)]
 
     def _read_body(self, part: Part, source: tuple[bytes, int, int], *, depth: int) -> None:
         if not part.is_multipart:
@@ -231,17 +234,12 @@ def _skip_junk(data: bytes, start: int, end: int) -> int:
     return start
 
 
-def _split_fields(block: bytes) -> tuple[list[tuple[str, bytes]], bool]:
-    """The header fields of a block, unfolded to one space, and whether every line was one."""
-    fields: list[tuple[str, bytes]] = []
-    is_clean = True
+def _split_fields(block: bytes) -> tuple[list[tuple[str, str]], bool]:
+    """The header fields of a block, unfolded to one space, and whether every line was one. 8-bit bytes are latin-1."""
     tidy = block.replace(b"\r\n", b"\n").replace(b"\r", b" ") if b"\r" in block else block
-    for line in _FOLD.sub(b" ", tidy).split(b"\n"):
-        name, colon, value = line.partition(b":")
-        if colon and _FIELD_NAME.fullmatch(name):
-            fields.append((name.rstrip().decode("ascii"), value.strip(b" \t")))
-        elif line:
-            is_clean = False
+    text = _FOLD.sub(" ", tidy.decode("latin-1"))
+    fields = [(name, value.rstrip(" \t")) for name, value in _FIELDS.findall(text)]
+    is_clean = len(fields) > text.count("\n") or len(fields) == sum(map(bool, text.split("\n")))
     return fields, is_clean
 
 

@@ -18,8 +18,6 @@ _WELL_FORMED = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 _PIECE = 256 * 1024
 _TOKEN = re.compile(r"[a-z0-9-]+")
 _UU_NAMES = {"x-uuencode", "uuencode", "x-uue", "uue"}
-# White space at the end of a line was added on the way, in front of a soft line break as well (RFC 2045 section 6.7).
-_QP_PADDING = re.compile(rb"(?<![ \t])[ \t]+(?=\r?\n|\Z)")
 _QP_PADDED = (b" \n", b" \r", b"\t\n", b"\t\r")
 _FOREIGN_SHARE = 0.1
 _SHORTEST_SURE_LINE = 60
@@ -138,6 +136,11 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _decode_quoted_printable(body: bytes) -> bytes:
+    """White space at the end of a line was added on the way, also behind a soft line break (RFC 2045 section 6.7)."""
     if body.endswith((b" ", b"\t")) or any(padded in body for padded in _QP_PADDED):
-        body = _QP_PADDING.sub(b"", body)
+        body = b"\n".join(map(_strip_line, body.split(b"\n")))
     return binascii.a2b_qp(body)
+
+
+def _strip_line(line: bytes) -> bytes:
+    return line[:-1].rstrip(b" \t") + b"\r" if line.endswith(b"\r") else line.rstrip(b" \t")

@@ -85,10 +85,7 @@ class Budget:
 
 def index_fields(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
     """The first value of each header by lower-case name."""
-    fields: dict[str, str] = {}
-    for name, value in headers:
-        fields.setdefault(name.lower(), value)
-    return fields
+    return {name.lower(): value for name, value in reversed(headers)}
 
 
 def build_part(part_id: str, fields: dict[str, str], *, default_type: str, claimed_name: str = "") -> Part:

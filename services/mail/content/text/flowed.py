@@ -1,6 +1,10 @@
 """Paragraphs of `format=flowed` text, whose lines were broken for the way (RFC 3676 section 4)."""
 
+import re
+
 _SIGNATURE = "-- "
+# A line that is flowed, quoted or stuffed.
+_UNUSUAL_LINE = re.compile(r" (?:\n|\Z)|(?:\A|\n)[> ]")
 
 
 def join_flowed(text: str, *, delete_space: bool = False) -> str:
@@ -9,6 +13,8 @@ def join_flowed(text: str, *, delete_space: bool = False) -> str:
     An empty line stays one, though it would end a paragraph whose last line is flowed by mistake. `delete_space` is
     DelSp=yes: the space that marks a flowed line is no part of the text.
     """
+    if not _UNUSUAL_LINE.search(text):
+        return text
     lines: list[str] = []
     paragraph: list[str] = []
     open_depth = 0

@@ -1,41 +1,39 @@
-"""What of a part tree is body text, what is attached, and what is neither.
+"""One walk over a part tree that tells body text, attachments and invitations apart.
 
 A body is a sequence of blocks: each is one text that the sender gave as plain text, as HTML, or as both.
 """
 
-import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from services.mail.content import limits
+from services.mail.content.attached_messages import Room, describe_message, summarise_headers
+from services.mail.content.blocks import Block, choose_alternative, join_html, join_text
+from services.mail.content.invitations import list_invitations_once, read_method
 from services.mail.content.mime.tree import Part
-from services.mail.content.model import Attachment, CalendarPart, MissingPart
+from services.mail.content.model import AttachedMessage, Attachment, CalendarPart, MissingPart
+from services.mail.content.pictures import mark_embedded
 from services.mail.content.text.charsets import decode_text
 from services.mail.content.text.clean import clean_line, clean_text, cut_utf8
-from services.mail.content.text.html_text import html_to_text
+from services.mail.content.text.flowed import join_flowed
 
-_NEVER_BODY = {"text/rfc822-headers", "text/css", "text/vcard", "text/x-vcard", "text/directory", "text/x-amp-html"}
+_NEVER_BODY = {"text/css", "text/vcard", "text/x-vcard", "text/directory", "text/x-amp-html"}
+# text/rfc822-headers (RFC 6522), whose name is often misspelt.
+_HEADERS_OF_ANOTHER = "text/rfc822"
+# Further forms of the text beside them, for programs that support them.
+_ALTERNATIVES_ONLY = {"text/x-amp-html", "text/watch-html"}
+_INLINE_TEXT = {"text/plain", "text/html"}
 _ENCRYPTED = {"application/pkcs7-mime", "application/x-pkcs7-mime"}
 _ONLY_SIGNED = {"signed-data", "certs-only"}
-_CALENDAR = {"text/calendar", "application/ics"}
 _ENRICHED = {"text/enriched", "text/richtext"}
 _ENRICHED_TAG = re.compile(r"<param>[^<>]*</param>|<[^<>]*>", re.IGNORECASE)
 _PGP_MESSAGE = "-----BEGIN PGP MESSAGE-----"
-_LONGEST_PLACEHOLDER = 400
-
-
-@dataclass(slots=True)
-class Block:
-    """One text; None is a form that the sender did not give."""
-
-    plain: str | None = None
-    html: str | None = None
 
 
 @dataclass(slots=True)
 class Body:
-    """The outcome of one walk over a tree. See `ParsedMessage` for what the fields mean."""
+    """The outcome of one walk over a tree. `ParsedMessage` explains the fields."""
 
     text: str | None = None
     html: str | None = None
@@ -50,100 +48,184 @@ class Body:
 
 def read_body(root: Part) -> Body:
     """Walk the tree once, in order, and compose text and HTML of the blocks found."""
-    body = Body()
-    blocks = _Walk(body).collect(root, parent="")
-    _list_invitations_once(body)
-    _compose(body, blocks)
-    return body
+    return _Walk(level=0, room=Room()).read(root)
 
 
 class _Walk:
-    def __init__(self, body: Body) -> None:
-        self._body = body
+    """Walks one message; an attached one has a walk of its own, one level deeper, with the same room for text."""
 
-    def collect(self, part: Part, *, parent: str) -> list[Block]:
+    def __init__(self, *, level: int, room: Room) -> None:
+        self.body = Body()
+        self._level = level
+        self._room = room
+
+    def read(self, root: Part) -> Body:
+        """The body of the message whose root this is."""
+        return self._compose(self.collect(root, parent="", is_first=True))
+
+    def _compose(self, blocks: list[Block]) -> Body:
+        body = self.body
+        text, body.text_from_html = join_text(blocks)
+        body.text = self._cut(text)
+        body.html = self._cut(join_html(blocks))
+        in_body = {part.part_id for part in body.calendar} | {part.part_id for part in body.missing}
+        body.attachments = mark_embedded(list_invitations_once(body.attachments, in_body), body.html)
+        return body
+
+    def collect(self, part: Part, *, parent: str, is_first: bool) -> list[Block]:
         """The blocks of `part`; everything else that it holds goes into the body's lists."""
         if part.mime_type == "multipart/encrypted":
             return self._collect_encrypted(part)
         if part.is_multipart and (part.children or not part.size):
             return self._collect_children(part)
+        if parent == "multipart/alternative" and part.mime_type in _ALTERNATIVES_ONLY and not part.disposition:
+            return []
         if part.mime_type == "text/calendar" and part.disposition != "attachment" and _is_in_body(part, parent):
             self._add_invitation(part)
-        elif part.mime_type.startswith("text/") and _is_body_text(part, parent):
-            return self._read_block(part, parent)
+        elif part.mime_type.startswith("text/") and _is_body_text(part, parent, is_first=is_first):
+            return self._read_block(part)
+        elif parent == "multipart/digest" and part.is_message and part.disposition != "attachment":
+            return self._read_digest_message(part)
         else:
             self._attach(part, parent)
         return []
 
     def _collect_encrypted(self, part: Part) -> list[Block]:
-        self._body.encrypted = True
+        self.body.encrypted = True
         for child in part.children:
             self._attach(child, part.mime_type)
         return []
 
     def _collect_children(self, part: Part) -> list[Block]:
+        root = _find_related_root(part) if part.mime_type == "multipart/related" else None
         collected = []
-        for index, child in enumerate(part.children):
-            is_related_root = part.mime_type == "multipart/related" and index == 0
-            collected.append(self.collect(child, parent="" if is_related_root else part.mime_type))
+        for child, is_report_data in _mark_report_data(part):
+            if is_report_data:
+                self._attach(child, part.mime_type)
+            elif child is root:
+                collected.append(self.collect(child, parent="", is_first=True))
+            else:
+                is_first = root is None and child is part.children[0]
+                collected.append(self.collect(child, parent=part.mime_type, is_first=is_first))
         if part.mime_type == "multipart/alternative":
-            return _choose(collected)
+            return choose_alternative(collected)
         return [block for blocks in collected for block in blocks]
 
-    def _read_block(self, part: Part, parent: str) -> list[Block]:
+    def _read_block(self, part: Part) -> list[Block]:
         is_html = part.mime_type == "text/html"
         text = self._read_text(part, limit=limits.BODY_BYTES, is_html=is_html)
+        for file in part.children:
+            self._attach(file, part.mime_type)
         if text is None:
             return []
         if is_html:
             return [Block(html=text)]
-        if parent == "multipart/alternative" and part.mime_type != "text/plain":
-            # An unusual form of a text that is there in a usual one as well: kept only if it is alone.
-            return [Block(plain=_strip_enriched(part, text))] if part.mime_type in _ENRICHED else []
         if text.lstrip().startswith(_PGP_MESSAGE):
-            self._body.encrypted = True
-        return [Block(plain=_strip_enriched(part, text))]
+            self.body.encrypted = True
+        if part.mime_type in _ENRICHED:
+            return [Block(plain=_ENRICHED_TAG.sub("", text))]
+        if part.parameters.get("format", "").lower() == "flowed":
+            text = join_flowed(text, delete_space=part.parameters.get("delsp", "").lower() == "yes")
+        return [Block(plain=text, is_odd=part.mime_type != "text/plain")]
 
     def _read_text(self, part: Part, *, limit: int, is_html: bool) -> str | None:
         """The decoded text of a part with LF line ends; None if it must be fetched first."""
         if part.content is None:
             if part.attachment_id:
-                self._body.missing.append(MissingPart(part.part_id, part.attachment_id, part.mime_type, part.size))
+                self.body.missing.append(MissingPart(part.part_id, part.attachment_id, part.mime_type, part.size))
             return None
         text, guessed = decode_text(part.content, part.parameters.get("charset"), html=is_html)
         if guessed:
-            _note(self._body, "charset-guessed")
-        # Nobody reads it again, and it may be large.
+            self._note("charset-guessed")
+        # It is not read again, and may be large.
         part.content = None
         # As much as can be left after its line ends have become shorter.
         text = text[: 2 * limit + 2]
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
-        text, cut = cut_utf8(clean_text(text), limit)
-        if cut:
-            self._body.truncated = True
-            _note(self._body, "body-too-long")
-        return text
+        return self._cut(clean_text(text), limit=limit)
 
     def _add_invitation(self, part: Part) -> None:
         text = self._read_text(part, limit=limits.CALENDAR_BYTES, is_html=False)
         if text is not None:
-            method = clean_line(part.parameters.get("method", "")).upper()
-            self._body.calendar.append(CalendarPart(part.part_id, method or None, text))
+            method = read_method(text) or clean_line(part.parameters.get("method", "")).upper()
+            self.body.calendar.append(CalendarPart(part.part_id, method or None, text))
         self._attach(part, "")
 
-    def _attach(self, part: Part, parent: str) -> None:
+    def _attach(self, part: Part, parent: str, *, message: AttachedMessage | None = None) -> None:
         if part.mime_type in _ENCRYPTED and part.parameters.get("smime-type", "").lower() not in _ONLY_SIGNED:
-            self._body.encrypted = True
-        is_embedded = parent == "multipart/related" and part.content_id is not None
-        inline = part.disposition == "inline" or (part.disposition == "" and is_embedded)
-        self._body.attachments.append(
-            Attachment(part.part_id, part.filename, part.mime_type, part.size, inline, _clean_id(part.content_id))
+            self.body.encrypted = True
+        is_picture = part.mime_type.startswith("image/")
+        is_related = parent == "multipart/related" and part.content_id is not None
+        self.body.attachments.append(
+            Attachment(
+                part_id=part.part_id,
+                filename=part.filename,
+                mime_type=part.mime_type,
+                size=part.size,
+                # Of pictures the HTML decides, once all of it is read.
+                inline=part.disposition == "inline" or (part.disposition == "" and (is_related or is_picture)),
+                content_id=_clean_id(part.content_id),
+                content_location=_clean_id(part.fields.get("content-location")),
+                message=message or self._describe(part),
+            )
         )
+
+    def _describe(self, part: Part) -> AttachedMessage | None:
+        if not part.is_message or not part.children or self._level >= limits.ATTACHED_LEVELS or not self._room.left:
+            return None
+        [root] = part.children
+        body = _Walk(level=self._level + 1, room=self._room).read(root)
+        return describe_message(root.fields, body.text, body.attachments, self._room)
+
+    def _read_digest_message(self, part: Part) -> list[Block]:
+        """The blocks of a message in a digest, which readers show one after the other, below lines of its headers."""
+        if not part.children or self._level >= limits.ATTACHED_LEVELS:
+            self._attach(part, "multipart/digest")
+            return []
+        [root] = part.children
+        walk = _Walk(level=self._level + 1, room=self._room)
+        blocks = walk.collect(root, parent="", is_first=True)
+        attachments = mark_embedded(walk.body.attachments, join_html(blocks))
+        message = describe_message(root.fields, None, attachments, self._room)
+        self._attach(part, "multipart/digest", message=message)
+        return [Block(plain=summarise_headers(root.fields) + "\n"), *blocks]
+
+    def _cut(self, text: str | None, *, limit: int = limits.BODY_BYTES) -> str | None:
+        if text is None:
+            return None
+        text, is_cut = cut_utf8(text, limit)
+        if is_cut:
+            self.body.truncated = True
+            self._note("body-too-long")
+        return text
+
+    def _note(self, defect: str) -> None:
+        if defect not in self.body.defects:
+            self.body.defects.append(defect)
 
 
 def _clean_id(content_id: str | None) -> str | None:
     return clean_text(content_id) if content_id and len(content_id) <= limits.CONTENT_ID_LENGTH else None
+
+
+def _find_related_root(part: Part) -> Part | None:
+    """The part that the others belong to: the one that `start` names, else the first (RFC 2387 section 3.2)."""
+    start = part.parameters.get("start", "").strip("<> \t")
+    named = next((child for child in part.children if start and child.content_id == start), None)
+    return named or next(iter(part.children), None)
+
+
+def _mark_report_data(part: Part) -> Iterator[tuple[Part, bool]]:
+    """The children; of a report those text parts are marked that stand behind what programs read (RFC 6522).
+
+    They are the headers of the message that the report is about, or its text, whatever their type says.
+    """
+    is_behind = False
+    for child in part.children:
+        yield child, is_behind and child.mime_type.startswith("text/")
+        is_data = child.mime_type.startswith(("message/", _HEADERS_OF_ANOTHER))
+        is_behind = is_behind or (part.mime_type == "multipart/report" and is_data)
 
 
 def _is_in_body(part: Part, parent: str) -> bool:
@@ -151,94 +233,10 @@ def _is_in_body(part: Part, parent: str) -> bool:
     return parent in ("", "multipart/alternative") or not part.filename
 
 
-def _is_body_text(part: Part, parent: str) -> bool:
+def _is_body_text(part: Part, parent: str, *, is_first: bool) -> bool:
+    """Whether a text part is part of the body; the first one is, whatever its name (RFC 8621 section 4.1.4)."""
     if part.disposition == "attachment" or part.mime_type in _NEVER_BODY:
         return False
-    if parent == "multipart/related" and part.content_id:
+    if part.mime_type.startswith(_HEADERS_OF_ANOTHER) or (parent == "multipart/related" and part.content_id):
         return False
-    return _is_in_body(part, parent)
-
-
-def _strip_enriched(part: Part, text: str) -> str:
-    """RFC 1896 text without its commands."""
-    return _ENRICHED_TAG.sub("", text) if part.mime_type in _ENRICHED else text
-
-
-def _choose(alternatives: Sequence[list[Block]]) -> list[Block]:
-    """One block of a multipart/alternative: the first that says something as plain text, the first as HTML."""
-    plain = _first([_join(blocks, _plain_of) for blocks in alternatives if all(map(_has_plain, blocks))])
-    rich = _first([_join(blocks, _html_of) for blocks in alternatives if any(map(_has_html, blocks))])
-    return [] if plain is None and rich is None else [Block(plain, rich)]
-
-
-def _first(texts: list[str | None]) -> str | None:
-    """The first text that is not blank; a blank one rather than none."""
-    given = [text for text in texts if text is not None]
-    return next((text for text in given if text.strip()), given[0] if given else None)
-
-
-def _has_plain(block: Block) -> bool:
-    return block.plain is not None
-
-
-def _has_html(block: Block) -> bool:
-    return block.html is not None
-
-
-def _plain_of(block: Block) -> str | None:
-    """A block as plain text: derived from the HTML where there is no plain text, or it only points to the HTML."""
-    return html_to_text(block.html or "") if _derives_text(block) else block.plain
-
-
-def _derives_text(block: Block) -> bool:
-    return block.html is not None and (block.plain is None or _is_placeholder(block.plain, block.html))
-
-
-def _is_placeholder(plain: str, rich: str) -> bool:
-    """Whether the plain form is empty or only says that the mail is HTML."""
-    if not plain.strip():
-        return True
-    return len(plain) <= _LONGEST_PLACEHOLDER and "html" in plain.lower() and len(rich) > 2 * len(plain)
-
-
-def _html_of(block: Block) -> str | None:
-    if block.html is not None or not block.plain or not block.plain.strip():
-        return block.html
-    return f'<pre style="white-space: pre-wrap">{html.escape(block.plain)}</pre>'
-
-
-def _join(blocks: list[Block], form: Callable[[Block], str | None]) -> str | None:
-    texts = [text for text in map(form, blocks) if text is not None]
-    if len(texts) < 2:
-        return texts[0] if texts else None
-    return "\n".join(text.removesuffix("\n") for text in texts[:-1]) + "\n" + texts[-1]
-
-
-def _compose(body: Body, blocks: list[Block]) -> None:
-    body.text_from_html = any(map(_derives_text, blocks))
-    body.text, text_cut = _cut(_join(blocks, _plain_of))
-    body.html, html_cut = _cut(_join(blocks, _html_of) if any(map(_has_html, blocks)) else None)
-    if text_cut or html_cut:
-        body.truncated = True
-        _note(body, "body-too-long")
-
-
-def _cut(text: str | None) -> tuple[str | None, bool]:
-    return (None, False) if text is None else cut_utf8(text, limits.BODY_BYTES)
-
-
-def _list_invitations_once(body: Body) -> None:
-    """An invitation is often there twice, as unnamed text and as a file; then only the file is listed."""
-    in_body = {part.part_id for part in body.calendar} | {part.part_id for part in body.missing}
-    is_file = [_is_calendar(item) and item.part_id not in in_body for item in body.attachments]
-    if any(is_file):
-        body.attachments = [item for item in body.attachments if not (item.part_id in in_body and _is_calendar(item))]
-
-
-def _is_calendar(attachment: Attachment) -> bool:
-    return attachment.mime_type in _CALENDAR or attachment.filename.lower().endswith(".ics")
-
-
-def _note(body: Body, defect: str) -> None:
-    if defect not in body.defects:
-        body.defects.append(defect)
+    return _is_in_body(part, parent) or (is_first and part.mime_type in _INLINE_TEXT)

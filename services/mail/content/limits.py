@@ -18,6 +18,15 @@ PARTS = 1_000
 BOUNDARY_SCAN_FACTOR = 16
 """How many times the size of a message may be scanned for boundaries (nested multiparts scan again)."""
 
+ATTACHED_LEVELS = 5
+"""How deep attached messages within attached messages are described."""
+
+ATTACHED_BYTES = 256 * 1024
+"""Texts, names and addresses of all attached messages together, as UTF-8."""
+
+ATTACHED_TEXT_BYTES = 64 * 1024
+"""The text of one attached message, as UTF-8."""
+
 LARGE_BYTES = 256 * 1024
 """From here on parsing can take longer than an event loop should wait (some 10 ms)."""
 

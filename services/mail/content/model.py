@@ -22,11 +22,14 @@ class Address(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One part that is not body text.
+    """One part that is not body text, or a file that stands uuencoded in a text.
 
     `part_id` is stable for a message ("" is the root part, then "0", "0.1"). `filename` is sanitised, "" when the
     message gives none. `mime_type` is what the sender claims: never trust it. `size` is in bytes, transfer encoding
-    removed. `content_id` has no angle brackets.
+    removed. `inline` pictures are those that the HTML shows: by `content_id` (without angle brackets), by
+    `content_location` (a URL, RFC 2557) or by file name. `message` describes an attached message.
+
+    Stored as JSON: fields that later versions add have defaults.
     """
 
     part_id: str
@@ -35,6 +38,26 @@ class Attachment:
     size: int
     inline: bool
     content_id: str | None
+    content_location: str | None = None
+    message: "AttachedMessage | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedMessage:
+    """What an attached message (message/rfc822) says, within bounds: see `limits`.
+
+    `text` is plain text, derived from HTML where there is no other; None where there is none, where it was not
+    delivered, and in a digest, whose messages are part of the body. `attachments` are those of the attached message,
+    with ids in the whole message; their messages are described in turn.
+    """
+
+    subject: str | None
+    from_: Address | None
+    to: tuple[Address, ...]
+    cc: tuple[Address, ...]
+    sent_at: datetime | None
+    text: str | None
+    attachments: tuple[Attachment, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +119,5 @@ class ParsedMessage:
 
     @property
     def has_attachments(self) -> bool:
-        """Whether a reader would say that something is attached: embedded pictures do not count."""
-        return any(not _is_embedded(attachment) for attachment in self.attachments)
-
-
-def _is_embedded(attachment: Attachment) -> bool:
-    return attachment.inline and attachment.content_id is not None and attachment.mime_type.startswith("image/")
+        """Whether a reader would say that something is attached: pictures that the HTML shows do not count."""
+        return not all(each.inline and each.mime_type.startswith("image/") for each in self.attachments)

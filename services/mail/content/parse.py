@@ -1,7 +1,6 @@
 """From what a provider delivers to one `ParsedMessage`. Pure and total: no input, and no I/O, makes these fail."""
 
 import re
-from collections.abc import Sequence
 
 from services.mail.content.body import read_body
 from services.mail.content.headers.addresses import parse_addresses
@@ -26,13 +25,13 @@ def build_message(tree: Tree) -> ParsedMessage:
     body = read_body(tree.root)
     authors = parse_addresses(fields.get("from", ""))
     return ParsedMessage(
-        headers=tuple([(clean_text(name), clean_text(decode_words(value)).strip()) for name, value in tree.headers]),
+        headers=tuple([_clean_header(name, value) for name, value in tree.headers]),
         from_=authors[0] if authors else None,
         authors=authors,
-        to=_collect_addresses(tree.headers, "to"),
-        cc=_collect_addresses(tree.headers, "cc"),
-        bcc=_collect_addresses(tree.headers, "bcc"),
-        reply_to=_collect_addresses(tree.headers, "reply-to"),
+        to=_collect_addresses(tree, "to"),
+        cc=_collect_addresses(tree, "cc"),
+        bcc=_collect_addresses(tree, "bcc"),
+        reply_to=_collect_addresses(tree, "reply-to"),
         subject=clean_line(decode_words(fields["subject"])) if "subject" in fields else None,
         sent_at=parse_date(fields["date"]) if "date" in fields else None,
         message_id=_read_message_id(fields.get("message-id", "")),
@@ -50,9 +49,18 @@ def build_message(tree: Tree) -> ParsedMessage:
     )
 
 
-def _collect_addresses(headers: Sequence[tuple[str, str]], name: str) -> tuple[Address, ...]:
+def _clean_header(name: str, value: str) -> tuple[str, str]:
+    # Nearly all are plain.
+    if value.isascii() and name.isascii() and "=?" not in value and "\0" not in value and "\0" not in name:
+        return name, value.strip()
+    return clean_text(name), clean_text(decode_words(value)).strip()
+
+
+def _collect_addresses(tree: Tree, name: str) -> tuple[Address, ...]:
     """The addresses of all headers of that name: some senders write one header per recipient."""
-    values = [value for key, value in headers if len(key) == len(name) and key.lower() == name]
+    if name not in tree.root.fields:
+        return ()
+    values = [value for key, value in tree.headers if len(key) == len(name) and key.lower() == name]
     return tuple([address for value in values for address in parse_addresses(value)])
 
 

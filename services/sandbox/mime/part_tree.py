@@ -6,8 +6,10 @@ Headers are decoded (RFC 2047), transfer encodings are removed, charsets of cont
 
 import binascii
 import codecs
+import quopri
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
 from email.message import Message as EmailMessage
@@ -16,6 +18,7 @@ from email.policy import compat32
 from functools import cached_property
 from typing import Literal
 
+from services.sandbox.mime.entities import body_of, split_multipart
 from services.sandbox.mime.header_charset import guess_charset
 
 MAX_DEPTH = 100
@@ -29,6 +32,8 @@ _NOT_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined"
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _STRAY = re.compile(rb"^(?![ \t]|From )(?:[^:\s]+[ \t]+:|[^:\n]*$)", re.MULTILINE)
+# White space that was added at the end of a line on the way (RFC 2045 section 6.7 rule 3).
+_QUOTED_PADDING = re.compile(rb"(?<![ \t])[ \t]+(?=\r?\n|\Z)")
 _SPACE_BEFORE_COLON = re.compile(rb"^([^:\s]+)[ \t]+:")
 
 
@@ -169,10 +174,16 @@ def _lenient_base64(data: bytes) -> bytes:
     return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
 
 
-def _leaf_content(message: EmailMessage) -> bytes:
+def _encoding(message: EmailMessage) -> str:
+    return str(message.get("Content-Transfer-Encoding", "")).strip().lower()
+
+
+def _leaf_content(message: EmailMessage, source: bytes) -> bytes:
+    if _encoding(message) == "quoted-printable" and source and not message.defects:
+        return quopri.decodestring(_QUOTED_PADDING.sub(b"", body_of(source)))
     payload = message.get_payload(decode=True)
     data = payload if isinstance(payload, bytes) else b""
-    if str(message.get("Content-Transfer-Encoding", "")).strip().lower() != "base64":
+    if _encoding(message) != "base64":
         return data
     # Remove Content-Type, or its charset would be applied to the text.
     bare = copy(message)
@@ -190,10 +201,9 @@ class _TreeBuilder:
         self._raw = raw
         self._form = headers
         self._charset = charset
-        self._policy = compat32.clone(linesep="\r\n" if b"\r\n" in raw else "\n")
 
-    def part(self, message: EmailMessage, depth: int = 0) -> Part:
-        """Convert one entity with everything below it."""
+    def part(self, message: EmailMessage, source: bytes, depth: int = 0) -> Part:
+        """Convert one entity, whose bytes are `source`, with everything below it."""
         mime_type = _content_type(message)
         filename = self._filename(message)
         disposition = str(message.get("Content-Disposition", "")).strip().lower()
@@ -202,25 +212,33 @@ class _TreeBuilder:
         children = self._children(message) if depth < MAX_DEPTH else []
         if children and not mime_type.startswith("message/"):
             part.is_attachment = False
-            part.parts = [self.part(child, depth + 1) for child in children]
+            sources = self._split(message, source, len(children))
+            part.parts = [self.part(child, each, depth + 1) for child, each in zip(children, sources, strict=True)]
             return part
-        if children and mime_type == "message/rfc822":
-            part.parts = [self.part(children[0], depth + 1)]
-        part.content = self._embedded(children) if children else _leaf_content(message)
+        part.content = self._embedded(message, source) if children else _leaf_content(message, source)
         part.size = len(part.content)
+        if children and mime_type == "message/rfc822":
+            inner = BytesParser(policy=compat32).parsebytes(part.content)
+            part.parts = [self.part(inner, part.content, depth + 1)]
         return part
 
     def _children(self, message: EmailMessage) -> list[EmailMessage]:
         payload = message.get_payload() if message.is_multipart() else None
         return [child for child in payload if isinstance(child, EmailMessage)] if isinstance(payload, list) else []
 
-    def _embedded(self, children: list[EmailMessage]) -> bytes:
-        try:
-            data = b"".join(child.as_bytes(policy=self._policy) for child in children)
-        except (LookupError, ValueError, TypeError, RecursionError):
-            return b""
-        # Blocks of a delivery status are headers without a body; the last one ends without a blank line.
-        return data if len(children) == 1 else data.removesuffix(self._policy.linesep.encode())
+    def _split(self, message: EmailMessage, source: bytes, count: int) -> list[bytes]:
+        """The bytes of the children; empty where they are not found as the standard library finds them."""
+        entities = []
+        with suppress(LookupError, ValueError, TypeError):
+            entities = split_multipart(body_of(source), str(message.get_boundary()))
+        return entities if len(entities) == count else [b""] * count
+
+    def _embedded(self, message: EmailMessage, source: bytes) -> bytes:
+        """The bytes inside a message/rfc822 or a delivery status, decoded if they are encoded against the rules."""
+        body = body_of(source)
+        if _encoding(message) == "base64":
+            return _lenient_base64(body)
+        return quopri.decodestring(body) if _encoding(message) == "quoted-printable" else body
 
     def _text(self, value: object) -> str:
         text = _unfold(value)
@@ -273,4 +291,4 @@ def parse_message(raw: bytes, *, headers: HeaderForm = "decoded") -> Part:
     except RecursionError:
         # Nested too deeply to parse: one part with the outer headers.
         message = BytesParser(policy=compat32).parsebytes(tidy, headersonly=True)
-    return _TreeBuilder(raw, headers=headers, charset=_any_charset(message)).part(message)
+    return _TreeBuilder(raw, headers=headers, charset=_any_charset(message)).part(message, tidy)

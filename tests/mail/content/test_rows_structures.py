@@ -167,4 +167,4 @@ class TestRow13Invitations:
         data = multipart("alternative", "\nmeeting", f"Content-Type: text/calendar; method=REQUEST\n\n{self.EVENT}")
         message = parse_raw(data)
         assert [each.part_id for each in message.attachments] == ["1"]
-        assert message.calendar[0].method == "REQUEST"
+        assert message.calendar[0].method == "CANCEL"

@@ -11,7 +11,7 @@ from itertools import accumulate
 
 from services.mail.content.headers.comments import split_comments
 from services.mail.content.headers.encoded_words import ENCODED_WORD
-from services.mail.content.headers.mailboxes import BARE, QUOTED, USUAL, parse_mailbox
+from services.mail.content.headers.mailboxes import QUOTED, parse_mailbox, parse_usual
 from services.mail.content.model import Address
 
 _TOKEN = re.compile(r'=\?|\\.|[",;:()<\[]', re.DOTALL)
@@ -34,8 +34,9 @@ def parse_addresses(value: str) -> tuple[Address, ...]:
     A name without an address gives an `Address` with an empty `email`. A comma in an unquoted display name
     (`Doe, John <john@example.com>`) does not split it.
     """
-    if USUAL.fullmatch(value) or BARE.fullmatch(value):
-        return tuple(parse_mailbox(value))
+    usual = parse_usual(value)
+    if usual:
+        return (usual,)
     return tuple(_join_split_names(_resolve_groups(list(_split(value)))))
 
 

@@ -12,8 +12,8 @@ from services.mail.content.model import Address
 from services.mail.content.text.clean import clean_line
 
 QUOTED = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
-USUAL = re.compile(r'\s*(?:([^"<>@,;:()\\\[\]]*+)|"([^"\\<>@]*+)"\s*)<([^\s"<>@,;:()\\]++@[^\s"<>@,;:()\\\[]++)>\s*')
-BARE = re.compile(r'\s*([^\s"\'<>@,;:()\\\[\]][^\s"<>@,;:()\\\[\]]*+@[^\s"<>@,;:()\\\[\]]++)\s*')
+_USUAL = re.compile(r'\s*(?:([^"<>@,;:()\\\[\]]*+)|"([^"\\<>@]*+)"\s*)<([^\s"<>@,;:()\\]++@[^\s"<>@,;:()\\\[]++)>\s*')
+_BARE = re.compile(r'\s*([^\s"\'<>@,;:()\\\[\]][^\s"<>@,;:()\\\[\]]*+@[^\s"<>@,;:()\\\[\]]++)\s*')
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _ANGLE = re.compile(r"<([^<>]*)>?")
 _SPACE_AROUND_AT = re.compile(r"\s*@\s*")
@@ -30,18 +30,23 @@ _LITERAL = re.compile(r"@\[[^\[\]\s]*\]$")
 _EMPTY_GROUP = re.compile(r'(?:"[^"]*:\s*;?\s*"|[^"@]*:\s*;?)\s*(?:@|$)')
 
 
+def parse_usual(entry: str) -> Address | None:
+    """The address of an entry in one of the usual forms: `Ann <ann@example.com>`, `"Ann" <...>`, `ann@example.com`."""
+    usual = _USUAL.fullmatch(entry)
+    if usual:
+        name, quoted_name, email = usual.groups()
+        return Address(_clean_name(name if quoted_name is None else quoted_name), clean_line(email))
+    bare = _BARE.fullmatch(entry)
+    return Address("", clean_line(bare.group(1))) if bare else None
+
+
 def parse_mailbox(entry: str) -> Iterator[Address]:
     """The mailboxes that one entry names: none for a comment or an empty group, several where a comma is missing."""
-    usual = USUAL.fullmatch(entry)
+    usual = parse_usual(entry)
     if usual:
-        name = usual.group(1) if usual.group(2) is None else usual.group(2)
-        yield Address(_clean_name(name), clean_line(usual.group(3)))
-        return
-    bare = BARE.fullmatch(entry)
-    if bare:
-        yield Address("", clean_line(bare.group(1)))
-        return
-    yield from _parse_unusual(entry)
+        yield usual
+    else:
+        yield from _parse_unusual(entry)
 
 
 def _parse_unusual(entry: str) -> Iterator[Address]:

@@ -23,8 +23,8 @@ _SECTION = re.compile(r"([^*]+)\*(\d{1,4})(\*)?")
 _EXTENDED = re.compile(r"([^']*)'(?:[^']*')?(.*)", re.DOTALL)
 _QUOTED_PAIR = re.compile(r'\\(["\\])')
 # RFC 2045's tokens; longer names are none (RFC 6838 section 4.2).
-_TOKEN = r"[!#-'*+\-.0-9^-~]{1,127}"
-_MIME_TYPE = re.compile(rf"({_TOKEN})\s*/\s*({_TOKEN})")
+_TYPE_NAME = r"[!#-'*+\-.0-9^-~]{1,127}"
+_MIME_TYPE = re.compile(rf"({_TYPE_NAME})\s*/\s*({_TYPE_NAME})")
 # What senders mean by a type without a subtype.
 _BARE_TYPES = {
     "text": "text/plain",
@@ -80,13 +80,14 @@ def _scan(value: str) -> list[tuple[str, str]]:
             position = value.find(";", position) + 1 or len(value)
             continue
         quoted = match.group(2)
-        if quoted is None:
-            content = _COMMENT_AT_END.sub("", match.group(3)).strip()
-        else:
-            content = _QUOTED_PAIR.sub(r"\1", quoted)
+        content = _strip_comment(match.group(3)).strip() if quoted is None else _QUOTED_PAIR.sub(r"\1", quoted)
         found.append((match.group(1).lower(), content))
         position = match.end() + 1
     return found
+
+
+def _strip_comment(content: str) -> str:
+    return _COMMENT_AT_END.sub("", content) if content.rstrip().endswith(")") else content
 
 
 def _join_sections(sections: dict[int, tuple[str, bool]]) -> str:

@@ -4,15 +4,27 @@ Boundaries are found with one search per multipart over the bytes, lines are nev
 """
 
 import re
+from collections import deque
+from dataclasses import dataclass
+from operator import itemgetter
 
 from services.mail.content import limits
-from services.mail.content.mime.transfer import decode_transfer, measure_transfer
-from services.mail.content.mime.tree import Budget, Part, Tree, build_part, child_id, child_type, index_fields
+from services.mail.content.mime.transfer import decode_transfer, is_encoded, measure_transfer
+from services.mail.content.mime.tree import (
+    Budget,
+    Part,
+    Tree,
+    build_part,
+    child_id,
+    child_type,
+    index_fields,
+    take_out_files,
+)
 from services.mail.content.text.charsets import decode_together
 
 _HEADERS_END = re.compile(rb"\n\r*\n")
-_FOLD = re.compile(rb"\n[ \t]+")
-_FIELD_NAME = re.compile(rb"[!-9;-~]+[ \t]*")
+_FOLD = re.compile(r"\n[ \t]+")
+_FIELDS = re.compile(r"^([!-9;-~]++)[ \t]*+:[ \t]*+(.*)$", re.MULTILINE)
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _LEADING_JUNK = re.compile(rb"(?:[\r\n]{1,8}(?=[!-9;-~]{1,80}[ \t]*:)|\xef\xbb\xbf)")
 _ENVELOPE_LINE = re.compile(rb">?From [^\n]*\n")
@@ -25,33 +37,73 @@ _DELIMITER_END = rb"(--)?[ \t]*\r*(?=\n|\Z)"
 
 def read_raw(data: bytes) -> Tree:
     """The tree of a message. Bounds as in `limits`; never fails."""
-    return _RawReader(data).read()
+    return _RawReader(data, Budget()).read(data)
+
+
+def read_entity(data: bytes, part: Part, budget: Budget) -> None:
+    """Fill a part whose body a provider delivered whole: children of a multipart, the root of an attached message."""
+    reader = _RawReader(data, budget)
+    if part.is_message:
+        reader.queue_message(part, (data, 0, len(data)), level=1)
+        reader.read_attached_messages()
+    else:
+        reader.read_multipart(part, (b"\n" + data, 1, len(data) + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class _AttachedMessage:
+    """An attached message that is read once the message that holds it has been."""
+
+    part: Part
+    source: tuple[bytes, int, int]
+    level: int
 
 
 class _RawReader:
-    def __init__(self, data: bytes) -> None:
-        # Old Macintosh messages end lines with CR alone.
-        self._data = data.replace(b"\r", b"\n") if b"\n" not in data and b"\r" in data else data
-        self._budget = Budget()
+    def __init__(self, data: bytes, budget: Budget) -> None:
+        self._budget = budget
         self._scannable = max(len(data), limits.LARGE_BYTES) * limits.BOUNDARY_SCAN_FACTOR
+        self._waiting: deque[_AttachedMessage] = deque()
 
-    def read(self) -> Tree:
-        start = self._skip_junk()
-        lines, body = self._split_headers(self._data, start, len(self._data))
+    def read(self, data: bytes) -> Tree:
+        # Old Macintosh messages end lines with CR alone.
+        data = data.replace(b"\r", b"\n") if b"\n" not in data and b"\r" in data else data
         self._budget.parts = 1
-        headers = self._decode_headers(lines, self._data[start : body + _CHARSET_WINDOW])
-        root = build_part("", index_fields(headers), default_type="text/plain")
-        self._read_body(root, (self._data, body, len(self._data)), depth=0)
+        headers, root = self._read_message((data, 0, len(data)), part_id="", level=0)
+        self.read_attached_messages()
         return Tree(headers, root, self._budget.truncated, self._budget.defects)
 
-    def _skip_junk(self) -> int:
-        start = 0
-        for pattern in (_LEADING_JUNK, _ENVELOPE_LINE):
-            match = pattern.match(self._data, start)
-            start = match.end() if match else start
-        return start
+    def queue_message(self, part: Part, source: tuple[bytes, int, int], *, level: int) -> None:
+        if level <= limits.ATTACHED_LEVELS:
+            self._waiting.append(_AttachedMessage(part, source, level))
 
-    def _split_headers(self, data: bytes, start: int, end: int) -> tuple[list[tuple[str, bytes]], int]:
+    def read_attached_messages(self) -> None:
+        """Read what attached messages hold. Their bounds are their own, what is cut of them truncates nothing."""
+        if not self._waiting:
+            return
+        budget, self._budget = self._budget, Budget()
+        while self._waiting:
+            attached = self._waiting.popleft()
+            if self._budget.take_part():
+                part_id = child_id(attached.part.part_id, 0)
+                _, root = self._read_message(attached.source, part_id=part_id, level=attached.level)
+                attached.part.children.append(root)
+        self._budget = budget
+
+    def _read_message(
+        self, source: tuple[bytes, int, int], *, part_id: str, level: int
+    ) -> tuple[list[tuple[str, str]], Part]:
+        """The header fields of a message, in order, and its root part."""
+        data, start, end = source
+        start = _skip_junk(data, start, end)
+        lines, body = self._split_headers(data, start, end)
+        headers = self._decode_headers(lines, data[start : min(body + _CHARSET_WINDOW, end)])
+        root = build_part(part_id, index_fields(headers), default_type="text/plain")
+        self._level = level
+        self._read_body(root, (data, min(body, end), end), depth=0)
+        return headers, root
+
+    def _split_headers(self, data: bytes, start: int, end: int) -> tuple[list[tuple[str, str]], int]:
         """Unfolded header fields in order, and where the body starts."""
         if data.startswith((b"\n", b"\r\n"), start, end):
             return [], data.index(b"\n", start) + 1
@@ -69,42 +121,53 @@ class _RawReader:
                 return _split_fields(block[:missing_blank])[0], start + missing_blank
         return fields, body
 
-    def _decode_headers(self, lines: list[tuple[str, bytes]], window: bytes) -> list[tuple[str, str]]:
+    def _decode_headers(self, fields: list[tuple[str, str]], window: bytes) -> list[tuple[str, str]]:
         """Header values as text. Raw 8-bit ones: UTF-8, then the charset that the message names, then detection."""
-        if all(value.isascii() for _, value in lines):
-            return [(name, value.decode("ascii")) for name, value in lines]
+        if all(map(str.isascii, map(itemgetter(1), fields))):
+            return fields
         self._budget.note("8-bit-header")
         named = next((label for label in _CHARSET.findall(window) if label.lower() not in _SAYS_NOTHING), None)
-        texts = decode_together([value for _, value in lines], named.decode("ascii") if named else None)
-        return [(name, text) for (name, _), text in zip(lines, texts, strict=True)]
+        texts = decode_together([value.encode("latin-1") for _, value in fields], named and named.decode("ascii"))
+        return [(name, text) for (name, _), text in zip(fields, texts, strict=True)]
 
     def _read_body(self, part: Part, source: tuple[bytes, int, int], *, depth: int) -> None:
-        data, start, end = source
         if not part.is_multipart:
-            self._read_leaf(part, data[start:end])
+            self._read_leaf(part, source)
         elif depth >= limits.DEPTH:
             self._budget.cut("too-deep")
-            part.size = end - start
+            part.size = source[2] - source[1]
         else:
-            self._read_multipart(part, source, depth=depth)
+            self.read_multipart(part, source, depth=depth)
 
-    def _read_leaf(self, part: Part, body: bytes) -> None:
+    def _read_leaf(self, part: Part, source: tuple[bytes, int, int]) -> None:
+        data, start, end = source
         encoding = part.fields.get("content-transfer-encoding", "")
         if part.mime_type.startswith("text/"):
-            part.content = decode_transfer(body, encoding)
+            part.content = decode_transfer(data[start:end], encoding, is_text=True)
             part.size = len(part.content)
+            take_out_files(part, self._budget)
+        elif part.is_message and is_encoded(encoding):
+            # RFC 2046 section 5.2.1 forbids it, some programs do it.
+            message = decode_transfer(data[start:end], encoding)
+            part.size = len(message)
+            self.queue_message(part, (message, 0, len(message)), level=self._level + 1)
+        elif part.is_message:
+            part.size = end - start
+            self.queue_message(part, source, level=self._level + 1)
         else:
-            part.size = measure_transfer(body, encoding)
+            part.size = measure_transfer(data[start:end], encoding)
 
-    def _read_multipart(self, part: Part, source: tuple[bytes, int, int], *, depth: int) -> None:
+    def read_multipart(self, part: Part, source: tuple[bytes, int, int], *, depth: int = 0) -> None:
+        """Read the children of a multipart; without any boundary it is text."""
         data, start, end = source
         encoding = part.fields.get("content-transfer-encoding", "")
         delimiters = self._find_delimiters(part, data, start, end)
-        if not delimiters and encoding:
+        if not delimiters and is_encoded(encoding):
             # RFC 2045 section 6.4 forbids an encoded multipart; some senders make one.
             data = b"\n" + decode_transfer(data[start:end], encoding)
             start, end = 1, len(data)
             delimiters = self._find_delimiters(part, data, start, end)
+        part.size, part.content = 0, None
         if not delimiters and data[start:end].strip():
             self._budget.note("multipart-without-parts")
             part.mime_type = "text/plain"
@@ -118,15 +181,19 @@ class _RawReader:
         for index, delimiter in enumerate(delimiters):
             if delimiter.group(1):
                 return
+            is_last = index + 1 == len(delimiters)
+            following = end if is_last else delimiters[index + 1].start()
+            if following == delimiter.end() and not is_last:
+                # The delimiter is there twice.
+                continue
             if not self._budget.take_part():
                 return
-            following = delimiters[index + 1].start() if index + 1 < len(delimiters) else end
-            if index + 1 < len(delimiters) and data[following - 1 : following] == b"\r":
+            if not is_last and data[following - 1 : following] == b"\r":
                 following -= 1
             first = min(delimiter.end() + 1, following)
             lines, body = self._split_headers(data, first, max(first, following))
             fields = index_fields(self._decode_headers(lines, b""))
-            child = build_part(child_id(part.part_id, index), fields, default_type=child_type(part))
+            child = build_part(child_id(part.part_id, len(part.children)), fields, default_type=child_type(part))
             self._read_body(child, (data, min(body, following), max(first, following)), depth=depth + 1)
             part.children.append(child)
         if delimiters:
@@ -159,17 +226,20 @@ class _RawReader:
         return found
 
 
-def _split_fields(block: bytes) -> tuple[list[tuple[str, bytes]], bool]:
-    """The header fields of a block, unfolded to one space, and whether every line was one."""
-    fields: list[tuple[str, bytes]] = []
-    is_clean = True
+def _skip_junk(data: bytes, start: int, end: int) -> int:
+    """Where a message starts behind blank lines, a byte order mark and an mbox's envelope line."""
+    for pattern in (_LEADING_JUNK, _ENVELOPE_LINE):
+        match = pattern.match(data, start, end)
+        start = match.end() if match else start
+    return start
+
+
+def _split_fields(block: bytes) -> tuple[list[tuple[str, str]], bool]:
+    """The header fields of a block, unfolded to one space, and whether every line was one. 8-bit bytes are latin-1."""
     tidy = block.replace(b"\r\n", b"\n").replace(b"\r", b" ") if b"\r" in block else block
-    for line in _FOLD.sub(b" ", tidy).split(b"\n"):
-        name, colon, value = line.partition(b":")
-        if colon and _FIELD_NAME.fullmatch(name):
-            fields.append((name.rstrip().decode("ascii"), value.strip(b" \t")))
-        elif line:
-            is_clean = False
+    text = _FOLD.sub(" ", tidy.decode("latin-1"))
+    fields = [(name, value.rstrip(" \t")) for name, value in _FIELDS.findall(text)]
+    is_clean = len(fields) > text.count("\n") or len(fields) == sum(map(bool, text.split("\n")))
     return fields, is_clean
 
 

@@ -1,10 +1,13 @@
-"""Content-Transfer-Encoding (RFC 2045 section 6) and Gmail's base64url, read leniently: decoding never fails."""
+"""Content-Transfer-Encoding (RFC 2045 section 6) and base64url, read leniently: decoding never fails."""
 
 import binascii
 import io
 import re
 
+from services.mail.content.mime.uuencode import decode_uuencode
+
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_BASE64_LETTERS = _BASE64 + b"-_="
 _STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _NOT_BASE64 = bytes(set(range(256)) - set(_BASE64 + b"-_"))
 _NOT_BASE64_TEXT = bytes(set(range(256)) - set(_BASE64 + b"-_=\r\n"))
@@ -14,21 +17,31 @@ _WELL_FORMED = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 # Characters, in whole groups of four.
 _PIECE = 256 * 1024
 _TOKEN = re.compile(r"[a-z0-9-]+")
-_UU_BEGIN = re.compile(rb"^begin [0-7]{3,4} [^\n]*\n", re.MULTILINE)
 _UU_NAMES = {"x-uuencode", "uuencode", "x-uue", "uue"}
+_QP_PADDED = (b" \n", b" \r", b"\t\n", b"\t\r")
 _FOREIGN_SHARE = 0.1
+_SHORTEST_SURE_LINE = 60
+_FOOTER_LINE = re.compile(rb"\n(?:[_-]{4,}\s|[^\n]{0,998}?[^A-Za-z0-9+/=_\s-])")
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
-def decode_transfer(body: bytes, encoding: str) -> bytes:
+def decode_transfer(body: bytes, encoding: str, *, is_text: bool = False) -> bytes:
     """`body` with its transfer encoding removed; an unknown encoding, and one that plainly lies, changes nothing."""
     name = _read_name(encoding)
     if name == "base64":
+        if is_text:
+            return body if _is_plain_text(body) else decode_base64(_cut_footer(body))
         return body if _is_not_base64(body) else decode_base64(body)
     if name == "quoted-printable":
-        return binascii.a2b_qp(body)
+        return _decode_quoted_printable(body)
     if name in _UU_NAMES:
-        return _decode_uuencode(body)
+        return decode_uuencode(body)
     return body
+
+
+def is_encoded(encoding: str) -> bool:
+    """Whether a body with this encoding differs from what it encodes."""
+    return _read_name(encoding) in ("base64", "quoted-printable", *_UU_NAMES)
 
 
 def measure_transfer(body: bytes, encoding: str) -> int:
@@ -90,27 +103,44 @@ def _is_not_base64(body: bytes) -> bool:
     return len(start) - len(start.translate(None, _NOT_BASE64_TEXT)) > _FOREIGN_SHARE * len(start)
 
 
-def _decode_uuencode(body: bytes) -> bytes:
-    begin = _UU_BEGIN.search(body)
-    if begin is None:
+def _is_plain_text(body: bytes) -> bool:
+    """Whether a text that is declared base64 is none: its first line is not of that form, or decodes to no text.
+
+    Only the first line tells: a mailing list may append a plain footer to a body in base64.
+    """
+    line = body.lstrip(b"= \t\r\n").partition(b"\n")[0].strip()
+    is_of_its_form = not line.translate(None, _BASE64_LETTERS)
+    if is_of_its_form and len(line) >= _SHORTEST_SURE_LINE:
+        return False
+    decoded = decode_base64(line)
+    is_readable = not _CONTROL.search(decoded) and _is_utf8(decoded)
+    if not is_of_its_form or _is_not_base64(body):
+        return not is_readable
+    return len(line) % 4 > 0 and _CONTROL.search(decoded) is not None
+
+
+def _cut_footer(body: bytes) -> bytes:
+    """A body in base64 without the plain text behind it, which would decode to noise."""
+    if not body.translate(None, _BASE64_LETTERS + b"\r\n") and b"____" not in body and b"----" not in body:
         return body
-    decoded = []
-    for line in body[begin.end() :].splitlines():
-        if line.rstrip() == b"end":
-            break
-        decoded.append(_decode_uu_line(line))
-    return b"".join(decoded)
+    footer = _FOOTER_LINE.search(body)
+    return body[: footer.start()] if footer and _is_not_base64(body[footer.start() :]) else body
 
 
-def _decode_uu_line(line: bytes) -> bytes:
-    if not line:
-        return b""
+def _is_utf8(data: bytes) -> bool:
     try:
-        return binascii.a2b_uu(line)
-    except binascii.Error:
-        # Some encoders write more characters than the length byte says.
-        length = (((line[0] - 32) & 63) * 4 + 5) // 3
-    try:
-        return binascii.a2b_uu(line[:length])
-    except binascii.Error:
-        return b""
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _decode_quoted_printable(body: bytes) -> bytes:
+    """White space at the end of a line was added on the way, also behind a soft line break (RFC 2045 section 6.7)."""
+    if body.endswith((b" ", b"\t")) or any(padded in body for padded in _QP_PADDED):
+        body = b"\n".join(map(_strip_line, body.split(b"\n")))
+    return binascii.a2b_qp(body)
+
+
+def _strip_line(line: bytes) -> bytes:
+    return line[:-1].rstrip(b" \t") + b"\r" if line.endswith(b"\r") else line.rstrip(b" \t")

@@ -2,11 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from mimetypes import MimeTypes
 
 from services.mail.content import limits
 from services.mail.content.headers.encoded_words import decode_words
 from services.mail.content.headers.filenames import sanitise_filename
 from services.mail.content.headers.parameters import read_mime_type, split_parameters
+from services.mail.content.mime.uuencode import extract_files
+from services.mail.content.text.charsets import decode_text
+
+# RFC 2046, RFC 6532 (8-bit headers), RFC 5537 (netnews).
+_MESSAGES = {"message/rfc822", "message/global", "message/news"}
+# By extension; the system's own tables would make it differ from machine to machine.
+_TYPES = MimeTypes()
 
 
 @dataclass(slots=True)
@@ -15,7 +23,8 @@ class Part:
 
     `fields` holds the first value of each header by lower-case name. `content` is the body without its transfer
     encoding, None where it was not delivered or is not text. `size` is in bytes without the transfer encoding.
-    `attachment_id` is the provider's handle for fetching what was not delivered.
+    `attachment_id` is the provider's handle for fetching what was not delivered. `children` are the parts of a
+    multipart, the root of an attached message, or the files that stood uuencoded in a text.
     """
 
     part_id: str
@@ -33,6 +42,10 @@ class Part:
     @property
     def is_multipart(self) -> bool:
         return self.mime_type.startswith("multipart/")
+
+    @property
+    def is_message(self) -> bool:
+        return self.mime_type in _MESSAGES
 
 
 @dataclass(slots=True)
@@ -72,10 +85,7 @@ class Budget:
 
 def index_fields(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
     """The first value of each header by lower-case name."""
-    fields: dict[str, str] = {}
-    for name, value in headers:
-        fields.setdefault(name.lower(), value)
-    return fields
+    return {name.lower(): value for name, value in reversed(headers)}
 
 
 def build_part(part_id: str, fields: dict[str, str], *, default_type: str, claimed_name: str = "") -> Part:
@@ -99,6 +109,21 @@ def build_part(part_id: str, fields: dict[str, str], *, default_type: str, claim
         filename=sanitise_filename(name) if name else "",
         content_id=content_id or None,
     )
+
+
+def take_out_files(part: Part, budget: Budget) -> None:
+    """Make the files that stand uuencoded in a plain text its children."""
+    if part.mime_type != "text/plain" or not part.content or b"begin" not in part.content:
+        return
+    part.content, files = extract_files(part.content)
+    for index, file in enumerate(files):
+        if not budget.take_part():
+            return
+        name = sanitise_filename(decode_text(file.name, part.parameters.get("charset"))[0])
+        mime_type = _TYPES.guess_type(name)[0] or "application/octet-stream"
+        child = Part(child_id(part.part_id, index), {}, mime_type, {}, "attachment", name, content=file.data)
+        child.size = len(file.data)
+        part.children.append(child)
 
 
 def child_id(parent_id: str, index: int) -> str:

@@ -28,8 +28,7 @@ _REPLACEMENT = "\ufffd"
 _BROKEN_PER_GOOD = {"utf_8": 1.0, None: 0.5}
 _BROKEN_PER_GOOD_UNDER_ANOTHER_LABEL = 0.1
 _CUT_CHARACTER = re.compile(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\Z")
-# A single byte at the end that also ends words in windows-1252: `caf\xe9`.
-_LATIN_ENDING = re.compile(rb"[\xe0-\xff]\Z")
+_LONGEST_CUT = 3
 
 
 def decode_text(data: bytes, declared: str | None, *, html: bool = False) -> tuple[str, bool]:
@@ -123,8 +122,9 @@ def _decode_damaged_utf8(data: bytes, codec: str | None) -> str | None:
         text = data.decode("utf-8", "replace")
     good = len(text) - len(text.encode("ascii", "ignore")) - text.count(_REPLACEMENT)
     broken = text.count(_REPLACEMENT) - data.count(_REPLACEMENT.encode())
-    is_cut = _CUT_CHARACTER.search(data) is not None
-    if not good and broken == 1 and is_cut and codec == "utf_8" and not _LATIN_ENDING.search(data):
+    is_cut = _CUT_CHARACTER.search(data[-_LONGEST_CUT:]) is not None
+    # A single byte above 0xE0 at the end may as well be a letter of windows-1252: `caf\xe9`.
+    if not good and broken == 1 and is_cut and codec == "utf_8" and data[-1] < 0xE0:
         return text
     most = _BROKEN_PER_GOOD.get(codec, _BROKEN_PER_GOOD_UNDER_ANOTHER_LABEL) * good
     return text if good and broken - is_cut <= most else None

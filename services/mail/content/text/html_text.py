@@ -4,15 +4,23 @@ import html
 import re
 
 from services.mail.content.text.clean import clean_text
+from services.mail.content.text.html_visibility import Visibility, may_hide
 
 _RAW = {"script", "style"}
 _HIDDEN = {"title", "template", "xml", "noembed", "noframes", "object", "applet", "svg"}
-_PARAGRAPHS = {"p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "ul", "ol", "dl", "table", "pre"}
-_LINES = {
-    *("div", "tr", "section", "article", "header", "footer", "center", "form", "fieldset", "address", "dt", "dd"),
+_PARAGRAPHS = ("p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "ul", "ol", "dl", "table", "pre")
+_LINES = (
+    *("br", "div", "tr", "section", "article", "header", "footer", "center", "form", "fieldset", "address", "dt", "dd"),
     *("figure", "main", "nav", "aside", "tbody", "thead", "caption", "option", "body", "html", "head"),
-}
-_CELLS = {"td", "th"}
+)
+_CELLS = ("td", "th")
+# The white space or dash that stands for a start or end tag.
+_MARKS = {
+    slash + name: mark
+    for slash in ("", "/")
+    for names, mark in ((_PARAGRAPHS, "\n\n"), (_LINES, "\n"), (_CELLS, " "))
+    for name in names
+} | {"hr": "\n\n", "li": "\n- "}
 _TAG_NAME = re.compile(r"/?[a-zA-Z][^\s/>]*")
 _HREF = re.compile(r"""\bhref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
 _ALT = re.compile(r"""\balt\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
@@ -24,7 +32,8 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 def html_to_text(source: str) -> str:
     """What a reader sees of `source`: blocks on lines of their own, list items with a dash, links as `text (address)`.
 
-    Scripts, styles and titles are dropped. Links above 200 characters are left out: those are tracking addresses.
+    Scripts, styles, titles and elements that their attributes hide are dropped. Links above 200 characters are left
+    out: those are tracking addresses.
     """
     text = "".join(_Reader().read(source))
     lines = (" ".join(line.split()) for line in html.unescape(text).split("\n"))
@@ -41,11 +50,14 @@ class _Reader:
         self._in_pre = 0
         self._link = ""
         self._link_start = 0
+        # None where nothing in the document can hide text.
+        self._visibility: Visibility | None = None
 
     def read(self, source: str) -> list[str]:
         lower = source.lower()
         # Of an element that nobody closes, nothing is hidden.
         self._dropped = _RAW | {name for name in _HIDDEN if "</" + name in lower}
+        self._visibility = Visibility(lower) if may_hide(lower) else None
         chunks = source.split("<")
         self._add(chunks[0])
         for chunk in chunks[1:]:
@@ -86,28 +98,30 @@ class _Reader:
         elif name in self._dropped and not attributes.endswith("/"):
             self._dropping = name
             return
-        else:
+        elif self._visibility is None or self._follow(self._visibility, name, attributes):
             self._mark(name, attributes)
         self._add(text)
 
+    def _follow(self, visibility: Visibility, name: str, attributes: str) -> bool:
+        """Whether what stands for a tag is shown."""
+        return visibility.leave(name[1:]) if name[0] == "/" else visibility.enter(name, attributes)
+
     def _mark(self, name: str, attributes: str) -> None:
         """Turn a tag into the white space, dash or address that stands for it."""
-        element = name.removeprefix("/")
-        if element == "br" or element in _LINES:
-            self._out.append("\n")
-        elif element in _PARAGRAPHS or name == "hr":
-            self._out.append("\n\n")
-            if element == "pre":
-                self._in_pre = max(0, self._in_pre + (-1 if name[0] == "/" else 1))
-        elif element in _CELLS:
-            self._out.append(" ")
-        elif name == "li":
-            self._out.append("\n- ")
-        elif element == "a":
+        mark = _MARKS.get(name)
+        if mark is not None:
+            self._out.append(mark)
+        elif name == "a":
             self._close_link()
             self._open_link(attributes)
+        elif name == "/a":
+            self._close_link()
         elif name == "img":
             self._out.append(_attribute(_ALT, attributes))
+        if name == "pre":
+            self._in_pre += 1
+        elif name == "/pre":
+            self._in_pre = max(0, self._in_pre - 1)
 
     def _open_link(self, attributes: str) -> None:
         address = _attribute(_HREF, attributes).strip()
@@ -123,7 +137,7 @@ class _Reader:
             self._out.append(f" ({link.removeprefix('mailto:')})")
 
     def _add(self, text: str) -> None:
-        if not text or self._dropping:
+        if not text or self._dropping or (self._visibility is not None and not self._visibility.is_shown):
             return
         if self._in_pre:
             self._out.append(text)
@@ -138,6 +152,8 @@ def _split_tag(chunk: str, start: int) -> tuple[str, str]:
     end = chunk.find(">", start)
     if end < 0:
         return chunk[start:], ""
+    if end == start:
+        return "", chunk[end + 1 :]
     attributes = chunk[start:end]
     for quote in ('"', "'"):
         if attributes.count(quote) % 2 and "=" + quote in attributes:

@@ -4,13 +4,24 @@ Header values come decoded and bodies without their transfer encoding, text in t
 already in UTF-8. Nothing about the resource is taken for granted: any field may be missing or of the wrong type.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.mail.content import limits
 from services.mail.content.headers.parameters import read_mime_type
+from services.mail.content.mime.raw import read_entity
 from services.mail.content.mime.transfer import decode_base64_text
-from services.mail.content.mime.tree import Budget, Part, Tree, build_part, child_id, child_type, index_fields
+from services.mail.content.mime.tree import (
+    Budget,
+    Part,
+    Tree,
+    build_part,
+    child_id,
+    child_type,
+    index_fields,
+    take_out_files,
+)
 from services.mail.content.model import ParsedMessage
 from services.mail.content.parse import build_message
 from services.mail.content.text.clean import clean_text
@@ -36,19 +47,23 @@ class _GmailReader:
     def __init__(self, fetched: Mapping[str, bytes]) -> None:
         self._fetched = fetched
         self._budget = Budget()
+        self._waiting: deque[tuple[Part, Sequence[Any], int]] = deque()
 
     def read(self, payload: Mapping[str, Any]) -> Tree:
         headers = self._bound(_read_headers(payload))
         self._budget.parts = 1
         root = self._read_part(payload, "", "text/plain", headers=headers, depth=0)
+        self._read_attached_messages()
         return Tree(headers, root, self._budget.truncated, self._budget.defects)
 
     def _bound(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         left = limits.HEADER_BYTES
+        if sum([len(name) + len(value) + 4 for name, value in headers]) <= left:
+            return headers
+        self._budget.cut("headers-too-long")
         for index, (name, value) in enumerate(headers):
             left -= len(name) + len(value) + 4
             if left < 0:
-                self._budget.cut("headers-too-long")
                 return headers[:index]
         return headers
 
@@ -64,10 +79,20 @@ class _GmailReader:
             self._budget.cut("too-deep")
         elif part.is_multipart and children:
             self._read_children(part, children, depth=depth)
-        elif part.is_multipart and part.content:
-            self._budget.note("multipart-without-parts")
-            part.mime_type = "text/plain"
+        elif part.is_multipart:
+            self._read_undivided(part)
+        elif part.is_message:
+            self._waiting.append((part, children, depth))
+        else:
+            take_out_files(part, self._budget)
         return part
+
+    def _read_undivided(self, part: Part) -> None:
+        """A multipart that the provider found no parts in: divided here, or text."""
+        if part.content:
+            read_entity(part.content, part, self._budget)
+        elif part.attachment_id:
+            part.mime_type = "text/plain"
 
     def _read_body(self, part: Part, body: Mapping[str, Any]) -> None:
         data = _text(body.get("data"))
@@ -86,20 +111,39 @@ class _GmailReader:
                 continue
             if not self._budget.take_part():
                 return
-            part_id = clean_text(_text(source.get("partId"))) or child_id(part.part_id, index)
-            headers = self._bound(_read_headers(source))
-            part.children.append(self._read_part(source, part_id, child_type(part), headers=headers, depth=depth + 1))
+            self._read_child(part, source, index, child_type(part), depth=depth + 1)
+
+    def _read_child(self, part: Part, source: Mapping[str, Any], index: int, default_type: str, *, depth: int) -> None:
+        part_id = clean_text(_text(source.get("partId"))) or child_id(part.part_id, index)
+        headers = self._bound(_read_headers(source))
+        part.children.append(self._read_part(source, part_id, default_type, headers=headers, depth=depth))
+
+    def _read_attached_messages(self) -> None:
+        """Read what attached messages hold. Their bounds are their own, what is cut of them truncates nothing."""
+        if not self._waiting:
+            return
+        budget, self._budget = self._budget, Budget()
+        while self._waiting:
+            part, children, depth = self._waiting.popleft()
+            source = next((child for child in children if isinstance(child, Mapping)), None)
+            if source is not None and depth < limits.DEPTH and self._budget.take_part():
+                self._read_child(part, source, 0, "text/plain", depth=depth + 1)
+            elif source is None and part.content:
+                read_entity(part.content, part, self._budget)
+        self._budget = budget
 
 
 def _read_headers(source: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values in order; line breaks and what is around a value are no part of it."""
+    """Names and values in order; line breaks and white space around a value are no part of it."""
     headers = []
     for header in _sequence(source.get("headers")):
-        if isinstance(header, Mapping) and isinstance(header.get("name"), str):
-            value = _text(header.get("value"))
+        fields = _mapping(header)
+        name = fields.get("name")
+        if isinstance(name, str):
+            value = _text(fields.get("value"))
             if "\n" in value or "\r" in value:
                 value = value.replace("\r", "").replace("\n", "")
-            headers.append((header["name"].strip(), value.strip(" \t")))
+            headers.append((name.strip(), value.strip(" \t")))
     return headers
 
 
@@ -108,7 +152,8 @@ def _text(value: Any) -> str:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    # JSON gives dicts; to ask for the abstract type takes ten times as long.
+    return value if isinstance(value, dict) or isinstance(value, Mapping) else {}  # noqa: SIM101 - a union is as slow
 
 
 def _sequence(value: Any) -> Sequence[Any]:

@@ -53,7 +53,9 @@ class TestSloppyTypes:
         message = parse(f"Content-Type: {content_type}", body="<p>привет</p>".encode("koi8-r"))
         assert message.html == "<p>привет</p>"
 
-    @pytest.mark.parametrize("content_type", ["text", "text/", "plain", "", ";", "text/*", "what ever", "/", "text/x*y"])
+    @pytest.mark.parametrize(
+        "content_type", ["text", "text/", "plain", "", ";", "text/*", "what ever", "/", "text/x*y"]
+    )
     def test_what_says_little_is_text(self, content_type: str) -> None:
         assert parse(f"Content-Type: {content_type}", body="hi").text == "hi"
 
@@ -80,7 +82,9 @@ class TestSloppyTypes:
         ],
     )
     def test_a_file_name_is_found(self, disposition: str) -> None:
-        [attachment] = parse("Content-Type: application/pdf", f"Content-Disposition: {disposition}", body="x").attachments
+        [attachment] = parse(
+            "Content-Type: application/pdf", f"Content-Disposition: {disposition}", body="x"
+        ).attachments
         assert attachment.filename == "a.pdf"
 
     @pytest.mark.parametrize("name", ["a (1).pdf", "a b=c.pdf", "it's.pdf", "a, b.pdf", "charset.pdf"])

@@ -175,7 +175,7 @@ class Google:
         return document
 
     async def _post(self, url: str, form: dict[str, str], *, timeout: float) -> HttpResponse:
-        """Send the form with our credentials, which RFC 7009, section 2.1 requires for revocation and Google does not."""
+        """Send the form with our credentials, which RFC 7009, section 2.1 requires for revocation; Google does not."""
         credentials = {"client_id": self._client.client_id, "client_secret": self._client.client_secret}
         return await self._egress.send("POST", url, form={**form, **credentials}, timeout=timeout)
 

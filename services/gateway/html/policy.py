@@ -1,8 +1,8 @@
-"""What of a message's HTML may reach a browser: text and its looks, links, pictures of the message itself.
+"""The policy for the HTML of messages: text with its styles, links, and pictures of the message itself.
 
-Nothing else: no scripts, forms or frames, nothing that a look at the message would fetch from elsewhere, nothing that
-leaves its place on the page. Knows no other module of ours, so that it can run as a program of its own: HTML can make
-any parser that follows the standard quadratic (200 kB of open tags: 10 s), and only a process can be stopped.
+It removes all else: scripts, forms and frames, content that loads from elsewhere when a message is shown, and elements
+that cover other parts of the page. The module imports none of ours, so that it can run as a program: HTML can make any
+parser that follows the standard quadratic (200 kB of open tags: 10 s), and only a process can be stopped.
 """
 
 import json
@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import nh3
 
 _TAGS = (nh3.ALLOWED_TAGS | {"font", "big", "tfoot"}) - {"map", "area"}
-# Their contents are no text that a sender meant to be read.
+# Removed with their contents, which are not meant to be read.
 _REMOVED_WITH_CONTENT = {
     *("script", "style", "title", "head", "template", "noscript", "svg", "math", "iframe", "object", "embed", "applet"),
     *("audio", "video", "canvas", "select", "textarea", "xmp", "noembed", "noframes", "frameset"),
@@ -37,8 +37,8 @@ _ATTRIBUTES = {
     "time": {"datetime"},
     **dict.fromkeys(("tr", "tbody", "thead", "tfoot", "div", "p", "hr", "h1", "h2", "h3", "h4", "h5", "h6"), _LAYOUT),
 }
-# None that can load something (background, list-style, cursor, content, filter) or leave its place (position, z-index,
-# transform).
+# Without properties that can load content (background, list-style, cursor, content, filter) or move an element over
+# others (position, z-index, transform).
 _STYLES = {
     *("color", "background-color", "opacity", "direction", "unicode-bidi", "vertical-align", "display", "box-sizing"),
     *("font", "font-family", "font-size", "font-style", "font-variant", "font-weight", "font-stretch", "line-height"),
@@ -49,14 +49,14 @@ _STYLES = {
     *("padding", "padding-top", "padding-right", "padding-bottom", "padding-left"),
     *("margin", "margin-top", "margin-right", "margin-bottom", "margin-left"),
     *(
-        f"border{side}{what}"
+        f"border{side}{suffix}"
         for side in ("", "-top", "-right", "-bottom", "-left")
-        for what in ("", "-color", "-style")
+        for suffix in ("", "-color", "-style")
     ),
     *(f"border{side}-width" for side in ("", "-top", "-right", "-bottom", "-left")),
 }
 _LOADING_STYLE = re.compile(r"\\|/\*|url\s*\(|image|src\s*\(|expression|attr\s*\(|var\s*\(|@", re.IGNORECASE)
-# What leaves its place by a negative length (a margin, an indent, a vertical alignment), or by one that is computed.
+# Lengths that are negative or computed can move an element over others (margin, indent, vertical alignment).
 _LEAVING_STYLE = re.compile(r"[:\s,]-\s*[.\d]|(?:calc|min|max|clamp)\s*\(", re.IGNORECASE)
 _LINK = re.compile(r"(?:https?|mailto|tel):", re.IGNORECASE)
 _PICTURE = re.compile(r"data:image/(?:png|gif|jpe?g|webp);base64,[A-Za-z0-9+/=\s]*", re.IGNORECASE)
@@ -66,7 +66,7 @@ MEMORY_BYTES = 1 << 30
 
 
 def sanitise(html: str, pictures: Mapping[str, str]) -> str:
-    """`html` as the policy allows it; `pictures` are the addresses of the message's own parts by content id."""
+    """Return the allowed parts of `html`; `pictures` are the addresses of the message's own parts by content id."""
     return nh3.clean(
         html,
         tags=_TAGS,
@@ -100,15 +100,16 @@ def _attribute_filter(pictures: Mapping[str, str]) -> Callable[[str, str, str], 
 
 
 def _staying(style: str) -> str:
-    """The declarations that leave an element where it is. Whatever is cut out: nh3 parses the rest after this."""
+    """Return the declarations that leave an element in its place. nh3 parses the result afterwards."""
     if not _LEAVING_STYLE.search(style):
         return style
     return ";".join(part for part in style.split(";") if not _LEAVING_STYLE.search(part))
 
 
 def main() -> None:
-    """Reads a line with the pictures as JSON and then the HTML, writes what is safe; the system ends it when it takes
-    too much.
+    """Read a line with the pictures as JSON, then the HTML, and write the allowed parts.
+
+    The operating system ends the program beyond PROCESSOR_SECONDS and MEMORY_BYTES.
     """
     resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))

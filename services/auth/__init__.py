@@ -1,0 +1,1 @@
+"""The auth service: users, sign-in, sessions, and the grants of mail providers."""

@@ -1,4 +1,4 @@
-"""`python -m services.auth` serves; `reencrypt` and `rotate-signing-keys` after it are commands for operators."""
+"""`python -m services.auth` serves; with `reencrypt` or `rotate-signing-keys` it runs that command for operators."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""Builds the auth service and runs it."""
+"""Composition of the auth service."""
 
 import asyncio
 import os
@@ -56,14 +56,14 @@ from services.kit.stores.redis_client import create_redis
 
 log = structlog.get_logger()
 
-# Seconds.
+# Seconds between runs of periodic tasks.
 REVOKE_INTERVAL = 15.0
 SLOW_INTERVAL = 600.0
 
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports that a running service listens on, and whether requests should come there."""
+    """The ports that a running service listens on, and its readiness."""
 
     rpc: int
     admin: int
@@ -71,14 +71,14 @@ class Ports:
 
 
 async def run(settings: AuthSettings, stop: asyncio.Event) -> None:
-    """Serves until `stop` is set, then drains."""
+    """Serve until `stop` is set, then drain."""
     async with serving(settings, stop=stop) as ports:
         log.info("serving", rpc_port=ports.rpc, admin_port=ports.admin)
         await ports.ready.until_stopped(drain_delay=settings.drain_delay_seconds)
 
 
 async def reencrypt(settings: AuthKeySettings) -> bool:
-    """Reencrypts everything under SECRET_KEY; false if records were left that do not open."""
+    """Reencrypt all records under SECRET_KEY; return whether all of them could be decrypted."""
     engine = create_engine(settings.database, application_name="mailroom-auth-reencrypt", pool_size=1)
     try:
         reencrypted = await Reencryption(store=Store(engine), cipher=_cipher(settings)).run()
@@ -89,7 +89,7 @@ async def reencrypt(settings: AuthKeySettings) -> bool:
 
 
 async def rotate_signing_keys(settings: AuthKeySettings) -> bool:
-    """Makes the next signing key unless one waits for its time already."""
+    """Create the next signing key unless one exists that does not sign yet."""
     engine = create_engine(settings.database, application_name="mailroom-auth-rotate", pool_size=1)
     try:
         keys = SigningKeys(store=Store(engine), cipher=_cipher(settings), clock=_now)
@@ -102,7 +102,7 @@ async def rotate_signing_keys(settings: AuthKeySettings) -> bool:
 
 @asynccontextmanager
 async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterator[Ports]:
-    """The service with all its parts; the two port settings may be 0. Raises OSError if an address is taken."""
+    """Run the service while the block lasts; the two port settings may be 0. Raises OSError if an address is taken."""
     async with AsyncExitStack() as stack:
         telemetry = stack.enter_context(open_telemetry("auth", collector=settings.otel_exporter_otlp_endpoint))
         pools = PoolMetrics(telemetry.registry)
@@ -200,7 +200,7 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
 
 
 def _explain(error: Exception) -> str | None:
-    """The reason of a failure that ends with its cause; without the statement, which holds what it stores."""
+    """Return the reason of an expected failure, without the SQL statement, whose values can be secrets."""
     if isinstance(error, AppError):
         return error.reason
     return f"is the database migrated? {error.orig}" if isinstance(error, DBAPIError) else None
@@ -260,7 +260,7 @@ def _google(settings: AuthSettings, endpoints: GoogleEndpoints, egress: Egress) 
 
 
 async def _check(*, store: Store, redis: Redis, signing_keys: SigningKeys) -> bool:
-    """Ready when both stores answer and there is a signing key that can be opened; says in the log what is missing."""
+    """Return whether both stores respond and the signing key can be decrypted; log the reason otherwise."""
     try:
         async with asyncio.timeout(3), store.transaction() as transaction:
             await transaction.ping()

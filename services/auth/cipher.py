@@ -1,4 +1,4 @@
-"""Encrypts what must not be readable in a copy of the database: provider tokens, signing keys, pending grants.
+"""Encryption of secrets in the database: provider tokens, signing keys, pending grants.
 
 A record is: format (1 byte), key id (8), nonce (12), AES-256-GCM ciphertext and tag. The owner and the field are
 authenticated with it, so that a record that was moved to another row or column cannot be decrypted.
@@ -22,7 +22,7 @@ _HEADER_BYTES = len(_FORMAT) + _KEY_ID_BYTES
 
 
 class DecryptionError(Exception):
-    """A record cannot be decrypted: another key, another place, or changed bytes."""
+    """A record cannot be decrypted: another key, another owner or field, or changed bytes."""
 
 
 class _Key:
@@ -33,7 +33,7 @@ class _Key:
 
 
 class Cipher:
-    """Encrypts under the current secret; decrypts records of either secret."""
+    """The cipher of one service: it encrypts under the current secret and decrypts records of either secret."""
 
     def __init__(self, secret: str, *, previous: str | None, random: Callable[[int], bytes] = os.urandom) -> None:
         self._current = _Key(secret)
@@ -42,13 +42,13 @@ class Cipher:
         self._random = random
 
     def encrypt(self, text: str, *, owner: str, field: str) -> bytes:
-        """The record of `text`, bound to the owner's id (without a colon in it) and the field's name."""
+        """Return the record of `text`, bound to the owner's id (without a colon in it) and the field's name."""
         header = self.header
         nonce = self._random(_NONCE_BYTES)
         return header + nonce + self._current.aead.encrypt(nonce, text.encode(), _context(header, owner, field))
 
     def decrypt(self, record: bytes, *, owner: str, field: str) -> str:
-        """The text that was encrypted for this owner and field. Raises DecryptionError."""
+        """Return the text that was encrypted for this owner and field. Raises DecryptionError."""
         header = record[:_HEADER_BYTES]
         if len(record) < _HEADER_BYTES + _NONCE_BYTES + _TAG_BYTES or not header.startswith(_FORMAT):
             raise DecryptionError("not an encrypted record")
@@ -64,7 +64,7 @@ class Cipher:
 
     @property
     def header(self) -> bytes:
-        """How records begin that are encrypted under the current secret."""
+        """The first bytes of records that are encrypted under the current secret."""
         return _FORMAT + self._current.id
 
 

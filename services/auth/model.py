@@ -1,4 +1,4 @@
-"""The words of the auth service that several of its modules share."""
+"""Domain types that several modules of auth share."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,14 +29,14 @@ class Account:
 
 @dataclass(frozen=True)
 class User:
-    """Somebody who signed in once."""
+    """A user, created by their first sign-in."""
 
     user_id: UUID
     created_at: datetime
 
 
 class EventType(StrEnum):
-    """What is told to a user about their sessions and accounts; docs/threat-model.md explains each."""
+    """The types of events that a user can list; docs/threat-model.md explains each."""
 
     SIGNED_IN = "signed_in"
     SIGNED_OUT = "signed_out"
@@ -53,7 +53,7 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True)
 class SecurityEvent:
-    """Something that happened to a user's sessions or accounts."""
+    """A change of a user's sessions or accounts."""
 
     user_id: UUID
     type: EventType
@@ -65,7 +65,7 @@ class SecurityEvent:
 
 @dataclass(frozen=True)
 class RecordedEvent:
-    """An event as it is listed; later ones have higher ids."""
+    """A stored event; later ones have higher ids."""
 
     event_id: int
     created_at: datetime

@@ -1,6 +1,6 @@
-"""Encryption everything anew under SECRET_KEY, while the service runs, so that SECRET_KEY_PREVIOUS can be forgotten.
+"""Reencryption of all records under SECRET_KEY while the service runs; afterwards SECRET_KEY_PREVIOUS is not needed.
 
-All processes must run with the new SECRET_KEY and the old one as SECRET_KEY_PREVIOUS before it begins.
+Before it begins, all processes must run with the new SECRET_KEY and the old one as SECRET_KEY_PREVIOUS.
 """
 
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ from services.auth.store.transaction import Store, Transaction
 
 log = structlog.get_logger()
 
-# Rows are locked while a batch is encrypted, which takes a few milliseconds.
+# The rows of a batch are locked while they are encrypted, for a few milliseconds.
 BATCH = 100
 
 
 @dataclass
 class ReencryptionResult:
-    """How many records were encrypted anew, and how many did not open and were left as they are."""
+    """Numbers of records: reencrypted, and left as they are because they could not be decrypted."""
 
     done: int = 0
     failed: int = 0
 
 
 class Reencryption:
-    """Goes through all encrypted records of the database."""
+    """Reencryption of all records of the database."""
 
     def __init__(self, *, store: Store, cipher: Cipher) -> None:
         self._store = store
@@ -45,8 +45,8 @@ class Reencryption:
             await self._revocations(passed)
             total.done += passed.done
             if passed.done == 0:
-                # A refresh that began earlier may have put a record with the old key back. A pass that finds none
-                # of them has seen all records.
+                # A refresh that began before a pass may store a record of the old key during it. After a pass that
+                # finds none, none can come.
                 total.failed += passed.failed
                 return total
 

@@ -1,4 +1,4 @@
-"""Reading the security events of a user."""
+"""The security events of a user."""
 
 import base64
 import binascii
@@ -13,12 +13,12 @@ from services.kit.errors import AppError, Kind
 DEFAULT_PAGE = 50
 LARGEST_PAGE = 200
 _ID_BYTES = 8
-# Rows that are deleted at once.
+# Rows that are deleted by one statement.
 _BATCH = 5000
 
 
 class SecurityEvents:
-    """Lists events, and forgets old ones."""
+    """The stored security events; old ones are deleted."""
 
     def __init__(self, *, store: Store, retention: timedelta, clock: Callable[[], datetime]) -> None:
         self._store = store
@@ -26,7 +26,7 @@ class SecurityEvents:
         self._clock = clock
 
     async def list_newest(self, user_id: UUID, *, page_size: int, page_token: str) -> tuple[list[RecordedEvent], str]:
-        """A page of a user's events, newest first, and the token of the next page, empty on the last one.
+        """Return a page of a user's events, newest first, and the token of the next page, empty on the last one.
 
         Raises AppError invalid_page_token, invalid_page_size.
         """
@@ -40,7 +40,7 @@ class SecurityEvents:
         return page, _page_token(page[-1].event_id) if len(found) > limit else ""
 
     async def forget_old(self) -> None:
-        """Deletes the events whose time is up."""
+        """Delete the events that are older than the retention."""
         before = self._clock() - self._retention
         deleted = _BATCH
         while deleted == _BATCH:

@@ -1,4 +1,4 @@
-"""What the auth service reads from its environment."""
+"""The settings of the auth service."""
 
 from urllib.parse import urlsplit
 
@@ -28,7 +28,7 @@ class AuthDatabaseSettings(DatabaseSettings):
 
 
 class AuthKeySettings(AuthDatabaseSettings):
-    """What the commands for operators need."""
+    """The settings of the commands for operators."""
 
     secret_key: SecretStr
     secret_key_previous: SecretStr | None = None
@@ -42,7 +42,7 @@ class AuthKeySettings(AuthDatabaseSettings):
 
 
 class AuthSettings(AuthKeySettings, RedisSettings, ServiceSettings):
-    """Everything that the running service needs."""
+    """The settings of the running service."""
 
     auth_host: str = "127.0.0.1"
     auth_port: int = Field(50051, ge=0, le=65535)
@@ -64,8 +64,8 @@ class AuthSettings(AuthKeySettings, RedisSettings, ServiceSettings):
     google_scopes: str = "openid email profile https://www.googleapis.com/auth/gmail.readonly"
     google_auth_url: str = "https://accounts.google.com/o/oauth2/v2/auth"
     google_token_url: str = _GOOGLE_TOKEN_URL
-    # Unset means Google's own as long as the token URL is Google's too. Beside another token URL it means that there is
-    # none: that provider's tokens must not be sent to Google, nor its ID tokens be judged by Google's issuer and keys.
+    # Unset means Google's if the token URL is Google's, and none otherwise: another provider's tokens must not be sent
+    # to Google, nor its ID tokens be checked with Google's issuer and keys.
     google_issuer: str | None = None
     google_userinfo_url: str | None = None
     google_jwks_url: str | None = None
@@ -92,7 +92,7 @@ class AuthSettings(AuthKeySettings, RedisSettings, ServiceSettings):
     def _is_url(cls, value: str | None) -> str | None:
         if value:
             parts = urlsplit(value)
-            # Hosts are logged at the start.
+            # Hosts are logged at start.
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment or "@" in parts.netloc:
                 raise ValueError("must be an http(s) URL without a user, a password or a fragment")
         return value
@@ -106,10 +106,10 @@ class AuthSettings(AuthKeySettings, RedisSettings, ServiceSettings):
 
     @property
     def issuer(self) -> str:
-        """Who our own access tokens come from and the audience they are for: the public address."""
+        """Issuer and audience of our access tokens: the public address."""
         return (self.public_url or f"http://localhost:{self.gateway_port}").rstrip("/")
 
     @property
     def redirect_uri(self) -> str:
-        """Where Google sends the browser back to; registered with Google, byte for byte."""
+        """The address to which Google redirects the browser, registered with Google byte for byte."""
         return self.google_redirect_uri or f"{self.issuer}/auth/google/callback"

@@ -1,0 +1,1 @@
+"""The gateway: the public REST API in front of auth and mail."""

@@ -1,4 +1,4 @@
-"""`python -m services.gateway`"""
+"""`python -m services.gateway` serves the REST API."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Verifying our own access tokens (RFC 9068) with the keys that auth publishes."""
+"""Verification of our own access tokens (RFC 9068) with the keys that auth publishes."""
 
 import time
 from collections.abc import Callable
@@ -26,7 +26,7 @@ _TYPES = frozenset({"at+jwt", "application/at+jwt"})
 
 
 def auth_key_set(sessions: SessionServiceStub, *, monotonic: Callable[[], float] = time.monotonic) -> KeySet:
-    """Auth's public keys, fetched when needed; the old set stays in use while auth is down."""
+    """Return auth's public keys, fetched when needed; the old set stays in use while auth is down."""
     return KeySet(_keys_from(sessions), algorithm="ES256", retry_interval=RETRY_SECONDS, monotonic=monotonic)
 
 
@@ -43,7 +43,7 @@ def _keys_from(sessions: SessionServiceStub) -> FetchKeys:
 
 @dataclass(frozen=True)
 class Caller:
-    """A user with the session and the token that they use; the token expires at that Unix time."""
+    """The user and session of a request, with its access token, which expires at the Unix time `expires_at`."""
 
     user_id: str
     session_id: str
@@ -58,7 +58,7 @@ class _Verified:
 
 
 class AccessTokens:
-    """Tells whose access token it is."""
+    """The verifier of access tokens."""
 
     def __init__(self, keys: Keys, *, issuer: str, audience: str, now: Callable[[], float] = time.time) -> None:
         rules = TokenRules(
@@ -76,9 +76,9 @@ class AccessTokens:
         self._verified: dict[str, _Verified] = {}
 
     async def read(self, token: str) -> Caller:
-        """The caller that a valid token names. Raises AppError invalid_token, or service_unavailable without keys.
+        """Return the caller of a valid token. Raises AppError invalid_token, or service_unavailable without keys.
 
-        A token that comes again before it expires is not verified again (0.15 ms of CPU) while its key is the same.
+        A repeated token is not verified again (0.10 ms of CPU) before it expires, while its key is the same.
         """
         try:
             return (await self._known(token) or await self._verify(token)).caller
@@ -106,5 +106,5 @@ class AccessTokens:
 
 
 def invalid_token() -> AppError:
-    """The one answer to every bad token: the reason would only help a forger."""
+    """Return the error of any invalid token: a reason would help a forger only."""
     return AppError(Kind.UNAUTHENTICATED, "invalid_token", "The access token is invalid or has expired.")

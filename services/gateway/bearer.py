@@ -1,4 +1,4 @@
-"""Who is asking: the user of a request's access token, with the session and the token itself."""
+"""The caller of a request, by its bearer token."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
 async def caller_of(request: Request, credentials: HTTPAuthorizationCredentials | None) -> Caller:
-    """Who the bearer token is for. Raises AppError missing_token, invalid_token."""
+    """Return the caller that the bearer token names. Raises AppError missing_token, invalid_token."""
     if credentials is None:
         raise AppError(Kind.UNAUTHENTICATED, "missing_token", "Send an access token: Authorization: Bearer <token>.")
     tokens: AccessTokens = request.app.state.access_tokens
@@ -22,7 +22,7 @@ async def caller_of(request: Request, credentials: HTTPAuthorizationCredentials 
 
 
 async def _caller_if_any(request: Request, credentials: Credentials) -> Caller | None:
-    # What is sent has to be a valid token: without it the request would mean something else.
+    # An invalid token is refused: without a token the request has another meaning.
     return await caller_of(request, credentials) if "authorization" in request.headers else None
 
 

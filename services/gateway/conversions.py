@@ -1,4 +1,4 @@
-"""Protobuf answers as the JSON of the public API."""
+"""Conversion of protobuf messages to the JSON of the public API, and of parameters to protobuf."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -52,18 +52,18 @@ _CHANGE_KIND: dict[int, ChangeType] = {
 
 
 def rfc3339(value: Timestamp) -> str:
-    """A time in UTC with milliseconds."""
+    """Format a time in UTC with milliseconds."""
     moment = _EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
     return moment.isoformat(timespec="milliseconds")[:-_OFFSET] + "Z"
 
 
 def seconds_until(moment: Timestamp) -> int:
-    """Seconds from now, none if it has passed."""
+    """Return the seconds until a time; 0 if it has passed."""
     return max(0, round(moment.seconds + moment.nanos / 1e9 - time.time()))
 
 
 def session_tokens(answer: auth_pb2.RedeemSignInResponse | auth_pb2.RefreshSessionResponse) -> Token:
-    """The tokens of a session that has begun or goes on."""
+    """Return the tokens of a new or refreshed session."""
     return {
         "access_token": answer.access_token,
         "token_type": "Bearer",
@@ -73,19 +73,19 @@ def session_tokens(answer: auth_pb2.RedeemSignInResponse | auth_pb2.RefreshSessi
 
 
 def mailbox_selector(*, account_id: str | None, email: str | None) -> mail_pb2.MailboxSelector:
-    """Names a mailbox by the one that is not None."""
+    """Return a selector of a mailbox by the argument that is not None."""
     if account_id is not None:
         return mail_pb2.MailboxSelector(account_id=account_id)
     return mail_pb2.MailboxSelector(email=email or "")
 
 
 def selector_of(query: MailboxQuery) -> mail_pb2.MailboxSelector:
-    """The mailbox that a request's parameters name."""
+    """Return the selector of the mailbox that a request's parameters name."""
     return mailbox_selector(account_id=query.account_id, email=query.user_email)
 
 
 def filter_fields(query: FilterQuery) -> dict[str, Any]:
-    """What requests for the messages of a mailbox have in common: the mailbox, and what fits."""
+    """Return the fields that requests for messages share: the mailbox and the filters."""
     return {
         "mailbox": selector_of(query),
         "query": query.q,
@@ -99,7 +99,7 @@ def filter_fields(query: FilterQuery) -> dict[str, Any]:
 
 
 def email_summary(message: mail_pb2.MessageSummary) -> EmailSummary:
-    """A message of a list."""
+    """Return a message as lists show it."""
     sender = email_address(getattr(message, "from")) if message.HasField("from") else None
     shown: EmailSummary = {
         "id": message.message_id,
@@ -124,7 +124,7 @@ def email_summary(message: mail_pb2.MessageSummary) -> EmailSummary:
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:
-    """A time for a request."""
+    """Return the protobuf form of a time."""
     if moment is None:
         return None
     stamp = Timestamp()
@@ -133,7 +133,7 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
 
 
 def email(message: mail_pb2.GetMessageResponse, *, html: str | None) -> Email:
-    """A whole message, with `html` in the place of the HTML that was sent."""
+    """Return a whole message, with `html` in place of its original HTML."""
     return {
         **email_summary(message.summary),
         "bcc": [email_address(item) for item in message.bcc],
@@ -146,7 +146,7 @@ def email(message: mail_pb2.GetMessageResponse, *, html: str | None) -> Email:
 
 
 def email_address(address: mail_pb2.Address) -> EmailAddress:
-    """A sender or recipient."""
+    """Return a sender or recipient."""
     return {"name": address.name, "email": address.email}
 
 
@@ -162,7 +162,7 @@ def _attachment(attachment: mail_pb2.Attachment) -> Attachment:
 
 
 def label(value: mail_pb2.Label) -> Label:
-    """A label of a mailbox."""
+    """Return a label of a mailbox."""
     return {
         "id": value.label_id,
         "name": value.name,
@@ -173,7 +173,7 @@ def label(value: mail_pb2.Label) -> Label:
 
 
 def thread(value: mail_pb2.Thread) -> Thread:
-    """A thread of a mailbox."""
+    """Return a thread of a mailbox."""
     return {
         "id": value.thread_id,
         "account_id": value.account_id,
@@ -189,7 +189,7 @@ def thread(value: mail_pb2.Thread) -> Thread:
 
 
 def change(value: mail_pb2.Change) -> Change:
-    """A change of a message or of a label."""
+    """Return a change of a message or of a label."""
     return {
         "type": _CHANGE_KIND[value.kind],
         "id": value.message_id or value.label_id,
@@ -203,7 +203,7 @@ def _label_name(value: mail_pb2.Label) -> LabelName:
 
 
 def address(mailbox: mail_pb2.Mailbox) -> Address:
-    """A connected mailbox."""
+    """Return a connected mailbox."""
     return {
         "account_id": mailbox.account_id,
         "email": mailbox.email,
@@ -227,7 +227,7 @@ def _verification(value: mail_pb2.Verification) -> Verification:
 
 
 def sync(value: mail_pb2.Sync) -> Sync:
-    """A sync and how far it is."""
+    """Return a sync with its progress."""
     return {
         "id": value.sync_id,
         "account_id": value.account_id,

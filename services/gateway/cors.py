@@ -1,4 +1,4 @@
-"""What browsers let pages of other origins send and read. Source: the CORS protocol of the Fetch standard."""
+"""Access for pages of other origins. Source: the CORS protocol of the Fetch standard."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
-# Headers that the standard does not let every page send, or read, anyway.
+# Headers beyond those that the standard lets every page send and read.
 _REQUEST_HEADERS = ("Authorization", "Content-Type", "If-None-Match", "If-Range", "Prefer", "Range", "X-Request-Id")
 EXPOSED_HEADERS = (
     *("Accept-Ranges", "Allow", "Content-Disposition", "Content-Range", "ETag", "Location", "Preference-Applied"),

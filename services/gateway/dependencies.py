@@ -1,4 +1,4 @@
-"""What routes are given: the services behind us, and who is asking."""
+"""Dependencies of routes: the services behind the gateway, and the user of the request."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -12,7 +12,7 @@ from services.gateway.limits.long_polls import LongPolls
 from services.gateway.limits.rate_limits import RateLimit
 from services.kit.jwks import KeySet
 
-# All of them are coroutines: the framework would run a plain function in a thread, for 0.15 ms of CPU a request.
+# All of them are coroutines: FastAPI would run a plain function in a thread, for 0.15 ms of CPU a request.
 
 
 async def _services(request: Request) -> Services:
@@ -50,7 +50,7 @@ async def _require_json(request: Request) -> None:
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
-# Listed with a route; the framework would call a body of another type a wrong value.
+# For routes with a body: FastAPI would report a body of another type as a wrong value.
 JSON_ONLY = Depends(_require_json)
 Backends = Annotated[Services, Depends(_services)]
 HtmlSanitiser = Annotated[SafeHtml, Depends(_safe_html)]

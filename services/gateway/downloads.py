@@ -1,6 +1,6 @@
-"""A content that mail streams, as an HTTP answer: ranges and conditions of RFC 9110, names of RFC 6266.
+"""Contents that mail streams, as HTTP responses: ranges and conditions of RFC 9110, names of RFC 6266.
 
-The bytes are somebody else's: they come as a download that no browser should take for a page of ours.
+The bytes are written by strangers: they are sent as a download, so that no browser shows them as a page of ours.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from starlette.types import Send
 from services.gateway.streaming import IDLE_SECONDS, Streamed
 from services.kit.errors import AppError
 
-# Nothing that a browser runs. Anything else is bytes to it.
+# Types without scripts. All others are sent as application/octet-stream.
 _HARMLESS_TYPES = frozenset(
     {
         *("image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "application/zip", "text/plain"),
@@ -32,7 +32,7 @@ _HARMLESS_TYPES = frozenset(
 )
 _RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)", re.ASCII | re.IGNORECASE)
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
-# Longer numbers than any size are not worth parsing.
+# Digits of the largest size.
 _LARGEST = 10**18 - 1
 
 log = structlog.get_logger()
@@ -41,7 +41,7 @@ type Parts = AsyncGenerator[DownloadRawResponse | DownloadAttachmentResponse]
 
 
 def condition_of(*, wanted: str, if_range: str, if_none_match: str) -> DownloadCondition:
-    """What the headers Range, If-Range and If-None-Match ask for; empty ones were not sent.
+    """Return the condition of the headers Range, If-Range and If-None-Match, which are empty if absent.
 
     A Range that is malformed or has several ranges is ignored, as RFC 9110 section 14.2 allows.
     """
@@ -57,28 +57,28 @@ def condition_of(*, wanted: str, if_range: str, if_none_match: str) -> DownloadC
         condition.first = first
     if last is not None:
         condition.last = last
-    # A date, or a weak validator, never matches (RFC 9110 section 13.1.5), nor does an empty one.
+    # Dates and weak validators never match (RFC 9110 section 13.1.5), nor does an absent one.
     strong = re.fullmatch(r'"([^"]+)"', if_range.strip())
     condition.range_etag = strong[1] if strong else if_range.strip()
     return condition
 
 
 def content_disposition(filename: str) -> str:
-    """RFC 6266: the name in ASCII for all, in UTF-8 (RFC 8187) for those that know better."""
+    """Return the header of RFC 6266 with the name in ASCII, and in UTF-8 (RFC 8187) for newer clients."""
     plain = re.sub(r'[^\x20-\x7e]|["\\%]', "_", filename)
     named = f'attachment; filename="{plain}"'
     return named if plain == filename else f"{named}; filename*=UTF-8''{quote(filename, safe='')}"
 
 
 class Download(Streamed):
-    """Sends what mail streams; a client that goes away ends mail's work, too."""
+    """A response that mail streams; when the client disconnects, the stream from mail ends too."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__()
         self._parts = parts
 
     async def send_all(self, send: Send) -> None:
-        """Raises AppError and HTTPException before anything was sent."""
+        """Send the response. Raises AppError and HTTPException before the first byte is sent."""
         async with aclosing(self._parts) as parts:
             header = (await anext(parts)).header
             status, headers = _head(header)
@@ -89,7 +89,7 @@ class Download(Streamed):
                     async with asyncio.timeout(IDLE_SECONDS):
                         await send({"type": "http.response.body", "body": part.data, "more_body": True})
             except (AppError, TimeoutError) as error:
-                # Fewer bytes than were announced: the client sees it when the connection ends here.
+                # Fewer bytes than announced: the client notices when the connection ends here.
                 log.warning("download broke off", error=str(error))
                 return
             await send({"type": "http.response.body", "body": b"", "more_body": False})

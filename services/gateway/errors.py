@@ -18,7 +18,7 @@ from services.kit.errors import AppError, Kind, internal_error
 
 PROBLEM_TYPE = "application/problem+json"
 
-# What the framework itself refuses.
+# Errors that the framework raises.
 FRAMEWORK_PROBLEMS = {
     HTTPStatus.BAD_REQUEST: ("malformed_json", "The body is not valid JSON."),
     HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this address."),
@@ -40,7 +40,7 @@ def problem(
     errors: Sequence[FieldError] | None = None,
     column: str | None = None,
 ) -> Response:
-    """A problem document; `errors` lists the fields of the request that are wrong, `column` points into a query."""
+    """Return a problem document; `errors` lists the wrong fields of the request, `column` points into a query."""
     body: dict[str, Any] = {
         "type": f"urn:mailroom:error:{code}",
         "title": HTTPStatus(status).phrase,
@@ -57,7 +57,7 @@ def problem(
 
 
 def from_app_error(error: AppError) -> Response:
-    """The problem of an AppError, with the headers that its kind calls for."""
+    """Return the problem of an AppError, with the headers of its kind."""
     headers: dict[str, str] = {}
     if error.kind is Kind.UNAUTHENTICATED:
         headers["WWW-Authenticate"] = _challenge(error)
@@ -73,7 +73,7 @@ def from_app_error(error: AppError) -> Response:
 
 
 def register(app: FastAPI) -> None:
-    """Makes every exception that a route or the framework raises a problem. Unknown ones: see middleware.CatchAll."""
+    """Turn exceptions of routes and of the framework into problems; unknown ones reach middleware.CatchAll."""
 
     @app.exception_handler(AppError)
     async def app_error(_: Request, error: AppError) -> Response:
@@ -114,5 +114,5 @@ def _from_validation(error: RequestValidationError) -> Response:
 
 
 def _field(location: Sequence[str | int]) -> str:
-    # The first element is the part of the request: body, query, path.
+    # The first element names the part of the request: body, query, path.
     return ".".join(str(part) for part in location[1:]) or str(location[0])

@@ -1,4 +1,4 @@
-"""What surrounds every request, as plain ASGI: its id, the headers of every answer, the last net, the body limit."""
+"""Middleware in plain ASGI: request ids, default headers, the catch-all, and limits of addresses and bodies."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from services.gateway.limits.rate_limits import RateLimit
 from services.kit.context import REQUEST_ID_HEADER, start_request
 from services.kit.errors import AppError
 
-# Answers hold mail or tokens: no cache may keep them, no later request may name them.
+# Responses hold mail or tokens: they must not be cached, and later requests must not name their URLs.
 _DEFAULT_HEADERS = (
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
@@ -24,16 +24,16 @@ _DEFAULT_HEADERS = (
 _HTTPS_HEADERS = ((b"strict-transport-security", b"max-age=31536000"),)
 _REQUEST_ID = REQUEST_ID_HEADER.encode()
 
-# Longer numbers than any limit are not worth parsing.
+# Digits of the largest limit.
 MAX_LENGTH_DIGITS = 18
 
 log = structlog.get_logger()
 
 
 class RequestContext:
-    """Outermost: binds the request id, gives it back, and sets the headers that every answer has.
+    """The outermost middleware: it binds the request id, returns it, and sets the headers of every response.
 
-    `https` says that browsers reach us over TLS, and that they shall never try without (RFC 6797).
+    With `https`, browsers are told to use TLS only (RFC 6797).
     """
 
     def __init__(self, app: ASGIApp, *, https: bool = False) -> None:
@@ -51,7 +51,7 @@ class RequestContext:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 _add_missing(message, [(_REQUEST_ID, identifier.encode()), *self._headers])
-                # The path without its query: that holds codes and login codes.
+                # Without the query, which holds codes and login codes.
                 log.debug(
                     "answered",
                     method=scope["method"],
@@ -65,13 +65,13 @@ class RequestContext:
 
 
 def _add_missing(message: Message, headers: Iterable[tuple[bytes, bytes]]) -> None:
-    # Names are lower case in ASGI; Starlette's own way looks through all headers for each of ours.
+    # ASGI's names are in lower case; Starlette's `setdefault` would search all headers for each of ours.
     present = {name for name, _ in message["headers"]}
     message["headers"] = [*message["headers"], *(header for header in headers if header[0] not in present)]
 
 
 class CatchAll:
-    """Turns an unknown exception into a 500 problem that says nothing about it, and logs it."""
+    """The catch-all: it logs an unknown exception and responds with a 500 problem that does not describe it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -95,7 +95,7 @@ class CatchAll:
 
 
 class AddressLimit:
-    """Refuses an address that asks for too much at the routes of sign-in and sessions."""
+    """The rate limit per address at the routes of sign-in and sessions."""
 
     def __init__(self, app: ASGIApp, *, limit: RateLimit, trusted_proxies: Sequence[Network]) -> None:
         self._app = app
@@ -115,21 +115,21 @@ class AddressLimit:
         await self._app(scope, receive, send)
 
     def _warn_of_an_unknown_proxy(self, scope: Scope) -> None:
-        """Once: behind a proxy that is not trusted all clients are one address, and soon locked out together."""
+        """Warn once: behind an untrusted proxy all clients count as one address, and would soon be refused."""
         if not self._trusted_proxies and not self._warned and "x-forwarded-for" in Headers(scope=scope):
             self._warned = True
             log.warning("a proxy seems to stand in front: name it in GATEWAY_TRUSTED_PROXIES", client=scope["client"])
 
 
 class BodyLimit:
-    """Refuses a body of more than `limit` bytes, by its declared length or while it arrives."""
+    """The limit of bodies to `limit` bytes, by their declared length or while they arrive."""
 
     def __init__(self, app: ASGIApp, *, limit: int) -> None:
         self._app = app
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI. Raises a 413 HTTPException out of `receive`, where the framework lets it pass."""
+        """ASGI. The 413 HTTPException is raised in `receive`, through which the framework passes it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

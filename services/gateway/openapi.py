@@ -1,4 +1,4 @@
-"""OpenAPI additions: the problem documents that FastAPI does not know of."""
+"""Additions to the OpenAPI document: problem documents, which FastAPI does not know."""
 
 from http import HTTPStatus
 from typing import Any
@@ -11,7 +11,7 @@ from services.gateway.schemas.problems import Problem
 
 _REFERENCE = "#/components/schemas/"
 
-# The `responses` of a route after which something is erased in the background.
+# The `responses` of a route that erases in the background.
 ERASING: dict[int | str, dict[str, Any]] = {
     HTTPStatus.ACCEPTED.value: {"description": "Out of sight; being erased"},
     HTTPStatus.NO_CONTENT.value: {"description": "Erased"},
@@ -19,7 +19,7 @@ ERASING: dict[int | str, dict[str, Any]] = {
 
 
 def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that answers these statuses with a problem; any other failure is one, too."""
+    """Return the `responses` of a route that responds with these statuses, or any other error, by a problem."""
     content = {PROBLEM_TYPE: {"schema": {"$ref": f"{_REFERENCE}Problem"}}}
     named: dict[int | str, dict[str, Any]] = {
         status.value: {"description": status.phrase, "content": content} for status in statuses
@@ -28,10 +28,10 @@ def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
 
 
 class DocumentedApp(FastAPI):
-    """FastAPI whose document holds the schema that `problems` refers to."""
+    """An application whose OpenAPI document holds the schema that `problems` refers to."""
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document, built once."""
+        """Return the OpenAPI document, built once."""
         if self.openapi_schema is None:
             schema = TypeAdapter(Problem).json_schema(ref_template=_REFERENCE + "{model}")
             document = super().openapi()

@@ -10,16 +10,16 @@ _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE | re.ASCII)
 
 
 async def _wait_seconds(prefer: Annotated[list[str] | None, Header()] = None) -> int:
-    """Seconds of `Prefer: wait=N`, at most 60; 0 if absent. What is not understood is ignored, as the RFC wants."""
+    """Return the seconds of `Prefer: wait=N`, at most 60; 0 if absent or malformed, as the RFC requires."""
     for preference in ",".join(prefer or ()).split(","):
-        # What follows a semicolon are parameters of the preference.
+        # Parameters of the preference follow a semicolon.
         if match := _WAIT.fullmatch(preference.split(";")[0].strip()):
             return min(int(match[1]), MAX_WAIT_SECONDS)
     return 0
 
 
 def applied(wait_seconds: int) -> dict[str, str]:
-    """The header that says which preference was heeded."""
+    """Return the header that confirms the applied preference."""
     return {"Preference-Applied": f"wait={wait_seconds}"} if wait_seconds else {}
 
 

@@ -1,4 +1,4 @@
-"""JSON answers without FastAPI's validation of what we built ourselves."""
+"""JSON responses without FastAPI's validation of values that we built."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,19 +9,19 @@ from starlette.responses import Response
 
 from services.gateway.schemas.emails import Email
 
-# Characters. 4 MB at once would take 30 ms, in which nobody else is served.
+# Characters. Encoding 4 MB in one piece would block other requests for 30 ms.
 _PIECE = 128 * 1024
 
 
 def json_response_from(
     body: Mapping[str, object], *, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """`body` as JSON."""
+    """Return `body` as a JSON response."""
     return Response(to_json(body), status_code=status, headers=headers, media_type="application/json")
 
 
 async def email_response(email: Email) -> Response:
-    """A whole message as JSON: its texts can be huge, and are encoded piece by piece."""
+    """Return a whole message as a JSON response. Its texts can be huge, and are encoded piece by piece."""
     parts = [to_json({name: value for name, value in email.items() if name not in ("text", "html")})[:-1]]
     for name, text in (("text", email["text"]), ("html", email["html"])):
         parts.append(b',"%s":' % name.encode())

@@ -1,4 +1,4 @@
-"""What the gateway reads from its environment."""
+"""The settings of the gateway."""
 
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -40,7 +40,7 @@ RateLimit = Annotated[RateLimitItem | None, NoDecode, BeforeValidator(_rate_limi
 
 
 class GatewaySettings(RedisSettings, ServiceSettings):
-    """Every field is the environment variable of the same name in upper case."""
+    """The settings, each named after its environment variable in lower case."""
 
     service = "gateway"
     model_config = SettingsConfigDict(arbitrary_types_allowed=True)
@@ -51,19 +51,19 @@ class GatewaySettings(RedisSettings, ServiceSettings):
     gateway_admin_port: Port = 9100
     auth_address: str = "127.0.0.1:50051"
     mail_address: str = "127.0.0.1:50052"
-    # Where browsers reach the gateway.
+    # The address at which browsers reach the gateway.
     public_url: AbsoluteUrl | None = None
     frontend_redirect_url: AbsoluteUrl = "http://localhost:3000/your-frontend"
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
-    # Bytes of a request's body.
+    # Bytes of the largest request body.
     gateway_body_limit: Annotated[int, Field(ge=1)] = 64 * 1024
-    # Requests of one address (in IPv6: one /64) to /auth/..., and of one user to everything.
+    # Limits of an address (in IPv6: a /64) at /auth/..., and of a user at all routes.
     gateway_auth_limit: RateLimit = parse("300/minute")
     gateway_user_limit: RateLimit = parse("6000/minute")
-    # Networks of proxies in front of the gateway, which say in X-Forwarded-For whom they asked for.
+    # Networks of the proxies in front of the gateway, whose X-Forwarded-For is trusted.
     gateway_trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_comma_list)] = ()
 
-    # Gmail's notifications are accepted where both are set; mail checks them.
+    # Gmail's notifications are accepted if both are set; mail verifies them.
     google_push_audience: str | None = None
     google_push_service_account: str | None = None
 
@@ -74,5 +74,5 @@ class GatewaySettings(RedisSettings, ServiceSettings):
 
     @property
     def issuer(self) -> str:
-        """Who our own access tokens come from, and the audience they are for."""
+        """Issuer and audience of our access tokens: the public address."""
         return (self.public_url or f"http://localhost:{self.gateway_port}").rstrip("/")

@@ -1,4 +1,4 @@
-"""Answers that are sent piece by piece, and end when the client leaves."""
+"""Responses that are sent piece by piece, and end when the client disconnects."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -12,14 +12,14 @@ from starlette.types import Receive, Scope, Send
 from services.gateway.errors import from_app_error
 from services.kit.errors import AppError
 
-# Seconds for which a client may take nothing.
+# Seconds for which a client may stop reading.
 IDLE_SECONDS = 60.0
 
 log = structlog.get_logger()
 
 
 class Streamed(Response):
-    """An answer whose `send_all` is cancelled when the client goes away."""
+    """A response whose `send_all` is cancelled when the client disconnects."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """ASGI. Raises what `send_all` raises."""
@@ -37,14 +37,14 @@ class Streamed(Response):
             sending.result()
 
     async def send_all(self, send: Send) -> None:
-        """Sends the whole answer."""
+        """Send the whole response."""
         raise NotImplementedError
 
 
 class JsonLines(Streamed):
-    """One JSON value a line (NDJSON). Lines that end with an error have a last one, `{"problem": ...}`.
+    """One JSON value per line (NDJSON). After an error the last line is `{"problem": ...}`.
 
-    The connection then ends without HTTP's end of the body, so that a client which ignores that line sees it, too.
+    The connection then ends without HTTP's end of the body, so that clients that ignore the line notice too.
     """
 
     def __init__(self, lines: AsyncGenerator[bytes], *, filename: str) -> None:
@@ -53,7 +53,7 @@ class JsonLines(Streamed):
         self._filename = filename
 
     async def send_all(self, send: Send) -> None:
-        """Raises AppError before anything was sent."""
+        """Send the lines. Raises AppError before the first one is sent."""
         async with aclosing(self._lines) as lines:
             first = await anext(lines, None)
             headers = {

@@ -1,4 +1,4 @@
-"""Times and traces of the requests that the gateway answers."""
+"""Metrics and traces of the requests to the gateway."""
 
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +16,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 class RequestTelemetry:
-    """Outermost. Requests are told apart by the template of their route: paths and queries hold ids and codes."""
+    """The outermost middleware. It labels requests by their route's template: paths and queries hold ids and codes."""
 
     def __init__(self, app: ASGIApp, *, telemetry: Telemetry) -> None:
         self._app = app
@@ -43,7 +43,7 @@ class RequestTelemetry:
                 status = str(message["status"])
             await send(message)
 
-        # A client may make up methods and paths, but no labels.
+        # Clients can invent methods and paths, which must not become labels.
         method = scope["method"] if scope["method"] in _METHODS else "other"
         with self._span(scope, method) as span:
             try:

@@ -75,7 +75,7 @@ class Notifications:
         except InvalidTokenError as error:
             raise _invalid(str(error)) from error
         except KeysUnavailableError as error:
-            raise AppError(Kind.UNAVAILABLE, "provider_unavailable", "The provider's keys cannot be had.") from error
+            raise AppError(Kind.UNAVAILABLE, "provider_unavailable", "The provider's keys are unavailable.") from error
 
 
 def _invalid(reason: str) -> AppError:

@@ -26,6 +26,8 @@ PLANTED = {
         "def reseal() -> None: ...",
         "# What was sealed.",
         "token_facts()",
+        "Disconnecting(store)",
+        "raise redis_unavailable()",
     ],
     "services/mail/sync/new.py": [
         "Lane.REST",

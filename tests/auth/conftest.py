@@ -35,7 +35,7 @@ def database(create_database: Callable[[str], Database]) -> Database:
 
 @pytest.fixture(scope="session")
 async def provider() -> AsyncIterator[StandIn]:
-    """The provider's server; tests take `stand_in`, which resets it."""
+    """The server of the provider; tests use `stand_in`, which resets it."""
     stand_in = StandIn()
     async with serve_http(stand_in.app, host="127.0.0.1", port=0) as port:
         stand_in.origin = f"http://127.0.0.1:{port}"
@@ -44,7 +44,7 @@ async def provider() -> AsyncIterator[StandIn]:
 
 @pytest.fixture
 def stand_in(provider: StandIn) -> StandIn:
-    """The provider, without deviations and with calls uncounted."""
+    """The provider without deviations, with its counts at zero."""
     provider.deviations = Deviations()
     provider.calls.clear()
     return provider
@@ -86,7 +86,7 @@ async def make_settings(
 
 
 def _migrate(settings: AuthSettings) -> None:
-    """Runs on a thread: the command has an event loop of its own."""
+    """Migrate in a thread, since the command runs an event loop of its own."""
     migrate(
         ["upgrade"],
         versions=Path(services.auth.migrations.__path__[0]) / "versions",
@@ -116,7 +116,7 @@ async def client(start_service: StartService) -> Client:
 
 @pytest.fixture(scope="session")
 async def engine(make_settings: Callable[..., AuthSettings]) -> AsyncIterator[AsyncEngine]:
-    """The service's database, to look at and to age what is in it."""
+    """The service's database, for tests that read or age its rows."""
     engine = create_engine(make_settings().database, application_name="tests", pool_size=2)
     yield engine
     await engine.dispose()
@@ -124,7 +124,7 @@ async def engine(make_settings: Callable[..., AuthSettings]) -> AsyncIterator[As
 
 @pytest.fixture(scope="session")
 async def redis(redis_server: RedisAddress) -> AsyncIterator[Redis]:
-    """The store of attempts and login codes, to look at and to age what is in it."""
+    """The store of authorization requests and login codes, for tests that read or age them."""
     redis = create_redis(
         RedisSettings(redis_host=redis_server.host, redis_port=redis_server.port, redis_db=redis_server.database)
     )
@@ -134,7 +134,7 @@ async def redis(redis_server: RedisAddress) -> AsyncIterator[Redis]:
 
 @pytest.fixture(scope="session")
 def closed_port() -> Iterator[int]:
-    """A port of this machine on which nobody listens, and which nobody else is given meanwhile."""
+    """A reserved port of this machine without a listener."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield reserved.getsockname()[1]
@@ -144,7 +144,7 @@ def closed_port() -> Iterator[int]:
 async def second_engine(
     create_database: Callable[[str], Database], make_settings: Callable[..., AuthSettings]
 ) -> AsyncIterator[AsyncEngine]:
-    """A database that no running service uses; tests take `fresh_engine`, which empties it."""
+    """A database that no running service uses; tests use `fresh_engine`, which empties it."""
     settings = make_settings(auth_postgres_db=create_database("auth_fresh").name)
     await asyncio.to_thread(_migrate, settings)
     engine = create_engine(settings.database, application_name="tests", pool_size=5)
@@ -154,7 +154,7 @@ async def second_engine(
 
 @pytest.fixture
 async def fresh_engine(second_engine: AsyncEngine) -> AsyncEngine:
-    """An empty database of the service, for tests that look at all of it."""
+    """An empty database of the service, for tests that read all rows."""
     async with second_engine.begin() as connection:
         await connection.execute(text("TRUNCATE users, signing_keys, grant_revocations, security_events CASCADE"))
     return second_engine

@@ -82,9 +82,7 @@ class TestMigrations:
 
 
 class TestProcess:
-    async def test_serves_until_it_is_told_to_stop(
-        self, make_settings: Callable[..., AuthSettings], ports: Ports
-    ) -> None:
+    async def test_serves_until_sigterm(self, make_settings: Callable[..., AuthSettings], ports: Ports) -> None:
         settings = make_settings(auth_admin_port=ports.free())
         process = await self._start(settings)
         async with httpx.AsyncClient() as client, asyncio.timeout(20):
@@ -107,7 +105,7 @@ class TestProcess:
         assert process.returncode == 0
         assert '"event": "rotated the signing keys"' in errors.decode()
 
-    async def test_says_in_one_line_what_setting_is_missing(self, make_settings: Callable[..., AuthSettings]) -> None:
+    async def test_names_a_missing_setting_in_one_line(self, make_settings: Callable[..., AuthSettings]) -> None:
         process = await self._start(make_settings(), without="SECRET_KEY")
         _, errors = await process.communicate()
         assert process.returncode == 2

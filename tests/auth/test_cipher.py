@@ -1,4 +1,4 @@
-"""The cipher opens what was encrypted, where it was encrypted, and nothing else."""
+"""The cipher decrypts records for their owner and field only."""
 
 import pytest
 from hypothesis import given
@@ -15,9 +15,9 @@ def cipher() -> Cipher:
     return Cipher(SECRET, previous=None)
 
 
-class TestOpen:
+class TestDecrypt:
     @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
-    def test_decrypts_what_it_encrypted(self, cipher: Cipher, text: str) -> None:
+    def test_decrypts_its_own_records(self, cipher: Cipher, text: str) -> None:
         record = cipher.encrypt(text, owner="owner", field="field")
         assert cipher.decrypt(record, owner="owner", field="field") == text
 
@@ -50,12 +50,12 @@ class TestOpen:
         with pytest.raises(DecryptionError, match="neither SECRET_KEY nor SECRET_KEY_PREVIOUS"):
             cipher.decrypt(record, owner="owner", field="field")
 
-    def test_opens_a_record_of_the_previous_secret(self, cipher: Cipher) -> None:
+    def test_decrypts_a_record_of_the_previous_secret(self, cipher: Cipher) -> None:
         record = cipher.encrypt("token", owner="owner", field="field")
         assert Cipher(OTHER, previous=SECRET).decrypt(record, owner="owner", field="field") == "token"
 
 
-class TestSeal:
+class TestEncrypt:
     def test_makes_another_record_each_time(self, cipher: Cipher) -> None:
         records = {cipher.encrypt("token", owner="owner", field="field") for _ in range(100)}
         assert len(records) == 100

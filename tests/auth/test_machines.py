@@ -1,4 +1,4 @@
-"""Random histories of sessions and of sign-ins, links and disconnects; the machines have the models."""
+"""Random histories of sessions, sign-ins, links and disconnections, compared with models."""
 
 from collections.abc import Iterator
 
@@ -32,12 +32,14 @@ def world(fresh_engine: AsyncEngine, redis_server: RedisAddress) -> Iterator[Wor
 
 class TestMachines:
     @pytest.mark.parametrize("machine", [Families, Connections])
-    def test_no_history_leads_astray(self, world: World, machine: type[Families | Connections]) -> None:
+    def test_random_histories_match_the_models(self, world: World, machine: type[Families | Connections]) -> None:
         machine.world = world
         run_state_machine_as_test(machine, settings=HISTORIES)
 
     @pytest.mark.long
     @pytest.mark.parametrize("machine", [Families, Connections])
-    def test_no_history_of_very_many_leads_astray(self, world: World, machine: type[Families | Connections]) -> None:
+    def test_very_many_random_histories_match_the_models(
+        self, world: World, machine: type[Families | Connections]
+    ) -> None:
         machine.world = world
         run_state_machine_as_test(machine, settings=MANY_HISTORIES)

@@ -1,4 +1,4 @@
-"""Two things at once about one account or one session, held where they would harm each other."""
+"""Two concurrent operations on one account or session, held at the points where they could conflict."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ _WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_d
 
 @asynccontextmanager
 async def holding(engine: AsyncEngine, lock: str, **values: str) -> AsyncIterator[AsyncConnection]:
-    """A transaction that holds a lock, so that what needs it has to wait until the block is left."""
+    """Hold a lock in a transaction while the block lasts, so that statements that need it wait."""
     async with engine.connect() as connection:
         await connection.execute(text(lock), values)
         yield connection
@@ -29,7 +29,7 @@ async def holding(engine: AsyncEngine, lock: str, **values: str) -> AsyncIterato
 
 
 async def waiting(engine: AsyncEngine, count: int) -> None:
-    """Waits until so many statements wait for a lock."""
+    """Wait until this number of statements wait for a lock."""
     async with asyncio.timeout(5), engine.connect() as connection:
         while await connection.scalar(_WAITING) < count:
             await connection.rollback()
@@ -44,7 +44,7 @@ class TestSignIn:
         assert {outcome.error for outcome in outcomes if not outcome.login_code} == {SignInError.INVALID_STATE}
         assert stand_in.calls["authorization_code"] == 1
 
-    async def test_that_ends_between_exchange_and_storing_is_made_good_by_the_next(
+    async def test_that_ends_between_exchange_and_storing_is_repaired_by_the_next(
         self, client: Client, stand_in: StandIn
     ) -> None:
         person = stand_in.person()
@@ -56,7 +56,7 @@ class TestSignIn:
         gate.open()
         stand_in.deviations.answer_gate = None
         assert (await client.complete(**redirect)).error == SignInError.INVALID_STATE
-        # The provider gave its refresh token away with the answer that was lost.
+        # The provider sent its refresh token in the lost response.
         again = await client.connect(person)
         outcome = await client.complete(**stand_in.consent(again.authorization_url, person))
         assert (await client.redeem(outcome.login_code)).access_token

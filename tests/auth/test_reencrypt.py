@@ -29,7 +29,7 @@ def store(fresh_engine: AsyncEngine) -> Store:
 
 
 async def connect(store: Store, *, number: int) -> list[Account]:
-    """So many accounts, whose tokens the old secret encrypts; the tokens tell the subject."""
+    """Connect this number of accounts, whose tokens name the subject and are encrypted under the old secret."""
     time = Time()
     accounts = Accounts(store=store, cipher=Cipher(OLD, previous=None), new_id=uuid4, clock=time.now)
     made = []
@@ -50,7 +50,7 @@ async def tokens(store: Store, account: Account, *, cipher: Cipher) -> tuple[str
 
 
 class TestReencryption:
-    async def test_afterwards_the_new_secret_alone_opens_everything(self, store: Store) -> None:
+    async def test_afterwards_the_new_secret_alone_decrypts_everything(self, store: Store) -> None:
         accounts = await connect(store, number=BATCH + 5)
         old_key = await SigningKeys(store=store, cipher=Cipher(OLD, previous=None), clock=Time().now).current()
         result = await Reencryption(store=store, cipher=Cipher(NEW, previous=OLD)).run()
@@ -77,7 +77,7 @@ class TestReencryption:
         await reencrypt.run()
         assert (await reencrypt.run()).done == 0
 
-    async def test_leaves_what_does_not_open_as_it_is_and_says_so(
+    async def test_leaves_and_reports_records_that_cannot_be_decrypted(
         self, store: Store, fresh_engine: AsyncEngine
     ) -> None:
         broken, whole = await connect(store, number=2)

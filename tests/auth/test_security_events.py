@@ -1,4 +1,4 @@
-"""What users are told about their sessions and accounts, and for how long."""
+"""Security events of users, and their retention."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -26,7 +26,7 @@ async def page(
 
 
 class TestList:
-    async def test_tells_the_story_of_a_user(self, client: Client, stand_in: StandIn) -> None:
+    async def test_lists_the_events_of_a_user(self, client: Client, stand_in: StandIn) -> None:
         user = await client.signed_in(stand_in.person())
         old = (await client.provider_token(user)).access_token
         stand_in.revoke_everything(user.person)
@@ -71,7 +71,7 @@ class TestList:
         assert {event.email for event in theirs.events} <= {"", stranger.person.email}
 
     @pytest.mark.parametrize("token", ["x", "!", "A" * 400, "_" * 11, "é", "AAAAAAAAAAAA"])
-    async def test_refuses_a_page_token_that_is_none(self, client: Client, stand_in: StandIn, token: str) -> None:
+    async def test_refuses_a_malformed_page_token(self, client: Client, stand_in: StandIn, token: str) -> None:
         user = await client.signed_in(stand_in.person())
         assert await reason_of(page(client, user, page_token=token)) == "invalid_page_token"
 
@@ -82,7 +82,7 @@ class TestList:
 
 
 class TestRetention:
-    async def test_forgets_what_is_old(self, fresh_engine: AsyncEngine) -> None:
+    async def test_deletes_events_older_than_the_retention(self, fresh_engine: AsyncEngine) -> None:
         time, store = Time(), Store(fresh_engine)
         events = SecurityEvents(store=store, retention=timedelta(days=365), clock=time.now)
         async with store.transaction() as transaction:

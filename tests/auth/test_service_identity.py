@@ -1,4 +1,4 @@
-"""Who may call auth and mail: every RPC service has its callers, and auth holds its own to them."""
+"""The allowed callers of the RPC services of auth and mail, as auth enforces them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -43,7 +43,7 @@ class TestCallers:
 async def dial(
     make_settings: Callable[..., AuthSettings], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Callable[[str], aio.Channel]]:
-    """Call it with the name of a service for its channel to a running auth; all of them have certificates."""
+    """Call it with the name of a service to get its channel, with a certificate, to a running auth."""
     directory = tmp_path_factory.mktemp("tls")
     ensure_certificates(directory, now=datetime.now(UTC))
     async with serving(make_settings(mailroom_insecure_grpc=False, **_files(directory)), stop=asyncio.Event()) as ports:
@@ -90,7 +90,7 @@ class TestCalls:
 
 
 async def _status(channel: aio.Channel, method: str, request: Any) -> grpc.StatusCode:
-    """How a call ends."""
+    """Return the status of a call."""
     async with channel:
         stubs = (
             auth_pb2_grpc.SignInServiceStub(channel),

@@ -1,4 +1,4 @@
-"""Settings that are wrong stop the process with one line that names the variable and never its value."""
+"""Wrong settings stop the process with one line that names the variable and never its value."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ GOOD = {
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Nothing but the good settings, and no `.env`."""
+    """An environment with the required settings only, and no `.env`."""
     for name in AuthSettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     for name, value in GOOD.items():
@@ -64,7 +64,7 @@ class TestLoad:
 
 
 class TestIdentity:
-    """Who the process is to the other services."""
+    """The certificate of the process."""
 
     def test_is_needed_unless_plaintext_is_allowed(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -1,4 +1,4 @@
-"""Who gets in."""
+"""Access tokens that the gateway accepts and refuses."""
 
 import base64
 import hmac
@@ -30,7 +30,7 @@ async def status(gateway: Gateway, token: str) -> int:
 
 
 def encoded(part: dict[str, Any]) -> str:
-    """A part of a JWT."""
+    """Encode a part of a JWT."""
     return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
 
 
@@ -52,7 +52,7 @@ class TestGoodToken:
 
 
 class TestTokenThatComesAgain:
-    """It is known, but not for longer than it would be accepted."""
+    """A remembered token is accepted no longer than another one."""
 
     async def test_is_refused_once_it_has_expired(self, services: Services, auth: FakeAuth) -> None:
         now = time.time()
@@ -103,7 +103,7 @@ class TestBadToken:
         assert answer.headers["www-authenticate"].startswith('Bearer realm="mailroom", error="invalid_token"')
 
     @pytest.mark.parametrize("token", ["x", "a.b.c", "....", "é", "e30.e30.e30", "W10.W10.W10", "[" * 4000, "A" * 5000])
-    async def test_that_is_none_at_all_is_refused(self, gateway: Gateway, token: str) -> None:
+    async def test_that_is_no_jwt_is_refused(self, gateway: Gateway, token: str) -> None:
         answer = await gateway.http.get("/emails/addresses", headers={b"Authorization": f"Bearer {token}".encode()})
         assert answer.json()["code"] == "invalid_token"
 

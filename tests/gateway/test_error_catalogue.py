@@ -15,7 +15,7 @@ CATALOGUE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
 
 
 def documented() -> dict[str, int]:
-    """Code to status, from the catalogue's first table."""
+    """Return the status of each code, from the catalogue's first table."""
     rows = re.findall(r"^\| `(\w+)` \| (\d{3}) \|", CATALOGUE, re.MULTILINE)
     assert len(rows) == len(dict(rows)), "a code is listed twice"
     return {code: int(status) for code, status in rows}
@@ -23,7 +23,7 @@ def documented() -> dict[str, int]:
 
 @cache
 def raised() -> list[tuple[str, int, str]]:
-    """Reason, status and place of every AppError that is built in the source; the reason as a regular expression."""
+    """Yield reason (as a regular expression), status and place of every AppError in the source."""
     return list(_raised())
 
 
@@ -40,7 +40,7 @@ def _raised() -> Iterator[tuple[str, int, str]]:
 
 
 def pattern_of(reason: ast.expr, place: str) -> str:
-    """What a reason looks like: itself, or with any word in the place of what is filled in."""
+    """Return the pattern of a reason; formatted values match any word."""
     match reason:
         case ast.Constant(value=str(text)):
             return text
@@ -50,7 +50,7 @@ def pattern_of(reason: ast.expr, place: str) -> str:
 
 
 def promised() -> set[str]:
-    """The reasons that the contracts name with their RPCs."""
+    """Return the reasons that the contracts name with their RPCs."""
     statuses = "|".join(kind.grpc_status.name for kind in Kind)
     found: set[str] = set()
     for path in (ROOT / "protos/mailroom").rglob("*.proto"):
@@ -61,7 +61,7 @@ def promised() -> set[str]:
 
 
 def framework() -> dict[str, int]:
-    """What the gateway answers by itself."""
+    """Return the codes of the gateway itself, with their status."""
     own = {code: status.value for status, (code, _) in FRAMEWORK_PROBLEMS.items()}
     return own | {INVALID_REQUEST: 400}
 

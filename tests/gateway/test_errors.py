@@ -1,4 +1,4 @@
-"""Every failure is a problem document that says enough and not too much."""
+"""Errors as problem documents, without internals."""
 
 from collections.abc import AsyncIterator
 
@@ -102,7 +102,7 @@ class TestBody:
         answer = await gateway.http.post("/auth/token", content=b" " * (BODY_LIMIT + 1), headers=JSON)
         assert (answer.status_code, answer.json()["code"]) == (413, "request_too_large")
 
-    async def test_that_turns_out_too_large_is_refused(self, gateway: Gateway) -> None:
+    async def test_that_becomes_too_large_is_refused(self, gateway: Gateway) -> None:
         async def chunks() -> AsyncIterator[bytes]:
             for _ in range(BODY_LIMIT):
                 yield b"    "

@@ -1,4 +1,4 @@
-"""What the gateway's metrics say about requests, and what they do not."""
+"""The gateway's metrics of requests, and their labels."""
 
 import pytest
 

@@ -10,7 +10,7 @@ from services.kit.context import start_request
 
 @pytest.fixture(autouse=True)
 def outside_of_a_request() -> Iterator[None]:
-    """Each test begins without a deadline, and leaves none behind: tests share one context."""
+    """Begin and end each test without a deadline, since tests share one context."""
     start_request(request_id=None)
     yield
     start_request(request_id=None)
@@ -18,7 +18,7 @@ def outside_of_a_request() -> Iterator[None]:
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port of this machine on which nobody listens, and which nobody else is given meanwhile."""
+    """A reserved port of this machine without a listener."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield reserved.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The cache of published keys: when it fetches, and what it does while it cannot."""
+"""The cache of published keys: when it fetches, and how it works while it cannot."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ class Clock:
 
 
 class SlowIssuer(TokenIssuer):
-    """Answers a fetch once it is released."""
+    """An issuer that answers a fetch once it is released."""
 
     def __init__(self, *key_ids: str) -> None:
         super().__init__(*key_ids, max_age=MAX_AGE)

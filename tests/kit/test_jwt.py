@@ -1,4 +1,4 @@
-"""Verification of JSON Web Tokens: every rule that a token can break, and what is asked of the keys meanwhile."""
+"""Verification of JSON Web Tokens: every rule that a token can break, and the fetches of keys meanwhile."""
 
 import base64
 import json
@@ -37,17 +37,17 @@ def verifier(issuer: TokenIssuer) -> TokenVerifier:
 
 
 def encoded(part: Any) -> str:
-    """A part of a JWT."""
+    """Encode a part of a JWT."""
     return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
 
 
 def nested(depth: int) -> str:
-    """A part of a JWT that is no object, but lists in lists."""
+    """Encode nested lists in place of a part of a JWT."""
     return base64.urlsafe_b64encode(b"[" * depth).decode().rstrip("=")
 
 
 async def reason(verifier: TokenVerifier, token: str) -> str:
-    """Why the token is refused."""
+    """Return the reason for which the token is refused."""
     with pytest.raises(InvalidTokenError) as caught:
         await verifier.verify(token)
     return str(caught.value)

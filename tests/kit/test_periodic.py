@@ -1,4 +1,4 @@
-"""Periodic tasks: how often they run, and what a failure leaves behind."""
+"""Periodic tasks: how often they run, and the log of a failed run."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from services.kit.periodic import JITTER, PeriodicTask, repeated
 
 
 class Pauses:
-    """A sleep that takes no time. It ends for good after `allowed` pauses, and tells when that many have begun."""
+    """A sleep that takes no time; after `allowed` pauses it blocks."""
 
     def __init__(self, allowed: int) -> None:
         self._allowed = allowed

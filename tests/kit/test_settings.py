@@ -1,4 +1,4 @@
-"""Settings come from the environment, and a wrong one is named in one line without its value."""
+"""Settings from the environment, and the line that names a wrong one without its value."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -11,14 +11,14 @@ from services.kit.settings import DatabaseSettings, Settings, load, variables_of
 
 
 class ExampleDatabase(DatabaseSettings):
-    """Where the database of that service is."""
+    """The database settings of that service."""
 
     service = "example"
     model_config = SettingsConfigDict(alias_generator=variables_of(service))
 
 
 class Example(Settings):
-    """Settings of a service that does not exist."""
+    """The settings of an invented service."""
 
     blank_matters: ClassVar[frozenset[str]] = frozenset({"example_batch_url"})
 
@@ -29,7 +29,7 @@ class Example(Settings):
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Only the required setting, and an empty working directory."""
+    """An environment with the required setting only, and an empty working directory."""
     monkeypatch.setenv("EXAMPLE_SECRET", "long enough")
     monkeypatch.chdir(tmp_path)
 

@@ -1,4 +1,4 @@
-"""`python -m services.auth.migrations upgrade`: the auth service's migrations."""
+"""`python -m services.auth.migrations upgrade`: the command of auth's migrations."""
 
 import sys
 from pathlib import Path

@@ -1,0 +1,1 @@
+"""The grants that users gave at mail providers: accounts, access tokens, disconnection and revocation."""

@@ -1,4 +1,4 @@
-"""Access tokens for the provider's API: the stored one while it lasts, else a refreshed one."""
+"""Access tokens for the provider's API: the stored one while it is valid, else a refreshed one."""
 
 import asyncio
 import hashlib
@@ -31,10 +31,10 @@ from services.kit.observe.tracing import only_the_trace
 
 log = structlog.get_logger()
 
-# A token is not handed out in its last minutes, or its last quarter if it does not live long: the caller keeps it for a
-# while, and clocks differ.
+# A token is refreshed this long before expiry, or in the last quarter of a short life: callers cache it, and clocks
+# differ.
 REFRESH_MARGIN = timedelta(seconds=120)
-# Seconds that the provider may take, and what the lock around the call therefore has to last.
+# Seconds. The lock outlasts the provider's call.
 REFRESH_TIMEOUT = 8.0
 LOCK_LEASE = 20.0
 LOCK_WAIT = 12.0
@@ -55,10 +55,10 @@ class ProviderToken:
 
 
 class ProviderTokens:
-    """Looks tokens up and refreshes them, once per account at a time in the whole cluster.
+    """The provider tokens of all accounts. An account is refreshed by one process at a time.
 
-    A refresh runs to its end even if its caller gives up: where the provider rotates refresh tokens, an answer that
-    nobody stores would lose the grant.
+    A refresh runs to its end even if its caller gives up: where the provider rotates refresh tokens, a response that is
+    not stored would lose the grant.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class ProviderTokens:
             "mailroom_token_refreshes", "Provider tokens refreshed, by outcome.", ["outcome"], registry=registry
         )
         for outcome in (_DONE, _UNAVAILABLE, *_OUTCOMES.values()):
-            # An increase is seen from zero on only.
+            # Export 0 first, or rate() misses the first increment.
             self._outcomes.labels(outcome)
 
     async def get(self, *, account_id: UUID, user_id: UUID, refused_fingerprint: str) -> ProviderToken:
-        """A token that is good for a while, and not the one that the provider refused.
+        """Return a token with a margin of validity, other than the one that the provider refused.
 
         Raises AppError account_not_found (also for another user's account), reauth_required, provider_unavailable,
         provider_misconfigured.
@@ -101,7 +101,7 @@ class ProviderTokens:
         return token
 
     async def drain(self) -> None:
-        """Waits for the refreshes under way."""
+        """Wait for the refreshes under way."""
         await asyncio.gather(*self._refreshes.values(), return_exceptions=True)
 
     async def _owned(self, account_id: UUID, user_id: UUID) -> StoredTokens:
@@ -125,7 +125,7 @@ class ProviderTokens:
         account_id = stored.account.account_id
         task = self._refreshes.get(account_id)
         if task is None or task.done():
-            # The refresh has its own time limit, not what is left of the first caller's.
+            # The refresh has a time limit of its own instead of the first caller's deadline.
             task = asyncio.create_task(self._refresh(stored, refused_fingerprint), context=only_the_trace())
             self._refreshes[account_id] = task
             task.add_done_callback(partial(self._forget, account_id))
@@ -135,7 +135,7 @@ class ProviderTokens:
         if self._refreshes.get(account_id) is task:
             del self._refreshes[account_id]
         if not task.cancelled():
-            # Looked at in any case, so that a failure is not reported as lost when every caller has gone.
+            # asyncio logs an exception that is never retrieved, as when every caller has gone.
             task.exception()
 
     async def _refresh(self, seen: StoredTokens, refused_fingerprint: str) -> None:
@@ -165,9 +165,9 @@ class ProviderTokens:
             await self._keep(stored, grant, spent=refresh_token)
 
     async def _keep(self, stored: StoredTokens, grant: Grant, *, spent: str) -> None:
-        """Stores the grant unless a sign-in has brought another refresh token meanwhile, which then stays.
+        """Store the grant unless a sign-in has stored another refresh token meanwhile, which then stays.
 
-        One that brought none has kept the token that was spent here: a provider that rotates has made it worthless.
+        A sign-in without a refresh token has kept the token spent here, which a rotating provider has invalidated.
         """
         account_id = stored.account.account_id
         async with self._store.transaction() as transaction:
@@ -180,7 +180,7 @@ class ProviderTokens:
                 account_id, encrypt_grant(self._cipher, account_id, grant, kept=current.record)
             )
             if current.account.status is not AccountStatus.ACTIVE:
-                # Another process, whose lock had run out, was refused the token that this one had just rotated.
+                # The lock of another process expired, and the provider refused it the token that this process rotated.
                 await transaction.accounts.activate(account_id)
             await transaction.commit()
         log.info("refreshed a provider token", account_id=str(account_id))
@@ -189,7 +189,7 @@ class ProviderTokens:
         account_id = str(stored.account.account_id)
         if isinstance(error, GrantRefusedError):
             if await self._require_reauth(stored):
-                log.warning("the provider refused the grant for good", account_id=account_id, reason=str(error))
+                log.warning("the provider refused the grant", account_id=account_id, reason=str(error))
                 raise _reauth_required() from error
             return
         if isinstance(error, ProviderRefusedError | IdentityRefusedError):
@@ -199,7 +199,7 @@ class ProviderTokens:
         raise provider_unavailable("The provider is unavailable, try again later.") from error
 
     async def _require_reauth(self, stored: StoredTokens) -> bool:
-        """Marks the account unless its tokens have changed since; false if they have."""
+        """Mark the account unless its tokens have changed since; return whether it was marked."""
         account_id = stored.account.account_id
         async with self._store.transaction() as transaction:
             await transaction.accounts.lock(account_id)

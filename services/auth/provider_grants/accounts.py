@@ -1,4 +1,4 @@
-"""Users and the provider accounts that they connected."""
+"""Users and their connected accounts."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -18,17 +18,17 @@ class OfflineAccessMissingError(Exception):
 
 
 class AccountIsLinkedError(Exception):
-    """The account is linked to a user who signs in with another one."""
+    """The account is linked to a user whose login is another one."""
 
 
 class AccountOfAnotherUserError(Exception):
-    """The account is another user's, or that user's way to sign in."""
+    """The account is another user's, or another user signs in with it."""
 
 
 class Accounts:
-    """Finds, creates and renews accounts. An account is recognised by the provider's subject, never by its address.
+    """The accounts of all users. An account is recognised by the provider's subject, never by its address.
 
-    A user signs in with the account that they connected first, also after disconnecting it. Others are merely linked.
+    A user signs in with the account that they connected first, also after disconnecting it. Other accounts are linked.
     """
 
     def __init__(
@@ -40,9 +40,9 @@ class Accounts:
         self._clock = clock
 
     async def sign_in(self, consent: Consent) -> Account:
-        """The account that signed in, with a new user if it is the first time; keeps the grant and sets it active.
+        """Store the grant of a sign-in and return its active account; a first sign-in creates the user.
 
-        Raises AccountIsLinkedError or OfflineAccessMissingError, and then nothing has changed.
+        Changes nothing if it raises AccountIsLinkedError or OfflineAccessMissingError.
         """
         provider, subject = consent.provider, consent.identity.subject
         async with self._store.transaction() as transaction:
@@ -51,7 +51,7 @@ class Accounts:
             account = await transaction.accounts.lock_by_subject(provider=provider, subject=subject)
             if account is not None and account.user_id != user_id:
                 raise AccountIsLinkedError
-            # Checked before a user is made.
+            # Checked before a user is added.
             await self._check_offline_access(transaction, account, consent.grant)
             if user_id is None:
                 user_id = self._new_id()
@@ -63,9 +63,9 @@ class Accounts:
         return account
 
     async def link(self, transaction: Transaction, consent: Consent, *, user_id: UUID) -> Account | None:
-        """The account, now this user's too, or theirs already: then its ids stay. The caller commits.
+        """Add the account to the user, or renew it under its id if it is theirs already. The caller commits.
 
-        None if the user was deleted meanwhile. Raises AccountOfAnotherUserError or OfflineAccessMissingError.
+        Returns None if the user was deleted meanwhile. Raises AccountOfAnotherUserError or OfflineAccessMissingError.
         """
         provider, subject = consent.provider, consent.identity.subject
         await transaction.accounts.lock_subject(provider=provider, subject=subject)
@@ -79,23 +79,23 @@ class Accounts:
         return await self._connected(transaction, account, consent, user_id=user_id, new=EventType.ACCOUNT_LINKED)
 
     async def needs_consent(self, consent: Consent, *, user_id: UUID) -> bool:
-        """Whether the grant is of no use for linking, because it has no refresh token and none is stored."""
+        """Return whether a link needs a new consent: the grant has no refresh token, and none is stored."""
         async with self._store.transaction() as transaction:
             account = await transaction.accounts.lock_by_subject(
                 provider=consent.provider, subject=consent.identity.subject
             )
             if account is not None and account.user_id != user_id:
-                # Refused later, or not at all if it has been disconnected by then: what is stored will be of no use.
+                # Its tokens cannot serve this user: the link is refused later, or the account is disconnected by then.
                 account = None
             return consent.grant.refresh_token is None and await self._kept_tokens(transaction, account) is None
 
     async def list_accounts(self, user_id: UUID) -> list[Account]:
-        """A user's accounts, oldest first; none for an unknown user."""
+        """Return a user's accounts, oldest first; none for an unknown user."""
         async with self._store.transaction() as transaction:
             return await transaction.accounts.list_of(user_id)
 
     async def describe(self, user_id: UUID) -> tuple[User, list[Account]]:
-        """The user with their accounts, oldest first. Raises AppError user_not_found."""
+        """Return the user with their accounts, oldest first. Raises AppError user_not_found."""
         async with self._store.transaction() as transaction:
             user = await transaction.users.find(user_id)
             if user is None:
@@ -107,7 +107,7 @@ class Accounts:
             raise OfflineAccessMissingError
 
     async def _kept_tokens(self, transaction: Transaction, account: Account | None) -> TokenRecord | None:
-        """The stored tokens, if their refresh token can be expected to work."""
+        """Return the stored tokens if they have a refresh token of an active account."""
         if account is None or account.status is not AccountStatus.ACTIVE:
             return None
         stored = await transaction.provider_tokens.find(account.account_id, user_id=account.user_id)

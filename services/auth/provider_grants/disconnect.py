@@ -1,6 +1,6 @@
-"""Ending accounts and users: nothing of theirs can be used any more, and the provider is told.
+"""Disconnecting accounts and deleting users.
 
-Whatever dies half-way, a repeat goes on: an account is deleted in the transaction that makes its grant one to revoke.
+Both can be repeated after a crash: the transaction that deletes an account also schedules the revocation of its grant.
 """
 
 from uuid import UUID
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class Disconnections:
-    """Disconnects accounts and deletes users."""
+    """Disconnection of accounts and deletion of users."""
 
     def __init__(
         self,
@@ -36,11 +36,11 @@ class Disconnections:
         self._lock = lock
 
     async def disconnect(self, *, account_id: UUID, user_id: UUID) -> None:
-        """Deletes the account with its tokens and revokes its grant. One that is gone, or another user's, is done.
+        """Delete the account with its tokens and revoke its grant. Idempotent: unknown ids succeed, and another user's.
 
-        Raises AppError if a refresh of its tokens takes too long, or a store cannot be used: nothing has changed then.
+        Changes nothing if it raises AppError because a refresh of the tokens takes too long or a store is unavailable.
         """
-        # A refresh under way could bring a new token that nobody would revoke.
+        # A refresh under way could store a new token that would never be revoked.
         async with self._lock.hold(account_id), self._store.transaction() as transaction:
             account = await transaction.accounts.lock(account_id)
             if account is None or account.user_id != user_id:
@@ -56,7 +56,7 @@ class Disconnections:
             await self._revocations.revoke(grant_id)
 
     async def delete_user(self, user_id: UUID) -> None:
-        """Ends the user's sessions, disconnects their accounts and forgets them. Raises AppError like `disconnect`."""
+        """End the user's sessions, disconnect their accounts and delete the user. Raises AppError like `disconnect`."""
         async with self._store.transaction() as transaction:
             await transaction.sessions.end_all(user_id)
             await transaction.commit()
@@ -67,7 +67,7 @@ class Disconnections:
                 await self.disconnect(account_id=account.account_id, user_id=user_id)
 
     async def _forget(self, user_id: UUID) -> bool:
-        """Deletes a user without accounts; false if they have some (again)."""
+        """Delete a user without accounts; return false if an account exists, perhaps again."""
         async with self._store.transaction() as transaction:
             if not await transaction.users.lock(user_id):
                 return True
@@ -81,14 +81,14 @@ class Disconnections:
         return True
 
     async def _schedule_revocation(self, transaction: Transaction, account: Account) -> UUID | None:
-        """Makes the account's grant one to revoke; None if there is nothing that could be revoked."""
+        """Schedule the revocation of the account's grant; return None if no token can be revoked."""
         stored = await transaction.provider_tokens.find(account.account_id, user_id=account.user_id)
         if stored is None:
             return None
         try:
             grant = self._opened(stored)
         except DecryptionError as error:
-            # The user wants it gone; what does not open can only be forgotten.
+            # Without a readable token the grant cannot be revoked; the account is deleted all the same.
             log.error("a grant cannot be revoked", account_id=str(account.account_id), reason=str(error))
             return None
         subject = await transaction.accounts.subject_of(account.account_id)

@@ -1,4 +1,4 @@
-"""One refresh at a time per account, across all processes."""
+"""A lock that allows one refresh per account at a time, across all processes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,14 +10,14 @@ from redis.exceptions import RedisError
 
 from services.kit.errors import AppError, Kind, service_unavailable
 
-# Seconds after which a provider that failed may be asked again.
+# Seconds after which a caller may retry a provider that failed.
 RETRY_AFTER = 5
 
 
 class RefreshLock:
-    """A lock in Redis. It expires if its holder dies, so what it guards must also be safe without it.
+    """A lock in Redis. It expires if its holder dies, so the guarded work must be safe without it.
 
-    `lease` and `wait` are in seconds; the lease has to outlast what is done under the lock.
+    `lease` and `wait` are in seconds; the lease must outlast the guarded work.
     """
 
     def __init__(self, *, redis: Redis, lease: float, wait: float) -> None:
@@ -27,7 +27,7 @@ class RefreshLock:
 
     @asynccontextmanager
     async def hold(self, account_id: UUID) -> AsyncIterator[None]:
-        """Waits for the lock and holds it. Raises AppError if Redis cannot be used or others hold it for too long."""
+        """Wait for the lock and hold it. Raises AppError if Redis is unavailable or others hold it for too long."""
         lock = Lock(
             self._redis,
             f"auth:refresh:{account_id}",
@@ -49,7 +49,7 @@ class RefreshLock:
 
 
 def provider_unavailable(message: str) -> AppError:
-    """The provider cannot be used now. `retry_after` keeps the caller's channel from asking it again at once."""
+    """Return the error of an unavailable provider; `retry_after` keeps the caller's channel from retrying at once."""
     return AppError(Kind.UNAVAILABLE, "provider_unavailable", message, {"retry_after": str(RETRY_AFTER)})
 
 
@@ -57,5 +57,5 @@ async def _release(lock: Lock) -> None:
     try:
         await lock.release()
     except (RedisError, OSError):
-        # Expired, or Redis has gone: either way it is not ours any more, and what was done under it stands.
+        # The lock has expired, or Redis is unavailable. The work done under it is safe without it.
         return

@@ -25,7 +25,7 @@ GRANT = "grant_revocation"
 _BATCH = 10
 # A claimed revocation is hidden from other processes for this long.
 _CLAIM = timedelta(seconds=60)
-# Doubled after each failure; together these are about two days.
+# The pause doubles after each failure; all attempts take about two days.
 _FIRST_PAUSE = timedelta(seconds=30)
 _LONGEST_PAUSE = timedelta(hours=6)
 _ATTEMPTS = 18
@@ -43,7 +43,7 @@ class _GrantContent(BaseModel):
 
 
 class GrantRevocations:
-    """Stores pending grants and revokes unclaimed ones."""
+    """Pending grants, and revocation of the unclaimed ones."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Between what a provider granted and what the store keeps: encryption, and keeping what an answer leaves out."""
+"""Conversion of a provider's grant to an encrypted record and back."""
 
 from uuid import UUID
 
@@ -11,7 +11,7 @@ REFRESH_TOKEN = "refresh_token"  # noqa: S105 - a field's name
 
 
 def encrypt_grant(cipher: Cipher, account_id: UUID, grant: Grant, *, kept: TokenRecord | None) -> TokenRecord:
-    """The record of a grant; without a new refresh token the kept one stays (providers leave it out on refresh)."""
+    """Return the record of a grant; without a new refresh token it keeps the stored one, as refreshes often omit it."""
     owner = str(account_id)
     refresh_token = kept.refresh_token if kept is not None else None
     refresh_token_expires_at = grant.refresh_token_expires_at
@@ -29,12 +29,12 @@ def encrypt_grant(cipher: Cipher, account_id: UUID, grant: Grant, *, kept: Token
 
 
 def decrypt_access_token(cipher: Cipher, account_id: UUID, record: TokenRecord) -> str:
-    """The access token. Raises DecryptionError."""
+    """Return the access token. Raises DecryptionError."""
     return cipher.decrypt(record.access_token, owner=str(account_id), field=ACCESS_TOKEN)
 
 
 def decrypt_refresh_token(cipher: Cipher, account_id: UUID, record: TokenRecord) -> str | None:
-    """The refresh token, if the provider gave one. Raises DecryptionError."""
+    """Return the refresh token, None if the provider gave none. Raises DecryptionError."""
     if record.refresh_token is None:
         return None
     return cipher.decrypt(record.refresh_token, owner=str(account_id), field=REFRESH_TOKEN)

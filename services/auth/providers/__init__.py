@@ -1,0 +1,1 @@
+"""The mail providers' OAuth and OpenID Connect, one module per provider."""

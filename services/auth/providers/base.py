@@ -1,4 +1,4 @@
-"""What Mailroom needs of a mail provider's OAuth, and how it can fail."""
+"""The port of a mail provider's OAuth, and its errors."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class ProviderIdentity:
-    """Who signed in: `subject` is the provider's lasting id of the account, the address only an attribute."""
+    """The account that signed in: `subject` is the provider's lasting id of it, the address only an attribute."""
 
     subject: str
     email: str
@@ -16,7 +16,7 @@ class ProviderIdentity:
 
 @dataclass(frozen=True)
 class Grant:
-    """What a token endpoint granted. No refresh token means that one given earlier stays in force."""
+    """The tokens that a token endpoint granted. Without a refresh token the earlier one stays valid."""
 
     access_token: str = field(repr=False)
     access_token_expires_at: datetime
@@ -28,7 +28,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class Consent:
-    """What somebody agreed to: who they are at which provider, and what they granted."""
+    """A user's consent: their identity at a provider, and the grant."""
 
     provider: str
     identity: ProviderIdentity
@@ -40,54 +40,54 @@ class ProviderError(Exception):
 
 
 class GrantRefusedError(ProviderError):
-    """`invalid_grant`: the code or refresh token is dead, and asking again will not help (RFC 6749, section 5.2)."""
+    """`invalid_grant`: the code or refresh token is invalid for ever (RFC 6749, section 5.2)."""
 
 
 class ProviderUnavailableError(ProviderError):
-    """Time-out, connection failure, 429, 5xx or an answer that is not the protocol's: says nothing about the grant."""
+    """Time-out, connection failure, 429, 5xx or a response outside of the protocol: the grant may still be valid."""
 
 
 class ProviderRefusedError(ProviderError):
-    """The provider refuses us, not the user: wrong client, secret, redirect URI or scope. Needs the operator."""
+    """The provider refuses our client: id, secret, redirect URI or scope are wrong. The operator must correct them."""
 
 
 class IdentityRefusedError(ProviderError):
-    """The provider's statement of who signed in does not hold."""
+    """The ID token or userinfo of a sign-in is invalid."""
 
 
 class Provider(Protocol):
-    """One provider's OAuth with its deviations. `timeout` is in seconds, for the whole call."""
+    """The OAuth of one provider. `timeout` is in seconds, for the whole call."""
 
     @property
     def name(self) -> str:
-        """Its name in addresses and records, for example `google`."""
+        """The provider's name in URLs and records, for example `google`."""
         ...
 
     def authorization_url(self, *, state: str, nonce: str, code_challenge: str, force_consent: bool) -> str:
-        """Where to send the browser. `force_consent` asks for offline access anew, even if consent was given before."""
+        """Return the URL for the browser. `force_consent` asks for offline access again after an earlier consent."""
         ...
 
     def accepts_issuer(self, iss: str) -> bool:
-        """Whether `iss` of the redirect names this provider (RFC 9207); empty if the redirect had none."""
+        """Return whether `iss` of the redirect, empty if absent, allows for this provider (RFC 9207)."""
         ...
 
     def grants_mail(self, scopes: frozenset[str]) -> bool:
-        """Whether the granted scopes suffice to read mail."""
+        """Return whether the granted scopes suffice to read mail."""
         ...
 
     async def exchange(
         self, code: str, *, code_verifier: str, nonce: str, timeout: float
     ) -> tuple[ProviderIdentity, Grant]:
-        """Exchanges the code of a redirect. Raises ProviderError."""
+        """Exchange the code of a redirect. Raises ProviderError."""
         ...
 
     async def refresh(self, refresh_token: str, *, scopes: frozenset[str], timeout: float) -> Grant:
-        """A new access token, and a new refresh token where the provider rotates them. Raises ProviderError.
+        """Return a new access token, with a refresh token where the provider rotates them. Raises ProviderError.
 
-        `scopes` are those granted so far; they still hold if the answer names none (RFC 6749, section 6).
+        `scopes` are those granted so far; they stay if the response names none (RFC 6749, section 6).
         """
         ...
 
     async def revoke(self, token: str, *, timeout: float) -> None:
-        """Ends the grant behind the token; one that has ended already is fine. Raises ProviderError."""
+        """End the grant of the token. Idempotent. Raises ProviderError."""
         ...

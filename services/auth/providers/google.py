@@ -1,4 +1,4 @@
-"""Google's OAuth and OpenID Connect, or any provider that follows the protocol.
+"""OAuth and OpenID Connect of Google, or of any provider that follows the protocol.
 
 Sources: Google "Using OAuth 2.0 for Web Server Applications" and "OpenID Connect"; RFC 6749, 7009, 9207.
 """
@@ -32,7 +32,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True)
 class GoogleEndpoints:
-    """Where the provider is. None means that it has no such endpoint, or that its issuer is not known."""
+    """The addresses of the provider. None: the provider has no such endpoint, or its issuer is unknown."""
 
     issuer: str | None
     authorization_url: str
@@ -42,11 +42,11 @@ class GoogleEndpoints:
     revoke_url: str | None
 
     def hosts(self) -> dict[str, str]:
-        """The host of each endpoint, for the log line at start."""
+        """Return the host of each endpoint, for the log line at start."""
         return {name: urlsplit(url).netloc if url else "none" for name, url in self._by_name().items()}
 
     def name_call(self, url: httpx.URL) -> str:
-        """Which endpoint a request to `url` goes to, such as `google.token`."""
+        """Return the name of the endpoint at `url`, such as `google.token`."""
         asked = urlsplit(str(url))[:3]
         known = (name for name, own in self._by_name().items() if own and urlsplit(own)[:3] == asked)
         return f"google.{next(known, 'other')}"
@@ -63,7 +63,7 @@ class GoogleEndpoints:
 
 @dataclass(frozen=True)
 class GoogleClient:
-    """Who we are there, and what we ask for."""
+    """Our client at the provider, and the scopes that it requests."""
 
     client_id: str
     client_secret: str = field(repr=False)
@@ -100,7 +100,7 @@ class Google:
             )
 
     def authorization_url(self, *, state: str, nonce: str, code_challenge: str, force_consent: bool) -> str:
-        """Where to send the browser; parameters that the configured URL has already are kept."""
+        """Return the URL for the browser; it keeps the parameters of the configured URL."""
         base = urlsplit(self._endpoints.authorization_url)
         query = dict(parse_qsl(base.query, keep_blank_values=True)) | {
             "client_id": self._client.client_id,
@@ -114,25 +114,25 @@ class Google:
             "code_challenge_method": "S256",
         }
         if force_consent:
-            # Not by default: every consent makes another refresh token, and Google keeps only the newest 100.
+            # Not by default: each consent creates a refresh token, and Google keeps the newest 100 only.
             query["prompt"] = "consent"
         return base._replace(query=urlencode(query)).geturl()
 
     def accepts_issuer(self, iss: str) -> bool:
-        """RFC 9207. Google sends `iss` to some users only, others never do, so its absence proves nothing."""
+        """Return whether `iss` allows for this provider (RFC 9207). Google often omits it: absence proves nothing."""
         return iss == "" or self._endpoints.issuer is None or iss == self._endpoints.issuer
 
     def grants_mail(self, scopes: frozenset[str]) -> bool:
-        """Whether one of the scopes that can read mail is there, unless the operator asks for none of them.
+        """Return whether one of the scopes that can read mail is granted, or none of them is requested.
 
-        An operator who signs users in with a provider that has no Gmail scopes leaves them out of GOOGLE_SCOPES.
+        GOOGLE_SCOPES lists no Gmail scopes where the configured provider has none.
         """
         return bool(MAIL_SCOPES & scopes) or not MAIL_SCOPES & set(self._client.scopes)
 
     async def exchange(
         self, code: str, *, code_verifier: str, nonce: str, timeout: float
     ) -> tuple[ProviderIdentity, Grant]:
-        """Exchanges the code and establishes who signed in. Raises ProviderError."""
+        """Exchange the code and establish the identity. Raises ProviderError."""
         form = {
             "grant_type": "authorization_code",
             "code": code,
@@ -151,14 +151,14 @@ class Google:
         return identity, grant
 
     async def refresh(self, refresh_token: str, *, scopes: frozenset[str], timeout: float) -> Grant:
-        """A new access token; Google keeps the refresh token, others rotate it. Raises ProviderError."""
+        """Return a new access token; Google keeps the refresh token, others rotate it. Raises ProviderError."""
         answer = await self._call_token_endpoint(
             {"grant_type": "refresh_token", "refresh_token": refresh_token}, timeout=timeout
         )
         return oauth_responses.grant(answer, requested=scopes, now=self._clock())
 
     async def revoke(self, token: str, *, timeout: float) -> None:
-        """RFC 7009. Google answers 400 `invalid_token` where the grant has ended already."""
+        """End the grant (RFC 7009). Google responds 400 `invalid_token` if it has ended already."""
         if self._endpoints.revoke_url is None:
             return
         answer = await self._post(self._endpoints.revoke_url, {"token": token}, timeout=timeout)
@@ -175,17 +175,17 @@ class Google:
         return document
 
     async def _post(self, url: str, form: dict[str, str], *, timeout: float) -> HttpResponse:
-        """Sends the form as our client. Revoking needs that too, though Google does not ask for it (RFC 7009, 2.1)."""
+        """Send the form with our credentials, which RFC 7009, section 2.1 requires for revocation; Google does not."""
         credentials = {"client_id": self._client.client_id, "client_secret": self._client.client_secret}
         return await self._egress.send("POST", url, form={**form, **credentials}, timeout=timeout)
 
     async def _identity(
         self, answer: dict[str, Any], *, access_token: str, nonce: str, timeout: float
     ) -> ProviderIdentity:
-        """Who signed in, by the ID token where there is one that can be judged, else by userinfo.
+        """Return the identity by the ID token, or by userinfo if no ID token can be verified.
 
-        Without an ID token the account is the one whose access token the token endpoint has just given us for our own
-        code: state and PKCE bind it to this attempt. Userinfo also adds what the ID token leaves out.
+        Userinfo answers for the access token that the token endpoint gave for our code, which state and PKCE bind to
+        this sign-in. It also adds the claims that the ID token lacks.
         """
         claims: dict[str, Any] = {}
         proven = False
@@ -208,7 +208,7 @@ class Google:
         info = answer.json_object()
         if not answer.succeeded or info is None:
             raise oauth_responses.failure("userinfo", answer)
-        # Google's older userinfo names two of the claims differently.
+        # Google's older userinfo endpoint has other names for two of the claims.
         info.setdefault("sub", info.get("id"))
         info.setdefault("email_verified", info.get("verified_email"))
         if claims and claims["sub"] != info["sub"]:
@@ -224,16 +224,16 @@ def _keys(url: str | None, egress: Egress, monotonic: Callable[[], float]) -> Ke
 
 
 def _issuers(issuer: str) -> frozenset[str]:
-    """Google may leave the scheme out in ID tokens; of any other issuer the exact value counts."""
+    """Return the accepted values of `iss`: Google may omit the scheme, any other issuer is compared exactly."""
     return frozenset({issuer, issuer.removeprefix("https://")}) if issuer == ISSUER else frozenset({issuer})
 
 
 def _trusts_token_endpoint(endpoints: GoogleEndpoints) -> bool:
-    """Whether an ID token from the token endpoint may be believed while its signing keys cannot be had.
+    """Return whether ID tokens of the token endpoint are accepted while the signing keys are unavailable.
 
-    The exchange was a direct call, and TLS (or loopback) proves with whom: OpenID Connect Core, 3.1.3.7, item 6. In
-    plaintext over a network nothing is proven, but then keys fetched in plaintext would prove nothing more either; only
-    keys from an https address would, and those are required there.
+    TLS, or loopback, proves the peer of the direct call (OpenID Connect Core, section 3.1.3.7, item 6). A plaintext
+    call proves nothing, and keys fetched in plaintext would not either; keys from an https address would, so that they
+    are required there.
     """
     parts = urlsplit(endpoints.token_url)
     direct = parts.scheme == "https" or parts.hostname in _LOOPBACK

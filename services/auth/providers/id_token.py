@@ -1,4 +1,4 @@
-"""Validating ID tokens (OpenID Connect Core 1.0, section 3.1.3.7)."""
+"""Validation of ID tokens (OpenID Connect Core 1.0, section 3.1.3.7)."""
 
 import base64
 import hashlib
@@ -16,11 +16,11 @@ LONGEST_TOKEN = 65_536
 
 
 class IdTokens:
-    """Reads the claims of a provider's ID tokens, RS256 only.
+    """The validator of a provider's ID tokens, RS256 only.
 
-    `keys`: None where the provider publishes none. `trusted_channel`: the token endpoint proves by itself where the
-    token comes from (section 3.1.3.7, item 6), so that the signature may go unchecked while the keys are unavailable.
-    All claims are checked in any case.
+    `keys` is None where the provider publishes none. With a `trusted_channel` the call to the token endpoint proves the
+    origin of the token (section 3.1.3.7, item 6): its signature may go unchecked while the keys are unavailable. All
+    claims are checked in any case.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class IdTokens:
         self._verifier = TokenVerifier(rules, keys=keys or _NoKeys(), now=lambda: clock().timestamp())
 
     async def read(self, token: str, *, nonce: str, access_token: str) -> tuple[dict[str, Any], bool]:
-        """The claims, and whether the signature was checked too.
+        """Return the checked claims, and whether the signature was checked too.
 
         Raises IdentityRefusedError, or ProviderUnavailableError if the keys are needed and unavailable.
         """
@@ -65,7 +65,7 @@ class IdTokens:
         return self._verifier.claims_without_signature(token), False
 
     def _check(self, claims: dict[str, Any], *, nonce: str, access_token: str) -> None:
-        # The verifier has found our id in `aud`; where others are named too, we must be the authorized party.
+        # `aud` holds our id. If it holds others too, we must be the authorized party.
         shared = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
         if claims.get("azp", None if shared else self._client_id) != self._client_id:
             raise IdentityRefusedError("ID token: for another client")
@@ -84,6 +84,6 @@ class _NoKeys:
 
 
 def _at_hash(access_token: str) -> str:
-    """The claim that ties an access token to an ID token signed with SHA-256 (section 3.1.3.6)."""
+    """Return the claim that binds an access token to an ID token signed with SHA-256 (section 3.1.3.6)."""
     digest = hashlib.sha256(access_token.encode()).digest()
     return base64.urlsafe_b64encode(digest[: len(digest) // 2]).decode().rstrip("=")

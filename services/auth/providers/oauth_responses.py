@@ -1,4 +1,4 @@
-"""What a provider's answers mean. Nothing in them is relied on: every field may be absent, or of another type."""
+"""Parsing of OAuth responses, in which every field may be absent or of another type."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,12 +16,12 @@ from services.auth.providers.base import (
 )
 from services.kit.http.outbound import HttpResponse
 
-# Google's answers name the long forms, requests usually the short ones.
+# Google's responses have the long forms, requests usually the short ones.
 _SCOPE_ALIASES = {
     "https://www.googleapis.com/auth/userinfo.email": "email",
     "https://www.googleapis.com/auth/userinfo.profile": "profile",
 }
-# `expires_in` is only recommended (RFC 6749, section 5.1). Too long a guess does no harm: a token that the API refuses
+# `expires_in` is only recommended (RFC 6749, section 5.1). Too long a default is harmless: a token that the API refuses
 # is reported by its fingerprint and refreshed.
 _DEFAULT_LIFETIME = timedelta(hours=1)
 _LONGEST_LIFETIME = timedelta(days=366)
@@ -31,7 +31,7 @@ _TRANSIENT_ERRORS = frozenset({"internal_failure", "server_error", "temporarily_
 
 
 def failure(call: str, answer: HttpResponse) -> ProviderError:
-    """The error that an unsuccessful answer means; of the provider's own words only an error code stays in our log."""
+    """Return the error of an unsuccessful response; its text holds the provider's error code and nothing else of it."""
     error = _error_code(answer.json_object() or {})
     text = f"{call}: HTTP {answer.status} {error or 'without an OAuth error'}"
     refused = answer.succeeded or (400 <= answer.status < 500 and answer.status not in (408, 429))
@@ -41,11 +41,11 @@ def failure(call: str, answer: HttpResponse) -> ProviderError:
 
 
 def grant(answer: Mapping[str, Any], *, requested: frozenset[str], now: datetime) -> Grant:
-    """What a token endpoint gave for the scopes that were asked for. Raises ProviderUnavailableError."""
-    # Whose type we do not know is not ours to use (RFC 6749, section 7.1).
+    """Return the grant in a response of the token endpoint. Raises ProviderUnavailableError."""
+    # A token of an unknown type must not be used (RFC 6749, section 7.1).
     if str(answer.get("token_type") or "bearer").lower() != "bearer":
         raise ProviderUnavailableError("token endpoint: a token that is no bearer token")
-    # A refresh token that is absent, null or empty is not given: the stored one stays.
+    # Absent, null and empty refresh tokens leave the stored one in place.
     refresh_token = answer.get("refresh_token") or None
     limit = answer.get("refresh_token_expires_in")
     return Grant(
@@ -58,12 +58,12 @@ def grant(answer: Mapping[str, Any], *, requested: frozenset[str], now: datetime
 
 
 def scopes(names: Iterable[str]) -> frozenset[str]:
-    """Scopes in the short forms that requests use, without what is no scope."""
+    """Return the scopes in the short forms of requests, without malformed ones."""
     return frozenset(_SCOPE_ALIASES.get(name, name) for name in names if name.isascii() and name.isprintable())
 
 
 def identity(claims: Mapping[str, Any]) -> ProviderIdentity:
-    """Who the claims of an ID token or of userinfo are about. Raises IdentityRefusedError."""
+    """Return the identity in the claims of an ID token or of userinfo. Raises IdentityRefusedError."""
     subject, email = claims.get("sub"), claims.get("email")
     if not isinstance(subject, str) or not 0 < len(subject) <= 255:
         raise IdentityRefusedError("no well-formed subject")
@@ -71,8 +71,8 @@ def identity(claims: Mapping[str, Any]) -> ProviderIdentity:
         raise IdentityRefusedError("no well-formed subject")
     if not isinstance(email, str) or not _is_address(email):
         raise IdentityRefusedError("no well-formed address")
-    # Some providers send the text "true". One that says nothing is believed: the claim is optional (OpenID Connect
-    # Core, 5.1), and Mailroom never recognises anyone by an address.
+    # Some providers send the text "true". An absent claim is accepted: it is optional (OpenID Connect Core, section
+    # 5.1), and an address never identifies a user.
     verified = claims.get("email_verified")
     return ProviderIdentity(
         subject=subject, email=email, email_verified=verified is None or verified is True or verified == "true"
@@ -82,9 +82,9 @@ def identity(claims: Mapping[str, Any]) -> ProviderIdentity:
 def _error_code(document: Mapping[str, Any]) -> str | None:
     error = document.get("error")
     if isinstance(error, dict):
-        # The shape of Google's APIs, also seen from gateways in front of its OAuth.
+        # The shape of Google's APIs, which front ends of its OAuth use too.
         error = error.get("status")
-    # What is no code may quote the request, which holds secrets.
+    # Other texts may quote the request, which holds secrets.
     return error if isinstance(error, str) and _ERROR_CODE.fullmatch(error) else None
 
 
@@ -95,7 +95,7 @@ def _token(value: object) -> str:
 
 
 def _lifetime(value: object) -> timedelta | None:
-    """Seconds as a number, or as the text of one; None if there are none that make sense."""
+    """Return the seconds of a number or of its text; None for other values."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value[:12])
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
@@ -104,7 +104,7 @@ def _lifetime(value: object) -> timedelta | None:
 
 
 def _granted(value: object, *, requested: frozenset[str]) -> frozenset[str]:
-    """The granted scopes; those that were asked for if the answer names none (RFC 6749, section 5.1)."""
+    """Return the granted scopes, or the requested ones if the response names none (RFC 6749, section 5.1)."""
     if isinstance(value, list):
         value = " ".join(scope for scope in value if isinstance(scope, str))
     return scopes(value.split()) if isinstance(value, str) else requested

@@ -39,7 +39,7 @@ def registrations(
     disconnections: Disconnections,
     provider_tokens: ProviderTokens,
 ) -> list[Callable[[aio.Server], None]]:
-    """Functions that add auth's services to a server."""
+    """Return functions that add auth's services to a server."""
     return [
         partial(auth_pb2_grpc.add_SignInServiceServicer_to_server, SignInServicer(sign_in)),
         partial(auth_pb2_grpc.add_SessionServiceServicer_to_server, SessionServicer(sessions, signing_keys)),

@@ -1,4 +1,4 @@
-"""Fields of requests as the domain has them."""
+"""Conversion of requests' fields to the domain."""
 
 from uuid import UUID
 
@@ -6,7 +6,7 @@ from services.kit.errors import AppError, Kind
 
 
 def uuid_or_none(value: str) -> UUID | None:
-    """The id in a field; None if it is absent or no UUID."""
+    """Return the id in a field; None if it is absent or no UUID."""
     try:
         return UUID(value)
     except ValueError:
@@ -14,7 +14,7 @@ def uuid_or_none(value: str) -> UUID | None:
 
 
 def user_id_of(value: str) -> UUID:
-    """The user's id in a field. Raises AppError invalid_user_id."""
+    """Return the user's id in a field. Raises AppError invalid_user_id."""
     user_id = uuid_or_none(value)
     if user_id is None:
         raise AppError(Kind.INVALID, "invalid_user_id", "user_id must be a UUID.")

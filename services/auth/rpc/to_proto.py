@@ -1,4 +1,4 @@
-"""Accounts, session tokens and security events as protobuf."""
+"""Conversion of accounts, session tokens and security events to protobuf."""
 
 from datetime import datetime
 from typing import Any
@@ -17,14 +17,14 @@ _STATUS = {
 
 
 def timestamp(moment: datetime) -> Timestamp:
-    """A time in a response."""
+    """Return the protobuf form of a time."""
     stamp = Timestamp()
     stamp.FromDatetime(moment)
     return stamp
 
 
 def session_tokens(tokens: Tokens) -> dict[str, Any]:
-    """The fields that every response with tokens of a session has."""
+    """Return the fields that each response with tokens of a session has."""
     return {
         "access_token": tokens.access_token.value,
         "token_type": _TOKEN_TYPE,
@@ -34,7 +34,7 @@ def session_tokens(tokens: Tokens) -> dict[str, Any]:
 
 
 def account_to_proto(account: Account) -> auth_pb2.Account:
-    """An account of a user."""
+    """Return the protobuf form of an account."""
     return auth_pb2.Account(
         account_id=str(account.account_id),
         user_id=str(account.user_id),
@@ -47,7 +47,7 @@ def account_to_proto(account: Account) -> auth_pb2.Account:
 
 
 def event_to_proto(recorded: RecordedEvent) -> auth_pb2.SecurityEvent:
-    """A security event of a user."""
+    """Return the protobuf form of a security event."""
     event = recorded.event
     return auth_pb2.SecurityEvent(
         event_id=str(recorded.event_id),

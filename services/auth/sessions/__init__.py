@@ -1,0 +1,1 @@
+"""Our own sessions and tokens: access tokens, refresh tokens and the keys that sign them."""

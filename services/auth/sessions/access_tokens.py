@@ -10,7 +10,7 @@ import jwt
 from services.auth.sessions.signing_keys import SigningKeys
 
 LIFETIME = timedelta(minutes=15)
-# There is one kind of client, the operator's own frontend; RFC 9068 demands that it has a name.
+# The operator's frontend is the only client; RFC 9068 requires its name.
 CLIENT_ID = "mailroom"
 
 
@@ -23,7 +23,7 @@ class AccessToken:
 
 
 class AccessTokens:
-    """Issues access tokens."""
+    """The issuer of access tokens."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class AccessTokens:
         self._new_id = new_id
 
     async def issue(self, user_id: UUID, *, session_id: UUID, session_expires_at: datetime) -> AccessToken:
-        """A token for this user, which does not outlive the session. Our public address is issuer and audience."""
+        """Issue a token that expires with the session at the latest. Our public address is issuer and audience."""
         key = await self._signing_keys.current()
         now = self._clock()
         expires_at = min(now + LIFETIME, session_expires_at)

@@ -1,8 +1,8 @@
 """Our own refresh tokens: a session's id, 256 secret bits and our mark, opaque to clients and stored as a digest only.
 
-A token's successor is computed from it under a key of the server, so that a repeated request can be answered with the
-same successor although that is stored nowhere. The mark, under another key, tells a token that was spent long ago, and
-is stored nowhere either, from one that somebody made up around a session's id, which is no secret.
+A token's successor is computed from it under a key of the server, so that a repeated request gets the same successor
+although that is stored nowhere. The mark is computed under another key. It tells a token that was spent long ago, which
+is stored nowhere either, from a forged one: the session's id in it is no secret.
 """
 
 import base64
@@ -33,17 +33,17 @@ class RefreshToken:
 
     @property
     def value(self) -> str:
-        """The token as clients keep it."""
+        """The token as clients store it."""
         return base64.urlsafe_b64encode(self.session_id.bytes + self.secret + self.mark).decode()
 
     @property
     def digest(self) -> bytes:
-        """The token as it is stored. The secret is random, so that a plain hash cannot be searched."""
+        """The digest by which the token is stored. A plain hash suffices, because the secret is random."""
         return hashlib.sha256(self.session_id.bytes + self.secret + self.mark).digest()
 
 
 def parse(value: str) -> RefreshToken | None:
-    """The token in a client's text, None if it cannot be one."""
+    """Return the token in a client's text; None if it is malformed."""
     if len(value) != _LENGTH or not value.isascii():
         return None
     try:
@@ -55,22 +55,22 @@ def parse(value: str) -> RefreshToken | None:
 
 
 class RefreshTokens:
-    """Makes tokens and their successors."""
+    """The generator of tokens and their successors."""
 
     def __init__(self, secret: str, *, previous: str | None, random: Callable[[int], bytes]) -> None:
         self._keys = [_Key(secret)] if previous is None else [_Key(secret), _Key(previous)]
         self._random = random
 
     def first(self, session_id: UUID) -> RefreshToken:
-        """The first token of a session."""
+        """Return the first token of a session."""
         return self._keys[0].token(session_id, self._random(_SECRET_BYTES))
 
     def successors(self, token: RefreshToken) -> list[RefreshToken]:
-        """The successor of a token; after it those under the previous secret, which another process may still use."""
+        """Return the successor of a token, then the one under the previous secret, which other processes may use."""
         return [key.successor(token) for key in self._keys]
 
     def issued(self, token: RefreshToken) -> bool:
-        """Whether the token was issued once, under one of the secrets."""
+        """Return whether the token was ever issued, under either secret."""
         made = [key.token(token.session_id, token.secret) for key in self._keys]
         return any(hmac.compare_digest(token.mark, own.mark) for own in made)
 

@@ -1,7 +1,8 @@
 """Sessions: families of refresh tokens, each token spent for the next one and an access token.
 
-Whoever repeats a token within seconds gets the same successor, since answers get lost and tabs race. A token that comes
-back later has been copied, and nobody can tell by whom: the session ends for everyone (RFC 9700, section 4.14.2).
+A token that is repeated within seconds gets the same successor, since responses get lost and tabs race. One that is
+repeated later has been copied. The copy cannot be told from the original, so the session ends (RFC 9700, section
+4.14.2).
 """
 
 from collections.abc import Callable
@@ -25,7 +26,7 @@ REPEATABLE = timedelta(seconds=15)
 
 @dataclass(frozen=True)
 class Tokens:
-    """What a client gets."""
+    """The tokens that a client gets."""
 
     access_token: AccessToken
     refresh_token: RefreshToken
@@ -33,14 +34,14 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Lifetimes:
-    """How long a session lasts: from one use to the next, and in all."""
+    """The limits of a session: between two uses, and in total."""
 
     idle: timedelta
     absolute: timedelta
 
 
 class Sessions:
-    """Begins, prolongs and ends sessions."""
+    """The sessions of all users."""
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class Sessions:
         self._new_id = new_id
 
     async def begin(self, user_id: UUID) -> Tokens | None:
-        """A new session of this user; None if the user was deleted meanwhile."""
+        """Begin a session of this user; return None if the user was deleted meanwhile."""
         now = self._clock()
         session = SessionRecord(self._new_id(), user_id, now, now + self._lifetimes.absolute)
         refresh_token = self._refresh_tokens.first(session.session_id)
@@ -72,13 +73,13 @@ class Sessions:
         return await self._tokens(session, refresh_token)
 
     async def refresh(self, value: str) -> Tokens:
-        """The next tokens of the session. Raises AppError invalid_refresh_token."""
+        """Spend a refresh token and return the next tokens of its session. Raises AppError invalid_refresh_token."""
         presented = parse(value)
         if presented is None:
             raise _invalid()
         async with self._store.transaction() as transaction:
             session = await transaction.sessions.lock(presented.session_id)
-            # Read once the session is locked: concurrent repeats are judged in the order in which they are handled.
+            # Read under the lock of the session, so that concurrent repeats see times in the order of their handling.
             now = self._clock()
             if session is None or self._is_over(session, now):
                 raise _invalid()
@@ -90,9 +91,9 @@ class Sessions:
         return await self._tokens(session, successor)
 
     async def end(self, value: str, *, all_sessions: bool) -> None:
-        """Ends the session of this refresh token, or all of its user, also if it was spent long ago.
+        """End the session of this refresh token, or all sessions of its user, also if it was spent long ago.
 
-        What was never issued ends nothing.
+        A token that was never issued ends no session.
         """
         presented = parse(value)
         if presented is None:
@@ -106,7 +107,7 @@ class Sessions:
             await transaction.commit()
 
     async def end_of_user(self, user_id: UUID, *, session_id: UUID | None) -> None:
-        """Ends one session of this user, or all of them."""
+        """End one session of this user, or all of them."""
         async with self._store.transaction() as transaction:
             if session_id is not None:
                 session = await transaction.sessions.lock(session_id)
@@ -116,7 +117,7 @@ class Sessions:
             await transaction.commit()
 
     async def forget_expired(self) -> None:
-        """Deletes the sessions that are over."""
+        """Delete the expired sessions."""
         now = self._clock()
         async with self._store.transaction() as transaction:
             await transaction.sessions.forget_expired(now=now, unused_since=now - self._lifetimes.idle)
@@ -126,12 +127,12 @@ class Sessions:
         return now >= session.expires_at or now >= session.used_at + self._lifetimes.idle
 
     async def _successor(self, transaction: Transaction, presented: RefreshToken, now: datetime) -> RefreshToken | None:
-        """Spends the token; None if that was done too long ago. Raises AppError invalid_refresh_token."""
+        """Return the successor; None if the token was spent too long ago. Raises AppError invalid_refresh_token."""
         session_id = presented.session_id
         known = await transaction.sessions.find_token(session_id, presented.digest)
         candidates = self._refresh_tokens.successors(presented)
         if known is None and not self._refresh_tokens.issued(presented):
-            # Made up around the session's id, which access tokens and events tell: no reason to end anything.
+            # Forged with the session's id, which access tokens and events show: no reason to end the session.
             raise _invalid()
         if known is None:
             return None
@@ -149,7 +150,7 @@ class Sessions:
         for candidate in candidates:
             if await transaction.sessions.find_token(session_id, candidate.digest) is not None:
                 return candidate
-        # The secret was replaced without keeping the previous one: nobody can know the successor any more.
+        # The secret was replaced without keeping the previous one, so that the successor cannot be computed.
         raise _invalid()
 
     async def _end_for_reuse(self, transaction: Transaction, session: SessionRecord) -> None:

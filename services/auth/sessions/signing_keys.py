@@ -1,6 +1,6 @@
-"""The ES256 keys of our access tokens. They live in Postgres, the private halves encrypted, shared by all processes.
+"""The ES256 keys of our access tokens, shared by all processes in Postgres, with encrypted private halves.
 
-A new key is published before it signs, and an old one stays published until everything that it signed has expired.
+A key is published before it signs, and stays published until all tokens that it signed have expired.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from services.auth.store.transaction import Store
 log = structlog.get_logger()
 
 PRIVATE_KEY = "private_key"
-# Longer than anybody caches the key set.
+# Longer than clients cache the key set.
 PUBLISHED_AHEAD = timedelta(minutes=15)
-# Longer than an access token lives after the last process has noticed that another key signs.
+# Longer than the last access token lives that a process signs before it notices the successor.
 PUBLISHED_AFTER = timedelta(hours=1)
-# How long a process signs without a look at the database.
+# A process rereads the signing key this often.
 REREAD = timedelta(seconds=60)
 _EVER = timedelta(days=36500)
 _COORDINATE_BYTES = 32
@@ -35,14 +35,14 @@ _COORDINATE_BYTES = 32
 
 @dataclass(frozen=True)
 class SigningKey:
-    """A key that signs."""
+    """A signing key with its private half."""
 
     key_id: str
     private_key: ec.EllipticCurvePrivateKey = field(repr=False)
 
 
 class SigningKeys:
-    """The key that signs, made when there is none yet, and the public keys that verify."""
+    """The current signing key, created on first use, and the public keys."""
 
     def __init__(self, *, store: Store, cipher: Cipher, clock: Callable[[], datetime]) -> None:
         self._store = store
@@ -53,7 +53,7 @@ class SigningKeys:
         self._read_at: datetime | None = None
 
     async def current(self) -> SigningKey:
-        """The key that signs. Raises AppError (database unavailable), DecryptionError (another secret)."""
+        """Return the key that signs. Raises AppError (database unavailable), DecryptionError (another secret)."""
         async with self._lock:
             now = self._clock()
             if self._current is None or self._read_at is None or now - self._read_at >= REREAD:
@@ -64,7 +64,7 @@ class SigningKeys:
             return self._current
 
     async def jwks(self) -> str:
-        """The JSON Web Key Set of all keys (RFC 7517); never empty."""
+        """Return the JSON Web Key Set of all keys (RFC 7517); it is never empty."""
         records = await self._list()
         if not records:
             await self.current()
@@ -72,9 +72,9 @@ class SigningKeys:
         return json.dumps({"keys": [record.public_jwk for record in records]})
 
     async def rotate(self, *, older_than: timedelta = timedelta(0)) -> str | None:
-        """Makes the next key if the newest has signed for so long, and forgets those that nobody needs any more.
+        """Create the next key if the newest has signed for `older_than`, and delete superseded keys.
 
-        Returns the id of a key that was made. While one waits for its time no other is made.
+        Returns the id of the created key. A key that does not sign yet keeps others from being created.
         """
         async with self._store.transaction() as transaction:
             await transaction.signing_keys.lock()
@@ -98,10 +98,10 @@ class SigningKeys:
     async def _signing(self, now: datetime) -> SigningKeyRecord:
         records = await self._list()
         if not records:
-            # Another process may make the first key at the same moment, which is then old enough for both.
+            # If another process creates the first key at the same moment, both use it.
             await self.rotate(older_than=_EVER)
             records = await self._list()
-        # The oldest signs if the clocks of two machines disagree about whether a first key's time has come.
+        # With differing clocks the first key can have a `signs_from` in this machine's future; it signs all the same.
         return next((record for record in records if record.signs_from <= now), records[-1])
 
     def _opened(self, record: SigningKeyRecord) -> SigningKey:
@@ -113,7 +113,7 @@ class SigningKeys:
 
 
 def _superseded(newest_first: list[SigningKeyRecord], now: datetime) -> list[str]:
-    """The keys whose successor has signed for so long that nothing of theirs is still valid."""
+    """Return the keys whose successor has signed for so long that all tokens of theirs have expired."""
     pairs = pairwise(newest_first)
     return [record.key_id for successor, record in pairs if successor.signs_from + PUBLISHED_AFTER <= now]
 
@@ -127,7 +127,7 @@ def _new_record(cipher: Cipher, *, signs_from: datetime) -> SigningKeyRecord:
 
 
 def _public_jwk(key: ec.EllipticCurvePublicKey) -> dict[str, str]:
-    """The key as it is published (RFC 7518, section 6.2.1), named by its thumbprint (RFC 7638)."""
+    """Return the published form (RFC 7518, section 6.2.1), with the thumbprint as key id (RFC 7638)."""
     numbers = key.public_numbers()
     required = {"crv": "P-256", "kty": "EC", "x": _encoded(numbers.x), "y": _encoded(numbers.y)}
     canonical = json.dumps(required, sort_keys=True, separators=(",", ":"))

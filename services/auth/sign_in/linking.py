@@ -1,4 +1,4 @@
-"""Linking one more account to a signed-in user.
+"""Linking another account to a signed-in user.
 
 The provider's redirect attaches nothing, because the person who consented may not be the user who started the link. The
 grant is pending until the user who started the link redeems the login code, which went to the browser that consented.
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class Linking:
-    """Stores a pending link and commits it."""
+    """Pending links and their commit."""
 
     def __init__(self, *, store: Store, accounts: Accounts, revocations: GrantRevocations) -> None:
         self._store = store
@@ -35,7 +35,7 @@ class Linking:
         return await self._revocations.add_pending(consent, seconds=LOGIN_CODE_SECONDS)
 
     async def commit(self, grant_id: UUID, *, started_by: UUID, redeemed_by: UUID | None) -> Account:
-        """Link the account of a pending grant, or have the grant revoked.
+        """Link the account of a pending grant, or revoke the grant.
 
         Raises AppError link_of_another_user, account_of_another_user, no_offline_access, invalid_hand_off.
         """
@@ -58,7 +58,7 @@ class Linking:
             ) from error
 
     async def cancel(self, grant_id: UUID) -> None:
-        """Have a pending grant revoked."""
+        """Revoke a pending grant."""
         await self._revocations.cancel_pending(grant_id)
 
     async def _commit(self, grant_id: UUID, user_id: UUID) -> Account:

@@ -1,7 +1,7 @@
-"""Records of a sign-in in Redis between its steps: the authorization request of a state, the sign-in of a login code.
+"""Records of a sign-in between its steps, in Redis: authorization requests by state, and login codes.
 
-Each record is taken exactly once (GETDEL). Keys are hashes of the values that travel through browsers, so that reading
-Redis gives nothing to redeem. Records are encrypted, so that writing to Redis creates no session either.
+Each record is taken exactly once (GETDEL). Keys are hashes of the values that travel through browsers, so that a reader
+of Redis can redeem none of them. Records are encrypted, so that a writer to Redis can create no session.
 """
 
 import base64
@@ -22,7 +22,7 @@ LOGIN_CODE_SECONDS = 120
 
 
 class AuthorizationRequest(BaseModel):
-    """A sign-in that has been sent to the provider."""
+    """A sign-in that waits for the provider's response."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,7 +32,7 @@ class AuthorizationRequest(BaseModel):
     # The client's own PKCE challenge, empty if it gave none.
     client_challenge: str
     force_consent: bool
-    # The signed-in user who links one more account; None to sign in.
+    # The signed-in user of a link; None for a sign-in.
     link_to: UUID | None = None
 
 
@@ -48,12 +48,12 @@ class LoginCode(BaseModel):
 
 
 def random_value() -> str:
-    """256 random bits, URL-safe: for states, login codes, nonces and PKCE verifiers (RFC 7636 wants 43 characters)."""
+    """Return 256 random bits, URL-safe: a state, login code, nonce or PKCE verifier (43 characters, RFC 7636)."""
     return secrets.token_urlsafe(32)
 
 
 class OneTimeRecords[Record: BaseModel]:
-    """Records of one kind that expire and can be taken once. Raises AppError if Redis cannot be used now."""
+    """Records of one kind that expire and can be taken once. Methods raise AppError if Redis is unavailable."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class OneTimeRecords[Record: BaseModel]:
         self._random = random
 
     async def put(self, record: Record) -> str:
-        """Keeps the record and returns the new value that takes it."""
+        """Store the record and return the value that takes it."""
         value = self._random()
         digest = _digest(value)
         encrypted = self._cipher.encrypt(record.model_dump_json(), owner=digest, field=self._kind)
@@ -84,7 +84,7 @@ class OneTimeRecords[Record: BaseModel]:
         return value
 
     async def take(self, value: str) -> Record | None:
-        """The record behind the value, for the first who asks in time; None for everyone else."""
+        """Take the record of the value; None if it was taken, has expired, or never existed."""
         digest = _digest(value)
         try:
             stored = await self._redis.getdel(self._key(digest))
@@ -96,7 +96,7 @@ class OneTimeRecords[Record: BaseModel]:
             text = self._cipher.decrypt(base64.b64decode(stored), owner=digest, field=self._kind)
             return self._record_type.model_validate_json(text)
         except (DecryptionError, ValueError):
-            # Not ours, or of a release whose records had other fields: to be started anew.
+            # Written by a stranger, or by a release whose records had other fields: the sign-in must start again.
             return None
 
     def _key(self, digest: str) -> str:

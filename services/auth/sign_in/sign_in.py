@@ -1,4 +1,4 @@
-"""Signing in through a provider, or linking an account: start, the redirect back, the exchange of the login code."""
+"""Signing in through a provider, or linking an account: start, the provider's response, the login code."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ from services.kit.errors import AppError, Kind
 
 log = structlog.get_logger()
 
-# Seconds for everything that the provider is asked during one redirect; the gateway waits a little longer.
+# Seconds for all calls to the provider during one redirect; the gateway waits a little longer.
 EXCHANGE_TIMEOUT = 8.0
 
 
 class SignInError(StrEnum):
-    """Every value that the frontend can find in `error=`. The provider's own text never gets there."""
+    """All values of `error=` in redirects to the frontend. The provider's own text is never passed on."""
 
     ACCESS_DENIED = "access_denied"
     INVALID_STATE = "invalid_state"
@@ -49,7 +49,7 @@ class SignInError(StrEnum):
     PROVIDER_UNAVAILABLE = "provider_unavailable"
 
 
-# RFC 6749, section 4.1.2.1. Whatever else a provider says is a provider_error.
+# RFC 6749, section 4.1.2.1. Any other error of a provider is a provider_error.
 _REDIRECT_ERRORS = {
     "access_denied": SignInError.ACCESS_DENIED,
     "server_error": SignInError.PROVIDER_UNAVAILABLE,
@@ -59,7 +59,7 @@ _REDIRECT_ERRORS = {
 
 @dataclass(frozen=True)
 class Started:
-    """Where to send the browser, and the value by which the provider's redirect will be recognised."""
+    """The URL for the browser, and the state by which the provider's response is recognised."""
 
     authorization_url: str
     state: str
@@ -92,7 +92,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class ConsentRequired:
-    """The provider must be asked once more."""
+    """The user must consent again, at this URL."""
 
     authorization_url: str
 
@@ -104,7 +104,7 @@ class _RefusedError(Exception):
 
 
 class SignIn:
-    """The three steps of a sign-in."""
+    """Sign-ins and links in their three steps: start, complete, redeem."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class SignIn:
     ) -> Completed | Refused | ConsentRequired:
         """Handle the provider's response; a state is valid once. Raises AppError unknown_provider.
 
-        The login code is a new value: the state is known to the client that started the sign-in, maybe an attacker's.
+        The login code is a new value: the client that started the sign-in knows the state, and may be an attacker's.
         """
         found = self._provider(provider)
         request = await self._authorization_requests.take(response.state)
@@ -167,9 +167,9 @@ class SignIn:
     async def redeem(self, login_code: str, *, code_verifier: str, redeemed_by: UUID | None) -> Tokens | Account:
         """Exchange a login code for a session. It is valid once; a PKCE challenge given at start needs its verifier.
 
-        If it is a link's, the linked account; `redeemed_by`, the signed-in user, must then be who started it. No new
-        session comes of a link: a stolen access token would be enough for a lasting one.
-        Raises AppError invalid_hand_off, invalid_code_verifier, and those of Linking.commit; a wrong proof uses the
+        The login code of a link returns the linked account instead; `redeemed_by`, the signed-in user, must then be the
+        user who started it. A link begins no session, since a stolen access token would suffice to get a lasting one.
+        Raises AppError invalid_hand_off, invalid_code_verifier, and those of Linking.commit; a wrong verifier uses the
         login code up as well.
         """
         record = await self._login_codes.take(login_code)
@@ -239,7 +239,7 @@ class SignIn:
         return Consent(provider.name, identity, grant)
 
     async def _login_code(self, request: AuthorizationRequest, consent: Consent) -> str:
-        """Store the grant, for the account or as a pending link, and make the login code."""
+        """Store the grant, for the account or as a pending link, and return a login code."""
         user_id, pending_link = request.link_to, None
         if user_id is not None:
             pending_link = await self._linking.begin(consent, user_id=user_id)
@@ -261,7 +261,7 @@ def _invalid_login_code() -> AppError:
 
 
 def _outcome_of(error: ProviderError, *, provider: str) -> SignInError:
-    # A refusal of our client, secret or redirect URI hits every user, and only the operator can end it.
+    # A refusal of our client, secret or redirect URI affects every user, and only the operator can end it.
     level = log.error if isinstance(error, ProviderRefusedError) else log.warning
     level("code exchange failed", provider=provider, reason=str(error))
     if isinstance(error, ProviderUnavailableError):

@@ -1,4 +1,4 @@
-"""The rows of accounts."""
+"""Queries of the table `accounts`."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,7 @@ from services.auth.store.tables import accounts, provider_tokens
 
 
 class AccountQueries:
-    """Part of a transaction."""
+    """The queries of accounts in a transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -24,19 +24,19 @@ class AccountQueries:
         await self._connection.execute(select(func.pg_advisory_xact_lock(key)))
 
     async def lock_by_subject(self, *, provider: str, subject: str) -> Account | None:
-        """The account with this id at the provider, locked until the transaction ends."""
+        """Return the account with this id at the provider, locked until the transaction ends."""
         query = select(accounts).where(accounts.c.provider == provider, accounts.c.subject == subject)
         row = (await self._connection.execute(query.with_for_update())).one_or_none()
         return None if row is None else account_of(row)
 
     async def lock(self, account_id: UUID) -> Account | None:
-        """The account, locked until the transaction ends."""
+        """Return the account, locked until the transaction ends."""
         query = select(accounts).where(accounts.c.account_id == account_id).with_for_update()
         row = (await self._connection.execute(query)).one_or_none()
         return None if row is None else account_of(row)
 
     async def list_of(self, user_id: UUID) -> list[Account]:
-        """A user's accounts, oldest first."""
+        """Return a user's accounts, oldest first."""
         query = (
             select(accounts, provider_tokens.c.refresh_token_expires_at)
             .outerjoin(provider_tokens, provider_tokens.c.account_id == accounts.c.account_id)
@@ -60,7 +60,7 @@ class AccountQueries:
         return account_of(rows.one())
 
     async def subject_of(self, account_id: UUID) -> str:
-        """The provider's id of an account that exists."""
+        """Return the provider's id of an account that exists."""
         query = select(accounts.c.subject).where(accounts.c.account_id == account_id)
         return str((await self._connection.execute(query)).scalar_one())
 
@@ -88,7 +88,7 @@ class AccountQueries:
 
 
 def account_of(row: Row[Any]) -> Account:
-    """The account in a row that has all columns of the table."""
+    """Return the account in a row that has all columns of the table."""
     return Account(
         account_id=row.account_id,
         user_id=row.user_id,

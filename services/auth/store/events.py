@@ -1,4 +1,4 @@
-"""The rows of security events."""
+"""Queries of the table `security_events`."""
 
 from datetime import datetime
 from uuid import UUID
@@ -12,13 +12,13 @@ from services.auth.store.tables import security_events
 
 
 class EventQueries:
-    """Part of a transaction, so that what happened and its event are stored together."""
+    """The queries of events in a transaction, so that a change and its event are stored together."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def add(self, event: SecurityEvent) -> None:
-        """Records an event."""
+        """Add an event."""
         values = {
             "user_id": event.user_id,
             "type": event.type,
@@ -29,7 +29,7 @@ class EventQueries:
         await self._connection.execute(insert(security_events).values(values))
 
     async def list_newest(self, user_id: UUID, *, before: int | None, limit: int) -> list[RecordedEvent]:
-        """A user's events, newest first, from below the id `before`."""
+        """Return a user's events with ids below `before`, newest first."""
         query = select(security_events).where(security_events.c.user_id == user_id)
         if before is not None:
             query = query.where(security_events.c.event_id < before)
@@ -44,11 +44,11 @@ class EventQueries:
         ]
 
     async def forget_user(self, user_id: UUID) -> None:
-        """Deletes the events of a user."""
+        """Delete the events of a user."""
         await self._connection.execute(delete(security_events).where(security_events.c.user_id == user_id))
 
     async def forget_before(self, moment: datetime, *, limit: int) -> int:
-        """Deletes up to `limit` events from before that time; returns how many."""
+        """Delete up to `limit` events from before that time; return their number."""
         old = select(security_events.c.event_id).where(security_events.c.created_at < moment).limit(limit)
         statement = delete(security_events).where(security_events.c.event_id.in_(old.scalar_subquery()))
         return (await self._connection.execute(statement)).rowcount

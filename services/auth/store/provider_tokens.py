@@ -1,4 +1,4 @@
-"""The rows of accounts' provider tokens."""
+"""Queries of the table `provider_tokens`."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,13 +36,13 @@ class StoredTokens:
 
 
 class ProviderTokenQueries:
-    """Part of a transaction."""
+    """The queries of provider tokens in a transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def find(self, account_id: UUID, *, user_id: UUID) -> StoredTokens | None:
-        """An account with its tokens, if it belongs to this user."""
+        """Return an account with its tokens, if it belongs to this user."""
         changed_at = provider_tokens.c.updated_at.label("changed_at")
         query = (
             select(accounts, provider_tokens, changed_at)

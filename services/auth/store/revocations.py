@@ -1,4 +1,4 @@
-"""The rows of grants without an account."""
+"""Queries of the table `grant_revocations`: grants without an account."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +23,7 @@ class RevocationRecord:
 
 
 class RevocationQueries:
-    """Part of a transaction."""
+    """The queries of revocations in a transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -83,7 +83,7 @@ class RevocationQueries:
         return [RevocationRecord(row.grant_id, row.provider, row.subject, row.encrypted, row.attempts) for row in rows]
 
     async def is_pending_link(self, *, provider: str, subject: str) -> bool:
-        """Whether a link of this account is pending."""
+        """Return whether a link of this account is pending."""
         query = select(grant_revocations.c.grant_id).where(
             grant_revocations.c.provider == provider,
             grant_revocations.c.subject == subject,
@@ -92,7 +92,7 @@ class RevocationQueries:
         return (await self._connection.execute(query.limit(1))).one_or_none() is not None
 
     async def postpone(self, grant_id: UUID, *, due_at: datetime) -> None:
-        """Sets when the next attempt to revoke is due."""
+        """Set the time of the next attempt to revoke."""
         await self._connection.execute(
             update(grant_revocations).where(grant_revocations.c.grant_id == grant_id).values(due_at=due_at)
         )

@@ -1,4 +1,4 @@
-"""The rows of sessions and their refresh tokens."""
+"""Queries of the tables `sessions` and `refresh_tokens`."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,19 +23,19 @@ class SessionRecord:
 
 @dataclass(frozen=True)
 class RefreshTokenRecord:
-    """A refresh token, known by its digest."""
+    """A refresh token, which is found by its digest."""
 
     spent_at: datetime | None
 
 
 class SessionQueries:
-    """Part of a transaction."""
+    """The queries of sessions in a transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def add(self, session: SessionRecord, *, token_digest: bytes) -> bool:
-        """A new session with its first refresh token; false if there is no such user (any more)."""
+        """Add a session with its first refresh token; return false if the user does not exist."""
         values = {
             "session_id": session.session_id,
             "created_at": session.used_at,
@@ -51,13 +51,13 @@ class SessionQueries:
         return True
 
     async def lock(self, session_id: UUID) -> SessionRecord | None:
-        """The session, locked until the end."""
+        """Return the session, locked until the transaction ends."""
         query = select(sessions).where(sessions.c.session_id == session_id).with_for_update()
         row = (await self._connection.execute(query)).one_or_none()
         return None if row is None else SessionRecord(row.session_id, row.user_id, row.used_at, row.expires_at)
 
     async def find_token(self, session_id: UUID, token_digest: bytes) -> RefreshTokenRecord | None:
-        """A refresh token of the session: the valid one, or one that was spent a moment ago."""
+        """Return a refresh token of the session: the valid one, or one that was spent a moment ago."""
         query = select(refresh_tokens.c.spent_at).where(
             refresh_tokens.c.session_id == session_id, refresh_tokens.c.token_digest == token_digest
         )
@@ -67,7 +67,7 @@ class SessionQueries:
     async def rotate(
         self, session_id: UUID, *, spent: bytes, successor: bytes, now: datetime, forget_before: datetime
     ) -> None:
-        """Spends a token for its successor, and forgets those that were spent too long ago to be repeated."""
+        """Replace a token by its successor, and delete tokens that were spent before `forget_before`."""
         await self._connection.execute(
             delete(refresh_tokens).where(
                 refresh_tokens.c.session_id == session_id, refresh_tokens.c.spent_at < forget_before
@@ -80,15 +80,15 @@ class SessionQueries:
         await self._connection.execute(update(sessions).where(sessions.c.session_id == session_id).values(used_at=now))
 
     async def end(self, session_id: UUID) -> None:
-        """Ends a session: none of its refresh tokens is known any more."""
+        """Delete a session with its refresh tokens."""
         await self._connection.execute(delete(sessions).where(sessions.c.session_id == session_id))
 
     async def end_all(self, user_id: UUID) -> int:
-        """Ends all sessions of a user; returns how many there were."""
+        """Delete all sessions of a user; return their number."""
         return (await self._connection.execute(delete(sessions).where(sessions.c.user_id == user_id))).rowcount
 
     async def forget_expired(self, *, now: datetime, unused_since: datetime) -> int:
-        """Deletes the sessions that are over; returns how many."""
+        """Delete the expired and the unused sessions; return their number."""
         over = or_(sessions.c.expires_at <= now, sessions.c.used_at <= unused_since)
         return (await self._connection.execute(delete(sessions).where(over))).rowcount
 

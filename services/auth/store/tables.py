@@ -34,8 +34,8 @@ def _time(name: str, *, nullable: bool = False) -> Column[object]:
     return Column(name, TIMESTAMP(timezone=True), nullable=nullable, server_default=None if nullable else text("now()"))
 
 
-# The login is the provider account that the user first signed in with. It stays theirs while it is not connected, so
-# that whoever disconnects it can come back to the addresses that they linked.
+# The login is the provider account that the user first signed in with. It stays theirs while it is disconnected, so
+# that the user can return to the addresses that they linked.
 users = Table(
     "users",
     metadata,
@@ -46,7 +46,7 @@ users = Table(
     UniqueConstraint("login_provider", "login_subject"),
 )
 
-# A provider's account that a user connected. The address is an attribute: it can change, and be given to someone else.
+# A provider's account that a user connected. The address is an attribute: it can change, and pass to another person.
 accounts = Table(
     "accounts",
     metadata,
@@ -63,7 +63,7 @@ accounts = Table(
     Index(None, "user_id"),
 )
 
-# What the provider granted. Encrypted by the cipher, apart from everything that is read without need of a token.
+# The tokens that the provider granted, encrypted by the cipher.
 provider_tokens = Table(
     "provider_tokens",
     metadata,
@@ -88,7 +88,7 @@ grant_revocations = Table(
     Column("subject", Text, nullable=False),
     Column("encrypted", LargeBinary, nullable=False),
     Column("pending_link", Boolean, nullable=False),
-    # When it is to be revoked. A pending one expires then.
+    # The time of revocation, at which a pending grant expires.
     _time("due_at"),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     _time("created_at"),
@@ -109,8 +109,8 @@ sessions = Table(
     Index(None, "used_at"),
 )
 
-# Of each session the token that is valid and those that were spent a moment ago. A token of a session that is not here
-# was spent earlier.
+# The valid token of each session, and those spent a moment ago. A genuine token that is not in the table was spent
+# earlier.
 refresh_tokens = Table(
     "refresh_tokens",
     metadata,
@@ -120,7 +120,7 @@ refresh_tokens = Table(
     Index(None, "session_id"),
 )
 
-# What happened to users' sessions and accounts. No foreign keys: that a user was deleted is an event, too.
+# Changes of users' sessions and accounts. Without foreign keys, since the deletion of a user is an event too.
 security_events = Table(
     "security_events",
     metadata,
@@ -135,14 +135,14 @@ security_events = Table(
     Index(None, "created_at"),
 )
 
-# The keys of our own access tokens: the newest of those whose time has come signs, all verify.
+# The keys of our access tokens: the one with the latest `signs_from` in the past signs, all of them verify.
 signing_keys = Table(
     "signing_keys",
     metadata,
     Column("key_id", Text, primary_key=True),
     Column("public_jwk", JSONB, nullable=False),
     Column("private_key", LargeBinary, nullable=False),
-    # Published before that time, so that nobody meets a token of an unknown key.
+    # The key is published before this time, so that clients know it when they get its first token.
     _time("signs_from"),
     _time("created_at"),
 )

@@ -21,7 +21,7 @@ from services.auth.store.signing_keys import SigningKeyQueries
 from services.auth.store.users import UserQueries
 from services.kit.errors import service_unavailable
 
-# SQLSTATE classes and codes after which the same request may well succeed: connection lost, out of resources, server
+# SQLSTATE classes and codes after which the same request may succeed: connection lost, out of resources, server
 # going down or starting, lock and statement time-outs, deadlock. Source: PostgreSQL, appendix A.
 _PASSING = ("08", "53", "57P", "57014", "55P03", "40")
 
@@ -49,14 +49,14 @@ class Transaction:
 
 
 class Store:
-    """Opens transactions on the service's database."""
+    """The service's database."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """A transaction that is rolled back unless committed. Raises AppError if the database is unavailable."""
+        """Open a transaction, rolled back unless committed. Raises AppError if the database is unavailable."""
         try:
             async with self._engine.connect() as connection:
                 yield Transaction(connection)

@@ -1,4 +1,4 @@
-"""The rows of users."""
+"""Queries of the table `users`."""
 
 from uuid import UUID
 
@@ -11,18 +11,18 @@ from services.auth.store.tables import users
 
 
 class UserQueries:
-    """Part of a transaction."""
+    """The queries of users in a transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def find(self, user_id: UUID) -> User | None:
-        """The user with this id."""
+        """Return the user with this id."""
         row = (await self._connection.execute(select(users).where(users.c.user_id == user_id))).one_or_none()
         return None if row is None else User(row.user_id, row.created_at)
 
     async def find_login(self, *, provider: str, subject: str, lock: bool = False) -> UUID | None:
-        """The user who signs in with this provider account; `lock` keeps the row until the transaction ends."""
+        """Return the user whose login is this provider account; `lock` keeps the row until the transaction ends."""
         query = select(users.c.user_id).where(users.c.login_provider == provider, users.c.login_subject == subject)
         if lock:
             query = query.with_for_update(read=True, key_share=True)
@@ -34,7 +34,7 @@ class UserQueries:
         return (await self._connection.execute(query)).one_or_none() is not None
 
     async def add(self, user_id: UUID, *, provider: str, subject: str) -> None:
-        """Add a user who signs in with this provider account."""
+        """Add a user whose login is this provider account."""
         await self._connection.execute(
             insert(users).values(user_id=user_id, login_provider=provider, login_subject=subject)
         )

@@ -1,0 +1,1 @@
+"""Sanitising the HTML of messages."""

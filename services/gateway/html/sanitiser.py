@@ -1,7 +1,7 @@
-"""Sanitising a message's HTML without holding up other requests, whatever the HTML does to a parser.
+"""Sanitising of a message's HTML without delaying other requests, however long its parsing takes.
 
-It happens when a message is read: what was sent stays as it is in the store, and a stricter policy holds for all mail
-at once.
+It happens when a message is read: the store keeps the original HTML, and a stricter policy applies to all mail at
+once.
 """
 
 import asyncio
@@ -15,12 +15,21 @@ import structlog
 
 from services.gateway.html import policy
 
+<<<<<<< HEAD
 # A parser's work grows with the square of the open tags, of one tag's attributes, of the entities in one text; that of
 # styles with their length. So much takes 0.2 s at worst, a few milliseconds as a rule.
 _HARMLESS_TAGS, _HARMLESS_LENGTH = 4_000, 200_000
 # So little is not worth handing to a thread: 2 ms at worst, if all of it is styles that no other mail has.
 _TINY_TAGS, _TINY_LENGTH = 50, 4_096
 # Seconds for the whole run of a process, of which the system allows PROCESSOR_SECONDS of work.
+=======
+# Parsing time grows with the square of the open tags, of a tag's attributes, and of the entities in one text: HTML
+# below these limits takes 0.2 s at worst, and 1 ms as a rule.
+_HARMLESS_TAGS, _HARMLESS_LENGTH = 4_000, 200_000
+# Smaller HTML takes 1 ms at most, less than passing it to a thread costs.
+_TINY_TAGS, _TINY_LENGTH = 50, 8_192
+# Seconds for a whole run of the process, including waits; its CPU time is limited to PROCESSOR_SECONDS.
+>>>>>>> 48bc227c3c7c9e7e61cbef6ad3c8ea0f2894de0f
 _PROCESS_SECONDS = 30
 
 # The directory that holds the package `services`.
@@ -30,13 +39,13 @@ log = structlog.get_logger()
 
 
 class SafeHtml:
-    """Sanitises; at most `processes` of them run at a time."""
+    """The sanitiser. It runs at most `processes` processes at a time."""
 
     def __init__(self, *, processes: int = 2) -> None:
         self._slots = asyncio.Semaphore(processes)
 
     async def of(self, html: str, *, text: str | None, pictures: Mapping[str, str]) -> str:
-        """`html` without what html_policy removes; HTML that takes too much work is replaced by the `text`."""
+        """Return the allowed parts of `html`, or the `text` as HTML if parsing takes too long."""
         tags = html.count("<")
         if tags <= _TINY_TAGS and len(html) <= _TINY_LENGTH:
             return policy.sanitise(html, pictures)
@@ -51,7 +60,7 @@ class SafeHtml:
 
 
 async def _in_a_process(html: str, pictures: Mapping[str, str]) -> str | None:
-    """None if the process did not survive it. It is a Python of its own, without our environment."""
+    """Sanitise in a Python process without our environment; return None if it was ended."""
     given = json.dumps(dict(pictures)).encode() + b"\n" + html.encode()
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -1,0 +1,1 @@
+"""Limits of clients: rate limits by address and user, and long polls."""

@@ -1,4 +1,4 @@
-"""Which address a request comes from, behind proxies that are trusted."""
+"""The address of a client behind trusted proxies."""
 
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -9,15 +9,15 @@ from starlette.types import Scope
 type Address = IPv4Address | IPv6Address
 type Network = IPv4Network | IPv6Network
 
-# What one subscriber is given of IPv6 at least (RFC 6177): whoever has one address there has all of them.
+# A subscriber gets at least a /64 of IPv6 (RFC 6177), and may use any address in it.
 IPV6_PREFIX = 64
 
 
 def client_network(scope: Scope, *, trusted_proxies: Sequence[Network]) -> str:
-    """The client's IPv4 address, or the /64 of its IPv6 address; "unknown" where the server knows no peer.
+    """Return the client's IPv4 address, or the /64 of its IPv6 address; "unknown" without a peer.
 
-    X-Forwarded-For is believed as far as trusted proxies have written it: from the right, up to the first address that
-    is not one of theirs.
+    X-Forwarded-For is read from the right up to the first address that is no trusted proxy's: entries to the left of it
+    are written by the client.
     """
     address = _parse((scope.get("client") or ("", 0))[0])
     if address is None:
@@ -33,13 +33,13 @@ def client_network(scope: Scope, *, trusted_proxies: Sequence[Network]) -> str:
 
 
 def _forwarded_for(scope: Scope) -> Iterator[str]:
-    """The entries of all X-Forwarded-For headers, the last one first."""
+    """Yield the entries of all X-Forwarded-For headers, the last one first."""
     for value in reversed(Headers(scope=scope).getlist("x-forwarded-for")):
         yield from reversed(value.split(","))
 
 
 def _parse(text: str) -> Address | None:
-    """An address; some proxies add the port, in IPv6 after brackets."""
+    """Parse an address; some proxies add the port, in IPv6 after brackets."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,4 +1,4 @@
-"""Calls that wait for something to happen."""
+"""Calls that wait for a change."""
 
 import asyncio
 from typing import Protocol
@@ -13,7 +13,7 @@ class _Waiting(Protocol):
 
 
 class LongPolls:
-    """Makes such calls until this process is told to stop: from then on they answer with what there is."""
+    """Long polls of this process. Once it stops, they return the present state at once."""
 
     def __init__(self, stop: asyncio.Event) -> None:
         self._stop = stop
@@ -21,7 +21,7 @@ class LongPolls:
     async def ask[Request: _Waiting, Response](
         self, method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request
     ) -> Response:
-        """Calls a method that answers after `request.wait_seconds` at the latest. Raises AppError."""
+        """Call a method that responds after `request.wait_seconds` at the latest. Raises AppError."""
         if not request.wait_seconds:
             return await call(method, request)
         asking = asyncio.create_task(call(method, request, timeout=request.wait_seconds + DEFAULT_TIMEOUT))

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/emails/addresses", tags=["addresses"], responses=pro
 
 @router.get("", response_model=Addresses)
 async def list_addresses(services: Backends, user_id: UserId) -> Response:
-    """All connected addresses of the user, oldest first."""
+    """List the connected addresses of the user, oldest first."""
     answer = await call(services.mailboxes.ListMailboxes, ListMailboxesRequest(user_id=user_id))
     return json_response_from({"addresses": [conversions.address(mailbox) for mailbox in answer.mailboxes]})
 
@@ -29,10 +29,10 @@ async def list_addresses(services: Backends, user_id: UserId) -> Response:
     responses={**ERASING, **problems(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)},
 )
 async def disconnect(services: Backends, user_id: UserId, account_id: str) -> Response:
-    """Gives up an address: from the answer on it is not found, nor is any of its mail.
+    """Disconnect an address: after the response neither it nor its mail is found.
 
-    In the background the grant is revoked at the provider and everything stored is erased. A repeat tells how far that
-    is: 202 as long as it goes on, 204 when nothing is left. Connecting the address again begins from nothing.
+    In the background the grant is revoked at the provider and the stored mail is erased. A repeat answers 202 while
+    that goes on, and 204 when it is done. Connecting the address again starts with an empty copy.
     """
     request = DisconnectMailboxRequest(user_id=user_id, account_id=account_id)
     answer = await call(services.mailboxes.DisconnectMailbox, request)

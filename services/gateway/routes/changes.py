@@ -1,4 +1,4 @@
-"""Following what happens to stored mail."""
+"""The feed of changes of stored mail."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -28,9 +28,9 @@ async def list_changes(
     wait_seconds: WaitSeconds,
     query: Annotated[ChangesQuery, Query()],
 ) -> Response:
-    """The changes to the messages and labels of one mailbox since a position.
+    """List the changes to the messages and labels of one mailbox since a position.
 
-    Without `since` the answer is the present position. With `Prefer: wait=N` it comes when something happens, at the
+    Without `since` the answer is the present position. With `Prefer: wait=N` it comes with the next change, at the
     latest after N seconds. A position older than 30 days is 410 `resync_required`.
     """
     request = ListChangesRequest(

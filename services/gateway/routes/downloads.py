@@ -1,4 +1,4 @@
-"""The bytes of messages and attachments, passed on as they come from mail."""
+"""Downloads of messages and attachments, streamed from mail."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -20,7 +20,7 @@ from services.kit.rpc.client import stream
 
 router = APIRouter(prefix="/emails", tags=["emails"])
 
-# Seconds until the first byte: mail has the provider send it all, and waits for quota before that.
+# Seconds until the first byte: mail waits for quota and then downloads the whole content from the provider.
 _FIRST_BYTE_SECONDS = 150.0
 _BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -60,7 +60,7 @@ async def get_raw(
     condition: Condition,
     id: str,  # noqa: A002 - the parameter's public name
 ) -> Response:
-    """One message as it was sent (RFC 5322), from the provider or from what it sent lately."""
+    """Download one message as it was sent (RFC 5322), from the provider or from mail's cache."""
     request = DownloadRawRequest(user_id=user_id, message_id=id, condition=condition)
     parts = stream(services.messages.DownloadRaw, request, first_seconds=_FIRST_BYTE_SECONDS)
     return Download(parts)
@@ -81,7 +81,7 @@ async def get_attachment(
     id: str,  # noqa: A002 - the parameter's public name
     attachment_id: str,
 ) -> Response:
-    """One attachment, from the provider or from what it sent lately."""
+    """Download one attachment, from the provider or from mail's cache."""
     request = DownloadAttachmentRequest(
         user_id=user_id, message_id=id, attachment_id=attachment_id, condition=condition
     )
@@ -90,7 +90,7 @@ async def get_attachment(
 
 
 def pictures_of(message: GetMessageResponse) -> Mapping[str, str]:
-    """The paths of the message's own parts by content id."""
+    """Return the paths of the message's own parts by content id."""
     return {
         item.content_id: f"/emails/{message.summary.message_id}/attachments/{quote(item.attachment_id, safe='')}"
         for item in message.attachments

@@ -1,4 +1,4 @@
-"""What happened to the user's sessions and accounts."""
+"""Security events of the user."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -22,7 +22,7 @@ router = APIRouter(tags=["sessions"])
     responses=problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED),
 )
 async def list_events(services: Backends, user_id: UserId, query: Annotated[EventQuery, Query()]) -> Response:
-    """Security events of the user, newest first. They are kept for a year unless the operator chose otherwise."""
+    """List the security events of the user, newest first. They are kept for a year, or as the operator sets."""
     request = auth_pb2.ListSecurityEventsRequest(user_id=user_id, page_size=query.limit, page_token=query.cursor)
     page = await call(services.users.ListSecurityEvents, request)
     return json_response_from(

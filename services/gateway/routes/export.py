@@ -1,4 +1,4 @@
-"""All stored messages at once."""
+"""Export of stored messages."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -36,7 +36,7 @@ router = APIRouter(prefix="/emails", tags=["emails"])
 async def export_emails(
     services: Backends, safe_html: HtmlSanitiser, user_id: UserId, query: Annotated[FilterQuery, Query()]
 ) -> Response:
-    """All stored messages of one mailbox that fit all filters, whole, newest first, as NDJSON."""
+    """Export the stored messages of one mailbox that match all filters, whole, newest first, as NDJSON."""
     request = ExportMessagesRequest(
         user_id=user_id,
         **conversions.filter_fields(query),

@@ -27,7 +27,7 @@ _OF_A_MAILBOX = problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPSt
 
 @router.get("/labels", response_model=Labels, responses=_OF_A_MAILBOX)
 async def list_labels(services: Backends, user_id: UserId, query: Annotated[MailboxQuery, Query()]) -> Response:
-    """The labels of one mailbox, by name."""
+    """List the labels of one mailbox, by name."""
     answer = await call(
         services.messages.ListLabels, ListLabelsRequest(user_id=user_id, mailbox=conversions.selector_of(query))
     )
@@ -41,13 +41,13 @@ async def get_email(
     user_id: UserId,
     id: str,  # noqa: A002 - the parameter's public name
 ) -> Response:
-    """One message with headers, bodies and attachments."""
+    """Get one message with headers, bodies and attachments."""
     answer = await call(services.messages.GetMessage, GetMessageRequest(user_id=user_id, message_id=id))
     return await email_response(await whole_email(answer, safe_html))
 
 
 async def whole_email(message: GetMessageResponse, safe_html: SafeHtml) -> Email:
-    """A message with its HTML sanitised."""
+    """Return a message with its HTML sanitised."""
     html = None
     if message.HasField("html"):
         html = await safe_html.of(message.html, text=message.text, pictures=pictures_of(message))

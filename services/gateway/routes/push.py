@@ -1,4 +1,4 @@
-"""Notifications from providers. In front of the application only where they are set up."""
+"""Notifications from providers. The route exists only where they are configured."""
 
 from http import HTTPStatus
 
@@ -12,7 +12,7 @@ from services.kit.rpc.client import call
 
 router = APIRouter(prefix="/hooks", tags=["hooks"])
 
-# Seconds. Cloud Pub/Sub waits for ten by default before it delivers again.
+# Seconds. Cloud Pub/Sub waits for ten seconds by default before it delivers again.
 _TIMEOUT = 8.0
 
 
@@ -22,7 +22,7 @@ _TIMEOUT = 8.0
     responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def accept_google_push(services: Backends, request: Request) -> Response:
-    """A Gmail notification, pushed by Cloud Pub/Sub with the token of its service account."""
+    """Accept a Gmail notification, pushed by Cloud Pub/Sub with the token of its service account."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise AppError(Kind.UNAUTHENTICATED, "missing_token", "Send the push service account's token.")

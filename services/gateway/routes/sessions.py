@@ -1,4 +1,4 @@
-"""Prolonging and ending sessions, and who the user is."""
+"""Refreshing and ending sessions, and the signed-in user."""
 
 from http import HTTPStatus
 
@@ -25,7 +25,7 @@ _OF_A_BODY = (
 
 @router.post("/auth/refresh", dependencies=[JSON_ONLY], response_model=Token, responses=problems(*_OF_A_BODY))
 async def refresh_session(services: Backends, body: RefreshRequest) -> Response:
-    """Exchanges a refresh token for the next one and a new access token.
+    """Exchange a refresh token for the next one and a new access token.
 
     A token that was used more than 15 seconds ago ends its session: it has been copied.
     """
@@ -44,9 +44,9 @@ async def refresh_session(services: Backends, body: RefreshRequest) -> Response:
 async def end_session(
     request: Request, services: Backends, credentials: Credentials, body: LogoutRequest | None = None
 ) -> Response:
-    """Ends the session of the refresh token, or else of the access token; with `all` every session of the user.
+    """End the session of the refresh token, or else of the access token; with `all` every session of the user.
 
-    Refresh tokens are of no use from then on; access tokens until they expire, at most 15 minutes later.
+    Its refresh tokens are invalid from then on; its access tokens stay valid until they expire, 15 minutes at most.
     """
     body = body or LogoutRequest()
     ending = auth_pb2.RevokeSessionRequest(all=body.all)
@@ -61,7 +61,7 @@ async def end_session(
 
 @router.get("/auth/me", response_model=Me, responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND))
 async def get_user(services: Backends, user_id: UserId) -> Response:
-    """The user with their connected accounts, the oldest first."""
+    """Get the user with their connected accounts, oldest first."""
     answer = await call(services.users.GetUser, auth_pb2.GetUserRequest(user_id=user_id))
     return json_response_from(
         {

@@ -1,4 +1,4 @@
-"""Signing in through a provider, and linking more accounts."""
+"""Signing in through a provider, and linking further accounts."""
 
 import time
 from http import HTTPStatus
@@ -22,7 +22,7 @@ from services.kit.rpc.client import call
 
 router = APIRouter(tags=["sign-in"])
 
-# In the middle of a redirect there is a browser that can do nothing with a problem document.
+# The client of a redirect is a browser, which cannot handle a problem document.
 _SHOWN_TO_THE_FRONTEND = (Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.RATE_LIMITED, Kind.INTERNAL)
 _KEYS_MAX_AGE = 300
 
@@ -41,7 +41,7 @@ async def start_sign_in(
     code_challenge: Annotated[str, Query(description="The client's own PKCE challenge (RFC 7636)")] = "",
     code_challenge_method: Annotated[Literal["S256"] | None, Query()] = None,  # noqa: ARG001 - only one is allowed
 ) -> Response:
-    """Begins a sign-in, or with an access token the linking of one more account: send the browser to the URL."""
+    """Start a sign-in, or with an access token the link of another account: send the browser to the URL."""
     request = auth_pb2.StartSignInRequest(
         provider=provider, code_challenge=code_challenge, user_id=caller.user_id if caller else ""
     )
@@ -70,7 +70,7 @@ async def complete_sign_in(
     error: str = "",
     iss: str = "",
 ) -> Response:
-    """Takes the provider's redirect and sends the browser to the frontend with `?state=` or `?error=`."""
+    """Handle the provider's redirect, and send the browser to the frontend with `?state=` or `?error=`."""
     frontend: str = request.app.state.frontend_redirect_url
     completion = auth_pb2.CompleteSignInRequest(provider=provider, state=state, code=code, error=error, iss=iss)
     try:
@@ -102,9 +102,10 @@ async def complete_sign_in(
     ),
 )
 async def redeem_sign_in(services: Backends, caller: MaybeCaller, body: TokenRequest) -> Response:
-    """Exchanges the `state` that the frontend got for a session. Works once.
+    """Exchange the `state` that the frontend got for a session. It is valid once.
 
-    The `state` of a link needs the access token of the user who started it, and gives that back: the session goes on.
+    The `state` of a link requires the access token of the user that started it, and returns that token: the session
+    goes on.
     """
     request = auth_pb2.RedeemSignInRequest(
         login_code=body.state, code_verifier=body.code_verifier or "", user_id=caller.user_id if caller else ""
@@ -131,7 +132,7 @@ async def redeem_sign_in(services: Backends, caller: MaybeCaller, body: TokenReq
     },
 )
 async def list_signing_keys(keys: Keys) -> Response:
-    """The keys that verify our access tokens (RFC 7517)."""
+    """List the keys that verify our access tokens (RFC 7517)."""
     try:
         document = await keys.document()
     except KeysUnavailableError as error:

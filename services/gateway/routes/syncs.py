@@ -1,4 +1,4 @@
-"""Asking for a sync and watching it."""
+"""Starting and watching syncs."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class _Watch:
-    """Looks at syncs of whoever asks, for as long as they want to wait."""
+    """A user's view of syncs, which waits for their end as long as the request allows."""
 
     services: Services
     polls: LongPolls
@@ -48,12 +48,12 @@ class _Watch:
     wait_seconds: int
 
     async def look(self, sync_id: str) -> mail_pb2.Sync:
-        """The sync when it ends, or as it is after that time."""
+        """Return the sync when it ends, or after the wait."""
         request = mail_pb2.GetSyncRequest(user_id=self.user_id, sync_id=sync_id, wait_seconds=self.wait_seconds)
         return (await self.polls.ask(self.services.syncs.GetSync, request)).sync
 
     async def accepted(self, sync: mail_pb2.Sync) -> Response:
-        """The answer to who asked for this sync."""
+        """Return the response to a request that started this sync."""
         if self.wait_seconds and sync.state not in _ENDED:
             sync = await self._look_if_possible(sync)
         ended_in_time = self.wait_seconds > 0 and sync.state in _ENDED
@@ -67,7 +67,7 @@ class _Watch:
         try:
             return await self.look(sync.sync_id)
         except AppError as error:
-            # The sync runs: the client gets its address although nobody could watch it meanwhile.
+            # The sync runs: the client gets its address although waiting failed.
             if error.kind not in (Kind.UNAVAILABLE, Kind.TIMEOUT):
                 raise
             log.warning("sync not watched", sync_id=sync.sync_id, reason=error.reason)
@@ -89,7 +89,7 @@ Watch = Annotated[_Watch, Depends(_watch)]
     responses=_ASKED,
 )
 async def start_sync(services: Backends, user_id: UserId, watch: Watch, body: SyncRequest) -> Response:
-    """Brings a mailbox up to date in the background; a sync of it that already runs is widened and returned."""
+    """Bring a mailbox up to date in the background. A running sync of it is extended and returned."""
     request = mail_pb2.StartSyncRequest(
         user_id=user_id,
         mailbox=conversions.mailbox_selector(account_id=body.account_id, email=body.email),
@@ -110,7 +110,7 @@ async def start_sync(services: Backends, user_id: UserId, watch: Watch, body: Sy
     responses=_ASKED,
 )
 async def verify(services: Backends, user_id: UserId, watch: Watch, body: VerifyRequest) -> Response:
-    """Compares the copy with the provider, ids and labels, and repairs what differs: a sync with `verification`."""
+    """Compare ids and labels of the copy with the provider and repair differences, by a sync with `verification`."""
     request = mail_pb2.VerifyMailboxRequest(
         user_id=user_id,
         mailbox=conversions.mailbox_selector(account_id=body.account_id, email=body.email),
@@ -125,7 +125,7 @@ async def verify(services: Backends, user_id: UserId, watch: Watch, body: Verify
     responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
 )
 async def get_sync(watch: Watch, id: str) -> Response:  # noqa: A002 - the parameter's public name
-    """How a sync is doing; with `Prefer: wait=N` answers when it ends, at the latest after N seconds."""
+    """Get a sync; with `Prefer: wait=N` the answer comes when it ends, at the latest after N seconds."""
     return json_response_from(conversions.sync(await watch.look(id)), headers=applied(watch.wait_seconds))
 
 
@@ -135,7 +135,7 @@ async def get_sync(watch: Watch, id: str) -> Response:  # noqa: A002 - the param
     responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
 )
 async def cancel_sync(services: Backends, user_id: UserId, id: str) -> Response:  # noqa: A002 - the parameter's public name
-    """Ends a sync: what is stored stays, what is still queued for it is not fetched. An ended one stays as it is."""
+    """Cancel a sync: stored messages stay, queued ones are not fetched. An ended sync stays as it is."""
     request = mail_pb2.CancelSyncRequest(user_id=user_id, sync_id=id)
     return json_response_from(conversions.sync((await call(services.syncs.CancelSync, request)).sync))
 
@@ -147,7 +147,7 @@ async def cancel_sync(services: Backends, user_id: UserId, id: str) -> Response:
     responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 async def retry_sync(services: Backends, user_id: UserId, id: str) -> Response:  # noqa: A002 - the parameter's public name
-    """Tries the mailbox's dead letters again, in the sync that runs or in a new one: see `Location`."""
+    """Retry the mailbox's dead letters, in the running sync or in a new one, which `Location` names."""
     request = mail_pb2.RetrySyncRequest(user_id=user_id, sync_id=id)
     sync = (await call(services.syncs.RetrySync, request)).sync
     headers = {"Location": f"/emails/syncs/{sync.sync_id}"}

@@ -21,7 +21,7 @@ _RESPONSES = problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatu
 
 @router.get("", response_model=ThreadPage, responses=_RESPONSES)
 async def list_threads(services: Backends, user_id: UserId, query: Annotated[ThreadsQuery, Query()]) -> Response:
-    """The threads of one mailbox, those with the newest messages first."""
+    """List the threads of one mailbox, those with the newest messages first."""
     request = ListThreadsRequest(
         user_id=user_id, mailbox=conversions.selector_of(query), page_size=query.limit, page_token=query.cursor
     )
@@ -37,7 +37,7 @@ async def get_thread(
     query: Annotated[MailboxQuery, Query()],
     id: str,  # noqa: A002 - the parameter's public name
 ) -> Response:
-    """One thread with its messages, oldest first; `id` is their `thread_id`."""
+    """Get one thread with its messages, oldest first; `id` is their `thread_id`."""
     request = GetThreadRequest(user_id=user_id, mailbox=conversions.selector_of(query), thread_id=id)
     answer = await call(services.messages.GetThread, request)
     emails = [conversions.email_summary(message) for message in answer.messages]

@@ -1,4 +1,4 @@
-"""Leaving for good."""
+"""Deletion of the user."""
 
 from http import HTTPStatus
 
@@ -12,7 +12,7 @@ from services.kit.rpc.client import call
 
 router = APIRouter(tags=["sessions"])
 
-# Revoking grants at the provider can take this many seconds.
+# Seconds that the revocation of grants at the provider can take.
 _TIMEOUT = 30.0
 
 
@@ -23,9 +23,9 @@ _TIMEOUT = 30.0
     responses={**ERASING, **problems(HTTPStatus.UNAUTHORIZED)},
 )
 async def delete_user(services: Backends, user_id: UserId) -> Response:
-    """Deletes the user: all addresses are disconnected, all sessions end, and in the end the user does not exist.
+    """Delete the user: disconnect all addresses and end all sessions.
 
-    A repeat with the same access token tells how far it is: 202 as long as it goes on, 204 when nothing is left.
+    A repeat with the same access token answers 202 while that goes on, and 204 when it is done.
     """
     answer = await call(services.mailboxes.DeleteUser, DeleteUserRequest(user_id=user_id), timeout=_TIMEOUT)
     await call(services.sessions.RevokeSession, RevokeSessionRequest(user_id=user_id, all=True))

@@ -1,1 +1,1 @@
-"""The JSON of the public API. Answers are typed dicts: checked by mypy, shown in OpenAPI, free at run time."""
+"""The JSON of the public API. Responses are typed dicts: checked by mypy, shown in OpenAPI, free at run time."""

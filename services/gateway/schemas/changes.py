@@ -35,11 +35,11 @@ class ChangePage(TypedDict):
 
     changes: list[Change]
     next_since: Annotated[str, Field(description="Give it as `since` to go on")]
-    has_more: Annotated[bool, Field(description="Whether more changes are there already")]
+    has_more: Annotated[bool, Field(description="Whether more changes exist already")]
 
 
 class ChangesQuery(MailboxQuery):
-    """From where to follow the changes."""
+    """The position from which changes are listed."""
 
     since: Annotated[
         str, Field(max_length=200, pattern=NO_NUL, description="`next_since` of an earlier answer; empty: from now on")

@@ -1,4 +1,4 @@
-"""Messages and labels, and what narrows a list of them."""
+"""Messages and labels, and the filters of lists."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal, NotRequired, TypedDict
@@ -11,7 +11,7 @@ from services.gateway.schemas.times import Time
 
 
 class EmailAddress(TypedDict):
-    """Who a message is from or to."""
+    """A sender or recipient of a message."""
 
     name: str
     email: str
@@ -55,7 +55,7 @@ class Header(TypedDict):
 
 
 class Attachment(TypedDict):
-    """An attachment's description."""
+    """The description of an attachment."""
 
     id: str
     filename: str
@@ -75,7 +75,7 @@ class Email(EmailSummary):
     html: Annotated[
         str | None,
         Field(
-            description="Without scripts, forms and whatever loads from elsewhere. Pictures of the message itself "
+            description="Without scripts, forms and content that loads from elsewhere. Pictures of the message itself "
             "have the path of their attachment as `src`, which wants the access token."
         ),
     ]
@@ -112,12 +112,12 @@ def _in_utc(moment: datetime) -> datetime:
         raise PydanticCustomError("time", "must be between the years 1 and 9999") from None
 
 
-# A day alone is its midnight, UTC.
+# A date without a time is its midnight, UTC.
 Moment = Annotated[datetime | None, AfterValidator(lambda moment: moment and _in_utc(moment))]
 
 
 class FilterQuery(MailboxQuery):
-    """Which messages of the mailbox: those that fit all of it."""
+    """The filters of messages; a message must match all of them."""
 
     q: Annotated[
         str, Field(max_length=1000, pattern=NO_NUL, description="A search like Gmail's: `from:ada -is:unread invoice`")
@@ -131,7 +131,7 @@ class FilterQuery(MailboxQuery):
 
 
 class ListQuery(FilterQuery):
-    """What to list."""
+    """The parameters of a list of messages."""
 
     highlight: Annotated[bool, Field(description="Show where the words of `q` stand")] = False
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 50

@@ -1,4 +1,4 @@
-"""What every failure looks like."""
+"""The JSON of every error."""
 
 from typing import Annotated, NotRequired, TypedDict
 
@@ -13,7 +13,7 @@ class FieldError(TypedDict):
 
 
 class Problem(TypedDict):
-    """RFC 9457. `code` is stable and explained in the error catalogue."""
+    """A problem of RFC 9457. `code` is stable and explained in the error catalogue."""
 
     type: str
     title: str

@@ -1,4 +1,4 @@
-"""What requests have in common."""
+"""Types that requests share."""
 
 from typing import Annotated, Self
 
@@ -7,21 +7,21 @@ from pydantic import model_validator as validator
 from pydantic_core import PydanticCustomError
 
 MAX_LIMIT = 200
-# No text anywhere in Mailroom holds NUL, which Postgres refuses.
+# Postgres stores no NUL.
 NO_NUL = r"^[^\x00]*$"
 AccountId = Annotated[str | None, Field(min_length=1, max_length=64, pattern=NO_NUL)]
 AddressText = Annotated[str | None, Field(min_length=1, max_length=320, pattern=NO_NUL)]
 
 
 class Request(BaseModel):
-    """What a client sends."""
+    """The base of requests' bodies."""
 
-    # What we do not know yet may be a newer client's: it is ignored.
+    # Unknown fields are ignored: a newer client may send them.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class MailboxQuery(Request):
-    """Names a mailbox by exactly one of `user_email` and `account_id`."""
+    """A mailbox, named by exactly one of `user_email` and `account_id`."""
 
     user_email: AddressText = None
     account_id: AccountId = None
@@ -33,7 +33,7 @@ class MailboxQuery(Request):
 
 
 def require_one(model: BaseModel, first: str, second: str) -> None:
-    """Raises PydanticCustomError unless exactly one of the two fields is set."""
+    """Check that exactly one of the two fields is set. Raises PydanticCustomError."""
     if (getattr(model, first) is None) == (getattr(model, second) is None):
         raise PydanticCustomError(
             "mailbox", "give exactly one of {first} and {second}", {"first": first, "second": second}

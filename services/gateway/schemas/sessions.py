@@ -9,11 +9,11 @@ from services.gateway.schemas.times import Time
 
 
 class SignInStart(TypedDict):
-    """Where to send the browser."""
+    """The URL for the browser."""
 
     authorization_url: str
     state: str
-    expires_in: Annotated[int, Field(description="Seconds in which the user has to finish")]
+    expires_in: Annotated[int, Field(description="Seconds within which the user has to finish")]
 
 
 class Token(TypedDict):
@@ -51,7 +51,7 @@ class Me(TypedDict):
 
 
 class SecurityEvent(TypedDict):
-    """Something that happened to the user's sessions or accounts."""
+    """A change of the user's sessions or accounts."""
 
     id: str
     type: Annotated[str, Field(description="Types may be added")]
@@ -69,7 +69,7 @@ class SecurityEvents(TypedDict):
 
 
 class TokenRequest(Request):
-    """What the frontend got back from the sign-in."""
+    """The `state` that the frontend got from the sign-in."""
 
     state: Annotated[str, Field(min_length=1, max_length=512)]
     code_verifier: Annotated[str | None, Field(max_length=128)] = None
@@ -82,7 +82,7 @@ class RefreshRequest(Request):
 
 
 class LogoutRequest(Request):
-    """Which sessions to end."""
+    """The sessions to end."""
 
     refresh_token: Annotated[
         str | None, Field(min_length=1, max_length=512, description="Names the session; no access token is needed then")
@@ -91,7 +91,7 @@ class LogoutRequest(Request):
 
 
 class EventQuery(Request):
-    """What to list."""
+    """The parameters of a list of events."""
 
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 50
     cursor: Annotated[str, Field(max_length=64, pattern=NO_NUL)] = ""

@@ -1,4 +1,4 @@
-"""Syncs, and what starts them."""
+"""Syncs, and the requests that start them."""
 
 from typing import Annotated, Any, Literal, Self, TypedDict
 
@@ -21,7 +21,7 @@ class DeadLetter(TypedDict):
 
 
 class Verification(TypedDict):
-    """What comparing the copy with the provider has found; all of it is repaired before the sync ends."""
+    """The differences between the copy and the provider; all are repaired before the sync ends."""
 
     done: Annotated[bool, Field(description="Everything has been compared")]
     missing: Annotated[int, Field(description="Messages that the provider lists and the copy lacked")]
@@ -55,7 +55,7 @@ class Sync(TypedDict):
     units_spent: Annotated[int, Field(description="Quota units spent at the provider")]
     units_per_message: Annotated[float | None, Field(description="Of those, per message stored")]
     eta_seconds: int | None
-    verification: Annotated[Verification | None, Field(description="Only where it was asked for, or due")]
+    verification: Annotated[Verification | None, Field(description="Only where it was requested, or due")]
     error: Annotated[str | None, Field(description="Why it failed: a code of docs/errors.md")]
     last_error: Annotated[
         str | None, Field(description="The last failure of a sync that goes on; null after the next success")
@@ -71,7 +71,7 @@ def _whole_number_or_all(value: Any, inner: ValidatorFunctionWrapHandler) -> Any
     try:
         return inner(value)
     except ValidationError:
-        # Otherwise each branch of the union reports a problem of its own.
+        # A plain union would report a problem for each of its types.
         raise PydanticCustomError("count", 'must be a whole number from 1 to 1000000, or "all"') from None
 
 
@@ -81,7 +81,7 @@ Count = Annotated[
 
 
 class SyncRequest(Request):
-    """Names a mailbox by exactly one of `email` and `account_id`."""
+    """A mailbox, named by exactly one of `email` and `account_id`."""
 
     email: AddressText = None
     account_id: AccountId = None
@@ -96,7 +96,7 @@ class SyncRequest(Request):
 
 
 class VerifyRequest(Request):
-    """Names a mailbox by exactly one of `email` and `account_id`."""
+    """A mailbox, named by exactly one of `email` and `account_id`."""
 
     email: AddressText = None
     account_id: AccountId = None

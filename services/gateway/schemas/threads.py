@@ -19,7 +19,7 @@ class Thread(TypedDict):
     last_message_at: Time
     message_count: int
     unread_count: int
-    participants: Annotated[list[EmailAddress], Field(description="Who wrote, in order; at most 20")]
+    participants: Annotated[list[EmailAddress], Field(description="Senders, in order; at most 20")]
     labels: Annotated[list[str], Field(description="Names, of all its messages")]
     has_attachments: bool
 
@@ -38,7 +38,7 @@ class ThreadView(Thread):
 
 
 class ThreadsQuery(MailboxQuery):
-    """Which part of the threads to list."""
+    """The parameters of a list of threads."""
 
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 50
     cursor: Annotated[str, Field(max_length=2048, pattern=NO_NUL)] = ""

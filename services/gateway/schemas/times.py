@@ -1,4 +1,4 @@
-"""Times in answers."""
+"""Times in responses."""
 
 from typing import Annotated
 

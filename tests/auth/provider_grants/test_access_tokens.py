@@ -1,4 +1,4 @@
-"""Looking access tokens up: refreshed once, by whoever comes first, and never at the price of the connection."""
+"""Access tokens for mail: refreshed once at a time, and never at the price of the connection."""
 
 import asyncio
 from uuid import UUID, uuid4
@@ -19,7 +19,7 @@ from tests.support.auth.stand_in import Gate, StandIn
 
 
 async def expire(engine: AsyncEngine, user: SignedIn) -> None:
-    """Makes the stored access token one that has expired."""
+    """Let the stored access token expire."""
     async with engine.begin() as connection:
         await connection.execute(
             update(provider_tokens)
@@ -323,7 +323,7 @@ class TestRotation:
 
 
 class TestSecretKey:
-    async def test_a_new_secret_reads_what_the_previous_one_encrypted(
+    async def test_a_new_secret_reads_records_of_the_previous_one(
         self, start_service: StartService, client: Client, user: SignedIn
     ) -> None:
         rotated = await start_service(

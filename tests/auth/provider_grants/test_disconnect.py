@@ -1,4 +1,4 @@
-"""Ending accounts and users, with a provider that cannot be reached and tokens that do not open."""
+"""Disconnecting accounts and deleting users, also with an unavailable provider and unreadable tokens."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ from tests.support.auth.stand_in import Gate, StandIn
 
 
 async def rows_of(engine: AsyncEngine, user_id: str) -> dict[str, int]:
-    """How many rows of each table the user has."""
+    """Count the user's rows in each table."""
     counts = {}
     async with engine.connect() as connection:
         for table in (users, accounts, sessions, security_events):
@@ -75,9 +75,7 @@ class TestDisconnectAccount:
         assert (await client.refresh(user.refresh_token)).access_token
         assert (await client.events(user.user_id))[0] == "account_disconnected"
 
-    async def test_lets_the_account_come_back_with_a_new_id_for_the_same_user(
-        self, client: Client, stand_in: StandIn
-    ) -> None:
+    async def test_allows_the_same_user_to_reconnect_with_a_new_id(self, client: Client, stand_in: StandIn) -> None:
         user = await client.signed_in(stand_in.person())
         linked = await client.link(user.user_id, stand_in.person())
         await client.disconnect(user.account_id, user.user_id)
@@ -114,7 +112,7 @@ class TestDisconnectAccount:
         await asyncio.gather(refreshing, disconnecting, return_exceptions=True)
         assert not is_granted(stand_in, user.person)
 
-    async def test_forgets_tokens_that_do_not_open(
+    async def test_deletes_tokens_that_cannot_be_decrypted(
         self, client: Client, stand_in: StandIn, engine: AsyncEngine
     ) -> None:
         user = await client.signed_in(stand_in.person())
@@ -125,7 +123,7 @@ class TestDisconnectAccount:
         assert await client.list_accounts(user.user_id) == []
         assert stand_in.calls["revoke"] == 0
 
-    async def test_says_when_a_refresh_takes_too_long(self, client: Client, stand_in: StandIn, redis: Redis) -> None:
+    async def test_fails_if_a_refresh_takes_too_long(self, client: Client, stand_in: StandIn, redis: Redis) -> None:
         user = await client.signed_in(stand_in.person())
         await redis.set(f"auth:refresh:{user.account_id}", "another process", ex=60)
         try:
@@ -163,12 +161,12 @@ class TestDeleteUser:
         await client.delete_user(user.user_id)
         assert await client.events(user.user_id) == ["user_deleted"]
 
-    async def test_lets_the_person_come_back_as_another_user(self, client: Client, stand_in: StandIn) -> None:
+    async def test_allows_the_person_to_sign_in_as_another_user(self, client: Client, stand_in: StandIn) -> None:
         user = await client.signed_in(stand_in.person())
         await client.delete_user(user.user_id)
         assert (await client.signed_in(user.person)).user_id != user.user_id
 
-    async def test_refuses_an_id_that_is_none(self, client: Client) -> None:
+    async def test_refuses_a_malformed_id(self, client: Client) -> None:
         assert await reason_of(client.delete_user("ada")) == "invalid_user_id"
 
 
@@ -202,7 +200,7 @@ class TestRevokingLater:
 
         return make
 
-    async def test_happens_when_nobody_took_a_parked_grant(
+    async def test_happens_to_an_unclaimed_pending_grant(
         self,
         revocations: GrantRevocations,
         time: Time,
@@ -253,7 +251,7 @@ class TestRevokingLater:
         assert provider_down.live("subject")
         assert await left(fresh_engine) == 2
 
-    async def test_is_left_to_who_discarded_the_grant_for_a_while(
+    async def test_is_left_for_a_while_to_the_process_that_scheduled_it(
         self, revocations: GrantRevocations, time: Time, provider_down: ScriptedProvider, fresh_engine: AsyncEngine
     ) -> None:
         provider_down.is_down = False
@@ -330,7 +328,7 @@ class TestRevokingLater:
 
 
 class TestCrash:
-    async def test_between_deleting_and_revoking_is_made_good_by_another_process(
+    async def test_between_deletion_and_revocation_is_repaired_by_another_process(
         self, client: Client, start_service: StartService, stand_in: StandIn, engine: AsyncEngine
     ) -> None:
         user: SignedIn = await client.signed_in(stand_in.person())
@@ -339,7 +337,7 @@ class TestCrash:
         stand_in.deviations.revoke_answer = None
         async with engine.begin() as connection:
             await connection.execute(update(grant_revocations).values(due_at=func.now()))
-        # A process does its tasks when it starts.
+        # A process runs its periodic tasks when it starts.
         await start_service()
         async with asyncio.timeout(10):
             while await pending_links(engine, user.person):
@@ -348,6 +346,6 @@ class TestCrash:
 
 
 async def left(engine: AsyncEngine) -> int:
-    """How many revocations grants there are."""
+    """Count the stored revocations."""
     async with engine.connect() as connection:
         return int((await connection.execute(select(func.count()).select_from(grant_revocations))).scalar_one())

@@ -1,4 +1,4 @@
-"""The adapter for Google before a provider of our own, in this process."""
+"""The adapter for Google in front of a stand-in provider, in this process."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ class Setup:
     google: Google
 
     def google_with(self, scopes: str = f"openid email {MAIL_SCOPE}", **endpoints: Any) -> Google:
-        """Another adapter, with other endpoints."""
+        """Return another adapter, with other endpoints."""
         usual = GoogleEndpoints(
             issuer=ORIGIN,
             authorization_url=f"{ORIGIN}/authorize",
@@ -52,7 +52,7 @@ class Setup:
     async def exchange(
         self, person: Person | None = None, *, google: Google | None = None, nonce: str = "n" * 43
     ) -> tuple[ProviderIdentity, Grant]:
-        """A whole sign-in as the adapter sees it; `nonce` is what the attempt remembers."""
+        """Run a whole sign-in through the adapter; `nonce` is the one of the authorization request."""
         google = google or self.google
         url = google.authorization_url(state="s", nonce="n" * 43, code_challenge=s256(VERIFIER), force_consent=False)
         redirect = self.stand_in.consent(url, person or self.stand_in.person())

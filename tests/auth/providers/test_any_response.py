@@ -1,4 +1,4 @@
-"""Whatever a provider answers, it is an identity with a grant or one of our errors, and never an unknown one."""
+"""Any response of a provider gives an identity with a grant, or one of our errors."""
 
 import json
 from contextlib import suppress
@@ -13,7 +13,7 @@ from services.auth.providers.base import ProviderError
 from tests.auth.providers.conftest import ORIGIN, Setup
 from tests.support.auth.stand_in import CLIENT_ID, MAIL_SCOPE
 
-# JSON that HTTP libraries send, and with it what parsers accept beyond that.
+# JSON, with the values beyond the standard that parsers accept.
 _TEXT = st.text(max_size=20) | st.sampled_from([CLIENT_ID, ORIGIN, "", "nul\x00", "3599"])
 _SOUND = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _TEXT
 _ANY = _SOUND | st.floats() | st.sampled_from(["lone\ud83d", 10**400])
@@ -31,12 +31,12 @@ def _some_of(names: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[di
     return st.dictionaries(st.sampled_from(names.split()), values, min_size=1, max_size=3)
 
 
-# The setup is made once for all examples of a test; each sets what it needs anew.
+# All examples of a test share one setup; each sets the deviations that it needs.
 many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 async def ends_well(setup: Setup) -> None:
-    """Signs in, or is refused in a way that callers know."""
+    """Check that the sign-in succeeds or fails with one of our errors."""
     with suppress(ProviderError):
         identity, grant = await setup.exchange()
         assert identity.subject
@@ -80,6 +80,6 @@ class TestAnyAnswer:
         [good] = setup.stand_in.jwks()
         document = json.dumps({"keys": [key, good | key]})
         setup.stand_in.deviations.jwks_answer = Response(document, headers={"cache-control": age})
-        # An adapter that knows no keys yet.
+        # An adapter that has fetched no keys yet.
         setup.google = setup.google_with()
         await ends_well(setup)

@@ -1,4 +1,4 @@
-"""What the user is sent to Google with, and what is made of what they agreed to."""
+"""The authorization URL, and the evaluation of the granted scopes and tokens."""
 
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,24 +12,24 @@ from tests.support.auth.stand_in import MAIL_SCOPE
 
 
 class TestAuthorizationUrl:
-    def test_asks_for_consent_only_when_told(self, setup: Setup) -> None:
+    def test_asks_for_consent_only_if_forced(self, setup: Setup) -> None:
         url = setup.google.authorization_url(state="s", nonce="n", code_challenge="c", force_consent=True)
         assert parse_qs(urlsplit(url).query)["prompt"] == ["consent"]
 
-    def test_keeps_what_the_configured_url_has(self, setup: Setup) -> None:
+    def test_keeps_the_parameters_of_the_configured_url(self, setup: Setup) -> None:
         google = setup.google_with(authorization_url=f"{ORIGIN}/authorize?tenant=a%26b")
         url = google.authorization_url(state="s", nonce="n", code_challenge="c", force_consent=False)
         assert parse_qs(urlsplit(url).query)["tenant"] == ["a&b"]
 
 
 class TestIssuer:
-    def test_the_redirects_issuer_must_be_the_configured_one_if_it_is_there(self, setup: Setup) -> None:
+    def test_the_redirects_issuer_must_be_the_configured_one_if_present(self, setup: Setup) -> None:
         assert setup.google.accepts_issuer("")
         assert setup.google.accepts_issuer(ORIGIN)
         assert not setup.google.accepts_issuer(f"{ORIGIN}/")
         assert not setup.google.accepts_issuer(ISSUER)
 
-    async def test_both_spellings_of_googles_issuer_are_good_in_id_tokens(self, setup: Setup) -> None:
+    async def test_both_spellings_of_googles_issuer_are_accepted_in_id_tokens(self, setup: Setup) -> None:
         google = setup.google_with(issuer=ISSUER)
         for issuer in (ISSUER, "accounts.google.com"):
             setup.stand_in.deviations.claims = {"iss": issuer}
@@ -72,7 +72,7 @@ class TestScopes:
         _, grant = await setup.exchange()
         assert grant.scopes == {"email", "openid", MAIL_SCOPE}
 
-    async def test_what_cannot_be_a_scope_is_ignored(self, setup: Setup) -> None:
+    async def test_malformed_scopes_are_ignored(self, setup: Setup) -> None:
         setup.stand_in.deviations.extra = {"scope": f"openid nul\x00 ü {MAIL_SCOPE}"}
         _, grant = await setup.exchange()
         assert grant.scopes == {"openid", MAIL_SCOPE}

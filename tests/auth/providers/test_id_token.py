@@ -1,4 +1,4 @@
-"""Who signed in: the ID token, and userinfo where it is silent."""
+"""The identity of a sign-in: the ID token, and userinfo for missing claims."""
 
 import time
 
@@ -15,7 +15,7 @@ from tests.support.auth.stand_in import CLIENT_ID, CLIENT_SECRET, StandIn
 
 
 class TestIdToken:
-    async def test_says_who_signed_in_without_asking_userinfo(self, setup: Setup) -> None:
+    async def test_identifies_the_user_without_userinfo(self, setup: Setup) -> None:
         person = setup.stand_in.person(email="Ada@Example.org")
         identity, _ = await setup.exchange(person)
         assert identity == ProviderIdentity(person.subject, "Ada@Example.org", email_verified=True)
@@ -59,7 +59,7 @@ class TestIdToken:
         with pytest.raises(IdentityRefusedError):
             await setup.exchange()
 
-    async def test_is_believed_within_the_leeway_of_clocks(self, setup: Setup) -> None:
+    async def test_is_accepted_within_the_leeway_of_clocks(self, setup: Setup) -> None:
         now = int(time.time())
         setup.stand_in.deviations.claims = {"iat": now + 50, "exp": now - 50}
         assert await setup.exchange()
@@ -109,7 +109,7 @@ class TestIdToken:
         with pytest.raises(IdentityRefusedError):
             await setup.exchange()
 
-    async def test_leaves_to_userinfo_what_it_does_not_say(self, setup: Setup) -> None:
+    async def test_leaves_missing_claims_to_userinfo(self, setup: Setup) -> None:
         setup.stand_in.deviations.claims = {"email": None, "email_verified": None}
         person = setup.stand_in.person(email_verified=False)
         identity, _ = await setup.exchange(person)
@@ -129,13 +129,13 @@ class TestUserinfo:
             await setup.exchange(google=setup.google_with(userinfo_url=None))
 
     @pytest.mark.parametrize("info", [{}, {"sub": "1"}, {"email": "ada@example.com"}, {"sub": 1, "email": "a@b.c"}])
-    async def test_is_refused_when_it_does_not_say_who(self, setup: Setup, info: dict[str, object]) -> None:
+    async def test_is_refused_without_subject_and_address(self, setup: Setup, info: dict[str, object]) -> None:
         setup.stand_in.deviations.omitted = frozenset({"id_token"})
         setup.stand_in.deviations.userinfo = info
         with pytest.raises(IdentityRefusedError):
             await setup.exchange()
 
-    async def test_is_believed_when_it_is_silent_about_verification(self, setup: Setup) -> None:
+    async def test_is_accepted_without_a_claim_about_verification(self, setup: Setup) -> None:
         setup.stand_in.deviations.omitted = frozenset({"id_token"})
         setup.stand_in.deviations.userinfo = {"sub": "1", "email": "ada@example.com"}
         identity, _ = await setup.exchange()

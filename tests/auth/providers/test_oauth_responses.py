@@ -1,4 +1,4 @@
-"""What answers mean that are none, how a grant is ended, and how Google is called."""
+"""Failed responses, revocation, and the HTTP client for Google."""
 
 import asyncio
 
@@ -38,7 +38,7 @@ class TestFailures:
             (JSONResponse({"error": "x" * 100_000}, 400), ProviderUnavailableError),
         ],
     )
-    async def test_mean_what_the_status_and_the_error_code_say(
+    async def test_map_to_errors_by_status_and_error_code(
         self, setup: Setup, answer: Response, error: type[ProviderError]
     ) -> None:
         setup.stand_in.deviations.token_answers = [answer]

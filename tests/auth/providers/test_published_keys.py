@@ -1,4 +1,4 @@
-"""The keys that ID tokens are checked with."""
+"""The published keys that verify ID tokens."""
 
 import time
 
@@ -73,7 +73,7 @@ class TestSigningKeys:
         with pytest.raises(IdentityRefusedError, match="unknown key"):
             await setup.exchange()
 
-    async def test_that_cannot_be_had_leave_the_identity_to_userinfo_over_tls(self, setup: Setup) -> None:
+    async def test_that_are_unavailable_leave_the_identity_to_userinfo_over_tls(self, setup: Setup) -> None:
         setup.stand_in.deviations.jwks_answer = Response(status_code=404)
         person = setup.stand_in.person()
         identity, _ = await setup.exchange(person)
@@ -89,13 +89,13 @@ class TestSigningKeys:
         assert identity.subject == person.subject
         assert setup.stand_in.calls["userinfo"] == 1
 
-    async def test_that_cannot_be_had_do_not_excuse_a_wrong_claim(self, setup: Setup) -> None:
+    async def test_that_are_unavailable_do_not_excuse_a_wrong_claim(self, setup: Setup) -> None:
         setup.stand_in.deviations.jwks_answer = Response(status_code=404)
         setup.stand_in.deviations.claims = {"nonce": "of another attempt"}
         with pytest.raises(IdentityRefusedError):
             await setup.exchange()
 
-    async def test_that_cannot_be_had_are_required_where_only_they_prove_anything(self, setup: Setup) -> None:
+    async def test_that_are_unavailable_are_required_where_only_they_prove_the_origin(self, setup: Setup) -> None:
         setup.stand_in.deviations.jwks_answer = Response(status_code=404)
         google = setup.google_with(token_url="http://stand-in.example/token")
         with pytest.raises(ProviderUnavailableError):

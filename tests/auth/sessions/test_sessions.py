@@ -1,4 +1,4 @@
-"""Sessions: refresh families, lifetimes, ending them."""
+"""Sessions: refresh tokens, lifetimes and their end."""
 
 import asyncio
 import base64
@@ -35,19 +35,19 @@ def time() -> Time:
 
 @pytest.fixture
 def family(store: Store, time: Time) -> Sessions:
-    """The sessions of a service whose clock the test moves."""
+    """Sessions of a service whose clock the test moves."""
     return make_sessions(store, time)
 
 
 async def begin(family: Sessions, store: Store) -> str:
-    """A new session; its first refresh token."""
+    """Begin a session and return its first refresh token."""
     tokens = await family.begin(await add_user(store))
     assert tokens is not None
     return tokens.refresh_token.value
 
 
 async def refresh(family: Sessions, token: str) -> str:
-    """The next refresh token."""
+    """Return the next refresh token."""
     return (await family.refresh(token)).refresh_token.value
 
 
@@ -137,7 +137,7 @@ class TestRefresh:
     @pytest.mark.parametrize(
         "value", ["", "x", "é" * 88, "=" * 88, "A" * 88, "\x00" * 88, "a" * 87, "a" * 89, "a" * 5000, "\ud83d" * 88]
     )
-    async def test_refuses_what_was_never_issued(self, family: Sessions, value: str) -> None:
+    async def test_refuses_a_token_that_was_never_issued(self, family: Sessions, value: str) -> None:
         await assert_refused(family, value)
 
     async def test_of_a_token_made_up_around_a_sessions_id_ends_nothing(self, family: Sessions, store: Store) -> None:
@@ -159,7 +159,7 @@ class TestRefresh:
 
 
 class TestLifetimes:
-    async def test_a_session_that_nobody_uses_ends(self, family: Sessions, store: Store, time: Time) -> None:
+    async def test_an_unused_session_ends(self, family: Sessions, store: Store, time: Time) -> None:
         token = await begin(family, store)
         time.advance(IDLE.total_seconds() - 1)
         token = await refresh(family, token)
@@ -226,7 +226,7 @@ class TestStorage:
 
 
 class TestBegin:
-    async def test_gives_no_session_to_a_user_who_was_deleted(self, family: Sessions) -> None:
+    async def test_gives_no_session_to_a_deleted_user(self, family: Sessions) -> None:
         assert await family.begin(uuid4()) is None
 
     async def test_continues_no_session_that_was_there_before(self, client: Client, stand_in: StandIn) -> None:
@@ -269,7 +269,7 @@ class TestLogout:
         user = await client.signed_in(stand_in.person())
         for token in (user.refresh_token, user.refresh_token, "nonsense", "A" * 88):
             await client.revoke_session(refresh_token=token)
-        await client.revoke_session(user_id="nobody", session_id="nothing")
+        await client.revoke_session(user_id="no UUID", session_id="no UUID")
         await client.revoke_session()
 
     async def test_needs_more_than_the_name_of_a_session(self, client: Client, stand_in: StandIn) -> None:
@@ -296,11 +296,11 @@ class TestProcesses:
 
 
 def made_up(refresh_token: str) -> str:
-    """What somebody can make who knows the session's id only."""
+    """Return a token forged with the session's id."""
     session_id = base64.urlsafe_b64decode(refresh_token)[:16]
     return base64.urlsafe_b64encode(session_id + bytes(len(refresh_token) * 3 // 4 - 16)).decode()
 
 
 def session_of(access_token: str) -> str:
-    """The session that an access token names."""
+    """Return the session that an access token names."""
     return str(jwt.decode(access_token, options={"verify_signature": False})["sid"])

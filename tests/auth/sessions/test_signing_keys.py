@@ -1,4 +1,4 @@
-"""The keys of our own access tokens: made once, shared by all processes, encrypted."""
+"""The keys of our access tokens: created once, shared by all processes, encrypted."""
 
 import asyncio
 import json
@@ -143,5 +143,5 @@ class TestRotate:
 
 
 async def published(keys: SigningKeys) -> set[str]:
-    """The ids of the published keys."""
+    """Return the ids of the published keys."""
     return {key["kid"] for key in json.loads(await keys.jwks())["keys"]}

@@ -1,4 +1,4 @@
-"""Linking further accounts: the way that works, and everybody who must not get through."""
+"""Linking further accounts, and the attacks that must fail."""
 
 import asyncio
 import hashlib
@@ -19,12 +19,12 @@ from tests.support.auth.stand_in import Person, StandIn
 
 
 def is_granted(stand_in: StandIn, person: Person) -> bool:
-    """Whether the provider still holds a grant of this account."""
+    """Return whether the provider still holds a grant of this account."""
     return any(owner == person for owner, _ in stand_in.refresh_tokens.values())
 
 
 async def pending_links(engine: AsyncEngine, person: Person) -> int:
-    """How many grants of this account belong to no account of ours."""
+    """Count the pending grants of this account."""
     query = select(func.count()).select_from(grant_revocations).where(grant_revocations.c.subject == person.subject)
     async with engine.connect() as connection:
         return int((await connection.execute(query)).scalar_one())
@@ -57,7 +57,9 @@ class TestLink:
         assert [account.account_id for account in await client.list_accounts(user.user_id)] == [user.account_id]
         assert await pending_links(engine, work) == 1
 
-    async def test_parks_the_grant_encrypted(self, client: Client, stand_in: StandIn, engine: AsyncEngine) -> None:
+    async def test_stores_the_pending_grant_encrypted(
+        self, client: Client, stand_in: StandIn, engine: AsyncEngine
+    ) -> None:
         user, work = await client.signed_in(stand_in.person()), stand_in.person()
         await client.connect(work, link_to=user.user_id)
         query = select(grant_revocations).where(grant_revocations.c.subject == work.subject)
@@ -98,14 +100,14 @@ class TestLink:
         outcome = await client.complete(**stand_in.consent(again.authorization_url, work))
         assert (await client.redeem(outcome.login_code, user_id=user.user_id)).linked_account_id
 
-    async def test_is_told_to_the_user(self, client: Client, stand_in: StandIn) -> None:
+    async def test_is_an_event_of_the_user(self, client: Client, stand_in: StandIn) -> None:
         user = await client.signed_in(stand_in.person())
         await client.link(user.user_id, stand_in.person())
         assert await client.events(user.user_id) == ["account_linked", "signed_in", "account_connected"]
 
 
 class TestConsentPhishingByLink:
-    """An attacker starts a link and has a victim consent."""
+    """Attacks in which an attacker starts a link and a victim consents."""
 
     async def test_the_victims_own_session_does_not_commit_it(
         self, client: Client, stand_in: StandIn, engine: AsyncEngine
@@ -138,7 +140,7 @@ class TestConsentPhishingByLink:
         await client.complete(**stand_in.consent(started.authorization_url, stand_in.person()))
         assert await reason_of(client.redeem(started.state, user_id=attacker.user_id)) == "invalid_hand_off"
 
-    async def test_the_attacker_hears_of_the_refusal_only_in_their_own_events(
+    async def test_the_attacker_sees_the_refusal_only_in_their_own_events(
         self, client: Client, stand_in: StandIn
     ) -> None:
         attacker = await client.signed_in(stand_in.person())
@@ -194,17 +196,17 @@ class TestRefusedLink:
         await client.delete_user(user.user_id)
         assert await reason_of(client.redeem(outcome.login_code, user_id=user.user_id)) == "invalid_hand_off"
 
-    async def test_leaves_no_trace_of_a_user_who_was_deleted_meanwhile(self, client: Client, stand_in: StandIn) -> None:
+    async def test_leaves_no_trace_of_a_user_deleted_meanwhile(self, client: Client, stand_in: StandIn) -> None:
         user = await client.signed_in(stand_in.person())
         outcome = await client.connect(stand_in.person(), link_to=user.user_id)
         await client.delete_user(user.user_id)
         assert await reason_of(client.redeem(outcome.login_code)) == "link_of_another_user"
         assert await client.events(user.user_id) == ["user_deleted"]
 
-    async def test_for_a_user_who_never_was(self, client: Client, stand_in: StandIn) -> None:
-        nobody = str(uuid4())
-        outcome = await client.connect(stand_in.person(), link_to=nobody)
-        assert await reason_of(client.redeem(outcome.login_code, user_id=nobody)) == "invalid_hand_off"
+    async def test_for_an_unknown_user(self, client: Client, stand_in: StandIn) -> None:
+        unknown = str(uuid4())
+        outcome = await client.connect(stand_in.person(), link_to=unknown)
+        assert await reason_of(client.redeem(outcome.login_code, user_id=unknown)) == "invalid_hand_off"
 
     async def test_raced_by_eight_is_committed_once(self, client: Client, stand_in: StandIn) -> None:
         user = await client.signed_in(stand_in.person())

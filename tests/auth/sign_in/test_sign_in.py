@@ -1,4 +1,4 @@
-"""Signing in over gRPC: the way that works, and everything that a user, a provider or an attacker can do wrong."""
+"""Signing in over gRPC, with mistakes of users and providers, and attacks."""
 
 import asyncio
 import base64
@@ -28,7 +28,7 @@ async def reason_of(call: object) -> str:
 
 
 def proof() -> tuple[str, str]:
-    """A PKCE verifier and its challenge."""
+    """Return a PKCE verifier and its challenge."""
     verifier = secrets.token_urlsafe(48)
     digest = hashlib.sha256(verifier.encode()).digest()
     return verifier, base64.urlsafe_b64encode(digest).decode().rstrip("=")
@@ -53,7 +53,7 @@ class TestStart:
         assert await reason_of(client.sign_in.StartSignIn(request)) == "unknown_provider"
 
     @pytest.mark.parametrize("challenge", ["short", "=" * 43, "é" * 43, "a" * 44])
-    async def test_refuses_what_is_no_s256_challenge(self, client: Client, challenge: str) -> None:
+    async def test_refuses_a_malformed_challenge(self, client: Client, challenge: str) -> None:
         request = auth_pb2.StartSignInRequest(provider="google", code_challenge=challenge)
         assert await reason_of(client.sign_in.StartSignIn(request)) == "invalid_code_challenge"
 
@@ -68,7 +68,7 @@ class TestStart:
 
 
 class TestComplete:
-    async def test_hands_off_a_new_value_for_the_user_who_consented(self, client: Client, stand_in: StandIn) -> None:
+    async def test_returns_a_login_code_that_is_not_the_state(self, client: Client, stand_in: StandIn) -> None:
         started = await client.start()
         outcome = await client.complete(**stand_in.consent(started.authorization_url, stand_in.person()))
         assert outcome.WhichOneof("outcome") == "login_code"
@@ -346,13 +346,13 @@ class TestAccounts:
     async def test_lists_none_for_an_unknown_user(self, client: Client) -> None:
         assert await client.list_accounts("0b6f3b0e-6f4f-4a44-8a57-000000000000") == []
 
-    async def test_refuses_a_user_id_that_is_none(self, client: Client) -> None:
+    async def test_refuses_a_malformed_user_id(self, client: Client) -> None:
         request = auth_pb2.ListAccountsRequest(user_id="ada")
         assert await reason_of(client.accounts.ListAccounts(request)) == "invalid_user_id"
 
 
 class TestStrangeProviders:
-    """Stand-ins that keep the protocol but are not Google."""
+    """Providers that keep the protocol and differ from Google."""
 
     @pytest.mark.parametrize(
         "omitted",

@@ -1,8 +1,7 @@
-"""A provider that is not Google and keeps to the letter, from sign-in to revocation, through settings alone.
+"""A strict provider other than Google, from sign-in to revocation, connected by settings alone.
 
-It demands PKCE and the registered redirect URI, rotates refresh tokens, ends a grant whose spent token comes back, and
-lets only its client revoke.
-Auth runs as two processes, as operators start it.
+It requires PKCE and the registered redirect URI, rotates refresh tokens, ends a grant whose spent token is repeated,
+and accepts revocations from its client only. Auth runs as two processes, as operators start it.
 """
 
 import asyncio
@@ -80,7 +79,7 @@ def _environment(settings: AuthSettings, provider: StandIn) -> dict[str, str]:
 
 @asynccontextmanager
 async def _process(environment: dict[str, str], ports: Ports, log: Path) -> AsyncIterator[int]:
-    """`python -m services.auth`, ready; yields its gRPC port."""
+    """Run `python -m services.auth` and yield its gRPC port once it is ready."""
     rpc, admin = ports.free(), ports.free()
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -139,7 +138,7 @@ class TestStrictProvider:
             await first.provider_token(user)
         assert gone.value.code() is grpc.StatusCode.NOT_FOUND
 
-    async def test_that_ends_a_grant_is_believed_until_the_user_comes_back(
+    async def test_that_ends_a_grant_requires_a_new_sign_in(
         self, processes: list[Client], strict: StandIn, engine: AsyncEngine
     ) -> None:
         first, second = processes

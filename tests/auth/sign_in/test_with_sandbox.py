@@ -1,4 +1,4 @@
-"""Auth and the sandbox together: what a developer without a Google account runs."""
+"""Auth with the sandbox as its provider, as in `make run`."""
 
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qs, urlsplit
@@ -32,7 +32,7 @@ class Browser:
         assert answer.is_success, answer.text
 
     async def consent(self, authorization_url: str, email: str, **form: object) -> dict[str, str]:
-        """Answers the consent page; the parameters of the redirect."""
+        """Answer the consent page and return the parameters of the redirect."""
         data = {"account": email, "decision": "allow", **form}
         answer = await self._http.post(authorization_url, data=data)
         assert answer.status_code in (302, 303), answer.text
@@ -131,7 +131,9 @@ class TestAccessToken:
         new = await sandboxed.provider_token(user, refused_token=old)
         assert new.access_token != old
 
-    async def test_is_gone_with_the_grant_until_the_user_comes_back(self, sandboxed: Client, browser: Browser) -> None:
+    async def test_is_refused_without_the_grant_until_the_user_signs_in_again(
+        self, sandboxed: Client, browser: Browser
+    ) -> None:
         await browser.control("POST", "users", {"email": "leaving@example.com"})
         user = await browser.sign_in(sandboxed, "leaving@example.com")
         old = (await sandboxed.provider_token(user)).access_token

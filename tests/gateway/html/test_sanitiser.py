@@ -1,4 +1,4 @@
-"""What of a message's HTML reaches a browser, and what hostile HTML can cost."""
+"""The HTML of messages that reaches a browser, and the cost of hostile HTML."""
 
 import asyncio
 import time
@@ -15,9 +15,9 @@ NOTHING: Mapping[str, str] = {}
 
 
 async def longest_stall(task: "asyncio.Task[str]") -> float:
-    """The longest time in seconds for which the event loop served nobody else while the task ran.
+    """Return the longest time in seconds for which the event loop was blocked while the task ran.
 
-    In this thread's CPU time, since a busy machine makes everything wait.
+    It is CPU time of this thread, since a busy machine delays all threads.
     """
     longest, last = 0.0, time.thread_time()
     while not task.done():
@@ -117,7 +117,7 @@ class TestSafeHtml:
             html = await safe.of(cell * count, text=None, pictures={"x": "/emails/m/attachments/1"})
             assert html == '<p style="color:red">a <b>b</b> <img src="/emails/m/attachments/1"></p>' * count
 
-    async def test_of_ten_megabytes_holds_nobody_up(self) -> None:
+    async def test_of_ten_megabytes_delays_no_other_request(self) -> None:
         html = '<p style="color:red">hello <b>world</b> <a href="https://x.example">x</a></p>' * 130_000
         assert len(html) > 10_000_000
         task = asyncio.create_task(SafeHtml().of(html, text=None, pictures=NOTHING))
@@ -137,7 +137,7 @@ class TestSafeHtml:
 
 
 class TestEmail:
-    async def test_is_shown_without_what_is_hostile_and_with_its_own_pictures(self, gateway: Gateway) -> None:
+    async def test_is_shown_without_hostile_parts_and_with_its_own_pictures(self, gateway: Gateway) -> None:
         message = mail_pb2.GetMessageResponse(
             summary=mail_pb2.MessageSummary(message_id="m1"),
             html='<p onclick="x()">a</p><img src="cid:logo@x"><img src="https://evil.example/p.gif"><script>x</script>',
@@ -152,7 +152,7 @@ class TestEmail:
         assert body["reply_to"] == [{"name": "List", "email": "list@example.org"}]
         assert body["bcc"] == [{"name": "", "email": "ada@example.com"}]
 
-    async def test_is_whole_whatever_its_length(self, gateway: Gateway) -> None:
+    async def test_is_whole_at_any_length(self, gateway: Gateway) -> None:
         text = 'Привет "мир" \\ \x01 🙂\n' * 40_000
         message = mail_pb2.GetMessageResponse(summary=mail_pb2.MessageSummary(message_id="m1"), text=text)
         account_id = gateway.mail.connect("ada", "ada@example.com").account_id

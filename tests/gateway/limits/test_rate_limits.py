@@ -1,4 +1,4 @@
-"""One address at the routes of sign-in, and one user everywhere, are told to wait when they ask for too much."""
+"""Rate limits of addresses at the routes of sign-in, and of users at all routes."""
 
 import asyncio
 import re
@@ -51,7 +51,7 @@ async def refusal(limit: RateLimit, who: str) -> AppError:
 
 
 class TestAddress:
-    async def test_that_asks_too_often_is_told_when_to_come_back(
+    async def test_with_too_many_requests_gets_a_retry_after(
         self, open_gateway: OpenGateway, redis: Redis, limit: RateLimitItem
     ) -> None:
         async with open_gateway(address_limit=RateLimit(limit, Counters(redis))) as gateway:
@@ -62,7 +62,7 @@ class TestAddress:
         assert refused.headers["content-type"] == "application/problem+json"
         assert refused.json()["code"] == "too_many_requests"
         assert 7190 < int(refused.headers["retry-after"]) <= 7201
-        # A page of another origin may read it, and the other headers of every answer are there.
+        # Pages of other origins can read it, and the headers of every response are present.
         assert refused.headers["access-control-allow-origin"] == "https://app.example"
         assert refused.headers["x-request-id"] == refused.json()["request_id"]
 
@@ -73,7 +73,7 @@ class TestAddress:
             answers = [await gateway.http.get("/emails/addresses") for _ in range(limit.amount + 1)]
         assert {answer.status_code for answer in answers} == {401}
 
-    async def test_does_not_use_up_what_others_have(
+    async def test_does_not_use_up_the_limits_of_others(
         self, open_gateway: OpenGateway, redis: Redis, limit: RateLimitItem
     ) -> None:
         counters = Counters(redis)
@@ -115,7 +115,7 @@ class TestAddress:
 
 
 class TestUser:
-    async def test_who_asks_too_often_is_told_when_to_come_back(
+    async def test_with_too_many_requests_is_refused(
         self, open_gateway: OpenGateway, redis: Redis, limit: RateLimitItem
     ) -> None:
         async with open_gateway(user_limit=RateLimit(limit, Counters(redis))) as gateway:
@@ -175,7 +175,7 @@ class TestCounting:
         refused = await refusal(counted, "grace")
         assert 0 < float(refused.metadata["retry_after"]) <= 2
         async with asyncio.timeout(10):
-            while await _is_refused(counted, "grace"):  # noqa: ASYNC110 - nobody is told when a window ends
+            while await _is_refused(counted, "grace"):  # noqa: ASYNC110 - the end of a window has no event
                 await asyncio.sleep(0.05)
 
     async def test_goes_on_in_this_process_alone_while_redis_is_away(self, ports: Ports, limit: RateLimitItem) -> None:
@@ -203,7 +203,7 @@ class TestCounting:
 
 
 class TestRedisUser:
-    """Whoever takes over the gateway has its Redis user, too: it can count, and nothing else."""
+    """The rights of the gateway's Redis user, which an intruder in the gateway would have: counting only."""
 
     @pytest.fixture
     async def restricted(self, redis: Redis, redis_server: RedisAddress) -> AsyncIterator[Redis]:
@@ -257,7 +257,7 @@ async def _is_refused(limit: RateLimit, who: str) -> bool:
 
 
 async def _calls(redis: Redis) -> int:
-    """How many scripts Redis has run."""
+    """Count the scripts that Redis has run."""
     statistics: dict[str, Any] = await redis.info("commandstats")
     return sum(int(statistics.get(f"cmdstat_{name}", {}).get("calls", 0)) for name in ("evalsha", "eval"))
 
@@ -270,10 +270,10 @@ class TestClientAddress:
         ("peer", "forwarded", "client"),
         [
             ("192.0.2.1", [], "192.0.2.1"),
-            # What an untrusted peer says is nothing.
+            # The header of an untrusted peer is ignored.
             ("192.0.2.1", ["198.51.100.7"], "192.0.2.1"),
             ("10.0.0.1", ["198.51.100.7"], "198.51.100.7"),
-            # A client writes whatever it likes to the left of what the proxy adds.
+            # The proxy appends to any text of the client.
             ("10.0.0.1", ["203.0.113.9, 198.51.100.7"], "198.51.100.7"),
             ("10.0.0.1", ["203.0.113.9", "198.51.100.7"], "198.51.100.7"),
             ("10.0.0.1", ["203.0.113.9, 198.51.100.7, 10.0.0.2, 10.0.0.3"], "198.51.100.7"),
@@ -290,7 +290,7 @@ class TestClientAddress:
             ("fe80::1%eth0", [], "fe80::/64"),
         ],
     )
-    def test_is_what_trusted_proxies_have_seen(self, peer: str, forwarded: list[str], client: str) -> None:
+    def test_is_the_address_that_trusted_proxies_report(self, peer: str, forwarded: list[str], client: str) -> None:
         headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
         scope = {"type": "http", "client": (peer, 1), "headers": headers}
         assert client_network(scope, trusted_proxies=PROXIES) == client
@@ -312,7 +312,7 @@ class TestSettings:
         ("name", "value"),
         [("gateway_auth_limit", "many"), ("gateway_user_limit", "5/fortnight"), ("gateway_trusted_proxies", "proxy")],
     )
-    def test_refuse_what_they_do_not_understand(self, name: str, value: str) -> None:
+    def test_refuse_malformed_values(self, name: str, value: str) -> None:
         with pytest.raises(ValueError, match=name):
             _settings(**{name: value})
 

@@ -1,4 +1,4 @@
-"""The routes that give up an address, or everything."""
+"""The routes that disconnect an address or delete the user."""
 
 from services.kit.errors import AppError, Kind
 from tests.gateway.conftest import Gateway
@@ -8,14 +8,14 @@ ADDRESS = f"/emails/addresses/account-of-{ADA}"
 
 
 class TestDisconnect:
-    async def test_is_accepted_and_the_address_is_gone(self, gateway: Gateway) -> None:
+    async def test_is_accepted_and_the_address_is_not_found(self, gateway: Gateway) -> None:
         gateway.mail.connect("ada", ADA)
         headers = gateway.as_user("ada")
         answer = await gateway.http.delete(ADDRESS, headers=headers)
         assert (answer.status_code, answer.content) == (202, b"")
         assert (await gateway.http.get("/emails/addresses", headers=headers)).json() == {"addresses": []}
 
-    async def test_repeated_tells_that_nothing_is_left(self, gateway: Gateway) -> None:
+    async def test_repeated_answers_204_once_all_is_erased(self, gateway: Gateway) -> None:
         gateway.mail.connect("ada", ADA)
         answers = [await gateway.http.delete(ADDRESS, headers=gateway.as_user("ada")) for _ in range(2)]
         assert [answer.status_code for answer in answers] == [202, 204]

@@ -1,4 +1,4 @@
-"""The routes that pass on bytes: ranges, conditions, names, and clients that leave."""
+"""The routes of downloads: ranges, conditions, names, and clients that leave."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ RAW, ATTACHMENT = "/emails/m1/raw", "/emails/m1/attachments/0.1"
 
 
 def header(**fields: Any) -> mail_pb2.DownloadHeader:
-    """The header of ten bytes."""
+    """The header of a download of ten bytes."""
     values = {"etag": "e1", "filename": "a.png", "mime_type": "image/png", "total_size": 10, "length": 10, **fields}
     return mail_pb2.DownloadHeader(**values)
 
@@ -57,7 +57,7 @@ class TestDownload:
         assert (answer.status_code, answer.content, answer.headers["content-length"]) == (200, b"", "0")
 
     @pytest.mark.parametrize("mime_type", ["text/html", "image/svg+xml", "application/javascript", "x\r\ny: z", ""])
-    async def test_of_what_a_browser_might_run_is_bytes(self, gateway: Gateway, mime_type: str) -> None:
+    async def test_of_a_type_with_scripts_is_sent_as_bytes(self, gateway: Gateway, mime_type: str) -> None:
         gateway.mail.download = [header(mime_type=mime_type), b"0123456789"]
         assert (await get(gateway)).headers["content-type"] == "application/octet-stream"
 
@@ -75,7 +75,7 @@ class TestDownload:
         assert (answer.status_code, answer.json()["code"]) == (416, "range_not_satisfiable")
         assert answer.headers["content-range"] == "bytes */10"
 
-    async def test_of_what_the_client_has_is_not_repeated(self, gateway: Gateway) -> None:
+    async def test_of_an_unchanged_content_is_not_repeated(self, gateway: Gateway) -> None:
         gateway.mail.download = [header(unchanged=True)]
         answer = await get(gateway, **{"If-None-Match": 'W/"e1", "e2"'})
         assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", '"e1"')
@@ -108,7 +108,7 @@ class TestDownload:
 
 
 async def _asgi_get(gateway: Gateway) -> None:
-    """A client that leaves as soon as mail has been asked: httpx's own transport cannot."""
+    """Act as a client that leaves once mail has been called, which httpx's transport cannot do."""
     headers = [(b"authorization", gateway.as_user("ada")["Authorization"].encode()), (b"host", b"gateway")]
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
@@ -148,7 +148,7 @@ class TestConditions:
     @pytest.mark.parametrize(
         "wanted", ["", "bytes=", "bytes=-", "bytes=2-1", "bytes=0-1,3-4", "items=0-1", "bytes=a-b", "x"]
     )
-    def test_ignore_what_is_no_single_range(self, wanted: str) -> None:
+    def test_ignore_all_but_a_single_range(self, wanted: str) -> None:
         assert condition_of(wanted=wanted, if_range='"e"', if_none_match="") == mail_pb2.DownloadCondition()
 
     @pytest.mark.parametrize("value", ['W/"e1"', "Tue, 03 Mar 2026 10:00:00 GMT", '""'])

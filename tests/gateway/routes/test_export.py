@@ -1,4 +1,4 @@
-"""Exporting over real HTTP: the stream, its failures, and clients that leave."""
+"""Exports over real HTTP: the stream, its failures, and clients that leave."""
 
 import asyncio
 import json

@@ -16,7 +16,7 @@ ADA = "ada@example.com"
 
 
 def message(number: int = 1, **fields: Any) -> mail_pb2.GetMessageResponse:
-    """A message with nothing but what every message has."""
+    """Return a message with the required fields only."""
     summary = mail_pb2.MessageSummary(
         message_id=f"m{number}",
         external_id=f"18c{number}",
@@ -29,7 +29,7 @@ def message(number: int = 1, **fields: Any) -> mail_pb2.GetMessageResponse:
 
 
 def full_message() -> mail_pb2.GetMessageResponse:
-    """A message with everything."""
+    """Return a message with all fields."""
     sender = mail_pb2.Address(name="Грейс", email="grace@example.org")
     result = message(
         to=[mail_pb2.Address(name="", email=ADA)],
@@ -52,7 +52,7 @@ def full_message() -> mail_pb2.GetMessageResponse:
 
 
 def connect(gateway: Gateway, *messages: mail_pb2.GetMessageResponse) -> str:
-    """Gives Ada a mailbox with these messages."""
+    """Give Ada a mailbox with these messages."""
     account_id = gateway.mail.connect("ada", ADA).account_id
     gateway.mail.messages[account_id] = list(messages)
     return account_id
@@ -64,7 +64,7 @@ async def get(gateway: Gateway, path: str, *, user_id: str = "ada") -> tuple[int
 
 
 def exactly(documented: type, body: object) -> None:
-    """Checks that an answer has the fields that OpenAPI promises, of these types, and no others."""
+    """Check that a response has exactly the fields of OpenAPI, with their types."""
     TypeAdapter(documented).validate_python(body, extra="forbid", strict=True)
 
 
@@ -95,7 +95,7 @@ class TestList:
             "size": 1 << 40,
         }
 
-    async def test_shows_null_for_what_a_message_lacks(self, gateway: Gateway) -> None:
+    async def test_shows_null_for_missing_fields(self, gateway: Gateway) -> None:
         connect(gateway, message())
         _, body = await get(gateway, f"/emails?user_email={ADA}")
         exactly(EmailPage, body)
@@ -154,19 +154,19 @@ class TestList:
             "after=0001-01-01T00:00:00%2B14:00",
         ],
     )
-    async def test_refuses_filters_that_are_none(self, gateway: Gateway, query: str) -> None:
+    async def test_refuses_malformed_filters(self, gateway: Gateway, query: str) -> None:
         connect(gateway)
         status, body = await get(gateway, f"/emails?user_email={ADA}&{query}")
         assert (status, body["code"]) == (400, "invalid_request")
         assert [error["field"] for error in body["errors"]] == [query.split("=")[0]]
 
-    async def test_shows_what_was_found_where(self, gateway: Gateway) -> None:
+    async def test_shows_highlights(self, gateway: Gateway) -> None:
         connect(gateway, message(highlight="a <mark>b</mark>"), message(2))
         _, body = await get(gateway, f"/emails?user_email={ADA}&q=b&highlight=true")
         exactly(EmailPage, body)
         assert [email.get("highlight") for email in body["emails"]] == ["a <mark>b</mark>", None]
 
-    async def test_tells_unread_false_from_unread_absent(self, gateway: Gateway) -> None:
+    async def test_distinguishes_unread_false_from_unread_absent(self, gateway: Gateway) -> None:
         connect(gateway)
         await get(gateway, f"/emails?user_email={ADA}&unread=false")
         await get(gateway, f"/emails?user_email={ADA}")

@@ -1,4 +1,4 @@
-"""Notifications from Google, on their way to mail."""
+"""Notifications from Google, passed on to mail."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -63,7 +63,7 @@ class TestGoogle:
             (bearer("forged"), "invalid_token"),
         ],
     )
-    async def test_refuses_who_is_not_google(
+    async def test_refuses_requests_without_googles_token(
         self, http: httpx.AsyncClient, mail: FakeMail, headers: dict[str, str], code: str
     ) -> None:
         answer = await http.post("/hooks/google", content=b"{}", headers=headers)
@@ -71,7 +71,9 @@ class TestGoogle:
         assert "WWW-Authenticate" in answer.headers
         assert mail.pushed == []
 
-    async def test_does_not_acknowledge_what_mail_could_not_keep(self, http: httpx.AsyncClient, mail: FakeMail) -> None:
+    async def test_does_not_acknowledge_a_notification_that_mail_did_not_store(
+        self, http: httpx.AsyncClient, mail: FakeMail
+    ) -> None:
         mail.failure = AppError(Kind.UNAVAILABLE, "provider_unavailable", "No keys.", {"retry_after": "1"})
         assert (await http.post("/hooks/google", content=b"{}", headers=GOOD)).status_code == 503
 

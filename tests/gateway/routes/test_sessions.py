@@ -8,7 +8,7 @@ from tests.gateway.conftest import Gateway, bearer
 
 
 async def sign_in(gateway: Gateway, user_id: str) -> dict[str, str]:
-    """The answer of POST /auth/token."""
+    """Return the response of POST /auth/token."""
     answer = await gateway.http.post("/auth/token", json={"state": gateway.auth.login_code(user_id)})
     return dict(answer.json())
 

@@ -10,7 +10,7 @@ from tests.gateway.conftest import Gateway
 
 
 class TestStart:
-    async def test_tells_where_to_send_the_browser_and_how_long_that_holds(self, gateway: Gateway) -> None:
+    async def test_returns_the_url_for_the_browser_and_its_lifetime(self, gateway: Gateway) -> None:
         answer = await gateway.http.get("/auth/google/start")
         assert answer.status_code == 200
         body = answer.json()
@@ -78,7 +78,7 @@ class TestCallback:
         assert completion.error == "<script>"
 
     @pytest.mark.parametrize("name", ["redirect_uri", "redirect", "next", "return_to", "url", "frontend_redirect_url"])
-    async def test_sends_nobody_where_a_request_says(self, gateway: Gateway, name: str) -> None:
+    async def test_redirects_to_the_configured_frontend_only(self, gateway: Gateway, name: str) -> None:
         evil = f"{name}=https%3A%2F%2Fevil.example"
         started = (await gateway.http.get(f"/auth/google/start?{evil}")).json()
         assert "evil" not in started["authorization_url"]

@@ -1,4 +1,4 @@
-"""The routes that ask for a sync and watch it."""
+"""The routes that start and watch syncs."""
 
 import asyncio
 from typing import Any
@@ -22,14 +22,14 @@ async def start(gateway: Gateway, body: object, *, prefer: str = "", user_id: st
 
 
 async def started(gateway: Gateway, body: dict[str, Any], **options: str) -> mail_pb2.Sync:
-    """Starts a sync of Ada's mailbox and returns it as mail knows it."""
+    """Start a sync of Ada's mailbox and return it from the fake of mail."""
     gateway.mail.connect("ada", ADA)
     answer = await start(gateway, body, **options)
     return gateway.mail.syncs[answer.json()["id"]][1]
 
 
 class TestStart:
-    async def test_is_accepted_and_tells_where_to_look(self, gateway: Gateway) -> None:
+    async def test_is_accepted_with_the_address_of_the_sync(self, gateway: Gateway) -> None:
         gateway.mail.connect("ada", ADA)
         answer = await start(gateway, {"email": ADA})
         assert answer.status_code == 202
@@ -111,7 +111,7 @@ class TestPreferWait:
         assert "preference-applied" not in answer.headers
         assert gateway.mail.watches == []
 
-    async def test_is_cut_short_when_the_gateway_is_told_to_stop(self, gateway: Gateway) -> None:
+    async def test_ends_early_when_the_gateway_stops(self, gateway: Gateway) -> None:
         gateway.mail.connect("ada", ADA)
         gateway.mail.never_ends_when_watched = True
         asking = asyncio.ensure_future(start(gateway, {"email": ADA}, prefer="wait=60"))
@@ -210,7 +210,7 @@ class TestCancel:
 
 
 class TestRetry:
-    async def test_is_accepted_and_tells_where_to_look(self, gateway: Gateway) -> None:
+    async def test_is_accepted_with_the_address_of_the_sync(self, gateway: Gateway) -> None:
         sync = await started(gateway, {"email": ADA})
         answer = await gateway.http.post(f"/emails/syncs/{sync.sync_id}/retry", headers=gateway.as_user("ada"))
         assert (answer.status_code, answer.json()["state"]) == (202, "queued")
@@ -224,7 +224,7 @@ class TestRetry:
 
 
 class TestVerify:
-    async def test_is_accepted_and_shows_what_was_found(self, gateway: Gateway) -> None:
+    async def test_is_accepted_and_shows_the_differences(self, gateway: Gateway) -> None:
         gateway.mail.connect("ada", ADA)
         answer = await gateway.http.post("/emails/verify", json={"email": ADA}, headers=gateway.as_user("ada"))
         assert (answer.status_code, answer.json()["state"]) == (202, "queued")

@@ -1,4 +1,4 @@
-"""The routes for threads and for following changes."""
+"""The routes of threads and of the feed of changes."""
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.mail.v1 import mail_pb2
@@ -11,14 +11,14 @@ from tests.gateway.routes.test_messages import ADA, connect, exactly, get, messa
 
 
 def thread(thread_id: str = "t1", **fields: object) -> mail_pb2.Thread:
-    """A thread of one message."""
+    """Return a thread of one message."""
     defaults = {"account_id": f"account-of-{ADA}", "message_count": 1}
     last = Timestamp(seconds=1_700_000_000)
     return mail_pb2.Thread(thread_id=thread_id, last_message_time=last, **(defaults | fields))  # type: ignore[arg-type]
 
 
 class TestThreads:
-    async def test_show_what_their_messages_have_in_common(self, gateway: Gateway) -> None:
+    async def test_show_a_summary_of_their_messages(self, gateway: Gateway) -> None:
         account_id = connect(gateway)
         grace = mail_pb2.Address(name="Grace", email="grace@example.org")
         gateway.mail.threads[account_id] = [
@@ -75,7 +75,7 @@ class TestThreads:
 
 
 class TestChanges:
-    async def test_show_what_happened(self, gateway: Gateway) -> None:
+    async def test_show_each_kind_of_change(self, gateway: Gateway) -> None:
         connect(gateway)
         gateway.mail.changes = [
             mail_pb2.Change(kind=mail_pb2.CHANGE_KIND_CREATED, message_id="m1", message=message(1).summary),

@@ -1,4 +1,4 @@
-"""The HTTP server within a process, the admin port, and the process's own life."""
+"""The HTTP server in a process, the admin port, and the life of the process."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from services.kit.observe.setup import open_telemetry
 
 
 class TestServeHttp:
-    async def test_serves_on_the_port_that_it_tells(self) -> None:
+    async def test_serves_on_the_port_that_it_yields(self) -> None:
         async def hello(_: Request) -> Response:
             return PlainTextResponse("hello")
 
@@ -68,7 +68,7 @@ class TestServeHttp:
                 await arrived.wait()
             assert (await under_way).status_code == 500
 
-    async def test_asks_clients_to_go_elsewhere_once_it_is_to_stop(self) -> None:
+    async def test_asks_clients_to_reconnect_once_stop_is_set(self) -> None:
         stop = asyncio.Event()
         app = admin_app(ready=Readiness(stop), registry=CollectorRegistry())
         async with serve_http(app, host="127.0.0.1", port=0, stop=stop) as port, httpx.AsyncClient() as client:
@@ -77,12 +77,12 @@ class TestServeHttp:
             after = await client.get(f"http://127.0.0.1:{port}/livez")
         assert (before.headers.get("connection"), after.headers.get("connection")) == (None, "close")
 
-    async def test_does_not_believe_what_a_proxy_header_says_about_the_client(self) -> None:
-        async def who(request: Request) -> Response:
+    async def test_ignores_proxy_headers_about_the_client(self) -> None:
+        async def client_of(request: Request) -> Response:
             assert request.client is not None
             return PlainTextResponse(request.client.host)
 
-        app = Starlette(routes=[Route("/", who)])
+        app = Starlette(routes=[Route("/", client_of)])
         async with serve_http(app, host="127.0.0.1", port=0) as port, httpx.AsyncClient() as client:
             answer = await client.get(f"http://127.0.0.1:{port}/", headers={"x-forwarded-for": "203.0.113.9"})
         assert answer.text == "127.0.0.1"
@@ -90,7 +90,7 @@ class TestServeHttp:
 
 class TestAdminApp:
     @pytest.mark.parametrize(("ready", "status"), [(True, 200), (False, 503)])
-    async def test_tells_whether_the_process_is_ready(self, ready: bool, status: int) -> None:
+    async def test_shows_whether_the_process_is_ready(self, ready: bool, status: int) -> None:
         async def check() -> bool:
             return ready
 
@@ -121,7 +121,7 @@ class TestReadiness:
         ready.serving()
         assert not await ready()
 
-    async def test_is_gone_before_the_process_stops_serving(self) -> None:
+    async def test_ends_before_the_process_stops_serving(self) -> None:
         stop = asyncio.Event()
         ready = Readiness(stop)
         ready.serving()
@@ -163,7 +163,7 @@ logging.getLogger("httpx").info("GET http://x/?code=hunter2")
 
 class TestProcess:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    async def test_drains_when_it_is_told_to_stop(self, number: signal.Signals) -> None:
+    async def test_drains_on_sigterm(self, number: signal.Signals) -> None:
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROCESS, stdout=asyncio.subprocess.PIPE)
         assert process.stdout is not None
         assert await process.stdout.readline() == b"up\n"

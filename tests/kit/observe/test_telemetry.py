@@ -1,4 +1,4 @@
-"""Metrics and traces of calls at both ends, and what it means that traces are off."""
+"""Metrics and traces of calls at both ends, with traces on and off."""
 
 import asyncio
 import subprocess
@@ -77,13 +77,13 @@ class TestRpc:
         assert client.parent is not None
         assert (server.parent.span_id, client.parent.span_id) == (client.context.span_id, request.context.span_id)
 
-    async def test_outside_of_a_trace_is_only_seen_by_who_answers_it(self, recorded: Recorded) -> None:
+    async def test_outside_of_a_trace_has_a_span_at_its_server_only(self, recorded: Recorded) -> None:
         async with served(behaviour(), telemetry=recorded.telemetry) as (_, ask):
             await ask()
         [server] = recorded.spans
         assert server.parent is None
 
-    async def test_that_fails_leaves_no_words_of_the_error_in_the_trace(self, recorded: Recorded) -> None:
+    async def test_that_fails_leaves_no_text_of_the_error_in_the_trace(self, recorded: Recorded) -> None:
         async with served(behaviour(RuntimeError("hunter2")), telemetry=recorded.telemetry) as (_, ask):
             with start_span(recorded.tracer, "request"), pytest.raises(AppError):
                 await ask()
@@ -104,7 +104,7 @@ class TestProviderCall:
         assert (call.name, call.status.status_code is StatusCode.ERROR) == ("provider.me", status == 503)
         assert "hunter2" not in call.to_json()
 
-    async def test_without_an_answer_has_no_status(self, recorded: Recorded) -> None:
+    async def test_without_a_response_has_no_status(self, recorded: Recorded) -> None:
         def refuse(request: httpx.Request) -> httpx.Response:
             raise httpx.ConnectError("refused", request=request)
 
@@ -114,7 +114,7 @@ class TestProviderCall:
                     pass
         assert recorded.count("mailroom_provider_call_seconds", call="provider.me", status="none") == 1
 
-    async def test_whose_answer_breaks_off_has_none_either(self, recorded: Recorded) -> None:
+    async def test_with_a_response_that_breaks_off_has_no_status(self, recorded: Recorded) -> None:
         async def broken_off() -> AsyncIterator[bytes]:
             yield b"sec"
             raise httpx.ReadTimeout("nothing more")
@@ -176,7 +176,7 @@ class TestContext:
         assert parent != given
 
     @pytest.mark.parametrize("value", [None, "", "nonsense", f"00-{'0' * 32}-00f067aa0ba902b7-01"])
-    def test_that_is_none_begins_a_trace(self, value: str | None, recorded: Recorded) -> None:
+    def test_that_is_malformed_begins_a_trace(self, value: str | None, recorded: Recorded) -> None:
         with start_span(recorded.tracer, "outer"), start_span(recorded.tracer, "later", context=continued(value)):
             pass
         later, outer = recorded.spans

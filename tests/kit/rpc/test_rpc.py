@@ -17,7 +17,7 @@ from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call, open_channel
 from services.kit.rpc.errors import from_rpc_error
 from services.kit.rpc.server import serve_rpc
-from tests.support.kit.service import ANYBODY, METHOD, Service, served
+from tests.support.kit.service import CALLERS, METHOD, Service, served
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -57,7 +57,7 @@ class TestKinds:
             (Kind.TIMEOUT, 504),
         ],
     )
-    def test_mean_what_http_clients_expect(self, kind: Kind, status: int) -> None:
+    def test_have_the_http_status_that_clients_expect(self, kind: Kind, status: int) -> None:
         assert kind.http_status == status
 
     @pytest.mark.parametrize("kind", Kind)
@@ -81,7 +81,7 @@ class TestUnknownExceptions:
         assert (caught.value.kind, caught.value.reason) == (Kind.INTERNAL, "internal")
         assert "hunter2" not in f"{caught.value} {cause} {cause.debug_error_string()} {cause.trailing_metadata()}"
 
-    async def test_that_pass_are_worth_another_try(self) -> None:
+    async def test_of_passing_types_can_be_retried(self) -> None:
         async def fail(_: Context) -> None:
             raise ConnectionRefusedError("hunter2:5432")
 
@@ -89,7 +89,7 @@ class TestUnknownExceptions:
         register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, Service(fail))
         async with (
             serve_rpc(
-                host="127.0.0.1", port=0, register=[register], callers=ANYBODY, identity=None, passing=(OSError,)
+                host="127.0.0.1", port=0, register=[register], callers=CALLERS, identity=None, passing=(OSError,)
             ) as port,
             open_channel(f"127.0.0.1:{port}", peer="auth", identity=None, retried=[]) as channel,
         ):
@@ -106,7 +106,7 @@ class TestUnknownExceptions:
 
         register = partial(_register, stream)
         async with (
-            serve_rpc(host="127.0.0.1", port=0, register=[register], callers=ANYBODY, identity=None) as port,
+            serve_rpc(host="127.0.0.1", port=0, register=[register], callers=CALLERS, identity=None) as port,
             aio.insecure_channel(f"127.0.0.1:{port}") as channel,
         ):
             watch: Any = channel.unary_stream("/test.Stream/Watch")
@@ -122,7 +122,7 @@ class TestUnknownExceptions:
 
         register = partial(_register, stream)
         async with (
-            serve_rpc(host="127.0.0.1", port=0, register=[register], callers=ANYBODY, identity=None) as port,
+            serve_rpc(host="127.0.0.1", port=0, register=[register], callers=CALLERS, identity=None) as port,
             aio.insecure_channel(f"127.0.0.1:{port}") as channel,
         ):
             watch: Any = channel.unary_stream("/test.Stream/Watch")
@@ -150,7 +150,7 @@ class TestRequestId:
         assert seen == ["id-of-the-browser"]
 
     @pytest.mark.parametrize("given", [None, "", "x" * 65, "two\nlines", "смех", "a b"])
-    def test_is_made_anew_when_there_is_no_well_formed_one(self, given: str | None) -> None:
+    def test_is_created_if_none_is_well_formed(self, given: str | None) -> None:
         assert start_request(request_id=given) != given
         assert len(request_id()) == 32
 
@@ -189,7 +189,7 @@ class TestDeadline:
 
 
 class TestRetries:
-    async def test_repeat_idempotent_calls_that_found_nobody(self) -> None:
+    async def test_repeat_listed_calls_that_reached_no_peer(self) -> None:
         failures = [AppError(Kind.UNAVAILABLE, "service_unavailable", "Try again.")] * 2
 
         async def fail_twice(_: Context) -> None:
@@ -243,7 +243,7 @@ class TestRetries:
 
 
 class Line:
-    """Leads connections to a server, until the machine behind those that are there is gone: nothing says so."""
+    """A proxy to a server, whose open connections can die in silence, as when a machine vanishes."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -255,7 +255,7 @@ class Line:
         await asyncio.gather(_carry(reader, there_writer, dead), _carry(there_reader, writer, dead))
 
     def lose_machine(self) -> None:
-        """Connections that come later are not concerned."""
+        """Let the open connections die in silence; later ones work."""
         self._dead.set()
         self._dead = asyncio.Event()
 
@@ -271,7 +271,7 @@ class TestConnection:
     async def test_that_died_in_silence_is_replaced_while_a_call_waits(self) -> None:
         start_request(request_id=None)
         register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, Service(nothing))
-        async with serve_rpc(host="127.0.0.1", port=0, register=[register], callers=ANYBODY, identity=None) as port:
+        async with serve_rpc(host="127.0.0.1", port=0, register=[register], callers=CALLERS, identity=None) as port:
             line = Line(port)
             listening = await asyncio.start_server(line.lead, "127.0.0.1", 0)
             address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
@@ -286,9 +286,9 @@ class TestConnection:
 
 
 class TestServer:
-    async def test_tells_its_health(self) -> None:
+    async def test_reports_its_health(self) -> None:
         async with (
-            serve_rpc(host="127.0.0.1", port=0, register=[], callers=ANYBODY, identity=None) as port,
+            serve_rpc(host="127.0.0.1", port=0, register=[], callers=CALLERS, identity=None) as port,
             aio.insecure_channel(f"127.0.0.1:{port}") as channel,
         ):
             health: Any = health_pb2_grpc.HealthStub(channel)
@@ -305,7 +305,9 @@ class TestServer:
         start_request(request_id=None)
         register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, Service(wait))
         async with AsyncExitStack() as stack:
-            async with serve_rpc(host="127.0.0.1", port=0, register=[register], callers=ANYBODY, identity=None) as port:
+            async with serve_rpc(
+                host="127.0.0.1", port=0, register=[register], callers=CALLERS, identity=None
+            ) as port:
                 channel = await stack.enter_async_context(
                     open_channel(f"127.0.0.1:{port}", peer="auth", identity=None, retried=[])
                 )
@@ -317,7 +319,7 @@ class TestServer:
             assert await under_way == auth_pb2.GetAccessTokenResponse()
 
     async def test_refuses_a_port_that_is_taken(self) -> None:
-        async with serve_rpc(host="127.0.0.1", port=0, register=[], callers=ANYBODY, identity=None) as port:
+        async with serve_rpc(host="127.0.0.1", port=0, register=[], callers=CALLERS, identity=None) as port:
             with pytest.raises(RuntimeError, match=str(port)):
                 async with serve_rpc(host="127.0.0.1", port=port, register=[], callers={}, identity=None):
                     pass
@@ -335,7 +337,7 @@ class TestReplicas:
                 await ask()
             assert [replica.calls - calls for replica, calls in zip(replicas, before, strict=True)] == [10, 10]
 
-    async def test_one_that_stops_leaves_them_to_the_other(self) -> None:
+    async def test_one_that_stops_leaves_the_calls_to_the_other(self) -> None:
         leaving, staying = Service(nothing), Service(nothing)
         async with AsyncExitStack() as stack:
             stop = AsyncExitStack()
@@ -360,12 +362,12 @@ async def _until(condition: Callable[[], bool], ask: Callable[[], Awaitable[Any]
 
 def _serving(service: Service) -> AbstractAsyncContextManager[int]:
     register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, service)
-    return serve_rpc(host="127.0.0.1", port=0, register=[register], callers=ANYBODY, identity=None)
+    return serve_rpc(host="127.0.0.1", port=0, register=[register], callers=CALLERS, identity=None)
 
 
 @asynccontextmanager
 async def _asking(ports: list[int]) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
-    """Calls through one channel to a name with several addresses, as a name of Kubernetes or compose has them."""
+    """Call through one channel to a name with several addresses, as Kubernetes and compose give them."""
     address = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
     async with open_channel(address, peer="auth", identity=None, retried=[METHOD]) as channel:
         stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)

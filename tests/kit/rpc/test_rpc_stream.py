@@ -1,4 +1,4 @@
-"""Streams from another service: what comes, what does not come in time, and leaving early."""
+"""Streams from another service: messages, silent peers, and callers that leave early."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,11 +12,11 @@ from grpc import aio
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import open_channel, stream
 from services.kit.rpc.server import serve_rpc
-from tests.support.kit.service import ANYBODY
+from tests.support.kit.service import CALLERS
 
 
 class Source:
-    """Streams its parts; None is one that never comes."""
+    """A service that streams its parts; for None it hangs."""
 
     def __init__(self, *parts: bytes | AppError | None) -> None:
         self._parts = parts
@@ -44,7 +44,7 @@ class Source:
 async def method(source: Source) -> AsyncIterator[Any]:
     """The client's side of a served source."""
     async with (
-        serve_rpc(host="127.0.0.1", port=0, register=[source.register], callers=ANYBODY, identity=None) as port,
+        serve_rpc(host="127.0.0.1", port=0, register=[source.register], callers=CALLERS, identity=None) as port,
         open_channel(f"127.0.0.1:{port}", peer="auth", identity=None, retried=[]) as channel,
     ):
         yield channel.unary_stream("/test.Source/Read")
@@ -55,7 +55,7 @@ class TestStream:
         async with method(Source(b"a", b"", b"c")) as read:
             assert [part async for part in stream(read, b"")] == [b"a", b"", b"c"]
 
-    async def test_raises_what_the_peer_raised_after_what_came_before(self) -> None:
+    async def test_raises_the_error_of_the_peer_after_the_messages_before_it(self) -> None:
         async with method(Source(b"a", AppError(Kind.GONE, "message_gone", "Gone."))) as read:
             parts = stream(read, b"")
             assert await anext(parts) == b"a"

@@ -90,7 +90,7 @@ class TestUpgrade:
             await connection.close()
         assert (timeouts["lock_timeout"], timeouts["statement_timeout"]) == ("5000", "600000")
 
-    async def test_after_a_rollback_leaves_what_the_later_release_made(
+    async def test_after_a_rollback_leaves_the_tables_of_the_later_release(
         self, database: Database, versions: Path
     ) -> None:
         run(database, versions, "upgrade")
@@ -105,7 +105,7 @@ class TestUpgrade:
 
 
 class TestSql:
-    async def test_is_what_an_upgrade_would_do(self, database: Database, versions: Path) -> None:
+    async def test_prints_the_statements_of_an_upgrade(self, database: Database, versions: Path) -> None:
         sql = run(database, versions, "sql", "0001")
         assert "CREATE TABLE mails" not in sql
         assert "COMMIT;\n\nCREATE INDEX CONCURRENTLY ix ON mails (size);\n\nBEGIN;" in sql

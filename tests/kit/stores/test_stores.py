@@ -1,4 +1,4 @@
-"""Connecting to Postgres and Redis, and making a service's database."""
+"""Connections to Postgres and Redis, and creation of a service's database."""
 
 import asyncio
 import secrets
@@ -29,7 +29,7 @@ _TLS_HANDSHAKE = 22  # RFC 8446, section 5.1
 
 @asynccontextmanager
 async def encrypted(server: RedisAddress, directory: Path) -> AsyncIterator[int]:
-    """A port of `localhost` that speaks TLS and leads to the server; `ca.crt` in the directory vouches for it."""
+    """A port of `localhost` that speaks TLS in front of the server; `ca.crt` in the directory is its authority."""
     now = datetime.now(UTC)
     authority = create_authority(now=now)
     issued = issue(authority, "localhost", now=now)
@@ -66,7 +66,7 @@ def administrator(postgres_server: PostgresAddress) -> Postgres:
 
 @pytest.fixture
 async def missing(administrator: Postgres) -> AsyncIterator[Postgres]:
-    """A service's database and role that do not exist, and are dropped afterwards."""
+    """A database and role of a service that do not exist yet, and are dropped afterwards."""
     name = f'odd "name" {secrets.token_hex(4)}'
     yield administrator.model_copy(
         update={"user": name, "password": SecretStr("o'hara\\ \"x"), "database": f"{name} db"}
@@ -98,12 +98,12 @@ class TestEnsureDatabase:
         await engine.dispose()
         assert (provider, locale, user) == (b"b", "C.UTF-8", missing.user)
 
-    async def test_needs_no_administrator_where_the_database_is_there(
+    async def test_needs_no_administrator_where_the_database_exists(
         self, administrator: Postgres, missing: Postgres
     ) -> None:
         await ensure_database(missing, administrator=administrator)
-        nobody = administrator.model_copy(update={"password": SecretStr("wrong")})
-        await ensure_database(missing, administrator=nobody)
+        refused = administrator.model_copy(update={"password": SecretStr("wrong")})
+        await ensure_database(missing, administrator=refused)
 
     async def test_gives_the_role_a_new_password(self, administrator: Postgres, missing: Postgres) -> None:
         await ensure_database(missing, administrator=administrator)
@@ -112,10 +112,10 @@ class TestEnsureDatabase:
         pool = await create_pool(renewed, application_name="tests", size=1)
         assert await pool.fetchval("SELECT current_user") == missing.user
         await pool.close()
-        # The old one is worth nothing: without an administrator nobody gets in.
-        nobody = administrator.model_copy(update={"password": SecretStr("wrong")})
+        # The old password is refused, and there is no administrator to set another.
+        refused = administrator.model_copy(update={"password": SecretStr("wrong")})
         with pytest.raises(asyncpg.InvalidPasswordError):
-            await ensure_database(missing, administrator=nobody)
+            await ensure_database(missing, administrator=refused)
 
 
 class TestPostgres:
@@ -177,7 +177,7 @@ class TestRedis:
             await administrator.acl_deluser(user)
             await administrator.aclose()
 
-    async def test_encryption_is_spoken_where_it_is_asked_for(self) -> None:
+    async def test_tls_is_used_where_it_is_set(self) -> None:
         greetings: list[bytes] = []
 
         async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -193,7 +193,7 @@ class TestRedis:
             await redis.aclose()
         assert set(greetings) == {bytes([_TLS_HANDSHAKE])}
 
-    async def test_an_encrypted_server_is_believed_whose_authority_is_known(
+    async def test_a_tls_server_is_accepted_if_its_authority_is_trusted(
         self, redis_server: RedisAddress, tmp_path: Path
     ) -> None:
         async with encrypted(redis_server, tmp_path) as port:

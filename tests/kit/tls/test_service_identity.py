@@ -1,4 +1,4 @@
-"""Who may talk to whom: certificates between services, lists of callers, files that change under a process."""
+"""Certificates between services, allow-lists, and files that change under a running process."""
 
 import asyncio
 import shutil
@@ -32,7 +32,7 @@ async def nothing(_: Any) -> None:
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
-    """What `make run` lays into MAILROOM_HOME."""
+    """The certificates that `make run` writes to MAILROOM_HOME."""
     ensure_certificates(tmp_path / "tls", now=NOW)
     return tmp_path / "tls"
 
@@ -50,14 +50,14 @@ async def served(
 async def caller(
     identity: ServiceIdentity | None, port: int, *, peer: str = "auth"
 ) -> AsyncIterator[Callable[[], Any]]:
-    """A call of the service's method through a channel of that identity."""
+    """Yield a function that calls the service's method with that identity."""
     async with open_channel(f"127.0.0.1:{port}", peer=peer, identity=identity, retried=[]) as channel:
         stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
         yield lambda: call(stub.GetAccessToken, auth_pb2.GetAccessTokenRequest(), timeout=5)
 
 
 async def refusal(asked: Any) -> grpc.StatusCode:
-    """The status of a call that is refused."""
+    """Return the status of a refused call."""
     with pytest.raises(AppError) as refused:
         await asked
     cause = refused.value.__cause__
@@ -82,7 +82,7 @@ class TestCalls:
             assert await refusal(ask()) is grpc.StatusCode.PERMISSION_DENIED
         assert service.calls == 0
 
-    async def test_refused_are_our_fault_to_whom_the_caller_serves(self, certificates: Path) -> None:
+    async def test_refused_are_internal_errors_for_the_callers_client(self, certificates: Path) -> None:
         async with (
             served(identity_in(certificates, "auth")) as port,
             caller(identity_in(certificates, "gateway"), port) as ask,
@@ -182,13 +182,13 @@ class TestHandshake:
 
 
 class TestRotation:
-    """Files change under running processes, and no call fails."""
+    """A rotation of files under running processes, in which no call fails."""
 
     async def test_of_everything_step_by_step_fails_no_call(self, certificates: Path, tmp_path: Path) -> None:
         ensure_certificates(tmp_path / "new", now=NOW)
         new_ca = identity_in(tmp_path / "new", "auth").ca.read_bytes()
         async with rotating(certificates) as calls:
-            # Both authorities are trusted; then new certificates, the server's first; then the old authority goes.
+            # Trust both authorities; then replace the certificates, the server's first; then remove the old authority.
             for name in ("auth", "mail"):
                 ca = identity_in(certificates, name).ca
                 ca.write_bytes(ca.read_bytes() + new_ca)
@@ -200,10 +200,10 @@ class TestRotation:
                 identity_in(certificates, name).ca.write_bytes(new_ca)
             await calls.some_more()
             assert calls.failed == 0
-            # The server has taken everything over: the old authority's certificates open nothing any more.
+            # The server trusts the new authority only: it refuses certificates of the old one.
             old = identity_in(tmp_path / "old", "mail")
             assert await handshake(calls.port, new_ca, old.key.read_bytes(), old.certificate.read_bytes()) is _NOBODY
-            # And so has the client: a server that only trusts the new authority answers it.
+            # So does the client: a server that trusts the new authority only accepts it.
             assert await calls.elsewhere(identity_in(tmp_path / "new", "auth"))
 
     async def test_does_not_interrupt_a_call_under_way(self, certificates: Path) -> None:
@@ -241,7 +241,7 @@ class TestRotation:
 
 
 class TestIdentity:
-    """What is wrong with the files is one line that names the variable."""
+    """Wrong files are reported in one line that names the variable."""
 
     @pytest.mark.parametrize(("variable", "file"), [("CERT", "tls.crt"), ("KEY", "tls.key"), ("CA", "ca.crt")])
     def test_names_a_file_that_is_missing_or_holds_something_else(
@@ -296,7 +296,7 @@ class TestCertificates:
         assert ensure_certificates(certificates, now=later) == ["auth", "gateway", "mail"]
         assert identity_in(certificates, "mail").read(now=later).ca != before.ca
 
-    def test_that_were_damaged_are_made_anew(self, certificates: Path) -> None:
+    def test_that_were_damaged_are_reissued(self, certificates: Path) -> None:
         (certificates / "mail/tls.crt").write_text("")
         assert ensure_certificates(certificates, now=NOW) == ["mail"]
 
@@ -306,12 +306,12 @@ class TestCertificates:
         assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 
 
-# A handshake that fails looks like a peer that is not there.
+# A failed handshake looks like an absent peer.
 _NOBODY = grpc.StatusCode.UNAVAILABLE
 
 
 class Calls:
-    """Calls one after another through one channel, while files change."""
+    """Calls one after another through one channel while files change."""
 
     def __init__(self, ask: Callable[[], Any], identity: ServiceIdentity, port: int) -> None:
         self.port = port
@@ -320,7 +320,7 @@ class Calls:
         self._identity = identity
 
     async def some_more(self, *, connecting: bool = True) -> None:
-        """For longer than clients take to notice a change; also with connections of their own if `connecting`."""
+        """Wait for more calls than noticing a change takes; with `connecting` also call over other connections."""
         for _ in range(5):
             await self._once(self._ask)
             if connecting:
@@ -329,7 +329,7 @@ class Calls:
             await asyncio.sleep(0.25)
 
     async def elsewhere(self, server: ServiceIdentity) -> bool:
-        """Whether a server with that identity answers the caller's certificate as it is now."""
+        """Return whether a server with that identity accepts the caller's present certificate."""
         async with served(server) as port, caller(self._identity, port) as ask:
             return bool(await ask() == auth_pb2.GetAccessTokenResponse())
 
@@ -342,7 +342,7 @@ class Calls:
 
 @asynccontextmanager
 async def rotating(certificates: Path) -> AsyncIterator[Calls]:
-    """A server and a caller whose files a test changes; a copy of them stays in `old`."""
+    """A server and a caller whose files a test changes; `old` keeps a copy of them."""
     shutil.copytree(certificates, certificates.parent / "old")
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(served(identity_in(certificates, "auth")))
@@ -352,7 +352,7 @@ async def rotating(certificates: Path) -> AsyncIterator[Calls]:
 
 
 def lay(directory: Path, source: ServiceIdentity, *, name: str = "", ca: bool = True) -> ServiceIdentity:
-    """Copies an identity's files into `directory`, in the place of the service `name`."""
+    """Copy an identity's files to `directory`, as those of the service `name`."""
     target = identity_in(directory, name or source.name)
     target.key.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(source.key, target.key)
@@ -363,19 +363,19 @@ def lay(directory: Path, source: ServiceIdentity, *, name: str = "", ca: bool = 
 
 
 def reissue(directory: Path, name: str, *, now: datetime = NOW, life: timedelta = timedelta(days=30)) -> Any:
-    """Another certificate of the same authority."""
+    """Issue another certificate of the same authority."""
     return issue(read_authority(directory), name, now=now, life=life)
 
 
 def replace(directory: Path, name: str) -> None:
-    """Lays another certificate of the same authority in the place of the one that is there."""
+    """Replace a certificate by another one of the same authority."""
     issued = reissue(directory, name)
     identity_in(directory, name).key.write_bytes(issued.key_pem)
     identity_in(directory, name).certificate.write_bytes(issued.certificate_pem)
 
 
 async def handshake(port: int, ca: bytes, key: bytes, certificate: bytes) -> grpc.StatusCode:
-    """The status of a call with that certificate."""
+    """Return the status of a call with that certificate."""
     credentials = grpc.ssl_channel_credentials(ca, private_key=key, certificate_chain=certificate)
     options = [("grpc.ssl_target_name_override", "auth")]
     async with aio.secure_channel(f"127.0.0.1:{port}", credentials, options=options) as channel:

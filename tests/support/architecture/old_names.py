@@ -63,6 +63,8 @@ OLD_NAMES = (
     OldName(r"(?i)client[_ -]?proof", "pkce"),
     OldName(r"(?i)ask_?again", "ConsentRequired"),
     OldName(r"Redirect", "AuthorizationResponse", _AUTH, identifier=True),
+    OldName(r"Disconnecting", "Disconnections", (*_AUTH, *_MAIL), identifier=True),
+    OldName(r"redis_unavailable", "service_unavailable"),
     OldName(r"(?i)vault", "cipher"),
     OldName(r"(?i)re_?seal", "reencrypt"),
     OldName(r"(?i)(?<![a-z])(un)?seal(s|ed|ing)?(?![a-z])", "encrypt"),

@@ -1,4 +1,4 @@
-"""A client of the auth service that tests drive."""
+"""A client of the auth service."""
 
 import hashlib
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class SignedIn:
 
 
 class Client:
-    """What the gateway and mail call, and a browser's part of a sign-in."""
+    """The calls of the gateway and mail, and the browser's part of a sign-in."""
 
     def __init__(self, channel: aio.Channel, stand_in: StandIn) -> None:
         self.sign_in = auth_pb2_grpc.SignInServiceStub(channel)
@@ -63,7 +63,7 @@ class Client:
         )
 
     async def link(self, user_id: str, person: Person) -> str:
-        """A link from start to commit; the id of the linked account."""
+        """Link an account, from start to commit; return its id."""
         outcome = await self.connect(person, link_to=user_id)
         return (await self.redeem(outcome.login_code, user_id=user_id)).linked_account_id
 
@@ -74,19 +74,19 @@ class Client:
         await self.accounts.DeleteUser(auth_pb2.DeleteUserRequest(user_id=user_id))
 
     async def events(self, user_id: str) -> list[str]:
-        """The types of the user's events, newest first."""
+        """Return the types of the user's events, newest first."""
         answer = await self.users.ListSecurityEvents(auth_pb2.ListSecurityEventsRequest(user_id=user_id))
         return [event.type for event in answer.events]
 
     async def connect(
         self, person: Person, *, granted: str | None = None, code_challenge: str = "", link_to: str = ""
     ) -> auth_pb2.CompleteSignInResponse:
-        """From start to the outcome of the provider's redirect."""
+        """Start a sign-in and return the outcome of the provider's redirect."""
         started = await self.start(code_challenge=code_challenge, link_to=link_to)
         return await self.complete(**self._stand_in.consent(started.authorization_url, person, granted=granted))
 
     async def signed_in(self, person: Person) -> SignedIn:
-        """From start to session."""
+        """Sign in and return the session."""
         outcome = await self.connect(person)
         session = await self.redeem(outcome.login_code)
         user_id = jwt.decode(session.access_token, options={"verify_signature": False})["sub"]
@@ -109,6 +109,6 @@ class Client:
 
 
 class StartService(Protocol):
-    """Starts another auth service on the same stores, and returns a client of it."""
+    """Start another auth service on the same stores and return a client of it."""
 
     async def __call__(self, **overrides: Any) -> Client: ...

@@ -1,4 +1,4 @@
-"""Time that tests move."""
+"""A clock for tests."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Random histories of sign-ins, links and disconnects, against a model of what must come of them."""
+"""Random histories of sign-ins, links and disconnections, compared with a model."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -52,19 +52,19 @@ class Started:
 
 @dataclass
 class Handed:
-    """A login code in somebody's browser."""
+    """A login code in a browser."""
 
     value: str
     subject: str
     at: datetime
-    # Who signs in, or who started the link.
+    # The person of a sign-in, or the user of a link.
     user_id: UUID
     link: bool
     used: bool = False
 
 
 class Connections(RuleBasedStateMachine):
-    """Sign-in, link, redeem, disconnect, delete: by anybody, with anybody's values, in any order."""
+    """The machine: persons sign in, link, redeem, disconnect and delete in any order, with values of any person."""
 
     world: World
 
@@ -289,7 +289,7 @@ class Connections(RuleBasedStateMachine):
             return {row.subject: row.user_id for row in rows}
 
     def teardown(self) -> None:
-        """In the end the provider lets us into the connected accounts and no others."""
+        """Check that the provider holds grants of the connected accounts only."""
         self.provider.is_down = False
         for _ in range(3):
             self.time.advance(86400)

@@ -1,4 +1,4 @@
-"""Random histories of sessions, against a model of what must come of them."""
+"""Random histories of sessions, compared with a model."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from tests.support.auth.parts import ABSOLUTE, IDLE, add_user, make_sessions
 
 @dataclass
 class Family:
-    """What a session should be: its tokens, and when each was spent."""
+    """The model of a session: its tokens, and when each was spent."""
 
     user_id: UUID
     tokens: list[str]
@@ -32,7 +32,7 @@ class Family:
 
 
 class Families(RuleBasedStateMachine):
-    """Refresh families: clients, thieves and clocks in any order."""
+    """The machine: clients and thieves refresh, and clocks move, in any order."""
 
     world: World
 
@@ -67,7 +67,7 @@ class Families(RuleBasedStateMachine):
         self.present(family, len(family.tokens) - 1, 1)
 
     def present(self, family: Family, index: int, times: int) -> None:
-        """Presents a token `times` times at once, and holds the answers against the model."""
+        """Present a token `times` times at once, and compare the responses with the model."""
         answers = self.world.loop.run(self.presented(family.tokens[index], times))
         expected = self.expect(family, index)
         if expected is None:
@@ -95,7 +95,7 @@ class Families(RuleBasedStateMachine):
         return list(await asyncio.gather(*[once() for _ in range(times)]))
 
     def expect(self, family: Family, index: int) -> int | None:
-        """The index of the token that comes of it, None if it is refused; changes the model."""
+        """Change the model; return the index of the expected token, None for a refusal."""
         now = self.time.now()
         if family.ended or now >= family.begun_at + ABSOLUTE or now >= family.used_at + IDLE:
             return None

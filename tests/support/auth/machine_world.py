@@ -1,4 +1,4 @@
-"""What the state machines work on, which are no coroutines."""
+"""Synchronous access of state machines to the service."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ from services.kit.errors import AppError
 
 
 class Loop:
-    """An event loop in a thread of its own: machines are not coroutines."""
+    """An event loop in a thread, since state machines are no coroutines."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -23,7 +23,7 @@ class Loop:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
 
     def reason(self, work: Coroutine[Any, Any, object]) -> str | None:
-        """The reason of the AppError that it raises, None if it does not."""
+        """Run a coroutine; return the reason of its AppError, None if it raises none."""
         try:
             self.run(work)
         except AppError as error:
@@ -38,7 +38,7 @@ class Loop:
 
 @dataclass
 class World:
-    """What machines work on."""
+    """The stores and clock of a machine."""
 
     loop: Loop
     store: Store

@@ -1,4 +1,4 @@
-"""Parts of the service, put together by hand where a test moves the clock or plays the provider."""
+"""Parts of the service for tests that move the clock or play the provider."""
 
 import os
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ def make_sessions(
 
 
 async def add_user(store: Store) -> UUID:
-    """Somebody who may have sessions."""
+    """Add a user."""
     user_id = uuid4()
     async with store.transaction() as transaction:
         await transaction.users.add(user_id, provider="google", subject=str(user_id))
@@ -43,7 +43,7 @@ async def add_user(store: Store) -> UUID:
 
 
 def grant_of(token: str, time: Time) -> Grant:
-    """A grant whose tokens tell it apart."""
+    """Return a grant with tokens of its own."""
     return Grant(
         access_token=f"access-{token}",
         access_token_expires_at=time.now() + timedelta(hours=1),
@@ -55,7 +55,7 @@ def grant_of(token: str, time: Time) -> Grant:
 
 @dataclass
 class Consent:
-    """Somebody's account at the scripted provider, and the grant that they give."""
+    """The consent of an account's owner at the scripted provider, with its grant."""
 
     subject: str
     refresh_token: str
@@ -63,23 +63,23 @@ class Consent:
 
 @dataclass
 class ScriptedProvider:
-    """A provider in this process: a redirect's code names the consent, and revoking works like Google's."""
+    """A provider in this process: the code of a redirect names the consent, and revocation works as at Google."""
 
     time: Time
     name: str = "google"
     consents: dict[str, Consent] = field(default_factory=dict)
-    # By refresh token: the subjects of grants that live.
+    # The subjects of valid grants by refresh token.
     grants: dict[str, str] = field(default_factory=dict)
     is_down: bool = False
 
     def consent(self, subject: str) -> str:
-        """The account's owner agrees; the code of the redirect."""
+        """Consent as the account's owner; return the code of the redirect."""
         code, token = uuid4().hex, uuid4().hex
         self.consents[code] = Consent(subject, token)
         return code
 
     def live(self, subject: str) -> bool:
-        """Whether the provider still lets us in."""
+        """Return whether the provider holds a valid grant of the subject."""
         return subject in self.grants.values()
 
     def authorization_url(self, *, state: str, nonce: str, code_challenge: str, force_consent: bool) -> str:
@@ -112,5 +112,5 @@ class ScriptedProvider:
         if self.is_down:
             raise ProviderUnavailableError("down")
         subject = self.grants.get(token)
-        # Revoking any token of a grant ends all tokens that the account gave this client.
+        # The revocation of any token ends all grants of the account to this client.
         self.grants = {known: owner for known, owner in self.grants.items() if owner != subject}

@@ -1,4 +1,10 @@
-"""An OpenID provider that keeps the protocol strictly, is not Google, and can be told to be odd."""
+"""An OpenID provider other than Google, strict about the protocol, with deviations that a test sets.
+
+The sandbox serves wherever Google's behaviour and its faults suffice (tests/auth/sign_in/test_with_sandbox.py and
+tests/e2e). It is faithful to Google. These tests need other things: rotation of refresh tokens and the end of a grant
+on reuse (RFC 9700), ID tokens with wrong claims, keys or algorithms, missing and malformed fields of responses, offline
+access always or never, and requests that wait until a test releases them.
+"""
 
 import asyncio
 import base64
@@ -36,30 +42,30 @@ class Person:
 
 
 class Gate:
-    """Holds a request up: tests see it arrive, and let it go on."""
+    """A gate that holds requests until a test opens it."""
 
     def __init__(self) -> None:
         self._arrived = asyncio.Event()
         self._opened = asyncio.Event()
 
     async def pass_through(self) -> None:
-        """The request's side."""
+        """Hold a request until the gate is open."""
         self._arrived.set()
         await self._opened.wait()
 
     async def arrival(self) -> None:
-        """Waits for the first request."""
+        """Wait for the first request."""
         async with asyncio.timeout(5):
             await self._arrived.wait()
 
     def open(self) -> None:
-        """Lets all requests go on."""
+        """Release all requests."""
         self._opened.set()
 
 
 @dataclass
 class Deviations:
-    """How the provider differs from Google today. Replace it to reset."""
+    """The differences of the provider from Google. A new object resets them."""
 
     lifetime: Any = 3599
     rotates: bool = False
@@ -77,7 +83,7 @@ class Deviations:
     token_answers: list[Response] = field(default_factory=list)
     revoke_answer: Response | None = None
     token_gate: Gate | None = None
-    # The same once the request has been carried out: the answer is on its way.
+    # Holds the response of a request that has been carried out.
     answer_gate: Gate | None = None
 
 
@@ -114,16 +120,16 @@ class StandIn:
         )
 
     def rotate_keys(self) -> None:
-        """Forgets the old signing key and makes another."""
+        """Replace the signing key."""
         self._keys = {secrets.token_hex(4): next_key()}
 
     def person(self, *, email: str | None = None, email_verified: Any = True) -> Person:
-        """A new account."""
+        """Create an account."""
         subject = str(secrets.randbits(68))
         return Person(subject, email or f"user{subject}@example.com", email_verified)
 
     def consent(self, authorization_url: str, person: Person, *, granted: str | None = None) -> dict[str, str]:
-        """The user agrees in the browser; the parameters of the redirect. `granted` are the scopes left ticked."""
+        """Consent in the browser and return the parameters of the redirect. `granted` are the scopes left ticked."""
         query = {name: values[0] for name, values in parse_qs(urlsplit(authorization_url).query).items()}
         assert query["client_id"] == CLIENT_ID
         assert query["redirect_uri"] == REDIRECT_URI
@@ -144,19 +150,19 @@ class StandIn:
         return {"state": query["state"], "code": code, "iss": self.origin}
 
     def revoke_everything(self, person: Person) -> None:
-        """The user ends the connection in their account settings."""
+        """End the grants of the account, as a user does in their account settings."""
         self.refresh_tokens = {token: entry for token, entry in self.refresh_tokens.items() if entry[0] != person}
         self._consented.discard(person.subject)
 
     def sign(self, claims: dict[str, Any], *, headers: dict[str, Any] | None = None) -> str:
-        """A token signed with the current key."""
+        """Sign a token with the current key."""
         [(key_id, key)] = self._keys.items()
         named = {"kid": key_id} if self.deviations.names_keys else {}
-        # Not by `jwt.encode`, which refuses odd claims.
+        # `jwt.encode` refuses malformed claims.
         return jwt.api_jws.encode(json.dumps(claims).encode(), key, algorithm="RS256", headers=named | (headers or {}))
 
     def jwks(self) -> list[dict[str, Any]]:
-        """The published keys."""
+        """Return the published keys."""
         keys = []
         for key_id, key in self._keys.items():
             public = jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
@@ -165,7 +171,7 @@ class StandIn:
         return keys
 
     def id_claims(self, person: Person, *, nonce: str, access_token: str) -> dict[str, Any]:
-        """The claims of a proper ID token."""
+        """Return the claims of a valid ID token."""
         digest = hashlib.sha256(access_token.encode()).digest()[:16]
         now = int(time.time())
         return {

@@ -1,4 +1,4 @@
-"""What every fake of a service needs."""
+"""Types and times that fakes of services share."""
 
 import time
 from typing import Any
@@ -10,5 +10,5 @@ Context = aio.ServicerContext[Any, Any]
 
 
 def after(seconds: int) -> Timestamp:
-    """So many seconds from now."""
+    """Return the time in this number of seconds."""
     return Timestamp(seconds=int(time.time()) + seconds)

@@ -1,4 +1,4 @@
-"""Auth as the gateway sees it: its contract over real gRPC, with state, in this process."""
+"""A fake of auth with state, in this process, behind real gRPC."""
 
 import json
 import secrets
@@ -39,7 +39,7 @@ class SigningKey:
 
 
 def claims_of(user_id: str, **overrides: Any) -> dict[str, Any]:
-    """The claims of an access token as auth issues it."""
+    """Return the claims of an access token of auth."""
     now = int(time.time())
     defaults = {"iss": ISSUER, "aud": ISSUER, "sub": user_id, "client_id": "mailroom", "iat": now, "exp": now + 900}
     return {**defaults, "jti": uuid.uuid4().hex, **overrides}
@@ -47,7 +47,7 @@ def claims_of(user_id: str, **overrides: Any) -> dict[str, Any]:
 
 @dataclass
 class FakeAuth(SignInServiceServicer, SessionServiceServicer, UserServiceServicer):
-    """Signs users in; `failure` is raised instead while it is set."""
+    """A fake of auth; methods raise `failure` while it is set."""
 
     keys: list[SigningKey] = field(default_factory=lambda: [SigningKey("first")])
     failure: AppError | None = None
@@ -56,7 +56,7 @@ class FakeAuth(SignInServiceServicer, SessionServiceServicer, UserServiceService
     login_codes: dict[str, str] = field(default_factory=dict)
     completions: list[auth_pb2.CompleteSignInRequest] = field(default_factory=list)
     outcome: auth_pb2.CompleteSignInResponse | None = None
-    # By state: who links an account.
+    # The users that link an account, by state.
     links: dict[str, str] = field(default_factory=dict)
     redemptions: list[auth_pb2.RedeemSignInRequest] = field(default_factory=list)
     linked_account_id: str = ""

@@ -1,4 +1,4 @@
-"""Mail as the gateway sees it: its contract over real gRPC, with state, in this process."""
+"""A fake of mail with state, in this process, behind real gRPC."""
 
 import asyncio
 import uuid
@@ -19,11 +19,11 @@ PUSH_TOKEN = "token-of-the-push-service-account"
 
 @dataclass
 class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServicer):
-    """Mailboxes with their messages, by user; `failure` is raised instead while it is set."""
+    """A fake of mail with mailboxes by user; methods raise `failure` while it is set."""
 
     failure: Exception | None = None
     mailboxes: dict[str, list[mail_pb2.Mailbox]] = field(default_factory=dict)
-    # By user and account; a repeated request finds it erased.
+    # By user and account; a repeated request finds them erased.
     erasing: set[tuple[str, str]] = field(default_factory=set)
     messages: dict[str, list[mail_pb2.GetMessageResponse]] = field(default_factory=dict)
     labels: dict[str, list[mail_pb2.Label]] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     exports_ended: asyncio.Event = field(default_factory=asyncio.Event)
     watches: list[mail_pb2.GetSyncRequest] = field(default_factory=list)
     watch_failure: AppError | None = None
-    # What any download is made of; None is a part that never comes.
+    # The parts of every download; None hangs.
     download: list[mail_pb2.DownloadHeader | bytes | AppError | None] = field(default_factory=list)
     downloads: list[mail_pb2.DownloadRawRequest | mail_pb2.DownloadAttachmentRequest] = field(default_factory=list)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -48,7 +48,7 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     pushed: list[bytes] = field(default_factory=list)
 
     def connect(self, user_id: str, email: str, **fields: Any) -> mail_pb2.Mailbox:
-        """A mailbox of that user, with no messages."""
+        """Connect an empty mailbox of that user."""
         values = {"status": mail_pb2.MAILBOX_STATUS_ACTIVE, "provider": "google", **fields}
         mailbox = mail_pb2.Mailbox(account_id=f"account-of-{email}", email=email, **values)
         self.mailboxes.setdefault(user_id, []).append(mailbox)

@@ -1,4 +1,4 @@
-"""Telemetry that tests look at."""
+"""Telemetry that is kept in memory."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from services.kit.observe.setup import Telemetry
 
 
 class Recorded:
-    """Telemetry of which everything is kept in memory."""
+    """Metrics and spans in memory."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -24,11 +24,11 @@ class Recorded:
 
     @property
     def spans(self) -> Sequence[ReadableSpan]:
-        """Those that have ended, in that order."""
+        """The ended spans, in the order of their ends."""
         return self._exporter.get_finished_spans()
 
     def of_kinds(self, *kinds: SpanKind) -> list[ReadableSpan]:
-        """The one span of each kind: a server's ends when its caller may have had the answer already, or may not."""
+        """Return the one span of each kind. A server's span may end before or after its caller's."""
         found = []
         for kind in kinds:
             [span] = [span for span in self.spans if span.kind is kind]
@@ -36,5 +36,5 @@ class Recorded:
         return found
 
     def count(self, metric: str, **labels: str) -> float | None:
-        """How often a histogram was observed with these labels; None: never."""
+        """Return the number of observations of a histogram with these labels; None without any."""
         return self.registry.get_sample_value(f"{metric}_count", labels)

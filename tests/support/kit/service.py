@@ -1,4 +1,4 @@
-"""A service with one method, which does what a test wants."""
+"""A service with one method, whose behaviour a test defines."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,14 +15,14 @@ from services.kit.rpc.client import call, open_channel
 from services.kit.rpc.server import serve_rpc
 
 METHOD = ("mailroom.auth.v1.ProviderTokenService", "GetAccessToken")
-# In plaintext callers have no names; what is on no list is refused all the same.
-ANYBODY: Callers = dict.fromkeys((METHOD[0], "test.Source", "test.Stream"), frozenset())
+# In plaintext callers have no names; unlisted services are refused all the same.
+CALLERS: Callers = dict.fromkeys((METHOD[0], "test.Source", "test.Stream"), frozenset())
 Behaviour = Callable[[aio.ServicerContext[Any, Any]], Awaitable[None]]
 
 
 @dataclass
 class Service(auth_pb2_grpc.ProviderTokenServiceServicer):
-    """Runs `behaviour` on each call and counts the calls."""
+    """A service that runs `behaviour` for each call and counts the calls."""
 
     behaviour: Behaviour
     calls: int = field(default=0)
@@ -40,12 +40,12 @@ class Service(auth_pb2_grpc.ProviderTokenServiceServicer):
 async def served(
     behaviour: Behaviour, *, retried: bool = False, telemetry: Telemetry | None = None
 ) -> AsyncIterator[tuple[Service, Callable[..., Awaitable[Any]]]]:
-    """The running service and a call of its method through kit's client."""
+    """Yield the running service and a function that calls its method with kit's client."""
     service = Service(behaviour)
     register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, service)
     async with (
         serve_rpc(
-            host="127.0.0.1", port=0, register=[register], callers=ANYBODY, identity=None, telemetry=telemetry
+            host="127.0.0.1", port=0, register=[register], callers=CALLERS, identity=None, telemetry=telemetry
         ) as port,
         open_channel(
             f"127.0.0.1:{port}",

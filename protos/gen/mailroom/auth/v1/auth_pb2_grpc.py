@@ -57,7 +57,7 @@ class SignInServiceServicer:
     """
 
     def StartSignIn(self, request, context):
-        """Begins an attempt and returns where to send the browser. Each call makes a new state; one that is not used expires.
+        """Starts a sign-in, or a link, and returns the URL for the browser. Each call creates a state, which expires unused.
         INVALID_ARGUMENT unknown_provider, invalid_code_challenge, client_proof_required.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -65,16 +65,16 @@ class SignInServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompleteSignIn(self, request, context):
-        """Takes the provider's redirect. Consumes the state; what the user did wrong comes back as an outcome, not as an error.
-        A repeat is refused, so that it does no harm. INVALID_ARGUMENT unknown_provider.
+        """Handles the provider's redirect and consumes the state. Errors of the user are outcomes, not failures. A repeat is
+        refused and changes nothing. INVALID_ARGUMENT unknown_provider.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RedeemSignIn(self, request, context):
-        """Exchanges a login code for a session, or commits the link that it stands for. Consumes the login code, exactly one
-        caller wins: a repeat is refused, so that it does no harm.
+        """Exchanges a login code for a session, or commits its link. Consumes the login code for exactly one caller; a repeat
+        is refused and changes nothing.
         INVALID_ARGUMENT invalid_hand_off, invalid_code_verifier, link_of_another_user;
         FAILED_PRECONDITION account_of_another_user, no_offline_access.
         """
@@ -195,7 +195,7 @@ class SignInService:
 
 
 class SessionServiceStub:
-    """Sessions, and what others need to verify our own access tokens. Called by the gateway.
+    """Sessions, and the keys that verify our access tokens. Called by the gateway.
     """
 
     def __init__(self, channel):
@@ -222,12 +222,12 @@ class SessionServiceStub:
 
 
 class SessionServiceServicer:
-    """Sessions, and what others need to verify our own access tokens. Called by the gateway.
+    """Sessions, and the keys that verify our access tokens. Called by the gateway.
     """
 
     def RefreshSession(self, request, context):
         """Exchanges a refresh token for the next one and a new access token. A repeat within 15 seconds gets the same refresh
-        token; one that comes later is taken for theft and ends the session. Safe to retry at once.
+        token, so that an immediate retry is safe; a later one counts as theft and ends the session.
         UNAUTHENTICATED invalid_refresh_token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -235,15 +235,15 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeSession(self, request, context):
-        """Ends a session, or all of a user's, by any refresh token that was issued for it, spent ones included. Idempotent:
-        ending what has ended, or never was, succeeds. Access tokens that were issued already live on until they expire.
+        """Ends a session, or all sessions of its user, by any refresh token of it, spent ones included. Idempotent: ended and
+        unknown sessions succeed. Issued access tokens stay valid until they expire.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSigningKeys(self, request, context):
-        """The public keys that verify access tokens (RFC 7517). Idempotent.
+        """Lists the public keys that verify access tokens (RFC 7517). Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -276,7 +276,7 @@ def add_SessionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SessionService:
-    """Sessions, and what others need to verify our own access tokens. Called by the gateway.
+    """Sessions, and the keys that verify our access tokens. Called by the gateway.
     """
 
     @staticmethod
@@ -362,7 +362,7 @@ class SessionService:
 
 
 class UserServiceStub:
-    """What a user is told about themselves. Called by the gateway.
+    """Users and their security events. Called by the gateway.
     """
 
     def __init__(self, channel):
@@ -384,11 +384,11 @@ class UserServiceStub:
 
 
 class UserServiceServicer:
-    """What a user is told about themselves. Called by the gateway.
+    """Users and their security events. Called by the gateway.
     """
 
     def GetUser(self, request, context):
-        """The user with their accounts, oldest first. Idempotent.
+        """Gets a user with their accounts, oldest first. Idempotent.
         INVALID_ARGUMENT invalid_user_id; NOT_FOUND user_not_found.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -396,8 +396,8 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSecurityEvents(self, request, context):
-        """What happened to the user's sessions and accounts, newest first. Kept for a limited time. Idempotent.
-        INVALID_ARGUMENT invalid_user_id, invalid_page_token.
+        """Lists the events of a user's sessions and accounts, newest first. They are kept for a limited time. Idempotent.
+        INVALID_ARGUMENT invalid_user_id, invalid_page_size, invalid_page_token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -425,7 +425,7 @@ def add_UserServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UserService:
-    """What a user is told about themselves. Called by the gateway.
+    """Users and their security events. Called by the gateway.
     """
 
     @staticmethod
@@ -515,7 +515,7 @@ class AccountServiceServicer:
     """
 
     def ListAccounts(self, request, context):
-        """All accounts of a user, oldest first; an unknown user has none. Idempotent.
+        """Lists the accounts of a user, oldest first; an unknown user has none. Idempotent.
         INVALID_ARGUMENT invalid_user_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -523,18 +523,17 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DisconnectAccount(self, request, context):
-        """Ends an account: its tokens are out of use at once, the grant is revoked at the provider and the tokens are deleted.
-        If the provider cannot be reached now, auth goes on trying to revoke by itself. The provider account can be
-        connected again, and is then a new account. Idempotent: an account that is unknown, or not this user's, is done.
-        UNAVAILABLE provider_unavailable (a refresh is under way: nothing has changed, try again).
+        """Deletes an account with its tokens and revokes its grant at the provider. While the provider is unavailable, auth
+        retries the revocation. The provider account can be connected again, as a new account. Idempotent: unknown accounts
+        and those of other users succeed. UNAVAILABLE provider_unavailable (a refresh is under way: nothing has changed).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUser(self, request, context):
-        """Ends everything that auth has of a user: sessions, accounts (as DisconnectAccount does), events, the user itself.
-        Idempotent: an unknown user is done. INVALID_ARGUMENT invalid_user_id; UNAVAILABLE provider_unavailable.
+        """Deletes a user with their sessions, accounts (as DisconnectAccount does) and events. Idempotent: unknown users
+        succeed. INVALID_ARGUMENT invalid_user_id; UNAVAILABLE provider_unavailable.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -674,8 +673,8 @@ class ProviderTokenServiceServicer:
     """
 
     def GetAccessToken(self, request, context):
-        """A valid access token of an account, refreshed if need be, one refresh at a time. Idempotent.
-        NOT_FOUND account_not_found (also if the user does not own it); FAILED_PRECONDITION reauth_required;
+        """Gets a valid access token of an account; auth refreshes it if necessary, once at a time. Idempotent.
+        NOT_FOUND account_not_found (also for an account of another user); FAILED_PRECONDITION reauth_required;
         UNAVAILABLE provider_unavailable; INTERNAL provider_misconfigured.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -15,21 +15,12 @@ import structlog
 
 from services.gateway.html import policy
 
-<<<<<<< HEAD
 # A parser's work grows with the square of the open tags, of one tag's attributes, of the entities in one text; that of
 # styles with their length. So much takes 0.2 s at worst, a few milliseconds as a rule.
 _HARMLESS_TAGS, _HARMLESS_LENGTH = 4_000, 200_000
 # So little is not worth handing to a thread: 2 ms at worst, if all of it is styles that no other mail has.
 _TINY_TAGS, _TINY_LENGTH = 50, 4_096
 # Seconds for the whole run of a process, of which the system allows PROCESSOR_SECONDS of work.
-=======
-# Parsing time grows with the square of the open tags, of a tag's attributes, and of the entities in one text: HTML
-# below these limits takes 0.2 s at worst, and 1 ms as a rule.
-_HARMLESS_TAGS, _HARMLESS_LENGTH = 4_000, 200_000
-# Smaller HTML takes 1 ms at most, less than passing it to a thread costs.
-_TINY_TAGS, _TINY_LENGTH = 50, 8_192
-# Seconds for a whole run of the process, including waits; its CPU time is limited to PROCESSOR_SECONDS.
->>>>>>> 48bc227c3c7c9e7e61cbef6ad3c8ea0f2894de0f
 _PROCESS_SECONDS = 30
 
 # The directory that holds the package `services`.

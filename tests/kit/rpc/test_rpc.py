@@ -305,9 +305,7 @@ class TestServer:
         start_request(request_id=None)
         register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, Service(wait))
         async with AsyncExitStack() as stack:
-            async with serve_rpc(
-                host="127.0.0.1", port=0, register=[register], callers=CALLERS, identity=None
-            ) as port:
+            async with serve_rpc(host="127.0.0.1", port=0, register=[register], callers=CALLERS, identity=None) as port:
                 channel = await stack.enter_async_context(
                     open_channel(f"127.0.0.1:{port}", peer="auth", identity=None, retried=[])
                 )

@@ -205,16 +205,15 @@ class ListedId:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchItem:
-    """A message that is wanted in at least `wanted_version`."""
+    """A message that is wanted, as the next of the queue."""
 
     external_id: str
     thread_id: str | None
     # The messages of its thread that are due, itself included.
     siblings: tuple[str, ...]
     lane: Lane
-    wanted_version: int
-    stale_gets: int
-    attempts: int
+    # The provider did not have it when it was last asked for.
+    is_doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

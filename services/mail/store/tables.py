@@ -192,6 +192,8 @@ fetch_queue = Table(
     Column("wanted_version", Numeric, nullable=False, server_default=text("0")),
     # Gets that returned an older version than wanted.
     Column("stale_gets", SmallInteger, nullable=False, server_default=text("0")),
+    # The provider did not have it: the next get is of it alone, and the same answer is believed.
+    Column("doubted", Boolean, nullable=False, server_default=text("false")),
     Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
     _time("not_before", default="'-infinity'"),
     PrimaryKeyConstraint("mailbox_id", "external_id"),

@@ -18,7 +18,7 @@ from services.mail.store.control import mailboxes, schedule
 from services.mail.store.control.schedule import Lease, LeaseLostError
 from services.mail.store.sync import syncs
 from services.mail.sync.erase import Eraser
-from services.mail.sync.fetch import Retries
+from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn_context import TurnContext
 from services.mail.sync.turn_metrics import INTERNAL, LEASE_LOST, TurnMetrics
 from services.mail.sync.turn_steps import run_turn

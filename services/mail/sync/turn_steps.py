@@ -9,6 +9,7 @@ from services.mail.provider_access.quota import QuotaUnavailableError, QuotaWait
 from services.mail.store.control.schedule import ECHO_SECONDS
 from services.mail.store.sync import fetch_queue, sync_state, syncs
 from services.mail.sync import fetch, history, listing, verify, watches
+from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn_context import TurnContext
 
 # A turn ends after this many seconds or batches, so that no mailbox keeps others waiting.
@@ -30,7 +31,7 @@ class Release:
     waiting_for: WaitReason | None = None
 
 
-async def run_turn(turn: TurnContext, *, poll_seconds: float, verify_seconds: float, retries: fetch.Retries) -> Release:
+async def run_turn(turn: TurnContext, *, poll_seconds: float, verify_seconds: float, retries: Retries) -> Release:
     """Do what is due for a mailbox, within the limits of one turn. Raises errors of provider, auth and database."""
     try:
         return await _steps(turn, poll_seconds=poll_seconds, verify_seconds=verify_seconds, retries=retries)
@@ -41,7 +42,7 @@ async def run_turn(turn: TurnContext, *, poll_seconds: float, verify_seconds: fl
         return Release(lane=await _lane(turn), after=after, waiting_for=WaitReason.QUOTA)
 
 
-async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: float, retries: fetch.Retries) -> Release:
+async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: float, retries: Retries) -> Release:
     deadline = time.monotonic() + MAX_SECONDS
     turn.step = "beginning"
     await _begin(turn)

@@ -24,8 +24,8 @@ from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 from services.mail.providers.gmail.limits import QuotaGeneration, gmail_quota
 from services.mail.store.connection import Pool
 from services.mail.sync.erase import Eraser
-from services.mail.sync.fetch import Retries
 from services.mail.sync.idle_check import IdleCheck
+from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn import LONGEST_TURN, TurnRunner
 from services.mail.sync.turn_metrics import TurnMetrics
 from services.mail.sync.worker import Worker
@@ -34,7 +34,7 @@ from tests.support.mail.sandbox_control import QUOTA_WINDOW
 from tests.support.mail.servers import Servers, connect
 
 BATCH_SIZE = 10
-QUICK_RETRIES = Retries(base_seconds=0.01)
+QUICK_RETRIES = Retries(base_seconds=0.01, gone_seconds=0.01)
 _numbers = itertools.count(1)
 
 

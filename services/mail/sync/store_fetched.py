@@ -17,7 +17,7 @@ from services.mail.providers.base import (
 )
 from services.mail.store import messages
 from services.mail.store.connection import Connection
-from services.mail.store.sync import fetch_queue, syncs
+from services.mail.store.sync import fetch_queue, listing_diff, syncs
 from services.mail.sync.history import learn_labels
 from services.mail.sync.turn_context import TurnContext
 
@@ -85,6 +85,7 @@ async def _record_absent(
     if gone := [*absent & doubted]:
         await fetch_queue.remove(connection, mailbox_id, gone)
         await messages.delete(connection, mailbox_id, gone)
+        await listing_diff.note_gone(connection, mailbox_id, gone)
     if new := [*absent - doubted]:
         await fetch_queue.doubt(connection, mailbox_id, new, again_seconds=retries.gone_seconds)
     if strays := [id_ for id_, result in results.items() if isinstance(result, NotInThreadError)]:

@@ -5,6 +5,8 @@ import pytest
 from services.mail.model import SyncState
 from services.mail.sync.store_fetched import Retries
 from tests.mail.conftest import OpenStage
+from tests.support.mail.proxied_gmail import ProxiedCall, proxied
+from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage
 
 GONE: dict[str, object] = {"kind": "error", "status": 404, "reason": "notFound"}
@@ -94,13 +96,18 @@ class TestStoredMessages:
 
 
 class TestTheSecondAnswer:
-    async def test_is_to_a_call_for_this_message_alone(self, stage: OpenStage) -> None:
-        async with stage(messages=20, batch_size=30) as s:
+    async def test_is_to_a_call_for_this_message_alone(self, servers: Servers, stage: OpenStage) -> None:
+        alone: list[str] = []
+
+        async def answer(call: ProxiedCall) -> None:
+            if "/messages/" in call.request.url.path:
+                alone.append(call.request.url.path.rpartition("/")[2])
+
+        async with proxied(servers.sandbox, answer) as url, stage(messages=20, api_url=url) as s:
             gone = [(await s.at_provider.visible())[place] for place in (3, 4)]
             await s.at_provider.fail(*({"method": "gmail.messages.get", "path": id_, **GONE} for id_ in gone))
             await s.sync(count=None)
-            # One batch; what follows are single gets.
-            assert await s.at_provider.calls("batch") == 1
+            assert sorted(alone) == sorted(gone)
             assert (await s.at_provider.fired())[:2] == [2, 2]
 
     async def test_comes_after_a_pause(self, stage: OpenStage) -> None:

@@ -6,9 +6,12 @@ from services.mail.model import FetchItem, Lane, ListedId
 from services.mail.store.connection import Connection
 
 
-async def queue_listed(connection: Connection, mailbox_id: int, listed: Sequence[ListedId], *, offset: int) -> None:
-    """Queues listed ids that are neither stored nor queued, in the listing's order from `offset` on."""
-    await connection.execute(
+async def queue_listed(connection: Connection, mailbox_id: int, listed: Sequence[ListedId], *, offset: int) -> int:
+    """Queues listed ids that are neither stored nor queued, in the listing's order from `offset` on; how many.
+
+    What was given up on is tried again, and so is what was gone when it was fetched.
+    """
+    done = await connection.execute(
         """
         INSERT INTO fetch_queue (mailbox_id, external_id, thread_id, lane, ordinal)
         SELECT $1, listed.id, min(listed.thread_id), $4, $5 + min(listed.place)
@@ -24,6 +27,25 @@ async def queue_listed(connection: Connection, mailbox_id: int, listed: Sequence
         offset,
     )
     await clear_dead_letters(connection, mailbox_id)
+    return int(done.split()[-1])
+
+
+async def unknown(connection: Connection, mailbox_id: int, listed: Sequence[ListedId]) -> list[ListedId]:
+    """Those of the listed messages that are not stored, queued, given up on, or gone when they were fetched."""
+    rows = await connection.fetch(
+        """
+        SELECT id FROM unnest($2::text[]) AS listed(id)
+        WHERE NOT EXISTS (SELECT FROM messages m WHERE m.mailbox_id = $1 AND m.external_id = listed.id)
+            AND NOT EXISTS (SELECT FROM fetch_queue i WHERE i.mailbox_id = $1 AND i.external_id = listed.id)
+            AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.mailbox_id = $1 AND d.external_id = listed.id)
+            AND NOT EXISTS (
+                SELECT FROM listed_ids g WHERE g.mailbox_id = $1 AND g.round = 0 AND g.external_id = listed.id)
+        """,
+        mailbox_id,
+        [entry.external_id for entry in listed],
+    )
+    ids = {row["id"] for row in rows}
+    return [entry for entry in listed if entry.external_id in ids]
 
 
 async def queue_changed(

@@ -163,11 +163,27 @@ async def versions(connection: Connection, mailbox_id: int, external_ids: Sequen
     return {row["external_id"]: int(row["version"]) for row in rows}
 
 
-async def cap_versions(connection: Connection, mailbox_id: int, version: int) -> None:
-    """Makes no stored message newer than this."""
-    await connection.execute(
-        "UPDATE messages SET version = $2 WHERE mailbox_id = $1 AND version > $2", mailbox_id, version
+async def cap_versions(connection: Connection, mailbox_id: int, version: int, *, after: str, limit: int) -> str | None:
+    """Makes none of the `limit` messages whose ids follow `after` newer than this version.
+
+    Returns the last of these ids, None if no message follows.
+    """
+    last: str | None = await connection.fetchval(
+        """
+        WITH portion AS (
+            SELECT external_id FROM messages WHERE mailbox_id = $1 AND external_id > $3 ORDER BY external_id LIMIT $4
+        ), capped AS (
+            UPDATE messages m SET version = $2 FROM portion
+            WHERE m.mailbox_id = $1 AND m.external_id = portion.external_id AND m.version > $2
+        )
+        SELECT max(external_id) FROM portion
+        """,
+        mailbox_id,
+        version,
+        after,
+        limit,
     )
+    return last
 
 
 def _to_json(value: object) -> str:

@@ -23,6 +23,8 @@ from services.mail.sync.turn_context import TurnContext
 
 # Turns in a row that find no history before the provider is taken for one that keeps none.
 _TURNS_WITHOUT_HISTORY = 3
+# Messages in a transaction: a mailbox can have a million.
+_CAPPED_AT_ONCE = 1_000
 
 log = structlog.get_logger()
 
@@ -62,16 +64,27 @@ async def _begin(
     if restarted and previous is not None and (cursor is None or cursor >= previous):
         raise ProviderUnavailableError("history lags behind the profile")
     current = await turn.call(turn.provider.costs.labels, turn.provider.list_labels)
+    if restarted and cursor is not None:
+        await _cap_versions(turn, cursor)
     async with turn.writing() as connection:
-        if restarted and cursor is not None:
-            # Numbers of the old history mean nothing beside those of the new one.
-            await messages.cap_versions(connection, turn.mailbox_id, cursor)
-            await fetch_queue.cap_versions(connection, turn.mailbox_id, cursor)
         await _move(connection, turn, previous=previous, cursor=cursor, caught_up_hint=hint)
         await _copy_labels(connection, turn, current)
         await sync_state.expect_lag(connection, turn.mailbox_id, seconds=turn.intervals.listing_lag)
         if state.caught_up_hint > 0:
             await sync_state.start_listing(connection, turn.mailbox_id, Listing.RELIST, target=None)
+
+
+async def _cap_versions(turn: TurnContext, cursor: int) -> None:
+    """Makes nothing newer than the cursor: numbers of an old history mean nothing beside those of the new one.
+
+    The cursor moves after that, so an interruption means doing it again.
+    """
+    async with turn.writing() as connection:
+        await fetch_queue.cap_versions(connection, turn.mailbox_id, cursor)
+    last: str | None = ""
+    while last is not None:
+        async with turn.writing() as connection:
+            last = await messages.cap_versions(connection, turn.mailbox_id, cursor, after=last, limit=_CAPPED_AT_ONCE)
 
 
 async def _present(turn: TurnContext) -> int | None:

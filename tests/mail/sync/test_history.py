@@ -1,156 +1,218 @@
-"""Reading history: how far the cursor goes, and what a provider without history or without a list of labels costs."""
+"""What history implies for the copy, page by page."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
+from starlette.responses import Response
 
-from services.mail.model import HistoryDelta, Label, Listing, SyncProgress
-from services.mail.providers.base import (
-    HistoryPage,
-    PageTokenExpiredError,
-    Profile,
-    ProviderError,
-    ProviderUnavailableError,
-    RouteMissingError,
-)
-from services.mail.providers.gmail.adapter import GmailProvider
-from services.mail.providers.gmail.limits import GMAIL_COSTS
-from services.mail.store import labels
+from services.mail.model import HistoryDelta, LabelChange
+from services.mail.providers.base import HistoryPage
+from services.mail.store.connection import DATABASE_LOST, Pool
 from services.mail.store.sync import sync_state
 from services.mail.sync import history
+from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn_context import TurnContext
 from tests.mail.conftest import OpenStage
+from tests.support.mail.proxied_gmail import ProxiedCall, proxied
+from tests.support.mail.scripted_history import ScriptedHistory, page
+from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage
 from tests.support.mail.turns import begin_turn
 
-LATER = Label(label_id="Label_1", name="Later", type="user")
+
+@asynccontextmanager
+async def one_message(stage: OpenStage) -> AsyncIterator[tuple[Stage, str, int]]:
+    """A stage without a worker, on which one message is stored; its id and version."""
+    async with stage(messages=1, workers=0) as s:
+        await s.sync_with_worker(count=None)
+        [(id_, _)] = (await s.stored()).items()
+        await s.hint()
+        yield s, id_, int(await s.fetchval("SELECT version FROM messages"))
 
 
-class ScriptedProvider(GmailProvider):
-    """A provider whose mailbox begins at 10, and whose pages of history are these, in their order."""
-
-    def __init__(self, *pages: HistoryPage | ProviderError, labels: Sequence[Label] | None = (LATER,)) -> None:
-        self.costs = GMAIL_COSTS["2026-05"]
-        self.can_push = False
-        self.asked: list[tuple[int, str | None]] = []
-        self.labels = labels
-        self._pages = iter(pages)
-
-    async def profile(self, access_token: str) -> Profile:
-        """The beginning."""
-        del access_token
-        return Profile(cursor=10)
-
-    async def list_labels(self, access_token: str) -> list[Label] | None:
-        """The labels, if there is a list of them."""
-        del access_token
-        return None if self.labels is None else list(self.labels)
-
-    async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:
-        """The next page."""
-        del access_token
-        self.asked.append((cursor, page_token))
-        page = next(self._pages)
-        if isinstance(page, ProviderError):
-            raise page
-        return page
-
-
-def page(*, last_record: int | None, latest: int, token: str | None = None) -> HistoryPage:
-    """A page without changes."""
-    return HistoryPage(changes=HistoryDelta(), last_record=last_record, latest=latest, next_page_token=token)
-
-
-async def state_of(turn: TurnContext) -> SyncProgress:
-    """How far the copy is."""
+async def read(s: Stage, *pages: HistoryPage) -> TurnContext:
+    """Reads these pages as the mailbox's history."""
+    turn = await begin_turn(s, ScriptedHistory(*pages))
     async with turn.reading() as connection:
-        return await sync_state.load(connection, turn.mailbox_id)
-
-
-async def begun_turn(s: Stage, provider: ScriptedProvider, *, attempts: int = 1) -> TurnContext:
-    """A turn with a mailbox that has a cursor; with those before it that failed it is one of so many attempts."""
-    await s.request()
-    turn = await begin_turn(s, provider)
-    turn.lease = replace(turn.lease, attempts=attempts)
-    await history.catch_up(turn, await state_of(turn))
+        state = await sync_state.load(connection, turn.mailbox_id)
+    assert await history.catch_up(turn, state)
     return turn
 
 
-class TestCursor:
-    @pytest.mark.parametrize(
-        ("pages", "reached"),
-        [
-            ([page(last_record=20, latest=100)], 100),
-            # What came between the pages is in neither: they are of one snapshot.
-            ([page(last_record=20, latest=100, token="1"), page(last_record=90, latest=140)], 100),
-            ([page(last_record=20, latest=100, token="1"), page(last_record=None, latest=140)], 100),
-            # Its own records are read, so the cursor may pass them.
-            ([page(last_record=20, latest=100, token="1"), page(last_record=120, latest=140)], 120),
-            ([page(last_record=None, latest=100, token="1"), page(last_record=None, latest=140)], 100),
-        ],
+async def queued(s: Stage) -> dict[str, int]:
+    """The queued messages with the versions in which they are wanted."""
+    rows = await s.pool.fetch("SELECT external_id, wanted_version FROM fetch_queue")
+    return {row["external_id"]: int(row["wanted_version"]) for row in rows}
+
+
+async def cursor(s: Stage) -> int:
+    """The live cursor."""
+    return int(await s.fetchval("SELECT cursor FROM sync_states"))
+
+
+def starred(id_: str, version: int) -> HistoryDelta:
+    """A record that stars a message."""
+    return HistoryDelta(labels={id_: [LabelChange(version=version, added=frozenset({"STARRED"}))]})
+
+
+@asynccontextmanager
+async def failing_writes(pool: Pool, table: str) -> AsyncIterator[None]:
+    """Has the database die at every write to this table."""
+    await pool.execute(
+        f"""
+        CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'dying' USING ERRCODE = 'admin_shutdown'; END $$;
+        CREATE TRIGGER die BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION die()
+        """
     )
-    async def test_ends_where_the_first_page_was_made(
-        self, stage: OpenStage, pages: list[HistoryPage], reached: int
-    ) -> None:
-        async with stage(workers=0) as s:
-            turn = await begun_turn(s, ScriptedProvider(*pages))
-            await history.catch_up(turn, await state_of(turn))
-            assert (await state_of(turn)).cursor == reached
-
-    async def test_ends_where_the_first_page_of_another_beginning_was_made(self, stage: OpenStage) -> None:
-        provider = ScriptedProvider(
-            page(last_record=20, latest=100, token="1"),
-            PageTokenExpiredError(),
-            page(last_record=30, latest=130, token="2"),
-            page(last_record=40, latest=170),
-        )
-        async with stage(workers=0) as s:
-            turn = await begun_turn(s, provider)
-            await history.catch_up(turn, await state_of(turn))
-            assert (await state_of(turn)).cursor == 130
-            assert provider.asked == [(10, None), (10, "1"), (20, None), (20, "2")]
-
-    async def test_in_between_is_the_highest_record_so_far(self, stage: OpenStage) -> None:
-        provider = ScriptedProvider(page(last_record=20, latest=100, token="1"), ProviderUnavailableError())
-        async with stage(workers=0) as s:
-            turn = await begun_turn(s, provider)
-            with pytest.raises(ProviderUnavailableError):
-                await history.catch_up(turn, await state_of(turn))
-            assert (await state_of(turn)).cursor == 20
+    try:
+        yield
+    finally:
+        await pool.execute("DROP FUNCTION die CASCADE")
 
 
-class TestMissingRoute:
-    @pytest.mark.parametrize("attempts", [1, 2])
-    async def test_is_an_outage_at_first(self, stage: OpenStage, attempts: int) -> None:
-        async with stage(workers=0) as s:
-            turn = await begun_turn(s, ScriptedProvider(RouteMissingError()), attempts=attempts)
-            with pytest.raises(RouteMissingError):
-                await history.catch_up(turn, await state_of(turn))
-            assert (await state_of(turn)).listing is None
-
-    async def test_that_stays_has_everything_compared(self, stage: OpenStage) -> None:
-        async with stage(workers=0) as s:
-            turn = await begun_turn(s, ScriptedProvider(RouteMissingError()), attempts=3)
-            await history.catch_up(turn, await state_of(turn))
-            assert (await state_of(turn)).listing is Listing.RELIST
+class TestTransactions:
+    @pytest.mark.parametrize("table", ["fetch_queue", "sync_states"])
+    async def test_that_fail_leave_both_the_queue_and_the_cursor(self, stage: OpenStage, table: str) -> None:
+        async with one_message(stage) as (s, _, version):
+            before = await cursor(s)
+            new = page(HistoryDelta(added={"new": version + 1}), last_record=before + 1)
+            async with failing_writes(s.pool, table):
+                with pytest.raises(DATABASE_LOST):
+                    await read(s, new)
+            assert (await queued(s), await cursor(s)) == ({}, before)
 
 
-class TestLabels:
-    async def known(self, turn: TurnContext) -> set[str]:
-        """The labels that are stored."""
-        async with turn.reading() as connection:
-            return {label.label_id for label in await labels.of_mailbox(connection, turn.mailbox_id)}
+class TestPages:
+    async def test_of_a_snapshot_move_the_cursor_no_further_than_the_first(self, stage: OpenStage) -> None:
+        async with one_message(stage) as (s, _, version):
+            first = page(
+                HistoryDelta(added={"a": version + 1}), last_record=version + 1, latest=version + 5, following=True
+            )
+            # The mailbox has moved on meanwhile, and the snapshot does not show how.
+            last = page(HistoryDelta(added={"b": version + 2}), last_record=version + 2, latest=version + 9)
+            await read(s, first, last)
+            assert await cursor(s) == version + 5
+            assert await queued(s) == {"a": version + 1, "b": version + 2}
 
-    async def test_that_are_not_listed_any_more_stay(self, stage: OpenStage) -> None:
-        async with stage(workers=0) as s:
-            provider = ScriptedProvider()
-            turn = await begun_turn(s, provider)
-            provider.labels = None
-            await history.refresh_labels(turn)
-            assert await self.known(turn) == {"Label_1"}
+    async def test_move_the_cursor_to_the_last_record_at_least(self, stage: OpenStage) -> None:
+        async with one_message(stage) as (s, _, version):
+            first = page(HistoryDelta(), last_record=version + 1, latest=version + 2, following=True)
+            last = page(HistoryDelta(), last_record=version + 7, latest=version + 9)
+            await read(s, first, last)
+            assert await cursor(s) == version + 7
 
-    async def test_that_are_never_listed_are_those_of_every_mailbox(self, stage: OpenStage) -> None:
-        async with stage(workers=0) as s:
-            turn = await begun_turn(s, ScriptedProvider(labels=None))
-            assert await self.known(turn) == {label.label_id for label in ScriptedProvider.built_in_labels}
+
+class TestMessagesThatAreAddedAgain:
+    async def test_are_fetched_for_their_labels(self, stage: OpenStage) -> None:
+        async with one_message(stage) as (s, id_, version):
+            before = await s.stored()
+            changes = starred(id_, version + 3)
+            changes.added[id_] = version + 2
+            await read(s, page(changes, last_record=version + 3))
+            assert await queued(s) == {id_: version + 3}
+            assert await s.stored() == before
+
+    async def test_take_no_change_that_a_later_page_tells_of(self, stage: OpenStage) -> None:
+        async with one_message(stage) as (s, id_, version):
+            before = await s.stored()
+            first = page(HistoryDelta(added={id_: version + 2}), last_record=version + 2, following=True)
+            await read(s, first, page(starred(id_, version + 3), last_record=version + 3))
+            assert await queued(s) == {id_: version + 3}
+            assert await s.stored() == before
+
+    async def test_take_no_change_once_they_are_given_up_on(self, stage: OpenStage) -> None:
+        async with one_message(stage) as (s, id_, version):
+            before = await s.stored()
+            await s.pool.execute(
+                "INSERT INTO dead_letters (mailbox_id, external_id, wanted_version, reason, attempts) "
+                "SELECT mailbox_id, external_id, version + 2, 'unreadable_message', 3 FROM messages"
+            )
+            await read(s, page(starred(id_, version + 3), last_record=version + 3))
+            assert await queued(s) == {id_: version + 3}
+            assert await s.stored() == before
+
+    async def test_are_not_fetched_if_they_are_stored_as_they_are(self, stage: OpenStage) -> None:
+        async with one_message(stage) as (s, id_, version):
+            changes = starred(id_, version + 1)
+            changes.added[id_] = version
+            await read(s, page(changes, last_record=version + 1))
+            assert await queued(s) == {}
+            assert "STARRED" in (await s.stored())[id_]
+
+
+class TestMessagesThatLeaveSpamAndTrash:
+    @pytest.mark.parametrize("hiding", ["SPAM", "TRASH"])
+    async def test_are_fetched_within_the_newest(self, stage: OpenStage, hiding: str) -> None:
+        async with stage(messages=10) as s:
+            rescued = await s.at_provider.deliver(subject="rescued", labels=[hiding])
+            await s.at_provider.deliver(subject="newer")
+            await s.sync(count=5)
+            assert rescued not in await s.stored()
+            await s.at_provider.relabel(rescued, add=("INBOX",), remove=(hiding,))
+            await s.hint()
+            await s.until_idle()
+            assert (await s.at_provider.visible())[:5] == list(await s.stored())[:5]
+            assert rescued in await s.stored()
+
+    async def test_and_return_there_are_left_out(self, stage: OpenStage) -> None:
+        async with stage(messages=10) as s:
+            hidden = await s.at_provider.deliver(labels=["SPAM"])
+            await s.sync(count=5)
+            await s.at_provider.relabel(hidden, remove=("SPAM",))
+            await s.at_provider.relabel(hidden, add=("TRASH",))
+            await s.hint()
+            await s.until_idle()
+            assert hidden not in await s.stored()
+
+
+class TestReplicasThatLag:
+    async def test_leave_no_label_stale(self, servers: Servers, stage: OpenStage) -> None:
+        """Gets of one message show its state of before for longer than three gets take."""
+        new, old, until = "", b"", 0.0
+
+        async def answer(call: ProxiedCall) -> Response | None:
+            if not new or new not in call.request.url.path or time.monotonic() > until:
+                return None
+            return Response(old, media_type="application/json")
+
+        retries = Retries(base_seconds=0.1)
+        async with (
+            proxied(servers.sandbox, answer) as url,
+            stage(messages=3, api_url=url, batch=False, retries=retries) as s,
+        ):
+            await s.sync(count=None)
+            id_ = await s.at_provider.deliver()
+            token, _ = await s.auth.access_token(s.account.account_id, s.user_id)
+            old = (
+                await servers.sandbox.http.get(
+                    f"/gmail/v1/users/me/messages/{id_}?format=full", headers={"authorization": f"Bearer {token}"}
+                )
+            ).content
+            await s.at_provider.relabel(id_, add=("STARRED",), remove=("UNREAD",))
+            new, until = id_, time.monotonic() + 1.0
+            await s.hint()
+            await s.mirrors()
+
+
+class TestHistoryThatBeginsAnew:
+    async def test_caps_the_versions_that_are_wanted(self, stage: OpenStage) -> None:
+        async with stage(messages=2) as s:
+            await s.at_provider.control("PUT", "mailbox", {"history_id": str(10**18)})
+            await s.sync(count=None)
+            await s.start_anew_at_provider(messages=1)
+            [id_] = await s.at_provider.truth()
+            # It was wanted in a version of the old history.
+            await s.pool.execute(
+                "INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal, wanted_version, not_before) "
+                "SELECT mailbox_id, $1, 0, 0, $2, now() + interval '0.2 s' FROM mailboxes",
+                id_,
+                10**18 + 7,
+            )
+            await s.at_provider.sandbox.control("DELETE", "calls")
+            await s.hint()
+            await s.mirrors()
+            # One for it, and two each for the messages that are gone.
+            assert await s.at_provider.calls("gmail.messages.get") == 1 + 2 * 2

@@ -103,7 +103,7 @@ async def still_lists(connection: Connection, mailbox_id: int, state: SyncProgre
     same: bool = await connection.fetchval(
         """
         SELECT (listing, listing_label, listing_round, listing_pass, listing_page_token)
-            IS NOT DISTINCT FROM ($2::text, $3::text, $4::smallint, $5::smallint, $6::text)
+            IS NOT DISTINCT FROM ($2::text, $3::text, $4::smallint, $5::bigint, $6::text)
         FROM sync_states WHERE mailbox_id = $1
         """,
         mailbox_id,

@@ -137,6 +137,8 @@ class SyncProgress:
     caught_up_since: bool
     # Seconds until listings show all that the cursor implies; None: they do.
     listable_in: float | None
+    # Seconds until the provider's labels are to be looked at; None: they never were.
+    labels_due_in: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

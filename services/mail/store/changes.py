@@ -147,7 +147,7 @@ async def between(
         FROM message_changes c
         LEFT JOIN (messages m JOIN mailboxes b ON b.mailbox_id = m.mailbox_id)
             ON (m.mailbox_id, m.message_id) = (c.mailbox_id, c.message_id)
-        LEFT JOIN labels l ON (l.mailbox_id, l.label_id) = (c.mailbox_id, c.label_id)
+        LEFT JOIN labels l ON (l.mailbox_id, l.label_id) = (c.mailbox_id, c.label_id) AND l.removed_at IS NULL
         WHERE EXISTS (SELECT FROM mailboxes WHERE mailbox_id = $1 AND user_id = $5)
             AND c.mailbox_id = $1 AND c.seq > $2 AND c.seq <= $6 AND c.changed_at > now() - $4::interval
         ORDER BY c.seq LIMIT $3

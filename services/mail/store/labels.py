@@ -8,47 +8,151 @@ from services.mail.store import message_labels
 from services.mail.store.changes import RECORD
 from services.mail.store.connection import Connection
 
+SYSTEM = "system"
+"""The type of the labels that the provider itself makes, in every mailbox."""
 
-async def replace(connection: Connection, mailbox_id: int, labels: Sequence[Label]) -> None:
-    """Makes the stored labels equal to the provider's; a label that is gone comes off its messages.
 
-    Whether history tells of that is nowhere promised.
+async def record(connection: Connection, mailbox_id: int, listed: Sequence[Label], *, confirm_seconds: float) -> None:
+    """Records the labels that the provider lists.
+
+    A label goes only after two answers that lack it, at least so many seconds apart; then it is removed, and begins to
+    come off its messages (`take_off_some`). An answer without any system label says nothing about what is gone.
     """
-    gone = await connection.fetch(
-        f"""
-        WITH changed AS (
-            DELETE FROM labels WHERE mailbox_id = $1 AND NOT label_id = ANY($2::text[])
-            RETURNING NULL::bigint AS message_id, label_id, 'deleted' AS kind
-        ), {RECORD}
-        SELECT label_id FROM changed
+    ids = [label.label_id for label in listed]
+    if any(label.type == SYSTEM for label in listed) or not await _has_system_labels(connection, mailbox_id):
+        await _remove_missing(connection, mailbox_id, ids, confirm_seconds=confirm_seconds)
+        await _mark_missing(connection, mailbox_id, ids)
+    await _verify_if_returned(connection, mailbox_id, ids)
+    await _record_listed(connection, mailbox_id, listed)
+
+
+async def _verify_if_returned(connection: Connection, mailbox_id: int, listed: Sequence[str]) -> None:
+    """A label that was on its way out has come off messages already: a verification puts it on again."""
+    await connection.execute(
+        """
+        UPDATE sync_states SET verify_at = now()
+        WHERE mailbox_id = $1 AND EXISTS (
+            SELECT FROM labels WHERE mailbox_id = $1 AND removed_at IS NOT NULL AND label_id = ANY($2::text[]))
         """,
         mailbox_id,
-        [label.label_id for label in labels],
+        listed,
     )
-    for row in gone:
-        await message_labels.take_off(connection, mailbox_id, row["label_id"])
+
+
+async def _has_system_labels(connection: Connection, mailbox_id: int) -> bool:
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM labels WHERE mailbox_id = $1 AND type = $2)", mailbox_id, SYSTEM
+    )
+    return found
+
+
+async def _mark_missing(connection: Connection, mailbox_id: int, listed: Sequence[str]) -> None:
+    await connection.execute(
+        """
+        UPDATE labels SET missing_since = CASE WHEN label_id = ANY($2::text[]) THEN NULL ELSE now() END
+        WHERE mailbox_id = $1 AND removed_at IS NULL AND (missing_since IS NULL) <> (label_id = ANY($2::text[]))
+        """,
+        mailbox_id,
+        listed,
+    )
+
+
+async def _remove_missing(
+    connection: Connection, mailbox_id: int, listed: Sequence[str], *, confirm_seconds: float
+) -> None:
+    await connection.execute(
+        f"""
+        WITH changed AS (
+            UPDATE labels SET removed_at = now()
+            WHERE mailbox_id = $1 AND removed_at IS NULL AND NOT label_id = ANY($2::text[])
+                AND missing_since <= now() - make_interval(secs => $3)
+            RETURNING NULL::bigint AS message_id, label_id, 'deleted' AS kind
+        ), {RECORD}
+        SELECT
+        """,
+        mailbox_id,
+        listed,
+        confirm_seconds,
+    )
+
+
+async def _record_listed(connection: Connection, mailbox_id: int, listed: Sequence[Label]) -> None:
     await connection.execute(
         f"""
         WITH changed AS (
             INSERT INTO labels AS l (mailbox_id, label_id, name, type)
             SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[])
-            ON CONFLICT (mailbox_id, label_id) DO UPDATE SET name = excluded.name, type = excluded.type
-            WHERE (l.name, l.type) IS DISTINCT FROM (excluded.name, excluded.type)
+            ON CONFLICT (mailbox_id, label_id) DO UPDATE
+            SET name = excluded.name, type = excluded.type, missing_since = NULL, removed_at = NULL
+            WHERE (l.name, l.type) IS DISTINCT FROM (excluded.name, excluded.type) OR l.removed_at IS NOT NULL
             RETURNING NULL::bigint AS message_id, label_id, 'updated' AS kind
         ), {RECORD}
         SELECT
         """,
         mailbox_id,
-        [label.label_id for label in labels],
-        [label.name for label in labels],
-        [label.type for label in labels],
+        [label.label_id for label in listed],
+        [label.name for label in listed],
+        [label.type for label in listed],
+    )
+
+
+async def take_off_some(connection: Connection, mailbox_id: int, *, limit: int) -> bool:
+    """Takes one of the removed labels off up to `limit` messages, and forgets it after the last; false if none is left.
+
+    Whether history tells of that is nowhere promised.
+    """
+    label_id: str | None = await connection.fetchval(
+        "SELECT label_id FROM labels WHERE mailbox_id = $1 AND removed_at IS NOT NULL ORDER BY label_id LIMIT 1",
+        mailbox_id,
+    )
+    if label_id is None:
+        return False
+    if await message_labels.take_off(connection, mailbox_id, label_id, limit=limit) < limit:
+        await connection.execute("DELETE FROM labels WHERE mailbox_id = $1 AND label_id = $2", mailbox_id, label_id)
+    return True
+
+
+async def is_any_removed(connection: Connection, mailbox_id: int) -> bool:
+    """Whether a removed label has not come off all its messages yet."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM labels WHERE mailbox_id = $1 AND removed_at IS NOT NULL)", mailbox_id
+    )
+    return found
+
+
+async def plan_next(connection: Connection, mailbox_id: int, *, every_seconds: float, confirm_seconds: float) -> None:
+    """Sets when the labels are due again: now if one has to come off, soon if one is missing, else after a while."""
+    await connection.execute(
+        """
+        UPDATE sync_states SET labels_due_at = now() + make_interval(secs => CASE
+            WHEN EXISTS (SELECT FROM labels WHERE mailbox_id = $1 AND removed_at IS NOT NULL) THEN 0
+            WHEN EXISTS (SELECT FROM labels WHERE mailbox_id = $1 AND missing_since IS NOT NULL) THEN least($2, $3)
+            ELSE $2::float8 END)
+        WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+        every_seconds,
+        confirm_seconds,
+    )
+
+
+async def postpone(connection: Connection, mailbox_id: int, *, seconds: float) -> None:
+    """Makes the labels due after so many seconds: the provider could not list them."""
+    await connection.execute(
+        "UPDATE sync_states SET labels_due_at = now() + make_interval(secs => $2) WHERE mailbox_id = $1",
+        mailbox_id,
+        seconds,
     )
 
 
 async def of_mailbox(connection: Connection, mailbox_id: int) -> list[Label]:
     """A mailbox's labels by name."""
     rows = await connection.fetch(
-        "SELECT label_id, name, type FROM labels WHERE mailbox_id = $1 ORDER BY lower(name), label_id", mailbox_id
+        """
+        SELECT label_id, name, type FROM labels WHERE mailbox_id = $1 AND removed_at IS NULL
+        ORDER BY lower(name), label_id
+        """,
+        mailbox_id,
     )
     return [Label(label_id=row["label_id"], name=row["name"], type=row["type"]) for row in rows]
 
@@ -82,7 +186,7 @@ async def counted(connection: Connection, mailbox_id: int) -> list[CountedLabel]
                 GROUP BY m.label_ids
             ) g, unnest(g.ids) AS label_id GROUP BY label_id
         ) c USING (label_id)
-        WHERE l.mailbox_id = $1 ORDER BY lower(l.name), l.label_id
+        WHERE l.mailbox_id = $1 AND l.removed_at IS NULL ORDER BY lower(l.name), l.label_id
         """,
         mailbox_id,
     )
@@ -97,6 +201,6 @@ async def counted(connection: Connection, mailbox_id: int) -> list[CountedLabel]
 
 
 async def names(connection: Connection, mailbox_id: int) -> dict[str, str]:
-    """Label ids to names."""
+    """Label ids to names, with those of labels that still come off messages."""
     rows = await connection.fetch("SELECT label_id, name FROM labels WHERE mailbox_id = $1", mailbox_id)
     return {row["label_id"]: row["name"] for row in rows}

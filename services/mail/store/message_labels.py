@@ -1,15 +1,11 @@
 """Putting labels on stored messages and taking them off."""
 
 from collections.abc import Mapping, Sequence
-from itertools import batched
 
 from services.mail.model import LabelChange
 from services.mail.store.changes import RECORD
 from services.mail.store.connection import Connection
 from services.mail.store.messages import UNIT_SEPARATOR
-
-# A label can be on any number of messages, and a statement has 30 s.
-_RELABELLED_AT_ONCE = 10_000
 
 
 async def change(connection: Connection, mailbox_id: int, changes: Mapping[str, Sequence[LabelChange]]) -> set[str]:
@@ -55,22 +51,20 @@ async def change(connection: Connection, mailbox_id: int, changes: Mapping[str, 
     return {row["external_id"] for row in rows}
 
 
-async def take_off(connection: Connection, mailbox_id: int, label_id: str) -> None:
-    """Takes a label that no longer exists off all its messages."""
-    carrying = await connection.fetch(
-        "SELECT message_id FROM messages WHERE mailbox_id = $1 AND label_ids @> ARRAY[$2]", mailbox_id, label_id
+async def take_off(connection: Connection, mailbox_id: int, label_id: str, *, limit: int) -> int:
+    """Takes a label off up to `limit` messages; returns off how many."""
+    count: int = await connection.fetchval(
+        f"""
+        WITH changed AS (
+            UPDATE messages SET label_ids = array_remove(label_ids, $2)
+            WHERE mailbox_id = $1 AND message_id = ANY(ARRAY(
+                SELECT message_id FROM messages WHERE mailbox_id = $1 AND label_ids @> ARRAY[$2] LIMIT $3))
+            RETURNING message_id, NULL::text AS label_id, 'updated' AS kind
+        ), {RECORD}
+        SELECT count(*) FROM changed
+        """,
+        mailbox_id,
+        label_id,
+        limit,
     )
-    for some in batched(carrying, _RELABELLED_AT_ONCE, strict=False):
-        await connection.execute(
-            f"""
-            WITH changed AS (
-                UPDATE messages SET label_ids = array_remove(label_ids, $2)
-                WHERE mailbox_id = $1 AND message_id = ANY($3::bigint[])
-                RETURNING message_id, NULL::text AS label_id, 'updated' AS kind
-            ), {RECORD}
-            SELECT
-            """,
-            mailbox_id,
-            label_id,
-            [row["message_id"] for row in some],
-        )
+    return count

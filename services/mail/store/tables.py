@@ -118,6 +118,8 @@ sync_states = Table(
     _time("listable_at", nullable=True),
     _time("last_synced_at", nullable=True),
     _time("verify_at", nullable=True),
+    # When to look at the provider's labels. Null: with the next turn that comes to an end.
+    _time("labels_due_at", nullable=True),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )
 
@@ -244,6 +246,9 @@ labels = Table(
     Column("label_id", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("type", Text, nullable=False),
+    # Since when the provider has not listed it, and since when it is believed to be gone and comes off its messages.
+    _time("missing_since", nullable=True),
+    _time("removed_at", nullable=True),
     PrimaryKeyConstraint("mailbox_id", "label_id"),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )

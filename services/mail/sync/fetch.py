@@ -17,7 +17,7 @@ from services.mail.providers.base import (
     TokenRefusedError,
 )
 from services.mail.store.sync import fetch_queue, syncs
-from services.mail.sync.history import refresh_labels
+from services.mail.sync import label_copy
 from services.mail.sync.plan_fetches import in_one_way, plan_gets
 from services.mail.sync.store_fetched import Retries, store_fetched
 from services.mail.sync.turn_context import TurnContext
@@ -139,7 +139,7 @@ async def _tell_outage(turn: TurnContext, results: Mapping[str, FetchResult]) ->
     """
     suspicious = ProviderUnavailableError | TokenRefusedError | AccessDeniedError
     if results and all(isinstance(result, suspicious) for result in results.values()):
-        await refresh_labels(turn)
+        await label_copy.refresh(turn)
 
 
 async def _back_off_if_limited(turn: TurnContext, results: Mapping[str, FetchResult]) -> None:

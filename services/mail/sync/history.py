@@ -6,7 +6,7 @@ from collections.abc import Set
 
 import structlog
 
-from services.mail.model import HistoryDelta, Label, Listing, SyncProgress
+from services.mail.model import HistoryDelta, Listing, SyncProgress
 from services.mail.providers.base import (
     CursorLostError,
     HistoryPage,
@@ -15,10 +15,11 @@ from services.mail.providers.base import (
     ProviderUnavailableError,
     RouteMissingError,
 )
-from services.mail.store import labels, message_labels, messages
+from services.mail.store import message_labels, messages
 from services.mail.store.connection import Connection
 from services.mail.store.control.schedule import LeaseLostError
 from services.mail.store.sync import fetch_queue, listing_diff, sync_state
+from services.mail.sync import label_copy
 from services.mail.sync.turn_context import TurnContext
 
 # Turns in a row that find no history before the provider is taken for one that keeps none.
@@ -68,7 +69,7 @@ async def _begin(
         await _cap_versions(turn, cursor)
     async with turn.writing() as connection:
         await _move(connection, turn, previous=previous, cursor=cursor, caught_up_hint=hint)
-        await _copy_labels(connection, turn, current)
+        await label_copy.record(connection, turn, current)
         await sync_state.expect_lag(connection, turn.mailbox_id, seconds=turn.intervals.listing_lag)
         if state.caught_up_hint > 0:
             await sync_state.start_listing(connection, turn.mailbox_id, Listing.RELIST, target=None)
@@ -125,7 +126,7 @@ async def read_on(turn: TurnContext, state: SyncProgress, cursor: int, *, deadli
             # What later pages call the present may be ahead of what they show.
             bound = page.latest
         reached = max(position, page.last_record or position, bound if last else position)
-        await learn_labels(turn, _added_labels(page.changes))
+        await label_copy.learn(turn, _added_labels(page.changes))
         async with turn.writing() as connection:
             await _apply(connection, turn.mailbox_id, page.changes, state)
             await _move(connection, turn, previous=position, cursor=reached, caught_up_hint=hint if last else None)
@@ -201,31 +202,3 @@ async def _in_copy(
     queued = await fetch_queue.queued_ids(connection, mailbox_id, ids)
     # One that left Spam or Trash is like a new one: it may be among the newest.
     return set(external_ids) & (stored.keys() | queued | changes.added.keys() | changes.shown)
-
-
-async def learn_labels(turn: TurnContext, named: Set[str]) -> None:
-    """Copies the provider's labels if one of these is not known; creating a label does not show in history."""
-    unsure = named - turn.known_labels
-    if not unsure:
-        return
-    async with turn.reading() as connection:
-        unknown = await labels.unknown(connection, turn.mailbox_id, unsure)
-    turn.known_labels |= unsure - unknown
-    if unknown:
-        await refresh_labels(turn)
-
-
-async def refresh_labels(turn: TurnContext) -> None:
-    """Copies the provider's labels."""
-    current = await turn.call(turn.provider.costs.labels, turn.provider.list_labels)
-    async with turn.writing() as connection:
-        await _copy_labels(connection, turn, current)
-    turn.labels_are_fresh = True
-
-
-async def _copy_labels(connection: Connection, turn: TurnContext, current: list[Label] | None) -> None:
-    """Stores the provider's labels. One that lists none has those of every mailbox, and takes none away."""
-    if current is not None:
-        await labels.replace(connection, turn.mailbox_id, current)
-    elif not await labels.of_mailbox(connection, turn.mailbox_id):
-        await labels.replace(connection, turn.mailbox_id, turn.provider.built_in_labels)

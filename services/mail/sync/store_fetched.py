@@ -18,7 +18,7 @@ from services.mail.providers.base import (
 from services.mail.store import messages
 from services.mail.store.connection import Connection
 from services.mail.store.sync import fetch_queue, listing_diff, syncs
-from services.mail.sync.history import learn_labels
+from services.mail.sync import label_copy
 from services.mail.sync.turn_context import TurnContext
 
 # Answers that count as no failed attempt.
@@ -56,7 +56,7 @@ async def store_fetched(
     got = {id_: result for id_, result in results.items() if isinstance(result, ProviderMessage)}
     # At most once a turn: some labels on messages are never listed.
     if not turn.labels_are_fresh:
-        await learn_labels(turn, {label for message in got.values() for label in message.label_ids})
+        await label_copy.learn(turn, {label for message in got.values() for label in message.label_ids})
     async with turn.writing() as connection:
         stored = await messages.upsert(connection, turn.mailbox_id, list(got.values()))
         versions = {id_: message.version for id_, message in got.items()}

@@ -8,7 +8,7 @@ from services.mail.model import Lane, Sync, SyncProgress, SyncState, WaitReason
 from services.mail.provider_access.quota import QuotaUnavailableError, QuotaWaitError
 from services.mail.store.control.schedule import ECHO_SECONDS
 from services.mail.store.sync import fetch_queue, sync_state, syncs
-from services.mail.sync import fetch, history, listing, verify, watches
+from services.mail.sync import fetch, history, label_copy, listing, verify, watches
 from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn_context import TurnContext
 
@@ -58,6 +58,8 @@ async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: floa
             state, sync = await _look(turn)
         if state.listing is None and await listing.begin_if_wanted(turn, state, sync):
             state, sync = await _look(turn)
+        turn.step = "labels"
+        more = await label_copy.keep(turn, state)
         turn.step = "listing"
         wait = await _list_page(turn, state)
         turn.step = "fetching"
@@ -65,7 +67,8 @@ async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: floa
         if wait is not None and not fetched:
             raise wait
         turn.step = "finishing"
-        if not fetched and (release := await _finish(turn, poll_seconds, verify_seconds)):
+        more = more or (not fetched and await label_copy.keep_when_quiet(turn, state))
+        if not (fetched or more) and (release := await _finish(turn, poll_seconds, verify_seconds)):
             turn.step = "watch"
             await watches.keep(turn)
             # Whatever brought about this turn, and a new watch too, was announced: what came right after it was not.
@@ -106,7 +109,7 @@ async def _begin(turn: TurnContext) -> None:
         known = (await sync_state.load(connection, turn.mailbox_id)).cursor is not None
     if known:
         # A first sync copies them with its first cursor.
-        await history.refresh_labels(turn)
+        await label_copy.refresh(turn)
 
 
 async def _look(turn: TurnContext) -> tuple[SyncProgress, Sync | None]:

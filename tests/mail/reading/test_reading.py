@@ -65,7 +65,7 @@ class Case:
         """The provider has these labels only: ids and names."""
         known = [Label(label_id=label_id, name=name, type="user") for label_id, name in names.items()]
         async with self.pool.acquire() as connection:
-            await labels.replace(connection, self.mailbox.mailbox_id, known)
+            await labels.record(connection, self.mailbox.mailbox_id, known, confirm_seconds=0)
         self.mailbox = replace(self.mailbox, label_names=names)
 
     async def delete(self, *numbers: int) -> None:
@@ -104,7 +104,7 @@ async def case(pool: Pool) -> Case:
         await mailboxes.upsert(connection, [account])
         [mailbox] = await mailboxes.of_user(connection, user_id)
         known = [Label(label_id="UNREAD", name="UNREAD", type="system"), Label(label_id="L1", name="Work", type="user")]
-        await labels.replace(connection, mailbox.mailbox_id, known)
+        await labels.record(connection, mailbox.mailbox_id, known, confirm_seconds=0)
         [mailbox] = await mailboxes.of_user(connection, user_id)
     return Case(pool, mailbox)
 

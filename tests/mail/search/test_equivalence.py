@@ -88,7 +88,7 @@ async def _store(connection: Connection, pool: Pool, seed: random.Random) -> Sto
     account = Account(account_id=uuid4(), user_id=user_id, provider="google", email=ME, status=MailboxStatus.ACTIVE)
     await mailboxes.upsert(connection, [account])
     [mailbox] = await mailboxes.of_user(connection, user_id)
-    await labels.replace(connection, mailbox.mailbox_id, LABELS)
+    await labels.record(connection, mailbox.mailbox_id, LABELS, confirm_seconds=0)
     mail = [some_message(number, seed) for number in range(SIZE)]
     for message in mail:
         await messages.upsert(connection, mailbox.mailbox_id, [message])

@@ -48,7 +48,7 @@ class TestTableFiles:
         async with pool.acquire() as connection:
             await mailboxes.upsert(connection, [account])
             [mailbox] = await mailboxes.of_user(connection, user_id)
-            await labels.replace(connection, mailbox.mailbox_id, LABELS)
+            await labels.record(connection, mailbox.mailbox_id, LABELS, confirm_seconds=0)
             for message in mail:
                 await messages.upsert(connection, mailbox.mailbox_id, [message])
             synced = await rows(connection, mailbox.mailbox_id)

@@ -138,7 +138,7 @@ class TestMailboxOfAMillion:
                 provider.everything = range(SOME, MANY + SOME)
                 provider.labelled = range(SOME, MANY, MANY // SOME)
                 async with run.writing() as connection:
-                    await labels.replace(connection, run.mailbox_id, [LATER])
+                    await labels.record(connection, run.mailbox_id, [LATER], confirm_seconds=0)
                     await sync_state.start_listing(connection, run.mailbox_id, Listing.RELIST, target=None)
                 assert await list_to_the_end(run) < MEMORY_MB
             # Nothing is believed of a listing: what differs is queued, each message once.

@@ -36,8 +36,8 @@ from tests.support.mail.servers import Servers, connect
 
 BATCH_SIZE = 10
 QUICK_RETRIES = Retries(base_seconds=0.01, gone_seconds=0.01)
-# The sandbox's listings show everything at once.
-NO_LAG = Intervals(listing_lag=0)
+# The sandbox's listings show everything at once, and nothing else changes its labels.
+AT_ONCE = Intervals(listing_lag=0, labels_confirm=0)
 _numbers = itertools.count(1)
 
 
@@ -62,7 +62,7 @@ class WorkerOptions:
     deadlines: Deadlines = DEADLINES
     retries: Retries = QUICK_RETRIES
     longest_turn: float = LONGEST_TURN
-    intervals: Intervals = NO_LAG
+    intervals: Intervals = AT_ONCE
     # Small, so that erasing a mailbox takes many steps.
     erase_batch: int = 3
     window: float = QUOTA_WINDOW

@@ -16,6 +16,7 @@ from services.mail.store.control import schedule
 from services.mail.sync.intervals import Intervals
 from services.mail.sync.turn_context import TurnContext
 from services.mail.sync.turn_metrics import TurnMetrics
+from tests.support.mail.running_worker import AT_ONCE
 from tests.support.mail.stage import Stage
 
 # More than any test takes.
@@ -23,7 +24,9 @@ PLENTY = 10**9
 BATCH_UNITS = 1000
 
 
-async def begin_turn(s: Stage, provider: Provider, *, pool: Pool | None = None) -> TurnContext:
+async def begin_turn(
+    s: Stage, provider: Provider, *, pool: Pool | None = None, intervals: Intervals = AT_ONCE
+) -> TurnContext:
     """A turn with the stage's mailbox, which has to be due; it may last for an hour and has quota for everything."""
     pool = pool or s.pool
     profile = QuotaProfile(
@@ -50,5 +53,5 @@ async def begin_turn(s: Stage, provider: Provider, *, pool: Pool | None = None) 
             tokens=AccessTokens(s.auth),
         ),
         metrics=TurnMetrics(Telemetry(CollectorRegistry())),
-        intervals=Intervals(),
+        intervals=intervals,
     )

@@ -39,7 +39,7 @@ async def claim(
         )
         SELECT {COLUMNS}, c.cursor,
             m.provider = ANY($4::text[]) AND coalesce(w.renew_at <= now(), true) OR c.cursor IS NULL
-                OR coalesce(c.verify_at <= now(), false) AS needs_turn
+                OR coalesce(least(c.verify_at, c.labels_due_at) <= now(), false) AS needs_turn
         FROM taken JOIN mailboxes m USING (mailbox_id) JOIN sync_states c USING (mailbox_id)
         LEFT JOIN watches w USING (mailbox_id)
         """,

@@ -19,6 +19,7 @@ async def load(connection: Connection, mailbox_id: int) -> SyncProgress:
         """
         SELECT *, extract(epoch FROM now() - caught_up_at)::float8 AS caught_up_ago,
             extract(epoch FROM listable_at - now())::float8 AS listable_in,
+            extract(epoch FROM labels_due_at - now())::float8 AS labels_due_in,
             coalesce(caught_up_at > listing_ended_at, false) AS caught_up_since
         FROM sync_states WHERE mailbox_id = $1
         """,
@@ -43,6 +44,7 @@ async def load(connection: Connection, mailbox_id: int) -> SyncProgress:
         listing_disturbed=row["listing_disturbed"],
         caught_up_since=row["caught_up_since"],
         listable_in=row["listable_in"],
+        labels_due_in=row["labels_due_in"],
     )
 
 

@@ -1,0 +1,94 @@
+"""Copying the provider's labels. History tells neither of new ones, nor of new names, nor of those that are gone."""
+
+import time
+from collections.abc import Set
+
+import structlog
+
+from services.mail.model import Label, SyncProgress
+from services.mail.provider_access.quota import QuotaWaitError
+from services.mail.providers.base import ProviderError
+from services.mail.store import labels
+from services.mail.store.connection import Connection
+from services.mail.sync.turn_context import TurnContext
+
+# Messages in a transaction off which a removed label comes, and seconds after which a turn goes on with other things.
+_TAKEN_OFF_AT_ONCE = 1_000
+_SECONDS_TOGETHER = 0.5
+
+log = structlog.get_logger()
+
+
+async def learn(turn: TurnContext, named: Set[str]) -> None:
+    """Copies the provider's labels if one of these is not known."""
+    unsure = named - turn.known_labels
+    if not unsure:
+        return
+    async with turn.reading() as connection:
+        unknown = await labels.unknown(connection, turn.mailbox_id, unsure)
+    turn.known_labels |= unsure - unknown
+    if unknown:
+        await refresh(turn)
+
+
+async def refresh(turn: TurnContext) -> None:
+    """Copies the provider's labels. Raises what a call raises."""
+    listed = await turn.call(turn.provider.costs.labels, turn.provider.list_labels)
+    async with turn.writing() as connection:
+        await record(connection, turn, listed)
+    turn.labels_are_fresh = True
+
+
+async def record(connection: Connection, turn: TurnContext, listed: list[Label] | None) -> None:
+    """Records the labels that the provider lists. One that lists none has those of every mailbox."""
+    confirm = turn.intervals.labels_confirm
+    if listed is not None:
+        await labels.record(connection, turn.mailbox_id, listed, confirm_seconds=confirm)
+    elif not await labels.of_mailbox(connection, turn.mailbox_id):
+        await labels.record(connection, turn.mailbox_id, turn.provider.built_in_labels, confirm_seconds=confirm)
+    await labels.plan_next(connection, turn.mailbox_id, every_seconds=turn.intervals.labels, confirm_seconds=confirm)
+
+
+async def keep(turn: TurnContext, state: SyncProgress) -> bool:
+    """Takes removed labels off messages and looks at the labels, if that is due; true if there is more to do at once.
+
+    Raises no ProviderError, and nothing for want of quota: it is due again later.
+    """
+    if state.labels_due_in is None or state.labels_due_in > 0:
+        return False
+    return await _take_off_some(turn) or await _look(turn)
+
+
+async def keep_when_quiet(turn: TurnContext, state: SyncProgress) -> bool:
+    """Looks at the labels after other changes, unless that was done a moment ago: where labels change, mail does."""
+    if turn.labels_are_fresh:
+        return False
+    recently = turn.intervals.labels - turn.intervals.labels_pause
+    if state.labels_due_in is not None and state.labels_due_in > recently:
+        return False
+    return await _look(turn)
+
+
+async def _take_off_some(turn: TurnContext) -> bool:
+    """True if some may be left."""
+    end = time.monotonic() + _SECONDS_TOGETHER
+    while time.monotonic() < end:
+        async with turn.writing() as connection:
+            if not await labels.take_off_some(connection, turn.mailbox_id, limit=_TAKEN_OFF_AT_ONCE):
+                return False
+    return True
+
+
+async def _look(turn: TurnContext) -> bool:
+    """True if labels have to come off messages."""
+    try:
+        await refresh(turn)
+    except QuotaWaitError:
+        return False
+    except ProviderError as error:
+        log.info("labels not looked at", mailbox_id=turn.mailbox_id, reason=error.reason, detail=error.detail)
+        async with turn.writing() as connection:
+            await labels.postpone(connection, turn.mailbox_id, seconds=turn.intervals.labels_pause)
+        return False
+    async with turn.reading() as connection:
+        return await labels.is_any_removed(connection, turn.mailbox_id)

@@ -30,7 +30,9 @@ class Checkout:
             for name in only:
                 shutil.copy2(ROOT / name, path / name)
         self.path = path
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHON"))}
+        # What `make test` and pytest tell their own children is not for the commands of the copy.
+        ours = ("PYTEST_", "PYTHON", "MAKE", "MFLAGS")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         self._environment = {**inherited, **environment}
         self._install()
 

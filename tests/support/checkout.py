@@ -61,7 +61,7 @@ class Checkout:
         Path(site, "checkout.pth").write_text("".join(f"{path}\n" for path in paths))
         for program in Path(sys.executable).parent.iterdir():
             if not (prefix / "bin" / program.name).exists():
-                (prefix / "bin" / program.name).symlink_to(program)
+                _install_program(program, prefix / "bin" / program.name, python=prefix / "bin/python")
         (prefix / ".installed").touch()
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
@@ -74,3 +74,15 @@ class Checkout:
             check=False,
             timeout=_TIMEOUT,
         )
+
+
+def _install_program(program: Path, target: Path, *, python: Path) -> None:
+    """Installs a program of this environment; a script gets `python` as its interpreter."""
+    with program.open("rb") as file:
+        shebang = file.readline()
+        script = file.read() if shebang.startswith(f"#!{program.parent}/python".encode()) else None
+    if script is None:
+        target.symlink_to(program)
+    else:
+        target.write_bytes(f"#!{python}\n".encode() + script)
+        target.chmod(0o755)

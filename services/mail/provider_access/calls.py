@@ -34,6 +34,8 @@ class ProviderCalls:
 
     def __init__(self, mailbox: Mailbox, access: ProviderAccess) -> None:
         self.units_taken = 0
+        # Taken by `reserved`, and by no call yet.
+        self._reserved = 0
         self._mailbox = mailbox
         self._access = access
 
@@ -63,16 +65,50 @@ class ProviderCalls:
             refused = await self._access.tokens.get(self._mailbox)
             return await ask(await self._access.tokens.replace(self._mailbox, refused))
 
-    async def take(self, units: int, *, patience: float = SHORT_WAIT, live: bool = True) -> None:
-        """Take quota, in parts where a bucket does not hold that much, waiting `patience` seconds for each at most.
+    @asynccontextmanager
+    async def reserved(self, units: int, *, patience: float = SHORT_WAIT, live: bool = True) -> AsyncIterator[None]:
+        """Take all of these units for the calls of the block; what they leave is given back when it ends.
 
+        For calls that are worth nothing without the ones that follow. Where there are too few units, none is spent.
         Raises QuotaWaitError.
         """
-        while units > 0:
-            part = min(units, self._access.quota.burst)
-            await self._take_part(part, patience=patience, live=live)
-            self.units_taken += part
-            units -= part
+        before = self._reserved
+        await self._take_all(units, patience=patience, live=live)
+        self._reserved += units
+        try:
+            yield
+        finally:
+            left = max(0, self._reserved - before)
+            self._reserved -= left
+            if left:
+                await self._access.quota.give_back(self._mailbox.mailbox_id, left)
+
+    async def take(self, units: int, *, patience: float = SHORT_WAIT, live: bool = True) -> None:
+        """Take quota: from what is reserved, and the rest as long as it comes within `patience` seconds for each batch.
+
+        Where there are too few units, none is spent. Raises QuotaWaitError.
+        """
+        drawn = min(units, self._reserved)
+        self._reserved -= drawn
+        try:
+            await self._take_all(units - drawn, patience=patience, live=live)
+        except BaseException:
+            self._reserved += drawn
+            raise
+        self.units_taken += units
+
+    async def _take_all(self, units: int, *, patience: float, live: bool) -> None:
+        """Take units in parts, where a bucket does not hold that much, or none. Raises QuotaWaitError."""
+        taken = 0
+        try:
+            while taken < units:
+                part = min(units - taken, self._access.quota.burst)
+                await self._take_part(part, patience=patience, live=live)
+                taken += part
+        except BaseException:
+            if taken:
+                await self._access.quota.give_back(self._mailbox.mailbox_id, taken)
+            raise
 
     async def back_off(self, error: LimitError) -> None:
         """Make all processes leave the mailbox alone, or the whole project, as long as the provider wants."""

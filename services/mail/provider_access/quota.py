@@ -77,6 +77,7 @@ class Quota:
         self._project_rate = (profile.project_limit - self._project_burst) / profile.window
         self._keep = max(3600, int(profile.window * 10))
         self._take = redis.register_script(_script("quota_take.lua"))
+        self._give_back = redis.register_script(_script("quota_give_back.lua"))
         self._pause = redis.register_script(_script("quota_pause.lua"))
 
     @property
@@ -123,6 +124,15 @@ class Quota:
             mailbox_id: 0.0 if taken else max(0.001, wait_ms / 1000)
             for mailbox_id, (taken, wait_ms) in zip(units, answers, strict=True)
         }
+
+    async def give_back(self, mailbox_id: int, units: int) -> None:
+        """Give units back that were taken, and for which no call was made."""
+        # Without Redis they stay taken, which is safe.
+        with contextlib.suppress(RedisError):
+            await self._give_back(
+                keys=[_mailbox_key(mailbox_id), _PROJECT_KEY, _day_key(self._day()[0])],
+                args=[units, self.burst, self._project_burst],
+            )
 
     async def _ask(self, client: Redis, mailbox_id: int, units: int, *, live: bool) -> tuple[int, int]:
         """Units taken and milliseconds to wait; in a pipeline the answer comes with the others."""

@@ -20,6 +20,7 @@ from services.mail.providers.base import (
     TooConcurrentError,
 )
 from services.mail.providers.gmail.limits import GMAIL_COSTS
+from tests.support.mail.quota import NothingOwed
 from tests.support.mail.servers import Servers
 from tests.support.mail.waiting import eventually
 
@@ -82,7 +83,7 @@ async def access(servers: Servers, auth: NumberedTokens) -> AsyncIterator[Provid
     """Access with an empty quota."""
     await servers.forget_quota()
     yield ProviderAccess(
-        quota=Quota(servers.redis, profile=PROFILE, batch_units=BATCH, now=lambda: MIDNIGHT),
+        quota=Quota(servers.redis, profile=PROFILE, batch_units=BATCH, now=lambda: MIDNIGHT, watermarks=NothingOwed()),
         concurrency_limit=ConcurrencyLimit(servers.redis, batch_size=BATCH_SIZE),
         tokens=AccessTokens(auth),
     )

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError
 from services.mail.providers.gmail.limits import GMAIL_COSTS
+from tests.support.mail.quota import NothingOwed
 from tests.support.mail.servers import Servers
 from tests.support.mail.waiting import eventually
 
@@ -51,7 +52,7 @@ async def quota(redis: Redis, clock: Clock) -> Quota:
         live_reserve=0.2,
         day_begins=8 * 3600.0,
     )
-    made = Quota(redis, profile=profile, batch_units=LIMIT, now=clock)
+    made = Quota(redis, profile=profile, batch_units=LIMIT, now=clock, watermarks=NothingOwed())
 
     async def is_filled() -> bool:
         try:

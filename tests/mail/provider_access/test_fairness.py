@@ -13,6 +13,7 @@ from services.mail.model import Mailbox
 from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError
 from services.mail.providers.gmail.limits import GMAIL_COSTS
 from tests.mail.conftest import OpenStage
+from tests.support.mail.quota import NothingOwed
 from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage, connect_user
 from tests.support.mail.waiting import eventually
@@ -33,7 +34,7 @@ LIVE = 99
 @pytest.fixture
 async def quota(servers: Servers) -> AsyncIterator[Quota]:
     await servers.forget_quota()
-    yield Quota(servers.redis, profile=PROFILE, batch_units=BATCH)
+    yield Quota(servers.redis, profile=PROFILE, batch_units=BATCH, watermarks=NothingOwed())
     await servers.forget_quota()
 
 

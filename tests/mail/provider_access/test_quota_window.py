@@ -1,13 +1,11 @@
 """Quota windows against an exact model: whenever its calls arrive, no window of the provider sees too many units."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redis.asyncio import Redis
 
 from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError, Taken
 from services.mail.provider_access.watermarks import Mark
@@ -164,11 +162,11 @@ UNLUCKY_STEPS = st.one_of(STEPS, st.builds(SetBack, st.floats(0.0, 3600.0)), st.
 class Replay:
     """Does the steps with a real Redis."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, servers: Servers) -> None:
         self.world = World()
-        self._redis = redis
+        self._servers = servers
         self._quota = Quota(
-            redis,
+            servers.redis,
             profile=PROFILE,
             batch_units=BATCH,
             watermarks=TrueWatermarks(self.world),
@@ -200,7 +198,7 @@ class Replay:
             case Forget():
                 while self._under_way:
                     await self._settle(Settle(0, "end"))
-                await self._redis.delete(*[key async for key in self._redis.scan_iter("mail:quota:*")], "none")
+                await self._servers.forget_quota()
 
     async def _take(self, take: Take) -> None:
         try:
@@ -223,17 +221,13 @@ class Replay:
         await self._quota.flush()
 
 
-@pytest.fixture
-async def redis(servers: Servers) -> AsyncIterator[Redis]:
-    """The Redis of all workers."""
-    yield servers.redis
+async def replay(servers: Servers, steps: list[Step]) -> World:
+    """The steps, with an empty Redis before and after."""
     await servers.forget_quota()
-
-
-async def replay(redis: Redis, steps: list[Step]) -> None:
-    """The steps, with an empty Redis at first."""
-    await redis.delete(*[key async for key in redis.scan_iter("mail:quota:*")], "none")
-    await Replay(redis).run(steps)
+    replay = Replay(servers)
+    await replay.run(steps)
+    await servers.forget_quota()
+    return replay.world
 
 
 def hammer() -> Iterator[Step]:
@@ -248,18 +242,15 @@ def hammer() -> Iterator[Step]:
 class TestNoWindowSeesMoreThanTheLimit:
     @settings(max_examples=150, deadline=None)
     @given(steps=st.lists(STEPS, min_size=20, max_size=120))
-    async def test_whatever_is_called_and_whenever_it_ends(self, redis: Redis, steps: list[Step]) -> None:
-        await replay(redis, steps)
+    async def test_whatever_is_called_and_whenever_it_ends(self, servers: Servers, steps: list[Step]) -> None:
+        await replay(servers, steps)
 
     @settings(max_examples=150, deadline=None)
     @given(steps=st.lists(UNLUCKY_STEPS, min_size=20, max_size=120))
-    async def test_also_if_redis_forgets_or_its_clock_goes_back(self, redis: Redis, steps: list[Step]) -> None:
-        await replay(redis, steps)
+    async def test_also_if_redis_forgets_or_its_clock_goes_back(self, servers: Servers, steps: list[Step]) -> None:
+        await replay(servers, steps)
 
-    async def test_under_a_load_that_never_ends(self, redis: Redis) -> None:
-        await redis.delete(*[key async for key in redis.scan_iter("mail:quota:*")], "none")
-        replay = Replay(redis)
-        await replay.run(list(hammer()))
-        # And it uses what there is: all of the project's but what is kept for live mail.
-        spent = sum(call.units for call in replay.world.calls)
-        assert spent > 0.95 * 5 * PROJECT_LIMIT
+    async def test_under_a_load_that_never_ends(self, servers: Servers) -> None:
+        world = await replay(servers, list(hammer()))
+        # And it uses what there is, but for what is kept for live mail.
+        assert sum(call.units for call in world.calls) > 0.95 * 5 * PROJECT_LIMIT

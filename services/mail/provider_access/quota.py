@@ -237,7 +237,7 @@ class Quota:
         key, limit = (_PROJECT_KEY, self._project) if whole_project else (_mailbox_key(mailbox_id), self._mailbox)
         # Without Redis no units are given out anyway.
         with contextlib.suppress(RedisError):
-            await self._pause(keys=[key], args=[*self._times(), *_of(limit), seconds])
+            await self._pause(keys=[key], args=[*self._times(), *_of(limit), seconds, int(whole_project)])
 
     async def _take_all(self, units: Mapping[int, int], *, live: bool) -> dict[int, Taken | QuotaWaitError]:
         """Raises RedisError."""

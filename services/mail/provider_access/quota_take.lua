@@ -20,8 +20,10 @@ local grace, longest_line, longest_day_wait, shortest_wait = 10, math.max(60, wi
 if project_owes < 0 and redis.call('EXISTS', project_key) == 0 then
   return { -1 }
 end
-local mailbox_window = read_window(mailbox_key, mailbox_limit, mailbox_live, mailbox_burst, mailbox_owes)
-local project_window = read_window(project_key, project_limit, project_live, project_burst, math.max(0, project_owes))
+local mailbox_window = read_window(mailbox_key, mailbox_slots, mailbox_limit, mailbox_live, mailbox_burst, mailbox_owes)
+local project_window = read_window(
+  project_key, project_slots, project_limit, project_live, project_burst, math.max(0, project_owes)
+)
 local project_rate = project_window.room / window
 
 -- What was taken earlier: four arguments each, slots, units, and whether a call has used them.

@@ -15,7 +15,7 @@ local batch, marked = tonumber(ARGV[13]), tonumber(ARGV[14])
 local mailbox_owes, project_owes = tonumber(ARGV[15]), tonumber(ARGV[16])
 local day_limit, day_assumed, day_left = tonumber(ARGV[17]), tonumber(ARGV[18]), tonumber(ARGV[19])
 local first_settled = 20
-local grace, longest_line, longest_day_wait, shortest_wait = 10, math.max(60, window), 300, 0.5
+local grace, longest_line, longest_day_wait, shortest_wait = 10, 10 * window, 300, 0.5
 
 if project_owes < 0 and redis.call('EXISTS', project_key) == 0 then
   return { -1 }
@@ -24,7 +24,7 @@ local mailbox_window = read_window(mailbox_key, mailbox_slots, mailbox_limit, ma
 local project_window = read_window(
   project_key, project_slots, project_limit, project_live, project_burst, math.max(0, project_owes)
 )
-local project_rate = project_window.room / window
+local project_rate = math.max(project_window.rate, project_window.room / window / 4)
 
 -- What was taken earlier: four arguments each, slots, units, and whether a call has used them.
 local function settle()
@@ -80,7 +80,7 @@ local function wait_for_project()
   local place = find_place()
   local needed, half_way = needed_in_line(place), 0
   if needed > project_burst then
-    needed, half_way = project_burst, (place - now) / 2
+    needed, half_way = project_burst, math.min(place - now, window) / 2
   end
   local wait = seconds_until(project_window, needed, false)
   return wait > 0 and math.max(wait, half_way) or 0, place

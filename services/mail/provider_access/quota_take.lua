@@ -26,27 +26,24 @@ local project_window = read_window(
 )
 local project_rate = math.max(project_window.rate, project_window.room / window / 4)
 
+local day_used = tonumber(redis.call('GET', day_count))
+-- What an absent count owes comes back from now on, not from the next take on.
+local is_changed = mailbox_window.is_new or project_window.is_new
+
 -- What was taken earlier: four arguments each, slots, units, and whether a call has used them.
 local function settle()
   local unused = 0
   for i = first_settled, #ARGV, 4 do
-    local settled = tonumber(ARGV[i + 2])
-    local action = ARGV[i + 3] == '1' and finish or give_back
+    local settled, action = tonumber(ARGV[i + 2]), finish
+    if ARGV[i + 3] == '0' then
+      action, unused = give_back, unused + settled
+    end
     action(mailbox_window, tonumber(ARGV[i]), settled)
     action(project_window, tonumber(ARGV[i + 1]), settled)
-    if action == give_back then
-      unused = unused + settled
-    end
+    is_changed = true
   end
-  if unused > 0 and redis.call('EXISTS', day_count) == 1 then
-    redis.call('DECRBY', day_count, unused)
-  end
-  local settles = #ARGV >= first_settled
-  for _, w in ipairs({ mailbox_window, project_window }) do
-    -- What an absent count owes comes back from now on, not from the next take on.
-    if settles or w.is_new then
-      write_window(w)
-    end
+  if unused > 0 and day_used then
+    day_used = redis.call('DECRBY', day_count, unused)
   end
 end
 
@@ -87,8 +84,7 @@ local function wait_for_project()
 end
 
 local function wait_for_day()
-  local used = tonumber(redis.call('GET', day_count)) or day_assumed
-  return day_limit - used < units and math.min(day_left, longest_day_wait) or 0
+  return day_limit - (day_used or day_assumed) < units and math.min(day_left, longest_day_wait) or 0
 end
 
 local function keep_place(place, waits)
@@ -110,31 +106,36 @@ local function longest(waits)
   return wait, reason
 end
 
-settle()
-if units == 0 then
-  return { 1, 0, 0 }
-end
-if marked < mailbox_limit and mailbox_window.used + units > marked then
-  return { -2 }
-end
-local mailbox_wait = seconds_until(mailbox_window, units, live)
-local project_wait, place = wait_for_project()
-if not live then
-  keep_place(place, project_wait > mailbox_wait)
-end
-local wait, reason = longest({ mailbox_wait, project_wait, wait_for_day() })
-if wait > 0 then
-  if not live then
-    -- A turn that comes back for less than a batch is hardly worth its claim.
-    wait = math.max(wait, math.min(shortest_wait, seconds_until(mailbox_window, batch, false)))
+-- Takes the units if all have them.
+local function take()
+  if marked < mailbox_limit and mailbox_window.used + units > marked then
+    return { -2 }
   end
-  return { 0, math.ceil(wait * 1000), reason }
+  local mailbox_wait = seconds_until(mailbox_window, units, live)
+  local project_wait, place = wait_for_project()
+  if not live then
+    keep_place(place, project_wait > mailbox_wait)
+  end
+  local wait, reason = longest({ mailbox_wait, project_wait, wait_for_day() })
+  if wait > 0 then
+    if not live then
+      -- A turn that comes back for less than a batch is hardly worth its claim.
+      wait = math.max(wait, math.min(shortest_wait, seconds_until(mailbox_window, batch, false)))
+    end
+    return { 0, math.ceil(wait * 1000), reason }
+  end
+  is_changed = true
+  if not day_used then
+    redis.call('SET', day_count, day_assumed, 'EX', math.ceil(day_left))
+  end
+  redis.call('INCRBY', day_count, units)
+  return { 1, spend(mailbox_window, units), spend(project_window, units) }
 end
-local answer = { 1, spend(mailbox_window, units), spend(project_window, units) }
-write_window(mailbox_window)
-write_window(project_window)
-if redis.call('EXISTS', day_count) == 0 then
-  redis.call('SET', day_count, day_assumed, 'EX', math.ceil(day_left))
+
+settle()
+local answer = units > 0 and take() or { 1, 0, 0 }
+if is_changed then
+  write_window(mailbox_window)
+  write_window(project_window)
 end
-redis.call('INCRBY', day_count, units)
 return answer

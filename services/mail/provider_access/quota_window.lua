@@ -6,10 +6,11 @@
 --
 -- Slots are short stretches of time, numbered since 1970: units in slot n come back when slot n begins. There are more to
 -- a window of a mailbox, whose few calls would lose much of a long slot, than to that of the project, whose many calls
--- fill each. A stored window is {seen, closed, level, back, open}, packed:
+-- fill each. A stored window is {seen, closed, level, used, back, open}, packed:
 --   seen    when it was written last; the time of all that follows
 --   closed  until when the provider wants no calls
 --   level   units that may be spent at once at the time `seen`; negative after live mail has spent units ahead of time
+--   used    the sum of the units below
 --   back    {slot, units, slot, units, ...}, ascending: of calls that have ended
 --   open    the same: of calls in flight, each in the slot in which it comes back if its end is never reported
 local window, longest_call = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -51,16 +52,14 @@ local function remove(entries, slot, units)
   return false
 end
 
--- The entries that have not come back yet, and the sum of their units.
-local function not_returned(w, entries)
-  local left, sum = {}, 0
-  for i = 1, #entries, 2 do
-    if entries[i] > w.this_slot then
-      left[#left + 1], left[#left + 2] = entries[i], entries[i + 1]
-      sum = sum + entries[i + 1]
-    end
+-- Takes the units that have come back out of the window.
+local function take_back(w, entries)
+  local returned = 0
+  while entries[returned + 1] and entries[returned + 1] <= w.this_slot do
+    w.used = w.used - entries[returned + 2]
+    returned = returned + 2
   end
-  return left, sum
+  return returned == 0 and entries or { unpack(entries, returned + 1) }
 end
 
 -- Where the clock has gone back, everything goes back with it: no wait becomes longer. It is to be written, or the time
@@ -85,6 +84,9 @@ end
 local function even_rate(w)
   local full = w.room / window
   local free, rate = w.room - w.used, full
+  if free > w.room * nearly_full then
+    return full
+  end
   for i = 1, #w.back, 2 do
     local seconds = w.back[i] * w.slot_seconds - now
     if seconds > window * longest_gap then
@@ -103,20 +105,17 @@ local function read_window(key, slots, limit, live_units, burst, owed)
   w.slot_seconds = window / slots
   w.this_slot = math.floor(now / w.slot_seconds)
   if packed then
-    w.seen, w.closed, w.level, w.back, w.open = unpack(cmsgpack.unpack(packed))
+    w.seen, w.closed, w.level, w.used, w.back, w.open = unpack(cmsgpack.unpack(packed))
     follow_clock(w)
   else
-    w.seen, w.closed, w.back, w.open = now, now, {}, {}
+    w.seen, w.closed, w.used, w.back, w.open = now, now, owed, {}, {}
     w.level = math.max(0, math.min(burst, w.room - owed))
     if owed > 0 then
       add(w.back, slot_of_return(w, now), owed)
     end
     w.is_new = true
   end
-  local ended, in_flight
-  w.back, ended = not_returned(w, w.back)
-  w.open, in_flight = not_returned(w, w.open)
-  w.used = ended + in_flight
+  w.back, w.open = take_back(w, w.back), take_back(w, w.open)
   w.rate = even_rate(w)
   w.level = math.min(burst, w.level + math.max(0, now - math.max(w.seen, w.closed)) * w.rate)
   w.seen = now
@@ -126,7 +125,7 @@ end
 local function write_window(w)
   local last = math.max(w.back[#w.back - 1] or 0, w.open[#w.open - 1] or 0) * w.slot_seconds
   local keep = math.max(last, w.closed, now) - now + window + forget_after
-  redis.call('SET', w.key, cmsgpack.pack({ w.seen, w.closed, w.level, w.back, w.open }), 'PX', math.ceil(keep * 1000))
+  redis.call('SET', w.key, cmsgpack.pack({ w.seen, w.closed, w.level, w.used, w.back, w.open }), 'PX', math.ceil(keep * 1000))
 end
 
 -- Seconds until the window has room for so many units more.

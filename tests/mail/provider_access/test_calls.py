@@ -20,6 +20,7 @@ from services.mail.providers.base import (
     TooConcurrentError,
 )
 from services.mail.providers.gmail.limits import GMAIL_COSTS
+from tests.support.mail.quota import NothingOwed
 from tests.support.mail.servers import Servers
 from tests.support.mail.waiting import eventually
 
@@ -82,7 +83,7 @@ async def access(servers: Servers, auth: NumberedTokens) -> AsyncIterator[Provid
     """Access with an empty quota."""
     await servers.forget_quota()
     yield ProviderAccess(
-        quota=Quota(servers.redis, profile=PROFILE, batch_units=BATCH, now=lambda: MIDNIGHT),
+        quota=Quota(servers.redis, profile=PROFILE, batch_units=BATCH, now=lambda: MIDNIGHT, watermarks=NothingOwed()),
         concurrency_limit=ConcurrencyLimit(servers.redis, batch_size=BATCH_SIZE),
         tokens=AccessTokens(auth),
     )
@@ -154,6 +155,52 @@ class TestUnits:
     async def test_are_taken_again_for_no_token_that_was_refused(self, calls: ProviderCalls) -> None:
         await calls.call(20, Asked([TokenRefusedError()]), patience=5)
         assert calls.units_taken == 20
+
+
+class TestReservations:
+    async def test_pay_for_the_calls_of_their_block_and_give_the_rest_back(
+        self, calls: ProviderCalls, access: ProviderAccess
+    ) -> None:
+        async with calls.reserved(60, patience=5):
+            assert (calls.units_taken, (await access.quota.use()).day_used) == (0, 60)
+            await calls.call(20, Asked())
+            await calls.call(5, Asked())
+        assert calls.units_taken == (await access.quota.use()).day_used == 25
+
+    async def test_that_are_used_up_leave_the_rest_to_quota(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+        async with calls.reserved(10, patience=5):
+            await calls.take(BATCH + 5, patience=5)
+        assert calls.units_taken == (await access.quota.use()).day_used == BATCH + 5
+
+    async def test_spend_nothing_where_there_is_too_little(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+        await access.quota.pause(1, 30, whole_project=False)
+        with pytest.raises(QuotaWaitError):
+            async with calls.reserved(20):
+                raise AssertionError("nothing is reserved")
+        assert (calls.units_taken, (await access.quota.use()).day_used) == (0, 0)
+
+    async def test_keep_what_a_take_could_not_complete(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+        async with calls.reserved(20, patience=5):
+            await access.quota.pause(1, 30, whole_project=False)
+            with pytest.raises(QuotaWaitError):
+                await calls.take(21)
+            assert calls.units_taken == 0
+            await calls.take(20)
+        assert calls.units_taken == (await access.quota.use()).day_used == 20
+
+    async def test_end_with_a_block_that_fails(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+        with pytest.raises(ZeroDivisionError):
+            async with calls.reserved(20, patience=5):
+                raise ZeroDivisionError
+        assert (calls.units_taken, (await access.quota.use()).day_used) == (0, 0)
+
+    async def test_in_others_draw_on_quota_and_end_apart(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+        async with calls.reserved(20, patience=5):
+            async with calls.reserved(10, patience=5):
+                await calls.take(4)
+            assert (await access.quota.use()).day_used == 24
+            await calls.take(20)
+        assert calls.units_taken == (await access.quota.use()).day_used == 24
 
 
 @dataclass(frozen=True)

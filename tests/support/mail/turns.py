@@ -15,6 +15,7 @@ from services.mail.store.connection import Pool
 from services.mail.store.control import schedule
 from services.mail.sync.turn_context import TurnContext
 from services.mail.sync.turn_metrics import TurnMetrics
+from tests.support.mail.quota import NothingOwed
 from tests.support.mail.stage import Stage
 
 # More than any test takes.
@@ -44,7 +45,7 @@ async def begin_turn(s: Stage, provider: Provider, *, pool: Pool | None = None) 
         pool=pool,
         provider=provider,
         access=ProviderAccess(
-            quota=Quota(s.servers.redis, profile=profile, batch_units=BATCH_UNITS),
+            quota=Quota(s.servers.redis, profile=profile, batch_units=BATCH_UNITS, watermarks=NothingOwed()),
             concurrency_limit=ConcurrencyLimit(s.servers.redis, batch_size=10),
             tokens=AccessTokens(s.auth),
         ),

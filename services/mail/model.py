@@ -53,6 +53,8 @@ class Listing(Enum):
 
     NEWEST = "newest"
     ALL = "all"
+    # The first page once more, for messages that came right before the cursor: listings lag behind history.
+    HEAD = "head"
     # After a lost cursor: everything, compared with what is stored.
     RELIST = "relist"
     # Then, label by label, what carries it.
@@ -126,6 +128,15 @@ class SyncProgress:
     listing_label: str | None
     listing_page_token: str | None
     listed_count: int
+    # How often the listing has begun from the top. Since then: whether all pages were listed, how many ids they showed
+    # that were unknown, whether history told of deletions, and whether it was read after the last page.
+    listing_pass: int
+    listing_ended: bool
+    listing_found: int
+    listing_disturbed: bool
+    caught_up_since: bool
+    # Seconds until listings show all that the cursor implies; None: they do.
+    listable_in: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,16 +216,15 @@ class ListedId:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchItem:
-    """A message that is wanted in at least `wanted_version`."""
+    """A message that is wanted, as the next of the queue."""
 
     external_id: str
     thread_id: str | None
     # The messages of its thread that are due, itself included.
     siblings: tuple[str, ...]
     lane: Lane
-    wanted_version: int
-    stale_gets: int
-    attempts: int
+    # The provider did not have it when it was last asked for.
+    is_doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,5 +270,7 @@ class HistoryDelta:
     threads: dict[str, str] = field(default_factory=dict)
     labels: dict[str, list[LabelChange]] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
+    # Messages that have left Spam or Trash: listings without these show them from now on.
+    shown: set[str] = field(default_factory=set)
     # Messages of records without a number.
     unnumbered: set[str] = field(default_factory=set)

@@ -248,10 +248,11 @@ class Provider(Protocol):
         """All labels of the mailbox; None where the provider does not list them, which says nothing about any label."""
         ...
 
-    async def fetch(self, access_token: str, gets: Sequence[Get]) -> Mapping[str, FetchResult]:
+    async def fetch(self, access_token: str, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:
         """The wanted messages by id, or per message why not. Raises only what concerns the call as a whole.
 
         An error of one message is that of its get, NoAnswerError included; NotInThreadError decides nothing.
+        `singly`: each get is a request of its own, whatever else the provider offers.
         """
         ...
 

@@ -7,18 +7,24 @@ from services.mail.model import LabelChange
 from services.mail.store.changes import RECORD
 from services.mail.store.connection import Connection
 from services.mail.store.messages import UNIT_SEPARATOR
-from services.mail.store.sync.listing_diff import IdRange
 
 # A label can be on any number of messages, and a statement has 30 s.
 _RELABELLED_AT_ONCE = 10_000
 
 
 async def change(connection: Connection, mailbox_id: int, changes: Mapping[str, Sequence[LabelChange]]) -> set[str]:
-    """Applies label changes that are newer than the stored message, in order; returns which messages are stored."""
+    """Applies label changes that are newer than the stored message, in order; returns to which messages they are known.
+
+    They are not applied to a message that is not stored, nor to one that is wanted in a newer version, whether it is
+    queued or was given up on: what is stored of it is no base for them.
+    """
     rows = await connection.fetch(
         """
-        SELECT external_id, version, label_ids FROM messages
-        WHERE mailbox_id = $1 AND external_id = ANY($2::text[]) FOR UPDATE
+        SELECT m.external_id, m.version, m.label_ids FROM messages m
+        WHERE m.mailbox_id = $1 AND m.external_id = ANY($2::text[])
+            AND NOT EXISTS (SELECT FROM fetch_queue i WHERE i.mailbox_id = $1 AND i.external_id = m.external_id)
+            AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.mailbox_id = $1 AND d.external_id = m.external_id)
+        FOR UPDATE OF m
         """,
         mailbox_id,
         list(changes),
@@ -68,50 +74,3 @@ async def take_off(connection: Connection, mailbox_id: int, label_id: str) -> No
             label_id,
             [row["message_id"] for row in some],
         )
-
-
-async def set_as_listed(connection: Connection, mailbox_id: int, label_id: str, ids: IdRange) -> None:
-    """Puts a label on exactly those messages of a range that the label's listing showed (the `listed_ids` table).
-
-    Messages that changed since the listing began are left alone: they were fetched, or will be.
-    """
-    await connection.execute(
-        f"""
-        WITH changed AS (
-            UPDATE messages m SET label_ids = array_append(label_ids, $2)
-            FROM sync_states s
-            WHERE s.mailbox_id = $1 AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
-                AND m.mailbox_id = $1 AND m.external_id >= $3 AND m.external_id < $4
-                AND NOT m.label_ids @> ARRAY[$2] AND m.external_id = ANY(ARRAY(
-                    SELECT r.external_id FROM listed_ids r
-                    WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $3 AND r.external_id < $4
-                ))
-            RETURNING m.message_id, NULL::text AS label_id, 'updated' AS kind
-        ), {RECORD}
-        SELECT
-        """,
-        mailbox_id,
-        label_id,
-        ids.start,
-        ids.end,
-    )
-    await connection.execute(
-        f"""
-        WITH changed AS (
-            UPDATE messages m SET label_ids = array_remove(label_ids, $2)
-            FROM sync_states s
-            WHERE s.mailbox_id = $1 AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
-                AND m.mailbox_id = $1 AND m.external_id >= $3 AND m.external_id < $4
-                AND m.label_ids @> ARRAY[$2] AND m.external_id NOT IN (
-                    SELECT r.external_id FROM listed_ids r
-                    WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $3 AND r.external_id < $4
-                )
-            RETURNING m.message_id, NULL::text AS label_id, 'updated' AS kind
-        ), {RECORD}
-        SELECT
-        """,
-        mailbox_id,
-        label_id,
-        ids.start,
-        ids.end,
-    )

@@ -107,6 +107,15 @@ sync_states = Table(
     # The cursor when it began: whatever is newer comes by history, and the listing says nothing about it.
     Column("listing_floor", Numeric),
     Column("listed_count", BigInteger, nullable=False, server_default=text("0")),
+    # The listing is repeated from the top, in passes, until one shows nothing that is new. Of the pass under way: when
+    # its last page was listed, how many ids it showed that were not known, and whether history told of deletions
+    # meanwhile, which can make a page skip messages.
+    Column("listing_pass", SmallInteger, nullable=False, server_default=text("1")),
+    _time("listing_ended_at", nullable=True),
+    Column("listing_found", BigInteger, nullable=False, server_default=text("0")),
+    Column("listing_disturbed", Boolean, nullable=False, server_default=text("false")),
+    # When the provider's listings are taken to show all that the cursor implies; null: they do.
+    _time("listable_at", nullable=True),
     _time("last_synced_at", nullable=True),
     _time("verify_at", nullable=True),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
@@ -192,6 +201,8 @@ fetch_queue = Table(
     Column("wanted_version", Numeric, nullable=False, server_default=text("0")),
     # Gets that returned an older version than wanted.
     Column("stale_gets", SmallInteger, nullable=False, server_default=text("0")),
+    # The provider did not have it: the next get is of it alone, and the same answer is believed.
+    Column("doubted", Boolean, nullable=False, server_default=text("false")),
     Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
     _time("not_before", default="'-infinity'"),
     PrimaryKeyConstraint("mailbox_id", "external_id"),
@@ -213,7 +224,8 @@ dead_letters = Table(
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )
 
-# The ids that a listing after a lost cursor has seen so far, by round.
+# The ids that a listing has shown so far, by round, where they are compared with what is stored. Round 0 are messages
+# that were gone when they were fetched, though a listing showed them.
 listed_ids = Table(
     "listed_ids",
     metadata,

@@ -18,7 +18,7 @@ from services.mail.providers.base import (
 from services.mail.store import labels, message_labels, messages
 from services.mail.store.connection import Connection
 from services.mail.store.control.schedule import LeaseLostError
-from services.mail.store.sync import fetch_queue, sync_state
+from services.mail.store.sync import fetch_queue, listing_diff, sync_state
 from services.mail.sync.turn_context import TurnContext
 
 # Turns in a row that find no history before the provider is taken for one that keeps none.
@@ -37,15 +37,21 @@ async def catch_up(turn: TurnContext, state: SyncProgress, *, deadline: float = 
     if state.cursor is None:
         await _begin(turn, state, previous=None, hint=hint)
         return True
-    return await _read_pages(turn, state, state.cursor, hint=hint, deadline=deadline)
+    try:
+        return await read_on(turn, state, state.cursor, deadline=deadline)
+    except (CursorLostError, RouteMissingError) as lost:
+        if isinstance(lost, RouteMissingError) and turn.lease.attempts < _TURNS_WITHOUT_HISTORY:
+            raise
+        await _begin_again(turn, lost, hint=hint)
+    return True
 
 
-async def _begin_again(
-    turn: TurnContext, state: SyncProgress, lost: CursorLostError | RouteMissingError, *, previous: int, hint: int
-) -> None:
+async def _begin_again(turn: TurnContext, lost: CursorLostError | RouteMissingError, *, hint: int) -> None:
     log.warning("history cursor lost, comparing everything", mailbox_id=turn.mailbox_id, detail=lost.detail)
+    async with turn.reading() as connection:
+        state = await sync_state.load(connection, turn.mailbox_id)
     restarted = isinstance(lost, HistoryRestartedError)
-    await _begin(turn, state, previous=previous, hint=hint, restarted=restarted)
+    await _begin(turn, state, previous=state.cursor, hint=hint, restarted=restarted)
 
 
 async def _begin(
@@ -63,6 +69,7 @@ async def _begin(
             await fetch_queue.cap_versions(connection, turn.mailbox_id, cursor)
         await _move(connection, turn, previous=previous, cursor=cursor, caught_up_hint=hint)
         await _copy_labels(connection, turn, current)
+        await sync_state.expect_lag(connection, turn.mailbox_id, seconds=turn.intervals.listing_lag)
         if state.caught_up_hint > 0:
             await sync_state.start_listing(connection, turn.mailbox_id, Listing.RELIST, target=None)
 
@@ -83,17 +90,17 @@ async def _present(turn: TurnContext) -> int | None:
     return await turn.call(provider.costs.get, lambda token: provider.version(token, external_id))
 
 
-async def _read_pages(turn: TurnContext, state: SyncProgress, cursor: int, *, hint: int, deadline: float) -> bool:
+async def read_on(turn: TurnContext, state: SyncProgress, cursor: int, *, deadline: float = math.inf) -> bool:
+    """Read history from the cursor on, as `catch_up` does.
+
+    Raises CursorLostError and, where the provider lacks history at the moment, RouteMissingError.
+    """
+    hint = turn.newest_hint
     start = position = bound = cursor
     page_token: str | None = None
     while True:
         try:
             page = await _read_page(turn, start, page_token)
-        except (CursorLostError, RouteMissingError) as lost:
-            if isinstance(lost, RouteMissingError) and turn.lease.attempts < _TURNS_WITHOUT_HISTORY:
-                raise
-            await _begin_again(turn, state, lost, previous=position, hint=hint)
-            return True
         except PageTokenExpiredError:
             if start == position:
                 # Nothing was gained since the last beginning, so another one would lead here again.
@@ -141,30 +148,33 @@ async def _apply(connection: Connection, mailbox_id: int, changes: HistoryDelta,
     """Stores or queues what a page implies."""
     if changes.deleted:
         gone = list(changes.deleted)
+        await sync_state.disturb_listing(connection, mailbox_id)
+        await listing_diff.forget(connection, mailbox_id, gone)
         await fetch_queue.remove(connection, mailbox_id, gone)
         await messages.delete(connection, mailbox_id, gone)
-    wanted = dict(changes.added)
-    for id_, version in (await _apply_labels(connection, mailbox_id, changes, state)).items():
-        wanted[id_] = max(version, wanted.get(id_, version))
-    stored = await messages.versions(connection, mailbox_id, list(wanted))
-    missing = {id_: version for id_, version in wanted.items() if stored.get(id_, -1) < version}
+    relabelled = {id_: listed[-1].version for id_, listed in changes.labels.items()}
+    stored = await messages.versions(connection, mailbox_id, list(changes.added.keys() | relabelled.keys()))
+    # A message that was added again has other labels and contents than the stored one: changes have no base in it.
+    wanted = {id_: version for id_, version in changes.added.items() if stored.get(id_, -1) < version}
+    done = await _apply_labels(connection, mailbox_id, changes, state, without=wanted.keys())
+    for id_ in await _in_copy(connection, mailbox_id, relabelled.keys() - done, changes, state):
+        if stored.get(id_, -1) < relabelled[id_]:
+            wanted[id_] = max(relabelled[id_], wanted.get(id_, 0))
     # Without numbers nothing can be compared, so the message is fetched whatever is stored.
     for id_ in await _in_copy(connection, mailbox_id, changes.unnumbered, changes, state):
-        missing.setdefault(id_, 0)
-    await fetch_queue.queue_changed(connection, mailbox_id, missing, threads=changes.threads)
+        wanted.setdefault(id_, 0)
+    await fetch_queue.queue_changed(connection, mailbox_id, wanted, threads=changes.threads)
 
 
 async def _apply_labels(
-    connection: Connection, mailbox_id: int, changes: HistoryDelta, state: SyncProgress
-) -> dict[str, int]:
-    """HistoryDelta the labels of stored messages; returns the messages that have to be fetched for their labels."""
-    newest = {id_: listed[-1].version for id_, listed in changes.labels.items()}
-    done: set[str] = set()
-    # After a lost cursor stored labels are no base for changes, and a label's listing must not undo them.
-    if newest and state.listing not in (Listing.RELIST, Listing.RELABEL):
-        done = await message_labels.change(connection, mailbox_id, changes.labels)
-    wanted = await _in_copy(connection, mailbox_id, newest.keys() - done, changes, state)
-    return {id_: newest[id_] for id_ in wanted}
+    connection: Connection, mailbox_id: int, changes: HistoryDelta, state: SyncProgress, *, without: Set[str]
+) -> set[str]:
+    """Changes the labels of stored messages; returns which messages have them now. The others take a get."""
+    # After a lost cursor stored labels are no base for changes.
+    if state.listing in (Listing.RELIST, Listing.RELABEL):
+        return set()
+    applicable = {id_: listed for id_, listed in changes.labels.items() if id_ not in without}
+    return await message_labels.change(connection, mailbox_id, applicable) if applicable else set()
 
 
 async def _in_copy(
@@ -176,7 +186,8 @@ async def _in_copy(
     ids = list(external_ids)
     stored = await messages.versions(connection, mailbox_id, ids)
     queued = await fetch_queue.queued_ids(connection, mailbox_id, ids)
-    return set(external_ids) & (stored.keys() | queued | changes.added.keys())
+    # One that left Spam or Trash is like a new one: it may be among the newest.
+    return set(external_ids) & (stored.keys() | queued | changes.added.keys() | changes.shown)
 
 
 async def learn_labels(turn: TurnContext, named: Set[str]) -> None:

@@ -1,161 +1,239 @@
-"""Listing the provider's ids into the queue, a page at a time; after a lost cursor also what is gone or relabelled."""
+"""Listing the provider's ids, a page at a time, in passes from the top until one shows nothing that is new.
 
+Where page tokens are offsets, a deletion between two pages makes the second one skip a message. A pass that shows no
+message that was unknown, and during which history told of no deletion, has skipped none.
+"""
+
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
-from services.mail.model import ListedId, Listing, SyncProgress
-from services.mail.providers.base import LabelGoneError, PageTokenExpiredError
-from services.mail.store import labels, message_labels, messages
+import structlog
+
+from services.mail.model import ListedId, Listing, Sync, SyncProgress
+from services.mail.provider_access.calls import SHORT_WAIT
+from services.mail.provider_access.quota import QuotaWaitError
+from services.mail.providers.base import (
+    CursorLostError,
+    IdPage,
+    LabelGoneError,
+    PageTokenExpiredError,
+    ProviderUnavailableError,
+    RouteMissingError,
+)
+from services.mail.store import labels
 from services.mail.store.connection import Connection
 from services.mail.store.sync import fetch_queue, listing_diff, sync_state, syncs, verification
-from services.mail.store.sync.listing_diff import IdRange
+from services.mail.sync import history
+from services.mail.sync.listing_checks import is_too_short
+from services.mail.sync.listing_results import ListingEndedError, compare, recording
 from services.mail.sync.turn_context import TurnContext
 
-_TO_FETCH = (Listing.NEWEST, Listing.ALL)
+# What they show is queued at once. All other listings are compared with what is stored when they have ended.
+_TO_FETCH = (Listing.NEWEST, Listing.ALL, Listing.HEAD)
+# A listing that still shows something new, or too little, after so many passes ends, but covers nothing.
+_MOST_PASSES = 10
+# Passes that are repeated for deletions alone. Most providers' tokens are no offsets, so that none would be needed.
+_DISTURBED_PASSES = 4
+
+log = structlog.get_logger()
 
 
-class _ListingEndedError(Exception):
-    """The sync was cancelled while a page was under way."""
+class ListingsLagError(QuotaWaitError):
+    """Listings do not yet show all that they have to; try again in `seconds`."""
 
 
-async def begin(turn: TurnContext) -> None:
-    """Starts the listing that the active sync asks for; none if it was cancelled meanwhile."""
+async def begin_if_wanted(turn: TurnContext, state: SyncProgress, sync: Sync | None) -> bool:
+    """Starts the listing that the active sync asks for, or the first page once more; false if neither is wanted."""
+    if sync is not None and not sync.listing_done:
+        await begin(turn, state)
+    elif state.listable_in is not None and state.listable_in <= 0:
+        await _begin_head(turn, state)
+    else:
+        return False
+    return True
+
+
+async def begin(turn: TurnContext, state: SyncProgress) -> None:
+    """Starts the listing that the active sync asks for; none if it was cancelled meanwhile, or has no need of one."""
     async with turn.writing() as connection:
         sync = await syncs.active(connection, turn.mailbox_id)
         if sync is None:
+            return
+        if sync.newest_count is None and state.covered_all:
+            # What history brought is in the store or in the queue already. The newest N are listed each time: a
+            # deletion lets an older message move up among them.
+            await syncs.set_listing_done(connection, turn.mailbox_id, covered=None)
             return
         listing = Listing.ALL if sync.newest_count is None else Listing.NEWEST
         await sync_state.start_listing(connection, turn.mailbox_id, listing, target=sync.newest_count)
         await syncs.restart_count(connection, turn.mailbox_id)
 
 
+async def _begin_head(turn: TurnContext, state: SyncProgress) -> None:
+    size = turn.provider.page_size
+    target = size if state.covered_all else min(size, state.covered_count)
+    async with turn.writing() as connection:
+        await sync_state.start_listing(connection, turn.mailbox_id, Listing.HEAD, target=target)
+        if target == 0:
+            await sync_state.end_listing(connection, turn.mailbox_id, covers=False)
+
+
 async def list_page(turn: TurnContext, state: SyncProgress) -> None:
-    """Lists one page and records, in one transaction, what it implies and where the next one begins."""
-    with contextlib.suppress(_ListingEndedError):
-        await _list_page(turn, state)
+    """Lists one page and records, in one transaction, what it implies and where the next one begins.
+
+    Raises ListingsLagError, ProviderError and what a call raises.
+    """
+    with contextlib.suppress(ListingEndedError):
+        if not state.listing_ended:
+            if state.listing is Listing.RELIST:
+                await _wait_for_index(state)
+            await _list_page(turn, state)
+            async with turn.reading() as connection:
+                state = await sync_state.load(connection, turn.mailbox_id)
+        if state.listing_ended:
+            await _end_pass(turn, state)
+
+
+async def _wait_for_index(state: SyncProgress) -> None:
+    seconds = state.listable_in or 0.0
+    if seconds > SHORT_WAIT:
+        raise ListingsLagError(seconds)
+    await asyncio.sleep(max(0.0, seconds))
 
 
 async def _list_page(turn: TurnContext, state: SyncProgress) -> None:
-    room = turn.provider.page_size
-    if state.listing_target is not None:
-        room = min(room, state.listing_target - state.listed_count)
+    left = None if state.listing_target is None else max(0, state.listing_target - state.listed_count)
+    page = await _ask(turn, state, size=max(1, min(turn.provider.page_size, left or turn.provider.page_size)))
+    if page is None:
+        return
+    # Some providers send more than was asked for.
+    listed = page.listed[:left]
+    is_last = state.listing is Listing.HEAD or _is_full(state, state.listed_count + len(listed))
+    unknown = await _unknown(turn, state, listed)
+    async with recording(turn, state) as connection:
+        found = await _record(connection, turn.mailbox_id, state, listed, unknown)
+        await sync_state.record_page(
+            connection,
+            turn.mailbox_id,
+            listed=len(listed),
+            found=found,
+            next_page_token=None if is_last else page.next_page_token,
+        )
+
+
+def _is_full(state: SyncProgress, listed: int) -> bool:
+    return state.listing_target is not None and listed >= state.listing_target
+
+
+async def _ask(turn: TurnContext, state: SyncProgress, *, size: int) -> IdPage | None:
+    """The next page; None if the label to list by was deleted meanwhile."""
     try:
-        page = await turn.call(
+        return await turn.call(
             turn.provider.costs.list_page,
             lambda token: turn.provider.list_ids(
                 token,
                 page_token=state.listing_page_token,
-                page_size=max(1, room),
+                page_size=size,
                 include_spam_trash=_includes_spam_trash(state),
                 label_id=state.listing_label,
             ),
             live=False,
         )
     except PageTokenExpiredError:
-        async with _recording(turn, state) as connection:
-            await sync_state.restart_listing(connection, turn.mailbox_id)
-            await syncs.restart_count(connection, turn.mailbox_id)
+        async with recording(turn, state) as connection:
+            await sync_state.restart_pass(connection, turn.mailbox_id)
+            if state.listing_pass == 1:
+                await syncs.restart_count(connection, turn.mailbox_id)
         # It counts as a failed turn, so that a provider whose tokens never last is noticed.
         raise
     except LabelGoneError:
-        # It was deleted meanwhile.
-        async with _recording(turn, state) as connection:
+        async with recording(turn, state) as connection:
             await _next_label(connection, turn.mailbox_id, _listing(state), after=state.listing_label)
-        return
-    listed = page.listed[: max(0, room)]
-    full = state.listing_target is not None and state.listed_count + len(listed) >= state.listing_target
-    if page.next_page_token is None and state.listing not in _TO_FETCH:
-        await _compare(turn, state, listed)
-    async with _recording(turn, state) as connection:
-        await _record(connection, turn.mailbox_id, state, listed)
-        if page.next_page_token is None or full:
-            await _end(connection, turn.mailbox_id, state)
-        else:
-            await sync_state.advance_listing(
-                connection, turn.mailbox_id, page_token=page.next_page_token, listed=len(listed)
-            )
+        return None
 
 
 def _includes_spam_trash(state: SyncProgress) -> bool:
-    if state.listing is Listing.VERIFY_IDS:
-        return state.covered_all or state.listing_round > 1
-    return state.listing is not Listing.NEWEST
-
-
-@asynccontextmanager
-async def _recording(turn: TurnContext, state: SyncProgress) -> AsyncIterator[Connection]:
-    async with turn.writing() as connection:
-        if not await sync_state.still_lists(connection, turn.mailbox_id, state):
-            raise _ListingEndedError
-        yield connection
-
-
-async def _record(connection: Connection, mailbox_id: int, state: SyncProgress, listed: list[ListedId]) -> None:
-    if state.listing in _TO_FETCH:
-        await fetch_queue.queue_listed(connection, mailbox_id, listed, offset=state.listed_count)
-        await syncs.count(connection, mailbox_id, listed=len(listed))
-    else:
-        ids = [entry.external_id for entry in listed]
-        await listing_diff.note(connection, mailbox_id, ids, round_=state.listing_round, offset=state.listed_count)
-
-
-async def _compare(turn: TurnContext, state: SyncProgress, listed: list[ListedId]) -> None:
-    """Does what a listing that ends with this page implies for each message, in transactions of bounded size.
-
-    To repeat any of it changes nothing: after an interruption it begins again with the last page.
-    """
-    async with _recording(turn, state) as connection:
-        await _record(connection, turn.mailbox_id, state, listed)
-        ranges = await listing_diff.ranges(connection, turn.mailbox_id)
-        depth = await _depth(connection, turn.mailbox_id, state)
-    for ids in ranges:
-        async with _recording(turn, state) as connection:
-            await _compare_range(connection, turn.mailbox_id, state, ids, depth=depth)
-
-
-async def _depth(connection: Connection, mailbox_id: int, state: SyncProgress) -> int | None:
-    """How much of the listing the copy is to hold, None for all: the newest N and all above the oldest stored."""
-    if state.covered_all:
-        return None
-    return max(state.covered_count, await listing_diff.deepest_stored(connection, mailbox_id))
-
-
-async def _compare_range(
-    connection: Connection, mailbox_id: int, state: SyncProgress, ids: IdRange, *, depth: int | None
-) -> None:
     match state.listing:
-        case Listing.RELIST if state.listing_round == 1:
-            await listing_diff.queue_missing(connection, mailbox_id, ids, depth=depth)
-        case Listing.RELIST:
-            # One listing is not enough to delete: the provider's index is only eventually consistent.
-            gone = await listing_diff.unlisted(connection, mailbox_id, ids)
-            await fetch_queue.remove(connection, mailbox_id, gone)
-            await messages.delete(connection, mailbox_id, gone)
+        case Listing.NEWEST:
+            return False
+        case Listing.HEAD:
+            return state.covered_all
         case Listing.VERIFY_IDS:
-            await _verify_range(connection, mailbox_id, state, ids, depth=depth)
-        case Listing.RELABEL:
-            await message_labels.set_as_listed(connection, mailbox_id, _label(state), ids)
-        case Listing.VERIFY_LABEL:
-            drift = await verification.suspect_drifted(connection, mailbox_id, _label(state), ids)
-            await verification.count(connection, mailbox_id, drift=drift)
+            return state.covered_all or state.listing_round > 1
+    return True
 
 
-async def _verify_range(
-    connection: Connection, mailbox_id: int, state: SyncProgress, ids: IdRange, *, depth: int | None
-) -> None:
-    """Queues what is missing here, and what is not listed there.
+async def _unknown(turn: TurnContext, state: SyncProgress, listed: Sequence[ListedId]) -> Sequence[ListedId]:
+    """Those that no earlier pass has shown and that history does not tell of: what a repeated pass is for."""
+    if state.listing_pass == 1 or state.listing not in _TO_FETCH:
+        return listed
+    async with turn.reading() as connection:
+        unknown = await fetch_queue.unknown(connection, turn.mailbox_id, listed)
+    if unknown:
+        await _read_history(turn)
+        async with turn.reading() as connection:
+            unknown = await fetch_queue.unknown(connection, turn.mailbox_id, unknown)
+    return unknown
 
-    The newest N are counted without Spam and Trash, so the first round of a part of a mailbox leaves them out; only
-    what neither round has shown is suspected to be gone.
-    """
-    missing = extra = 0
-    if state.listing_round == 1:
-        missing = await listing_diff.queue_missing(connection, mailbox_id, ids, depth=depth)
-    if state.listing_round == 2 or state.covered_all:
-        unlisted = await listing_diff.unlisted(connection, mailbox_id, ids)
-        extra = await verification.suspect(connection, mailbox_id, unlisted)
-    await verification.count(connection, mailbox_id, missing=missing, extra=extra)
+
+async def _record(
+    connection: Connection,
+    mailbox_id: int,
+    state: SyncProgress,
+    listed: Sequence[ListedId],
+    unknown: Sequence[ListedId],
+) -> int:
+    """Queues, or notes for the comparison, what a page shows; returns how many ids were not known."""
+    if state.listing not in _TO_FETCH:
+        return await listing_diff.note(
+            connection,
+            mailbox_id,
+            [entry.external_id for entry in listed],
+            round_=state.listing_round,
+            offset=state.listed_count,
+            label_id=state.listing_label,
+        )
+    found = await fetch_queue.queue_listed(connection, mailbox_id, unknown, offset=state.listed_count)
+    is_first = state.listing_pass == 1 and state.listing is not Listing.HEAD
+    await syncs.count(connection, mailbox_id, listed=len(listed) if is_first else found)
+    return found
+
+
+async def _end_pass(turn: TurnContext, state: SyncProgress) -> None:
+    """Ends the listing all of whose pages were listed, or begins its next pass."""
+    missed = state.listing_page_token is not None and await _may_have_missed(turn, state)
+    short = not missed and not _is_full(state, state.listed_count) and await is_too_short(turn, state)
+    if (missed or short) and state.listing_pass < _MOST_PASSES:
+        async with recording(turn, state) as connection:
+            await sync_state.begin_pass(connection, turn.mailbox_id)
+        if short:
+            raise ProviderUnavailableError("a listing is too short")
+        return
+    if missed or short:
+        log.warning("a listing never became complete", mailbox_id=turn.mailbox_id, listing=_listing(state).value)
+    if state.listing not in _TO_FETCH:
+        await compare(turn, state)
+    async with recording(turn, state) as connection:
+        await _end(connection, turn.mailbox_id, state, covers=not (missed or short))
+
+
+async def _may_have_missed(turn: TurnContext, state: SyncProgress) -> bool:
+    """Whether the pages of this pass can have skipped messages."""
+    if not state.listing_found and not state.caught_up_since:
+        await _read_history(turn)
+        async with turn.reading() as connection:
+            state = await sync_state.load(connection, turn.mailbox_id)
+    return state.listing_found > 0 or (state.listing_disturbed and state.listing_pass < _DISTURBED_PASSES)
+
+
+async def _read_history(turn: TurnContext) -> None:
+    """Reads history up to the present. Where it cannot be read, the turn's own reading deals with that."""
+    async with turn.reading() as connection:
+        state = await sync_state.load(connection, turn.mailbox_id)
+    if state.cursor is not None:
+        with contextlib.suppress(CursorLostError, RouteMissingError):
+            await history.read_on(turn, state, state.cursor)
 
 
 def _listing(state: SyncProgress) -> Listing:
@@ -163,22 +241,16 @@ def _listing(state: SyncProgress) -> Listing:
     return state.listing
 
 
-def _label(state: SyncProgress) -> str:
-    assert state.listing_label is not None  # noqa: S101 - for the type checker; begin_label sets it
-    return state.listing_label
-
-
-async def _end(connection: Connection, mailbox_id: int, state: SyncProgress) -> None:
+async def _end(connection: Connection, mailbox_id: int, state: SyncProgress, *, covers: bool) -> None:
     """Goes on to what follows the listing that has ended."""
     match state.listing:
         case Listing.NEWEST | Listing.ALL:
-            await sync_state.end_listing(connection, mailbox_id)
+            await sync_state.end_listing(connection, mailbox_id, covers=covers)
             await syncs.set_listing_done(connection, mailbox_id, covered=state.listing_target)
+        case Listing.HEAD:
+            await sync_state.end_listing(connection, mailbox_id, covers=False)
         case Listing.RELIST:
-            if state.listing_round == 1 and await _lacks_some(connection, mailbox_id):
-                await sync_state.begin_second_round(connection, mailbox_id)
-            else:
-                await _next_label(connection, mailbox_id, Listing.RELABEL, after=None)
+            await _next_label(connection, mailbox_id, Listing.RELABEL, after=None)
         case Listing.VERIFY_IDS:
             if state.listing_round == 1 and not state.covered_all:
                 await sync_state.begin_second_round(connection, mailbox_id)
@@ -190,19 +262,12 @@ async def _end(connection: Connection, mailbox_id: int, state: SyncProgress) -> 
             raise AssertionError("no listing is under way")
 
 
-async def _lacks_some(connection: Connection, mailbox_id: int) -> bool:
-    for ids in await listing_diff.ranges(connection, mailbox_id):
-        if await listing_diff.unlisted(connection, mailbox_id, ids):
-            return True
-    return False
-
-
 async def _next_label(connection: Connection, mailbox_id: int, listing: Listing, *, after: str | None) -> None:
     label_ids = sorted(label.label_id for label in await labels.of_mailbox(connection, mailbox_id))
     following = next((label_id for label_id in label_ids if after is None or label_id > after), None)
     if following is not None:
         await sync_state.begin_label(connection, mailbox_id, following, listing=listing)
         return
-    await sync_state.end_listing(connection, mailbox_id)
+    await sync_state.end_listing(connection, mailbox_id, covers=False)
     if listing is Listing.VERIFY_LABEL:
         await verification.set_done(connection, mailbox_id)

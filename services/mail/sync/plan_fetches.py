@@ -26,6 +26,15 @@ def plan_gets(queued: Sequence[FetchItem], *, costs: UnitCosts, most_gets: int, 
     return gets
 
 
+def in_one_way(queued: Sequence[FetchItem]) -> tuple[Sequence[FetchItem], bool]:
+    """Those of `queued` that are fetched in the same way as the first, and whether that is each by a call of its own.
+
+    A call of its own is what a message takes that the provider did not have when it was asked for among others.
+    """
+    singly = bool(queued) and queued[0].is_doubted
+    return [item for item in queued if item.is_doubted is singly], singly
+
+
 def _cheapest(item: FetchItem, *, costs: UnitCosts, most_units: int) -> Get:
     if item.thread_id is not None and costs.thread <= most_units and len(item.siblings) * costs.get > costs.thread:
         return Get(external_ids=item.siblings, thread_id=item.thread_id, units=costs.thread)

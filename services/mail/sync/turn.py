@@ -18,7 +18,8 @@ from services.mail.store.control import mailboxes, schedule
 from services.mail.store.control.schedule import Lease, LeaseLostError
 from services.mail.store.sync import syncs
 from services.mail.sync.erase import Eraser
-from services.mail.sync.fetch import Retries
+from services.mail.sync.intervals import Intervals
+from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn_context import TurnContext
 from services.mail.sync.turn_metrics import INTERNAL, LEASE_LOST, TurnMetrics
 from services.mail.sync.turn_steps import run_turn
@@ -30,6 +31,7 @@ LONGEST_TURN = 240.0
 # When to look again at a mailbox that needs its user.
 _DENIED_SECONDS = 3600.0
 _RETRIES = Retries()
+_INTERVALS = Intervals()
 
 log = structlog.get_logger()
 
@@ -54,6 +56,7 @@ class TurnRunner:
         verify_seconds: float,
         retries: Retries = _RETRIES,
         longest_turn: float = LONGEST_TURN,
+        intervals: Intervals = _INTERVALS,
     ) -> None:
         self._pool = pool
         self._providers = providers
@@ -65,6 +68,7 @@ class TurnRunner:
         self._verify_seconds = verify_seconds
         self._retries = retries
         self._longest_turn = longest_turn
+        self._intervals = intervals
 
     async def run(self, lease: Lease) -> None:
         """Run a turn with the mailbox of a claimed lease. Raises nothing."""
@@ -128,6 +132,7 @@ class TurnRunner:
             provider=self._providers[mailbox.provider],
             access=self._access,
             metrics=self._metrics,
+            intervals=self._intervals,
         )
         release = await run_turn(
             context, poll_seconds=self._poll_seconds, verify_seconds=self._verify_seconds, retries=self._retries

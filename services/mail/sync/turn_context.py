@@ -13,6 +13,7 @@ from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import schedule
 from services.mail.store.control.schedule import Lease
 from services.mail.store.sync import syncs
+from services.mail.sync.intervals import Intervals
 from services.mail.sync.turn_metrics import TurnMetrics
 
 
@@ -31,6 +32,7 @@ class TurnContext:
         provider: Provider,
         access: ProviderAccess,
         metrics: TurnMetrics,
+        intervals: Intervals,
     ) -> None:
         self.lease = lease
         self.mailbox_id = mailbox.mailbox_id
@@ -40,6 +42,7 @@ class TurnContext:
         self.quota = access.quota
         self.concurrency_limit = access.concurrency_limit
         self.metrics = metrics
+        self.intervals = intervals
         self.newest_hint = lease.hint_seq
         self.step = "claimed"
         self._pool = pool

@@ -9,6 +9,7 @@ from services.mail.provider_access.quota import QuotaUnavailableError, QuotaWait
 from services.mail.store.control.schedule import ECHO_SECONDS
 from services.mail.store.sync import fetch_queue, sync_state, syncs
 from services.mail.sync import fetch, history, listing, verify, watches
+from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn_context import TurnContext
 
 # A turn ends after this many seconds or batches, so that no mailbox keeps others waiting.
@@ -30,7 +31,7 @@ class Release:
     waiting_for: WaitReason | None = None
 
 
-async def run_turn(turn: TurnContext, *, poll_seconds: float, verify_seconds: float, retries: fetch.Retries) -> Release:
+async def run_turn(turn: TurnContext, *, poll_seconds: float, verify_seconds: float, retries: Retries) -> Release:
     """Do what is due for a mailbox, within the limits of one turn. Raises errors of provider, auth and database."""
     try:
         return await _steps(turn, poll_seconds=poll_seconds, verify_seconds=verify_seconds, retries=retries)
@@ -38,10 +39,11 @@ async def run_turn(turn: TurnContext, *, poll_seconds: float, verify_seconds: fl
         raise
     except QuotaWaitError as wait:
         after = max(_SHORTEST_WAIT, wait.seconds - _HEAD_START)
-        return Release(lane=await _lane(turn), after=after, waiting_for=WaitReason.QUOTA)
+        reason = WaitReason.PROVIDER if isinstance(wait, listing.ListingsLagError) else WaitReason.QUOTA
+        return Release(lane=await _lane(turn), after=after, waiting_for=reason)
 
 
-async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: float, retries: fetch.Retries) -> Release:
+async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: float, retries: Retries) -> Release:
     deadline = time.monotonic() + MAX_SECONDS
     turn.step = "beginning"
     await _begin(turn)
@@ -54,8 +56,7 @@ async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: floa
             if not await _catch_up(turn, state, deadline=deadline):
                 break
             state, sync = await _look(turn)
-        if state.listing is None and sync is not None and not sync.listing_done:
-            await _start_listing(turn, state, sync)
+        if state.listing is None and await listing.begin_if_wanted(turn, state, sync):
             state, sync = await _look(turn)
         turn.step = "listing"
         wait = await _list_page(turn, state)
@@ -83,13 +84,6 @@ async def _catch_up(turn: TurnContext, state: SyncProgress, *, deadline: float) 
         with contextlib.suppress(QuotaWaitError):
             await watches.keep(turn)
     return reached
-
-
-async def _start_listing(turn: TurnContext, state: SyncProgress, sync: Sync) -> None:
-    if _is_covered(state, sync):
-        await _skip_listing(turn)
-    else:
-        await listing.begin(turn)
 
 
 async def _list_page(turn: TurnContext, state: SyncProgress) -> QuotaWaitError | None:
@@ -126,17 +120,6 @@ def _history_is_due(turn: TurnContext, state: SyncProgress, *, poll_seconds: flo
     return state.caught_up_ago is None or state.caught_up_ago >= poll_seconds
 
 
-def _is_covered(state: SyncProgress, sync: Sync) -> bool:
-    # The newest N are listed each time: a deletion lets an older message move up among them.
-    return sync.newest_count is None and state.covered_all
-
-
-async def _skip_listing(turn: TurnContext) -> None:
-    async with turn.writing() as connection:
-        # What history brought is in the store or in the queue already.
-        await syncs.set_listing_done(connection, turn.mailbox_id, covered=None)
-
-
 async def _finish(turn: TurnContext, poll_seconds: float, verify_seconds: float) -> Release | None:
     """Ends the sync if nothing is left to do; None if there is more to do at once."""
     async with turn.writing() as connection:
@@ -153,6 +136,8 @@ async def _finish(turn: TurnContext, poll_seconds: float, verify_seconds: float)
         if await verify.is_to_do(connection, turn, sync, every_seconds=verify_seconds):
             return Release(lane=Lane.BACKFILL, after=0.0)
         await syncs.end(connection, turn.mailbox_id, SyncState.COMPLETED)
+    if state.listable_in is not None:
+        return Release(lane=Lane.LIVE, after=min(poll_seconds, max(0.0, state.listable_in)))
     return Release(lane=Lane.IDLE, after=poll_seconds)
 
 

@@ -61,11 +61,11 @@ class TestCancel:
             assert not await s.fetchval("SELECT covered_all FROM sync_states")
 
     async def test_ends_a_listing_under_way(self, stage: OpenStage) -> None:
-        async with stage(messages=300, page_size=5) as s:
+        async with stage(messages=150, page_size=5) as s:
             report = await s.request(count=None)
 
             async def lists() -> bool:
-                return 0 < (await s.report(report)).sync.listed_count < 300
+                return 0 < (await s.report(report)).sync.listed_count < 150
 
             await eventually(lists)
             await s.cancel(report)

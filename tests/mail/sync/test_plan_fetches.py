@@ -19,9 +19,6 @@ def queue(*threads: str | None) -> list[FetchItem]:
             thread_id=thread,
             siblings=tuple(other for other, its in zip(ids, threads, strict=True) if its == thread) if thread else (),
             lane=Lane.BACKFILL,
-            wanted_version=0,
-            stale_gets=0,
-            attempts=0,
         )
         for id_, thread in zip(ids, threads, strict=True)
     ]

@@ -12,6 +12,7 @@ from services.mail.store import message_labels, messages
 from services.mail.store.connection import Connection
 from services.mail.store.control import mailboxes
 from services.mail.store.sync import fetch_queue, sync_state
+from services.mail.sync.store_fetched import Retries
 from tests.support.mail.generated_mail import some_message
 from tests.support.mail.servers import Servers
 
@@ -96,14 +97,34 @@ class TestWantedVersion:
         for version in (5, 9, 7):
             await fetch_queue.queue_changed(connection, id_, {"m1": version}, threads={})
         for got, left in ((5, {"m1"}), (9, set())):
-            await fetch_queue.finish(connection, id_, {"m1": got}, stale_limit=2, again_seconds=0)
+            assert await fetch_queue.finish(connection, id_, {"m1": got}, pauses=[0]) == []
             assert await fetch_queue.queued_ids(connection, id_, ["m1"]) == left
 
-    async def test_that_never_comes_is_given_up_after_two_more_gets(
+    async def test_that_never_comes_is_given_up_after_growing_pauses(
         self, connection: Connection, mailbox: Mailbox
     ) -> None:
         id_ = mailbox.mailbox_id
         await fetch_queue.queue_changed(connection, id_, {"m1": 9}, threads={})
-        for left in ({"m1"}, {"m1"}, set()):
-            await fetch_queue.finish(connection, id_, {"m1": 5}, stale_limit=2, again_seconds=0)
+        for pause in Retries().stale_pauses:
+            assert await fetch_queue.finish(connection, id_, {"m1": 5}, pauses=Retries().stale_pauses) == []
+            assert await fetch_queue.seconds_until_next(connection, id_) == pytest.approx(pause, abs=0.9)
+        assert await fetch_queue.finish(connection, id_, {"m1": 5}, pauses=Retries().stale_pauses) == ["m1"]
+        assert await fetch_queue.seconds_until_next(connection, id_) is None
+
+    async def test_of_a_message_that_may_differ_is_at_least_the_stored_one(
+        self, connection: Connection, mailbox: Mailbox
+    ) -> None:
+        id_ = mailbox.mailbox_id
+        await store(connection, mailbox, version=7, labels=["INBOX"])
+        await fetch_queue.queue_changed(connection, id_, {"m1": 0}, threads={})
+        for got, left in ((6, {"m1"}), (7, set())):
+            assert await fetch_queue.finish(connection, id_, {"m1": got}, pauses=[0]) == []
             assert await fetch_queue.queued_ids(connection, id_, ["m1"]) == left
+
+    async def test_that_cannot_be_compared_takes_the_message_off_the_queue(
+        self, connection: Connection, mailbox: Mailbox
+    ) -> None:
+        id_ = mailbox.mailbox_id
+        await fetch_queue.queue_changed(connection, id_, {"m1": 9}, threads={})
+        assert await fetch_queue.finish(connection, id_, {"m1": None}, pauses=[0]) == []
+        assert await fetch_queue.queued_ids(connection, id_, ["m1"]) == set()

@@ -24,8 +24,9 @@ from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 from services.mail.providers.gmail.limits import QuotaGeneration, gmail_quota
 from services.mail.store.connection import Pool
 from services.mail.sync.erase import Eraser
-from services.mail.sync.fetch import Retries
 from services.mail.sync.idle_check import IdleCheck
+from services.mail.sync.intervals import Intervals
+from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn import LONGEST_TURN, TurnRunner
 from services.mail.sync.turn_metrics import TurnMetrics
 from services.mail.sync.worker import Worker
@@ -35,7 +36,9 @@ from tests.support.mail.sandbox_control import QUOTA_WINDOW
 from tests.support.mail.servers import Servers, connect
 
 BATCH_SIZE = 10
-QUICK_RETRIES = Retries(base_seconds=0.01)
+QUICK_RETRIES = Retries(base_seconds=0.01, gone_seconds=0.01)
+# The sandbox's listings show everything at once.
+NO_LAG = Intervals(listing_lag=0)
 _numbers = itertools.count(1)
 
 
@@ -60,6 +63,7 @@ class WorkerOptions:
     deadlines: Deadlines = DEADLINES
     retries: Retries = QUICK_RETRIES
     longest_turn: float = LONGEST_TURN
+    intervals: Intervals = NO_LAG
     # Small, so that erasing a mailbox takes many steps.
     erase_batch: int = 3
     window: float = QUOTA_WINDOW
@@ -160,6 +164,7 @@ def _worker(
         verify_seconds=options.verify_seconds,
         retries=options.retries,
         longest_turn=options.longest_turn,
+        intervals=options.intervals,
     )
     return Worker(
         pool=pool,

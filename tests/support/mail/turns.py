@@ -13,6 +13,7 @@ from services.mail.provider_access.quota import Quota, QuotaProfile
 from services.mail.providers.base import Provider
 from services.mail.store.connection import Pool
 from services.mail.store.control import schedule
+from services.mail.sync.intervals import Intervals
 from services.mail.sync.turn_context import TurnContext
 from services.mail.sync.turn_metrics import TurnMetrics
 from tests.support.mail.quota import NothingOwed
@@ -50,4 +51,5 @@ async def begin_turn(s: Stage, provider: Provider, *, pool: Pool | None = None) 
             tokens=AccessTokens(s.auth),
         ),
         metrics=TurnMetrics(Telemetry(CollectorRegistry())),
+        intervals=Intervals(),
     )

@@ -166,9 +166,9 @@ class GmailProvider:
         }
         return list(labels.values())
 
-    async def fetch(self, access_token: str, gets: Sequence[Get]) -> Mapping[str, FetchResult]:
+    async def fetch(self, access_token: str, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:
         """messages.get and threads.get."""
-        return await self._fetch.fetch(access_token, gets)
+        return await self._fetch.fetch(access_token, gets, singly=singly)
 
     async def complete(self, access_token: str, partial: PartialMessage) -> ProviderMessage:
         """attachments.get for the body parts that the message only refers to, as far as they are stored."""

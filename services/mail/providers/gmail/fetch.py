@@ -50,10 +50,10 @@ class GmailFetch:
         self._costs = costs
         self._parallel_gets = parallel_gets
 
-    async def fetch(self, access_token: str, gets: Sequence[Get]) -> Mapping[str, FetchResult]:
+    async def fetch(self, access_token: str, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:
         """messages.get and threads.get with format=full, in one batch request where a batch endpoint answers."""
         url = self._batch_endpoint.url
-        if url is not None:
+        if url is not None and not singly:
             try:
                 return await self._fetch_batch(access_token, gets, url)
             except batch.MalformedBatchError as error:

@@ -8,6 +8,9 @@ from services.mail.model import HistoryDelta, LabelChange
 from services.mail.providers.base import HistoryPage, HistoryRestartedError, ProviderUnavailableError
 from services.mail.providers.gmail.fields import entries, next_page, number, objects, text
 
+# Labels of messages that a listing leaves out unless it is asked for them.
+_HIDING = frozenset({"SPAM", "TRASH"})
+
 
 def parse_history(answer: Mapping[str, Any], *, cursor: int) -> HistoryPage:
     """Collapses the records of a history page per message, keeping their order.
@@ -53,6 +56,7 @@ def _apply(record: Mapping[str, Any], changes: HistoryDelta, version: int | None
         changes.deleted.add(event.message_id)
         changes.added.pop(event.message_id, None)
         changes.labels.pop(event.message_id, None)
+        changes.shown.discard(event.message_id)
         changes.unnumbered.discard(event.message_id)
 
 
@@ -74,6 +78,10 @@ def _relabel(
     added: frozenset[str] = frozenset(),
     removed: frozenset[str] = frozenset(),
 ) -> None:
+    if removed & _HIDING:
+        changes.shown.add(event.message_id)
+    if added & _HIDING:
+        changes.shown.discard(event.message_id)
     if version is None:
         changes.unnumbered.add(event.message_id)
         return

@@ -6,9 +6,12 @@ from services.mail.model import FetchItem, Lane, ListedId
 from services.mail.store.connection import Connection
 
 
-async def queue_listed(connection: Connection, mailbox_id: int, listed: Sequence[ListedId], *, offset: int) -> None:
-    """Queues listed ids that are neither stored nor queued, in the listing's order from `offset` on."""
-    await connection.execute(
+async def queue_listed(connection: Connection, mailbox_id: int, listed: Sequence[ListedId], *, offset: int) -> int:
+    """Queues listed ids that are neither stored nor queued, in the listing's order from `offset` on; how many.
+
+    What was given up on is tried again, and so is what was gone when it was fetched.
+    """
+    done = await connection.execute(
         """
         INSERT INTO fetch_queue (mailbox_id, external_id, thread_id, lane, ordinal)
         SELECT $1, listed.id, min(listed.thread_id), $4, $5 + min(listed.place)
@@ -24,6 +27,25 @@ async def queue_listed(connection: Connection, mailbox_id: int, listed: Sequence
         offset,
     )
     await clear_dead_letters(connection, mailbox_id)
+    return int(done.split()[-1])
+
+
+async def unknown(connection: Connection, mailbox_id: int, listed: Sequence[ListedId]) -> list[ListedId]:
+    """Those of the listed messages that are not stored, queued, given up on, or gone when they were fetched."""
+    rows = await connection.fetch(
+        """
+        SELECT id FROM unnest($2::text[]) AS listed(id)
+        WHERE NOT EXISTS (SELECT FROM messages m WHERE m.mailbox_id = $1 AND m.external_id = listed.id)
+            AND NOT EXISTS (SELECT FROM fetch_queue i WHERE i.mailbox_id = $1 AND i.external_id = listed.id)
+            AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.mailbox_id = $1 AND d.external_id = listed.id)
+            AND NOT EXISTS (
+                SELECT FROM listed_ids g WHERE g.mailbox_id = $1 AND g.round = 0 AND g.external_id = listed.id)
+        """,
+        mailbox_id,
+        [entry.external_id for entry in listed],
+    )
+    ids = {row["id"] for row in rows}
+    return [entry for entry in listed if entry.external_id in ids]
 
 
 async def queue_changed(
@@ -39,7 +61,7 @@ async def queue_changed(
         FROM unnest($2::text[], $3::numeric[], $4::text[]) AS w(id, version, thread_id)
         ON CONFLICT (mailbox_id, external_id) DO UPDATE
         SET wanted_version = greatest(i.wanted_version, excluded.wanted_version), lane = excluded.lane,
-            ordinal = excluded.ordinal, not_before = '-infinity', attempts = 0, stale_gets = 0
+            ordinal = excluded.ordinal, not_before = '-infinity', attempts = 0, stale_gets = 0, doubted = false
         """,
         mailbox_id,
         list(wanted),
@@ -94,7 +116,7 @@ async def next_batch(connection: Connection, mailbox_id: int, limit: int) -> lis
     """What to fetch next: the live lane first, then the listing's order."""
     rows = await connection.fetch(
         """
-        SELECT i.external_id, i.thread_id, i.lane, i.wanted_version, i.stale_gets, i.attempts, s.siblings
+        SELECT i.external_id, i.thread_id, i.lane, i.doubted, s.siblings
         FROM (
             SELECT * FROM fetch_queue
             WHERE mailbox_id = $1 AND not_before <= now() ORDER BY lane, ordinal LIMIT $2
@@ -114,9 +136,7 @@ async def next_batch(connection: Connection, mailbox_id: int, limit: int) -> lis
             thread_id=row["thread_id"],
             siblings=tuple(row["siblings"] or ()),
             lane=Lane(row["lane"]),
-            wanted_version=int(row["wanted_version"]),
-            stale_gets=row["stale_gets"],
-            attempts=row["attempts"],
+            is_doubted=row["doubted"],
         )
         for row in rows
     ]
@@ -153,38 +173,53 @@ async def remove(connection: Connection, mailbox_id: int, external_ids: Sequence
     )
 
 
-async def finish(
-    connection: Connection,
-    mailbox_id: int,
-    fetched: Mapping[str, int | None],
-    *,
-    stale_limit: int,
-    again_seconds: float,
-) -> None:
-    """Takes fetched messages off the queue: in the wanted version, or after `stale_limit` gets of an older one.
-
-    The others are fetched again a little later, since the provider's store is eventually consistent. A version of None
-    is one that cannot be compared.
-    """
+async def doubt(connection: Connection, mailbox_id: int, external_ids: Sequence[str], *, again_seconds: float) -> None:
+    """Records that the provider does not have these messages, which a get of each alone has to confirm."""
     await connection.execute(
         """
-        WITH got AS (SELECT * FROM unnest($2::text[], $3::numeric[]) AS g(external_id, version)),
-        late AS (
-            UPDATE fetch_queue i SET stale_gets = i.stale_gets + 1, not_before = now() + make_interval(secs => $5)
-            FROM got WHERE i.mailbox_id = $1 AND i.external_id = got.external_id
-                AND got.version < i.wanted_version AND i.stale_gets < $4
-            RETURNING i.external_id
+        UPDATE fetch_queue SET doubted = true, thread_id = NULL, not_before = now() + make_interval(secs => $3)
+        WHERE mailbox_id = $1 AND external_id = ANY($2::text[])
+        """,
+        mailbox_id,
+        external_ids,
+        again_seconds,
+    )
+
+
+async def finish(
+    connection: Connection, mailbox_id: int, fetched: Mapping[str, int | None], *, pauses: Sequence[float]
+) -> list[str]:
+    """Takes fetched messages off the queue; returns those that are taken though their version is too old.
+
+    A version older than the wanted one, or than the stored one, is fetched again after each of the `pauses`, in
+    seconds: the provider's store is eventually consistent. A version of None is one that cannot be compared.
+    """
+    rows = await connection.fetch(
+        """
+        WITH got AS (
+            SELECT i.external_id, g.version < greatest(i.wanted_version, m.version) AS is_old,
+                ($4::float8[])[i.stale_gets + 1] AS pause
+            FROM unnest($2::text[], $3::numeric[]) AS g(external_id, version)
+            JOIN fetch_queue i ON i.mailbox_id = $1 AND i.external_id = g.external_id
+            LEFT JOIN messages m ON m.mailbox_id = $1 AND m.external_id = g.external_id
+        ), late AS (
+            UPDATE fetch_queue i SET stale_gets = i.stale_gets + 1, doubted = false,
+                not_before = now() + make_interval(secs => got.pause)
+            FROM got WHERE i.mailbox_id = $1 AND i.external_id = got.external_id AND is_old AND got.pause IS NOT NULL
+        ), done AS (
+            DELETE FROM fetch_queue i USING got
+            WHERE i.mailbox_id = $1 AND i.external_id = got.external_id
+                AND (is_old IS NOT TRUE OR got.pause IS NULL)
+            RETURNING i.external_id, got.is_old
         )
-        DELETE FROM fetch_queue i USING got
-        WHERE i.mailbox_id = $1 AND i.external_id = got.external_id
-            AND (got.version IS NULL OR got.version >= i.wanted_version OR i.stale_gets >= $4)
+        SELECT external_id FROM done WHERE is_old
         """,
         mailbox_id,
         list(fetched),
         list(fetched.values()),
-        stale_limit,
-        again_seconds,
+        pauses,
     )
+    return [row["external_id"] for row in rows]
 
 
 async def postpone(

@@ -3,6 +3,10 @@
 from services.mail.model import Listing, SyncProgress
 from services.mail.store.connection import Connection
 
+_FIRST_PAGE = "listing_page_token = NULL, listed_count = 0, listing_ended_at = NULL"
+_NEW_PASS = f"{_FIRST_PAGE}, listing_found = 0, listing_disturbed = false"
+_FIRST_PASS = f"{_NEW_PASS}, listing_pass = 1"
+
 
 async def ensure(connection: Connection, mailbox_id: int) -> None:
     """Creates the row of a mailbox that is synced for the first time."""
@@ -13,7 +17,9 @@ async def load(connection: Connection, mailbox_id: int) -> SyncProgress:
     """The state of a mailbox for which a sync was started."""
     row = await connection.fetchrow(
         """
-        SELECT *, extract(epoch FROM now() - caught_up_at)::float8 AS caught_up_ago
+        SELECT *, extract(epoch FROM now() - caught_up_at)::float8 AS caught_up_ago,
+            extract(epoch FROM listable_at - now())::float8 AS listable_in,
+            coalesce(caught_up_at > listing_ended_at, false) AS caught_up_since
         FROM sync_states WHERE mailbox_id = $1
         """,
         mailbox_id,
@@ -31,6 +37,12 @@ async def load(connection: Connection, mailbox_id: int) -> SyncProgress:
         listing_label=row["listing_label"],
         listing_page_token=row["listing_page_token"],
         listed_count=row["listed_count"],
+        listing_pass=row["listing_pass"],
+        listing_ended=row["listing"] is not None and row["listing_ended_at"] is not None,
+        listing_found=row["listing_found"],
+        listing_disturbed=row["listing_disturbed"],
+        caught_up_since=row["caught_up_since"],
+        listable_in=row["listable_in"],
     )
 
 
@@ -61,14 +73,23 @@ async def move_cursor(
     return done == "UPDATE 1"
 
 
+async def expect_lag(connection: Connection, mailbox_id: int, *, seconds: float) -> None:
+    """Records that listings may lack, for so long, what happened before the present cursor."""
+    await connection.execute(
+        "UPDATE sync_states SET listable_at = now() + make_interval(secs => $2) WHERE mailbox_id = $1",
+        mailbox_id,
+        seconds,
+    )
+
+
 async def start_listing(connection: Connection, mailbox_id: int, listing: Listing, *, target: int | None) -> None:
     """Begins to list from the top; whatever an earlier listing queued stays queued."""
     await connection.execute("DELETE FROM listed_ids WHERE mailbox_id = $1", mailbox_id)
     await connection.execute(
-        """
+        f"""
         UPDATE sync_states
-        SET listing = $2, listing_target = $3, listing_round = 1, listing_label = NULL, listing_page_token = NULL,
-            listing_floor = cursor, listed_count = 0
+        SET listing = $2, listing_target = $3, listing_round = 1, listing_label = NULL, {_FIRST_PASS},
+            listing_floor = cursor, listable_at = CASE WHEN listable_at > now() THEN listable_at END
         WHERE mailbox_id = $1
         """,
         mailbox_id,
@@ -81,50 +102,69 @@ async def still_lists(connection: Connection, mailbox_id: int, state: SyncProgre
     """Whether the listing under way is the one of `state`, at the same page: a cancelled sync ends it at any time."""
     same: bool = await connection.fetchval(
         """
-        SELECT (listing, listing_label, listing_round, listing_page_token)
-            IS NOT DISTINCT FROM ($2::text, $3::text, $4::smallint, $5::text)
+        SELECT (listing, listing_label, listing_round, listing_pass, listing_page_token)
+            IS NOT DISTINCT FROM ($2::text, $3::text, $4::smallint, $5::smallint, $6::text)
         FROM sync_states WHERE mailbox_id = $1
         """,
         mailbox_id,
         state.listing and state.listing.value,
         state.listing_label,
         state.listing_round,
+        state.listing_pass,
         state.listing_page_token,
     )
     return same
 
 
-async def restart_listing(connection: Connection, mailbox_id: int) -> None:
-    """Lists the current round again from the top, after the provider forgot the page token."""
+async def restart_pass(connection: Connection, mailbox_id: int) -> None:
+    """Lists from the top again, after the provider forgot the page token."""
+    await connection.execute(f"UPDATE sync_states SET {_FIRST_PAGE} WHERE mailbox_id = $1", mailbox_id)
+
+
+async def begin_pass(connection: Connection, mailbox_id: int) -> None:
+    """Lists everything once more, to see what this pass has missed."""
     await connection.execute(
-        "DELETE FROM listed_ids r USING sync_states s "
-        "WHERE s.mailbox_id = $1 AND r.mailbox_id = $1 AND r.round = s.listing_round",
-        mailbox_id,
-    )
-    await connection.execute(
-        "UPDATE sync_states SET listing_page_token = NULL, listed_count = 0 WHERE mailbox_id = $1", mailbox_id
+        f"UPDATE sync_states SET {_NEW_PASS}, listing_pass = listing_pass + 1 WHERE mailbox_id = $1", mailbox_id
     )
 
 
-async def advance_listing(connection: Connection, mailbox_id: int, *, page_token: str, listed: int) -> None:
-    """Records that a page of `listed` ids is queued and where the next one begins."""
+async def record_page(
+    connection: Connection, mailbox_id: int, *, listed: int, found: int, next_page_token: str | None
+) -> None:
+    """Records that a page of `listed` ids was dealt with, `found` of them unknown, and where the next one begins.
+
+    None: it was the last page of the pass.
+    """
     await connection.execute(
         """
-        UPDATE sync_states SET listing_page_token = $2, listed_count = listed_count + $3 WHERE mailbox_id = $1
+        UPDATE sync_states
+        SET listed_count = listed_count + $2, listing_found = listing_found + $3,
+            listing_page_token = coalesce($4, listing_page_token),
+            listing_ended_at = CASE WHEN $4::text IS NULL THEN now() END
+        WHERE mailbox_id = $1
         """,
         mailbox_id,
-        page_token,
         listed,
+        found,
+        next_page_token,
+    )
+
+
+async def disturb_listing(connection: Connection, mailbox_id: int) -> None:
+    """Records that messages were deleted while they were listed."""
+    await connection.execute(
+        """
+        UPDATE sync_states SET listing_disturbed = true
+        WHERE mailbox_id = $1 AND listing IS NOT NULL AND NOT listing_disturbed
+        """,
+        mailbox_id,
     )
 
 
 async def begin_second_round(connection: Connection, mailbox_id: int) -> None:
-    """Lists everything once more, to see whether what was missing is missing again."""
+    """Goes on to list Spam and Trash, too."""
     await connection.execute(
-        """
-        UPDATE sync_states SET listing_round = 2, listing_page_token = NULL, listed_count = 0 WHERE mailbox_id = $1
-        """,
-        mailbox_id,
+        f"UPDATE sync_states SET listing_round = 2, {_FIRST_PASS} WHERE mailbox_id = $1", mailbox_id
     )
 
 
@@ -132,10 +172,8 @@ async def begin_label(connection: Connection, mailbox_id: int, label_id: str, *,
     """Goes on to list the messages that carry this label."""
     await connection.execute("DELETE FROM listed_ids WHERE mailbox_id = $1", mailbox_id)
     await connection.execute(
-        """
-        UPDATE sync_states
-        SET listing = $3, listing_label = $2, listing_round = 1, listing_page_token = NULL, listed_count = 0
-        WHERE mailbox_id = $1
+        f"""
+        UPDATE sync_states SET listing = $3, listing_label = $2, listing_round = 1, {_FIRST_PASS} WHERE mailbox_id = $1
         """,
         mailbox_id,
         label_id,
@@ -143,19 +181,20 @@ async def begin_label(connection: Connection, mailbox_id: int, label_id: str, *,
     )
 
 
-async def end_listing(connection: Connection, mailbox_id: int) -> None:
-    """Ends the listing under way and adds what it covered."""
+async def end_listing(connection: Connection, mailbox_id: int, *, covers: bool) -> None:
+    """Ends the listing under way and adds what it covered, if it `covers` anything."""
     await connection.execute("DELETE FROM listed_ids WHERE mailbox_id = $1", mailbox_id)
     await connection.execute(
         """
         UPDATE sync_states
-        SET covered_all = covered_all OR listing = 'all',
-            covered_count = CASE WHEN listing = 'newest' THEN greatest(covered_count, listing_target)
+        SET covered_all = covered_all OR $2 AND listing = 'all',
+            covered_count = CASE WHEN $2 AND listing = 'newest' THEN greatest(covered_count, listing_target)
                             ELSE covered_count END,
             listing = NULL, listing_target = NULL, listing_label = NULL, listing_page_token = NULL
         WHERE mailbox_id = $1
         """,
         mailbox_id,
+        covers,
     )
 
 

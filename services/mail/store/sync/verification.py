@@ -1,9 +1,8 @@
-"""Comparing a copy with the provider's listings. What differs is queued: a get then decides what is true."""
+"""Verifications: when one is due, and what it has found."""
 
-from services.mail.model import Lane, Listing
+from services.mail.model import Listing
 from services.mail.store.connection import Connection
 from services.mail.store.sync import sync_state
-from services.mail.store.sync.listing_diff import IdRange
 
 
 async def request(connection: Connection, mailbox_id: int, *, hint_seq: int, trace_parent: str | None) -> int | None:
@@ -76,46 +75,6 @@ async def count(connection: Connection, mailbox_id: int, *, missing: int = 0, ex
         extra,
         drift,
     )
-
-
-async def suspect(connection: Connection, mailbox_id: int, external_ids: list[str]) -> int:
-    """Queues messages that the provider does not list; returns how many were not queued before."""
-    rows = await connection.fetch(
-        """
-        INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal)
-        SELECT $1, id, $3, 0 FROM unnest($2::text[]) AS listed(id)
-        ON CONFLICT (mailbox_id, external_id) DO NOTHING RETURNING true
-        """,
-        mailbox_id,
-        external_ids,
-        Lane.LIVE,
-    )
-    return len(rows)
-
-
-async def suspect_drifted(connection: Connection, mailbox_id: int, label_id: str, ids: IdRange) -> int:
-    """Queues messages of a range that have a label which its listing does not show, or lack one that it does; how many.
-
-    Messages that changed since the verification began are left alone: they are of a newer state.
-    """
-    rows = await connection.fetch(
-        """
-        INSERT INTO fetch_queue (mailbox_id, external_id, thread_id, lane, ordinal)
-        SELECT $1, m.external_id, m.thread_id, $3, 0 FROM messages m, sync_states s
-        WHERE m.mailbox_id = $1 AND s.mailbox_id = $1 AND m.external_id >= $4 AND m.external_id < $5
-            AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
-            AND m.label_ids @> ARRAY[$2] <> (m.external_id IN (
-                SELECT r.external_id FROM listed_ids r
-                WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $4 AND r.external_id < $5))
-        ON CONFLICT (mailbox_id, external_id) DO NOTHING RETURNING true
-        """,
-        mailbox_id,
-        label_id,
-        Lane.LIVE,
-        ids.start,
-        ids.end,
-    )
-    return len(rows)
 
 
 async def set_done(connection: Connection, mailbox_id: int) -> None:

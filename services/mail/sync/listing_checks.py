@@ -1,0 +1,58 @@
+"""Listings that show far too little: an outage can answer with an empty page, or with a part of the mailbox."""
+
+import structlog
+
+from services.mail.model import Listing, SyncProgress
+from services.mail.store.sync import listing_diff
+from services.mail.sync.turn_context import TurnContext
+
+# A listing by a label may really be empty, so it is believed after so many passes.
+_EMPTY_LABEL_PASSES = 3
+
+log = structlog.get_logger()
+
+
+async def is_too_short(turn: TurnContext, state: SyncProgress) -> bool:
+    """Whether what a listing has shown lacks so much that it says nothing. Raises what calls raise.
+
+    A message or two may be missing: what follows from that is checked message by message.
+    """
+    listed = state.listed_count
+    match state.listing:
+        case Listing.HEAD:
+            return False
+        case Listing.RELABEL | Listing.VERIFY_LABEL:
+            return listed == 0 and state.listing_pass < _EMPTY_LABEL_PASSES and await _is_carried(turn, state)
+        case Listing.VERIFY_IDS if state.listing_round == 1 and not state.covered_all:
+            # Without Spam and Trash nothing is known of how much it should show. The second round is checked.
+            return False
+    expected = await _expected(turn, state)
+    if 2 * listed >= expected:
+        return False
+    if state.listing is Listing.NEWEST and not await _lacks_with_spam_and_trash(turn, expected):
+        return False
+    log.warning("a listing is too short", mailbox_id=turn.mailbox_id, listed=listed, expected=expected)
+    return True
+
+
+async def _is_carried(turn: TurnContext, state: SyncProgress) -> bool:
+    assert state.listing_label is not None  # noqa: S101 - for the type checker; begin_label sets it
+    async with turn.reading() as connection:
+        return await listing_diff.is_carried(connection, turn.mailbox_id, state.listing_label)
+
+
+async def _expected(turn: TurnContext, state: SyncProgress) -> int:
+    profile = await turn.call(turn.provider.costs.profile, turn.provider.profile)
+    total = profile.message_count or 0
+    return total if state.listing_target is None else min(total, state.listing_target)
+
+
+async def _lacks_with_spam_and_trash(turn: TurnContext, expected: int) -> bool:
+    """Whether a page is as short that shows the whole mailbox: the provider's total may count Spam and Trash, too."""
+    size = min(expected, turn.provider.page_size)
+    page = await turn.call(
+        turn.provider.costs.list_page,
+        lambda token: turn.provider.list_ids(token, page_token=None, page_size=size, include_spam_trash=True),
+        live=False,
+    )
+    return 2 * len(page.listed) < size

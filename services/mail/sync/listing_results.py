@@ -1,0 +1,61 @@
+"""What a listing that has ended implies for each message, in transactions of bounded size.
+
+To repeat any of it changes nothing: after an interruption it begins again with the last page.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.mail.model import Listing, SyncProgress
+from services.mail.store.connection import Connection
+from services.mail.store.sync import listing_diff, sync_state, verification
+from services.mail.store.sync.listing_diff import IdRange
+from services.mail.sync.turn_context import TurnContext
+
+
+class ListingEndedError(Exception):
+    """The listing was ended, or replaced by another one, while a page of it was under way."""
+
+
+@asynccontextmanager
+async def recording(turn: TurnContext, state: SyncProgress) -> AsyncIterator[Connection]:
+    """A transaction that goes on with the listing of `state`. Raises ListingEndedError, LeaseLostError."""
+    async with turn.writing() as connection:
+        if not await sync_state.still_lists(connection, turn.mailbox_id, state):
+            raise ListingEndedError
+        yield connection
+
+
+async def compare(turn: TurnContext, state: SyncProgress) -> None:
+    """Queue the messages that differ from what was listed: a get of each decides."""
+    async with recording(turn, state) as connection:
+        ranges = await listing_diff.ranges(connection, turn.mailbox_id)
+        depth = await _depth(connection, turn.mailbox_id, state)
+    for ids in ranges:
+        async with recording(turn, state) as connection:
+            await _compare_range(connection, turn.mailbox_id, state, ids, depth=depth)
+
+
+async def _depth(connection: Connection, mailbox_id: int, state: SyncProgress) -> int | None:
+    """How much of the listing the copy is to hold, None for all: the newest N and all above the oldest stored."""
+    if state.covered_all:
+        return None
+    return max(state.covered_count, await listing_diff.deepest_stored(connection, mailbox_id))
+
+
+async def _compare_range(
+    connection: Connection, mailbox_id: int, state: SyncProgress, ids: IdRange, *, depth: int | None
+) -> None:
+    missing = extra = drift = 0
+    if state.listing_label is not None:
+        drift = await listing_diff.suspect_mislabelled(connection, mailbox_id, state.listing_label, ids)
+    # The newest N are counted without Spam and Trash, so the first round of a verification leaves them out; only what
+    # neither round has shown is suspected to be gone.
+    elif state.listing is Listing.VERIFY_IDS and not state.covered_all and state.listing_round == 1:
+        missing = await listing_diff.queue_missing(connection, mailbox_id, ids, depth=depth)
+    else:
+        if state.listing_round == 1:
+            missing = await listing_diff.queue_missing(connection, mailbox_id, ids, depth=depth)
+        extra = await listing_diff.suspect_unlisted(connection, mailbox_id, ids)
+    if state.listing in (Listing.VERIFY_IDS, Listing.VERIFY_LABEL):
+        await verification.count(connection, mailbox_id, missing=missing, extra=extra, drift=drift)

@@ -1,0 +1,114 @@
+"""Storing what was fetched. Each message leaves the queue, is tried again, or is given up."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from services.mail.model import FetchItem, ProviderMessage
+from services.mail.providers.base import (
+    FetchResult,
+    LimitError,
+    MessageGoneError,
+    NotInThreadError,
+    ProviderError,
+    ProviderUnavailableError,
+    TokenRefusedError,
+)
+from services.mail.store import messages
+from services.mail.store.connection import Connection
+from services.mail.store.sync import fetch_queue, listing_diff, syncs
+from services.mail.sync.history import learn_labels
+from services.mail.sync.turn_context import TurnContext
+
+# Answers that count as no failed attempt.
+_NO_FAILURE = MessageGoneError | NotInThreadError | LimitError
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """How often a message is asked for before it is given up on; the pauses begin with `base_seconds` and double.
+
+    A server error can be an outage of minutes. A refusal, or an answer that makes no sense, rarely changes.
+    """
+
+    base_seconds: float = 1.0
+    unavailable: int = 8
+    refused: int = 3
+    # A message that the provider does not have is asked for once more after this pause.
+    gone_seconds: float = 5.0
+
+    @property
+    def stale_pauses(self) -> list[float]:
+        """The pauses before each repeated get of a message that came in an older version than wanted.
+
+        Replicas of a provider lag by seconds, in trouble by a minute.
+        """
+        return [self.base_seconds * factor for factor in (1, 4, 16, 60)]
+
+
+async def store_fetched(
+    turn: TurnContext, queued: Sequence[FetchItem], results: Mapping[str, FetchResult], retries: Retries
+) -> None:
+    """Record what a fetch of messages of the queue brought. Raises errors of the provider (labels) and the database."""
+    got = {id_: result for id_, result in results.items() if isinstance(result, ProviderMessage)}
+    # At most once a turn: some labels on messages are never listed.
+    if not turn.labels_are_fresh:
+        await learn_labels(turn, {label for message in got.values() for label in message.label_ids})
+    async with turn.writing() as connection:
+        stored = await messages.upsert(connection, turn.mailbox_id, list(got.values()))
+        versions = {id_: message.version for id_, message in got.items()}
+        stale = await fetch_queue.finish(connection, turn.mailbox_id, versions, pauses=retries.stale_pauses)
+        await _record_absent(connection, turn.mailbox_id, queued, results, retries)
+        await _postpone_failed(connection, turn.mailbox_id, results, retries)
+        await syncs.count(connection, turn.mailbox_id, stored=stored)
+    turn.metrics.messages_stored.inc(stored)
+    for external_id in stale:
+        log.warning("accepted an older version than wanted", mailbox_id=turn.mailbox_id, id=external_id)
+
+
+async def _record_absent(
+    connection: Connection,
+    mailbox_id: int,
+    queued: Sequence[FetchItem],
+    results: Mapping[str, FetchResult],
+    retries: Retries,
+) -> None:
+    """Forget the messages that the provider has denied twice, and ask again for those that it denied once.
+
+    The first answer may be that of a replica that lags, or of a batch; the second is to a call for this message only.
+    """
+    absent = {id_ for id_, result in results.items() if isinstance(result, MessageGoneError)}
+    doubted = {item.external_id for item in queued if item.is_doubted}
+    if gone := [*absent & doubted]:
+        await fetch_queue.remove(connection, mailbox_id, gone)
+        await messages.delete(connection, mailbox_id, gone)
+        await listing_diff.note_gone(connection, mailbox_id, gone)
+    if new := [*absent - doubted]:
+        await fetch_queue.doubt(connection, mailbox_id, new, again_seconds=retries.gone_seconds)
+    if strays := [id_ for id_, result in results.items() if isinstance(result, NotInThreadError)]:
+        await fetch_queue.fetch_singly(connection, mailbox_id, strays)
+
+
+async def _postpone_failed(
+    connection: Connection, mailbox_id: int, results: Mapping[str, FetchResult], retries: Retries
+) -> None:
+    failed = {
+        id_: result
+        for id_, result in results.items()
+        if isinstance(result, ProviderError) and not isinstance(result, _NO_FAILURE)
+    }
+    if failed:
+        reasons = sorted({error.reason for error in failed.values()})
+        log.info("messages failed", mailbox_id=mailbox_id, reasons=reasons, n=len(failed))
+    for transient, limit in ((True, retries.unavailable), (False, retries.refused)):
+        reasons_by_id = {
+            id_: error.reason
+            for id_, error in failed.items()
+            if isinstance(error, ProviderUnavailableError | TokenRefusedError) is transient
+        }
+        await fetch_queue.postpone(
+            connection, mailbox_id, reasons_by_id, attempts_limit=limit, base_seconds=retries.base_seconds
+        )

@@ -41,8 +41,11 @@ def read_raw(data: bytes) -> Tree:
 
 
 def read_entity(data: bytes, part: Part, budget: Budget) -> None:
-    """Fill a part whose body a provider delivered whole: children of a multipart, the root of an attached message."""
-    reader = _RawReader(data, budget)
+    """Fill a part whose body a provider delivered whole: children of a multipart, the root of an attached message.
+
+    What is in it cannot be fetched apart: every part keeps its content.
+    """
+    reader = _RawReader(data, budget, keeps_content=True)
     if part.is_message:
         reader.queue_message(part, (data, 0, len(data)), level=1)
         reader.read_attached_messages()
@@ -60,10 +63,12 @@ class _AttachedMessage:
 
 
 class _RawReader:
-    def __init__(self, data: bytes, budget: Budget) -> None:
+    def __init__(self, data: bytes, budget: Budget, *, keeps_content: bool = False) -> None:
         self._budget = budget
+        self._keeps_content = keeps_content
         self._scannable = max(len(data), limits.LARGE_BYTES) * limits.BOUNDARY_SCAN_FACTOR
         self._waiting: deque[_AttachedMessage] = deque()
+        self._level = 0
 
     def read(self, data: bytes) -> Tree:
         # Old Macintosh messages end lines with CR alone.
@@ -156,6 +161,8 @@ class _RawReader:
             self.queue_message(part, source, level=self._level + 1)
         else:
             part.size = measure_transfer(data[start:end], encoding)
+        if self._keeps_content and part.content is None:
+            part.content = decode_transfer(data[start:end], encoding)
 
     def read_multipart(self, part: Part, source: tuple[bytes, int, int], *, depth: int = 0) -> None:
         """Read the children of a multipart; without any boundary it is text."""

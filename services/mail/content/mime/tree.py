@@ -112,8 +112,10 @@ def build_part(part_id: str, fields: dict[str, str], *, default_type: str, claim
 
 
 def take_out_files(part: Part, budget: Budget) -> None:
-    """Make the files that stand uuencoded in a plain text its children."""
-    if part.mime_type != "text/plain" or not part.content or b"begin" not in part.content:
+    """Make the files that stand uuencoded in a plain text its children; an attached text stays as it is."""
+    if part.mime_type != "text/plain" or part.disposition == "attachment" or part.filename:
+        return
+    if not part.content or b"begin" not in part.content:
         return
     part.content, files = extract_files(part.content)
     for index, file in enumerate(files):

@@ -176,7 +176,7 @@ class _Walk:
             return None
         [root] = part.children
         body = _Walk(level=self._level + 1, room=self._room).read(root)
-        return describe_message(root.fields, body.text, body.attachments, self._room)
+        return describe_message(root, body.text, body.attachments, self._room)
 
     def _read_digest_message(self, part: Part) -> list[Block]:
         """The blocks of a message in a digest, which readers show one after the other, below lines of its headers."""
@@ -187,7 +187,8 @@ class _Walk:
         walk = _Walk(level=self._level + 1, room=self._room)
         blocks = walk.collect(root, parent="", is_first=True)
         attachments = mark_embedded(walk.body.attachments, join_html(blocks))
-        message = describe_message(root.fields, None, attachments, self._room)
+        self.body.missing += walk.body.missing
+        message = describe_message(root, None, attachments, self._room)
         self._attach(part, "multipart/digest", message=message)
         return [Block(plain=summarise_headers(root.fields) + "\n"), *blocks]
 

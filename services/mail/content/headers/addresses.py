@@ -40,6 +40,12 @@ def parse_addresses(value: str) -> tuple[Address, ...]:
     return tuple(_join_split_names(_resolve_groups(list(_split(value)))))
 
 
+def collect_addresses(headers: Sequence[tuple[str, str]], name: str) -> tuple[Address, ...]:
+    """The addresses of all header fields of that name (in lower case): some senders write one field per recipient."""
+    values = [value for key, value in headers if len(key) == len(name) and key.lower() == name]
+    return tuple([address for value in values for address in parse_addresses(value)])
+
+
 def _split(value: str) -> Iterator[_Piece]:
     """The header's text between its separators; those in quotes, words, comments and brackets are none."""
     start = position = 0

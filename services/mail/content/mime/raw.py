@@ -41,8 +41,11 @@ def read_raw(data: bytes) -> Tree:
 
 
 def read_entity(data: bytes, part: Part, budget: Budget) -> None:
-    """Fill a part whose body a provider delivered whole: children of a multipart, the root of an attached message."""
-    reader = _RawReader(data, budget)
+    """Fill a part whose body a provider delivered whole: children of a multipart, the root of an attached message.
+
+    What is in it cannot be fetched apart: every part keeps its content.
+    """
+    reader = _RawReader(data, budget, keeps_content=True)
     if part.is_message:
         reader.queue_message(part, (data, 0, len(data)), level=1)
         reader.read_attached_messages()
@@ -60,18 +63,20 @@ class _AttachedMessage:
 
 
 class _RawReader:
-    def __init__(self, data: bytes, budget: Budget) -> None:
+    def __init__(self, data: bytes, budget: Budget, *, keeps_content: bool = False) -> None:
         self._budget = budget
+        self._keeps_content = keeps_content
         self._scannable = max(len(data), limits.LARGE_BYTES) * limits.BOUNDARY_SCAN_FACTOR
         self._waiting: deque[_AttachedMessage] = deque()
+        self._level = 0
 
     def read(self, data: bytes) -> Tree:
         # Old Macintosh messages end lines with CR alone.
         data = data.replace(b"\r", b"\n") if b"\n" not in data and b"\r" in data else data
         self._budget.parts = 1
-        headers, root = self._read_message((data, 0, len(data)), part_id="", level=0)
+        root = self._read_message((data, 0, len(data)), part_id="", level=0)
         self.read_attached_messages()
-        return Tree(headers, root, self._budget.truncated, self._budget.defects)
+        return Tree(root, self._budget.truncated, self._budget.defects)
 
     def queue_message(self, part: Part, source: tuple[bytes, int, int], *, level: int) -> None:
         if level <= limits.ATTACHED_LEVELS:
@@ -86,22 +91,21 @@ class _RawReader:
             attached = self._waiting.popleft()
             if self._budget.take_part():
                 part_id = child_id(attached.part.part_id, 0)
-                _, root = self._read_message(attached.source, part_id=part_id, level=attached.level)
+                root = self._read_message(attached.source, part_id=part_id, level=attached.level)
                 attached.part.children.append(root)
         self._budget = budget
 
-    def _read_message(
-        self, source: tuple[bytes, int, int], *, part_id: str, level: int
-    ) -> tuple[list[tuple[str, str]], Part]:
-        """The header fields of a message, in order, and its root part."""
+    def _read_message(self, source: tuple[bytes, int, int], *, part_id: str, level: int) -> Part:
+        """The root part of a message, with its header fields in order."""
         data, start, end = source
         start = _skip_junk(data, start, end)
         lines, body = self._split_headers(data, start, end)
         headers = self._decode_headers(lines, data[start : min(body + _CHARSET_WINDOW, end)])
         root = build_part(part_id, index_fields(headers), default_type="text/plain")
+        root.headers = headers
         self._level = level
         self._read_body(root, (data, min(body, end), end), depth=0)
-        return headers, root
+        return root
 
     def _split_headers(self, data: bytes, start: int, end: int) -> tuple[list[tuple[str, str]], int]:
         """Unfolded header fields in order, and where the body starts."""
@@ -156,6 +160,8 @@ class _RawReader:
             self.queue_message(part, source, level=self._level + 1)
         else:
             part.size = measure_transfer(data[start:end], encoding)
+        if self._keeps_content and part.content is None:
+            part.content = decode_transfer(data[start:end], encoding)
 
     def read_multipart(self, part: Part, source: tuple[bytes, int, int], *, depth: int = 0) -> None:
         """Read the children of a multipart; without any boundary it is text."""

@@ -113,8 +113,10 @@ def _is_plain_text(body: bytes) -> bool:
     if is_of_its_form and len(line) >= _SHORTEST_SURE_LINE:
         return False
     decoded = decode_base64(line)
-    is_readable = not _CONTROL.search(decoded) and _is_utf8(decoded)
-    if not is_of_its_form or _is_not_base64(body):
+    is_readable = bool(decoded) and not _CONTROL.search(decoded) and _is_utf8(decoded)
+    if _is_not_base64(body):
+        return not (is_of_its_form and is_readable)
+    if not is_of_its_form:
         return not is_readable
     return len(line) % 4 > 0 and _CONTROL.search(decoded) is not None
 

@@ -24,7 +24,8 @@ class Part:
     `fields` holds the first value of each header by lower-case name. `content` is the body without its transfer
     encoding, None where it was not delivered or is not text. `size` is in bytes without the transfer encoding.
     `attachment_id` is the provider's handle for fetching what was not delivered. `children` are the parts of a
-    multipart, the root of an attached message, or the files that stood uuencoded in a text.
+    multipart, the root of an attached message, or the files that stood uuencoded in a text. `headers` are those of a
+    message, in order, unfolded, encoded words not yet decoded; empty for other parts than the root of one.
     """
 
     part_id: str
@@ -38,6 +39,7 @@ class Part:
     size: int = 0
     attachment_id: str | None = None
     children: list["Part"] = field(default_factory=list)
+    headers: Sequence[tuple[str, str]] = ()
 
     @property
     def is_multipart(self) -> bool:
@@ -50,9 +52,8 @@ class Part:
 
 @dataclass(slots=True)
 class Tree:
-    """A whole message: its headers in order, unfolded, encoded words not yet decoded; its parts."""
+    """A whole message: its parts, and what was noted while they were read."""
 
-    headers: Sequence[tuple[str, str]]
     root: Part
     truncated: bool
     defects: list[str]
@@ -112,8 +113,10 @@ def build_part(part_id: str, fields: dict[str, str], *, default_type: str, claim
 
 
 def take_out_files(part: Part, budget: Budget) -> None:
-    """Make the files that stand uuencoded in a plain text its children."""
-    if part.mime_type != "text/plain" or not part.content or b"begin" not in part.content:
+    """Make the files that stand uuencoded in a plain text its children; an attached text stays as it is."""
+    if part.mime_type != "text/plain" or part.disposition == "attachment" or part.filename:
+        return
+    if not part.content or b"begin" not in part.content:
         return
     part.content, files = extract_files(part.content)
     for index, file in enumerate(files):

@@ -40,6 +40,7 @@ _ENDED_BY = {
     "tr": frozenset({"tr"}),
     "li": frozenset({"li"}),
 }
+_OPTIONAL_END = {*_PARAGRAPH, *_CELL, *_TERM, "tr", "li"}
 _SCOPES = {"table", "ul", "ol", "dl", "body", "html"}
 # What is clipped to no height or width is not shown; parts of tables grow with their content.
 _EXTENTS = ("max-height", "height", "width")
@@ -89,8 +90,8 @@ class Visibility:
         hides = _hides(style) or (name not in _GROW and _is_clipped(style)) or _has_hidden_attribute(attributes)
         if name in _VOID:
             return self.is_shown and not hides
-        # Of an element that is never closed, nothing is hidden.
-        hides = hides and not self._is_never_closed(name)
+        # Of an element that is never closed, though it has to be, nothing is hidden.
+        hides = hides and (name in _OPTIONAL_END or not self._is_never_closed(name))
         outer = self._open[-1] if self._open else _Element("", is_hidden=False, is_faint=False)
         is_faint = _is_faint(style) or (outer.is_faint and not self._shows_again(name, attributes, style))
         self._open.append(_Element(name, is_hidden=outer.is_hidden or hides, is_faint=is_faint))

@@ -57,6 +57,11 @@ _WESTERN_PUNCTUATION = re.compile(rb"[\x82\x84\x85\x91-\x97\xa0\xab\xb0\xb7\xbb]
 # The accented letters of one accent, and of each language in Latin script: those of a list are all from one of these,
 # words of another script take from several.
 _ALPHABETS = "àèìòù áéíóúýñü âêîôû äëïöüÿ äöüß àâæçéèêëîïôùûüÿœ åäöæøé áâãàçéêíóôõúü áðéíóúýþæö çğıöşüâî"
+# An English text from East Asia may have nothing of its charset but signs and wide spaces, its rows 1 and 2.
+# In windows-1252 those are an inverted exclamation mark or a cent sign within a word.
+_EAST_ASIAN_SIGNS = re.compile(rb"(?:[\x00-\x7f]++|(?:[\xa1\xa2][\x40-\x7e\xa1-\xfe])++(?![A-Za-z]))++")
+_EAST_ASIAN_SIGN = re.compile(rb"[\xa1\xa2][\x40-\x7e\xa1-\xfe]")
+_ASCII_TRAIL = re.compile(rb"[\xa1\xa2][\x40-\x7e]")
 # What ordinary text in Latin script has beside ASCII. On a tie the first charset wins.
 _PUNCTUATION = "’‘“”„–—•…®©™£€°«»·§\xa0"
 _LATIN = {
@@ -76,6 +81,8 @@ def detect_charset(data: bytes) -> str | None:
     sample = _take_sample(data)
     if not sample:
         return None
+    if len(_EAST_ASIAN_SIGN.findall(sample)) > 1 and _EAST_ASIAN_SIGNS.fullmatch(sample):
+        return "cp950" if _ASCII_TRAIL.search(sample) else "gb18030"
     if looks_western(sample):
         return max(_LATIN, key=lambda codec: _count_usual(sample, codec))
     return _detect_by_letters(sample) or _detect_east_asian(sample) or _detect_general(sample)

@@ -110,7 +110,7 @@ sync_states = Table(
     # The listing is repeated from the top, in passes, until one shows nothing that is new. Of the pass under way: when
     # its last page was listed, how many ids it showed that were not known, and whether history told of deletions
     # meanwhile, which can make a page skip messages.
-    Column("listing_pass", SmallInteger, nullable=False, server_default=text("1")),
+    Column("listing_pass", BigInteger, nullable=False, server_default=text("1")),
     _time("listing_ended_at", nullable=True),
     Column("listing_found", BigInteger, nullable=False, server_default=text("0")),
     Column("listing_disturbed", Boolean, nullable=False, server_default=text("false")),

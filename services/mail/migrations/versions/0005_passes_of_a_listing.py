@@ -11,7 +11,7 @@ down_revision: str | None = "0004"
 def upgrade() -> None:
     """Apply the change; the release before this one runs on the result (docs/migrations.md)."""
     op.add_column(
-        "sync_states", sa.Column("listing_pass", sa.SmallInteger(), server_default=sa.text("1"), nullable=False)
+        "sync_states", sa.Column("listing_pass", sa.BigInteger(), server_default=sa.text("1"), nullable=False)
     )
     op.add_column("sync_states", sa.Column("listing_ended_at", postgresql.TIMESTAMP(timezone=True), nullable=True))
     op.add_column(

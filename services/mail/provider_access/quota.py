@@ -71,8 +71,9 @@ def _limit(profile: QuotaProfile, units: int, *, batch_units: int = 0) -> _Limit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaUse:
-    """The project's units: of the day and per second, and the seconds for which there are none at all."""
+    """The project's units: of the day, of the last window, and per second; and for how many seconds there are none."""
 
+    window_used: int
     day_used: int
     day_limit: int
     rate_limit: float
@@ -224,8 +225,9 @@ class Quota:
         await self.flush()
         day, elapsed = self._day()
         used = await self._redis.get(_day_key(day))
-        _, paused_ms = await self._use(keys=[_PROJECT_KEY], args=[*self._times(), *_of(self._project)])
+        window_used, paused_ms = await self._use(keys=[_PROJECT_KEY], args=[*self._times(), *_of(self._project)])
         return QuotaUse(
+            window_used=window_used,
             day_used=self._assumed(elapsed) if used is None else int(used),
             day_limit=self.profile.daily_limit,
             rate_limit=self.profile.project_limit / self.profile.window,

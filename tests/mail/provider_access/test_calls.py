@@ -1,7 +1,8 @@
 """Calls to a provider: what they cost, which token they carry, and what a limit that they meet does to later ones."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -14,6 +15,7 @@ from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError
 from services.mail.providers.base import (
     LimitError,
+    NoAnswerError,
     ProviderUnavailableError,
     RateLimitedError,
     TokenRefusedError,
@@ -51,7 +53,7 @@ class NumberedTokens:
 class Asked:
     """A provider that remembers its callers' tokens and fails with the first errors given."""
 
-    errors: list[Exception] = field(default_factory=list)
+    errors: list[BaseException] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
 
     async def __call__(self, token: str) -> str:
@@ -201,6 +203,83 @@ class TestReservations:
             assert (await access.quota.use()).day_used == 24
             await calls.take(20)
         assert calls.units_taken == (await access.quota.use()).day_used == 24
+
+
+class TestEnds:
+    """Calls of which the count hears that they have ended come back one window later, others after the longest call."""
+
+    @pytest.fixture
+    async def later(self, servers: Servers) -> AsyncIterator["Later"]:
+        await servers.forget_quota()
+        later = Later(servers)
+        yield later
+        await later.quota.flush()
+        await servers.forget_quota()
+
+    @pytest.mark.parametrize(
+        "error",
+        [ProviderUnavailableError(), RateLimitedError("", retry_after=0), ZeroDivisionError()],
+        ids=["outage", "limit", "bug"],
+    )
+    async def test_are_reported_however_the_call_ends(self, later: "Later", error: Exception) -> None:
+        await later.calls.call(20, Asked())
+        with pytest.raises(type(error)):
+            await later.calls.call(20, Asked([error]))
+        assert await later.in_use_after_a_window() == 0
+
+    @pytest.mark.parametrize("error", [NoAnswerError(), asyncio.CancelledError()], ids=["no answer", "cancelled"])
+    async def test_are_not_where_the_call_may_still_arrive(self, later: "Later", error: BaseException) -> None:
+        with pytest.raises(type(error)):
+            await later.calls.call(20, Asked([error]))
+        assert await later.in_use_after_a_window() == 20
+
+    async def test_of_units_taken_for_a_group_are_reported_by_the_call(self, later: "Later") -> None:
+        await later.quota.take_each({1: 2, 2: 2})
+        await later.calls.call_prepaid(Asked())
+        assert await later.in_use_after_a_window() == 0
+        assert later.quota.claim(2) is not None
+
+    async def test_of_a_batch_that_is_repeated_with_a_new_token_come_with_the_repeat(self, later: "Later") -> None:
+        await later.calls.take(20)
+        await later.calls.call_prepaid(Asked())
+        with pytest.raises(NoAnswerError):
+            await later.calls.call_with_new_token(Asked([NoAnswerError()]))
+        assert await later.in_use_after_a_window() == 20
+
+    async def test_of_reservations_are_those_of_their_calls(self, later: "Later") -> None:
+        async with later.calls.reserved(60):
+            await later.calls.call(20, Asked())
+            with pytest.raises(NoAnswerError):
+                await later.calls.call(30, Asked([NoAnswerError()]))
+        assert await later.in_use_after_a_window() == 30
+
+
+class Later:
+    """Calls of mailbox 1 by a clock that stands still, until one window has passed."""
+
+    def __init__(self, servers: Servers) -> None:
+        self._now = 1_700_000_000.0
+        self.profile = replace(PROFILE, window=60.0, longest_call=1_000.0)
+        self.quota = Quota(
+            servers.redis,
+            profile=self.profile,
+            batch_units=BATCH,
+            now=lambda: MIDNIGHT,
+            watermarks=NothingOwed(),
+            redis_time=lambda: self._now,
+        )
+        access = ProviderAccess(
+            quota=self.quota,
+            concurrency_limit=ConcurrencyLimit(servers.redis, batch_size=BATCH_SIZE),
+            tokens=AccessTokens(NumberedTokens()),
+        )
+        self.calls = access.calls(mailbox())
+
+    async def in_use_after_a_window(self) -> int:
+        """How many of the project's units are counted then."""
+        await self.quota.flush()
+        self._now += self.profile.window + 2
+        return (await self.quota.use()).window_used
 
 
 @dataclass(frozen=True)

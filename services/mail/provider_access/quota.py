@@ -45,8 +45,8 @@ class QuotaProfile:
 
 
 def check_fits(profile: QuotaProfile, batch_units: int) -> None:
-    """Raises ValueError if a batch takes so much that there is never room for it beside live mail."""
-    most = min(_limit(profile, profile.mailbox_limit).room, _limit(profile, profile.project_limit).room)
+    """Raises ValueError if a batch takes so much that it leaves a mailbox nothing else, or others no turn."""
+    most = min(profile.mailbox_limit - 1, profile.project_limit // 2)
     if batch_units > most:
         raise ValueError(f"the quota does not allow batches of {batch_units} units, {most} at most")
 
@@ -59,13 +59,9 @@ class _Limit:
     live: int
     burst: int
 
-    @property
-    def room(self) -> int:
-        return self.window - self.live
 
-
-def _limit(profile: QuotaProfile, units: int, *, batch_units: int = 0) -> _Limit:
-    live = int(units * profile.live_share)
+def _limit(profile: QuotaProfile, units: int, *, batch_units: int) -> _Limit:
+    live = min(int(units * profile.live_share), units - batch_units)
     return _Limit(window=units, live=live, burst=min(units - live, max(batch_units, int(units * profile.burst))))
 
 
@@ -210,6 +206,11 @@ class Quota:
 
     async def flush(self) -> None:
         """Tell Redis what was settled. What cannot be told counts as in flight until the longest call would end."""
+        if self._flushing is not None:
+            await self._flushing
+        await self._flush()
+
+    async def _flush(self) -> None:
         settled, self._settled = self._settled, {}
         pipeline = self._redis.pipeline(transaction=False)
         for mailbox_id, reports in settled.items():
@@ -331,7 +332,7 @@ class Quota:
 
     def _begin_flush(self) -> None:
         self._flush_handle = None
-        self._flushing = asyncio.get_running_loop().create_task(self.flush())
+        self._flushing = asyncio.get_running_loop().create_task(self._flush())
 
     def _times(self) -> tuple[float | str, float, float]:
         now = "" if self._redis_time is None else self._redis_time()

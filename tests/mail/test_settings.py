@@ -46,7 +46,7 @@ class TestQuota:
 
     @pytest.mark.parametrize(
         ("name", "value"),
-        [("GMAIL_MAILBOX_LIMIT", "203"), ("GMAIL_PROJECT_LIMIT", "203"), ("GMAIL_QUOTA_WINDOW", "0")],
+        [("GMAIL_MAILBOX_LIMIT", "200"), ("GMAIL_PROJECT_LIMIT", "399"), ("GMAIL_QUOTA_WINDOW", "0")],
     )
     def test_that_allows_no_batch_is_refused(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
@@ -57,6 +57,6 @@ class TestQuota:
         assert "GMAIL" in capsys.readouterr().err
 
     def test_that_allows_one_batch_is_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("GMAIL_MAILBOX_LIMIT", "204")
-        monkeypatch.setenv("GMAIL_PROJECT_LIMIT", "204")
-        assert load(WorkerSettings).quota.mailbox_limit == 204
+        monkeypatch.setenv("GMAIL_MAILBOX_LIMIT", "201")
+        monkeypatch.setenv("GMAIL_PROJECT_LIMIT", "400")
+        assert load(WorkerSettings).quota.mailbox_limit == 201

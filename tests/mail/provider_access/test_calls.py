@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from redis.asyncio import Redis
 
 from services.mail.model import Mailbox, MailboxStatus
 from services.mail.provider_access.access_tokens import AccessTokens
@@ -23,7 +24,6 @@ from services.mail.providers.base import (
 )
 from services.mail.providers.gmail.limits import GMAIL_COSTS
 from tests.support.mail.quota import NothingOwed
-from tests.support.mail.servers import Servers
 from tests.support.mail.waiting import eventually
 
 BATCH = 100
@@ -81,15 +81,16 @@ def auth() -> NumberedTokens:
 
 
 @pytest.fixture
-async def access(servers: Servers, auth: NumberedTokens) -> AsyncIterator[ProviderAccess]:
+async def access(quota_redis: Redis, auth: NumberedTokens) -> AsyncIterator[ProviderAccess]:
     """Access with an empty quota."""
-    await servers.forget_quota()
-    yield ProviderAccess(
-        quota=Quota(servers.redis, profile=PROFILE, batch_units=BATCH, now=lambda: MIDNIGHT, watermarks=NothingOwed()),
-        concurrency_limit=ConcurrencyLimit(servers.redis, batch_size=BATCH_SIZE),
+    await quota_redis.flushdb()
+    access = ProviderAccess(
+        quota=Quota(quota_redis, profile=PROFILE, batch_units=BATCH, now=lambda: MIDNIGHT, watermarks=NothingOwed()),
+        concurrency_limit=ConcurrencyLimit(quota_redis, batch_size=BATCH_SIZE),
         tokens=AccessTokens(auth),
     )
-    await servers.forget_quota()
+    yield access
+    await access.quota.flush()
 
 
 @pytest.fixture
@@ -209,12 +210,11 @@ class TestEnds:
     """Calls of which the count hears that they have ended come back one window later, others after the longest call."""
 
     @pytest.fixture
-    async def later(self, servers: Servers) -> AsyncIterator["Later"]:
-        await servers.forget_quota()
-        later = Later(servers)
+    async def later(self, quota_redis: Redis) -> AsyncIterator["Later"]:
+        await quota_redis.flushdb()
+        later = Later(quota_redis)
         yield later
         await later.quota.flush()
-        await servers.forget_quota()
 
     @pytest.mark.parametrize(
         "error",
@@ -257,11 +257,11 @@ class TestEnds:
 class Later:
     """Calls of mailbox 1 by a clock that stands still, until one window has passed."""
 
-    def __init__(self, servers: Servers) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._now = 1_700_000_000.0
         self.profile = replace(PROFILE, window=60.0, longest_call=1_000.0)
         self.quota = Quota(
-            servers.redis,
+            redis,
             profile=self.profile,
             batch_units=BATCH,
             now=lambda: MIDNIGHT,
@@ -270,7 +270,7 @@ class Later:
         )
         access = ProviderAccess(
             quota=self.quota,
-            concurrency_limit=ConcurrencyLimit(servers.redis, batch_size=BATCH_SIZE),
+            concurrency_limit=ConcurrencyLimit(redis, batch_size=BATCH_SIZE),
             tokens=AccessTokens(NumberedTokens()),
         )
         self.calls = access.calls(mailbox())

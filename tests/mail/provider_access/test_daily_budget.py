@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from redis.asyncio import Redis
 
 from services.mail.provider_access.quota import Quota, QuotaScope, QuotaWaitError
 from services.mail.providers.gmail.limits import gmail_quota
 from tests.support.mail.quota import NothingOwed
-from tests.support.mail.servers import Servers
 
 DAY = 86_400.0
 # A day begins at midnight in California.
@@ -34,16 +34,15 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def quota(servers: Servers, clock: Clock) -> AsyncIterator[Quota]:
+async def quota(quota_redis: Redis, clock: Clock) -> AsyncIterator[Quota]:
     """Windows that allow so much that only the day's units matter."""
-    await servers.forget_quota()
+    await quota_redis.flushdb()
     profile = replace(
         gmail_quota("2026-05", mailbox_limit=10_000_000, project_limit=10_000_000, live_reserve=0.2), daily_limit=LIMIT
     )
-    made = Quota(servers.redis, profile=profile, batch_units=LIMIT, now=clock, watermarks=NothingOwed())
+    made = Quota(quota_redis, profile=profile, batch_units=LIMIT, now=clock, watermarks=NothingOwed())
     yield made
     await made.flush()
-    await servers.forget_quota()
 
 
 async def wait_for(quota: Quota, units: int, *, live: bool) -> float:

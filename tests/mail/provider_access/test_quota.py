@@ -26,7 +26,6 @@ from services.mail.provider_access.quota_metrics import QuotaMetrics
 from services.mail.provider_access.watermarks import NoWatermarks, Watermarks
 from services.mail.providers.gmail.limits import QuotaGeneration, gmail_quota
 from tests.support.mail.quota import NothingOwed
-from tests.support.mail.servers import Servers
 from tests.support.mail.waiting import eventually
 
 WINDOW = 60.0
@@ -54,11 +53,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def redis(servers: Servers) -> AsyncIterator[Redis]:
+async def redis(quota_redis: Redis) -> Redis:
     """The Redis of all workers, which knows nothing yet."""
-    await servers.forget_quota()
-    yield servers.redis
-    await servers.forget_quota()
+    await quota_redis.flushdb()
+    return quota_redis
 
 
 class MakeQuota(Protocol):

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from redis.asyncio import Redis
 
 from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError, Taken
 from services.mail.provider_access.watermarks import Mark
 from services.mail.providers.gmail.limits import GMAIL_COSTS
-from tests.support.mail.servers import Servers
 
 WINDOW = 60.0
 LONGEST = 130.0
@@ -162,11 +162,11 @@ UNLUCKY_STEPS = st.one_of(STEPS, st.builds(SetBack, st.floats(0.0, 3600.0)), st.
 class Replay:
     """Does the steps with a real Redis."""
 
-    def __init__(self, servers: Servers) -> None:
+    def __init__(self, redis: Redis) -> None:
         self.world = World()
-        self._servers = servers
+        self._redis = redis
         self._quota = Quota(
-            servers.redis,
+            redis,
             profile=PROFILE,
             batch_units=BATCH,
             watermarks=TrueWatermarks(self.world),
@@ -179,6 +179,7 @@ class Replay:
         """All of them, and the end of what is under way."""
         for step in steps:
             await self._do(step)
+        await self._quota.flush()
         for _, call in self._under_way:
             call.ended = call.begun + LONGEST
         self.world.check()
@@ -198,7 +199,7 @@ class Replay:
             case Forget():
                 while self._under_way:
                     await self._settle(Settle(0, "end"))
-                await self._servers.forget_quota()
+                await self._redis.flushdb()
 
     async def _take(self, take: Take) -> None:
         try:
@@ -221,12 +222,11 @@ class Replay:
         await self._quota.flush()
 
 
-async def replay(servers: Servers, steps: list[Step]) -> World:
-    """The steps, with an empty Redis before and after."""
-    await servers.forget_quota()
-    replay = Replay(servers)
+async def replay(redis: Redis, steps: list[Step]) -> World:
+    """The steps, with an empty Redis at first."""
+    await redis.flushdb()
+    replay = Replay(redis)
     await replay.run(steps)
-    await servers.forget_quota()
     return replay.world
 
 
@@ -242,15 +242,15 @@ def hammer() -> Iterator[Step]:
 class TestNoWindowSeesMoreThanTheLimit:
     @settings(max_examples=150, deadline=None)
     @given(steps=st.lists(STEPS, min_size=20, max_size=120))
-    async def test_whatever_is_called_and_whenever_it_ends(self, servers: Servers, steps: list[Step]) -> None:
-        await replay(servers, steps)
+    async def test_whatever_is_called_and_whenever_it_ends(self, quota_redis: Redis, steps: list[Step]) -> None:
+        await replay(quota_redis, steps)
 
     @settings(max_examples=150, deadline=None)
     @given(steps=st.lists(UNLUCKY_STEPS, min_size=20, max_size=120))
-    async def test_also_if_redis_forgets_or_its_clock_goes_back(self, servers: Servers, steps: list[Step]) -> None:
-        await replay(servers, steps)
+    async def test_also_if_redis_forgets_or_its_clock_goes_back(self, quota_redis: Redis, steps: list[Step]) -> None:
+        await replay(quota_redis, steps)
 
-    async def test_under_a_load_that_never_ends(self, servers: Servers) -> None:
-        world = await replay(servers, list(hammer()))
+    async def test_under_a_load_that_never_ends(self, quota_redis: Redis) -> None:
+        world = await replay(quota_redis, list(hammer()))
         # And it uses what there is, but for what is kept for live mail.
         assert sum(call.units for call in world.calls) > 0.95 * 5 * PROJECT_LIMIT

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
+from redis.asyncio import Redis
 
 from services.mail.provider_access.quota import Quota, QuotaWaitError
 from services.mail.provider_access.watermarks import FEW_UNITS, Mark, PostgresWatermarks
@@ -170,39 +171,39 @@ class TestWrites:
 class TestFreshRedis:
     """A Redis that has lost its data, and the quota of a process that finds it so."""
 
-    def quota(self, servers: Servers) -> Quota:
+    def quota(self, redis: Redis, pool: Pool) -> Quota:
         """The quota of a new process."""
-        return Quota(servers.redis, profile=PROFILE, batch_units=MANY, watermarks=process(servers.pool))
+        return Quota(redis, profile=PROFILE, batch_units=MANY, watermarks=process(pool))
 
     async def test_gives_a_new_mailbox_its_burst_at_once_beside_others_at_work(
-        self, servers: Servers, pool: Pool
+        self, quota_redis: Redis, pool: Pool
     ) -> None:
-        await connect(pool, "a@example.com")
-        before = self.quota(servers)
+        await quota_redis.flushdb()
+        before = self.quota(quota_redis, pool)
         for mailbox_id in range(1, 11):
             before.end(await before.take(mailbox_id, BURST))
         await before.flush()
-        await servers.forget_quota()
-        await self.quota(servers).take(11, BURST, live=False)
+        await quota_redis.flushdb()
+        await self.quota(quota_redis, pool).take(11, BURST, live=False)
 
     async def test_gives_a_mailbox_at_work_nothing_before_a_window_has_passed(
-        self, servers: Servers, pool: Pool
+        self, quota_redis: Redis, pool: Pool
     ) -> None:
-        await connect(pool, "a@example.com")
-        working = self.quota(servers)
+        await quota_redis.flushdb()
+        working = self.quota(quota_redis, pool)
         await working.take(1, BURST)
-        await servers.forget_quota()
-        for quota in (working, self.quota(servers)):
+        await quota_redis.flushdb()
+        for quota in (working, self.quota(quota_redis, pool)):
             with pytest.raises(QuotaWaitError) as wait:
                 await quota.take(1, 1)
             assert PROFILE.window - 5 < wait.value.seconds < PROFILE.window + 2
 
-    async def test_lets_looks_go_on(self, servers: Servers, pool: Pool) -> None:
-        await connect(pool, "a@example.com")
-        before = self.quota(servers)
+    async def test_lets_looks_go_on(self, quota_redis: Redis, pool: Pool) -> None:
+        await quota_redis.flushdb()
+        before = self.quota(quota_redis, pool)
         assert await before.take_each({1: 2, 2: 2}) == {1: 0.0, 2: 0.0}
-        await servers.forget_quota()
-        after = self.quota(servers)
+        await quota_redis.flushdb()
+        after = self.quota(quota_redis, pool)
         assert await after.take_each({1: 2, 2: 2}) == {1: 0.0, 2: 0.0}
         # More than what may be owed for looks, and the mark for few allows no more: it becomes one for many.
         await after.take(1, BURST - FEW_UNITS)

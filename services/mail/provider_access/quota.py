@@ -102,6 +102,15 @@ class QuotaUnavailableError(QuotaWaitError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Report:
+    """That the call of some units has ended, or was not made; `at` is monotonic."""
+
+    taken: "Taken"
+    used: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
     """Units taken for calls whose end is not reported yet, and the slots in which they come back without that."""
 
@@ -118,7 +127,7 @@ class Taken:
 class Quota:
     """Takes units before calls are made. `batch_units` is what a batch of messages costs.
 
-    `now` is the time of the day's budget; `redis_time` replaces Redis's clock in tests.
+    `now` is the time of the day's budget; tests replace Redis's clock by `redis_time`, and set `monotonic` with it.
     """
 
     def __init__(
@@ -131,6 +140,7 @@ class Quota:
         metrics: QuotaMetrics | None = None,
         now: Callable[[], float] = time.time,
         redis_time: Callable[[], float] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         check_fits(profile, batch_units)
         self.profile = profile
@@ -146,11 +156,12 @@ class Quota:
         self._metrics = metrics or QuotaMetrics(CollectorRegistry())
         self._now = now
         self._redis_time = redis_time
+        self._monotonic = monotonic
         self._take = redis.register_script(_script("quota_take.lua"))
         self._pause = redis.register_script(_script("quota_pause.lua"))
         self._use = redis.register_script(_script("quota_use.lua"))
         # Units whose calls have ended, or were not made, by mailbox: Redis hears of them with the next take, or soon.
-        self._settled: dict[int, list[tuple[Taken, bool]]] = {}
+        self._settled: dict[int, list[_Report]] = {}
         self._flush_handle: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
         # What `take_each` took, until the mailbox's call claims it.
@@ -199,10 +210,10 @@ class Quota:
     def reopen(self, taken: Taken) -> bool:
         """Take back the report of an end, for a call that goes on; false if Redis has heard of it."""
         reports = self._settled.get(taken.mailbox_id, [])
-        if (taken, True) not in reports:
-            return False
-        reports.remove((taken, True))
-        return True
+        ends = [report for report in reports if report.taken == taken and report.used]
+        if ends:
+            reports.remove(ends[-1])
+        return bool(ends)
 
     async def flush(self) -> None:
         """Tell Redis what was settled. What cannot be told counts as in flight until the longest call would end."""
@@ -303,7 +314,7 @@ class Quota:
         live: bool,
         mark: Mark,
         project_owes: int,
-        settled: Iterable[tuple[Taken, bool]],
+        settled: Iterable[_Report],
     ) -> Any:
         """The script's answer; in a pipeline it comes with the others."""
         day, elapsed = self._day()
@@ -316,7 +327,7 @@ class Quota:
                 *_of(self._project),
                 *(self.batch_units, mark.allowed, mark.owes, project_owes),
                 *(self.profile.daily_limit if live else self._for_backfill, self._assumed(elapsed), _DAY - elapsed),
-                *(value for taken, used in settled for value in _report(taken, used=used)),
+                *(value for report in settled for value in self._told(report)),
             ],
             client=client,
         )
@@ -326,9 +337,15 @@ class Quota:
         return QuotaWaitError(seconds, scope=scope)
 
     def _settle(self, taken: Taken, *, used: bool) -> None:
-        self._settled.setdefault(taken.mailbox_id, []).append((taken, used))
+        self._settled.setdefault(taken.mailbox_id, []).append(_Report(taken=taken, used=used, at=self._monotonic()))
         if self._flush_handle is None:
             self._flush_handle = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._begin_flush)
+
+    def _told(self, report: _Report) -> tuple[float, ...]:
+        """As the script reads it: how long ago the call has ended, at least, and its units where they are counted."""
+        taken = report.taken
+        ago = self._monotonic() - report.at if report.used else _NOT_USED
+        return taken.mailbox_slot, taken.project_slot, taken.units, ago
 
     def _begin_flush(self) -> None:
         self._flush_handle = None
@@ -361,6 +378,8 @@ _FLUSH_SECONDS: Final = 0.25
 _UNKNOWN: Final = -1
 # The script's answer where it has to know what an absent count of the project owes.
 _PROJECT_UNKNOWN: Final = -1
+# In place of the time since a call's end, where there was no call.
+_NOT_USED: Final = -1.0
 # As the script numbers them.
 _REASONS: Final = (QuotaScope.MAILBOX, QuotaScope.PROJECT, QuotaScope.DAY)
 
@@ -375,10 +394,6 @@ def _mailbox_key(mailbox_id: int) -> str:
 
 def _of(limit: _Limit) -> tuple[int, int, int]:
     return limit.window, limit.live, limit.burst
-
-
-def _report(taken: Taken, *, used: bool) -> tuple[int, int, int, int]:
-    return taken.mailbox_slot, taken.project_slot, taken.units, int(used)
 
 
 def _script(name: str) -> str:

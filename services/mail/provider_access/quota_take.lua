@@ -30,16 +30,17 @@ local day_used = tonumber(redis.call('GET', day_count))
 -- What an absent count owes comes back from now on, not from the next take on.
 local is_changed = mailbox_window.is_new or project_window.is_new
 
--- What was taken earlier: four arguments each, slots, units, and whether a call has used them.
+-- What was taken earlier: four arguments each, slots, units, and the seconds since the end of their call; less than 0
+-- where there was no call.
 local function settle()
   local unused = 0
   for i = first_settled, #ARGV, 4 do
-    local settled, action = tonumber(ARGV[i + 2]), finish
-    if ARGV[i + 3] == '0' then
+    local settled, ended_ago, action = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), finish
+    if ended_ago < 0 then
       action, unused = give_back, unused + settled
     end
-    action(mailbox_window, tonumber(ARGV[i]), settled)
-    action(project_window, tonumber(ARGV[i + 1]), settled)
+    action(mailbox_window, tonumber(ARGV[i]), settled, ended_ago)
+    action(project_window, tonumber(ARGV[i + 1]), settled, ended_ago)
     is_changed = true
   end
   if unused > 0 and day_used then

@@ -14,7 +14,7 @@
 --   back    {slot, units, slot, units, ...}, ascending: of calls that have ended
 --   open    the same: of calls in flight, each in the slot in which it comes back if its end is never reported
 local window, longest_call = tonumber(ARGV[2]), tonumber(ARGV[3])
-local mailbox_slots, project_slots, forget_after = 240, 60, 3600
+local mailbox_slots, project_slots, forget_after = 600, 60, 3600
 local longest_gap, nearly_full = 1 / 6, 0.8
 
 -- ARGV[1] is the time for tests that set it.
@@ -159,14 +159,14 @@ local function spend(w, units)
 end
 
 -- Calls that have ended. Units that are not in flight by this count were lost with it, and count anew.
-local function finish(w, slot, units)
+local function finish(w, slot, units, ended_ago)
   if slot <= w.this_slot then
     return
   end
   if not remove(w.open, slot, units) then
     w.used = w.used + units
   end
-  add(w.back, slot_of_return(w, now), units)
+  add(w.back, slot_of_return(w, now - ended_ago), units)
 end
 
 local function give_back(w, slot, units)

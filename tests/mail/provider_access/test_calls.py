@@ -267,6 +267,7 @@ class Later:
             now=lambda: MIDNIGHT,
             watermarks=NothingOwed(),
             redis_time=lambda: self._now,
+            monotonic=lambda: self._now,
         )
         access = ProviderAccess(
             quota=self.quota,

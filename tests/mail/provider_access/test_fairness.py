@@ -34,7 +34,12 @@ class Race:
     def __init__(self, redis: Redis) -> None:
         self.now = 1_700_000_000.0
         self.quota = Quota(
-            redis, profile=PROFILE, batch_units=BATCH, watermarks=NothingOwed(), redis_time=lambda: self.now
+            redis,
+            profile=PROFILE,
+            batch_units=BATCH,
+            watermarks=NothingOwed(),
+            redis_time=lambda: self.now,
+            monotonic=lambda: self.now,
         )
         self.turns: Counter[int] = Counter()
         self.asked: Counter[int] = Counter()

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 from typing import Any, Protocol
@@ -88,6 +88,7 @@ async def quota_of(redis: Redis, clock: Clock) -> AsyncIterator[MakeQuota]:
             watermarks=watermarks,
             now=lambda: 20_000 * 86_400.0 + profile.day_begins,
             redis_time=clock,
+            monotonic=clock,
             **options,
         )
         made.append(quota)
@@ -199,14 +200,18 @@ class TestPacing:
 
 
 class TestLiveMail:
-    async def test_has_units_that_backfills_leave(self, quota: Quota, clock: Clock) -> None:
-        await get_patiently(quota, clock, seconds=2 * WINDOW)
-        with suppress(QuotaWaitError):
-            while True:
-                await call(quota, PROFILE.costs.get, live=False)
-        for _ in range(LIVE_UNITS // PROFILE.costs.get):
-            await call(quota, PROFILE.costs.get)
-        assert (await wait_for(quota, PROFILE.costs.get)).scope is QuotaScope.MAILBOX
+    async def test_has_units_that_backfills_leave(self, quota_of: MakeQuota) -> None:
+        quota = quota_of(profile=replace(PROFILE, burst=1.0))
+        await call(quota, LIMIT - LIVE_UNITS, live=False)
+        assert (await wait_for(quota, 1, live=False)).scope is QuotaScope.MAILBOX
+        await call(quota, LIVE_UNITS)
+        assert (await wait_for(quota, 1)).scope is QuotaScope.MAILBOX
+
+    async def test_need_not_wait_for_the_pace_of_a_backfill(self, quota: Quota) -> None:
+        await call(quota, BURST, live=False)
+        await wait_for(quota, 1, live=False)
+        await call(quota, LIVE_UNITS)
+        assert (await wait_for(quota, 1)).scope is QuotaScope.MAILBOX
 
     async def test_gets_them_back_before_a_backfill_goes_on(self, quota: Quota, clock: Clock) -> None:
         await call(quota, BURST, live=False)

@@ -198,6 +198,16 @@ class TestFreshRedis:
                 await quota.take(1, 1)
             assert PROFILE.window - 5 < wait.value.seconds < PROFILE.window + 2
 
+    async def test_finds_a_mark_for_many_where_many_looks_have_added_up(self, quota_redis: Redis, pool: Pool) -> None:
+        await quota_redis.flushdb()
+        looking = self.quota(quota_redis, pool)
+        for _ in range(FEW_UNITS // 2):
+            assert await looking.take_each({1: 2}) == {1: 0.0}
+        assert (await cover(process(pool), MANY, mailbox_id=2)).owes == 0
+        assert await process(pool).project_owes() == LIMIT + FEW_UNITS
+        await looking.take_each({1: 2})
+        assert await process(pool).project_owes() == 2 * LIMIT
+
     async def test_lets_looks_go_on(self, quota_redis: Redis, pool: Pool) -> None:
         await quota_redis.flushdb()
         before = self.quota(quota_redis, pool)

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 _NOT_COPIED = (".git", ".venv", ".mailroom", ".benchmarks", ".env", "__pycache__", ".pytest_cache", ".hypothesis")
 # Seconds; for a machine on which other tests run beside.
-_TIMEOUT = 300
+_TIMEOUT = 600
 
 
 class Checkout:

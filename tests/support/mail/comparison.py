@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from pathlib import Path
 
 from services.mail.content import (
@@ -194,7 +194,7 @@ def _compare_body(theirs: EmailMessage, ours: ParsedMessage) -> Iterator[Differe
                     yield Difference(classify_body(part, expected, found, theirs), kind, expected, found)
 
 
-def _read_content(part: EmailMessage | None) -> str | None:
+def _read_content(part: MIMEPart | None) -> str | None:
     content = part.get_content() if part is not None else None
     return None if content is None else content.replace("\r\n", "\n").replace("\r", "\n")
 

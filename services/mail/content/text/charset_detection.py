@@ -57,7 +57,7 @@ _WESTERN_PUNCTUATION = re.compile(rb"[\x82\x84\x85\x91-\x97\xa0\xab\xb0\xb7\xbb]
 # The accented letters of one accent, and of each language in Latin script: those of a list are all from one of these,
 # words of another script take from several.
 _ALPHABETS = "àèìòù áéíóúýñü âêîôû äëïöüÿ äöüß àâæçéèêëîïôùûüÿœ åäöæøé áâãàçéêíóôõúü áðéíóúýþæö çğıöşüâî"
-# An English text from East Asia may have nothing of its charset but signs and wide spaces, its rows 1 and 2.
+# An English text from East Asia may have nothing of its charset but signs and wide spaces, which are rows 1 and 2 of it.
 # In windows-1252 those are an inverted exclamation mark or a cent sign within a word.
 _EAST_ASIAN_SIGNS = re.compile(rb"(?:[\x00-\x7f]++|(?:[\xa1\xa2][\x40-\x7e\xa1-\xfe])++(?![A-Za-z]))++")
 _EAST_ASIAN_SIGN = re.compile(rb"[\xa1\xa2][\x40-\x7e\xa1-\xfe]")

@@ -1,6 +1,6 @@
 """Classes of difference between bodies as we read them and as Python's `email` package does.
 
-Each class is proven from the message's bytes: what ours must be by the rule that the class stands for.
+Each class is proven from the message's bytes: ours must be the text that the rule of the class demands.
 """
 
 import base64
@@ -92,7 +92,7 @@ def _transfer_decoded(part: MIMEPart) -> Iterator[tuple[str, bytes]]:
 
 
 def _squash(text: str) -> str:
-    """A text without what flowed lines differ in: white space and quote marks."""
+    """A text without white space and quote marks, in which flowed lines may differ."""
     return "".join(text.replace(">", "").split())
 
 
@@ -110,7 +110,7 @@ def _claims_base64_without_being(message: EmailMessage) -> bool:
 
 
 def _decode_leniently(text: str, label: str) -> list[str]:
-    """What base64 says that was cut; nothing for anything else."""
+    """The texts that cut base64 may stand for; none for anything else."""
     letters = text.strip().rstrip("=")
     letters = letters[:-1] if len(letters) % 4 == 1 else letters
     try:

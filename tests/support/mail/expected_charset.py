@@ -1,4 +1,4 @@
-"""Which text some bytes are, told apart from the parser: by the standard where a label says it, else by other means."""
+"""The text of some bytes, found without the parser: by the standard for a labelled charset, else by other means."""
 
 import re
 from collections.abc import Iterator
@@ -86,7 +86,7 @@ def _is_mostly_whole(text: str) -> bool:
 
 
 def _decode(data: bytes, codec: str) -> list[str]:
-    """The text in this charset, if there is such a charset; what is open in windows-1252 is a control."""
+    """The text in this charset, if Python has it; bytes that windows-1252 leaves open are controls."""
     try:
         text = data.decode(codec, "replace")
     except LookupError:

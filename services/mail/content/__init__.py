@@ -1,4 +1,4 @@
-"""Message content: from what a provider delivers to one clean model. Pure functions."""
+"""Message content: parses every provider's messages into one clean model. Pure functions."""
 
 from services.mail.content.headers.filenames import name_download, sanitise_filename
 from services.mail.content.model import (

@@ -1,4 +1,4 @@
-"""Attached messages as the model describes them: so that they can be shown and found without being fetched."""
+"""Descriptions of attached messages, so that they can be shown and found without being fetched."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ _DIGEST_HEADERS = ("From", "To", "Date", "Subject")
 
 @dataclass(slots=True)
 class Room:
-    """How many bytes of text the descriptions of attached messages may still take, all together."""
+    """The bytes of text that the descriptions of attached messages may still take, all together."""
 
     left: int = limits.ATTACHED_BYTES
 
     def take_text(self, text: str) -> str:
-        """As much of a text as there is room for."""
+        """Take as much of a text as fits."""
         kept, _ = cut_utf8(text, min(limits.ATTACHED_TEXT_BYTES, self.left))
         self.left -= len(kept.encode())
         return kept
 
     def take_addresses(self, addresses: Sequence[Address]) -> tuple[Address, ...]:
-        """As many addresses as there is room for."""
+        """Take as many addresses as fit."""
         taken = []
         for address in addresses:
             size = len(address.name.encode()) + len(address.email.encode())
@@ -40,7 +40,7 @@ class Room:
 
 
 def describe_message(root: Part, text: str | None, attachments: Sequence[Attachment], room: Room) -> AttachedMessage:
-    """The description of the message with this root part."""
+    """Describe the message with this root part."""
     fields = root.fields
     senders = room.take_addresses(parse_addresses(fields.get("from", "")))
     subject = clean_line(decode_words(fields["subject"])) if "subject" in fields else None
@@ -56,6 +56,6 @@ def describe_message(root: Part, text: str | None, attachments: Sequence[Attachm
 
 
 def summarise_headers(fields: Mapping[str, str]) -> str:
-    """The lines above a message of a digest: its author, recipients, date and subject."""
+    """Write the lines above a message of a digest: its author, recipients, date and subject."""
     lines = [(name, clean_line(decode_words(fields.get(name.lower(), "")))) for name in _DIGEST_HEADERS]
     return "".join(f"{name}: {value}\n" for name, value in lines if value)

@@ -1,4 +1,4 @@
-"""From what a provider delivers to one `ParsedMessage`. Pure and total: no input, and no I/O, makes these fail."""
+"""From a part tree to one `ParsedMessage`. Pure and total: no I/O, and no input makes these functions fail."""
 
 import re
 
@@ -67,7 +67,7 @@ def _read_message_id(value: str) -> str | None:
 
 
 def _read_ids(value: str) -> tuple[str, ...]:
-    """Message ids of In-Reply-To and References: in brackets, or bare words with an @. Prose around them is dropped."""
+    """Read the message ids of In-Reply-To and References: in brackets, or bare words with an @, without prose."""
     found = _BRACKETED_ID.findall(value) or [word.strip("<>,;") for word in value.split() if "@" in word]
     ids = ("".join(each.split()) for each in found)
     return tuple([clean_text(each) for each in ids if each])

@@ -1,4 +1,4 @@
-"""What is body text, what is attached and what is neither, as mail programs decide it; the same in both formats."""
+"""Body text, attachments and neither of both, as mail programs tell them apart; the same in both formats."""
 
 import itertools
 

@@ -38,9 +38,9 @@ _FIELDS: dict[str, Callable[[ParsedMessage], object]] = {
     "names": lambda message: [each.filename for each in message.attachments],
     "calendar_methods": lambda message: [each.method for each in message.calendar],
 }
-# Of these the right value is a part of the field.
+# The right value is a part of the field.
 _PARTS = {"latin1-nbsp-run-html", "lying-base64-link", "named-only-text", "related-start-second"}
-# What a provider has decoded wrongly before we see it.
+# The provider decodes these wrongly before they reach the parser.
 _LOST_AT_GMAIL = {"lying-base64-link"}
 CASES = [
     Case(

@@ -1,6 +1,6 @@
 """Classes of difference between bodies as we read them and as Python's `email` package does.
 
-Each class is proven from the message's bytes: what ours must be by the rule that the class stands for.
+Each class is proven from the message's bytes: ours must be the text that the rule of the class demands.
 """
 
 import base64
@@ -23,6 +23,8 @@ def classify_body(part: MIMEPart | None, theirs: str | None, ours: str | None, m
     """The class of a difference between two texts or pages of one message; "unknown" if it has none."""
     if theirs is None or ours is None or part is None:
         return _classify_absence(ours, message)
+    if ours in _decode_leniently(theirs, str(part.get_content_charset("") or "")):
+        return "broken-base64"
     return _classify_structure(theirs, ours, message) or _classify_text(part, theirs, ours)
 
 
@@ -46,9 +48,7 @@ def _classify_structure(theirs: str, ours: str, message: EmailMessage) -> str | 
         return "stray-header-line"
     if theirs.startswith("\n") and ours == "":
         return "leading-blank-lines"
-    if _claims_base64_without_being(message):
-        return "lying-base64"
-    return "broken-base64" if ours == _decode_leniently(theirs) else None
+    return "lying-base64" if _claims_base64_without_being(message) else None
 
 
 def _classify_text(part: MIMEPart, theirs: str, ours: str) -> str:
@@ -92,7 +92,7 @@ def _transfer_decoded(part: MIMEPart) -> Iterator[tuple[str, bytes]]:
 
 
 def _squash(text: str) -> str:
-    """A text without what flowed lines differ in: white space and quote marks."""
+    """A text without white space and quote marks, in which flowed lines may differ."""
     return "".join(text.replace(">", "").split())
 
 
@@ -109,10 +109,12 @@ def _claims_base64_without_being(message: EmailMessage) -> bool:
     return any(re.search(r"[^A-Za-z0-9+/=\s]", str(part.get_payload())) for part in claimed if not part.is_multipart())
 
 
-def _decode_leniently(text: str) -> str | None:
-    """What base64 says that was cut within a group; None for anything else."""
+def _decode_leniently(text: str, label: str) -> list[str]:
+    """The texts that cut base64 may stand for; none for anything else."""
     letters = text.strip().rstrip("=")
+    letters = letters[:-1] if len(letters) % 4 == 1 else letters
     try:
-        return base64.b64decode(letters[: len(letters) // 4 * 4]).decode()
+        data = base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
     except (ValueError, binascii.Error):
-        return None
+        return []
+    return list(expected_texts(data, label))

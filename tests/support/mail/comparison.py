@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from pathlib import Path
 
 from services.mail.content import (
@@ -53,14 +53,14 @@ def compare_with_email(data: bytes) -> Iterator[Difference]:
 
 
 def compare_where_email_is_sure(data: bytes) -> Iterator[Difference]:
-    """The same, but for what `email` says itself that it could not read well: random bytes leave both to guess."""
+    """The same without the fields that `email` reports defects of: random bytes leave both to guess."""
     theirs = email.message_from_bytes(data, policy=email.policy.default)
     assert isinstance(theirs, EmailMessage)
     if any(part.defects for part in theirs.walk()) or b"\r" in data.replace(b"\r\n", b""):
         return
     for difference in compare_with_email(data):
         is_sure = data.isascii() if difference.field == "names" else _is_sure_of(theirs, difference.field)
-        # A replaced character is one that it could not read: of random bytes there is no right text.
+        # A replaced character is one that it could not read, and random bytes have no right text.
         if is_sure and "\ufffd" not in str(difference.theirs):
             yield difference
 
@@ -71,10 +71,10 @@ def _is_sure_of(theirs: EmailMessage, field: str) -> bool:
 
 
 def _succeeds[T](read: Callable[[], T]) -> list[T]:
-    """What `read` returns, as the only item; [] where the email package raises, as it does on broken mail."""
+    """The result of `read` as the only item; [] where the email package raises, as it does on broken mail."""
     try:
         return [read()]
-    except Exception:  # noqa: BLE001 - any failure of the other parser means that there is nothing to compare
+    except Exception:  # noqa: BLE001 - without a result of the other parser nothing can be compared
         return []
 
 
@@ -157,7 +157,7 @@ def _compare_date(theirs: EmailMessage, ours: ParsedMessage) -> Iterator[Differe
 
 
 def _offsets_named(header: str) -> list[timedelta]:
-    """What the last word of a Date header says, or the tz database of it."""
+    """The offset that the last word of a Date header gives, or that the tz database gives for it."""
     name = header.split()[-1]
     if hours := re.fullmatch(r"(?:GMT|UTC)?([+-]\d{1,2})", name):
         return [timedelta(hours=int(hours.group(1)))]
@@ -194,7 +194,7 @@ def _compare_body(theirs: EmailMessage, ours: ParsedMessage) -> Iterator[Differe
                     yield Difference(classify_body(part, expected, found, theirs), kind, expected, found)
 
 
-def _read_content(part: EmailMessage | None) -> str | None:
+def _read_content(part: MIMEPart | None) -> str | None:
     content = part.get_content() if part is not None else None
     return None if content is None else content.replace("\r\n", "\n").replace("\r", "\n")
 

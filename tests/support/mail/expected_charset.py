@@ -1,4 +1,4 @@
-"""Which text some bytes are, told apart from the parser: by the standard where a label says it, else by other means."""
+"""The text of some bytes, found without the parser: by the standard for a labelled charset, else by other means."""
 
 import re
 from collections.abc import Iterator
@@ -15,8 +15,12 @@ _MEANT = {
     "big5": "big5hkscs",
     "iso-2022-jp": "iso2022_jp",
 }
-# Letters beside ASCII of the languages that these charsets are made for and windows-1252 is not.
-_ALPHABETS = {"cp1254": "çğıöşüâîİ", "cp1250": "áčďéěíňóřšťúůýžąćęłńśźżőű", "cp1257": "āčēģīķļņšūžąęėįųõäöü"}
+# Letters beside ASCII of the languages that these charsets are made for: those that windows-1252 has not, and others.
+_ALPHABETS = {
+    "cp1254": ("ğış", "çöüâî"),
+    "cp1250": ("čďěňřťůąćęłńśźżőű", "áéíóšúýžöü"),
+    "cp1257": ("āčēģīķļņūąęėįų", "šžõäöü"),
+}
 _ANY_ASCII = ("", "us-ascii", "ascii", "unknown-8bit", "x-unknown", "default")
 _META = re.compile(rb"<meta[^<>]*charset\s*=\s*[\"']?([A-Za-z0-9_-]+)", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+")
@@ -27,6 +31,9 @@ _FOREIGN_SHARE = 0.3
 def expected_texts(data: bytes, label: str) -> Iterator[str]:
     """Every text that the bytes may be taken for; a parser whose text is none of them has wrong letters."""
     label = label.lower()
+    # ISO-2022-JP is told by its escapes, whatever is declared.
+    if b"\x1b$" in data:
+        yield from _decode(data, "iso2022_jp")
     if _is_utf8(data):
         yield data.decode()
         return
@@ -36,23 +43,24 @@ def expected_texts(data: bytes, label: str) -> Iterator[str]:
         yield from _decode(data, _MEANT.get(label, label))
     yield from (text for meta in _META.findall(data[:4096]) for text in _decode(data, _named(meta)))
     if label in _ANY_ASCII:
-        yield from (text for text in _decode(data, "cp1252") if _is_latin(text))
-        for codec, alphabet in _ALPHABETS.items():
-            yield from (text for text in _decode(data, codec) if _is_of(text, alphabet))
+        national = [
+            text
+            for codec, (own, shared) in _ALPHABETS.items()
+            for text in _decode(data, codec)
+            if _is_of(text, own, shared)
+        ]
+        yield from national or (text for text in _decode(data, "cp1252") if _is_latin(text))
         for codec in ("gb18030", "big5hkscs"):
             yield from (text for text in _decode(data, codec) if _has_only_signs(text))
         best = from_bytes(data).best()
         if best is not None:
             yield str(best)
-    # ISO-2022-JP is told by its escapes, whatever is declared.
-    if b"\x1b$" in data:
-        yield from _decode(data, "iso2022_jp")
 
 
-def _is_of(text: str, alphabet: str) -> bool:
-    return not {letter for letter in text if letter.isalpha() and not letter.isascii()} - set(
-        alphabet + alphabet.upper()
-    )
+def _is_of(text: str, own: str, shared: str) -> bool:
+    """Whether the letters beside ASCII are of these, two at least of those that windows-1252 has not."""
+    letters = {letter.lower() for letter in text if letter.isalpha() and not letter.isascii()}
+    return not letters - set(own + shared) and len(letters & set(own)) > 1
 
 
 def _has_only_signs(text: str) -> bool:
@@ -78,7 +86,7 @@ def _is_mostly_whole(text: str) -> bool:
 
 
 def _decode(data: bytes, codec: str) -> list[str]:
-    """The text in this charset, if there is such a charset; what is open in windows-1252 is a control."""
+    """The text in this charset, if Python has it; bytes that windows-1252 leaves open are controls."""
     try:
         text = data.decode(codec, "replace")
     except LookupError:

@@ -1,4 +1,4 @@
-"""RFC 5322 bytes into the part tree.
+"""Reading RFC 5322 bytes into the part tree.
 
 Boundaries are found with one search per multipart over the bytes, lines are never split: 25 MB of base64 cost little.
 """
@@ -36,14 +36,14 @@ _DELIMITER_END = rb"(--)?[ \t]*\r*(?=\n|\Z)"
 
 
 def read_raw(data: bytes) -> Tree:
-    """The tree of a message. Bounds as in `limits`; never fails."""
+    """Read a message into its tree. Bounds as in `limits`; never fails."""
     return _RawReader(data, Budget()).read(data)
 
 
 def read_entity(data: bytes, part: Part, budget: Budget) -> None:
     """Fill a part whose body a provider delivered whole: children of a multipart, the root of an attached message.
 
-    What is in it cannot be fetched apart: every part keeps its content.
+    Parts within it cannot be fetched apart: every one keeps its content.
     """
     reader = _RawReader(data, budget, keeps_content=True)
     if part.is_message:
@@ -83,7 +83,7 @@ class _RawReader:
             self._waiting.append(_AttachedMessage(part, source, level))
 
     def read_attached_messages(self) -> None:
-        """Read what attached messages hold. Their bounds are their own, what is cut of them truncates nothing."""
+        """Read the contents of attached messages, within bounds of their own: a cut in them truncates nothing else."""
         if not self._waiting:
             return
         budget, self._budget = self._budget, Budget()
@@ -96,7 +96,7 @@ class _RawReader:
         self._budget = budget
 
     def _read_message(self, source: tuple[bytes, int, int], *, part_id: str, level: int) -> Part:
-        """The root part of a message, with its header fields in order."""
+        """Read a message; its root part holds the header fields in order."""
         data, start, end = source
         start = _skip_junk(data, start, end)
         lines, body = self._split_headers(data, start, end)
@@ -108,7 +108,7 @@ class _RawReader:
         return root
 
     def _split_headers(self, data: bytes, start: int, end: int) -> tuple[list[tuple[str, str]], int]:
-        """Unfolded header fields in order, and where the body starts."""
+        """Return the unfolded header fields in order, and where the body starts."""
         if data.startswith((b"\n", b"\r\n"), start, end):
             return [], data.index(b"\n", start) + 1
         blank = _HEADERS_END.search(data, start, end)
@@ -126,7 +126,7 @@ class _RawReader:
         return fields, body
 
     def _decode_headers(self, fields: list[tuple[str, str]], window: bytes) -> list[tuple[str, str]]:
-        """Header values as text. Raw 8-bit ones: UTF-8, then the charset that the message names, then detection."""
+        """Decode header values. Raw 8-bit ones: UTF-8, then the charset that the message names, then detection."""
         if all(map(str.isascii, map(itemgetter(1), fields))):
             return fields
         self._budget.note("8-bit-header")
@@ -206,7 +206,7 @@ class _RawReader:
             self._budget.note("multipart-not-closed")
 
     def _find_delimiters(self, part: Part, data: bytes, start: int, end: int) -> list[re.Match[bytes]]:
-        """The delimiter lines of a multipart, the closing one last; [] when there are none."""
+        """Find the delimiter lines of a multipart, the closing one last."""
         boundary = part.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip()
         found = self._scan(boundary, data, start, end) if boundary else []
         if found:
@@ -233,7 +233,7 @@ class _RawReader:
 
 
 def _skip_junk(data: bytes, start: int, end: int) -> int:
-    """Where a message starts behind blank lines, a byte order mark and an mbox's envelope line."""
+    """Return where a message starts behind blank lines, a byte order mark and an mbox's envelope line."""
     for pattern in (_LEADING_JUNK, _ENVELOPE_LINE):
         match = pattern.match(data, start, end)
         start = match.end() if match else start
@@ -241,7 +241,7 @@ def _skip_junk(data: bytes, start: int, end: int) -> int:
 
 
 def _split_fields(block: bytes) -> tuple[list[tuple[str, str]], bool]:
-    """The header fields of a block, unfolded to one space, and whether every line was one. 8-bit bytes are latin-1."""
+    """Unfold the header fields of a block; the second value says whether every line was one. 8-bit is latin-1."""
     tidy = block.replace(b"\r\n", b"\n").replace(b"\r", b" ") if b"\r" in block else block
     text = _FOLD.sub(" ", tidy.decode("latin-1"))
     fields = [(name, value.rstrip(" \t")) for name, value in _FIELDS.findall(text)]
@@ -250,7 +250,7 @@ def _split_fields(block: bytes) -> tuple[list[tuple[str, str]], bool]:
 
 
 def _find_body(block: bytes) -> int | None:
-    """Where the body starts in a block that lacks the blank line before it: at a line that is no header field.
+    """Find the body in a block that lacks the blank line before it: it starts at a line that is no header field.
 
     None if every such line is followed by a field: then they are junk among the headers, to be passed over.
     """

@@ -24,7 +24,7 @@ _PADDING = re.compile("(?:[\u00ad\u034f\u061c\u180e\u200b-\u200d\u2060\ufeff]\\s
 
 
 def clean_text(value: str) -> str:
-    """`value` without NUL; surrogate pairs joined, lone surrogates replaced by U+FFFD."""
+    """Remove NUL, join surrogate pairs, replace lone surrogates by U+FFFD."""
     if "\0" in value:
         value = value.replace("\0", "")
     if value.isascii():
@@ -37,7 +37,7 @@ def clean_text(value: str) -> str:
 
 
 def clean_line(value: str) -> str:
-    """`value` as one line that is safe to show: nothing invisible, no bidi overrides, white space collapsed."""
+    """Make one line that is safe to show: nothing invisible, no bidi overrides, white space collapsed."""
     if value.isascii() and value.isprintable() and "  " not in value:
         return value.strip()
     collapsed = " ".join(clean_text(value).split())
@@ -48,7 +48,7 @@ def clean_line(value: str) -> str:
 
 
 def cut_utf8(value: str, limit: int) -> tuple[str, bool]:
-    """The longest start of `value` that takes at most `limit` bytes of UTF-8, and whether anything was cut."""
+    """Cut `value` to at most `limit` bytes of UTF-8; the second value says whether anything was cut."""
     if len(value) * 4 <= limit or (value.isascii() and len(value) <= limit):
         return value, False
     # A character takes a byte at least.
@@ -59,7 +59,7 @@ def cut_utf8(value: str, limit: int) -> tuple[str, bool]:
 
 
 def unescape_snippet(value: str) -> str:
-    """Gmail's snippet as plain text: entities resolved exactly once, zero-width padding removed.
+    """Turn a provider's snippet into plain text: resolve entities exactly once, remove zero-width padding.
 
     Single zero-width joiners stay, since emoji and several scripts need them.
     """

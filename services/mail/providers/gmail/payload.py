@@ -123,7 +123,7 @@ class _GmailReader:
         return child
 
     def _read_attached_messages(self) -> None:
-        """Read what attached messages hold. Their bounds are their own, what is cut of them truncates nothing."""
+        """Read the contents of attached messages, within bounds of their own: a cut in them truncates nothing else."""
         if not self._waiting:
             return
         budget, self._budget = self._budget, Budget()

@@ -1,4 +1,4 @@
-"""Invisible characters go from what is shown on one line, but not where a script or an emoji needs them."""
+"""Invisible characters go from single lines, except where a script or an emoji needs them."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""Text of HTML is what a reader sees: what an element's attributes hide is left out, and nothing else."""
+"""Text of HTML is its visible text: elements that their attributes hide are left out, and nothing else."""
 
 import time
 

@@ -59,7 +59,8 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         auth = AuthClient(channel)
         mailboxes = Mailboxes(pool, auth)
         notification_source = await stack.enter_async_context(open_notification_source(settings, observer=calls))
-        access = provider_access(settings, redis=redis, auth=auth)
+        access = provider_access(settings, redis=redis, pool=pool, auth=auth, registry=telemetry.registry)
+        stack.push_async_callback(access.quota.flush)
         sources = await stack.enter_async_context(open_download_sources(settings, observer=calls))
         cache = await stack.enter_async_context(_disk_cache(settings, pool))
         services = registrations(

@@ -8,6 +8,7 @@ from services.mail.metrics import MailboxMetrics
 from services.mail.provider_access.quota import Quota
 from services.mail.sync.watches import WARNING_SECONDS
 from tests.mail.conftest import OpenStage
+from tests.support.mail.quota import shared_quota
 from tests.support.mail.running_worker import WorkerOptions, quota_profile
 from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage
@@ -22,7 +23,7 @@ class Scraper:
     def __init__(self, servers: Servers, *, quota: Quota | None = None) -> None:
         profile = quota_profile()
         self._registry = CollectorRegistry()
-        self.quota = quota or Quota(servers.redis, profile=profile, batch_units=profile.costs.get)
+        self.quota = quota or shared_quota(servers.redis, servers.pool, profile=profile, batch_units=profile.costs.get)
         self._gauges = MailboxMetrics(self._registry, pool=servers.pool, quota=self.quota)
 
     async def scrape(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 _NOT_COPIED = (".git", ".venv", ".mailroom", ".benchmarks", ".env", "__pycache__", ".pytest_cache", ".hypothesis")
 # Seconds; for a machine on which other tests run beside.
-_TIMEOUT = 300
+_TIMEOUT = 600
 
 
 class Checkout:
@@ -30,7 +30,9 @@ class Checkout:
             for name in only:
                 shutil.copy2(ROOT / name, path / name)
         self.path = path
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHON"))}
+        # What `make test` and pytest tell their own children is not for the commands of the copy.
+        ours = ("PYTEST_", "PYTHON", "MAKE", "MFLAGS")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         self._environment = {**inherited, **environment}
         self._install()
 
@@ -59,7 +61,7 @@ class Checkout:
         Path(site, "checkout.pth").write_text("".join(f"{path}\n" for path in paths))
         for program in Path(sys.executable).parent.iterdir():
             if not (prefix / "bin" / program.name).exists():
-                (prefix / "bin" / program.name).symlink_to(program)
+                _install_program(program, prefix / "bin" / program.name, python=prefix / "bin/python")
         (prefix / ".installed").touch()
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
@@ -72,3 +74,15 @@ class Checkout:
             check=False,
             timeout=_TIMEOUT,
         )
+
+
+def _install_program(program: Path, target: Path, *, python: Path) -> None:
+    """Installs a program of this environment; a script gets `python` as its interpreter."""
+    with program.open("rb") as file:
+        shebang = file.readline()
+        script = file.read() if shebang.startswith(f"#!{program.parent}/python".encode()) else None
+    if script is None:
+        target.symlink_to(program)
+    else:
+        target.write_bytes(f"#!{python}\n".encode() + script)
+        target.chmod(0o755)

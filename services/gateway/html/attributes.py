@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 
 type Form = Callable[[str], str | None]
-"""Gives the value that is shown, or None for one that is not allowed."""
+"""A function that returns the value as it is shown, or None for one that is not allowed."""
 
 # In pixels, as of the style properties.
 _WIDEST, _WIDEST_SPACE = 2_000, 100
@@ -30,7 +30,7 @@ def _matching(pattern: str) -> Form:
 
 
 def _extent(most: float) -> Form:
-    """Pixels or percent, neither negative nor huge."""
+    """Allow pixels or percent, neither negative nor huge."""
 
     def form(value: str) -> str | None:
         match = _EXTENT.fullmatch(value.strip())

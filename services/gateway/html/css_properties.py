@@ -56,7 +56,7 @@ def _first(forms: Sequence[Form], token: Node) -> str | None:
 
 
 def _some(most: int, *forms: Form) -> Grammar:
-    """Up to `most` values of these forms."""
+    """Allow up to `most` values of these forms."""
 
     def grammar(tokens: Sequence[Node]) -> str | None:
         values = [_first(forms, token) for token in tokens]
@@ -78,20 +78,20 @@ def _is(token: Node, sign: str) -> bool:
 
 
 def _radius(tokens: Sequence[Node]) -> str | None:
-    """Up to four radii, and after a slash up to four vertical ones."""
+    """Allow up to four radii, and after a slash up to four vertical ones."""
     groups = [list(group) for is_slash, group in groupby(tokens, lambda token: _is(token, "/")) if not is_slash]
     radii = [_some(4, length(10_000))(group) for group in groups]
     return "/".join(filter(None, radii)) if all(radii) and 1 <= len(radii) <= 2 else None
 
 
 def _families(tokens: Sequence[Node]) -> str | None:
-    """The families of the list that have plain names."""
+    """Return the families of the list that have plain names."""
     groups = [list(group) for is_comma, group in groupby(tokens, lambda token: _is(token, ",")) if not is_comma]
     return ",".join(filter(None, map(_some(6, family_word), groups))) or None
 
 
 def _plain_background(tokens: Sequence[Node]) -> Declarations:
-    """The colour of a background, or of a gradient in it: without any, text of another colour could not be read."""
+    """Return the colour of a background or of its gradient: without it, the text could not be read."""
     found = next(filter(None, map(colour, tokens)), None) or next(filter(None, map(first_stop, tokens)), None)
     if found is None and any(map(keyword("none"), tokens)):
         found = "transparent"
@@ -99,7 +99,7 @@ def _plain_background(tokens: Sequence[Node]) -> Declarations:
 
 
 def _font(tokens: Sequence[Node]) -> Declarations:
-    """All that the shorthand sets; what it leaves out is normal (CSS Fonts 4, 2.7)."""
+    """Return all properties that the shorthand sets; those that it leaves out are normal (CSS Fonts 4, 2.7)."""
     at = next((at for at, token in enumerate(tokens) if _first(_FONT_SIZE, token)), len(tokens))
     styles = dict(_font_styles(tokens[:at]))
     rest = tokens[at + 1 :]
@@ -131,7 +131,7 @@ SHORTHANDS: Mapping[str, Shorthand] = {
     "background-image": _plain_background,
     "font": _font,
 }
-"""Properties that are taken apart."""
+"""Properties that are written as others."""
 
 INHERITED = keyword("inherit", "initial", "unset")
 """The values that any property may have."""

@@ -1,7 +1,7 @@
-"""Forms of single CSS values that keep an element in its place; each gives the value anew, or None for any other.
+"""Forms of single CSS values that keep an element in its place. Each writes a value of its form anew.
 
-What is given out is written here, not copied: no browser can read it in another way. A computed length (calc, min,
-round and others), a negative or a huge one is of no form. Source: https://www.w3.org/TR/css-values-4/
+Nothing is copied, so that no browser can read a value in another way. A computed length (calc, min, round and others),
+a negative or a huge one has no form. Source: https://www.w3.org/TR/css-values-4/
 """
 
 import re
@@ -20,6 +20,7 @@ from tinycss2.ast import (
 from tinycss2.color4 import Color, parse_color
 
 type Form = Callable[[Node], str | None]
+"""A function that returns the value as it is shown, or None for one that is not allowed."""
 
 LARGEST_FONT = 200.0
 """Pixels of the largest letters."""
@@ -32,17 +33,17 @@ _RELATIVE: Mapping[str, float] = {"em": 16, "rem": 16, "ex": 8, "ch": 8}
 _PIXELS: Mapping[str, float] = {**_ABSOLUTE, **_RELATIVE}
 _SMALL_FONT = 14.0
 _HIGHEST_LINE = 15.0
-# A family's name, without anything that could end a string or a declaration.
+# A family's name, without characters that could end a string or a declaration.
 _NAME = re.compile(r"[^\W_][\w .+&-]{0,60}")
 
 
 def number_text(value: float) -> str:
-    """A number as CSS writes it, without an exponent or the sign of -0."""
+    """Return a number as CSS writes it, without an exponent or the sign of -0."""
     return f"{value + 0.0:.4f}".rstrip("0").rstrip(".")
 
 
 def keyword(*words: str) -> Form:
-    """One of these words."""
+    """Allow one of these words."""
     allowed = frozenset(words)
 
     def form(token: Node) -> str | None:
@@ -52,7 +53,7 @@ def keyword(*words: str) -> Form:
 
 
 def number(least: float, most: float) -> Form:
-    """A number without a unit."""
+    """Allow a number without a unit."""
 
     def form(token: Node) -> str | None:
         fits = isinstance(token, NumberToken) and least <= token.value <= most
@@ -62,7 +63,7 @@ def number(least: float, most: float) -> Form:
 
 
 def length(most: float, *, percent: float = 100) -> Form:
-    """A length of up to `most` pixels or so many percent; only 0 may lack a unit."""
+    """Allow a length of up to `most` pixels or so many percent; only 0 may lack a unit."""
 
     def form(token: Node) -> str | None:
         match token:
@@ -79,7 +80,7 @@ def length(most: float, *, percent: float = 100) -> Form:
 
 
 def line_height(token: Node) -> str | None:
-    """The height of a line, at least that of its letters: what is lower paints above the first line.
+    """Return the height of a line, at least that of its letters: letters of a lower line paint above it.
 
     A length does not say how large the letters are; one below 14 pixels is taken for a line without space around it.
     """
@@ -102,7 +103,7 @@ def line_height(token: Node) -> str | None:
 
 
 def colour(token: Node) -> str | None:
-    """A colour: a name, a hash, or a function of plain numbers."""
+    """Return a colour: a name, a hash, or a function of plain numbers."""
     if not isinstance(token, IdentToken | HashToken | FunctionBlock):
         return None
     parsed = parse_color(token.serialize())
@@ -125,14 +126,14 @@ def _rgb(parsed: Color) -> str | None:
 
 
 def first_stop(token: Node) -> str | None:
-    """The first colour of a gradient: the plain background that comes nearest to it."""
+    """Return the first colour of a gradient, as the plain background nearest to it."""
     if not isinstance(token, FunctionBlock) or not token.lower_name.endswith("gradient"):
         return None
     return next(filter(None, map(colour, token.arguments)), None)
 
 
 def family_word(token: Node) -> str | None:
-    """A font family in quotation marks, or one word of a name without."""
+    """Return a font family in quotation marks, or one word of a name without."""
     match token:
         case StringToken(value=name) if _NAME.fullmatch(name):
             return f"'{name}'"

@@ -1,10 +1,10 @@
-"""Where links lead and which pictures are shown."""
+"""The targets of links and the sources of pictures."""
 
 import re
 from collections.abc import Callable, Mapping
 from urllib.parse import unquote
 
-# What the URL Standard ignores at both ends, and anywhere.
+# Characters that the URL Standard ignores at both ends, and anywhere.
 _AROUND = "".join(map(chr, range(0x21)))
 _WITHIN = re.compile(r"[\t\n\r]")
 # Without the slashes, a URL of the page's own scheme is relative to the page, and leads to its host.
@@ -14,7 +14,7 @@ _WEB = re.compile(r"(?:https?:)?//", re.IGNORECASE)
 
 
 def safe_link(href: str) -> str | None:
-    """An absolute link to the web, to an address or to a telephone, as browsers read it; None for any other.
+    """Return an absolute link to the web, to an address or to a telephone, as browsers read it; None for any other.
 
     Source: https://url.spec.whatwg.org/#concept-basic-url-parser
     """
@@ -23,7 +23,7 @@ def safe_link(href: str) -> str | None:
 
 
 def picture_finder(pictures: Mapping[str, str]) -> Callable[[str], str | None]:
-    """A function from the `src` of a picture to its address, for pictures of the message itself; None for any other.
+    """Return a function from the `src` of a picture of the message to its address; it returns None for any other.
 
     They are named by Content-ID (`cid:`, RFC 2392), by Content-Location (RFC 2557) or, as some programs do, by the name
     of a file, whatever folder it was in when the mail was written.

@@ -19,12 +19,12 @@ from services.gateway.html.links import picture_finder, safe_link
 from services.gateway.html.styles import safe_style
 
 _TAGS = (nh3.ALLOWED_TAGS | {"font", "big", "tfoot"}) - {"map", "area"}
-# Their contents are not text for readers.
+# Elements whose contents are not text for readers.
 _REMOVED_WITH_CONTENT = {
     *("script", "style", "title", "head", "template", "noscript", "svg", "math", "iframe", "object", "embed", "applet"),
     *("audio", "video", "canvas", "select", "textarea", "xmp", "noembed", "noframes", "frameset"),
 }
-# Whatever else `src` and `href` may not be is decided by the filter; these schemes reach it.
+# The schemes that reach the filter, which is stricter.
 _SCHEMES = {"http", "https", "mailto", "tel", "cid", "data", "file", "thismessage"}
 _BODY = re.compile(r"<body(?=[\s/>])", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""[\s/]*+([^\s/>=]++)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s>"']*+)))?""")
@@ -34,7 +34,7 @@ MEMORY_BYTES = 1 << 30
 
 
 def sanitise(html: str, pictures: Mapping[str, str]) -> str:
-    """`html` as the policy allows it.
+    """Return the allowed parts of `html`.
 
     `pictures` are the addresses of the message's own parts by content id, Content-Location and file name.
     """
@@ -69,22 +69,23 @@ def _attribute_filter(pictures: Mapping[str, str]) -> Callable[[str, str, str], 
 
 
 def _body_as_div(html: str) -> str:
-    """`html` with a div that has the colours of its body: text in one of them cannot be read without the other.
+    """Return `html` with a div in the colours of its body: text in one of them cannot be read without the other.
 
     A parser of fragments drops the body's tag.
     """
     body = _BODY.search(html)
     if body is None:
         return html
-    attributes = dict(_attributes(html, body.end()))
-    legacy = (("background", attributes.get("bgcolor")), ("color", attributes.get("text")))
-    styles = [*(f"{name}:{value}" for name, value in legacy if value), attributes.get("style", "")]
-    style = markup.escape(";".join(filter(None, styles)))
+    # Of two attributes of one name the first counts.
+    attributes = dict(reversed(list(_attributes(html, body.end()))))
+    legacy = (("background", attributes.get("bgcolor", "")), ("color", attributes.get("text", "")))
+    colours = (f"{name}:{value}" for name, value in legacy if FORMS["bgcolor"](value))
+    style = markup.escape(";".join(filter(None, [*colours, attributes.get("style")])))
     return f'{html[: body.start()]}<div style="{style}">{html[body.start() :]}' if style else html
 
 
 def _attributes(html: str, at: int) -> Iterator[tuple[str, str]]:
-    """Names and values in a tag from that place on."""
+    """Yield the names and values in a tag from that place on."""
     while match := _ATTRIBUTE.match(html, at):
         name, *values = match.groups()
         yield name.lower(), markup.unescape(next(filter(None, values), ""))
@@ -92,7 +93,7 @@ def _attributes(html: str, at: int) -> Iterator[tuple[str, str]]:
 
 
 def main() -> None:
-    """Reads a line with the pictures as JSON and then the HTML, writes the safe HTML; limited by the system."""
+    """Read a line with the pictures as JSON, then the HTML, and write the safe HTML, within limits of the system."""
     resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -16,9 +16,9 @@ LONGEST_STYLE = 4_000
 _PLAIN = r"""[^;"'()\[\]{}\\/]++|/(?!\*)|"[^"\\\n]*+"|'[^'\\\n]*+'|\([^;"'()\[\]{}\\/]*+\)"""
 _PART = re.compile(rf"(?:{_PLAIN})+")
 _PARTS = re.compile(rf"(?:{_PLAIN}|;)*+")
-# Longer declarations are seldom the same.
+# Longer declarations seldom repeat.
 _LONGEST_REMEMBERED = 200
-# Their height is the least one in any case, or has nothing in it that could be higher.
+# Elements that grow with their contents whatever their height is, or have no contents.
 _HEIGHT_HOLDS = frozenset(("img", "hr", "table", "thead", "tbody", "tfoot", "tr", "td", "th", "col", "colgroup"))
 _NOT_INHERITED = frozenset(("float", "height", "max-height", "overflow"))
 
@@ -26,7 +26,7 @@ type _Declared = tuple[tuple[str, str], ...]
 
 
 def safe_style(style: str, *, tag: str) -> str:
-    """The declarations of a style attribute of that element that are allowed, in their normal form."""
+    """Return the allowed declarations of a style attribute, in their normal form; `tag` is the element's."""
     if len(style) > LONGEST_STYLE:
         return ""
     found: dict[str, str] = {}
@@ -49,7 +49,7 @@ _remembered = lru_cache(1 << 13)(_declared)
 
 
 def _allowed(declaration: Declaration) -> Iterator[tuple[str, str]]:
-    """What a declaration sets, whether important or not: `!important` would overrule the page."""
+    """Yield the properties that a declaration sets. `!important` is left out: it would overrule the page."""
     name, tokens = declaration.lower_name, declaration.value
     words = [token for token in tokens if token.type not in ("whitespace", "comment")]
     if name in SHORTHANDS:
@@ -62,7 +62,7 @@ def _allowed(declaration: Declaration) -> Iterator[tuple[str, str]]:
 
 
 def _keep_in_place(found: dict[str, str], tag: str) -> None:
-    """Changes declarations that are harmless alone, but not together."""
+    """Change declarations that are harmless alone, but not together."""
     if found.get("float") in ("left", "right"):
         # A float that is wider than its container sticks out of it, to the left as well.
         found.pop("min-width", None)
@@ -72,7 +72,7 @@ def _keep_in_place(found: dict[str, str], tag: str) -> None:
     if line is not None and font is not None and line < font:
         found["line-height"] = "1"
     if tag not in _HEIGHT_HOLDS and found.get("overflow", "visible").startswith("visible"):
-        # What is higher than its box covers what follows.
+        # Contents that are higher than their box cover what follows.
         height = found.pop("height", None)
         if height is not None:
             found.setdefault("min-height", height)

@@ -90,9 +90,12 @@ async def get_attachment(
 
 
 def pictures_of(message: GetMessageResponse) -> Mapping[str, str]:
-    """Return the paths of the message's own parts by content id."""
-    return {
-        item.content_id: f"/emails/{message.summary.message_id}/attachments/{quote(item.attachment_id, safe='')}"
-        for item in message.attachments
-        if item.content_id
-    }
+    """Return the paths of the message's own parts by Content-ID, Content-Location and file name, in this order."""
+    paths: dict[str, str] = {}
+    for field in ("content_id", "content_location", "filename"):
+        for item in message.attachments:
+            name: str = getattr(item, field)
+            if name:
+                attachment_id = quote(item.attachment_id, safe="")
+                paths.setdefault(name, f"/emails/{message.summary.message_id}/attachments/{attachment_id}")
+    return paths

@@ -189,7 +189,7 @@ def _bind(server: aio.Server, address: str, identity: ServiceIdentity | None) ->
     # gRPC calls it at every handshake, to learn of another certificate.
     credentials = grpc.dynamic_ssl_server_credentials(
         _configuration(watched.pem),
-        changed,  # type: ignore[arg-type]  # None says that nothing has changed, whatever the stub says
+        changed,  # type: ignore[arg-type]  # None stands for no change, unlike the type stub says
         require_client_authentication=True,
     )
     return server.add_secure_port(address, credentials)

@@ -28,7 +28,7 @@ class PoolMetrics:
     def sqlalchemy(self, engine: AsyncEngine) -> None:
         """Show the pool of an engine, which must have a fixed size, as `postgres`."""
         pool = engine.pool
-        assert isinstance(pool, QueuePool)  # noqa: S101 - what `create_engine` of the kit builds
+        assert isinstance(pool, QueuePool)  # noqa: S101 - `create_engine` of the kit builds no other pool
         self._show("postgres", pool.size(), pool.checkedout)
 
     def redis(self, redis: Redis) -> None:

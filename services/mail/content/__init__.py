@@ -1,7 +1,14 @@
-"""Message content: from what a provider delivers to one clean model. Pure functions."""
+"""Message content: parses every provider's messages into one clean model. Pure functions."""
 
 from services.mail.content.headers.filenames import name_download, sanitise_filename
-from services.mail.content.model import Address, Attachment, CalendarPart, MissingPart, ParsedMessage
+from services.mail.content.model import (
+    Address,
+    AttachedMessage,
+    Attachment,
+    CalendarPart,
+    MissingPart,
+    ParsedMessage,
+)
 from services.mail.content.parse import parse_raw
 from services.mail.content.text.clean import clean_line, clean_text, cut_utf8, unescape_snippet
 from services.mail.content.text.html_text import html_to_text
@@ -9,6 +16,7 @@ from services.mail.content.text.indexable import indexable
 
 __all__ = [
     "Address",
+    "AttachedMessage",
     "Attachment",
     "CalendarPart",
     "MissingPart",

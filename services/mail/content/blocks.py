@@ -19,9 +19,9 @@ class Block:
 
 
 def choose_alternative(alternatives: Sequence[list[Block]]) -> list[Block]:
-    """One block of a multipart/alternative: the first that says something as plain text, the first as HTML.
+    """Make one block of a multipart/alternative: the first that says something as plain text, the first as HTML.
 
-    A form of an odd type counts only if there is no other.
+    A form of an odd type counts only if no other is given.
     """
     usual = [blocks for blocks in alternatives if not any(block.is_odd for block in blocks)]
     given = usual if any(usual) else alternatives
@@ -31,17 +31,17 @@ def choose_alternative(alternatives: Sequence[list[Block]]) -> list[Block]:
 
 
 def join_text(blocks: list[Block]) -> tuple[str | None, bool]:
-    """The text of all blocks, and whether any of it is derived from HTML."""
+    """Join the text of all blocks; the second value says whether any of it is derived from HTML."""
     return _join(blocks, _plain_of), any(map(_derives_text, blocks))
 
 
 def join_html(blocks: list[Block]) -> str | None:
-    """The HTML of all blocks, plain ones included; None if none has any."""
+    """Join the HTML of all blocks, plain ones included; None if none has any."""
     return _join(blocks, _html_of) if any(map(_has_html, blocks)) else None
 
 
 def _first(texts: list[str | None]) -> str | None:
-    """The first text that is not blank; a blank one rather than none."""
+    """Choose the first text that is not blank; a blank one rather than none."""
     given = [text for text in texts if text is not None]
     return next((text for text in given if text.strip()), given[0] if given else None)
 
@@ -55,7 +55,7 @@ def _has_html(block: Block) -> bool:
 
 
 def _plain_of(block: Block) -> str | None:
-    """A block as plain text: derived from the HTML where there is no plain text, or it only points to the HTML."""
+    """Return a block as plain text: derived from the HTML if the plain text is missing or only points to the HTML."""
     return html_to_text(block.html or "") if _derives_text(block) else block.plain
 
 

@@ -21,7 +21,7 @@ from services.mail.content.text.flowed import join_flowed
 _NEVER_BODY = {"text/css", "text/vcard", "text/x-vcard", "text/directory", "text/x-amp-html"}
 # text/rfc822-headers (RFC 6522), whose name is often misspelt.
 _HEADERS_OF_ANOTHER = "text/rfc822"
-# Further forms of the text beside them, for programs that support them.
+# Forms of a text for programs that support them; the usual forms stand beside them.
 _ALTERNATIVES_ONLY = {"text/x-amp-html", "text/watch-html"}
 _INLINE_TEXT = {"text/plain", "text/html"}
 _ENCRYPTED = {"application/pkcs7-mime", "application/x-pkcs7-mime"}
@@ -60,7 +60,7 @@ class _Walk:
         self._room = room
 
     def read(self, root: Part) -> Body:
-        """The body of the message whose root this is."""
+        """Read the body of the message with this root."""
         return self._compose(self.collect(root, parent="", is_first=True))
 
     def _compose(self, blocks: list[Block]) -> Body:
@@ -73,7 +73,7 @@ class _Walk:
         return body
 
     def collect(self, part: Part, *, parent: str, is_first: bool) -> list[Block]:
-        """The blocks of `part`; everything else that it holds goes into the body's lists."""
+        """Return the blocks of `part`; everything else that it holds goes into the body's lists."""
         if part.mime_type == "multipart/encrypted":
             return self._collect_encrypted(part)
         if part.is_multipart and (part.children or not part.size):
@@ -129,7 +129,7 @@ class _Walk:
         return [Block(plain=text, is_odd=part.mime_type != "text/plain")]
 
     def _read_text(self, part: Part, *, limit: int, is_html: bool) -> str | None:
-        """The decoded text of a part with LF line ends; None if it must be fetched first."""
+        """Decode the text of a part, with LF line ends; None if it must be fetched first."""
         if part.content is None:
             if part.attachment_id:
                 self.body.missing.append(MissingPart(part.part_id, part.attachment_id, part.mime_type, part.size))
@@ -176,10 +176,10 @@ class _Walk:
             return None
         [root] = part.children
         body = _Walk(level=self._level + 1, room=self._room).read(root)
-        return describe_message(root.fields, body.text, body.attachments, self._room)
+        return describe_message(root, body.text, body.attachments, self._room)
 
     def _read_digest_message(self, part: Part) -> list[Block]:
-        """The blocks of a message in a digest, which readers show one after the other, below lines of its headers."""
+        """Return the blocks of a message in a digest, which readers show below lines of its headers."""
         if not part.children or self._level >= limits.ATTACHED_LEVELS:
             self._attach(part, "multipart/digest")
             return []
@@ -187,7 +187,8 @@ class _Walk:
         walk = _Walk(level=self._level + 1, room=self._room)
         blocks = walk.collect(root, parent="", is_first=True)
         attachments = mark_embedded(walk.body.attachments, join_html(blocks))
-        message = describe_message(root.fields, None, attachments, self._room)
+        self.body.missing += walk.body.missing
+        message = describe_message(root, None, attachments, self._room)
         self._attach(part, "multipart/digest", message=message)
         return [Block(plain=summarise_headers(root.fields) + "\n"), *blocks]
 
@@ -210,14 +211,14 @@ def _clean_id(content_id: str | None) -> str | None:
 
 
 def _find_related_root(part: Part) -> Part | None:
-    """The part that the others belong to: the one that `start` names, else the first (RFC 2387 section 3.2)."""
+    """Find the part that the others belong to: the one that `start` names, else the first (RFC 2387 section 3.2)."""
     start = part.parameters.get("start", "").strip("<> \t")
     named = next((child for child in part.children if start and child.content_id == start), None)
     return named or next(iter(part.children), None)
 
 
 def _mark_report_data(part: Part) -> Iterator[tuple[Part, bool]]:
-    """The children; of a report those text parts are marked that stand behind what programs read (RFC 6522).
+    """Mark those children of a report that are text and stand behind the part for programs (RFC 6522).
 
     They are the headers of the message that the report is about, or its text, whatever their type says.
     """

@@ -14,7 +14,7 @@ _HEAD = 4096
 
 
 def read_method(calendar: str) -> str | None:
-    """The METHOD of an iCalendar object in upper case; None if it has none. Line ends are LF."""
+    """Read the METHOD of an iCalendar object, in upper case; None if it has none. Line ends are LF."""
     head = _FOLD.sub("", calendar[:_HEAD])
     component = _COMPONENT.search(head)
     method = _METHOD.search(head, 0, component.start() if component else len(head))
@@ -22,7 +22,7 @@ def read_method(calendar: str) -> str | None:
 
 
 def list_invitations_once(attachments: Sequence[Attachment], in_body: Collection[str]) -> list[Attachment]:
-    """An invitation often comes twice, as unnamed text and as a file; then only the file is listed.
+    """Keep only the file of an invitation that comes twice, as unnamed text and as a file.
 
     `in_body` holds the part ids of invitations that are part of the body.
     """

@@ -1,4 +1,4 @@
-"""How much of one message is looked at. Beyond it the rest is left out and `truncated` says so."""
+"""Bounds of one message. The excess is left out and `truncated` says so."""
 
 BODY_BYTES = 4 * 1024 * 1024
 """Text and HTML, each, as UTF-8."""
@@ -16,7 +16,7 @@ PARTS = 1_000
 """Parts of one message, containers included."""
 
 BOUNDARY_SCAN_FACTOR = 16
-"""How many times the size of a message may be scanned for boundaries (nested multiparts scan again)."""
+"""How often a message's size may be scanned for boundaries (nested multiparts scan again)."""
 
 ATTACHED_LEVELS = 5
 """How deep attached messages within attached messages are described."""

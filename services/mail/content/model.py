@@ -1,4 +1,4 @@
-"""The one message model: what a parsed message is, whichever provider and format it came from.
+"""The one message model, the same for every provider and format.
 
 Every text in it is clean (no NUL, no lone surrogate), so that it can be stored as it is.
 """
@@ -13,7 +13,7 @@ class Address(Struct, frozen=True, gc=False):
     """One mailbox of an address header.
 
     `name` is the decoded display name or "". `email` is the addr-spec as written (case kept), or "" where the
-    header names somebody without an address.
+    header gives a name without an address.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Attachment:
     """One part that is not body text, or a file that stands uuencoded in a text.
 
     `part_id` is stable for a message ("" is the root part, then "0", "0.1"). `filename` is sanitised, "" when the
-    message gives none. `mime_type` is what the sender claims: never trust it. `size` is in bytes, transfer encoding
+    message gives none. `mime_type` is the sender's claim: never trust it. `size` is in bytes, transfer encoding
     removed. `inline` pictures are those that the HTML shows: by `content_id` (without angle brackets), by
     `content_location` (a URL, RFC 2557) or by file name. `message` describes an attached message.
 
@@ -46,9 +46,9 @@ class Attachment:
 class AttachedMessage:
     """What an attached message (message/rfc822) says, within bounds: see `limits`.
 
-    `text` is plain text, derived from HTML where there is no other; None where there is none, where it was not
-    delivered, and in a digest, whose messages are part of the body. `attachments` are those of the attached message,
-    with ids in the whole message; their messages are described in turn.
+    `text` is plain text, derived from HTML if the message has no other; None if the message has no text, if it was
+    not delivered, and in a digest, whose messages are part of the body. `attachments` are those of the attached
+    message, with ids in the whole message; their messages are described in turn.
     """
 
     subject: str | None
@@ -83,8 +83,8 @@ class MissingPart:
 class ParsedMessage:
     """One message, decoded.
 
-    `headers` keeps order and duplicates, values unfolded and decoded. `subject` is None when there is no such
-    header, "" when it is empty. `from_` is the first author, None when nobody is named. `sent_at` is aware UTC, None
+    `headers` keeps order and duplicates, values unfolded and decoded. `subject` is None without such a
+    header, "" when it is empty. `from_` is the first author, None without any. `sent_at` is aware UTC, None
     when absent, unreadable or outside 1970..2099. Message ids carry no angle brackets. `text` is derived from the
     HTML when `text_from_html`. `truncated` says that something was cut or left out; `defects` are stable kebab-case
     words. `missing_parts` is empty unless the provider delivered body text by reference only.
@@ -113,7 +113,7 @@ class ParsedMessage:
     missing_parts: tuple[MissingPart, ...]
 
     def header(self, name: str) -> str | None:
-        """The first header of that name, whatever its case; None when there is none."""
+        """The first header of that name, in any case; None if the message lacks it."""
         wanted = name.lower()
         return next((value for key, value in self.headers if key.lower() == wanted), None)
 

@@ -1,13 +1,13 @@
-"""From what a provider delivers to one `ParsedMessage`. Pure and total: no input, and no I/O, makes these fail."""
+"""From a part tree to one `ParsedMessage`. Pure and total: no I/O, and no input makes these functions fail."""
 
 import re
 
 from services.mail.content.body import read_body
-from services.mail.content.headers.addresses import parse_addresses
+from services.mail.content.headers.addresses import collect_addresses, parse_addresses
 from services.mail.content.headers.dates import parse_date
 from services.mail.content.headers.encoded_words import decode_words
 from services.mail.content.mime.raw import read_raw
-from services.mail.content.mime.tree import Tree
+from services.mail.content.mime.tree import Part, Tree
 from services.mail.content.model import Address, ParsedMessage
 from services.mail.content.text.clean import clean_line, clean_text
 
@@ -25,13 +25,13 @@ def build_message(tree: Tree) -> ParsedMessage:
     body = read_body(tree.root)
     authors = parse_addresses(fields.get("from", ""))
     return ParsedMessage(
-        headers=tuple([_clean_header(name, value) for name, value in tree.headers]),
+        headers=tuple([_clean_header(name, value) for name, value in tree.root.headers]),
         from_=authors[0] if authors else None,
         authors=authors,
-        to=_collect_addresses(tree, "to"),
-        cc=_collect_addresses(tree, "cc"),
-        bcc=_collect_addresses(tree, "bcc"),
-        reply_to=_collect_addresses(tree, "reply-to"),
+        to=_collect(tree.root, "to"),
+        cc=_collect(tree.root, "cc"),
+        bcc=_collect(tree.root, "bcc"),
+        reply_to=_collect(tree.root, "reply-to"),
         subject=clean_line(decode_words(fields["subject"])) if "subject" in fields else None,
         sent_at=parse_date(fields["date"]) if "date" in fields else None,
         message_id=_read_message_id(fields.get("message-id", "")),
@@ -56,12 +56,8 @@ def _clean_header(name: str, value: str) -> tuple[str, str]:
     return clean_text(name), clean_text(decode_words(value)).strip()
 
 
-def _collect_addresses(tree: Tree, name: str) -> tuple[Address, ...]:
-    """The addresses of all headers of that name: some senders write one header per recipient."""
-    if name not in tree.root.fields:
-        return ()
-    values = [value for key, value in tree.headers if len(key) == len(name) and key.lower() == name]
-    return tuple([address for value in values for address in parse_addresses(value)])
+def _collect(root: Part, name: str) -> tuple[Address, ...]:
+    return collect_addresses(root.headers, name) if name in root.fields else ()
 
 
 def _read_message_id(value: str) -> str | None:
@@ -71,7 +67,7 @@ def _read_message_id(value: str) -> str | None:
 
 
 def _read_ids(value: str) -> tuple[str, ...]:
-    """Message ids of In-Reply-To and References: in brackets, or bare words with an @. Prose around them is dropped."""
+    """Read the message ids of In-Reply-To and References: in brackets, or bare words with an @, without prose."""
     found = _BRACKETED_ID.findall(value) or [word.strip("<>,;") for word in value.split() if "@" in word]
     ids = ("".join(each.split()) for each in found)
     return tuple([clean_text(each) for each in ids if each])

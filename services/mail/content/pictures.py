@@ -1,4 +1,4 @@
-"""Which pictures the HTML of a message shows.
+"""Pictures that the HTML of a message shows.
 
 Others are attachments, whatever their disposition: phones send photos as inline parts beside plain text.
 """
@@ -20,7 +20,7 @@ _SOURCE = re.compile(
 
 
 def mark_embedded(attachments: Sequence[Attachment], html: str | None) -> list[Attachment]:
-    """The attachments, `inline` set for those pictures that the HTML embeds and for no other picture."""
+    """Return the attachments, `inline` set for those pictures that the HTML embeds and for no other picture."""
     pictures = [each for each in attachments if _is_picture(each)]
     if not pictures:
         return list(attachments)

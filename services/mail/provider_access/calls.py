@@ -2,15 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from services.mail.model import Mailbox
 from services.mail.provider_access.access_tokens import AccessTokens
 from services.mail.provider_access.concurrency import ConcurrencyLimit
-from services.mail.provider_access.quota import Quota, QuotaWaitError
-from services.mail.providers.base import LimitError, TokenRefusedError, TooConcurrentError
+from services.mail.provider_access.quota import Quota, QuotaWaitError, Taken
+from services.mail.providers.base import LimitError, NoAnswerError, TokenRefusedError, TooConcurrentError
 
 # Seconds to wait for quota where the caller does not say: less than it costs to claim a mailbox again.
 SHORT_WAIT = 0.1
@@ -30,10 +30,15 @@ class ProviderAccess:
 
 
 class ProviderCalls:
-    """Calls to a provider for one mailbox. `units_taken` is the quota that they have taken so far."""
+    """Calls to a provider for one mailbox, one at a time. `units_taken` is the quota that they have taken so far."""
 
     def __init__(self, mailbox: Mailbox, access: ProviderAccess) -> None:
         self.units_taken = 0
+        # Taken by `reserved`, and by no call yet.
+        self._reserved: list[Taken] = []
+        # Taken for the next call, and for the one before.
+        self._prepaid: list[Taken] = []
+        self._ended: list[Taken] = []
         self._mailbox = mailbox
         self._access = access
 
@@ -50,7 +55,7 @@ class ProviderCalls:
         Providers do not count a call whose token they refuse. A limit that the call meets makes all processes wait.
         Raises ProviderError, and AppError as AccessTokens.get does.
         """
-        async with self._backing_off():
+        async with self._counted_until_its_end(), self._backing_off():
             token = await self._access.tokens.get(self._mailbox)
             try:
                 return await ask(token)
@@ -58,21 +63,65 @@ class ProviderCalls:
                 return await ask(await self._access.tokens.replace(self._mailbox, token))
 
     async def call_with_new_token[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
-        """Call with a token other than the present one, which the provider refused for a part of a batch."""
-        async with self._backing_off():
+        """Repeat the last call with a token other than the present one, which was refused for a part of a batch."""
+        self._prepaid += [taken for taken in self._ended if self._access.quota.reopen(taken)]
+        async with self._counted_until_its_end(), self._backing_off():
             refused = await self._access.tokens.get(self._mailbox)
             return await ask(await self._access.tokens.replace(self._mailbox, refused))
 
-    async def take(self, units: int, *, patience: float = SHORT_WAIT, live: bool = True) -> None:
-        """Take quota, in parts where a bucket does not hold that much, waiting `patience` seconds for each at most.
+    @asynccontextmanager
+    async def reserved(self, units: int, *, patience: float = SHORT_WAIT, live: bool = True) -> AsyncIterator[None]:
+        """Take all of these units for the calls of the block; what they leave is given back when it ends.
 
+        For calls that are worth nothing without the ones that follow. Where there are too few units, none is spent.
         Raises QuotaWaitError.
         """
+        before = _sum(self._reserved)
+        self._reserved += await self._take_all(units, patience=patience, live=live)
+        try:
+            yield
+        finally:
+            for taken in self._draw(max(0, _sum(self._reserved) - before)):
+                self._access.quota.give_back(taken)
+
+    async def take(self, units: int, *, patience: float = SHORT_WAIT, live: bool = True) -> None:
+        """Take quota for the next call: from what is reserved, and the rest if that comes within `patience` seconds.
+
+        Where there are too few units, none is spent. Raises QuotaWaitError.
+        """
+        drawn = self._draw(min(units, _sum(self._reserved)))
+        try:
+            drawn += await self._take_all(units - _sum(drawn), patience=patience, live=live)
+        except BaseException:
+            self._reserved += drawn
+            raise
+        self._prepaid += drawn
+        self.units_taken += units
+
+    def _draw(self, units: int) -> list[Taken]:
+        """So many of the reserved units, the latest first."""
+        drawn = []
         while units > 0:
-            part = min(units, self._access.quota.burst)
-            await self._take_part(part, patience=patience, live=live)
-            self.units_taken += part
-            units -= part
+            taken = self._reserved.pop()
+            if taken.units > units:
+                taken, rest = taken.split(units)
+                self._reserved.append(rest)
+            drawn.append(taken)
+            units -= taken.units
+        return drawn
+
+    async def _take_all(self, units: int, *, patience: float, live: bool) -> list[Taken]:
+        """Take units, in parts where they cannot be taken at once, or none. Raises QuotaWaitError."""
+        parts: list[Taken] = []
+        try:
+            while (left := units - _sum(parts)) > 0:
+                part = min(left, self._access.quota.most_units)
+                parts.append(await self._take_part(part, patience=patience, live=live))
+        except BaseException:
+            for taken in parts:
+                self._access.quota.give_back(taken)
+            raise
+        return parts
 
     async def back_off(self, error: LimitError) -> None:
         """Make all processes leave the mailbox alone, or the whole project, as long as the provider wants."""
@@ -82,6 +131,26 @@ class ProviderCalls:
         await self._access.quota.pause(mailbox_id, error.retry_after, whole_project=error.whole_project)
 
     @asynccontextmanager
+    async def _counted_until_its_end(self) -> AsyncIterator[None]:
+        """Report the end of a call. One that was given up may still reach the provider: its units come back later."""
+        claimed = self._access.quota.claim(self._mailbox.mailbox_id)
+        prepaid, self._prepaid = self._prepaid + ([claimed] if claimed else []), []
+        self._ended = []
+        try:
+            yield
+        except (asyncio.CancelledError, NoAnswerError):
+            raise
+        except BaseException:
+            self._end(prepaid)
+            raise
+        self._end(prepaid)
+
+    def _end(self, prepaid: list[Taken]) -> None:
+        self._ended = prepaid
+        for taken in prepaid:
+            self._access.quota.end(taken)
+
+    @asynccontextmanager
     async def _backing_off(self) -> AsyncIterator[None]:
         try:
             yield
@@ -89,7 +158,7 @@ class ProviderCalls:
             await self.back_off(error)
             raise
 
-    async def _take_part(self, units: int, *, patience: float, live: bool) -> None:
+    async def _take_part(self, units: int, *, patience: float, live: bool) -> Taken:
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -98,3 +167,7 @@ class ProviderCalls:
                 if time.monotonic() + wait.seconds > deadline:
                     raise
                 await asyncio.sleep(wait.seconds)
+
+
+def _sum(taken: Iterable[Taken]) -> int:
+    return sum(part.units for part in taken)

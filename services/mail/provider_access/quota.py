@@ -1,19 +1,24 @@
-"""Provider quota, shared by all workers: a token bucket per mailbox and one per project, in Redis.
+"""Provider quota, shared by all workers: exact sliding windows per mailbox and for the project, in Redis.
 
-A bucket that Redis does not know is empty, not full, and its burst is one batch: burst + rate x window never exceeds
-the limit, so that no window of the provider, fixed or sliding, sees more than it allows.
+Units count from their take until one window after the end of their call (quota_window.lua), so that no window of the
+provider, fixed or sliding, sees more than it allows. What a count owes that Redis has lost, watermarks say.
 """
 
+import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from importlib import resources
-from typing import Final
+from typing import Any, Final
 
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from services.mail.provider_access.quota_metrics import QuotaMetrics
+from services.mail.provider_access.watermarks import Mark, NoWatermarks, Watermarks
 from services.mail.providers.base import UnitCosts
 
 
@@ -23,6 +28,7 @@ class QuotaProfile:
 
     mailbox_limit: int
     project_limit: int
+    # Seconds.
     window: float
     costs: UnitCosts
     # Units per day for the whole project, and the part of them that backfills leave to live mail.
@@ -30,54 +36,324 @@ class QuotaProfile:
     live_reserve: float = 0.1
     # Seconds after midnight UTC at which the provider's day begins.
     day_begins: float = 0
+    # The part of a limit that may be spent at once; the rest of the window is paced evenly.
+    burst: float = 5 / 12
+    # The part of a limit that backfills leave to live mail in each window.
+    live_share: float = 0.02
+    # Seconds after which a call has ended whose end is not reported.
+    longest_call: float = 130.0
 
 
 def check_fits(profile: QuotaProfile, batch_units: int) -> None:
-    """Raises ValueError if a batch takes so much that a bucket could never hold it and still fill."""
+    """Raises ValueError if a batch takes so much that it leaves a mailbox nothing else, or others no turn."""
     most = min(profile.mailbox_limit - 1, profile.project_limit // 2)
     if batch_units > most:
         raise ValueError(f"the quota does not allow batches of {batch_units} units, {most} at most")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuotaUse:
-    """The project's units: of the day and per second, and the seconds for which there are none at all."""
+class _Limit:
+    """Units: of a window, kept for live mail in it, and to be spent at once."""
 
+    window: int
+    live: int
+    burst: int
+
+
+def _limit(profile: QuotaProfile, units: int, *, batch_units: int) -> _Limit:
+    live = min(int(units * profile.live_share), units - batch_units)
+    return _Limit(window=units, live=live, burst=min(units - live, max(batch_units, int(units * profile.burst))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaUse:
+    """The project's units: of the day, of the last window, and per second; and for how many seconds there are none."""
+
+    window_used: int
     day_used: int
     day_limit: int
     rate_limit: float
     paused: float
 
 
-class QuotaWaitError(Exception):
-    """Too few units at the moment; try again in `seconds`."""
+class QuotaScope(StrEnum):
+    """What units are waited for: the mailbox's, the project's, the day's, or the count itself."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"quota: wait {seconds:.3f} s")
+    MAILBOX = "mailbox"
+    PROJECT = "project"
+    DAY = "day"
+    SERVICE = "service"
+
+
+class QuotaWaitError(Exception):
+    """Too few units at the moment; there will be enough in `seconds`, unless others take them."""
+
+    def __init__(self, seconds: float, *, scope: QuotaScope = QuotaScope.MAILBOX) -> None:
+        super().__init__(f"quota of the {scope}: wait {seconds:.3f} s")
         self.seconds = seconds
+        self.scope = scope
 
 
 class QuotaUnavailableError(QuotaWaitError):
     """Redis cannot be reached, and without its count no call is safe."""
 
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds, scope=QuotaScope.SERVICE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Report:
+    """That the call of some units has ended, or was not made; `at` is monotonic."""
+
+    taken: "Taken"
+    used: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Units taken for calls whose end is not reported yet, and the slots in which they come back without that."""
+
+    mailbox_id: int
+    units: int
+    mailbox_slot: int
+    project_slot: int
+
+    def split(self, units: int) -> tuple["Taken", "Taken"]:
+        """So many of the units, and the rest."""
+        return replace(self, units=units), replace(self, units=self.units - units)
+
 
 class Quota:
-    """Takes units before calls are made. `batch_units` is the largest amount taken at once."""
+    """Takes units before calls are made. `batch_units` is what a batch of messages costs.
+
+    `now` is the time of the day's budget; tests replace Redis's clock by `redis_time`, and set `monotonic` with it.
+    """
 
     def __init__(
-        self, redis: Redis, *, profile: QuotaProfile, batch_units: int, now: Callable[[], float] = time.time
+        self,
+        redis: Redis,
+        *,
+        profile: QuotaProfile,
+        batch_units: int,
+        watermarks: Watermarks | None = None,
+        metrics: QuotaMetrics | None = None,
+        now: Callable[[], float] = time.time,
+        redis_time: Callable[[], float] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._now = now
-        self.profile = profile
-        self._redis = redis
-        self.burst = batch_units
         check_fits(profile, batch_units)
-        self._project_burst = min(batch_units * 50, profile.project_limit // 2)
-        self._mailbox_rate = (profile.mailbox_limit - self.burst) / profile.window
-        self._project_rate = (profile.project_limit - self._project_burst) / profile.window
-        self._keep = max(3600, int(profile.window * 10))
+        self.profile = profile
+        self.batch_units = batch_units
+        self._mailbox = _limit(profile, profile.mailbox_limit, batch_units=batch_units)
+        self._project = _limit(profile, profile.project_limit, batch_units=batch_units)
+        # The most units that can be taken at once.
+        self.most_units = min(self._mailbox.burst, self._project.burst)
+        self._redis = redis
+        self._watermarks = watermarks or NoWatermarks(
+            mailbox_limit=profile.mailbox_limit, project_limit=profile.project_limit
+        )
+        self._metrics = metrics or QuotaMetrics(CollectorRegistry())
+        self._now = now
+        self._redis_time = redis_time
+        self._monotonic = monotonic
         self._take = redis.register_script(_script("quota_take.lua"))
         self._pause = redis.register_script(_script("quota_pause.lua"))
+        self._use = redis.register_script(_script("quota_use.lua"))
+        # Units whose calls have ended, or were not made, by mailbox: Redis hears of them with the next take, or soon.
+        self._settled: dict[int, list[_Report]] = {}
+        self._flush_handle: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Task[None] | None = None
+        # What `take_each` took, until the mailbox's call claims it.
+        self._for_groups: dict[int, Taken] = {}
+
+    async def take(self, mailbox_id: int, units: int, *, live: bool = True) -> Taken:
+        """Take units for calls of this mailbox, at most `most_units`; `end` or `give_back` settles them.
+
+        What is not `live` leaves a part of the day's and of each window's units alone, and where mailboxes wait for the
+        project's units, it waits in line: each gets its turn. New mail waits for no backfill.
+        Raises QuotaWaitError, QuotaUnavailableError, and what the database raises where a watermark is due.
+        """
+        try:
+            outcomes = await self._take_all({mailbox_id: units}, live=live)
+        except RedisError as error:
+            raise QuotaUnavailableError(_UNAVAILABLE_SECONDS) from error
+        outcome = outcomes[mailbox_id]
+        if isinstance(outcome, QuotaWaitError):
+            raise outcome
+        return outcome
+
+    async def take_each(self, units: Mapping[int, int]) -> dict[int, float]:
+        """Take units for one call of each of these mailboxes; return the seconds that each has to wait, 0 if it worked.
+
+        The next call of such a mailbox claims them: see `claim`.
+        """
+        try:
+            outcomes = await self._take_all(units, live=True)
+        except RedisError:
+            return dict.fromkeys(units, _UNAVAILABLE_SECONDS)
+        self._for_groups |= {id_: taken for id_, taken in outcomes.items() if isinstance(taken, Taken)}
+        return {id_: wait.seconds if isinstance(wait, QuotaWaitError) else 0.0 for id_, wait in outcomes.items()}
+
+    def claim(self, mailbox_id: int) -> Taken | None:
+        """What `take_each` took for a call of this mailbox that is about to be made."""
+        return self._for_groups.pop(mailbox_id, None)
+
+    def end(self, taken: Taken) -> None:
+        """Report that the call has ended: the units come back one window later."""
+        self._settle(taken, used=True)
+
+    def give_back(self, taken: Taken) -> None:
+        """Return units for which no call was made."""
+        self._settle(taken, used=False)
+
+    def reopen(self, taken: Taken) -> bool:
+        """Take back the report of an end, for a call that goes on; false if Redis has heard of it."""
+        reports = self._settled.get(taken.mailbox_id, [])
+        ends = [report for report in reports if report.taken == taken and report.used]
+        if ends:
+            reports.remove(ends[-1])
+        return bool(ends)
+
+    async def flush(self) -> None:
+        """Tell Redis what was settled. What cannot be told counts as in flight until the longest call would end."""
+        if self._flushing is not None:
+            await self._flushing
+        await self._flush()
+
+    async def _flush(self) -> None:
+        settled, self._settled = self._settled, {}
+        pipeline = self._redis.pipeline(transaction=False)
+        for mailbox_id, reports in settled.items():
+            if reports:
+                mark = Mark(allowed=0, owes=self._mailbox.window)
+                await self._ask(pipeline, mailbox_id, 0, live=True, mark=mark, project_owes=-1, settled=reports)
+        if pipeline.command_stack:
+            with contextlib.suppress(RedisError):
+                await pipeline.execute()
+
+    async def use(self) -> QuotaUse:
+        """How much of the project's quota is used. Raises RedisError."""
+        await self.flush()
+        day, elapsed = self._day()
+        used = await self._redis.get(_day_key(day))
+        window_used, paused_ms = await self._use(keys=[_PROJECT_KEY], args=[*self._times(), *_of(self._project)])
+        return QuotaUse(
+            window_used=window_used,
+            day_used=self._assumed(elapsed) if used is None else int(used),
+            day_limit=self.profile.daily_limit,
+            rate_limit=self.profile.project_limit / self.profile.window,
+            paused=paused_ms / 1000,
+        )
+
+    async def pause(self, mailbox_id: int, seconds: float, *, whole_project: bool) -> None:
+        """Makes all workers leave the mailbox, or the project, alone; no burst follows."""
+        key, limit = (_PROJECT_KEY, self._project) if whole_project else (_mailbox_key(mailbox_id), self._mailbox)
+        # Without Redis no units are given out anyway.
+        with contextlib.suppress(RedisError):
+            await self._pause(keys=[key], args=[*self._times(), *_of(limit), seconds, int(whole_project)])
+
+    async def _take_all(self, units: Mapping[int, int], *, live: bool) -> dict[int, Taken | QuotaWaitError]:
+        """Raises RedisError."""
+        outcomes: dict[int, Taken | QuotaWaitError] = {}
+        asked, many, project_owes = dict(units), set[int](), _UNKNOWN
+        while asked:
+            marks = await self._watermarks.cover(asked, many=many)
+            answers = await self._run(asked, marks, live=live, project_owes=project_owes)
+            for mailbox_id, answer in answers.items():
+                match answer:
+                    case [1, mailbox_slot, project_slot]:
+                        outcomes[mailbox_id] = Taken(
+                            mailbox_id=mailbox_id,
+                            units=units[mailbox_id],
+                            mailbox_slot=mailbox_slot,
+                            project_slot=project_slot,
+                        )
+                    case [0, wait_ms, reason]:
+                        outcomes[mailbox_id] = self._wait(max(0.001, wait_ms / 1000), _REASONS[reason - 1])
+                    case [code] if code == _PROJECT_UNKNOWN:
+                        project_owes = await self._watermarks.project_owes()
+                    case _:
+                        many.add(mailbox_id)
+            self._watermarks.called(id_ for id_ in asked if isinstance(outcomes.get(id_), Taken))
+            asked = {id_: wanted for id_, wanted in asked.items() if id_ not in outcomes}
+        return outcomes
+
+    async def _run(
+        self, units: Mapping[int, int], marks: Mapping[int, Mark], *, live: bool, project_owes: int
+    ) -> dict[int, list[int]]:
+        """The script's answer for each mailbox, in one round trip. Raises RedisError."""
+        settled = {id_: self._settled.pop(id_, []) for id_ in units}
+        client = self._redis if len(units) == 1 else self._redis.pipeline(transaction=False)
+        try:
+            answers = [
+                await self._ask(
+                    client, id_, wanted, live=live, mark=marks[id_], project_owes=project_owes, settled=settled[id_]
+                )
+                for id_, wanted in units.items()
+            ]
+            if client is not self._redis:
+                answers = await client.execute()  # type: ignore[attr-defined]  # a pipeline
+        except RedisError as error:
+            self._metrics.lost(error)
+            self._metrics.waited(QuotaScope.SERVICE)
+            raise
+        self._metrics.reached()
+        by_mailbox = dict(zip(units, answers, strict=True))
+        for mailbox_id, answer in by_mailbox.items():
+            if answer == [_PROJECT_UNKNOWN]:
+                self._settled[mailbox_id] = settled[mailbox_id] + self._settled.get(mailbox_id, [])
+        return by_mailbox
+
+    async def _ask(
+        self,
+        client: Redis,
+        mailbox_id: int,
+        units: int,
+        *,
+        live: bool,
+        mark: Mark,
+        project_owes: int,
+        settled: Iterable[_Report],
+    ) -> Any:
+        """The script's answer; in a pipeline it comes with the others."""
+        day, elapsed = self._day()
+        return await self._take(
+            keys=[_mailbox_key(mailbox_id), _PROJECT_KEY, _LINE_KEY, _day_key(day)],
+            args=[
+                *self._times(),
+                *(units, mailbox_id, int(live)),
+                *_of(self._mailbox),
+                *_of(self._project),
+                *(self.batch_units, mark.allowed, mark.owes, project_owes),
+                *(self.profile.daily_limit if live else self._for_backfill, self._assumed(elapsed), _DAY - elapsed),
+                *(value for report in settled for value in self._told(report)),
+            ],
+            client=client,
+        )
+
+    def _wait(self, seconds: float, scope: QuotaScope) -> QuotaWaitError:
+        self._metrics.waited(scope)
+        return QuotaWaitError(seconds, scope=scope)
+
+    def _settle(self, taken: Taken, *, used: bool) -> None:
+        self._settled.setdefault(taken.mailbox_id, []).append(_Report(taken=taken, used=used, at=self._monotonic()))
+        if self._flush_handle is None:
+            self._flush_handle = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._begin_flush)
+
+    def _told(self, report: _Report) -> tuple[float, ...]:
+        """As the script reads it: how long ago the call has ended, at least, and its units where they are counted."""
+        taken = report.taken
+        ago = self._monotonic() - report.at if report.used else _NOT_USED
+        return taken.mailbox_slot, taken.project_slot, taken.units, ago
+
+    def _begin_flush(self) -> None:
+        self._flush_handle = None
+        self._flushing = asyncio.get_running_loop().create_task(self._flush())
+
+    def _times(self) -> tuple[float | str, float, float]:
+        now = "" if self._redis_time is None else self._redis_time()
+        return now, self.profile.window, self.profile.longest_call
 
     @property
     def _for_backfill(self) -> int:
@@ -91,79 +367,21 @@ class Quota:
         """A day's count that was lost is taken for that of a day spent evenly."""
         return int(self._for_backfill * elapsed / _DAY)
 
-    @property
-    def mailbox_rate(self) -> float:
-        """Units per second that one mailbox gets at best."""
-        return self._mailbox_rate
 
-    async def take(self, mailbox_id: int, units: int, *, live: bool = True) -> None:
-        """Takes units for calls of this mailbox.
-
-        What is not `live` leaves a part of the day's units alone, and where mailboxes wait for the project's units, it
-        waits in line: each gets its turn. New mail waits for nobody.
-        Raises QuotaWaitError, QuotaUnavailableError.
-        """
-        try:
-            taken, wait_ms = await self._ask(self._redis, mailbox_id, units, live=live)
-        except RedisError as error:
-            raise QuotaUnavailableError(_UNAVAILABLE_SECONDS) from error
-        if not taken:
-            raise QuotaWaitError(max(0.001, wait_ms / 1000))
-
-    async def take_each(self, units: Mapping[int, int]) -> dict[int, float]:
-        """Takes units for each of these mailboxes; returns the seconds that each has to wait, 0 where it worked."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for mailbox_id, wanted in units.items():
-            await self._ask(pipeline, mailbox_id, wanted, live=True)
-        try:
-            answers = await pipeline.execute()
-        except RedisError:
-            return dict.fromkeys(units, _UNAVAILABLE_SECONDS)
-        return {
-            mailbox_id: 0.0 if taken else max(0.001, wait_ms / 1000)
-            for mailbox_id, (taken, wait_ms) in zip(units, answers, strict=True)
-        }
-
-    async def _ask(self, client: Redis, mailbox_id: int, units: int, *, live: bool) -> tuple[int, int]:
-        """Units taken and milliseconds to wait; in a pipeline the answer comes with the others."""
-        day, elapsed = self._day()
-        allowed = self.profile.daily_limit if live else self._for_backfill
-        assumed = self._assumed(elapsed)
-        buckets = (self._mailbox_rate, self.burst, self._project_rate, self._project_burst, self._keep)
-        return await self._take(  # type: ignore[no-any-return]  # whatever the script answers
-            keys=[_mailbox_key(mailbox_id), _PROJECT_KEY, _LINE_KEY, _day_key(day)],
-            args=[units, mailbox_id, int(live), _GRACE, *buckets, allowed, assumed, _DAY - elapsed],
-            client=client,
-        )
-
-    async def use(self) -> QuotaUse:
-        """How much of the project's quota is used. Raises RedisError."""
-        day, elapsed = self._day()
-        used = await self._redis.get(_day_key(day))
-        seconds, microseconds = await self._redis.time()
-        opens_at = float(await self._redis.hget(_PROJECT_KEY, "at") or 0)
-        return QuotaUse(
-            day_used=self._assumed(elapsed) if used is None else int(used),
-            day_limit=self.profile.daily_limit,
-            rate_limit=self.profile.project_limit / self.profile.window,
-            paused=max(0.0, opens_at - seconds - microseconds / 1e6),
-        )
-
-    async def pause(self, mailbox_id: int, seconds: float, *, whole_project: bool) -> None:
-        """Makes all workers leave the mailbox, or the project, alone; the bucket is empty afterwards."""
-        key = _PROJECT_KEY if whole_project else _mailbox_key(mailbox_id)
-        # Without Redis no units are given out anyway.
-        with contextlib.suppress(RedisError):
-            await self._pause(keys=[key], args=[seconds, self._keep])
-
-
-_PROJECT_KEY: Final = "mail:quota:project"
-_LINE_KEY: Final = "mail:quota:line"
-# Seconds. A worker may be late: its slots are taken, or it has died and another one takes over.
-_GRACE: Final = 10.0
+_PROJECT_KEY: Final = "mail:quota:window:project"
+_LINE_KEY: Final = "mail:quota:waiting"
 _DAY: Final = 86_400
 # When to ask again while Redis cannot be reached.
 _UNAVAILABLE_SECONDS: Final = 1.0
+# Ends of calls are reported after so many seconds where no take reports them before.
+_FLUSH_SECONDS: Final = 0.25
+_UNKNOWN: Final = -1
+# The script's answer where it has to know what an absent count of the project owes.
+_PROJECT_UNKNOWN: Final = -1
+# In place of the time since a call's end, where there was no call.
+_NOT_USED: Final = -1.0
+# As the script numbers them.
+_REASONS: Final = (QuotaScope.MAILBOX, QuotaScope.PROJECT, QuotaScope.DAY)
 
 
 def _day_key(day: float) -> str:
@@ -171,8 +389,14 @@ def _day_key(day: float) -> str:
 
 
 def _mailbox_key(mailbox_id: int) -> str:
-    return f"mail:quota:mailbox:{mailbox_id}"
+    return f"mail:quota:window:mailbox:{mailbox_id}"
+
+
+def _of(limit: _Limit) -> tuple[int, int, int]:
+    return limit.window, limit.live, limit.burst
 
 
 def _script(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text("utf-8")
+    """A script behind the functions that all of them share."""
+    package = resources.files(__package__)
+    return "\n".join(package.joinpath(part).read_text("utf-8") for part in ("quota_window.lua", name))

@@ -1,10 +1,10 @@
--- Leaves a bucket empty and closed for some seconds; a longer pause that it has already is not shortened.
-local bucket = KEYS[1]
-local seconds, keep = tonumber(ARGV[1]), tonumber(ARGV[2])
+-- Closes a window for some seconds and leaves its level at 0; a longer pause that it has already is not shortened.
+-- A window that Redis does not know counts as used: the provider says that it is.
+local limit, live_units, burst, seconds = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local slots = ARGV[8] == '1' and project_slots or mailbox_slots
 
-local time = redis.call('TIME')
-local now = time[1] + time[2] / 1000000
-local at = math.max(tonumber(redis.call('HGET', bucket, 'at') or 0), now + seconds)
-redis.call('HSET', bucket, 'level', 0, 'at', at)
-redis.call('EXPIRE', bucket, math.ceil(at - now) + keep)
+local paused = read_window(KEYS[1], slots, limit, live_units, burst, limit)
+paused.level = math.min(paused.level, 0)
+paused.closed = math.max(paused.closed, now + seconds)
+write_window(paused)
 return 1

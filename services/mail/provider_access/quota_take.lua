@@ -1,94 +1,142 @@
--- Takes units for a mailbox: from its bucket, from the project's, and from the project's count of the day.
--- Answers {units taken, milliseconds to wait}, one of them 0.
---
--- A bucket fills by `rate` units per second up to `burst`, from the time `at` on; while that lies in the future it is
--- closed. Redis forgets it after `keep` seconds.
+-- Takes units for a mailbox: from its window, from the project's, and from the project's count of the day; before that
+-- it settles what was taken earlier.
+-- Answers {1, slot of the mailbox, slot of the project}, {0, milliseconds to wait, what is waited for},
+-- {-1} where it must know what an absent count of the project owes, {-2} where the mailbox's mark allows less.
 --
 -- `line` orders the mailboxes that wait for the project's units for other than live mail, by the time at which their
 -- units will have come, after those of all mailboxes ahead. A mailbox that is not the first leaves those ahead what they
--- wait for, as far as the bucket holds that. One far behind asks again half-way: those ahead may be gone by then. One
--- that is late by `grace` seconds has lost its place.
-local mailbox_bucket, project_bucket, line, day_count = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local units, mailbox, live, grace = tonumber(ARGV[1]), ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
-local mailbox_rate, mailbox_burst = tonumber(ARGV[5]), tonumber(ARGV[6])
-local project_rate, project_burst = tonumber(ARGV[7]), tonumber(ARGV[8])
-local keep = tonumber(ARGV[9])
-local day_limit, day_assumed, day_left = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
--- Seconds after which to look again whether the day's count allows a call.
-local longest_day_wait = 900
+-- wait for, as far as the window's level can hold that. One far behind asks again half-way: those ahead may be gone by
+-- then. One that is late by `grace` seconds has lost its place.
+local mailbox_key, project_key, line, day_count = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local units, mailbox, live = tonumber(ARGV[4]), ARGV[5], ARGV[6] == '1'
+local mailbox_limit, mailbox_live, mailbox_burst = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local project_limit, project_live, project_burst = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+local batch, marked = tonumber(ARGV[13]), tonumber(ARGV[14])
+local mailbox_owes, project_owes = tonumber(ARGV[15]), tonumber(ARGV[16])
+local day_limit, day_assumed, day_left = tonumber(ARGV[17]), tonumber(ARGV[18]), tonumber(ARGV[19])
+local first_settled = 20
+local grace, longest_line, longest_day_wait, shortest_wait = 10, 10 * window, 300, 0.5
 
-local time = redis.call('TIME')
-local now = time[1] + time[2] / 1000000
+if project_owes < 0 and redis.call('EXISTS', project_key) == 0 then
+  return { -1 }
+end
+local mailbox_window = read_window(mailbox_key, mailbox_slots, mailbox_limit, mailbox_live, mailbox_burst, mailbox_owes)
+local project_window = read_window(
+  project_key, project_slots, project_limit, project_live, project_burst, math.max(0, project_owes)
+)
+local project_rate = math.max(project_window.rate, project_window.room / window / 4)
 
-local function read_bucket(key, rate, burst)
-  local state = redis.call('HMGET', key, 'level', 'at')
-  local level, at = tonumber(state[1]) or 0, tonumber(state[2]) or now
-  return { key = key, rate = rate, level = math.min(burst, level + math.max(0, now - at) * rate), at = math.max(at, now) }
+local day_used = tonumber(redis.call('GET', day_count))
+-- What an absent count owes comes back from now on, not from the next take on.
+local is_changed = mailbox_window.is_new or project_window.is_new
+
+-- What was taken earlier: four arguments each, slots, units, and the seconds since the end of their call; less than 0
+-- where there was no call.
+local function settle()
+  local unused = 0
+  for i = first_settled, #ARGV, 4 do
+    local settled, ended_ago, action = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), finish
+    if ended_ago < 0 then
+      action, unused = give_back, unused + settled
+    end
+    action(mailbox_window, tonumber(ARGV[i]), settled, ended_ago)
+    action(project_window, tonumber(ARGV[i + 1]), settled, ended_ago)
+    is_changed = true
+  end
+  if unused > 0 and day_used then
+    day_used = redis.call('DECRBY', day_count, unused)
+  end
 end
 
-local function seconds_until(bucket, needed)
-  return math.max(0, bucket.at - now + (needed - bucket.level) / bucket.rate)
-end
-
-local function write_bucket(bucket, taken)
-  redis.call('HSET', bucket.key, 'level', bucket.level - taken, 'at', bucket.at)
-  redis.call('EXPIRE', bucket.key, keep)
-end
-
--- The mailbox's place in the line: the one it has, or the one behind the last.
+-- The mailbox's place in the line: the one it has, or the one behind the last. After the clock has gone back, places lie
+-- too far ahead.
 local function find_place()
   redis.call('ZREMRANGEBYSCORE', line, '-inf', now - grace)
+  redis.call('ZREMRANGEBYSCORE', line, '(' .. now + longest_line + grace, '+inf')
   local place = tonumber(redis.call('ZSCORE', line, mailbox))
   if place then
     return place
   end
   local last = redis.call('ZRANGE', line, -1, -1, 'WITHSCORES')
-  return math.max(now, tonumber(last[2]) or now) + units / project_rate
+  return math.min(now + longest_line, math.max(now, tonumber(last[2]) or now) + units / project_rate)
 end
 
--- What the project's bucket has to hold before this mailbox may take its units: those ahead come first.
+-- What the project's level has to be before this mailbox may take its units: those ahead come first.
 local function needed_in_line(place)
   local first = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
   if not first[1] or first[1] == mailbox then
     return units
   end
   local ahead = redis.call('ZRANK', line, mailbox) or redis.call('ZCARD', line)
-  return math.min(mailbox_burst + (place - first[2]) * project_rate, mailbox_burst * ahead + units)
+  return math.min(batch + (place - first[2]) * project_rate, batch * ahead + units)
 end
 
-local mailbox_state = read_bucket(mailbox_bucket, mailbox_rate, mailbox_burst)
-local project_state = read_bucket(project_bucket, project_rate, project_burst)
-
-local place, needed, half_way = nil, units, 0
-if not live then
-  place = find_place()
-  needed = needed_in_line(place)
-  if needed > project_burst then
-    needed, half_way = project_burst, (place - now) / 2
+local function wait_for_project()
+  if live then
+    return seconds_until(project_window, units, true)
   end
-end
-local mailbox_wait = seconds_until(mailbox_state, units)
-local project_wait = seconds_until(project_state, needed)
-if project_wait > 0 then
-  project_wait = math.max(project_wait, half_way)
+  local place = find_place()
+  local needed, half_way = needed_in_line(place), 0
+  if needed > project_burst then
+    needed, half_way = project_burst, math.min(place - now, window) / 2
+  end
+  local wait = seconds_until(project_window, needed, false)
+  return wait > 0 and math.max(wait, half_way) or 0, place
 end
 
-local used = tonumber(redis.call('GET', day_count)) or day_assumed
-local wait = math.max(mailbox_wait, project_wait)
-if day_limit - used < units then
-  wait = math.max(wait, math.min(day_left, longest_day_wait))
+local function wait_for_day()
+  return day_limit - (day_used or day_assumed) < units and math.min(day_left, longest_day_wait) or 0
 end
-local taken = wait == 0 and units or 0
 
-if not live then
-  if project_wait > mailbox_wait then
+local function keep_place(place, waits)
+  if waits then
     redis.call('ZADD', line, place, mailbox)
-    redis.call('EXPIRE', line, keep)
+    redis.call('EXPIRE', line, math.ceil(longest_line + grace))
   else
     redis.call('ZREM', line, mailbox)
   end
 end
-write_bucket(mailbox_state, taken)
-write_bucket(project_state, taken)
-redis.call('SET', day_count, used + taken, 'EX', math.ceil(day_left))
-return { taken, math.ceil(wait * 1000) }
+
+local function longest(waits)
+  local wait, reason = 0, 0
+  for i = 1, #waits do
+    if waits[i] > wait then
+      wait, reason = waits[i], i
+    end
+  end
+  return wait, reason
+end
+
+-- Takes the units if all have them.
+local function take()
+  if marked < mailbox_limit and mailbox_window.used + units > marked then
+    return { -2 }
+  end
+  local mailbox_wait = seconds_until(mailbox_window, units, live)
+  local project_wait, place = wait_for_project()
+  if not live then
+    keep_place(place, project_wait > mailbox_wait)
+  end
+  local wait, reason = longest({ mailbox_wait, project_wait, wait_for_day() })
+  if wait > 0 then
+    if not live then
+      -- A turn that comes back for less than a batch is hardly worth its claim.
+      wait = math.max(wait, math.min(shortest_wait, seconds_until(mailbox_window, batch, false)))
+    end
+    return { 0, math.ceil(wait * 1000), reason }
+  end
+  is_changed = true
+  if not day_used then
+    redis.call('SET', day_count, day_assumed, 'EX', math.ceil(day_left))
+  end
+  redis.call('INCRBY', day_count, units)
+  return { 1, spend(mailbox_window, units), spend(project_window, units) }
+end
+
+settle()
+local answer = units > 0 and take() or { 1, 0, 0 }
+if is_changed then
+  write_window(mailbox_window)
+  write_window(project_window)
+end
+return answer

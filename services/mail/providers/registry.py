@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from services.kit.http.jwks import RETRY_INTERVAL, keys_at
@@ -16,6 +17,8 @@ from services.mail.provider_access.access_tokens import AccessTokens, TokenSourc
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota
+from services.mail.provider_access.quota_metrics import QuotaMetrics
+from services.mail.provider_access.watermarks import PostgresWatermarks
 from services.mail.providers.base import DownloadSource, Provider, ProviderUnavailableError
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.downloads import GmailDownloads
@@ -23,14 +26,29 @@ from services.mail.providers.gmail.http.client import create_gmail_client
 from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.providers.gmail.push import GmailPush
 from services.mail.providers.settings import NotificationSettings, ProviderSettings
+from services.mail.store.connection import Pool
 
 GOOGLE: Final = "google"
 
 
-def provider_access(settings: ProviderSettings, *, redis: Redis, auth: TokenSource) -> ProviderAccess:
+def provider_access(
+    settings: ProviderSettings, *, redis: Redis, pool: Pool, auth: TokenSource, registry: CollectorRegistry
+) -> ProviderAccess:
     """Quota and tokens; processes that share a Redis share the quota, if their settings are the same."""
+    profile = settings.quota
     return ProviderAccess(
-        quota=Quota(redis, profile=settings.quota, batch_units=settings.batch_units),
+        quota=Quota(
+            redis,
+            profile=profile,
+            batch_units=settings.batch_units,
+            watermarks=PostgresWatermarks(
+                pool,
+                mailbox_limit=profile.mailbox_limit,
+                window=profile.window,
+                longest_call=profile.longest_call,
+            ),
+            metrics=QuotaMetrics(registry),
+        ),
         concurrency_limit=ConcurrencyLimit(redis, batch_size=settings.gmail_batch_size),
         tokens=AccessTokens(auth),
     )

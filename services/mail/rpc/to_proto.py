@@ -110,6 +110,7 @@ def detail_to_proto(detail: MessageDetail) -> mail_pb2.GetMessageResponse:
                 size=attachment.size,
                 inline=attachment.inline,
                 content_id=attachment.content_id or "",
+                content_location=attachment.content_location or "",
             )
             for attachment in detail.attachments
         ],

@@ -1,1 +1,1 @@
-"""Search: a query language like Gmail's, and what of a message it finds. The store turns both into SQL."""
+"""Search: a query language like Gmail's, and the searchable form of messages. The store turns queries into SQL."""

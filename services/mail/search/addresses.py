@@ -4,16 +4,16 @@ import re
 import unicodedata
 
 LONGEST_ADDRESS = 254
-"""Characters of an address (RFC 5321, 4.5.3.1.3) that are compared; those that follow are ignored."""
+"""Characters of an address that are compared (RFC 5321, 4.5.3.1.3)."""
 
 TAG = "+"
-"""Separates the name of a mailbox from a tag that its owner appends (RFC 5233)."""
+"""The separator of a mailbox's name and a tag that its owner appends (RFC 5233)."""
 
 _ADDRESS = re.compile(r"<?(?P<local>[^\s@<>]*)@(?P<domain>[^\s@<>]*[^\s@<>.,;])[.,;]*>?")
 
 
 def address_key(email: str) -> str:
-    """The form in which addresses are compared and indexed: `example.com@ada` for `Ada@Example.com`.
+    """Return the form in which addresses are compared and indexed: `example.com@ada` for `Ada@Example.com`.
 
     The domain comes first, so that the keys of one domain, and those of one mailbox with its tags, begin alike.
     """
@@ -22,7 +22,7 @@ def address_key(email: str) -> str:
 
 
 def split_address(text: str) -> tuple[str, str] | None:
-    """The local part and the domain if the text is one address, or `@` and a domain (then the local part is empty).
+    """Return local part and domain if the text is one address, or `@` and a domain: then the local part is empty.
 
     A domain has a dot or is a literal; `ann@example` is not a whole address.
     """

@@ -12,7 +12,7 @@ LONGEST_QUERY = 1_000
 
 
 def node_of(wanted: MessageFilter, *, me: Collection[str], now: datetime) -> Node:
-    """The filters as one condition; `me` are the user's own addresses. Raises AppError invalid_query."""
+    """Return the filters as one condition; `me` are the user's own addresses. Raises AppError invalid_query."""
     if len(wanted.query) > LONGEST_QUERY:
         problem = f"A query has at most {LONGEST_QUERY} characters."
         raise AppError(Kind.INVALID, "invalid_query", problem, {"column": str(LONGEST_QUERY + 1)})

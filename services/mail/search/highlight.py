@@ -20,7 +20,7 @@ type _Span = tuple[int, int]
 
 
 def wanted_terms(node: Node) -> set[Term]:
-    """The terms of a query in any field, without those that it excludes; their offsets are 0."""
+    """Return the terms of a query in any field, without those that it excludes; their offsets are 0."""
     match node:
         case Text(_, terms):
             return {Term(term.value, 0, term.prefix) for term in terms}
@@ -33,7 +33,7 @@ def wanted_terms(node: Node) -> set[Term]:
 
 
 def highlight(text: str, wanted: set[Term]) -> str | None:
-    """The part of a text around the first word found, as HTML with <mark> around all of them; None if none is found."""
+    """Return the part of a text around the first word found, as HTML with <mark> around each; None if none is found."""
     text = unicodedata.normalize("NFC", _SPACE.sub(" ", text))
     found = next(_found(text, 0, wanted), None)
     if found is None:
@@ -57,7 +57,7 @@ def _marked(text: str, start: int, end: int, wanted: set[Term]) -> Iterator[str]
 
 
 def _found(text: str, start: int, wanted: set[Term]) -> Iterator[_Span]:
-    """The places of the words, from left to right; letters of unspaced scripts one pair after the other."""
+    """Yield the places of the words, from left to right; letters of unspaced scripts one pair after the other."""
     exact = {term.value for term in wanted if not term.prefix}
     prefixes = tuple(term.value for term in wanted if term.prefix)
     last = start

@@ -1,8 +1,8 @@
 """Pairs of short words that stand side by side in a text.
 
-The commonest words of a language are its shortest. A phrase of nothing but such words would have to be looked for in
-nearly every message of a mailbox; with their pairs in the index, few messages are left to look at. A pair is a number,
-so that a message has few of them and the index few different ones; it may stand for other pairs, too.
+The commonest words of a language are its shortest. A phrase of such words alone would have to be checked in nearly
+every message of a mailbox; with their pairs in the index, few messages are left to check. A pair is a hash, so that the
+index has few different ones; other pairs may share it.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from itertools import pairwise
 from zlib import crc32
 
 PAIRS = 1024
-"""Different pairs. Of real messages, half have fewer than 20 of them: two pairs leave one message in a thousand."""
+"""Different hashes. Half of all real messages have fewer than 20 of them."""
 
 # With four letters, the index would grow by a quarter instead of a tenth.
 _LONGEST = 3
@@ -20,7 +20,7 @@ _FIRST, _BEHIND_LAST = "a", "\u0e00"
 
 
 def pairs_of(terms: Iterable[str]) -> set[int]:
-    """The pairs of short words in the terms of a text."""
+    """Return the pairs of short words in the terms of a text."""
     short = {(one, next_) for one, next_ in pairwise(terms) if len(one) <= _LONGEST and len(next_) <= _LONGEST}
     return {
         _number(one, next_) for one, next_ in short if _FIRST <= one < _BEHIND_LAST and _FIRST <= next_ < _BEHIND_LAST

@@ -114,5 +114,5 @@ OPERATORS = frozenset((*FIELDS, *_CONDITIONS))
 
 
 def condition_of(operator: str, token: Token, *, now: datetime) -> Node:
-    """What an operator other than those of FIELDS asks for. Raises AppError invalid_query."""
+    """Return the condition of an operator that is not in FIELDS. Raises AppError invalid_query."""
     return _CONDITIONS[operator](token, now)

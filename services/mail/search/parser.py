@@ -20,14 +20,14 @@ from services.mail.search.tokens import Sign, Token, invalid_query, tokenise
 from services.mail.search.vector import PEOPLE, Field
 
 DEEPEST = 20
-"""Brackets and signs within each other."""
+"""Levels of brackets and signs within each other."""
 
 _CLOSING = {Sign.OPEN: Sign.CLOSE, Sign.OPEN_ANY: Sign.CLOSE_ANY}
 _VALUES = (Sign.WORD, Sign.PHRASE, Sign.AND, Sign.OR)
 
 
 def parse(query: str, *, now: datetime, me: Collection[str]) -> Node:
-    """The conditions of a query. newer_than: counts from `now`; from:me means the addresses `me`, with or without tags.
+    """Return the condition of a query. newer_than: counts from `now`; from:me means the addresses `me`, tagged or not.
 
     Words without a letter or digit are ignored. Raises AppError invalid_query with `column`, counted from 1.
     """

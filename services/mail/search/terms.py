@@ -1,4 +1,4 @@
-"""Text as terms: what a word is, for messages and for queries alike.
+"""Text as terms, by the same rules for messages and for queries.
 
 Postgres's own parser is not asked: it cuts addresses, numbers and hyphenated words in ways that differ between a text
 and a query. docs/search.md describes these rules.
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 LONGEST_WORD = 200
-"""Letters of a longer word that count."""
+"""Letters of a word that are compared."""
 
 # Written without spaces: Thai to Myanmar, Khmer, kana, Han, Hangul, and their extensions.
 _UNSPACED = (
@@ -72,7 +72,7 @@ class Term:
 
 
 def terms_of(text: str) -> list[str]:
-    """The terms of a text in their order; each one's place is its position.
+    """Return the terms of a text in their order; the place of a term is its position.
 
     A word is a term, and so is an emoji. A run of a script without spaces gives a pair of letters per letter and the
     last letter alone.
@@ -93,7 +93,7 @@ def terms_of(text: str) -> list[str]:
 
 
 def query_terms(text: str, *, prefix: bool = False) -> list[Term]:
-    """What a text must contain, one after the other, to contain this text. With `prefix` the last word may go on."""
+    """Return the terms by which a text contains this one, in a row. With `prefix` the last one may be longer."""
     found: list[Term] = []
     offset = 0
     for unspaced, word in _RUN.findall(fold(text)):
@@ -116,20 +116,20 @@ def _pairs(run: str, offset: int) -> Iterator[Term]:
 
 
 def runs_of(text: str, start: int = 0) -> Iterator[tuple[int, str]]:
-    """The words and unspaced runs of a text as they are written, each with its place; roughly those of `terms_of`."""
+    """Yield the words and unspaced runs of a text as written, each with its place; roughly those of `terms_of`."""
     for match in _RUN.finditer(text, start):
         yield match.start(), match.group()
 
 
 def is_unspaced(run: str) -> bool:
-    """Whether a run of `runs_of` is of a script without spaces."""
+    """Return whether a run of `runs_of` is of a script without spaces."""
     return _ANY_UNSPACED.match(run) is not None
 
 
 def fold(text: str) -> str:
-    """Text without differences of case, width and accent: É is e, Ł is l, æ is ae, Ё is е; but Й stays й. _ separates.
+    """Return text without differences of case, width and accent: É is e, Ł is l, æ is ae, Ё is е; but Й stays й.
 
-    Soft hyphens and other invisible characters are removed: they stand within words.
+    Soft hyphens and other invisible characters are removed: they stand within words. _ becomes a space.
     """
     if text.isascii():
         return text.lower().replace("_", " ")

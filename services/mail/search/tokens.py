@@ -9,7 +9,7 @@ from services.kit.errors import AppError, Kind
 
 
 class Sign(Enum):
-    """What a token is."""
+    """The kind of a token."""
 
     OPEN = auto()
     CLOSE = auto()
@@ -51,7 +51,7 @@ _WORD = re.compile(r'[^\s(){}"]+')
 
 
 def tokenise(query: str, *, operators: frozenset[str]) -> Iterator[Token]:
-    """The tokens of a query, the last one an END. What looks like an operator but is none is a word: `10:30`.
+    """Yield the tokens of a query, END last. A word with a colon that is not an operator is a word: `10:30`.
 
     Raises AppError invalid_query.
     """
@@ -87,7 +87,7 @@ def _token(match: re.Match[str], column: int) -> Token | None:
 
 
 def invalid_query(problem: str, column: int) -> AppError:
-    """What is wrong with a query, and at which column."""
+    """Return the error that names a problem of a query and its column."""
     return AppError(
         Kind.INVALID,
         "invalid_query",

@@ -11,26 +11,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from functools import lru_cache
 
-from services.mail.content.model import Address, ParsedMessage
+from services.mail.content.model import Address, Attachment, ParsedMessage
 from services.mail.content.text.indexable import indexable
 from services.mail.search.addresses import address_key
 from services.mail.search.neighbours import pairs_of
 from services.mail.search.terms import terms_of
 
 LAST_PLACE = 16_000
-"""Terms after it are found, but not as parts of phrases. Postgres puts all behind its own limit into one place."""
+"""Terms after it are found, but not as parts of phrases: Postgres gives all places after its limit the same number."""
 
-ADDRESS_BYTES, NAMED_BYTES, BODY_BYTES = 150_000, 250_000, 600_000
-"""Bytes of the tsvector for the addresses of a message, for its subject, names and file names, and for its bodies.
+ADDRESS_BYTES, NAMED_BYTES, BODY_BYTES, ATTACHED_BYTES = 150_000, 250_000, 450_000, 150_000
+"""Bytes of the tsvector for the addresses of a message; its subject, names and file names; its body; attached messages.
 
 Postgres refuses a tsvector of more than 2^20 bytes.
 """
 
-LEXEME_BYTES = ADDRESS_BYTES + NAMED_BYTES + BODY_BYTES + 20_000
+LEXEME_BYTES = ADDRESS_BYTES + NAMED_BYTES + BODY_BYTES + ATTACHED_BYTES + 20_000
 """Bytes that the lexemes and places of a message take at most in its tsvector."""
 
 NAMED_CHARACTERS = 100_000
-"""Characters of all names and addresses of a message that are looked at, so that a header of any size costs little."""
+"""Characters of the names and addresses of a message that are read, so that a header of any size costs little."""
 
 _BEHIND = 16_383
 _MOST_PLACES = 255
@@ -38,7 +38,7 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class Field(Enum):
-    """A part of a message in which an operator of its own looks; its value is what marks the lexemes."""
+    """A part of a message that has an operator; its value marks the lexemes."""
 
     SUBJECT = ".s"
     FROM = ".f"
@@ -52,73 +52,88 @@ PEOPLE = (Field.FROM, Field.TO, Field.CC, Field.BCC)
 
 
 def vector_of(message: ParsedMessage, *, mailbox_id: int) -> str:
-    """The tsvector of a message."""
-    whole = prefix_of(mailbox_id, None)
-    named: list[str] = []
-    body: list[str] = []
+    """Return the tsvector of a message."""
+    shares = (
+        (NAMED_BYTES, _named_texts(message)),
+        (BODY_BYTES, [(None, message.text or "")]),
+        (ATTACHED_BYTES, _attached_texts(message)),
+    )
+    words: list[str] = []
     pairs: set[int] = set()
     start = 1
-    for field, text in texts_of(message):
-        terms = terms_of(indexable(text))
-        pairs |= pairs_of(terms)
-        if field is None:
-            body += _entries(whole, terms, start)
-        else:
-            named += _entries(whole, terms, start)
-            named += _entries(prefix_of(mailbox_id, field), terms, start)
-        # One place is left free, so that no phrase spans two texts.
-        start += len(terms) + 1
-    return " ".join(
-        (
-            *_facts(message, mailbox_id),
-            *pair_lexemes(mailbox_id, pairs),
-            *_first(ADDRESS_BYTES, ((lexeme, len(lexeme.encode())) for lexeme in _addresses(message, mailbox_id))),
-            _within(NAMED_BYTES, named),
-            _within(BODY_BYTES, body),
-        )
-    )
-
-
-def texts_of(message: ParsedMessage) -> Iterator[tuple[Field | None, str]]:
-    """The texts in which words are found, each with its field; None for the body."""
-    yield Field.SUBJECT, message.subject or ""
-    for attachment in message.attachments:
-        yield Field.FILENAME, attachment.filename
-    for field, address in _people(message):
-        yield field, f"{address.name} {address.email}"
-    yield None, message.text or ""
+    for most, texts in shares:
+        entries: list[str] = []
+        for field, text in texts:
+            terms = terms_of(indexable(text))
+            pairs |= pairs_of(terms)
+            entries += _entries(prefix_of(mailbox_id, None), terms, start)
+            if field is not None:
+                entries += _entries(prefix_of(mailbox_id, field), terms, start)
+            # A free place between two texts keeps phrases within one.
+            start += len(terms) + 1
+        words.append(_within(most, entries))
+    addresses = ((lexeme, len(lexeme.encode())) for lexeme in _addresses(message, mailbox_id))
+    facts = (*_facts(message, mailbox_id), *pair_lexemes(mailbox_id, pairs), *_first(ADDRESS_BYTES, addresses))
+    return " ".join((*facts, *words))
 
 
 @lru_cache(1024)
 def prefix_of(mailbox_id: int, field: Field | None) -> str:
-    """The beginning of all lexemes of a mailbox and field; None: of the mailbox, in any field."""
+    """Return the beginning of all lexemes of a mailbox and field; None is any field."""
     return f"{_digits(mailbox_id)}{field.value if field else ''}/"
 
 
 def message_id_lexeme(mailbox_id: int, message_id: str) -> str:
-    """The lexeme for the Message-ID header (RFC 5322), which may hold any character: a hash of it."""
+    """Return the lexeme for the Message-ID header (RFC 5322), which may hold any character: a hash of it."""
     digest = hashlib.blake2b(message_id.strip().strip("<>").encode(), digest_size=12).hexdigest()
     return f"{_digits(mailbox_id)}.i/{digest}"
 
 
 def attachment_lexeme(mailbox_id: int) -> str:
-    """The lexeme of messages that have attachments."""
+    """Return the lexeme of messages that have attachments."""
     return f"{_digits(mailbox_id)}.h/attachment"
 
 
 def pair_lexemes(mailbox_id: int, pairs: Iterable[int]) -> list[str]:
-    """The lexemes of messages with these pairs of short words (see neighbours.py)."""
+    """Return the lexemes of messages with these pairs of short words (see neighbours.py)."""
     prefix = f"{_digits(mailbox_id)}.p/"
     return [f"{prefix}{pair:x}" for pair in pairs]
 
 
 def address_lexeme(mailbox_id: int, field: Field, key: str) -> str:
-    """The lexeme for a key of `address_key` or the beginning of one, quoted: an address may hold any character.
+    """Return the lexeme for a key of `address_key` or for the beginning of one.
 
-    No term holds the @ in front.
+    It is quoted, since an address may hold any character; no term holds the @ before it.
     """
     escaped = key.replace("\\", "\\\\").replace("'", "''")
     return f"'{prefix_of(mailbox_id, field)}@{escaped}'"
+
+
+def _named_texts(message: ParsedMessage) -> Iterator[tuple[Field, str]]:
+    yield Field.SUBJECT, message.subject or ""
+    for attachment in _with_attached(message.attachments):
+        yield Field.FILENAME, attachment.filename
+    for field, address in _people(message):
+        yield field, f"{address.name} {address.email}"
+
+
+def _attached_texts(message: ParsedMessage) -> Iterator[tuple[None, str]]:
+    """Yield the texts of attached messages, in no field: they are not about the message itself."""
+    for attachment in _with_attached(message.attachments):
+        attached = attachment.message
+        if attached is not None:
+            yield None, attached.subject or ""
+            for address in (*filter(None, [attached.from_]), *attached.to, *attached.cc):
+                yield None, f"{address.name} {address.email}"
+            yield None, attached.text or ""
+
+
+def _with_attached(attachments: Iterable[Attachment]) -> Iterator[Attachment]:
+    """Yield the attachments; an attached message comes before its own."""
+    for attachment in attachments:
+        yield attachment
+        if attachment.message is not None:
+            yield from _with_attached(attachment.message.attachments)
 
 
 def _facts(message: ParsedMessage, mailbox_id: int) -> Iterator[str]:
@@ -145,9 +160,9 @@ def _people(message: ParsedMessage) -> Iterator[tuple[Field, Address]]:
 
 
 def _within(most: int, entries: Sequence[str]) -> str:
-    """The entries, or those of the first lexemes that take at most so many bytes of a tsvector."""
+    """Return the entries, or those of the first lexemes that take at most so many bytes of a tsvector."""
     joined = " ".join(entries)
-    # Nearly always. An entry takes no more bytes there than here, but for the first few places.
+    # Nearly always. Except for the first few places, an entry takes no more bytes in a tsvector than as text.
     if (len(joined) if joined.isascii() else 4 * len(joined)) <= most:
         return joined
     places: dict[str, list[str]] = {}
@@ -155,13 +170,13 @@ def _within(most: int, entries: Sequence[str]) -> str:
         lexeme, _, place = entry.rpartition(":")
         places.setdefault(lexeme, []).append(place)
     kept = ((lexeme, at[:_MOST_PLACES]) for lexeme, at in places.items())
-    # Besides the lexeme there are one byte to align it, two for the count and two for each place.
+    # The lexeme, one byte to align it, two for the count and two for each place.
     sized = ((f"{lexeme}:{','.join(at)}", len(lexeme.encode()) + 3 + 2 * len(at)) for lexeme, at in kept)
     return " ".join(_first(most, sized))
 
 
 def _first(most: int, sized: Iterable[tuple[str, int]]) -> Iterator[str]:
-    """The first entries that take at most so many bytes together."""
+    """Yield the first entries that take at most so many bytes together."""
     for entry, size in sized:
         most -= size
         if most < 0:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from services.mail.content.limits import LARGE_BYTES
-from services.mail.content.model import Address
+from services.mail.content.model import Address, Attachment
 from services.mail.model import ProviderMessage
 from services.mail.search.vector import vector_of
 from services.mail.store.changes import RECORD
@@ -95,9 +95,18 @@ def _portions(messages: Sequence[ProviderMessage]) -> Iterator[Sequence[Provider
 
 def _size(messages: Sequence[ProviderMessage]) -> int:
     return sum(
-        len(content.text or "") + len(content.html or "") + sum(len(value) for _, value in content.headers)
+        len(content.text or "")
+        + len(content.html or "")
+        + sum(len(value) for _, value in content.headers)
+        + _attached_size(content.attachments)
         for content in (message.content for message in messages)
     )
+
+
+def _attached_size(attachments: Sequence[Attachment]) -> int:
+    """Characters in the texts of attached messages."""
+    attached = [attachment.message for attachment in attachments if attachment.message is not None]
+    return sum(len(message.text or "") + _attached_size(message.attachments) for message in attached)
 
 
 def _columns(mailbox_id: int, messages: Sequence[ProviderMessage]) -> list[object]:

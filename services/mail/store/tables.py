@@ -363,3 +363,15 @@ message_changes = Table(
     PrimaryKeyConstraint("mailbox_id", "seq"),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )
+
+# What lost counts of quota may owe, by address at the provider: rows are in no mailbox's data and outlive it. They are
+# written all the time and never get longer.
+quota_watermarks = Table(
+    "quota_watermarks",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    # Until when there may be calls that use few units, and calls that use up to the limit.
+    _time("few_until"),
+    _time("many_until"),
+    postgresql_with={"fillfactor": 50},
+)

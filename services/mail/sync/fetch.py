@@ -61,7 +61,7 @@ async def _fetch(
         if results and not await _still_wanted(turn, sync_id):
             break
         left, singly = in_one_way([item for item in queued if item.external_id not in results])
-        gets = plan_gets(left, costs=turn.provider.costs, most_gets=most_gets, most_units=turn.quota.burst)
+        gets = plan_gets(left, costs=turn.provider.costs, most_gets=most_gets, most_units=turn.quota.batch_units)
         if not gets:
             break
         try:

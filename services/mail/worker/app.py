@@ -58,7 +58,8 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         )
         providers = await stack.enter_async_context(open_adapters(settings, observer=CallObserver(telemetry)))
         auth = AuthClient(channel)
-        access = provider_access(settings, redis=redis, auth=auth)
+        access = provider_access(settings, redis=redis, pool=pool, auth=auth, registry=telemetry.registry)
+        stack.push_async_callback(access.quota.flush)
         metrics = TurnMetrics(telemetry)
         turns = TurnRunner(
             pool=pool,

@@ -174,6 +174,12 @@ def _lenient_base64(data: bytes) -> bytes:
     return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
 
 
+def _is_mostly_utf8(data: bytes) -> bool:
+    text = data.decode("utf-8", "replace")
+    broken = text.count("\ufffd")
+    return 3 * broken < sum(not character.isascii() for character in text)
+
+
 def _encoding(message: EmailMessage) -> str:
     return str(message.get("Content-Transfer-Encoding", "")).strip().lower()
 
@@ -245,8 +251,11 @@ class _TreeBuilder:
         return self._eight_bit(text.encode("utf-8", "surrogateescape")) if _SURROGATES.search(text) else text
 
     def _eight_bit(self, data: bytes) -> str:
-        """Decode raw 8-bit bytes of a header: as UTF-8, else in the charset of the body, else in the guessed one."""
-        if self._form != "mangled":
+        """Decode raw 8-bit bytes of a header: as UTF-8, else in the charset of the body, else in the guessed one.
+
+        A few broken bytes among many in UTF-8 are U+FFFD.
+        """
+        if self._form != "mangled" and not _is_mostly_utf8(data):
             for charset in ("utf-8", self._charset or "utf-8", self._guessed):
                 decoded = decode_text(data, charset)
                 if decoded is not None:

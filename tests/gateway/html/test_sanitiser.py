@@ -44,6 +44,8 @@ class TestSanitise:
             '<a href="data:text/html,<script>alert(1)</script>">x</a>',
             '<a href="cid:part">x</a>',
             '<a href="/emails/addresses">x</a>',
+            '<a href="https:emails/addresses">x</a>',
+            '<a href="\u00a0https://emails">x</a>',
             '<form action="http://evil.example"><input name=password><button>Go</button></form>',
             '<iframe src="http://evil.example"></iframe>',
             "<svg><a xlink:href='javascript:alert(1)'><text>x</text></a></svg>",
@@ -93,6 +95,47 @@ class TestSanitise:
         style = f"color:red;{declaration};font-family:-apple-system"
         assert sanitise(f'<p style="{style}">x</p>', NOTHING) == '<p style="color:red;font-family:-apple-system">x</p>'
 
+    @pytest.mark.parametrize(
+        ("html", "safe"),
+        [
+            ('<td style="margin:0-5000px;color:red">x', "x"),
+            ('<p style="width:round(9px,1px)">x</p>', "<p>x</p>"),
+            ('<p style="background:#0a7d3c;color:#fff">x</p>', '<p style="background-color:#0a7d3c;color:#fff">x</p>'),
+            ("<p style=\"font-family:'a';x:url(&quot;y&quot;)\">x</p>", "<p style=\"font-family:'a'\">x</p>"),
+            ('<img width="5000" height="-1" hspace="-9" border="0">', '<img border="0">'),
+            ('<img width="100%" height="20px" align="sideways">', '<img width="100%" height="20px">'),
+            ('<ol start="99999999999" type="<"><li value="3">x</li></ol>', '<ol><li value="3">x</li></ol>'),
+            ('<font size="+7" color="url(x)" face="a;b">x</font>', '<font size="+7">x</font>'),
+            ('<p dir="sideways" lang="x y" align="center">x</p>', '<p align="center">x</p>'),
+        ],
+    )
+    def test_keeps_the_values_that_an_attribute_may_have(self, html: str, safe: str) -> None:
+        assert sanitise(html, NOTHING) == safe
+
+    @pytest.mark.parametrize(
+        ("body", "style"),
+        [
+            ('<body bgcolor="#000" text=white>', "background-color:#000;color:white"),
+            ("<BODY style='background:black;color:white'>", "background-color:black;color:white"),
+            ('<html><head><title>a > b</title></head><body\nclass="x" bgcolor=navy\n>', "background-color:navy"),
+            ('<body bgcolor="&quot;x" style="margin:-9px;color:red" style="color:blue">', "color:red"),
+        ],
+    )
+    def test_keeps_the_colours_of_the_body(self, body: str, style: str) -> None:
+        assert sanitise(f"{body}<p>x</p></body></html>", NOTHING) == f'<div style="{style}"><p>x</p></div>'
+
+    @pytest.mark.parametrize(
+        "body", ["<body>", "<body class=x>", "<bodyx style=color:red>", "<body", '<body style="', "<body style"]
+    )
+    def test_of_a_body_without_looks_nothing_is_kept(self, body: str) -> None:
+        assert "style" not in sanitise(f"{body}<p>x</p>", NOTHING)
+
+    def test_finds_pictures_by_location_and_file_name(self) -> None:
+        html = '<img src="http://news.example/a.png"><img src="b%20c.png"><img src="http://evil.example/b%20c.png">'
+        assert sanitise(html, {"http://news.example/a.png": "/1", "b c.png": "/2"}) == (
+            '<img src="/1"><img src="/2"><img>'
+        )
+
     def test_points_pictures_at_the_messages_own_parts(self) -> None:
         html = '<img src="cid:logo%40x"><img src="CID:LOGO@X"><img src="data:image/png;base64,AAAA">'
         assert sanitise(html, {"logo@x": "/emails/m/attachments/0.1"}) == (
@@ -130,6 +173,19 @@ class TestSafeHtml:
         assert "x" in await SafeHtml().of(html, text=None, pictures=NOTHING)
         assert time.process_time() - before < 0.2
 
+    async def test_of_ten_megabytes_of_styles_holds_nobody_up(self) -> None:
+        html = "".join(f"<p style='padding:{number}px;margin:{number}.1px'>x</p>" for number in range(220_000))
+        assert len(html) > 10_000_000
+        task = asyncio.create_task(SafeHtml().of(html, text="a", pictures=NOTHING))
+        assert await longest_stall(task) < 0.05
+        assert (await task).endswith(("a</pre>", "x</p>"))
+
+    async def test_of_little_that_is_all_styles_holds_nobody_up_for_long(self) -> None:
+        html = "".join(f"<p style='padding:{number}.{number}px {number}.1px {number}.2px'>x" for number in range(46))
+        before = time.thread_time()
+        await SafeHtml().of(html, text=None, pictures=NOTHING)
+        assert time.thread_time() - before < 0.02
+
     async def test_of_tags_that_never_close_gives_up_and_shows_the_text(self) -> None:
         task = asyncio.create_task(SafeHtml().of("<div>" * 100_000, text="a < b", pictures=NOTHING))
         assert await longest_stall(task) < 0.05
@@ -140,15 +196,22 @@ class TestEmail:
     async def test_is_shown_without_hostile_parts_and_with_its_own_pictures(self, gateway: Gateway) -> None:
         message = mail_pb2.GetMessageResponse(
             summary=mail_pb2.MessageSummary(message_id="m1"),
-            html='<p onclick="x()">a</p><img src="cid:logo@x"><img src="https://evil.example/p.gif"><script>x</script>',
+            html='<p onclick="x()">a</p><img src="cid:logo@x"><img src="https://evil.example/p.gif"><script>x</script>'
+            '<img src="http://a.example/b.png"><img src="photo%201.jpg">',
             reply_to=[mail_pb2.Address(name="List", email="list@example.org")],
             bcc=[mail_pb2.Address(email="ada@example.com")],
         )
         message.attachments.add(attachment_id="0/1", mime_type="image/png", inline=True, content_id="logo@x")
+        message.attachments.add(attachment_id="2", mime_type="image/png", content_location="http://a.example/b.png")
+        message.attachments.add(attachment_id="3", mime_type="image/jpeg", filename="photo 1.jpg")
+        message.attachments.add(attachment_id="4", mime_type="image/jpeg", filename="logo@x")
         account_id = gateway.mail.connect("ada", "ada@example.com").account_id
         gateway.mail.messages[account_id] = [message]
         body = (await gateway.http.get("/emails/m1", headers=gateway.as_user("ada"))).json()
-        assert body["html"] == '<p>a</p><img src="/emails/m1/attachments/0%2F1"><img>'
+        assert body["html"] == (
+            '<p>a</p><img src="/emails/m1/attachments/0%2F1"><img>'
+            '<img src="/emails/m1/attachments/2"><img src="/emails/m1/attachments/3">'
+        )
         assert body["reply_to"] == [{"name": "List", "email": "list@example.org"}]
         assert body["bcc"] == [{"name": "", "email": "ada@example.com"}]
 

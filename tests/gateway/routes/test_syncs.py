@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.mail.v1 import mail_pb2
 
 from services.gateway.schemas.syncs import Sync, Verification
@@ -143,6 +144,10 @@ class TestWatch:
                 units_spent=605,
                 eta_seconds=0,
                 dead_letters=[mail_pb2.DeadLetter(external_id="18c", reason="too_large", attempts=5)],
+                progress_time=Timestamp(seconds=1_800_000_000),
+                last_error="provider_unavailable",
+                waiting_for=mail_pb2.WAIT_REASON_PROVIDER,
+                waiting_until_time=Timestamp(seconds=1_800_000_060),
             )
         )
         answer = await gateway.http.get(f"/emails/syncs/{sync.sync_id}", headers=gateway.as_user("ada"))
@@ -165,8 +170,18 @@ class TestWatch:
             "eta_seconds": 0,
             "verification": None,
             "error": None,
+            "last_error": "provider_unavailable",
+            "waiting_for": "provider",
+            "waiting_until": "2027-01-15T08:01:00.000Z",
+            "progress_at": "2027-01-15T08:00:00.000Z",
             "ended_at": None,
         }
+
+    async def test_says_that_it_waits_for_nothing(self, gateway: Gateway) -> None:
+        sync = await started(gateway, {"email": ADA})
+        body = (await gateway.http.get(f"/emails/syncs/{sync.sync_id}", headers=gateway.as_user("ada"))).json()
+        waiting = ("last_error", "waiting_for", "waiting_until", "progress_at")
+        assert [body[name] for name in waiting] == [None] * 4
 
     async def test_shows_why_it_failed(self, gateway: Gateway) -> None:
         sync = await started(gateway, {"email": ADA, "count": "all"})

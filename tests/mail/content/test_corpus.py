@@ -7,7 +7,7 @@ import pytest
 from services.mail.content import parse_raw
 from services.sandbox.generate.generator import Generator
 from tests.support.mail.comparison import DOCUMENTED, compare_with_email
-from tests.support.mail.samples import differences, parse_as_gmail, read_corpus
+from tests.support.mail.samples import differences, multipart, parse_as_gmail, read_corpus
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,23 @@ def test_what_differs_from_the_email_package_is_documented(corpus: list[tuple[st
     assert unknown == []
     # Were nothing compared, nothing would differ.
     assert {each.kind for _, each in differences} >= {"name-in-comment", "date-without-zone", "further-parts"}
+
+
+def test_every_message_says_the_same_when_it_is_attached(corpus: list[tuple[str, bytes]]) -> None:
+    for name, data in corpus:
+        wrapped = multipart("mixed", b"Content-Type: message/rfc822\n\n" + data, boundary="=outer-boundary=")
+        whole, [attachment] = parse_raw(data), parse_raw(wrapped).attachments
+        assert differences(parse_raw(wrapped), parse_as_gmail(wrapped)) == {}, name
+        part = attachment.message
+        assert part is not None
+        assert (part.subject, part.from_, part.sent_at, part.cc) == (
+            whole.subject,
+            whole.from_,
+            whole.sent_at,
+            whole.cc,
+        )
+        assert (whole.text or "").startswith((part.text or "").removesuffix("\n")), name
+        assert [each.filename for each in part.attachments] == [each.filename for each in whole.attachments], name
 
 
 @pytest.mark.parametrize("ugly", [False, True])

@@ -239,7 +239,7 @@ def check_text_functions(text: str) -> None:
 
 
 class TestLikeEmail:
-    """The same examples in every run: other ones would find other ways to be broken that nobody has met in mail."""
+    """The same examples in every run: others would be broken in ways that do not occur in mail."""
 
     @settings(SHORT, max_examples=400, derandomize=True)
     @given(UGLY)

@@ -16,7 +16,7 @@ def filename_of(*headers: str | bytes) -> str:
 
 
 class TestBounds:
-    """What is said of attachments stays small, however many there are and whatever their headers hold."""
+    """Descriptions of attachments stay small, however many and however large their headers are."""
 
     def test_a_part_with_endless_headers_is_described_in_few_words(self) -> None:
         endless = "x" * 20_000
@@ -127,7 +127,7 @@ class TestRow20ContentIds:
 
 
 class TestRow21Delivery:
-    """Body data in any shape; what comes only by reference is named for fetching."""
+    """Body data in any shape; parts by reference are listed for fetching."""
 
     def test_a_body_by_reference_is_missing_until_it_is_supplied(self) -> None:
         data = multipart("alternative", "Content-Type: text/plain\n\nplain", "Content-Type: text/html\n\n<p>rich</p>")

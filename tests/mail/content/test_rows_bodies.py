@@ -124,7 +124,7 @@ class TestRow08TransferEncodings:
 
 
 class TestRow09BodyForms:
-    """No body is legal; text is derived from HTML when there is no text worth the name."""
+    """A message may lack a body; text is derived from HTML if the plain text is missing or says nothing."""
 
     def test_attachment_only_has_no_text(self) -> None:
         message = parse("Content-Type: application/pdf", body="%PDF")

@@ -62,7 +62,7 @@ class TestRow16Surrogates:
 
 
 class TestRow17Controls:
-    """Controls and invisible characters stay in bodies and go from what is shown on one line."""
+    """Controls and invisible characters stay in bodies and go from single lines."""
 
     def test_bodies_keep_them(self) -> None:
         text = "a\x07b\u202ec\u200bd\ufdd0e"

@@ -61,16 +61,11 @@ class TestRow23Sizes:
 
 
 class TestRow24IndexableText:
-    """Text for the index is bounded, without noise and without words that are too long."""
+    """Text for the index is bounded and without encoded data. How long its terms are, the search decides."""
 
     def test_base64_like_runs_are_dropped(self) -> None:
         run = base64.b64encode(bytes(range(200))).decode()
         assert indexable(f"before {run} after").split() == ["before", "after"]
-
-    def test_words_stay_below_the_limit_of_an_index(self) -> None:
-        text = indexable("é!" * 5000 + " " + "漢" * 5000 + " " + "!" * 5000)
-        assert max(len(word.encode()) for word in text.split()) <= 2046
-        assert text.count("漢") == 5000
 
     def test_the_whole_stays_below_the_limit_of_a_tsvector(self) -> None:
         text = indexable(" ".join(f"w{i:x}" for i in range(400_000)))

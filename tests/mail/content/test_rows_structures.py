@@ -71,7 +71,7 @@ class TestRow10Structures:
 
 
 class TestRow11MessagesWithin:
-    """What is inside an attached message never shows outside."""
+    """The contents of an attached message never show outside of its description."""
 
     INNER = "Subject: inner\nFrom: inner@x.org\nContent-Type: text/plain\n\ninner text"
 

@@ -15,12 +15,12 @@ from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
 from services.mail.downloads.cache_cleanup import clean_cache
 from services.mail.ids import PublicId
-from services.mail.provider_access.quota import Quota
 from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.read_model import MessageDetail
 from tests.mail.conftest import OpenStage
 from tests.support.mail.downloads import downloads
+from tests.support.mail.quota import shared_quota
 from tests.support.mail.running_worker import quota_profile
 from tests.support.mail.stage import Stage
 from tests.support.mail.waiting import eventually
@@ -233,7 +233,7 @@ class TestFaults:
     async def test_of_units_that_do_not_come_in_time_say_so(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage() as s, downloads(s, tmp_path, patience=0.0) as d:
             message = await synced(s)
-            quota = Quota(s.servers.redis, profile=quota_profile(), batch_units=200)
+            quota = shared_quota(s.servers.redis, s.pool, profile=quota_profile(), batch_units=200)
             await quota.pause((await s.mailbox()).mailbox_id, 30, whole_project=False)
             with pytest.raises(AppError, match="provider_rate_limited"):
                 await d.raw(message)

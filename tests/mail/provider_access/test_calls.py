@@ -1,11 +1,13 @@
 """Calls to a provider: what they cost, which token they carry, and what a limit that they meet does to later ones."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from redis.asyncio import Redis
 
 from services.mail.model import Mailbox, MailboxStatus
 from services.mail.provider_access.access_tokens import AccessTokens
@@ -14,13 +16,14 @@ from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError
 from services.mail.providers.base import (
     LimitError,
+    NoAnswerError,
     ProviderUnavailableError,
     RateLimitedError,
     TokenRefusedError,
     TooConcurrentError,
 )
 from services.mail.providers.gmail.limits import GMAIL_COSTS
-from tests.support.mail.servers import Servers
+from tests.support.mail.quota import NothingOwed
 from tests.support.mail.waiting import eventually
 
 BATCH = 100
@@ -50,7 +53,7 @@ class NumberedTokens:
 class Asked:
     """A provider that remembers its callers' tokens and fails with the first errors given."""
 
-    errors: list[Exception] = field(default_factory=list)
+    errors: list[BaseException] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
 
     async def __call__(self, token: str) -> str:
@@ -78,15 +81,16 @@ def auth() -> NumberedTokens:
 
 
 @pytest.fixture
-async def access(servers: Servers, auth: NumberedTokens) -> AsyncIterator[ProviderAccess]:
+async def access(quota_redis: Redis, auth: NumberedTokens) -> AsyncIterator[ProviderAccess]:
     """Access with an empty quota."""
-    await servers.forget_quota()
-    yield ProviderAccess(
-        quota=Quota(servers.redis, profile=PROFILE, batch_units=BATCH, now=lambda: MIDNIGHT),
-        concurrency_limit=ConcurrencyLimit(servers.redis, batch_size=BATCH_SIZE),
+    await quota_redis.flushdb()
+    access = ProviderAccess(
+        quota=Quota(quota_redis, profile=PROFILE, batch_units=BATCH, now=lambda: MIDNIGHT, watermarks=NothingOwed()),
+        concurrency_limit=ConcurrencyLimit(quota_redis, batch_size=BATCH_SIZE),
         tokens=AccessTokens(auth),
     )
-    await servers.forget_quota()
+    yield access
+    await access.quota.flush()
 
 
 @pytest.fixture
@@ -154,6 +158,129 @@ class TestUnits:
     async def test_are_taken_again_for_no_token_that_was_refused(self, calls: ProviderCalls) -> None:
         await calls.call(20, Asked([TokenRefusedError()]), patience=5)
         assert calls.units_taken == 20
+
+
+class TestReservations:
+    async def test_pay_for_the_calls_of_their_block_and_give_the_rest_back(
+        self, calls: ProviderCalls, access: ProviderAccess
+    ) -> None:
+        async with calls.reserved(60, patience=5):
+            assert (calls.units_taken, (await access.quota.use()).day_used) == (0, 60)
+            await calls.call(20, Asked())
+            await calls.call(5, Asked())
+        assert calls.units_taken == (await access.quota.use()).day_used == 25
+
+    async def test_that_are_used_up_leave_the_rest_to_quota(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+        async with calls.reserved(10, patience=5):
+            await calls.take(BATCH + 5, patience=5)
+        assert calls.units_taken == (await access.quota.use()).day_used == BATCH + 5
+
+    async def test_spend_nothing_where_there_is_too_little(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+        await access.quota.pause(1, 30, whole_project=False)
+        with pytest.raises(QuotaWaitError):
+            async with calls.reserved(20):
+                raise AssertionError("nothing is reserved")
+        assert (calls.units_taken, (await access.quota.use()).day_used) == (0, 0)
+
+    async def test_keep_what_a_take_could_not_complete(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+        async with calls.reserved(20, patience=5):
+            await access.quota.pause(1, 30, whole_project=False)
+            with pytest.raises(QuotaWaitError):
+                await calls.take(21)
+            assert calls.units_taken == 0
+            await calls.take(20)
+        assert calls.units_taken == (await access.quota.use()).day_used == 20
+
+    async def test_end_with_a_block_that_fails(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+        with pytest.raises(ZeroDivisionError):
+            async with calls.reserved(20, patience=5):
+                raise ZeroDivisionError
+        assert (calls.units_taken, (await access.quota.use()).day_used) == (0, 0)
+
+    async def test_in_others_draw_on_quota_and_end_apart(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+        async with calls.reserved(20, patience=5):
+            async with calls.reserved(10, patience=5):
+                await calls.take(4)
+            assert (await access.quota.use()).day_used == 24
+            await calls.take(20)
+        assert calls.units_taken == (await access.quota.use()).day_used == 24
+
+
+class TestEnds:
+    """Calls of which the count hears that they have ended come back one window later, others after the longest call."""
+
+    @pytest.fixture
+    async def later(self, quota_redis: Redis) -> AsyncIterator["Later"]:
+        await quota_redis.flushdb()
+        later = Later(quota_redis)
+        yield later
+        await later.quota.flush()
+
+    @pytest.mark.parametrize(
+        "error",
+        [ProviderUnavailableError(), RateLimitedError("", retry_after=0), ZeroDivisionError()],
+        ids=["outage", "limit", "bug"],
+    )
+    async def test_are_reported_however_the_call_ends(self, later: "Later", error: Exception) -> None:
+        await later.calls.call(20, Asked())
+        with pytest.raises(type(error)):
+            await later.calls.call(20, Asked([error]))
+        assert await later.in_use_after_a_window() == 0
+
+    @pytest.mark.parametrize("error", [NoAnswerError(), asyncio.CancelledError()], ids=["no answer", "cancelled"])
+    async def test_are_not_where_the_call_may_still_arrive(self, later: "Later", error: BaseException) -> None:
+        with pytest.raises(type(error)):
+            await later.calls.call(20, Asked([error]))
+        assert await later.in_use_after_a_window() == 20
+
+    async def test_of_units_taken_for_a_group_are_reported_by_the_call(self, later: "Later") -> None:
+        await later.quota.take_each({1: 2, 2: 2})
+        await later.calls.call_prepaid(Asked())
+        # The other mailbox has not called yet.
+        assert await later.in_use_after_a_window() == 2
+
+    async def test_of_a_batch_that_is_repeated_with_a_new_token_come_with_the_repeat(self, later: "Later") -> None:
+        await later.calls.take(20)
+        await later.calls.call_prepaid(Asked())
+        with pytest.raises(NoAnswerError):
+            await later.calls.call_with_new_token(Asked([NoAnswerError()]))
+        assert await later.in_use_after_a_window() == 20
+
+    async def test_of_reservations_are_those_of_their_calls(self, later: "Later") -> None:
+        async with later.calls.reserved(60):
+            await later.calls.call(20, Asked())
+            with pytest.raises(NoAnswerError):
+                await later.calls.call(30, Asked([NoAnswerError()]))
+        assert await later.in_use_after_a_window() == 30
+
+
+class Later:
+    """Calls of mailbox 1 by a clock that stands still, until one window has passed."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._now = 1_700_000_000.0
+        self.profile = replace(PROFILE, window=60.0, longest_call=1_000.0)
+        self.quota = Quota(
+            redis,
+            profile=self.profile,
+            batch_units=BATCH,
+            now=lambda: MIDNIGHT,
+            watermarks=NothingOwed(),
+            redis_time=lambda: self._now,
+            monotonic=lambda: self._now,
+        )
+        access = ProviderAccess(
+            quota=self.quota,
+            concurrency_limit=ConcurrencyLimit(redis, batch_size=BATCH_SIZE),
+            tokens=AccessTokens(NumberedTokens()),
+        )
+        self.calls = access.calls(mailbox())
+
+    async def in_use_after_a_window(self) -> int:
+        """How many of the project's units are counted then."""
+        await self.quota.flush()
+        self._now += self.profile.window + 2
+        return (await self.quota.use()).window_used
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Queries as text, and what is said about those that cannot be understood."""
+"""Queries as text, and the errors of those that cannot be understood."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta

@@ -9,13 +9,13 @@ from tests.support.docs.documents import ROOT
 from tests.support.mail.waiting import eventually
 
 _PAGE = (ROOT / "docs/search.md").read_text(encoding="utf-8")
-# What a release with other rules stored: the messages with entries that no query finds.
+# Messages as a release with other rules stored them: no query finds them.
 _FORGET = "UPDATE message_search SET vector = 'none'"
 _FORGOTTEN = "SELECT count(*) FROM message_search WHERE vector = 'none'"
 
 
 async def reindex(pool: Pool) -> None:
-    """Does what the page says."""
+    """Run the statements of the page."""
     [statements] = re.findall(r"```sql\n(.*?)```", _PAGE, re.DOTALL)
     await pool.execute(statements)
 

@@ -1,4 +1,4 @@
-"""What a word is."""
+"""The terms of texts and queries."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The searchable form of extreme messages: Postgres takes all of them, and what the limits leave is found."""
+"""The searchable form of extreme messages: Postgres takes all of them, and all words within the limits are found."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.kit.settings import Postgres
 from services.kit.stores.postgres import create_pool
-from services.mail.content.model import Address, Attachment, ParsedMessage
+from services.mail.content.model import Address, AttachedMessage, Attachment, ParsedMessage
 from services.mail.content.text.clean import clean_line
 from services.mail.search.neighbours import pairs_of
 from services.mail.search.syntax import HasAddress, InDomain, Node, Text
@@ -25,7 +25,7 @@ from tests.support.mail.generated_mail import some_message
 
 MAILBOX = 7_654_321
 _MATCHES = "SELECT $1::text::tsvector @@ $2::text::tsquery"
-# What counts against Postgres's limit: without the header and four bytes for each lexeme's length and place.
+# The bytes that Postgres limits: without the header, and four bytes per lexeme for its length and place.
 _LEXEME_BYTES = "SELECT pg_column_size(v) - 8 - 4 * length(v) FROM (SELECT $1::text::tsvector AS v)"
 
 
@@ -224,6 +224,65 @@ class TestAddresses:
     async def test_my_addresses_are_found_with_their_tags(self, pool: Pool, email: str, found: bool) -> None:
         mine = HasAddress(Field.TO, "ada@example.com", tagged=True)
         assert await fits(pool, content(to=(Address("", email),)), mine) == [found]
+
+
+def _message(number: int, *, text: str | None = None, attachments: tuple[Attachment, ...] = ()) -> AttachedMessage:
+    return AttachedMessage(
+        subject=f"Fwd offer{number}",
+        from_=Address(f"Sender{number}", f"sender{number}@example.com"),
+        to=(Address("", f"to{number}@example.com"),),
+        cc=(Address("", f"cc{number}@example.com"),),
+        sent_at=None,
+        text=text,
+        attachments=attachments,
+    )
+
+
+class TestAttachedMessages:
+    """Their texts are found, but not as the message's own subject or people."""
+
+    async def test_their_texts_and_files_are_found(self, pool: Pool) -> None:
+        scan = Attachment("0.0.1", "scan77.pdf", "application/pdf", 1, False, None)
+        inner = Attachment(
+            "0.0", "", "message/rfc822", 1, False, None, message=_message(2, text="deep", attachments=(scan,))
+        )
+        outer = Attachment(
+            "0", "old.eml", "message/rfc822", 1, False, None, message=_message(1, text="to be it", attachments=(inner,))
+        )
+        message = content(text="See below", attachments=(outer,))
+        sought = (
+            "offer1",
+            "sender1@example.com",
+            "to1",
+            "cc1",
+            "to be",
+            "offer2",
+            "deep",
+            "scan77.pdf",
+            "old.eml",
+            "be to",
+        )
+        assert await finds(pool, message, *sought) == [*[True] * 9, False]
+        assert await finds(pool, message, "scan77", "old", "offer1", field=Field.FILENAME) == [True, True, False]
+        assert await finds(pool, message, "offer1", field=Field.SUBJECT) == [False]
+        assert await fits(pool, message, HasAddress(Field.FROM, "sender1@example.com")) == [False]
+
+    async def test_they_have_their_share_of_the_index(self, pool: Pool) -> None:
+        many = tuple(
+            Attachment(
+                str(at),
+                f"m{at}.eml",
+                "message/rfc822",
+                1,
+                False,
+                None,
+                message=_message(at, text=_words(1_000 + at, 7)),
+            )
+            for at in range(50)
+        )
+        message = content(text="body " + _words(60_000, 7), to=_people(10_000), attachments=many)
+        assert await finds(pool, message, "body", "offer0", "m49.eml") == [True, True, True]
+        assert await pool.fetchval(_LEXEME_BYTES, vector_of(message, mailbox_id=MAILBOX)) <= LEXEME_BYTES
 
 
 class TestFields:

@@ -9,6 +9,7 @@ from benchmarks.read_ways.mail import LABELS, mail_of
 from benchmarks.read_ways.words import Words
 from services.kit.settings import Postgres
 from services.kit.stores.postgres import create_pool
+from services.mail.content.model import AttachedMessage, Attachment
 from services.mail.model import Account, MailboxStatus
 from services.mail.store import labels, messages
 from services.mail.store.connection import Connection
@@ -28,12 +29,16 @@ async def rows(connection: Connection, mailbox_id: int) -> dict[str, list[dict[s
 
 
 class TestPortions:
-    def test_of_mail_with_long_headers_are_as_small_as_those_of_long_texts(self) -> None:
+    def test_are_as_small_for_long_headers_and_attached_messages_as_for_long_texts(self) -> None:
         [made] = mail_of(1, 1, Words(["the", "invoice"]), email="ada@example.com")
         long = "x" * 400_000
         with_headers = replace(made, content=replace(made.content, headers=(("To", long),)))
         with_texts = replace(made, content=replace(made.content, text=long))
-        for message in (with_headers, with_texts):
+        inner = AttachedMessage(None, None, (), (), None, long, ())
+        attachment = Attachment("1", "", "message/rfc822", 1, inline=False, content_id=None, message=inner)
+        outer = replace(attachment, part_id="0", message=replace(inner, text=None, attachments=(attachment,)))
+        with_messages = replace(made, content=replace(made.content, attachments=(outer,)))
+        for message in (with_headers, with_texts, with_messages):
             assert [len(some) for some in messages._portions([message] * 5)] == [2, 2, 1]
 
 

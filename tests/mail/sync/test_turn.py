@@ -200,7 +200,8 @@ class TestStatus:
 
 class TestReport:
     async def test_says_what_a_sync_waits_for(self, stage: OpenStage) -> None:
-        async with stage(messages=60, workers=0) as s:
+        # More than the burst of a mailbox.
+        async with stage(messages=200, workers=0) as s:
             async with s.another_worker(WorkerOptions(window=600.0)):
                 report = await s.request(count=None)
 

@@ -3,21 +3,31 @@
 The classes, and why ours is right, are listed in docs/content.md; `DOCUMENTED` reads them from there.
 """
 
-import base64
 import email
 import email.policy
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.errors import MessageDefect, MissingHeaderBodySeparatorDefect
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from pathlib import Path
 
-from services.mail.content import Address, ParsedMessage, clean_line, html_to_text, parse_raw, sanitise_filename
+from services.mail.content import (
+    Address,
+    Attachment,
+    ParsedMessage,
+    clean_line,
+    html_to_text,
+    parse_raw,
+    sanitise_filename,
+)
+from tests.support.mail.body_differences import UUENCODED_NAME, classify_body
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "content.md"
 DOCUMENTED = frozenset(re.findall(r"^\| `([a-z0-9-]+)` \|", DOCS.read_text(), re.MULTILINE))
+
+
+_DELIMITERS = str.maketrans("", "", '"<> ')
 
 
 @dataclass(frozen=True)
@@ -43,14 +53,15 @@ def compare_with_email(data: bytes) -> Iterator[Difference]:
 
 
 def compare_where_email_is_sure(data: bytes) -> Iterator[Difference]:
-    """The same, but for what `email` says itself that it could not read well: random bytes leave both to guess."""
+    """The same without the fields that `email` reports defects of: random bytes leave both to guess."""
     theirs = email.message_from_bytes(data, policy=email.policy.default)
     assert isinstance(theirs, EmailMessage)
     if any(part.defects for part in theirs.walk()) or b"\r" in data.replace(b"\r\n", b""):
         return
     for difference in compare_with_email(data):
         is_sure = data.isascii() if difference.field == "names" else _is_sure_of(theirs, difference.field)
-        if is_sure:
+        # A replaced character is one that it could not read, and random bytes have no right text.
+        if is_sure and "\ufffd" not in str(difference.theirs):
             yield difference
 
 
@@ -60,10 +71,10 @@ def _is_sure_of(theirs: EmailMessage, field: str) -> bool:
 
 
 def _succeeds[T](read: Callable[[], T]) -> list[T]:
-    """What `read` returns, as the only item; [] where the email package raises, as it does on broken mail."""
+    """The result of `read` as the only item; [] where the email package raises, as it does on broken mail."""
     try:
         return [read()]
-    except Exception:  # noqa: BLE001 - any failure of the other parser means that there is nothing to compare
+    except Exception:  # noqa: BLE001 - without a result of the other parser nothing can be compared
         return []
 
 
@@ -105,11 +116,17 @@ def _classify_addresses(
         yield Difference("repeated-header", name, expected, found)
         return
     if len(expected) != len(found):
-        yield Difference("unknown", name, expected, found)
+        yield Difference(_classify_list(found, value), name, expected, found)
         return
     for one, other in zip(expected, found, strict=True):
         if one != other:
             yield Difference(_classify_address(one, other, value), name, one, other)
+
+
+def _classify_list(ours: list[Address], header: str) -> str:
+    if not ours and re.search(r":\s*;?(?:@|$)", header.translate(_DELIMITERS)):
+        return "empty-group"
+    return "unknown"
 
 
 def _classify_address(theirs: Address, ours: Address, header: str) -> str:
@@ -139,6 +156,15 @@ def _compare_date(theirs: EmailMessage, ours: ParsedMessage) -> Iterator[Differe
         yield Difference(_classify_date(moment, ours.sent_at, _read_raw(theirs, "date")), "date", moment, ours.sent_at)
 
 
+def _offsets_named(header: str) -> list[timedelta]:
+    """The offset that the last word of a Date header gives, or that the tz database gives for it."""
+    name = header.split()[-1]
+    if hours := re.fullmatch(r"(?:GMT|UTC)?([+-]\d{1,2})", name):
+        return [timedelta(hours=int(hours.group(1)))]
+    known = {"BST": 1, "CET": 1, "MET": 1, "CEST": 2, "MEST": 2, "EET": 2, "EEST": 3, "MSK": 3, "MSD": 4, "JST": 9}
+    return [timedelta(hours=known[name])] if name in known else []
+
+
 def _classify_date(theirs: datetime | None, ours: datetime | None, header: str) -> str:
     if theirs is not None and ours is None and not 1970 <= theirs.year < 2100:
         return "date-out-of-range"
@@ -148,6 +174,8 @@ def _classify_date(theirs: datetime | None, ours: datetime | None, header: str) 
         return "year-since-1900"
     if theirs.tzinfo is None:
         theirs = theirs.replace(tzinfo=UTC)
+        if theirs - ours in _offsets_named(header):
+            return "named-zone"
         if theirs == ours:
             return "date-without-zone"
         if theirs + timedelta(hours=12) == ours and "PM" in header:
@@ -157,92 +185,50 @@ def _classify_date(theirs: datetime | None, ours: datetime | None, header: str) 
 
 def _compare_body(theirs: EmailMessage, ours: ParsedMessage) -> Iterator[Difference]:
     for kind, found in (("plain", ours.text), ("html", ours.html)):
-        for expected in _succeeds(lambda kind=kind: _read_body(theirs, kind)):  # type: ignore[misc]
-            if kind == "plain" and ours.text_from_html:
-                if expected is not None and found == html_to_text(ours.html or ""):
-                    yield Difference("text-that-says-nothing", "text", expected, found)
-            elif expected != found:
-                yield Difference(_classify_body(expected, found, theirs), kind, expected, found)
+        for part in _succeeds(lambda kind=kind: theirs.get_body(preferencelist=(kind,))):  # type: ignore[misc]
+            for expected in _succeeds(lambda part=part: _read_content(part)):  # type: ignore[misc]
+                if kind == "plain" and ours.text_from_html:
+                    if expected is not None and found == html_to_text(ours.html or ""):
+                        yield Difference("text-that-says-nothing", "text", expected, found)
+                elif expected != found:
+                    yield Difference(classify_body(part, expected, found, theirs), kind, expected, found)
 
 
-def _read_body(theirs: EmailMessage, kind: str) -> str | None:
-    body = theirs.get_body(preferencelist=(kind,))
-    content = body.get_content() if body is not None else None
+def _read_content(part: MIMEPart | None) -> str | None:
+    content = part.get_content() if part is not None else None
     return None if content is None else content.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _classify_body(theirs: str | None, ours: str | None, message: EmailMessage) -> str:
-    if theirs is None or ours is None:
-        return _classify_absence(ours, message)
-    return _classify_broken(theirs, ours, message) or _classify_charset(theirs, ours)
-
-
-def _classify_absence(ours: str | None, message: EmailMessage) -> str:
-    if ours is not None:
-        return "other-text"
-    if any(part.get_content_type() == "multipart/encrypted" for part in message.walk()):
-        return "encrypted-body"
-    return "invalid-type" if any(part["content-type"].defects for part in _typed(message)) else "unknown"
-
-
-def _classify_broken(theirs: str, ours: str, message: EmailMessage) -> str | None:
-    if theirs.replace("\0", "") == ours:
-        return "nul"
-    if theirs.endswith("\n\n" + ours) and _has_defect(message, MissingHeaderBodySeparatorDefect):
-        return "stray-header-line"
-    if theirs.startswith("\n") and ours == "":
-        return "leading-blank-lines"
-    if _claims_base64_without_being(message):
-        return "lying-base64"
-    if ours == _decode_leniently(theirs):
-        return "broken-base64"
-    return None
-
-
-def _classify_charset(theirs: str, ours: str) -> str:
-    if ("\x1b" in theirs and "\x1b" not in ours) or (ours.isascii() and not theirs.replace("\0", "").isascii()):
-        return "body-charset"
-    if ours.startswith(theirs.removesuffix("\n")) and len(ours) > len(theirs):
-        return "further-parts"
-    if _ascii_of(theirs) == _ascii_of(ours):
-        return "c1-controls" if re.search("[\x80-\x9f]", theirs) else "body-charset"
-    return "body-charset" if "\ufffd" in theirs or re.search("[\x80-\xff]{2}", theirs) else "unknown"
-
-
-def _has_defect(message: EmailMessage, kind: type[MessageDefect]) -> bool:
-    return any(isinstance(defect, kind) for part in message.walk() for defect in part.defects)
-
-
-def _typed(message: EmailMessage) -> list[EmailMessage]:
-    return [part for part in message.walk() if "content-type" in part]
-
-
-def _claims_base64_without_being(message: EmailMessage) -> bool:
-    claimed = [part for part in message.walk() if str(part["content-transfer-encoding"]).lower() == "base64"]
-    return any(re.search(r"[^A-Za-z0-9+/=\s]", str(part.get_payload())) for part in claimed if not part.is_multipart())
-
-
-def _decode_leniently(text: str) -> str | None:
-    """What base64 says that was cut within a group; None for anything else."""
-    letters = text.strip().rstrip("=")
-    try:
-        return base64.b64decode(letters[: len(letters) // 4 * 4]).decode()
-    except ValueError:
-        return None
-
-
-def _ascii_of(text: str) -> str:
-    return "".join(character for character in text if character < "\x80")
 
 
 def _compare_names(theirs: EmailMessage, ours: ParsedMessage) -> Iterator[Difference]:
     for expected in _succeeds(lambda: _read_names(theirs)):
-        found = [each.filename for each in ours.attachments if each.filename]
+        found = list(_list_names(ours.attachments))
         if expected != found:
-            lost = [name for name in expected if "\ufffd" not in name]
-            yield Difference("broken-name" if lost == found else "unknown", "names", expected, found)
+            yield Difference(_classify_names(expected, found, theirs), "names", expected, found)
+
+
+def _classify_names(theirs: list[str], ours: list[str], message: EmailMessage) -> str:
+    if [name for name in theirs if "\ufffd" not in name] == ours:
+        return "broken-name"
+    in_text = [
+        sanitise_filename(name)
+        for part in message.walk()
+        for name in UUENCODED_NAME.findall(str(part.get_payload()) if not part.is_multipart() else "")
+    ]
+    if in_text and sorted(theirs + in_text) == sorted(ours):
+        return "uuencoded"
+    named_texts = [part.get_filename() for part in message.walk() if part.get_content_maintype() == "text"]
+    lost = [name for name in theirs if name not in ours]
+    return "named-body" if lost and len(lost) == 1 and lost[0] in named_texts else "unknown"
 
 
 def _read_names(theirs: EmailMessage) -> list[str]:
-    names = [part.get_filename() for part in theirs.walk() if not part.is_multipart()]
+    names = [part.get_filename() for part in theirs.walk() if part.get_content_maintype() != "multipart"]
     return [safe for name in names if name and (safe := sanitise_filename(name))]
+
+
+def _list_names(attachments: Sequence[Attachment]) -> Iterator[str]:
+    """Names of attachments and of those of attached messages, in the order in which they stand."""
+    for each in attachments:
+        if each.filename:
+            yield each.filename
+        yield from _list_names(each.message.attachments if each.message else ())

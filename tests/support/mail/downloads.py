@@ -15,10 +15,10 @@ from services.mail.ids import PublicId
 from services.mail.provider_access.access_tokens import AccessTokens
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
-from services.mail.provider_access.quota import Quota
 from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.read_model import MessageDetail
+from tests.support.mail.quota import shared_quota
 from tests.support.mail.running_worker import BATCH_SIZE, quota_profile
 from tests.support.mail.stage import Stage
 
@@ -69,7 +69,9 @@ async def downloads(
     cache = DiskCache(directory, max_bytes=max_bytes, max_age=3600)
     cache.open()
     access = ProviderAccess(
-        quota=Quota(redis or servers.redis, profile=profile, batch_units=profile.costs.get * BATCH_SIZE),
+        quota=shared_quota(
+            redis or servers.redis, servers.pool, profile=profile, batch_units=profile.costs.get * BATCH_SIZE
+        ),
         concurrency_limit=ConcurrencyLimit(servers.redis, batch_size=BATCH_SIZE),
         tokens=AccessTokens(stage.auth),
     )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from services.mail.content.model import Address, Attachment, ParsedMessage
+from services.mail.content.model import Address, AttachedMessage, Attachment, ParsedMessage
 from services.mail.model import Label, ProviderMessage
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -119,7 +119,9 @@ def some_message(number: int, seed: random.Random) -> ProviderMessage:
         text=seed.choice([None, _words(40, seed), _words(15, seed)]),
         message_id=seed.choice([None, f"{number % 20}:'x\\@example.com"]),
         attachments=tuple(
-            Attachment(str(at), seed.choice(_FILES), "a/b", 1, seed.random() < 0.5, None)
+            Attachment(
+                str(at), seed.choice(_FILES), "a/b", 1, seed.random() < 0.5, None, message=_attached(seed, levels=2)
+            )
             for at in range(seed.choice([0, 0, 0, 1, 2]))
         ),
     )
@@ -133,6 +135,21 @@ def some_message(number: int, seed: random.Random) -> ProviderMessage:
         snippet="",
         size=seed.choice([0, 1024, 1025, 2_000_000, 5 << 20]),
         content=content,
+    )
+
+
+def _attached(seed: random.Random, *, levels: int) -> AttachedMessage | None:
+    if levels == 0 or seed.random() < 0.7:
+        return None
+    inner = Attachment("0.0", seed.choice(_FILES), "a/b", 1, False, None, message=_attached(seed, levels=levels - 1))
+    return AttachedMessage(
+        subject=seed.choice([None, _words(3, seed)]),
+        from_=seed.choice([None, *PEOPLE]),
+        to=_some(PEOPLE, 2, seed),
+        cc=_some(PEOPLE, 1, seed),
+        sent_at=None,
+        text=seed.choice([None, _words(10, seed)]),
+        attachments=(inner,),
     )
 
 

@@ -1,8 +1,8 @@
 """The meaning of a query, as plainly as possible and without regard to speed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from services.mail.content.model import Address
+from services.mail.content.model import Address, Attachment
 from services.mail.model import ProviderMessage
 from services.mail.search.syntax import (
     And,
@@ -73,9 +73,28 @@ def _texts(message: ProviderMessage, field: Field | None) -> list[str]:
         Field.TO: _people(content.to),
         Field.CC: _people(content.cc),
         Field.BCC: _people(content.bcc),
-        Field.FILENAME: [attachment.filename for attachment in content.attachments],
+        Field.FILENAME: _file_names(content.attachments),
     }
-    return texts[field] if field else [text for listed in texts.values() for text in listed] + [content.text or ""]
+    if field:
+        return texts[field]
+    named = [text for listed in texts.values() for text in listed]
+    return [*named, content.text or "", *_attached_texts(content.attachments)]
+
+
+def _file_names(attachments: Iterable[Attachment]) -> list[str]:
+    return [name for each in attachments for name in (each.filename, *_file_names(_attached(each)))]
+
+
+def _attached_texts(attachments: Iterable[Attachment]) -> list[str]:
+    found: list[str] = []
+    for attached in (each.message for each in attachments if each.message):
+        people = (*([attached.from_] if attached.from_ else []), *attached.to, *attached.cc)
+        found += [attached.subject or "", attached.text or "", *_people(people), *_attached_texts(attached.attachments)]
+    return found
+
+
+def _attached(attachment: Attachment) -> tuple[Attachment, ...]:
+    return attachment.message.attachments if attachment.message else ()
 
 
 def _emails(message: ProviderMessage, field: Field) -> list[str]:

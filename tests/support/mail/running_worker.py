@@ -17,7 +17,7 @@ from services.mail.mailboxes import Mailboxes
 from services.mail.provider_access.access_tokens import AccessTokens
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
-from services.mail.provider_access.quota import Quota, QuotaProfile
+from services.mail.provider_access.quota import QuotaProfile
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.http.client import create_gmail_client
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
@@ -31,6 +31,7 @@ from services.mail.sync.turn import LONGEST_TURN, TurnRunner
 from services.mail.sync.turn_metrics import TurnMetrics
 from services.mail.sync.worker import Worker
 from tests.support.mail.fake_auth import FakeAuth
+from tests.support.mail.quota import shared_quota
 from tests.support.mail.sandbox_control import QUOTA_WINDOW
 from tests.support.mail.servers import Servers, connect
 
@@ -145,7 +146,9 @@ def _worker(
     redis = servers.redis
     providers = {"google": gmail}
     access = ProviderAccess(
-        quota=Quota(redis, profile=profile, batch_units=profile.costs.get * options.batch_size),
+        quota=shared_quota(
+            redis, pool, profile=profile, batch_units=profile.costs.get * options.batch_size, registry=registry
+        ),
         concurrency_limit=ConcurrencyLimit(redis, batch_size=options.batch_size),
         tokens=AccessTokens(auth),
     )

@@ -13,7 +13,7 @@ from services.mail.content import ParsedMessage, parse_raw
 from services.mail.providers.gmail.payload import parse_gmail
 from services.sandbox.mime.part_tree import Part, parse_message
 
-# Raw bytes show what is broken about headers and boundaries; Gmail's format has neither.
+# Only raw bytes show broken header lines and boundaries.
 _ONLY_SEEN_RAW = {"8-bit-header", "header-line-without-field", "multipart-not-closed", "boundary-guessed"}
 CORPUS = Path(__file__).resolve().parents[4] / "shared" / "corpus" / "real-mail.tar.gz"
 
@@ -40,13 +40,13 @@ def multipart(kind: str, *parts: str | bytes, boundary: str = "b") -> bytes:
 def gmail_resource(
     data: bytes | Part, *, by_reference: Callable[[Part], bool] = lambda part: part.is_attachment
 ) -> dict[str, Any]:
-    """The `format=full` resource of a raw message or its tree. Attachments come by reference, or what is chosen."""
+    """The `format=full` resource of a raw message or its tree. Parts chosen by `by_reference` have no bytes in it."""
     tree = data if isinstance(data, Part) else parse_message(data)
     return {"id": "1", "payload": _payload(tree, "", by_reference)}
 
 
 def read_part(tree: Part, part_id: str) -> bytes:
-    """What the provider answers when the bytes of a part are asked for."""
+    """The provider's answer to a request for the bytes of a part."""
     part = tree.find(part_id)
     assert part is not None
     return part.read()

@@ -21,7 +21,7 @@ class Servers:
 
     async def empty(self) -> None:
         """Forgets all mailboxes, users to delete, quota and faults."""
-        await self.pool.execute("TRUNCATE mailboxes, user_deletions CASCADE")
+        await self.pool.execute("TRUNCATE mailboxes, user_deletions, quota_watermarks CASCADE")
         await self.forget_quota()
         await self.sandbox.be_ordinary()
 

@@ -17,6 +17,7 @@ from services.mail.sync.intervals import Intervals
 from services.mail.sync.turn_context import TurnContext
 from services.mail.sync.turn_metrics import TurnMetrics
 from tests.support.mail.running_worker import AT_ONCE
+from tests.support.mail.quota import NothingOwed
 from tests.support.mail.stage import Stage
 
 # More than any test takes.
@@ -48,7 +49,7 @@ async def begin_turn(
         pool=pool,
         provider=provider,
         access=ProviderAccess(
-            quota=Quota(s.servers.redis, profile=profile, batch_units=BATCH_UNITS),
+            quota=Quota(s.servers.redis, profile=profile, batch_units=BATCH_UNITS, watermarks=NothingOwed()),
             concurrency_limit=ConcurrencyLimit(s.servers.redis, batch_size=10),
             tokens=AccessTokens(s.auth),
         ),

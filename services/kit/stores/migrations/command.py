@@ -105,7 +105,7 @@ def _upgrade(config: Config, database: Postgres) -> None:
 
 
 async def _is_of_later_release(database: Postgres, *, known: set[str]) -> bool:
-    """Whether the database has a migration that is not among the `known` ones."""
+    """Return whether the database has a migration that is not among the `known` ones."""
     connection = await connect(database)
     try:
         if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:

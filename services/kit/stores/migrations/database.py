@@ -33,7 +33,7 @@ async def ensure_database(database: Postgres, *, administrator: Postgres) -> Non
 
 @contextmanager
 def empty_database(name: str, *, administrator: Postgres) -> Iterator[Postgres]:
-    """A new, empty database of the administrator's, whose name begins with `name`; dropped at the end."""
+    """Create an empty database of the administrator's, whose name begins with `name`, and drop it at the end."""
     database = administrator.model_copy(update={"database": f"{name}_{secrets.token_hex(4)}"})
     asyncio.run(ensure_database(database, administrator=administrator))
     try:

@@ -1,4 +1,4 @@
-"""New migrations: what the tables in code have and the migrations do not make."""
+"""New migrations, from the difference between the tables in code and those of the existing migrations."""
 
 import subprocess
 import sys

@@ -29,7 +29,7 @@ _END = ""
 
 
 def parse_addresses(value: str) -> tuple[Address, ...]:
-    """Every mailbox that an address header names, groups resolved, in order. Never fails.
+    """Read every mailbox that an address header names, groups resolved, in order. Never fails.
 
     A name without an address gives an `Address` with an empty `email`. A comma in an unquoted display name
     (`Doe, John <john@example.com>`) does not split it.
@@ -40,8 +40,14 @@ def parse_addresses(value: str) -> tuple[Address, ...]:
     return tuple(_join_split_names(_resolve_groups(list(_split(value)))))
 
 
+def collect_addresses(headers: Sequence[tuple[str, str]], name: str) -> tuple[Address, ...]:
+    """Read all header fields of that name (in lower case): some senders write one field per recipient."""
+    values = [value for key, value in headers if len(key) == len(name) and key.lower() == name]
+    return tuple([address for value in values for address in parse_addresses(value)])
+
+
 def _split(value: str) -> Iterator[_Piece]:
-    """The header's text between its separators; those in quotes, words, comments and brackets are none."""
+    """Split a header at its separators; those in quotes, words, comments and brackets are none."""
     start = position = 0
     while token := _TOKEN.search(value, position):
         kind, position = token.group(), token.end()
@@ -54,7 +60,7 @@ def _split(value: str) -> Iterator[_Piece]:
 
 
 def _skip(value: str, token: re.Match[str]) -> int:
-    """Where the construct that starts at `token` ends; just behind the token if it never does."""
+    """Return where the construct that starts at `token` ends; just behind the token if it never does."""
     match token.group():
         case '"':
             quoted = QUOTED.match(value, token.start(), token.start() + _LONGEST_ITEM)
@@ -93,7 +99,7 @@ def _skip_comment(value: str, position: int) -> int:
 
 
 def _resolve_groups(pieces: Sequence[_Piece]) -> Iterator[_Piece]:
-    """The pieces without the names of groups. A colon that begins no group is part of a name, and joins two pieces."""
+    """Drop the names of groups. A colon that begins no group is part of a name, and joins two pieces."""
     if not any(separator == ":" for _, separator in pieces):
         yield from pieces
         return
@@ -112,7 +118,7 @@ def _resolve_groups(pieces: Sequence[_Piece]) -> Iterator[_Piece]:
 
 
 def _find_ends(pieces: Sequence[_Piece]) -> list[int]:
-    """For each piece the next one with a semicolon behind it; the number of pieces if there is none."""
+    """Return for each piece the index of the next one with a semicolon behind it; the number of pieces without any."""
     ends, end = [], len(pieces)
     for index in range(len(pieces) - 1, -1, -1):
         end = index if pieces[index][1] == ";" else end
@@ -137,7 +143,7 @@ def _begins_group(pieces: Sequence[_Piece], index: int, end: int, addresses_befo
 
 
 def _join_split_names(pieces: Iterator[_Piece]) -> Iterator[Address]:
-    """Addresses of the pieces; one with neither address nor brackets starts the next one's name."""
+    """Read the pieces; one with neither address nor brackets starts the next one's name."""
     pending: list[str] = []
     for text, separator in pieces:
         if _is_blank(text):

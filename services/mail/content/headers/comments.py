@@ -6,7 +6,7 @@ _MARK = re.compile(r'"(?:[^"\\]++|\\.)*+"|\\.|[()]', re.DOTALL)
 
 
 def split_comments(value: str) -> tuple[str, list[str]]:
-    """`value` with a space in the place of each comment, and what the comments say. One that is never closed counts.
+    """Replace each comment by a space; return the comments' texts too. One that is never closed counts.
 
     A parenthesis in a quoted string, or behind a backslash, is none.
     """
@@ -23,7 +23,7 @@ def split_comments(value: str) -> tuple[str, list[str]]:
 
 
 def blank_comments(value: str) -> str:
-    """`value` with as many spaces as each comment has characters, so that positions stay."""
+    """Replace each comment by as many spaces as it has characters, so that positions stay."""
     if "(" not in value:
         return value
     for start, end in _find_comments(value):
@@ -32,7 +32,7 @@ def blank_comments(value: str) -> str:
 
 
 def _find_comments(value: str) -> list[tuple[int, int]]:
-    """Where the outermost comments start and end, parentheses included."""
+    """Return where the outermost comments start and end, parentheses included."""
     found = []
     depth = start = 0
     for mark in _MARK.finditer(value):

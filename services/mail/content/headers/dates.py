@@ -1,4 +1,4 @@
-"""Date headers (RFC 5322 section 3.3), and what senders take for them."""
+"""Date headers (RFC 5322 section 3.3), and the forms that senders use instead."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -66,7 +66,7 @@ type _Day = tuple[int, int, int]
 
 
 def parse_date(value: str) -> datetime | None:
-    """The moment that a Date header names, aware UTC; None when it is unreadable or outside 1970..2099.
+    """Read the moment that a Date header names, aware UTC; None if it is unreadable or outside 1970..2099.
 
     Without a readable zone the time counts as UTC (RFC 5322 section 4.3: such a zone carries no information). A time
     that cannot be read makes the whole date unreadable: a wrong hour is worse than none.
@@ -97,7 +97,7 @@ def _parse_leniently(value: str) -> datetime | None:
 
 
 def _find_day(value: str) -> tuple[_Day, str] | None:
-    """Year, month and day, and the value without them."""
+    """Find year, month and day; return the value without them too."""
     if match := _YEAR_FIRST.search(value):
         year, month, day = map(int, match.groups())
         return (year, month, day), _cut(value, match)
@@ -118,7 +118,7 @@ def _cut(value: str, match: re.Match[str]) -> str:
 
 
 def _order_numbers(match: re.Match[str], value: str) -> _Day | None:
-    """Day and month of `3/6/2014`, where dots, a number above 12 or the weekday tell which is which; else None."""
+    """Tell day and month of `3/6/2014` apart by dots, a number above 12 or the weekday; None without these."""
     one, other, year = int(match.group(1)), int(match.group(3)), int(match.group(4))
     day_first, month_first = (year, other, one), (year, one, other)
     if match.group(2) == "." or one == other:

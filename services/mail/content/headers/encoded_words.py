@@ -13,7 +13,7 @@ _UNKNOWN_BUT_COMMON = re.compile(r"(?:x-)?unknown(?:-8bit)?|default|none")
 
 
 def decode_words(value: str) -> str:
-    """`value` with its encoded words decoded; a word that cannot be decoded stays as it is.
+    """Decode the encoded words of `value`; a word that cannot be decoded stays as it is.
 
     Adjacent words of one charset are joined as bytes first: many senders split them within a character.
     """
@@ -34,7 +34,7 @@ def decode_words(value: str) -> str:
 
 
 def _decode_run(words: list[re.Match[str]]) -> str:
-    """Words with nothing but white space between them, which is dropped."""
+    """Decode words with nothing but white space between them, which is dropped."""
     decoded: list[str] = []
     start = 0
     for index in range(1, len(words) + 1):
@@ -45,7 +45,7 @@ def _decode_run(words: list[re.Match[str]]) -> str:
 
 
 def _label(word: re.Match[str]) -> str:
-    """The charset label without the language that RFC 2231 allows behind it."""
+    """Return the charset label without the language that RFC 2231 allows behind it."""
     return word.group(1).partition("*")[0].lower()
 
 
@@ -67,7 +67,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _join_bytes(words: list[re.Match[str]]) -> bytes:
-    """The bytes of all words. Base64 that goes on in the next word without padding is decoded as one."""
+    """Decode the bytes of all words. Base64 that goes on in the next word without padding is decoded as one."""
     decoded: list[bytes] = []
     pending = ""
     for word in words:

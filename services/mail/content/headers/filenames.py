@@ -24,7 +24,7 @@ _EXTENSIONS = {
 
 
 def sanitise_filename(name: str) -> str:
-    """The last path component of `name` without what is invisible, forbidden or reserved; "" when nothing is left.
+    """Keep the last path component of `name`, without invisible, forbidden or reserved characters.
 
     At most 200 bytes of UTF-8; the extension survives the cut.
     """
@@ -38,7 +38,7 @@ def sanitise_filename(name: str) -> str:
 
 
 def name_download(filename: str, *, mime_type: str, part_id: str) -> str:
-    """What to call a download: the attachment's own name, or one made of its part id and type."""
+    """Name a download: by the attachment's own name, or one made of its part id and type."""
     return filename or f"attachment-{part_id or 'message'}{_EXTENSIONS.get(mime_type, '.bin')}"
 
 

@@ -1,4 +1,4 @@
-"""One entry of an address header: a name and an address in brackets, a bare address, or what is meant by more of them.
+"""One entry of an address header: a name and an address in brackets, a bare address, or several for lack of commas.
 
 Source: RFC 5322 sections 3.4 and 4.4; appendix A.5 and A.6 for comments and space within addresses.
 """
@@ -31,7 +31,7 @@ _EMPTY_GROUP = re.compile(r'(?:"[^"]*:\s*;?\s*"|[^"@]*:\s*;?)\s*(?:@|$)')
 
 
 def parse_usual(entry: str) -> Address | None:
-    """The address of an entry in one of the usual forms: `Ann <ann@example.com>`, `"Ann" <...>`, `ann@example.com`."""
+    """Read an entry in one of the usual forms: `Ann <ann@example.com>`, `"Ann" <...>`, `ann@example.com`."""
     usual = _USUAL.fullmatch(entry)
     if usual:
         name, quoted_name, email = usual.groups()
@@ -41,7 +41,7 @@ def parse_usual(entry: str) -> Address | None:
 
 
 def parse_mailbox(entry: str) -> Iterator[Address]:
-    """The mailboxes that one entry names: none for a comment or an empty group, several where a comma is missing."""
+    """Read the mailboxes of one entry: none for a comment or an empty group, several where a comma is missing."""
     usual = parse_usual(entry)
     if usual:
         yield usual
@@ -62,7 +62,7 @@ def _parse_unusual(entry: str) -> Iterator[Address]:
 
 
 def _parse_angles(entry: str, angles: list[re.Match[str]]) -> Iterator[Address]:
-    """Addresses in brackets. A name stands before its address, else behind it: as a comment, or at the entry's end."""
+    """Read addresses in brackets. A name stands before its address, or behind: as a comment, or at the end."""
     position = 0
     following = [angle.start() for angle in angles[1:]]
     for angle, end in zip(angles, [*following, len(entry)], strict=True):
@@ -79,12 +79,12 @@ def _parse_angles(entry: str, angles: list[re.Match[str]]) -> Iterator[Address]:
 
 
 def _skip_comment(text: str) -> str:
-    """What stands between two addresses, without the comment that belongs to the first."""
+    """Drop the comment in front of a name: it belongs to the address before."""
     return split_comments(text)[0] if text.lstrip().startswith("(") else text
 
 
 def _parse_bare(entry: str) -> Iterator[Address]:
-    """An entry without brackets: `email (name)`, emails, `name email`, or a name alone."""
+    """Read an entry without brackets: `email (name)`, emails, `name email`, or a name alone."""
     text, comments = split_comments(entry)
     if not _WORD.search(text):
         return
@@ -110,7 +110,7 @@ def _parse_bare(entry: str) -> Iterator[Address]:
 
 
 def _addresses(name: str, written: str) -> Iterator[Address]:
-    """The addresses in a pair of brackets, or in a word: nearly always one. Without any, the name alone."""
+    """Read the addresses in a pair of brackets, or in a word: nearly always one. Without any, the name alone."""
     text = _ROUTE.sub("", split_comments(clean_line(written))[0].strip())
     if _EMPTY_GROUP.match(text):
         return

@@ -36,7 +36,7 @@ _BARE_TYPES = {
 
 
 def split_parameters(value: str) -> tuple[str, dict[str, str]]:
-    """The lower-case main value and its decoded parameters, lower-case names; the first of a name wins.
+    """Return the lower-case main value and the decoded parameters by lower-case name; the first of a name wins.
 
     Of a parameter that is given in several ways the extended one (`name*`) wins over sections (`name*0*`), and those
     over the plain one.
@@ -50,7 +50,7 @@ def split_parameters(value: str) -> tuple[str, dict[str, str]]:
 
 
 def read_mime_type(main: str, default: str) -> str:
-    """The MIME type that a Content-Type's main value means; `default` where it is none (RFC 2045 section 5.2)."""
+    """Read the main value of a Content-Type; `default` where it is no MIME type (RFC 2045 section 5.2)."""
     match = _MIME_TYPE.match(main)
     return f"{match.group(1)}/{match.group(2)}" if match else _BARE_TYPES.get(main.strip(" /"), default)
 
@@ -71,7 +71,7 @@ def _read_parameters(value: str) -> dict[str, str]:
 
 
 def _scan(value: str) -> list[tuple[str, str]]:
-    """Lower-case names, and contents without quotes and comments. What is no parameter is passed over."""
+    """Find parameters: lower-case names, and contents without quotes and comments. Anything else is passed over."""
     found = []
     position = 0
     while position < len(value):
@@ -91,7 +91,7 @@ def _strip_comment(content: str) -> str:
 
 
 def _join_sections(sections: dict[int, tuple[str, bool]]) -> str:
-    """One value of its numbered sections, up to the first gap. Only the first section names the charset.
+    """Join numbered sections up to the first gap. Only the first section names the charset.
 
     Encoded sections in a row are decoded as one: some senders cut within a percent escape.
     """
@@ -110,7 +110,7 @@ def _join_sections(sections: dict[int, tuple[str, bool]]) -> str:
 
 
 def _split_charset(content: str) -> tuple[str | None, str]:
-    """`utf-8'en'name` as charset and name; some senders leave out one of the apostrophes, or both."""
+    """Split `utf-8'en'name` into charset and name; some senders leave out one of the apostrophes, or both."""
     match = _EXTENDED.fullmatch(content)
     if match is None or (content.count("'") == 1 and not find_codec(match.group(1))):
         return None, content

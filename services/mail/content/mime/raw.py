@@ -1,4 +1,4 @@
-"""RFC 5322 bytes into the part tree.
+"""Reading RFC 5322 bytes into the part tree.
 
 Boundaries are found with one search per multipart over the bytes, lines are never split: 25 MB of base64 cost little.
 """
@@ -36,13 +36,16 @@ _DELIMITER_END = rb"(--)?[ \t]*\r*(?=\n|\Z)"
 
 
 def read_raw(data: bytes) -> Tree:
-    """The tree of a message. Bounds as in `limits`; never fails."""
+    """Read a message into its tree. Bounds as in `limits`; never fails."""
     return _RawReader(data, Budget()).read(data)
 
 
 def read_entity(data: bytes, part: Part, budget: Budget) -> None:
-    """Fill a part whose body a provider delivered whole: children of a multipart, the root of an attached message."""
-    reader = _RawReader(data, budget)
+    """Fill a part whose body a provider delivered whole: children of a multipart, the root of an attached message.
+
+    Parts within it cannot be fetched apart: every one keeps its content.
+    """
+    reader = _RawReader(data, budget, keeps_content=True)
     if part.is_message:
         reader.queue_message(part, (data, 0, len(data)), level=1)
         reader.read_attached_messages()
@@ -60,25 +63,27 @@ class _AttachedMessage:
 
 
 class _RawReader:
-    def __init__(self, data: bytes, budget: Budget) -> None:
+    def __init__(self, data: bytes, budget: Budget, *, keeps_content: bool = False) -> None:
         self._budget = budget
+        self._keeps_content = keeps_content
         self._scannable = max(len(data), limits.LARGE_BYTES) * limits.BOUNDARY_SCAN_FACTOR
         self._waiting: deque[_AttachedMessage] = deque()
+        self._level = 0
 
     def read(self, data: bytes) -> Tree:
         # Old Macintosh messages end lines with CR alone.
         data = data.replace(b"\r", b"\n") if b"\n" not in data and b"\r" in data else data
         self._budget.parts = 1
-        headers, root = self._read_message((data, 0, len(data)), part_id="", level=0)
+        root = self._read_message((data, 0, len(data)), part_id="", level=0)
         self.read_attached_messages()
-        return Tree(headers, root, self._budget.truncated, self._budget.defects)
+        return Tree(root, self._budget.truncated, self._budget.defects)
 
     def queue_message(self, part: Part, source: tuple[bytes, int, int], *, level: int) -> None:
         if level <= limits.ATTACHED_LEVELS:
             self._waiting.append(_AttachedMessage(part, source, level))
 
     def read_attached_messages(self) -> None:
-        """Read what attached messages hold. Their bounds are their own, what is cut of them truncates nothing."""
+        """Read the contents of attached messages, within bounds of their own: a cut in them truncates nothing else."""
         if not self._waiting:
             return
         budget, self._budget = self._budget, Budget()
@@ -86,25 +91,24 @@ class _RawReader:
             attached = self._waiting.popleft()
             if self._budget.take_part():
                 part_id = child_id(attached.part.part_id, 0)
-                _, root = self._read_message(attached.source, part_id=part_id, level=attached.level)
+                root = self._read_message(attached.source, part_id=part_id, level=attached.level)
                 attached.part.children.append(root)
         self._budget = budget
 
-    def _read_message(
-        self, source: tuple[bytes, int, int], *, part_id: str, level: int
-    ) -> tuple[list[tuple[str, str]], Part]:
-        """The header fields of a message, in order, and its root part."""
+    def _read_message(self, source: tuple[bytes, int, int], *, part_id: str, level: int) -> Part:
+        """Read a message; its root part holds the header fields in order."""
         data, start, end = source
         start = _skip_junk(data, start, end)
         lines, body = self._split_headers(data, start, end)
         headers = self._decode_headers(lines, data[start : min(body + _CHARSET_WINDOW, end)])
         root = build_part(part_id, index_fields(headers), default_type="text/plain")
+        root.headers = headers
         self._level = level
         self._read_body(root, (data, min(body, end), end), depth=0)
-        return headers, root
+        return root
 
     def _split_headers(self, data: bytes, start: int, end: int) -> tuple[list[tuple[str, str]], int]:
-        """Unfolded header fields in order, and where the body starts."""
+        """Return the unfolded header fields in order, and where the body starts."""
         if data.startswith((b"\n", b"\r\n"), start, end):
             return [], data.index(b"\n", start) + 1
         blank = _HEADERS_END.search(data, start, end)
@@ -122,7 +126,7 @@ class _RawReader:
         return fields, body
 
     def _decode_headers(self, fields: list[tuple[str, str]], window: bytes) -> list[tuple[str, str]]:
-        """Header values as text. Raw 8-bit ones: UTF-8, then the charset that the message names, then detection."""
+        """Decode header values. Raw 8-bit ones: UTF-8, then the charset that the message names, then detection."""
         if all(map(str.isascii, map(itemgetter(1), fields))):
             return fields
         self._budget.note("8-bit-header")
@@ -156,6 +160,8 @@ class _RawReader:
             self.queue_message(part, source, level=self._level + 1)
         else:
             part.size = measure_transfer(data[start:end], encoding)
+        if self._keeps_content and part.content is None:
+            part.content = decode_transfer(data[start:end], encoding)
 
     def read_multipart(self, part: Part, source: tuple[bytes, int, int], *, depth: int = 0) -> None:
         """Read the children of a multipart; without any boundary it is text."""
@@ -200,7 +206,7 @@ class _RawReader:
             self._budget.note("multipart-not-closed")
 
     def _find_delimiters(self, part: Part, data: bytes, start: int, end: int) -> list[re.Match[bytes]]:
-        """The delimiter lines of a multipart, the closing one last; [] when there are none."""
+        """Find the delimiter lines of a multipart, the closing one last."""
         boundary = part.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip()
         found = self._scan(boundary, data, start, end) if boundary else []
         if found:
@@ -227,7 +233,7 @@ class _RawReader:
 
 
 def _skip_junk(data: bytes, start: int, end: int) -> int:
-    """Where a message starts behind blank lines, a byte order mark and an mbox's envelope line."""
+    """Return where a message starts behind blank lines, a byte order mark and an mbox's envelope line."""
     for pattern in (_LEADING_JUNK, _ENVELOPE_LINE):
         match = pattern.match(data, start, end)
         start = match.end() if match else start
@@ -235,7 +241,7 @@ def _skip_junk(data: bytes, start: int, end: int) -> int:
 
 
 def _split_fields(block: bytes) -> tuple[list[tuple[str, str]], bool]:
-    """The header fields of a block, unfolded to one space, and whether every line was one. 8-bit bytes are latin-1."""
+    """Unfold the header fields of a block; the second value says whether every line was one. 8-bit is latin-1."""
     tidy = block.replace(b"\r\n", b"\n").replace(b"\r", b" ") if b"\r" in block else block
     text = _FOLD.sub(" ", tidy.decode("latin-1"))
     fields = [(name, value.rstrip(" \t")) for name, value in _FIELDS.findall(text)]
@@ -244,7 +250,7 @@ def _split_fields(block: bytes) -> tuple[list[tuple[str, str]], bool]:
 
 
 def _find_body(block: bytes) -> int | None:
-    """Where the body starts in a block that lacks the blank line before it: at a line that is no header field.
+    """Find the body in a block that lacks the blank line before it: it starts at a line that is no header field.
 
     None if every such line is followed by a field: then they are junk among the headers, to be passed over.
     """

@@ -26,7 +26,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
 def decode_transfer(body: bytes, encoding: str, *, is_text: bool = False) -> bytes:
-    """`body` with its transfer encoding removed; an unknown encoding, and one that plainly lies, changes nothing."""
+    """Remove the transfer encoding of `body`; an unknown encoding, and one that plainly lies, changes nothing."""
     name = _read_name(encoding)
     if name == "base64":
         if is_text:
@@ -40,12 +40,12 @@ def decode_transfer(body: bytes, encoding: str, *, is_text: bool = False) -> byt
 
 
 def is_encoded(encoding: str) -> bool:
-    """Whether a body with this encoding differs from what it encodes."""
+    """Whether a body with this encoding differs from its content."""
     return _read_name(encoding) in ("base64", "quoted-printable", *_UU_NAMES)
 
 
 def measure_transfer(body: bytes, encoding: str) -> int:
-    """How many bytes `decode_transfer` gives. Base64, as most attachments have it, is only counted."""
+    """Count the bytes that `decode_transfer` gives, without decoding base64, which most attachments have."""
     if _read_name(encoding) != "base64" or _is_not_base64(body):
         return len(decode_transfer(body, encoding))
     return sum(_count_digits(segment) * 3 // 4 for segment in _split_segments(body))
@@ -57,7 +57,7 @@ def _read_name(encoding: str) -> str:
 
 
 def decode_base64(data: bytes) -> bytes:
-    """Bytes of base64 in either alphabet: white space, missing or inner padding and stray characters are survived.
+    """Decode base64 in either alphabet, whatever white space, padding and stray characters it has.
 
     What follows the padding counts only if it looks like base64 too: mailing lists append plain footers there.
     """
@@ -65,7 +65,7 @@ def decode_base64(data: bytes) -> bytes:
 
 
 def decode_base64_text(data: str) -> bytes:
-    """The same of a string as it comes in JSON. What is well-formed, as it nearly always is, takes no copy of it."""
+    """Decode base64 in a string as it comes in JSON. Well-formed base64, which is the rule, is not copied first."""
     if len(data) <= _PIECE or not _WELL_FORMED.fullmatch(data):
         return decode_base64(data.encode("ascii", "ignore"))
     decoded = io.BytesIO()
@@ -75,7 +75,7 @@ def decode_base64_text(data: str) -> bytes:
 
 
 def _split_segments(data: bytes) -> list[bytes]:
-    """What stands between paddings."""
+    """Split base64 at its paddings."""
     padding = data.find(b"=")
     if padding < 0:
         return [data]
@@ -98,7 +98,7 @@ def _count_digits(data: bytes) -> int:
 
 def _is_not_base64(body: bytes) -> bool:
     """Whether a body that is declared base64 is plain text: a tenth of its start is foreign to the encoding."""
-    # Padding ends what is encoded, but a line of = at the beginning, as newsletters have it, says nothing yet.
+    # Padding ends the encoded data, but newsletters may begin with a line of =.
     start = body[:4096].lstrip(b"= \t\r\n").partition(b"=")[0].strip()
     return len(start) - len(start.translate(None, _NOT_BASE64_TEXT)) > _FOREIGN_SHARE * len(start)
 
@@ -113,14 +113,16 @@ def _is_plain_text(body: bytes) -> bool:
     if is_of_its_form and len(line) >= _SHORTEST_SURE_LINE:
         return False
     decoded = decode_base64(line)
-    is_readable = not _CONTROL.search(decoded) and _is_utf8(decoded)
-    if not is_of_its_form or _is_not_base64(body):
+    is_readable = bool(decoded) and not _CONTROL.search(decoded) and _is_utf8(decoded)
+    if _is_not_base64(body):
+        return not (is_of_its_form and is_readable)
+    if not is_of_its_form:
         return not is_readable
     return len(line) % 4 > 0 and _CONTROL.search(decoded) is not None
 
 
 def _cut_footer(body: bytes) -> bytes:
-    """A body in base64 without the plain text behind it, which would decode to noise."""
+    """Cut plain text off the end of a body in base64: it would decode to noise."""
     if not body.translate(None, _BASE64_LETTERS + b"\r\n") and b"____" not in body and b"----" not in body:
         return body
     footer = _FOOTER_LINE.search(body)
@@ -136,7 +138,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _decode_quoted_printable(body: bytes) -> bytes:
-    """White space at the end of a line was added on the way, also behind a soft line break (RFC 2045 section 6.7)."""
+    """Decode without white space at line ends: it was added on the way (RFC 2045 section 6.7 rule 3)."""
     if body.endswith((b" ", b"\t")) or any(padded in body for padded in _QP_PADDED):
         body = b"\n".join(map(_strip_line, body.split(b"\n")))
     return binascii.a2b_qp(body)

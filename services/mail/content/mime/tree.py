@@ -1,4 +1,4 @@
-"""The tree of MIME parts that every source (raw bytes, Gmail's JSON) is read into, and what its headers say."""
+"""The tree of MIME parts that every source (raw bytes, a provider's JSON) is read into."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,8 @@ class Part:
     `fields` holds the first value of each header by lower-case name. `content` is the body without its transfer
     encoding, None where it was not delivered or is not text. `size` is in bytes without the transfer encoding.
     `attachment_id` is the provider's handle for fetching what was not delivered. `children` are the parts of a
-    multipart, the root of an attached message, or the files that stood uuencoded in a text.
+    multipart, the root of an attached message, or the files that stood uuencoded in a text. `headers` are those of a
+    message, in order, unfolded, encoded words not yet decoded; empty for other parts than the root of one.
     """
 
     part_id: str
@@ -38,6 +39,7 @@ class Part:
     size: int = 0
     attachment_id: str | None = None
     children: list["Part"] = field(default_factory=list)
+    headers: Sequence[tuple[str, str]] = ()
 
     @property
     def is_multipart(self) -> bool:
@@ -50,9 +52,8 @@ class Part:
 
 @dataclass(slots=True)
 class Tree:
-    """A whole message: its headers in order, unfolded, encoded words not yet decoded; its parts."""
+    """A whole message: its parts, and what was noted while they were read."""
 
-    headers: Sequence[tuple[str, str]]
     root: Part
     truncated: bool
     defects: list[str]
@@ -67,7 +68,7 @@ class Budget:
     defects: list[str] = field(default_factory=list)
 
     def take_part(self) -> bool:
-        """Whether one more part may be read."""
+        """Count a part, and return whether it may still be read."""
         self.parts += 1
         if self.parts > limits.PARTS:
             self.cut("too-many-parts")
@@ -84,12 +85,12 @@ class Budget:
 
 
 def index_fields(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """The first value of each header by lower-case name."""
+    """Map each lower-case name to the first value of that header."""
     return {name.lower(): value for name, value in reversed(headers)}
 
 
 def build_part(part_id: str, fields: dict[str, str], *, default_type: str, claimed_name: str = "") -> Part:
-    """A part without its body, from its header fields.
+    """Make a part from its header fields, without its body.
 
     `default_type` holds where Content-Type says nothing usable, `claimed_name` (the file name that the provider read)
     where the headers name none.
@@ -112,8 +113,10 @@ def build_part(part_id: str, fields: dict[str, str], *, default_type: str, claim
 
 
 def take_out_files(part: Part, budget: Budget) -> None:
-    """Make the files that stand uuencoded in a plain text its children."""
-    if part.mime_type != "text/plain" or not part.content or b"begin" not in part.content:
+    """Make the files that stand uuencoded in a plain text its children; an attached text stays as it is."""
+    if part.mime_type != "text/plain" or part.disposition == "attachment" or part.filename:
+        return
+    if not part.content or b"begin" not in part.content:
         return
     part.content, files = extract_files(part.content)
     for index, file in enumerate(files):
@@ -127,10 +130,10 @@ def take_out_files(part: Part, budget: Budget) -> None:
 
 
 def child_id(parent_id: str, index: int) -> str:
-    """Gmail's part ids: the root is "", its children "0", "1", theirs "0.0", "0.1"."""
+    """Return the id of a child: those of the root "" are "0", "1", theirs "0.0", "0.1"."""
     return f"{parent_id}.{index}" if parent_id else str(index)
 
 
 def child_type(parent: Part) -> str:
-    """What a part without Content-Type is (RFC 2046 section 5.1.5)."""
+    """Return the type of a part without Content-Type (RFC 2046 section 5.1.5)."""
     return "message/rfc822" if parent.mime_type == "multipart/digest" else "text/plain"

@@ -24,7 +24,7 @@ class UuencodedFile:
 
 
 def extract_files(text: bytes) -> tuple[bytes, list[UuencodedFile]]:
-    """The text without the files in it, and the files. What has no end, or not the form of data, stays text."""
+    """Split a text into the text around its files, and the files. Blocks without an end or data stay text."""
     files: list[UuencodedFile] = []
 
     def take(match: re.Match[bytes]) -> bytes:
@@ -41,7 +41,7 @@ def extract_files(text: bytes) -> tuple[bytes, list[UuencodedFile]]:
 
 
 def decode_uuencode(body: bytes) -> bytes:
-    """The bytes of the first file in a body that is declared uuencoded; the body itself if there is none."""
+    """Decode the first file in a body that is declared uuencoded; return the body itself if it holds none."""
     begin = _BEGIN.search(body)
     if begin is None:
         return body

@@ -1,7 +1,7 @@
-"""Which charset bytes are in when nobody says, or when what is said cannot be true.
+"""Detection of charsets where the label is missing, or cannot be true.
 
 Single-byte charsets are told apart by how usual their letters are, East Asian ones by their most used code ranges:
-general detectors miss them in samples as short as a subject line. What is left goes to charset-normalizer.
+general detectors miss them in samples as short as a subject line. charset-normalizer decides the rest.
 """
 
 import math
@@ -57,7 +57,12 @@ _WESTERN_PUNCTUATION = re.compile(rb"[\x82\x84\x85\x91-\x97\xa0\xab\xb0\xb7\xbb]
 # The accented letters of one accent, and of each language in Latin script: those of a list are all from one of these,
 # words of another script take from several.
 _ALPHABETS = "àèìòù áéíóúýñü âêîôû äëïöüÿ äöüß àâæçéèêëîïôùûüÿœ åäöæøé áâãàçéêíóôõúü áðéíóúýþæö çğıöşüâî"
-# What ordinary text in Latin script has beside ASCII. On a tie the first charset wins.
+# An English text from East Asia may use no more of its charset than signs and wide spaces, its rows 1 and 2. In
+# windows-1252 those are an inverted exclamation mark or a cent sign within a word.
+_EAST_ASIAN_SIGNS = re.compile(rb"(?:[\x00-\x7f]++|(?:[\xa1\xa2][\x40-\x7e\xa1-\xfe])++(?![A-Za-z]))++")
+_EAST_ASIAN_SIGN = re.compile(rb"[\xa1\xa2][\x40-\x7e\xa1-\xfe]")
+_ASCII_TRAIL = re.compile(rb"[\xa1\xa2][\x40-\x7e]")
+# Frequent characters beside ASCII of text in Latin script. On a tie the first charset wins.
 _PUNCTUATION = "’‘“”„–—•…®©™£€°«»·§\xa0"
 _LATIN = {
     "cp1252": "éèêëàâäáãåçñóòôöõíìîïúùûüßøæœÉÀÄÅÇÑÖÜØÆ¡¿²½´ºª" + _PUNCTUATION,
@@ -69,13 +74,15 @@ _GENERAL = ["cp1256", "cp1257", "cp1258", "iso8859_6", "iso8859_8", "iso8859_2"]
 
 
 def detect_charset(data: bytes) -> str | None:
-    """The Python codec that `data` is most likely in; None when there is no good guess.
+    """The Python codec that `data` is most likely in; None without a good guess.
 
     Looks at the 2 KiB from the first byte on that is not ASCII.
     """
     sample = _take_sample(data)
     if not sample:
         return None
+    if len(_EAST_ASIAN_SIGN.findall(sample)) > 1 and _EAST_ASIAN_SIGNS.fullmatch(sample):
+        return "cp950" if _ASCII_TRAIL.search(sample) else "gb18030"
     if looks_western(sample):
         return max(_LATIN, key=lambda codec: _count_usual(sample, codec))
     return _detect_by_letters(sample) or _detect_east_asian(sample) or _detect_general(sample)
@@ -158,7 +165,7 @@ def _letter_scores(percentages: str) -> dict[str, float]:
     return upper | lower
 
 
-# What the ordinary text of each charset is mostly made of, as encoded characters: kana, everyday hanzi, hangul.
+# The most frequent characters of ordinary text in each charset, encoded: kana, everyday hanzi, hangul.
 _EAST_ASIAN = {
     "cp932": re.compile(rb"\x82[\x9f-\xf1]|\x83[\x40-\x96]|\x81[\x41\x42\x5b]"),
     "euc_jp": re.compile(rb"[\xa4\xa5][\xa1-\xf6]|\xa1[\xa2\xa3\xbc]"),
@@ -187,7 +194,7 @@ def _detect_in_runs(sample: bytes, *, errors: str) -> str | None:
 
 
 def _usual_share(sample: bytes, codec: str, *, errors: str) -> float:
-    """Which share of the non-ASCII characters is usual for that charset; 0 when the bytes are not valid in it.
+    """The share of the non-ASCII characters that is usual for that charset; 0 when the bytes are not valid in it.
 
     Everyday hangul lies within everyday hanzi, so that a few characters alone are taken for Chinese.
     """

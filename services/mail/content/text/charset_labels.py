@@ -64,7 +64,7 @@ _NO_LABEL = {"unknown", "xunknown", "unknown8bit", "xunknown8bit", "default", "c
 
 @lru_cache(maxsize=1024)
 def find_codec(label: str | None) -> str | None:
-    """The Python codec that a charset label means; None for labels that say nothing or are unknown."""
+    """Find the Python codec that a charset label means; None for labels that say nothing or are unknown."""
     plain = _LABEL_JUNK.sub("", label.lower()) if label else ""
     if not plain or plain in _NO_LABEL or len(plain) > 40:
         return None

@@ -1,8 +1,8 @@
-"""From bytes to text, whatever charset is declared.
+"""Decoding of bytes to text, whatever charset is declared.
 
-Order: byte order mark, UTF-8 (Gmail delivers text that is already UTF-8 under a header that names the old charset), the
-declared charset, the one that an HTML document names, detection, windows-1252. A declared charset is believed unless
-the text is plainly in another script. A few broken bytes never change the charset of the others: they are U+FFFD.
+Order: byte order mark, UTF-8 (providers deliver text that is already UTF-8 under the old label), the declared charset,
+the one that an HTML document names, detection, windows-1252. A declared charset is believed unless the text is plainly
+in another script. A few broken bytes never change the charset of the others: they are U+FFFD.
 """
 
 import codecs
@@ -106,7 +106,7 @@ def _decode_wide(data: bytes, codec: str | None) -> str | None:
 
 
 def _decode_utf8(data: bytes, codec: str | None) -> str | None:
-    """Decode what is valid UTF-8, or nearly so unless it is valid in the East Asian charset that is declared."""
+    """Decode valid UTF-8, or nearly valid UTF-8 unless it is valid in the East Asian charset that is declared."""
     text = _decode_strictly(data, "utf_8")
     # Two-byte pairs of an East Asian charset can pass as UTF-8, but only as letters below U+0800.
     if codec in _EAST_ASIAN and (text is None or max(text) < "\u0800"):
@@ -135,7 +135,7 @@ def _decode_declared(data: bytes, codec: str) -> str | None:
 
 
 def _decode_mostly(data: bytes, codec: str) -> str | None:
-    """Decode with U+FFFD for what is broken; None if that is more than a stray byte and a tenth of the text.
+    """Decode with U+FFFD for broken bytes; None if those are more than one and a tenth of the text.
 
     A text that is cut within its last character is whole up to there.
     """

@@ -8,7 +8,7 @@ _UNUSUAL_LINE = re.compile(r" (?:\n|\Z)|(?:\A|\n)[> ]")
 
 
 def join_flowed(text: str, *, delete_space: bool = False) -> str:
-    """`text` with its flowed lines joined and its space-stuffing removed; quoted lines keep their depth.
+    """Join flowed lines and remove space-stuffing; quoted lines keep their depth.
 
     An empty line stays one, though it would end a paragraph whose last line is flowed by mistake. `delete_space` is
     DelSp=yes: the space that marks a flowed line is no part of the text.
@@ -34,7 +34,7 @@ def join_flowed(text: str, *, delete_space: bool = False) -> str:
 
 
 def _close(lines: list[str], paragraph: list[str], depth: int) -> None:
-    """Move the open paragraph, if there is one, to the lines. A flowed line that nothing follows loses its space."""
+    """Move the open paragraph, if any, to the lines. A flowed line without a successor loses its space."""
     if not paragraph:
         return
     text = "".join(paragraph)

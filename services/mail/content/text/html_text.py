@@ -30,7 +30,7 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 
 
 def html_to_text(source: str) -> str:
-    """What a reader sees of `source`: blocks on lines of their own, list items with a dash, links as `text (address)`.
+    """Extract the visible text: blocks on lines of their own, list items with a dash, links as `text (address)`.
 
     Scripts, styles, titles and elements that their attributes hide are dropped. Links above 200 characters are left
     out: those are tracking addresses.
@@ -55,7 +55,7 @@ class _Reader:
 
     def read(self, source: str) -> list[str]:
         lower = source.lower()
-        # Of an element that nobody closes, nothing is hidden.
+        # An element that is never closed hides nothing.
         self._dropped = _RAW | {name for name in _HIDDEN if "</" + name in lower}
         self._visibility = Visibility(lower) if may_hide(lower) else None
         chunks = source.split("<")
@@ -66,7 +66,7 @@ class _Reader:
         return self._out
 
     def _read_chunk(self, chunk: str) -> None:
-        """What stood between one `<` and the next: a tag and the text behind it, or text with a bare `<`."""
+        """Read the text between one `<` and the next: a tag and the text behind it, or text with a bare `<`."""
         if self._dropping == "!--":
             self._end_comment(chunk)
             return
@@ -103,11 +103,11 @@ class _Reader:
         self._add(text)
 
     def _follow(self, visibility: Visibility, name: str, attributes: str) -> bool:
-        """Whether what stands for a tag is shown."""
+        """Note a tag, and return whether its own mark is shown."""
         return visibility.leave(name[1:]) if name[0] == "/" else visibility.enter(name, attributes)
 
     def _mark(self, name: str, attributes: str) -> None:
-        """Turn a tag into the white space, dash or address that stands for it."""
+        """Write the white space, dash or address that stands for a tag."""
         mark = _MARKS.get(name)
         if mark is not None:
             self._out.append(mark)
@@ -148,7 +148,7 @@ class _Reader:
 
 
 def _split_tag(chunk: str, start: int) -> tuple[str, str]:
-    """Attributes and the text behind the tag. A `>` inside a quoted attribute does not end it."""
+    """Split attributes and the text behind the tag. A `>` inside a quoted attribute does not end it."""
     end = chunk.find(">", start)
     if end < 0:
         return chunk[start:], ""

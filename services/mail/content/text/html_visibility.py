@@ -1,4 +1,4 @@
-"""Which elements of an HTML document hide their text by their own attributes, as senders hide preheaders and spam does.
+"""Elements of an HTML document that hide their text by their own attributes, as preheaders and spam do.
 
 Style sheets are not read: mail programs differ in what they apply, and a text that is shown somewhere is worth finding.
 """
@@ -40,8 +40,9 @@ _ENDED_BY = {
     "tr": frozenset({"tr"}),
     "li": frozenset({"li"}),
 }
+_OPTIONAL_END = {*_PARAGRAPH, *_CELL, *_TERM, "tr", "li"}
 _SCOPES = {"table", "ul", "ol", "dl", "body", "html"}
-# What is clipped to no height or width is not shown; parts of tables grow with their content.
+# A box that is clipped to no height or width is not shown; parts of tables grow with their content.
 _EXTENTS = ("max-height", "height", "width")
 _GROW = {"table", "tbody", "thead", "tfoot", "tr", "td", "th"}
 _DEEPEST_IMPLIED_END = 16
@@ -57,7 +58,7 @@ class _Element:
 
 
 def may_hide(lower_source: str) -> bool:
-    """Whether anything in a document, given in lower case, can hide text: nearly all do without this module."""
+    """Whether anything in a document, given in lower case, can hide text: in nearly all nothing does."""
     if any(lower_source[word.start() - 1].isspace() for word in _HIDDEN_WORD.finditer(lower_source)):
         return True
     if "style" not in lower_source:
@@ -83,14 +84,14 @@ class Visibility:
         return not self._open or not (self._open[-1].is_hidden or self._open[-1].is_faint)
 
     def enter(self, name: str, attributes: str) -> bool:
-        """Note a start tag; whether what stands for it is shown."""
+        """Note a start tag, and return whether its own mark (a line break, an image's text) is shown."""
         self._end_implied(name)
         style = _read_style(attributes)
         hides = _hides(style) or (name not in _GROW and _is_clipped(style)) or _has_hidden_attribute(attributes)
         if name in _VOID:
             return self.is_shown and not hides
-        # Of an element that is never closed, nothing is hidden.
-        hides = hides and not self._is_never_closed(name)
+        # An element that is never closed, though it has to be, hides nothing.
+        hides = hides and (name in _OPTIONAL_END or not self._is_never_closed(name))
         outer = self._open[-1] if self._open else _Element("", is_hidden=False, is_faint=False)
         is_faint = _is_faint(style) or (outer.is_faint and not self._shows_again(name, attributes, style))
         self._open.append(_Element(name, is_hidden=outer.is_hidden or hides, is_faint=is_faint))
@@ -98,7 +99,7 @@ class Visibility:
         return self.is_shown
 
     def leave(self, name: str) -> bool:
-        """Note an end tag; whether what stands for it is shown."""
+        """Note an end tag, and return whether its own mark is shown."""
         was_shown = self.is_shown
         if self._counts[name]:
             while self._pop() != name:
@@ -137,7 +138,7 @@ class Visibility:
 
 
 def _read_style(attributes: str) -> dict[str, str]:
-    """The declarations of a style attribute, names and values in lower case; the last of a name wins."""
+    """Read the declarations of a style attribute, in lower case; the last of a name wins."""
     if "style" not in attributes and "STYLE" not in attributes and "Style" not in attributes:
         return {}
     match = _STYLE.search(attributes)
@@ -182,6 +183,6 @@ def _is_faint(style: dict[str, str]) -> bool:
 
 
 def _shorten_colours(value: str) -> str:
-    """The usual colours of a page in their shortest form, and no space within a colour."""
+    """Write the usual colours of a page in their shortest form, without space."""
     value = value.replace(", ", ",").replace("rgb(255,255,255)", "#fff").replace("rgb(0,0,0)", "#000")
     return value.replace("#ffffff", "#fff").replace("white", "#fff").replace("#000000", "#000").replace("black", "#000")

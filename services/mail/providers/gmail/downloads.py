@@ -7,6 +7,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import quote
 
 from services.mail.content.mime.tree import Part
@@ -27,10 +28,13 @@ from services.mail.providers.gmail.payload import read_gmail
 
 # A message has at most 50 MB at Gmail, and base64 makes a third more of it.
 _LARGEST_ANSWER = 128 * 1024 * 1024
+# A text in which files are looked for is held in memory.
+_LARGEST_TEXT = 32 * 1024 * 1024
 _LARGEST_ERROR = 64 * 1024
 # Decoded bytes are written in pieces of at least this size.
 _PIECE = 512 * 1024
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
+_NOTHING_FETCHED: Mapping[str, bytes] = {}
 # Line breaks, say, and padding.
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"))
 
@@ -54,8 +58,10 @@ class GmailDownloads:
 
     async def copy_part(self, access_token: str, external_id: str, part_id: str, write: Write) -> None:
         """messages.get for the attachment's present id, then attachments.get; small ones may come with the message."""
-        url = f"{self._messages}/{quote(external_id, safe='')}"
-        part = await self._find_part(access_token, f"{url}?format=full", part_id)
+        resource = await self._get_message(access_token, external_id)
+        part = await asyncio.to_thread(_find_part, resource, part_id)
+        if part is None:
+            part = await self._find_in_text(access_token, external_id, resource, part_id)
         if part.attachment_id is None:
             await write(part.content or b"")
             return
@@ -74,22 +80,35 @@ class GmailDownloads:
         except (NotFoundError, RejectedError) as error:
             raise ProviderUnavailableError("attachment gone") from error
 
-    async def _find_part(self, access_token: str, url: str, part_id: str) -> Part:
+    async def _get_message(self, access_token: str, external_id: str) -> Mapping[str, Any]:
         body = bytearray()
+        url = f"{self._messages}/{quote(external_id, safe='')}?format=full"
         try:
             async with self._answer(access_token, url) as pieces:
                 async for piece in pieces:
                     body += piece
         except NotFoundError as error:
             raise MessageGoneError(error.detail) from error
-        root = await asyncio.to_thread(_read_tree, body)
-        waiting = [root]
-        while waiting:
-            part = waiting.pop()
-            if part.part_id == part_id and not part.is_multipart:
-                return part
-            waiting.extend(part.children)
-        raise PartMissingError(part_id)
+        return await asyncio.to_thread(_read_resource, body)
+
+    async def _find_in_text(
+        self, access_token: str, external_id: str, resource: Mapping[str, Any], part_id: str
+    ) -> Part:
+        """A file in a text that comes by reference: the text is fetched, and divided as the parser divides it."""
+        holder_id, _, _ = part_id.rpartition(".")
+        holder = await asyncio.to_thread(_find_part, resource, holder_id) if part_id else None
+        if holder is None or holder.attachment_id is None or holder.size > _LARGEST_TEXT:
+            raise PartMissingError(part_id)
+        text = bytearray()
+
+        async def collect(data: bytes) -> None:
+            text.extend(data)
+
+        await self.copy_attachment(access_token, external_id, holder.attachment_id, collect, empty=False)
+        part = await asyncio.to_thread(_find_part, resource, part_id, fetched={holder_id: bytes(text)})
+        if part is None:
+            raise PartMissingError(part_id)
+        return part
 
     async def _copy_field(self, access_token: str, url: str, name: str, write: Write, *, empty: bool = False) -> None:
         """Writes the decoded base64url of one field of the answer; it may be absent only where it may be `empty`."""
@@ -141,8 +160,20 @@ def _decode(encoded: bytes | bytearray) -> bytes:
         raise ProviderUnavailableError("the answer is not base64") from error
 
 
-def _read_tree(body: bytearray) -> Part:
+def _read_resource(body: bytearray) -> Mapping[str, Any]:
     resource = json_object(str(body, "utf-8", "replace"))
     if not isinstance(resource.get("payload"), Mapping):
         raise ProviderUnavailableError("the answer is no message")
-    return read_gmail(resource, fetched={}).root
+    return resource
+
+
+def _find_part(
+    resource: Mapping[str, Any], part_id: str, *, fetched: Mapping[str, bytes] = _NOTHING_FETCHED
+) -> Part | None:
+    waiting = [read_gmail(resource, fetched=fetched).root]
+    while waiting:
+        part = waiting.pop()
+        if part.part_id == part_id and not part.is_multipart:
+            return part
+        waiting.extend(part.children)
+    return None

@@ -22,6 +22,12 @@ GMAIL_COSTS: Final[dict[QuotaGeneration, UnitCosts]] = {
         profile=1, list_page=5, labels=1, history_page=2, get=5, thread=10, attachment=5, watch=100, stop=50
     ),
 }
+# Of the 6,000 units of a mailbox, which it gets at once after a while without calls; as large a part of other limits.
+BURST: Final = 2_500 / 6_000
+# Units of a mailbox's 6,000 that backfills leave to live mail in each window; as large a part of other limits.
+LIVE_SHARE: Final = 120 / 6_000
+# Seconds. No call takes longer (http/deadlines.py), with a margin for a process that is slow to report its end.
+LONGEST_CALL: Final = 130.0
 # Google's day begins at midnight in California; winter time is assumed all year. Seconds after midnight UTC.
 DAY_BEGINS: Final = 8 * 3600
 
@@ -34,15 +40,23 @@ def gmail_quota(
     project_limit: int | None = None,
     daily_limit: int | None = None,
     live_reserve: float = 0.1,
+    burst: int | None = None,
 ) -> QuotaProfile:
-    """Limits and costs; a limit that is not None overrides Google's. `window` is in seconds."""
+    """Limits and costs; a limit that is not None overrides Google's, `burst` its usual part of the mailbox's limit.
+
+    `window` is in seconds.
+    """
     limits = GMAIL_LIMITS[generation]
+    mailbox_limit = mailbox_limit or limits[0]
     return QuotaProfile(
-        mailbox_limit=mailbox_limit or limits[0],
+        mailbox_limit=mailbox_limit,
         project_limit=project_limit or limits[1],
         window=window,
         daily_limit=daily_limit or GMAIL_DAILY_LIMITS[generation],
         live_reserve=live_reserve,
         day_begins=DAY_BEGINS,
         costs=GMAIL_COSTS[generation],
+        burst=BURST if burst is None else min(1.0, burst / mailbox_limit),
+        live_share=LIVE_SHARE,
+        longest_call=LONGEST_CALL,
     )

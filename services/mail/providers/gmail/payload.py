@@ -53,8 +53,9 @@ class _GmailReader:
         headers = self._bound(_read_headers(payload))
         self._budget.parts = 1
         root = self._read_part(payload, "", "text/plain", headers=headers, depth=0)
+        root.headers = headers
         self._read_attached_messages()
-        return Tree(headers, root, self._budget.truncated, self._budget.defects)
+        return Tree(root, self._budget.truncated, self._budget.defects)
 
     def _bound(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         left = limits.HEADER_BYTES
@@ -111,15 +112,18 @@ class _GmailReader:
                 continue
             if not self._budget.take_part():
                 return
-            self._read_child(part, source, index, child_type(part), depth=depth + 1)
+            part.children.append(self._read_child(part, source, index, child_type(part), depth=depth + 1))
 
-    def _read_child(self, part: Part, source: Mapping[str, Any], index: int, default_type: str, *, depth: int) -> None:
+    def _read_child(self, part: Part, source: Mapping[str, Any], index: int, default_type: str, *, depth: int) -> Part:
         part_id = clean_text(_text(source.get("partId"))) or child_id(part.part_id, index)
         headers = self._bound(_read_headers(source))
-        part.children.append(self._read_part(source, part_id, default_type, headers=headers, depth=depth))
+        child = self._read_part(source, part_id, default_type, headers=headers, depth=depth)
+        if part.is_message:
+            child.headers = headers
+        return child
 
     def _read_attached_messages(self) -> None:
-        """Read what attached messages hold. Their bounds are their own, what is cut of them truncates nothing."""
+        """Read the contents of attached messages, within bounds of their own: a cut in them truncates nothing else."""
         if not self._waiting:
             return
         budget, self._budget = self._budget, Budget()
@@ -127,7 +131,7 @@ class _GmailReader:
             part, children, depth = self._waiting.popleft()
             source = next((child for child in children if isinstance(child, Mapping)), None)
             if source is not None and depth < limits.DEPTH and self._budget.take_part():
-                self._read_child(part, source, 0, "text/plain", depth=depth + 1)
+                part.children.append(self._read_child(part, source, 0, "text/plain", depth=depth + 1))
             elif source is None and part.content:
                 read_entity(part.content, part, self._budget)
         self._budget = budget

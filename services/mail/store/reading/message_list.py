@@ -19,19 +19,19 @@ from services.mail.store.reading.query_sql import (
 )
 
 PROBED = 500
-"""Newest messages that are looked through before an index is asked.
+"""Newest messages that are examined before an index is used.
 
 A word of every tenth message fills a page from them; one that is rarer has so few messages that sorting them all is
 quick. Left to itself, the planner walks through the whole mailbox for a word that it believes to be common: 0.7 s.
 """
 
-# Where they hold a part of the page, so many times as many are looked through: cheaper than sorting all there are.
+# Where they hold a part of the page, so many times as many are examined: cheaper than sorting all matches.
 _PROMISING = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
-    """What one page is made of."""
+    """The request for one page."""
 
     user_id: UUID
     compiler: Compiler
@@ -51,7 +51,7 @@ async def newest_first(
     label_names: Mapping[str, str],
     probed: int = PROBED,
 ) -> list[MessageSummary]:
-    """Up to `limit` messages of the user's mailbox below `after` that fit the query."""
+    """Return up to `limit` messages of the user's mailbox below `after` that fit the query."""
     compiler = Compiler(mailbox_id, label_names)
     query = compiler.compile(node)
     wanted = _Wanted(user_id=user_id, compiler=compiler, query=query, after=after, limit=limit)
@@ -71,7 +71,7 @@ async def newest_first(
 
 
 async def texts(connection: Connection, mailbox_id: int, message_ids: Sequence[int], *, longest: int) -> dict[int, str]:
-    """The first `longest` characters of the bodies of messages; one without a body is left out."""
+    """Return the first `longest` characters of the bodies of messages that have one."""
     rows = await connection.fetch(
         """
         SELECT message_id, left(text, $3) AS text FROM message_contents
@@ -85,13 +85,13 @@ async def texts(connection: Connection, mailbox_id: int, message_ids: Sequence[i
 
 
 def _walk(wanted: _Wanted, arguments: Arguments) -> str:
-    """Through the whole list, or the thread, until the page is full."""
+    """Examine the whole list, or the thread, until the page is full."""
     bounds = [_of_mailbox(wanted, arguments, "m"), *_bounds(wanted, arguments, "m")]
     return _page(wanted, arguments, source=_joined(wanted), conditions=[*bounds, *_each(wanted, arguments)])
 
 
 def _probe(wanted: _Wanted, arguments: Arguments, *, rows: int) -> str:
-    """Through the newest messages only."""
+    """Examine the newest messages only."""
     bounds = [_of_mailbox(wanted, arguments, "m"), *_bounds(wanted, arguments, "m")]
     newest = f"""(
         SELECT m.* FROM messages m WHERE {" AND ".join(bounds)}
@@ -101,7 +101,7 @@ def _probe(wanted: _Wanted, arguments: Arguments, *, rows: int) -> str:
 
 
 def _look_up(wanted: _Wanted, arguments: Arguments) -> str:
-    """All that the index finds, then the newest of it. MATERIALIZED keeps the planner from the other way round."""
+    """Take what the index finds, then the newest of it. MATERIALIZED keeps the planner from the reverse order."""
     in_phrase = False
     if wanted.query.lexemes:
         table, name = "message_search s", "s"
@@ -115,7 +115,7 @@ def _look_up(wanted: _Wanted, arguments: Arguments) -> str:
         table, name = "messages m", "m"
         anchors = [_of_mailbox(wanted, arguments, name), *_labels(wanted, arguments)]
         conditions = _rest(wanted, arguments)
-    # What else has to hold is known only after the join, which goes through them in order and stops at a full page.
+    # Other conditions are tested after the join, which goes through the messages in order and stops at a full page.
     enough = "" if conditions else f"LIMIT {wanted.limit}"
     found = f"""
         WITH found AS MATERIALIZED (
@@ -158,10 +158,10 @@ def _bounds(wanted: _Wanted, arguments: Arguments, table: str) -> list[str]:
 
 
 def _each(wanted: _Wanted, arguments: Arguments) -> list[str]:
-    """What is tested message by message."""
+    """Return the conditions that are tested message by message."""
     conditions = [*_rest(wanted, arguments), *_labels(wanted, arguments)]
     if wanted.query.lexemes:
-        # IS TRUE: no index is to be used here, however few messages the planner expects of it.
+        # IS TRUE keeps the planner from an index, however few messages it expects.
         conditions.append(f"(s.vector @@ {arguments.add(wanted.query.lexemes, 'tsquery')}) IS TRUE")
     return conditions
 

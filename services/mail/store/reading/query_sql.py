@@ -44,7 +44,7 @@ class Arguments:
         self.values: list[object] = []
 
     def add(self, value: object, type_: str) -> str:
-        """The placeholder for a value of that Postgres type."""
+        """Return the placeholder for a value of that Postgres type."""
         self.values.append(value)
         return f"${len(self.values)}::{type_}"
 
@@ -67,13 +67,13 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Compiler:
-    """Compiles queries for one mailbox. `label_names` are its labels: ids to names."""
+    """A compiler of queries for one mailbox. `label_names` are its labels: ids to names."""
 
     mailbox_id: int
     label_names: Mapping[str, str]
 
     def compile(self, node: Node) -> Query:
-        """The parts of a query by how they are found."""
+        """Return the parts of a query, by the way in which they are found."""
         positive: list[Node] = []
         negative: list[Node] = []
         query = Query()
@@ -88,7 +88,7 @@ class Compiler:
                 case _:
                     query.rest.append(part)
         if not positive:
-            # Each message has to be examined anyway, and its row knows whether it has attachments.
+            # Each message is examined anyway, and its row says whether it has attachments.
             query.rest.extend(negative)
             return query
         attached = HasAttachment() in query.rest
@@ -98,12 +98,12 @@ class Compiler:
         return Query(lexemes, unordered, query.labels, query.received, query.rest)
 
     def _all(self, nodes: Sequence[Node], attached: bool, *, ordered: bool) -> str:
-        """A tsquery for messages that fit all of the nodes, and have attachments if `attached`."""
+        """Return a tsquery for messages that fit all of the nodes, and have attachments if `attached`."""
         parts = [self._lexemes(node, ordered=ordered) for node in nodes]
         return " & ".join(filter(None, [*parts, f"'{attachment_lexeme(self.mailbox_id)}'" if attached else None]))
 
     def sql(self, node: Node, arguments: Arguments) -> str:
-        """A condition over `m` and `s`."""
+        """Return the SQL of a condition, over `m` and `s`."""
         lexemes = self._lexemes(node)
         if lexemes:
             return f"s.vector @@ {arguments.add(lexemes, 'tsquery')}"
@@ -140,11 +140,11 @@ class Compiler:
         if label in self.label_names:
             return [label]
         key = label_key(label)
-        # An unknown one stays as it is and matches nothing.
+        # An unknown label matches nothing.
         return [id_ for id_, name in self.label_names.items() if label_key(name) == key] or [label]
 
     def _lexemes(self, node: Node, *, ordered: bool = True) -> str | None:
-        """The node as a tsquery; None if it is about more than lexemes."""
+        """Return the node as a tsquery; None if it is about more than lexemes."""
         match node:
             case Text():
                 return self._phrase(node, ordered=ordered)
@@ -155,7 +155,7 @@ class Compiler:
             case MessageId(value):
                 return f"'{message_id_lexeme(self.mailbox_id, value)}'"
             case Not(inner):
-                # Always in order: without it, more would be excluded.
+                # In order: without it, the query would exclude more messages.
                 lexemes = self._lexemes(inner)
                 return lexemes and f"!{lexemes}"
             case And(nodes) | Or(nodes) if nodes:
@@ -184,17 +184,17 @@ class Compiler:
 
 
 def label_key(name: str) -> str:
-    """The form in which names of labels are compared: neither case nor the kind of separator matters, as at Gmail."""
+    """Return the form in which names of labels are compared: without case and kinds of separators."""
     return unicodedata.normalize("NFC", name.casefold()).replace(" ", "-").replace("/", "-")
 
 
 def carries(label_ids: Sequence[str], arguments: Arguments) -> str:
-    """The condition that a message carries one of these labels."""
+    """Return the condition that a message carries one of these labels."""
     return f"m.label_ids && {arguments.add(label_ids, 'text[]')}"
 
 
 def received(bounds: Received, arguments: Arguments, table: str) -> str:
-    """The condition that a message was received between these bounds."""
+    """Return the condition that a message was received between these bounds."""
     conditions = [
         f"{table}.received_at {sign} {arguments.add(bound, 'timestamptz')}"
         for sign, bound in ((">=", bounds.since), ("<", bounds.until))
@@ -204,7 +204,7 @@ def received(bounds: Received, arguments: Arguments, table: str) -> str:
 
 
 def reads_lexemes(node: Node) -> bool:
-    """Whether the condition reads `message_search`."""
+    """Return whether the condition reads `message_search`."""
     match node:
         case Text() | HasAddress() | InDomain() | MessageId():
             return True
@@ -223,7 +223,7 @@ def _conjuncts(node: Node) -> tuple[Node, ...]:
 
 
 def _needs_lexeme(node: Node) -> bool:
-    """Whether a message without any lexeme never fits."""
+    """Return whether a message without any lexeme never fits."""
     match node:
         case Text() | HasAddress() | InDomain() | MessageId():
             return True

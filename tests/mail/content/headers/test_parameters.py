@@ -1,4 +1,4 @@
-"""Content-Type and Content-Disposition as programs write them: sloppy types, sections, what belongs to what."""
+"""Content-Type and Content-Disposition as programs write them: sloppy types, missing semicolons, sections."""
 
 from urllib.parse import quote
 

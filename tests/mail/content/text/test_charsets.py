@@ -67,7 +67,7 @@ class TestDeclaredLatin:
     def test_any_words_of_latin_script_are_read_as_declared(self, words: list[str], gap: str) -> None:
         text = gap.join(words)
         data = text.encode("cp1252")
-        # What is valid UTF-8 is read as that: providers deliver it under the old label.
+        # Valid UTF-8 is read as UTF-8: providers deliver it under the old label.
         assume(data.isascii() or decode_text(data, "utf-8")[0] != data.decode("utf-8", "replace"))
         assert decode_text(data, "windows-1252")[0] == text
 

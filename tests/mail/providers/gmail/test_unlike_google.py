@@ -309,8 +309,8 @@ class TestProxies:
             report = await s.sync(count=None)
             assert await s.at_provider.fired() == [1]
             assert report.sync.state is SyncState.COMPLETED
-            # Those that it answered itself: a listing from the top would be seven.
-            assert await s.at_provider.calls("gmail.messages.list") == 5
+            # Those that it answered itself: two passes of five pages. One from the top would add two.
+            assert await s.at_provider.calls("gmail.messages.list") == 10
             assert await s.stored() == await s.at_provider.truth()
 
     async def test_of_a_batch_cost_one_batch(self, stage: OpenStage) -> None:

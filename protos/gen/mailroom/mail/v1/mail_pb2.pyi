@@ -636,6 +636,7 @@ class Attachment(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     INLINE_FIELD_NUMBER: _builtins.int
     CONTENT_ID_FIELD_NUMBER: _builtins.int
+    CONTENT_LOCATION_FIELD_NUMBER: _builtins.int
     attachment_id: _builtins.str
     """The part's place in the message: stable, unlike the provider's attachment ids. Never empty."""
     filename: _builtins.str
@@ -643,6 +644,8 @@ class Attachment(_message.Message):
     size: _builtins.int
     inline: _builtins.bool
     content_id: _builtins.str
+    content_location: _builtins.str
+    """The URL by which the HTML may name the part (RFC 2557); empty if it has none."""
     def __init__(
         self,
         *,
@@ -652,10 +655,11 @@ class Attachment(_message.Message):
         size: _builtins.int = ...,
         inline: _builtins.bool = ...,
         content_id: _builtins.str = ...,
+        content_location: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment_id", b"attachment_id", "content_id", b"content_id", "filename", b"filename", "inline", b"inline", "mime_type", b"mime_type", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment_id", b"attachment_id", "content_id", b"content_id", "content_location", b"content_location", "filename", b"filename", "inline", b"inline", "mime_type", b"mime_type", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

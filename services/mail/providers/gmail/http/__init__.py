@@ -1,0 +1,1 @@
+"""Requests to Gmail and their answers: connections, deadlines, and what errors mean."""

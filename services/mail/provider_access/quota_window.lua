@@ -1,0 +1,176 @@
+-- Sliding windows of units, one per mailbox and one for the project; the first part of each quota script.
+--
+-- A call may reach the provider at any moment between its take and its end. So its units count from the take until one
+-- window after the end, and then no window by the provider's clock sees more than the limit. A call whose end is not
+-- reported is taken to end `longest_call` seconds after its take.
+--
+-- Slots are short stretches of time, numbered since 1970: units in slot n come back when slot n begins. There are more to
+-- a window of a mailbox, whose few calls would lose much of a long slot, than to that of the project, whose many calls
+-- fill each. A stored window is {seen, closed, level, used, back, open}, packed:
+--   seen    when it was written last; the time of all that follows
+--   closed  until when the provider wants no calls
+--   level   units that may be spent at once at the time `seen`; negative after live mail has spent units ahead of time
+--   used    the sum of the units below
+--   back    {slot, units, slot, units, ...}, ascending: of calls that have ended
+--   open    the same: of calls in flight, each in the slot in which it comes back if its end is never reported
+local window, longest_call = tonumber(ARGV[2]), tonumber(ARGV[3])
+local mailbox_slots, project_slots, forget_after = 600, 60, 3600
+local longest_gap, nearly_full = 1 / 6, 0.8
+
+-- ARGV[1] is the time for tests that set it.
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] + time[2] / 1000000
+end
+
+local function slot_of_return(w, ended_at)
+  return math.ceil((ended_at + window) / w.slot_seconds)
+end
+
+local function add(entries, slot, units)
+  local last = #entries
+  if last > 0 and entries[last - 1] >= slot then
+    entries[last] = entries[last] + units
+    return entries[last - 1]
+  end
+  entries[last + 1], entries[last + 2] = slot, units
+  return slot
+end
+
+local function remove(entries, slot, units)
+  for i = 1, #entries, 2 do
+    if entries[i] == slot and entries[i + 1] >= units then
+      entries[i + 1] = entries[i + 1] - units
+      if entries[i + 1] == 0 then
+        table.remove(entries, i)
+        table.remove(entries, i)
+      end
+      return true
+    end
+  end
+  return false
+end
+
+-- Takes the units that have come back out of the window.
+local function take_back(w, entries)
+  local returned = 0
+  while entries[returned + 1] and entries[returned + 1] <= w.this_slot do
+    w.used = w.used - entries[returned + 2]
+    returned = returned + 2
+  end
+  return returned == 0 and entries or { unpack(entries, returned + 1) }
+end
+
+-- Where the clock has gone back, everything goes back with it: no wait becomes longer. It is to be written, or the time
+-- that passes from now on would not count.
+local function follow_clock(w)
+  local back = w.seen - now
+  if back <= 0 then
+    return
+  end
+  local slots = math.floor(back / w.slot_seconds)
+  for _, entries in ipairs({ w.back, w.open }) do
+    for i = 1, #entries, 2 do
+      entries[i] = entries[i] - slots
+    end
+  end
+  w.seen, w.closed, w.is_new = now, w.closed - back, true
+end
+
+-- Units per second by which the level rises: the full rate, unless that would leave nothing for long before the next
+-- units come back, as after a burst; then what is free is spread evenly. Short gaps are not worth that: units that are
+-- spread over them are not used up before others come back.
+local function even_rate(w)
+  local full = w.room / window
+  local free, rate = w.room - w.used, full
+  if free > w.room * nearly_full then
+    return full
+  end
+  for i = 1, #w.back, 2 do
+    local seconds = w.back[i] * w.slot_seconds - now
+    if seconds > window * longest_gap then
+      rate = math.min(rate, free / seconds)
+    end
+    free = free + w.back[i + 1]
+  end
+  return rate > full * nearly_full and full or math.max(rate, full / 20)
+end
+
+-- The window at present. `room` is what other than live mail may use of the limit; `owed` counts as used where Redis
+-- knows nothing.
+local function read_window(key, slots, limit, live_units, burst, owed)
+  local packed = redis.call('GET', key)
+  local w = { key = key, limit = limit, live_units = live_units, room = limit - live_units, burst = burst }
+  w.slot_seconds = window / slots
+  w.this_slot = math.floor(now / w.slot_seconds)
+  if packed then
+    w.seen, w.closed, w.level, w.used, w.back, w.open = unpack(cmsgpack.unpack(packed))
+    follow_clock(w)
+  else
+    w.seen, w.closed, w.used, w.back, w.open = now, now, owed, {}, {}
+    w.level = math.max(0, math.min(burst, w.room - owed))
+    if owed > 0 then
+      add(w.back, slot_of_return(w, now), owed)
+    end
+    w.is_new = true
+  end
+  w.back, w.open = take_back(w, w.back), take_back(w, w.open)
+  w.rate = even_rate(w)
+  w.level = math.min(burst, w.level + math.max(0, now - math.max(w.seen, w.closed)) * w.rate)
+  w.seen = now
+  return w
+end
+
+local function write_window(w)
+  local last = math.max(w.back[#w.back - 1] or 0, w.open[#w.open - 1] or 0) * w.slot_seconds
+  local keep = math.max(last, w.closed, now) - now + window + forget_after
+  redis.call('SET', w.key, cmsgpack.pack({ w.seen, w.closed, w.level, w.used, w.back, w.open }), 'PX', math.ceil(keep * 1000))
+end
+
+-- Seconds until the window has room for so many units more.
+local function seconds_until_room(w, units, room)
+  local excess = w.used + units - room
+  if excess <= 0 then
+    return 0
+  end
+  for i = 1, #w.back, 2 do
+    excess = excess - w.back[i + 1]
+    if excess <= 0 then
+      return w.back[i] * w.slot_seconds - now
+    end
+  end
+  -- Calls in flight end soon.
+  return window
+end
+
+local function seconds_until(w, units, live)
+  local level, room = w.level, w.room
+  if live then
+    level, room = level + w.live_units, w.limit
+  end
+  local paced = math.max(0, w.closed - now) + math.max(0, units - level) / w.rate
+  return math.max(paced, seconds_until_room(w, units, room))
+end
+
+local function spend(w, units)
+  w.level, w.used = w.level - units, w.used + units
+  return add(w.open, slot_of_return(w, now + longest_call), units)
+end
+
+-- Calls that have ended. Units that are not in flight by this count were lost with it, and count anew.
+local function finish(w, slot, units, ended_ago)
+  if slot <= w.this_slot then
+    return
+  end
+  if not remove(w.open, slot, units) then
+    w.used = w.used + units
+  end
+  add(w.back, slot_of_return(w, now - ended_ago), units)
+end
+
+local function give_back(w, slot, units)
+  if remove(w.open, slot, units) then
+    w.used, w.level = w.used - units, math.min(w.burst, w.level + units)
+  end
+end

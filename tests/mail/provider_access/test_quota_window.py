@@ -1,0 +1,267 @@
+"""Quota windows against an exact model: whenever its calls arrive, no window of the provider sees too many units."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError, Taken
+from services.mail.provider_access.watermarks import Mark
+from services.mail.providers.gmail.limits import GMAIL_COSTS
+
+WINDOW = 60.0
+LONGEST = 130.0
+MAILBOX_LIMIT = 300
+PROJECT_LIMIT = 500
+BATCH = 100
+EPOCH = 1_700_000_000.0
+# Nothing that a test does takes longer.
+_EVER = 10**9
+PROFILE = QuotaProfile(
+    mailbox_limit=MAILBOX_LIMIT,
+    project_limit=PROJECT_LIMIT,
+    window=WINDOW,
+    longest_call=LONGEST,
+    daily_limit=10**9,
+    costs=GMAIL_COSTS["2026-05"],
+    # Without pacing the windows are full most of the time.
+    burst=1.0,
+)
+
+
+@dataclass
+class Call:
+    """A call that may reach the provider at any moment from `begun` to `ended`."""
+
+    mailbox_id: int
+    units: int
+    begun: float
+    ended: float = _EVER
+
+
+@dataclass
+class World:
+    """A provider and its callers. `now` is the true time, from which Redis's clock may differ."""
+
+    now: float = EPOCH
+    clock_error: float = 0.0
+    calls: list[Call] = field(default_factory=list)
+
+    def redis_time(self) -> float:
+        """Redis's clock."""
+        return self.now + self.clock_error
+
+    def most(self, calls: list[Call]) -> int:
+        """The most units that any window can see, wherever it begins, and whenever each of these calls arrives.
+
+        A window sees most if it begins where a call ends. It can see the calls that have not ended before it, and have
+        begun before its end; fixed windows are among those that begin anywhere.
+        """
+        return max(
+            (
+                sum(call.units for call in calls if call.ended >= begin and call.begun < begin + WINDOW)
+                for begin in (call.ended for call in calls)
+            ),
+            default=0,
+        )
+
+    def check(self) -> None:
+        """Both limits hold."""
+        by_mailbox = defaultdict(list)
+        for call in self.calls:
+            call.ended = min(call.ended, call.begun + LONGEST)
+            by_mailbox[call.mailbox_id].append(call)
+        assert all(self.most(calls) <= MAILBOX_LIMIT for calls in by_mailbox.values())
+        assert self.most(self.calls) <= PROJECT_LIMIT
+
+
+class TrueWatermarks:
+    """Watermarks that are never wrong: the window is owed if it has seen a call."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def cover(self, units: Mapping[int, int], **_: object) -> Mapping[int, Mark]:
+        """What the mailboxes have used, rounded up to all or nothing."""
+        return {id_: Mark(allowed=MAILBOX_LIMIT, owes=MAILBOX_LIMIT if self._recent(id_) else 0) for id_ in units}
+
+    def called(self, mailbox_ids: object) -> None:
+        """The world knows."""
+
+    async def project_owes(self) -> int:
+        """The limits of the mailboxes that were called."""
+        called = {call.mailbox_id for call in self._world.calls if self._recent(call.mailbox_id)}
+        return min(PROJECT_LIMIT, MAILBOX_LIMIT * len(called))
+
+    def _recent(self, mailbox_id: int) -> bool:
+        return any(
+            call.mailbox_id == mailbox_id and call.ended > self._world.now - WINDOW for call in self._world.calls
+        )
+
+
+@dataclass(frozen=True)
+class Take:
+    """A mailbox asks for units; the worker that makes the call may die in it."""
+
+    mailbox_id: int
+    units: int
+    live: bool
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Time passes."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Settle:
+    """One of the calls under way ends, was never made, or is never heard of again."""
+
+    which: int
+    how: str
+
+
+@dataclass(frozen=True)
+class Pause:
+    """The provider wants no calls."""
+
+    mailbox_id: int
+    whole_project: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SetBack:
+    """Redis's clock goes back."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Forget:
+    """Redis loses everything, while no call is under way."""
+
+
+Step = Take | Pass | Settle | Pause | SetBack | Forget
+TAKES = st.builds(Take, st.integers(1, 3), st.sampled_from([2, 20, 40, BATCH]), st.booleans())
+STEPS = st.one_of(
+    TAKES,
+    TAKES,
+    TAKES,
+    st.builds(Pass, st.floats(0.0, 20.0)),
+    st.builds(Pass, st.sampled_from([0.0, 1.0, 59.0, 59.9, 60.0, 61.0, 129.0, 200.0])),
+    st.builds(Settle, st.integers(0, 5), st.sampled_from(["end", "end", "end", "give back", "die"])),
+    st.builds(Pause, st.integers(1, 3), st.booleans(), st.floats(0.0, 40.0)),
+)
+UNLUCKY_STEPS = st.one_of(STEPS, st.builds(SetBack, st.floats(0.0, 3600.0)), st.builds(Forget))
+
+
+class Replay:
+    """Does the steps with a real Redis."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.world = World()
+        self._redis = redis
+        self._quota = Quota(
+            redis,
+            profile=PROFILE,
+            batch_units=BATCH,
+            watermarks=TrueWatermarks(self.world),
+            now=lambda: 20_000 * 86_400.0,
+            redis_time=self.world.redis_time,
+            monotonic=lambda: self.world.now,
+        )
+        self._under_way: list[tuple[Taken, Call]] = []
+
+    async def run(self, steps: list[Step]) -> None:
+        """All of them, and the end of what is under way."""
+        for step in steps:
+            await self._do(step)
+        await self._quota.flush()
+        for _, call in self._under_way:
+            call.ended = call.begun + LONGEST
+        self.world.check()
+
+    async def _do(self, step: Step) -> None:
+        match step:
+            case Take():
+                await self._take(step)
+            case Pass():
+                self.world.now += step.seconds
+            case Settle() if self._under_way:
+                await self._settle(step)
+            case Pause():
+                await self._quota.pause(step.mailbox_id, step.seconds, whole_project=step.whole_project)
+            case SetBack():
+                self.world.clock_error -= step.seconds
+            case Forget():
+                while self._under_way:
+                    await self._settle(Settle(0, "end"))
+                await self._redis.flushdb()
+
+    async def _take(self, take: Take) -> None:
+        try:
+            taken = await self._quota.take(take.mailbox_id, take.units, live=take.live)
+        except QuotaWaitError:
+            return
+        call = Call(take.mailbox_id, take.units, self.world.now)
+        self.world.calls.append(call)
+        self._under_way.append((taken, call))
+
+    async def _settle(self, settle: Settle) -> None:
+        taken, call = self._under_way.pop(settle.which % len(self._under_way))
+        if settle.how == "give back":
+            self.world.calls.remove(call)
+            self._quota.give_back(taken)
+        elif self.world.now <= call.begun + LONGEST:
+            call.ended = self.world.now
+            if settle.how == "end":
+                self._quota.end(taken)
+        await self._quota.flush()
+
+
+async def replay(redis: Redis, steps: list[Step]) -> World:
+    """The steps, with an empty Redis at first."""
+    await redis.flushdb()
+    replay = Replay(redis)
+    await replay.run(steps)
+    return replay.world
+
+
+def hammer(*, seconds: float) -> Iterator[Step]:
+    """Mailboxes that always want more, for five windows, with calls that take so many seconds."""
+    for moment in range(1_000):
+        for mailbox_id in (1, 2):
+            yield Take(mailbox_id, BATCH if moment % 2 else 20, live=moment % 7 == 0)
+        yield Pass(0.3)
+        if moment * 0.3 >= seconds:
+            yield Settle(0, "end")
+            yield Settle(0, "end")
+
+
+class TestNoWindowSeesMoreThanTheLimit:
+    @settings(max_examples=150, deadline=None)
+    @given(steps=st.lists(STEPS, min_size=20, max_size=120))
+    async def test_whatever_is_called_and_whenever_it_ends(self, quota_redis: Redis, steps: list[Step]) -> None:
+        await replay(quota_redis, steps)
+
+    @settings(max_examples=150, deadline=None)
+    @given(steps=st.lists(UNLUCKY_STEPS, min_size=20, max_size=120))
+    async def test_also_if_redis_forgets_or_its_clock_goes_back(self, quota_redis: Redis, steps: list[Step]) -> None:
+        await replay(quota_redis, steps)
+
+    async def test_under_a_load_that_never_ends(self, quota_redis: Redis) -> None:
+        world = await replay(quota_redis, list(hammer(seconds=0)))
+        # And it uses what there is, but for what is kept for live mail.
+        assert sum(call.units for call in world.calls) > 0.9 * 5 * PROJECT_LIMIT
+
+    @pytest.mark.parametrize("seconds", [0.3, 5.0, 70.0, 125.0])
+    async def test_under_a_load_of_calls_that_take_long(self, quota_redis: Redis, seconds: float) -> None:
+        world = await replay(quota_redis, list(hammer(seconds=seconds)))
+        assert len(world.calls) > 10

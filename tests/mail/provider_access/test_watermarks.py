@@ -1,0 +1,219 @@
+"""Watermarks in Postgres: what a count owes that Redis has lost, and how rarely they are written."""
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from services.mail.provider_access.quota import Quota, QuotaWaitError
+from services.mail.provider_access.watermarks import FEW_UNITS, Mark, PostgresWatermarks
+from services.mail.providers.gmail.limits import gmail_quota
+from services.mail.store.connection import Pool
+from tests.support.mail.servers import Servers
+
+PROFILE = gmail_quota("2026-05")
+LIMIT = PROFILE.mailbox_limit
+BURST = 2_500
+MANY = 200
+NOTHING = Mark(allowed=LIMIT, owes=0)
+
+
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def pool(servers: Servers) -> AsyncIterator[Pool]:
+    """The database of all processes, in which nothing is marked."""
+    await servers.empty()
+    yield servers.pool
+    await servers.empty()
+
+
+def process(pool: Pool, clock: Clock | None = None) -> PostgresWatermarks:
+    """The watermarks of one process."""
+    return PostgresWatermarks(
+        pool,
+        mailbox_limit=LIMIT,
+        window=PROFILE.window,
+        longest_call=PROFILE.longest_call,
+        monotonic=clock or Clock(),
+    )
+
+
+async def age(pool: Pool, seconds: float) -> None:
+    """Makes all marks older."""
+    await pool.execute(
+        "UPDATE quota_watermarks SET few_until = few_until - make_interval(secs => $1),"
+        " many_until = CASE WHEN many_until = '-infinity' THEN many_until"
+        " ELSE many_until - make_interval(secs => $1) END",
+        seconds,
+    )
+
+
+async def cover(watermarks: PostgresWatermarks, units: int, *, mailbox_id: int = 1) -> Mark:
+    """The mark of one mailbox that is about to take units."""
+    return (await watermarks.cover({mailbox_id: units}))[mailbox_id]
+
+
+async def connect(pool: Pool, email: str) -> int:
+    """A mailbox of this address."""
+    mailbox_id: int = await pool.fetchval(
+        "INSERT INTO mailboxes (account_id, user_id, provider, email, status)"
+        " VALUES ($1, $1, 'google', $2, 'active') RETURNING mailbox_id",
+        uuid4(),
+        email,
+    )
+    return mailbox_id
+
+
+async def writes(pool: Pool) -> int:
+    """How often marks were written, by Postgres's own count within this transaction's view."""
+    written: int = await pool.fetchval("SELECT sum(xmin::text::bigint) FROM quota_watermarks")
+    return written
+
+
+class TestMarks:
+    async def test_of_a_mailbox_that_was_never_called_owe_nothing(self, pool: Pool) -> None:
+        assert await cover(process(pool), MANY) == NOTHING
+
+    async def test_owe_the_limit_once_many_units_may_have_been_taken(self, pool: Pool) -> None:
+        ours = process(pool)
+        await cover(ours, MANY)
+        ours.called([1])
+        assert (await cover(ours, MANY)).owes == LIMIT
+
+    async def test_of_other_processes_count(self, pool: Pool) -> None:
+        await cover(process(pool), MANY)
+        assert (await cover(process(pool), MANY)).owes == LIMIT
+
+    async def test_owe_nothing_after_a_window_without_calls(self, pool: Pool) -> None:
+        await cover(process(pool), MANY)
+        await age(pool, 60 + PROFILE.longest_call + PROFILE.window + 1)
+        assert await cover(process(pool), MANY) == NOTHING
+
+    async def test_for_few_units_allow_and_owe_few(self, pool: Pool) -> None:
+        ours = process(pool)
+        assert await cover(ours, 2) == Mark(allowed=FEW_UNITS, owes=0)
+        ours.called([1])
+        assert await cover(ours, 2) == Mark(allowed=FEW_UNITS, owes=FEW_UNITS)
+        assert (await cover(process(pool), MANY)).owes == FEW_UNITS
+
+    async def test_for_few_become_marks_for_many_on_demand(self, pool: Pool) -> None:
+        ours = process(pool)
+        await cover(ours, 2)
+        assert (await ours.cover({1: 2}, many={1}))[1] == NOTHING
+
+    async def test_are_believed_fresh_for_a_moment_only(self, pool: Pool, clock: Clock) -> None:
+        ours = process(pool, clock)
+        await cover(ours, MANY)
+        clock.now += 5
+        assert (await cover(ours, MANY)).owes == LIMIT
+
+    async def test_are_those_of_an_address_and_outlive_its_mailbox(self, pool: Pool) -> None:
+        first = await connect(pool, "Ann@example.com")
+        await cover(process(pool), MANY, mailbox_id=first)
+        await pool.execute("DELETE FROM mailboxes")
+        again = await connect(pool, "ann@example.com")
+        assert (await cover(process(pool), MANY, mailbox_id=again)).owes == LIMIT
+        assert not await pool.fetchval("SELECT bool_or(scope LIKE '%example%') FROM quota_watermarks")
+
+
+class TestProject:
+    async def test_owes_the_sum_of_the_marks(self, pool: Pool) -> None:
+        ours = process(pool)
+        assert await ours.project_owes() == 0
+        await ours.cover({1: MANY, 2: 2, 3: 2})
+        assert await process(pool).project_owes() == LIMIT + 2 * FEW_UNITS
+        await age(pool, 1_000)
+        assert await ours.project_owes() == 0
+
+
+class TestWrites:
+    @pytest.mark.parametrize(("units", "seconds"), [(MANY, 60), (2, 600)])
+    async def test_come_once_for_as_long_as_a_mark_lasts(
+        self, pool: Pool, clock: Clock, units: int, seconds: float
+    ) -> None:
+        ours = process(pool, clock)
+        await cover(ours, units)
+        written = await writes(pool)
+        for _ in range(10):
+            clock.now += seconds / 11
+            await cover(ours, units)
+        assert await writes(pool) == written
+        clock.now += seconds / 10
+        await cover(ours, units)
+        assert await writes(pool) > written
+
+    async def test_of_a_group_are_one_statement(self, pool: Pool) -> None:
+        await process(pool).cover(dict.fromkeys(range(1, 101), 2))
+        assert await pool.fetchval("SELECT count(DISTINCT xmin::text) FROM quota_watermarks") == 1
+
+    async def test_are_forgotten_long_after_their_end(self, pool: Pool) -> None:
+        await cover(process(pool), 2, mailbox_id=1)
+        await age(pool, 3_600)
+        await cover(process(pool), 2, mailbox_id=2)
+        assert await pool.fetchval("SELECT count(*) FROM quota_watermarks") == 1
+
+
+class TestFreshRedis:
+    """A Redis that has lost its data, and the quota of a process that finds it so."""
+
+    def quota(self, redis: Redis, pool: Pool) -> Quota:
+        """The quota of a new process."""
+        return Quota(redis, profile=PROFILE, batch_units=MANY, watermarks=process(pool))
+
+    async def test_gives_a_new_mailbox_its_burst_at_once_beside_others_at_work(
+        self, quota_redis: Redis, pool: Pool
+    ) -> None:
+        await quota_redis.flushdb()
+        before = self.quota(quota_redis, pool)
+        for mailbox_id in range(1, 11):
+            before.end(await before.take(mailbox_id, BURST))
+        await before.flush()
+        await quota_redis.flushdb()
+        await self.quota(quota_redis, pool).take(11, BURST, live=False)
+
+    async def test_gives_a_mailbox_at_work_nothing_before_a_window_has_passed(
+        self, quota_redis: Redis, pool: Pool
+    ) -> None:
+        await quota_redis.flushdb()
+        working = self.quota(quota_redis, pool)
+        await working.take(1, BURST)
+        await quota_redis.flushdb()
+        for quota in (working, self.quota(quota_redis, pool)):
+            with pytest.raises(QuotaWaitError) as wait:
+                await quota.take(1, 1)
+            assert PROFILE.window - 5 < wait.value.seconds < PROFILE.window + 2
+
+    async def test_finds_a_mark_for_many_where_many_looks_have_added_up(self, quota_redis: Redis, pool: Pool) -> None:
+        await quota_redis.flushdb()
+        looking = self.quota(quota_redis, pool)
+        for _ in range(FEW_UNITS // 2):
+            assert await looking.take_each({1: 2}) == {1: 0.0}
+        assert (await cover(process(pool), MANY, mailbox_id=2)).owes == 0
+        assert await process(pool).project_owes() == LIMIT + FEW_UNITS
+        await looking.take_each({1: 2})
+        assert await process(pool).project_owes() == 2 * LIMIT
+
+    async def test_lets_looks_go_on(self, quota_redis: Redis, pool: Pool) -> None:
+        await quota_redis.flushdb()
+        before = self.quota(quota_redis, pool)
+        assert await before.take_each({1: 2, 2: 2}) == {1: 0.0, 2: 0.0}
+        await quota_redis.flushdb()
+        after = self.quota(quota_redis, pool)
+        assert await after.take_each({1: 2, 2: 2}) == {1: 0.0, 2: 0.0}
+        # More than what may be owed for looks, and the mark for few allows no more: it becomes one for many.
+        await after.take(1, BURST - FEW_UNITS)

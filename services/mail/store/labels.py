@@ -22,21 +22,20 @@ async def record(connection: Connection, mailbox_id: int, listed: Sequence[Label
     if any(label.type == SYSTEM for label in listed) or not await _has_system_labels(connection, mailbox_id):
         await _remove_missing(connection, mailbox_id, ids, confirm_seconds=confirm_seconds)
         await _mark_missing(connection, mailbox_id, ids)
-    await _verify_if_returned(connection, mailbox_id, ids)
     await _record_listed(connection, mailbox_id, listed)
 
 
-async def _verify_if_returned(connection: Connection, mailbox_id: int, listed: Sequence[str]) -> None:
-    """A label that was on its way out has come off messages already: a verification puts it on again."""
-    await connection.execute(
+async def is_any_back(connection: Connection, mailbox_id: int, listed: Sequence[Label]) -> bool:
+    """Whether the provider lists a label again that was removed, and that has come off some messages already."""
+    found: bool = await connection.fetchval(
         """
-        UPDATE sync_states SET verify_at = now()
-        WHERE mailbox_id = $1 AND EXISTS (
+        SELECT EXISTS (
             SELECT FROM labels WHERE mailbox_id = $1 AND removed_at IS NOT NULL AND label_id = ANY($2::text[]))
         """,
         mailbox_id,
-        listed,
+        [label.label_id for label in listed],
     )
+    return found
 
 
 async def _has_system_labels(connection: Connection, mailbox_id: int) -> bool:
@@ -126,7 +125,7 @@ async def plan_next(connection: Connection, mailbox_id: int, *, every_seconds: f
         """
         UPDATE sync_states SET labels_due_at = now() + make_interval(secs => CASE
             WHEN EXISTS (SELECT FROM labels WHERE mailbox_id = $1 AND removed_at IS NOT NULL) THEN 0
-            WHEN EXISTS (SELECT FROM labels WHERE mailbox_id = $1 AND missing_since IS NOT NULL) THEN least($2, $3)
+            WHEN EXISTS (SELECT FROM labels WHERE mailbox_id = $1 AND missing_since IS NOT NULL) THEN least($2::float8, $3::float8)
             ELSE $2::float8 END)
         WHERE mailbox_id = $1
         """,

@@ -5,11 +5,13 @@ from collections.abc import Set
 
 import structlog
 
+from services.kit.observe.tracing import trace_parent
 from services.mail.model import Label, SyncProgress
 from services.mail.provider_access.quota import QuotaWaitError
 from services.mail.providers.base import ProviderError
 from services.mail.store import labels
 from services.mail.store.connection import Connection
+from services.mail.store.sync import verification
 from services.mail.sync.turn_context import TurnContext
 
 # Messages in a transaction off which a removed label comes, and seconds after which a turn goes on with other things.
@@ -43,6 +45,11 @@ async def record(connection: Connection, turn: TurnContext, listed: list[Label] 
     """Records the labels that the provider lists. One that lists none has those of every mailbox."""
     confirm = turn.intervals.labels_confirm
     if listed is not None:
+        if await labels.is_any_back(connection, turn.mailbox_id, listed):
+            # Both answers that lacked it were wrong. The verification puts it on its messages again.
+            await verification.request(
+                connection, turn.mailbox_id, hint_seq=turn.newest_hint, trace_parent=trace_parent()
+            )
         await labels.record(connection, turn.mailbox_id, listed, confirm_seconds=confirm)
     elif not await labels.of_mailbox(connection, turn.mailbox_id):
         await labels.record(connection, turn.mailbox_id, turn.provider.built_in_labels, confirm_seconds=confirm)

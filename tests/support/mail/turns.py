@@ -16,8 +16,8 @@ from services.mail.store.control import schedule
 from services.mail.sync.intervals import Intervals
 from services.mail.sync.turn_context import TurnContext
 from services.mail.sync.turn_metrics import TurnMetrics
-from tests.support.mail.running_worker import AT_ONCE
 from tests.support.mail.quota import NothingOwed
+from tests.support.mail.running_worker import AT_ONCE
 from tests.support.mail.stage import Stage
 
 # More than any test takes.

@@ -125,8 +125,8 @@ async def plan_next(connection: Connection, mailbox_id: int, *, every_seconds: f
         """
         UPDATE sync_states SET labels_due_at = now() + make_interval(secs => CASE
             WHEN EXISTS (SELECT FROM labels WHERE mailbox_id = $1 AND removed_at IS NOT NULL) THEN 0
-            WHEN EXISTS (SELECT FROM labels WHERE mailbox_id = $1 AND missing_since IS NOT NULL) THEN least($2::float8, $3::float8)
-            ELSE $2::float8 END)
+            WHEN EXISTS (SELECT FROM labels WHERE mailbox_id = $1 AND missing_since IS NOT NULL)
+            THEN least($2::float8, $3::float8) ELSE $2::float8 END)
         WHERE mailbox_id = $1
         """,
         mailbox_id,

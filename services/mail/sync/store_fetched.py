@@ -16,13 +16,15 @@ from services.mail.providers.base import (
     TokenRefusedError,
 )
 from services.mail.store import messages
-from services.mail.store.connection import Connection
+from services.mail.store.connection import DATA_REFUSED, Connection
 from services.mail.store.sync import fetch_queue, listing_diff, syncs
 from services.mail.sync import label_copy
 from services.mail.sync.turn_context import TurnContext
 
 # Answers that count as no failed attempt.
 _NO_FAILURE = MessageGoneError | NotInThreadError | LimitError
+# The reason of the dead letter of a message that the database cannot hold.
+REFUSED_BY_DATABASE = "refused_by_database"
 
 log = structlog.get_logger()
 
@@ -52,21 +54,62 @@ class Retries:
 async def store_fetched(
     turn: TurnContext, queued: Sequence[FetchItem], results: Mapping[str, FetchResult], retries: Retries
 ) -> None:
-    """Record what a fetch of messages of the queue brought. Raises errors of the provider (labels) and the database."""
+    """Record what a fetch of messages of the queue brought. Raises errors of the provider (labels) and the database.
+
+    Where the database refuses what a message holds, that message is given up on, and the others are stored.
+    """
     got = {id_: result for id_, result in results.items() if isinstance(result, ProviderMessage)}
     # At most once a turn: some labels on messages are never listed.
     if not turn.labels_are_fresh:
         await label_copy.learn(turn, {label for message in got.values() for label in message.label_ids})
+    try:
+        await _store(turn, queued, results, retries)
+    except DATA_REFUSED:
+        await _store(turn, queued, results, retries, singly=True)
+
+
+async def _store(
+    turn: TurnContext,
+    queued: Sequence[FetchItem],
+    results: Mapping[str, FetchResult],
+    retries: Retries,
+    *,
+    singly: bool = False,
+) -> None:
+    """Store results in one transaction; `singly`: one message after the other. Raises DATA_REFUSED unless `singly`."""
+    got = {id_: result for id_, result in results.items() if isinstance(result, ProviderMessage)}
     async with turn.writing() as connection:
-        stored = await messages.upsert(connection, turn.mailbox_id, list(got.values()))
-        versions = {id_: message.version for id_, message in got.items()}
+        refused: dict[str, str] = {}
+        if singly:
+            stored, refused = await _upsert_singly(connection, turn.mailbox_id, got)
+        else:
+            stored = await messages.upsert(connection, turn.mailbox_id, list(got.values()))
+        versions = {id_: message.version for id_, message in got.items() if id_ not in refused}
         stale = await fetch_queue.finish(connection, turn.mailbox_id, versions, pauses=retries.stale_pauses)
         await _record_absent(connection, turn.mailbox_id, queued, results, retries)
         await _postpone_failed(connection, turn.mailbox_id, results, retries)
+        await fetch_queue.postpone(connection, turn.mailbox_id, refused, attempts_limit=1, base_seconds=0)
         await syncs.count(connection, turn.mailbox_id, stored=stored)
     turn.metrics.messages_stored.inc(stored)
     for external_id in stale:
         log.warning("accepted an older version than wanted", mailbox_id=turn.mailbox_id, id=external_id)
+
+
+async def _upsert_singly(
+    connection: Connection, mailbox_id: int, got: Mapping[str, ProviderMessage]
+) -> tuple[int, dict[str, str]]:
+    """Return how many rows were written, and which messages the database refuses, with the reason of their letters."""
+    stored, refused = 0, dict[str, str]()
+    for id_, message in got.items():
+        try:
+            # A savepoint: the statement that fails takes no other with it.
+            async with connection.transaction():
+                stored += await messages.upsert(connection, mailbox_id, [message])
+        except DATA_REFUSED as error:
+            # Its text may hold the message's.
+            log.warning("the database refuses a message", mailbox_id=mailbox_id, id=id_, error=type(error).__name__)
+            refused[id_] = REFUSED_BY_DATABASE
+    return stored, refused
 
 
 async def _record_absent(

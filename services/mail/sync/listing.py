@@ -25,7 +25,7 @@ from services.mail.store import labels
 from services.mail.store.connection import Connection
 from services.mail.store.sync import fetch_queue, listing_diff, sync_state, syncs, verification
 from services.mail.sync import history
-from services.mail.sync.listing_checks import is_too_short
+from services.mail.sync.listing_checks import Length, length_of
 from services.mail.sync.listing_results import ListingEndedError, compare, recording
 from services.mail.sync.turn_context import TurnContext
 
@@ -203,19 +203,22 @@ async def _record(
 async def _end_pass(turn: TurnContext, state: SyncProgress) -> None:
     """Ends the listing all of whose pages were listed, or begins its next pass."""
     missed = state.listing_page_token is not None and await _may_have_missed(turn, state)
-    short = not missed and not _is_full(state, state.listed_count) and await is_too_short(turn, state)
-    if (missed or short) and state.listing_pass < _MOST_PASSES:
+    length = Length.PLAUSIBLE
+    if not missed and not _is_full(state, state.listed_count):
+        length = await length_of(turn, state)
+    incomplete = missed or length is not Length.PLAUSIBLE
+    if incomplete and state.listing_pass < _MOST_PASSES:
         async with recording(turn, state) as connection:
             await sync_state.begin_pass(connection, turn.mailbox_id)
-        if short:
+        if length is Length.TOO_SHORT:
             raise ProviderUnavailableError("a listing is too short")
         return
-    if missed or short:
+    if incomplete:
         log.warning("a listing never became complete", mailbox_id=turn.mailbox_id, listing=_listing(state).value)
     if state.listing not in _TO_FETCH:
         await compare(turn, state)
     async with recording(turn, state) as connection:
-        await _end(connection, turn.mailbox_id, state, covers=not (missed or short))
+        await _end(connection, turn.mailbox_id, state, covers=not incomplete)
 
 
 async def _may_have_missed(turn: TurnContext, state: SyncProgress) -> bool:

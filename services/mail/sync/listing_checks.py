@@ -1,5 +1,7 @@
 """Listings that show far too little: an outage can answer with an empty page, or with a part of the mailbox."""
 
+from enum import Enum
+
 import structlog
 
 from services.mail.model import Listing, SyncProgress
@@ -12,27 +14,38 @@ _EMPTY_LABEL_PASSES = 3
 log = structlog.get_logger()
 
 
-async def is_too_short(turn: TurnContext, state: SyncProgress) -> bool:
-    """Whether what a listing has shown lacks so much that it says nothing. Raises what calls raise.
+class Length(Enum):
+    """Whether a listing may be believed for how much it shows."""
+
+    PLAUSIBLE = "plausible"
+    # So little is possible, if another pass shows the same.
+    DOUBTFUL = "doubtful"
+    TOO_SHORT = "too_short"
+
+
+async def length_of(turn: TurnContext, state: SyncProgress) -> Length:
+    """Judge by the provider's total how much a listing that has ended has shown. Raises what calls raise.
 
     A message or two may be missing: what follows from that is checked message by message.
     """
     listed = state.listed_count
     match state.listing:
         case Listing.HEAD:
-            return False
+            return Length.PLAUSIBLE
         case Listing.RELABEL | Listing.VERIFY_LABEL:
-            return listed == 0 and state.listing_pass < _EMPTY_LABEL_PASSES and await _is_carried(turn, state)
+            doubtful = listed == 0 and state.listing_pass < _EMPTY_LABEL_PASSES and await _is_carried(turn, state)
+            return Length.TOO_SHORT if doubtful else Length.PLAUSIBLE
         case Listing.VERIFY_IDS if state.listing_round == 1 and not state.covered_all:
             # Without Spam and Trash nothing is known of how much it should show. The second round is checked.
-            return False
+            return Length.PLAUSIBLE
     expected = await _expected(turn, state)
     if 2 * listed >= expected:
-        return False
+        return Length.PLAUSIBLE
     if state.listing is Listing.NEWEST and not await _lacks_with_spam_and_trash(turn, expected):
-        return False
+        # The rest is in Spam and Trash, or the outage has ended between the two listings.
+        return Length.DOUBTFUL if state.listing_pass == 1 else Length.PLAUSIBLE
     log.warning("a listing is too short", mailbox_id=turn.mailbox_id, listed=listed, expected=expected)
-    return True
+    return Length.TOO_SHORT
 
 
 async def _is_carried(turn: TurnContext, state: SyncProgress) -> bool:

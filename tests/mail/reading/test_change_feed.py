@@ -133,8 +133,8 @@ class TestPage:
         since = await present(pool, mailbox)
         await set_labels(pool, mailbox, L1="Invoices", L3="Friends")
         page = await read(pool, mailbox, since)
-        assert shown(page) == [("label_deleted", None), ("label_updated", "Invoices"), ("label_updated", "Friends")]
-        assert [change.label_id for change in page.changes] == ["L2", "L1", "L3"]
+        assert shown(page) == [("label_updated", "Invoices"), ("label_updated", "Friends"), ("label_deleted", None)]
+        assert [change.label_id for change in page.changes] == ["L1", "L3", "L2"]
         assert [change.message_id for change in page.changes] == [None] * 3
 
     async def test_says_nothing_of_labels_that_stay_as_they_are(self, pool: Pool, mailbox: Mailbox) -> None:
@@ -147,7 +147,7 @@ class TestPage:
         since = await present(pool, mailbox)
         await set_labels(pool, mailbox, L1="Bills", L2="Trips")
         await set_labels(pool, mailbox, L1="Invoices")
-        assert shown(await read(pool, mailbox, since)) == [("label_deleted", None), ("label_updated", "Invoices")]
+        assert shown(await read(pool, mailbox, since)) == [("label_updated", "Invoices"), ("label_deleted", None)]
 
     async def test_without_labels_leads_past_their_changes(self, pool: Pool, mailbox: Mailbox) -> None:
         since = await present(pool, mailbox)

@@ -263,6 +263,20 @@ class TestShortListings:
             wanted = (await s.at_provider.visible())[:count] if count else list(await s.at_provider.truth())
             assert list(await s.stored()) == wanted
 
+    async def test_hide_nothing_where_the_outage_ends_while_they_are_checked(
+        self, servers: Servers, stage: OpenStage
+    ) -> None:
+        listings = AlteredListings(lacks_everything=True)
+
+        async def first_is_empty(call: ProxiedCall) -> Response | None:
+            answer = await listings.answer(call)
+            listings.lacks_everything = listings.listings == 0
+            return answer
+
+        async with before(servers, stage, first_is_empty, messages=30) as s:
+            await s.sync(count=10)
+            assert list(await s.stored()) == (await s.at_provider.visible())[:10]
+
     async def test_of_a_mailbox_of_spam_are_believed(self, stage: OpenStage) -> None:
         async with stage() as s:
             for _ in range(5):

@@ -4,6 +4,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import structlog
@@ -33,7 +34,7 @@ def with_text(text: str) -> Callable[[ProviderMessage], ProviderMessage]:
     return lambda made: replace(made, content=replace(made.content, text=text))
 
 
-REFUSED = {
+REFUSED: dict[str, Callable[[Any], Any]] = {
     # By Postgres.
     "nul": with_text("a\0b"),
     "index_entry": lambda made: replace(made, label_ids=(_LONG,)),
@@ -59,7 +60,8 @@ async def queue_of(stage: OpenStage, numbers: range) -> AsyncIterator[tuple[Stag
 
 async def letters(s: Stage) -> dict[str, str]:
     """The dead letters and their reasons."""
-    return dict(await s.pool.fetch("SELECT external_id, reason FROM dead_letters"))
+    rows = await s.pool.fetch("SELECT external_id, reason FROM dead_letters")
+    return {row["external_id"]: row["reason"] for row in rows}
 
 
 class TestOneOfABatch:

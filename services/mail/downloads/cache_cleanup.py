@@ -1,4 +1,4 @@
-"""Removing what is cached of messages that are gone, whichever process stored their deletion."""
+"""Removal of cached contents whose messages were deleted by any process."""
 
 import asyncio
 from functools import partial
@@ -12,17 +12,17 @@ from services.mail.store.reading import downloads as store
 
 # Seconds.
 INTERVAL = 30.0
-# Contents that are compared by one statement.
+# Cached contents per statement.
 _AT_ONCE = 5_000
 
 
 def cleanup_task(pool: Pool, cache: DiskCache) -> PeriodicTask:
-    """The task that keeps a process's cache in step with the stored messages."""
+    """Return the task that removes deleted messages from a process's cache."""
     return PeriodicTask("clean the cache", INTERVAL, partial(clean_cache, pool, cache))
 
 
 async def clean_cache(pool: Pool, cache: DiskCache) -> None:
-    """Removes what is cached of messages that are not stored any more, and of mailboxes that nobody has."""
+    """Remove the contents of messages and mailboxes that are no longer stored."""
     for keys in batched(cache.all_keys(), _AT_ONCE, strict=False):
         messages = {key: message_of_key(key) for key in keys}
         async with pool.acquire() as connection:

@@ -1,7 +1,7 @@
-"""Contents on disk, so that a second look at them costs the provider nothing: bounded in size and in age.
+"""A cache of contents on disk, bounded in size and age: repeated downloads cost the provider nothing.
 
-A file appears under its name only when it is whole; what a crash left behind is removed at the next start. One process
-per directory. Methods do file work: call them from a thread.
+A file gets its name when it is complete; unfinished files of a crashed process are removed at the next start. A
+directory serves one process. Methods block on file access: call them from a thread.
 """
 
 import fcntl
@@ -23,30 +23,30 @@ class _Entry:
 
 
 class Draft:
-    """A file that is being written, without a name that anybody asks for. Whoever made it calls `discard` or `keep`."""
+    """An unfinished, unnamed file of the cache. Its creator ends it with `discard` or `DiskCache.keep`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        # Says that somebody writes to it; the system takes it back from a process that dies.
+        # The lock marks the draft as in use; the kernel releases it when the process dies.
         fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def write(self, data: bytes) -> None:
-        """Appends."""
+        """Append the data."""
         view = memoryview(data)
         while view:
             view = view[os.write(self.descriptor, view) :]
 
     def discard(self) -> None:
-        """Takes it back."""
+        """Close and delete the draft."""
         os.close(self.descriptor)
         self.path.unlink(missing_ok=True)
 
 
 class DiskCache:
-    """Files by key in `directory`: at most `max_bytes`, the least recently used go first; none older than `max_age`.
+    """Files by key in `directory`, at most `max_bytes` in all, evicted least recently used first.
 
-    `max_age` is in seconds. Keys are opaque and fit for file names.
+    Files older than `max_age` seconds are removed. Keys must be valid file names.
     """
 
     def __init__(
@@ -57,17 +57,17 @@ class DiskCache:
         self._max_age = max_age
         self._now = now
         self._lock = Lock()
-        # Least recently used first.
+        # Ordered from least to most recently used.
         self._entries: dict[str, _Entry] = {}
         self._size = 0
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Size of all files in bytes."""
         return self._size
 
     def open(self) -> None:
-        """Makes the directory, readable for us alone, and takes stock of it. Raises OSError."""
+        """Create the directory, readable only by this user, and index its files. Raises OSError."""
         self._directory.mkdir(parents=True, exist_ok=True)
         self._directory.chmod(0o700)
         found = []
@@ -83,11 +83,11 @@ class DiskCache:
             self._make_room()
 
     def draft(self) -> Draft:
-        """A new file to write to. Raises OSError."""
+        """Create a file to write to. Raises OSError."""
         return Draft(self._directory / f"{secrets.token_hex(16)}{_UNFINISHED}")
 
     def keep(self, draft: Draft, key: str) -> int:
-        """Gives a finished draft its name; returns its open descriptor, which stays good whatever the cache drops."""
+        """Store a finished draft under `key`; return its open descriptor, which stays readable after an eviction."""
         size = os.fstat(draft.descriptor).st_size
         with self._lock:
             draft.path.replace(self._directory / key)
@@ -98,7 +98,7 @@ class DiskCache:
         return draft.descriptor
 
     def read(self, key: str) -> int | None:
-        """An open descriptor of the content, None if it is not there (any more)."""
+        """Return an open descriptor of the content, or None if it is not cached."""
         with self._lock:
             self._drop_aged()
             entry = self._entries.get(key)
@@ -110,18 +110,18 @@ class DiskCache:
             except FileNotFoundError:
                 self._forget(key)
                 return None
-            # The order survives a restart in the access times; the age is that of the modification.
+            # Access times keep the order of use across restarts; modification times keep the age.
             os.utime(path, (self._now(), entry.created_at))
             self._entries[key] = self._entries.pop(key)
             return descriptor
 
     def all_keys(self) -> list[str]:
-        """The keys of all contents."""
+        """Return the keys of all contents."""
         with self._lock:
             return list(self._entries)
 
     def drop(self, keys: Iterable[str]) -> None:
-        """Removes contents; who reads one still can."""
+        """Remove contents. Open descriptors stay readable."""
         with self._lock:
             for key in keys:
                 self._drop(key)
@@ -146,7 +146,7 @@ class DiskCache:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Removes a draft whose writer is dead."""
+    """Remove a draft whose process has died."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

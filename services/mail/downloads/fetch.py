@@ -1,4 +1,4 @@
-"""Raw messages and attachments: from the disk, or from the provider onto the disk and then from there."""
+"""Raw messages and attachments, read from the disk cache or fetched from the provider into it."""
 
 import asyncio
 import hashlib
@@ -34,15 +34,15 @@ from services.mail.providers.base import (
 from services.mail.store.connection import Pool
 from services.mail.store.reading import downloads as store
 
-# Contents that are fetched at a time: each holds about 2 MB of memory and a file beyond the cache's bound.
+# Fetches at a time. Each one holds about 2 MB of memory and a file beyond the cache's bound.
 _PARALLEL_FETCHES = 8
-# Tries for what the provider may do better the next time ("Precondition check failed" is one of those).
+# Attempts per download. Rejections such as "Precondition check failed" often pass on the next one.
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.5
 _PATIENCE = 20.0
-# What a client shall wait before it asks again.
+# Retry-After of a failed download.
 _RETRY_SECONDS = 5
-# For all of them together.
+# Seconds for all attempts of a download.
 _FETCH_SECONDS = 120
 _KEY = re.compile(r"(\d{1,18})-(\d{1,18})-[0-9a-f]{64}", re.ASCII)
 
@@ -51,7 +51,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Download:
-    """Where bytes can be read and what to call them. `etag` changes with the bytes."""
+    """A download's metadata and the function that copies its bytes from the provider."""
 
     key: str
     mailbox: Mailbox
@@ -62,22 +62,22 @@ class Download:
 
     @property
     def etag(self) -> str:
-        """Messages never change at a provider, so whose bytes they are says which bytes they are."""
+        """Entity tag of the bytes. Derived from the key: a provider never changes the bytes of a message."""
         return hashlib.sha256(f"etag {self.key}".encode()).hexdigest()[:32]
 
 
 @dataclass(slots=True)
 class _Fetch:
-    """A fetch under way, for all who wait for it."""
+    """A running fetch, shared by all calls that wait for it."""
 
     task: asyncio.Task[int]
     waiting: int = 0
 
 
 class Downloads:
-    """Finds what users download and opens it. `sources` are the providers by name.
+    """Downloads of users' messages. `sources` maps provider names to their download sources.
 
-    `patience` is how many seconds a user may wait for quota, of which workers in mid-sync leave little.
+    `patience` is how long a download waits for quota, in seconds: during a sync the workers leave little of it.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Downloads:
         self._slots = asyncio.Semaphore(_PARALLEL_FETCHES)
 
     async def raw(self, user_id: UUID, message_id: PublicId | None) -> Download:
-        """The message as RFC 5322. Raises AppError message_not_found."""
+        """Return the download of a message in RFC 5322 form. Raises AppError message_not_found."""
         found = await self._find(user_id, message_id)
         source = self._sources[found.mailbox.provider]
         return Download(
@@ -111,7 +111,7 @@ class Downloads:
         )
 
     async def attachment(self, user_id: UUID, message_id: PublicId | None, part_id: str) -> Download:
-        """One attachment. Raises AppError message_not_found, attachment_not_found."""
+        """Return the download of an attachment. Raises AppError message_not_found, attachment_not_found."""
         found = await self._find(user_id, message_id)
         attachment = next((item for item in found.attachments if item.part_id == part_id), None)
         if attachment is None:
@@ -127,9 +127,10 @@ class Downloads:
         )
 
     async def open(self, download: Download) -> int:
-        """A descriptor of the download's bytes, for the caller to read with pread and to close. Raises AppError.
+        """Return a descriptor of the download's bytes. The caller reads it with pread and closes it.
 
-        Who asks for what is being fetched waits for the same fetch, which ends when nobody waits any more.
+        Concurrent calls for the same download share one fetch, which is cancelled when the last of them gives up.
+        Raises AppError.
         """
         cached = await asyncio.to_thread(self._cache.read, download.key)
         if cached is not None:
@@ -185,7 +186,7 @@ class Downloads:
             )
             return self._cache.keep(draft, download.key)
         except BaseException:
-            # Not in a thread: a cancelled task may wait for nothing more.
+            # Not in a thread: this task may be cancelled and must not wait again.
             draft.discard()
             raise
 
@@ -196,7 +197,7 @@ def _writer(draft: Draft) -> Write:
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
-            # The thread cannot be stopped, and its file must not be closed beneath it.
+            # The thread cannot be stopped, and must not write to a closed file.
             await asyncio.wait({writing})
             raise
 
@@ -204,7 +205,7 @@ def _writer(draft: Draft) -> Write:
 
 
 def _release(task: asyncio.Task[int]) -> None:
-    """Ends a fetch that nobody waits for, or closes what it brought."""
+    """Cancel a fetch without waiting calls, or close its descriptor if it has ended."""
 
     def close(done: asyncio.Task[int]) -> None:
         if not done.cancelled() and done.exception() is None:
@@ -215,7 +216,7 @@ def _release(task: asyncio.Task[int]) -> None:
 
 
 def message_of_key(key: str) -> PublicId:
-    """The message whose content a key names; zeros for what is no key."""
+    """Return the id of the message whose content has this key; zeros for a malformed key."""
     match = _KEY.fullmatch(key)
     return PublicId(int(match[1]), int(match[2])) if match else PublicId(0, 0)
 
@@ -226,7 +227,7 @@ def _key(found: store.DownloadableMessage, what: str) -> str:
 
 
 def _title(subject: str) -> str:
-    """A subject as a file name: it is no path, whatever slashes it has."""
+    """Return a subject as a file name. Slashes are replaced: a subject is not a path."""
     return sanitise_filename(re.sub(r"[/\\]", "_", subject))
 
 
@@ -262,7 +263,7 @@ def _to_app_error(error: ProviderError | QuotaWaitError) -> AppError:
         case QuotaWaitError():
             return _rate_limited(error.seconds)
         case _:
-            # Tried often enough here: whoever asks shall not try again at once.
+            # The attempts here are used up, so the client must pause before its own.
             later = {"retry_after": str(_RETRY_SECONDS)}
             return AppError(
                 Kind.UNAVAILABLE, "provider_unavailable", "The provider cannot be reached, try again later.", later

@@ -1,0 +1,1 @@
+"""Mail providers: an adapter per vendor behind the protocol in base.py. Adapters know neither store nor engine."""

@@ -1,4 +1,4 @@
-"""What a mail provider has to offer, and how it fails. Adding a provider means one more adapter beside this file."""
+"""The protocol of a mail provider and its errors. A new provider is a new adapter folder beside this file."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import Any, Final, Protocol
 
 from services.mail.model import HistoryDelta, Label, ListedId, ProviderMessage
 
-# Seconds to leave a mailbox alone after too many concurrent requests: providers do not say how long.
+# Seconds without calls after too many concurrent requests: providers name no time for this limit.
 CONCURRENCY_PAUSE: Final = 2.0
 
 
 class ProviderError(Exception):
-    """A provider's failure. `reason` is stable snake_case, as in docs/errors.md."""
+    """A failure of a provider. `reason` is a stable snake_case code, as in docs/errors.md."""
 
     reason = "provider_error"
 
@@ -22,40 +22,40 @@ class ProviderError(Exception):
 
 
 class ProviderUnavailableError(ProviderError):
-    """A server error, a time-out, a broken answer, or one that is not the provider's own: try again later."""
+    """A server error, a time-out, or an answer that is malformed or not from the provider. Try again later."""
 
     reason = "provider_unavailable"
 
 
 class NoAnswerError(ProviderUnavailableError):
-    """The provider answered nothing in time, or the connection broke before it answered.
+    """The provider did not answer in time, or the connection broke before the answer.
 
-    Only calls that change nothing raise it, so a repeat is safe. A provider may have counted the lost call: a repeat
-    takes its units anew. It is made over a connection opened after the loss.
+    Only calls without side effects raise it, so a repeat is safe. The provider may have counted the lost call: a repeat
+    takes its units again, and goes over a connection opened after the loss.
     """
 
 
 class RouteMissingError(ProviderUnavailableError):
-    """The server has no such method: a proxy or an outage says so, or a stand-in that lacks it.
+    """The server does not know the method: the answer of a proxy, of an outage, or of a stand-in that lacks the method.
 
-    It says nothing about what the call asked for. Only a stand-in keeps saying it while other methods work.
+    It says nothing about the object of the call. Only a stand-in keeps giving it while other methods work.
     """
 
 
 class TokenRefusedError(ProviderError):
-    """The access token is not accepted (any more)."""
+    """The provider refuses the access token."""
 
     reason = "token_refused"
 
 
 class AccessDeniedError(ProviderError):
-    """The provider itself says that the grant does not allow this; only users or administrators can change that."""
+    """The provider itself denies the access. Only the user or an administrator can change that."""
 
     reason = "access_denied"
 
 
 class LimitError(ProviderError):
-    """A limit of the provider is met. `retry_after` is in seconds; `whole_project`: for other mailboxes too."""
+    """A limit of the provider is reached, for all mailboxes if `whole_project`. `retry_after` is in seconds."""
 
     def __init__(self, detail: str, *, retry_after: float, whole_project: bool = False) -> None:
         super().__init__(detail)
@@ -64,13 +64,13 @@ class LimitError(ProviderError):
 
 
 class RateLimitedError(LimitError):
-    """Quota is used up."""
+    """The quota is used up."""
 
     reason = "rate_limited"
 
 
 class TooConcurrentError(LimitError):
-    """Too many requests of this mailbox at the same time; requests of other applications count, too."""
+    """Too many concurrent requests for this mailbox, those of other applications included."""
 
     reason = "too_many_concurrent_requests"
 
@@ -79,60 +79,60 @@ class TooConcurrentError(LimitError):
 
 
 class MessageGoneError(ProviderError):
-    """The provider itself says that the message does not exist (any more)."""
+    """The provider itself says that the message does not exist."""
 
     reason = "message_gone"
 
 
 class NotInThreadError(ProviderError):
-    """A get of the thread did not bring the message; a get of its own decides what became of it."""
+    """The message was not in the answer for its thread. A get of the message itself tells whether it exists."""
 
     reason = "not_in_thread"
 
 
 class PartMissingError(ProviderError):
-    """The message is there, but has no such part."""
+    """The message exists, but has no such part."""
 
     reason = "part_missing"
 
 
 class RejectedError(ProviderError):
-    """The provider refuses this very request; a repeat is pointless or nearly so."""
+    """The provider refuses this request. A repeat seldom helps."""
 
     reason = "rejected_by_provider"
 
 
 class UnreadableMessageError(ProviderError):
-    """The provider's answer for a message makes no sense."""
+    """The provider's answer for a message cannot be interpreted."""
 
     reason = "unreadable_message"
 
 
 class CursorLostError(ProviderError):
-    """The provider itself says that history from this cursor is no longer kept: list everything and compare."""
+    """The provider itself says that its history no longer reaches back to the cursor: list all messages and compare."""
 
     reason = "cursor_lost"
 
 
 class HistoryRestartedError(CursorLostError):
-    """The present is behind the cursor: the provider has begun its history anew, or this one answer lags."""
+    """The provider's history ends before the cursor: it has restarted, or this answer is outdated."""
 
 
 class PageTokenExpiredError(ProviderError):
-    """The provider itself refuses the page token: the listing has to begin from the top."""
+    """The provider itself refuses the page token. The listing must start again."""
 
     reason = "page_token_expired"
 
 
 class LabelGoneError(ProviderError):
-    """The provider itself says that the label to list by does not exist (any more)."""
+    """The provider itself says that the label of the listing does not exist."""
 
     reason = "label_gone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitCosts:
-    """Quota units per call."""
+    """Quota units per call of each kind."""
 
     profile: int
     list_page: int
@@ -147,10 +147,10 @@ class UnitCosts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What the provider tells about a mailbox as a whole; None is what it does not tell.
+    """The provider's data about a mailbox as a whole. None means that the provider does not give the value.
 
-    `cursor` is the present history cursor, `message_count` the provider's own count of messages (with or without Spam
-    and Trash: few providers say), `address` the present primary address.
+    `cursor` is the current history cursor. `message_count` is the provider's own count of messages, with or without
+    Spam and Trash: few providers say which. `address` is the current primary address.
     """
 
     cursor: int | None = None
@@ -160,7 +160,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdPage:
-    """A page of message ids in the provider's order; no `next_page_token`: the last one. A page may be empty."""
+    """A page of message ids in the provider's order. The last page has no `next_page_token`; a page may be empty."""
 
     listed: list[ListedId]
     next_page_token: str | None
@@ -168,7 +168,7 @@ class IdPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Get:
-    """One call for wanted messages: for one of them, or for the thread that holds them all."""
+    """A call that fetches wanted messages: a single one, or the thread that contains them all."""
 
     external_ids: tuple[str, ...]
     thread_id: str | None
@@ -177,10 +177,10 @@ class Get:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryPage:
-    """A page of history. `last_record` is the highest record in it, `latest` the mailbox's cursor at that moment.
+    """A page of history. `last_record` is its highest record, `latest` the mailbox's cursor at the time of the answer.
 
-    Pages can be of one snapshot, made for the first of them. What happened since then is in none of them, though later
-    ones have a higher `latest`: after the last page the cursor is the first page's `latest`, or the highest record.
+    All pages can show the snapshot of the first one. Later changes are then in none of them, although later pages have
+    a higher `latest`. After the last page the cursor is the first page's `latest`, or the highest record.
     """
 
     changes: HistoryDelta
@@ -191,9 +191,9 @@ class HistoryPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartialMessage:
-    """A message whose text has to be fetched apart; `source` is the adapter's own.
+    """A message with text that must be fetched separately. `source` is private to the adapter.
 
-    `complete` takes exactly `units` of quota. The adapter bounds them: it fetches no text beyond what is stored.
+    `complete` takes exactly `units` of quota. The adapter bounds them: it fetches no text beyond the stored length.
     """
 
     external_id: str
@@ -201,27 +201,27 @@ class PartialMessage:
     source: Any
 
 
-# What became of each wanted message.
+# The result for each wanted message.
 FetchResult = ProviderMessage | PartialMessage | ProviderError
 
 
 class Provider(Protocol):
-    """One provider's API. Methods raise ProviderError; `access_token` is an OAuth bearer token (RFC 6750)."""
+    """The API of a provider. Methods raise ProviderError; `access_token` is an OAuth bearer token (RFC 6750)."""
 
     costs: UnitCosts
-    # How many ids one page of a listing should hold.
+    # Ids per page of a listing.
     page_size: int
-    # Whether the provider can be made to announce changes: see `watch`.
+    # Whether the provider can announce changes; see `watch`.
     can_push: bool
-    # The labels that every mailbox has, for providers that do not list them.
+    # The labels of every mailbox, for providers that do not list them.
     built_in_labels: Sequence[Label]
 
     async def profile(self, access_token: str) -> Profile:
-        """What the provider tells about the mailbox; all None where it has no profiles."""
+        """Return the provider's data about the mailbox; all values are None for a provider without profiles."""
         ...
 
     async def version(self, access_token: str, external_id: str) -> int | None:
-        """The version of one message; None if the provider does not tell. Raises MessageGoneError."""
+        """Return the version of a message; None if the provider has none. Raises MessageGoneError."""
         ...
 
     async def list_ids(
@@ -233,57 +233,58 @@ class Provider(Protocol):
         include_spam_trash: bool,
         label_id: str | None = None,
     ) -> IdPage:
-        """A page of message ids, newest first. Raises PageTokenExpiredError, LabelGoneError."""
+        """Return a page of message ids, newest first. Raises PageTokenExpiredError, LabelGoneError."""
         ...
 
     async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:
-        """A page of what happened after `cursor`.
+        """Return a page of the changes after `cursor`.
 
-        Raises CursorLostError, HistoryRestartedError, PageTokenExpiredError, and RouteMissingError from a provider that
-        keeps no history.
+        Raises CursorLostError, HistoryRestartedError, PageTokenExpiredError; RouteMissingError for a provider without
+        history.
         """
         ...
 
     async def list_labels(self, access_token: str) -> list[Label] | None:
-        """All labels of the mailbox; None where the provider does not list them, which says nothing about any label."""
+        """Return all labels of the mailbox; None if the provider does not list labels: that proves no label missing."""
         ...
 
     async def fetch(self, access_token: str, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:
-        """The wanted messages by id, or per message why not. Raises only what concerns the call as a whole.
+        """Return the wanted messages by id, with an error for each message that failed.
 
-        An error of one message is that of its get, NoAnswerError included; NotInThreadError decides nothing.
-        `singly`: each get is a request of its own, whatever else the provider offers.
+        Raises only errors of the call as a whole. An error of a get, NoAnswerError included, is the result of its
+        messages. NotInThreadError leaves open whether the message exists. `singly` sends each get as a request of its
+        own.
         """
         ...
 
     async def complete(self, access_token: str, partial: PartialMessage) -> ProviderMessage:
-        """The whole message, its missing text fetched."""
+        """Fetch the missing text of a message; return the whole message."""
         ...
 
     async def watch(self, access_token: str) -> datetime:
-        """Has changes announced from now on; returns when that ends. A repeat renews it."""
+        """Request announcements of changes, or renew them; return when they end."""
         ...
 
     async def stop(self, access_token: str) -> None:
-        """Ends the announcements, where there are any."""
+        """Stop the announcements; does nothing if there are none."""
         ...
 
 
-# Takes the next bytes of a content.
+# Receives the next bytes of a content.
 type Write = Callable[[bytes], Awaitable[None]]
 
 
 class DownloadSource(Protocol):
-    """A provider's bytes, in pieces and bounded memory. Methods raise ProviderError, maybe after some were written."""
+    """Streams a provider's bytes in bounded memory. Methods raise ProviderError, possibly after writing some bytes."""
 
-    # What a call of each costs.
+    # Quota units per call.
     raw_units: int
     part_units: int
 
     async def copy_raw(self, access_token: str, external_id: str, write: Write) -> None:
-        """The RFC 5322 bytes of a message. Raises MessageGoneError."""
+        """Write the RFC 5322 bytes of a message. Raises MessageGoneError."""
         ...
 
     async def copy_part(self, access_token: str, external_id: str, part_id: str, write: Write) -> None:
-        """The bytes of one part, without its transfer encoding. Raises MessageGoneError, PartMissingError."""
+        """Write the bytes of a part without its transfer encoding. Raises MessageGoneError, PartMissingError."""
         ...

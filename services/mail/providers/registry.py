@@ -1,4 +1,4 @@
-"""The mail providers by name, as auth names them, built from the settings. A provider is added here."""
+"""The mail providers by the names that auth uses, built from the settings. New providers are registered here."""
 
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -34,7 +34,7 @@ GOOGLE: Final = "google"
 def provider_access(
     settings: ProviderSettings, *, redis: Redis, pool: Pool, auth: TokenSource, registry: CollectorRegistry
 ) -> ProviderAccess:
-    """Quota and tokens; processes that share a Redis share the quota, if their settings are the same."""
+    """Create the access to quota and tokens. Processes with the same Redis and settings share the quota."""
     profile = settings.quota
     return ProviderAccess(
         quota=Quota(
@@ -56,7 +56,7 @@ def provider_access(
 
 @asynccontextmanager
 async def open_adapters(settings: ProviderSettings, *, observer: CallObserver) -> AsyncIterator[Mapping[str, Provider]]:
-    """The adapters, each with as many connections as there are calls at a time."""
+    """Open the adapters. Callers limit their calls: connections are opened as needed."""
     async with create_gmail_client(observer=observer) as http:
         gmail = GmailProvider(
             http,
@@ -72,7 +72,7 @@ async def open_adapters(settings: ProviderSettings, *, observer: CallObserver) -
 async def open_download_sources(
     settings: ProviderSettings, *, observer: CallObserver
 ) -> AsyncIterator[Mapping[str, DownloadSource]]:
-    """The sources of raw messages and attachments, each with as many connections as there are calls at a time."""
+    """Open the sources of raw messages and attachments. Connections are opened as needed."""
     async with create_gmail_client(observer=observer) as http:
         yield {GOOGLE: GmailDownloads(Exchange(http), api_url=settings.gmail_api_url, costs=settings.quota.costs)}
 
@@ -81,7 +81,7 @@ async def open_download_sources(
 async def open_notification_source(
     settings: NotificationSettings, *, observer: CallObserver
 ) -> AsyncIterator[NotificationSource | None]:
-    """What verifies and parses notifications; None if the settings name no sender."""
+    """Open the source that verifies and parses notifications; None if the settings name no sender."""
     if settings.push_sender is None:
         yield None
         return

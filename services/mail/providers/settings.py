@@ -1,4 +1,4 @@
-"""What is read from the environment about the providers."""
+"""The settings of the providers."""
 
 from services.mail.providers.gmail.settings import GmailPushSettings, GmailSettings
 

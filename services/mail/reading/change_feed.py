@@ -1,4 +1,4 @@
-"""The feed of a mailbox's changes: where it stands, what came since, and waiting for more."""
+"""The change feed of a mailbox: its latest position, the changes after a position, and long polling."""
 
 import asyncio
 import math
@@ -18,13 +18,13 @@ from services.mail.store.connection import Pool
 DEFAULT_PAGE_SIZE = 100
 LARGEST_PAGE_SIZE = 500
 LONGEST_WAIT = 60
-# How often the feeds of waiting calls are read, all of them at once.
+# Seconds between two reads of the feeds that calls wait for; one query reads all of them.
 _LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangePage:
-    """Changes in order; of each message and label at most one, the last. `position` is where the next page begins."""
+    """A page of changes in feed order, at most one per message or label. The next page begins at `position`."""
 
     changes: list[Change]
     position: FeedPosition
@@ -32,7 +32,7 @@ class ChangePage:
 
 
 class ChangeFeed:
-    """Reads the feeds of mailboxes; the caller checks the mailbox's owner. No call waits once `stop` is set."""
+    """The change feeds of mailboxes. Callers check the owner; waiting calls return once `stop` is set."""
 
     def __init__(self, pool: Pool, *, stop: asyncio.Event) -> None:
         self._pool = pool
@@ -41,9 +41,10 @@ class ChangeFeed:
     async def page(
         self, mailbox: Mailbox, *, since: str, page_size: int, wait_seconds: float, include_labels: bool = True
     ) -> ChangePage:
-        """Return the changes since a position, waiting for one up to `wait_seconds`; without one the latest position.
+        """Return the changes after `since`; wait up to `wait_seconds` if there are none yet.
 
-        Raises AppError invalid_page_size, invalid_since, resync_required.
+        An empty `since` returns the latest position and no changes. Raises AppError invalid_page_size, invalid_since,
+        resync_required.
         """
         size = page_size or DEFAULT_PAGE_SIZE
         if not 1 <= size <= LARGEST_PAGE_SIZE:
@@ -66,12 +67,12 @@ class ChangeFeed:
             latest = await store.position(connection, mailbox_id)
             if not await store.is_in_feed(connection, mailbox_id, seen, latest=latest):
                 raise _resync_required()
-            # No later ones: they can be of an incarnation that began meanwhile.
+            # Read up to `latest` only: a later change can belong to a new incarnation of the feed.
             found = await store.between(
                 connection, mailbox.user_id, mailbox_id, seen.seq, latest.seq, limit=size, label_names=names
             )
         reached = seen.seq + len(found)
-        # Expired changes can lie between kept ones: numbers follow the commits, times the beginnings of transactions.
+        # Numbers follow commits and times follow transaction starts, so a change can expire between two kept ones.
         if (found[-1].seq if found else latest.seq) != reached:
             raise _resync_required()
         return ChangePage(
@@ -86,9 +87,9 @@ def _without_labels(page: ChangePage) -> ChangePage:
 
 
 def collapsed(changes: Sequence[Change]) -> list[Change]:
-    """Keep the last change of each message and label. One that was created in the same list counts as created.
+    """Keep the last change of each message and label. A subject created within the list stays created.
 
-    Created or updated ones that no longer exist are left out: their deletion comes later in the feed.
+    Drops creations and updates of subjects that no longer exist: the feed deletes them later.
     """
     created = {_subject(change) for change in changes if change.kind is ChangeKind.CREATED}
     last = {_subject(change): change for change in changes}
@@ -121,7 +122,7 @@ def _parse(since: str, mailbox_id: int) -> Position:
     if found is None:
         raise AppError(Kind.INVALID, "invalid_since", "since is not a position that this feed gave.")
     if found.mailbox_id != mailbox_id:
-        # For example a position of an address that was disconnected and connected again.
+        # The position can be from before the address was disconnected and connected again.
         raise _resync_required()
     return Position(incarnation=found.incarnation, seq=found.seq)
 
@@ -135,7 +136,7 @@ def _resync_required() -> AppError:
 
 
 class _Watch:
-    """Watches the feeds that calls wait for: one query at a time for all of them, none without waiting calls."""
+    """A watch over the feeds that calls wait for: one query at a time, and none without waiting calls."""
 
     def __init__(self, pool: Pool, stop: asyncio.Event) -> None:
         self._pool = pool
@@ -146,7 +147,7 @@ class _Watch:
         self._looking = asyncio.Lock()
 
     async def passes(self, mailbox_id: int, seq: int, seconds: float) -> bool:
-        """Whether the feed passes `seq` within `seconds`."""
+        """Return whether the feed passes `seq` within `seconds`."""
         deadline = time.monotonic() + min(seconds, LONGEST_WAIT)
         self._waiting[mailbox_id] += 1
         try:

@@ -25,9 +25,9 @@ from services.mail.store.reading.message_list import newest_first, texts
 DEFAULT_PAGE_SIZE = 50
 LARGEST_PAGE_SIZE = 200
 EXPORT_BYTES = 1 << 20
-"""Of messages as they were sent, so much is read at a time for an export."""
+"""Bytes of messages, as they were sent, that an export reads at a time."""
 HIGHLIGHTED_CHARACTERS = 50_000
-"""Of each body, so much is searched for words to highlight."""
+"""Characters of each body that are searched for words to highlight."""
 
 
 def _now() -> datetime:
@@ -36,14 +36,14 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page of a list; an empty `next_page_token` means that it is the last one."""
+    """A page of messages. The last page has an empty `next_page_token`."""
 
     messages: list[MessageSummary]
     next_page_token: str
 
 
 class Messages:
-    """Lists and shows messages; every query names the user."""
+    """Stored messages of users. Every query names the user."""
 
     def __init__(self, pool: Pool, *, now: Callable[[], datetime] = _now) -> None:
         self._pool = pool
@@ -52,7 +52,7 @@ class Messages:
     async def page(
         self, mailbox: OpenMailbox, wanted: MessageFilter, *, page_size: int, page_token: str, highlighted: bool = False
     ) -> Page:
-        """A page of the messages that fit, newest first. An unknown label matches nothing.
+        """Return a page of the matching messages, newest first. An unknown label matches nothing.
 
         Raises AppError invalid_page_size, invalid_page_token, invalid_query.
         """
@@ -80,7 +80,7 @@ class Messages:
         return Page(messages=shown, next_page_token=token)
 
     async def get(self, user_id: UUID, message_id: PublicId | None) -> MessageDetail:
-        """One message. Raises AppError message_not_found."""
+        """Return a message. Raises AppError message_not_found."""
         found: list[MessageDetail] = []
         if message_id is not None:
             async with self._pool.acquire() as connection:
@@ -93,10 +93,11 @@ class Messages:
         return found[0]
 
     async def export(self, mailbox: OpenMailbox, wanted: MessageFilter) -> AsyncGenerator[MessageDetail]:
-        """All messages that fit, whole, newest first. Holds about a megabyte of them, or one, at a time.
+        """Yield all matching messages in full, newest first.
 
-        No connection or snapshot is held while the reader reads. Raises AppError invalid_query; mailbox_not_found when
-        the mailbox is disconnected meanwhile.
+        Holds at most a megabyte of messages, or a single larger one, and neither a connection nor a snapshot while the
+        consumer is busy. Raises AppError invalid_query; mailbox_not_found if the mailbox is disconnected before the
+        end.
         """
         node = filters.node_of(wanted, me=mailbox.own_addresses, now=self._now())
         names = mailbox.label_names
@@ -125,20 +126,20 @@ class Messages:
             after = Position(received_at=page[-1].received_at, message_id=page[-1].message_id)
 
     async def _confirm(self, mailbox: Mailbox) -> None:
-        """Raises AppError mailbox_not_found: a mailbox that was disconnected ends like one without more messages."""
+        """Raise AppError mailbox_not_found if the mailbox is disconnected: its list ends like a complete one."""
         async with self._pool.acquire() as connection:
             known = await mailbox_store.of_user(connection, mailbox.user_id)
         if mailbox.mailbox_id not in {one.mailbox_id for one in known}:
             raise mailbox_not_found()
 
     async def labels(self, mailbox: Mailbox) -> list[CountedLabel]:
-        """The labels of a mailbox by name."""
+        """Return the labels of a mailbox, ordered by name, with their counts."""
         async with self._pool.acquire() as connection:
             return await label_store.counted(connection, mailbox.mailbox_id)
 
 
 def checked_size(page_size: int) -> int:
-    """How many entries a page has; 0 asks for the default. Raises AppError invalid_page_size."""
+    """Return the number of entries of a page; 0 means the default. Raises AppError invalid_page_size."""
     size = page_size or DEFAULT_PAGE_SIZE
     if not 1 <= size <= LARGEST_PAGE_SIZE:
         raise AppError(Kind.INVALID, "invalid_page_size", f"The page size is 1 to {LARGEST_PAGE_SIZE}.")
@@ -173,7 +174,7 @@ async def _highlighted(connection: Connection, messages: list[MessageSummary], n
 
 
 def _texts(message: MessageSummary, body: str) -> Iterator[str]:
-    """Where words are looked for, what tells most first."""
+    """Yield the texts to search for highlights, the preferred one first."""
     yield body
     yield message.subject or ""
     for person in (*filter(None, [message.sender]), *message.to, *message.cc):

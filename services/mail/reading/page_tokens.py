@@ -1,4 +1,4 @@
-"""Keyset positions as opaque page tokens, bound to the list they belong to."""
+"""Keyset positions as opaque page tokens. A token is bound to its list."""
 
 import base64
 import hashlib
@@ -16,13 +16,13 @@ _read = msgspec.json.Decoder(tuple[int, int, str]).decode
 
 
 def encode(position: Position, *, scope: Mapping[str, object]) -> str:
-    """A token for what comes after `position` in the list that `scope` describes (mailbox and filters)."""
+    """Return a token for the entries after `position` in the list that `scope` (mailbox and filters) describes."""
     fields = [(position.received_at - _EPOCH) // _MICROSECOND, position.message_id, _fingerprint(scope)]
     return base64.urlsafe_b64encode(msgspec.json.encode(fields)).rstrip(b"=").decode()
 
 
 def decode(token: str, *, scope: Mapping[str, object]) -> Position | None:
-    """The position in a token; None for the empty token. Raises AppError invalid_page_token."""
+    """Return the position in a token; None for the empty token. Raises AppError invalid_page_token."""
     if not token:
         return None
     try:

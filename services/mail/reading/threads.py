@@ -1,4 +1,4 @@
-"""Reading the threads of a mailbox."""
+"""Lists of threads, and single threads."""
 
 from dataclasses import dataclass
 
@@ -13,22 +13,23 @@ from services.mail.store.reading import threads as store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadPage:
-    """A page of a list; an empty `next_page_token` means that it is the last one."""
+    """A page of threads. The last page has an empty `next_page_token`."""
 
     threads: list[Thread]
     next_page_token: str
 
 
 class Threads:
-    """Lists and shows threads."""
+    """The threads of stored messages."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def page(self, mailbox: OpenMailbox, *, page_size: int, page_token: str) -> ThreadPage:
-        """A page, the threads with the newest messages first. One that gets a message meanwhile moves to the top.
+        """Return a page of threads, ordered by their newest message, newest first.
 
-        Raises AppError invalid_page_size, invalid_page_token.
+        A thread that gets a message between two pages moves to the top, so later pages do not show it. Raises AppError
+        invalid_page_size, invalid_page_token.
         """
         size = checked_size(page_size)
         scope = {"mailbox": mailbox.mailbox_id, "list": "threads"}
@@ -50,9 +51,9 @@ class Threads:
         return ThreadPage(threads=shown, next_page_token=token)
 
     async def get(self, mailbox: OpenMailbox, thread_id: str) -> tuple[Thread, list[MessageSummary]]:
-        """A thread and its messages, oldest first. Raises AppError thread_not_found."""
+        """Return a thread and its messages, oldest first. Raises AppError thread_not_found."""
         found = None
-        # Postgres takes no NUL, not even to look for it.
+        # Postgres refuses NUL in parameters.
         if "\0" not in thread_id:
             async with self._pool.acquire() as connection:
                 found = await store.one(

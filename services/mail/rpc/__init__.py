@@ -1,4 +1,4 @@
-"""The gRPC face of mail: convert, call, convert. Only here does protobuf meet the domain."""
+"""The gRPC services of mail: convert, call, convert. Only here does protobuf meet the domain."""
 
 from collections.abc import Callable
 from functools import partial
@@ -38,7 +38,7 @@ def registrations(
     units_per_second: float,
     units_per_message: int,
 ) -> list[Callable[[aio.Server], None]]:
-    """What adds mail's services to a server. The unit figures are for a sync's estimated end."""
+    """Return the functions that add mail's services to a server. `units_...` serve to estimate the end of syncs."""
     return [
         partial(mail_pb2_grpc.add_MailboxServiceServicer_to_server, MailboxServicer(mailboxes, disconnections)),
         partial(

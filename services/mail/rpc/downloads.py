@@ -1,4 +1,4 @@
-"""Downloads as gRPC streams: a header, then the bytes in pieces."""
+"""Downloads as gRPC streams: a header, then the bytes in chunks."""
 
 import asyncio
 import os
@@ -10,14 +10,14 @@ from mailroom.mail.v1 import mail_pb2
 
 from services.mail.downloads.fetch import Download, Downloads
 
-# Large enough to be quick, small enough for gRPC's windows.
+# Large chunks are faster; larger ones exceed gRPC's flow-control windows.
 _PIECE = 256 * 1024
 _ROOT = "root"
 
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """The bytes that are sent; `ranged` says that a range was asked for and heeded."""
+    """The bytes to send. `ranged` means that they are the requested range."""
 
     offset: int
     length: int
@@ -25,24 +25,24 @@ class _Span:
 
 
 def attachment_id_of(part_id: str) -> str:
-    """A part's public id: that of the root, a message that is nothing but an attachment, would be empty."""
+    """Return the public id of a part. The root part, whose own id is empty, is called `root`."""
     return part_id or _ROOT
 
 
 def part_id_of(attachment_id: str) -> str:
-    """The inverse of `attachment_id_of`."""
+    """Return the part id of a public attachment id; the inverse of `attachment_id_of`."""
     return "" if attachment_id == _ROOT else attachment_id
 
 
 def fields_of(part: mail_pb2.DownloadHeader | bytes) -> dict[str, Any]:
-    """A part of a download as the field of the response that carries it."""
+    """Return the field of the download response that carries this part."""
     return {"data": part} if isinstance(part, bytes) else {"header": part}
 
 
 async def stream_parts(
     downloads: Downloads, download: Download, condition: mail_pb2.DownloadCondition
 ) -> AsyncGenerator[mail_pb2.DownloadHeader | bytes]:
-    """The header of a download and what of its bytes the condition wants."""
+    """Yield the header of a download, then the bytes that the condition asks for."""
     header = mail_pb2.DownloadHeader(etag=download.etag, filename=download.filename, mime_type=download.mime_type)
     if download.etag in condition.known_etags or "*" in condition.known_etags:
         header.unchanged = True
@@ -68,7 +68,7 @@ async def stream_parts(
 
 
 def _span(condition: mail_pb2.DownloadCondition, *, etag: str, size: int) -> _Span | None:
-    """None: the range lies outside of the content (RFC 9110 section 14.1.2)."""
+    """Return the requested bytes; None if the range lies outside the content (RFC 9110 section 14.1.2)."""
     has_first, has_last = condition.HasField("first"), condition.HasField("last")
     if not (has_first or has_last) or condition.range_etag not in ("", etag):
         return _Span(0, size, ranged=False)

@@ -1,4 +1,4 @@
-"""What requests have in common, as the domain has it."""
+"""Conversion of request fields to domain types."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -13,7 +13,7 @@ from services.mail.read_model import MessageFilter
 
 
 async def find_mailbox(mailboxes: Mailboxes, user_id: str, selector: mail_pb2.MailboxSelector) -> OpenMailbox:
-    """The mailbox that is named. Raises AppError mailbox_required, mailbox_not_found, ambiguous_address."""
+    """Return the selected mailbox. Raises AppError mailbox_required, mailbox_not_found, ambiguous_address."""
     user = uuid_of(user_id, "user_id")
     match selector.WhichOneof("selector"):
         case "account_id":
@@ -25,7 +25,7 @@ async def find_mailbox(mailboxes: Mailboxes, user_id: str, selector: mail_pb2.Ma
 
 
 def uuid_of(value: str, field: str) -> UUID:
-    """The value of the field of that name. Raises AppError invalid_..."""
+    """Parse the value of a UUID field. Raises AppError invalid_{field}."""
     try:
         return UUID(value)
     except ValueError:
@@ -33,7 +33,7 @@ def uuid_of(value: str, field: str) -> UUID:
 
 
 def filter_of(request: mail_pb2.ListMessagesRequest | mail_pb2.ExportMessagesRequest) -> MessageFilter:
-    """Which messages are wanted. Raises AppError invalid_time."""
+    """Return the filter of a request. Raises AppError invalid_time."""
     return MessageFilter(
         query=request.query,
         label=request.label,

@@ -1,4 +1,4 @@
-"""Lists of messages as the JSON that the REST API shows: see ListMessagesResponse."""
+"""Lists of messages as the JSON of the REST API; see ListMessagesResponse."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -11,7 +11,7 @@ from services.mail.read_model import MessageSummary
 
 
 class _Listed(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
-    """The same as `summary_to_proto` tells."""
+    """A message of a list, with the fields of `summary_to_proto`."""
 
     id: str
     external_id: str
@@ -32,7 +32,7 @@ class _Listed(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
 
 def summaries_to_json(messages: Iterable[MessageSummary]) -> bytes:
-    """A JSON array."""
+    """Encode the messages as a JSON array."""
     return msgspec.json.encode([_listed(message) for message in messages])
 
 
@@ -49,7 +49,7 @@ def _listed(message: MessageSummary) -> _Listed:
         cc=message.cc,
         subject=message.subject,
         snippet=message.snippet,
-        # RFC 3339. All times are UTC, and one without a zone is written in two thirds of the time.
+        # RFC 3339. Formatting a UTC time without its zone takes two thirds of the time.
         received_at=message.received_at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z",
         is_read=message.is_read,
         labels=message.labels,

@@ -1,4 +1,4 @@
-"""mailroom.mail.v1.MailboxService."""
+"""The servicer of mailroom.mail.v1.MailboxService."""
 
 from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
@@ -16,7 +16,7 @@ _MAILBOX_STATUS = {
 
 
 class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
-    """mailroom.mail.v1.MailboxService."""
+    """Mailboxes: list, disconnect, delete a user's mail."""
 
     def __init__(self, mailboxes: Mailboxes, disconnections: Disconnections) -> None:
         self._mailboxes = mailboxes

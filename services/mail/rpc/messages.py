@@ -1,4 +1,4 @@
-"""mailroom.mail.v1.MessageService."""
+"""The servicer of mailroom.mail.v1.MessageService."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -25,7 +25,7 @@ from services.mail.rpc.to_proto import (
 
 
 class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
-    """mailroom.mail.v1.MessageService."""
+    """Messages: lists, threads, labels, changes, export and downloads."""
 
     def __init__(
         self, mailboxes: Mailboxes, messages: Messages, threads: Threads, changes: ChangeFeed, downloads: Downloads

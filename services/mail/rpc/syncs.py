@@ -1,4 +1,4 @@
-"""mailroom.mail.v1.SyncService."""
+"""The servicer of mailroom.mail.v1.SyncService."""
 
 from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
@@ -30,7 +30,7 @@ _WAIT_REASON = {
 
 
 class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
-    """mailroom.mail.v1.SyncService."""
+    """Syncs: start, observe, cancel, retry, verify; and the provider's push notifications."""
 
     def __init__(
         self, mailboxes: Mailboxes, syncs: Syncs, notifications: Notifications, *, seconds_per_message: float

@@ -1,4 +1,4 @@
-"""Messages, threads and changes as protobuf."""
+"""Conversion of messages, threads, labels and changes to protobuf."""
 
 from datetime import datetime
 from typing import Any
@@ -24,7 +24,7 @@ _LABEL_TYPE = {"system": mail_pb2.LABEL_TYPE_SYSTEM, "user": mail_pb2.LABEL_TYPE
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:
-    """A time for an answer."""
+    """Convert a time; None stays None."""
     if moment is None:
         return None
     stamp = Timestamp()
@@ -33,7 +33,7 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
 
 
 def summary_to_proto(message: MessageSummary) -> mail_pb2.MessageSummary:
-    """A message of a list."""
+    """Convert a message of a list."""
     # `from` is a keyword in Python.
     optional: dict[str, Any] = {} if message.sender is None else {"from": _address_to_proto(message.sender)}
     return mail_pb2.MessageSummary(
@@ -56,7 +56,7 @@ def summary_to_proto(message: MessageSummary) -> mail_pb2.MessageSummary:
 
 
 def label_to_proto(counted: CountedLabel) -> mail_pb2.Label:
-    """A label with its counts."""
+    """Convert a label with its counts."""
     label = _label_to_proto(counted.label)
     label.message_count, label.unread_count = counted.message_count, counted.unread_count
     return label
@@ -67,7 +67,7 @@ def _label_to_proto(label: Label) -> mail_pb2.Label:
 
 
 def thread_to_proto(thread: Thread) -> mail_pb2.Thread:
-    """A thread of a list."""
+    """Convert a thread."""
     return mail_pb2.Thread(
         thread_id=thread.thread_id,
         account_id=str(thread.account_id),
@@ -83,7 +83,7 @@ def thread_to_proto(thread: Thread) -> mail_pb2.Thread:
 
 
 def change_to_proto(change: Change, mailbox_id: int) -> mail_pb2.Change:
-    """A change in that mailbox."""
+    """Convert a change of the mailbox."""
     return mail_pb2.Change(
         kind=_CHANGE_KIND[change.kind],
         message_id="" if change.message_id is None else str(PublicId(mailbox_id, change.message_id)),
@@ -94,7 +94,7 @@ def change_to_proto(change: Change, mailbox_id: int) -> mail_pb2.Change:
 
 
 def detail_to_proto(detail: MessageDetail) -> mail_pb2.GetMessageResponse:
-    """A whole message."""
+    """Convert a message with headers, bodies and attachments."""
     return mail_pb2.GetMessageResponse(
         summary=summary_to_proto(detail.summary),
         headers=[mail_pb2.Header(name=name, value=value) for name, value in detail.headers],

@@ -1,4 +1,4 @@
-"""The cache of contents on disk."""
+"""The cache of downloads on disk."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ MINUTE = 60.0
 
 
 class Clock:
-    """A clock that a test moves."""
+    """A clock that tests move."""
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
@@ -40,18 +40,18 @@ def get(cache: DiskCache, key: str) -> bytes | None:
 
 
 class TestDiskCache:
-    def test_keeps_what_was_put_across_restarts(self, tmp_path: Path) -> None:
+    def test_keeps_contents_across_restarts(self, tmp_path: Path) -> None:
         put(opened(tmp_path / "a" / "b"), "k", b"data")
         again = opened(tmp_path / "a" / "b")
         assert (get(again, "k"), again.size) == (b"data", 4)
 
-    def test_lets_nobody_else_read_it(self, tmp_path: Path) -> None:
+    def test_is_readable_by_its_user_only(self, tmp_path: Path) -> None:
         cache = opened(tmp_path / "cache")
         put(cache, "k", b"data")
         assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
         assert (tmp_path / "cache" / "k").stat().st_mode & 0o777 == 0o600
 
-    def test_drops_the_least_recently_used_for_room(self, tmp_path: Path) -> None:
+    def test_evicts_the_least_recently_used(self, tmp_path: Path) -> None:
         cache = opened(tmp_path)
         for key in ("a", "b", "c"):
             put(cache, key, b"x" * 33)
@@ -60,7 +60,7 @@ class TestDiskCache:
         assert [key for key in ("a", "b", "c", "d") if get(cache, key)] == ["a", "c", "d"]
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) == cache.size == 99
 
-    def test_remembers_the_order_of_use_across_restarts(self, tmp_path: Path) -> None:
+    def test_keeps_the_order_of_use_across_restarts(self, tmp_path: Path) -> None:
         clock = Clock()
         cache = opened(tmp_path, clock=clock)
         for key in ("a", "b", "c"):
@@ -71,13 +71,13 @@ class TestDiskCache:
         put(again, "d", b"x" * 33)
         assert [key for key in ("a", "b", "c", "d") if get(again, key)] == ["a", "c", "d"]
 
-    def test_makes_room_when_its_bound_has_shrunk(self, tmp_path: Path) -> None:
+    def test_evicts_at_start_when_its_bound_has_shrunk(self, tmp_path: Path) -> None:
         cache = opened(tmp_path)
         for key in ("a", "b"):
             put(cache, key, b"x" * 40)
         assert opened(tmp_path, max_bytes=50).size == 40
 
-    def test_serves_what_is_larger_than_itself_to_those_who_have_it(self, tmp_path: Path) -> None:
+    def test_serves_open_descriptors_of_contents_larger_than_its_bound(self, tmp_path: Path) -> None:
         cache = opened(tmp_path)
         draft = cache.draft()
         draft.write(b"x" * 101)
@@ -85,7 +85,7 @@ class TestDiskCache:
             assert os.pread(file.fileno(), 200, 0) == b"x" * 101
         assert (get(cache, "k"), cache.size, list(tmp_path.iterdir())) == (None, 0, [])
 
-    def test_forgets_what_is_too_old(self, tmp_path: Path) -> None:
+    def test_removes_contents_older_than_max_age(self, tmp_path: Path) -> None:
         clock = Clock()
         cache = opened(tmp_path, clock=clock)
         put(cache, "old", b"x")
@@ -94,14 +94,14 @@ class TestDiskCache:
         clock.now += 2 * MINUTE
         assert (get(cache, "old"), list(tmp_path.iterdir())) == (None, [])
 
-    def test_drops_what_it_is_told_to(self, tmp_path: Path) -> None:
+    def test_drops_the_given_keys(self, tmp_path: Path) -> None:
         cache = opened(tmp_path)
         for key in ("a", "b"):
             put(cache, key, b"12345")
         cache.drop(["a", "no such key"])
         assert (cache.all_keys(), cache.size, get(cache, "a")) == (["b"], 5, None)
 
-    def test_removes_what_a_crash_left_unfinished(self, tmp_path: Path) -> None:
+    def test_removes_drafts_of_a_crashed_process(self, tmp_path: Path) -> None:
         draft = opened(tmp_path).draft()
         draft.write(b"half")
         os.close(draft.descriptor)
@@ -109,7 +109,7 @@ class TestDiskCache:
         assert opened(tmp_path).size == 0
         assert list(tmp_path.iterdir()) == []
 
-    def test_leaves_alone_what_is_being_written(self, tmp_path: Path) -> None:
+    def test_keeps_drafts_that_are_being_written(self, tmp_path: Path) -> None:
         cache = opened(tmp_path)
         draft = cache.draft()
         opened(tmp_path)
@@ -121,13 +121,13 @@ class TestDiskCache:
         opened(tmp_path).draft().discard()
         assert list(tmp_path.iterdir()) == []
 
-    def test_survives_files_that_somebody_else_removed(self, tmp_path: Path) -> None:
+    def test_survives_the_deletion_of_its_files(self, tmp_path: Path) -> None:
         cache = opened(tmp_path)
         put(cache, "k", b"x")
         (tmp_path / "k").unlink()
         assert (get(cache, "k"), cache.size) == (None, 0)
 
-    def test_counts_a_key_once_that_is_put_twice(self, tmp_path: Path) -> None:
+    def test_counts_a_replaced_content_once(self, tmp_path: Path) -> None:
         cache = opened(tmp_path)
         put(cache, "k", b"xx")
         put(cache, "k", b"yyy")

@@ -1,4 +1,4 @@
-"""Raw messages and attachments, fetched from the provider when they are asked for."""
+"""Raw messages and attachments, fetched from the provider on demand."""
 
 import asyncio
 import base64
@@ -30,7 +30,7 @@ REPORT = "Отчёт\r\n".encode() * 300
 
 
 def with_attachments(*, picture: bytes = PICTURE) -> str:
-    """A message with an embedded picture, a named report and a forwarded message, as base64url."""
+    """Return a message with an embedded picture, a named report and a forwarded message, as base64url."""
     lines = [
         b"From: Bob <bob@example.net>",
         b"To: ada@example.com",
@@ -69,7 +69,7 @@ def with_attachments(*, picture: bytes = PICTURE) -> str:
 
 
 async def copied_part(answers: dict[str, object]) -> bytes:
-    """Part 1 of message m, from a provider that has these answers by path."""
+    """Return part 1 of message m from a provider that answers `answers` by path."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=answers[request.url.raw_path.decode()])
@@ -86,14 +86,14 @@ async def copied_part(answers: dict[str, object]) -> bytes:
 
 
 async def synced(s: Stage, **fields: object) -> MessageDetail:
-    """A delivered and stored message."""
+    """Deliver a message, sync, and return it as stored."""
     external_id = await s.at_provider.deliver(**fields)
     await s.sync()
     return await s.detail(external_id)
 
 
 class TestRaw:
-    async def test_is_what_was_sent_to_the_byte(self, stage: OpenStage, tmp_path: Path) -> None:
+    async def test_has_the_exact_bytes_that_were_sent(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage(messages=12) as s, downloads(s, tmp_path) as d:
             await s.sync(count=12)
             answer = await s.at_provider.sandbox.http.get(f"/_sandbox/users/{s.at_provider.email}/messages")
@@ -113,7 +113,7 @@ class TestRaw:
             assert await d.raw(message) == first
             assert await s.at_provider.calls("gmail.messages.get") == before + 1
 
-    async def test_of_another_user_does_not_exist(self, stage: OpenStage, tmp_path: Path) -> None:
+    async def test_of_another_user_is_not_found(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage() as s, downloads(s, tmp_path) as d:
             message = await synced(s)
             message_id = PublicId(message.summary.mailbox_id, message.summary.message_id)
@@ -122,7 +122,7 @@ class TestRaw:
                 with pytest.raises(AppError, match="message_not_found"):
                     await d.downloads.raw(user_id, id_)
 
-    async def test_that_the_provider_lost_is_gone(self, stage: OpenStage, tmp_path: Path) -> None:
+    async def test_that_the_provider_deleted_is_gone(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage(workers=0) as s, downloads(s, tmp_path) as d:
             external_id = await s.at_provider.deliver()
             await s.sync_with_worker()
@@ -153,25 +153,25 @@ class TestAttachment:
             assert (download.filename, download.mime_type) == ("отчёт.txt", "text/plain")
 
     @pytest.mark.parametrize("body", [{"data": "-_8"}, {"data": "-_8=", "size": 2}])
-    async def test_that_comes_with_the_message_is_taken_from_there(self, body: dict[str, object]) -> None:
+    async def test_that_is_embedded_in_the_message_needs_no_other_call(self, body: dict[str, object]) -> None:
         part = {"partId": "1", "mimeType": "image/png", "filename": "a.png", "body": body}
         resource = {"id": "m", "payload": {"mimeType": "multipart/mixed", "parts": [{"partId": "0"}, part]}}
         assert await copied_part({"/gmail/v1/users/me/messages/m?format=full": resource}) == b"\xfb\xff"
 
-    async def test_that_is_empty_is_empty(self) -> None:
+    async def test_that_is_empty_has_no_bytes(self) -> None:
         part = {"partId": "1", "mimeType": "image/png", "body": {"attachmentId": "a/b", "size": 0}}
         resource = {"id": "m", "payload": {"mimeType": "multipart/mixed", "parts": [{"partId": "0"}, part]}}
         messages = "/gmail/v1/users/me/messages/m"
         assert await copied_part({f"{messages}?format=full": resource, f"{messages}/attachments/a%2Fb": {}}) == b""
 
-    async def test_that_is_not_there_is_not_found(self, stage: OpenStage, tmp_path: Path) -> None:
+    async def test_that_is_unknown_is_not_found(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage() as s, downloads(s, tmp_path) as d:
             message = await synced(s, raw=with_attachments())
             for part_id in ("0", "9", "", "../x"):
                 with pytest.raises(AppError, match="attachment_not_found"):
                     await d.attachment(message, part_id)
 
-    async def test_of_a_message_that_is_nothing_else_is_its_root(self, stage: OpenStage, tmp_path: Path) -> None:
+    async def test_of_a_message_without_other_parts_is_its_root(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage() as s, downloads(s, tmp_path) as d:
             raw = b"Content-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64.b64encode(
                 PICTURE
@@ -183,7 +183,7 @@ class TestAttachment:
 
 class TestFaults:
     @pytest.mark.parametrize("kind", ["html_503", "reset", "truncate"])
-    async def test_that_pass_are_tried_again(self, stage: OpenStage, tmp_path: Path, kind: str) -> None:
+    async def test_that_are_transient_are_retried(self, stage: OpenStage, tmp_path: Path, kind: str) -> None:
         async with stage() as s, downloads(s, tmp_path) as d:
             message = await synced(s, raw=with_attachments())
             await s.at_provider.fail({"method": "gmail.messages.attachments.get", "kind": kind, "count": 2})
@@ -191,7 +191,7 @@ class TestFaults:
             assert await s.at_provider.fired() == [2]
             assert len(d.files()) == 1
 
-    async def test_that_stay_are_the_providers(self, stage: OpenStage, tmp_path: Path) -> None:
+    async def test_that_persist_are_provider_unavailable(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage() as s, downloads(s, tmp_path) as d:
             message = await synced(s)
             await s.at_provider.fail({"method": "gmail.messages.get", "kind": "html_503"})
@@ -199,7 +199,7 @@ class TestFaults:
                 await d.raw(message)
             assert d.files() == []
 
-    async def test_of_an_expired_token_need_another_one(self, stage: OpenStage, tmp_path: Path) -> None:
+    async def test_of_an_expired_token_are_retried_with_a_new_one(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage() as s, downloads(s, tmp_path) as d:
             message = await synced(s)
             await d.raw(message)
@@ -207,14 +207,14 @@ class TestFaults:
             await s.at_provider.control("POST", "tokens/expire")
             assert await d.raw(other)
 
-    async def test_of_a_revoked_grant_ask_for_a_new_one(self, stage: OpenStage, tmp_path: Path) -> None:
+    async def test_of_a_revoked_grant_are_reauth_required(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage() as s, downloads(s, tmp_path) as d:
             message = await synced(s)
             await s.at_provider.control("POST", "revoke")
             with pytest.raises(AppError, match="reauth_required"):
                 await d.raw(message)
 
-    async def test_of_quota_say_when_to_come_back(self, stage: OpenStage, tmp_path: Path) -> None:
+    async def test_of_the_providers_quota_carry_retry_after(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage() as s, downloads(s, tmp_path) as d:
             message = await synced(s)
             await s.at_provider.fail(
@@ -230,7 +230,9 @@ class TestFaults:
                 await d.raw(message)
             assert int(refusal.value.metadata["retry_after"]) >= 1
 
-    async def test_of_units_that_do_not_come_in_time_say_so(self, stage: OpenStage, tmp_path: Path) -> None:
+    async def test_of_our_quota_are_provider_rate_limited_after_the_patience(
+        self, stage: OpenStage, tmp_path: Path
+    ) -> None:
         async with stage() as s, downloads(s, tmp_path, patience=0.0) as d:
             message = await synced(s)
             quota = shared_quota(s.servers.redis, s.pool, profile=quota_profile(), batch_units=200)
@@ -238,7 +240,7 @@ class TestFaults:
             with pytest.raises(AppError, match="provider_rate_limited"):
                 await d.raw(message)
 
-    async def test_of_redis_say_so_at_once(self, stage: OpenStage, tmp_path: Path, free_port: int) -> None:
+    async def test_of_redis_are_service_unavailable(self, stage: OpenStage, tmp_path: Path, free_port: int) -> None:
         redis = create_redis(RedisSettings(redis_host="127.0.0.1", redis_port=free_port, redis_db=0))
         async with stage() as s, downloads(s, tmp_path, redis=redis) as d:
             message = await synced(s)
@@ -248,7 +250,7 @@ class TestFaults:
 
 
 class TestDeletion:
-    async def test_of_a_message_removes_what_is_cached_of_it(self, stage: OpenStage, tmp_path: Path) -> None:
+    async def test_of_a_message_removes_its_cached_contents(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage() as s, downloads(s, tmp_path) as d:
             gone, kept = await synced(s, raw=with_attachments()), await synced(s)
             await d.raw(kept)
@@ -264,7 +266,7 @@ class TestDeletion:
 
 
 class TestDisconnecting:
-    async def test_removes_what_is_cached(self, stage: OpenStage, tmp_path: Path) -> None:
+    async def test_removes_the_cached_contents(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage() as s, downloads(s, tmp_path) as d:
             await d.raw(await synced(s))
             await clean_cache(s.servers.pool, d.cache)
@@ -274,8 +276,8 @@ class TestDisconnecting:
             assert (d.files(), d.cache.size) == ([], 0)
 
 
-class TestLeaving:
-    async def test_of_the_last_one_ends_the_fetch(self, stage: OpenStage, tmp_path: Path) -> None:
+class TestCancellation:
+    async def test_by_the_last_caller_cancels_the_fetch(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage() as s, downloads(s, tmp_path) as d:
             message = await synced(s)
             await s.at_provider.fail({"method": "gmail.messages.get", "kind": "slow", "seconds": 2})

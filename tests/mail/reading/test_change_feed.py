@@ -1,4 +1,4 @@
-"""The feed of changes: no change is lost on the way, however many write and read at once."""
+"""The change feed loses no change, with concurrent writers and readers too."""
 
 import asyncio
 import io
@@ -26,7 +26,7 @@ from tests.support.mail.generated_mail import some_message
 
 
 def message(number: int, *, version: int = 1) -> ProviderMessage:
-    """A small message."""
+    """Return a small message."""
     made = some_message(number, random.Random(number))
     return replace(made, version=version, received_at=datetime(2026, 1, 1, tzinfo=UTC))
 
@@ -40,7 +40,7 @@ async def pool(mail_database: Postgres) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def mailbox(pool: Pool) -> Mailbox:
-    """An empty mailbox."""
+    """Return an empty mailbox."""
     user_id = uuid4()
     account = Account(
         account_id=uuid4(), user_id=user_id, provider="google", email="ada@example.com", status=MailboxStatus.ACTIVE
@@ -71,7 +71,7 @@ async def present(pool: Pool, mailbox: Mailbox) -> str:
 
 
 def shown(page: ChangePage) -> list[tuple[str, str | None]]:
-    """The changes, each with the provider's id of its message, or the label's name, if that still exists."""
+    """Return kind and subject of each change: a message's external id or a label's name, None if it is deleted."""
     return [
         (
             change.kind.value,
@@ -82,7 +82,7 @@ def shown(page: ChangePage) -> list[tuple[str, str | None]]:
 
 
 async def set_labels(pool: Pool, mailbox: Mailbox, **names: str) -> None:
-    """Make these the mailbox's labels: names by id."""
+    """Replace the mailbox's labels; `names` maps label ids to names."""
     wanted = [Label(label_id=label_id, name=name, type="user") for label_id, name in names.items()]
     async with pool.acquire() as connection:
         # A label that two answers lack is gone.
@@ -91,7 +91,7 @@ async def set_labels(pool: Pool, mailbox: Mailbox, **names: str) -> None:
 
 
 class TestPage:
-    async def test_tells_what_was_created_updated_and_deleted_in_order(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_shows_creations_updates_and_deletions_in_order(self, pool: Pool, mailbox: Mailbox) -> None:
         await store(pool, mailbox, 1, 2)
         since = await present(pool, mailbox)
         await store(pool, mailbox, 3)
@@ -102,7 +102,7 @@ class TestPage:
         assert not page.has_more
         assert shown(await read(pool, mailbox, str(page.position))) == []
 
-    async def test_label_changes_are_updates(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_shows_label_changes_of_messages_as_updates(self, pool: Pool, mailbox: Mailbox) -> None:
         await store(pool, mailbox, 1)
         since = await present(pool, mailbox)
         change = LabelChange(version=7, added=frozenset({"STARRED"}))
@@ -113,7 +113,7 @@ class TestPage:
         assert found.message
         assert "STARRED" in found.message.labels
 
-    async def test_a_label_that_is_gone_updates_all_its_messages(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_shows_an_update_of_each_message_of_a_deleted_label(self, pool: Pool, mailbox: Mailbox) -> None:
         known = [Label(label_id=label_id, name=label_id, type="user") for label_id in ("L1", "L2")]
         async with pool.acquire() as connection:
             await labels.record(connection, mailbox.mailbox_id, known, confirm_seconds=0)
@@ -128,7 +128,7 @@ class TestPage:
         assert shown(page) == [("label_deleted", None), ("updated", "m1"), ("updated", "m2")]
         assert [change.message.labels for change in page.changes if change.message] == [[], ["L2"]]
 
-    async def test_shows_labels_that_were_created_renamed_and_deleted(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_shows_created_renamed_and_deleted_labels(self, pool: Pool, mailbox: Mailbox) -> None:
         await set_labels(pool, mailbox, L1="Bills", L2="Trips")
         since = await present(pool, mailbox)
         await set_labels(pool, mailbox, L1="Invoices", L3="Friends")
@@ -137,19 +137,19 @@ class TestPage:
         assert [change.label_id for change in page.changes] == ["L1", "L3", "L2"]
         assert [change.message_id for change in page.changes] == [None] * 3
 
-    async def test_says_nothing_of_labels_that_stay_as_they_are(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_does_not_show_unchanged_labels(self, pool: Pool, mailbox: Mailbox) -> None:
         await set_labels(pool, mailbox, L1="Bills", L2="Trips")
         since = await present(pool, mailbox)
         await set_labels(pool, mailbox, L2="Trips", L1="Bills")
         assert await present(pool, mailbox) == since
 
-    async def test_shows_a_label_once_as_it_is_now(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_shows_a_label_once_in_its_latest_state(self, pool: Pool, mailbox: Mailbox) -> None:
         since = await present(pool, mailbox)
         await set_labels(pool, mailbox, L1="Bills", L2="Trips")
         await set_labels(pool, mailbox, L1="Invoices")
         assert shown(await read(pool, mailbox, since)) == [("label_updated", "Invoices"), ("label_deleted", None)]
 
-    async def test_without_labels_leads_past_their_changes(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_without_labels_moves_the_position_past_label_changes(self, pool: Pool, mailbox: Mailbox) -> None:
         since = await present(pool, mailbox)
         await set_labels(pool, mailbox, L1="Bills")
         feed = ChangeFeed(pool, stop=asyncio.Event())
@@ -163,14 +163,14 @@ class TestPage:
         await delete(pool, mailbox, 99)
         assert await present(pool, mailbox) == since
 
-    async def test_shows_a_message_once_as_it_is_now(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_shows_a_message_once_in_its_latest_state(self, pool: Pool, mailbox: Mailbox) -> None:
         since = await present(pool, mailbox)
         await store(pool, mailbox, 1, 2)
         await store(pool, mailbox, 1, version=2)
         await delete(pool, mailbox, 2)
         assert shown(await read(pool, mailbox, since)) == [("created", "m1"), ("deleted", None)]
 
-    async def test_leads_through_all_pages(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_pages_through_all_changes(self, pool: Pool, mailbox: Mailbox) -> None:
         since = await present(pool, mailbox)
         await store(pool, mailbox, *range(5))
         await delete(pool, mailbox, 0)
@@ -180,7 +180,7 @@ class TestPage:
             page = await read(pool, mailbox, since, size=2)
             pages.append(shown(page))
             since, more = str(page.position), page.has_more
-        # m0 is gone by the time that its creation is read.
+        # m0 is deleted before its creation is read.
         assert pages == [
             [("created", "m1")],
             [("created", "m2"), ("created", "m3")],
@@ -193,7 +193,7 @@ class TestPage:
         await store(pool, mailbox, 1)
         assert shown(await waiting) == [("created", "m1")]
 
-    async def test_ends_when_the_process_is_told_to_stop(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_returns_when_the_process_stops(self, pool: Pool, mailbox: Mailbox) -> None:
         stop = asyncio.Event()
         since = await present(pool, mailbox)
         changes = ChangeFeed(pool, stop=stop)
@@ -202,7 +202,7 @@ class TestPage:
         async with asyncio.timeout(5):
             assert shown(await waiting) == []
 
-    async def test_gives_up_waiting(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_returns_no_changes_after_the_wait(self, pool: Pool, mailbox: Mailbox) -> None:
         since = await present(pool, mailbox)
         page = await read(pool, mailbox, since, wait=0.3)
         assert (page.changes, str(page.position)) == ([], since)
@@ -223,14 +223,12 @@ class TestPositions:
         left = await pool.fetchval("SELECT count(*) FROM message_changes WHERE mailbox_id = $1", mailbox.mailbox_id)
         assert left == 1
 
-    async def test_one_with_a_change_after_it_that_is_not_kept_requires_a_resync(
-        self, pool: Pool, mailbox: Mailbox
-    ) -> None:
+    async def test_one_before_an_expired_change_requires_a_resync(self, pool: Pool, mailbox: Mailbox) -> None:
         since = await present(pool, mailbox)
         await store(pool, mailbox, 1)
         await store(pool, mailbox, 2)
         await store(pool, mailbox, 3)
-        # Its transaction began first and ended second.
+        # This change's transaction began first and committed second.
         await pool.execute(
             "UPDATE message_changes SET changed_at = now() - interval '31 days' WHERE mailbox_id = $1 AND seq = 2",
             mailbox.mailbox_id,
@@ -247,7 +245,7 @@ class TestPositions:
         await pool.execute("DELETE FROM change_feeds WHERE mailbox_id = $1", mailbox.mailbox_id)
         await self._refused(pool, mailbox, since)
 
-    async def test_an_invented_one_is_invalid(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_a_malformed_one_is_invalid(self, pool: Pool, mailbox: Mailbox) -> None:
         with pytest.raises(AppError) as caught:
             await read(pool, mailbox, "17")
         assert (caught.value.kind, caught.value.reason) == (Kind.INVALID, "invalid_since")
@@ -259,11 +257,11 @@ class TestPositions:
 
 
 class RolledBackError(Exception):
-    """A writer changed its mind."""
+    """The writer rolls its transaction back."""
 
 
 class TestConcurrency:
-    async def test_readers_end_with_what_is_stored_however_many_write(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_readers_end_with_the_stored_messages(self, pool: Pool, mailbox: Mailbox) -> None:
         since = await present(pool, mailbox)
         writing = asyncio.gather(*(self._write(pool, mailbox, random.Random(seed)) for seed in range(4)))
         followed = await asyncio.gather(*(self._follow(pool, mailbox, since, writing, size) for size in (3, 50)))
@@ -288,7 +286,7 @@ class TestConcurrency:
                     pass
 
     async def _change(self, connection: Connection, mailbox: Mailbox, seed: random.Random, version: int) -> None:
-        # Each in the same order: the worker of a mailbox is alone, but these writers are not.
+        # In a fixed order: these concurrent writers would deadlock. A mailbox has one worker at a time.
         numbers = sorted(seed.sample(range(12), 3))
         if seed.random() < 0.4:
             [number, *_] = numbers
@@ -313,29 +311,29 @@ class TestConcurrency:
 
 
 class TestIncarnation:
-    """A database that has lost changes, or was copied, numbers later ones anew: readers must not mistake these."""
+    """A database that lost changes, or was copied, assigns their numbers again. Readers must begin again."""
 
-    async def test_tells_readers_of_lost_changes_to_begin_again(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_requires_a_resync_of_readers_of_lost_changes(self, pool: Pool, mailbox: Mailbox) -> None:
         await store(pool, mailbox, 1, 2)
         kept = await present(pool, mailbox)
         await store(pool, mailbox, 3, 4, 5)
         ahead = await present(pool, mailbox)
         await lose_changes_after(pool, mailbox, seq=2)
-        # As many as were lost: the numbers alone look as if nothing had happened.
+        # As many changes as were lost: the sequence numbers alone do not tell.
         await store(pool, mailbox, 6, 7, 8)
         with pytest.raises(AppError) as gone:
             await read(pool, mailbox, ahead)
         assert (gone.value.kind, gone.value.reason) == (Kind.GONE, "resync_required")
         assert shown(await read(pool, mailbox, kept)) == [("created", "m6"), ("created", "m7"), ("created", "m8")]
 
-    async def test_tells_them_before_the_first_write_too(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_requires_a_resync_before_the_first_write_after_the_loss(self, pool: Pool, mailbox: Mailbox) -> None:
         await store(pool, mailbox, 1, 2, 3)
         ahead = await present(pool, mailbox)
         await lose_changes_after(pool, mailbox, seq=2)
         with pytest.raises(AppError, match="no longer known"):
             await read(pool, mailbox, ahead)
 
-    async def test_lasts_while_the_same_database_writes(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_stays_the_same_without_a_failover(self, pool: Pool, mailbox: Mailbox) -> None:
         await store(pool, mailbox, 1)
         first = parse_position(await present(pool, mailbox))
         await store(pool, mailbox, 2)
@@ -344,7 +342,7 @@ class TestIncarnation:
         assert second
         assert (first.incarnation, first.seq + 1) == (second.incarnation, second.seq)
 
-    async def test_of_two_failovers_in_a_row_are_told_apart(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_tells_two_failovers_in_a_row_apart(self, pool: Pool, mailbox: Mailbox) -> None:
         await store(pool, mailbox, 1)
         first = await present(pool, mailbox)
         await lose_changes_after(pool, mailbox, seq=1)
@@ -355,14 +353,14 @@ class TestIncarnation:
         assert shown(await read(pool, mailbox, first)) == [("created", "m2"), ("created", "m3")]
         assert shown(await read(pool, mailbox, second)) == [("created", "m3")]
 
-    async def test_of_a_feed_without_changes_is_any(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_keeps_positions_of_an_empty_feed_valid(self, pool: Pool, mailbox: Mailbox) -> None:
         since = await present(pool, mailbox)
         await store(pool, mailbox, 1)
         await lose_changes_after(pool, mailbox, seq=0)
         await store(pool, mailbox, 2)
         assert shown(await read(pool, mailbox, since)) == [("created", "m2")]
 
-    async def test_of_a_database_that_never_saw_the_other_one_is_unknown(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_refuses_positions_of_an_unknown_incarnation(self, pool: Pool, mailbox: Mailbox) -> None:
         await store(pool, mailbox, 1)
         position = parse_position(await present(pool, mailbox))
         assert position
@@ -370,7 +368,7 @@ class TestIncarnation:
         with pytest.raises(AppError, match="no longer known"):
             await read(pool, mailbox, str(stranger))
 
-    async def test_of_positions_from_before_there_were_any_is_the_first(self, pool: Pool, mailbox: Mailbox) -> None:
+    async def test_takes_positions_without_an_incarnation_for_the_first_one(self, pool: Pool, mailbox: Mailbox) -> None:
         await store(pool, mailbox, 1, 2)
         await pool.execute(
             "UPDATE change_feeds SET incarnation = 0, database_id = '' WHERE mailbox_id = $1", mailbox.mailbox_id
@@ -380,7 +378,7 @@ class TestIncarnation:
         await store(pool, mailbox, 3)
         assert shown(await read(pool, mailbox, older)) == [("created", "m2"), ("created", "m3")]
 
-    async def test_changes_in_a_copy_of_the_database(self, pool: Pool, copy: Pool, mailbox: Mailbox) -> None:
+    async def test_differs_in_a_copy_of_the_database(self, pool: Pool, copy: Pool, mailbox: Mailbox) -> None:
         await store(pool, mailbox, 1)
         before = await present(pool, mailbox)
         await copy_mailbox(pool, copy, mailbox)
@@ -396,7 +394,7 @@ class TestIncarnation:
 async def copy(
     create_database: Callable[[str], Database], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Pool]:
-    """Another database with the same tables."""
+    """Create another database with the same tables."""
     database = settings_of(create_database("copy"))
     done = await asyncio.to_thread(migrate, database, "upgrade", directory=tmp_path_factory.mktemp("migrations"))
     assert done.returncode == 0, done.stderr
@@ -406,7 +404,7 @@ async def copy(
 
 
 async def copy_mailbox(source: Pool, target: Pool, mailbox: Mailbox) -> None:
-    """Copy what the feed of a mailbox needs, as a restored backup has it."""
+    """Copy the rows of a mailbox's feed, as restoring a backup does."""
     for table in ("mailboxes", "messages", "change_feeds", "message_changes"):
         rows = io.BytesIO()
         query = f"SELECT * FROM {table} WHERE mailbox_id = $1"  # noqa: S608 - a constant
@@ -416,7 +414,7 @@ async def copy_mailbox(source: Pool, target: Pool, mailbox: Mailbox) -> None:
 
 
 async def lose_changes_after(pool: Pool, mailbox: Mailbox, *, seq: int) -> None:
-    """Leave what a standby has that did not receive the changes after `seq`, and that another timeline goes on from."""
+    """Delete the changes after `seq` and begin another timeline, as a failover to a lagging standby does."""
     await pool.execute(
         """
         WITH lost AS (DELETE FROM message_changes WHERE mailbox_id = $1 AND seq > $2 RETURNING message_id),

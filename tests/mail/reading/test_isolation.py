@@ -1,4 +1,4 @@
-"""What belongs to another user does not exist."""
+"""Users cannot reach the mail of other users."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ EVERYTHING = MessageFilter()
 
 @dataclass
 class TwoUsers:
-    """Ada, whose stage it is, and Grace with a mailbox of her own."""
+    """Ada, the user of the stage, and Grace with a mailbox of her own."""
 
     s: Stage
     grace: Account
@@ -29,7 +29,7 @@ class TwoUsers:
 
 @asynccontextmanager
 async def two_users(stage: OpenStage) -> AsyncIterator[TwoUsers]:
-    """Both with ten messages, Ada's synced."""
+    """Give both users ten messages and sync Ada's."""
     async with stage(messages=10) as s:
         await s.sync(count=None)
         grace, of_grace = await connect_user(s.servers.sandbox, s.auth, messages=10)
@@ -76,7 +76,7 @@ class TestOtherUsers:
             with pytest.raises(AppError, match="invalid_page_token"):
                 await two.s.messages.page(hers, EVERYTHING, page_size=3, page_token=page.next_page_token)
 
-    async def test_are_synced_beside_each_other(self, stage: OpenStage) -> None:
+    async def test_are_synced_side_by_side(self, stage: OpenStage) -> None:
         async with two_users(stage) as two:
             hers = await two.s.mailboxes.find(two.grace.user_id, account_id=two.grace.account_id)
             await two.s.ended(await two.s.syncs.start(hers, newest_count=None), user_id=two.grace.user_id)

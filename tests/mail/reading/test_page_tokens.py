@@ -1,4 +1,4 @@
-"""Cursors of lists."""
+"""Page tokens of lists."""
 
 import base64
 import json
@@ -26,14 +26,14 @@ def _token(*fields: object) -> str:
 
 class TestPageTokens:
     @given(POSITIONS)
-    def test_come_back_as_they_went(self, position: Position) -> None:
+    def test_decode_to_the_encoded_position(self, position: Position) -> None:
         assert page_tokens.decode(page_tokens.encode(position, scope=SCOPE), scope=SCOPE) == position
 
-    def test_of_nothing_are_the_beginning(self) -> None:
+    def test_that_are_empty_mean_the_first_page(self) -> None:
         assert page_tokens.decode("", scope=SCOPE) is None
 
     @given(st.text(min_size=1))
-    def test_of_garbage_are_refused(self, token: str) -> None:
+    def test_that_are_malformed_are_refused(self, token: str) -> None:
         with pytest.raises(AppError, match="invalid_page_token"):
             page_tokens.decode(token, scope=SCOPE)
 
@@ -43,7 +43,7 @@ class TestPageTokens:
             lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
         )
     )
-    def test_of_other_json_are_refused(self, value: object) -> None:
+    def test_with_other_json_are_refused(self, value: object) -> None:
         with pytest.raises(AppError, match="invalid_page_token"):
             page_tokens.decode(base64.urlsafe_b64encode(json.dumps(value).encode()).decode(), scope=SCOPE)
 
@@ -57,7 +57,7 @@ class TestPageTokens:
         ("microseconds", "message_id"),
         [(10**30, 1), (0, -1), (0, 2**63), (0, "x"), (None, 1), (float("inf"), 1), (-(10**18), 1)],
     )
-    def test_of_impossible_positions_are_refused(self, microseconds: object, message_id: object) -> None:
+    def test_with_impossible_positions_are_refused(self, microseconds: object, message_id: object) -> None:
         genuine = page_tokens.encode(Position(received_at=datetime.now(UTC), message_id=1), scope=SCOPE)
         fingerprint = json.loads(base64.urlsafe_b64decode(genuine + "=="))[2]
         with pytest.raises(AppError, match="invalid_page_token"):

@@ -29,7 +29,7 @@ GRACE = Address("Grace", "grace@example.org")
 
 
 def message(number: int, *, thread: str = "", text: str | None = "hello", **fields: object) -> ProviderMessage:
-    """Message `number` of a mailbox, an hour younger than the one before."""
+    """Return message `number`, received an hour after the one before."""
     made = some_message(number, random.Random(0))
     content = replace(made.content, authors=(ADA,), from_=ADA, subject=f"Subject {number}", text=text, attachments=())
     plain = replace(
@@ -49,7 +49,7 @@ def by(author: Address, made: ProviderMessage) -> ProviderMessage:
 
 
 class Case:
-    """A mailbox to be filled, and the use cases."""
+    """A mailbox and the use cases that read it."""
 
     def __init__(self, pool: Pool, mailbox: OpenMailbox) -> None:
         self.pool = pool
@@ -62,7 +62,7 @@ class Case:
             await messages.upsert(connection, self.mailbox.mailbox_id, stored)
 
     async def name_labels(self, **names: str) -> None:
-        """The provider has these labels only: ids and names."""
+        """Replace the provider's labels; `names` maps label ids to names."""
         known = [Label(label_id=label_id, name=name, type="user") for label_id, name in names.items()]
         async with self.pool.acquire() as connection:
             await labels.record(connection, self.mailbox.mailbox_id, known, confirm_seconds=0)
@@ -73,7 +73,7 @@ class Case:
             await messages.delete(connection, self.mailbox.mailbox_id, [f"m{number}" for number in numbers])
 
     async def pages(self, *, size: int, **fields: object) -> AsyncIterator[list[str]]:
-        """The external ids of all messages that fit, page by page."""
+        """Yield the external ids of the matching messages, page by page."""
         token = ""
         while True:
             wanted = MessageFilter(**fields)  # type: ignore[arg-type]
@@ -110,7 +110,7 @@ async def case(pool: Pool) -> Case:
 
 
 class TestFilters:
-    async def test_hold_all_together(self, case: Case) -> None:
+    async def test_are_combined_with_and(self, case: Case) -> None:
         await case.store(
             message(1, thread="a", label_ids=("UNREAD", "L1")),
             message(2, thread="a", label_ids=("UNREAD",)),
@@ -125,7 +125,7 @@ class TestFilters:
         assert await case.listed(has_attachment=False, unread=False) == ["m4"]
         assert await case.listed(has_attachment=True) == []
 
-    async def test_bounds_of_time_take_in_the_first_moment_and_leave_out_the_last(self, case: Case) -> None:
+    async def test_include_the_first_moment_and_exclude_the_last(self, case: Case) -> None:
         await case.store(*(message(number) for number in range(5)))
         second, fourth = message(1).received_at, message(3).received_at
         assert await case.listed(after=second, before=fourth) == ["m2", "m1"]
@@ -136,7 +136,7 @@ class TestFilters:
         assert await case.listed(label="nowhere") == []
 
     @pytest.mark.parametrize("spelling", ["Élan vital", "élan-vital", "E\u0301LAN VITAL"])
-    async def test_a_label_is_found_by_its_name_however_it_is_spelt(self, case: Case, spelling: str) -> None:
+    async def test_find_a_label_by_any_spelling_of_its_name(self, case: Case, spelling: str) -> None:
         await case.name_labels(L1="Élan vital")
         await case.store(message(1, label_ids=("L1",)), message(2))
         assert await case.listed(label=spelling) == await case.listed(query=f'label:"{spelling}"') == ["m1"]
@@ -145,7 +145,7 @@ class TestFilters:
         "other",
         [{}, {"query": "hello"}, {"label": "work"}, {"unread": False}, {"after": NOW}, {"has_attachment": False}],
     )
-    async def test_a_page_token_belongs_to_its_filters(self, case: Case, other: dict[str, object]) -> None:
+    async def test_bind_the_page_token(self, case: Case, other: dict[str, object]) -> None:
         await case.store(message(1), message(2))
         wanted = MessageFilter(query="hello", thread_id="")
         page = await case.messages.page(case.mailbox, wanted, page_size=1, page_token="")
@@ -155,7 +155,7 @@ class TestFilters:
             await case.messages.page(case.mailbox, changed, page_size=1, page_token=page.next_page_token)
         assert (caught.value.kind, caught.value.reason) == (Kind.INVALID, "invalid_page_token")
 
-    async def test_a_query_that_is_too_long_is_refused(self, case: Case) -> None:
+    async def test_refuse_a_query_that_is_too_long(self, case: Case) -> None:
         with pytest.raises(AppError) as caught:
             await case.listed(query="a" * 1001)
         assert caught.value.reason == "invalid_query"
@@ -171,7 +171,7 @@ class TestFilters:
 
         await case.store(*map(labelled, range(20)))
         seen: list[str] = []
-        # The first to go is the last of its page: the cursor's own.
+        # The first message to be deleted is the last of its page, which the cursor names.
         coming, going = iter(range(20, 99)), iter([16, 0, 19, 5])
         async for page in case.pages(size=4, **fields):
             seen += page
@@ -185,8 +185,8 @@ class TestFilters:
 
 
 class TestRecipients:
-    async def test_of_which_there_are_very_many_are_all_in_the_message_and_the_first_in_lists(self, case: Case) -> None:
-        # A hundredth each of what lists show.
+    async def test_beyond_the_limit_are_cut_in_lists_and_whole_in_the_message(self, case: Case) -> None:
+        # Lists show the first 100.
         crowd = tuple(Address(f"Person {number:05}", f"{number:06}@in.the.crowds.example") for number in range(30_000))
         made = message(1)
         await case.store(replace(made, content=replace(made.content, to=crowd, cc=crowd[1:], subject="s" * 50_000)))
@@ -196,8 +196,8 @@ class TestRecipients:
         whole = await case.messages.get(case.mailbox.user_id, PublicId(listed.mailbox_id, listed.message_id))
         assert (whole.summary.to, whole.summary.cc) == (list(crowd), list(crowd[1:]))
 
-    async def test_of_answers_and_copies_are_whom_the_message_names(self, case: Case) -> None:
-        # The decoded header, `Boss <boss@example.com>, <eve@example.net>`, names somebody else first.
+    async def test_in_reply_to_and_bcc_are_those_of_the_content(self, case: Case) -> None:
+        # The decoded header, `Boss <boss@example.com>, <eve@example.net>`, seems to name another address first.
         answers = (Address("Boss <boss@example.com>,", "eve@example.net"),)
         made = message(1)
         headers = (("Reply-To", "Boss <boss@example.com>, <eve@example.net>"),)
@@ -219,7 +219,7 @@ class TestHighlight:
             ("is:read", None),
         ],
     )
-    async def test_shows_the_words_wherever_they_stand(self, case: Case, query: str, shown: str | None) -> None:
+    async def test_marks_words_of_body_subject_and_addresses(self, case: Case, query: str, shown: str | None) -> None:
         made = message(1, text="hello there")
         await case.store(replace(made, content=replace(made.content, to=(GRACE,), cc=())))
         wanted = MessageFilter(query=query)
@@ -245,13 +245,13 @@ class TestThreads:
         assert a.last_message_at == message(4).received_at
         assert a.account_id == case.mailbox.account_id
 
-    async def test_names_everybody_who_wrote_once(self, case: Case) -> None:
+    async def test_lists_each_participant_once(self, case: Case) -> None:
         names = (Address("", "grace@example.org"), ADA, Address("Grace", "Grace@Example.org"), Address("Z", ADA.email))
         await case.store(*(by(author, message(at, thread="a")) for at, author in enumerate(names)))
         thread, _ = await case.threads.get(case.mailbox, "a")
         assert thread.participants == [GRACE, ADA]
 
-    async def test_leads_through_all_pages(self, case: Case) -> None:
+    async def test_pages_through_all_threads(self, case: Case) -> None:
         await case.store(*(message(number, thread=f"t{number % 7}") for number in range(30)))
         seen: list[str] = []
         token = ""
@@ -263,13 +263,13 @@ class TestThreads:
                 break
         assert seen == ["t1", "t0", "t6", "t5", "t4", "t3", "t2"]
 
-    async def test_shows_the_messages_of_one_oldest_first(self, case: Case) -> None:
+    async def test_shows_the_messages_of_a_thread_oldest_first(self, case: Case) -> None:
         await case.store(message(1, thread="a"), message(2, thread="b"), message(3, thread="a"))
         thread, shown = await case.threads.get(case.mailbox, "a")
         assert (thread.thread_id, thread.message_count) == ("a", 2)
         assert [found.external_id for found in shown] == ["m1", "m3"]
 
-    async def test_another_mailbox_has_no_such_thread(self, case: Case) -> None:
+    async def test_does_not_find_a_thread_of_another_mailbox(self, case: Case) -> None:
         await case.store(message(1, thread="a"))
         for stranger in (replace(case.mailbox, user_id=uuid4()), replace(case.mailbox, mailbox_id=2**40)):
             with pytest.raises(AppError) as caught:
@@ -277,12 +277,12 @@ class TestThreads:
             assert (caught.value.kind, caught.value.reason) == (Kind.NOT_FOUND, "thread_not_found")
             assert (await case.threads.page(stranger, page_size=10, page_token="")).threads == []
 
-    async def test_of_an_id_that_cannot_be_one_does_not_exist(self, case: Case) -> None:
+    async def test_does_not_find_a_malformed_id(self, case: Case) -> None:
         for identifier in ("", "\0", "a\0", "x" * 5000, "'"):
             with pytest.raises(AppError, match="thread_not_found"):
                 await case.threads.get(case.mailbox, identifier)
 
-    async def test_a_token_of_another_list_is_refused(self, case: Case) -> None:
+    async def test_refuses_the_token_of_another_list(self, case: Case) -> None:
         await case.store(message(1), message(2))
         page = await case.messages.page(case.mailbox, MessageFilter(), page_size=1, page_token="")
         with pytest.raises(AppError) as caught:
@@ -306,7 +306,7 @@ class TestLabels:
 
 
 class TestExport:
-    async def test_holds_every_message_whole_newest_first(self, case: Case) -> None:
+    async def test_yields_every_message_in_full_newest_first(self, case: Case) -> None:
         stored = [message(number, size=700_000 if number % 50 == 0 else 10) for number in range(450)]
         await case.store(*stored)
         exported = [detail async for detail in case.messages.export(case.mailbox, MessageFilter())]
@@ -319,9 +319,7 @@ class TestExport:
         exported = [detail async for detail in case.messages.export(case.mailbox, wanted)]
         assert [detail.summary.external_id for detail in exported] == ["m2"]
 
-    async def test_of_a_mailbox_that_is_disconnected_meanwhile_does_not_end_as_if_it_were_whole(
-        self, case: Case, pool: Pool
-    ) -> None:
+    async def test_of_a_mailbox_disconnected_meanwhile_fails(self, case: Case, pool: Pool) -> None:
         await case.store(*(message(number, size=EXPORT_BYTES) for number in range(3)))
         details = case.messages.export(case.mailbox, MessageFilter())
         await anext(details)
@@ -329,7 +327,7 @@ class TestExport:
         with pytest.raises(AppError, match="mailbox_not_found"):
             [_ async for _ in details]
 
-    async def test_holds_no_connection_while_its_reader_does_something_else(self, case: Case, pool: Pool) -> None:
+    async def test_holds_no_connection_while_its_consumer_is_busy(self, case: Case, pool: Pool) -> None:
         await case.store(*(message(number) for number in range(3)))
         async with aclosing(case.messages.export(case.mailbox, MessageFilter())) as details:
             await anext(details)

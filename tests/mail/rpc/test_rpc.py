@@ -1,4 +1,4 @@
-"""The mail service's calls, over gRPC on loopback, as it is put together."""
+"""The mail service over gRPC on loopback, assembled as in production."""
 
 import asyncio
 import json
@@ -24,20 +24,20 @@ from tests.support.mail.auth_server import served_auth
 from tests.support.mail.stage import Stage
 
 ALL = {"all": True}
-# Milliseconds until a client that came before the server tries again.
+# Milliseconds until a client that connected before the server retries.
 _SOON_AGAIN = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 20)]
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A page of a list, read."""
+    """A decoded page of a list."""
 
     messages: list[mail_pb2.MessageSummary]
     next_page_token: str
 
 
 def summary_of(shown: dict[str, Any]) -> mail_pb2.MessageSummary:
-    """A message of a list's JSON as the other calls tell it; nothing may be missing, or be there besides."""
+    """Convert a message of a list's JSON to protobuf; fail on a missing or an additional field."""
     received = Timestamp()
     received.FromJsonString(shown.pop("received_at"))
     assert shown.pop("from_email") == (shown["from"] and shown["from"]["email"])
@@ -46,7 +46,7 @@ def summary_of(shown: dict[str, Any]) -> mail_pb2.MessageSummary:
 
 @dataclass
 class Client:
-    """A client of a served mail service; `s` has the mailbox and the worker."""
+    """A client of a served mail service. `s` is the stage with the mailbox and the worker."""
 
     s: Stage
     channel: aio.Channel
@@ -61,42 +61,42 @@ class Client:
 
     @property
     def user_id(self) -> str:
-        """The user."""
+        """The user's id."""
         return str(self.s.user_id)
 
     @property
     def selector(self) -> mail_pb2.MailboxSelector:
-        """The user's mailbox by its address, in another case."""
+        """A selector of the user's mailbox by address, spelt with other letter cases."""
         return mail_pb2.MailboxSelector(email=self.s.account.email.upper())
 
     async def list_mailboxes(self, **fields: Any) -> mail_pb2.ListMailboxesResponse:
-        """MailboxService.ListMailboxes of the user, unless the fields say otherwise."""
+        """Call MailboxService.ListMailboxes; `fields` override the defaults."""
         request = mail_pb2.ListMailboxesRequest(**{"user_id": self.user_id, **fields})
         return await call(self.mailboxes.ListMailboxes, request)
 
     async def list_messages(self, **fields: Any) -> Listed:
-        """MessageService.ListMessages."""
+        """Call MessageService.ListMessages."""
         page = await call(self.messages.ListMessages, mail_pb2.ListMessagesRequest(**self._ours(fields)))
         return Listed([summary_of(fields) for fields in json.loads(page.messages_json)], page.next_page_token)
 
     async def list_labels(self, **fields: Any) -> mail_pb2.ListLabelsResponse:
-        """MessageService.ListLabels."""
+        """Call MessageService.ListLabels."""
         return await call(self.messages.ListLabels, mail_pb2.ListLabelsRequest(**self._ours(fields)))
 
     async def get_message(self, **fields: Any) -> mail_pb2.GetMessageResponse:
-        """MessageService.GetMessage."""
+        """Call MessageService.GetMessage."""
         return await call(self.messages.GetMessage, mail_pb2.GetMessageRequest(**{"user_id": self.user_id, **fields}))
 
     async def start_sync(self, **fields: Any) -> mail_pb2.Sync:
-        """SyncService.StartSync."""
+        """Call SyncService.StartSync."""
         return (await call(self.syncs.StartSync, mail_pb2.StartSyncRequest(**self._ours(fields)))).sync
 
     async def get_sync(self, **fields: Any) -> mail_pb2.Sync:
-        """SyncService.GetSync."""
+        """Call SyncService.GetSync."""
         return (await call(self.syncs.GetSync, mail_pb2.GetSyncRequest(**{"user_id": self.user_id, **fields}))).sync
 
     async def sync(self, **fields: Any) -> mail_pb2.Sync:
-        """A sync to its end."""
+        """Start a sync and wait for its end."""
         started = await self.start_sync(**fields)
         return await self.get_sync(sync_id=started.sync_id, wait_seconds=9)
 
@@ -109,7 +109,7 @@ type OpenClient = Callable[..., Any]
 
 @pytest.fixture
 def client(stage: OpenStage, ports: Ports) -> OpenClient:
-    """Call it to set a stage with a served mail service: `async with client(messages=5) as c`."""
+    """Return a function that opens a stage with a served mail service: `async with client(messages=5) as c`."""
 
     @asynccontextmanager
     async def opened(**options: Any) -> AsyncIterator[Client]:
@@ -147,14 +147,14 @@ def _settings(s: Stage, *, port: int, auth_address: str) -> MailSettings:
 
 
 async def refusal(asked: Awaitable[object]) -> tuple[Kind, str]:
-    """Kind and reason of a call that is refused."""
+    """Await the call's refusal; return its kind and reason."""
     with pytest.raises(AppError) as refused:
         await asked
     return refused.value.kind, refused.value.reason
 
 
 class TestListMailboxes:
-    async def test_shows_what_auth_knows(self, client: OpenClient) -> None:
+    async def test_shows_the_accounts_of_auth(self, client: OpenClient) -> None:
         async with client(messages=4) as c:
             [before] = (await c.list_mailboxes()).mailboxes
             assert before.account_id == str(c.s.account.account_id)
@@ -166,11 +166,11 @@ class TestListMailboxes:
             assert after.HasField("last_synced_time")
             assert after.message_count == 4
 
-    async def test_shows_nothing_to_a_stranger(self, client: OpenClient) -> None:
+    async def test_shows_an_unknown_user_no_mailboxes(self, client: OpenClient) -> None:
         async with client() as c:
             assert list((await c.list_mailboxes(user_id=str(uuid4()))).mailboxes) == []
 
-    async def test_shows_which_need_their_user(self, client: OpenClient) -> None:
+    async def test_shows_mailboxes_that_require_reauth(self, client: OpenClient) -> None:
         async with client(messages=1) as c:
             await c.sync(**ALL)
             await c.s.at_provider.control("POST", "revoke")
@@ -180,7 +180,7 @@ class TestListMailboxes:
             assert mailbox.status == mail_pb2.MAILBOX_STATUS_REAUTH_REQUIRED
             assert await refusal(c.start_sync(**ALL)) == (Kind.CONFLICT, "reauth_required")
 
-    async def test_refuses_users_that_are_none(self, client: OpenClient) -> None:
+    async def test_refuses_malformed_user_ids(self, client: OpenClient) -> None:
         async with client() as c:
             assert await refusal(c.list_mailboxes(user_id="ada")) == (Kind.INVALID, "invalid_user_id")
 
@@ -202,7 +202,7 @@ class TestListMessages:
             times = [message.received_time.ToNanoseconds() for message in found]
             assert times == sorted(times, reverse=True)
 
-    async def test_shows_a_whole_summary(self, client: OpenClient) -> None:
+    async def test_shows_all_fields_of_a_summary(self, client: OpenClient) -> None:
         async with client() as c:
             id_ = await c.s.at_provider.deliver(cc="Cy <cy@example.net>", internal_date=1_700_000_000_123)
             await c.sync(**ALL)
@@ -219,7 +219,7 @@ class TestListMessages:
             assert not message.has_attachments
             assert message.size > 0
 
-    async def test_tells_an_absent_subject_from_an_empty_one(self, client: OpenClient) -> None:
+    async def test_shows_absent_and_empty_subjects_differently(self, client: OpenClient) -> None:
         async with client() as c:
             await c.s.at_provider.deliver(raw="WC1Bbnk6IDENCg0KSGkNCg==")
             await c.s.at_provider.deliver(raw="U3ViamVjdDogDQoNCkhpDQo=")
@@ -278,7 +278,7 @@ class TestGetMessage:
             assert found.text.strip() == "Hi"
             assert "<p>Hi" in found.html
 
-    async def test_finds_no_message_that_is_not_the_users(self, client: OpenClient) -> None:
+    async def test_finds_no_message_of_another_user(self, client: OpenClient) -> None:
         async with client(messages=1) as c:
             await c.sync(**ALL)
             [summary] = (await c.list_messages()).messages
@@ -289,7 +289,7 @@ class TestGetMessage:
 
 
 class TestListLabels:
-    async def test_shows_them_by_name(self, client: OpenClient) -> None:
+    async def test_shows_labels_by_name(self, client: OpenClient) -> None:
         async with client(messages=1) as c:
             label = await c.s.at_provider.create_label("Invoices")
             await c.sync(**ALL)
@@ -305,7 +305,7 @@ class TestListLabels:
 
 
 class TestSyncs:
-    async def test_go_from_request_to_end(self, client: OpenClient) -> None:
+    async def test_run_from_queued_to_completed(self, client: OpenClient) -> None:
         async with client(messages=12, workers=0) as c:
             started = await c.start_sync(newest_count=5)
             assert started.state == mail_pb2.SYNC_STATE_QUEUED
@@ -319,7 +319,7 @@ class TestSyncs:
             assert not ended.HasField("eta_seconds")
             assert ended.units_spent > 0
 
-    async def test_of_everything_have_no_count(self, client: OpenClient) -> None:
+    async def test_of_all_messages_have_no_count(self, client: OpenClient) -> None:
         async with client(workers=0) as c:
             assert not (await c.start_sync(**ALL)).HasField("newest_count")
 
@@ -335,7 +335,7 @@ class TestSyncs:
             [letter] = ended.dead_letters
             assert (letter.external_id, letter.reason, letter.attempts) == (poison, "rejected_by_provider", 3)
 
-    async def test_answer_at_once_unless_asked_to_wait(self, client: OpenClient) -> None:
+    async def test_answer_at_once_unless_wait_seconds_is_given(self, client: OpenClient) -> None:
         async with client(workers=0) as c:
             started = await c.start_sync(newest_count=5)
             for wait_seconds in (0, -5, 1):
@@ -350,7 +350,7 @@ class TestSyncs:
             assert await refusal(c.start_sync(all=False)) == (Kind.INVALID, "invalid_count")
             assert await refusal(c.start_sync(mailbox=None, all=True)) == (Kind.INVALID, "mailbox_required")
 
-    async def test_of_others_are_not_found(self, client: OpenClient) -> None:
+    async def test_of_another_user_are_not_found(self, client: OpenClient) -> None:
         async with client(workers=0) as c:
             started = await c.start_sync(newest_count=5)
             missing = (Kind.NOT_FOUND, "sync_not_found")
@@ -360,7 +360,7 @@ class TestSyncs:
 
 
 class TestAmbiguity:
-    async def test_of_an_address_is_told_by_every_call_that_takes_one(self, client: OpenClient) -> None:
+    async def test_of_an_address_is_refused_by_every_call_that_takes_one(self, client: OpenClient) -> None:
         async with client() as c:
             twin = c.s.auth.add_twin(c.s.account)
             conflict = (Kind.CONFLICT, "ambiguous_address")

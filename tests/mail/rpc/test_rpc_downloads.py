@@ -1,4 +1,4 @@
-"""Downloads as gRPC streams: which bytes come, in pieces."""
+"""Downloads as gRPC streams: ranges, entity tags and chunks."""
 
 import os
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ DOWNLOAD = Download(
 
 @dataclass
 class OpenFile:
-    """Contents that are this file."""
+    """Opens the same file for every download."""
 
     path: Path
     opened: int = 0
@@ -52,7 +52,7 @@ def file(tmp_path: Path) -> OpenFile:
 
 
 async def read(file: OpenFile, **condition: Any) -> tuple[mail_pb2.DownloadHeader, bytes]:
-    """The header and all data of a download."""
+    """Return the header and all data of a download."""
     parts = [
         part async for part in stream_parts(cast("Downloads", file), DOWNLOAD, mail_pb2.DownloadCondition(**condition))
     ]
@@ -62,7 +62,7 @@ async def read(file: OpenFile, **condition: Any) -> tuple[mail_pb2.DownloadHeade
 
 
 class TestDownload:
-    async def test_is_all_of_it_in_pieces(self, file: OpenFile) -> None:
+    async def test_streams_all_bytes_in_chunks(self, file: OpenFile) -> None:
         header, data = await read(file)
         assert (data, header.total_size, header.offset, header.length) == (DATA, len(DATA), 0, len(DATA))
         assert (header.filename, header.mime_type, header.ranged) == ("a.bin", "image/png", False)
@@ -79,28 +79,30 @@ class TestDownload:
             ({"first": 1, "last": 2, "range_etag": DOWNLOAD.etag}, DATA[1:3]),
         ],
     )
-    async def test_of_a_range_is_that_range(self, file: OpenFile, condition: dict[str, Any], expected: bytes) -> None:
+    async def test_streams_the_requested_range(
+        self, file: OpenFile, condition: dict[str, Any], expected: bytes
+    ) -> None:
         header, data = await read(file, **condition)
         assert (data == expected, header.length, header.ranged) == (True, len(expected), True)
         assert DATA[header.offset : header.offset + header.length] == expected
 
     @pytest.mark.parametrize("condition", [{"first": len(DATA)}, {"last": 0}, {"first": 10**18, "last": 10**18}])
-    async def test_of_a_range_outside_is_nothing(self, file: OpenFile, condition: dict[str, Any]) -> None:
+    async def test_outside_the_content_streams_nothing(self, file: OpenFile, condition: dict[str, Any]) -> None:
         header, data = await read(file, **condition)
         assert (header.out_of_range, header.total_size, data) == (True, len(DATA), b"")
 
-    async def test_of_a_range_of_another_content_is_all(self, file: OpenFile) -> None:
+    async def test_of_a_range_of_an_older_content_streams_all(self, file: OpenFile) -> None:
         header, data = await read(file, first=1, last=2, range_etag="other")
         assert (len(data), header.ranged) == (len(DATA), False)
 
     @pytest.mark.parametrize("known", [DOWNLOAD.etag, "*"])
-    async def test_of_what_the_caller_has_fetches_nothing(self, file: OpenFile, known: str) -> None:
+    async def test_of_a_known_etag_fetches_nothing(self, file: OpenFile, known: str) -> None:
         header, data = await read(file, known_etags=["x", known])
         assert (header.unchanged, header.etag, data, file.opened) == (True, DOWNLOAD.etag, b"", 0)
 
 
 class TestAttachmentId:
     @pytest.mark.parametrize("part_id", ["", "0", "0.1", "root.1"])
-    def test_is_never_empty_and_names_one_part(self, part_id: str) -> None:
+    def test_is_unique_and_never_empty(self, part_id: str) -> None:
         assert attachment_id_of(part_id)
         assert part_id_of(attachment_id_of(part_id)) == part_id

@@ -1,4 +1,4 @@
-"""Search, threads, export and changes, over gRPC as the mail service is put together."""
+"""Search, threads, export and changes over gRPC, assembled as in production."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -30,7 +30,7 @@ async def exported(c: Client, **fields: Any) -> AsyncIterator[mail_pb2.GetMessag
 
 
 class TestListMessages:
-    async def test_takes_all_filters(self, client: OpenClient) -> None:
+    async def test_combines_all_filters(self, client: OpenClient) -> None:
         async with client(messages=30) as c:
             await c.sync(**ALL)
             everything = list((await c.list_messages()).messages)
@@ -48,7 +48,7 @@ class TestListMessages:
             nothing = await c.list_messages(thread_id=chosen.thread_id, before_time=chosen.received_time)
             assert chosen.message_id not in ids(nothing.messages)
 
-    async def test_refuses_what_it_does_not_understand(self, client: OpenClient) -> None:
+    async def test_refuses_malformed_filters(self, client: OpenClient) -> None:
         async with client() as c:
             assert await refusal(c.list_messages(query="(a")) == (Kind.INVALID, "invalid_query")
             endless = Timestamp(seconds=10**12)
@@ -56,7 +56,7 @@ class TestListMessages:
 
 
 class TestThreads:
-    async def test_lead_to_their_messages(self, client: OpenClient) -> None:
+    async def test_are_listed_and_shown_with_their_messages(self, client: OpenClient) -> None:
         async with client(messages=20) as c:
             await c.sync(**ALL)
             listed = await call(c.messages.ListThreads, mail_pb2.ListThreadsRequest(**ours(c, page_size=2)))
@@ -68,27 +68,27 @@ class TestThreads:
             members = (await c.list_messages(thread_id=shown.thread.thread_id)).messages
             assert ids(shown.messages) == ids(members)[::-1]
 
-    async def test_that_are_none_are_not_found(self, client: OpenClient) -> None:
+    async def test_that_are_unknown_are_not_found(self, client: OpenClient) -> None:
         async with client() as c:
             unknown = call(c.messages.GetThread, mail_pb2.GetThreadRequest(**ours(c, thread_id="nope")))
             assert await refusal(unknown) == (Kind.NOT_FOUND, "thread_not_found")
 
 
 class TestExport:
-    async def test_holds_what_is_listed(self, client: OpenClient) -> None:
+    async def test_yields_the_listed_messages_in_full(self, client: OpenClient) -> None:
         async with client(messages=12) as c:
             await c.sync(**ALL)
             whole = [message async for message in exported(c)]
             assert ids(message.summary for message in whole) == ids((await c.list_messages()).messages)
             assert whole[0] == await c.get_message(message_id=whole[0].summary.message_id)
 
-    async def test_refuses_what_it_does_not_understand(self, client: OpenClient) -> None:
+    async def test_refuses_a_malformed_query(self, client: OpenClient) -> None:
         async with client() as c:
             assert await refusal(anext(exported(c, query="(a"))) == (Kind.INVALID, "invalid_query")
 
 
 class TestListChanges:
-    async def test_tells_what_a_sync_brought(self, client: OpenClient) -> None:
+    async def test_shows_what_a_sync_stored(self, client: OpenClient) -> None:
         async with client(messages=3) as c:
             here = await call(c.messages.ListChanges, mail_pb2.ListChangesRequest(**ours(c)))
             assert (list(here.changes), here.has_more) == ([], False)
@@ -98,7 +98,7 @@ class TestListChanges:
             listed = {message.message_id: message for message in (await c.list_messages()).messages}
             assert {change.message_id: change.message for change in there.changes} == listed
 
-    async def test_refuses_positions_that_are_none(self, client: OpenClient) -> None:
+    async def test_refuses_malformed_positions(self, client: OpenClient) -> None:
         async with client() as c:
             asked = call(c.messages.ListChanges, mail_pb2.ListChangesRequest(**ours(c, since="x")))
             assert await refusal(asked) == (Kind.INVALID, "invalid_since")

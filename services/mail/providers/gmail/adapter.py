@@ -41,18 +41,18 @@ from services.mail.providers.gmail.message import is_message, message_of
 from services.mail.providers.gmail.missing_parts import without_the_rest
 from services.mail.providers.gmail.payload import parse_gmail
 
-# The largest page of ids or history records: 500 for the price of one.
+# The largest page that Gmail allows; a page costs the same whatever its size.
 PAGE_SIZE = 500
 _OF_A_PROFILE = frozenset({"historyId", "messagesTotal", "emailAddress", "threadsTotal"})
-# "Invalid startHistoryId", "Invalid value at 'start_history_id'": Google's words, and those of stand-ins.
+# "Invalid startHistoryId" or "Invalid value at 'start_history_id'": Google's wording and that of stand-ins.
 _HISTORY_ID = re.compile(r"history.?id", re.IGNORECASE)
 
 
 class GmailProvider:
     """The `Provider` for Gmail, and for stand-ins that follow its protocol.
 
-    `batch_url` None means single gets, at most `parallel_gets` at a time. `push_topic` is the Cloud Pub/Sub topic of
-    notifications, `projects/.../topics/...`; None: no notifications.
+    Without a `batch_url` messages are fetched with single gets, at most `parallel_gets` at a time. `push_topic` is the
+    Cloud Pub/Sub topic of notifications, `projects/.../topics/...`; None turns them off.
     """
 
     built_in_labels: Sequence[Label] = SYSTEM_LABELS
@@ -86,11 +86,11 @@ class GmailProvider:
         self._content = GmailDownloads(exchange, api_url=api_url, costs=costs)
 
     async def profile(self, access_token: str) -> Profile:
-        """users.getProfile; stand-ins may have none."""
+        """Call users.getProfile. A stand-in without it gets an empty profile."""
         try:
             answer = await self._calls.get(access_token, "/profile", within=self._deadlines.small)
         except (NotFoundError, RouteMissingError):
-            # The call names nothing else that could be missing.
+            # Nothing else in this call could be missing.
             return Profile()
         if answer and not answer.keys() & _OF_A_PROFILE:
             raise ProviderUnavailableError("the answer is no profile")
@@ -101,7 +101,7 @@ class GmailProvider:
         )
 
     async def version(self, access_token: str, external_id: str) -> int | None:
-        """messages.get with format=minimal."""
+        """Call messages.get with format=minimal."""
         path = f"/messages/{quote(external_id, safe='')}"
         try:
             answer = await self._calls.get(access_token, path, {"format": "minimal"}, within=self._deadlines.get)
@@ -120,7 +120,7 @@ class GmailProvider:
         include_spam_trash: bool,
         label_id: str | None = None,
     ) -> IdPage:
-        """messages.list."""
+        """Call messages.list."""
         params = {"maxResults": str(page_size), "includeSpamTrash": "true" if include_spam_trash else "false"}
         if label_id is not None:
             params["labelIds"] = label_id
@@ -137,7 +137,7 @@ class GmailProvider:
         return IdPage(listed=listed, next_page_token=next_page(answer))
 
     async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:
-        """history.list, all types."""
+        """Call history.list for all types of records."""
         params = {"startHistoryId": str(cursor), "maxResults": str(self.page_size)}
         if page_token is not None:
             params["pageToken"] = page_token
@@ -150,11 +150,11 @@ class GmailProvider:
         return parse_history(answer, cursor=cursor)
 
     async def list_labels(self, access_token: str) -> list[Label] | None:
-        """labels.list; stand-ins may have none."""
+        """Call labels.list. Returns None for a stand-in without it."""
         try:
             answer = await self._calls.get(access_token, "/labels", within=self._deadlines.small)
         except (NotFoundError, RouteMissingError):
-            # The call names nothing else that could be missing.
+            # Nothing else in this call could be missing.
             return None
         labels = {
             (id_ := entry_id(entry)): Label(
@@ -167,21 +167,21 @@ class GmailProvider:
         return list(labels.values())
 
     async def fetch(self, access_token: str, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:
-        """messages.get and threads.get."""
+        """Call messages.get and threads.get."""
         return await self._fetch.fetch(access_token, gets, singly=singly)
 
     async def complete(self, access_token: str, partial: PartialMessage) -> ProviderMessage:
-        """attachments.get for the body parts that the message only refers to, as far as they are stored."""
+        """Call attachments.get for the body parts that are delivered by reference, up to the stored length."""
         resource, missing_parts = partial.source
         parts: dict[str, bytes] = {}
         for missing in missing_parts:
             parts[missing.part_id] = await self._get_attachment(access_token, partial.external_id, missing)
-        # Large, or the text would not have been left out.
+        # Off the event loop: text delivered by reference is large.
         parsed = await asyncio.to_thread(parse_gmail, resource, fetched=parts)
         return message_of(partial.external_id, resource, without_the_rest(parsed))
 
     async def watch(self, access_token: str) -> datetime:
-        """users.watch for the whole mailbox."""
+        """Call users.watch for the whole mailbox."""
         answer = await self._calls.post(access_token, "/watch", {"topicName": self._push_topic})
         try:
             return datetime.fromtimestamp(int(answer["expiration"]) / 1000, UTC)
@@ -189,7 +189,7 @@ class GmailProvider:
             raise ProviderUnavailableError("a watch without end") from error
 
     async def stop(self, access_token: str) -> None:
-        """users.stop."""
+        """Call users.stop."""
         await self._calls.post(access_token, "/stop", {})
 
     async def _get_attachment(self, access_token: str, external_id: str, missing: MissingPart) -> bytes:
@@ -205,14 +205,14 @@ class GmailProvider:
 
 
 def _listing_error(error: ProviderError, *, page_token: str | None, label_id: str | None) -> ProviderError:
-    """Tell what Gmail refuses: of a listing's parameters only the page token and the label can be wrong."""
+    """Return the error of a refused listing parameter: only the page token and the label can be wrong."""
     if label_id is not None and (page_token is None or isinstance(error, NotFoundError)):
         return LabelGoneError(error.detail)
     return error if page_token is None else PageTokenExpiredError(error.detail)
 
 
 def _history_error(error: InvalidArgumentError, *, page_token: str | None) -> ProviderError:
-    """Tell which parameter of a history page Gmail refuses."""
+    """Return the error of a refused history parameter."""
     if _HISTORY_ID.search(error.detail):
         return CursorLostError(error.detail)
     if page_token is not None:

@@ -1,6 +1,6 @@
-"""Many calls in one HTTP request: Google's multipart/mixed batch format.
+"""Google's multipart/mixed batch format: several calls in one HTTP request.
 
-Source: Gmail API guide "Batching requests"; RFC 2046 section 5.1.
+Sources: Gmail API guide "Batching requests"; RFC 2046 section 5.1.
 """
 
 import re
@@ -17,12 +17,12 @@ _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 
 
 class MalformedBatchError(Exception):
-    """The answer is not a batch answer."""
+    """The answer is not in the batch format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One call's answer."""
+    """The answer to a single call."""
 
     status: int
     body: str
@@ -30,16 +30,16 @@ class Part:
 
 
 def encode(paths: Sequence[str]) -> bytes:
-    """The body that asks for all these paths with GET."""
+    """Encode a GET request for each path."""
     head = f"--{BOUNDARY}\r\nContent-Type: application/http\r\n"
     parts = [f"{head}Content-ID: <item-{place}>\r\n\r\nGET {path} HTTP/1.1\r\n\r\n" for place, path in enumerate(paths)]
     return "".join([*parts, f"--{BOUNDARY}--\r\n"]).encode()
 
 
 def decode(content_type: str, body: bytes | bytearray) -> dict[int, Part]:
-    """The answers by the place of their call; a part that cannot be read is left out. Raises MalformedBatchError.
+    """Return the answers by the index of their call, without those that are malformed. Raises MalformedBatchError.
 
-    Of a body that can be large, nothing is copied but what the parts hold.
+    Copies nothing of a large body but the contents of the parts.
     """
     match = _BOUNDARY_PARAMETER.search(content_type)
     if match is None:
@@ -53,8 +53,8 @@ def decode(content_type: str, body: bytes | bytearray) -> dict[int, Part]:
 
 
 def _chunks(body: bytes | bytearray, delimiter: bytes) -> Iterator[tuple[int, int]]:
-    """Where the parts are; the last one may be left open."""
-    # A boundary is only one at the start of a line, and JSON has no raw line breaks inside of strings.
+    """Yield start and end of each part. The last part may lack its closing boundary."""
+    # A boundary counts at the start of a line only, and JSON has no raw line breaks within strings.
     line = b"\n" + delimiter
     at = -1 if body.startswith(delimiter) else body.find(line)
     found = at >= 0 or body.startswith(delimiter)
@@ -68,14 +68,14 @@ def _chunks(body: bytes | bytearray, delimiter: bytes) -> Iterator[tuple[int, in
 
 
 def _place(body: bytes | bytearray, start: int, end: int, *, default: int) -> int:
-    # Google answers in order; the id decides where it is echoed.
+    # Google answers in order. A Content-ID, where it is echoed, takes precedence.
     blank = _BLANK_LINE.search(body, start, end)
     match = _CONTENT_ID.search(body, start, end if blank is None else blank.start())
     return default if match is None else int(match[1])
 
 
 def _decode_part(body: bytes | bytearray, start: int, end: int) -> Part | None:
-    """The part between two places: its own headers, those of the answer in it, and that one's body."""
+    """Parse a part: its headers, then the headers and the body of the HTTP response in it."""
     outer = _BLANK_LINE.search(body, start, end)
     inner = outer and _BLANK_LINE.search(body, outer.end(), end)
     if outer is None or inner is None:

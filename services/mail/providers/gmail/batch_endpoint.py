@@ -1,11 +1,11 @@
-"""Where batches go, and whether they go there now."""
+"""The address of the batch endpoint, and whether it currently works."""
 
 import time
 from collections.abc import Callable
 
 import structlog
 
-# Seconds without batches after the endpoint gave no batch answer; they double with each such answer in a row.
+# Seconds without batches after an answer that is not in the batch format; doubled for each further one in a row.
 FIRST_PAUSE = 60.0
 LONGEST_PAUSE = 3600.0
 
@@ -13,7 +13,7 @@ log = structlog.get_logger()
 
 
 class BatchEndpoint:
-    """The address for batches. It is closed for a while after an answer that is none of a batch."""
+    """The batch endpoint. It is closed for a while after an answer that is not in the batch format."""
 
     def __init__(self, url: str | None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._url = url
@@ -23,18 +23,18 @@ class BatchEndpoint:
 
     @property
     def url(self) -> str | None:
-        """The address; None while it is closed, or if there is none."""
+        """The address; None if there is none, or while the endpoint is closed."""
         return None if self._monotonic() < self._closed_until else self._url
 
     def answered(self) -> None:
-        """Record a batch answer."""
+        """Record an answer in the batch format."""
         if self._pause:
             log.info("batches are answered again")
         self._pause = 0.0
         self._closed_until = float("-inf")
 
     def refused(self, reason: str) -> None:
-        """Record an answer that is none of a batch. While it is closed, answers to earlier batches change nothing."""
+        """Record an answer in another format. While closed, answers to earlier batches are ignored."""
         if self._monotonic() < self._closed_until:
             return
         if not self._pause:

@@ -1,6 +1,6 @@
 """The bytes of Gmail's messages and attachments. Source: users.messages.get (format=raw), users.messages.attachments.
 
-An attachment's id changes between gets, so it is asked for again and used at once.
+Attachment ids change between gets, so they are requested again and used at once.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.providers.gmail.json_string_stream import JsonFieldReader
 from services.mail.providers.gmail.payload import read_gmail
 
-# A message has at most 50 MB at Gmail, and base64 makes a third more of it.
+# Gmail's messages have at most 50 MB, which base64 makes a third larger.
 _LARGEST_ANSWER = 128 * 1024 * 1024
-# A text in which files are looked for is held in memory.
+# A text that is searched for embedded files is held in memory.
 _LARGEST_TEXT = 32 * 1024 * 1024
 _LARGEST_ERROR = 64 * 1024
-# Decoded bytes are written in pieces of at least this size.
+# Decoded bytes are written in chunks of at least this size.
 _PIECE = 512 * 1024
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _NOTHING_FETCHED: Mapping[str, bytes] = {}
-# Line breaks, say, and padding.
+# Includes line breaks and padding.
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"))
 
 
@@ -49,7 +49,7 @@ class GmailDownloads:
         self._messages = f"{user_url(api_url)}/messages"
 
     async def copy_raw(self, access_token: str, external_id: str, write: Write) -> None:
-        """messages.get with format=raw."""
+        """Call messages.get with format=raw."""
         url = f"{self._messages}/{quote(external_id, safe='')}?format=raw"
         try:
             await self._copy_field(access_token, url, "raw", write)
@@ -57,7 +57,7 @@ class GmailDownloads:
             raise MessageGoneError(error.detail) from error
 
     async def copy_part(self, access_token: str, external_id: str, part_id: str, write: Write) -> None:
-        """messages.get for the attachment's present id, then attachments.get; small ones may come with the message."""
+        """Call messages.get for the attachment's current id or its embedded bytes, then attachments.get."""
         resource = await self._get_message(access_token, external_id)
         part = await asyncio.to_thread(_find_part, resource, part_id)
         if part is None:
@@ -70,9 +70,9 @@ class GmailDownloads:
     async def copy_attachment(
         self, access_token: str, external_id: str, attachment_id: str, write: Write, *, empty: bool
     ) -> None:
-        """attachments.get; it may have no bytes only where it may be `empty`.
+        """Call attachments.get. The answer may lack bytes only if `empty` is set.
 
-        An id that is not known (any more) says nothing about the message: ids do not last.
+        An unknown attachment id says nothing about the message, since these ids change.
         """
         url = f"{self._messages}/{quote(external_id, safe='')}/attachments/{quote(attachment_id, safe='')}"
         try:
@@ -94,7 +94,7 @@ class GmailDownloads:
     async def _find_in_text(
         self, access_token: str, external_id: str, resource: Mapping[str, Any], part_id: str
     ) -> Part:
-        """A file in a text that comes by reference: the text is fetched, and divided as the parser divides it."""
+        """Return a file embedded in a text delivered by reference: fetch the text and split it as the parser does."""
         holder_id, _, _ = part_id.rpartition(".")
         holder = await asyncio.to_thread(_find_part, resource, holder_id) if part_id else None
         if holder is None or holder.attachment_id is None or holder.size > _LARGEST_TEXT:
@@ -111,7 +111,7 @@ class GmailDownloads:
         return part
 
     async def _copy_field(self, access_token: str, url: str, name: str, write: Write, *, empty: bool = False) -> None:
-        """Writes the decoded base64url of one field of the answer; it may be absent only where it may be `empty`."""
+        """Write the decoded base64url of a field of the answer. The field may be absent only if `empty` is set."""
         reader, encoded = JsonFieldReader(name), bytearray()
         async with self._answer(access_token, url) as pieces:
             async for piece in pieces:
@@ -126,7 +126,7 @@ class GmailDownloads:
 
     @asynccontextmanager
     async def _answer(self, access_token: str, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The body of a successful answer in pieces. Raises ProviderError."""
+        """Yield the chunks of a successful answer's body. Raises ProviderError."""
         opened = self._exchange.open("GET", url, access_token, within=self._exchange.deadlines.get)
         async with opened as (response, pieces):
             if not response.is_success:
@@ -153,7 +153,7 @@ async def _read_error(pieces: AsyncIterator[bytes]) -> bytes:
 
 
 def _decode(encoded: bytes | bytearray) -> bytes:
-    """Base64 without padding, of which anything but the last piece has whole groups."""
+    """Decode base64 without padding."""
     try:
         return base64.b64decode(encoded + b"=" * (-len(encoded) % 4))
     except ValueError as error:

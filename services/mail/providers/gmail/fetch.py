@@ -1,4 +1,4 @@
-"""Fetching Gmail messages and threads whole: in batches where there is a batch endpoint, else one by one."""
+"""Fetching whole Gmail messages and threads, in batches if there is a batch endpoint, else with single gets."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -33,14 +33,14 @@ from services.mail.providers.gmail.message import is_message, message_of
 from services.mail.providers.gmail.missing_parts import parts_to_fetch
 from services.mail.providers.gmail.payload import parse_gmail
 
-# There is no batch endpoint, or it does not take this batch.
+# The server has no batch endpoint, or refuses this batch.
 _NO_BATCHES = frozenset({400, 404, 405, 501})
 
 log = structlog.get_logger()
 
 
 class GmailFetch:
-    """Fetches messages, and threads for the messages in them; single gets at most `parallel_gets` at a time."""
+    """Fetches messages, and threads for their messages, with at most `parallel_gets` single gets at a time."""
 
     def __init__(
         self, calls: GmailCalls, *, batch_endpoint: BatchEndpoint, costs: UnitCosts, parallel_gets: int
@@ -51,7 +51,7 @@ class GmailFetch:
         self._parallel_gets = parallel_gets
 
     async def fetch(self, access_token: str, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:
-        """messages.get and threads.get with format=full, in one batch request where a batch endpoint answers."""
+        """Call messages.get and threads.get with format=full, in one batch request if there is a batch endpoint."""
         url = self._batch_endpoint.url
         if url is not None and not singly:
             try:
@@ -88,7 +88,7 @@ class GmailFetch:
         parts = batch.decode(content_type, body)
         if not parts:
             raise batch.MalformedBatchError("an answer without parts")
-        # What can be large is let go of as soon as it was read: the parts are copies.
+        # The parts are copies: release the body's memory early.
         body.clear()
         results: dict[str, FetchResult] = {}
         for place, get in enumerate(gets):
@@ -105,7 +105,7 @@ class GmailFetch:
             answer = json_object(part.body)
         except ProviderError as error:
             return _failed(get, error)
-        # It may be large, and nobody else has it.
+        # Release its memory before parsing.
         del part
         return self._read_answer(get, answer)
 
@@ -116,7 +116,7 @@ class GmailFetch:
         async def fetch(get: Get) -> Mapping[str, FetchResult]:
             async with slots:
                 if obstacles:
-                    # Another call would lengthen the pause of a limit, or wait for a server that is silent.
+                    # Another call would extend the pause of a limit, or wait for a server that does not answer.
                     return _failed(get, obstacles[0])
                 try:
                     body = await self._calls.get_text(
@@ -137,7 +137,7 @@ class GmailFetch:
         return results
 
     def _read_answer(self, get: Get, answer: Mapping[str, Any]) -> Mapping[str, FetchResult]:
-        """The wanted messages of an answer; a thread brings others as well, which are left out."""
+        """Return the wanted messages of an answer, without the others of a thread."""
         if get.thread_id is None:
             [external_id] = get.external_ids
             return {external_id: self._read_message(external_id, answer)}
@@ -160,7 +160,7 @@ class GmailFetch:
                 return PartialMessage(external_id=external_id, units=units, source=(resource, parts))
             return message_of(external_id, resource, content)
         except Exception as error:
-            # One message that breaks the parser must not stop the others.
+            # A message that breaks the parser must not stop the others.
             log.exception("a message cannot be read", external_id=external_id)
             return UnreadableMessageError(type(error).__name__)
 
@@ -172,7 +172,7 @@ def _path(get: Get) -> str:
 
 
 def _failed(get: Get, error: ProviderError) -> Mapping[str, FetchResult]:
-    """The error for each wanted message; a thread that is not to be had says nothing about its messages."""
+    """Return the error for each wanted message. A failed thread says nothing about its messages."""
     if get.thread_id is not None and isinstance(error, NotFoundError | RouteMissingError | RejectedError):
         error = NotInThreadError(get.thread_id)
     elif isinstance(error, NotFoundError):

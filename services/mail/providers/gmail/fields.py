@@ -1,4 +1,4 @@
-"""Reading single fields of Gmail's answers, whose types stand-ins do not always keep to."""
+"""Fields of Gmail's answers, read with tolerance for the types that stand-ins send."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from services.mail.content.text.clean import clean_text
 from services.mail.model import Label
 from services.mail.providers.base import ProviderUnavailableError
 
-# Those of every mailbox.
+# The labels of every mailbox.
 SYSTEM_LABELS = tuple(
     Label(label_id=id_, name=id_, type="system")
     for id_ in (
@@ -17,19 +17,19 @@ SYSTEM_LABELS = tuple(
 )
 
 
-# What a listing holds beside its array.
+# Fields of a listing other than its array.
 _OF_A_LISTING = frozenset({"nextPageToken", "resultSizeEstimate", "historyId"})
 
 
 def text(value: Any) -> str | None:
-    """A string that says something, fit to be stored; stand-ins also number their messages."""
+    """Return a non-empty string that can be stored; numbers become strings, as stand-ins use them for ids."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return clean_text(value) or None if isinstance(value, str) else None
 
 
 def number(value: Any) -> int | None:
-    """An integer: uint64 and int64 come as strings by the discovery document, and go beyond 64 bits elsewhere."""
+    """Return an integer. uint64 and int64 arrive as strings (discovery document), and can exceed 64 bits elsewhere."""
     try:
         return int(value)
     except (TypeError, ValueError, OverflowError):
@@ -37,14 +37,14 @@ def number(value: Any) -> int | None:
 
 
 def objects(value: Any) -> list[Mapping[str, Any]]:
-    """The objects of an array; Google omits empty arrays, others send them or null."""
+    """Return the objects of an array. Google omits empty arrays; stand-ins send them or null."""
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def entries(answer: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    """Read the objects of a listing's array, which may be omitted, empty or null.
+    """Return the objects of a listing's array, which may be omitted, empty or null.
 
-    Raises ProviderUnavailableError for anything else: nothing must pass for a shorter listing.
+    Raises ProviderUnavailableError for anything else, so that a malformed listing is not taken for a shorter one.
     """
     value = answer.get(name)
     if value is None:
@@ -58,7 +58,7 @@ def entries(answer: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 
 
 def entry_id(entry: Mapping[str, Any]) -> str:
-    """Read the id of a listing's entry. Raises ProviderUnavailableError if it has none."""
+    """Return the id of a listing's entry. Raises ProviderUnavailableError if it has none."""
     id_ = text(entry.get("id"))
     if id_ is None:
         raise ProviderUnavailableError("an entry without an id")
@@ -66,7 +66,7 @@ def entry_id(entry: Mapping[str, Any]) -> str:
 
 
 def next_page(answer: Mapping[str, Any]) -> str | None:
-    """Read the token of the next page; None on the last one. Raises ProviderUnavailableError for another type."""
+    """Return the token of the next page; None on the last one. Raises ProviderUnavailableError for another type."""
     token = answer.get("nextPageToken")
     if not token:
         return None

@@ -1,4 +1,4 @@
-"""What a page of Gmail history implies for each message. Source: Gmail API reference, users.history.list."""
+"""Parsing of a page of Gmail's history into changes per message. Source: Gmail API reference, users.history.list."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -8,14 +8,14 @@ from services.mail.model import HistoryDelta, LabelChange
 from services.mail.providers.base import HistoryPage, HistoryRestartedError, ProviderUnavailableError
 from services.mail.providers.gmail.fields import entries, next_page, number, objects, text
 
-# Labels of messages that a listing leaves out unless it is asked for them.
+# Listings leave out messages with these labels unless they include Spam and Trash.
 _HIDING = frozenset({"SPAM", "TRASH"})
 
 
 def parse_history(answer: Mapping[str, Any], *, cursor: int) -> HistoryPage:
-    """Collapses the records of a history page per message, keeping their order.
+    """Collapse the records of a history page per message, in their order.
 
-    Only the specific arrays are read: `messages` duplicates them.
+    Reads only the specific arrays: `messages` duplicates them.
     """
     records = entries(answer, "history")
     changes = HistoryDelta()
@@ -27,7 +27,7 @@ def parse_history(answer: Mapping[str, Any], *, cursor: int) -> HistoryPage:
     if latest is None:
         latest = last_record
     if records and latest is None:
-        # The cursor could never move on.
+        # Without ids the cursor could never move on.
         raise ProviderUnavailableError("history without ids")
     if not records and latest is not None and latest < cursor:
         raise HistoryRestartedError(f"{latest} is behind {cursor}")

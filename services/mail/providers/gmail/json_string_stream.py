@@ -1,6 +1,6 @@
-"""One long string out of a JSON object that arrives in pieces, without holding the object.
+"""One long string of a JSON object, streamed without holding the object in memory.
 
-What Gmail calls `raw` or `data` can be 47 MB of base64 in an answer; it passes through in pieces of what arrived.
+Gmail's `raw` and `data` fields can have 47 MB of base64; they pass through in the chunks of the answer.
 """
 
 import json
@@ -10,10 +10,10 @@ _OPENING, _CLOSING = frozenset(b"{["), frozenset(b"}]")
 
 
 class JsonFieldReader:
-    """Feed it the pieces of an object in order: it returns the bytes of the top-level string field called `name`.
+    """A reader of the top-level string field `name` of an object that arrives in chunks.
 
-    `complete` says that the string has ended, `ended` that an object has. What is not JSON yields nothing, or the wrong
-    thing, but never an error: a caller checks what it gets. Source: RFC 8259.
+    `complete` means that the string has ended, `ended` that the object has. Input that is not JSON yields nothing or
+    wrong bytes, but never an error: callers check the result. Source: RFC 8259.
     """
 
     def __init__(self, name: str) -> None:
@@ -29,7 +29,7 @@ class JsonFieldReader:
         self._escape = b""
 
     def feed(self, piece: bytes) -> bytes:
-        """What of the field's value is in the next piece."""
+        """Return the bytes of the field's value in the next chunk."""
         found = bytearray()
         at = 0
         self._opening = self._opening or piece.lstrip()[:1]
@@ -38,7 +38,7 @@ class JsonFieldReader:
         return bytes(found)
 
     def _read_between(self, piece: bytes, at: int) -> int:
-        """Skips to the next string, keeping count of where in the object that is."""
+        """Skip to the next string, tracking the position within the object."""
         quote = piece.find(b'"', at)
         end = len(piece) if quote < 0 else quote
         for byte in piece[at:end]:

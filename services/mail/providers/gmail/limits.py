@@ -1,14 +1,14 @@
-"""Gmail's quota: what calls cost and how many units there are. Source: Gmail API "Usage limits"."""
+"""Gmail's quota: units per call and per period. Source: Gmail API "Usage limits"."""
 
 from typing import Final, Literal
 
 from services.mail.provider_access.quota import QuotaProfile
 from services.mail.providers.base import UnitCosts
 
-# "legacy" holds for projects that used the API before 2026-05-01.
+# "legacy" applies to projects that used the API before 2026-05-01.
 type QuotaGeneration = Literal["2026-05", "legacy"]
 
-# Units per minute: for a mailbox, for a project.
+# Units per minute of a mailbox and of a project.
 GMAIL_LIMITS: Final[dict[QuotaGeneration, tuple[int, int]]] = {
     "2026-05": (6_000, 1_200_000),
     "legacy": (15_000, 1_200_000),
@@ -22,13 +22,13 @@ GMAIL_COSTS: Final[dict[QuotaGeneration, UnitCosts]] = {
         profile=1, list_page=5, labels=1, history_page=2, get=5, thread=10, attachment=5, watch=100, stop=50
     ),
 }
-# Of the 6,000 units of a mailbox, which it gets at once after a while without calls; as large a part of other limits.
+# The part of a mailbox's limit that it gets at once after a while without calls: 2,500 of 6,000 units.
 BURST: Final = 2_500 / 6_000
-# Units of a mailbox's 6,000 that backfills leave to live mail in each window; as large a part of other limits.
+# The part of a mailbox's limit that backfills leave to live mail in each window: 120 of 6,000 units.
 LIVE_SHARE: Final = 120 / 6_000
-# Seconds. No call takes longer (http/deadlines.py), with a margin for a process that is slow to report its end.
+# Seconds. An upper bound of a call (http/deadlines.py), with a margin for a late report of its end.
 LONGEST_CALL: Final = 130.0
-# Google's day begins at midnight in California; winter time is assumed all year. Seconds after midnight UTC.
+# Seconds after midnight UTC. Google's day begins at midnight in California; winter time is assumed all year.
 DAY_BEGINS: Final = 8 * 3600
 
 
@@ -42,7 +42,7 @@ def gmail_quota(
     live_reserve: float = 0.1,
     burst: int | None = None,
 ) -> QuotaProfile:
-    """Limits and costs; a limit that is not None overrides Google's, `burst` its usual part of the mailbox's limit.
+    """Return limits and costs. A limit that is not None replaces Google's, `burst` its usual part of the limit.
 
     `window` is in seconds.
     """

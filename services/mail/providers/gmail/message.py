@@ -1,4 +1,7 @@
-"""A message resource of Gmail to ours. Any field but the content may be missing or odd. Source: users.messages."""
+"""Conversion of Gmail's message resource to ours. Any field but the content may be missing or malformed.
+
+Source: Gmail API reference, users.messages.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,19 +14,19 @@ from services.mail.providers.gmail.fields import number, text
 
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
-# A message has one or the other at every stand-in.
+# Every known stand-in sends at least one of them.
 _OF_A_MESSAGE = frozenset({"id", "threadId", "payload", "labelIds", "snippet", "internalDate", "historyId"})
-# What Postgres's bigint holds.
+# The range of Postgres's bigint.
 _LARGEST_SIZE = 2**63 - 1
 
 
 def is_message(resource: Mapping[str, Any]) -> bool:
-    """Tell a message from any other JSON object."""
+    """Return whether a JSON object is a message resource."""
     return bool(_OF_A_MESSAGE & resource.keys())
 
 
 def message_of(external_id: str, resource: Mapping[str, Any], content: ParsedMessage) -> ProviderMessage:
-    """The message that was asked for by `external_id`, with its content parsed."""
+    """Return the message requested as `external_id`, with its content parsed."""
     return ProviderMessage(
         external_id=external_id,
         thread_id=text(resource.get("threadId")) or external_id,
@@ -43,7 +46,7 @@ def _label_ids(labels: Any) -> tuple[str, ...]:
 
 
 def _received_at(internal_date: int | None, content: ParsedMessage) -> datetime:
-    """The time that orders messages: the provider's in epoch ms, else the Date header's; within what is storable."""
+    """Return the time to order by: the provider's (epoch ms), else the Date header's, within the storable range."""
     moment = content.sent_at or _EARLIEST
     if internal_date is not None:
         try:

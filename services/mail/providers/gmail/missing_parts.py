@@ -1,4 +1,4 @@
-"""Which of the text parts that a message only refers to are fetched: no more than is stored of them."""
+"""The choice of text parts delivered by reference that are fetched: no more than is stored of them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ from dataclasses import replace
 from services.mail.content import limits
 from services.mail.content.model import MissingPart, ParsedMessage
 
-# Each costs a call, and as many units as a message.
+# Each one costs a call, and as many units as a message.
 MOST_PARTS = 8
-# Text of every other type becomes plain text.
+# Text of all other types becomes plain text.
 _FORMS_OF_THEIR_OWN = frozenset({"text/html", "text/calendar"})
 
 
 def parts_to_fetch(missing: Sequence[MissingPart]) -> tuple[MissingPart, ...]:
-    """Choose the first parts of each form, until they fill what is stored of that form; at most MOST_PARTS."""
+    """Choose the first parts of each form up to its stored length, at most MOST_PARTS in all."""
     chosen: list[MissingPart] = []
     bytes_of: Counter[str] = Counter()
     for part in missing:
@@ -26,7 +26,7 @@ def parts_to_fetch(missing: Sequence[MissingPart]) -> tuple[MissingPart, ...]:
 
 
 def without_the_rest(content: ParsedMessage) -> ParsedMessage:
-    """Drop the parts that were not fetched; the message counts as truncated then."""
+    """Drop the parts that were not fetched and mark the message as truncated."""
     if not content.missing_parts:
         return content
     defects = dict.fromkeys((*content.defects, "body-too-long"))

@@ -1,7 +1,7 @@
-"""Gmail's `format=full` message resource into the part tree.
+"""Conversion of Gmail's `format=full` message resource to the part tree.
 
-Header values come decoded and bodies without their transfer encoding, text in the charset that its header names or
-already in UTF-8. Nothing about the resource is taken for granted: any field may be missing or of the wrong type.
+Header values arrive decoded and bodies without their transfer encoding; text is in the charset of its header or already
+in UTF-8. Any field of the resource may be missing or of the wrong type.
 """
 
 from collections import deque
@@ -38,7 +38,7 @@ def parse_gmail(message: Mapping[str, Any], *, fetched: Mapping[str, bytes] = _N
 
 
 def read_gmail(message: Mapping[str, Any], *, fetched: Mapping[str, bytes]) -> Tree:
-    """The tree of a message resource. `fetched` holds the bytes of parts delivered by reference, by part id."""
+    """Return the tree of a message resource. `fetched` holds the bytes of parts delivered by reference, by part id."""
     payload = message.get("payload")
     return _GmailReader(fetched).read(payload if isinstance(payload, Mapping) else {})
 
@@ -89,7 +89,7 @@ class _GmailReader:
         return part
 
     def _read_undivided(self, part: Part) -> None:
-        """A multipart that the provider found no parts in: divided here, or text."""
+        """Read a multipart that has no parts in the resource: split it here, or take it for text."""
         if part.content:
             read_entity(part.content, part, self._budget)
         elif part.attachment_id:
@@ -123,7 +123,7 @@ class _GmailReader:
         return child
 
     def _read_attached_messages(self) -> None:
-        """Read the contents of attached messages, within bounds of their own: a cut in them truncates nothing else."""
+        """Read the contents of attached messages within bounds of their own: truncating them truncates nothing else."""
         if not self._waiting:
             return
         budget, self._budget = self._budget, Budget()
@@ -138,7 +138,7 @@ class _GmailReader:
 
 
 def _read_headers(source: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values in order; line breaks and white space around a value are no part of it."""
+    """Return names and values in order, without line breaks and surrounding white space."""
     headers = []
     for header in _sequence(source.get("headers")):
         fields = _mapping(header)
@@ -156,7 +156,7 @@ def _text(value: Any) -> str:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    # JSON gives dicts; to ask for the abstract type takes ten times as long.
+    # A dict is the usual case, and checking for the abstract type takes ten times as long.
     return value if isinstance(value, dict) or isinstance(value, Mapping) else {}  # noqa: SIM101 - a union is as slow
 
 

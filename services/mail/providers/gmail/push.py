@@ -1,4 +1,4 @@
-"""Gmail's notifications, as Cloud Pub/Sub pushes them: the tokens that prove their sender, and their bodies.
+"""Gmail's notifications, pushed by Cloud Pub/Sub: verification of the sender's token, parsing of the body.
 
 Sources: Cloud Pub/Sub "Authentication for push subscriptions"; Gmail API guide "Push notifications".
 """
@@ -14,15 +14,15 @@ from services.mail.notifications import Notification
 from services.mail.providers.gmail.fields import number, text
 
 PROVIDER = "google"
-# Seconds by which Google's clock may differ from ours.
+# Seconds by which Google's clock may differ.
 LEEWAY = 60
-# Characters.
+# Longest accepted token in characters.
 LONGEST_TOKEN = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sender:
-    """The only permitted sender: the claims that its tokens must have."""
+    """The only permitted sender, by the claims of its tokens."""
 
     issuer: str
     audience: str
@@ -30,7 +30,7 @@ class Sender:
 
 
 class GmailPush:
-    """Verifies and parses the pushes of one subscription."""
+    """Verifies and parses the notifications of a subscription."""
 
     provider = PROVIDER
 
@@ -47,15 +47,15 @@ class GmailPush:
         self._verifier = TokenVerifier(rules, keys=keys, now=lambda: now().timestamp())
 
     async def verify(self, token: str) -> None:
-        """Check that the service account signed the token. Raises InvalidTokenError, KeysUnavailableError."""
+        """Verify that the service account signed the token. Raises InvalidTokenError, KeysUnavailableError."""
         claims = (await self._verifier.verify(token)).claims
         if claims["email"] != self._service_account or claims.get("email_verified") is not True:
             raise InvalidTokenError("another service account")
 
     def parse(self, body: bytes) -> Notification | None:
-        """The notification in the body of a push; None for any other body.
+        """Return the notification in a body; None for any other body.
 
-        The data is base64 in either alphabet, padded or not; historyId is a number or a string.
+        The data is base64 in either alphabet, with or without padding; historyId is a number or a string.
         """
         try:
             data = json.loads(body)["message"]["data"]

@@ -1,4 +1,4 @@
-"""What is read from the environment about Gmail."""
+"""The settings of Gmail."""
 
 from typing import ClassVar, Self
 
@@ -13,13 +13,13 @@ GOOGLE_API_URL = "https://gmail.googleapis.com"
 
 
 class GmailSettings(Settings):
-    """Where Gmail is and what it allows."""
+    """Gmail's addresses and limits."""
 
     blank_matters: ClassVar[frozenset[str]] = frozenset({"gmail_batch_url"})
 
-    # An origin; a trailing /gmail/v1 is tolerated.
+    # An origin, with or without a trailing /gmail/v1.
     gmail_api_url: str = GOOGLE_API_URL
-    # Empty: single gets. Unset: Google's, if the API is Google's too.
+    # Empty turns batches off. The default is Google's endpoint if the API is Google's, else none.
     gmail_batch_url: str | None = None
     gmail_quota_profile: QuotaGeneration = "2026-05"
     gmail_quota_window: float = Field(60, gt=0)
@@ -28,23 +28,23 @@ class GmailSettings(Settings):
     gmail_daily_limit: int | None = Field(None, ge=1)
     # The part of the day's units that backfills leave to live mail.
     gmail_live_reserve: float = Field(0.1, ge=0, lt=1)
-    # Units that a mailbox gets at once after a while without calls. Unset: 2,500 of Gmail's 6,000, in proportion.
+    # Units that a mailbox gets at once after a while without calls. Default: 2,500 of Gmail's 6,000, in proportion.
     gmail_quota_burst: int | None = Field(None, ge=1)
-    # projects/.../topics/...: where Google announces changes. Unset: nowhere, and polling finds them.
+    # projects/.../topics/... for Google's notifications. Unset turns them off: polling finds the changes.
     gmail_push_topic: str | None = Field(None, pattern=r"^projects/[^/]+/topics/[^/]+$")
-    # Google counts each part of a batch as a request of its own, and allows about ten at a time.
+    # Google counts each part of a batch as a request, and allows about ten at a time.
     gmail_batch_size: int = Field(10, ge=1, le=100)
 
     @property
     def batch_url(self) -> str | None:
-        """Where batch requests go; None: nowhere."""
+        """The address of batch requests; None means single gets."""
         if self.gmail_batch_url is None:
             return f"{GOOGLE_API_URL}/batch" if self.gmail_api_url.rstrip("/") == GOOGLE_API_URL else None
         return self.gmail_batch_url or None
 
     @property
     def quota(self) -> QuotaProfile:
-        """Limits and costs of the chosen profile, with the overrides."""
+        """Return limits and costs of the chosen profile, with the overrides."""
         return gmail_quota(
             self.gmail_quota_profile,
             window=self.gmail_quota_window,
@@ -57,7 +57,7 @@ class GmailSettings(Settings):
 
     @property
     def batch_units(self) -> int:
-        """What a full batch of messages costs."""
+        """Return the units of a full batch of messages."""
         return self.quota.costs.get * self.gmail_batch_size
 
     @model_validator(mode="after")
@@ -70,7 +70,7 @@ class GmailSettings(Settings):
 
 
 class GmailPushSettings(Settings):
-    """The sender of Gmail's pushes, and its published keys."""
+    """The permitted sender of Gmail's notifications, and the address of its public keys."""
 
     google_issuer: str = "https://accounts.google.com"
     google_jwks_url: str = "https://www.googleapis.com/oauth2/v3/certs"
@@ -79,7 +79,7 @@ class GmailPushSettings(Settings):
 
     @property
     def push_sender(self) -> Sender | None:
-        """The only permitted sender; None unless both the audience and the service account are set."""
+        """The permitted sender; None unless both the audience and the service account are set."""
         if self.google_push_audience is None or self.google_push_service_account is None:
             return None
         return Sender(

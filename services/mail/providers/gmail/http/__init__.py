@@ -1,1 +1,1 @@
-"""Requests to Gmail and their answers: connections, deadlines, and what errors mean."""
+"""HTTP exchanges with Gmail: connections, deadlines, and the mapping of error answers."""

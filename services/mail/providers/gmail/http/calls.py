@@ -1,4 +1,4 @@
-"""Calling Gmail: one request, its answer whole, errors as the provider's."""
+"""Calls of Gmail: a request, its whole answer, and errors as ProviderError."""
 
 import json
 from collections.abc import Mapping
@@ -11,16 +11,17 @@ from services.mail.providers.base import NoAnswerError, ProviderUnavailableError
 from services.mail.providers.gmail.http.errors import now, parse_error
 from services.mail.providers.gmail.http.exchange import Exchange
 
-# More than any answer to a sensible call; protects the worker's memory.
+# Larger than any useful answer; protects the worker's memory.
 MAX_RESPONSE_BYTES = 192 * 1024 * 1024
 USER_PATH = "/gmail/v1/users/me"
 
 
 class GmailCalls:
-    """Calls of the routes below `users/me`, and of whole addresses.
+    """Calls of routes below `users/me`, and of absolute addresses.
 
-    All raise ProviderError: what Gmail answered (errors.py), NoAnswerError for no answer, ProviderUnavailableError for
-    one that is none, RejectedError for one that is too large. `within` is how long the head of the answer may take.
+    Methods raise ProviderError: Gmail's own errors (errors.py), NoAnswerError without an answer,
+    ProviderUnavailableError for a malformed one, RejectedError for one that is too large. `within` is the time limit
+    for the head of the answer, in seconds.
     """
 
     def __init__(self, exchange: Exchange, *, api_url: str) -> None:
@@ -31,20 +32,20 @@ class GmailCalls:
     async def get(
         self, access_token: str, path: str, params: Mapping[str, str] | None = None, *, within: float
     ) -> dict[str, Any]:
-        """Call a method; returns the JSON object of its answer."""
+        """Call a method; return the JSON object of its answer."""
         return json_object(await self.get_text(access_token, path, params, within=within))
 
     async def get_text(
         self, access_token: str, path: str, params: Mapping[str, str] | None = None, *, within: float
     ) -> str:
-        """Call a method; returns the body of its answer."""
+        """Call a method; return the body of its answer."""
         query = f"?{urlencode(params)}" if params else ""
         response, body = await self.send("GET", f"{self._user_url}{path}{query}", access_token, within=within)
         raise_for_status(response, body)
         return str(body, "utf-8", "replace")
 
     async def post(self, access_token: str, path: str, fields: Mapping[str, object]) -> dict[str, Any]:
-        """Call a method that changes something; returns the JSON object of its answer, empty for an empty body."""
+        """Call a method with side effects; return the JSON object of its answer, empty for an empty body."""
         try:
             response, body = await self.send(
                 "POST",
@@ -55,7 +56,7 @@ class GmailCalls:
                 headers={"Content-Type": "application/json"},
             )
         except NoAnswerError as error:
-            # The method may have been executed, so nobody must repeat it at once.
+            # The server may have executed the method, so it must not be repeated at once.
             raise ProviderUnavailableError(error.detail) from error
         raise_for_status(response, body)
         return json_object(str(body, "utf-8", "replace")) if body.strip() else {}
@@ -70,7 +71,7 @@ class GmailCalls:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[httpx.Response, bytearray]:
-        """Send a request; returns the answer, whatever its status."""
+        """Send a request; return the answer, whatever its status."""
         opened = self._exchange.open(method, url, access_token, within=within, content=content, headers=headers)
         async with opened as (response, pieces):
             body = bytearray()
@@ -82,12 +83,12 @@ class GmailCalls:
 
 
 def user_url(api_url: str) -> str:
-    """Where the routes of the token's user are. A trailing `/gmail/v1` of the API's address is tolerated."""
+    """Return the address of the routes of the token's user. `api_url` may end with `/gmail/v1`."""
     return api_url.rstrip("/").removesuffix("/gmail/v1") + USER_PATH
 
 
 def raise_for_status(response: httpx.Response, body: bytes | bytearray) -> None:
-    """Raise the ProviderError that an unsuccessful answer stands for."""
+    """Raise the ProviderError of an unsuccessful answer."""
     if not response.is_success:
         headers = response.headers
         raise parse_error(
@@ -100,7 +101,7 @@ def raise_for_status(response: httpx.Response, body: bytes | bytearray) -> None:
 
 
 def json_object(body: str) -> dict[str, Any]:
-    """Read the JSON object of a successful answer. Raises ProviderUnavailableError, also for an error within it."""
+    """Parse the JSON object of a successful answer. Raises ProviderUnavailableError, also if it contains an error."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError) as error:

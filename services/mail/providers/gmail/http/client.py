@@ -9,11 +9,11 @@ import httpx
 from services.kit.observe.http_calls import CallObserver, ObservedClient
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 
-# A request with this extension set to true gets a new connection, which is closed after it.
+# A request with this extension set gets a connection of its own, which is closed afterwards.
 OWN_CONNECTION: Final = "mailroom.own_connection"
 # Seconds of silence before the first TCP keepalive probe, and between two probes.
 _PROBE_SECONDS = 5
-# The paths of users.* methods as the reference has them, and what follows "gmail" in their names.
+# Paths of users.* methods, and their names without the prefix "gmail.".
 _CALLS = {
     re.compile(pattern): name
     for pattern, name in {
@@ -31,7 +31,7 @@ _CALLS = {
 
 
 def create_gmail_client(*, observer: CallObserver, deadlines: Deadlines = DEADLINES) -> httpx.AsyncClient:
-    """Create a client without a limit of connections: its callers limit their calls, and none waits for another's.
+    """Create a client without a limit of connections: callers limit their calls, and no call waits for another.
 
     The caller closes it.
     """
@@ -46,7 +46,7 @@ def create_gmail_client(*, observer: CallObserver, deadlines: Deadlines = DEADLI
 
 
 def name_call(url: httpx.URL) -> str:
-    """The method that a request to `url` calls, such as `gmail.messages.get`; everything else is a batch."""
+    """Return the method that a request to `url` calls, such as `gmail.messages.get`; any other address is a batch."""
     _, users, path = url.path.partition("/gmail/v1/users/me")
     if not users:
         return "gmail.batch"
@@ -54,7 +54,7 @@ def name_call(url: httpx.URL) -> str:
 
 
 class _Transport(httpx.AsyncBaseTransport):
-    """Sends requests over kept connections, or over a new one each (OWN_CONNECTION)."""
+    """A transport over kept connections, or over a new one for each request with OWN_CONNECTION."""
 
     def __init__(self, deadlines: Deadlines) -> None:
         tls = httpx.create_ssl_context(trust_env=False)
@@ -62,14 +62,14 @@ class _Transport(httpx.AsyncBaseTransport):
 
         def transport(*, kept: int | None) -> httpx.AsyncHTTPTransport:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=kept, keepalive_expiry=deadlines.kept)
-            # The environment's proxies must not see tokens unless the operator says so in our own settings.
+            # The environment's proxies must not see tokens unless the operator configures them in our own settings.
             return httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits, socket_options=options)
 
         self._kept = transport(kept=None)
         self._own = transport(kept=0)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, as every transport of httpx does."""
+        """Send a request."""
         transport = self._own if request.extensions.get(OWN_CONNECTION) else self._kept
         return await transport.handle_async_request(request)
 
@@ -80,14 +80,14 @@ class _Transport(httpx.AsyncBaseTransport):
 
 
 def _socket_options(silence: float) -> list[tuple[int, int, int]]:
-    """Have the kernel end connections whose data is not acknowledged for `silence` seconds. Source: tcp(7)."""
+    """Return options that end connections whose data is not acknowledged for `silence` seconds. Source: tcp(7)."""
     options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     values = {
         "TCP_USER_TIMEOUT": round(silence * 1000),
         "TCP_KEEPIDLE": _PROBE_SECONDS,
         "TCP_KEEPINTVL": _PROBE_SECONDS,
     }
-    # Other systems than Linux lack some.
+    # Systems other than Linux lack some of these.
     options += [
         (socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in values.items() if hasattr(socket, name)
     ]
@@ -95,9 +95,9 @@ def _socket_options(silence: float) -> list[tuple[int, int, int]]:
 
 
 class _Client(ObservedClient):
-    """Keeps no cookies: the calls of many users go through it, and none may carry what another one's answer set.
+    """A client without cookies: it serves many users, and no answer may set state for another user's call.
 
-    To look for them would also be an eighth of a call's CPU time.
+    Looking for cookies would also take an eighth of a call's CPU time.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -107,7 +107,7 @@ class _Client(ObservedClient):
 
     @property
     def cookies(self) -> httpx.Cookies:
-        """None, ever."""
+        """Always empty."""
         return self._no_cookies
 
     @cookies.setter

@@ -1,7 +1,7 @@
-"""What Gmail's error answers mean: a table by HTTP status and reason, for both of the shapes that coexist.
+"""Gmail's error answers by HTTP status and reason, in both of the shapes that coexist.
 
-An answer is Gmail's own only if its body is Google's error object. Proxies, captive portals and outage pages answer
-with the same statuses and say nothing about mail. Source: Gmail API guide "Resolve errors"; google.rpc.Code,
+An answer is Gmail's own only if its body is Google's error object. Proxies, captive portals and outage pages use the
+same statuses and say nothing about mail. Sources: Gmail API guide "Resolve errors"; google.rpc.Code,
 google.rpc.ErrorInfo (AIP-193); RFC 6750 section 3.
 """
 
@@ -25,15 +25,15 @@ from services.mail.providers.gmail.http.retry_time import seconds_to_wait
 
 
 class NotFoundError(ProviderUnavailableError):
-    """Gmail does not have what the call names. Each method makes its own error of it; elsewhere it is an outage."""
+    """Gmail does not have the object of the call. Methods convert it to their own errors; elsewhere it is an outage."""
 
 
 class InvalidArgumentError(RejectedError):
-    """Gmail does not accept a parameter."""
+    """Gmail refuses a parameter."""
 
 
 class _Limit(NamedTuple):
-    """A limit of quota: whose it is, and the seconds to wait if the answer names no time."""
+    """A limit of quota: its scope, and the seconds to wait if the answer names no time."""
 
     whole_project: bool
     pause: float
@@ -49,7 +49,7 @@ _FOREIGN: Final = "foreign"
 
 
 class _Row(NamedTuple):
-    """HTTP status; reasons, one of which is the answer's most telling one; words in its message, "" for any."""
+    """HTTP status; reasons, one of which is the answer's most specific one; words in its message, "" for any."""
 
     status: int
     reasons: str
@@ -57,7 +57,7 @@ class _Row(NamedTuple):
     means: type[ProviderError] | _Limit
 
 
-# The first row that fits decides. If none fits, the provider is unavailable.
+# The first matching row decides. Without one the provider is unavailable.
 _TABLE: Final = (
     _Row(400, "failedPrecondition FAILED_PRECONDITION", "mail service not enabled", AccessDeniedError),
     _Row(400, "failedPrecondition FAILED_PRECONDITION", "", RejectedError),
@@ -68,7 +68,7 @@ _TABLE: Final = (
     _Row(403, "accessNotConfigured SERVICE_DISABLED", "", ProviderUnavailableError),
     _Row(403, "insufficientPermissions ACCESS_TOKEN_SCOPE_INSUFFICIENT", "", AccessDeniedError),
     _Row(403, "domainPolicy", "", AccessDeniedError),
-    # `forbidden` is a scope that allows too little. Quota errors have PERMISSION_DENIED too, but with a reason.
+    # `forbidden` means that the scope is too narrow. Quota errors have PERMISSION_DENIED as well, but with a reason.
     _Row(403, "forbidden PERMISSION_DENIED", "", AccessDeniedError),
     _Row(403, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "user", _MAILBOX),
     _Row(403, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "", _PROJECT),
@@ -92,7 +92,7 @@ _TABLE: Final = (
     _Row(501, _FOREIGN, "", RouteMissingError),
 )
 
-# The names of google.rpc.Code that errors have.
+# The names of google.rpc.Code that stand for errors.
 _CODE_NAMES: Final = frozenset(
     {
         *("CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
@@ -104,7 +104,7 @@ _BEARER: Final = re.compile(r"\bbearer\b", re.IGNORECASE)
 
 
 class _ErrorBody(NamedTuple):
-    """What a body says. `reason` is the most telling one, "" if Google's error object has none, or _FOREIGN."""
+    """A parsed error body. `reason` is the most specific one, "" if Google's error object has none, or _FOREIGN."""
 
     reason: str
     message: str
@@ -118,7 +118,7 @@ def parse_error(
     retry_after: str | None = None,
     challenge: str | None = None,
 ) -> ProviderError:
-    """Return the error that an unsuccessful answer stands for. The body need not be JSON.
+    """Return the error of an unsuccessful answer. The body need not be JSON.
 
     `retry_after` and `challenge` are its Retry-After and WWW-Authenticate headers; Google rarely sends the first.
     """
@@ -156,10 +156,10 @@ def _has_reason(row: _Row, reason: str) -> bool:
 
 
 def _refuses_token(body: bytes | bytearray | str, challenge: str | None) -> bool:
-    """Tell whether a 401 without Google's error object is about our token.
+    """Return whether a 401 without Google's error object refuses our token.
 
-    Believing a proxy costs one new token; not believing a stand-in stops a mailbox until the token's known end. So only
-    HTML, or a challenge of another scheme than Bearer, is taken for a proxy's.
+    Wrongly blaming the token costs one new token; wrongly blaming a proxy stops a mailbox until the token expires. So
+    only HTML, or a challenge of another scheme than Bearer, counts as a proxy's.
     """
     if challenge is not None:
         return _BEARER.search(challenge) is not None
@@ -168,9 +168,9 @@ def _refuses_token(body: bytes | bytearray | str, challenge: str | None) -> bool
 
 
 def _read(status: int, body: bytes | bytearray | str) -> _ErrorBody:
-    """Read Google's error object: its code is that of the answer, or it has a reason.
+    """Parse Google's error object, whose code must be the status of the answer, or which must have a reason.
 
-    The most telling reason is the first of errors[].reason, details[].reason and status.
+    The most specific reason is the first of errors[].reason, details[].reason and status.
     """
     try:
         error = json.loads(body)["error"]

@@ -1,4 +1,4 @@
-"""One request to Gmail and its answer, as it comes and within its deadlines."""
+"""A request to Gmail and its streamed answer, within deadlines."""
 
 import asyncio
 import time
@@ -11,15 +11,15 @@ from services.mail.providers.base import NoAnswerError, ProviderUnavailableError
 from services.mail.providers.gmail.http.client import OWN_CONNECTION
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 
-# Nothing was sent, and a repeat cannot be sent either.
+# Nothing was sent, and a repeat would fail in the same way.
 _NEVER_SENT = (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 
 
 class Exchange:
-    """Sends requests and reads answers over a client of `create_gmail_client`, which bounds the pauses in an answer.
+    """Sends requests and streams answers over a client of `create_gmail_client`.
 
-    After a request without an answer each request gets a connection of its own, until the kept ones have expired: a
-    router that has forgotten one connection, or a server that is gone, has seldom lost only one.
+    After a request without an answer every request gets a connection of its own until the kept ones have expired: a
+    router that lost one connection, or a server that died, has usually lost several.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Exchange:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[tuple[httpx.Response, AsyncIterator[bytes]]]:
-        """Send a request; yields the head of its answer, whatever its status, and its body in pieces.
+        """Send a request; yield the head of its answer, whatever its status, and the chunks of its body.
 
-        Raises NoAnswerError if no head comes `within` seconds, ProviderUnavailableError if the body breaks off.
+        Raises NoAnswerError if no head arrives `within` seconds, ProviderUnavailableError if the body breaks off.
         """
         began = asyncio.get_running_loop().time()
         answered = False

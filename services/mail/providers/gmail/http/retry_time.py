@@ -1,4 +1,4 @@
-"""How long Gmail asks to be left alone: a time in the error's message, or the Retry-After header.
+"""The pause that Gmail asks for, from the error's message or the Retry-After header.
 
 Source: Gmail API guide "Resolve errors"; RFC 9110 section 10.2.3.
 """
@@ -7,16 +7,16 @@ import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-# Seconds.
+# Longest pause in seconds.
 _LONGEST = 3600.0
 _SHORTEST = 0.5
-# A call that comes a moment too early moves the time further out.
+# A call that is slightly early would extend the pause.
 _MARGIN = 0.1
 _IN_MESSAGE = re.compile(r"Retry after (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)", re.IGNORECASE)
 
 
 def seconds_to_wait(message: str, *, header: str | None, now: datetime) -> float | None:
-    """Return the seconds until the time that an answer names, within bounds; None if it names none."""
+    """Return the seconds until the time named in an answer, within bounds; None if it names none."""
     until = _from_message(message) or _from_header(header, now=now)
     if until is None:
         return None

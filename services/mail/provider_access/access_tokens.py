@@ -1,4 +1,4 @@
-"""Provider access tokens, kept in memory only and only as long as they are good."""
+"""Provider access tokens, cached in memory only until shortly before they expire."""
 
 import hashlib
 from collections.abc import Callable
@@ -8,22 +8,22 @@ from uuid import UUID
 
 from services.mail.model import Mailbox
 
-# A token that expires while a call is under way is of no use.
+# A token must not expire during a call.
 _MARGIN = timedelta(seconds=60)
 
 
 class TokenSource(Protocol):
-    """What is asked of auth."""
+    """The source of tokens: the auth service."""
 
     async def access_token(
         self, account_id: UUID, user_id: UUID, *, refused_fingerprint: str = ""
     ) -> tuple[str, datetime]:
-        """A provider access token and when it expires. Raises AppError account_not_found, reauth_required."""
+        """Return an access token and its expiry. Raises AppError account_not_found, reauth_required."""
         ...
 
 
 class AccessTokens:
-    """Asks auth for tokens and remembers them until shortly before they expire."""
+    """A cache of the tokens that auth issues."""
 
     def __init__(self, auth: TokenSource, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._auth = auth
@@ -31,14 +31,14 @@ class AccessTokens:
         self._tokens: dict[UUID, tuple[str, datetime]] = {}
 
     async def get(self, mailbox: Mailbox) -> str:
-        """A token believed to be good. Raises AppError as TokenSource.access_token does."""
+        """Return a valid token. Raises AppError as TokenSource.access_token does."""
         known = self._tokens.get(mailbox.account_id)
         if known is not None and known[1] - _MARGIN > self._now():
             return known[0]
         return await self._ask(mailbox, refused_fingerprint="")
 
     async def replace(self, mailbox: Mailbox, refused: str) -> str:
-        """Another token, after the provider refused this one."""
+        """Return another token after the provider refused this one."""
         known = self._tokens.get(mailbox.account_id)
         if known is not None and known[0] != refused:
             return known[0]
@@ -46,7 +46,7 @@ class AccessTokens:
         return await self._ask(mailbox, refused_fingerprint=hashlib.sha256(refused.encode()).hexdigest())
 
     def forget(self, mailbox: Mailbox) -> None:
-        """Drops the mailbox's token."""
+        """Drop the mailbox's token."""
         self._tokens.pop(mailbox.account_id, None)
 
     async def _ask(self, mailbox: Mailbox, *, refused_fingerprint: str) -> str:

@@ -1,4 +1,4 @@
-"""Calls to a provider: under quota, with a token that is replaced when refused, with back-off where limits are met."""
+"""Calls of a provider: they take quota, replace a refused token, and back off at the provider's limits."""
 
 import asyncio
 import time
@@ -12,31 +12,31 @@ from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota, QuotaWaitError, Taken
 from services.mail.providers.base import LimitError, NoAnswerError, TokenRefusedError, TooConcurrentError
 
-# Seconds to wait for quota where the caller does not say: less than it costs to claim a mailbox again.
+# Default wait for quota in seconds: less than claiming the mailbox again costs.
 SHORT_WAIT = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderAccess:
-    """What calls to providers share in a process."""
+    """The parts of provider calls that a process shares."""
 
     quota: Quota
     concurrency_limit: ConcurrencyLimit
     tokens: AccessTokens
 
     def calls(self, mailbox: Mailbox) -> "ProviderCalls":
-        """Calls to the mailbox's provider."""
+        """Return the calls for a mailbox."""
         return ProviderCalls(mailbox, self)
 
 
 class ProviderCalls:
-    """Calls to a provider for one mailbox, one at a time. `units_taken` is the quota that they have taken so far."""
+    """Calls of a provider for a single mailbox, one at a time. `units_taken` counts their quota units."""
 
     def __init__(self, mailbox: Mailbox, access: ProviderAccess) -> None:
         self.units_taken = 0
-        # Taken by `reserved`, and by no call yet.
+        # Units taken by `reserved` and not yet by a call.
         self._reserved: list[Taken] = []
-        # Taken for the next call, and for the one before.
+        # Units of the next call, and of the one before.
         self._prepaid: list[Taken] = []
         self._ended: list[Taken] = []
         self._mailbox = mailbox
@@ -45,15 +45,15 @@ class ProviderCalls:
     async def call[T](
         self, units: int, ask: Callable[[str], Awaitable[T]], *, patience: float = SHORT_WAIT, live: bool = True
     ) -> T:
-        """Take quota, then call. Raises what `take` and `call_prepaid` raise."""
+        """Take quota, then call. Raises the errors of `take` and `call_prepaid`."""
         await self.take(units, patience=patience, live=live)
         return await self.call_prepaid(ask)
 
     async def call_prepaid[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
-        """Call with quota that was taken before; `ask` gets an access token, and a new one if that is refused.
+        """Call with quota taken before. `ask` gets an access token, and a new one if that is refused.
 
-        Providers do not count a call whose token they refuse. A limit that the call meets makes all processes wait.
-        Raises ProviderError, and AppError as AccessTokens.get does.
+        Providers do not count a call with a refused token. A provider's limit pauses all processes. Raises
+        ProviderError, and AppError as AccessTokens.get does.
         """
         async with self._counted_until_its_end(), self._backing_off():
             token = await self._access.tokens.get(self._mailbox)
@@ -63,7 +63,7 @@ class ProviderCalls:
                 return await ask(await self._access.tokens.replace(self._mailbox, token))
 
     async def call_with_new_token[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
-        """Repeat the last call with a token other than the present one, which was refused for a part of a batch."""
+        """Repeat the last call with another token: the current one was refused for a part of a batch."""
         self._prepaid += [taken for taken in self._ended if self._access.quota.reopen(taken)]
         async with self._counted_until_its_end(), self._backing_off():
             refused = await self._access.tokens.get(self._mailbox)
@@ -71,10 +71,9 @@ class ProviderCalls:
 
     @asynccontextmanager
     async def reserved(self, units: int, *, patience: float = SHORT_WAIT, live: bool = True) -> AsyncIterator[None]:
-        """Take all of these units for the calls of the block; what they leave is given back when it ends.
+        """Take all of these units for the calls of the block; give back the rest at its end.
 
-        For calls that are worth nothing without the ones that follow. Where there are too few units, none is spent.
-        Raises QuotaWaitError.
+        For calls that are useless without the ones that follow. Takes all units or none. Raises QuotaWaitError.
         """
         before = _sum(self._reserved)
         self._reserved += await self._take_all(units, patience=patience, live=live)
@@ -85,9 +84,9 @@ class ProviderCalls:
                 self._access.quota.give_back(taken)
 
     async def take(self, units: int, *, patience: float = SHORT_WAIT, live: bool = True) -> None:
-        """Take quota for the next call: from what is reserved, and the rest if that comes within `patience` seconds.
+        """Take quota for the next call, reserved units first; wait up to `patience` seconds for the rest.
 
-        Where there are too few units, none is spent. Raises QuotaWaitError.
+        Takes all units or none. Raises QuotaWaitError.
         """
         drawn = self._draw(min(units, _sum(self._reserved)))
         try:
@@ -99,7 +98,7 @@ class ProviderCalls:
         self.units_taken += units
 
     def _draw(self, units: int) -> list[Taken]:
-        """So many of the reserved units, the latest first."""
+        """Draw up to this many of the reserved units, the most recent ones first."""
         drawn = []
         while units > 0:
             taken = self._reserved.pop()
@@ -111,7 +110,7 @@ class ProviderCalls:
         return drawn
 
     async def _take_all(self, units: int, *, patience: float, live: bool) -> list[Taken]:
-        """Take units, in parts where they cannot be taken at once, or none. Raises QuotaWaitError."""
+        """Take all units, in parts if they exceed what can be taken at once, or none. Raises QuotaWaitError."""
         parts: list[Taken] = []
         try:
             while (left := units - _sum(parts)) > 0:
@@ -124,7 +123,7 @@ class ProviderCalls:
         return parts
 
     async def back_off(self, error: LimitError) -> None:
-        """Make all processes leave the mailbox alone, or the whole project, as long as the provider wants."""
+        """Pause the mailbox, or the whole project, in all processes for as long as the provider asks."""
         mailbox_id = self._mailbox.mailbox_id
         if isinstance(error, TooConcurrentError):
             await self._access.concurrency_limit.lower(mailbox_id)
@@ -132,7 +131,7 @@ class ProviderCalls:
 
     @asynccontextmanager
     async def _counted_until_its_end(self) -> AsyncIterator[None]:
-        """Report the end of a call. One that was given up may still reach the provider: its units come back later."""
+        """Report the end of a call. A cancelled call may still reach the provider, so its units come back later."""
         claimed = self._access.quota.claim(self._mailbox.mailbox_id)
         prepaid, self._prepaid = self._prepaid + ([claimed] if claimed else []), []
         self._ended = []

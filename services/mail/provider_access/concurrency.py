@@ -1,6 +1,6 @@
-"""How many messages of a mailbox may be asked for at once: fewer for a while after the provider complained.
+"""The number of messages to request at once from a mailbox, lowered for a while after the provider's limit was met.
 
-The ceiling is not published, and the requests of all of the mailbox's clients count towards it.
+The limit is not published, and the requests of all clients of the mailbox count towards it.
 """
 
 from typing import Final
@@ -8,19 +8,19 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-# Seconds after which the full batch is tried again.
+# Seconds until the full batch size is tried again.
 _REMEMBER: Final = 600
 
 
 class ConcurrencyLimit:
-    """The batch size per mailbox, shared by all workers. Without Redis it is the normal one."""
+    """The batch size per mailbox, shared by all workers. Without Redis it is the full one."""
 
     def __init__(self, redis: Redis, *, batch_size: int) -> None:
         self._redis = redis
         self._batch_size = batch_size
 
     async def limit(self, mailbox_id: int) -> int:
-        """How many messages the next batch may hold."""
+        """Return the size of the mailbox's next batch."""
         try:
             lowered = await self._redis.get(_key(mailbox_id))
         except RedisError:
@@ -28,7 +28,7 @@ class ConcurrencyLimit:
         return self._batch_size if lowered is None else min(self._batch_size, max(1, int(lowered)))
 
     async def lower(self, mailbox_id: int) -> None:
-        """Halves the batch size of a mailbox for some minutes."""
+        """Halve the batch size of a mailbox for some minutes."""
         halved = max(1, await self.limit(mailbox_id) // 2)
         try:
             await self._redis.set(_key(mailbox_id), halved, ex=_REMEMBER)

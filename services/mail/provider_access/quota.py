@@ -1,7 +1,7 @@
 """Provider quota, shared by all workers: exact sliding windows per mailbox and for the project, in Redis.
 
 Units count from their take until one window after the end of their call (quota_window.lua), so that no window of the
-provider, fixed or sliding, sees more than it allows. What a count owes that Redis has lost, watermarks say.
+provider, fixed or sliding, exceeds the limit. Watermarks bound the units of a count that Redis has lost.
 """
 
 import asyncio
@@ -24,28 +24,28 @@ from services.mail.providers.base import UnitCosts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaProfile:
-    """What a provider allows: units per window for one mailbox and for the whole project, and what calls cost."""
+    """A provider's limits per window for a mailbox and for the whole project, and the units of each call."""
 
     mailbox_limit: int
     project_limit: int
-    # Seconds.
+    # Length of the window in seconds.
     window: float
     costs: UnitCosts
     # Units per day for the whole project, and the part of them that backfills leave to live mail.
     daily_limit: int
     live_reserve: float = 0.1
-    # Seconds after midnight UTC at which the provider's day begins.
+    # Start of the provider's day in seconds after midnight UTC.
     day_begins: float = 0
-    # The part of a limit that may be spent at once; the rest of the window is paced evenly.
+    # The part of a limit that may be spent at once; the rest is paced evenly over the window.
     burst: float = 5 / 12
     # The part of a limit that backfills leave to live mail in each window.
     live_share: float = 0.02
-    # Seconds after which a call has ended whose end is not reported.
+    # Seconds after which a call without a reported end counts as ended.
     longest_call: float = 130.0
 
 
 def check_fits(profile: QuotaProfile, batch_units: int) -> None:
-    """Raises ValueError if a batch takes so much that it leaves a mailbox nothing else, or others no turn."""
+    """Raise ValueError if a batch leaves a mailbox no units for other calls, or other mailboxes no turn."""
     most = min(profile.mailbox_limit - 1, profile.project_limit // 2)
     if batch_units > most:
         raise ValueError(f"the quota does not allow batches of {batch_units} units, {most} at most")
@@ -53,7 +53,7 @@ def check_fits(profile: QuotaProfile, batch_units: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Limit:
-    """Units: of a window, kept for live mail in it, and to be spent at once."""
+    """Units per window, the part kept for live mail, and the part that may be spent at once."""
 
     window: int
     live: int
@@ -67,7 +67,7 @@ def _limit(profile: QuotaProfile, units: int, *, batch_units: int) -> _Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaUse:
-    """The project's units: of the day, of the last window, and per second; and for how many seconds there are none."""
+    """The project's units of the day, of the last window and per second, and the seconds until units are available."""
 
     window_used: int
     day_used: int
@@ -77,7 +77,7 @@ class QuotaUse:
 
 
 class QuotaScope(StrEnum):
-    """What units are waited for: the mailbox's, the project's, the day's, or the count itself."""
+    """The count that lacks units: the mailbox's, the project's or the day's; or the unreachable service."""
 
     MAILBOX = "mailbox"
     PROJECT = "project"
@@ -86,7 +86,7 @@ class QuotaScope(StrEnum):
 
 
 class QuotaWaitError(Exception):
-    """Too few units at the moment; there will be enough in `seconds`, unless others take them."""
+    """Too few units. There will be enough in `seconds`, unless other callers take them."""
 
     def __init__(self, seconds: float, *, scope: QuotaScope = QuotaScope.MAILBOX) -> None:
         super().__init__(f"quota of the {scope}: wait {seconds:.3f} s")
@@ -95,7 +95,7 @@ class QuotaWaitError(Exception):
 
 
 class QuotaUnavailableError(QuotaWaitError):
-    """Redis cannot be reached, and without its count no call is safe."""
+    """Redis cannot be reached; without its count no call is safe."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds, scope=QuotaScope.SERVICE)
@@ -103,7 +103,7 @@ class QuotaUnavailableError(QuotaWaitError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Report:
-    """That the call of some units has ended, or was not made; `at` is monotonic."""
+    """The report that a call has ended or was not made. `at` is monotonic."""
 
     taken: "Taken"
     used: bool
@@ -112,7 +112,7 @@ class _Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """Units taken for calls whose end is not reported yet, and the slots in which they come back without that."""
+    """Units of calls whose end is not reported, and the slots in which they come back without a report."""
 
     mailbox_id: int
     units: int
@@ -120,14 +120,14 @@ class Taken:
     project_slot: int
 
     def split(self, units: int) -> tuple["Taken", "Taken"]:
-        """So many of the units, and the rest."""
+        """Split off this many units; return them and the rest."""
         return replace(self, units=units), replace(self, units=self.units - units)
 
 
 class Quota:
-    """Takes units before calls are made. `batch_units` is what a batch of messages costs.
+    """A count of units, taken before calls are made. `batch_units` are the units of a batch of messages.
 
-    `now` is the time of the day's budget; tests replace Redis's clock by `redis_time`, and set `monotonic` with it.
+    `now` gives the time for the day's budget. Tests replace Redis's clock by `redis_time`, and set `monotonic` with it.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Quota:
         self.batch_units = batch_units
         self._mailbox = _limit(profile, profile.mailbox_limit, batch_units=batch_units)
         self._project = _limit(profile, profile.project_limit, batch_units=batch_units)
-        # The most units that can be taken at once.
+        # The most units that a single take can get.
         self.most_units = min(self._mailbox.burst, self._project.burst)
         self._redis = redis
         self._watermarks = watermarks or NoWatermarks(
@@ -160,19 +160,19 @@ class Quota:
         self._take = redis.register_script(_script("quota_take.lua"))
         self._pause = redis.register_script(_script("quota_pause.lua"))
         self._use = redis.register_script(_script("quota_use.lua"))
-        # Units whose calls have ended, or were not made, by mailbox: Redis hears of them with the next take, or soon.
+        # Reports by mailbox, sent to Redis with the next take or by `flush`.
         self._settled: dict[int, list[_Report]] = {}
         self._flush_handle: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
-        # What `take_each` took, until the mailbox's call claims it.
+        # Units from `take_each` until the mailbox's call claims them.
         self._for_groups: dict[int, Taken] = {}
 
     async def take(self, mailbox_id: int, units: int, *, live: bool = True) -> Taken:
-        """Take units for calls of this mailbox, at most `most_units`; `end` or `give_back` settles them.
+        """Take units for calls of this mailbox, at most `most_units`; settle them with `end` or `give_back`.
 
-        What is not `live` leaves a part of the day's and of each window's units alone, and where mailboxes wait for the
-        project's units, it waits in line: each gets its turn. New mail waits for no backfill.
-        Raises QuotaWaitError, QuotaUnavailableError, and what the database raises where a watermark is due.
+        A take that is not `live` leaves a part of the day's and of each window's units, and queues behind other
+        mailboxes that wait for the project's units, so that each gets its turn. Live takes do not wait for backfills.
+        Raises QuotaWaitError, QuotaUnavailableError, and the database's errors if a watermark is due.
         """
         try:
             outcomes = await self._take_all({mailbox_id: units}, live=live)
@@ -184,9 +184,9 @@ class Quota:
         return outcome
 
     async def take_each(self, units: Mapping[int, int]) -> dict[int, float]:
-        """Take units for one call of each of these mailboxes; return the seconds that each has to wait, 0 if it worked.
+        """Take units for one call of each mailbox; return the seconds that each must wait, 0 if its take succeeded.
 
-        The next call of such a mailbox claims them: see `claim`.
+        The next call of the mailbox claims them: see `claim`.
         """
         try:
             outcomes = await self._take_all(units, live=True)
@@ -196,19 +196,19 @@ class Quota:
         return {id_: wait.seconds if isinstance(wait, QuotaWaitError) else 0.0 for id_, wait in outcomes.items()}
 
     def claim(self, mailbox_id: int) -> Taken | None:
-        """What `take_each` took for a call of this mailbox that is about to be made."""
+        """Return the units that `take_each` took for the mailbox's next call, if any."""
         return self._for_groups.pop(mailbox_id, None)
 
     def end(self, taken: Taken) -> None:
-        """Report that the call has ended: the units come back one window later."""
+        """Report the end of the call: its units come back one window later."""
         self._settle(taken, used=True)
 
     def give_back(self, taken: Taken) -> None:
-        """Return units for which no call was made."""
+        """Return units whose call was not made."""
         self._settle(taken, used=False)
 
     def reopen(self, taken: Taken) -> bool:
-        """Take back the report of an end, for a call that goes on; false if Redis has heard of it."""
+        """Withdraw the report of a call's end, for a call that continues. False if Redis already has the report."""
         reports = self._settled.get(taken.mailbox_id, [])
         ends = [report for report in reports if report.taken == taken and report.used]
         if ends:
@@ -216,7 +216,7 @@ class Quota:
         return bool(ends)
 
     async def flush(self) -> None:
-        """Tell Redis what was settled. What cannot be told counts as in flight until the longest call would end."""
+        """Send the reports to Redis. Units of a lost report stay counted until the longest call would have ended."""
         if self._flushing is not None:
             await self._flushing
         await self._flush()
@@ -233,7 +233,7 @@ class Quota:
                 await pipeline.execute()
 
     async def use(self) -> QuotaUse:
-        """How much of the project's quota is used. Raises RedisError."""
+        """Return the use of the project's quota. Raises RedisError."""
         await self.flush()
         day, elapsed = self._day()
         used = await self._redis.get(_day_key(day))
@@ -247,14 +247,14 @@ class Quota:
         )
 
     async def pause(self, mailbox_id: int, seconds: float, *, whole_project: bool) -> None:
-        """Makes all workers leave the mailbox, or the project, alone; no burst follows."""
+        """Stop all workers' calls of the mailbox, or of the project, for `seconds`; no burst follows."""
         key, limit = (_PROJECT_KEY, self._project) if whole_project else (_mailbox_key(mailbox_id), self._mailbox)
-        # Without Redis no units are given out anyway.
+        # Without Redis no units are available anyway.
         with contextlib.suppress(RedisError):
             await self._pause(keys=[key], args=[*self._times(), *_of(limit), seconds, int(whole_project)])
 
     async def _take_all(self, units: Mapping[int, int], *, live: bool) -> dict[int, Taken | QuotaWaitError]:
-        """Raises RedisError."""
+        """Take units for each mailbox, or the wait until they are available. Raises RedisError."""
         outcomes: dict[int, Taken | QuotaWaitError] = {}
         asked, many, project_owes = dict(units), set[int](), _UNKNOWN
         while asked:
@@ -282,7 +282,7 @@ class Quota:
     async def _run(
         self, units: Mapping[int, int], marks: Mapping[int, Mark], *, live: bool, project_owes: int
     ) -> dict[int, list[int]]:
-        """The script's answer for each mailbox, in one round trip. Raises RedisError."""
+        """Run the script for each mailbox in one round trip; return its answers. Raises RedisError."""
         settled = {id_: self._settled.pop(id_, []) for id_ in units}
         client = self._redis if len(units) == 1 else self._redis.pipeline(transaction=False)
         try:
@@ -316,7 +316,7 @@ class Quota:
         project_owes: int,
         settled: Iterable[_Report],
     ) -> Any:
-        """The script's answer; in a pipeline it comes with the others."""
+        """Run the script for a mailbox; in a pipeline the answer arrives with the others."""
         day, elapsed = self._day()
         return await self._take(
             keys=[_mailbox_key(mailbox_id), _PROJECT_KEY, _LINE_KEY, _day_key(day)],
@@ -342,7 +342,7 @@ class Quota:
             self._flush_handle = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._begin_flush)
 
     def _told(self, report: _Report) -> tuple[float, ...]:
-        """As the script reads it: how long ago the call has ended, at least, and its units where they are counted."""
+        """Encode a report for the script: the least seconds since the call's end, then its units per slot."""
         taken = report.taken
         ago = self._monotonic() - report.at if report.used else _NOT_USED
         return taken.mailbox_slot, taken.project_slot, taken.units, ago
@@ -360,27 +360,27 @@ class Quota:
         return int(self.profile.daily_limit * (1 - self.profile.live_reserve))
 
     def _day(self) -> tuple[float, float]:
-        """The number of the provider's day, and the seconds that have passed of it."""
+        """Return the number of the provider's day, and the seconds since its beginning."""
         return divmod(self._now() - self.profile.day_begins, _DAY)
 
     def _assumed(self, elapsed: float) -> int:
-        """A day's count that was lost is taken for that of a day spent evenly."""
+        """Return the units to assume for a lost day's count: those of an evenly spent day."""
         return int(self._for_backfill * elapsed / _DAY)
 
 
 _PROJECT_KEY: Final = "mail:quota:window:project"
 _LINE_KEY: Final = "mail:quota:waiting"
 _DAY: Final = 86_400
-# When to ask again while Redis cannot be reached.
+# Seconds until the next attempt while Redis cannot be reached.
 _UNAVAILABLE_SECONDS: Final = 1.0
-# Ends of calls are reported after so many seconds where no take reports them before.
+# Seconds after which reports are sent without a take.
 _FLUSH_SECONDS: Final = 0.25
 _UNKNOWN: Final = -1
-# The script's answer where it has to know what an absent count of the project owes.
+# The script's answer when it needs the units that a lost count of the project owes.
 _PROJECT_UNKNOWN: Final = -1
-# In place of the time since a call's end, where there was no call.
+# Replaces the time since a call's end if there was no call.
 _NOT_USED: Final = -1.0
-# As the script numbers them.
+# In the order of the script's numbers.
 _REASONS: Final = (QuotaScope.MAILBOX, QuotaScope.PROJECT, QuotaScope.DAY)
 
 
@@ -397,6 +397,6 @@ def _of(limit: _Limit) -> tuple[int, int, int]:
 
 
 def _script(name: str) -> str:
-    """A script behind the functions that all of them share."""
+    """Load a script, preceded by the functions that all scripts share."""
     package = resources.files(__package__)
     return "\n".join(package.joinpath(part).read_text("utf-8") for part in ("quota_window.lua", name))

@@ -1,18 +1,18 @@
-"""What a process tells about quota: how often units were waited for, and whether the count can be reached."""
+"""Metrics of quota in a process: waits for units, and whether the count can be reached."""
 
 from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-# What units are waited for, as `QuotaWaitError.scope` says.
+# The values of `QuotaWaitError.scope`.
 SCOPES: Final = ("mailbox", "project", "day", "service")
 
 log = structlog.get_logger()
 
 
 class QuotaMetrics:
-    """Metrics of one process, and a log line whenever the count is lost or found again."""
+    """Metrics of a process, and a log line whenever the count is lost or found again."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._waits = Counter(
@@ -32,13 +32,13 @@ class QuotaMetrics:
         self._waits.labels(scope).inc()
 
     def reached(self) -> None:
-        """Note that Redis answered."""
+        """Record that Redis answered."""
         if not self._was_reachable:
             log.info("quota can be counted again")
             self._set_reachable(reachable=True)
 
     def lost(self, error: Exception) -> None:
-        """Note that Redis did not answer."""
+        """Record that Redis did not answer."""
         if self._was_reachable:
             log.error("quota cannot be counted, no calls are made: Redis is unreachable", error=type(error).__name__)
             self._set_reachable(reachable=False)

@@ -1,5 +1,5 @@
--- Closes a window for some seconds and leaves its level at 0; a longer pause that it has already is not shortened.
--- A window that Redis does not know counts as used: the provider says that it is.
+-- Closes a window for some seconds and sets its level to 0; does not shorten a longer pause.
+-- An unknown window counts as used up, as the provider has just said.
 local limit, live_units, burst, seconds = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local slots = ARGV[8] == '1' and project_slots or mailbox_slots
 

@@ -1,12 +1,11 @@
--- Takes units for a mailbox: from its window, from the project's, and from the project's count of the day; before that
--- it settles what was taken earlier.
--- Answers {1, slot of the mailbox, slot of the project}, {0, milliseconds to wait, what is waited for},
--- {-1} where it must know what an absent count of the project owes, {-2} where the mailbox's mark allows less.
+-- Settles earlier takes, then takes units for a mailbox from its window, the project's window and the day's count.
+-- Returns {1, slot of the mailbox, slot of the project}, {0, milliseconds to wait, number of the reason},
+-- {-1} if it needs the units that a lost count of the project owes, {-2} if the mailbox's mark allows less.
 --
--- `line` orders the mailboxes that wait for the project's units for other than live mail, by the time at which their
--- units will have come, after those of all mailboxes ahead. A mailbox that is not the first leaves those ahead what they
--- wait for, as far as the window's level can hold that. One far behind asks again half-way: those ahead may be gone by
--- then. One that is late by `grace` seconds has lost its place.
+-- `line` is the queue of mailboxes that wait for the project's units, except for live mail. Its scores are the times at
+-- which their units will be available, after those of the mailboxes ahead. A mailbox leaves those ahead their units, as
+-- far as the window's level can hold them. A mailbox far behind asks again half-way, since those ahead may have left. A
+-- mailbox that is late by `grace` seconds loses its place.
 local mailbox_key, project_key, line, day_count = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local units, mailbox, live = tonumber(ARGV[4]), ARGV[5], ARGV[6] == '1'
 local mailbox_limit, mailbox_live, mailbox_burst = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -27,11 +26,11 @@ local project_window = read_window(
 local project_rate = math.max(project_window.rate, project_window.room / window / 4)
 
 local day_used = tonumber(redis.call('GET', day_count))
--- What an absent count owes comes back from now on, not from the next take on.
+-- A new window is stored even without a take: the return of its owed units counts from now.
 local is_changed = mailbox_window.is_new or project_window.is_new
 
--- What was taken earlier: four arguments each, slots, units, and the seconds since the end of their call; less than 0
--- where there was no call.
+-- Settles earlier takes. Each has four arguments: both slots, units, and the seconds since the call's end, negative
+-- if there was no call.
 local function settle()
   local unused = 0
   for i = first_settled, #ARGV, 4 do
@@ -48,8 +47,8 @@ local function settle()
   end
 end
 
--- The mailbox's place in the line: the one it has, or the one behind the last. After the clock has gone back, places lie
--- too far ahead.
+-- Returns the mailbox's place in the line, or a new one at its end. Places too far ahead are from before the clock went
+-- back, and are removed.
 local function find_place()
   redis.call('ZREMRANGEBYSCORE', line, '-inf', now - grace)
   redis.call('ZREMRANGEBYSCORE', line, '(' .. now + longest_line + grace, '+inf')
@@ -61,7 +60,7 @@ local function find_place()
   return math.min(now + longest_line, math.max(now, tonumber(last[2]) or now) + units / project_rate)
 end
 
--- What the project's level has to be before this mailbox may take its units: those ahead come first.
+-- Returns the project's level at which this mailbox may take its units: those of the mailboxes ahead come first.
 local function needed_in_line(place)
   local first = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
   if not first[1] or first[1] == mailbox then
@@ -107,7 +106,7 @@ local function longest(waits)
   return wait, reason
 end
 
--- Takes the units if all have them.
+-- Takes the units if all counts have them.
 local function take()
   if marked < mailbox_limit and mailbox_window.used + units > marked then
     return { -2 }
@@ -120,7 +119,7 @@ local function take()
   local wait, reason = longest({ mailbox_wait, project_wait, wait_for_day() })
   if wait > 0 then
     if not live then
-      -- A turn that comes back for less than a batch is hardly worth its claim.
+      -- A turn for less than a batch is hardly worth its claim.
       wait = math.max(wait, math.min(shortest_wait, seconds_until(mailbox_window, batch, false)))
     end
     return { 0, math.ceil(wait * 1000), reason }

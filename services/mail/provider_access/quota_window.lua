@@ -1,14 +1,14 @@
 -- Sliding windows of units, one per mailbox and one for the project; the first part of each quota script.
 --
--- A call may reach the provider at any moment between its take and its end. So its units count from the take until one
--- window after the end, and then no window by the provider's clock sees more than the limit. A call whose end is not
--- reported is taken to end `longest_call` seconds after its take.
+-- A call may reach the provider at any moment between its take and its end. Its units count from the take until one
+-- window after the end, so that no window of the provider's clock exceeds the limit. A call without a reported end
+-- counts as ended `longest_call` seconds after its take.
 --
--- Slots are short stretches of time, numbered since 1970: units in slot n come back when slot n begins. There are more to
--- a window of a mailbox, whose few calls would lose much of a long slot, than to that of the project, whose many calls
--- fill each. A stored window is {seen, closed, level, used, back, open}, packed:
---   seen    when it was written last; the time of all that follows
---   closed  until when the provider wants no calls
+-- Slots are short periods, numbered since 1970: units in slot n come back when slot n begins. A mailbox's window has
+-- more slots than the project's: rounding its few calls up to a long slot would waste units.
+-- A stored window is {seen, closed, level, used, back, open}, packed:
+--   seen    time of the last write, to which the other values refer
+--   closed  end of the provider's pause
 --   level   units that may be spent at once at the time `seen`; negative after live mail has spent units ahead of time
 --   used    the sum of the units below
 --   back    {slot, units, slot, units, ...}, ascending: of calls that have ended
@@ -52,7 +52,7 @@ local function remove(entries, slot, units)
   return false
 end
 
--- Takes the units that have come back out of the window.
+-- Removes the units that have come back.
 local function take_back(w, entries)
   local returned = 0
   while entries[returned + 1] and entries[returned + 1] <= w.this_slot do
@@ -62,8 +62,8 @@ local function take_back(w, entries)
   return returned == 0 and entries or { unpack(entries, returned + 1) }
 end
 
--- Where the clock has gone back, everything goes back with it: no wait becomes longer. It is to be written, or the time
--- that passes from now on would not count.
+-- Shifts the window's times after the clock went back, so that no wait becomes longer. The window must be written, or
+-- the time that passes from now on would not count.
 local function follow_clock(w)
   local back = w.seen - now
   if back <= 0 then
@@ -78,9 +78,9 @@ local function follow_clock(w)
   w.seen, w.closed, w.is_new = now, w.closed - back, true
 end
 
--- Units per second by which the level rises: the full rate, unless that would leave nothing for long before the next
--- units come back, as after a burst; then what is free is spread evenly. Short gaps are not worth that: units that are
--- spread over them are not used up before others come back.
+-- Returns the units per second by which the level rises: the full rate, or less if that would use up the free units
+-- long before others come back, as after a burst. Short gaps keep the full rate: units spread over them would not be
+-- used up before others come back.
 local function even_rate(w)
   local full = w.room / window
   local free, rate = w.room - w.used, full
@@ -97,8 +97,8 @@ local function even_rate(w)
   return rate > full * nearly_full and full or math.max(rate, full / 20)
 end
 
--- The window at present. `room` is what other than live mail may use of the limit; `owed` counts as used where Redis
--- knows nothing.
+-- Returns the current window. `room` is the part of the limit that is not kept for live mail; an unknown window counts
+-- `owed` units as used.
 local function read_window(key, slots, limit, live_units, burst, owed)
   local packed = redis.call('GET', key)
   local w = { key = key, limit = limit, live_units = live_units, room = limit - live_units, burst = burst }
@@ -128,7 +128,7 @@ local function write_window(w)
   redis.call('SET', w.key, cmsgpack.pack({ w.seen, w.closed, w.level, w.used, w.back, w.open }), 'PX', math.ceil(keep * 1000))
 end
 
--- Seconds until the window has room for so many units more.
+-- Returns the seconds until the window has room for this many more units.
 local function seconds_until_room(w, units, room)
   local excess = w.used + units - room
   if excess <= 0 then
@@ -158,7 +158,7 @@ local function spend(w, units)
   return add(w.open, slot_of_return(w, now + longest_call), units)
 end
 
--- Calls that have ended. Units that are not in flight by this count were lost with it, and count anew.
+-- Records ended calls. Their units may be missing from a count that was lost meanwhile; they are counted again.
 local function finish(w, slot, units, ended_ago)
   if slot <= w.this_slot then
     return

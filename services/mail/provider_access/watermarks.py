@@ -1,9 +1,9 @@
-"""Watermarks: what Postgres knows of calls, for when Redis has lost its count of them.
+"""Watermarks: upper bounds of recent calls, kept in Postgres for the case that Redis loses its counts.
 
-Before a mailbox's calls its row says until when there may be some, and whether few units or many. A count that Redis
-does not have owes nothing where no call was marked for the last window, and else as much as the mark allows. Rows are
-written ahead and remembered here, so that a mailbox costs one write a minute at most, and one in ten minutes as long as
-its use stays small.
+A mailbox's row is written before its calls. It says until when calls may run, and whether they may use few units or
+many. A lost count owes nothing if no call was marked within the last window, and else as much as the mark allows. Rows
+are written ahead and cached here: at most one write per mailbox and minute, or one in ten minutes while the use stays
+small.
 """
 
 import time
@@ -14,66 +14,66 @@ from typing import Final, Protocol
 from services.mail.store.connection import Pool
 from services.mail.store.control import quota_watermarks as store
 
-# Units that a mailbox may have in use under the mark for few: some looks, but no message.
+# Units that a mailbox may have in use under the mark for few: idle checks, but no message.
 FEW_UNITS: Final = 10
 _FEW_SECONDS: Final = 600.0
 _MANY_SECONDS: Final = 60.0
-# Seconds for which it is known here that nothing was called before a mark. Another process may have marked since.
+# Seconds for which this process's knowledge before a mark holds. Another process may have marked since.
 _FRESH_SECONDS: Final = 2.0
-# Marks that are remembered before those that have ended are forgotten.
+# Cached marks beyond which expired ones are dropped.
 _REMEMBERED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """What a mailbox's mark allows it to have in use, and what an absent count owes, in units."""
+    """The units that a mailbox's mark allows to be in use, and those that a lost count owes."""
 
     allowed: int
     owes: int
 
 
 class Watermarks(Protocol):
-    """Marks calls before they are made. Raises what the database raises."""
+    """Marks calls before they are made. Methods raise the database's errors."""
 
     async def cover(self, units: Mapping[int, int], *, many: Collection[int] = ()) -> Mapping[int, Mark]:
-        """Mark mailboxes for taking these units, those in `many` for as much as their limit allows."""
+        """Mark mailboxes for taking these units; those in `many` for their whole limit."""
         ...
 
     def called(self, mailbox_ids: Iterable[int]) -> None:
-        """Note that units were taken under the marks."""
+        """Record that units were taken under the marks."""
         ...
 
     async def project_owes(self) -> int:
-        """What all marked mailboxes together may have used within the last window."""
+        """Return the units that all marked mailboxes together may have used within the last window."""
         ...
 
 
 class NoWatermarks:
-    """Where no call is marked, every absent count owes the whole window."""
+    """No watermarks: every lost count owes the whole window."""
 
     def __init__(self, *, mailbox_limit: int, project_limit: int) -> None:
         self._mark = Mark(allowed=mailbox_limit, owes=mailbox_limit)
         self._project_limit = project_limit
 
     async def cover(self, units: Mapping[int, int], *, many: Collection[int] = ()) -> Mapping[int, Mark]:  # noqa: ARG002 - the port's
-        """Allow everything."""
+        """Allow the whole limit."""
         return dict.fromkeys(units, self._mark)
 
     def called(self, mailbox_ids: Iterable[int]) -> None:
-        """Nothing is remembered."""
+        """Do nothing."""
 
     async def project_owes(self) -> int:
-        """The whole limit."""
+        """Return the whole limit."""
         return self._project_limit
 
 
 @dataclass(slots=True)
 class _Marked:
-    """A mark as this process knows it; times are monotonic."""
+    """A mark as this process knows it. Times are monotonic."""
 
     few_until: float = 0.0
     many_until: float = 0.0
-    # What was owed before the mark was made, as long as nothing was taken under it.
+    # Units owed before this mark, while none were taken under it.
     owed: int = 0
     fresh_until: float = 0.0
 
@@ -100,7 +100,7 @@ class PostgresWatermarks:
         self._prune_at = 0.0
 
     async def cover(self, units: Mapping[int, int], *, many: Collection[int] = ()) -> Mapping[int, Mark]:
-        """Mark mailboxes whose mark does not cover these units."""
+        """Mark the mailboxes whose mark does not cover these units."""
         now = self._monotonic()
         to_many = {id_ for id_, wanted in units.items() if id_ in many or wanted > self._few}
         await self._mark([id_ for id_ in to_many if self._of(id_).many_until <= now], many=True, now=now)
@@ -109,13 +109,13 @@ class PostgresWatermarks:
         return {id_: self._mark_of(self._of(id_)) for id_ in units}
 
     def called(self, mailbox_ids: Iterable[int]) -> None:
-        """From now on an absent count owes what the mark allows."""
+        """Record that a lost count now owes what the mark allows."""
         for mailbox_id in mailbox_ids:
             if marked := self._marked.get(mailbox_id):
                 marked.fresh_until = 0.0
 
     async def project_owes(self) -> int:
-        """The sum of what the recent marks allow."""
+        """Return the sum of the units that recent marks allow."""
         async with self._pool.acquire() as connection:
             recent = await store.count_recent(connection, within_seconds=self._window)
         return recent.many * self._limit + recent.few * self._few
@@ -150,7 +150,7 @@ class PostgresWatermarks:
     def _remember(self, mailbox_id: int, before: store.Recent, *, many: bool, now: float) -> None:
         marked = self._of(mailbox_id)
         if many and now < marked.few_until and now < marked.fresh_until:
-            # The present mark for few is this process's own, and nothing was taken under it.
+            # The current mark for few is this process's own, and no units were taken under it.
             owed = marked.owed
         else:
             owed = self._limit if before.many else self._few if before.few else 0

@@ -1,4 +1,4 @@
-"""Calls to a provider: what they cost, which token they carry, and what a limit that they meet does to later ones."""
+"""Calls of a provider: their units, their tokens, and the effect of a limit on later calls."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,7 +28,7 @@ from tests.support.mail.waiting import eventually
 
 BATCH = 100
 BATCH_SIZE = 10
-# A day that has just begun has used nothing.
+# At the beginning of the day no units are used.
 MIDNIGHT = 20_000 * 86_400.0
 # Fills a bucket in 10 ms.
 PROFILE = QuotaProfile(
@@ -38,7 +38,7 @@ PROFILE = QuotaProfile(
 
 @dataclass
 class NumberedTokens:
-    """An auth that gives out `token-1`, and the next one for each that the provider refused."""
+    """An auth service that issues `token-1`, and the next number after each refused token."""
 
     given: int = 1
     asked: int = 0
@@ -51,7 +51,7 @@ class NumberedTokens:
 
 @dataclass
 class Asked:
-    """A provider that remembers its callers' tokens and fails with the first errors given."""
+    """A provider that records its callers' tokens and fails with the given errors first."""
 
     errors: list[BaseException] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Asked:
 
 
 def mailbox(mailbox_id: int = 1) -> Mailbox:
-    """A mailbox that no database has to know."""
+    """Return a mailbox that is not stored."""
     return Mailbox(
         mailbox_id=mailbox_id,
         account_id=uuid4(),
@@ -82,7 +82,7 @@ def auth() -> NumberedTokens:
 
 @pytest.fixture
 async def access(quota_redis: Redis, auth: NumberedTokens) -> AsyncIterator[ProviderAccess]:
-    """Access with an empty quota."""
+    """Yield an access with an unused quota."""
     await quota_redis.flushdb()
     access = ProviderAccess(
         quota=Quota(quota_redis, profile=PROFILE, batch_units=BATCH, now=lambda: MIDNIGHT, watermarks=NothingOwed()),
@@ -99,7 +99,7 @@ def calls(access: ProviderAccess) -> ProviderCalls:
 
 
 async def wait_of(quota: Quota, mailbox_id: int) -> float:
-    """For how long a mailbox gets no units, in seconds; 0 where it gets one."""
+    """Return the seconds until the mailbox gets a unit; 0 if it gets one now."""
     try:
         await quota.take(mailbox_id, 1)
     except QuotaWaitError as wait:
@@ -119,7 +119,7 @@ class TestTokens:
             await calls.call_prepaid(ask)
         assert len(ask.tokens) == 2
 
-    async def test_is_asked_for_once_for_all_calls_of_a_mailbox(
+    async def test_is_requested_once_for_all_calls_of_a_mailbox(
         self, calls: ProviderCalls, auth: NumberedTokens
     ) -> None:
         for _ in range(3):
@@ -139,7 +139,7 @@ class TestUnits:
         assert calls.units_taken == 20
         assert (await access.quota.use()).day_used == 20
 
-    async def test_that_do_not_come_in_time_leave_the_provider_alone(
+    async def test_that_are_not_available_in_time_prevent_the_call(
         self, calls: ProviderCalls, access: ProviderAccess
     ) -> None:
         await access.quota.pause(1, 30, whole_project=False)
@@ -149,19 +149,17 @@ class TestUnits:
         assert wait.value.seconds == pytest.approx(30, abs=1)
         assert (ask.tokens, calls.units_taken) == ([], 0)
 
-    async def test_beyond_what_a_bucket_holds_are_taken_in_parts(
-        self, calls: ProviderCalls, access: ProviderAccess
-    ) -> None:
+    async def test_beyond_a_burst_are_taken_in_parts(self, calls: ProviderCalls, access: ProviderAccess) -> None:
         await calls.take(2 * BATCH + 1, patience=5)
         assert calls.units_taken == (await access.quota.use()).day_used == 2 * BATCH + 1
 
-    async def test_are_taken_again_for_no_token_that_was_refused(self, calls: ProviderCalls) -> None:
+    async def test_are_not_taken_again_after_a_refused_token(self, calls: ProviderCalls) -> None:
         await calls.call(20, Asked([TokenRefusedError()]), patience=5)
         assert calls.units_taken == 20
 
 
 class TestReservations:
-    async def test_pay_for_the_calls_of_their_block_and_give_the_rest_back(
+    async def test_serve_the_calls_of_their_block_and_return_the_rest(
         self, calls: ProviderCalls, access: ProviderAccess
     ) -> None:
         async with calls.reserved(60, patience=5):
@@ -170,19 +168,19 @@ class TestReservations:
             await calls.call(5, Asked())
         assert calls.units_taken == (await access.quota.use()).day_used == 25
 
-    async def test_that_are_used_up_leave_the_rest_to_quota(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+    async def test_that_are_used_up_are_followed_by_quota(self, calls: ProviderCalls, access: ProviderAccess) -> None:
         async with calls.reserved(10, patience=5):
             await calls.take(BATCH + 5, patience=5)
         assert calls.units_taken == (await access.quota.use()).day_used == BATCH + 5
 
-    async def test_spend_nothing_where_there_is_too_little(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+    async def test_take_all_units_or_none(self, calls: ProviderCalls, access: ProviderAccess) -> None:
         await access.quota.pause(1, 30, whole_project=False)
         with pytest.raises(QuotaWaitError):
             async with calls.reserved(20):
                 raise AssertionError("nothing is reserved")
         assert (calls.units_taken, (await access.quota.use()).day_used) == (0, 0)
 
-    async def test_keep_what_a_take_could_not_complete(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+    async def test_survive_a_take_that_fails(self, calls: ProviderCalls, access: ProviderAccess) -> None:
         async with calls.reserved(20, patience=5):
             await access.quota.pause(1, 30, whole_project=False)
             with pytest.raises(QuotaWaitError):
@@ -197,7 +195,9 @@ class TestReservations:
                 raise ZeroDivisionError
         assert (calls.units_taken, (await access.quota.use()).day_used) == (0, 0)
 
-    async def test_in_others_draw_on_quota_and_end_apart(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+    async def test_within_others_take_quota_and_end_separately(
+        self, calls: ProviderCalls, access: ProviderAccess
+    ) -> None:
         async with calls.reserved(20, patience=5):
             async with calls.reserved(10, patience=5):
                 await calls.take(4)
@@ -207,7 +207,7 @@ class TestReservations:
 
 
 class TestEnds:
-    """Calls of which the count hears that they have ended come back one window later, others after the longest call."""
+    """Units of a call with a reported end come back one window later, others after the longest call."""
 
     @pytest.fixture
     async def later(self, quota_redis: Redis) -> AsyncIterator["Later"]:
@@ -221,32 +221,32 @@ class TestEnds:
         [ProviderUnavailableError(), RateLimitedError("", retry_after=0), ZeroDivisionError()],
         ids=["outage", "limit", "bug"],
     )
-    async def test_are_reported_however_the_call_ends(self, later: "Later", error: Exception) -> None:
+    async def test_are_reported_for_failed_calls_too(self, later: "Later", error: Exception) -> None:
         await later.calls.call(20, Asked())
         with pytest.raises(type(error)):
             await later.calls.call(20, Asked([error]))
         assert await later.in_use_after_a_window() == 0
 
     @pytest.mark.parametrize("error", [NoAnswerError(), asyncio.CancelledError()], ids=["no answer", "cancelled"])
-    async def test_are_not_where_the_call_may_still_arrive(self, later: "Later", error: BaseException) -> None:
+    async def test_are_not_reported_if_the_call_may_still_arrive(self, later: "Later", error: BaseException) -> None:
         with pytest.raises(type(error)):
             await later.calls.call(20, Asked([error]))
         assert await later.in_use_after_a_window() == 20
 
-    async def test_of_units_taken_for_a_group_are_reported_by_the_call(self, later: "Later") -> None:
+    async def test_of_a_groups_units_are_reported_by_each_call(self, later: "Later") -> None:
         await later.quota.take_each({1: 2, 2: 2})
         await later.calls.call_prepaid(Asked())
         # The other mailbox has not called yet.
         assert await later.in_use_after_a_window() == 2
 
-    async def test_of_a_batch_that_is_repeated_with_a_new_token_come_with_the_repeat(self, later: "Later") -> None:
+    async def test_of_a_repeated_batch_are_reported_by_the_repeat(self, later: "Later") -> None:
         await later.calls.take(20)
         await later.calls.call_prepaid(Asked())
         with pytest.raises(NoAnswerError):
             await later.calls.call_with_new_token(Asked([NoAnswerError()]))
         assert await later.in_use_after_a_window() == 20
 
-    async def test_of_reservations_are_those_of_their_calls(self, later: "Later") -> None:
+    async def test_of_reservations_are_reported_by_their_calls(self, later: "Later") -> None:
         async with later.calls.reserved(60):
             await later.calls.call(20, Asked())
             with pytest.raises(NoAnswerError):
@@ -255,7 +255,7 @@ class TestEnds:
 
 
 class Later:
-    """Calls of mailbox 1 by a clock that stands still, until one window has passed."""
+    """Calls of mailbox 1 by a fixed clock, until one window has passed."""
 
     def __init__(self, redis: Redis) -> None:
         self._now = 1_700_000_000.0
@@ -277,7 +277,7 @@ class Later:
         self.calls = access.calls(mailbox())
 
     async def in_use_after_a_window(self) -> int:
-        """How many of the project's units are counted then."""
+        """Return the project's units in use after one window."""
         await self.quota.flush()
         self._now += self.profile.window + 2
         return (await self.quota.use()).window_used
@@ -285,7 +285,7 @@ class Later:
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit that a call meets, and for how long whom it keeps from calling."""
+    """A limit of the provider, and the seconds for which it stops the mailbox and others."""
 
     error: LimitError
     seconds: float
@@ -310,7 +310,7 @@ CALLS: dict[str, Call] = {
 class TestLimits:
     @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
     @pytest.mark.parametrize("limit", LIMITS.values(), ids=LIMITS)
-    async def test_keep_all_processes_from_calling(
+    async def test_stop_the_calls_of_all_processes(
         self, calls: ProviderCalls, access: ProviderAccess, limit: Limit, call: Call
     ) -> None:
         async def other_has_units() -> bool:
@@ -323,7 +323,7 @@ class TestLimits:
         assert (await wait_of(access.quota, 2) > 20) is limit.others_wait
         assert await access.concurrency_limit.limit(1) == limit.batch_size
 
-    async def test_that_are_none_close_nothing(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+    async def test_do_not_apply_after_other_errors(self, calls: ProviderCalls, access: ProviderAccess) -> None:
         with pytest.raises(ProviderUnavailableError):
             await calls.call_prepaid(Asked([ProviderUnavailableError()]))
         assert await wait_of(access.quota, 1) < 0.1

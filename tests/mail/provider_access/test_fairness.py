@@ -1,4 +1,4 @@
-"""Many mailboxes that together want more than the project is allowed: who gets how much of it."""
+"""Sharing of the project's quota among many mailboxes that want more than it allows."""
 
 import statistics
 import time
@@ -18,18 +18,18 @@ from tests.support.mail.stage import Stage, connect_user
 from tests.support.mail.waiting import eventually
 
 BATCH = 200
-# Units per second for all. One mailbox may take 98.
+# Units per second of the project. A mailbox may take 98.
 PROJECT_RATE = 1_000
 PROFILE = gmail_quota("2026-05", project_limit=60 * PROJECT_RATE)
 BACKFILLS = range(1, 41)
-# Those whose batches are small for a while, since the provider complained about too many calls at once.
+# Mailboxes with small batches for a while, since they made too many concurrent requests.
 CAREFUL = range(41, 51)
 LIVE = 9_999
 SECONDS = 120.0
 
 
 class Race:
-    """Mailboxes that ask for units as soon as they are told to, in a time of their own."""
+    """Mailboxes that ask for units as soon as their wait is over, in simulated time."""
 
     def __init__(self, redis: Redis) -> None:
         self.now = 1_700_000_000.0
@@ -43,11 +43,11 @@ class Race:
         )
         self.turns: Counter[int] = Counter()
         self.asked: Counter[int] = Counter()
-        # Seconds that live mail has waited for its units.
+        # Seconds for which live mail waited for units.
         self.live_waits: list[float] = []
 
     async def run(self, units: Mapping[int, int], *, seconds: float = SECONDS, live: bool = False) -> None:
-        """Let these mailboxes get so many units as often as they can, in batches; meanwhile new mail comes, or not."""
+        """Let these mailboxes take this many units at a time, in batches, with or without live mail meanwhile."""
         end = self.now + seconds
         queue = [(self.now, mailbox_id) for mailbox_id in units]
         if live:
@@ -84,48 +84,48 @@ async def race(quota_redis: Redis) -> AsyncIterator[Race]:
 
 
 class TestFairness:
-    async def test_backfills_get_equally_many_turns_however_much_they_ask_for(self, race: Race) -> None:
+    async def test_backfills_get_equally_many_turns_for_any_demand(self, race: Race) -> None:
         asked = dict.fromkeys(BACKFILLS, BATCH) | dict.fromkeys(CAREFUL, BATCH // 2)
-        # At first there is a burst.
+        # The first seconds have a burst.
         await race.run(asked, seconds=60)
         race.turns.clear()
         await race.run(asked)
         mean = statistics.mean(race.turns.values())
-        # Nothing is left over: so many turns are all that the project allows.
+        # The mailboxes use all turns that the project allows.
         assert sum(race.turns[id_] * units for id_, units in asked.items()) > 0.93 * SECONDS * PROJECT_RATE
         assert [turns for turns in race.turns.values() if not 0.8 * mean <= turns <= 1.2 * mean] == []
 
-    async def test_new_mail_waits_for_no_backfill(self, race: Race) -> None:
+    async def test_live_mail_does_not_wait_for_backfills(self, race: Race) -> None:
         await race.run(dict.fromkeys(BACKFILLS, BATCH), live=True)
         assert len(race.live_waits) > 0.9 * SECONDS
         assert statistics.median(race.live_waits) == 0
         assert max(race.live_waits) < 1
         assert min(race.turns[id_] for id_ in BACKFILLS) > 0
 
-    async def test_whoever_waits_asks_about_once_per_turn(self, race: Race) -> None:
+    async def test_a_waiting_mailbox_asks_about_once_per_turn(self, race: Race) -> None:
         many = dict.fromkeys(range(1, 201), BATCH)
         await race.run(many)
         assert sum(race.asked.values()) / sum(race.turns.values()) < 4
         assert min(race.turns[id_] for id_ in many) > 0
 
-    async def test_mailboxes_that_never_come_back_keep_nobody_waiting_for_long(self, race: Race) -> None:
+    async def test_a_mailbox_that_never_returns_does_not_block_others(self, race: Race) -> None:
         await race.run(dict.fromkeys(BACKFILLS, BATCH), seconds=60)
         race.turns.clear()
         await race.run({1: BATCH}, seconds=60)
-        # It gets all that one mailbox may have, but for some seconds.
+        # All that a mailbox may take, except for some seconds.
         assert race.turns[1] * BATCH > 0.6 * PROFILE.mailbox_limit
 
 
 class TestWorkers:
-    async def test_share_a_tight_project_among_all_mailboxes_and_keep_new_mail_quick(self, stage: OpenStage) -> None:
-        # 50 messages per second for all, so that the backfills take 30 s. Nobody waits for a slot.
+    async def test_share_a_tight_project_and_keep_live_mail_fast(self, stage: OpenStage) -> None:
+        # 50 messages per second for all, so the backfills take 30 s. No mailbox waits for a slot.
         async with stage(messages=5, workers=2, slots=9, project_limit=2_000) as s:
             await s.sync(count=None)
             others = [await connect_user(s.servers.sandbox, s.auth, messages=150, user_id=s.user_id) for _ in range(10)]
             backfills = [await s.mailboxes.find(s.user_id, account_id=account.account_id) for account, _ in others]
             for mailbox in backfills:
                 await s.syncs.start(mailbox, newest_count=None)
-            # The first ones met a full bucket and nobody else.
+            # The first ones had the full burst without competition.
             await eventually(lambda: _have_stored(s, 150))
             before = [await _stored(s, mailbox) for mailbox in backfills]
             began = time.monotonic()

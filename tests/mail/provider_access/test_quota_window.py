@@ -1,4 +1,4 @@
-"""Quota windows against an exact model: whenever its calls arrive, no window of the provider sees too many units."""
+"""Quota windows against an exact model: no window of the provider exceeds the limit, whenever calls arrive."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ MAILBOX_LIMIT = 300
 PROJECT_LIMIT = 500
 BATCH = 100
 EPOCH = 1_700_000_000.0
-# Nothing that a test does takes longer.
+# Longer than any of the simulated calls.
 _EVER = 10**9
 PROFILE = QuotaProfile(
     mailbox_limit=MAILBOX_LIMIT,
@@ -45,21 +45,21 @@ class Call:
 
 @dataclass
 class World:
-    """A provider and its callers. `now` is the true time, from which Redis's clock may differ."""
+    """A provider and its callers. `now` is the true time; Redis's clock may differ from it."""
 
     now: float = EPOCH
     clock_error: float = 0.0
     calls: list[Call] = field(default_factory=list)
 
     def redis_time(self) -> float:
-        """Redis's clock."""
+        """Return the time of Redis's clock."""
         return self.now + self.clock_error
 
     def most(self, calls: list[Call]) -> int:
-        """The most units that any window can see, wherever it begins, and whenever each of these calls arrives.
+        """Return the most units that any window can contain, for any arrival of each call.
 
-        A window sees most if it begins where a call ends. It can see the calls that have not ended before it, and have
-        begun before its end; fixed windows are among those that begin anywhere.
+        A window contains most if it begins at the end of a call: it can contain the calls that end after its begin and
+        begin before its end. Fixed windows are among these.
         """
         return max(
             (
@@ -70,7 +70,7 @@ class World:
         )
 
     def check(self) -> None:
-        """Both limits hold."""
+        """Assert that both limits hold."""
         by_mailbox = defaultdict(list)
         for call in self.calls:
             call.ended = min(call.ended, call.begun + LONGEST)
@@ -80,20 +80,20 @@ class World:
 
 
 class TrueWatermarks:
-    """Watermarks that are never wrong: the window is owed if it has seen a call."""
+    """Exact watermarks: the window is owed if it contains a call."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     async def cover(self, units: Mapping[int, int], **_: object) -> Mapping[int, Mark]:
-        """What the mailboxes have used, rounded up to all or nothing."""
+        """Return the mailboxes' use, rounded up to all or nothing."""
         return {id_: Mark(allowed=MAILBOX_LIMIT, owes=MAILBOX_LIMIT if self._recent(id_) else 0) for id_ in units}
 
     def called(self, mailbox_ids: object) -> None:
-        """The world knows."""
+        """Do nothing: the world knows."""
 
     async def project_owes(self) -> int:
-        """The limits of the mailboxes that were called."""
+        """Return the limits of the mailboxes with calls."""
         called = {call.mailbox_id for call in self._world.calls if self._recent(call.mailbox_id)}
         return min(PROJECT_LIMIT, MAILBOX_LIMIT * len(called))
 
@@ -105,7 +105,7 @@ class TrueWatermarks:
 
 @dataclass(frozen=True)
 class Take:
-    """A mailbox asks for units; the worker that makes the call may die in it."""
+    """A mailbox asks for units; the worker may die during the call."""
 
     mailbox_id: int
     units: int
@@ -121,7 +121,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Settle:
-    """One of the calls under way ends, was never made, or is never heard of again."""
+    """A call under way ends, turns out not to have been made, or is never reported."""
 
     which: int
     how: str
@@ -129,7 +129,7 @@ class Settle:
 
 @dataclass(frozen=True)
 class Pause:
-    """The provider wants no calls."""
+    """The provider asks for a pause."""
 
     mailbox_id: int
     whole_project: bool
@@ -145,7 +145,7 @@ class SetBack:
 
 @dataclass(frozen=True)
 class Forget:
-    """Redis loses everything, while no call is under way."""
+    """Redis loses all data while no call is under way."""
 
 
 Step = Take | Pass | Settle | Pause | SetBack | Forget
@@ -163,7 +163,7 @@ UNLUCKY_STEPS = st.one_of(STEPS, st.builds(SetBack, st.floats(0.0, 3600.0)), st.
 
 
 class Replay:
-    """Does the steps with a real Redis."""
+    """Runs the steps against a real Redis."""
 
     def __init__(self, redis: Redis) -> None:
         self.world = World()
@@ -180,7 +180,7 @@ class Replay:
         self._under_way: list[tuple[Taken, Call]] = []
 
     async def run(self, steps: list[Step]) -> None:
-        """All of them, and the end of what is under way."""
+        """Run all steps, then end the calls under way."""
         for step in steps:
             await self._do(step)
         await self._quota.flush()
@@ -227,7 +227,7 @@ class Replay:
 
 
 async def replay(redis: Redis, steps: list[Step]) -> World:
-    """The steps, with an empty Redis at first."""
+    """Run the steps against an empty Redis."""
     await redis.flushdb()
     replay = Replay(redis)
     await replay.run(steps)
@@ -235,7 +235,7 @@ async def replay(redis: Redis, steps: list[Step]) -> World:
 
 
 def hammer(*, seconds: float) -> Iterator[Step]:
-    """Mailboxes that always want more, for five windows, with calls that take so many seconds."""
+    """Yield the steps of mailboxes that always want more, for five windows, with calls of this many seconds."""
     for moment in range(1_000):
         for mailbox_id in (1, 2):
             yield Take(mailbox_id, BATCH if moment % 2 else 20, live=moment % 7 == 0)
@@ -248,20 +248,22 @@ def hammer(*, seconds: float) -> Iterator[Step]:
 class TestNoWindowSeesMoreThanTheLimit:
     @settings(max_examples=150, deadline=None)
     @given(steps=st.lists(STEPS, min_size=20, max_size=120))
-    async def test_whatever_is_called_and_whenever_it_ends(self, quota_redis: Redis, steps: list[Step]) -> None:
+    async def test_for_any_calls_and_ends(self, quota_redis: Redis, steps: list[Step]) -> None:
         await replay(quota_redis, steps)
 
     @settings(max_examples=150, deadline=None)
     @given(steps=st.lists(UNLUCKY_STEPS, min_size=20, max_size=120))
-    async def test_also_if_redis_forgets_or_its_clock_goes_back(self, quota_redis: Redis, steps: list[Step]) -> None:
+    async def test_after_redis_lost_its_data_or_its_clock_went_back(
+        self, quota_redis: Redis, steps: list[Step]
+    ) -> None:
         await replay(quota_redis, steps)
 
-    async def test_under_a_load_that_never_ends(self, quota_redis: Redis) -> None:
+    async def test_under_permanent_load(self, quota_redis: Redis) -> None:
         world = await replay(quota_redis, list(hammer(seconds=0)))
-        # And it uses what there is, but for what is kept for live mail.
+        # And the units are used, except those kept for live mail.
         assert sum(call.units for call in world.calls) > 0.9 * 5 * PROJECT_LIMIT
 
     @pytest.mark.parametrize("seconds", [0.3, 5.0, 70.0, 125.0])
-    async def test_under_a_load_of_calls_that_take_long(self, quota_redis: Redis, seconds: float) -> None:
+    async def test_under_permanent_load_of_long_calls(self, quota_redis: Redis, seconds: float) -> None:
         world = await replay(quota_redis, list(hammer(seconds=seconds)))
         assert len(world.calls) > 10

@@ -1,4 +1,4 @@
-"""Watermarks in Postgres: what a count owes that Redis has lost, and how rarely they are written."""
+"""Watermarks in Postgres: what a lost count owes, and how rarely they are written."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -20,7 +20,7 @@ NOTHING = Mark(allowed=LIMIT, owes=0)
 
 
 class Clock:
-    """A monotonic clock that a test moves."""
+    """A monotonic clock that tests move."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -36,14 +36,14 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def pool(servers: Servers) -> AsyncIterator[Pool]:
-    """The database of all processes, in which nothing is marked."""
+    """Yield the shared database, without marks."""
     await servers.empty()
     yield servers.pool
     await servers.empty()
 
 
 def process(pool: Pool, clock: Clock | None = None) -> PostgresWatermarks:
-    """The watermarks of one process."""
+    """Return the watermarks of a process."""
     return PostgresWatermarks(
         pool,
         mailbox_limit=LIMIT,
@@ -54,7 +54,7 @@ def process(pool: Pool, clock: Clock | None = None) -> PostgresWatermarks:
 
 
 async def age(pool: Pool, seconds: float) -> None:
-    """Makes all marks older."""
+    """Make all marks older."""
     await pool.execute(
         "UPDATE quota_watermarks SET few_until = few_until - make_interval(secs => $1),"
         " many_until = CASE WHEN many_until = '-infinity' THEN many_until"
@@ -64,12 +64,12 @@ async def age(pool: Pool, seconds: float) -> None:
 
 
 async def cover(watermarks: PostgresWatermarks, units: int, *, mailbox_id: int = 1) -> Mark:
-    """The mark of one mailbox that is about to take units."""
+    """Return the mark of a mailbox that is about to take units."""
     return (await watermarks.cover({mailbox_id: units}))[mailbox_id]
 
 
 async def connect(pool: Pool, email: str) -> int:
-    """A mailbox of this address."""
+    """Create a mailbox with this address; return its id."""
     mailbox_id: int = await pool.fetchval(
         "INSERT INTO mailboxes (account_id, user_id, provider, email, status)"
         " VALUES ($1, $1, 'google', $2, 'active') RETURNING mailbox_id",
@@ -80,16 +80,16 @@ async def connect(pool: Pool, email: str) -> int:
 
 
 async def writes(pool: Pool) -> int:
-    """How often marks were written, by Postgres's own count within this transaction's view."""
+    """Return how often marks were written, by Postgres's statistics of this transaction."""
     written: int = await pool.fetchval("SELECT sum(xmin::text::bigint) FROM quota_watermarks")
     return written
 
 
 class TestMarks:
-    async def test_of_a_mailbox_that_was_never_called_owe_nothing(self, pool: Pool) -> None:
+    async def test_of_a_mailbox_without_calls_owe_nothing(self, pool: Pool) -> None:
         assert await cover(process(pool), MANY) == NOTHING
 
-    async def test_owe_the_limit_once_many_units_may_have_been_taken(self, pool: Pool) -> None:
+    async def test_owe_the_limit_after_a_take_of_many_units(self, pool: Pool) -> None:
         ours = process(pool)
         await cover(ours, MANY)
         ours.called([1])
@@ -116,13 +116,13 @@ class TestMarks:
         await cover(ours, 2)
         assert (await ours.cover({1: 2}, many={1}))[1] == NOTHING
 
-    async def test_are_believed_fresh_for_a_moment_only(self, pool: Pool, clock: Clock) -> None:
+    async def test_count_as_new_for_a_moment_only(self, pool: Pool, clock: Clock) -> None:
         ours = process(pool, clock)
         await cover(ours, MANY)
         clock.now += 5
         assert (await cover(ours, MANY)).owes == LIMIT
 
-    async def test_are_those_of_an_address_and_outlive_its_mailbox(self, pool: Pool) -> None:
+    async def test_belong_to_an_address_and_outlive_its_mailbox(self, pool: Pool) -> None:
         first = await connect(pool, "Ann@example.com")
         await cover(process(pool), MANY, mailbox_id=first)
         await pool.execute("DELETE FROM mailboxes")
@@ -143,9 +143,7 @@ class TestProject:
 
 class TestWrites:
     @pytest.mark.parametrize(("units", "seconds"), [(MANY, 60), (2, 600)])
-    async def test_come_once_for_as_long_as_a_mark_lasts(
-        self, pool: Pool, clock: Clock, units: int, seconds: float
-    ) -> None:
+    async def test_happen_once_per_mark(self, pool: Pool, clock: Clock, units: int, seconds: float) -> None:
         ours = process(pool, clock)
         await cover(ours, units)
         written = await writes(pool)
@@ -161,7 +159,7 @@ class TestWrites:
         await process(pool).cover(dict.fromkeys(range(1, 101), 2))
         assert await pool.fetchval("SELECT count(DISTINCT xmin::text) FROM quota_watermarks") == 1
 
-    async def test_are_forgotten_long_after_their_end(self, pool: Pool) -> None:
+    async def test_delete_marks_long_after_their_end(self, pool: Pool) -> None:
         await cover(process(pool), 2, mailbox_id=1)
         await age(pool, 3_600)
         await cover(process(pool), 2, mailbox_id=2)
@@ -169,15 +167,13 @@ class TestWrites:
 
 
 class TestFreshRedis:
-    """A Redis that has lost its data, and the quota of a process that finds it so."""
+    """A Redis that has lost its data, and the quota of a process that notices."""
 
     def quota(self, redis: Redis, pool: Pool) -> Quota:
-        """The quota of a new process."""
+        """Return the quota of a new process."""
         return Quota(redis, profile=PROFILE, batch_units=MANY, watermarks=process(pool))
 
-    async def test_gives_a_new_mailbox_its_burst_at_once_beside_others_at_work(
-        self, quota_redis: Redis, pool: Pool
-    ) -> None:
+    async def test_gives_a_new_mailbox_its_burst_beside_busy_ones(self, quota_redis: Redis, pool: Pool) -> None:
         await quota_redis.flushdb()
         before = self.quota(quota_redis, pool)
         for mailbox_id in range(1, 11):
@@ -186,9 +182,7 @@ class TestFreshRedis:
         await quota_redis.flushdb()
         await self.quota(quota_redis, pool).take(11, BURST, live=False)
 
-    async def test_gives_a_mailbox_at_work_nothing_before_a_window_has_passed(
-        self, quota_redis: Redis, pool: Pool
-    ) -> None:
+    async def test_gives_a_busy_mailbox_nothing_for_a_window(self, quota_redis: Redis, pool: Pool) -> None:
         await quota_redis.flushdb()
         working = self.quota(quota_redis, pool)
         await working.take(1, BURST)
@@ -198,7 +192,7 @@ class TestFreshRedis:
                 await quota.take(1, 1)
             assert PROFILE.window - 5 < wait.value.seconds < PROFILE.window + 2
 
-    async def test_finds_a_mark_for_many_where_many_looks_have_added_up(self, quota_redis: Redis, pool: Pool) -> None:
+    async def test_finds_a_mark_for_many_after_many_idle_checks(self, quota_redis: Redis, pool: Pool) -> None:
         await quota_redis.flushdb()
         looking = self.quota(quota_redis, pool)
         for _ in range(FEW_UNITS // 2):
@@ -208,12 +202,12 @@ class TestFreshRedis:
         await looking.take_each({1: 2})
         assert await process(pool).project_owes() == 2 * LIMIT
 
-    async def test_lets_looks_go_on(self, quota_redis: Redis, pool: Pool) -> None:
+    async def test_lets_idle_checks_continue(self, quota_redis: Redis, pool: Pool) -> None:
         await quota_redis.flushdb()
         before = self.quota(quota_redis, pool)
         assert await before.take_each({1: 2, 2: 2}) == {1: 0.0, 2: 0.0}
         await quota_redis.flushdb()
         after = self.quota(quota_redis, pool)
         assert await after.take_each({1: 2, 2: 2}) == {1: 0.0, 2: 0.0}
-        # More than what may be owed for looks, and the mark for few allows no more: it becomes one for many.
+        # More than idle checks may owe, and than the mark for few allows: it becomes one for many.
         await after.take(1, BURST - FEW_UNITS)

@@ -1,4 +1,4 @@
-"""What each method of the adapter makes of Gmail's answers, and of those that are not Gmail's."""
+"""The adapter's methods: how they read Gmail's answers, and those of proxies and outages."""
 
 import json
 from datetime import UTC, datetime
@@ -37,19 +37,19 @@ each_call = pytest.mark.parametrize("call", CALLS, ids=str)
 
 
 def googles(status: int, reason: str, message: str = "") -> tuple[int, str]:
-    """An error of Google's."""
+    """Return status and body of an error in Google's format."""
     entry = {"domain": "global", "reason": reason, "message": message}
     return status, json.dumps({"error": {"code": status, "message": message, "errors": [entry]}})
 
 
 def answered(status: int, body: object) -> httpx.Response:
-    """The answer with this body: a text, or what is JSON."""
+    """Return an answer with this body, text or JSON."""
     text = body if isinstance(body, str) else json.dumps(body)
     return httpx.Response(status, text=text, headers=JSON)
 
 
 async def outcome(call: GmailCall, status: int, body: object) -> object:
-    """What a call returns or raises for this answer."""
+    """Return what a call returns or raises for this answer."""
     async with gmail_that_answers(lambda _: answered(status, body)) as at:
         try:
             return await call.make(at)
@@ -58,11 +58,11 @@ async def outcome(call: GmailCall, status: int, body: object) -> object:
 
 
 class TestForeignAnswers:
-    """Of proxies, captive portals and outages: none of them is data, and none says that anything is gone."""
+    """Answers of proxies, captive portals and outages: never data, and no proof that anything is gone."""
 
     @each_call
     @pytest.mark.parametrize("status", [302, 307, 400, 403, 410, 418, 500, 502, 503])
-    async def test_of_other_statuses_are_an_outage(self, call: GmailCall, status: int) -> None:
+    async def test_with_an_error_status_are_an_outage(self, call: GmailCall, status: int) -> None:
         assert isinstance(await outcome(call, status, PAGE), ProviderUnavailableError)
 
     @each_call
@@ -79,13 +79,13 @@ class TestForeignAnswers:
         ],
         ids=["page", "truncated", "array", "string", "null", "other object", "error object"],
     )
-    async def test_of_success_are_an_outage(self, call: GmailCall, body: object) -> None:
+    async def test_with_a_success_status_are_an_outage(self, call: GmailCall, body: object) -> None:
         result = await outcome(call, 200, body)
         match call.name, body:
             case "thread", {"login": _}:
                 assert isinstance(result, NotInThreadError)
             case "stop", {"login": _}:
-                # Nothing is read from its answer.
+                # The adapter reads nothing from this answer.
                 assert result is None
             case _:
                 assert isinstance(result, ProviderUnavailableError)
@@ -93,7 +93,9 @@ class TestForeignAnswers:
     @each_call
     @pytest.mark.parametrize("status", [404, 405, 501])
     @pytest.mark.parametrize("body", ["", PAGE, "no such thing", {"detail": "Not Found"}])
-    async def test_about_the_route_say_nothing_else(self, call: GmailCall, status: int, body: object) -> None:
+    async def test_about_a_missing_route_say_nothing_about_its_object(
+        self, call: GmailCall, status: int, body: object
+    ) -> None:
         result = await outcome(call, status, body)
         match call.name:
             case "profile":
@@ -126,13 +128,13 @@ class TestGooglesErrors:
             (503, "backendError", ProviderUnavailableError),
         ],
     )
-    async def test_are_the_same_for_every_call(
+    async def test_map_to_the_same_error_for_every_call(
         self, call: GmailCall, status: int, reason: str, kind: type[ProviderError]
     ) -> None:
         assert type(await outcome(call, *googles(status, reason))) is kind
 
     @each_call
-    async def test_of_what_is_not_found_are_what_they_mean_for_the_call(self, call: GmailCall) -> None:
+    async def test_of_a_missing_object_map_to_the_error_of_the_call(self, call: GmailCall) -> None:
         result = await outcome(call, *googles(404, "notFound", "Requested entity was not found."))
         match call.name:
             case "profile":
@@ -154,7 +156,7 @@ class TestProfile:
         async with gmail_that_answers(lambda _: answered(200, body)) as at:
             return await at.provider.profile(TOKEN)
 
-    async def test_tells_cursor_total_and_address(self) -> None:
+    async def test_has_cursor_total_and_address(self) -> None:
         body = {
             "emailAddress": "ada@example.com",
             "messagesTotal": 7,
@@ -163,14 +165,14 @@ class TestProfile:
         }
         assert await self.read(body) == Profile(cursor=2**64, message_count=7, address="ada@example.com")
 
-    async def test_tells_what_it_can(self) -> None:
+    async def test_tolerates_missing_fields(self) -> None:
         assert await self.read({"messagesTotal": "7"}) == Profile(message_count=7)
         assert await self.read({"emailAddress": ["x"], "messagesTotal": "many", "historyId": None}) == Profile()
         assert await self.read({}) == Profile()
 
 
 def page_params(*, token: str | None = None, label: str | None = None) -> dict[str, Any]:
-    """The arguments of a listing."""
+    """Return the arguments of a listing."""
     return {"page_token": token, "page_size": 9, "include_spam_trash": True, "label_id": label}
 
 
@@ -198,7 +200,7 @@ class TestListing:
             (FOREIGN_404, RouteMissingError),
         ],
     )
-    async def test_with_a_page_token_begins_again_only_if_google_refuses_it(
+    async def test_drops_the_page_token_only_if_google_refuses_it(
         self, answer: tuple[int, str], kind: type[ProviderError]
     ) -> None:
         assert type(await self.error(*answer, token="t")) is kind
@@ -214,7 +216,7 @@ class TestListing:
             ((400, PAGE), None, ProviderUnavailableError),
         ],
     )
-    async def test_of_a_label_ends_only_if_google_does_not_know_it(
+    async def test_drops_the_label_only_if_google_does_not_know_it(
         self, answer: tuple[int, str], token: str | None, kind: type[ProviderError]
     ) -> None:
         assert type(await self.error(*answer, token=token, label="L")) is kind
@@ -231,7 +233,7 @@ class TestListing:
             {"messages": [], "nextPageToken": True},
         ],
     )
-    async def test_of_other_types_passes_for_no_shorter_one(self, body: dict[str, Any]) -> None:
+    async def test_with_fields_of_other_types_is_an_error(self, body: dict[str, Any]) -> None:
         assert type(await self.error(200, json.dumps(body))) is ProviderUnavailableError
 
     @pytest.mark.parametrize(
@@ -297,16 +299,16 @@ class TestLabels:
             Label(label_id="7", name="7", type="user"),
         ]
 
-    async def test_that_nobody_lists_are_told_from_none(self) -> None:
+    async def test_distinguish_no_list_from_an_empty_one(self) -> None:
         assert await self.read(*FOREIGN_404) is None
         assert await self.read(200, {"labels": []}) == []
 
     @pytest.mark.parametrize("labels", ["x", [7], [{"name": "Later"}], {"id": "INBOX"}])
-    async def test_of_other_types_pass_for_no_fewer(self, labels: object) -> None:
+    async def test_with_fields_of_other_types_are_an_error(self, labels: object) -> None:
         with pytest.raises(ProviderUnavailableError):
             await self.read(200, {"labels": labels})
 
-    def test_of_every_mailbox_are_known_without_a_list(self) -> None:
+    def test_of_every_mailbox_are_built_in(self) -> None:
         known = {label.label_id for label in GmailProvider.built_in_labels}
         assert {"INBOX", "SPAM", "TRASH", "UNREAD", "STARRED", "CATEGORY_PROMOTIONS"} <= known
 
@@ -317,11 +319,11 @@ class TestWatch:
             return await at.provider.watch(TOKEN)
 
     @pytest.mark.parametrize("expiration", ["1767225600000", 1767225600000])
-    async def test_ends_when_it_says(self, expiration: object) -> None:
+    async def test_ends_at_the_answers_expiration(self, expiration: object) -> None:
         assert await self.ends({"historyId": "7", "expiration": expiration}) == datetime(2026, 1, 1, tzinfo=UTC)
 
     @pytest.mark.parametrize("body", ["", {}, {"expiration": None}, {"expiration": "soon"}, {"expiration": 10**30}])
-    async def test_without_an_end_is_none(self, body: object) -> None:
+    async def test_without_an_expiration_is_an_error(self, body: object) -> None:
         with pytest.raises(ProviderUnavailableError):
             await self.ends(body)
 
@@ -342,13 +344,13 @@ class TestEmptyAttachment:
         assert await self.copied(body) == (b"hi" if body.get("data") else b"")
 
     @pytest.mark.parametrize("body", ["", PAGE, SCRIPT, '{"size": 0', '{"data": "aGk', "[]"])
-    async def test_is_no_other_answer(self, body: str) -> None:
+    async def test_does_not_accept_other_answers(self, body: str) -> None:
         with pytest.raises(ProviderUnavailableError):
             await self.copied(body)
 
 
 def batch_of(*parts: tuple[int, str]) -> httpx.Response:
-    """A batch answer with these parts."""
+    """Return a batch answer with these parts."""
     lines = []
     for place, (status, body) in enumerate(parts):
         lines += [f"--{BOUNDARY}", "Content-Type: application/http", f"Content-ID: <response-item-{place}>", ""]
@@ -374,7 +376,7 @@ class TestBatchParts:
             ((200, '{"login": "https://portal.example"}'), ProviderUnavailableError),
         ],
     )
-    async def test_are_judged_one_by_one(self, part: tuple[int, str], kind: type[ProviderError]) -> None:
+    async def test_fail_one_by_one(self, part: tuple[int, str], kind: type[ProviderError]) -> None:
         other = Get(external_ids=("n",), thread_id=None, units=COSTS.get)
         good = json.dumps({"id": "n", "payload": {}})
         async with gmail_that_answers(lambda _: batch_of(part, (200, good))) as at:
@@ -383,7 +385,7 @@ class TestBatchParts:
         assert not isinstance(results["n"], ProviderError)
 
     @pytest.mark.parametrize("part", [googles(404, "notFound"), FOREIGN_404, googles(400, "invalidArgument")])
-    async def test_of_threads_say_nothing_about_their_messages(self, part: tuple[int, str]) -> None:
+    async def test_of_failed_threads_say_nothing_about_their_messages(self, part: tuple[int, str]) -> None:
         async with gmail_that_answers(lambda _: batch_of(part)) as at:
             results = await at.batching.fetch(TOKEN, [THREAD])
         assert {id_: type(error) for id_, error in results.items()} == dict.fromkeys(

@@ -1,4 +1,4 @@
-"""A batch endpoint that is missing for a while: messages come one by one meanwhile, and then in batches again."""
+"""An unavailable batch endpoint: single gets meanwhile, batches afterwards."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ MULTIPART = f"multipart/mixed; boundary={BOUNDARY}"
 
 
 class Clock:
-    """Time that moves when a test says so."""
+    """A clock that tests move."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -29,7 +29,7 @@ class Clock:
 
 
 class Gmail:
-    """Answers gets, and batches as told; counts both."""
+    """A server that answers gets, and batches as configured, and counts both."""
 
     def __init__(self, batches: Iterable[httpx.Response | None]) -> None:
         self.batches = self.gets = 0
@@ -52,13 +52,13 @@ class Gmail:
 
 
 def missing(status: int = 404, *, text: str = "", kind: str = "text/html") -> httpx.Response:
-    """An answer that is none of a batch."""
+    """Return an answer that is not in the batch format."""
     return httpx.Response(status, text=text, headers={"Content-Type": kind})
 
 
 @contextmanager
 def logged() -> Iterator[Callable[[], list[str]]]:
-    """The events of the log, so far."""
+    """Capture the log; yield a function that returns its events."""
     with structlog.testing.capture_logs() as entries:
         yield lambda: [entry["event"] for entry in entries]
 
@@ -77,7 +77,7 @@ class TestFetch:
         ],
         ids=lambda answer: f"{answer.status_code} {answer.text[:12]}",
     )
-    async def test_goes_on_one_by_one_and_tries_again_a_minute_later(self, answer: httpx.Response) -> None:
+    async def test_falls_back_to_single_gets_and_retries_a_minute_later(self, answer: httpx.Response) -> None:
         gmail, clock = Gmail([answer, None]), Clock()
         async with gmail_that_answers(gmail, monotonic=clock) as at:
             for elapsed, batches, gets in ((0, 1, 3), (59, 1, 6), (1, 2, 6)):
@@ -86,7 +86,7 @@ class TestFetch:
                 assert all(isinstance(result, ProviderMessage) for result in results.values())
                 assert (gmail.batches, gmail.gets) == (batches, gets)
 
-    async def test_takes_an_answer_for_the_end_of_the_outage(self) -> None:
+    async def test_reopens_after_a_batch_answer(self) -> None:
         gmail, clock = Gmail([missing(), None, missing(), None]), Clock()
         async with gmail_that_answers(gmail, monotonic=clock) as at:
             for elapsed in (0, 60, 0, 60):
@@ -95,7 +95,7 @@ class TestFetch:
             assert (gmail.batches, gmail.gets) == (4, 6)
 
     @pytest.mark.parametrize("status", [403, 429, 500, 503])
-    async def test_that_meets_another_refusal_gives_no_batch_up(self, status: int) -> None:
+    async def test_keeps_batches_after_other_refusals(self, status: int) -> None:
         gmail, clock = Gmail([missing(status), None]), Clock()
         async with gmail_that_answers(gmail, monotonic=clock) as at:
             with pytest.raises(Exception, match=f"{status}"):
@@ -103,7 +103,7 @@ class TestFetch:
             await at.batching.fetch(TOKEN, GETS)
             assert (gmail.batches, gmail.gets) == (2, 0)
 
-    async def test_of_what_is_too_large_for_a_batch_gives_no_batch_up(self) -> None:
+    async def test_keeps_batches_after_one_that_was_too_large(self) -> None:
         gmail, clock = Gmail([missing(413), None]), Clock()
         async with gmail_that_answers(gmail, monotonic=clock) as at:
             await at.batching.fetch(TOKEN, GETS)
@@ -113,7 +113,7 @@ class TestFetch:
 
 class TestPause:
     def closed_for(self, endpoint: BatchEndpoint, clock: Clock) -> float:
-        """Seconds until batches go out again, to the half minute."""
+        """Return the seconds until batches are sent again, rounded to the half minute."""
         began = clock.now
         while endpoint.url is None:
             clock.now += 30
@@ -128,14 +128,14 @@ class TestPause:
             pauses.append(self.closed_for(endpoint, clock))
         assert pauses == [60, 120, 240, 480, 960, 1920, LONGEST_PAUSE, LONGEST_PAUSE]
 
-    def test_is_not_longer_for_batches_that_were_under_way_together(self) -> None:
+    def test_counts_concurrent_batches_once(self) -> None:
         clock = Clock()
         endpoint = BatchEndpoint("http://x/batch", monotonic=clock)
         for _ in range(5):
             endpoint.refused("404")
         assert self.closed_for(endpoint, clock) == 60
 
-    def test_begins_anew_after_an_answer(self) -> None:
+    def test_starts_again_at_a_minute_after_an_answer(self) -> None:
         clock = Clock()
         endpoint = BatchEndpoint("http://x/batch", monotonic=clock)
         for _ in range(3):
@@ -145,13 +145,13 @@ class TestPause:
         endpoint.refused("404")
         assert self.closed_for(endpoint, clock) == 60
 
-    def test_ends_with_an_answer_of_a_batch_that_was_under_way(self) -> None:
+    def test_ends_with_an_answer_to_an_earlier_batch(self) -> None:
         endpoint = BatchEndpoint("http://x/batch", monotonic=Clock())
         endpoint.refused("404")
         endpoint.answered()
         assert endpoint.url is not None
 
-    def test_is_told_once_and_so_is_its_end(self) -> None:
+    def test_is_logged_at_its_begin_and_end(self) -> None:
         clock = Clock()
         endpoint = BatchEndpoint("http://x/batch", monotonic=clock)
         with logged() as events:
@@ -163,6 +163,6 @@ class TestPause:
             endpoint.answered()
             assert events() == ["batches are not answered, fetching one by one", "batches are answered again"]
 
-    def test_of_no_endpoint_has_no_end(self) -> None:
+    def test_never_ends_without_an_endpoint(self) -> None:
         endpoint = BatchEndpoint(None, monotonic=Clock())
         assert endpoint.url is None

@@ -1,4 +1,4 @@
-"""Downloads of files that stand in a text: in one that comes with the message, or that has to be fetched for it."""
+"""Downloads of files embedded in a text, delivered inline or by reference."""
 
 import base64
 from typing import Any
@@ -20,7 +20,7 @@ def encode(data: bytes) -> str:
 
 
 class Gmail:
-    """One message, the root of which is one part; counts the calls for its bytes."""
+    """A server with one message of one part; counts the calls for its bytes."""
 
     def __init__(self, mime_type: str, content: bytes, *, by_reference: bool, size: int | None = None) -> None:
         self.attachments = 0
@@ -57,14 +57,14 @@ class TestFilesInText:
         assert await download(gmail, "0") == b"abc"
         assert gmail.attachments == (1 if by_reference else 0)
 
-    async def test_a_multipart_that_gmail_did_not_divide_is_divided(self, by_reference: bool) -> None:
+    async def test_a_multipart_that_gmail_did_not_split_is_split(self, by_reference: bool) -> None:
         gmail = Gmail("multipart/mixed", DIVIDED, by_reference=by_reference)
         message = parse_gmail(gmail.resource, fetched={"": DIVIDED})
         assert (message.text, [each.part_id for each in message.attachments]) == ("Hi", ["1"])
         assert message.text == parse_raw(b"Content-Type: multipart/mixed\n\n" + DIVIDED).text
         assert await download(gmail, "1") == b"PNG"
 
-    async def test_another_part_does_not_exist(self, by_reference: bool) -> None:
+    async def test_an_unknown_part_is_missing(self, by_reference: bool) -> None:
         for part_id in ("1", "0.0", "7", "x"):
             with pytest.raises(PartMissingError):
                 await download(Gmail("text/plain", UUENCODED, by_reference=by_reference), part_id)

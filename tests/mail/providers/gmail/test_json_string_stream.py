@@ -1,4 +1,4 @@
-"""A long string taken out of JSON that arrives in pieces."""
+"""A long string read from JSON that arrives in chunks."""
 
 import json
 
@@ -17,7 +17,7 @@ JSON = st.recursive(
 
 
 def read(document: bytes, *, size: int) -> tuple[bytes, bool]:
-    """The field `raw` of a document that comes in pieces of so many bytes."""
+    """Read the field `raw` of a document in chunks of this size; return its bytes and whether it is complete."""
     reader = JsonFieldReader("raw")
     found = b"".join(reader.feed(document[at : at + size]) for at in range(0, len(document), size))
     return found, reader.complete
@@ -32,7 +32,7 @@ class TestJsonFieldReader:
         indent=st.sampled_from([None, 2]),
         size=st.integers(1, 20),
     )
-    def test_finds_the_field_among_any_others(
+    def test_finds_the_field_among_others(
         self, others: dict[str, object], value: str, before: int, ascii_only: bool, indent: int | None, size: int
     ) -> None:
         items = list(others.items())
@@ -52,12 +52,12 @@ class TestJsonFieldReader:
             "",
         ],
     )
-    def test_finds_nothing_where_there_is_none(self, document: str) -> None:
+    def test_returns_nothing_without_the_field(self, document: str) -> None:
         assert read(document.encode(), size=3) == (b"", False)
 
     @pytest.mark.parametrize("size", [1, 2, 5, 100])
-    def test_reads_what_is_escaped(self, size: int) -> None:
+    def test_decodes_escapes(self, size: int) -> None:
         assert read(rb'{"raw":"YQ\u003d\u003d\/"}', size=size) == (b"YQ==/", True)
 
-    def test_knows_that_the_end_is_missing(self) -> None:
+    def test_detects_a_missing_end(self) -> None:
         assert read(b'{"raw":"abc', size=4) == (b"abc", False)

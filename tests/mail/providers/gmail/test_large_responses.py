@@ -1,4 +1,4 @@
-"""Answers of the provider that are large: they are taken apart beside the event loop, small ones within it."""
+"""Large answers are parsed off the event loop, small ones on it."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -18,20 +18,20 @@ from tests.support.mail.stage import Stage
 
 
 class CountingThreads(ThreadPoolExecutor):
-    """Threads that count what they are given to do."""
+    """A thread pool that counts its tasks."""
 
     def __init__(self) -> None:
         super().__init__(max_workers=2)
         self.given = 0
 
     def submit[T](self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Does it, and counts it."""
+        """Count and run a task."""
         self.given += 1
         return super().submit(fn, *args, **kwargs)
 
 
 async def given_to_threads(s: Stage, text: str, *, batch: bool) -> int:
-    """How much a fetch of a message with this text leaves to other threads; the message arrives whole."""
+    """Fetch a message with this text; return the number of tasks given to threads."""
     external_id = await s.at_provider.deliver_large(text)
     token, _ = await s.auth.access_token(s.account.account_id, s.user_id)
     costs = GMAIL_COSTS["2026-05"]
@@ -45,7 +45,7 @@ async def given_to_threads(s: Stage, text: str, *, batch: bool) -> int:
             provider = GmailProvider(http, api_url=url, batch_url=f"{url}/batch" if batch else None, costs=costs)
             return await provider.fetch(token, [get])
 
-    # On a loop of its own, whose threads nobody else gives anything to do.
+    # A loop of its own: nothing else uses its threads.
     message = (await asyncio.to_thread(asyncio.run, fetch()))[external_id]
     assert isinstance(message, ProviderMessage)
     assert message.size > len(text)
@@ -54,10 +54,10 @@ async def given_to_threads(s: Stage, text: str, *, batch: bool) -> int:
 
 @pytest.mark.parametrize("batch", [True, False], ids=["in a batch", "by itself"])
 class TestMessage:
-    async def test_above_the_threshold_is_read_off_the_event_loop(self, stage: OpenStage, batch: bool) -> None:
+    async def test_above_the_threshold_is_parsed_off_the_event_loop(self, stage: OpenStage, batch: bool) -> None:
         async with stage(workers=0) as s:
             assert await given_to_threads(s, "words\n" * (LARGE_BYTES // 6), batch=batch) == 1
 
-    async def test_below_the_threshold_is_not_worth_a_thread(self, stage: OpenStage, batch: bool) -> None:
+    async def test_below_the_threshold_is_parsed_on_the_event_loop(self, stage: OpenStage, batch: bool) -> None:
         async with stage(workers=0) as s:
             assert await given_to_threads(s, "words\n" * 1000, batch=batch) == 0

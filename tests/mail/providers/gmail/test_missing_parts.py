@@ -1,4 +1,4 @@
-"""Text that a message only refers to: what is fetched of it, what that costs, and what becomes of the rest."""
+"""Text delivered by reference: how much of it is fetched, its cost, and the truncation of the rest."""
 
 import base64
 import json
@@ -18,12 +18,12 @@ MIB = 1024 * 1024
 
 
 def parts(*sizes: int, mime_type: str = "text/plain", first: int = 0) -> list[MissingPart]:
-    """Parts of these sizes, numbered from `first`."""
+    """Return parts of these sizes, numbered from `first`."""
     return [MissingPart(f"{first + n}", f"a{first + n}", mime_type, size) for n, size in enumerate(sizes)]
 
 
 def chosen(missing: list[MissingPart]) -> list[str]:
-    """The ids of those that are fetched."""
+    """Return the ids of the chosen parts."""
     return [part.part_id for part in parts_to_fetch(missing)]
 
 
@@ -38,26 +38,26 @@ class TestChoice:
             ([50 * MIB, 50 * MIB], ["0"]),
         ],
     )
-    def test_ends_where_what_is_stored_is_full(self, sizes: list[int], ids: list[str]) -> None:
+    def test_stops_at_the_stored_length(self, sizes: list[int], ids: list[str]) -> None:
         assert chosen(parts(*sizes)) == ids
 
-    def test_is_made_for_plain_text_and_html_apart(self) -> None:
+    def test_counts_plain_text_and_html_separately(self) -> None:
         html = parts(5 * MIB, 1, mime_type="text/html", first=2)
         assert chosen([*parts(5 * MIB, 1), *html]) == ["0", "2"]
 
-    def test_counts_other_texts_as_plain(self) -> None:
+    def test_counts_other_text_types_as_plain(self) -> None:
         assert chosen([*parts(5 * MIB, mime_type="text/enriched"), *parts(1, first=1)]) == ["0"]
 
-    def test_takes_an_invitation_beside_a_long_text(self) -> None:
+    def test_includes_an_invitation_beside_a_long_text(self) -> None:
         assert chosen([*parts(5 * MIB), *parts(1, mime_type="text/calendar", first=1)]) == ["0", "1"]
 
     @pytest.mark.parametrize("size", [0, 1])
-    def test_is_of_so_many_at_most_however_small_they_say_they_are(self, size: int) -> None:
+    def test_has_at_most_eight_parts_of_any_size(self, size: int) -> None:
         assert len(chosen(parts(*[size] * 500))) == MOST_PARTS
 
 
 class Gmail:
-    """One message whose text parts come by reference, each of them so many bytes; counts calls."""
+    """A server with one message whose text parts of `size` bytes come by reference; counts calls."""
 
     def __init__(self, count: int, size: int) -> None:
         self.attachments = 0
@@ -79,7 +79,7 @@ class Gmail:
 
 
 async def completed(gmail: Gmail) -> tuple[int, ProviderMessage]:
-    """The units that completing the message costs, and the whole message."""
+    """Complete the message; return the units and the whole message."""
     async with gmail_that_answers(gmail) as at:
         partial = (await at.provider.fetch(TOKEN, [MESSAGE]))["m"]
         assert isinstance(partial, PartialMessage)
@@ -87,7 +87,7 @@ async def completed(gmail: Gmail) -> tuple[int, ProviderMessage]:
 
 
 class TestCompletion:
-    async def test_of_twelve_large_parts_costs_two(self) -> None:
+    async def test_of_twelve_large_parts_costs_two_calls(self) -> None:
         gmail = Gmail(count=12, size=2_600_000)
         units, message = await completed(gmail)
         assert (units, gmail.attachments) == (2 * COSTS.attachment, 2)
@@ -98,7 +98,7 @@ class TestCompletion:
         assert message.content.missing_parts == ()
         assert message.content.defects.count("body-too-long") == 1
 
-    async def test_of_many_small_parts_has_a_bound(self) -> None:
+    async def test_of_many_small_parts_is_bounded(self) -> None:
         gmail = Gmail(count=300, size=100)
         units, message = await completed(gmail)
         assert (units, gmail.attachments) == (MOST_PARTS * COSTS.attachment, MOST_PARTS)
@@ -106,7 +106,7 @@ class TestCompletion:
         assert message.content.truncated
         assert message.content.missing_parts == ()
 
-    async def test_of_what_is_stored_whole_leaves_nothing_out(self) -> None:
+    async def test_within_the_stored_length_is_not_truncated(self) -> None:
         gmail = Gmail(count=2, size=1_000_000)
         units, message = await completed(gmail)
         assert (units, gmail.attachments) == (2 * COSTS.attachment, 2)

@@ -1,4 +1,4 @@
-"""Gmail's pushes: the tokens that prove their sender, and the bodies that name a mailbox."""
+"""Gmail's push notifications: the sender's tokens and the bodies."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ async def push(sender: PushSender) -> AsyncIterator[GmailPush]:
 
 
 def wrapped(data: object) -> bytes:
-    """A push with anything in the place of a message's data."""
+    """Return a push with this data."""
     return json.dumps({"message": {"data": data}}).encode()
 
 
@@ -51,7 +51,7 @@ class TestVerify:
             ({"exp": 0}, "expired"),
             ({"exp": None}, "MissingRequiredClaim"),
             ({"exp": "soon"}, "not a number"),
-            # The year 2100: a time of today would have come by the time that a slow machine tries it.
+            # The year 2100: a time close to now could pass on a slow machine.
             ({"iat": 4_102_444_800}, "not valid yet"),
         ],
     )
@@ -61,7 +61,7 @@ class TestVerify:
         with pytest.raises(InvalidTokenError, match=reason):
             await push.verify(sender.token(**changed))
 
-    async def test_refuses_a_token_that_no_published_key_signed(self, push: GmailPush) -> None:
+    async def test_refuses_a_token_of_an_unknown_key(self, push: GmailPush) -> None:
         claims = {"iss": SENDER.issuer, "aud": SENDER.audience, "email": SENDER.service_account, "email_verified": True}
         times = {"iat": int(time.time()), "exp": int(time.time()) + 60}
         for token in (
@@ -73,13 +73,11 @@ class TestVerify:
                 await push.verify(token)
 
     @pytest.mark.parametrize("token", ["", "x", "a.b.c", "\0", "x" * 65_536, "a." * 4000])
-    async def test_refuses_text_that_is_no_token(self, push: GmailPush, token: str) -> None:
+    async def test_refuses_malformed_tokens(self, push: GmailPush, token: str) -> None:
         with pytest.raises(InvalidTokenError):
             await push.verify(token)
 
-    async def test_accepts_a_token_for_many_deliveries_until_it_expires(
-        self, push: GmailPush, sender: PushSender
-    ) -> None:
+    async def test_accepts_a_token_until_it_expires(self, push: GmailPush, sender: PushSender) -> None:
         token = sender.token()
         for _ in range(3):
             await push.verify(token)
@@ -87,7 +85,7 @@ class TestVerify:
             with pytest.raises(InvalidTokenError, match="expired"):
                 await later.verify(token)
 
-    async def test_cannot_tell_while_the_keys_are_unavailable(self) -> None:
+    async def test_raises_keys_unavailable_without_the_keys(self) -> None:
         sender = PushSender()
         sender.is_down = True
         async with sender.receiver() as push:
@@ -106,10 +104,10 @@ class TestParse:
             lambda data: base64.urlsafe_b64encode(data).rstrip(b"="),
         ],
     )
-    def test_reads_every_form_that_google_uses(
+    def test_reads_every_format_of_google(
         self, push: GmailPush, history_id: object, encode: Callable[[bytes], bytes]
     ) -> None:
-        # The address makes base64 of + and / in the standard alphabet.
+        # The base64 of this address has + and / in the standard alphabet.
         email = "ö~?>>>???@example.com"
         expected = Notification(email=email, cursor=9876543210)
         assert push.parse(envelope(email, history_id, encode=encode)) == expected
@@ -118,9 +116,9 @@ class TestParse:
         assert push.parse(envelope("ada@example.com")) == Notification(email="ada@example.com", cursor=None)
 
     @given(body=st.binary(max_size=300) | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(wrapped))
-    async def test_finds_nothing_in_garbage(self, push: GmailPush, body: bytes) -> None:
+    async def test_returns_none_for_malformed_bodies(self, push: GmailPush, body: bytes) -> None:
         assert push.parse(body) is None
 
-    def test_finds_nothing_in_64_kb_of_garbage(self, push: GmailPush) -> None:
+    def test_returns_none_for_64_kb_of_garbage(self, push: GmailPush) -> None:
         assert push.parse(b"\xff" * 65_536) is None
         assert push.parse(b"[" * 65_536) is None

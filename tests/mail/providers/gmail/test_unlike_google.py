@@ -1,4 +1,4 @@
-"""Providers that speak Gmail's protocol with an accent, and mail that no parser loves."""
+"""Stand-ins that deviate from Gmail's protocol, and malformed mail."""
 
 import base64
 from datetime import UTC, datetime
@@ -28,18 +28,18 @@ from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage, connect_user
 
 BEYOND = 2**64 + 1_000_000
-# More than an answer holds inline.
+# More than an answer has inline.
 LARGE = "0123456789abcdef" * 160_000 + " the end"
 NO_PROFILE: dict[str, object] = {"method": "gmail.profile.get", "kind": "error", "status": 404, "reason": "notFound"}
 
 
 def base64url(data: bytes) -> str:
-    """As the API takes raw messages."""
+    """Encode bytes as the API expects raw messages."""
     return base64.urlsafe_b64encode(data).decode()
 
 
 async def _lives(s: Stage) -> None:
-    """Goes through everything that a mailbox lives through, and stays a mirror."""
+    """Run a mailbox through all kinds of change, a lost history included; check that the copy stays equal."""
     assert (await s.sync(count=None)).sync.state is SyncState.COMPLETED
     assert await s.stored() == await s.at_provider.truth()
     first, second, third, *_ = await s.at_provider.visible()
@@ -162,14 +162,14 @@ class TestAccents:
         [numbers_as_numbers, padded_base64, nulls_and_empties, no_versions, no_cursor_in_history, bare_payloads],
         ids=lambda accent: accent.__name__,
     )
-    async def test_are_understood(self, servers: Servers, stage: OpenStage, accent: Accent) -> None:
+    async def test_are_tolerated(self, servers: Servers, stage: OpenStage, accent: Accent) -> None:
         async with (
             served_with_accent(servers.sandbox, Manners(accent)) as url,
             stage(messages=30, user={"ugly": True}, api_url=url, batch=False) as s,
         ):
             await _lives(s)
 
-    async def test_of_base64_leave_raw_messages_whole(self, servers: Servers) -> None:
+    async def test_in_base64_keep_raw_messages_intact(self, servers: Servers) -> None:
         raw = b"From: a@example.com\r\n\r\n" + bytes(range(256)) * 2_300
         async with (
             served_with_accent(servers.sandbox, Manners(padded_base64)) as url,
@@ -188,12 +188,12 @@ class TestAccents:
             assert bytes(written) == raw
 
 
-class TestLacking:
+class TestMissing:
     @pytest.mark.parametrize(
         ("status", "routes"),
         [(404, ("/labels",)), (405, ("/profile", "/labels", "/batch")), (501, ("/profile", "/labels", "/batch"))],
     )
-    async def test_routes_are_done_without(
+    async def test_routes_are_not_needed(
         self, servers: Servers, stage: OpenStage, status: int, routes: tuple[str, ...]
     ) -> None:
         manners = Manners(lacks=routes, lacking_status=status)
@@ -204,7 +204,7 @@ class TestLacking:
             await _lives(s)
 
     @pytest.mark.parametrize("status", [404, 501])
-    async def test_history_has_everything_compared(self, servers: Servers, stage: OpenStage, status: int) -> None:
+    async def test_history_is_replaced_by_comparison(self, servers: Servers, stage: OpenStage, status: int) -> None:
         manners = Manners(lacks=("/history",), lacking_status=status)
         async with (
             served_with_accent(servers.sandbox, manners) as url,
@@ -231,9 +231,7 @@ class TestLacking:
             await _lives(s)
 
     @pytest.mark.parametrize("status", [400, 410])
-    async def test_memory_of_page_tokens_begins_the_listing_again(
-        self, servers: Servers, stage: OpenStage, status: int
-    ) -> None:
+    async def test_page_tokens_restart_the_listing(self, servers: Servers, stage: OpenStage, status: int) -> None:
         manners = Manners(forgets_page_tokens=True, lacking_status=status)
         async with (
             served_with_accent(servers.sandbox, manners) as url,
@@ -243,9 +241,9 @@ class TestLacking:
 
 
 class TestProxies:
-    """Something between us and Gmail that answers a call once with a page of its own, or a route that is gone once."""
+    """A proxy between us and Gmail that answers a call with its own page, or a route that is missing once."""
 
-    async def test_of_the_list_of_labels_take_no_label_off(self, stage: OpenStage) -> None:
+    async def test_answering_the_list_of_labels_remove_no_label(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:
             label = await s.at_provider.create_label("Invoices")
             for id_ in await s.at_provider.visible():
@@ -260,7 +258,7 @@ class TestProxies:
                 assert "Invoices" in names
 
     @pytest.mark.parametrize("batch", [True, False])
-    async def test_of_gets_lose_no_new_message(self, stage: OpenStage, batch: bool) -> None:
+    async def test_answering_gets_lose_no_new_message(self, stage: OpenStage, batch: bool) -> None:
         async with stage(messages=5, batch=batch) as s:
             await s.sync(count=None)
             await s.at_provider.fail({"method": "gmail.messages.get", "kind": "html_503", "status": 404, "count": 1})
@@ -270,11 +268,11 @@ class TestProxies:
             assert await s.at_provider.fired() == [1]
             assert await s.fetchval("SELECT count(*) FROM dead_letters") == 0
 
-    async def test_of_gets_delete_no_stored_message(self, stage: OpenStage) -> None:
+    async def test_answering_gets_delete_no_stored_message(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:
             await s.sync(count=None)
             target = (await s.at_provider.visible())[0]
-            # A label that changes while everything is compared needs a get of the stored message.
+            # A label that changes during the comparison needs a get of the stored message.
             await s.at_provider.lose_history()
             await s.at_provider.fail(
                 {"method": "gmail.messages.list", "kind": "slow", "seconds": 0.3, "count": 3},
@@ -288,7 +286,7 @@ class TestProxies:
             assert (await s.at_provider.fired())[1] == 1, "no get met it"
 
     @pytest.mark.parametrize("status", [400, 403, 404, 410])
-    async def test_of_history_neither_lose_the_cursor_nor_access(self, stage: OpenStage, status: int) -> None:
+    async def test_answering_history_keep_cursor_and_access(self, stage: OpenStage, status: int) -> None:
         async with stage(messages=5) as s:
             await s.sync(count=None)
             listings = await s.at_provider.calls("gmail.messages.list")
@@ -301,7 +299,7 @@ class TestProxies:
             assert (await s.sync(count=None)).sync.state is SyncState.COMPLETED
 
     @pytest.mark.parametrize("status", [400, 404, 410])
-    async def test_of_a_page_begin_no_listing_again(self, stage: OpenStage, status: int) -> None:
+    async def test_answering_a_page_do_not_restart_the_listing(self, stage: OpenStage, status: int) -> None:
         async with stage(messages=30, page_size=7) as s:
             await s.at_provider.fail(
                 {"method": "gmail.messages.list", "kind": "html_503", "status": status, "after": 2, "count": 1}
@@ -309,11 +307,11 @@ class TestProxies:
             report = await s.sync(count=None)
             assert await s.at_provider.fired() == [1]
             assert report.sync.state is SyncState.COMPLETED
-            # Those that it answered itself: two passes of five pages. One from the top would add two.
+            # Two passes of five pages. A restart would add two.
             assert await s.at_provider.calls("gmail.messages.list") == 10
             assert await s.stored() == await s.at_provider.truth()
 
-    async def test_of_a_batch_cost_one_batch(self, stage: OpenStage) -> None:
+    async def test_answering_a_batch_cost_one_batch(self, stage: OpenStage) -> None:
         async with stage(messages=25) as s:
             await s.at_provider.fail({"method": "batch", "kind": "html_503", "status": 404, "count": 1})
             report = await s.sync(count=None)
@@ -350,7 +348,7 @@ class TestMail:
             assert (await s.detail(id_)).summary.received_at == shown
             assert len(await s.listed()) == 3
 
-    async def test_with_zeros_and_halves_of_characters(self, stage: OpenStage) -> None:
+    async def test_with_nul_and_lone_surrogates(self, stage: OpenStage) -> None:
         broken = "a\0b\ud83dc"
         data = base64url(b"zero \0 byte")
         payload = {
@@ -399,7 +397,7 @@ class TestMail:
             assert summary.sender is not None
             assert summary.sender.name == "Jörg"
 
-    async def test_whose_text_comes_by_reference(self, stage: OpenStage) -> None:
+    async def test_with_text_by_reference(self, stage: OpenStage) -> None:
         for batch in (True, False):
             async with stage(messages=3, batch=batch) as s:
                 id_ = await s.at_provider.deliver_large(LARGE)
@@ -409,7 +407,7 @@ class TestMail:
                 assert await s.at_provider.calls("gmail.messages.attachments.get") == 1
                 assert report.sync.units_spent == (await s.at_provider.quota())["units"]
 
-    async def test_whose_text_by_reference_fails_at_first(self, stage: OpenStage) -> None:
+    async def test_with_text_by_reference_that_fails_at_first(self, stage: OpenStage) -> None:
         async with stage(messages=3) as s:
             id_ = await s.at_provider.deliver_large(LARGE)
             attachment = {"method": "gmail.messages.attachments.get", "kind": "error", "count": 1}
@@ -423,7 +421,7 @@ class TestMail:
             assert (report.sync.state, report.dead_letters) == (SyncState.COMPLETED, [])
             assert ((await s.detail(id_)).text or "").strip() == LARGE
 
-    async def test_of_every_ugly_kind(self, stage: OpenStage) -> None:
+    async def test_of_every_malformed_kind(self, stage: OpenStage) -> None:
         async with stage(messages=150, user={"ugly": True}) as s:
             report = await s.sync(count=None)
             assert (report.sync.state, report.dead_letters) == (SyncState.COMPLETED, [])

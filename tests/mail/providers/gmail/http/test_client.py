@@ -1,4 +1,4 @@
-"""The client that calls Gmail for all users."""
+"""The HTTP client that calls Gmail for all users."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nSet-Cookie: NID=ada; Path=/\r\nContent-Length: 0\r
 
 
 class TestClient:
-    async def test_carries_nothing_from_one_users_answer_to_another_ones_call(self) -> None:
+    async def test_keeps_no_state_of_one_users_answer_for_anothers_call(self) -> None:
         requests: list[bytes] = []
         observer = CallObserver(Telemetry(CollectorRegistry()))
 

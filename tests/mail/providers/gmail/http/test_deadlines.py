@@ -1,4 +1,4 @@
-"""A server that does not answer, or stops answering: how long each kind of call takes to fail, and how."""
+"""A server that does not answer or stops answering: the time until each kind of call fails, and its error."""
 
 import asyncio
 import contextlib
@@ -31,25 +31,25 @@ from tests.support.mail.raw_server import (
 )
 from tests.support.mail.waiting import eventually
 
-# Seconds: the deadline under test, the others, and what this machine may add.
+# Seconds: the deadline under test, the other deadlines, and the tolerance for a slow machine.
 SHORT = 0.3
 LONG = 30.0
 SLACK = 2.0
 PATIENT = Deadlines(small=LONG, get=LONG, batch=LONG, connect=LONG, between=LONG, whole=LONG, longest=LONG)
-# As many as the adapter makes at a time.
+# The adapter's number of calls at a time.
 PARALLEL_GETS = 4
 each_call = pytest.mark.parametrize("call", CALLS, ids=str)
 
 
 @asynccontextmanager
 async def facing(behaviour: Behaviour, deadlines: Deadlines = PATIENT) -> AsyncIterator[GmailAdapters]:
-    """The adapters of a server that behaves so."""
+    """Yield the adapters of a server with this behaviour."""
     async with raw_server(behaviour) as server, gmail_adapters(server.url, deadlines=deadlines) as adapters:
         yield adapters
 
 
 async def seconds_to_fail(call: GmailCall, at: GmailAdapters, error: type[Exception]) -> float:
-    """How long a call takes to raise this very error."""
+    """Return the seconds until a call raises exactly this error."""
     began = time.monotonic()
     with pytest.raises(error) as raised:
         await call.make(at)
@@ -58,7 +58,7 @@ async def seconds_to_fail(call: GmailCall, at: GmailAdapters, error: type[Except
 
 
 def lost(call: GmailCall) -> type[Exception]:
-    """What a call raises that gets no answer: one that changes something must not be repeated at once."""
+    """Return the error of a call without an answer; one with side effects must not be repeated at once."""
     return ProviderUnavailableError if call.changes else NoAnswerError
 
 
@@ -75,7 +75,7 @@ class TestCall:
         async with facing(stops_after_head, replace(PATIENT, between=SHORT)) as at:
             assert SHORT <= await seconds_to_fail(call, at, ProviderUnavailableError) < SHORT + SLACK
 
-    async def test_whose_body_drips_fails_at_its_end(self, call: GmailCall) -> None:
+    async def test_whose_body_trickles_fails_at_its_overall_limit(self, call: GmailCall) -> None:
         async with facing(drips_body, replace(PATIENT, whole=SHORT)) as at:
             assert SHORT <= await seconds_to_fail(call, at, ProviderUnavailableError) < SHORT + SLACK
 
@@ -87,7 +87,7 @@ class TestCall:
         async with facing(resets_after_head) as at:
             assert await seconds_to_fail(call, at, ProviderUnavailableError) < SLACK
 
-    async def test_whose_connection_is_not_made_fails_after_its_time(self, call: GmailCall) -> None:
+    async def test_without_a_connection_fails_at_its_deadline(self, call: GmailCall) -> None:
         deadlines = replace(PATIENT, connect=SHORT)
         async with (
             raw_server(is_silent) as server,
@@ -95,14 +95,14 @@ class TestCall:
         ):
             assert SHORT <= await seconds_to_fail(call, at, lost(call)) < SHORT + SLACK
 
-    async def test_to_a_port_where_nobody_listens_fails_at_once(self, call: GmailCall, free_port: int) -> None:
+    async def test_to_a_closed_port_fails_at_once(self, call: GmailCall, free_port: int) -> None:
         async with gmail_adapters(f"http://127.0.0.1:{free_port}", deadlines=PATIENT) as at:
             assert await seconds_to_fail(call, at, lost(call)) < SLACK
 
 
 @each_call
 class TestRepeat:
-    async def test_goes_over_another_connection(self, call: GmailCall) -> None:
+    async def test_uses_another_connection(self, call: GmailCall) -> None:
         behave, served = first_ones_go(1, goes_silent)
         deadlines = replace(PATIENT, kept=LONG, **{call.within: SHORT})
         async with facing(behave, deadlines) as at:
@@ -116,7 +116,7 @@ class TestRepeat:
 
 
 class TestGetsOneByOne:
-    async def test_of_a_silent_server_wait_once(self) -> None:
+    async def test_to_a_silent_server_wait_only_once(self) -> None:
         gets = [Get(external_ids=(f"m{n}",), thread_id=None, units=20) for n in range(30)]
         async with (
             raw_server(is_silent) as server,
@@ -129,7 +129,7 @@ class TestGetsOneByOne:
         assert {type(result) for result in results.values()} == {NoAnswerError}
         assert len(results) == len(gets)
 
-    async def test_of_which_one_is_lost_bring_the_others(self) -> None:
+    async def test_return_the_others_after_one_is_lost(self) -> None:
         async def loses_the_first(connection: Connection) -> None:
             while True:
                 head = await connection.request()
@@ -145,7 +145,7 @@ class TestGetsOneByOne:
 
 
 class TestLargeBodies:
-    """Sent in 20 pieces of a kilobyte, 50 ms apart."""
+    """Bodies of 20 chunks of a kilobyte, 50 ms apart."""
 
     @staticmethod
     async def sends_slowly(connection: Connection) -> None:
@@ -156,11 +156,11 @@ class TestLargeBodies:
             await connection.send(body[start : start + 1024])
             await asyncio.sleep(0.05)
 
-    async def test_get_more_time_the_more_has_come(self) -> None:
+    async def test_get_more_time_as_they_arrive(self) -> None:
         async with facing(self.sends_slowly, replace(PATIENT, whole=0.4, bytes_per_second=4 * 1024)) as at:
             assert await at.provider.profile(TOKEN) == Profile(cursor=7)
 
-    async def test_get_it_though_the_head_took_all_of_its_own(self) -> None:
+    async def test_get_that_time_after_a_late_head(self) -> None:
         async def pauses_after_head(connection: Connection) -> None:
             await connection.request()
             await connection.send(HEAD.replace(b"100000", b"18"))
@@ -170,7 +170,7 @@ class TestLargeBodies:
         async with facing(pauses_after_head, replace(PATIENT, small=SHORT)) as at:
             assert await at.provider.profile(TOKEN) == Profile(cursor=7)
 
-    async def test_get_none_without_end(self) -> None:
+    async def test_have_an_upper_limit(self) -> None:
         deadlines = replace(PATIENT, whole=0.4, bytes_per_second=4 * 1024, longest=0.6)
         async with facing(self.sends_slowly, deadlines) as at:
             assert 0.6 <= await seconds_to_fail(CALLS[0], at, ProviderUnavailableError) < 0.6 + SLACK
@@ -185,9 +185,9 @@ class TestDefaults:
 
 
 def first_ones_go(after: int, silent: Behaviour) -> tuple[Behaviour, list[int]]:
-    """A server whose first two connections answer so many requests each and then do something else.
+    """Return a server whose first two connections change behaviour after `after` requests each.
 
-    The list fills with the number of the connection of each request.
+    The list fills with the connection number of each request.
     """
     served: list[int] = []
 
@@ -204,27 +204,27 @@ def first_ones_go(after: int, silent: Behaviour) -> tuple[Behaviour, list[int]]:
 
 
 async def goes_silent(connection: Connection) -> None:
-    """Takes what comes, as a router that has forgotten the connection."""
+    """Read and never answer, as after a router lost the connection."""
     await connection.wait()
 
 
 async def two_connections(at: GmailAdapters) -> None:
-    """Has two calls at the same time, whose connections are kept."""
+    """Make two concurrent calls, whose connections are kept."""
     await asyncio.gather(at.provider.profile(TOKEN), at.provider.profile(TOKEN))
 
 
 class TestConnections:
-    async def test_kept_before_a_reset_call_are_not_used_after_it(self) -> None:
+    async def test_kept_before_a_reset_are_not_used_after_it(self) -> None:
         behave, served = first_ones_go(1, resets)
         async with facing(behave, replace(PATIENT, kept=LONG)) as at:
             await two_connections(at)
             with pytest.raises(NoAnswerError):
                 await at.provider.profile(TOKEN)
-            # The other one is as dead.
+            # The other connection is dead as well.
             assert await at.provider.profile(TOKEN) == Profile(cursor=7)
         assert served == [1, 2, 3]
 
-    async def test_are_kept_again_when_those_from_before_have_expired(self) -> None:
+    async def test_are_kept_again_after_the_old_ones_expired(self) -> None:
         behave, served = first_ones_go(1, goes_silent)
         async with facing(behave, replace(PATIENT, small=SHORT, kept=SHORT)) as at:
             await two_connections(at)
@@ -237,14 +237,14 @@ class TestConnections:
         assert served[:2] == [1, 2]
         assert not {1, 2} & set(served[2:])
 
-    async def test_are_kept_where_calls_are_answered(self) -> None:
+    async def test_are_kept_while_calls_are_answered(self) -> None:
         behave, served = first_ones_go(5, goes_silent)
         async with facing(behave) as at:
             for _ in range(3):
                 await at.provider.profile(TOKEN)
         assert served == [1, 1, 1]
 
-    async def test_that_wait_for_answers_take_none_from_others(self) -> None:
+    async def test_waiting_for_answers_do_not_block_others(self) -> None:
         many = 200
 
         async def answers_after_many(connection: Connection) -> None:
@@ -268,7 +268,7 @@ class TestConnections:
             await asyncio.wait(waiting)
 
     @pytest.mark.parametrize("own", [False, True])
-    async def test_are_given_up_when_nothing_is_acknowledged(self, own: bool) -> None:
+    async def test_without_acknowledgements_are_closed(self, own: bool) -> None:
         observer = CallObserver(Telemetry(CollectorRegistry()))
         behave, _ = first_ones_go(5, goes_silent)
         async with (

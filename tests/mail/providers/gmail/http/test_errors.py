@@ -1,4 +1,4 @@
-"""What answers mean that refuse: Gmail's, row by row and in each shape, and those of anything in between."""
+"""Error answers: Gmail's, row by row and in each shape, and those of other servers."""
 
 import json
 from datetime import UTC, datetime
@@ -30,13 +30,13 @@ HTML = b"<!DOCTYPE html><html lang=en><title>Error</title><p>That is an error."
 
 
 def old(status: int, reason: str, message: str, domain: str = "global") -> bytes:
-    """The shape with `errors` only."""
+    """Return a body in the shape with `errors` only."""
     entry = {"domain": domain, "reason": reason, "message": message}
     return json.dumps({"error": {"errors": [entry], "code": status, "message": message}}).encode()
 
 
 def new(status: int, reason: str, message: str, name: str, detail: str | None = None) -> bytes:
-    """The shape with `status` and sometimes `details`, and `errors` still there."""
+    """Return a body in the shape with `status`, optional `details`, and `errors`."""
     error: dict[str, Any] = json.loads(old(status, reason, message))["error"] | {"status": name}
     if detail:
         error["details"] = [
@@ -47,14 +47,14 @@ def new(status: int, reason: str, message: str, name: str, detail: str | None = 
 
 
 def bare(status: int, message: str, name: str, detail: str | None = None) -> bytes:
-    """The new shape without `errors`."""
+    """Return a body in the newer shape without `errors`."""
     error = json.loads(new(status, "x", message, name, detail))["error"]
     del error["errors"]
     return json.dumps({"error": error}).encode()
 
 
 def parsed(status: int, body: bytes, *, retry_after: str | None = None, challenge: str | None = None) -> ProviderError:
-    """What the answer stands for."""
+    """Return the error of an answer."""
     return parse_error(status, body, now=lambda: NOW, retry_after=retry_after, challenge=challenge)
 
 
@@ -67,7 +67,7 @@ PER_PROJECT = PER_USER.replace(" per user", "")
 NOT_USED = "Gmail API has not been used in project 1 before or it is disabled"
 SCOPES = "Request had insufficient authentication scopes."
 CONCURRENT = "Too many concurrent requests for user"
-# What Google itself answers: HTTP status, reason in `errors`, `status`, reason in `details`, message, and its meaning.
+# Google's answers: HTTP status, reason in `errors`, `status`, reason in `details`, message, and the error.
 GOOGLES: list[tuple[int, str, str, str | None, str, type[ProviderError]]] = [
     (400, "invalidArgument", "INVALID_ARGUMENT", None, "Invalid id value", InvalidArgumentError),
     (400, "invalidArgument", "INVALID_ARGUMENT", None, "Invalid pageToken", InvalidArgumentError),
@@ -100,7 +100,7 @@ GOOGLES: list[tuple[int, str, str, str | None, str, type[ProviderError]]] = [
     (501, "notImplemented", "UNIMPLEMENTED", None, "Not Implemented", RouteMissingError),
     (503, "backendError", "UNAVAILABLE", None, "The service is currently unavailable.", ProviderUnavailableError),
 ]  # fmt: skip
-# What stand-ins answer in Google's shape: the status and a body, and its meaning.
+# Answers of stand-ins in Google's shape: status, body, and the error.
 NEARLY_GOOGLES: list[tuple[int, str, type[ProviderError]]] = [
     (400, '{"error": {"code": 400, "message": "Bad Request"}}', InvalidArgumentError),
     (401, '{"error": {"code": 401}}', TokenRefusedError),
@@ -120,7 +120,7 @@ NEARLY_GOOGLES: list[tuple[int, str, type[ProviderError]]] = [
     (418, '{"error": {"code": 418, "message": "Teapot"}}', ProviderUnavailableError),
     (429, '{"error": {"code": 429, "message": "Slow down"}}', RateLimitedError),
 ]
-# Bodies that are no error object of Google's, whatever the status.
+# Bodies that are not Google's error object.
 FOREIGN = [
     b"",
     HTML,
@@ -163,7 +163,7 @@ MEANING_OF_FOREIGN: dict[int, type[ProviderError]] = {
 
 class TestKinds:
     @pytest.mark.parametrize(("status", "reason", "name", "detail", "message", "kind"), GOOGLES)
-    def test_of_googles_answers_are_alike_in_all_shapes(
+    def test_of_google_are_the_same_in_all_shapes(
         self, status: int, reason: str, name: str, detail: str | None, message: str, kind: type[ProviderError]
     ) -> None:
         assert type(parsed(status, old(status, reason, message))) is kind
@@ -173,19 +173,19 @@ class TestKinds:
         ("status", "reason", "name", "detail", "message", "kind"),
         [row for row in GOOGLES if row[3] or row[1] in ("notFound", "invalidArgument", "authError")],
     )
-    def test_of_googles_answers_need_no_errors_array(
+    def test_of_google_need_no_errors_array(
         self, status: int, reason: str, name: str, detail: str | None, message: str, kind: type[ProviderError]
     ) -> None:
         del reason
         assert type(parsed(status, bare(status, message, name, detail))) is kind
 
     @pytest.mark.parametrize(("status", "body", "kind"), NEARLY_GOOGLES)
-    def test_of_stand_ins_answers(self, status: int, body: str, kind: type[ProviderError]) -> None:
+    def test_of_stand_ins_are_understood(self, status: int, body: str, kind: type[ProviderError]) -> None:
         assert type(parsed(status, body.encode())) is kind
 
     @pytest.mark.parametrize("body", FOREIGN, ids=range(len(FOREIGN)))
     @pytest.mark.parametrize("status", MEANING_OF_FOREIGN)
-    def test_of_others_answers_say_nothing_about_mail(self, status: int, body: bytes) -> None:
+    def test_of_other_servers_are_an_outage(self, status: int, body: bytes) -> None:
         assert type(parsed(status, body)) is MEANING_OF_FOREIGN[status]
 
     def test_use_every_row_of_the_table(self) -> None:
@@ -196,29 +196,29 @@ class TestKinds:
 
 
 class TestRefusedTokens:
-    """Answers of 401 that are not Google's: a new token costs little, and a stand-in may say no more."""
+    """Answers of 401 without Google's error object. A new token costs little, and a stand-in may send no more."""
 
     @pytest.mark.parametrize("body", [b"", b"Unauthorized", b'{"detail": "expired"}', b'{"error": "invalid_token"}'])
-    def test_are_believed_of_anything_but_a_page(self, body: bytes) -> None:
+    def test_count_unless_the_body_is_a_page(self, body: bytes) -> None:
         assert type(parsed(401, body)) is TokenRefusedError
 
     @pytest.mark.parametrize("body", [HTML, b"\n <html>", HTML.decode()])
-    def test_are_not_believed_of_a_page(self, body: bytes | str) -> None:
+    def test_do_not_count_if_the_body_is_a_page(self, body: bytes | str) -> None:
         assert type(parse_error(401, body, now=lambda: NOW)) is ProviderUnavailableError
 
     @pytest.mark.parametrize("body", [b"", HTML, b"Unauthorized"])
-    def test_are_believed_of_a_challenge_for_our_scheme_only(self, body: bytes) -> None:
+    def test_count_for_a_bearer_challenge_only(self, body: bytes) -> None:
         bearer = 'Bearer realm="https://accounts.google.com/", error="invalid_token"'
         assert type(parsed(401, body, challenge=bearer)) is TokenRefusedError
         assert type(parsed(401, body, challenge='Basic realm="proxy"')) is ProviderUnavailableError
 
-    def test_are_googles_whatever_the_challenge(self) -> None:
+    def test_of_google_count_with_any_challenge(self) -> None:
         body = old(401, "authError", "Invalid Credentials")
         assert type(parsed(401, body, challenge='Basic realm="proxy"')) is TokenRefusedError
 
 
 def limit(status: int, body: bytes, *, retry_after: str | None = None) -> RateLimitedError:
-    """The answer, which has to be one about quota."""
+    """Return the quota error of the answer."""
     error = parsed(status, body, retry_after=retry_after)
     assert isinstance(error, RateLimitedError)
     return error
@@ -227,22 +227,22 @@ def limit(status: int, body: bytes, *, retry_after: str | None = None) -> RateLi
 class TestLimits:
     @pytest.mark.parametrize("status", [403, 429])
     @pytest.mark.parametrize("message", ["User Rate Limit Exceeded", PER_USER, UNTIL])
-    def test_of_a_user_leave_other_mailboxes_alone(self, status: int, message: str) -> None:
+    def test_of_a_user_hold_for_one_mailbox(self, status: int, message: str) -> None:
         assert not limit(status, old(status, "rateLimitExceeded", message)).whole_project
         assert not limit(status, bare(status, message, "X", "RATE_LIMIT_EXCEEDED")).whole_project
         assert not limit(status, old(status, "userRateLimitExceeded", "Rate Limit Exceeded")).whole_project
 
     @pytest.mark.parametrize("status", [403, 429])
     @pytest.mark.parametrize("message", ["Rate Limit Exceeded", PER_PROJECT])
-    def test_of_the_project_stop_all_mailboxes(self, status: int, message: str) -> None:
+    def test_of_the_project_hold_for_all_mailboxes(self, status: int, message: str) -> None:
         assert limit(status, old(status, "rateLimitExceeded", message)).whole_project
         assert limit(status, bare(status, message, "X", "RATE_LIMIT_EXCEEDED")).whole_project
 
-    def test_of_a_proxy_leave_other_mailboxes_alone(self) -> None:
+    def test_of_a_proxy_hold_for_one_mailbox(self) -> None:
         assert not limit(429, HTML).whole_project
 
     @pytest.mark.parametrize("status", [403, 429])
-    def test_of_the_day_stop_all_mailboxes_for_long(self, status: int) -> None:
+    def test_of_the_day_hold_for_all_mailboxes_and_long(self, status: int) -> None:
         error = limit(status, old(status, "dailyLimitExceeded", "Daily Limit Exceeded"))
         assert error.whole_project
         assert error.retry_after >= 600
@@ -266,10 +266,10 @@ class TestLimits:
     @pytest.mark.parametrize(
         "message", ["Retry after 2020-01-01T00:00:00Z", "Retry after 2026-99-99T99:99:99Z", "Retry after soon"]
     )
-    def test_with_a_useless_time_last_a_moment(self, message: str) -> None:
+    def test_with_a_malformed_time_last_a_moment(self, message: str) -> None:
         assert 0 < limit(429, old(429, "userRateLimitExceeded", message)).retry_after <= 10
 
-    def test_never_last_for_ever(self) -> None:
+    def test_have_an_upper_bound(self) -> None:
         body = old(429, "userRateLimitExceeded", "Retry after 9999-01-01T00:00:00Z")
         assert limit(429, body).retry_after <= 3600
         assert limit(429, body, retry_after="9" * 400).retry_after <= 3600

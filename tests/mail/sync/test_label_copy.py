@@ -185,6 +185,30 @@ class TestRenamedLabels:
             assert await s.fetchval("SELECT attempts = 0 FROM mailbox_schedule")
 
 
+class TestLabelsThatAreNotListed:
+    @staticmethod
+    async def known(s: Stage) -> set[str]:
+        """The labels that are stored."""
+        return {row["label_id"] for row in await s.pool.fetch("SELECT label_id FROM labels")}
+
+    async def test_are_those_of_every_mailbox(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            await s.request(count=None)
+            await label_copy.refresh(await begin_turn(s, ScriptedHistory(labels=lambda: None)))
+            assert await self.known(s) == {label.label_id for label in SYSTEM_LABELS}
+
+    async def test_any_more_stay(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            await s.request(count=None)
+            listed: list[Label] | None = [Label(label_id="L", name="Later", type="user")]
+            turn = await begin_turn(s, ScriptedHistory(labels=lambda: listed))
+            await label_copy.refresh(turn)
+            listed = None
+            for _ in range(2):
+                await label_copy.refresh(turn)
+            assert await self.known(s) == {"L"}
+
+
 class TestTakingOff:
     async def test_goes_on_in_short_transactions_from_where_it_was(self, stage: OpenStage) -> None:
         async with stage(messages=0, workers=0) as s:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from services.mail.model import HistoryDelta, Label
-from services.mail.providers.base import HistoryPage
+from services.mail.providers.base import HistoryPage, Profile, ProviderError
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.fields import SYSTEM_LABELS
 from services.mail.providers.gmail.limits import GMAIL_COSTS
@@ -20,23 +20,34 @@ def page(changes: HistoryDelta, *, last_record: int, latest: int | None = None, 
 
 
 class ScriptedHistory(GmailProvider):
-    """Answers with these pages, one after the other. `labels` are what it lists when it is asked for labels."""
+    """A mailbox that begins at 10, and whose history is these pages, one after the other; errors are raised.
+
+    `labels` are what it lists when it is asked for labels, `asked` the cursors and page tokens that it was asked for.
+    """
 
     def __init__(
-        self, *pages: HistoryPage, labels: Callable[[], list[Label] | None] = lambda: [*SYSTEM_LABELS]
+        self, *pages: HistoryPage | ProviderError, labels: Callable[[], list[Label] | None] = lambda: [*SYSTEM_LABELS]
     ) -> None:
         self.costs = GMAIL_COSTS["2026-05"]
         self.page_size = 500
         self.can_push = False
+        self.asked: list[tuple[int, str | None]] = []
         self._pages = [*pages]
         self._labels = labels
-        self.cursors: list[int] = []
+
+    async def profile(self, access_token: str) -> Profile:
+        """The beginning."""
+        del access_token
+        return Profile(cursor=10)
 
     async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:
         """The next page."""
-        del access_token, page_token
-        self.cursors.append(cursor)
-        return self._pages.pop(0)
+        del access_token
+        self.asked.append((cursor, page_token))
+        page = self._pages.pop(0)
+        if isinstance(page, ProviderError):
+            raise page
+        return page
 
     async def list_labels(self, access_token: str) -> list[Label] | None:
         """The labels."""

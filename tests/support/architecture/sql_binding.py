@@ -73,7 +73,9 @@ class _Query:
 
     def _read_ctes(self, statement: Any) -> None:
         clause = getattr(statement, "withClause", None)
-        for cte in clause.ctes if clause else ():
+        if clause is None:
+            return
+        for cte in clause.ctes:
             if clause.recursive:
                 self._ctes[cte.ctename] = False
             self._ctes[cte.ctename] = self._below(cte.ctequery)

@@ -1,5 +1,6 @@
 """The time limit of every test: one that hangs fails, and those after it run."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,11 @@ class TestTimeLimit:
         file = tmp_path / "test_hanging.py"
         file.write_text(_HANGING, encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-o", "timeout=0.5", str(file)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
+        # Narrow lines would be cut.
+        environment = {**os.environ, "COLUMNS": "200"}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60
+        )
         outcome = done.stdout.splitlines()[-1]
         assert "2 failed, 1 passed, 1 error" in outcome, done.stdout
         assert done.stdout.count(" - Failed: Timeout (") == 3, done.stdout

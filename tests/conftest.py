@@ -21,6 +21,9 @@ from tests.support.distribution import SharedStacks, turn
 # gRPC's fork handlers abort children before exec, and some tests start processes after others have used gRPC.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
+# Seconds of marked tests that name no time limit themselves; pyproject.toml has that of all others.
+TIME_LIMITS = {"long": 1800, "peers": 600}
+
 
 @pytest.fixture(scope="session")
 def ports() -> Iterator[Ports]:
@@ -113,8 +116,12 @@ def _administer(server: PostgresAddress, statement: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort the tests, in parallel and sequential runs."""
+    """Sort the tests, in parallel and sequential runs, and give marked ones their time limits."""
     items.sort(key=turn)
+    for item in items:
+        limits = [seconds for marker, seconds in TIME_LIMITS.items() if item.get_closest_marker(marker)]
+        if limits and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(max(limits)))
 
 
 @pytest.hookimpl(optionalhook=True)

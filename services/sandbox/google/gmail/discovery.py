@@ -88,10 +88,10 @@ def build_document(methods: Iterable[Method], *, root_url: str) -> dict[str, obj
     resources: dict[str, Any] = {"users": {}}
     for method in methods:
         *path, name = _name(method).split(".")
-        place = resources["users"]
+        resource = resources["users"]
         for step in path:
-            place = place.setdefault("resources", {}).setdefault(step, {})
-        place.setdefault("methods", {})[name] = _describe_method(method)
+            resource = resource.setdefault("resources", {}).setdefault(step, {})
+        resource.setdefault("methods", {})[name] = _describe_method(method)
     return {
         "kind": "discovery#restDescription",
         "discoveryVersion": "v1",

@@ -22,6 +22,7 @@ from services.sandbox.control.mail import MailControl
 from services.sandbox.control.state import StateControl
 from services.sandbox.control.users import UserControl
 from services.sandbox.demo.page import DemoPage
+from services.sandbox.google.gmail.discovery import DiscoveryRoutes
 from services.sandbox.google.gmail.dispatch import Dispatcher
 from services.sandbox.google.gmail.labels import GmailLabels
 from services.sandbox.google.gmail.methods.method_table import MethodTable
@@ -79,10 +80,11 @@ async def open_sandbox(
     mailboxes.changed = push.changed
     quota = _quota(settings, clock)
     pages = PageTokens(clock=clock)
+    methods = MethodTable(push)
     dispatcher = Dispatcher(
         users=users,
         mailboxes=mailboxes,
-        methods=MethodTable(push),
+        methods=methods,
         renderer=Renderer(inline_limit=settings.attachment_inline_limit),
         pages=pages,
         quota=quota,
@@ -106,6 +108,7 @@ async def open_sandbox(
         Route("/livez", _ready),
         Route("/readyz", _ready),
         *gmail.routes(),
+        *DiscoveryRoutes(methods.methods).routes(),
         *_oauth_routes(users, clients, clock, faults, call_counts),
         *_demo_routes(settings),
         *UserControl(users=users, clients=clients, clock=clock, mailboxes=mailboxes).routes(),

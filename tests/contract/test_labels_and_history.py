@@ -1,5 +1,11 @@
 """Labels, history and watches, through Google's own client."""
 
+import re
+
+import pytest
+
+from services.sandbox.google.gmail.labels import LABEL_PALETTE
+from tests.support.contract.discovery import Discovery
 from tests.support.contract.google_client import GoogleClient
 
 
@@ -31,6 +37,32 @@ class TestLabels:
         labels = writer.users.labels()
         assert writer.refusal(labels.create(userId="me", body={"name": "inbox"}))[2] == "Invalid label name"
         assert writer.refusal(labels.create(userId="me", body={"name": "Work"}))[0] == 409
+
+    def test_a_colour_is_of_the_palette_and_has_both_parts(self, writer: GoogleClient, discovery: Discovery) -> None:
+        labels = writer.users.labels()
+        documented = re.findall(
+            r"#[0-9a-f]{6}", discovery.schemas["LabelColor"]["properties"]["textColor"]["description"]
+        )
+        assert frozenset(documented) == LABEL_PALETTE
+        for text, background in (("#000000", "#fffffe"), ("#41236D", "#ffffff"), ("red", "#ffffff"), ("#000000", None)):
+            color = {"textColor": text, "backgroundColor": background}
+            refused = writer.refusal(labels.create(userId="me", body={"name": "Colourful", "color": color}))
+            assert refused[0] == 400
+            assert "is not on the allowed color palette" in refused[2]
+        made = writer.execute(labels.create(userId="me", body={"name": "Colourful"}))
+        color = {"textColor": "#ffffff", "backgroundColor": "#fb4c2f"}
+        assert writer.execute(labels.patch(userId="me", id=made["id"], body={"color": color}))["color"] == color
+        assert (
+            writer.refusal(labels.patch(userId="me", id=made["id"], body={"color": {"textColor": "#000000"}}))[0] == 400
+        )
+
+
+class TestSendAs:
+    def test_the_main_address_comes_first(self, writer: GoogleClient) -> None:
+        writer.mailbox("PATCH", "", {"send_as": ["sales@example.com", "ada@example.net"]})
+        addresses = writer.execute(writer.users.settings().sendAs().list(userId="me"))["sendAs"]
+        assert [each["sendAsEmail"] for each in addresses] == [writer.email, "sales@example.com", "ada@example.net"]
+        assert [each.get("isPrimary", False) for each in addresses] == [True, False, False]
 
 
 class TestHistory:
@@ -97,6 +129,13 @@ class TestWatch:
         answer = writer.execute(writer.users.watch(userId="me", body=body))
         assert answer["historyId"] == writer.execute(writer.users.getProfile(userId="me"))["historyId"]
         writer.execute(writer.users.stop(userId="me"))
+
+    @pytest.mark.parametrize("name", ["labelFilterBehavior", "labelFilterAction"])
+    def test_a_filter_includes_or_excludes_its_labels(self, writer: GoogleClient, name: str) -> None:
+        body = {"topicName": "projects/p/topics/t", "labelIds": ["INBOX"]}
+        writer.execute(writer.users.watch(userId="me", body=body | {name: "EXCLUDE"}))
+        refused = writer.refusal(writer.users.watch(userId="me", body=body | {name: "only"}))
+        assert refused == (400, "invalidArgument", f"Invalid value at '{name}', \"only\"")
 
     def test_a_topic_without_its_form_is_refused(self, writer: GoogleClient) -> None:
         assert writer.refusal(writer.users.watch(userId="me", body={"topicName": "mail"}))[0] == 400

@@ -1,6 +1,10 @@
 """Writes of Google's own client to a mailbox."""
 
-from tests.support.contract.google_client import GoogleClient, raw_message
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.utils import parseaddr, parsedate_to_datetime
+
+from tests.support.contract.google_client import GoogleClient, encode, raw_message
 
 
 class TestWrites:
@@ -11,6 +15,18 @@ class TestWrites:
         assert answer["labelIds"] == writer.truth()[0]["labelIds"]
         assert writer.refusal(modify(userId="me", id=name, body={"addLabelIds": ["SENT"]}))[2] == "Invalid label: SENT"
         assert writer.refusal(modify(userId="me", id=name, body={"addLabelIds": ["nope"]}))[2] == "Invalid label: nope"
+
+    def test_a_modify_that_changes_nothing_is_refused(self, writer: GoogleClient) -> None:
+        [first, *_] = writer.truth()
+        messages, threads = writer.users.messages(), writer.users.threads()
+        refused = [
+            writer.refusal(messages.modify(userId="me", id=first["id"], body={})),
+            writer.refusal(messages.modify(userId="me", id=first["id"], body={"addLabelIds": []})),
+            writer.refusal(messages.batchModify(userId="me", body={"ids": [first["id"]]})),
+            writer.refusal(threads.modify(userId="me", id=first["threadId"], body={"removeLabelIds": []})),
+        ]
+        assert refused == [(400, "invalidArgument", "No label add or removes specified")] * 4
+        assert writer.truth()[0] == first
 
     def test_batch_modify_and_batch_delete_pass_over_missing_ids(self, writer: GoogleClient) -> None:
         ids = [fact["id"] for fact in writer.truth()[:3]]
@@ -43,6 +59,39 @@ class TestWrites:
         second = writer.execute(messages.send(userId="me", body=reply))
         assert second["threadId"] == first["threadId"]
         assert second["labelIds"] == ["SENT"]
+
+    def test_sent_mail_has_a_message_id_a_date_and_the_user_as_its_author(self, writer: GoogleClient) -> None:
+        messages, drafts = writer.users.messages(), writer.users.drafts()
+        bare = b"To: you@example.com\r\nSubject: bare\r\n\r\nFrom: the text\r\n"
+        draft = writer.execute(drafts.create(userId="me", body={"message": {"raw": encode(bare)}}))
+        sent = [
+            writer.execute(messages.send(userId="me", body={"raw": encode(bare)})),
+            writer.execute(drafts.send(userId="me", body={"id": draft["id"]})),
+        ]
+        made = [message_from_bytes(writer.raw(message["id"])) for message in sent]
+        for message in made:
+            assert parseaddr(message["From"])[1] == writer.email
+            assert message.get_all("Subject") == ["bare"]
+            assert abs(parsedate_to_datetime(message["Date"]) - datetime.now(UTC)) < timedelta(minutes=5)
+            assert message.get_payload() == "From: the text\r\n"
+        assert len({message["Message-ID"] for message in made}) == 2
+
+    def test_sent_mail_keeps_what_it_has_but_an_address_of_somebody_else(self, writer: GoogleClient) -> None:
+        writer.mailbox("PATCH", "", {"send_as": ["sales@example.com"]})
+        given = {"Message-ID": "<a@x>", "Date": "Thu, 01 Jan 1970 00:00:01 +0000"}
+        authors = {
+            "Sales <Sales@example.com>": "Sales <Sales@example.com>",
+            f"Me <{writer.email}>": f"Me <{writer.email}>",
+            "Boss\n <boss@example.com>": f"User1 <{writer.email}>",
+        }
+        for author, expected in authors.items():
+            headers = "".join(f"{name}: {value}\n" for name, value in ({"From": author} | given).items())
+            raw = encode(f"{headers}To: you@example.com\n\nx\n".encode())
+            sent = writer.execute(writer.users.messages().send(userId="me", body={"raw": raw}))
+            message = message_from_bytes(writer.raw(sent["id"]))
+            [found] = message.get_all("From", [])
+            assert parseaddr(found)[1] == parseaddr(expected)[1]
+            assert (message["Message-ID"], message["Date"]) == (given["Message-ID"], given["Date"])
 
     def test_a_draft_keeps_its_id_while_its_message_changes(self, writer: GoogleClient) -> None:
         drafts = writer.users.drafts()

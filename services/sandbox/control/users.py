@@ -1,7 +1,7 @@
 """Control API over users, clients, tokens, keys and time, below `/_sandbox/`."""
 
 from dataclasses import asdict
-from typing import Protocol
+from typing import Annotated, Protocol
 
 from pydantic import Field
 from starlette.requests import Request
@@ -15,6 +15,7 @@ from services.sandbox.google.oauth.users import Deviations, SandboxUsers, UserEx
 from services.sandbox.mailboxes.user import User
 
 _EMAIL = r"^[^@\s]+@[^@\s]+$"
+Address = Annotated[str, Field(pattern=_EMAIL, max_length=320)]
 
 
 class Mailboxes(Protocol):
@@ -33,10 +34,11 @@ class Mailboxes(Protocol):
 class NewUser(ControlBody):
     """A user to create, with `messages` generated messages."""
 
-    email: str = Field(pattern=_EMAIL, max_length=320)
+    email: Address
     name: str | None = Field(default=None, min_length=1, max_length=200)
     email_verified: bool = True
     hd: str | None = None
+    send_as: tuple[Address, ...] = ()
     messages: int = Field(default=0, ge=0, le=5_000_000)
     seed: int | None = None
     ugly: bool = False
@@ -45,10 +47,11 @@ class NewUser(ControlBody):
 class UserChange(ControlBody):
     """Attributes to change; absent ones keep their values."""
 
-    email: str = Field(default="", pattern=_EMAIL, max_length=320)
+    email: Address = ""
     name: str = Field(default="", min_length=1, max_length=200)
     email_verified: bool = True
     hd: str | None = None
+    send_as: tuple[Address, ...] = ()
 
 
 class DeviationsBody(ControlBody):
@@ -123,7 +126,9 @@ class UserControl:
         """Create a user. 201 with the user; 409 if the address is taken."""
         body = await read_body(request, NewUser)
         try:
-            user = self._users.add_user(body.email, name=body.name, email_verified=body.email_verified, hd=body.hd)
+            user = self._users.add_user(
+                body.email, name=body.name, email_verified=body.email_verified, hd=body.hd, send_as=body.send_as
+            )
         except UserExistsError as error:
             raise ControlError(409, str(error)) from error
         if body.messages:

@@ -5,10 +5,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user of the sandbox. `sub` is the lasting key; the address may change. `hd` is the hosted domain, if any."""
+    """A user of the sandbox. `sub` is the lasting key; the address may change. `hd` is the hosted domain, if any.
+
+    `send_as` are further addresses that the user may send mail from.
+    """
 
     sub: str
     email: str
     name: str
     email_verified: bool = True
     hd: str | None = None
+    send_as: tuple[str, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All addresses of the user, the main one first."""
+        return (self.email, *self.send_as)

@@ -8,16 +8,14 @@ from functools import partialmethod
 from typing import Any
 
 from google_auth_oauthlib.flow import InstalledAppFlow
-from googleapiclient.discovery import build_from_document
-from googleapiclient.discovery_cache import get_static_doc
+from googleapiclient.discovery import build
 from lieer import Gmailieer, remote
 
 
 def build_at_sandbox(name: str, version: str, **options: Any) -> Any:
-    """Build a client as `googleapiclient.discovery.build` does, from the document with the sandbox's addresses."""
-    url = os.environ["SANDBOX_URL"]
-    document = get_static_doc(name, version).replace("https://gmail.googleapis.com", url)
-    return build_from_document(document, **options)
+    """Build a client as `googleapiclient.discovery.build` does, from the document that the sandbox serves."""
+    address = os.environ["SANDBOX_URL"] + "/$discovery/rest?version={apiVersion}"
+    return build(name, version, discoveryServiceUrl=address, static_discovery=False, **options)
 
 
 def main() -> None:

@@ -141,13 +141,18 @@ def decode(data: str) -> bytes:
     return base64.urlsafe_b64decode(data + "==")
 
 
+def encode(raw: bytes) -> str:
+    """Encode a message as the API takes it."""
+    return base64.urlsafe_b64encode(raw).decode()
+
+
 def raw_message(subject: str = "Hi", **headers: str) -> str:
     """Make a short message as the API takes it; underscores in names of further headers become hyphens."""
     message = EmailMessage()
     for name, value in {"From": "me@example.com", "To": "you@example.com", "Subject": subject, **headers}.items():
         message[name.replace("_", "-")] = value
     message.set_content("Some text.")
-    return base64.urlsafe_b64encode(message.as_bytes()).decode()
+    return encode(message.as_bytes())
 
 
 def leaves(part: dict[str, Any]) -> list[dict[str, Any]]:

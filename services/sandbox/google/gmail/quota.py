@@ -18,6 +18,7 @@ Kind = Literal["fixed", "sliding"]
 _COMMON = {
     "profile.get": 1,
     "messages.list": 5,
+    "settings.sendAs.list": 1,
     "labels.list": 1,
     "labels.get": 1,
     "labels.create": 5,

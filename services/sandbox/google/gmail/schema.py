@@ -59,6 +59,35 @@ SCHEMA: dict[str, dict[str, str]] = {
     "ListDraftsResponse": {"drafts": "Draft[]", "nextPageToken": "", "resultSizeEstimate": ""},
     "ListHistoryResponse": {"history": "History[]", "nextPageToken": "", "historyId": ""},
     "WatchResponse": {"historyId": "", "expiration": ""},
+    "ListSendAsResponse": {"sendAs": "SendAs[]"},
+    "SendAs": {
+        "sendAsEmail": "",
+        "displayName": "",
+        "replyToAddress": "",
+        "signature": "",
+        "isPrimary": "",
+        "isDefault": "",
+        "treatAsAlias": "",
+        "smtpMsa": "SmtpMsa",
+        "verificationStatus": "",
+    },
+    "SmtpMsa": {"host": "", "port": "", "username": "", "password": "", "securityMode": ""},
+    "ModifyMessageRequest": {
+        "addLabelIds": "[]",
+        "removeLabelIds": "[]",
+        "addClassificationLabels": "ClassificationLabelValue[]",
+        "removeClassificationLabelIds": "[]",
+    },
+    "BatchModifyMessagesRequest": {
+        "ids": "[]",
+        "addLabelIds": "[]",
+        "removeLabelIds": "[]",
+        "addClassificationLabels": "ClassificationLabelValue[]",
+        "removeClassificationLabelIds": "[]",
+    },
+    "BatchDeleteMessagesRequest": {"ids": "[]"},
+    "ModifyThreadRequest": {"addLabelIds": "[]", "removeLabelIds": "[]"},
+    "WatchRequest": {"topicName": "", "labelIds": "[]", "labelFilterBehavior": "", "labelFilterAction": ""},
 }
 """Type -> field -> type of its value: `""` for a plain one, `X` for an object, `X[]` and `[]` for arrays."""
 

@@ -1,168 +1,151 @@
-"""The part of Gmail's search language that synchronising clients use; everything else is ignored.
+"""Gmail's search language: terms, phrases, groups, OR and negation. Terms that the sandbox does not know are ignored.
 
-Words and phrases match subject, addresses and snippet. Gmail's dates begin at midnight Pacific time; here at UTC-8.
+Source: https://support.google.com/mail/answer/7190
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
+from services.sandbox.google.gmail.errors import CallRefusedError, invalid_argument
+from services.sandbox.google.gmail.search_terms import Known, Test, read_term
 from services.sandbox.mailboxes.mailbox import Mailbox, Message
-from services.sandbox.mime.content import snippet_of
 
-Test = Callable[[Mailbox, Message], bool]
-_TERM = re.compile(r'(-?)(?:([a-z0-9_]+):)?(?:"([^"]*)"|(\S+))', re.IGNORECASE)
-_SPAN = {"h": 3_600_000, "d": 86_400_000, "m": 30 * 86_400_000, "y": 365 * 86_400_000}
-_PACIFIC_MS = 8 * 3_600_000
-_LABELS_BY_FOLDER = {
-    "chats": "CHAT",
-    "inbox": "INBOX",
-    "sent": "SENT",
-    "spam": "SPAM",
-    "trash": "TRASH",
-    "drafts": "DRAFT",
-    "draft": "DRAFT",
-}
-_HEADERS = {"from": "from", "to": "to", "cc": "cc", "subject": "subject", "list": "list-id"}
+DEEPEST = 50
+"""Levels of brackets within each other; a query with more is refused."""
+
+_TOKEN = re.compile(r'\s*(?:(-(?=[^\s)}]))|([(){}])|([a-z0-9_]+):(?=[^\s)}])|"([^"]*)"?|([^\s(){}"]+))', re.IGNORECASE)
+_CLOSING = {"(": ")", "{": "}"}
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A compiled query. `reads_content`: predicates parse the messages, which is slow."""
+    """A compiled query. `reads_content`: it parses the messages, which is slow."""
 
-    tests: tuple[Test, ...] = ()
+    test: Test | None = None
     reads_content: bool = False
     everywhere: bool = False
     """Whether the query includes Spam and Trash."""
 
     def matches(self, mailbox: Mailbox, message: Message) -> bool:
         """Return whether the message matches."""
-        return all(test(mailbox, message) for test in self.tests)
+        return self.test is None or self.test(mailbox, message)
 
 
-def compile_query(query: str, *, now_ms: int) -> Search:
-    """Compile a `q` parameter."""
-    tests: list[Test] = []
-    reads_content = everywhere = False
-    for sign, operator, phrase, word in _TERM.findall(query):
-        value = phrase or word
-        everywhere |= operator.lower() == "in" and value.lower() in ("anywhere", "spam", "trash")
-        test = _cheap_test(operator.lower(), value, now_ms)
-        if test is None and value not in ("OR", "AND", "{", "}"):
-            test = _content_test(operator.lower(), value)
-            reads_content |= test is not None
-        if test is not None:
-            tests.append(_negated(test) if sign else test)
-    return Search(tuple(tests), reads_content, everywhere)
+def compile_query(query: str, *, mailbox: Mailbox, me: Collection[str], now_ms: int) -> Search:
+    """Compile a `q` parameter; `me` are the user's own addresses. Raises CallRefusedError (400) for too many levels."""
+    parser = _Parser(list(_tokenise(query)), Known(labels=mailbox.labels, me=me, now_ms=now_ms))
+    return Search(parser.read_query(), parser.reads_content, parser.everywhere)
 
 
-def _negated(test: Test) -> Test:
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A sign (`-`, a bracket), the name of an operator, or text."""
+
+    kind: str
+    text: str
+
+
+def _tokenise(query: str) -> Iterator[_Token]:
+    for sign, bracket, operator, phrase, word in _TOKEN.findall(query):
+        if sign or bracket:
+            yield _Token("sign", sign or bracket)
+        elif operator:
+            yield _Token("operator", operator.lower())
+        elif word in ("OR", "|", "AND"):
+            yield _Token("sign", "AND" if word == "AND" else "OR")
+        else:
+            yield _Token("text", phrase or word)
+
+
+class _Parser:
+    """Reads a query by recursive descent. A term that is ignored is None, and so is a group of such terms."""
+
+    def __init__(self, tokens: Sequence[_Token], known: Known) -> None:
+        self.reads_content = False
+        self.everywhere = False
+        self._tokens = tokens
+        self._known = known
+        self._at = 0
+        self._depth = 0
+        self._is_negated = False
+
+    def read_query(self) -> Test | None:
+        """Read everything; a closing bracket that nothing opens is passed over."""
+        tests = []
+        while self._at < len(self._tokens):
+            tests.append(self._read_all("", ""))
+            self._at += 1
+        return _join(all, tests)
+
+    def _is_next(self, *signs: str) -> bool:
+        return self._at < len(self._tokens) and self._tokens[self._at] in [_Token("sign", sign) for sign in signs]
+
+    def _is_next_operator(self) -> bool:
+        return self._at < len(self._tokens) and self._tokens[self._at].kind == "operator"
+
+    def _take(self) -> _Token:
+        token = self._tokens[self._at]
+        self._at += 1
+        return token
+
+    def _skips(self, sign: str) -> bool:
+        skips = self._is_next(sign)
+        self._at += skips
+        return skips
+
+    def _read_all(self, operator: str, opening: str) -> Test | None:
+        """Read up to a closing bracket: in parentheses all must match, in braces any."""
+        tests = []
+        while self._at < len(self._tokens) and not self._is_next(")", "}"):
+            if not (self._skips("OR") or self._skips("AND")):
+                tests.append(self._read_either(operator))
+        return _join(any if opening == "{" else all, tests)
+
+    def _read_either(self, operator: str) -> Test | None:
+        tests = [self._read_item(operator)]
+        while self._skips("OR"):
+            if self._at < len(self._tokens) and not self._is_next(")", "}"):
+                tests.append(self._read_item(operator))
+        return _join(any, tests)
+
+    def _read_item(self, operator: str) -> Test | None:
+        is_negated = False
+        while self._is_next("-") or self._is_next_operator():
+            token = self._take()
+            is_negated ^= token.kind == "sign"
+            operator = token.text if token.kind == "operator" else operator
+        if self._at == len(self._tokens):
+            return None
+        self._is_negated ^= is_negated
+        token = self._take()
+        is_group = token.kind == "sign" and token.text in _CLOSING
+        test = self._read_group(operator, token.text) if is_group else self._read_term(operator, token.text)
+        self._is_negated ^= is_negated
+        return _negate(test) if test is not None and is_negated else test
+
+    def _read_group(self, operator: str, opening: str) -> Test | None:
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise CallRefusedError(invalid_argument("Invalid query"))
+        test = self._read_all(operator, opening)
+        self._skips(_CLOSING[opening])
+        self._depth -= 1
+        return test
+
+    def _read_term(self, operator: str, text: str) -> Test | None:
+        term = read_term(operator, text, self._known)
+        self.reads_content |= term.test is not None and term.reads_content
+        self.everywhere |= term.everywhere and not self._is_negated
+        return term.test
+
+
+def _negate(test: Test) -> Test:
     return lambda mailbox, message: not test(mailbox, message)
 
 
-def _has_label(name: str) -> Test:
-    wanted = name.lower().replace("-", " ").replace("/", " ")
-
-    def test(mailbox: Mailbox, message: Message) -> bool:
-        return any(
-            label.lower() == name.lower()
-            or (
-                (known := mailbox.labels.get(label)) is not None
-                and known.name.lower().replace("-", " ").replace("/", " ") == wanted
-            )
-            for label in message.labels
-        )
-
-    return test
-
-
-def _cheap_test(operator: str, value: str, now_ms: int) -> Test | None:
-    lowered = value.lower()
-    match operator:
-        case "label":
-            return _has_label(value)
-        case "in":
-            return (lambda _, __: True) if lowered == "anywhere" else _has_label(_LABELS_BY_FOLDER.get(lowered, value))
-        case "is":
-            return _state(lowered)
-        case "category":
-            return _has_label(f"CATEGORY_{'PERSONAL' if lowered == 'primary' else lowered.upper()}")
-        case "after" | "newer":
-            return _after(_moment(value))
-        case "before" | "older":
-            return _before(_moment(value))
-        case "newer_than" | "older_than":
-            span = _span(lowered)
-            edge = None if span is None else now_ms - span
-            return _after(edge) if operator == "newer_than" else _before(edge)
-        case _:
-            return None
-
-
-def _state(value: str) -> Test | None:
-    if value == "read":
-        return lambda _, message: "UNREAD" not in message.labels
-    wanted = value.upper()
-    if wanted in ("UNREAD", "STARRED", "IMPORTANT"):
-        return lambda _, message: wanted in message.labels
-    return None
-
-
-def _after(edge: int | None) -> Test | None:
-    return None if edge is None else lambda _, message: message.internal_date >= edge
-
-
-def _before(edge: int | None) -> Test | None:
-    return None if edge is None else lambda _, message: message.internal_date < edge
-
-
-def _span(value: str) -> int | None:
-    if len(value) < 2 or not value[:-1].isdecimal() or value[-1] not in _SPAN:
-        return None
-    return int(value[:-1]) * _SPAN[value[-1]]
-
-
-def _moment(value: str) -> int | None:
-    if value.isdecimal() and len(value) > 4:
-        return int(value) * 1000
-    try:
-        year, month, day = (int(part) for part in re.split(r"[/-]", value))
-        return int(datetime(year, month, day, tzinfo=UTC).timestamp() * 1000) + _PACIFIC_MS
-    except ValueError:
-        return None
-
-
-def _content_test(operator: str, value: str) -> Test | None:
-    wanted = value.lower()
-    if operator == "rfc822msgid":
-        bare = wanted.strip("<>")
-        return lambda mailbox, message: _header(mailbox, message, "message-id").strip("<>") == bare
-    if operator == "has":
-        return _has_attachment if wanted == "attachment" else None
-    if operator in _HEADERS:
-        name = _HEADERS[operator]
-        return lambda mailbox, message: wanted in _header(mailbox, message, name)
-    if operator:
-        return None
-    return lambda mailbox, message: wanted in _words(mailbox, message)
-
-
-def _header(mailbox: Mailbox, message: Message, name: str) -> str:
-    return (mailbox.content(message).tree().header(name) or "").lower()
-
-
-def _words(mailbox: Mailbox, message: Message) -> str:
-    tree = mailbox.content(message).tree()
-    headers = (tree.header(name) or "" for name in ("subject", "from", "to", "cc"))
-    return " ".join([*headers, snippet_of(tree)]).lower()
-
-
-def _has_attachment(mailbox: Mailbox, message: Message) -> bool:
-    pending = [mailbox.content(message).tree()]
-    while pending:
-        part = pending.pop()
-        if part.filename:
-            return True
-        pending += part.parts
-    return False
+def _join(combine: Callable[[Iterator[bool]], bool], tests: Sequence[Test | None]) -> Test | None:
+    said = [test for test in tests if test is not None]
+    if len(said) < 2:
+        return said[0] if said else None
+    return lambda mailbox, message: combine(test(mailbox, message) for test in said)

@@ -8,7 +8,7 @@ import json
 import logging
 import re
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -27,6 +27,7 @@ WATCH_SECONDS = 7 * 86_400
 EVENT_INTERVAL = 1.0
 """Seconds within which further events of a user are dropped."""
 ACKNOWLEDGED = frozenset({102, 200, 201, 202, 204})
+_BEHAVIORS = ("include", "exclude")
 _TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
 _LOG = logging.getLogger("sandbox.push")
 
@@ -94,9 +95,9 @@ class PushService:
         labels = frozenset(call.strings(body, "labelIds", limit=100))
         if not labels <= call.mailbox.labels.keys():
             raise CallRefusedError(NOT_FOUND)
-        behavior = body.get("labelFilterBehavior") or body.get("labelFilterAction") or "include"
+        excludes = _reads_exclusion(body)
         expires = call.clock.now() + WATCH_SECONDS
-        watch = _Watch(call.user.sub, call.user.email, labels, str(behavior).lower() == "exclude", expires)
+        watch = _Watch(call.user.sub, call.user.email, labels, excludes, expires)
         self._watches[call.user.sub] = watch
         history_id = call.mailbox.history.current_id
         self._notify(watch, history_id)
@@ -208,3 +209,15 @@ class PushService:
             return False
         self.acknowledged += 1
         return True
+
+
+def _reads_exclusion(body: Mapping[str, object]) -> bool:
+    """Return whether the labels are those to leave out; `labelFilterAction` is the older name of the field."""
+    for name in ("labelFilterBehavior", "labelFilterAction"):
+        value = body.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, str) or value.lower() not in _BEHAVIORS:
+            raise CallRefusedError(invalid_argument(f"Invalid value at '{name}', \"{str(value)[:60]}\""))
+        return value.lower() == "exclude"
+    return False

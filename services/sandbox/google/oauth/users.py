@@ -73,7 +73,13 @@ class SandboxUsers:
         self._creations: dict[str, int] = {}
 
     def add_user(
-        self, email: str, *, name: str | None = None, email_verified: bool = True, hd: str | None = None
+        self,
+        email: str,
+        *,
+        name: str | None = None,
+        email_verified: bool = True,
+        hd: str | None = None,
+        send_as: tuple[str, ...] = (),
     ) -> User:
         """Create an account. Raises UserExistsError if the address is taken.
 
@@ -85,7 +91,7 @@ class SandboxUsers:
         self._creations[key] = self._creations.get(key, 0) + 1
         digest = hashlib.sha256(f"{self._seed}:{self._creations[key]}:{key}".encode()).digest()
         sub = f"1{int.from_bytes(digest[:16]) % 10**20:020d}"
-        user = User(sub, email, name or _name_from(email), email_verified, hd)
+        user = User(sub, email, name or _name_from(email), email_verified, hd, send_as)
         self._users[sub] = user
         self._by_email[key] = sub
         return user

@@ -40,35 +40,154 @@ class TestPageTokens:
         assert len({item["id"] for item in first["messages"] + rest["messages"]}) == 30
 
 
+async def finds(mail: MailClient, query: str) -> list[str]:
+    """Return the ids that a query finds."""
+    answer = await mail.http.get("/gmail/v1/users/me/messages", params={"q": query}, headers=mail.headers)
+    return [item["id"] for item in answer.json().get("messages", [])]
+
+
 class TestSearch:
     @pytest.mark.parametrize(
         ("query", "found"),
         [
             ("subject:zebra", True),
             ("from:zoe@example.com", True),
+            ("from:zoe@example", True),
+            ("from:oe@example.com", False),
             ('"striped animals"', True),
+            ('"animals striped"', False),
+            ("anim", False),
             ("elephants", False),
             ("-zebra", False),
+            ("--zebra", True),
             ("is:unread in:inbox label:INBOX", True),
             ("is:read", False),
             ("has:attachment", False),
+            ("has:userlabels", False),
+            ("has:nouserlabels", True),
             ("newer_than:1d", True),
             ("older_than:1d", False),
             ("after:2038/01/01", False),
             ("before:2038/01/01", True),
-            ("size:5m nonsense_operator:x", True),
-            ("-size:5m -is:muted -older_than:soon -before:never", True),
-            ("-in:chats", True),
-            ("in:chats", False),
-            ("-in:anywhere", False),
-            ("-in:elsewhere", True),
+            ("larger:1m", False),
+            ("size:10 smaller:1M", True),
+            ("size:many nonsense_operator:x", True),
+            ("-size:many -is:muted -older_than:soon -before:never", True),
+            ("label:elsewhere", False),
+            ("-label:elsewhere", True),
         ],
     )
     async def test_a_query_finds_what_it_names(self, query: str, found: bool) -> None:
         async with open_mail() as mail:
             name = await mail.deliver(**{"from": "zoe@example.com"}, subject="About zebra", text="Striped animals.")
-            answer = await mail.http.get("/gmail/v1/users/me/messages", params={"q": query}, headers=mail.headers)
-            assert [item["id"] for item in answer.json().get("messages", [])] == ([name] if found else [])
+            assert await finds(mail, query) == ([name] if found else [])
+
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ("in:chats", False),
+            ("-in:chats", True),
+            ("-in:anywhere", False),
+            ("in:elsewhere", True),
+            ("-in:elsewhere", True),
+            ("zebra in:elsewhere", True),
+            ("elephant in:elsewhere", False),
+            ("is:muted", True),
+            ("-is:muted", True),
+            ("-(in:elsewhere is:muted)", True),
+            ("elephant OR is:muted", False),
+        ],
+    )
+    async def test_places_and_states_that_do_not_exist_are_ignored(self, query: str, found: bool) -> None:
+        async with open_mail() as mail:
+            name = await mail.deliver(subject="zebra")
+            assert await finds(mail, query) == ([name] if found else [])
+
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ("zebra OR lion", "lz"),
+            ("zebra | lion", "lz"),
+            ("zebra OR lion grass", "z"),
+            ("{zebra lion}", "lz"),
+            ("{zebra (lion meat)}", "lz"),
+            ("grass {zebra lion}", "z"),
+            ("(zebra grass) OR (lion grass)", "z"),
+            ("zebra AND grass", "z"),
+            ("-(zebra grass)", "l"),
+            ("-{zebra lion}", ""),
+            ("subject:(zebra OR lion) -grass", "l"),
+            ("from:(zoe OR leo)", "lz"),
+            ("from:{zoe nobody}", "z"),
+            ("from:(-zoe)", "l"),
+            ("subject:grass OR subject:lion", "l"),
+            ("OR zebra", "z"),
+            ("zebra OR", "z"),
+            ("zebra)", "z"),
+            ("(zebra", "z"),
+            ('"zebra', "z"),
+            ("() {}", "lz"),
+        ],
+    )
+    async def test_groups_and_alternatives(self, query: str, found: str) -> None:
+        async with open_mail() as mail:
+            names = {
+                await mail.deliver(**{"from": "leo@example.com"}, subject="lion", text="meat"): "l",
+                await mail.deliver(**{"from": "zoe@example.com"}, subject="zebra", text="grass"): "z",
+            }
+            assert "".join(sorted(names[name] for name in await finds(mail, query))) == found
+
+    @pytest.mark.parametrize("query", ["(" * 51 + "x", "from:" + "{(" * 26 + "x"])
+    async def test_too_many_levels_are_refused(self, mail: MailClient, query: str) -> None:
+        answer = await mail.http.get("/gmail/v1/users/me/messages", params={"q": query}, headers=mail.headers)
+        assert reason(answer) == (400, "invalidArgument")
+
+    async def test_signs_and_operators_without_end_are_read(self, mail: MailClient) -> None:
+        assert await finds(mail, "-" * 4000 + "older_than:10y") == []
+        assert await finds(mail, "a:" * 4000 + "x older_than:10y") == []
+
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ("from:me", "s"),
+            ("to:me", "rt"),
+            ("cc:me", ""),
+            ("from:me OR to:me", "rst"),
+            ("-from:me -to:me", "o"),
+            ("to:(me) from:zoe@example.com", "rt"),
+        ],
+    )
+    async def test_me_is_every_own_address(self, query: str, found: str) -> None:
+        async with open_mail() as mail:
+            await mail.control("PATCH", f"users/{EMAIL}", {"send_as": ["sales@example.net"]})
+            zoe = {"from": "zoe@example.com"}
+            names = {
+                await mail.deliver(**zoe, to=f"joann-{EMAIL}, {EMAIL}.evil.test", cc=""): "o",
+                await mail.deliver(**zoe, to="Ada <Ada+news@Example.com>", cc=""): "t",
+                await mail.deliver(**zoe, to=f"Bob <b@example.com>, Ada <{EMAIL}>", cc=""): "r",
+                await mail.deliver(**{"from": "Sales <sales@example.net>"}, to="zoe@example.com", cc=""): "s",
+            }
+            assert "".join(sorted(names[name] for name in await finds(mail, query))) == found
+
+    async def test_spam_and_trash_are_found_where_they_are_named(self, mail: MailClient) -> None:
+        spam = await mail.deliver(subject="zebra", labels=["SPAM"])
+        trash = await mail.deliver(subject="zebra", labels=["TRASH"])
+        assert await finds(mail, "zebra") == []
+        assert await finds(mail, "zebra in:spam") == [spam]
+        assert await finds(mail, "zebra label:trash") == [trash]
+        assert set(await finds(mail, "zebra {in:spam in:trash}")) == {trash, spam}
+        assert set(await finds(mail, "zebra in:anywhere")) == {trash, spam}
+        assert await finds(mail, "zebra -in:spam") == []
+
+    async def test_a_file_is_found_by_the_words_of_its_name(self, mail: MailClient) -> None:
+        raw = (
+            b"Subject: x\nMIME-Version: 1.0\nContent-Type: application/pdf\n"
+            b'Content-Disposition: attachment; filename="Annual report.pdf"\n\nx'
+        )
+        name = await mail.deliver_raw(raw)
+        for query in ("filename:pdf", "filename:report.pdf", 'filename:"annual report"', "has:attachment"):
+            assert await finds(mail, f"newer_than:1h {query} has:attachment") == [name], query
+        assert await finds(mail, "newer_than:1h filename:rep") == []
 
     async def test_a_label_is_found_by_its_name(self, mail: MailClient) -> None:
         label = await mail.control("POST", f"users/{EMAIL}/labels", {"name": "Deep/Space Nine"})

@@ -46,6 +46,14 @@ def get_profile(call: GmailCall) -> bytes:
     )
 
 
+def list_send_as(call: GmailCall) -> bytes:
+    """users.settings.sendAs.list: the main address, then further ones."""
+    main, *others = call.user.addresses
+    primary = {"sendAsEmail": main, "displayName": call.user.name, "isPrimary": True, "isDefault": True}
+    further = [{"sendAsEmail": address, "treatAsAlias": True, "verificationStatus": "accepted"} for address in others]
+    return to_json({"sendAs": [primary, *further]})
+
+
 def _form(call: GmailCall, allowed: frozenset[str]) -> tuple[str, frozenset[str]]:
     form = call.choice("format", "full", allowed)
     if form in ("full", "raw") and not call.reads_bodies:

@@ -3,13 +3,14 @@
 from typing import Any
 
 from services.sandbox.google.gmail.errors import NOT_FOUND, CallRefusedError, GoogleError, invalid_argument
-from services.sandbox.google.gmail.labels import MAX_LABELS, SYSTEM_LABELS, label_resource
+from services.sandbox.google.gmail.labels import LABEL_PALETTE, MAX_LABELS, SYSTEM_LABELS, label_resource
 from services.sandbox.google.gmail.methods.method_call import GmailCall
 from services.sandbox.google.gmail.resources import to_json
 from services.sandbox.mailboxes.labels import Label
 
 _MESSAGE_LIST = frozenset({"show", "hide"})
 _LABEL_LIST = frozenset({"labelShow", "labelShowIfUnread", "labelHide"})
+_COLOR_PARTS = {"textColor": None, "backgroundColor": None}.keys()
 _RESERVED = frozenset(name.lower() for name in SYSTEM_LABELS)
 
 
@@ -28,15 +29,22 @@ def _visibility(body: dict[str, Any], name: str, allowed: frozenset[str]) -> str
     return value
 
 
+def _color(value: object) -> dict[str, str]:
+    """Check a colour: both of its parts are required, each one of the palette, in lower case."""
+    if not isinstance(value, dict) or not value.keys() <= _COLOR_PARTS:
+        raise CallRefusedError(invalid_argument("Invalid value at 'label.color'"))
+    wrong = [str(value.get(part)) for part in _COLOR_PARTS if value.get(part) not in LABEL_PALETTE]
+    if wrong:
+        raise CallRefusedError(invalid_argument(f"Label color {', '.join(wrong)} is not on the allowed color palette"))
+    return value
+
+
 def _fill(label: Label, body: dict[str, Any]) -> None:
-    attributes = {
+    attributes: dict[str, object] = {
         "messageListVisibility": _visibility(body, "messageListVisibility", _MESSAGE_LIST),
         "labelListVisibility": _visibility(body, "labelListVisibility", _LABEL_LIST),
-        "color": body.get("color"),
+        "color": None if body.get("color") is None else _color(body["color"]),
     }
-    color = attributes["color"]
-    if color is not None and not (isinstance(color, dict) and color.keys() <= {"textColor", "backgroundColor"}):
-        raise CallRefusedError(invalid_argument("Invalid value at 'label.color'"))
     label.attributes = {name: value for name, value in attributes.items() if value is not None}
 
 

@@ -41,7 +41,7 @@ def _listing(call: GmailCall, kind: str, *, label: str | None = None) -> _Listin
     text = call.one("q") or ""
     if text and not call.reads_bodies:
         raise CallRefusedError(GoogleError(403, "forbidden", "Metadata scope does not support 'q' parameter"))
-    search = compile_query(text, now_ms=int(call.clock.now() * 1000))
+    search = compile_query(text, mailbox=call.mailbox, me=call.user.addresses, now_ms=int(call.clock.now() * 1000))
     labels = frozenset(call.many("labelIds"))
     if not labels <= call.mailbox.labels.keys():
         raise CallRefusedError(NOT_FOUND)

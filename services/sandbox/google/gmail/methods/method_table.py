@@ -41,6 +41,14 @@ def _reading() -> list[Method]:
         Method("threads.get", get, "threads/{}", reads.get_thread, _READ, "Thread", _GET, rpc="GetThread"),
         Method("labels.list", get, "labels", labels.list_labels, _READ | _LABELS, "ListLabelsResponse"),
         Method("labels.get", get, "labels/{}", labels.get_label, _READ | _LABELS, "Label"),
+        Method(
+            "settings.sendAs.list",
+            get,
+            "settings/sendAs",
+            reads.list_send_as,
+            READS_BODIES | {f"{_PREFIX}settings.basic"},
+            "ListSendAsResponse",
+        ),
         Method("history.list", get, "history", list_history, _READ, "ListHistoryResponse", history),
         Method(
             "drafts.list", get, "drafts", listings.list_drafts, _DRAFTS, "ListDraftsResponse", _LISTING - {"labelIds"}

@@ -1,6 +1,8 @@
 """Writing methods of the Gmail API: labels on messages, trash, deletion, insertion, sending, drafts."""
 
 import json
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 
 from services.sandbox.google.gmail.errors import NOT_FOUND, CallRefusedError, GoogleError, invalid_argument
@@ -13,6 +15,7 @@ from services.sandbox.mime.base64url import decode_base64url
 from services.sandbox.mime.content import StoredContent
 from services.sandbox.mime.date_header import date_header_ms
 from services.sandbox.mime.part_tree import parse_message
+from services.sandbox.mime.sent_headers import complete_headers
 
 MAX_LABELS = 100
 MAX_BATCH = 1000
@@ -23,6 +26,8 @@ MAX_INSERT_BYTES = 157_286_400
 def _changes(call: GmailCall, body: dict[str, Any], *, limit: int = MAX_LABELS) -> tuple[list[str], list[str]]:
     add = call.strings(body, "addLabelIds", limit=limit)
     remove = call.strings(body, "removeLabelIds", limit=limit)
+    if not add and not remove:
+        raise CallRefusedError(invalid_argument("No label add or removes specified"))
     for label in (*add, *remove):
         if label not in call.mailbox.labels or label in FIXED:
             raise CallRefusedError(invalid_argument(f"Invalid label: {label}"))
@@ -198,7 +203,20 @@ def send_message(call: GmailCall) -> bytes:
     tree = parse_message(raw)
     if not any(tree.header(name) for name in ("To", "Cc", "Bcc")):
         raise CallRefusedError(invalid_argument("Recipient address required"))
-    message = call.mailbox.add(StoredContent(raw), labels=("SENT",), thread_id=_thread_id(call, resource))
+    return _send(call, raw, thread_id=_thread_id(call, resource))
+
+
+def _send(call: GmailCall, raw: bytes, *, thread_id: str | None) -> bytes:
+    now = call.clock.now()
+    name = call.mailbox.new_id(int(now * 1000))
+    completed = complete_headers(
+        raw,
+        name=call.user.name,
+        addresses=call.user.addresses,
+        date=format_datetime(datetime.fromtimestamp(now, UTC)),
+        message_id=f"<{name}@sandbox.example>",
+    )
+    message = call.mailbox.add(StoredContent(completed), labels=("SENT",), thread_id=thread_id, message_id=name)
     return call.renderer.reference(message)
 
 
@@ -256,5 +274,4 @@ def send_draft(call: GmailCall) -> bytes:
     thread_id = message.thread_id
     keeps_thread = len(call.mailbox.threads[thread_id]) > 1
     call.mailbox.delete(message)
-    sent = call.mailbox.add(StoredContent(raw), labels=("SENT",), thread_id=thread_id if keeps_thread else None)
-    return call.renderer.reference(sent)
+    return _send(call, raw, thread_id=thread_id if keeps_thread else None)

@@ -1,4 +1,4 @@
-"""The provider's labels of a mailbox."""
+"""The labels of a mailbox, as the provider lists them."""
 
 from collections.abc import Collection, Sequence
 
@@ -10,9 +10,9 @@ from services.mail.store.connection import Connection
 
 
 async def replace(connection: Connection, mailbox_id: int, labels: Sequence[Label]) -> None:
-    """Makes the stored labels equal to the provider's; a label that is gone comes off its messages.
+    """Replace the stored labels by the provider's, and take deleted labels off their messages.
 
-    Whether history tells of that is nowhere promised.
+    The provider's history need not contain these removals.
     """
     gone = await connection.fetch(
         f"""
@@ -46,7 +46,7 @@ async def replace(connection: Connection, mailbox_id: int, labels: Sequence[Labe
 
 
 async def of_mailbox(connection: Connection, mailbox_id: int) -> list[Label]:
-    """A mailbox's labels by name."""
+    """Return the mailbox's labels by name."""
     rows = await connection.fetch(
         "SELECT label_id, name, type FROM labels WHERE mailbox_id = $1 ORDER BY lower(name), label_id", mailbox_id
     )
@@ -54,7 +54,7 @@ async def of_mailbox(connection: Connection, mailbox_id: int) -> list[Label]:
 
 
 async def unknown(connection: Connection, mailbox_id: int, label_ids: Collection[str]) -> set[str]:
-    """Which of these labels the mailbox is not known to have."""
+    """Return the label ids that the mailbox does not have."""
     if not label_ids:
         return set()
     rows = await connection.fetch(
@@ -69,7 +69,7 @@ async def unknown(connection: Connection, mailbox_id: int, label_ids: Collection
 
 
 async def counted(connection: Connection, mailbox_id: int) -> list[CountedLabel]:
-    """A mailbox's labels by name, with how many messages carry each."""
+    """Return the mailbox's labels by name, with the number of messages and unread messages of each."""
     rows = await connection.fetch(
         """
         SELECT l.label_id, l.name, l.type, coalesce(c.messages, 0)::bigint AS messages,
@@ -97,6 +97,6 @@ async def counted(connection: Connection, mailbox_id: int) -> list[CountedLabel]
 
 
 async def names(connection: Connection, mailbox_id: int) -> dict[str, str]:
-    """Label ids to names."""
+    """Return the mailbox's label names by id."""
     rows = await connection.fetch("SELECT label_id, name FROM labels WHERE mailbox_id = $1", mailbox_id)
     return {row["label_id"]: row["name"] for row in rows}

@@ -1,4 +1,4 @@
-"""Putting labels on stored messages and taking them off."""
+"""Label changes of stored messages."""
 
 from collections.abc import Mapping, Sequence
 from itertools import batched
@@ -13,10 +13,10 @@ _RELABELLED_AT_ONCE = 10_000
 
 
 async def change(connection: Connection, mailbox_id: int, changes: Mapping[str, Sequence[LabelChange]]) -> set[str]:
-    """Applies label changes that are newer than the stored message, in order; returns to which messages they are known.
+    """Apply label changes newer than the stored message, in order; return the ids of the messages they could apply to.
 
-    They are not applied to a message that is not stored, nor to one that is wanted in a newer version, whether it is
-    queued or was given up on: what is stored of it is no base for them.
+    Changes are not applied to messages that are missing, or wanted in a newer version (queued or dead letters): the
+    stored labels of these are no base for them.
     """
     rows = await connection.fetch(
         """
@@ -56,7 +56,7 @@ async def change(connection: Connection, mailbox_id: int, changes: Mapping[str, 
 
 
 async def take_off(connection: Connection, mailbox_id: int, label_id: str) -> None:
-    """Takes a label that no longer exists off all its messages."""
+    """Remove a deleted label from all its messages."""
     carrying = await connection.fetch(
         "SELECT message_id FROM messages WHERE mailbox_id = $1 AND label_ids @> ARRAY[$2]", mailbox_id, label_id
     )

@@ -1,11 +1,11 @@
-"""The feed of changes to the messages and labels of a mailbox, numbered without gaps in the order of the commits.
+"""The change feed of a mailbox: its messages' and labels' changes, numbered without gaps in commit order.
 
-A sequence of Postgres would not do: a transaction that took a number earlier may commit later, and a reader that asks
-for numbers above the last one it saw would never see it. So a writer holds the mailbox's counter until its commit.
+A Postgres sequence has no such order: a transaction that took a number earlier may commit later, and a reader that asks
+for numbers above the last one would miss it. So a writer locks the mailbox's counter until its commit.
 
-A database that lost commits (a failover to a standby that lagged, a restored backup) would use numbers again that
-readers have seen. So numbers belong to an incarnation of the feed, and a database that did not write the last change
-begins another one, with a random name.
+A database that lost commits (a failover to a lagging standby, a restored backup) would assign numbers again that
+readers have seen. So numbers belong to an incarnation of the feed. A database that did not write the last change begins
+a new incarnation with a random name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,8 +23,8 @@ from services.mail.store.reading.message_rows import SUMMARY, summary_of
 
 KEPT = timedelta(days=30)
 
-# The cluster, the database in it and the timeline of its WAL: a promoted standby, a restored backup and a clone differ
-# in one of them. The current WAL file names the timeline at once after a promotion, the control file only later.
+# Cluster, database and timeline of its WAL: a promoted standby, a restored backup and a clone each differ in one of
+# them. The current WAL file has the timeline right after a promotion, the control file only later.
 _DATABASE_ID = """(
     SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()), oid,
         left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))
@@ -62,25 +62,25 @@ RECORD = f"""
 """
 """Part of a statement that writes messages or labels of the mailbox $1.
 
-Numbers the rows of the statement's part `changed (message_id, label_id, kind)`, and deletes some expired changes. Being
-part of the writing statement, it cannot be forgotten and needs no round trip of its own.
+Numbers the rows of the statement's part `changed (message_id, label_id, kind)` and deletes some expired changes. As a
+part of the writing statement it needs no round trip of its own.
 """
 
 
 class ChangeKind(Enum):
-    """What happened to a message or to a label."""
+    """The kind of a change to a message or to a label."""
 
     CREATED = "created"
     UPDATED = "updated"
     DELETED = "deleted"
-    # Created or renamed.
+    # Also for created labels.
     LABEL_UPDATED = "label_updated"
     LABEL_DELETED = "label_deleted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """A place in a mailbox's feed: after change number `seq` of an incarnation."""
+    """A position in a mailbox's feed: after change number `seq` of an incarnation."""
 
     incarnation: int
     seq: int
@@ -88,9 +88,9 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One change, of a message or of a label.
+    """A change of a message or of a label.
 
-    `message` and `label` are as they are now, None if they no longer exist.
+    `message` and `label` have their current state; None if they no longer exist.
     """
 
     seq: int
@@ -102,7 +102,7 @@ class Change:
 
 
 async def position(connection: Connection, mailbox_id: int) -> Position:
-    """The latest position; number 0 if nothing has changed yet."""
+    """Return the latest position; number 0 for a feed without changes."""
     row = await connection.fetchrow("SELECT incarnation, last_seq FROM change_feeds WHERE mailbox_id = $1", mailbox_id)
     if row is None:
         return Position(incarnation=0, seq=0)
@@ -110,7 +110,7 @@ async def position(connection: Connection, mailbox_id: int) -> Position:
 
 
 async def is_in_feed(connection: Connection, mailbox_id: int, seen: Position, *, latest: Position) -> bool:
-    """Whether a reader that was at `seen` has seen nothing that this database has lost."""
+    """Return whether this database still has every change up to the position `seen`."""
     if seen.seq == 0 or seen.incarnation == latest.incarnation:
         return seen.seq <= latest.seq
     last_seq: int | None = await connection.fetchval(
@@ -122,7 +122,7 @@ async def is_in_feed(connection: Connection, mailbox_id: int, seen: Position, *,
 
 
 async def positions(connection: Connection, mailbox_ids: Sequence[int]) -> dict[int, int]:
-    """The numbers of the latest changes of several mailboxes; one without any is left out."""
+    """Return the latest change number of each mailbox that has changes."""
     rows = await connection.fetch(
         "SELECT mailbox_id, last_seq FROM change_feeds WHERE mailbox_id = ANY($1::bigint[])", mailbox_ids
     )
@@ -139,7 +139,7 @@ async def between(
     limit: int,
     label_names: Mapping[str, str],
 ) -> list[Change]:
-    """Up to `limit` changes of the user's mailbox after `seq` up to `last_seq`; expired ones are left out."""
+    """Return up to `limit` changes of the user's mailbox from `seq` (exclusive) to `last_seq`, without expired ones."""
     rows = await connection.fetch(
         f"""
         SELECT {SUMMARY}, c.seq, c.message_id AS changed_id, c.kind, c.label_id AS changed_label,

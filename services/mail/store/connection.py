@@ -1,6 +1,6 @@
-"""The types with which the store is called. Every statement of the mail service is in this folder.
+"""The connection types of the store, and its errors that are worth a retry.
 
-Its functions take a connection, so that a use case decides what shares a transaction.
+The store's functions take a connection, so that a use case decides the transaction.
 """
 
 import asyncpg
@@ -9,7 +9,7 @@ from services.kit.stores.postgres import Connection, Pool
 
 __all__ = ["DATABASE_LOST", "DATA_REFUSED", "Connection", "Pool", "is_reachable"]
 
-# What asyncpg raises when the server is gone, starting, stopping, out of connections or locks: worth trying again.
+# asyncpg's errors when the server is down, starting or stopping, or out of connections or locks.
 DATABASE_LOST = (
     OSError,
     TimeoutError,
@@ -21,10 +21,10 @@ DATABASE_LOST = (
     asyncpg.InterfaceError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.TransactionTimeoutError,
-    # A primary that has become a standby, and statements that were prepared before a migration.
+    # A primary that became a standby, and statements prepared before a migration.
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidCachedStatementError,
-    # Where the server vanishes in the middle of an exchange, asyncpg finds itself in a state that it does not know.
+    # asyncpg's error when the server vanishes during an exchange.
     asyncpg.InternalClientError,
 )
 
@@ -41,7 +41,7 @@ DATA_REFUSED = (
 
 
 async def is_reachable(pool: Pool) -> bool:
-    """Whether a query gets an answer."""
+    """Return whether the database answers a query."""
     try:
         async with pool.acquire(timeout=2) as connection:
             await connection.fetchval("SELECT 1", timeout=2)

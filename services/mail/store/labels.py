@@ -1,4 +1,4 @@
-"""The provider's labels of a mailbox."""
+"""The labels of a mailbox, as the provider lists them."""
 
 from collections.abc import Collection, Sequence
 
@@ -13,7 +13,7 @@ SYSTEM = "system"
 
 
 async def record(connection: Connection, mailbox_id: int, listed: Sequence[Label], *, confirm_seconds: float) -> None:
-    """Records the labels that the provider lists.
+    """Record the labels that the provider lists.
 
     A label goes only after two answers that lack it, at least so many seconds apart; then it is removed, and begins to
     come off its messages (`take_off_some`). An answer without any system label says nothing about what is gone.
@@ -26,7 +26,7 @@ async def record(connection: Connection, mailbox_id: int, listed: Sequence[Label
 
 
 async def is_any_back(connection: Connection, mailbox_id: int, listed: Sequence[Label]) -> bool:
-    """Whether the provider lists a label again that was removed, and that has come off some messages already."""
+    """Return whether the provider lists a label again that was removed and may have come off some messages."""
     found: bool = await connection.fetchval(
         """
         SELECT EXISTS (
@@ -96,7 +96,7 @@ async def _record_listed(connection: Connection, mailbox_id: int, listed: Sequen
 
 
 async def take_off_some(connection: Connection, mailbox_id: int, *, limit: int) -> bool:
-    """Takes one of the removed labels off up to `limit` messages, and forgets it after the last; false if none is left.
+    """Take one of the removed labels off up to `limit` messages, and forgets it after the last; false if none is left.
 
     Whether history tells of that is nowhere promised.
     """
@@ -112,7 +112,7 @@ async def take_off_some(connection: Connection, mailbox_id: int, *, limit: int) 
 
 
 async def is_any_removed(connection: Connection, mailbox_id: int) -> bool:
-    """Whether a removed label has not come off all its messages yet."""
+    """Return whether messages still carry a removed label."""
     found: bool = await connection.fetchval(
         "SELECT EXISTS (SELECT FROM labels WHERE mailbox_id = $1 AND removed_at IS NOT NULL)", mailbox_id
     )
@@ -120,7 +120,7 @@ async def is_any_removed(connection: Connection, mailbox_id: int) -> bool:
 
 
 async def plan_next(connection: Connection, mailbox_id: int, *, every_seconds: float, confirm_seconds: float) -> None:
-    """Sets when the labels are due again: now if one has to come off, soon if one is missing, else after a while."""
+    """Set when the labels are due again: now if one has to come off, soon if one is missing, else after a while."""
     await connection.execute(
         """
         UPDATE sync_states SET labels_due_at = now() + make_interval(secs => CASE
@@ -136,7 +136,7 @@ async def plan_next(connection: Connection, mailbox_id: int, *, every_seconds: f
 
 
 async def postpone(connection: Connection, mailbox_id: int, *, seconds: float) -> None:
-    """Makes the labels due after so many seconds: the provider could not list them."""
+    """Make the labels due in so many seconds: the provider could not list them."""
     await connection.execute(
         "UPDATE sync_states SET labels_due_at = now() + make_interval(secs => $2) WHERE mailbox_id = $1",
         mailbox_id,
@@ -145,7 +145,7 @@ async def postpone(connection: Connection, mailbox_id: int, *, seconds: float) -
 
 
 async def of_mailbox(connection: Connection, mailbox_id: int) -> list[Label]:
-    """A mailbox's labels by name."""
+    """Return the mailbox's labels by name."""
     rows = await connection.fetch(
         """
         SELECT label_id, name, type FROM labels WHERE mailbox_id = $1 AND removed_at IS NULL
@@ -157,7 +157,7 @@ async def of_mailbox(connection: Connection, mailbox_id: int) -> list[Label]:
 
 
 async def unknown(connection: Connection, mailbox_id: int, label_ids: Collection[str]) -> set[str]:
-    """Which of these labels the mailbox is not known to have."""
+    """Return the label ids that the mailbox does not have."""
     if not label_ids:
         return set()
     rows = await connection.fetch(
@@ -172,7 +172,7 @@ async def unknown(connection: Connection, mailbox_id: int, label_ids: Collection
 
 
 async def counted(connection: Connection, mailbox_id: int) -> list[CountedLabel]:
-    """A mailbox's labels by name, with how many messages carry each."""
+    """Return the mailbox's labels by name, with the number of messages and unread messages of each."""
     rows = await connection.fetch(
         """
         SELECT l.label_id, l.name, l.type, coalesce(c.messages, 0)::bigint AS messages,
@@ -200,6 +200,6 @@ async def counted(connection: Connection, mailbox_id: int) -> list[CountedLabel]
 
 
 async def names(connection: Connection, mailbox_id: int) -> dict[str, str]:
-    """Label ids to names, with those of labels that still come off messages."""
+    """Return label names by id, also of removed labels that messages still carry."""
     rows = await connection.fetch("SELECT label_id, name FROM labels WHERE mailbox_id = $1", mailbox_id)
     return {row["label_id"]: row["name"] for row in rows}

@@ -1,4 +1,4 @@
-"""Putting labels on stored messages and taking them off."""
+"""Label changes of stored messages."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +9,10 @@ from services.mail.store.messages import UNIT_SEPARATOR
 
 
 async def change(connection: Connection, mailbox_id: int, changes: Mapping[str, Sequence[LabelChange]]) -> set[str]:
-    """Applies label changes that are newer than the stored message, in order; returns to which messages they are known.
+    """Apply label changes newer than the stored message, in order; return the ids of the messages they could apply to.
 
-    They are not applied to a message that is not stored, nor to one that is wanted in a newer version, whether it is
-    queued or was given up on: what is stored of it is no base for them.
+    Changes are not applied to messages that are missing, or wanted in a newer version (queued or dead letters): the
+    stored labels of these are no base for them.
     """
     rows = await connection.fetch(
         """
@@ -52,7 +52,7 @@ async def change(connection: Connection, mailbox_id: int, changes: Mapping[str, 
 
 
 async def take_off(connection: Connection, mailbox_id: int, label_id: str, *, limit: int) -> int:
-    """Takes a label off up to `limit` messages; returns off how many."""
+    """Remove a label from up to `limit` messages; return from how many."""
     count: int = await connection.fetchval(
         f"""
         WITH changed AS (

@@ -1,4 +1,4 @@
-"""Writing messages and their contents. Writes are idempotent: of two versions of a message the newer wins."""
+"""Writes of messages and their contents. Writes are idempotent: the newer of two versions wins."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -57,20 +57,20 @@ _UPSERT = f"""
 """
 
 LISTED_TEXT, LISTED_RECIPIENTS = 1_000, 4_000
-"""Characters in the rows that lists read: of a subject, a snippet, a sender; of all names and addresses in To or Cc.
+"""Characters kept for lists: of a subject, a snippet, a sender; of all names and addresses in To or Cc.
 
 A header may have a megabyte, and a page 500 messages.
 """
 
-# Characters of texts and headers in one statement, unless a single message has more.
+# Characters of texts and headers per statement, unless a single message has more.
 _STATEMENT_BYTES = 1024 * 1024
 
 UNIT_SEPARATOR = "\x1f"
-"""Separates label ids where a list of lists has to travel as a list of strings."""
+"""Separates label ids: arrays of arrays are sent as arrays of strings."""
 
 
 async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[ProviderMessage]) -> int:
-    """Stores messages with their contents and returns how many rows that wrote; older versions change nothing."""
+    """Store messages with their contents, unless a newer version is stored; return the number of rows written."""
     rows = 0
     for some in _portions(messages):
         if _size(some) > LARGE_BYTES:
@@ -82,7 +82,7 @@ async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[Pro
 
 
 def _portions(messages: Sequence[ProviderMessage]) -> Iterator[Sequence[ProviderMessage]]:
-    """What is written by one statement each: to send more at once would keep the event loop waiting."""
+    """Yield the messages of each statement: larger statements would block the event loop."""
     some: list[ProviderMessage] = []
     for message in messages:
         if some and _size(some) + _size([message]) > _STATEMENT_BYTES:
@@ -104,13 +104,13 @@ def _size(messages: Sequence[ProviderMessage]) -> int:
 
 
 def _attached_size(attachments: Sequence[Attachment]) -> int:
-    """Characters in the texts of attached messages."""
+    """Return the number of characters in the texts of attached messages."""
     attached = [attachment.message for attachment in attachments if attachment.message is not None]
     return sum(len(message.text or "") + _attached_size(message.attachments) for message in attached)
 
 
 def _columns(mailbox_id: int, messages: Sequence[ProviderMessage]) -> list[object]:
-    """The arguments of _UPSERT after the first."""
+    """Return the arguments of _UPSERT after the first."""
     contents = [message.content for message in messages]
     return [
         [message.external_id for message in messages],
@@ -137,7 +137,7 @@ def _columns(mailbox_id: int, messages: Sequence[ProviderMessage]) -> list[objec
 
 
 def _listed(addresses: Sequence[Address]) -> Sequence[Address]:
-    """The first of them, which lists show."""
+    """Return the first addresses, as many as lists show."""
     room = LISTED_RECIPIENTS
     for count, address in enumerate(addresses):
         room -= len(address.name) + len(address.email)
@@ -147,7 +147,7 @@ def _listed(addresses: Sequence[Address]) -> Sequence[Address]:
 
 
 async def delete(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> int:
-    """Deletes messages that no longer exist at the provider and returns how many were stored."""
+    """Delete messages; return how many were stored."""
     rows = await connection.fetchval(
         f"""
         WITH changed AS (
@@ -163,7 +163,7 @@ async def delete(connection: Connection, mailbox_id: int, external_ids: Sequence
 
 
 async def versions(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> dict[str, int]:
-    """The stored versions of these messages; what is not stored is left out."""
+    """Return the versions of those messages that are stored."""
     rows = await connection.fetch(
         "SELECT external_id, version FROM messages WHERE mailbox_id = $1 AND external_id = ANY($2::text[])",
         mailbox_id,
@@ -173,9 +173,9 @@ async def versions(connection: Connection, mailbox_id: int, external_ids: Sequen
 
 
 async def cap_versions(connection: Connection, mailbox_id: int, version: int, *, after: str, limit: int) -> str | None:
-    """Makes none of the `limit` messages whose ids follow `after` newer than this version.
+    """Lower the version of newer messages to this one, among the `limit` messages whose ids follow `after`.
 
-    Returns the last of these ids, None if no message follows.
+    Return the last of these ids, None if no message follows.
     """
     last: str | None = await connection.fetchval(
         """

@@ -1,4 +1,4 @@
-"""MetricValues over all mailboxes, for those who watch over the system. None is about one mailbox."""
+"""Metrics over all mailboxes, for operators."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from services.mail.store.connection import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricValues:
-    """Counts, and ages in seconds; an age is 0 where there is nothing that could be old."""
+    """Counts, and ages in seconds. An age is 0 if there is nothing of its kind."""
 
     mailboxes_by_status: Mapping[str, int]
     due_by_lane: Mapping[Lane, int]
@@ -23,7 +23,7 @@ class MetricValues:
 
 
 async def read(connection: Connection, *, expiring_seconds: float) -> MetricValues:
-    """Reads all values; a watch that ends within `expiring_seconds` counts as expiring."""
+    """Read all values. A watch that ends within `expiring_seconds` counts as expiring."""
     due = await connection.fetch(
         """
         SELECT lane, count(*), extract(epoch FROM now() - min(due_at))::float8 AS age FROM mailbox_schedule

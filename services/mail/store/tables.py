@@ -44,18 +44,18 @@ mailboxes = Table(
     metadata,
     Column("mailbox_id", BigInteger, Identity(always=True), primary_key=True),
     Column("account_id", Uuid, nullable=False, unique=True),
-    # Null: disconnected, and about to be erased.
+    # Null once disconnected, until the mailbox is erased.
     Column("user_id", Uuid, index=True),
     Column("provider", Text, nullable=False),
     Column("email", Text, nullable=False),
     Column("status", Text, nullable=False),
     _time("reconnect_by", nullable=True),
     _time("created_at", default="now()"),
-    # Notifications name a mailbox by its address, in any case.
+    # Notifications name a mailbox by its address, in any letter case.
     Index("ix_mailboxes_lower_email", text("lower(email)")),
 )
 
-# Mailboxes that were disconnected. The row outlives the mailbox: it tells what was erased and when.
+# Disconnected mailboxes. A row outlives its mailbox and records what was erased and when.
 disconnections = Table(
     "disconnections",
     metadata,
@@ -65,56 +65,56 @@ disconnections = Table(
     Column("provider", Text, nullable=False),
     Column("message_count", BigInteger, nullable=False, server_default=text("0")),
     _time("requested_at", default="now()"),
-    # When auth had ended the account, when all data was gone, and when the mailbox was.
+    # When auth ended the account, when all data was erased, and when the mailbox was deleted.
     _time("revoked_at", nullable=True),
     _time("erased_at", nullable=True),
     _time("ended_at", nullable=True),
 )
 
-# Users who asked to be forgotten. It ends when auth has deleted the user, after their last mailbox was erased.
+# Requested deletions of users. One ends when auth has deleted the user, after the last mailbox was erased.
 user_deletions = Table(
     "user_deletions",
     metadata,
     Column("user_id", Uuid, primary_key=True),
     _time("requested_at", default="now()"),
     _time("ended_at", nullable=True),
-    # Looked at all the time, and nearly empty.
+    # Read often, and nearly empty.
     Index("ix_user_deletions_active", "requested_at", postgresql_where=text("ended_at IS NULL")),
 )
 
-# How far the copy of a mailbox is. One row per mailbox that was synced at least once.
+# The progress of a mailbox's copy. One row per mailbox that was synced at least once.
 sync_states = Table(
     "sync_states",
     metadata,
     Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
-    # Everything that the provider recorded up to here is stored or queued. Can exceed 64 bits.
+    # All changes that the provider recorded up to here are stored or queued. Can exceed 64 bits.
     Column("cursor", Numeric),
-    # The hint (mailbox_schedule.hint_seq) up to which history has been read, and when that was.
+    # The hint (mailbox_schedule.hint_seq) up to which history has been read, and the time of that.
     Column("caught_up_hint", BigInteger, nullable=False, server_default=text("0")),
     _time("caught_up_at", nullable=True),
-    # What every listing that has ended covered; null and false: nothing yet.
+    # The coverage of all completed listings. Null and false mean none.
     Column("covered_count", Integer, nullable=False, server_default=text("0")),
     Column("covered_all", Boolean, nullable=False, server_default=text("false")),
-    # The same once it was fetched, too: a cancelled sync takes the coverage back to it.
+    # The coverage that was also fetched. A cancelled sync restores it.
     Column("fetched_count", Integer, nullable=False, server_default=text("0")),
     Column("fetched_all", Boolean, nullable=False, server_default=text("false")),
-    # The listing under way: newest, all, relist and relabel (after a lost cursor), verify_ids, verify_label or null.
+    # The current listing: newest, all, relist and relabel (after a lost cursor), verify_ids, verify_label, or null.
     Column("listing", Text),
     Column("listing_label", Text),
     Column("listing_target", Integer),
     Column("listing_round", SmallInteger, nullable=False, server_default=text("1")),
     Column("listing_page_token", Text),
-    # The cursor when it began: whatever is newer comes by history, and the listing says nothing about it.
+    # The cursor at its start. The listing proves nothing about later changes, which history delivers.
     Column("listing_floor", Numeric),
     Column("listed_count", BigInteger, nullable=False, server_default=text("0")),
-    # The listing is repeated from the top, in passes, until one shows nothing that is new. Of the pass under way: when
-    # its last page was listed, how many ids it showed that were not known, and whether history told of deletions
-    # meanwhile, which can make a page skip messages.
+    # A listing is repeated in passes until a pass shows no new message. For the current pass: when its last page was
+    # listed, how many unknown ids it showed, and whether history had deletions meanwhile, which can make pages skip
+    # messages.
     Column("listing_pass", BigInteger, nullable=False, server_default=text("1")),
     _time("listing_ended_at", nullable=True),
     Column("listing_found", BigInteger, nullable=False, server_default=text("0")),
     Column("listing_disturbed", Boolean, nullable=False, server_default=text("false")),
-    # When the provider's listings are taken to show all that the cursor implies; null: they do.
+    # When the provider's listings can be expected to show all changes up to the cursor; null means now.
     _time("listable_at", nullable=True),
     _time("last_synced_at", nullable=True),
     _time("verify_at", nullable=True),
@@ -123,7 +123,7 @@ sync_states = Table(
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )
 
-# Who is due and who works on it (the only queue there is). Narrow, and apart from all data.
+# The only queue: which mailboxes are due, and which worker has the lease. Narrow, and separate from all data.
 mailbox_schedule = Table(
     "mailbox_schedule",
     metadata,
@@ -135,7 +135,7 @@ mailbox_schedule = Table(
     Column("lease_owner", Uuid),
     _time("lease_until", nullable=True),
     Column("lease_epoch", BigInteger, nullable=False, server_default=text("0")),
-    # Why it is not due earlier (WaitReason), and the reason of its last turn's failure; both empty where there is none.
+    # The reason for waiting (WaitReason) and the error of the last turn; empty if there is none.
     Column("waiting_for", Text, nullable=False, server_default=text("''")),
     Column("last_error", Text, nullable=False, server_default=text("''")),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
@@ -143,15 +143,15 @@ mailbox_schedule = Table(
     postgresql_with={"fillfactor": 50},
 )
 
-# The workers that are alive, or were: see store/workers.py.
+# Running workers, and those whose end was not noticed yet. See store/control/workers.py.
 workers = Table("workers", metadata, Column("owner", Uuid, primary_key=True))
 
-# What makes the provider announce changes of a mailbox, where notifications are set up.
+# Watches: the provider's announcements of a mailbox's changes.
 watches = Table(
     "watches",
     metadata,
     Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
-    # Null: never made.
+    # Null without a watch so far.
     _time("expires_at", nullable=True),
     _time("renew_at"),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
@@ -163,24 +163,24 @@ syncs = Table(
     Column("mailbox_id", BigInteger, nullable=False),
     Column("sync_id", BigInteger, Identity(always=True), nullable=False),
     Column("state", Text, nullable=False),
-    # Null: the whole mailbox.
+    # Null for the whole mailbox.
     Column("newest_count", Integer),
-    # It has ended only when history was read after this hint.
+    # The sync ends only after history was read up to this hint.
     Column("hint_seq", BigInteger, nullable=False),
     Column("listing_done", Boolean, nullable=False, server_default=text("false")),
     Column("listed_count", BigInteger, nullable=False, server_default=text("0")),
     Column("stored_count", BigInteger, nullable=False, server_default=text("0")),
     Column("units_spent", BigInteger, nullable=False, server_default=text("0")),
     Column("error", Text, nullable=False, server_default=text("''")),
-    # When it last listed, fetched or stored something.
+    # Time of the last listed, fetched or stored message.
     _time("progress_at", nullable=True),
-    # Whether it also compares the copy with the provider: wanted, done (and what was found is queued), or null.
+    # The comparison with the provider: wanted, done (differences are queued), or null.
     Column("verification", Text),
     Column("missing_count", BigInteger, nullable=False, server_default=text("0")),
     Column("extra_count", BigInteger, nullable=False, server_default=text("0")),
     Column("drift_count", BigInteger, nullable=False, server_default=text("0")),
     Column("digest", Text, nullable=False, server_default=text("''")),
-    # The request that asked for it last, as a W3C traceparent; null: that was not traced.
+    # W3C traceparent of the last request for this sync; null if that was not traced.
     Column("trace_parent", Text),
     _time("created_at", default="now()"),
     _time("ended_at", nullable=True),
@@ -189,21 +189,21 @@ syncs = Table(
     Index("ix_syncs_active", "mailbox_id", unique=True, postgresql_where=text("ended_at IS NULL")),
 )
 
-# Messages that are wanted but not stored yet, or stored in an older version.
+# Messages to fetch: not stored yet, or stored in an older version.
 fetch_queue = Table(
     "fetch_queue",
     metadata,
     Column("mailbox_id", BigInteger, nullable=False),
     Column("external_id", Text, nullable=False),
-    # Null: unknown, or a get of the thread did not bring the message.
+    # Null if unknown, or if a get of the thread did not return the message.
     Column("thread_id", Text),
     Column("lane", SmallInteger, nullable=False),
     Column("ordinal", BigInteger, nullable=False),
-    # The highest history record seen for the message; the fetched version must reach it.
+    # The highest history record of the message. The fetched version must reach it.
     Column("wanted_version", Numeric, nullable=False, server_default=text("0")),
-    # Gets that returned an older version than wanted.
+    # Gets that returned a version older than wanted.
     Column("stale_gets", SmallInteger, nullable=False, server_default=text("0")),
-    # The provider did not have it: the next get is of it alone, and the same answer is believed.
+    # The provider did not have the message. The next get is of it alone, and decides.
     Column("doubted", Boolean, nullable=False, server_default=text("false")),
     Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
     _time("not_before", default="'-infinity'"),
@@ -226,8 +226,8 @@ dead_letters = Table(
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )
 
-# The ids that a listing has shown so far, by round, where they are compared with what is stored. Round 0 are messages
-# that were gone when they were fetched, though a listing showed them.
+# The ids that the current listing has shown, by round, for the comparison with the stored messages. Round 0 holds
+# messages that were listed but gone when fetched.
 listed_ids = Table(
     "listed_ids",
     metadata,
@@ -253,7 +253,7 @@ labels = Table(
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )
 
-# What lists show: about half a kilobyte a row.
+# The columns of lists: about half a kilobyte a row.
 messages = Table(
     "messages",
     metadata,
@@ -261,7 +261,7 @@ messages = Table(
     Column("message_id", BigInteger, Identity(always=True), nullable=False),
     Column("external_id", Text, nullable=False),
     Column("thread_id", Text, nullable=False),
-    # The provider's version of the message (Gmail: historyId). Can exceed 64 bits.
+    # The provider's version of the message, for example a history id. Can exceed 64 bits.
     Column("version", Numeric, nullable=False),
     _time("received_at"),
     Column("from_name", Text),
@@ -278,11 +278,11 @@ messages = Table(
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
     Index("ix_messages_newest_first", "mailbox_id", text("received_at DESC"), text("message_id DESC")),
     Index("ix_messages_thread", "mailbox_id", "thread_id", text("received_at DESC"), text("message_id DESC")),
-    # Labels change too often for their mailbox to be in each entry, as it is for words.
+    # Labels are indexed without the mailbox: they change too often for entries that carry it, as those of words do.
     Index("ix_messages_label_ids", "label_ids", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
 )
 
-# What queries look into: see search/vector.py. A row of a list stays small without it.
+# The columns for queries (search/vector.py), kept apart so that rows of lists stay small.
 message_search = Table(
     "message_search",
     metadata,
@@ -294,9 +294,9 @@ message_search = Table(
     ForeignKeyConstraint(
         ["mailbox_id", "message_id"], ["messages.mailbox_id", "messages.message_id"], ondelete="CASCADE"
     ),
-    # A short list of pending entries, which every query reads: a full one of 1 MB costs a query 0.2 ms. With 150,000
-    # messages in the index, storing one takes 0.97 ms of Postgres's CPU without such a list, 0.77 with 256 kB, and 0.55
-    # with 1 MB.
+    # A short pending list, since every query reads it: a full one of 1 MB costs a query 0.2 ms. With 150,000 messages
+    # in the index, storing one takes 0.97 ms of Postgres's CPU without a pending list, 0.77 with 256 kB, and 0.55 with
+    # 1 MB.
     Index(
         "ix_message_search_vector",
         "vector",
@@ -305,14 +305,14 @@ message_search = Table(
     ),
 )
 
-# What only a full view needs.
+# The columns of a whole message.
 message_contents = Table(
     "message_contents",
     metadata,
     Column("mailbox_id", BigInteger, nullable=False),
     Column("message_id", BigInteger, nullable=False),
     Column("headers", JSONB, nullable=False),
-    # Lists of [name, address]: to, cc, bcc, reply-to. They cannot be told from decoded headers.
+    # Arrays of [name, address] for To, Cc, Bcc and Reply-To, which decoded headers do not determine.
     Column("recipients", JSONB, nullable=False),
     Column("text", Text),
     Column("html", Text),
@@ -323,8 +323,8 @@ message_contents = Table(
     ),
 )
 
-# The number of the latest change of a mailbox. A writer of changes holds this row until its commit. `database_id` names
-# the database that wrote last: after a failover, a restore or a clone the next write begins another incarnation.
+# The number of a mailbox's latest change. Writers of changes lock this row until their commit. `database_id` names the
+# database of the last write: after a failover, a restore or a clone the next write begins a new incarnation.
 change_feeds = Table(
     "change_feeds",
     metadata,
@@ -336,7 +336,7 @@ change_feeds = Table(
     postgresql_with={"fillfactor": 50},
 )
 
-# Incarnations of a feed that have ended, each with the last number that this database has of it.
+# Ended incarnations of a feed, with the last number that this database has of each.
 feed_incarnations = Table(
     "feed_incarnations",
     metadata,
@@ -348,29 +348,29 @@ feed_incarnations = Table(
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )
 
-# Changes of messages and labels: numbered without gaps, in the order of the commits. Kept for 30 days.
+# Changes of messages and labels, numbered without gaps in commit order. Kept for 30 days.
 message_changes = Table(
     "message_changes",
     metadata,
     Column("mailbox_id", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
-    # 0 for a change of a label, which releases before 0002 take for one of a message that no longer exists.
+    # 0 for a change of a label; releases before 0002 read it as a message that no longer exists.
     Column("message_id", BigInteger, nullable=False),
     Column("label_id", Text),
-    # created, updated or deleted
+    # created, updated or deleted.
     Column("kind", Text, nullable=False),
     _time("changed_at", default="now()"),
     PrimaryKeyConstraint("mailbox_id", "seq"),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )
 
-# What lost counts of quota may owe, by address at the provider: rows are in no mailbox's data and outlive it. They are
-# written all the time and never get longer.
+# The upper bounds of calls that lost counts of quota may owe, by address at the provider: rows outlive the mailbox.
+# They are updated often and never grow.
 quota_watermarks = Table(
     "quota_watermarks",
     metadata,
     Column("scope", Text, primary_key=True),
-    # Until when there may be calls that use few units, and calls that use up to the limit.
+    # Ends of the periods in which calls may use few units, and units up to the limit.
     _time("few_until"),
     _time("many_until"),
     postgresql_with={"fillfactor": 50},

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 async def learn(turn: TurnContext, named: Set[str]) -> None:
-    """Copies the provider's labels if one of these is not known."""
+    """Copy the provider's labels if one of these is not known."""
     unsure = named - turn.known_labels
     if not unsure:
         return
@@ -34,7 +34,7 @@ async def learn(turn: TurnContext, named: Set[str]) -> None:
 
 
 async def refresh(turn: TurnContext) -> None:
-    """Copies the provider's labels. Raises what a call raises."""
+    """Copy the provider's labels. Raises what a call raises."""
     listed = await turn.call(turn.provider.costs.labels, turn.provider.list_labels)
     async with turn.writing() as connection:
         await record(connection, turn, listed)
@@ -42,7 +42,7 @@ async def refresh(turn: TurnContext) -> None:
 
 
 async def record(connection: Connection, turn: TurnContext, listed: list[Label] | None) -> None:
-    """Records the labels that the provider lists. One that lists none has those of every mailbox."""
+    """Record the labels that the provider lists. A mailbox of a provider that lists none has the built-in ones."""
     confirm = turn.intervals.labels_confirm
     if listed is not None:
         if await labels.is_any_back(connection, turn.mailbox_id, listed):
@@ -57,7 +57,7 @@ async def record(connection: Connection, turn: TurnContext, listed: list[Label] 
 
 
 async def keep(turn: TurnContext, state: SyncProgress) -> bool:
-    """Takes removed labels off messages and looks at the labels, if that is due; true if there is more to do at once.
+    """Take removed labels off messages and list the labels, if that is due; return whether more is due at once.
 
     Raises no ProviderError, and nothing for want of quota: it is due again later.
     """
@@ -67,7 +67,7 @@ async def keep(turn: TurnContext, state: SyncProgress) -> bool:
 
 
 async def keep_when_quiet(turn: TurnContext, state: SyncProgress) -> bool:
-    """Looks at the labels after other changes, unless that was done a moment ago: where labels change, mail does."""
+    """List the labels after other changes, unless that was done a moment ago: where labels change, mail does."""
     if turn.labels_are_fresh:
         return False
     recently = turn.intervals.labels - turn.intervals.labels_pause
@@ -77,7 +77,7 @@ async def keep_when_quiet(turn: TurnContext, state: SyncProgress) -> bool:
 
 
 async def _take_off_some(turn: TurnContext) -> bool:
-    """True if some may be left."""
+    """Return whether some may be left."""
     end = time.monotonic() + _SECONDS_TOGETHER
     while time.monotonic() < end:
         async with turn.writing() as connection:
@@ -87,7 +87,7 @@ async def _take_off_some(turn: TurnContext) -> bool:
 
 
 async def _look(turn: TurnContext) -> bool:
-    """True if labels have to come off messages."""
+    """List the labels; return whether some have to come off messages."""
     try:
         await refresh(turn)
     except QuotaWaitError:

@@ -1,0 +1,1 @@
+"""Control tables: mailboxes, schedule, leases, workers, watches, quota watermarks and erasures. Never mail itself."""

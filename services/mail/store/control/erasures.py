@@ -1,4 +1,4 @@
-"""Mailboxes on their way out: hidden, then erased in batches; what stays is a row that says so."""
+"""Disconnected mailboxes: hidden at once, then erased in batches, with a record of what was erased."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -7,7 +7,7 @@ from services.mail.model import Lane, Mailbox, MailboxStatus
 from services.mail.store.connection import Connection
 from services.mail.store.control.schedule import CHANNEL
 
-# What a mailbox can have very much of. Everything else goes with the mailbox itself.
+# Tables with many rows per mailbox. Other rows are deleted with the mailbox.
 _LARGE = ("message_changes", "fetch_queue", "listed_ids", "dead_letters", "syncs")
 
 
@@ -21,9 +21,9 @@ class Erasure:
 
 
 async def hide(connection: Connection, user_id: UUID, mailbox_id: int) -> bool:
-    """Takes a mailbox from its user and from its worker, and makes it due for erasing; false if it is not the user's.
+    """Hide a mailbox from its user and schedule its erasure; return whether it was the user's.
 
-    With no owner it does not exist for any reader. The epoch moves, so whatever a worker writes from now on is refused.
+    A mailbox without an owner does not exist for readers. Raising the lease epoch rejects further writes of its worker.
     """
     mine = await connection.fetchval(
         """
@@ -55,7 +55,7 @@ async def hide(connection: Connection, user_id: UUID, mailbox_id: int) -> bool:
 
 
 async def is_erased(connection: Connection, user_id: UUID, account_id: UUID) -> bool | None:
-    """Whether the erasing of a disconnected account has ended; None if it was not disconnected."""
+    """Return whether the erasure of a disconnected account has ended; None if it was not disconnected."""
     erased: bool | None = await connection.fetchval(
         "SELECT ended_at IS NOT NULL FROM disconnections WHERE user_id = $1 AND account_id = $2", user_id, account_id
     )
@@ -63,7 +63,7 @@ async def is_erased(connection: Connection, user_id: UUID, account_id: UUID) -> 
 
 
 async def pending(connection: Connection, mailbox_id: int) -> Erasure | None:
-    """What is known of a hidden mailbox."""
+    """Return the erasure of a hidden mailbox."""
     row = await connection.fetchrow(
         """
         SELECT d.mailbox_id, d.account_id, d.user_id, d.provider, m.email, d.revoked_at IS NOT NULL AS revoked
@@ -85,12 +85,12 @@ async def pending(connection: Connection, mailbox_id: int) -> Erasure | None:
 
 
 async def set_revoked(connection: Connection, mailbox_id: int) -> None:
-    """Records that auth has ended the account."""
+    """Record that auth has ended the account."""
     await connection.execute("UPDATE disconnections SET revoked_at = now() WHERE mailbox_id = $1", mailbox_id)
 
 
 async def erase_some(connection: Connection, mailbox_id: int, limit: int) -> bool:
-    """Erases up to so many rows; false if none was left."""
+    """Erase up to `limit` rows; return whether there were any."""
     done = await connection.execute(
         """
         DELETE FROM messages WHERE mailbox_id = $1 AND message_id = ANY(ARRAY(
@@ -119,14 +119,14 @@ async def erase_some(connection: Connection, mailbox_id: int, limit: int) -> boo
 
 
 async def set_erased(connection: Connection, mailbox_id: int) -> None:
-    """Records that nothing of the mailbox is stored any more."""
+    """Record that no data of the mailbox is stored."""
     await connection.execute(
         "UPDATE disconnections SET erased_at = coalesce(erased_at, now()) WHERE mailbox_id = $1", mailbox_id
     )
 
 
 async def end(connection: Connection, mailbox_id: int) -> int:
-    """Deletes the mailbox itself, its schedule with it; returns how many messages it had."""
+    """Delete the mailbox and its schedule; return how many messages were erased."""
     await connection.execute("DELETE FROM mailboxes WHERE mailbox_id = $1", mailbox_id)
     messages: int = await connection.fetchval(
         "UPDATE disconnections SET ended_at = now() WHERE mailbox_id = $1 RETURNING message_count", mailbox_id
@@ -135,17 +135,17 @@ async def end(connection: Connection, mailbox_id: int) -> int:
 
 
 async def lock_user(connection: Connection, user_id: UUID) -> None:
-    """Lets the end of a user's mailbox and a request to delete the user not pass each other unseen."""
+    """Serialise the end of a user's mailbox with a request to delete the user, until the transaction ends."""
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", str(user_id))
 
 
 async def request_user(connection: Connection, user_id: UUID) -> None:
-    """Records that auth is to delete the user once nothing of them is stored."""
+    """Record that auth must delete the user once all data is erased."""
     await connection.execute("INSERT INTO user_deletions (user_id) VALUES ($1) ON CONFLICT DO NOTHING", user_id)
 
 
 async def user_is_due(connection: Connection, user_id: UUID) -> bool:
-    """Whether auth has to delete the user now: it was asked for, and nothing of them is stored any more."""
+    """Return whether auth must delete the user now: the deletion is requested and no data is left."""
     due: bool = await connection.fetchval(
         """
         SELECT EXISTS (SELECT FROM user_deletions WHERE user_id = $1 AND ended_at IS NULL)
@@ -158,7 +158,7 @@ async def user_is_due(connection: Connection, user_id: UUID) -> bool:
 
 
 async def users_left_over(connection: Connection) -> list[UUID]:
-    """Users who are to be deleted, and whom no mailbox on its way out takes along, the first ones first."""
+    """Return the users to delete without a mailbox to erase, oldest request first."""
     rows = await connection.fetch(
         """
         SELECT user_id FROM user_deletions u
@@ -171,7 +171,7 @@ async def users_left_over(connection: Connection) -> list[UUID]:
 
 
 async def user_is_deleted(connection: Connection, user_id: UUID) -> bool:
-    """Whether the deletion of a user has ended."""
+    """Return whether the user's deletion has ended."""
     deleted: bool = await connection.fetchval(
         "SELECT EXISTS (SELECT FROM user_deletions WHERE user_id = $1 AND ended_at IS NOT NULL)", user_id
     )
@@ -179,7 +179,7 @@ async def user_is_deleted(connection: Connection, user_id: UUID) -> bool:
 
 
 async def end_user(connection: Connection, user_id: UUID) -> None:
-    """Records that auth has deleted the user."""
+    """Record that auth has deleted the user."""
     await connection.execute(
         "UPDATE user_deletions SET ended_at = coalesce(ended_at, now()) WHERE user_id = $1", user_id
     )

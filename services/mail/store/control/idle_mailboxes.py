@@ -1,6 +1,6 @@
-"""Idle mailboxes: no work is known, and they are checked for changes in groups.
+"""Idle mailboxes: without known work, and checked for changes in groups.
 
-A look writes no mail, so it holds no lease: whatever becomes known meanwhile is worked on at once.
+An idle check writes no mail, so it holds no lease: new work can begin at any time.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,7 +14,7 @@ from services.mail.store.control.schedule import CHANNEL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleMailbox:
-    """A mailbox to look at; `needs_turn` says that it has to be worked on whatever the look shows."""
+    """A mailbox to check. With `needs_turn` it needs a turn in any case."""
 
     mailbox: Mailbox
     cursor: int
@@ -24,9 +24,9 @@ class IdleMailbox:
 async def claim(
     connection: Connection, *, limit: int, poll_seconds: float, pushed: Collection[str]
 ) -> list[IdleMailbox]:
-    """Takes up to `limit` mailboxes that are due; they are due again in nearly `poll_seconds`, a little spread.
+    """Claim up to `limit` due mailboxes; they are due again after about `poll_seconds`, slightly spread.
 
-    `pushed` are the providers that announce changes, where a mailbox needs a watch.
+    `pushed` are the providers that announce changes, whose mailboxes need a watch.
     """
     rows = await connection.fetch(
         f"""
@@ -55,7 +55,7 @@ async def claim(
 
 
 async def confirm(connection: Connection, unchanged: Mapping[int, int], *, seconds_ago: float) -> None:
-    """Records that nothing had happened to these mailboxes since the given cursors, so many seconds ago."""
+    """Record that these mailboxes were unchanged since the given cursors, `seconds_ago`."""
     await connection.execute(
         """
         UPDATE sync_states c
@@ -71,7 +71,7 @@ async def confirm(connection: Connection, unchanged: Mapping[int, int], *, secon
 
 
 async def wake(connection: Connection, mailbox_ids: Collection[int]) -> None:
-    """Makes mailboxes due for a turn of their own."""
+    """Make mailboxes due for a turn."""
     await connection.execute(
         """
         WITH woken AS (

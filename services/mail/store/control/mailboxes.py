@@ -1,4 +1,4 @@
-"""Mailboxes: what auth says exists, as mail remembers it."""
+"""Mail's copy of the accounts that auth lists."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ COLUMNS = "m.mailbox_id, m.account_id, m.user_id, m.provider, m.email, m.status"
 
 
 def mailbox_of(row: asyncpg.Record) -> Mailbox:
-    """The mailbox in a row that was selected with the columns of this module."""
+    """Return the mailbox of a row with this module's columns."""
     return Mailbox(
         mailbox_id=row["mailbox_id"],
         account_id=row["account_id"],
@@ -25,9 +25,9 @@ def mailbox_of(row: asyncpg.Record) -> Mailbox:
 
 
 async def revive(connection: Connection, accounts: Sequence[Account]) -> None:
-    """Makes mailboxes due whose accounts work again.
+    """Make the mailboxes of reactivated accounts due.
 
-    Called before `upsert`, in its transaction: like a worker it locks the schedule first and the mailbox after.
+    Call it before `upsert` in the same transaction: like a worker, it locks the schedule first and the mailbox second.
     """
     await connection.execute(
         """
@@ -41,7 +41,7 @@ async def revive(connection: Connection, accounts: Sequence[Account]) -> None:
 
 
 async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
-    """Creates or updates the mailboxes of accounts, in their order; what was disconnected stays away.
+    """Create or update the mailboxes of accounts, in their order. Disconnected mailboxes stay disconnected.
 
     Auth's answer may be older than the disconnection.
     """
@@ -69,8 +69,8 @@ async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
 
 
 async def of_user(connection: Connection, user_id: UUID) -> list[OpenMailbox]:
-    """The user's mailboxes, oldest first."""
-    # The labels come along because lists need them, too, and one more query costs 0.2 ms of CPU, a tenth of a list.
+    """Return the user's mailboxes, oldest first."""
+    # Includes the labels: lists need them, and another query costs 0.2 ms of CPU, a tenth of a list.
     rows = await connection.fetch(
         f"""
         SELECT {COLUMNS}, (SELECT json_object_agg(label_id, name) FROM labels l WHERE l.mailbox_id = m.mailbox_id)
@@ -94,7 +94,7 @@ async def of_user(connection: Connection, user_id: UUID) -> list[OpenMailbox]:
 
 
 async def overviews(connection: Connection, user_id: UUID) -> list[MailboxOverview]:
-    """The user's mailboxes with counts, oldest first."""
+    """Return the user's mailboxes with counts, oldest first."""
     rows = await connection.fetch(
         f"""
         SELECT {COLUMNS}, m.reconnect_by, s.last_synced_at, c.messages, c.unread
@@ -121,7 +121,7 @@ async def overviews(connection: Connection, user_id: UUID) -> list[MailboxOvervi
 
 
 async def by_id(connection: Connection, mailbox_id: int) -> Mailbox | None:
-    """One mailbox, whoever owns it: for the worker only. None if it is disconnected."""
+    """Return a mailbox of any user, for the worker; None if it is disconnected."""
     row = await connection.fetchrow(
         f"SELECT {COLUMNS} FROM mailboxes m WHERE m.mailbox_id = $1 AND m.user_id IS NOT NULL", mailbox_id
     )
@@ -129,5 +129,5 @@ async def by_id(connection: Connection, mailbox_id: int) -> Mailbox | None:
 
 
 async def set_status(connection: Connection, mailbox_id: int, status: MailboxStatus) -> None:
-    """Records whether the provider still grants access."""
+    """Record whether the provider still grants access."""
     await connection.execute("UPDATE mailboxes SET status = $2 WHERE mailbox_id = $1", mailbox_id, status.value)

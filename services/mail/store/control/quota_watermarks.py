@@ -1,7 +1,7 @@
-"""Until when calls may be made for a mailbox, as marked before they are made: what a lost count in Redis may owe.
+"""Watermarks of quota: until when calls of a mailbox may run, marked before the calls, for lost counts in Redis.
 
-A row is that of an address at a provider, and outlives its mailbox: the provider's quota does not begin anew with a
-reconnect. The address itself is not kept.
+A row belongs to an address at a provider and outlives its mailbox, since a reconnect does not reset the provider's
+quota. The address itself is not kept.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from services.mail.store.connection import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recent:
-    """Mailboxes marked for many and only for few units within the last window."""
+    """Mailboxes marked for many units, and for few units only, within the last window."""
 
     many: int
     few: int
@@ -21,7 +21,7 @@ class Recent:
 async def mark(
     connection: Connection, mailbox_ids: Sequence[int], *, many: bool, seconds: float, within_seconds: float
 ) -> dict[int, Recent]:
-    """Mark mailboxes for calls within the next `seconds`; return what they were marked for within the last window."""
+    """Mark mailboxes for calls within the next `seconds`; return their marks within the last window."""
     rows = await connection.fetch(
         """
         WITH asked AS (
@@ -51,7 +51,7 @@ async def mark(
 
 
 async def count_recent(connection: Connection, *, within_seconds: float) -> Recent:
-    """Count what was marked within the last window."""
+    """Count the marks within the last window."""
     [row] = await connection.fetch(
         """
         SELECT count(*) FILTER (WHERE many) AS many, count(*) FILTER (WHERE few AND NOT many) AS few
@@ -64,7 +64,7 @@ async def count_recent(connection: Connection, *, within_seconds: float) -> Rece
 
 
 async def forget(connection: Connection, *, older_seconds: float) -> None:
-    """Delete the marks that ended longer ago."""
+    """Delete the marks that ended more than `older_seconds` ago."""
     await connection.execute(
         "DELETE FROM quota_watermarks WHERE few_until < now() - make_interval(secs => $1)", older_seconds
     )

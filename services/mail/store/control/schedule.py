@@ -1,4 +1,4 @@
-"""Who is due and who works on it: trigger, claim, renew, release. All times are Postgres's clock."""
+"""The schedule of due mailboxes and the leases of workers: trigger, claim, renew, release. Times are Postgres's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,33 +7,33 @@ from uuid import UUID
 from services.mail.model import Lane, Wait, WaitReason
 from services.mail.store.connection import Connection
 
-# Workers listen on this channel; the payload is empty, the table says what is due.
+# The channel on which workers listen. Its payload is empty: the table has the due mailboxes.
 CHANNEL = "mailbox_due"
-# Google drops a notification that follows another one within a second, so what it was about is looked for after that.
+# Google drops a notification that follows another within a second, so its changes are checked for after that.
 ECHO_SECONDS = 1.1
 
 
 class LeaseLostError(Exception):
-    """The mailbox is no longer ours to write to: another worker took over, or it was disconnected."""
+    """The lease is lost: another worker took over, or the mailbox was disconnected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """The right to write to a mailbox, until another worker's claim raises the epoch."""
+    """The right to write to a mailbox, until another claim raises the epoch."""
 
     mailbox_id: int
     owner: UUID
     epoch: int
-    # The newest trigger that the claim has seen.
+    # The newest hint at the time of the claim.
     hint_seq: int
-    # Claims since the last orderly release, this one included.
+    # Claims since the last release, this one included.
     attempts: int
 
 
 async def trigger(connection: Connection, mailbox_id: int) -> int:
-    """Makes the mailbox due now, in the live lane, and returns the hint's number.
+    """Make the mailbox due now in the live lane; return the number of the hint.
 
-    It locks the schedule row, so a transaction calls it before it touches anything else of the mailbox.
+    Locks the schedule row: call it before other writes to the mailbox in the transaction.
     """
     hint_seq: int = await connection.fetchval(
         """
@@ -50,15 +50,15 @@ async def trigger(connection: Connection, mailbox_id: int) -> int:
 
 
 async def lock(connection: Connection, mailbox_id: int) -> None:
-    """Keeps workers from writing to the mailbox until the transaction ends, and waits for the writes under way."""
+    """Wait for a worker's current write and prevent further ones until the transaction ends."""
     await connection.execute("SELECT FROM mailbox_schedule WHERE mailbox_id = $1 FOR UPDATE", mailbox_id)
 
 
 async def hint(connection: Connection, *, provider: str, email: str, cursor: int | None) -> int:
-    """Makes the mailboxes of this address due now that were ever synced; returns how many.
+    """Make the synced mailboxes of this address due now; return how many.
 
-    Those whose history has been read up to `cursor` already are only looked at after ECHO_SECONDS. An address names one
-    account at a provider, but several users can have connected it.
+    Mailboxes whose history is already read up to `cursor` are due after ECHO_SECONDS. An address names one account at a
+    provider, but several users can have connected it.
     """
     done = await connection.execute(
         """
@@ -97,10 +97,10 @@ async def claim(
     lease_seconds: float,
     backoff_limit: float,
 ) -> list[Lease]:
-    """Claim up to `limit` mailboxes that are due and free; of those whose last turn failed up to `failing_limit`.
+    """Claim up to `limit` due and free mailboxes; up to `failing_limit` of those whose last turn failed.
 
-    The due time moves ahead by a back-off that grows with each claim that was not released in order, so that a mailbox
-    that kills its worker does not do so at once again.
+    Each claim delays the due time by a back-off that grows with the claims since the last release, so that a mailbox
+    that kills its worker does not do so again at once.
     """
     rows = await connection.fetch(
         """
@@ -143,9 +143,9 @@ async def claim(
 
 
 async def seconds_until_due(connection: Connection, lanes: Sequence[Lane], *, failing: bool) -> float | None:
-    """Seconds until the next free mailbox of these lanes is due (0 or less: now); None if nothing is scheduled.
+    """Return the seconds until a free mailbox of these lanes is due, 0 or less if one is; None if none is scheduled.
 
-    Without `failing`, mailboxes whose last turn failed do not count.
+    Without `failing`, mailboxes whose last turn failed are ignored.
     """
     seconds: float | None = await connection.fetchval(
         """
@@ -164,10 +164,10 @@ async def seconds_until_due(connection: Connection, lanes: Sequence[Lane], *, fa
 
 
 async def fence(connection: Connection, lease: Lease) -> int:
-    """Begins every writing transaction of a worker; returns the newest hint. Raises LeaseLostError.
+    """Begin a worker's writing transaction; return the newest hint. Raises LeaseLostError.
 
-    The shared lock keeps a takeover waiting until this transaction ends: comparing epochs alone would let a stale one
-    commit after it.
+    The shared lock delays a takeover until this transaction ends. Comparing epochs alone would let a stale transaction
+    commit after the takeover.
     """
     hint_seq: int | None = await connection.fetchval(
         """
@@ -184,7 +184,7 @@ async def fence(connection: Connection, lease: Lease) -> int:
 
 
 async def renew(connection: Connection, lease: Lease, *, lease_seconds: float) -> bool:
-    """Extends the lease; false if it is lost."""
+    """Extend the lease; return whether it is still held."""
     done = await connection.execute(
         """
         UPDATE mailbox_schedule SET lease_until = now() + make_interval(secs => $4)
@@ -201,7 +201,7 @@ async def renew(connection: Connection, lease: Lease, *, lease_seconds: float) -
 async def release(
     connection: Connection, lease: Lease, *, lane: Lane, after: float, waiting_for: WaitReason | None = None
 ) -> None:
-    """End a turn in order: due again in `after` seconds, or at once if a trigger came since the claim."""
+    """End a turn: due again in `after` seconds, or at once if a trigger came since the claim."""
     await connection.execute(
         """
         UPDATE mailbox_schedule
@@ -224,7 +224,7 @@ async def release(
 async def release_failed(
     connection: Connection, lease: Lease, *, after: float, waiting_for: WaitReason, error: str
 ) -> None:
-    """End a turn that failed: attempts are kept, so that `after` can grow; triggers do not shorten it."""
+    """End a failed turn. Keeps the attempts, so that `after` can grow; triggers do not shorten it."""
     await connection.execute(
         """
         UPDATE mailbox_schedule
@@ -242,7 +242,7 @@ async def release_failed(
 
 
 async def wait_of(connection: Connection, mailbox_id: int) -> Wait | None:
-    """What the mailbox waits for and until when; None while a worker is busy with it or could be."""
+    """Return the reason and the end of the mailbox's wait; None while a worker has it or may claim it."""
     row = await connection.fetchrow(
         """
         SELECT waiting_for, last_error, due_at, lease_owner IS NULL AND due_at > now() AS waits

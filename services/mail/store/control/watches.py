@@ -1,4 +1,4 @@
-"""Watches: until when the provider announces the changes of a mailbox, and when to see to that again."""
+"""Watches: until when the provider announces a mailbox's changes, and when to renew that."""
 
 from datetime import datetime
 
@@ -6,7 +6,7 @@ from services.mail.store.connection import Connection
 
 
 async def is_due(connection: Connection, mailbox_id: int) -> bool:
-    """Whether the mailbox's watch has to be made or renewed."""
+    """Return whether the mailbox's watch must be made or renewed."""
     due: bool = await connection.fetchval(
         "SELECT NOT EXISTS (SELECT FROM watches WHERE mailbox_id = $1 AND renew_at > now())", mailbox_id
     )
@@ -14,7 +14,7 @@ async def is_due(connection: Connection, mailbox_id: int) -> bool:
 
 
 async def keep(connection: Connection, mailbox_id: int, *, expires_at: datetime, renew_seconds: float) -> None:
-    """Records a watch that was made or renewed."""
+    """Record a watch that was made or renewed."""
     await connection.execute(
         """
         INSERT INTO watches (mailbox_id, expires_at, renew_at) VALUES ($1, $2, now() + make_interval(secs => $3))
@@ -27,7 +27,7 @@ async def keep(connection: Connection, mailbox_id: int, *, expires_at: datetime,
 
 
 async def postpone(connection: Connection, mailbox_id: int, *, seconds: float) -> None:
-    """Records that renewing failed; it is tried again after so many seconds."""
+    """Record a failed renewal; the next attempt is in `seconds`."""
     await connection.execute(
         """
         INSERT INTO watches (mailbox_id, renew_at) VALUES ($1, now() + make_interval(secs => $2))
@@ -39,12 +39,12 @@ async def postpone(connection: Connection, mailbox_id: int, *, seconds: float) -
 
 
 async def forget(connection: Connection, mailbox_id: int) -> None:
-    """Forgets the watch, so that the next turn makes a new one."""
+    """Delete the watch, so that the next turn makes a new one."""
     await connection.execute("DELETE FROM watches WHERE mailbox_id = $1", mailbox_id)
 
 
 async def expiring(connection: Connection, *, within_seconds: float) -> int:
-    """How many working mailboxes have a watch that ends soon, or has ended."""
+    """Return how many active mailboxes have a watch that ends within `within_seconds` or has ended."""
     found: int = await connection.fetchval(
         """
         SELECT count(*) FROM watches w JOIN mailboxes m USING (mailbox_id)

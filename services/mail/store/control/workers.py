@@ -1,7 +1,7 @@
-"""Which workers live. Each holds a lock, named after it, for as long as its connection lasts.
+"""Live workers. Each holds an advisory lock, named after its owner id, on a connection of its own.
 
-When a worker is killed its connections end, and with them the lock: its leases can be taken over at once, without
-waiting for their time to run out. To take one over too early would do no harm, since every transaction is fenced.
+The lock of a killed worker ends with its connection, so its leases can be taken over at once, before they expire. A
+premature takeover does no harm: every transaction is fenced.
 """
 
 from uuid import UUID
@@ -14,13 +14,13 @@ _LOCK = "hashtextextended(owner::text, 0)"
 
 
 async def register(connection: "asyncpg.Connection[asyncpg.Record]", owner: UUID) -> None:
-    """Takes the worker's lock for as long as this connection lasts."""
+    """Take the worker's lock until the connection ends."""
     await connection.fetchval(f"SELECT pg_advisory_lock({_LOCK}) FROM (SELECT $1::uuid AS owner) me", owner)
     await connection.execute("INSERT INTO workers (owner) VALUES ($1) ON CONFLICT DO NOTHING", owner)
 
 
 async def free_leases_of_dead(connection: Connection) -> list[UUID]:
-    """Ends the leases of workers whose lock is gone, and forgets those workers; returns them."""
+    """End the leases of workers without a lock and delete their rows; return their owner ids."""
     async with connection.transaction():
         rows = await connection.fetch(f"SELECT owner FROM workers WHERE pg_try_advisory_xact_lock({_LOCK})")
         dead = [row["owner"] for row in rows]

@@ -1,4 +1,4 @@
-"""Messages as a download needs them: where their bytes are and what to call them."""
+"""Stored messages as downloads need them: the provider's ids and file names."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class DownloadableMessage:
 
 
 async def find(connection: Connection, user_id: UUID, mailbox_id: int, message_id: int) -> DownloadableMessage | None:
-    """One message of the user's mailbox."""
+    """Return a message of the user's mailbox."""
     row = await connection.fetchrow(
         f"""
         SELECT {COLUMNS}, g.external_id, g.subject, c.attachments
@@ -47,7 +47,7 @@ async def find(connection: Connection, user_id: UUID, mailbox_id: int, message_i
 
 
 async def still_stored(connection: Connection, ids: Collection[PublicId]) -> set[PublicId]:
-    """Which of these messages are stored, in mailboxes that are not disconnected."""
+    """Return the ids that are stored, in mailboxes that are not disconnected."""
     rows = await connection.fetch(
         """
         SELECT mailbox_id, message_id FROM unnest($1::bigint[], $2::bigint[]) AS cached(mailbox_id, message_id)

@@ -1,4 +1,4 @@
-"""Lists of messages, newest first, by keyset: no offset, so page 1,000 costs what page 1 does."""
+"""Lists of messages, newest first, paged by keyset: page 1,000 costs as much as page 1."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ from services.mail.store.reading.query_sql import (
 PROBED = 500
 """Newest messages that are examined before an index is used.
 
-A word of every tenth message fills a page from them; one that is rarer has so few messages that sorting them all is
-quick. Left to itself, the planner walks through the whole mailbox for a word that it believes to be common: 0.7 s.
+A word in every tenth message fills a page from them; rarer words match so few messages that sorting them is fast.
+Without this bound the planner scans the whole mailbox for a word that it expects to be common: 0.7 s.
 """
 
-# Where they hold a part of the page, so many times as many are examined: cheaper than sorting all matches.
+# If they fill a part of the page, this many times as many are examined: cheaper than sorting all matches.
 _PROMISING = 4
 
 
@@ -161,7 +161,7 @@ def _each(wanted: _Wanted, arguments: Arguments) -> list[str]:
     """Return the conditions that are tested message by message."""
     conditions = [*_rest(wanted, arguments), *_labels(wanted, arguments)]
     if wanted.query.lexemes:
-        # IS TRUE keeps the planner from an index, however few messages it expects.
+        # IS TRUE keeps the planner from using an index.
         conditions.append(f"(s.vector @@ {arguments.add(wanted.query.lexemes, 'tsquery')}) IS TRUE")
     return conditions
 

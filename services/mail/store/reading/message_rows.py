@@ -1,4 +1,4 @@
-"""Stored messages as users see them. Every query names the user."""
+"""Stored messages in the form that users see. Every query names the user."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -30,7 +30,7 @@ async def details(
     *,
     label_names: Mapping[str, str],
 ) -> list[MessageDetail]:
-    """Messages of the user's mailbox, whole, newest first; those that do not exist are left out."""
+    """Return whole messages of the user's mailbox, newest first, without those that do not exist."""
     rows = await connection.fetch(
         f"""
         SELECT {SUMMARY}, c.headers, c.recipients, c.text, c.html, c.attachments
@@ -59,8 +59,8 @@ def _detail_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> MessageDe
 
 
 def summary_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> MessageSummary:
-    """The message in a row that was selected with SUMMARY first, its labels by name."""
-    # Unpacked, since lists make very many: by name, each column of each row would be looked up.
+    """Return the message of a row that begins with SUMMARY, with its labels by name."""
+    # Unpacked: lists make many, and a lookup by name per column costs more.
     (
         mailbox_id, message_id, account_id, external_id, thread_id, from_name, from_email, to_addresses,
         cc_addresses, subject, snippet, received_at, label_ids, has_attachments, size, *_,

@@ -1,4 +1,4 @@
-"""Threads: what the stored messages with one thread id have in common. Nothing is stored for them."""
+"""Threads: the stored messages with the same thread id. There is no table for them."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -11,9 +11,9 @@ from services.mail.store.connection import Connection
 from services.mail.store.reading.message_rows import SUMMARY, summary_of
 
 LONGEST_VIEW = 1_000
-"""Messages shown of one thread."""
+"""Messages shown of a thread."""
 
-# The threads whose newest messages are in `heads`; each look into a thread is a look into ix_messages_thread.
+# The threads whose newest messages are in `heads`; each one costs a lookup in ix_messages_thread.
 _THREADS = """
     SELECT h.message_id, h.received_at, h.thread_id, h.snippet, b.account_id, first.subject, facts.*, authors.*
     FROM heads h JOIN mailboxes b USING (mailbox_id)
@@ -58,7 +58,7 @@ async def newest_first(
     limit: int,
     label_names: Mapping[str, str],
 ) -> list[Thread]:
-    """Up to `limit` threads of the user's mailbox whose newest messages come below `after`."""
+    """Return up to `limit` threads of the user's mailbox whose newest messages come after `after` in the list."""
     rows = await connection.fetch(
         f"""
         WITH heads AS MATERIALIZED (
@@ -86,7 +86,7 @@ async def newest_first(
 async def one(
     connection: Connection, user_id: UUID, mailbox_id: int, thread_id: str, *, label_names: Mapping[str, str]
 ) -> tuple[Thread, list[MessageSummary]] | None:
-    """A thread of the user's mailbox with its newest messages, oldest of them first; None if no message has this id."""
+    """Return a thread of the user's mailbox with its newest messages, oldest first; None without such messages."""
     row = await connection.fetchrow(
         f"""
         WITH heads AS MATERIALIZED (

@@ -1,0 +1,1 @@
+"""The state of syncs: requests, progress, the fetch queue, listings and verifications."""

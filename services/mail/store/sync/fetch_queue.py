@@ -1,4 +1,4 @@
-"""The queue of messages to fetch, and their dead letters."""
+"""The queue of messages to fetch, and the dead letters of those that failed."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,9 +7,9 @@ from services.mail.store.connection import Connection
 
 
 async def queue_listed(connection: Connection, mailbox_id: int, listed: Sequence[ListedId], *, offset: int) -> int:
-    """Queues listed ids that are neither stored nor queued, in the listing's order from `offset` on; how many.
+    """Queue listed ids that are neither stored nor queued, in listing order from `offset`; return how many.
 
-    What was given up on is tried again, and so is what was gone when it was fetched.
+    Dead letters and messages that were gone when fetched are queued again.
     """
     done = await connection.execute(
         """
@@ -31,7 +31,7 @@ async def queue_listed(connection: Connection, mailbox_id: int, listed: Sequence
 
 
 async def unknown(connection: Connection, mailbox_id: int, listed: Sequence[ListedId]) -> list[ListedId]:
-    """Those of the listed messages that are not stored, queued, given up on, or gone when they were fetched."""
+    """Return the listed messages that are not stored, queued, dead letters, or gone when fetched."""
     rows = await connection.fetch(
         """
         SELECT id FROM unnest($2::text[]) AS listed(id)
@@ -51,7 +51,7 @@ async def unknown(connection: Connection, mailbox_id: int, listed: Sequence[List
 async def queue_changed(
     connection: Connection, mailbox_id: int, wanted: Mapping[str, int], *, threads: Mapping[str, str]
 ) -> None:
-    """Queues messages in the live lane in at least the given versions; newest records first."""
+    """Queue messages in the live lane in at least the given versions, newest records first."""
     if not wanted:
         return
     await connection.execute(
@@ -73,7 +73,7 @@ async def queue_changed(
 
 
 async def clear_dead_letters(connection: Connection, mailbox_id: int) -> None:
-    """Forgets that messages were given up on that are queued again."""
+    """Delete the dead letters of queued messages."""
     await connection.execute(
         """
         DELETE FROM dead_letters d USING fetch_queue i
@@ -84,12 +84,12 @@ async def clear_dead_letters(connection: Connection, mailbox_id: int) -> None:
 
 
 async def drop_backfill(connection: Connection, mailbox_id: int) -> None:
-    """Forgets what only a listing for a sync wanted."""
+    """Remove the messages that were queued by a listing of a sync only."""
     await connection.execute("DELETE FROM fetch_queue WHERE mailbox_id = $1 AND lane = $2", mailbox_id, Lane.BACKFILL)
 
 
 async def retry_dead_letters(connection: Connection, mailbox_id: int) -> None:
-    """Queues what was given up on; no cancelled sync drops it, since coverage counts on it."""
+    """Queue the dead letters in the live lane, so that no cancelled sync drops them: they count as covered."""
     await connection.execute(
         """
         WITH letters AS (DELETE FROM dead_letters WHERE mailbox_id = $1 RETURNING *)
@@ -103,7 +103,7 @@ async def retry_dead_letters(connection: Connection, mailbox_id: int) -> None:
 
 
 async def queued_ids(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> set[str]:
-    """Which of these messages are queued."""
+    """Return the ids of the queued messages."""
     rows = await connection.fetch(
         "SELECT external_id FROM fetch_queue WHERE mailbox_id = $1 AND external_id = ANY($2::text[])",
         mailbox_id,
@@ -113,7 +113,7 @@ async def queued_ids(connection: Connection, mailbox_id: int, external_ids: Sequ
 
 
 async def next_batch(connection: Connection, mailbox_id: int, limit: int) -> list[FetchItem]:
-    """What to fetch next: the live lane first, then the listing's order."""
+    """Return the next messages to fetch: the live lane first, then in listing order."""
     rows = await connection.fetch(
         """
         SELECT i.external_id, i.thread_id, i.lane, i.doubted, s.siblings
@@ -143,7 +143,7 @@ async def next_batch(connection: Connection, mailbox_id: int, limit: int) -> lis
 
 
 async def seconds_until_next(connection: Connection, mailbox_id: int) -> float | None:
-    """When the next item may be fetched, in seconds; None if nothing is queued."""
+    """Return the seconds until the next message may be fetched; None if the queue is empty."""
     seconds: float | None = await connection.fetchval(
         """
         SELECT CASE WHEN min(not_before) <= now() THEN 0 ELSE extract(epoch FROM min(not_before) - now()) END::float8
@@ -155,7 +155,7 @@ async def seconds_until_next(connection: Connection, mailbox_id: int) -> float |
 
 
 async def fetch_singly(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> None:
-    """Forgets the threads of messages that a get of the thread did not bring."""
+    """Clear the threads of messages that a get of the thread did not return."""
     await connection.execute(
         "UPDATE fetch_queue SET thread_id = NULL WHERE mailbox_id = $1 AND external_id = ANY($2::text[])",
         mailbox_id,
@@ -164,7 +164,7 @@ async def fetch_singly(connection: Connection, mailbox_id: int, external_ids: Se
 
 
 async def remove(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> None:
-    """Forgets messages that no longer exist at the provider, whether queued or given up on."""
+    """Remove messages that no longer exist at the provider, including their dead letters."""
     await connection.execute(
         "DELETE FROM fetch_queue WHERE mailbox_id = $1 AND external_id = ANY($2::text[])", mailbox_id, external_ids
     )
@@ -174,7 +174,7 @@ async def remove(connection: Connection, mailbox_id: int, external_ids: Sequence
 
 
 async def doubt(connection: Connection, mailbox_id: int, external_ids: Sequence[str], *, again_seconds: float) -> None:
-    """Records that the provider does not have these messages, which a get of each alone has to confirm."""
+    """Record that the provider does not have these messages; a get of each alone must confirm it."""
     await connection.execute(
         """
         UPDATE fetch_queue SET doubted = true, thread_id = NULL, not_before = now() + make_interval(secs => $3)
@@ -189,10 +189,10 @@ async def doubt(connection: Connection, mailbox_id: int, external_ids: Sequence[
 async def finish(
     connection: Connection, mailbox_id: int, fetched: Mapping[str, int | None], *, pauses: Sequence[float]
 ) -> list[str]:
-    """Takes fetched messages off the queue; returns those that are taken though their version is too old.
+    """Remove fetched messages from the queue; return those that were accepted in too old a version.
 
-    A version older than the wanted one, or than the stored one, is fetched again after each of the `pauses`, in
-    seconds: the provider's store is eventually consistent. A version of None is one that cannot be compared.
+    A version older than the wanted or the stored one is fetched again after each of the `pauses`, in seconds: the
+    provider's store is eventually consistent. None is a version that cannot be compared.
     """
     rows = await connection.fetch(
         """
@@ -225,7 +225,7 @@ async def finish(
 async def postpone(
     connection: Connection, mailbox_id: int, reasons: Mapping[str, str], *, attempts_limit: int, base_seconds: float
 ) -> None:
-    """Counts a failed attempt per message: tried again after a growing delay, or buried as a dead letter."""
+    """Count a failed attempt per message: retry after a growing delay, or make it a dead letter."""
     if not reasons:
         return
     await connection.execute(
@@ -256,7 +256,7 @@ async def postpone(
 
 
 async def cap_versions(connection: Connection, mailbox_id: int, version: int) -> None:
-    """Wants no message, queued or given up on, in a newer version than this."""
+    """Lower newer wanted versions, of queued messages and dead letters, to this one."""
     for table in ("fetch_queue", "dead_letters"):
         await connection.execute(
             f"UPDATE {table} SET wanted_version = $2 WHERE mailbox_id = $1 AND wanted_version > $2",
@@ -266,7 +266,7 @@ async def cap_versions(connection: Connection, mailbox_id: int, version: int) ->
 
 
 async def has_live(connection: Connection, mailbox_id: int) -> bool:
-    """Whether new or changed messages wait, rather than old ones only."""
+    """Return whether the live lane has messages."""
     live: bool = await connection.fetchval(
         "SELECT EXISTS (SELECT FROM fetch_queue WHERE mailbox_id = $1 AND lane = $2)", mailbox_id, Lane.LIVE
     )

@@ -1,9 +1,9 @@
-"""The ids that a listing has shown, compared with what is stored. What differs is queued: a get decides what is true.
+"""Comparison of a listing with the stored messages. Differences are queued, and a get of each message decides.
 
-A provider's listings are eventually consistent, and an outage can make them short, so they alone delete nothing.
+A provider's listings are eventually consistent, and an outage can cut them short, so they alone delete nothing.
 
-A mailbox may hold a million messages, and a statement has 30 s: what is compared is cut into ranges of ids. Within one
-it is compared by NOT IN, whose subquery runs once whatever the planner knows: no statistics tell of rows just listed.
+A mailbox may hold a million messages, and a statement has 30 s, so the comparison is split into ranges of ids. It uses
+NOT IN, whose subquery runs once under any plan: there are no statistics of rows just listed.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from services.mail.model import Lane
 from services.mail.store.connection import Connection
 from services.mail.store.sync import fetch_queue
 
-# Messages in a range at most, of those listed and of those stored.
+# Upper bound of a range's listed messages, and of its stored ones.
 RANGE_SIZE = 10_000
-# Before every id and after every id, in the order of code points, which is that of the database.
+# Sort before and after every id in the database's order, which is that of code points.
 _FIRST, _LAST = "", "\U0010ffff"
 
 
 @dataclass(frozen=True, slots=True)
 class IdRange:
-    """The provider's ids from `start` on and before `end`."""
+    """The provider's ids from `start` up to, but without, `end`."""
 
     start: str
     end: str
@@ -37,9 +37,9 @@ async def note(
     offset: int,
     label_id: str | None,
 ) -> int:
-    """Remembers ids that a listing, of a label if one is given, has shown; returns how many show a difference.
+    """Record ids of a listing, or of a label's listing; return how many differ from the stored messages.
 
-    Those are messages that are not stored or, listed by a label, stored without it.
+    An id differs if it is not stored or, in a label's listing, stored without the label.
     """
     found: int = await connection.fetchval(
         """
@@ -61,9 +61,9 @@ async def note(
 
 
 async def note_gone(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> None:
-    """Remembers, while a listing is under way, messages that were gone when they were fetched.
+    """Record messages that were gone when fetched, if a listing is under way.
 
-    A later pass may show them again: a provider's index can lag for long.
+    A later pass may list them again: a provider's index can lag for long.
     """
     await connection.execute(
         """
@@ -78,7 +78,7 @@ async def note_gone(connection: Connection, mailbox_id: int, external_ids: Seque
 
 
 async def forget(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> None:
-    """Forgets that a listing has shown messages, which were deleted since."""
+    """Delete the records of listed messages that were deleted since."""
     await connection.execute(
         "DELETE FROM listed_ids WHERE mailbox_id = $1 AND round IN (1, 2) AND external_id = ANY($2::text[])",
         mailbox_id,
@@ -87,7 +87,7 @@ async def forget(connection: Connection, mailbox_id: int, external_ids: Sequence
 
 
 async def ranges(connection: Connection, mailbox_id: int, *, size: int = RANGE_SIZE) -> list[IdRange]:
-    """Ranges that together hold every id, each of them not many more than `size` listed or stored messages."""
+    """Return ranges that cover all ids, each with about `size` listed or stored messages at most."""
     rows = await connection.fetch(
         """
         SELECT external_id FROM (
@@ -107,7 +107,7 @@ async def ranges(connection: Connection, mailbox_id: int, *, size: int = RANGE_S
 
 
 async def deepest_stored(connection: Connection, mailbox_id: int) -> int:
-    """How far down the listing the last stored message is; 0 if none was listed."""
+    """Return the highest ordinal of a listed message that is stored; 0 without any."""
     ordinal: int = await connection.fetchval(
         """
         SELECT coalesce(max(r.ordinal), 0) FROM listed_ids r JOIN messages m USING (mailbox_id, external_id)
@@ -119,7 +119,7 @@ async def deepest_stored(connection: Connection, mailbox_id: int) -> int:
 
 
 async def queue_missing(connection: Connection, mailbox_id: int, ids: IdRange, *, depth: int | None) -> int:
-    """Queues what the first `depth` (None: all) of the listing hold and the store lacks; how many were not queued."""
+    """Queue listed messages up to ordinal `depth` (None for all) that are not stored; return how many."""
     done = await connection.execute(
         """
         INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal)
@@ -142,9 +142,9 @@ async def queue_missing(connection: Connection, mailbox_id: int, ids: IdRange, *
 
 
 async def suspect_unlisted(connection: Connection, mailbox_id: int, ids: IdRange) -> int:
-    """Queues messages, stored or given up on, that the listing has not shown; how many were not queued.
+    """Queue stored messages and dead letters that were not listed; return how many.
 
-    Messages that changed since the listing began are left alone: history told of them.
+    Skips messages that changed since the listing began: history has delivered these.
     """
     done = await connection.execute(
         """
@@ -171,9 +171,9 @@ async def suspect_unlisted(connection: Connection, mailbox_id: int, ids: IdRange
 
 
 async def suspect_mislabelled(connection: Connection, mailbox_id: int, label_id: str, ids: IdRange) -> int:
-    """Queues messages that have a label which its listing does not show, or lack one that it does; how many.
+    """Queue messages whose label differs from its listing, in either direction; return how many.
 
-    Messages that changed since the listing began are left alone: they are of a newer state.
+    Skips messages that changed since the listing began: their state is newer.
     """
     done = await connection.execute(
         """
@@ -203,7 +203,7 @@ async def _count_queued(connection: Connection, mailbox_id: int, done: str) -> i
 
 
 async def is_carried(connection: Connection, mailbox_id: int, label_id: str) -> bool:
-    """Whether any stored message has this label."""
+    """Return whether a stored message has this label."""
     carried: bool = await connection.fetchval(
         "SELECT EXISTS (SELECT FROM messages WHERE mailbox_id = $1 AND label_ids @> ARRAY[$2])", mailbox_id, label_id
     )

@@ -1,4 +1,4 @@
-"""How far the copy of a mailbox is: the live cursor, what is covered, and the listing under way."""
+"""The progress of a mailbox's copy: cursor, coverage, and the current listing."""
 
 from services.mail.model import Listing, SyncProgress
 from services.mail.store.connection import Connection
@@ -9,12 +9,12 @@ _FIRST_PASS = f"{_NEW_PASS}, listing_pass = 1"
 
 
 async def ensure(connection: Connection, mailbox_id: int) -> None:
-    """Creates the row of a mailbox that is synced for the first time."""
+    """Create the row of a mailbox that is synced for the first time."""
     await connection.execute("INSERT INTO sync_states (mailbox_id) VALUES ($1) ON CONFLICT DO NOTHING", mailbox_id)
 
 
 async def load(connection: Connection, mailbox_id: int) -> SyncProgress:
-    """The state of a mailbox for which a sync was started."""
+    """Return the state of a mailbox with at least one sync."""
     row = await connection.fetchrow(
         """
         SELECT *, extract(epoch FROM now() - caught_up_at)::float8 AS caught_up_ago,
@@ -56,9 +56,9 @@ async def move_cursor(
     cursor: int | None,
     caught_up_hint: int | None = None,
 ) -> bool:
-    """Moves the live cursor by compare-and-set; false if it was not where the caller believed it to be.
+    """Move the cursor by compare-and-set; return whether it was `previous`.
 
-    `caught_up_hint` is given with the last page: history has then been read up to the present as of that hint.
+    With the last page of history pass `caught_up_hint`: history is then read up to this hint.
     """
     done = await connection.execute(
         """
@@ -76,7 +76,7 @@ async def move_cursor(
 
 
 async def expect_lag(connection: Connection, mailbox_id: int, *, seconds: float) -> None:
-    """Records that listings may lack, for so long, what happened before the present cursor."""
+    """Record that listings may lack changes before the cursor for this many seconds."""
     await connection.execute(
         "UPDATE sync_states SET listable_at = now() + make_interval(secs => $2) WHERE mailbox_id = $1",
         mailbox_id,
@@ -85,7 +85,7 @@ async def expect_lag(connection: Connection, mailbox_id: int, *, seconds: float)
 
 
 async def start_listing(connection: Connection, mailbox_id: int, listing: Listing, *, target: int | None) -> None:
-    """Begins to list from the top; whatever an earlier listing queued stays queued."""
+    """Start a listing from the top. Messages queued by an earlier listing stay queued."""
     await connection.execute("DELETE FROM listed_ids WHERE mailbox_id = $1", mailbox_id)
     await connection.execute(
         f"""
@@ -101,7 +101,7 @@ async def start_listing(connection: Connection, mailbox_id: int, listing: Listin
 
 
 async def still_lists(connection: Connection, mailbox_id: int, state: SyncProgress) -> bool:
-    """Whether the listing under way is the one of `state`, at the same page: a cancelled sync ends it at any time."""
+    """Return whether the current listing is that of `state`, at the same page. A cancelled sync may have ended it."""
     same: bool = await connection.fetchval(
         """
         SELECT (listing, listing_label, listing_round, listing_pass, listing_page_token)
@@ -119,12 +119,12 @@ async def still_lists(connection: Connection, mailbox_id: int, state: SyncProgre
 
 
 async def restart_pass(connection: Connection, mailbox_id: int) -> None:
-    """Lists from the top again, after the provider forgot the page token."""
+    """Start the pass again from the top, after the provider dropped the page token."""
     await connection.execute(f"UPDATE sync_states SET {_FIRST_PAGE} WHERE mailbox_id = $1", mailbox_id)
 
 
 async def begin_pass(connection: Connection, mailbox_id: int) -> None:
-    """Lists everything once more, to see what this pass has missed."""
+    """Start another pass, to find messages that the last one missed."""
     await connection.execute(
         f"UPDATE sync_states SET {_NEW_PASS}, listing_pass = listing_pass + 1 WHERE mailbox_id = $1", mailbox_id
     )
@@ -133,9 +133,9 @@ async def begin_pass(connection: Connection, mailbox_id: int) -> None:
 async def record_page(
     connection: Connection, mailbox_id: int, *, listed: int, found: int, next_page_token: str | None
 ) -> None:
-    """Records that a page of `listed` ids was dealt with, `found` of them unknown, and where the next one begins.
+    """Record a page of `listed` ids with `found` unknown ones, and the token of the next page.
 
-    None: it was the last page of the pass.
+    A token of None ends the pass.
     """
     await connection.execute(
         """
@@ -153,7 +153,7 @@ async def record_page(
 
 
 async def disturb_listing(connection: Connection, mailbox_id: int) -> None:
-    """Records that messages were deleted while they were listed."""
+    """Record that messages were deleted during the listing."""
     await connection.execute(
         """
         UPDATE sync_states SET listing_disturbed = true
@@ -164,14 +164,14 @@ async def disturb_listing(connection: Connection, mailbox_id: int) -> None:
 
 
 async def begin_second_round(connection: Connection, mailbox_id: int) -> None:
-    """Goes on to list Spam and Trash, too."""
+    """Continue with a listing of Spam and Trash."""
     await connection.execute(
         f"UPDATE sync_states SET listing_round = 2, {_FIRST_PASS} WHERE mailbox_id = $1", mailbox_id
     )
 
 
 async def begin_label(connection: Connection, mailbox_id: int, label_id: str, *, listing: Listing) -> None:
-    """Goes on to list the messages that carry this label."""
+    """Continue with a listing of the messages with this label."""
     await connection.execute("DELETE FROM listed_ids WHERE mailbox_id = $1", mailbox_id)
     await connection.execute(
         f"""
@@ -184,7 +184,7 @@ async def begin_label(connection: Connection, mailbox_id: int, label_id: str, *,
 
 
 async def end_listing(connection: Connection, mailbox_id: int, *, covers: bool) -> None:
-    """Ends the listing under way and adds what it covered, if it `covers` anything."""
+    """End the current listing; add its coverage if `covers` is set."""
     await connection.execute("DELETE FROM listed_ids WHERE mailbox_id = $1", mailbox_id)
     await connection.execute(
         """
@@ -201,9 +201,9 @@ async def end_listing(connection: Connection, mailbox_id: int, *, covers: bool) 
 
 
 async def cancel_listing(connection: Connection, mailbox_id: int) -> None:
-    """Ends the listing for a sync, if one is under way, and takes the coverage back to what was fetched.
+    """End the listing of a sync, if there is one, and reset the coverage to what was fetched.
 
-    A weekly verification that was cancelled is not due again at once.
+    Also postpones the next verification, so that a cancelled one does not start again at once.
     """
     await connection.execute(
         """
@@ -218,7 +218,7 @@ async def cancel_listing(connection: Connection, mailbox_id: int) -> None:
 
 
 async def mark_synced(connection: Connection, mailbox_id: int) -> None:
-    """Records that the copy is complete as of now."""
+    """Record that the copy is now complete."""
     await connection.execute(
         """
         UPDATE sync_states SET last_synced_at = now(), fetched_count = covered_count, fetched_all = covered_all

@@ -1,4 +1,4 @@
-"""Sync requests: at most one active per mailbox."""
+"""Requested syncs, at most one active per mailbox."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -41,7 +41,7 @@ def _sync_of(row: asyncpg.Record) -> Sync:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The request behind a sync: its `traceparent`, and how many seconds ago the sync began."""
+    """The request behind a sync: its `traceparent`, and the seconds since the sync began."""
 
     trace_parent: str
     age: float
@@ -50,7 +50,7 @@ class Origin:
 async def start(
     connection: Connection, mailbox_id: int, *, newest_count: int | None, hint_seq: int, trace_parent: str | None
 ) -> Sync:
-    """Starts a sync, or widens the active one to this request; its coverage never shrinks."""
+    """Start a sync, or widen the active one; its coverage never shrinks."""
     row = await connection.fetchrow(
         """
         INSERT INTO syncs AS s (mailbox_id, state, newest_count, hint_seq, trace_parent)
@@ -74,13 +74,13 @@ async def start(
 
 
 async def active(connection: Connection, mailbox_id: int) -> Sync | None:
-    """The sync under way in a mailbox."""
+    """Return the mailbox's active sync."""
     row = await connection.fetchrow("SELECT * FROM syncs WHERE mailbox_id = $1 AND ended_at IS NULL", mailbox_id)
     return None if row is None else _sync_of(row)
 
 
 async def active_id(connection: Connection, mailbox_id: int) -> int | None:
-    """Which sync is under way in a mailbox."""
+    """Return the id of the mailbox's active sync."""
     sync_id: int | None = await connection.fetchval(
         "SELECT sync_id FROM syncs WHERE mailbox_id = $1 AND ended_at IS NULL", mailbox_id
     )
@@ -88,7 +88,7 @@ async def active_id(connection: Connection, mailbox_id: int) -> int | None:
 
 
 async def is_active(connection: Connection, user_id: UUID, mailbox_id: int, sync_id: int) -> bool:
-    """Whether this is a sync of the user that is under way."""
+    """Return whether this sync is active and the user's."""
     found: bool = await connection.fetchval(
         """
         SELECT EXISTS (
@@ -104,7 +104,7 @@ async def is_active(connection: Connection, user_id: UUID, mailbox_id: int, sync
 
 
 async def origin(connection: Connection, mailbox_id: int) -> Origin | None:
-    """The traced request behind the sync under way in a mailbox."""
+    """Return the traced request behind the mailbox's active sync."""
     row = await connection.fetchrow(
         """
         SELECT trace_parent, extract(epoch FROM now() - created_at)::float8 AS age FROM syncs
@@ -116,7 +116,7 @@ async def origin(connection: Connection, mailbox_id: int) -> Origin | None:
 
 
 async def report(connection: Connection, user_id: UUID, mailbox_id: int, sync_id: int) -> SyncReport | None:
-    """A sync of the user with what is still to do."""
+    """Return a sync of the user, with its pending messages and dead letters."""
     row = await connection.fetchrow(
         """
         SELECT s.*, m.account_id, m.user_id, m.provider, m.email, m.status,
@@ -147,7 +147,7 @@ async def report(connection: Connection, user_id: UUID, mailbox_id: int, sync_id
 
 
 async def set_running(connection: Connection, mailbox_id: int) -> None:
-    """Records that a worker has begun with the active sync."""
+    """Record that a worker has started the active sync."""
     await connection.execute(
         """
         UPDATE syncs SET state = 'running', progress_at = now()
@@ -158,7 +158,7 @@ async def set_running(connection: Connection, mailbox_id: int) -> None:
 
 
 async def count(connection: Connection, mailbox_id: int, *, listed: int = 0, stored: int = 0, units: int = 0) -> None:
-    """Adds to the active sync's figures."""
+    """Add to the counts of the active sync."""
     await connection.execute(
         """
         UPDATE syncs SET listed_count = listed_count + $2, stored_count = stored_count + $3,
@@ -174,12 +174,12 @@ async def count(connection: Connection, mailbox_id: int, *, listed: int = 0, sto
 
 
 async def restart_count(connection: Connection, mailbox_id: int) -> None:
-    """Sets the listed figure back, for a listing that begins from the top again."""
+    """Reset the count of listed messages for a listing that starts again."""
     await connection.execute("UPDATE syncs SET listed_count = 0 WHERE mailbox_id = $1 AND ended_at IS NULL", mailbox_id)
 
 
 async def set_listing_done(connection: Connection, mailbox_id: int, *, covered: int | None) -> None:
-    """Records that the active sync's ids are queued, if it wants no more than `covered` (None: everything)."""
+    """Record that the active sync's ids are queued, unless it wants more than `covered` (None for all)."""
     await connection.execute(
         """
         UPDATE syncs SET listing_done = true
@@ -191,7 +191,7 @@ async def set_listing_done(connection: Connection, mailbox_id: int, *, covered: 
 
 
 async def end(connection: Connection, mailbox_id: int, state: SyncState, *, error: str = "") -> None:
-    """Ends the active sync."""
+    """End the active sync."""
     await connection.execute(
         """
         UPDATE syncs SET state = $2, error = $3, ended_at = now() WHERE mailbox_id = $1 AND ended_at IS NULL

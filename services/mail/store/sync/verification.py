@@ -1,4 +1,4 @@
-"""Verifications: when one is due, and what it has found."""
+"""Verifications: their schedule and their results."""
 
 from services.mail.model import Listing
 from services.mail.store.connection import Connection
@@ -6,7 +6,7 @@ from services.mail.store.sync import sync_state
 
 
 async def request(connection: Connection, mailbox_id: int, *, hint_seq: int, trace_parent: str | None) -> int | None:
-    """Makes the active sync verify, or starts one for what is covered; returns its id, None if nothing is covered."""
+    """Make the active sync verify, or start one for the coverage; return its id, None without any coverage."""
     sync_id: int | None = await connection.fetchval(
         """
         INSERT INTO syncs AS s (mailbox_id, state, newest_count, hint_seq, listing_done, verification, trace_parent)
@@ -26,7 +26,7 @@ async def request(connection: Connection, mailbox_id: int, *, hint_seq: int, tra
 
 
 async def is_due(connection: Connection, mailbox_id: int) -> bool:
-    """Whether the mailbox has not been verified for so long that it has to be."""
+    """Return whether the mailbox's next verification is due."""
     due: bool | None = await connection.fetchval(
         "SELECT verify_at <= now() AND (covered_all OR covered_count > 0) FROM sync_states WHERE mailbox_id = $1",
         mailbox_id,
@@ -35,7 +35,7 @@ async def is_due(connection: Connection, mailbox_id: int) -> bool:
 
 
 async def plan_next(connection: Connection, mailbox_id: int, *, seconds: float, verified: bool) -> None:
-    """Sets when to verify next: so many seconds (0: never) from now, if that is not set or it has just been done."""
+    """Schedule the next verification in `seconds` (0 for never), if none is scheduled or one was just done."""
     await connection.execute(
         """
         UPDATE sync_states SET verify_at = CASE
@@ -51,7 +51,7 @@ async def plan_next(connection: Connection, mailbox_id: int, *, seconds: float, 
 
 
 async def begin(connection: Connection, mailbox_id: int) -> None:
-    """Starts to list ids for the active sync."""
+    """Start the listing of ids for the active sync, with zero differences."""
     await sync_state.start_listing(connection, mailbox_id, Listing.VERIFY_IDS, target=None)
     await connection.execute(
         """
@@ -63,7 +63,7 @@ async def begin(connection: Connection, mailbox_id: int) -> None:
 
 
 async def count(connection: Connection, mailbox_id: int, *, missing: int = 0, extra: int = 0, drift: int = 0) -> None:
-    """Adds to what the active sync has found."""
+    """Add to the differences that the active sync has found."""
     await connection.execute(
         """
         UPDATE syncs SET missing_count = missing_count + $2, extra_count = extra_count + $3,
@@ -78,17 +78,17 @@ async def count(connection: Connection, mailbox_id: int, *, missing: int = 0, ex
 
 
 async def set_done(connection: Connection, mailbox_id: int) -> None:
-    """Records that the active sync has compared everything; what it found is queued."""
+    """Record that the active sync has compared everything. Differences are queued."""
     await connection.execute(
         "UPDATE syncs SET verification = 'done' WHERE mailbox_id = $1 AND ended_at IS NULL", mailbox_id
     )
 
 
 async def set_digest(connection: Connection, mailbox_id: int) -> None:
-    """Gives the active sync the digest of what is stored now.
+    """Store the digest of the stored messages in the active sync.
 
-    It is the XOR, over all messages, of the first 128 bits of the SHA-256 of `id label,label,...` with the provider's
-    ids, the labels in the order of their bytes: in any order, and without holding them all, anybody can compute it.
+    The digest is the XOR, over all messages, of the first 128 bits of the SHA-256 of `id label,label,...` with the
+    provider's ids and the labels in byte order. It can be computed in any order of messages, in constant memory.
     """
     await connection.execute(
         """

@@ -1,4 +1,4 @@
-"""Listings that show far too little: an outage can answer with an empty page, or with a part of the mailbox."""
+"""Checks for listings that are far too short: during an outage a page can be empty or partial."""
 
 import structlog
 
@@ -6,16 +6,16 @@ from services.mail.model import Listing, SyncProgress
 from services.mail.store.sync import listing_diff
 from services.mail.sync.turn_context import TurnContext
 
-# A listing by a label may really be empty, so it is believed after so many passes.
+# A listing by a label may be empty, so an empty one counts after this many passes.
 _EMPTY_LABEL_PASSES = 3
 
 log = structlog.get_logger()
 
 
 async def is_too_short(turn: TurnContext, state: SyncProgress) -> bool:
-    """Whether what a listing has shown lacks so much that it says nothing. Raises what calls raise.
+    """Return whether a listing lacks so many messages that it proves nothing. Raises the errors of calls.
 
-    A message or two may be missing: what follows from that is checked message by message.
+    One or two messages may be missing: each of these is checked with a get.
     """
     listed = state.listed_count
     match state.listing:
@@ -24,7 +24,7 @@ async def is_too_short(turn: TurnContext, state: SyncProgress) -> bool:
         case Listing.RELABEL | Listing.VERIFY_LABEL:
             return listed == 0 and state.listing_pass < _EMPTY_LABEL_PASSES and await _is_carried(turn, state)
         case Listing.VERIFY_IDS if state.listing_round == 1 and not state.covered_all:
-            # Without Spam and Trash nothing is known of how much it should show. The second round is checked.
+            # The number of messages without Spam and Trash is unknown. The second round is checked.
             return False
     expected = await _expected(turn, state)
     if 2 * listed >= expected:

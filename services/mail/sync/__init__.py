@@ -1,0 +1,1 @@
+"""The sync engine: workers, turns, history, listings, fetching, verification and erasure. Names no provider."""

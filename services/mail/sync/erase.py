@@ -1,4 +1,4 @@
-"""Erasing a disconnected mailbox, step by step; each can be repeated, so a worker that dies loses nothing."""
+"""Erasure of a disconnected mailbox in repeatable steps: a worker that dies loses nothing."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from services.mail.store.control import schedule
 from services.mail.store.control.schedule import Lease, LeaseLostError
 from services.mail.sync import watches
 
-# A turn ends after about so many seconds, so that no mailbox keeps others waiting.
+# Seconds after which a turn ends, so that other mailboxes get theirs.
 _MAX_SECONDS = 2.0
 _STOP_SECONDS = 10.0
 _BATCH = 500
@@ -27,19 +27,19 @@ log = structlog.get_logger()
 
 
 class AccountDeletion(Protocol):
-    """What is asked of auth. Both are done for what is unknown, and raise AppError."""
+    """The deletions that auth offers. Both are idempotent and raise AppError."""
 
     async def disconnect_account(self, account_id: UUID, user_id: UUID) -> None:
-        """Revokes the grant at the provider and deletes the tokens."""
+        """Revoke the grant at the provider and delete the tokens."""
         ...
 
     async def delete_user(self, user_id: UUID) -> None:
-        """Ends everything that auth has of a user."""
+        """Delete a user with everything that auth stores."""
         ...
 
 
 class Eraser:
-    """Works on hidden mailboxes."""
+    """Erases hidden mailboxes."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Eraser:
         self._batch = batch
 
     async def work(self, lease: Lease) -> None:
-        """One turn. Raises LeaseLostError, also if the mailbox is not a hidden one, and what auth raises."""
+        """Run a turn. Raises LeaseLostError, also if the mailbox is not hidden, and auth's errors."""
         async with self._pool.acquire() as connection:
             found = await store.pending(connection, lease.mailbox_id)
         if found is None:
@@ -82,7 +82,7 @@ class Eraser:
             await store.set_revoked(connection, mailbox.mailbox_id)
 
     async def _erase(self, lease: Lease) -> bool:
-        """Whether nothing is left."""
+        """Erase data until the turn's time is over; return whether none is left."""
         deadline = time.monotonic() + _MAX_SECONDS
         while time.monotonic() < deadline:
             async with self._writing(lease) as connection:
@@ -100,7 +100,7 @@ class Eraser:
         await self._end_mailbox(lease, mailbox)
 
     async def _end_mailbox(self, lease: Lease, mailbox: Mailbox) -> bool:
-        """False, and nothing has happened, if the user has to be deleted before."""
+        """Delete the mailbox; return false, without a change, if its user must be deleted first."""
         async with self._writing(lease) as connection:
             await store.lock_user(connection, mailbox.user_id)
             if await store.user_is_due(connection, mailbox.user_id):

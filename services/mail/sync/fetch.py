@@ -1,4 +1,4 @@
-"""Draining the queue: batches of messages from the provider, which store_fetched.py stores."""
+"""Draining the fetch queue: batches of messages from the provider, stored by store_fetched.py."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -22,18 +22,18 @@ from services.mail.sync.plan_fetches import in_one_way, plan_gets
 from services.mail.sync.store_fetched import Retries, store_fetched
 from services.mail.sync.turn_context import TurnContext
 
-# One get of a thread can take several of the messages that come next off the queue.
+# A get of a thread can take several of the next messages off the queue.
 _LOOK_AHEAD = 5
-# Batches whose messages are stored in one transaction, unless they are large or slow: hints are looked at after it.
+# Batches stored in one transaction, unless they are large or slow. Hints are checked after each transaction.
 _BATCHES_TOGETHER = 5
 _BYTES_TOGETHER = 4 * 1024 * 1024
 _SECONDS_TOGETHER = 0.5
-# Seconds. To give up for want of units would waste the get, and to come back with the next one the same again.
+# Seconds. Giving up for lack of units would waste the get, and the next get would meet the same.
 _COMPLETION_PATIENCE = 10.0
 
 
 async def fetch_batch(turn: TurnContext, retries: Retries) -> int:
-    """Fetches and stores the next messages that are due; returns how many were asked for, 0 if none is due."""
+    """Fetch and store the next due messages; return how many were requested, 0 if none is due."""
     most_gets = await turn.concurrency_limit.limit(turn.mailbox_id)
     async with turn.reading() as connection:
         sync_id = await syncs.active_id(connection, turn.mailbox_id)
@@ -50,10 +50,10 @@ async def fetch_batch(turn: TurnContext, retries: Retries) -> int:
 async def _fetch(
     turn: TurnContext, queued: Sequence[FetchItem], *, sync_id: int | None, most_gets: int
 ) -> tuple[dict[str, FetchResult], Exception | None]:
-    """What became of the first messages in the queue, and what kept the rest from being fetched, if anything did.
+    """Fetch the first messages of the queue; return their results, and the error that kept the rest from being fetched.
 
-    Several batches are stored together: a transaction costs as much as four messages. What they brought is stored
-    whatever happens to the last of them.
+    Several batches are stored together, since a transaction costs as much as four messages. Their results are stored
+    even if the last batch fails.
     """
     results: dict[str, FetchResult] = {}
     end = time.monotonic() + _SECONDS_TOGETHER
@@ -65,7 +65,7 @@ async def _fetch(
         if not gets:
             break
         try:
-            # Live ones come first, and a batch counts by its first.
+            # Live messages come first in the queue, so the first one decides for its batch.
             batch, interruption = await _fetch_together(turn, gets, live=left[0].lane is Lane.LIVE, singly=singly)
         except (QuotaWaitError, ProviderError, AppError) as error:
             return results, error
@@ -76,13 +76,13 @@ async def _fetch(
 
 
 async def _still_wanted(turn: TurnContext, sync_id: int | None) -> bool:
-    """Whether the queue is as it was read: to cancel the sync takes messages off it."""
+    """Return whether the queue is still valid: cancelling the sync removes messages from it."""
     async with turn.reading() as connection:
         return await syncs.active_id(connection, turn.mailbox_id) == sync_id
 
 
 def _leaves_room(results: Mapping[str, FetchResult], *, most: int) -> bool:
-    """Whether another batch may join: not after a limit was met, and not where much would have to be kept in memory."""
+    """Return whether another batch may join: not after a limit, and within the memory bound."""
     if any(isinstance(result, LimitError) for result in results.values()):
         return False
     size = sum(result.size for result in results.values() if isinstance(result, ProviderMessage))
@@ -112,7 +112,7 @@ async def _ask(turn: TurnContext, gets: Sequence[Get], *, singly: bool) -> dict[
 
 
 async def _complete_partial(turn: TurnContext, results: dict[str, FetchResult]) -> QuotaWaitError | None:
-    """Fetches the text that huge messages only refer to; without quota for it they stay queued as they are."""
+    """Fetch the text that huge messages deliver by reference. Without quota for it they stay queued."""
     partial = {id_: result for id_, result in results.items() if isinstance(result, PartialMessage)}
     for external_id, message in partial.items():
         try:
@@ -133,9 +133,9 @@ async def _complete(turn: TurnContext, partial: PartialMessage) -> ProviderMessa
 
 
 async def _tell_outage(turn: TurnContext, results: Mapping[str, FetchResult]) -> None:
-    """Where no message at all came through, one cheap call shows whether the messages are to blame.
+    """If no message was fetched, make a cheap call to find out whether the messages are to blame.
 
-    If the provider is, that call fails too and ends the turn, and no message has an attempt counted against it.
+    During an outage this call fails too and ends the turn, so that no message has an attempt counted against it.
     """
     suspicious = ProviderUnavailableError | TokenRefusedError | AccessDeniedError
     if results and all(isinstance(result, suspicious) for result in results.values()):
@@ -143,7 +143,7 @@ async def _tell_outage(turn: TurnContext, results: Mapping[str, FetchResult]) ->
 
 
 async def _back_off_if_limited(turn: TurnContext, results: Mapping[str, FetchResult]) -> None:
-    """A part that met a limit closes the bucket for all; it stays queued and counts as no attempt."""
+    """Pause all processes after a get met a limit. Its messages stay queued without a counted attempt."""
     limits = [result for result in results.values() if isinstance(result, LimitError)]
     if limits:
         longest = max(limits, key=lambda limit: (limit.whole_project, limit.retry_after))

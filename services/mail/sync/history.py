@@ -1,4 +1,4 @@
-"""Catching up: everything that happened to a mailbox since the cursor, stored or queued before the cursor moves."""
+"""Reading of history: each change since the cursor is stored or queued before the cursor moves."""
 
 import math
 import time
@@ -22,7 +22,7 @@ from services.mail.store.sync import fetch_queue, listing_diff, sync_state
 from services.mail.sync import label_copy
 from services.mail.sync.turn_context import TurnContext
 
-# Turns in a row that find no history before the provider is taken for one that keeps none.
+# Consecutive turns without history before the provider counts as one that keeps none.
 _TURNS_WITHOUT_HISTORY = 3
 # Messages in a transaction: a mailbox can have a million.
 _CAPPED_AT_ONCE = 1_000
@@ -60,7 +60,7 @@ async def _begin_again(turn: TurnContext, lost: CursorLostError | RouteMissingEr
 async def _begin(
     turn: TurnContext, state: SyncProgress, *, previous: int | None, hint: int, restarted: bool = False
 ) -> None:
-    """Takes the present as the cursor BEFORE anything is listed; what was stored earlier has to be compared then."""
+    """Set the cursor to the present before any listing, and have stored messages compared."""
     cursor = await _present(turn)
     if restarted and previous is not None and (cursor is None or cursor >= previous):
         raise ProviderUnavailableError("history lags behind the profile")
@@ -76,9 +76,9 @@ async def _begin(
 
 
 async def _cap_versions(turn: TurnContext, cursor: int) -> None:
-    """Makes nothing newer than the cursor: numbers of an old history mean nothing beside those of the new one.
+    """Lower versions to the cursor: numbers of the old history cannot be compared with the new ones.
 
-    The cursor moves after that, so an interruption means doing it again.
+    The cursor moves after that, so an interruption repeats it.
     """
     async with turn.writing() as connection:
         await fetch_queue.cap_versions(connection, turn.mailbox_id, cursor)
@@ -89,7 +89,7 @@ async def _cap_versions(turn: TurnContext, cursor: int) -> None:
 
 
 async def _present(turn: TurnContext) -> int | None:
-    """The mailbox's cursor; where the provider does not tell, the newest message's version, which is older and safe."""
+    """Return the mailbox's current cursor; without one the newest message's version, which is older and so safe."""
     provider = turn.provider
     profile = await turn.call(provider.costs.profile, provider.profile)
     if profile.cursor is not None:
@@ -123,7 +123,7 @@ async def read_on(turn: TurnContext, state: SyncProgress, cursor: int, *, deadli
             continue
         last = page.next_page_token is None
         if page_token is None:
-            # What later pages call the present may be ahead of what they show.
+            # The present of later pages can be ahead of the changes that they show.
             bound = page.latest
         reached = max(position, page.last_record or position, bound if last else position)
         await label_copy.learn(turn, _added_labels(page.changes))
@@ -159,7 +159,7 @@ def _added_labels(changes: HistoryDelta) -> set[str]:
 
 
 async def _apply(connection: Connection, mailbox_id: int, changes: HistoryDelta, state: SyncProgress) -> None:
-    """Stores or queues what a page implies."""
+    """Store or queue the changes of a page."""
     if changes.deleted:
         gone = list(changes.deleted)
         await sync_state.disturb_listing(connection, mailbox_id)
@@ -168,13 +168,13 @@ async def _apply(connection: Connection, mailbox_id: int, changes: HistoryDelta,
         await messages.delete(connection, mailbox_id, gone)
     relabelled = {id_: listed[-1].version for id_, listed in changes.labels.items()}
     stored = await messages.versions(connection, mailbox_id, list(changes.added.keys() | relabelled.keys()))
-    # A message that was added again has other labels and contents than the stored one: changes have no base in it.
+    # A message that was added again has new labels and contents: changes cannot be based on the stored ones.
     wanted = {id_: version for id_, version in changes.added.items() if stored.get(id_, -1) < version}
     done = await _apply_labels(connection, mailbox_id, changes, state, without=wanted.keys())
     for id_ in await _in_copy(connection, mailbox_id, relabelled.keys() - done, changes, state):
         if stored.get(id_, -1) < relabelled[id_]:
             wanted[id_] = max(relabelled[id_], wanted.get(id_, 0))
-    # Without numbers nothing can be compared, so the message is fetched whatever is stored.
+    # Without version numbers nothing can be compared, so the message is fetched.
     for id_ in await _in_copy(connection, mailbox_id, changes.unnumbered, changes, state):
         wanted.setdefault(id_, 0)
     await fetch_queue.queue_changed(connection, mailbox_id, wanted, threads=changes.threads)
@@ -183,8 +183,8 @@ async def _apply(connection: Connection, mailbox_id: int, changes: HistoryDelta,
 async def _apply_labels(
     connection: Connection, mailbox_id: int, changes: HistoryDelta, state: SyncProgress, *, without: Set[str]
 ) -> set[str]:
-    """Changes the labels of stored messages; returns which messages have them now. The others take a get."""
-    # After a lost cursor stored labels are no base for changes.
+    """Change the labels of stored messages; return the ids that are up to date now. The others need a get."""
+    # After a lost cursor, changes cannot be based on the stored labels.
     if state.listing in (Listing.RELIST, Listing.RELABEL):
         return set()
     applicable = {id_: listed for id_, listed in changes.labels.items() if id_ not in without}
@@ -194,11 +194,11 @@ async def _apply_labels(
 async def _in_copy(
     connection: Connection, mailbox_id: int, external_ids: Set[str], changes: HistoryDelta, state: SyncProgress
 ) -> set[str]:
-    """Which of these messages are, or will be, in the copy. What is outside of its coverage is of no interest."""
+    """Return the messages that are, or will be, in the copy. Changes outside its coverage are ignored."""
     if state.covered_all or not external_ids:
         return set(external_ids)
     ids = list(external_ids)
     stored = await messages.versions(connection, mailbox_id, ids)
     queued = await fetch_queue.queued_ids(connection, mailbox_id, ids)
-    # One that left Spam or Trash is like a new one: it may be among the newest.
+    # A message that left Spam or Trash counts as new: it may be among the newest.
     return set(external_ids) & (stored.keys() | queued | changes.added.keys() | changes.shown)

@@ -1,4 +1,4 @@
-"""How long the sync waits for what a provider does only in time."""
+"""Waiting times for a provider's eventual consistency."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Intervals:
     """Seconds."""
 
-    # Listings come from an index that lags behind history: until it has caught up, what a listing lacks means nothing.
+    # Listings come from an index that lags behind history. Until it has caught up, a missing message proves nothing.
     listing_lag: float = 10.0
     # Labels are looked at this often, and when a mailbox becomes quiet unless that was done a moment ago.
     labels: float = 300.0

@@ -1,4 +1,4 @@
-"""Hearing of triggers at once, and telling the other workers that this one lives: one connection does both."""
+"""A worker's database connection for triggers, which also proves to other workers that this one lives."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from services.mail.store.connection import DATABASE_LOST
 from services.mail.store.control import schedule, workers
 
 _AGAIN_SECONDS = 1.0
-# A connection can die silently, so it is asked this often whether it is alive.
+# A connection can die silently: check it at this interval.
 _PING_SECONDS = 5.0
 
 log = structlog.get_logger()
@@ -22,9 +22,9 @@ type Connect = Callable[[], Awaitable[asyncpg.Connection[asyncpg.Record]]]
 
 
 class Listener:
-    """`owner` is under which name leases may be claimed; None while nobody would know that this worker lives.
+    """Listens for triggers. `owner` is the id for claims; None while the liveness connection is down.
 
-    Each connection has a name of its own: the server may take long to notice the end of the last one.
+    Each connection has its own owner id: the server may take long to notice the end of the last one.
     """
 
     def __init__(self, connect: Connect, *, wake: Callable[[], None]) -> None:
@@ -33,7 +33,7 @@ class Listener:
         self.owner: UUID | None = None
 
     async def listen(self) -> None:
-        """Calls `wake` at every trigger, for ever. Losing the database means trying again."""
+        """Call `wake` at every trigger. Reconnects after losing the database; never returns."""
         while True:
             try:
                 await self._listen_until_closed()

@@ -1,7 +1,7 @@
-"""Listing the provider's ids, a page at a time, in passes from the top until one shows nothing that is new.
+"""Listing of the provider's ids, page by page, in passes from the top until a pass shows nothing new.
 
-Where page tokens are offsets, a deletion between two pages makes the second one skip a message. A pass that shows no
-message that was unknown, and during which history told of no deletion, has skipped none.
+If page tokens are offsets, a deletion between two pages makes the second one skip a message. A pass without an unknown
+message, and without a deletion in history meanwhile, has skipped none.
 """
 
 import asyncio
@@ -29,22 +29,22 @@ from services.mail.sync.listing_checks import Length, length_of
 from services.mail.sync.listing_results import ListingEndedError, compare, recording
 from services.mail.sync.turn_context import TurnContext
 
-# What they show is queued at once. All other listings are compared with what is stored when they have ended.
+# Their ids are queued at once. All other listings are compared with the stored messages at their end.
 _TO_FETCH = (Listing.NEWEST, Listing.ALL, Listing.HEAD)
-# A listing that still shows something new, or too little, after so many passes ends, but covers nothing.
+# A listing that still shows new messages, or too few, after this many passes ends without coverage.
 _MOST_PASSES = 10
-# Passes that are repeated for deletions alone. Most providers' tokens are no offsets, so that none would be needed.
+# Passes that only deletions cause. Most providers' tokens are not offsets and need none.
 _DISTURBED_PASSES = 4
 
 log = structlog.get_logger()
 
 
 class ListingsLagError(QuotaWaitError):
-    """Listings do not yet show all that they have to; try again in `seconds`."""
+    """Listings are not up to date yet; try again in `seconds`."""
 
 
 async def begin_if_wanted(turn: TurnContext, state: SyncProgress, sync: Sync | None) -> bool:
-    """Starts the listing that the active sync asks for, or the first page once more; false if neither is wanted."""
+    """Start the listing of the active sync, or a repeat of the first page; return whether one was needed."""
     if sync is not None and not sync.listing_done:
         await begin(turn, state)
     elif state.listable_in is not None and state.listable_in <= 0:
@@ -55,14 +55,14 @@ async def begin_if_wanted(turn: TurnContext, state: SyncProgress, sync: Sync | N
 
 
 async def begin(turn: TurnContext, state: SyncProgress) -> None:
-    """Starts the listing that the active sync asks for; none if it was cancelled meanwhile, or has no need of one."""
+    """Start the listing of the active sync, unless it was cancelled meanwhile or needs none."""
     async with turn.writing() as connection:
         sync = await syncs.active(connection, turn.mailbox_id)
         if sync is None:
             return
         if sync.newest_count is None and state.covered_all:
-            # What history brought is in the store or in the queue already. The newest N are listed each time: a
-            # deletion lets an older message move up among them.
+            # History has stored or queued everything since. The newest N are listed each time: a deletion lets an older
+            # message move up among them.
             await syncs.set_listing_done(connection, turn.mailbox_id, covered=None)
             return
         listing = Listing.ALL if sync.newest_count is None else Listing.NEWEST
@@ -80,9 +80,9 @@ async def _begin_head(turn: TurnContext, state: SyncProgress) -> None:
 
 
 async def list_page(turn: TurnContext, state: SyncProgress) -> None:
-    """Lists one page and records, in one transaction, what it implies and where the next one begins.
+    """List a page; in one transaction, store its results and the token of the next page.
 
-    Raises ListingsLagError, ProviderError and what a call raises.
+    Raises ListingsLagError, ProviderError and the errors of calls.
     """
     with contextlib.suppress(ListingEndedError):
         if not state.listing_ended:
@@ -107,7 +107,7 @@ async def _list_page(turn: TurnContext, state: SyncProgress) -> None:
     page = await _ask(turn, state, size=max(1, min(turn.provider.page_size, left or turn.provider.page_size)))
     if page is None:
         return
-    # Some providers send more than was asked for.
+    # Some providers send more than the requested number.
     listed = page.listed[:left]
     is_last = state.listing is Listing.HEAD or _is_full(state, state.listed_count + len(listed))
     unknown = await _unknown(turn, state, listed)
@@ -127,7 +127,7 @@ def _is_full(state: SyncProgress, listed: int) -> bool:
 
 
 async def _ask(turn: TurnContext, state: SyncProgress, *, size: int) -> IdPage | None:
-    """The next page; None if the label to list by was deleted meanwhile."""
+    """Return the next page; None if the label of the listing was deleted meanwhile."""
     try:
         return await turn.call(
             turn.provider.costs.list_page,
@@ -145,7 +145,7 @@ async def _ask(turn: TurnContext, state: SyncProgress, *, size: int) -> IdPage |
             await sync_state.restart_pass(connection, turn.mailbox_id)
             if state.listing_pass == 1:
                 await syncs.restart_count(connection, turn.mailbox_id)
-        # It counts as a failed turn, so that a provider whose tokens never last is noticed.
+        # Counts as a failed turn, so that a provider whose tokens never last is noticed.
         raise
     except LabelGoneError:
         async with recording(turn, state) as connection:
@@ -165,7 +165,7 @@ def _includes_spam_trash(state: SyncProgress) -> bool:
 
 
 async def _unknown(turn: TurnContext, state: SyncProgress, listed: Sequence[ListedId]) -> Sequence[ListedId]:
-    """Those that no earlier pass has shown and that history does not tell of: what a repeated pass is for."""
+    """Return the ids that no earlier pass has shown and history has not delivered: repeated passes look for these."""
     if state.listing_pass == 1 or state.listing not in _TO_FETCH:
         return listed
     async with turn.reading() as connection:
@@ -184,7 +184,7 @@ async def _record(
     listed: Sequence[ListedId],
     unknown: Sequence[ListedId],
 ) -> int:
-    """Queues, or notes for the comparison, what a page shows; returns how many ids were not known."""
+    """Queue the ids of a page, or record them for the comparison; return how many were unknown."""
     if state.listing not in _TO_FETCH:
         return await listing_diff.note(
             connection,
@@ -201,7 +201,7 @@ async def _record(
 
 
 async def _end_pass(turn: TurnContext, state: SyncProgress) -> None:
-    """Ends the listing all of whose pages were listed, or begins its next pass."""
+    """End a completely listed pass: end the listing or start its next pass."""
     missed = state.listing_page_token is not None and await _may_have_missed(turn, state)
     length = Length.PLAUSIBLE
     if not missed and not _is_full(state, state.listed_count):
@@ -222,7 +222,7 @@ async def _end_pass(turn: TurnContext, state: SyncProgress) -> None:
 
 
 async def _may_have_missed(turn: TurnContext, state: SyncProgress) -> bool:
-    """Whether the pages of this pass can have skipped messages."""
+    """Return whether the pages of this pass can have skipped messages."""
     if not state.listing_found and not state.caught_up_since:
         await _read_history(turn)
         async with turn.reading() as connection:
@@ -231,7 +231,7 @@ async def _may_have_missed(turn: TurnContext, state: SyncProgress) -> bool:
 
 
 async def _read_history(turn: TurnContext) -> None:
-    """Reads history up to the present. Where it cannot be read, the turn's own reading deals with that."""
+    """Read history up to the present. If it cannot be read, the turn's own reading handles that."""
     async with turn.reading() as connection:
         state = await sync_state.load(connection, turn.mailbox_id)
     if state.cursor is not None:
@@ -245,7 +245,7 @@ def _listing(state: SyncProgress) -> Listing:
 
 
 async def _end(connection: Connection, mailbox_id: int, state: SyncProgress, *, covers: bool) -> None:
-    """Goes on to what follows the listing that has ended."""
+    """Start the step that follows the listing."""
     match state.listing:
         case Listing.NEWEST | Listing.ALL:
             await sync_state.end_listing(connection, mailbox_id, covers=covers)

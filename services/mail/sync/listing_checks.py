@@ -1,4 +1,4 @@
-"""Listings that show far too little: an outage can answer with an empty page, or with a part of the mailbox."""
+"""Checks for listings that are far too short: during an outage a page can be empty or partial."""
 
 from enum import Enum
 
@@ -8,7 +8,7 @@ from services.mail.model import Listing, SyncProgress
 from services.mail.store.sync import listing_diff
 from services.mail.sync.turn_context import TurnContext
 
-# A listing by a label may really be empty, so it is believed after so many passes.
+# A listing by a label may be empty, so an empty one counts after this many passes.
 _EMPTY_LABEL_PASSES = 3
 
 log = structlog.get_logger()
@@ -26,7 +26,7 @@ class Length(Enum):
 async def length_of(turn: TurnContext, state: SyncProgress) -> Length:
     """Judge by the provider's total how much a listing that has ended has shown. Raises what calls raise.
 
-    A message or two may be missing: what follows from that is checked message by message.
+    One or two messages may be missing: each of these is checked with a get.
     """
     listed = state.listed_count
     match state.listing:
@@ -36,7 +36,7 @@ async def length_of(turn: TurnContext, state: SyncProgress) -> Length:
             doubtful = listed == 0 and state.listing_pass < _EMPTY_LABEL_PASSES and await _is_carried(turn, state)
             return Length.TOO_SHORT if doubtful else Length.PLAUSIBLE
         case Listing.VERIFY_IDS if state.listing_round == 1 and not state.covered_all:
-            # Without Spam and Trash nothing is known of how much it should show. The second round is checked.
+            # The number of messages without Spam and Trash is unknown. The second round is checked.
             return Length.PLAUSIBLE
     expected = await _expected(turn, state)
     if 2 * listed >= expected:

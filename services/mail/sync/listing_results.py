@@ -1,6 +1,6 @@
-"""What a listing that has ended implies for each message, in transactions of bounded size.
+"""The results of a completed listing for each message, stored in transactions of bounded size.
 
-To repeat any of it changes nothing: after an interruption it begins again with the last page.
+Every step can be repeated: after an interruption it starts again with the last page.
 """
 
 from collections.abc import AsyncIterator
@@ -14,12 +14,12 @@ from services.mail.sync.turn_context import TurnContext
 
 
 class ListingEndedError(Exception):
-    """The listing was ended, or replaced by another one, while a page of it was under way."""
+    """The listing was ended, or replaced by another one, during a page."""
 
 
 @asynccontextmanager
 async def recording(turn: TurnContext, state: SyncProgress) -> AsyncIterator[Connection]:
-    """A transaction that goes on with the listing of `state`. Raises ListingEndedError, LeaseLostError."""
+    """Open a transaction that continues the listing of `state`. Raises ListingEndedError, LeaseLostError."""
     async with turn.writing() as connection:
         if not await sync_state.still_lists(connection, turn.mailbox_id, state):
             raise ListingEndedError
@@ -27,7 +27,7 @@ async def recording(turn: TurnContext, state: SyncProgress) -> AsyncIterator[Con
 
 
 async def compare(turn: TurnContext, state: SyncProgress) -> None:
-    """Queue the messages that differ from what was listed: a get of each decides."""
+    """Queue the messages that differ from the listing: a get decides about each."""
     async with recording(turn, state) as connection:
         ranges = await listing_diff.ranges(connection, turn.mailbox_id)
         depth = await _depth(connection, turn.mailbox_id, state)
@@ -37,7 +37,7 @@ async def compare(turn: TurnContext, state: SyncProgress) -> None:
 
 
 async def _depth(connection: Connection, mailbox_id: int, state: SyncProgress) -> int | None:
-    """How much of the listing the copy is to hold, None for all: the newest N and all above the oldest stored."""
+    """Return how many listed messages are to be in the copy (None for all): at least down to the oldest stored one."""
     if state.covered_all:
         return None
     return max(state.covered_count, await listing_diff.deepest_stored(connection, mailbox_id))
@@ -49,8 +49,8 @@ async def _compare_range(
     missing = extra = drift = 0
     if state.listing_label is not None:
         drift = await listing_diff.suspect_mislabelled(connection, mailbox_id, state.listing_label, ids)
-    # The newest N are counted without Spam and Trash, so the first round of a verification leaves them out; only what
-    # neither round has shown is suspected to be gone.
+    # The newest N are counted without Spam and Trash, so the first round of a verification leaves these out. Only
+    # messages missing in both rounds are suspected to be gone.
     elif state.listing is Listing.VERIFY_IDS and not state.covered_all and state.listing_round == 1:
         missing = await listing_diff.queue_missing(connection, mailbox_id, ids, depth=depth)
     else:

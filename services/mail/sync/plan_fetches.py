@@ -1,4 +1,4 @@
-"""Choosing calls: where a thread holds several wanted messages, one get of the thread costs less than theirs."""
+"""The choice of calls: a get of a thread costs less than the gets of several of its messages."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from services.mail.providers.base import Get, UnitCosts
 
 
 def plan_gets(queued: Sequence[FetchItem], *, costs: UnitCosts, most_gets: int, most_units: int) -> list[Get]:
-    """The calls that fetch the first of `queued`, in its order, within both limits; always at least one.
+    """Return the calls that fetch the first messages of `queued`, in order and within both limits; at least one.
 
     An item's `siblings` are the queued messages of its thread, itself included.
     """
@@ -27,9 +27,9 @@ def plan_gets(queued: Sequence[FetchItem], *, costs: UnitCosts, most_gets: int, 
 
 
 def in_one_way(queued: Sequence[FetchItem]) -> tuple[Sequence[FetchItem], bool]:
-    """Those of `queued` that are fetched in the same way as the first, and whether that is each by a call of its own.
+    """Return the messages fetched in the same way as the first, and whether each of them needs a call of its own.
 
-    A call of its own is what a message takes that the provider did not have when it was asked for among others.
+    A message needs its own call if the provider did not have it in an earlier call together with others.
     """
     singly = bool(queued) and queued[0].is_doubted
     return [item for item in queued if item.is_doubted is singly], singly

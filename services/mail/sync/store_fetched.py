@@ -1,4 +1,4 @@
-"""Storing what was fetched. Each message leaves the queue, is tried again, or is given up."""
+"""Storing of fetch results: each message leaves the queue, is retried, or becomes a dead letter."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from services.mail.store.sync import fetch_queue, listing_diff, syncs
 from services.mail.sync import label_copy
 from services.mail.sync.turn_context import TurnContext
 
-# Answers that count as no failed attempt.
+# Results that do not count as a failed attempt.
 _NO_FAILURE = MessageGoneError | NotInThreadError | LimitError
 # The reason of the dead letter of a message that the database cannot hold.
 REFUSED_BY_DATABASE = "refused_by_database"
@@ -31,22 +31,22 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
-    """How often a message is asked for before it is given up on; the pauses begin with `base_seconds` and double.
+    """The attempts per message before it becomes a dead letter. Pauses start with `base_seconds` and double.
 
-    A server error can be an outage of minutes. A refusal, or an answer that makes no sense, rarely changes.
+    A server error can be an outage of minutes. A refusal, or an unreadable answer, rarely changes.
     """
 
     base_seconds: float = 1.0
     unavailable: int = 8
     refused: int = 3
-    # A message that the provider does not have is asked for once more after this pause.
+    # A message that the provider does not have is requested again after this pause.
     gone_seconds: float = 5.0
 
     @property
     def stale_pauses(self) -> list[float]:
-        """The pauses before each repeated get of a message that came in an older version than wanted.
+        """The pauses before repeated gets of a message that arrived in too old a version.
 
-        Replicas of a provider lag by seconds, in trouble by a minute.
+        A provider's replicas lag by seconds, during incidents by a minute.
         """
         return [self.base_seconds * factor for factor in (1, 4, 16, 60)]
 
@@ -119,9 +119,9 @@ async def _record_absent(
     results: Mapping[str, FetchResult],
     retries: Retries,
 ) -> None:
-    """Forget the messages that the provider has denied twice, and ask again for those that it denied once.
+    """Remove the messages that the provider has denied twice, and request again those that it denied once.
 
-    The first answer may be that of a replica that lags, or of a batch; the second is to a call for this message only.
+    The first answer may come from a lagging replica or a batch. The second call is for this message only.
     """
     absent = {id_ for id_, result in results.items() if isinstance(result, MessageGoneError)}
     doubted = {item.external_id for item in queued if item.is_doubted}

@@ -1,4 +1,4 @@
-"""Runs sync turns: renews the lease during a turn and releases it afterwards, also after a failure."""
+"""Sync turns: renews the lease during a turn, and releases it afterwards, also after a failure."""
 
 import asyncio
 import time
@@ -24,11 +24,11 @@ from services.mail.sync.turn_context import TurnContext
 from services.mail.sync.turn_metrics import INTERNAL, LEASE_LOST, TurnMetrics
 from services.mail.sync.turn_steps import run_turn
 
-# The longest pause, in seconds, of a mailbox whose turns fail.
+# Longest pause in seconds after failed turns.
 LONGEST_BACKOFF = 60.0
-# Seconds after which a turn is ended whatever it does. Longer than any single call to a provider may take.
+# Seconds after which a turn is cancelled. Longer than any single call to a provider may take.
 LONGEST_TURN = 240.0
-# When to look again at a mailbox that needs its user.
+# Seconds until the next turn of a mailbox whose access must be granted again.
 _DENIED_SECONDS = 3600.0
 _RETRIES = Retries()
 _INTERVALS = Intervals()
@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 
 class TurnTimeoutError(Exception):
-    """A turn took longer than any turn may."""
+    """A turn exceeded its time limit."""
 
 
 class TurnRunner:
@@ -87,10 +87,10 @@ class TurnRunner:
 
     @asynccontextmanager
     async def _renewed(self, lease: Lease) -> AsyncIterator[None]:
-        """Renew the lease while the block runs, and end the block with it.
+        """Renew the lease during the block, and cancel the block when the lease is lost.
 
-        A turn without its lease must not go on calling the provider: it can store nothing, and another worker calls
-        too. Raises LeaseLostError, TurnTimeoutError.
+        Without the lease a turn must not call the provider: it can store nothing, and another worker calls too. Raises
+        LeaseLostError, TurnTimeoutError.
         """
         try:
             async with asyncio.timeout(self._longest_turn) as scope:
@@ -105,7 +105,7 @@ class TurnRunner:
             raise (LeaseLostError if renewal.done() else TurnTimeoutError) from error
 
     async def _renew(self, lease: Lease, scope: asyncio.Timeout) -> None:
-        """Renew until the lease is lost, or has ended because the database could not be reached; then end the scope."""
+        """Renew until the lease is lost, or expired while the database was unreachable; then cancel the scope."""
         renewed = time.monotonic()
         pause = self.lease_seconds / 3
         while time.monotonic() - renewed < self.lease_seconds:
@@ -139,7 +139,7 @@ class TurnRunner:
         )
         async with self._pool.acquire() as connection:
             if mailbox.status is not MailboxStatus.ACTIVE:
-                # The provider gave what was asked for, so it grants access again.
+                # The provider answered, so it grants access again.
                 await mailboxes.set_status(connection, lease.mailbox_id, MailboxStatus.ACTIVE)
             await schedule.release(
                 connection, lease, lane=release.lane, after=release.after, waiting_for=release.waiting_for
@@ -157,15 +157,15 @@ class TurnRunner:
         except LeaseLostError:
             log.warning("lease lost, another worker goes on")
         except DATABASE_LOST as lost:
-            # The lease expires by itself.
+            # The lease will expire.
             log.warning("a failed turn could not be recorded", error=type(lost).__name__)
         except Exception:
             log.exception("a failed turn could not be recorded")
 
     async def _record_failure(self, connection: Connection, lease: Lease, error: Exception) -> tuple[float, WaitReason]:
-        """Log and store a failure; return the pause before the next turn, and what the mailbox waits for meanwhile.
+        """Log and store a failure; return the pause before the next turn, and its reason.
 
-        Only the end of access ends the active sync. Trouble that passes leaves it running, and its error shows.
+        Only an end of access ends the active sync. After any other error it stays active and shows the error.
         """
         if isinstance(error, AppError) and error.reason in ("reauth_required", "account_not_found"):
             await mailboxes.set_status(connection, lease.mailbox_id, MailboxStatus.REAUTH_REQUIRED)

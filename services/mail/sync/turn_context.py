@@ -1,4 +1,4 @@
-"""The context of one turn with one mailbox: fenced database access, provider calls under quota."""
+"""The context of a turn with a mailbox: fenced database access, and provider calls under quota."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,9 +18,9 @@ from services.mail.sync.turn_metrics import TurnMetrics
 
 
 class TurnContext:
-    """Everything that a turn needs. `newest_hint` is the latest trigger that a transaction of this turn has seen.
+    """The parts that a turn needs. `newest_hint` is the latest hint that a transaction of this turn has seen.
 
-    The active sync reports the units that `calls` takes as spent by it, and not those of `uncounted_calls`.
+    Units taken by `calls` count towards the active sync, those of `uncounted_calls` do not.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class TurnContext:
         self.newest_hint = lease.hint_seq
         self.step = "claimed"
         self._pool = pool
-        # Whether this turn has copied the provider's labels, and those that it has found to be known.
+        # Whether this turn has copied the provider's labels, and the labels that it knows to be stored.
         self.labels_are_fresh = False
         self.known_labels: set[str] = set()
         self._reported_units = 0
 
     @property
     def step(self) -> str:
-        """The step that the turn is at, for logs."""
+        """The current step of the turn, for logs."""
         return self._step
 
     @step.setter
@@ -63,13 +63,13 @@ class TurnContext:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
-        """A connection for reading."""
+        """Acquire a connection for reads."""
         async with self._pool.acquire() as connection:
             yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Connection]:
-        """A transaction that commits only while the lease is ours. Raises LeaseLostError."""
+        """Open a transaction that commits only while the lease is held. Raises LeaseLostError."""
         taken = self.calls.units_taken
         async with self._pool.acquire() as connection, connection.transaction():
             self.newest_hint = await schedule.fence(connection, self.lease)
@@ -79,17 +79,17 @@ class TurnContext:
         self._reported_units = taken
 
     async def call[T](self, units: int, ask: Callable[[str], Awaitable[T]], *, live: bool = True) -> T:
-        """Take quota and call the provider. Raises QuotaWaitError, also for a limit that the call meets."""
+        """Take quota and call the provider. Raises QuotaWaitError, also if the call meets a limit."""
         await self.calls.take(units, live=live)
         return await self.call_prepaid(ask)
 
     async def call_prepaid[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
-        """Call the provider with quota that was taken before. Raises QuotaWaitError for a limit that the call meets."""
+        """Call the provider with quota taken before. Raises QuotaWaitError if the call meets a limit."""
         with _limits_as_waits():
             return await self.calls.call_prepaid(ask)
 
     async def call_with_new_token[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
-        """Call with a token other than the present one, which the provider refused for a part of a batch."""
+        """Call with another token: the provider refused the current one for a part of a batch."""
         with _limits_as_waits():
             return await self.calls.call_with_new_token(ask)
 

@@ -14,7 +14,7 @@ from services.mail.store.connection import DATABASE_LOST, Pool
 from services.mail.store.sync import syncs
 from services.mail.store.sync.syncs import Origin
 
-# A trace of a day-long backfill would be useless, so later turns only link to the request that started it.
+# A trace of a whole backfill would be too long: later turns link to the request that started it.
 _CONTINUED_SECONDS = 60.0
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0)
 # Outcomes of turns, besides the reasons of AppError and ProviderError.
@@ -71,7 +71,7 @@ class TurnMetrics:
 
 @asynccontextmanager
 async def _traced(tracer: Tracer, origin: Origin | None, turn: TurnOutcome, mailbox_id: int) -> AsyncIterator[None]:
-    """A span for the turn, in the trace of the request behind it or in one of its own that links to that trace."""
+    """Record a span for the turn: in the trace of its request, or in a trace of its own that links to it."""
     asked = continued(None if origin is None else origin.trace_parent)
     goes_on = origin is not None and origin.age < _CONTINUED_SECONDS
     named = get_current_span(asked).get_span_context()

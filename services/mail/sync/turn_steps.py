@@ -1,4 +1,4 @@
-"""The steps of a turn with one mailbox: history, then listing and fetching, then when it is due again."""
+"""The steps of a turn: history, listing and fetching, and the time of the next turn."""
 
 import contextlib
 import time
@@ -12,19 +12,19 @@ from services.mail.sync import fetch, history, label_copy, listing, verify, watc
 from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn_context import TurnContext
 
-# A turn ends after this many seconds or batches, so that no mailbox keeps others waiting.
+# A turn ends after this many seconds or batches, so that other mailboxes get theirs.
 MAX_SECONDS = 2.0
 MAX_BATCHES = 5
-# To claim the mailbox again takes a while, in which a full bucket would lose units; the turn waits for what is left.
+# Claiming the mailbox again takes time, in which a full bucket would lose units: wait for short pauses instead.
 _HEAD_START = 0.08
-# A mailbox that waits for quota is claimed at most twice a second: a turn that finds none costs 4 ms.
+# A mailbox that waits for quota is claimed at most twice a second: a turn without units costs 4 ms.
 _SHORTEST_WAIT = 0.5
 _NOTHING_TO_DO_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """When the mailbox is due again, in seconds, and in which lane."""
+    """The time of the next turn in seconds, and its lane."""
 
     lane: Lane
     after: float
@@ -32,7 +32,7 @@ class Release:
 
 
 async def run_turn(turn: TurnContext, *, poll_seconds: float, verify_seconds: float, retries: Retries) -> Release:
-    """Do what is due for a mailbox, within the limits of one turn. Raises errors of provider, auth and database."""
+    """Run the due steps of a mailbox within the limits of a turn. Raises errors of provider, auth and database."""
     try:
         return await _steps(turn, poll_seconds=poll_seconds, verify_seconds=verify_seconds, retries=retries)
     except QuotaUnavailableError:
@@ -71,7 +71,7 @@ async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: floa
         if not (fetched or more) and (release := await _finish(turn, poll_seconds, verify_seconds)):
             turn.step = "watch"
             await watches.keep(turn)
-            # Whatever brought about this turn, and a new watch too, was announced: what came right after it was not.
+            # The provider does not announce changes right after an announced one, or right after a new watch.
             return replace(release, after=min(release.after, ECHO_SECONDS)) if turn.provider.can_push else release
         if time.monotonic() > deadline:
             break
@@ -82,7 +82,7 @@ async def _catch_up(turn: TurnContext, state: SyncProgress, *, deadline: float) 
     turn.step = "history"
     reached = await history.catch_up(turn, state, deadline=deadline)
     if state.cursor is None:
-        # New mail is announced while the first sync goes on. Without quota for a watch, it is made at the sync's end.
+        # Announcements bring new mail during the first sync. Without quota for a watch, it is made at the sync's end.
         turn.step = "watch"
         with contextlib.suppress(QuotaWaitError):
             await watches.keep(turn)
@@ -90,7 +90,7 @@ async def _catch_up(turn: TurnContext, state: SyncProgress, *, deadline: float) 
 
 
 async def _list_page(turn: TurnContext, state: SyncProgress) -> QuotaWaitError | None:
-    """Goes on with the listing under way; where it has no quota left, live mail may still have some."""
+    """List the next page. If its quota is used up, live mail may still have some."""
     if state.listing is not None:
         try:
             await listing.list_page(turn, state)
@@ -124,7 +124,7 @@ def _history_is_due(turn: TurnContext, state: SyncProgress, *, poll_seconds: flo
 
 
 async def _finish(turn: TurnContext, poll_seconds: float, verify_seconds: float) -> Release | None:
-    """Ends the sync if nothing is left to do; None if there is more to do at once."""
+    """End the sync if no work is left; return None if more work is due now."""
     async with turn.writing() as connection:
         state = await sync_state.load(connection, turn.mailbox_id)
         sync = await syncs.active(connection, turn.mailbox_id)

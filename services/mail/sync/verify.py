@@ -1,4 +1,4 @@
-"""Proving that a copy is what the provider has, after all that is known to be different has been fetched."""
+"""Verification that a copy equals the provider's mailbox, after all known differences were fetched."""
 
 from services.kit.observe.tracing import trace_parent
 from services.mail.model import Sync
@@ -8,10 +8,10 @@ from services.mail.sync.turn_context import TurnContext
 
 
 async def is_to_do(connection: Connection, turn: TurnContext, sync: Sync | None, *, every_seconds: float) -> bool:
-    """Goes on with verifying a mailbox that has nothing else to do; false if that has ended or is not due.
+    """Continue the verification of a mailbox without other work; return false if it has ended or is not due.
 
-    A sync that verifies comes here twice: to begin, and when what it found is repaired. By itself a mailbox is verified
-    every so many seconds (0: never).
+    A sync that verifies calls this twice: to begin, and after its differences were repaired. A mailbox is also verified
+    every `every_seconds` (0 for never).
     """
     if sync is None:
         await verification.plan_next(connection, turn.mailbox_id, seconds=every_seconds, verified=False)

@@ -1,4 +1,4 @@
-"""Keeping the provider's announcements of changes alive. They only save time: polling finds what they miss."""
+"""Watches for announcements of changes. They only save time: polling finds the changes without them."""
 
 import structlog
 
@@ -10,25 +10,25 @@ from services.mail.store.connection import Connection
 from services.mail.store.control import watches as store
 from services.mail.sync.turn_context import TurnContext
 
-# Google's watches last for a week, and it asks for a renewal every day.
+# Watches last for a week, and are to be renewed daily.
 RENEW_SECONDS = 86_400.0
 RETRY_SECONDS = 600.0
-# A watch that was not renewed until so many seconds before its end has failed for days.
+# A watch this close to its end has failed to renew for days.
 WARNING_SECONDS = 2 * 86_400.0
-# Units are taken in parts, which come in seconds.
+# Units are taken in parts, each available within seconds.
 _PATIENCE = 10.0
 
 log = structlog.get_logger()
 
 
 async def keep(turn: TurnContext) -> None:
-    """Makes or renews the mailbox's watch if that is due. Raises what a turn may raise, but no ProviderError."""
+    """Make or renew the mailbox's watch if that is due. Raises a turn's errors except ProviderError."""
     if not turn.provider.can_push:
         return
     async with turn.reading() as connection:
         if not await store.is_due(connection, turn.mailbox_id):
             return
-    # The sync that brought about this turn has ended, and one that was asked for since has no part in it.
+    # The sync that caused this turn has ended, and a sync requested since is not concerned.
     await turn.uncounted_calls.take(turn.provider.costs.watch, patience=_PATIENCE)
     try:
         expires_at = await turn.call_prepaid(turn.provider.watch)
@@ -44,9 +44,9 @@ async def keep(turn: TurnContext) -> None:
 
 
 async def end(calls: ProviderCalls, *, provider: Provider) -> bool:
-    """Stops the announcements of a mailbox that is given up; best effort: false if it did not work, and why in the log.
+    """Stop the announcements of a disconnected mailbox; log a failure and return false.
 
-    They end by themselves after a week, and one that still comes is harmless.
+    They end by themselves after a week, and a late one is harmless.
     """
     if not provider.can_push:
         return True
@@ -59,7 +59,7 @@ async def end(calls: ProviderCalls, *, provider: Provider) -> bool:
 
 
 async def report_expiring(connection: Connection) -> None:
-    """Tells in the log about watches whose renewal has failed for days."""
+    """Log the watches whose renewal has failed for days."""
     expiring = await store.expiring(connection, within_seconds=WARNING_SECONDS)
     if expiring:
         log.warning("watches are about to end: their renewal keeps failing", watches=expiring)

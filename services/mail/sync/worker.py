@@ -1,4 +1,4 @@
-"""The loop of a worker process: claim what is due, work on it in slots, wake on triggers."""
+"""The loop of a worker process: claims due mailboxes, runs turns in slots, wakes on triggers."""
 
 import asyncio
 import contextlib
@@ -20,25 +20,25 @@ from services.mail.sync.listener import Connect, Listener
 from services.mail.sync.turn import LONGEST_BACKOFF, TurnRunner
 from services.mail.sync.turn_metrics import TurnMetrics
 
-# A LISTEN connection can die silently, so the table is looked at this often in any case.
+# A LISTEN connection can die silently, so the schedule is also read at this interval.
 _LOOK_SECONDS = 1.0
-# Turns take two. What is cancelled then is done again by another worker.
+# Turns take two. Another worker repeats those that are cancelled.
 _DRAIN_SECONDS = 10.0
-# A cancelled turn rolls back and gives its connection back.
+# A cancelled turn rolls back and returns its connection.
 _CANCEL_SECONDS = 5.0
-# How often a worker looks for users who are to be deleted.
+# Interval of checks for users to delete.
 _DELETIONS_SECONDS = 5.0
-# How often a worker looks whether watches are kept alive.
+# Interval of checks for watches that are not renewed.
 _REPORT_SECONDS = 60.0
 
 log = structlog.get_logger()
 
 
 class Worker:
-    """Works on up to `slots` mailboxes at a time.
+    """A worker with up to `slots` turns at a time.
 
-    A third of the slots are kept for live mail. Mailboxes whose last turn failed share a quarter of them: an unanswered
-    call holds its slot for seconds.
+    A third of the slots is reserved for live mail. Mailboxes whose last turn failed share a quarter of them: an
+    unanswered call occupies its slot for seconds.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Worker:
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop` is set, then lets running turns end. Losing the database means trying again."""
+        """Run until `stop` is set, then let running turns end. Reconnects after losing the database."""
         besides = [asyncio.create_task(task) for task in self._besides(stop)]
         try:
             while not stop.is_set():
@@ -132,7 +132,7 @@ class Worker:
                 await asyncio.wait(late, timeout=_CANCEL_SECONDS)
 
     async def _claim_safely(self) -> float:
-        """Starts what is due and free; returns how long to sleep at most."""
+        """Start the turns of due mailboxes; return the longest time to sleep."""
         owner = self._listener.owner
         if owner is None:
             # Without an owner id our leases look abandoned.
@@ -176,7 +176,7 @@ class Worker:
             self._start(lease)
 
     async def _take_over(self, connection: Connection) -> None:
-        """Frees what dead workers have left behind, once in a while."""
+        """Free the leases of dead workers, at intervals."""
         if time.monotonic() < self._next_take_over:
             return
         self._next_take_over = time.monotonic() + _LOOK_SECONDS
@@ -198,7 +198,7 @@ class Worker:
 
 
 async def _restarted(work: Callable[[], Awaitable[None]]) -> None:
-    """Restart `work` after any exception: a worker that stopped listening would be idle for ever."""
+    """Restart `work` after any exception: without its listener a worker would be idle for ever."""
     while True:
         try:
             await work()

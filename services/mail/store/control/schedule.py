@@ -9,7 +9,7 @@ from services.mail.store.connection import Connection
 
 # The channel on which workers listen. Its payload is empty: the table has the due mailboxes.
 CHANNEL = "mailbox_due"
-# Google drops a notification that follows another within a second, so its changes are checked for after that.
+# Providers drop a notification that follows another within a second, so its changes are checked for after that.
 ECHO_SECONDS = 1.1
 
 

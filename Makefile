@@ -42,8 +42,8 @@ rotate-keys: install ## Reencrypt tokens and keys under a new SECRET_KEY, while 
 rotate-signing-keys: install ## Make the next key of access tokens now instead of in its time
 	@$(LOCAL) rotate-signing-keys
 
-psql: install ## Open psql on the stack's Postgres
-	@$(LOCAL) psql
+psql: install ## Open psql on the database of a service, mail's without service=: make psql service=auth
+	@$(LOCAL) psql $(if $(service),--service $(service))
 
 redis_cli: install ## Open a command line on the stack's Valkey or Redis
 	@$(LOCAL) redis-cli
@@ -93,7 +93,7 @@ test-compose: install ## Build the images and use the whole system in containers
 
 bench: export BENCH_MESSAGES ?= 50000
 bench: install ## The benchmarks: JSON lines and a table each
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out %/process_cpu.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 bench-read: install ## What lists and searches cost with a million messages: make bench-read messages=50000
 	$(BIN)/python -m benchmarks.read_cost $(if $(messages),--messages $(messages))

@@ -30,8 +30,9 @@ _BUNDLED_MAJOR_VERSION = 18
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. A user's error is one line on stderr."""
-    passed_on = arguments[1:] if arguments[:1] in (["psql"], ["redis-cli"]) else []
-    options = _parser().parse_args(arguments[:1] if passed_on else arguments)
+    own = 3 if arguments[:2] == ["psql", "--service"] else 1
+    passed_on = arguments[own:] if arguments[:1] in (["psql"], ["redis-cli"]) else []
+    options = _parser().parse_args(arguments[:own] if passed_on else arguments)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background job otherwise
     signal.signal(signal.SIGTERM, _exit)
     try:
@@ -73,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
         _rotate_signing_keys,
         "Make the key that signs access tokens from a quarter of an hour on",
     )
-    add("psql", _psql, "Open psql; arguments go to it")
+    psql = add("psql", _psql, "Open psql on a service's database; arguments go to it")
+    psql.add_argument("--service", choices=stack.MIGRATED, default="mail")
     add("redis-cli", _redis_cli, "Open a Redis command line; arguments are one command")
     add("env", _env, "Print the variables of the running stack for `eval`, secrets included")
     add("demo", _demo, "Take a tour through a stack of its own in a throw-away home")
@@ -141,7 +143,9 @@ def _psql(settings: Settings, options: argparse.Namespace) -> int:
             "PGPORT": variables["POSTGRES_PORT"],
             "PGUSER": variables["POSTGRES_USER"],
             "PGPASSWORD": variables["POSTGRES_PASSWORD"],
-            "PGDATABASE": settings.variables.get("MAIL_POSTGRES_DB", f"{variables['POSTGRES_DB']}_mail"),
+            "PGDATABASE": settings.variables.get(
+                f"{options.service.upper()}_POSTGRES_DB", f"{variables['POSTGRES_DB']}_{options.service}"
+            ),
         }
         return _interact([_psql_program(), *options.arguments], environment)
 

@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 
 class RequestContext:
-    """The outermost middleware: it binds the request id, returns it, and sets the headers of every response.
+    """The middleware that binds the request id, returns it, and sets the headers of every response.
 
     With `https`, browsers are told to use TLS only (RFC 6797).
     """

@@ -1,4 +1,4 @@
-"""Gauges from the database and the quota buckets, read on a scrape, at most every few seconds."""
+"""Gauges from the database and the counts of quota, read on a scrape, at most every few seconds."""
 
 import asyncio
 import time

@@ -38,7 +38,7 @@ class MailSettings(NotificationSettings, MailProcessSettings):
 
 
 class WorkerSettings(MailProcessSettings):
-    """A worker. `worker_slots` mailboxes are worked on at a time, each with one database connection at most."""
+    """A worker. It works on `worker_slots` mailboxes at a time, each with up to two database connections."""
 
     worker_admin_host: str = "127.0.0.1"
     worker_admin_port: int = Field(9103, ge=0, le=65535)

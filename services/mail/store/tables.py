@@ -1,4 +1,4 @@
-"""The tables of the mail service. Every key leads with `mailbox_id`, so that mailboxes can be spread over servers."""
+"""The tables of the mail service. Keys of mailboxes' data lead with `mailbox_id`, to be spread over servers."""
 
 from sqlalchemy import (
     BigInteger,

@@ -18,7 +18,7 @@ GROUP_SIZE = 100
 _PARALLEL = 16
 # Seconds to wait for the answers of a group; most come within one tenth.
 _PATIENCE = 0.5
-# An idle bucket fills in no time; who has to wait for longer gets a turn of its own, which knows how to.
+# A mailbox that must wait longer for quota gets a turn, which can wait.
 _SHORT_WAIT = 0.25
 
 log = structlog.get_logger()

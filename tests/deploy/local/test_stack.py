@@ -164,3 +164,5 @@ class TestCommandsWithoutARunningStack:
         answer = _command(home, "psql", "-tA", "-c", "SELECT count(*) FROM mailboxes")
         assert answer.stdout.splitlines()[-1:] == ["0"], answer.stderr
         assert _command(home, "migrate").returncode == 0
+        auth = _command(home, "psql", "--service", "auth", "-tA", "-c", "SELECT count(*) FROM accounts")
+        assert auth.stdout.splitlines()[-1:] == ["0"], auth.stderr

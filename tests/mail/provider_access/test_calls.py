@@ -30,7 +30,7 @@ BATCH = 100
 BATCH_SIZE = 10
 # At the beginning of the day no units are used.
 MIDNIGHT = 20_000 * 86_400.0
-# Fills a bucket in 10 ms.
+# Its units come back within 10 ms.
 PROFILE = QuotaProfile(
     mailbox_limit=10_000, project_limit=1_000_000, daily_limit=10**9, window=1, costs=GMAIL_COSTS["2026-05"]
 )

@@ -40,7 +40,7 @@ class TestPlan:
         gets = plan_gets(queue(None, None, None), costs=COSTS, most_gets=10, most_units=200)
         assert [get.thread_id for get in gets] == [None, None, None]
 
-    def test_gets_no_thread_that_the_bucket_can_never_pay(self) -> None:
+    def test_gets_no_thread_that_the_quota_can_never_pay(self) -> None:
         gets = plan_gets(queue("t", "t", "t"), costs=COSTS, most_gets=1, most_units=20)
         assert [get.units for get in gets] == [20]
 

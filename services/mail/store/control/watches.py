@@ -38,11 +38,6 @@ async def postpone(connection: Connection, mailbox_id: int, *, seconds: float) -
     )
 
 
-async def forget(connection: Connection, mailbox_id: int) -> None:
-    """Delete the watch, so that the next turn makes a new one."""
-    await connection.execute("DELETE FROM watches WHERE mailbox_id = $1", mailbox_id)
-
-
 async def expiring(connection: Connection, *, within_seconds: float) -> int:
     """Return how many active mailboxes have a watch that ends within `within_seconds` or has ended."""
     found: int = await connection.fetchval(

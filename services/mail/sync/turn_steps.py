@@ -15,7 +15,7 @@ from services.mail.sync.turn_context import TurnContext
 # A turn ends after this many seconds or batches, so that other mailboxes get theirs.
 MAX_SECONDS = 2.0
 MAX_BATCHES = 5
-# Claiming the mailbox again takes time, in which a full bucket would lose units: wait for short pauses instead.
+# Claiming the mailbox again takes time, in which units lie unused: wait for short pauses instead.
 _HEAD_START = 0.08
 # A mailbox that waits for quota is claimed at most twice a second: a turn without units costs 4 ms.
 _SHORTEST_WAIT = 0.5

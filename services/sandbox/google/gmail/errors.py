@@ -8,6 +8,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from starlette.responses import Response
+
 from services.sandbox.instruments.faults import Fault
 
 Shape = Literal["old", "new"]
@@ -78,6 +80,7 @@ class CallRefusedError(Exception):
 NOT_FOUND = GoogleError(404, "notFound", "Requested entity was not found.")
 INVALID_ID = GoogleError(400, "invalidArgument", "Invalid id value")
 INVALID_PAGE_TOKEN = GoogleError(400, "invalidArgument", "Invalid pageToken")
+BACKEND_ERROR = GoogleError(500, "backendError", "Backend Error")
 INVALID_CREDENTIALS = GoogleError(
     401,
     "authError",
@@ -127,3 +130,8 @@ def fault_error(fault: Fault, *, retry_time: str | None = None) -> GoogleError:
     if retry_time is None:
         return error
     return replace(error, message=f"User-rate limit exceeded.  Retry after {retry_time}")
+
+
+def json_response(body: bytes, status: int = 200) -> Response:
+    """Respond with JSON bytes and Google's headers."""
+    return Response(body, status, headers={"Content-Type": JSON_TYPE, "Vary": "Origin, X-Origin, Referer"})

@@ -1,4 +1,4 @@
-"""What the benchmarks load by COPY is what a sync stores, row for row."""
+"""The benchmarks' COPY loads the same rows that a sync stores."""
 
 import io
 from dataclasses import replace
@@ -19,7 +19,7 @@ _TABLES = ("messages", "message_contents", "message_search")
 
 
 async def rows(connection: Connection, mailbox_id: int) -> dict[str, list[dict[str, object]]]:
-    """All rows of a mailbox by table, without the ids that Postgres gives."""
+    """Return all rows of a mailbox by table, without the ids that Postgres assigns."""
     found: dict[str, list[dict[str, object]]] = {}
     for table in _TABLES:
         statement = f"SELECT * FROM {table} WHERE mailbox_id = $1 ORDER BY message_id DESC"  # noqa: S608 - one of ours
@@ -29,7 +29,7 @@ async def rows(connection: Connection, mailbox_id: int) -> dict[str, list[dict[s
 
 
 class TestPortions:
-    def test_are_as_small_for_long_headers_and_attached_messages_as_for_long_texts(self) -> None:
+    def test_count_long_headers_and_attached_messages_like_long_texts(self) -> None:
         [made] = mail_of(1, 1, Words(["the", "invoice"]), email="ada@example.com")
         long = "x" * 400_000
         with_headers = replace(made, content=replace(made.content, headers=(("To", long),)))

@@ -1,4 +1,4 @@
-"""Who works on what: claims, hints, leases and fences on the real table."""
+"""Claims, hints, leases and fences in the schedule's table."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,14 +19,14 @@ LEASE_SECONDS = 30.0
 
 @pytest.fixture
 async def pool(servers: Servers) -> AsyncIterator[Pool]:
-    """The database without any mailbox."""
+    """Yield the database without mailboxes."""
     await servers.empty()
     yield servers.pool
     await servers.empty()
 
 
 async def add_mailboxes(pool: Pool, count: int = 1, *, due: bool = True) -> list[int]:
-    """New mailboxes, due now."""
+    """Add mailboxes, due now."""
     accounts = [
         Account(
             account_id=uuid4(),
@@ -72,12 +72,12 @@ async def claim(
 
 
 async def expire(pool: Pool) -> None:
-    """Lets all leases run out."""
+    """Let all leases expire."""
     await pool.execute("UPDATE mailbox_schedule SET lease_until = now() - interval '1 second'")
 
 
 async def due_in(pool: Pool, mailbox_id: int) -> float:
-    """Seconds until a mailbox is due."""
+    """Return the seconds until a mailbox is due."""
     return float(
         await pool.fetchval(
             "SELECT extract(epoch FROM due_at - now())::float8 FROM mailbox_schedule WHERE mailbox_id = $1", mailbox_id
@@ -86,13 +86,13 @@ async def due_in(pool: Pool, mailbox_id: int) -> float:
 
 
 async def fail(pool: Pool, lease: Lease, *, after: float = 0) -> None:
-    """Release as after a failed turn."""
+    """Release a lease after a failed turn."""
     async with pool.acquire() as connection:
         await schedule.release_failed(connection, lease, after=after, waiting_for=WaitReason.PROVIDER, error="e")
 
 
 async def release(pool: Pool, lease: Lease, *, lane: Lane = Lane.LIVE, after: float = 60) -> None:
-    """Releases in order."""
+    """Release a lease after a turn."""
     async with pool.acquire() as connection:
         await schedule.release(connection, lease, lane=lane, after=after)
 
@@ -104,7 +104,7 @@ class TestClaim:
         taken = [lease.mailbox_id for leases in claimed for lease in leases]
         assert sorted(taken) == sorted(set(taken))
         assert all(len(leases) <= 7 for leases in claimed)
-        # What a racing worker had locked is skipped, not lost.
+        # Rows locked by a concurrent claim are skipped, not lost.
         taken += [lease.mailbox_id for lease in await claim(pool, limit=40)]
         assert sorted(taken) == sorted(ids)
 
@@ -115,13 +115,13 @@ class TestClaim:
             [[lease]] = [leases for leases in claimed if leases]
             await release(pool, lease, after=0)
 
-    async def test_takes_nothing_that_is_not_due(self, pool: Pool) -> None:
+    async def test_takes_only_due_mailboxes(self, pool: Pool) -> None:
         await add_mailboxes(pool)
         [lease] = await claim(pool)
         await release(pool, lease, after=60)
         assert await claim(pool) == []
 
-    async def test_takes_a_limited_number_whose_last_turn_failed(self, pool: Pool) -> None:
+    async def test_takes_a_limited_number_of_failing_mailboxes(self, pool: Pool) -> None:
         failing = await add_mailboxes(pool, 5)
         for lease in await claim(pool, limit=5):
             await fail(pool, lease)
@@ -132,7 +132,7 @@ class TestClaim:
         assert len(set(taken) & set(failing)) == 2
         assert await claim(pool, limit=10, failing_limit=0) == []
 
-    async def test_says_when_the_next_healthy_one_is_due(self, pool: Pool) -> None:
+    async def test_ignores_failing_mailboxes_for_the_next_due_time(self, pool: Pool) -> None:
         await add_mailboxes(pool)
         [lease] = await claim(pool)
         await fail(pool, lease)
@@ -160,7 +160,7 @@ class TestClaim:
         assert await claim(pool, lane=Lane.LIVE) == []
         assert len(await claim(pool, lane=Lane.BACKFILL)) == 1
 
-    async def test_takes_over_when_the_lease_has_run_out(self, pool: Pool) -> None:
+    async def test_takes_over_expired_leases(self, pool: Pool) -> None:
         await add_mailboxes(pool)
         [first] = await claim(pool)
         assert await claim(pool) == []
@@ -178,7 +178,7 @@ class TestClaim:
             waits.append(round(await due_in(pool, mailbox_id)))
         assert waits == [0, 2, 4, 8, 16, 20, 20, 20]
 
-    async def test_tells_when_the_next_is_due(self, pool: Pool) -> None:
+    async def test_returns_the_next_due_time(self, pool: Pool) -> None:
         async with pool.acquire() as connection:
             assert await schedule.seconds_until_due(connection, [Lane.LIVE, Lane.BACKFILL], failing=True) is None
         await add_mailboxes(pool)
@@ -200,7 +200,7 @@ class TestHint:
         [again] = await claim(pool, lane=Lane.LIVE)
         assert again.hint_seq == lease.hint_seq + 1
 
-    async def test_during_a_run_makes_it_due_again_at_once(self, pool: Pool) -> None:
+    async def test_during_a_turn_makes_the_mailbox_due_again_at_once(self, pool: Pool) -> None:
         [mailbox_id] = await add_mailboxes(pool)
         [lease] = await claim(pool)
         async with pool.acquire() as connection:
@@ -211,7 +211,7 @@ class TestHint:
         await release(pool, again, after=60)
         assert await claim(pool) == []
 
-    async def test_wakes_those_who_listen_when_it_commits(self, pool: Pool) -> None:
+    async def test_wakes_listeners_at_commit(self, pool: Pool) -> None:
         [mailbox_id] = await add_mailboxes(pool)
         heard = asyncio.Event()
         async with pool.acquire() as listener, pool.acquire() as connection:
@@ -249,7 +249,7 @@ class TestRelease:
         assert after is not None
         assert {**before, "lease_until": None} == {**after, "lease_until": None}
 
-    async def test_of_a_failed_run_keeps_the_attempts(self, pool: Pool) -> None:
+    async def test_of_a_failed_turn_keeps_the_attempts(self, pool: Pool) -> None:
         [mailbox_id] = await add_mailboxes(pool)
         for attempts in range(1, 4):
             [lease] = await claim(pool)
@@ -259,7 +259,7 @@ class TestRelease:
             assert await due_in(pool, mailbox_id) == pytest.approx(30, abs=1)
             await pool.execute("UPDATE mailbox_schedule SET due_at = now()")
 
-    async def test_in_order_forgets_the_attempts(self, pool: Pool) -> None:
+    async def test_after_a_turn_resets_the_attempts(self, pool: Pool) -> None:
         await add_mailboxes(pool)
         [_] = await claim(pool)
         await expire(pool)
@@ -276,7 +276,7 @@ class TestFence:
         async with pool.acquire() as connection, connection.transaction():
             assert await schedule.fence(connection, lease) == lease.hint_seq
 
-    async def test_refuses_one_who_lost_it(self, pool: Pool) -> None:
+    async def test_refuses_a_worker_that_lost_it(self, pool: Pool) -> None:
         await add_mailboxes(pool)
         [stale] = await claim(pool)
         await expire(pool)
@@ -285,7 +285,7 @@ class TestFence:
             async with pool.acquire() as connection, connection.transaction():
                 await schedule.fence(connection, stale)
 
-    async def test_refuses_everybody_once_the_mailbox_is_gone(self, pool: Pool) -> None:
+    async def test_refuses_all_workers_once_the_mailbox_is_deleted(self, pool: Pool) -> None:
         await add_mailboxes(pool)
         [lease] = await claim(pool)
         await pool.execute("DELETE FROM mailboxes")
@@ -293,7 +293,7 @@ class TestFence:
             async with pool.acquire() as connection, connection.transaction():
                 await schedule.fence(connection, lease)
 
-    async def test_makes_a_takeover_wait_for_what_began_before_it(self, pool: Pool) -> None:
+    async def test_delays_a_takeover_until_the_transaction_ends(self, pool: Pool) -> None:
         [mailbox_id] = await add_mailboxes(pool)
         [slow] = await claim(pool)
         await expire(pool)
@@ -309,7 +309,7 @@ class TestFence:
         [_] = await claim(pool)
         assert await pool.fetchval("SELECT count(*) FROM labels") == 1
 
-    async def test_waits_for_a_takeover_in_flight_and_is_then_refused(self, pool: Pool) -> None:
+    async def test_waits_for_a_concurrent_takeover_and_is_then_refused(self, pool: Pool) -> None:
         [mailbox_id] = await add_mailboxes(pool)
         [stale] = await claim(pool)
         await expire(pool)
@@ -341,7 +341,7 @@ class TestFence:
             await late
         assert await pool.fetchval("SELECT count(*) FROM labels") == 0
 
-    async def test_does_not_stop_hints_of_others_for_long(self, pool: Pool) -> None:
+    async def test_delays_hints_only_briefly(self, pool: Pool) -> None:
         [mailbox_id] = await add_mailboxes(pool)
         [lease] = await claim(pool)
         async with pool.acquire() as connection:

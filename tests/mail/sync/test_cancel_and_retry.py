@@ -1,4 +1,4 @@
-"""Ending a sync before its time, and trying again what was given up on."""
+"""Cancelling a sync, and retrying its dead letters."""
 
 from uuid import uuid4
 
@@ -29,7 +29,7 @@ class TestCancel:
             assert 20 <= len(stored) < 300
             assert await s.report(report) == cancelled
 
-    async def test_starts_no_call_after_the_batch_in_flight(self, stage: OpenStage) -> None:
+    async def test_starts_no_call_after_the_current_batch(self, stage: OpenStage) -> None:
         async with stage(messages=300) as s:
             report = await s.request(count=None)
             await s.until_stored_some(20)
@@ -39,7 +39,7 @@ class TestCancel:
             assert await _gets(s) <= before + BATCH_SIZE
             assert await s.fetchval("SELECT count(*) FROM fetch_queue") == 0
 
-    async def test_claims_no_coverage_of_what_was_not_fetched(self, stage: OpenStage) -> None:
+    async def test_does_not_cover_messages_that_were_not_fetched(self, stage: OpenStage) -> None:
         async with stage(messages=300) as s:
             report = await s.request(count=None)
             await s.until_listed()
@@ -60,7 +60,7 @@ class TestCancel:
             assert await s.fetchval("SELECT covered_count FROM sync_states") == 10
             assert not await s.fetchval("SELECT covered_all FROM sync_states")
 
-    async def test_ends_a_listing_under_way(self, stage: OpenStage) -> None:
+    async def test_ends_the_current_listing(self, stage: OpenStage) -> None:
         async with stage(messages=150, page_size=5) as s:
             report = await s.request(count=None)
 
@@ -76,7 +76,7 @@ class TestCancel:
             await s.sync(count=None)
             assert await s.stored() == await s.at_provider.truth()
 
-    async def test_before_anything_began_calls_nobody(self, stage: OpenStage) -> None:
+    async def test_before_the_first_call_makes_no_call(self, stage: OpenStage) -> None:
         async with stage(messages=5, workers=0) as s:
             await s.cancel(await s.request())
             async with s.another_worker():
@@ -85,7 +85,7 @@ class TestCancel:
             await s.sync_with_worker(count=None)
             assert await s.stored() == await s.at_provider.truth()
 
-    async def test_leaves_what_history_brought(self, stage: OpenStage) -> None:
+    async def test_keeps_the_changes_that_history_queued(self, stage: OpenStage) -> None:
         async with stage(messages=200) as s:
             await s.sync(count=5)
             report = await s.request(count=None)
@@ -109,7 +109,7 @@ class TestCancel:
                 await s.syncs.cancel(uuid4(), id_of(report))
             assert (await s.report(report)).sync.ended_at is None
 
-    async def test_makes_room_for_the_next_sync(self, stage: OpenStage) -> None:
+    async def test_allows_the_next_sync(self, stage: OpenStage) -> None:
         async with stage(messages=200) as s:
             report = await s.request(count=None)
             await s.until_stored_some()
@@ -123,7 +123,7 @@ class TestCancel:
 class TestRetry:
     async def test_stores_dead_letters(self, stage: OpenStage) -> None:
         async with stage(messages=30) as s:
-            # It is older than what a sync of the newest ten lists again.
+            # Older than the messages that a sync of the newest ten lists again.
             poison = (await s.at_provider.visible())[20]
             await s.at_provider.fail({"method": "gmail.messages.get", "path": poison, "kind": "error", "status": 500})
             failed = await s.sync(count=None)
@@ -133,7 +133,7 @@ class TestRetry:
             assert (report.sync.state, report.dead_letter_count) == (SyncState.COMPLETED, 0)
             assert await s.stored() == await s.at_provider.truth()
 
-    async def test_of_what_still_fails_gives_up_again(self, stage: OpenStage) -> None:
+    async def test_of_messages_that_still_fail_makes_dead_letters_again(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:
             poison = (await s.at_provider.visible())[2]
             await s.at_provider.fail({"method": "gmail.messages.get", "path": poison, "kind": "error", "status": 500})

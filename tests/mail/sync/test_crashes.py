@@ -1,4 +1,4 @@
-"""Workers that die in mid-sync: others, or they themselves when started again, go on; nothing is stored twice."""
+"""Workers that die during a sync: others, or they themselves after a restart, continue; nothing is stored twice."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ LEASE_SECONDS = 1
 
 
 def environment(s: Stage, *, auth_address: str) -> dict[str, str]:
-    """What a worker process reads."""
+    """Return the environment of a worker process."""
     database, redis = s.servers.database, s.servers.redis.connection_pool.connection_kwargs
     return {
         "PATH": os.environ["PATH"],
@@ -45,7 +45,7 @@ def environment(s: Stage, *, auth_address: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def worker_process(s: Stage, directory: Path, *, auth_address: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A worker as operators run it; killed at the end unless it has ended."""
+    """Run a worker process as operators do; kill it at the end if it still runs."""
     with (directory / "worker.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -65,18 +65,18 @@ async def worker_process(s: Stage, directory: Path, *, auth_address: str) -> Asy
 
 
 async def logged(directory: Path, words: str) -> bool:
-    """Whether the worker process has logged this."""
+    """Return whether the worker process has logged these words."""
     return words in (directory / "worker.log").read_text()
 
 
 async def has_session(s: Stage, condition: str) -> bool:
-    """Whether the worker process has a database session of this kind."""
+    """Return whether the worker process has a database session of this kind."""
     mine = "application_name = 'mail-worker' AND datname = current_database()"
     return bool(await s.fetchval(f"SELECT EXISTS (SELECT FROM pg_stat_activity WHERE {mine} AND {condition})"))  # noqa: S608 - the tests' own
 
 
 async def everything(s: Stage) -> dict[str, list[str]]:
-    """All rows of what a turn writes, each with the transaction that wrote it."""
+    """Return all rows that a turn writes, each with the transaction that wrote it."""
     tables = (
         "messages",
         "message_contents",
@@ -91,7 +91,7 @@ async def everything(s: Stage) -> dict[str, list[str]]:
 
 
 class TestKilledProcess:
-    async def test_leaves_nothing_undone_and_nothing_doubled(self, stage: OpenStage, tmp_path: Path) -> None:
+    async def test_loses_nothing_and_stores_nothing_twice(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage(messages=150, workers=0) as s, served_auth(s.auth) as auth_address:
             report = await s.request(count=None)
             async with worker_process(s, tmp_path, auth_address=auth_address) as process:
@@ -110,10 +110,10 @@ class TestKilledProcess:
 
 
 class TestStoppedProcess:
-    async def test_writes_nothing_once_it_goes_on_after_its_lease(self, stage: OpenStage, tmp_path: Path) -> None:
+    async def test_writes_nothing_when_continued_after_its_lease(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage(messages=150, workers=0) as s, served_auth(s.auth) as auth_address:
             async with worker_process(s, tmp_path, auth_address=auth_address) as process:
-                # It is stopped while it waits for messages, and finds them when it goes on.
+                # It is stopped while it waits for messages, and finds them when it continues.
                 await s.at_provider.fail({"method": "batch", "kind": "slow", "seconds": 1.0, "count": 1})
                 report = await s.request(count=None)
                 await s.until_fault_fired()
@@ -136,14 +136,14 @@ class TestStoppedProcess:
     @pytest.mark.parametrize(
         ("lock", "state"),
         [
-            # It has stored messages and takes them off the queue.
+            # It has stored messages and is about to take them off the queue.
             ("SELECT FROM fetch_queue FOR UPDATE", "state = 'idle in transaction'"),
-            # It has begun to say how it stores messages, and the server waits for the rest.
+            # It has sent a part of the statement that stores messages; the server waits for the rest.
             ("LOCK TABLE messages IN SHARE MODE", "state = 'active' AND wait_event = 'ClientRead'"),
         ],
         ids=["after a statement", "within a statement"],
     )
-    async def test_within_a_transaction_holds_others_up_for_some_leases_and_then_loses_it(
+    async def test_within_a_transaction_delays_others_for_some_leases_only(
         self, stage: OpenStage, tmp_path: Path, lock: str, state: str
     ) -> None:
         async with stage(messages=150, workers=0) as s, served_auth(s.auth) as auth_address:
@@ -214,7 +214,7 @@ class TestCrashedWorker:
 class TestPausedWorker:
     async def test_writes_nothing_after_another_has_taken_over(self, stage: OpenStage) -> None:
         async with stage(messages=30, lease_seconds=0.3) as s:
-            # The first worker hangs in a call for longer than its lease, which it fails to renew.
+            # The first worker is in a call for longer than its lease, which it fails to renew.
             await s.at_provider.fail({"method": "batch", "kind": "slow", "seconds": 2.0, "count": 1})
             report = await s.request(count=None)
             await s.until_fault_fired()

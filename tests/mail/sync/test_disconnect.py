@@ -1,4 +1,4 @@
-"""Giving up a mailbox: out of sight at once, erased in the end, whatever happens in between."""
+"""Disconnecting a mailbox: hidden at once, erased in the end, in spite of any interruption."""
 
 from uuid import uuid4
 
@@ -18,7 +18,7 @@ KEPT = {"disconnections", "user_deletions"}
 
 
 async def _rows(s: Stage, mailbox_id: int) -> dict[str, int]:
-    """How many rows of a mailbox each table has, the record of its end aside."""
+    """Return the number of a mailbox's rows per table, except for the record of its disconnection."""
     tables = [table for table in metadata.tables.values() if "mailbox_id" in table.c and table.name not in KEPT]
     assert len(tables) > 8
     counts = {
@@ -29,20 +29,20 @@ async def _rows(s: Stage, mailbox_id: int) -> dict[str, int]:
 
 
 async def _user_is_gone(s: Stage) -> bool:
-    """Whether the deletion of the user has ended, without asking for it again."""
+    """Return whether the user's deletion has ended, without requesting it again."""
     query = "SELECT ended_at IS NOT NULL FROM user_deletions WHERE user_id = $1"
     return bool(await s.fetchval(query, s.user_id))
 
 
 async def _profile(s: Stage, token: str) -> httpx.Response:
-    """What the provider says to a token."""
+    """Return the provider's answer to a profile call with this token."""
     return await s.servers.sandbox.http.get("/gmail/v1/users/me/profile", headers={"Authorization": f"Bearer {token}"})
 
 
 async def _kill_in_the_middle(s: Stage, *, after: int) -> None:
-    """Ends a worker on the spot when it has erased about so many messages."""
+    """Kill a worker when it has erased about this many messages."""
     async with s.pool.acquire() as connection, connection.transaction():
-        # It waits for the one that is locked here. (OFFSET beside FOR UPDATE would lock the skipped ones as well.)
+        # It waits for the row locked here. (OFFSET beside FOR UPDATE would lock the skipped rows as well.)
         await connection.execute(
             """
             SELECT FROM messages
@@ -78,7 +78,7 @@ class TestAtOnce:
                 await s.syncs.get(s.user_id, id_of(report), wait_seconds=0)
             assert await s.fetchval("SELECT count(*) FROM messages") == 5
 
-    async def test_a_running_worker_can_write_no_more(self, stage: OpenStage) -> None:
+    async def test_a_running_worker_cannot_write(self, stage: OpenStage) -> None:
         async with stage(messages=200) as s:
             await s.request(count=None)
             await s.until_stored_some(10)
@@ -87,14 +87,14 @@ class TestAtOnce:
             await s.until_erased()
             assert await _rows(s, mailbox.mailbox_id) == {}
 
-    async def test_of_another_user_there_is_no_such_mailbox(self, stage: OpenStage) -> None:
+    async def test_the_mailbox_of_another_user_is_not_found(self, stage: OpenStage) -> None:
         async with stage(messages=3, workers=0) as s:
             await s.mailbox()
             with pytest.raises(AppError, match="mailbox_not_found"):
                 await s.disconnections.disconnect(uuid4(), s.account.account_id)
             assert await s.mailbox()
 
-    async def test_a_mailbox_that_mail_has_not_heard_of_is_disconnected_too(self, stage: OpenStage) -> None:
+    async def test_a_mailbox_that_only_auth_knows_is_disconnected_too(self, stage: OpenStage) -> None:
         async with stage() as s:
             await s.disconnect()
             await s.until_erased()
@@ -102,7 +102,7 @@ class TestAtOnce:
 
 
 class TestInTheEnd:
-    async def test_no_row_is_left_but_the_record_of_it(self, stage: OpenStage) -> None:
+    async def test_only_the_record_of_the_disconnection_is_left(self, stage: OpenStage) -> None:
         async with stage(messages=40) as s:
             await s.sync(count=None)
             mailbox = await s.mailbox()
@@ -113,7 +113,7 @@ class TestInTheEnd:
             assert await s.fetchval("SELECT message_count FROM disconnections WHERE mailbox_id = $1",
                                     mailbox.mailbox_id) == 40  # fmt: skip
 
-    def test_every_table_of_mail_goes_with_the_mailbox(self) -> None:
+    def test_every_table_of_mail_is_erased_with_the_mailbox(self) -> None:
         tables = [table for table in metadata.tables.values() if "mailbox_id" in table.c and table.name not in KEPT]
         kept = [
             table.name
@@ -131,7 +131,7 @@ class TestInTheEnd:
             assert (await _profile(s, token)).status_code == 401
             assert await s.auth.list_accounts(s.user_id) == []
 
-    async def test_a_late_answer_of_auth_does_not_bring_it_back(self, stage: OpenStage) -> None:
+    async def test_an_outdated_answer_of_auth_does_not_bring_it_back(self, stage: OpenStage) -> None:
         async with stage(messages=3) as s:
             await s.sync()
             await s.disconnect()
@@ -139,7 +139,7 @@ class TestInTheEnd:
             s.auth.late.append(s.account)
             assert await s.mailboxes.overviews(s.user_id) == []
 
-    async def test_connecting_again_makes_a_new_mailbox(self, stage: OpenStage) -> None:
+    async def test_reconnecting_makes_a_new_mailbox(self, stage: OpenStage) -> None:
         async with stage(messages=8) as s:
             await s.sync(count=None)
             before = await s.mailbox()
@@ -165,7 +165,7 @@ class TestInTheEnd:
 
 
 class TestInterrupted:
-    async def test_by_deaths_of_workers_it_is_finished_by_the_next(self, stage: OpenStage) -> None:
+    async def test_by_dying_workers_is_finished_by_the_next(self, stage: OpenStage) -> None:
         async with stage(messages=60, workers=0) as s:
             await s.sync_with_worker(count=None)
             mailbox = await s.mailbox()
@@ -179,7 +179,7 @@ class TestInterrupted:
             assert await s.fetchval("SELECT message_count FROM disconnections WHERE mailbox_id = $1",
                                     mailbox.mailbox_id) == 60  # fmt: skip
 
-    async def test_by_an_outage_of_auth_it_waits_with_everything_hidden(self, stage: OpenStage) -> None:
+    async def test_by_an_outage_of_auth_waits_with_all_data_hidden(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:
             await s.sync(count=None)
             s.auth.is_down = True
@@ -190,7 +190,7 @@ class TestInterrupted:
             s.auth.is_down = False
             await s.until_erased()
 
-    async def test_by_an_answer_of_auth_that_is_lost_it_asks_again(self, stage: OpenStage) -> None:
+    async def test_by_a_lost_answer_of_auth_asks_again(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:
             await s.sync(count=None)
             s.auth.lost_answers = 1
@@ -198,14 +198,14 @@ class TestInterrupted:
             await s.until_erased()
             assert s.auth.lost_answers == 0
 
-    async def test_by_a_provider_that_is_down_it_is_not(self, stage: OpenStage) -> None:
+    async def test_by_an_outage_of_the_provider_continues(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:
             await s.sync(count=None)
             await s.at_provider.fail({"method": "gmail.stop", "kind": "error", "status": 503})
             await s.disconnect()
             await s.until_erased()
 
-    async def test_of_a_mailbox_whose_grant_is_gone_already(self, stage: OpenStage) -> None:
+    async def test_by_a_grant_revoked_earlier_continues(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:
             await s.sync(count=None)
             await s.at_provider.control("POST", "revoke")
@@ -228,14 +228,14 @@ class TestDeletedUser:
             assert await s.fetchval("SELECT count(*) FROM mailboxes") == 0
             assert await s.fetchval("SELECT count(*) FROM messages") == 0
 
-    async def test_who_has_no_mailbox_is_deleted_at_once(self, stage: OpenStage) -> None:
+    async def test_without_mailboxes_is_deleted_at_once(self, stage: OpenStage) -> None:
         async with stage(workers=0) as s:
             stranger = uuid4()
             assert await s.disconnections.delete_user(stranger)
             assert await s.disconnections.delete_user(stranger)
             assert s.auth.deleted_users == [stranger]
 
-    async def test_is_deleted_by_a_repeat_if_auth_was_down(self, stage: OpenStage) -> None:
+    async def test_is_deleted_by_a_repeated_request_after_an_outage_of_auth(self, stage: OpenStage) -> None:
         async with stage(workers=0) as s:
             s.auth.is_down = True
             with pytest.raises(AppError, match="service_unavailable"):
@@ -243,7 +243,7 @@ class TestDeletedUser:
             s.auth.is_down = False
             assert await s.disconnections.delete_user(s.user_id)
 
-    async def test_whose_last_mailbox_is_on_its_way_out_is_deleted_with_it(self, stage: OpenStage) -> None:
+    async def test_is_deleted_with_the_last_disconnected_mailbox(self, stage: OpenStage) -> None:
         async with stage(messages=3, workers=0) as s:
             await s.sync_with_worker()
             await s.disconnect()
@@ -253,7 +253,7 @@ class TestDeletedUser:
             assert set(s.auth.deleted_users) == {s.user_id}
             assert await s.disconnections.delete_user(s.user_id)
 
-    async def test_is_deleted_by_a_worker_if_auth_was_down_and_nobody_repeats(self, stage: OpenStage) -> None:
+    async def test_is_deleted_by_a_worker_without_a_repeated_request(self, stage: OpenStage) -> None:
         async with stage(workers=0) as s:
             s.auth.is_down = True
             with pytest.raises(AppError, match="service_unavailable"):
@@ -264,11 +264,11 @@ class TestDeletedUser:
             assert set(s.auth.deleted_users) == {s.user_id}
             assert await s.auth.list_accounts(s.user_id) == []
 
-    async def test_loses_a_mailbox_that_came_in_the_same_moment(self, stage: OpenStage) -> None:
+    async def test_loses_a_mailbox_connected_concurrently(self, stage: OpenStage) -> None:
         async with stage(workers=0) as s:
             async with s.pool.acquire() as connection, connection.transaction():
                 await erasures.request_user(connection, s.user_id)
-                # It does not see what is not committed.
+                # It does not see uncommitted rows.
                 await s.mailboxes.refresh(s.user_id)
             assert await s.fetchval("SELECT count(*) FROM mailboxes WHERE user_id = $1", s.user_id) == 1
             async with s.another_worker():
@@ -276,7 +276,7 @@ class TestDeletedUser:
             assert await s.fetchval("SELECT count(*) FROM mailboxes") == 0
             assert await s.auth.list_accounts(s.user_id) == []
 
-    async def test_is_deleted_by_the_last_of_workers_that_die(self, stage: OpenStage) -> None:
+    async def test_is_deleted_in_spite_of_dying_workers(self, stage: OpenStage) -> None:
         async with stage(messages=40, workers=0) as s:
             await connect_user(s.servers.sandbox, s.auth, messages=40, user_id=s.user_id)
             both = [overview.mailbox for overview in await s.mailboxes.overviews(s.user_id)]

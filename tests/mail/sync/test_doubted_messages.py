@@ -1,4 +1,4 @@
-"""Messages that the provider says it does not have: one answer is a doubt, a second one decides."""
+"""Messages that the provider denies: the first answer is a doubt, the second one decides."""
 
 import pytest
 
@@ -10,13 +10,13 @@ from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage
 
 GONE: dict[str, object] = {"kind": "error", "status": 404, "reason": "notFound"}
-# A proxy or an outage page that uses the same status.
+# A proxy or an outage page with the same status.
 FOREIGN: dict[str, object] = {"kind": "html_503", "status": 404}
 SLOW_LISTING: dict[str, object] = {"method": "gmail.messages.list", "kind": "slow", "seconds": 0.1}
 
 
 async def _fetch_again(s: Stage, external_id: str, answer: dict[str, object]) -> None:
-    """Makes the worker fetch a stored message once more, which the provider answers so."""
+    """Have the worker fetch a stored message again; the provider gives `answer` to it."""
     await s.at_provider.fail({"method": "gmail.messages.get", "path": external_id, **answer})
     await s.pool.execute(
         "INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal) "

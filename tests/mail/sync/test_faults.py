@@ -1,4 +1,4 @@
-"""A provider, a database and a Redis that fail: nothing is lost, nothing is stored twice, and it is told."""
+"""Faults of the provider, the database and Redis: nothing is lost or stored twice, and the faults are reported."""
 
 import asyncio
 
@@ -41,7 +41,7 @@ async def _is_complete(s: Stage) -> None:
 
 class TestTransientFaults:
     @pytest.mark.parametrize("fault", TRANSIENT, ids=_name)
-    async def test_at_every_method_cost_nothing_but_time(self, stage: OpenStage, fault: dict[str, object]) -> None:
+    async def test_of_any_method_cost_only_time(self, stage: OpenStage, fault: dict[str, object]) -> None:
         async with stage(messages=25, page_size=10) as s:
             methods = ("gmail.profile.get", "gmail.labels.list", "gmail.messages.list", "batch", "gmail.messages.get")
             await s.at_provider.fail(*({"method": method, "count": 1, **fault} for method in methods))
@@ -51,9 +51,7 @@ class TestTransientFaults:
             await _is_complete(s)
 
     @pytest.mark.parametrize("fault", TRANSIENT[:6], ids=_name)
-    async def test_without_a_batch_endpoint_cost_nothing_but_time(
-        self, stage: OpenStage, fault: dict[str, object]
-    ) -> None:
+    async def test_without_a_batch_endpoint_cost_only_time(self, stage: OpenStage, fault: dict[str, object]) -> None:
         async with stage(messages=25, batch=False) as s:
             await s.at_provider.fail({"method": "gmail.messages.get", "count": 8, "probability": 0.5, **fault})
             await s.sync(count=None)
@@ -86,7 +84,7 @@ class TestTransientFaults:
             assert ended.sync.state is SyncState.COMPLETED
             await _is_complete(s)
 
-    async def test_that_go_on_are_told_and_end_no_sync(self, stage: OpenStage) -> None:
+    async def test_that_persist_are_reported_and_end_no_sync(self, stage: OpenStage) -> None:
         async with stage(messages=10) as s:
             await s.at_provider.fail({"method": "*", "kind": "html_503"})
             report = await s.request(count=None)
@@ -138,7 +136,7 @@ class TestTokens:
             assert len(s.auth.refused) == 1
             await _is_complete(s)
 
-    async def test_refused_in_mid_batch_are_replaced(self, stage: OpenStage) -> None:
+    async def test_refused_within_a_batch_are_replaced(self, stage: OpenStage) -> None:
         for batch in (True, False):
             async with stage(messages=20, batch=batch) as s:
                 await s.at_provider.fail({"method": "gmail.messages.get", "kind": "error", "status": 401, "count": 4})
@@ -146,7 +144,7 @@ class TestTokens:
                 assert s.auth.refused
                 await _is_complete(s)
 
-    async def test_revoked_end_the_sync_until_the_user_connects_again(self, stage: OpenStage) -> None:
+    async def test_revoked_end_the_sync_until_the_user_reconnects(self, stage: OpenStage) -> None:
         async with stage(messages=20) as s:
             await s.sync(count=5)
             await s.at_provider.control("POST", "revoke")
@@ -171,7 +169,7 @@ class TestTokens:
             await s.mailboxes.overviews(s.user_id)
             await s.until_stored(new)
 
-    async def test_that_auth_cannot_give_now_are_waited_for(self, stage: OpenStage) -> None:
+    async def test_that_auth_cannot_issue_now_are_waited_for(self, stage: OpenStage) -> None:
         async with stage(messages=5, retries=Retries(base_seconds=0.05)) as s:
             await s.mailbox()
             s.auth.is_down = True
@@ -184,7 +182,7 @@ class TestTokens:
 
 
 class TestSingleMessages:
-    async def test_that_are_gone_are_left_out(self, stage: OpenStage) -> None:
+    async def test_that_are_deleted_are_left_out(self, stage: OpenStage) -> None:
         async with stage(messages=20) as s:
             gone = (await s.at_provider.visible())[4]
             await s.at_provider.fail({"method": "gmail.messages.get", "kind": "error", "path": gone, "status": 404,
@@ -204,7 +202,7 @@ class TestSingleMessages:
             ({"kind": "error", "status": 403, "reason": "forbidden"}, "access_denied"),
         ],
     )
-    async def test_that_never_come_become_dead_letters(
+    async def test_that_always_fail_become_dead_letters(
         self, stage: OpenStage, fault: dict[str, object], reason: str
     ) -> None:
         async with stage(messages=20) as s:
@@ -218,7 +216,7 @@ class TestSingleMessages:
             del truth[poison]
             assert await s.stored() == truth
 
-    async def test_that_make_no_sense_become_dead_letters(self, stage: OpenStage) -> None:
+    async def test_that_are_unreadable_become_dead_letters(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:
             poison = await s.at_provider.deliver(extra={"id": "0123456789abcdef"})
             report = await s.sync(count=None)
@@ -227,7 +225,7 @@ class TestSingleMessages:
             ]
             assert len(await s.stored()) == 5
 
-    async def test_given_up_on_are_tried_again_on_request(self, stage: OpenStage) -> None:
+    async def test_with_dead_letters_are_retried_on_request(self, stage: OpenStage) -> None:
         async with stage(messages=6) as s:
             poison = (await s.at_provider.visible())[2]
             await s.at_provider.fail({"method": "gmail.messages.get", "path": poison, "kind": "error", "status": 500})
@@ -237,7 +235,7 @@ class TestSingleMessages:
             assert report.dead_letters == []
             assert poison in await s.stored()
 
-    async def test_given_up_on_and_then_deleted_are_forgotten(self, stage: OpenStage) -> None:
+    async def test_with_dead_letters_that_are_deleted_lose_these(self, stage: OpenStage) -> None:
         async with stage(messages=6) as s:
             poison = (await s.at_provider.visible())[2]
             await s.at_provider.fail({"method": "gmail.messages.get", "path": poison, "kind": "error", "status": 500})
@@ -254,12 +252,12 @@ class TestSingleMessages:
             await s.hint()
             await s.until_stored(id_)
             await s.until_idle()
-            # After four more gets the older version is accepted.
+            # The older version is accepted after four more gets.
             assert await s.at_provider.calls("gmail.messages.get") == 4 + 5
 
 
 class TestServersOfOurOwn:
-    async def test_lost_database_connections_are_made_again(self, stage: OpenStage) -> None:
+    async def test_lost_database_connections_are_reopened(self, stage: OpenStage) -> None:
         async with stage(messages=150) as s:
             report = await s.request(count=None)
             await s.until_stored_some(20)
@@ -273,12 +271,12 @@ class TestServersOfOurOwn:
             ended = await s.ended(report)
             assert ended.sync.state is SyncState.COMPLETED
             await _is_complete(s)
-            # The listener is back too: nothing else would make this quick.
+            # Only the listener makes this fast, so it is back as well.
             await s.at_provider.deliver()
             await s.hint()
             await s.mirrors()
 
-    async def test_a_redis_that_forgets_everything_does_no_harm(self, stage: OpenStage) -> None:
+    async def test_a_redis_that_lost_its_data_does_no_harm(self, stage: OpenStage) -> None:
         async with stage(messages=320) as s:
             report = await s.request(count=None)
             for least in (50, 150, 250):

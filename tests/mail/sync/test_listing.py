@@ -1,4 +1,4 @@
-"""Listings that skip, lag behind, or fall short: no message is lost, deleted or relabelled by what they lack."""
+"""Listings that skip messages, lag, or are too short: no message is lost, deleted or relabelled because of them."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -28,13 +28,13 @@ from tests.support.mail.waiting import eventually
 
 @asynccontextmanager
 async def before(servers: Servers, stage: OpenStage, answer: Answer, **options: Any) -> AsyncIterator[Stage]:
-    """A stage whose provider is the sandbox behind a proxy."""
+    """Open a stage whose provider is the sandbox behind a proxy."""
     async with proxied(servers.sandbox, answer) as url, stage(api_url=url, **options) as s:
         yield s
 
 
 async def compare_everything(s: Stage) -> None:
-    """Loses the history, waits until all is compared, and for what follows from that."""
+    """Lose the history; wait until everything is compared, and until the differences are fetched."""
     await s.at_provider.lose_history()
     await s.hint()
     await s.until_caught_up()
@@ -42,13 +42,13 @@ async def compare_everything(s: Stage) -> None:
 
 
 async def until_listed_anew(s: Stage) -> None:
-    """Waits until listings have been looked at that show all that came before the cursor, and for what they show."""
+    """Wait until listings that show all changes before the cursor were read, and until their messages are fetched."""
     await s.until_listing("listable_at IS NULL AND listing IS NULL")
     await s.until_idle()
 
 
 async def gets(s: Stage) -> int:
-    """Gets of messages and threads so far."""
+    """Return the gets of messages and threads so far."""
     return sum([await s.at_provider.calls(f"gmail.{kind}.get") for kind in ("messages", "threads")])
 
 
@@ -59,19 +59,19 @@ class TestPasses:
             assert await s.at_provider.calls("gmail.messages.list") == 3 + 3
 
     @pytest.mark.parametrize("count", [10, None])
-    async def test_are_none_where_a_page_shows_everything(self, stage: OpenStage, count: int | None) -> None:
+    async def test_are_not_repeated_if_one_page_shows_everything(self, stage: OpenStage, count: int | None) -> None:
         async with stage(messages=30) as s:
             await s.sync(count=count)
             assert await s.at_provider.calls("gmail.messages.list") == 1
 
-    async def test_cost_a_sync_of_the_same_messages_nothing(self, stage: OpenStage) -> None:
+    async def test_are_not_needed_for_a_sync_of_the_same_messages(self, stage: OpenStage) -> None:
         async with stage(messages=30, page_size=10) as s:
             await s.sync(count=25)
             listings = await s.at_provider.calls("gmail.messages.list")
             await s.sync(count=25)
             assert await s.at_provider.calls("gmail.messages.list") == listings + 3
 
-    async def test_do_not_repeat_for_mail_that_history_tells_of(self, servers: Servers, stage: OpenStage) -> None:
+    async def test_are_not_repeated_for_mail_in_history(self, servers: Servers, stage: OpenStage) -> None:
         async def deliver(page: int) -> None:
             await s.at_provider.deliver(subject=str(page))
 
@@ -86,7 +86,7 @@ class TestPasses:
         async with stage(messages=30, page_size=10) as s:
             assert (await s.sync(count=None)).sync.listed_count == 30
 
-    async def test_try_what_was_given_up_on_once(self, stage: OpenStage) -> None:
+    async def test_retry_dead_letters_once(self, stage: OpenStage) -> None:
         async with stage(messages=30, page_size=10) as s:
             poison = (await s.at_provider.visible())[4]
             await s.at_provider.fail({"method": "gmail.messages.get", "path": poison, "kind": "error", "status": 400,
@@ -95,7 +95,7 @@ class TestPasses:
             assert (report.sync.state, report.dead_letter_count) == (SyncState.COMPLETED, 1)
             assert await s.at_provider.calls("gmail.messages.list") == 3 + 3
 
-    async def test_do_not_repeat_for_a_message_that_is_listed_and_gone(
+    async def test_are_not_repeated_for_a_message_that_is_listed_but_gone(
         self, servers: Servers, stage: OpenStage
     ) -> None:
         listings = AlteredListings(invents=lambda: ["00000000deadbeef"])
@@ -105,7 +105,7 @@ class TestPasses:
             assert await s.fetchval("SELECT covered_all FROM sync_states")
             await s.mirrors()
 
-    async def test_that_never_end_cover_nothing(self, servers: Servers, stage: OpenStage) -> None:
+    async def test_without_an_end_cover_nothing(self, servers: Servers, stage: OpenStage) -> None:
         numbers = itertools.count(0xDEAD0000)
         listings = AlteredListings(invents=lambda: [f"{next(numbers):016x}"])
         with structlog.testing.capture_logs() as logs:
@@ -119,7 +119,7 @@ class TestPasses:
 
 class TestSkippedMessages:
     @pytest.mark.parametrize("count", [25, None])
-    async def test_are_shown_by_another_pass(self, servers: Servers, stage: OpenStage, count: int | None) -> None:
+    async def test_are_found_by_another_pass(self, servers: Servers, stage: OpenStage, count: int | None) -> None:
         """Nothing but the passes tells: there is no deletion in history."""
         skipped: set[str] = set()
 
@@ -137,11 +137,11 @@ class TestSkippedMessages:
 
 
 class TestLargePages:
-    async def test_are_taken_whole(self, servers: Servers, stage: OpenStage) -> None:
+    async def test_are_read_completely(self, servers: Servers, stage: OpenStage) -> None:
         async def answer(call: ProxiedCall) -> Response | None:
             if not call.lists_messages:
                 return None
-            # Twice as many as were asked for.
+            # Twice the requested number.
             size = int(call.request.query_params["maxResults"])
             return as_json((await call.forward(maxResults=str(2 * size))).json())
 
@@ -176,7 +176,7 @@ class TestOffsetsAsPageTokens:
             for id_ in {1: ids[:4], 4: ids[4:8]}.get(page, []):
                 await s.at_provider.delete(id_)
             if page == 3:
-                # They take the places of the deleted ones, so that the next pass skips the same messages.
+                # They take the places of the deleted ones, so the next pass would skip the same messages.
                 for _ in range(4):
                     await s.at_provider.deliver()
 
@@ -242,7 +242,7 @@ class TestShortListings:
 
                 await eventually(was_repeated)
             assert len(await s.stored()) == 30
-            # To refuse is cheaper than to ask for each message.
+            # Refusing is cheaper than a get of each message.
             assert await gets(s) == gets_before
             assert {"event": "a listing is too short", "listed": 0, "expected": 30}.items() <= next(
                 entry for entry in logs if entry["event"] == "a listing is too short"
@@ -251,7 +251,7 @@ class TestShortListings:
             await s.mirrors()
 
     @pytest.mark.parametrize("count", [10, None])
-    async def test_end_no_sync(self, servers: Servers, stage: OpenStage, count: int | None) -> None:
+    async def test_fail_no_sync(self, servers: Servers, stage: OpenStage, count: int | None) -> None:
         listings = AlteredListings(lacks_everything=True)
         async with before(servers, stage, listings.answer, messages=30) as s:
             report = await s.request(count=count)
@@ -284,9 +284,7 @@ class TestShortListings:
             report = await s.sync(count=10)
             assert (report.sync.state, report.sync.listed_count) == (SyncState.COMPLETED, 0)
 
-    async def test_of_a_label_are_repeated_before_each_message_is_asked_for(
-        self, servers: Servers, stage: OpenStage
-    ) -> None:
+    async def test_of_a_label_are_repeated_before_gets(self, servers: Servers, stage: OpenStage) -> None:
         listings = AlteredListings()
         async with before(servers, stage, listings.answer, messages=20) as s:
             await s.sync(count=None)
@@ -313,7 +311,7 @@ class TestLaggingListings:
             assert await gets(s) == gets_before + 1
             await s.mirrors()
 
-    async def test_take_no_label_off(self, servers: Servers, stage: OpenStage) -> None:
+    async def test_remove_no_label(self, servers: Servers, stage: OpenStage) -> None:
         listings = AlteredListings()
         async with before(servers, stage, listings.answer, messages=10) as s:
             new = await s.at_provider.deliver(labels=["INBOX"])
@@ -322,7 +320,7 @@ class TestLaggingListings:
             await compare_everything(s)
             await s.mirrors()
 
-    async def test_put_no_label_on(self, servers: Servers, stage: OpenStage) -> None:
+    async def test_add_no_label(self, servers: Servers, stage: OpenStage) -> None:
         listings = AlteredListings()
         async with before(servers, stage, listings.answer, messages=10) as s:
             new = await s.at_provider.deliver(labels=["INBOX"])
@@ -346,13 +344,13 @@ class TestLaggingListings:
             wanted = truth if count is None else {id_: truth[id_] for id_ in (await s.at_provider.visible())[:count]}
             assert wanted.items() <= (await s.stored()).items()
 
-    async def test_are_waited_for_before_everything_is_compared(self, servers: Servers, stage: OpenStage) -> None:
+    async def test_are_waited_for_before_the_comparison(self, servers: Servers, stage: OpenStage) -> None:
         index = LateIndex(seconds=1.0)
         lag = Intervals(listing_lag=1.2)
         async with before(servers, stage, index.answer, messages=5, page_size=2, intervals=lag) as s:
             await s.sync(count=None)
             await until_listed_anew(s)
-            # They came while history was lost, so that nothing but a listing tells of them, and are more than a page.
+            # They arrived while history was lost, so that only a listing shows them, and are more than a page.
             index.late = set(await s.at_provider.deliver_many(4))
             await s.at_provider.lose_history()
             await s.hint()
@@ -360,7 +358,7 @@ class TestLaggingListings:
             await until_listed_anew(s)
             await s.mirrors()
 
-    async def test_are_waited_for_while_new_mail_comes(self, stage: OpenStage) -> None:
+    async def test_are_waited_for_during_new_mail(self, stage: OpenStage) -> None:
         async with stage(messages=5, intervals=Intervals(listing_lag=60)) as s:
             await s.sync(count=None)
             await s.at_provider.lose_history()

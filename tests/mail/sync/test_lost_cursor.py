@@ -1,4 +1,4 @@
-"""What happened while the provider kept no history for us: all of it is found out by comparing."""
+"""Changes while the provider kept no history for the mailbox: a comparison finds all of them."""
 
 import pytest
 
@@ -58,7 +58,7 @@ class TestLostCursor:
             await s.hint()
             await s.mirrors()
 
-    async def test_labels_deleted_meanwhile_come_off(self, stage: OpenStage) -> None:
+    async def test_labels_deleted_meanwhile_are_removed(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:
             label = await s.at_provider.create_label("Later")
             for id_ in await s.at_provider.visible():
@@ -78,15 +78,15 @@ class TestLostCursor:
             await s.hint()
             await s.mirrors()
 
-    async def test_mail_that_comes_in_the_middle_of_the_listing_stays(self, stage: OpenStage) -> None:
+    async def test_mail_that_arrives_during_the_listing_stays(self, stage: OpenStage) -> None:
         async with stage(messages=24, page_size=2) as s:
             await s.sync(count=None)
             await s.at_provider.delete((await s.at_provider.visible())[7])
             await s.at_provider.lose_history()
-            # The listing of everything, not those of the labels.
+            # The listing of all messages, not those of the labels.
             await s.at_provider.fail({**SLOW_LISTINGS, "count": 12})
             await s.hint()
-            # From here on no page of the listing would show the new message.
+            # From here on no page of the listing can show the new message.
             await s.until_listing("listing = 'relist' AND listing_page_token IS NOT NULL")
             new = await s.at_provider.deliver()
             await s.hint()
@@ -94,7 +94,7 @@ class TestLostCursor:
             assert await s.fetchval("SELECT listing = 'relist' FROM sync_states"), "stored too late to mean anything"
             await s.mirrors()
 
-    async def test_relabels_in_the_middle_of_a_labels_listing_stay(self, stage: OpenStage) -> None:
+    async def test_relabels_during_a_labels_listing_stay(self, stage: OpenStage) -> None:
         async with stage(messages=16, page_size=2) as s:
             first, second, *others = await s.at_provider.visible()
             for id_ in (second, *others):
@@ -103,7 +103,7 @@ class TestLostCursor:
             await s.at_provider.lose_history()
             await s.at_provider.fail(SLOW_LISTINGS)
             await s.hint()
-            # The first page of what is starred has been listed: the second message, but not the first.
+            # The first page of the starred messages is listed: it has the second message, but not the first.
             await s.until_listing("listing_label = 'STARRED' AND listing_page_token IS NOT NULL")
             await s.at_provider.relabel(first, add=("STARRED",))
             await s.at_provider.relabel(second, remove=("STARRED",))
@@ -112,7 +112,7 @@ class TestLostCursor:
             assert await s.fetchval("SELECT listing_label = 'STARRED' FROM sync_states"), "too late to mean anything"
             await s.mirrors()
 
-    async def test_changes_of_other_labels_do_not_hide_what_is_out_of_date(self, stage: OpenStage) -> None:
+    async def test_changes_of_other_labels_do_not_hide_an_outdated_one(self, stage: OpenStage) -> None:
         async with stage(messages=8, page_size=2) as s:
             newest = await s.at_provider.deliver(labels=["INBOX"])
             await s.sync(count=None)
@@ -125,7 +125,7 @@ class TestLostCursor:
             await s.hint()
             await s.mirrors()
 
-    async def test_of_the_newest_is_made_up_above_the_oldest_stored(self, stage: OpenStage) -> None:
+    async def test_of_the_newest_is_compared_down_to_the_oldest_stored(self, stage: OpenStage) -> None:
         async with stage(messages=40) as s:
             await s.sync(count=10)
             oldest = list(await s.stored())[-1]
@@ -137,7 +137,7 @@ class TestLostCursor:
             everything = list(await s.at_provider.truth())
             assert set(await s.stored()) == set(everything[: everything.index(oldest) + 1])
 
-    async def test_in_the_middle_of_the_first_sync_loses_nothing(self, stage: OpenStage) -> None:
+    async def test_during_the_first_sync_loses_nothing(self, stage: OpenStage) -> None:
         async with stage(messages=200) as s:
             report = await s.request(count=None)
             await s.until_stored_some(20)
@@ -168,7 +168,7 @@ class TestLostCursor:
 
 
 class TestRestartedHistory:
-    async def test_is_noticed_and_everything_compared(self, stage: OpenStage) -> None:
+    async def test_is_noticed_and_everything_is_compared(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:
             await s.at_provider.control("PUT", "mailbox", {"history_id": str(10**18)})
             kept = await s.at_provider.deliver(id="kept", labels=["INBOX", "STARRED"])
@@ -184,7 +184,7 @@ class TestRestartedHistory:
 
 
 class TestExpiredPageTokens:
-    async def test_begin_the_listing_again(self, stage: OpenStage) -> None:
+    async def test_restart_the_listing(self, stage: OpenStage) -> None:
         async with stage(messages=30, page_size=10) as s:
             await s.at_provider.fail(
                 {
@@ -203,7 +203,7 @@ class TestExpiredPageTokens:
             assert await s.at_provider.fired() == [1]
             assert report.sync.listed_count == 30
 
-    async def test_in_history_go_on_from_the_last_page(self, stage: OpenStage) -> None:
+    async def test_in_history_continue_from_the_last_page(self, stage: OpenStage) -> None:
         async with stage(messages=3, page_size=10) as s:
             await s.sync(count=None)
             await s.at_provider.deliver_many(25)
@@ -220,5 +220,5 @@ class TestExpiredPageTokens:
             await s.hint()
             await s.mirrors()
             assert await s.at_provider.fired() == [1]
-            # Nothing was compared: the listings are those of the first sync.
+            # No comparison took place: the listings are those of the first sync.
             assert await s.at_provider.calls("gmail.messages.list") == 1

@@ -21,18 +21,18 @@ from tests.support.mail.turns import begin_turn
 
 LATER = Label(label_id="L", name="Later", type="user")
 MANY = 1_000_000
-# HistoryDelta that nobody was told of.
+# Changes that history does not show.
 SOME = 20_000
-# A third of what a statement has: a server may be slower than this one.
+# A third of a statement's time limit: a server may be slower than this one.
 STATEMENT_SECONDS = 10
-# To hold the ids alone would take twice as much.
+# The ids alone would take twice as much.
 MEMORY_MB = 64
 
 
 class NumberedMailbox(GmailProvider):
-    """A provider of ids alone, the highest first: `everything`, or `labelled` where a label is asked for.
+    """A provider of ids, highest first: `everything`, or `labelled` in a label's listing.
 
-    Nothing happens in it, as far as its history tells.
+    Its history has no changes.
     """
 
     def __init__(self, everything: range) -> None:
@@ -43,17 +43,17 @@ class NumberedMailbox(GmailProvider):
         self.labelled = range(0)
 
     async def profile(self, access_token: str) -> Profile:
-        """The number of messages."""
+        """Return the number of messages."""
         del access_token
         return Profile(cursor=1, message_count=len(self.everything))
 
     async def list_labels(self, access_token: str) -> list[Label]:
-        """The one label."""
+        """Return the only label."""
         del access_token
         return [LATER]
 
     async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:
-        """No changes."""
+        """Return a page without changes."""
         del access_token, page_token
         return HistoryPage(changes=HistoryDelta(), last_record=None, latest=cursor, next_page_token=None)
 
@@ -66,7 +66,7 @@ class NumberedMailbox(GmailProvider):
         include_spam_trash: bool,
         label_id: str | None = None,
     ) -> IdPage:
-        """Pages by offset."""
+        """Return a page by offset."""
         del access_token, include_spam_trash
         of = self.everything if label_id is None else self.labelled
         end = len(of) - int(page_token or 0)
@@ -76,14 +76,14 @@ class NumberedMailbox(GmailProvider):
 
 
 def memory_mb() -> float:
-    """What this process holds now; see VmRSS in proc_pid_status(5)."""
+    """Return the memory of this process in MB; see VmRSS in proc_pid_status(5)."""
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS")]
     return int(line.split()[1]) / 1024
 
 
 @asynccontextmanager
 async def open_run(s: Stage, provider: GmailProvider) -> AsyncIterator[TurnContext]:
-    """A turn with the stage's mailbox that may last, with quota for everything."""
+    """Yield a turn with the stage's mailbox, without a time limit and with enough quota."""
     pool = await create_pool(s.servers.database, application_name="million", size=1)
     await pool.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'")
     yield await begin_turn(s, provider, pool=pool)
@@ -91,13 +91,13 @@ async def open_run(s: Stage, provider: GmailProvider) -> AsyncIterator[TurnConte
 
 
 async def state_of(run: TurnContext) -> SyncProgress:
-    """How far the copy is."""
+    """Return the state of the copy."""
     async with run.reading() as connection:
         return await sync_state.load(connection, run.mailbox_id)
 
 
 async def list_to_the_end(run: TurnContext) -> float:
-    """Lists until nothing is left to list; returns by how many MB this process grew meanwhile."""
+    """List until nothing is left to list; return the growth of this process in MB."""
     before = peak = memory_mb()
     while True:
         state = await state_of(run)
@@ -108,7 +108,7 @@ async def list_to_the_end(run: TurnContext) -> float:
 
 
 async def store_what_is_queued(s: Stage) -> None:
-    """Puts messages without content in place of the queue: what is stored counts here, not how it got there."""
+    """Store messages without content for the queued ids: this test is not about fetching."""
     async with s.pool.acquire() as connection, connection.transaction():
         await connection.execute("SET LOCAL statement_timeout = 0")
         await connection.execute(
@@ -134,14 +134,14 @@ class TestMailboxOfAMillion:
                 assert await s.fetchval("SELECT count(*) FROM fetch_queue") == MANY
                 await store_what_is_queued(s)
 
-                # The oldest are gone, there are new ones, and some have got a label.
+                # The oldest messages are deleted, there are new ones, and some have got a label.
                 provider.everything = range(SOME, MANY + SOME)
                 provider.labelled = range(SOME, MANY, MANY // SOME)
                 async with run.writing() as connection:
                     await labels.record(connection, run.mailbox_id, [LATER], confirm_seconds=0)
                     await sync_state.start_listing(connection, run.mailbox_id, Listing.RELIST, target=None)
                 assert await list_to_the_end(run) < MEMORY_MB
-            # Nothing is believed of a listing: what differs is queued, each message once.
+            # The listing decides nothing: each different message is queued once.
             assert await s.fetchval("SELECT count(*) FROM messages") == MANY
             queued = "SELECT count(*) FROM fetch_queue WHERE external_id "
             assert await s.fetchval(queued + "< $1", f"{SOME:016x}") == SOME

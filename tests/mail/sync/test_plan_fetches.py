@@ -1,4 +1,4 @@
-"""Which calls fetch what is queued."""
+"""The choice of calls for queued messages."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ COSTS = GMAIL_COSTS["2026-05"]
 
 
 def queue(*threads: str | None) -> list[FetchItem]:
-    """Messages 0, 1 and so on of these threads."""
+    """Return messages 0, 1 and so on with these thread ids."""
     ids = [str(place) for place in range(len(threads))]
     return [
         FetchItem(
@@ -25,7 +25,7 @@ def queue(*threads: str | None) -> list[FetchItem]:
 
 
 class TestPlan:
-    def test_of_nothing_is_nothing(self) -> None:
+    def test_of_an_empty_queue_is_empty(self) -> None:
         assert plan_gets([], costs=COSTS, most_gets=10, most_units=200) == []
 
     def test_gets_two_messages_of_a_thread_one_by_one(self) -> None:
@@ -36,7 +36,7 @@ class TestPlan:
         [get] = plan_gets(queue("t", "t", "t"), costs=COSTS, most_gets=10, most_units=200)
         assert (get.external_ids, get.thread_id, get.units) == (("0", "1", "2"), "t", 40)
 
-    def test_knows_nothing_of_threads_that_are_not_told(self) -> None:
+    def test_gets_messages_without_a_thread_id_one_by_one(self) -> None:
         gets = plan_gets(queue(None, None, None), costs=COSTS, most_gets=10, most_units=200)
         assert [get.thread_id for get in gets] == [None, None, None]
 
@@ -49,7 +49,7 @@ class TestPlan:
         st.integers(1, 30),
         st.integers(COSTS.get, 25 * COSTS.get),
     )
-    def test_stays_within_limits_and_gets_nothing_twice(
+    def test_stays_within_limits_and_gets_no_message_twice(
         self, threads: list[str | None], most_gets: int, most_units: int
     ) -> None:
         gets = plan_gets(queue(*threads), costs=COSTS, most_gets=most_gets, most_units=most_units)

@@ -1,4 +1,4 @@
-"""A sync from request to end, as its user sees it."""
+"""A sync from the request to its end, as users see it."""
 
 from services.mail.model import SyncState
 from services.mail.read_model import MessageFilter
@@ -70,7 +70,7 @@ class TestFirstSync:
             assert report.sync.listed_count == 45
             assert (await s.stored()).keys() == (await s.at_provider.truth()).keys()
 
-    async def test_goes_on_behind_empty_pages(self, stage: OpenStage) -> None:
+    async def test_continues_after_empty_pages(self, stage: OpenStage) -> None:
         async with stage(messages=30, page_size=10) as s:
             await s.at_provider.control("PUT", "mailbox", {"empty_page_every": 2})
             await s.sync(count=None)
@@ -91,13 +91,13 @@ class TestCoverage:
             await s.sync(count=5)
             assert list(await s.stored()) == (await s.at_provider.visible())[:20]
 
-    async def test_of_everything_stays_so(self, stage: OpenStage) -> None:
+    async def test_of_all_messages_stays(self, stage: OpenStage) -> None:
         async with stage(messages=30) as s:
             await s.sync(count=None)
             await s.sync(count=5)
             assert await s.stored() == await s.at_provider.truth()
 
-    async def test_fetches_nothing_that_is_stored_already(self, stage: OpenStage) -> None:
+    async def test_fetches_no_stored_message_again(self, stage: OpenStage) -> None:
         async with stage(messages=30) as s:
             await s.sync(count=20)
             again = await s.sync(count=20)
@@ -131,7 +131,7 @@ class TestRequests:
             second = await s.sync(count=3)
             assert second.sync.sync_id != first.sync.sync_id
 
-    async def test_widen_the_one_that_waits(self, stage: OpenStage) -> None:
+    async def test_widen_the_queued_one(self, stage: OpenStage) -> None:
         async with stage(messages=30, workers=0) as s:
             first = await s.request(count=10)
             await s.request(count=None)
@@ -141,7 +141,7 @@ class TestRequests:
 
     async def test_widen_one_whose_listing_is_done(self, stage: OpenStage) -> None:
         async with stage(messages=30) as s:
-            # One message is slow to come, so that the sync has listed everything but not ended.
+            # One message is slow, so that the sync has listed all messages but not ended.
             newest = (await s.at_provider.visible())[0]
             await s.at_provider.fail({"method": "gmail.messages.get", "kind": "error", "path": newest, "count": 5})
             await s.request(count=5)
@@ -177,7 +177,7 @@ class TestIncrementally:
             await s.mirrors()
             assert await s.at_provider.calls("gmail.messages.get") <= 10
 
-    async def test_applies_labels_that_are_new(self, stage: OpenStage) -> None:
+    async def test_applies_new_labels(self, stage: OpenStage) -> None:
         async with stage(messages=4) as s:
             await s.sync(count=None)
             label = await s.at_provider.create_label("Invoices/2026")
@@ -197,7 +197,7 @@ class TestIncrementally:
             assert await s.stored() == await s.at_provider.truth()
             assert label not in {known.label.label_id for known in await s.messages.labels(await s.mailbox())}
 
-    async def test_deletes(self, stage: OpenStage) -> None:
+    async def test_deletes_messages(self, stage: OpenStage) -> None:
         async with stage(messages=10) as s:
             await s.sync(count=None)
             for id_ in (await s.at_provider.visible())[:3]:
@@ -217,7 +217,7 @@ class TestIncrementally:
             [stored] = await s.listed(MessageFilter(label="DRAFT"))
             assert stored.subject == "5"
 
-    async def test_forgets_mail_that_came_and_went(self, stage: OpenStage) -> None:
+    async def test_ignores_mail_that_was_added_and_deleted(self, stage: OpenStage) -> None:
         async with stage(messages=3) as s:
             await s.sync(count=None)
             id_ = await s.at_provider.deliver()
@@ -234,12 +234,12 @@ class TestIncrementally:
             await s.hint()
             await s.mirrors()
 
-    async def test_polls_without_being_asked(self, stage: OpenStage) -> None:
+    async def test_polls_without_a_request(self, stage: OpenStage) -> None:
         async with stage(messages=3, poll_seconds=0.2) as s:
             await s.sync(count=None)
             await s.until_stored(await s.at_provider.deliver())
 
-    async def test_adds_new_mail_while_everything_else_still_comes(self, stage: OpenStage) -> None:
+    async def test_adds_new_mail_during_the_backfill(self, stage: OpenStage) -> None:
         async with stage(messages=150) as s:
             report = await s.request(count=None)
             await s.until_listed()
@@ -252,7 +252,7 @@ class TestIncrementally:
 
 
 class TestThreads:
-    async def test_are_fetched_whole_where_that_is_cheaper(self, stage: OpenStage) -> None:
+    async def test_are_fetched_as_a_whole_if_that_is_cheaper(self, stage: OpenStage) -> None:
         async with stage() as s:
             first = await s.at_provider.deliver()
             for _ in range(9):
@@ -262,7 +262,7 @@ class TestThreads:
             assert await s.at_provider.calls("gmail.threads.get") == 1
             assert await s.at_provider.calls("gmail.messages.get") == 0
 
-    async def test_bring_only_the_messages_that_are_covered(self, stage: OpenStage) -> None:
+    async def test_add_only_covered_messages(self, stage: OpenStage) -> None:
         async with stage() as s:
             first = await s.at_provider.deliver()
             for _ in range(9):
@@ -283,13 +283,13 @@ class TestThreads:
 
 
 class TestWithoutBatchEndpoint:
-    async def test_everything_is_fetched_one_by_one(self, stage: OpenStage) -> None:
+    async def test_fetches_all_messages_one_by_one(self, stage: OpenStage) -> None:
         async with stage(messages=30, batch=False) as s:
             await s.sync(count=None)
             assert await s.stored() == await s.at_provider.truth()
             assert await s.at_provider.calls("batch") == 0
 
-    async def test_a_worker_learns_that_there_is_none(self, stage: OpenStage) -> None:
+    async def test_notices_that_there_is_none(self, stage: OpenStage) -> None:
         for status in (404, 405, 501):
             async with stage(messages=20) as s:
                 await s.at_provider.fail({"method": "batch", "kind": "error", "status": status})
@@ -299,13 +299,13 @@ class TestWithoutBatchEndpoint:
 
 
 class TestTwoWorkers:
-    async def test_share_a_mailbox_without_doing_anything_twice(self, stage: OpenStage) -> None:
+    async def test_share_a_mailbox_without_repeating_work(self, stage: OpenStage) -> None:
         async with stage(messages=100, workers=2) as s:
             report = await s.sync(count=None)
             assert await s.stored() == await s.at_provider.truth()
             assert report.sync.stored_count == 100
 
-    async def test_go_on_with_what_a_stopped_one_left(self, stage: OpenStage) -> None:
+    async def test_continue_the_work_of_a_stopped_one(self, stage: OpenStage) -> None:
         async with stage(messages=150) as s:
             report = await s.request(count=None)
             await s.until_stored_some()

@@ -1,4 +1,4 @@
-"""What a dead worker leaves behind is taken over at once; who lives is left alone."""
+"""Taking over the leases of dead workers at once, and only of these."""
 
 import asyncio
 from uuid import UUID
@@ -12,18 +12,18 @@ from tests.support.mail.servers import connect
 from tests.support.mail.stage import Stage
 from tests.support.mail.waiting import eventually
 
-# Longer than any test waits: only the lock can tell that a worker is dead.
+# Longer than any test: only the lock shows that a worker is dead.
 LONG = 300.0
 PATIENT = Deadlines(small=LONG, between=LONG, whole=LONG, longest=LONG)
 
 
 async def end_connections(s: Stage, name: str) -> None:
-    """Ends a worker's connections, the one on which it listens too."""
+    """End a worker's connections, including its listener's."""
     await s.pool.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1", name)
 
 
 async def registered(s: Stage) -> set[UUID]:
-    """The stage's workers, once all of them have said that they live."""
+    """Return the stage's workers, once all are registered."""
 
     async def are_registered() -> bool:
         return all(running.worker._listener.owner is not None for running in s.workers)
@@ -33,7 +33,7 @@ async def registered(s: Stage) -> set[UUID]:
 
 
 async def is_slow(s: Stage) -> bool:
-    """Whether the call has come that takes long."""
+    """Return whether the slow call has arrived."""
     return await s.at_provider.fired() == [1]
 
 
@@ -50,7 +50,7 @@ class TestTakeover:
                     ended = await s.ended(report, within=5)
             assert ended.sync.state is SyncState.COMPLETED
 
-    async def test_leaves_the_living_alone(self, stage: OpenStage) -> None:
+    async def test_leaves_live_workers_alone(self, stage: OpenStage) -> None:
         async with stage(messages=5, workers=2, lease_seconds=LONG) as s:
             living = await registered(s)
             async with s.pool.acquire() as connection:
@@ -58,22 +58,20 @@ class TestTakeover:
             await s.sync(count=None)
             assert await registered(s) == living
 
-    async def test_of_an_end_that_the_server_has_not_noticed_keeps_no_worker_from_working(
-        self, stage: OpenStage
-    ) -> None:
+    async def test_of_a_connection_the_server_believes_alive_stops_no_worker(self, stage: OpenStage) -> None:
         async with stage(messages=5, lease_seconds=LONG) as s:
             await registered(s)
             lost = s.workers[0].worker._listener
             connection = await connect(s.servers.database)
             assert lost.owner is not None
-            # The old connection's lock stays, as it does while a network is down.
+            # The old connection's lock stays, as during a network failure.
             kept = asyncio.create_task(workers.register(connection, lost.owner))
             await end_connections(s, s.workers[0].name)
             await kept
             assert (await s.sync(count=None)).sync.state is SyncState.COMPLETED
             await connection.close()
 
-    async def test_of_a_worker_that_only_lost_its_connections_harms_nothing(self, stage: OpenStage) -> None:
+    async def test_of_a_worker_that_lost_only_its_connections_does_no_harm(self, stage: OpenStage) -> None:
         async with stage(messages=80, workers=2, lease_seconds=LONG) as s:
             await registered(s)
             report = await s.request(count=None)

@@ -1,4 +1,4 @@
-"""What bounds a turn, what a failed one costs others, and what its user can see of it."""
+"""The bounds of a turn, the cost of a failed turn for others, and its report to the user."""
 
 import asyncio
 import time
@@ -18,23 +18,23 @@ from tests.support.mail.running_worker import WorkerOptions
 from tests.support.mail.stage import Stage, connect_user
 from tests.support.mail.waiting import eventually
 
-# No call fails before a test is over.
+# Calls do not fail before a test ends.
 PATIENT = Deadlines(small=60.0, between=60.0, whole=60.0, longest=60.0)
 LEASE = 0.9
 
 
 async def is_slow(s: Stage) -> bool:
-    """Whether the provider has taken a call that it does not answer."""
+    """Return whether the provider has a call that it does not answer."""
     return any(await s.at_provider.fired())
 
 
 async def hang(s: Stage, method: str, **more: object) -> None:
-    """Let the provider take calls of a method and answer none of them."""
+    """Let the provider leave calls of a method unanswered."""
     await s.at_provider.fail({"method": method, "kind": "timeout", "seconds": 30.0, **more})
 
 
 async def lease_of(s: Stage) -> Mapping[str, object]:
-    """The owner and the epoch of the mailbox's lease."""
+    """Return owner and epoch of the mailbox's lease."""
     row = await s.pool.fetchrow("SELECT lease_owner, lease_epoch FROM mailbox_schedule")
     assert row is not None
     return dict(row)
@@ -54,7 +54,7 @@ class TestLease:
             assert await lease_of(s) == held
             assert (await s.ended(report)).sync.state is SyncState.COMPLETED
 
-    async def test_that_is_lost_ends_the_call_under_way(self, stage: OpenStage) -> None:
+    async def test_that_is_lost_cancels_the_current_call(self, stage: OpenStage) -> None:
         async with stage(messages=3, lease_seconds=LEASE, deadlines=PATIENT) as s:
             await hang(s, "gmail.messages.list", count=1)
             report = await s.request()
@@ -70,10 +70,10 @@ class TestLease:
 
             await eventually(is_told)
             assert time.monotonic() - lost < 0.8 * LEASE
-            # The mailbox is free, and the next turn does what this one could not.
+            # The mailbox is free, and the next turn continues its work.
             assert (await s.ended(report)).sync.state is SyncState.COMPLETED
 
-    async def test_that_cannot_be_renewed_ends_the_turn_with_it(self, stage: OpenStage) -> None:
+    async def test_that_cannot_be_renewed_cancels_the_turn(self, stage: OpenStage) -> None:
         async with stage(messages=3, lease_seconds=LEASE, deadlines=PATIENT) as s:
             await hang(s, "gmail.messages.list", count=1)
             await s.request()
@@ -88,7 +88,7 @@ class TestLease:
 
 
 class TestBound:
-    async def test_ends_a_turn_that_takes_too_long(self, stage: OpenStage) -> None:
+    async def test_cancels_a_turn_beyond_its_time_limit(self, stage: OpenStage) -> None:
         async with stage(messages=3, deadlines=PATIENT, longest_turn=0.5) as s:
             await hang(s, "gmail.messages.list", count=1)
             with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logs:
@@ -99,7 +99,7 @@ class TestBound:
             ended = await s.ended(report)
             assert ended.sync.state is SyncState.COMPLETED
 
-    async def test_cuts_the_reading_of_history_and_goes_on_where_it_was(self, stage: OpenStage) -> None:
+    async def test_interrupts_history_and_continues_at_the_same_page(self, stage: OpenStage) -> None:
         async with stage(messages=2, page_size=5) as s:
             await s.sync(count=None)
             epoch = int(await s.fetchval("SELECT lease_epoch FROM mailbox_schedule"))
@@ -117,12 +117,12 @@ class TestBound:
             await s.mirrors()
 
 
-# A quarter of four slots is one. A claim that follows a failed turn is at least the second one.
+# A quarter of four slots is one. A claim after a failed turn is at least the second one.
 _FAILING_AT_WORK = "SELECT count(*) FROM mailbox_schedule WHERE lease_owner IS NOT NULL AND attempts > 1"
 
 
 class TestFailingMailboxes:
-    async def test_leave_slots_to_the_others(self, stage: OpenStage) -> None:
+    async def test_leave_slots_for_others(self, stage: OpenStage) -> None:
         slow = Deadlines(small=2.5, between=2.5, whole=2.5, longest=5.0)
         async with stage(messages=2, slots=4, deadlines=slow) as s:
             hung = [await connect_user(s.servers.sandbox, s.auth, messages=2, user_id=s.user_id) for _ in range(4)]
@@ -149,7 +149,7 @@ class TestFailingMailboxes:
                 assert time.monotonic() - began < 5.0
             await s.servers.sandbox.control("DELETE", "faults")
 
-    async def test_at_rest_delay_no_others(self, stage: OpenStage) -> None:
+    async def test_that_are_idle_delay_no_others(self, stage: OpenStage) -> None:
         async with stage(messages=2, poll_seconds=0.5, deadlines=PATIENT) as s:
             _, other = await connect_user(s.servers.sandbox, s.auth, messages=2, user_id=s.user_id)
             await s.sync()
@@ -163,7 +163,7 @@ class TestFailingMailboxes:
 
 
 class TestRedisGone:
-    async def test_is_told_and_no_reason_to_spin(self, stage: OpenStage) -> None:
+    async def test_is_reported_without_a_busy_loop(self, stage: OpenStage) -> None:
         async with stage(messages=3, workers=0) as s:
             async with s.another_worker():
                 await s.sync(count=None)
@@ -187,7 +187,7 @@ class TestRedisGone:
 
 
 class TestStatus:
-    async def test_follows_what_works(self, stage: OpenStage) -> None:
+    async def test_follows_the_providers_answers(self, stage: OpenStage) -> None:
         async with stage(messages=3) as s:
             await s.sync(count=None)
             await s.pool.execute("UPDATE mailboxes SET status = $1", MailboxStatus.REAUTH_REQUIRED.value)
@@ -199,7 +199,7 @@ class TestStatus:
 
 
 class TestReport:
-    async def test_says_what_a_sync_waits_for(self, stage: OpenStage) -> None:
+    async def test_shows_what_a_sync_waits_for(self, stage: OpenStage) -> None:
         # More than the burst of a mailbox.
         async with stage(messages=200, workers=0) as s:
             async with s.another_worker(WorkerOptions(window=600.0)):
@@ -218,7 +218,7 @@ class TestReport:
             assert now.sync.progress_at is not None
             assert now.sync.progress_at >= now.sync.created_at
 
-    async def test_of_an_ended_sync_says_nothing_of_waiting(self, stage: OpenStage) -> None:
+    async def test_of_an_ended_sync_shows_no_wait(self, stage: OpenStage) -> None:
         async with stage(messages=3) as s:
             report = await s.sync(count=None)
             assert report.wait is None
@@ -226,7 +226,7 @@ class TestReport:
 
 
 class TestWatch:
-    async def test_is_made_before_the_first_sync_has_fetched_all(self, stage: OpenStage) -> None:
+    async def test_is_made_before_the_end_of_the_first_sync(self, stage: OpenStage) -> None:
         async with stage(messages=60, push_topic="projects/p/topics/t") as s:
             await s.at_provider.fail({"method": "batch", "kind": "slow", "seconds": 0.5})
             await s.request(count=None)

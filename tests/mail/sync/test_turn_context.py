@@ -1,4 +1,4 @@
-"""What a turn takes and meets, and what its sync reports of that."""
+"""A turn's units, the limits that it meets, and the report of both in its sync."""
 
 from collections.abc import Awaitable, Callable
 
@@ -18,19 +18,19 @@ PATIENCE = 10.0
 
 
 async def begin(s: Stage, http: httpx.AsyncClient) -> TurnContext:
-    """A turn with a sync that was just asked for."""
+    """Return a turn with a sync that was just requested."""
     await s.request()
     costs = GMAIL_COSTS["2026-05"]
     return await begin_turn(s, GmailProvider(http, api_url=s.servers.sandbox.url, batch_url=None, costs=costs))
 
 
 async def spent(s: Stage) -> int:
-    """What the sync reports as spent."""
+    """Return the units that the sync reports."""
     return int(await s.fetchval("SELECT units_spent FROM syncs"))
 
 
 class TestUnits:
-    async def test_are_reported_by_the_next_transaction_and_once(self, stage: OpenStage) -> None:
+    async def test_are_reported_once_by_the_next_transaction(self, stage: OpenStage) -> None:
         async with stage(workers=0) as s, httpx.AsyncClient() as http:
             turn = await begin(s, http)
             await turn.calls.take(20, patience=PATIENCE)
@@ -39,7 +39,7 @@ class TestUnits:
                     pass
                 assert await spent(s) == 20
 
-    async def test_whose_report_was_rolled_back_are_reported_by_the_one_after(self, stage: OpenStage) -> None:
+    async def test_of_a_rolled_back_report_are_reported_by_the_next_one(self, stage: OpenStage) -> None:
         async with stage(workers=0) as s, httpx.AsyncClient() as http:
             turn = await begin(s, http)
             await turn.calls.take(20, patience=PATIENCE)
@@ -51,7 +51,7 @@ class TestUnits:
                 pass
             assert await spent(s) == 20
 
-    async def test_of_uncounted_calls_are_no_part_of_a_sync(self, stage: OpenStage) -> None:
+    async def test_of_uncounted_calls_are_not_the_syncs(self, stage: OpenStage) -> None:
         async with stage(workers=0) as s, httpx.AsyncClient() as http:
             turn = await begin(s, http)
             await turn.uncounted_calls.take(100, patience=PATIENCE)

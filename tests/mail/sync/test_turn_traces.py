@@ -1,4 +1,4 @@
-"""Which trace a worker's turn belongs to."""
+"""The traces of a worker's turns."""
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -17,7 +17,7 @@ def recorded() -> Recorded:
 
 
 async def request(s: Stage, recorded: Recorded) -> str:
-    """A traced request for a sync; the id of its trace."""
+    """Request a sync with a trace; return the trace id."""
     with start_span(recorded.tracer, "request") as span:
         await s.request()
     return format_trace_id(span.get_span_context().trace_id)
@@ -34,24 +34,22 @@ def trace_of(span: ReadableSpan) -> str:
 
 
 class TestTurn:
-    async def test_goes_on_with_the_trace_of_the_request_for_the_sync(
-        self, stage: OpenStage, recorded: Recorded
-    ) -> None:
+    async def test_continues_the_trace_of_the_sync_request(self, stage: OpenStage, recorded: Recorded) -> None:
         async with stage(workers=0) as s:
             asked = await request(s, recorded)
             found = await turn(s, recorded)
         assert (trace_of(found), found.links) == (asked, ())
 
-    async def test_belongs_to_the_latest_request_that_widened_it(self, stage: OpenStage, recorded: Recorded) -> None:
+    async def test_continues_the_latest_request_that_widened_the_sync(
+        self, stage: OpenStage, recorded: Recorded
+    ) -> None:
         async with stage(workers=0) as s:
             await request(s, recorded)
             asked = await request(s, recorded)
             await s.request()
             assert trace_of(await turn(s, recorded)) == asked
 
-    async def test_of_a_long_backfill_is_a_trace_of_its_own_that_names_the_request(
-        self, stage: OpenStage, recorded: Recorded
-    ) -> None:
+    async def test_of_a_long_backfill_has_its_own_trace_with_a_link(self, stage: OpenStage, recorded: Recorded) -> None:
         async with stage(workers=0) as s:
             asked = await request(s, recorded)
             await s.pool.execute("UPDATE syncs SET created_at = now() - interval '2 minutes'")
@@ -59,13 +57,13 @@ class TestTurn:
         assert trace_of(found) != asked
         assert [format_trace_id(link.context.trace_id) for link in found.links] == [asked]
 
-    async def test_that_nobody_asked_for_is_a_trace_of_its_own(self, stage: OpenStage, recorded: Recorded) -> None:
+    async def test_without_a_request_has_its_own_trace(self, stage: OpenStage, recorded: Recorded) -> None:
         async with stage(workers=0) as s:
             await s.request()
             found = await turn(s, recorded)
         assert (found.parent, found.links) == (None, ())
 
-    async def test_says_what_came_of_it(self, stage: OpenStage, recorded: Recorded) -> None:
+    async def test_records_its_outcome(self, stage: OpenStage, recorded: Recorded) -> None:
         async with stage(workers=0) as s:
             await request(s, recorded)
             failed = await turn(s, recorded, outcome="provider_unavailable")

@@ -1,4 +1,4 @@
-"""Comparing a copy with the provider, and repairing what differs."""
+"""Verifying a copy against the provider, and repairing the differences."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from tests.support.mail.waiting import eventually
 
 
 def found(report: SyncReport) -> tuple[int, int, int]:
-    """Missing, extra and drifted messages."""
+    """Return the counts of missing, extra and drifted messages."""
     verification = report.sync.verification
     assert verification is not None
     assert verification.done
@@ -21,7 +21,7 @@ def found(report: SyncReport) -> tuple[int, int, int]:
 
 
 def digest_of(truth: Mapping[str, frozenset[str]]) -> str:
-    """The digest as its description in the contract says, computed apart."""
+    """Compute the digest as the contract describes it."""
     digest = 0
     for id_, labels in truth.items():
         line = f"{id_} {','.join(sorted(labels))}"
@@ -34,7 +34,7 @@ async def _lose(s: Stage, *external_ids: str) -> None:
 
 
 async def _invent(s: Stage, external_id: str) -> None:
-    """Stores a message that the provider never had."""
+    """Store a message that the provider never had."""
     await s.pool.execute(
         """
         INSERT INTO messages (mailbox_id, external_id, thread_id, version, received_at, to_addresses, cc_addresses,
@@ -48,7 +48,7 @@ async def _invent(s: Stage, external_id: str) -> None:
 
 
 async def _mislabel(s: Stage, external_id: str) -> None:
-    """Takes all labels off a stored message and puts a wrong one on it."""
+    """Replace all labels of a stored message by a wrong one."""
     await s.pool.execute("UPDATE messages SET label_ids = '{STARRED}' WHERE external_id = $1", external_id)
 
 
@@ -57,7 +57,7 @@ async def _unstarred(s: Stage) -> list[str]:
 
 
 class TestOfAWholeMailbox:
-    async def test_finds_nothing_in_a_healthy_one(self, stage: OpenStage) -> None:
+    async def test_finds_no_difference_in_an_equal_copy(self, stage: OpenStage) -> None:
         async with stage(messages=40) as s:
             await s.at_provider.deliver(labels=["SPAM"])
             await s.sync(count=None)
@@ -78,28 +78,28 @@ class TestOfAWholeMailbox:
                 digest=digest_of(await s.at_provider.truth()),
             )
 
-    async def test_of_an_empty_one_has_the_digest_of_nothing(self, stage: OpenStage) -> None:
+    async def test_of_an_empty_one_has_the_digest_of_no_messages(self, stage: OpenStage) -> None:
         async with stage() as s:
             await s.sync(count=None)
             verification = (await s.verify()).sync.verification
             assert verification is not None
             assert verification.digest == "0" * 32
 
-    async def test_fetches_what_is_missing(self, stage: OpenStage) -> None:
+    async def test_fetches_missing_messages(self, stage: OpenStage) -> None:
         async with stage(messages=30, page_size=7) as s:
             await s.sync(count=None)
             await _lose(s, *list(await s.stored())[3:20:4])
             assert found(await s.verify()) == (5, 0, 0)
             assert await s.stored() == await s.at_provider.truth()
 
-    async def test_removes_what_the_provider_does_not_have(self, stage: OpenStage) -> None:
+    async def test_removes_extra_messages(self, stage: OpenStage) -> None:
         async with stage(messages=20, page_size=7) as s:
             await s.sync(count=None)
             await _invent(s, "00000000deadbeef")
             assert found(await s.verify()) == (0, 1, 0)
             assert await s.stored() == await s.at_provider.truth()
 
-    async def test_mends_labels_once_per_message(self, stage: OpenStage) -> None:
+    async def test_repairs_labels_with_one_get_per_message(self, stage: OpenStage) -> None:
         async with stage(messages=20) as s:
             await s.sync(count=None)
             for id_ in (await _unstarred(s))[:3]:
@@ -107,7 +107,7 @@ class TestOfAWholeMailbox:
             assert found(await s.verify()) == (0, 0, 3)
             assert await s.stored() == await s.at_provider.truth()
 
-    async def test_finds_all_kinds_together(self, stage: OpenStage) -> None:
+    async def test_finds_all_kinds_of_differences_together(self, stage: OpenStage) -> None:
         async with stage(messages=30, page_size=5) as s:
             await s.sync(count=None)
             first, second, third, *_ = await _unstarred(s)
@@ -122,7 +122,7 @@ class TestOfAWholeMailbox:
             assert report.sync.verification.digest == digest_of(await s.at_provider.truth())
             assert found(await s.verify()) == (0, 0, 0)
 
-    async def test_counts_what_was_given_up_on_as_missing(self, stage: OpenStage) -> None:
+    async def test_counts_dead_letters_as_missing(self, stage: OpenStage) -> None:
         async with stage(messages=8) as s:
             poison = (await s.at_provider.visible())[2]
             await s.at_provider.fail({"method": "gmail.messages.get", "path": poison, "kind": "error", "status": 500})
@@ -135,7 +135,7 @@ class TestOfAWholeMailbox:
 
 
 class TestOfTheNewest:
-    async def test_finds_nothing_in_a_healthy_copy(self, stage: OpenStage) -> None:
+    async def test_finds_no_difference_in_an_equal_copy(self, stage: OpenStage) -> None:
         async with stage(messages=30) as s:
             for label in ("SPAM", "TRASH"):
                 await s.at_provider.deliver(labels=[label])
@@ -147,7 +147,7 @@ class TestOfTheNewest:
             assert found(report) == (0, 0, 0)
             assert await s.stored() == before
 
-    async def test_repairs_what_is_covered(self, stage: OpenStage) -> None:
+    async def test_repairs_covered_messages(self, stage: OpenStage) -> None:
         async with stage(messages=30) as s:
             await s.sync(count=10)
             before = await s.stored()
@@ -160,18 +160,18 @@ class TestOfTheNewest:
 
 
 class TestRequests:
-    async def test_before_anything_was_copied_are_refused(self, stage: OpenStage) -> None:
+    async def test_before_the_first_sync_are_refused(self, stage: OpenStage) -> None:
         async with stage(messages=3, workers=0) as s:
             with pytest.raises(AppError, match="nothing_to_verify"):
                 await s.verify()
 
-    async def test_while_one_is_under_way_join_it(self, stage: OpenStage) -> None:
+    async def test_during_a_verification_join_it(self, stage: OpenStage) -> None:
         async with stage(messages=3, workers=0) as s:
             await s.sync_with_worker(count=None)
             reports = [await s.syncs.verify(await s.mailbox()) for _ in range(2)]
             assert len({report.sync.sync_id for report in reports}) == 1
 
-    async def test_join_the_sync_under_way(self, stage: OpenStage) -> None:
+    async def test_join_the_active_sync(self, stage: OpenStage) -> None:
         async with stage(messages=30, workers=0) as s:
             asked = await s.request(count=None)
             joined = await s.syncs.verify(await s.mailbox())
@@ -210,7 +210,7 @@ class TestMeanwhile:
             await s.hint()
             await s.mirrors()
 
-    async def test_a_lost_cursor_is_healed_and_everything_verified(self, stage: OpenStage) -> None:
+    async def test_a_lost_cursor_is_healed_and_everything_is_verified(self, stage: OpenStage) -> None:
         async with stage(messages=20, page_size=4) as s:
             await s.sync(count=None)
             asked = await s.syncs.verify(await s.mailbox())
@@ -222,7 +222,7 @@ class TestMeanwhile:
             assert ended.sync.verification.done
             await s.mirrors()
 
-    async def test_a_label_deleted_is_passed_over(self, stage: OpenStage) -> None:
+    async def test_a_deleted_label_is_skipped(self, stage: OpenStage) -> None:
         async with stage(messages=6) as s:
             label = await s.at_provider.create_label("Later")
             await s.at_provider.relabel((await s.at_provider.visible())[0], add=(label,))
@@ -268,7 +268,7 @@ class TestByItself:
 
             await eventually(is_reported)
 
-    async def test_a_mailbox_is_not_verified_before_it_is_time(self, stage: OpenStage) -> None:
+    async def test_a_mailbox_is_not_verified_before_its_time(self, stage: OpenStage) -> None:
         async with stage(messages=3, verify_seconds=3600.0) as s:
             await s.sync(count=None)
             await s.hint()

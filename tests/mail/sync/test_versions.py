@@ -1,4 +1,4 @@
-"""The version rules: which of two things that are known of a message, or of the cursor, counts."""
+"""Version rules: which of two states of a message, or of the cursor, wins."""
 
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -37,13 +37,13 @@ async def mailbox(connection: Connection) -> Mailbox:
 
 
 async def store(connection: Connection, mailbox: Mailbox, *, version: int, labels: Sequence[str] = ()) -> None:
-    """Stores the message m1."""
+    """Store the message m1."""
     made = replace(some_message(1, random.Random(1)), external_id="m1", version=version, label_ids=tuple(labels))
     await messages.upsert(connection, mailbox.mailbox_id, [made])
 
 
 async def stored(connection: Connection, mailbox: Mailbox) -> tuple[int, set[str]]:
-    """Version and labels of m1."""
+    """Return version and labels of m1."""
     row = await connection.fetchrow("SELECT version, label_ids FROM messages WHERE mailbox_id = $1", mailbox.mailbox_id)
     assert row is not None
     return int(row["version"]), set(row["label_ids"])
@@ -54,9 +54,7 @@ def starred(version: int) -> Mapping[str, Sequence[LabelChange]]:
 
 
 class TestCursor:
-    async def test_moves_only_from_where_its_reader_believed_it_to_be(
-        self, connection: Connection, mailbox: Mailbox
-    ) -> None:
+    async def test_moves_only_from_the_expected_value(self, connection: Connection, mailbox: Mailbox) -> None:
         id_ = mailbox.mailbox_id
         assert await sync_state.move_cursor(connection, id_, previous=None, cursor=10)
         assert not await sync_state.move_cursor(connection, id_, previous=None, cursor=20)
@@ -67,7 +65,7 @@ class TestCursor:
 
 
 class TestLabelChange:
-    async def test_newer_than_the_message_applies_and_makes_it_as_new(
+    async def test_newer_than_the_message_is_applied_with_its_version(
         self, connection: Connection, mailbox: Mailbox
     ) -> None:
         await store(connection, mailbox, version=5, labels=["INBOX"])
@@ -75,14 +73,14 @@ class TestLabelChange:
         assert await stored(connection, mailbox) == (7, {"INBOX", "STARRED"})
 
     @pytest.mark.parametrize("version", [4, 5])
-    async def test_that_the_message_has_seen_changes_nothing(
+    async def test_not_newer_than_the_message_is_ignored(
         self, connection: Connection, mailbox: Mailbox, version: int
     ) -> None:
         await store(connection, mailbox, version=5, labels=["INBOX"])
         await message_labels.change(connection, mailbox.mailbox_id, starred(version))
         assert await stored(connection, mailbox) == (5, {"INBOX"})
 
-    async def test_is_not_undone_by_a_get_that_began_before_it(self, connection: Connection, mailbox: Mailbox) -> None:
+    async def test_is_not_undone_by_a_get_that_began_earlier(self, connection: Connection, mailbox: Mailbox) -> None:
         await store(connection, mailbox, version=5, labels=["INBOX"])
         await message_labels.change(connection, mailbox.mailbox_id, starred(7))
         await store(connection, mailbox, version=6, labels=["INBOX"])
@@ -90,9 +88,7 @@ class TestLabelChange:
 
 
 class TestWantedVersion:
-    async def test_raised_while_a_get_is_in_flight_keeps_the_message_queued(
-        self, connection: Connection, mailbox: Mailbox
-    ) -> None:
+    async def test_raised_during_a_get_keeps_the_message_queued(self, connection: Connection, mailbox: Mailbox) -> None:
         id_ = mailbox.mailbox_id
         for version in (5, 9, 7):
             await fetch_queue.queue_changed(connection, id_, {"m1": version}, threads={})
@@ -100,7 +96,7 @@ class TestWantedVersion:
             assert await fetch_queue.finish(connection, id_, {"m1": got}, pauses=[0]) == []
             assert await fetch_queue.queued_ids(connection, id_, ["m1"]) == left
 
-    async def test_that_never_comes_is_given_up_after_growing_pauses(
+    async def test_that_never_arrives_is_abandoned_after_growing_pauses(
         self, connection: Connection, mailbox: Mailbox
     ) -> None:
         id_ = mailbox.mailbox_id
@@ -111,7 +107,7 @@ class TestWantedVersion:
         assert await fetch_queue.finish(connection, id_, {"m1": 5}, pauses=Retries().stale_pauses) == ["m1"]
         assert await fetch_queue.seconds_until_next(connection, id_) is None
 
-    async def test_of_a_message_that_may_differ_is_at_least_the_stored_one(
+    async def test_of_a_suspected_message_is_at_least_the_stored_one(
         self, connection: Connection, mailbox: Mailbox
     ) -> None:
         id_ = mailbox.mailbox_id
@@ -121,7 +117,7 @@ class TestWantedVersion:
             assert await fetch_queue.finish(connection, id_, {"m1": got}, pauses=[0]) == []
             assert await fetch_queue.queued_ids(connection, id_, ["m1"]) == left
 
-    async def test_that_cannot_be_compared_takes_the_message_off_the_queue(
+    async def test_that_cannot_be_compared_removes_the_message_from_the_queue(
         self, connection: Connection, mailbox: Mailbox
     ) -> None:
         id_ = mailbox.mailbox_id

@@ -1,0 +1,1 @@
+"""The worker process: builds the sync engine from settings and runs it."""

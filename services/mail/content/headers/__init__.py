@@ -1,0 +1,1 @@
+"""Header fields: addresses, dates, parameters and encoded words."""

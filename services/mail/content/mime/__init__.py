@@ -1,0 +1,1 @@
+"""MIME structure: raw messages, part trees and transfer encodings."""

@@ -1,0 +1,1 @@
+"""Text of messages: charsets, conversion of HTML to text, and cleaning."""

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.gateway.field_errors import field_errors
 from services.gateway.schemas.problems import FieldError
 from services.kit.context import request_id
 from services.kit.errors import AppError, Kind, internal_error
@@ -108,11 +109,6 @@ def _from_validation(error: RequestValidationError) -> Response:
     if any(item["type"] == "json_invalid" for item in problems):
         code, detail = FRAMEWORK_PROBLEMS[HTTPStatus.BAD_REQUEST]
         return problem(status=HTTPStatus.BAD_REQUEST, code=code, detail=detail)
-    fields = [FieldError(field=_field(item["loc"]), message=item["msg"]) for item in problems]
+    fields = field_errors(problems)
     detail = "; ".join(f"{item['field']}: {item['message']}" for item in fields)
     return problem(status=HTTPStatus.BAD_REQUEST, code=INVALID_REQUEST, detail=detail, errors=fields)
-
-
-def _field(location: Sequence[str | int]) -> str:
-    # The first element names the part of the request: body, query, path.
-    return ".".join(str(part) for part in location[1:]) or str(location[0])

@@ -73,6 +73,7 @@ class TestLink:
         state = start_link(http, mallory, provider.new_user())
         answer = http.post("/auth/token", json={"state": state}, headers=bearer(victim.token))
         assert (answer.status_code, answer.json()["code"]) == (400, "link_of_another_user")
+        assert "start again" in answer.json()["detail"]
         assert len(mallory.get("/emails/addresses").json()["addresses"]) == 1
 
     def test_bars_the_address_from_signing_in(

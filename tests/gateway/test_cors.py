@@ -71,6 +71,22 @@ class TestPreflights:
     async def test_refuse_methods_that_no_route_has(self, whole_gateway: Gateway) -> None:
         assert await preflight(whole_gateway.http, "TRACE", "/emails") == 400
 
+    @pytest.mark.parametrize(
+        ("change", "detail"),
+        [
+            ({"Origin": "https://evil.example"}, "Disallowed CORS origin."),
+            ({"Access-Control-Request-Method": "TRACE"}, "Disallowed CORS method."),
+            ({"Access-Control-Request-Headers": "x-mine"}, "Disallowed CORS headers."),
+        ],
+    )
+    async def test_that_are_refused_are_problems(self, gateway: Gateway, change: dict[str, str], detail: str) -> None:
+        asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET", **change}
+        answer = await gateway.http.options("/emails", headers=asked)
+        assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+        assert (answer.json()["code"], answer.json()["detail"]) == ("cors_not_allowed", detail)
+        # A page of an allowed origin learns from the response what it may send.
+        assert answer.headers.get("access-control-allow-origin") == (None if "Origin" in change else ORIGIN)
+
     async def test_follow_the_routes_and_not_a_list(self) -> None:
         app, router = FastAPI(), APIRouter()
 

@@ -1,5 +1,6 @@
 """Errors as problem documents, without internals."""
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -109,6 +110,56 @@ class TestBody:
 
         answer = await gateway.http.post("/auth/token", content=chunks(), headers=JSON)
         assert (answer.status_code, answer.json()["code"]) == (413, "request_too_large")
+
+
+class TestWrongField:
+    @pytest.mark.parametrize(
+        ("path", "field", "message"),
+        [
+            ("/emails", "query", "give exactly one of user_email and account_id"),
+            ("/emails?user_email=a&limit=x", "limit", "must be a whole number"),
+            ("/emails?user_email=a&limit=1.5", "limit", "must be a whole number"),
+            ("/emails?user_email=a&limit=0", "limit", "must be at least 1"),
+            ("/emails?user_email=a&limit=201", "limit", "must be at most 200"),
+            ("/emails?user_email=a&unread=2", "unread", "must be true or false"),
+            ("/emails?user_email=a&after=soon", "after", "must be a time (RFC 3339) or a day"),
+            ("/emails?user_email=a&after=2026-02-30", "after", "must be a time (RFC 3339) or a day"),
+            ("/emails?user_email=a&q=" + "x" * 1001, "q", "must have a length of at most 1000"),
+            ("/emails?user_email=", "user_email", "must have a length of at least 1"),
+            ("/emails?user_email=%00", "user_email", "has a character that is not allowed"),
+        ],
+    )
+    async def test_of_a_query_is_named(self, gateway: Gateway, path: str, field: str, message: str) -> None:
+        await self.refused(gateway, "GET", path, None, field, message)
+
+    @pytest.mark.parametrize(
+        ("body", "field", "message"),
+        [
+            ([], "body", "must be a JSON object"),
+            (None, "body", "must be a JSON object"),
+            ({"email": 1}, "email", "must be a string"),
+            ({"email": "a", "count": True}, "count", 'must be a whole number from 1 to 1000000, or "all"'),
+            ({"email": "a", "account_id": "b"}, "body", "give exactly one of email and account_id"),
+        ],
+        ids=str,
+    )
+    async def test_of_a_body_is_named(self, gateway: Gateway, body: object, field: str, message: str) -> None:
+        await self.refused(gateway, "POST", "/emails/sync", body, field, message)
+
+    async def test_that_is_missing_is_named(self, gateway: Gateway) -> None:
+        await self.refused(gateway, "POST", "/auth/refresh", {}, "refresh_token", "is required")
+
+    async def test_of_a_fixed_list_shows_the_list(self, gateway: Gateway) -> None:
+        path = "/auth/google/start?code_challenge_method=plain"
+        await self.refused(gateway, "GET", path, None, "code_challenge_method", "must be 'S256'")
+
+    async def refused(self, gateway: Gateway, method: str, path: str, body: object, field: str, message: str) -> None:
+        content = None if method == "GET" else json.dumps(body)
+        headers = gateway.as_user("ada") | JSON
+        answer = await gateway.http.request(method, path, content=content, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+        assert answer.json()["errors"] == [{"field": field, "message": message}]
+        assert answer.json()["detail"] == f"{field}: {message}"
 
 
 class TestHeaders:

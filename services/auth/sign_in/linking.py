@@ -44,7 +44,7 @@ class Linking:
             raise AppError(
                 Kind.INVALID,
                 "link_of_another_user",
-                "This state links an account to the user who started it: redeem it with that user's access token.",
+                "This state belongs to another user's link; start again, and redeem with the token of the same user.",
             )
         try:
             return await self._commit(grant_id, started_by)

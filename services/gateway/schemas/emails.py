@@ -109,7 +109,7 @@ def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except OverflowError:
-        raise PydanticCustomError("time", "must be between the years 1 and 9999") from None
+        raise PydanticCustomError("mailroom.time", "must be between the years 1 and 9999") from None
 
 
 # A date without a time is its midnight, UTC.

@@ -36,5 +36,5 @@ def require_one(model: BaseModel, first: str, second: str) -> None:
     """Check that exactly one of the two fields is set. Raises PydanticCustomError."""
     if (getattr(model, first) is None) == (getattr(model, second) is None):
         raise PydanticCustomError(
-            "mailbox", "give exactly one of {first} and {second}", {"first": first, "second": second}
+            "mailroom.mailbox", "give exactly one of {first} and {second}", {"first": first, "second": second}
         )

@@ -72,7 +72,7 @@ def _whole_number_or_all(value: Any, inner: ValidatorFunctionWrapHandler) -> Any
         return inner(value)
     except ValidationError:
         # A plain union would report a problem for each of its types.
-        raise PydanticCustomError("count", 'must be a whole number from 1 to 1000000, or "all"') from None
+        raise PydanticCustomError("mailroom.count", 'must be a whole number from 1 to 1000000, or "all"') from None
 
 
 Count = Annotated[

@@ -40,6 +40,10 @@ class Provider:
         self.post("/users", email=address, messages=messages, **fields)
         return address
 
+    def rename(self, email: str, new: str) -> None:
+        """Give a user another address."""
+        self._http.patch(f"/users/{email}", json={"email": new}).raise_for_status()
+
     def truth(self, email: str, *, all_labels: bool = True) -> list[Truth]:
         """Return the messages, newest first; without Spam and Trash unless `all_labels`."""
         messages = [_truth(fact) for fact in self.facts(email)]

@@ -1,0 +1,328 @@
+"""A request for every error code of docs/errors.md that the running stack answers with it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import asyncpg
+import httpx
+
+from tests.support.e2e.people import Person, Provider, frontend_query
+from tests.support.e2e.running_stack import RunningStack
+
+# The S256 challenge of RFC 7636, appendix B, and a verifier of the right form that does not belong to it.
+_CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+_OTHER_VERIFIER = "a" * 43
+
+
+@dataclass(kw_only=True)
+class Place:
+    """The stack with everything that a request can need.
+
+    `strict` is a gateway without mail, whose auth demands client proofs, and which allows a user one request a minute.
+    """
+
+    stack: RunningStack
+    provider: Provider
+    http: httpx.Client
+    strict: httpx.Client
+
+    def person(self, messages: int = 0) -> Person:
+        """Return a new user, signed in."""
+        return Person.sign_in(self.http, self.provider.new_user(messages=messages))
+
+    def reader(self) -> tuple[Person, dict[str, Any]]:
+        """Return a new user with a synced mailbox, and its newest message."""
+        person = self.person(messages=2)
+        person.sync()
+        return person, person.emails()[0]
+
+    @cached_property
+    def visitor(self) -> Person:
+        """A user with a synced mailbox, for requests that change nothing."""
+        return self.reader()[0]
+
+    @asynccontextmanager
+    async def database(self, service: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+        """Connect to the database of a service, as its administrator."""
+        variables = self.stack.variables
+        connection = await asyncpg.connect(
+            host=variables["POSTGRES_HOST"],
+            port=int(variables["POSTGRES_PORT"]),
+            user=variables["POSTGRES_USER"],
+            password=variables["POSTGRES_PASSWORD"],
+            database=f"{variables['POSTGRES_DB']}_{service}",
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def execute(self, service: str, statement: str, *arguments: object) -> None:
+        """Change the database of a service."""
+        async with self.database(service) as connection:
+            await connection.execute(statement, *arguments)
+
+
+type Request = Callable[[Place], Awaitable[httpx.Response]]
+REQUESTS: dict[str, Request] = {}
+
+
+def _gives(*codes: str) -> Callable[[Request], Request]:
+    def register(request: Request) -> Request:
+        REQUESTS.update(dict.fromkeys(codes, request))
+        return request
+
+    return register
+
+
+def _simple(code: str, method: str, path: str, **options: Any) -> None:
+    """Register a request that needs no more than a user."""
+
+    async def request(place: Place) -> httpx.Response:
+        headers = {**place.visitor.headers(), **options.get("headers", {})}
+        return place.http.request(method, path, **{**options, "headers": headers})
+
+    _gives(code)(request)
+
+
+_JSON = {"Content-Type": "application/json"}
+_UNKNOWN = "00000000-0000-4000-8000-000000000000"
+
+_simple("invalid_request", "GET", "/emails?limit=0")
+_simple("malformed_json", "POST", "/emails/sync", content=b"{", headers=_JSON)
+_simple("unknown_provider", "GET", "/auth/acme/start")
+_simple("invalid_code_challenge", "GET", "/auth/google/start?code_challenge=short")
+_simple("invalid_hand_off", "POST", "/auth/token", json={"state": "made-up"})
+_simple("invalid_account_id", "GET", "/emails?account_id=1")
+_simple("invalid_refresh_token", "POST", "/auth/refresh", json={"refresh_token": "made-up"})
+_simple("not_found", "GET", "/nowhere")
+_simple("method_not_allowed", "DELETE", "/emails/sync")
+_simple("mailbox_not_found", "GET", f"/emails?account_id={_UNKNOWN}")
+_simple("message_not_found", "GET", "/emails/none")
+_simple("sync_not_found", "GET", "/emails/syncs/none")
+_simple("request_too_large", "POST", "/emails/sync", content=b" " * 100_000, headers=_JSON)
+_simple("unsupported_media_type", "POST", "/emails/sync", content=b"{}", headers={"Content-Type": "text/plain"})
+
+
+@_gives("missing_token")
+async def _without_a_token(place: Place) -> httpx.Response:
+    return place.http.get("/auth/me")
+
+
+@_gives("invalid_token")
+async def _with_a_made_up_token(place: Place) -> httpx.Response:
+    return place.http.get("/auth/me", headers={"Authorization": "Bearer made-up"})
+
+
+@_gives("cors_not_allowed")
+async def _preflight_of_another_origin(place: Place) -> httpx.Response:
+    headers = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "GET"}
+    return place.strict.options("/emails", headers=headers)
+
+
+@_gives("client_proof_required")
+async def _start_without_a_challenge(place: Place) -> httpx.Response:
+    return place.strict.get("/auth/google/start")
+
+
+@_gives("invalid_code_verifier")
+async def _redeem_with_another_verifier(place: Place) -> httpx.Response:
+    started = place.http.get("/auth/google/start", params={"code_challenge": _CHALLENGE}).raise_for_status().json()
+    form = {"account": place.provider.new_user(), "decision": "allow"}
+    location = place.http.post(started["authorization_url"], data=form).headers["location"]
+    state = frontend_query(place.http, location)["state"]
+    return place.http.post("/auth/token", json={"state": state, "code_verifier": _OTHER_VERIFIER})
+
+
+def _link(place: Place, person: Person, email: str) -> str:
+    """Start to link an address. Returns the `state` for POST /auth/token."""
+    started = place.http.get("/auth/google/start", headers=person.headers()).raise_for_status().json()
+    form = {"account": email, "decision": "allow"}
+    location = place.http.post(started["authorization_url"], data=form).headers["location"]
+    while True:
+        location = place.http.get(location).headers["location"]
+        query = dict(httpx.URL(location).params)
+        if "state" in query and "client_id" not in query:
+            return query["state"]
+        # The provider gave no refresh token: it is asked once more.
+        location = place.http.post(location, data=form).headers["location"]
+
+
+def _linked(place: Place, person: Person, email: str) -> httpx.Response:
+    return person.post("/auth/token", {"state": _link(place, person, email)})
+
+
+@_gives("link_of_another_user")
+async def _redeem_as_another_user(place: Place) -> httpx.Response:
+    state = _link(place, place.person(), place.provider.new_user())
+    return place.person().post("/auth/token", {"state": state})
+
+
+@_gives("account_of_another_user")
+async def _link_the_account_of_another(place: Place) -> httpx.Response:
+    return _linked(place, place.person(), place.person().email)
+
+
+@_gives("no_offline_access")
+async def _link_what_is_disconnected_meanwhile(place: Place) -> httpx.Response:
+    person, work = place.person(), place.provider.new_user()
+    account_id = _linked(place, person, work).raise_for_status().json()["account_id"]
+    state = _link(place, person, work)
+    await place.execute("auth", "DELETE FROM accounts WHERE account_id = $1", account_id)
+    return person.post("/auth/token", {"state": state})
+
+
+@_gives("ambiguous_address")
+async def _name_two_accounts(place: Place) -> httpx.Response:
+    person, work = place.person(), place.provider.new_user()
+    # The address passes from the first account to the second one, as addresses do.
+    place.provider.rename(person.email, f"old-{person.email}")
+    place.provider.rename(work, person.email)
+    _linked(place, person, person.email).raise_for_status()
+    return person.get(f"/emails?user_email={person.email}")
+
+
+@_gives("user_not_found")
+async def _as_a_deleted_user(place: Place) -> httpx.Response:
+    person = place.person()
+    person.delete("/auth/me").raise_for_status()
+    await place.execute(
+        "auth", "DELETE FROM users WHERE user_id = (SELECT user_id FROM accounts WHERE email = $1)", person.email
+    )
+    return person.get("/auth/me")
+
+
+@_gives("invalid_page_token")
+async def _with_the_cursor_of_another_list(place: Place) -> httpx.Response:
+    person = place.visitor
+    cursor = person.get(f"/emails?user_email={person.email}&limit=1").json()["next_cursor"]
+    return person.get(f"/emails?user_email={person.email}&unread=true&cursor={cursor}")
+
+
+@_gives("invalid_query")
+async def _with_an_unclosed_group(place: Place) -> httpx.Response:
+    return place.visitor.get(f"/emails?user_email={place.visitor.email}&q=(")
+
+
+@_gives("invalid_since")
+async def _from_no_position(place: Place) -> httpx.Response:
+    return place.visitor.get(f"/emails/changes?user_email={place.visitor.email}&since=made-up")
+
+
+@_gives("resync_required")
+async def _from_the_position_of_another_mailbox(place: Place) -> httpx.Response:
+    person, other = place.visitor, place.reader()[0]
+    since = other.get(f"/emails/changes?user_email={other.email}").json()["next_since"]
+    return person.get(f"/emails/changes?user_email={person.email}&since={since}")
+
+
+@_gives("attachment_not_found")
+async def _of_no_attachment(place: Place) -> httpx.Response:
+    person, email = place.visitor, place.visitor.emails()[0]
+    return person.get(f"/emails/{email['id']}/attachments/none")
+
+
+@_gives("thread_not_found")
+async def _of_no_thread(place: Place) -> httpx.Response:
+    return place.visitor.get(f"/emails/threads/none?user_email={place.visitor.email}")
+
+
+@_gives("nothing_to_verify")
+async def _before_the_first_sync(place: Place) -> httpx.Response:
+    person = place.person()
+    return person.post("/emails/verify", {"email": person.email})
+
+
+@_gives("reauth_required")
+async def _after_a_revocation(place: Place) -> httpx.Response:
+    person = place.person(messages=1)
+    place.provider.post(f"/users/{person.email}/revoke")
+    person.await_end(person.start_sync())
+    return person.post("/emails/sync", {"email": person.email})
+
+
+@_gives("account_not_found")
+async def _of_an_account_that_auth_has_lost(place: Place) -> httpx.Response:
+    """A download after auth's database was restored from a backup older than the account."""
+    person, email = place.reader()
+    await place.execute("auth", "DELETE FROM accounts WHERE email = $1", person.email)
+    place.provider.post(f"/users/{person.email}/tokens/expire")
+    return person.get(f"/emails/{email['id']}/raw")
+
+
+def _download(place: Place, **fault: object) -> httpx.Response:
+    """Ask for a message while the provider fails."""
+    person, email = place.reader()
+    place.provider.plan_faults({"user": person.email, **fault})
+    return person.get(f"/emails/{email['id']}/raw")
+
+
+@_gives("message_gone")
+async def _of_a_message_deleted_at_the_provider(place: Place) -> httpx.Response:
+    person, email = place.reader()
+    place.provider.plan_faults({"user": person.email, "method": "gmail.history.list", "kind": "html_503"})
+    place.provider.delete(person.email, email["external_id"])
+    return person.get(f"/emails/{email['id']}/raw")
+
+
+@_gives("provider_access_denied")
+async def _while_the_provider_denies(place: Place) -> httpx.Response:
+    return _download(place, method="gmail.messages.get", kind="error", status=403, reason="domainPolicy")
+
+
+@_gives("provider_rate_limited")
+async def _while_the_provider_limits(place: Place) -> httpx.Response:
+    return _download(
+        place, method="gmail.messages.get", kind="error", status=429, reason="rateLimitExceeded", retry_after=60.0
+    )
+
+
+@_gives("provider_unavailable")
+async def _while_the_provider_is_down(place: Place) -> httpx.Response:
+    return _download(place, method="gmail.messages.get", kind="html_503")
+
+
+@_gives("provider_misconfigured")
+async def _while_the_provider_refuses_the_client(place: Place) -> httpx.Response:
+    person, email = place.reader()
+    place.provider.post(f"/users/{person.email}/tokens/expire")
+    place.provider.plan_faults({"method": "oauth.token", "kind": "error", "status": 401, "reason": "invalid_client"})
+    return person.get(f"/emails/{email['id']}/raw")
+
+
+@_gives("range_not_satisfiable")
+async def _beyond_the_end(place: Place) -> httpx.Response:
+    person, email = place.visitor, place.visitor.emails()[0]
+    return person.get(f"/emails/{email['id']}/raw", Range="bytes=99999999-")
+
+
+@_gives("too_many_requests")
+async def _twice_in_a_minute(place: Place) -> httpx.Response:
+    headers = place.person().headers()
+    place.strict.get("/auth/me", headers=headers).raise_for_status()
+    return place.strict.get("/auth/me", headers=headers)
+
+
+@_gives("service_unavailable")
+async def _without_mail(place: Place) -> httpx.Response:
+    return place.strict.get("/emails/addresses", headers=place.visitor.headers())
+
+
+@_gives("deadline_exceeded")
+async def _while_mail_waits_for_a_lock(place: Place) -> httpx.Response:
+    headers = place.visitor.headers()
+    async with place.database("mail") as connection, connection.transaction():
+        await connection.execute("LOCK TABLE mailboxes IN ACCESS EXCLUSIVE MODE")
+        return place.http.get("/emails/addresses", headers=headers)
+
+
+@_gives("internal")
+async def _without_a_table(place: Place) -> httpx.Response:
+    await place.execute("auth", "ALTER TABLE security_events RENAME TO hidden")
+    try:
+        return place.visitor.get("/auth/events")
+    finally:
+        await place.execute("auth", "ALTER TABLE hidden RENAME TO security_events")

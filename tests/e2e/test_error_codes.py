@@ -14,7 +14,7 @@ from tests.support.e2e.running_stack import RunningStack
 
 @pytest.fixture(scope="module")
 def strict(stack: RunningStack) -> Iterator[httpx.Client]:
-    """A gateway without mail, whose auth demands client proofs, and which allows a user one request a minute."""
+    """A gateway without mail, whose auth demands PKCE, and which allows a user one request a minute."""
     ports = Ports()
     auth_port, gateway_port = ports.free(), ports.free()
     auth = stack.add_twin("auth", AUTH_PORT=auth_port, AUTH_ADMIN_PORT=ports.free())

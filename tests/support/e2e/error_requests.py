@@ -21,7 +21,7 @@ _OTHER_VERIFIER = "a" * 43
 class Place:
     """The stack with everything that a request can need.
 
-    `strict` is a gateway without mail, whose auth demands client proofs, and which allows a user one request a minute.
+    `strict` is a gateway without mail, whose auth demands PKCE, and which allows a user one request a minute.
     """
 
     stack: RunningStack

@@ -13,6 +13,16 @@ class AccountStatus(StrEnum):
     REAUTH_REQUIRED = "reauth_required"
 
 
+class Denial(StrEnum):
+    """Why a provider denies an account access although its grant lives; docs/errors.md says what helps."""
+
+    # An administrator, or the account's own protection, blocks the application.
+    ADMIN_POLICY = "admin_policy"
+    # The application is open to other accounts only: it is in testing, or an organisation's own.
+    APP_RESTRICTED = "app_restricted"
+    DENIED = "denied"
+
+
 @dataclass(frozen=True)
 class Account:
     """A provider's account that a user connected."""
@@ -25,6 +35,8 @@ class Account:
     created_at: datetime
     # When the provider ends the grant, if it limits grants in time.
     reconnect_by: datetime | None = None
+    # Why the provider denies access lastingly, in the words of mail, which notices; empty: it does not.
+    access_denied_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,10 @@ class EventType(StrEnum):
     ACCOUNT_RECONNECTED = "account_reconnected"
     ACCOUNT_DISCONNECTED = "account_disconnected"
     LINK_REFUSED = "link_refused"
+    ACCOUNT_RENAMED = "account_renamed"
     REAUTH_REQUIRED = "reauth_required"
+    ACCESS_DENIED = "access_denied"
+    ACCESS_RESTORED = "access_restored"
     USER_DELETED = "user_deleted"
 
 

@@ -27,6 +27,7 @@ AUTH_RETRIED = [
 ]
 MAIL_RETRIED = [
     ("mailroom.mail.v1.MailboxService", "ListMailboxes"),
+    ("mailroom.mail.v1.MailboxService", "RefreshMailboxes"),
     ("mailroom.mail.v1.MailboxService", "DisconnectMailbox"),
     ("mailroom.mail.v1.MailboxService", "DeleteUser"),
     ("mailroom.mail.v1.MessageService", "ListMessages"),

@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.auth.v1 import auth_pb2
 from mailroom.mail.v1 import mail_pb2
 
-from services.gateway.schemas.addresses import Address
+from services.gateway.schemas.addresses import AccessStatus, Address
 from services.gateway.schemas.changes import Change, ChangeType, LabelName
 from services.gateway.schemas.emails import Attachment, Email, EmailAddress, EmailSummary, FilterQuery, Label
 from services.gateway.schemas.requests import MailboxQuery
@@ -19,10 +19,6 @@ from services.gateway.schemas.threads import Thread
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OFFSET = len("+00:00")
 
-_ADDRESS_STATUS: dict[int, Literal["active", "reauth_required"]] = {
-    mail_pb2.MAILBOX_STATUS_ACTIVE: "active",
-    mail_pb2.MAILBOX_STATUS_REAUTH_REQUIRED: "reauth_required",
-}
 _SYNC_STATE: dict[int, Literal["queued", "running", "completed", "failed", "cancelled"]] = {
     mail_pb2.SYNC_STATE_QUEUED: "queued",
     mail_pb2.SYNC_STATE_RUNNING: "running",
@@ -49,6 +45,13 @@ _CHANGE_KIND: dict[int, ChangeType] = {
     mail_pb2.CHANGE_KIND_LABEL_UPDATED: "label_updated",
     mail_pb2.CHANGE_KIND_LABEL_DELETED: "label_deleted",
 }
+
+
+def access_status(*, is_active: bool, access_denied_reason: str) -> AccessStatus:
+    """Return the status of an account or mailbox. An ended grant goes first: a new sign-in is needed in any case."""
+    if not is_active:
+        return "reauth_required"
+    return "access_denied" if access_denied_reason else "active"
 
 
 def rfc3339(value: Timestamp) -> str:
@@ -208,7 +211,11 @@ def address(mailbox: mail_pb2.Mailbox) -> Address:
         "account_id": mailbox.account_id,
         "email": mailbox.email,
         "provider": mailbox.provider,
-        "status": _ADDRESS_STATUS[mailbox.status],
+        "status": access_status(
+            is_active=mailbox.status == mail_pb2.MAILBOX_STATUS_ACTIVE,
+            access_denied_reason=mailbox.access_denied_reason,
+        ),
+        "access_denied_reason": mailbox.access_denied_reason or None,
         "reconnect_by": rfc3339(mailbox.reconnect_by_time) if mailbox.HasField("reconnect_by_time") else None,
         "last_synced_at": rfc3339(mailbox.last_synced_time) if mailbox.HasField("last_synced_time") else None,
         "message_count": mailbox.message_count,
@@ -248,6 +255,7 @@ def sync(value: mail_pb2.Sync) -> Sync:
         "verification": _verification(value.verification) if value.HasField("verification") else None,
         "error": value.error or None,
         "last_error": value.last_error or None,
+        "access_denied_reason": value.access_denied_reason or None,
         "waiting_until": rfc3339(value.waiting_until_time) if value.HasField("waiting_until_time") else None,
         "waiting_for": _WAIT_REASON.get(value.waiting_for),
         "progress_at": rfc3339(value.progress_time) if value.HasField("progress_time") else None,

@@ -15,12 +15,15 @@ from services.mail.model import Account, MailboxStatus
 # a reason there.
 RETRIED = (
     ("mailroom.auth.v1.AccountService", "ListAccounts"),
+    ("mailroom.auth.v1.AccountService", "ReportAccount"),
     ("mailroom.auth.v1.AccountService", "DisconnectAccount"),
     ("mailroom.auth.v1.AccountService", "DeleteUser"),
     ("mailroom.auth.v1.ProviderTokenService", "GetAccessToken"),
 )
 # A refresh or a revocation at the provider can take this many seconds.
 _TOKEN_TIMEOUT = 30.0
+# A report is made by a worker that holds a lease: shorter than that.
+_REPORT_TIMEOUT = 5.0
 _STATUS = {
     auth_pb2.ACCOUNT_STATUS_ACTIVE: MailboxStatus.ACTIVE,
     auth_pb2.ACCOUNT_STATUS_REAUTH_REQUIRED: MailboxStatus.REAUTH_REQUIRED,
@@ -52,9 +55,22 @@ class AuthClient:
                 reconnect_by=(
                     account.reconnect_by_time.ToDatetime(tzinfo=UTC) if account.HasField("reconnect_by_time") else None
                 ),
+                access_denied_reason=account.access_denied_reason,
             )
             for account in answer.accounts
         ]
+
+    async def report_account(
+        self, account_id: UUID, user_id: UUID, *, access_denied_reason: str | None = None, email: str = ""
+    ) -> None:
+        """Records whether the provider denies an account access (empty: it does not), and its present address.
+
+        None and an empty address say nothing. Raises AppError account_not_found.
+        """
+        request = auth_pb2.ReportAccountRequest(
+            account_id=str(account_id), user_id=str(user_id), access_denied_reason=access_denied_reason, email=email
+        )
+        await call(self._accounts.ReportAccount, request, timeout=_REPORT_TIMEOUT)
 
     async def disconnect_account(self, account_id: UUID, user_id: UUID) -> None:
         """Ends an account, its grant and its tokens. Idempotent: unknown accounts succeed."""
@@ -68,7 +84,10 @@ class AuthClient:
     async def access_token(
         self, account_id: UUID, user_id: UUID, *, refused_fingerprint: str = ""
     ) -> tuple[str, datetime]:
-        """A provider access token and when it expires. Raises AppError account_not_found, reauth_required."""
+        """A provider access token and when it expires.
+
+        Raises AppError account_not_found, reauth_required, provider_access_denied (metadata: denial).
+        """
         request = auth_pb2.GetAccessTokenRequest(
             account_id=str(account_id), user_id=str(user_id), refused_token_fingerprint=refused_fingerprint
         )

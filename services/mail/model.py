@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, StrEnum
 from uuid import UUID
 
 from services.mail.content.model import ParsedMessage
@@ -14,6 +14,21 @@ class MailboxStatus(Enum):
 
     ACTIVE = "active"
     REAUTH_REQUIRED = "reauth_required"
+
+
+class Denial(StrEnum):
+    """Why a provider denies access to a mailbox although its grant lives; docs/errors.md says what helps.
+
+    Auth has some of its own, and newer versions of it may have more.
+    """
+
+    # An administrator blocks the application.
+    ADMIN_POLICY = "admin_policy"
+    # The user did not allow to read mail.
+    MISSING_SCOPE = "missing_scope"
+    # The account has no mailbox.
+    MAILBOX_DISABLED = "mailbox_disabled"
+    DENIED = "denied"
 
 
 class SyncState(Enum):
@@ -75,6 +90,8 @@ class Account:
     status: MailboxStatus
     # When the provider ends the grant, if it limits grants in time.
     reconnect_by: datetime | None = None
+    # Why the provider denies access lastingly, a Denial or one of auth's; empty: it does not.
+    access_denied_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +104,10 @@ class Mailbox:
     provider: str
     email: str
     status: MailboxStatus
+    # Why the provider denies access lastingly, beside an active status; empty: it does not.
+    access_denied_reason: str = ""
+    # So many turns in a row have met a denial.
+    denials: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

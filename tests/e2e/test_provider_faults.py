@@ -73,7 +73,13 @@ class TestRevokedGrant:
         assert len(ada.emails()) == 5
         answer = ada.post("/emails/sync", {"email": ada.email})
         assert (answer.status_code, answer.json()["code"]) == (409, "reauth_required")
+        [new] = provider.deliver(ada.email)
+        changes = f"/emails/changes?user_email={ada.email}"
+        since = ada.get(changes).json()["next_since"]
         again = sign_in(ada.email)
+        # Nothing but the sign-in makes the mailbox due.
+        news = again.get(f"{changes}&since={since}", Prefer="wait=20").json()["changes"]
+        assert [change["email"]["external_id"] for change in news] == [new]
         assert (again.address()["status"], again.address()["account_id"]) == ("active", before["account_id"])
         again.sync()
         same_as(provider, again)

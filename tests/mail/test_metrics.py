@@ -82,6 +82,21 @@ class TestMailboxMetrics:
             shown = await scrape(s)
             assert (shown("oldest_check_seconds"), shown("mailboxes", status="reauth_required")) == (0, 1)
 
+    async def test_leave_out_whose_access_is_denied(self, stage: OpenStage) -> None:
+        async with stage(messages=5, workers=0) as s:
+            await s.sync_with_worker()
+            await s.pool.execute("INSERT INTO watches SELECT mailbox_id, now(), now() FROM mailboxes")
+            await s.pool.execute("UPDATE sync_states SET caught_up_at = now() - interval '1 day'")
+            await s.pool.execute("UPDATE mailbox_schedule SET due_at = now() - interval '1 hour', lane = 0")
+            late = await scrape(s)
+            assert late("mailboxes_due", lane="live") == 1
+            await s.pool.execute("UPDATE mailboxes SET access_denied_reason = 'admin_policy'")
+            await s.pool.execute("UPDATE mailbox_schedule SET waiting_for = 'access'")
+            shown = await scrape(s)
+            assert (shown("mailboxes_due", lane="live"), shown("oldest_due_seconds", lane="live")) == (0, 0)
+            assert (shown("oldest_check_seconds"), shown("watches_expiring")) == (0, 0)
+            assert (shown("mailboxes", status="access_denied"), shown("mailboxes", status="active")) == (1, None)
+
     async def test_of_watches(self, stage: OpenStage) -> None:
         async with stage(messages=1, workers=0) as s:
             await s.request()

@@ -17,6 +17,7 @@ from services.auth.model import AccountStatus, EventType, SecurityEvent
 from services.auth.provider_grants.refresh_lock import RefreshLock, provider_unavailable
 from services.auth.provider_grants.token_encryption import decrypt_access_token, decrypt_refresh_token, encrypt_grant
 from services.auth.providers.base import (
+    AccessRefusedError,
     Grant,
     GrantRefusedError,
     IdentityRefusedError,
@@ -41,6 +42,7 @@ LOCK_WAIT = 12.0
 _DONE, _UNAVAILABLE = "done", "unavailable"
 _OUTCOMES: Mapping[type[ProviderError], str] = {
     GrantRefusedError: "grant_refused",
+    AccessRefusedError: "access_denied",
     ProviderRefusedError: "client_refused",
     IdentityRefusedError: "client_refused",
 }
@@ -87,8 +89,8 @@ class ProviderTokens:
     async def get(self, *, account_id: UUID, user_id: UUID, refused_fingerprint: str) -> ProviderToken:
         """Return a token with a margin of validity, other than the one that the provider refused.
 
-        Raises AppError account_not_found (also for another user's account), reauth_required, provider_unavailable,
-        provider_misconfigured.
+        Raises AppError account_not_found (also for another user's account), reauth_required, provider_access_denied
+        (metadata: denial), provider_unavailable, provider_misconfigured.
         """
         stored = await self._owned(account_id, user_id)
         token = self._usable(stored, refused_fingerprint, margin=_margin(stored))
@@ -192,6 +194,9 @@ class ProviderTokens:
                 log.warning("the provider refused the grant", account_id=account_id, reason=str(error))
                 raise _reauth_required() from error
             return
+        if isinstance(error, AccessRefusedError):
+            log.warning("the provider denies the account access", account_id=account_id, reason=str(error))
+            raise _access_denied(error) from error
         if isinstance(error, ProviderRefusedError | IdentityRefusedError):
             log.error("the provider refuses this client", account_id=account_id, reason=str(error))
             raise _misconfigured() from error
@@ -226,6 +231,15 @@ def _fingerprint(token: str) -> str:
 def _reauth_required() -> AppError:
     return AppError(
         Kind.CONFLICT, "reauth_required", "The provider ended the connection; the user has to sign in again."
+    )
+
+
+def _access_denied(error: AccessRefusedError) -> AppError:
+    return AppError(
+        Kind.CONFLICT,
+        "provider_access_denied",
+        "The provider does not let this account use the application.",
+        {"denial": error.denial},
     )
 
 

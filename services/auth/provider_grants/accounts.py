@@ -1,6 +1,7 @@
 """Users and their connected accounts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -94,6 +95,38 @@ class Accounts:
         async with self._store.transaction() as transaction:
             return await transaction.accounts.list_of(user_id)
 
+    async def report(
+        self, *, account_id: UUID, user_id: UUID, access_denied_reason: str | None = None, email: str = ""
+    ) -> None:
+        """Record what mail has learned of an account: whether the provider denies it access, and its address.
+
+        None and an empty address leave what is known. Raises AppError account_not_found, also for another user's.
+        """
+        async with self._store.transaction() as transaction:
+            account = await transaction.accounts.lock(account_id)
+            if account is None or account.user_id != user_id:
+                raise AppError(Kind.NOT_FOUND, "account_not_found", "There is no such account.")
+            if email and email != account.email:
+                await transaction.accounts.rename(account_id, email)
+                await self._add_event(transaction, replace(account, email=email), EventType.ACCOUNT_RENAMED)
+            if access_denied_reason is not None:
+                await self._set_access_denied(transaction, account, access_denied_reason)
+            await transaction.commit()
+
+    async def _set_access_denied(self, transaction: Transaction, account: Account, reason: str) -> None:
+        """Record a change; an account whose grant has ended is denied nothing else."""
+        if account.status is not AccountStatus.ACTIVE or reason == account.access_denied_reason:
+            return
+        await transaction.accounts.set_access_denied(account.account_id, reason)
+        if bool(reason) != bool(account.access_denied_reason):
+            event = EventType.ACCESS_DENIED if reason else EventType.ACCESS_RESTORED
+            await self._add_event(transaction, account, event)
+
+    async def _add_event(self, transaction: Transaction, account: Account, event: EventType) -> None:
+        await transaction.events.add(
+            SecurityEvent(account.user_id, event, account_id=account.account_id, email=account.email)
+        )
+
     async def describe(self, user_id: UUID) -> tuple[User, list[Account]]:
         """Return the user with their accounts, oldest first. Raises AppError user_not_found."""
         async with self._store.transaction() as transaction:
@@ -141,5 +174,5 @@ class Accounts:
             account = await transaction.accounts.activate(account.account_id, email=identity.email)
         record = encrypt_grant(self._cipher, account.account_id, consent.grant, kept=kept)
         await transaction.provider_tokens.put(account.account_id, record)
-        await transaction.events.add(SecurityEvent(user_id, event, account_id=account.account_id, email=account.email))
+        await self._add_event(transaction, account, event)
         return account

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from services.auth.model import Denial
+
 
 @dataclass(frozen=True)
 class ProviderIdentity:
@@ -41,6 +43,17 @@ class ProviderError(Exception):
 
 class GrantRefusedError(ProviderError):
     """`invalid_grant`: the code or refresh token is invalid for ever (RFC 6749, section 5.2)."""
+
+
+class AccessRefusedError(ProviderError):
+    """The provider does not let this account use the application at present. The grant is not dead.
+
+    Policies cause it, and so does an error code that nobody knows: one account can show no fault of the client.
+    """
+
+    def __init__(self, text: str, denial: Denial) -> None:
+        super().__init__(text)
+        self.denial = denial
 
 
 class ProviderUnavailableError(ProviderError):

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
+from services.auth.model import Denial
 from services.auth.providers.base import (
+    AccessRefusedError,
     Grant,
     GrantRefusedError,
     IdentityRefusedError,
@@ -27,7 +29,28 @@ _DEFAULT_LIFETIME = timedelta(hours=1)
 _LONGEST_LIFETIME = timedelta(days=366)
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 _ERROR_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_TRANSIENT_ERRORS = frozenset({"internal_failure", "server_error", "temporarily_unavailable", "slow_down"})
+_TRANSIENT_ERRORS: Final = frozenset({"internal_failure", "server_error", "temporarily_unavailable", "slow_down"})
+# A new sign-in helps, and nothing else. Sources: RFC 6749, section 5.2; OpenID Connect Core, section 3.1.2.6.
+_GRANT_ERRORS: Final = frozenset(
+    {"invalid_grant", "consent_required", "interaction_required", "login_required", "account_selection_required"}
+)
+# The operator has to correct the client. Sources: RFC 6749, section 5.2; Google "OAuth 2.0 for Web Server Apps".
+_CLIENT_ERRORS: Final = frozenset(
+    {
+        *("invalid_client", "unauthorized_client", "deleted_client", "disabled_client", "redirect_uri_mismatch"),
+        *("invalid_request", "unsupported_grant_type"),
+    }
+)
+# Codes of Google's error pages, which its token endpoint and its redirects use too. A refresh names no scope, so
+# `invalid_scope` is a policy's.
+_DENIALS: Final = {
+    "admin_policy_enforced": Denial.ADMIN_POLICY,
+    "policy_enforced": Denial.ADMIN_POLICY,
+    "invalid_scope": Denial.ADMIN_POLICY,
+    "access_denied": Denial.APP_RESTRICTED,
+    "org_internal": Denial.APP_RESTRICTED,
+    "restricted_client": Denial.APP_RESTRICTED,
+}
 
 
 def failure(call: str, answer: HttpResponse) -> ProviderError:
@@ -37,7 +60,16 @@ def failure(call: str, answer: HttpResponse) -> ProviderError:
     refused = answer.succeeded or (400 <= answer.status < 500 and answer.status not in (408, 429))
     if not refused or error is None or error in _TRANSIENT_ERRORS:
         return ProviderUnavailableError(text)
-    return GrantRefusedError(text) if error == "invalid_grant" else ProviderRefusedError(text)
+    if error in _GRANT_ERRORS:
+        return GrantRefusedError(text)
+    if error in _CLIENT_ERRORS:
+        return ProviderRefusedError(text)
+    return AccessRefusedError(text, denial_of(error))
+
+
+def denial_of(error: str) -> Denial:
+    """Return why a provider that answers with this error code denies access."""
+    return _DENIALS.get(error, Denial.DENIED)
 
 
 def grant(answer: Mapping[str, Any], *, requested: frozenset[str], now: datetime) -> Grant:

@@ -8,6 +8,7 @@ from services.auth.provider_grants.accounts import Accounts
 from services.auth.provider_grants.disconnect import Disconnections
 from services.auth.rpc.from_proto import user_id_of, uuid_or_none
 from services.auth.rpc.to_proto import account_to_proto
+from services.kit.errors import AppError, Kind
 from services.kit.rpc.server import Context
 
 
@@ -24,6 +25,22 @@ class AccountServicer(auth_pb2_grpc.AccountServiceServicer):
     ) -> auth_pb2.ListAccountsResponse:
         accounts = await self._accounts.list_accounts(user_id_of(request.user_id))
         return auth_pb2.ListAccountsResponse(accounts=[account_to_proto(account) for account in accounts])
+
+    @override
+    async def ReportAccount(
+        self, request: auth_pb2.ReportAccountRequest, context: Context
+    ) -> auth_pb2.ReportAccountResponse:
+        account_id, user_id = uuid_or_none(request.account_id), uuid_or_none(request.user_id)
+        if account_id is None or user_id is None:
+            # No account has such an id.
+            raise AppError(Kind.NOT_FOUND, "account_not_found", "There is no such account.")
+        await self._accounts.report(
+            account_id=account_id,
+            user_id=user_id,
+            access_denied_reason=request.access_denied_reason if request.HasField("access_denied_reason") else None,
+            email=request.email,
+        )
+        return auth_pb2.ReportAccountResponse()
 
     @override
     async def DisconnectAccount(

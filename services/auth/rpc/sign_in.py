@@ -48,4 +48,4 @@ class SignInServicer(auth_pb2_grpc.SignInServiceServicer):
         )
         if isinstance(redeemed, Account):
             return auth_pb2.RedeemSignInResponse(linked_account_id=str(redeemed.account_id))
-        return auth_pb2.RedeemSignInResponse(**session_tokens(redeemed))
+        return auth_pb2.RedeemSignInResponse(user_id=str(redeemed.user_id), **session_tokens(redeemed))

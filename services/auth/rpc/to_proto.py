@@ -43,6 +43,7 @@ def account_to_proto(account: Account) -> auth_pb2.Account:
         status=_STATUS[account.status],
         create_time=timestamp(account.created_at),
         reconnect_by_time=None if account.reconnect_by is None else timestamp(account.reconnect_by),
+        access_denied_reason=account.access_denied_reason,
     )
 
 

@@ -26,8 +26,9 @@ REPEATABLE = timedelta(seconds=15)
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens that a client gets."""
+    """The tokens that a client gets, and whose they are."""
 
+    user_id: UUID
     access_token: AccessToken
     refresh_token: RefreshToken
 
@@ -165,7 +166,7 @@ class Sessions:
         access_token = await self._access_tokens.issue(
             session.user_id, session_id=session.session_id, session_expires_at=session.expires_at
         )
-        return Tokens(access_token, refresh_token)
+        return Tokens(session.user_id, access_token, refresh_token)
 
 
 async def _end(transaction: Transaction, *, user_id: UUID, session_id: UUID | None) -> None:

@@ -69,8 +69,8 @@ class AccountQueries:
         await self._connection.execute(delete(accounts).where(accounts.c.account_id == account_id))
 
     async def activate(self, account_id: UUID, *, email: str | None = None) -> Account:
-        """Set the account active, with its current address if that is known."""
-        values = {"status": AccountStatus.ACTIVE, "updated_at": func.now()} | (
+        """Set the account active, with its current address if that is known; it is denied nothing any more."""
+        values = {"status": AccountStatus.ACTIVE, "access_denied_reason": "", "updated_at": func.now()} | (
             {} if email is None else {"email": email}
         )
         rows = await self._connection.execute(
@@ -78,12 +78,26 @@ class AccountQueries:
         )
         return account_of(rows.one())
 
+    async def rename(self, account_id: UUID, email: str) -> None:
+        """Set the account's address."""
+        await self._connection.execute(
+            update(accounts).where(accounts.c.account_id == account_id).values(email=email, updated_at=func.now())
+        )
+
+    async def set_access_denied(self, account_id: UUID, reason: str) -> None:
+        """Record why the provider denies the account access; an empty reason: it does not."""
+        await self._connection.execute(
+            update(accounts)
+            .where(accounts.c.account_id == account_id)
+            .values(access_denied_reason=reason, updated_at=func.now())
+        )
+
     async def require_reauth(self, account_id: UUID) -> None:
         """Mark the account, whose grant the provider has ended."""
         await self._connection.execute(
             update(accounts)
             .where(accounts.c.account_id == account_id)
-            .values(status=AccountStatus.REAUTH_REQUIRED, updated_at=func.now())
+            .values(status=AccountStatus.REAUTH_REQUIRED, access_denied_reason="", updated_at=func.now())
         )
 
 
@@ -96,4 +110,5 @@ def account_of(row: Row[Any]) -> Account:
         email=row.email,
         status=AccountStatus(row.status),
         created_at=row.created_at,
+        access_denied_reason=row.access_denied_reason,
     )

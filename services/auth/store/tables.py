@@ -56,6 +56,8 @@ accounts = Table(
     Column("subject", Text, nullable=False),
     Column("email", Text, nullable=False),
     Column("status", Text, nullable=False),
+    # Why the provider denies access lastingly. Beside the status, which earlier releases read.
+    Column("access_denied_reason", Text, nullable=False, server_default=text("''")),
     _time("created_at"),
     _time("updated_at"),
     UniqueConstraint("provider", "subject"),

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from mailroom.auth.v1 import auth_pb2
 
 from services.gateway.bearer import Credentials, caller_of
-from services.gateway.conversions import rfc3339, session_tokens
+from services.gateway.conversions import access_status, rfc3339, session_tokens
 from services.gateway.dependencies import JSON_ONLY, Backends, UserId
 from services.gateway.openapi import problems
 from services.gateway.responses import json_response_from
@@ -78,7 +78,11 @@ def _account(account: auth_pb2.Account) -> Account:
         "account_id": account.account_id,
         "provider": account.provider,
         "email": account.email,
-        "status": "active" if account.status == auth_pb2.ACCOUNT_STATUS_ACTIVE else "reauth_required",
+        "status": access_status(
+            is_active=account.status == auth_pb2.ACCOUNT_STATUS_ACTIVE,
+            access_denied_reason=account.access_denied_reason,
+        ),
+        "access_denied_reason": account.access_denied_reason or None,
         "connected_at": rfc3339(account.create_time),
         "reconnect_by": None if by is None else rfc3339(by),
     }

@@ -8,9 +8,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import structlog
 from fastapi import APIRouter, Query, Request, Response
 from mailroom.auth.v1 import auth_pb2
+from mailroom.mail.v1 import mail_pb2
+from starlette.background import BackgroundTask
 from starlette.responses import RedirectResponse
 
 from services.gateway.bearer import MaybeCaller
+from services.gateway.clients import Services
 from services.gateway.conversions import seconds_until, session_tokens
 from services.gateway.dependencies import JSON_ONLY, Backends, Keys
 from services.gateway.openapi import problems
@@ -25,6 +28,8 @@ router = APIRouter(tags=["sign-in"])
 # The client of a redirect is a browser, which cannot handle a problem document.
 _SHOWN_TO_THE_FRONTEND = (Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.RATE_LIMITED, Kind.INTERNAL)
 _KEYS_MAX_AGE = 300
+# Seconds.
+_REFRESH_TIMEOUT = 5.0
 
 log = structlog.get_logger()
 
@@ -112,7 +117,7 @@ async def redeem_sign_in(services: Backends, caller: MaybeCaller, body: TokenReq
     )
     answer = await call(services.sign_in.RedeemSignIn, request)
     if caller and answer.linked_account_id:
-        return json_response_from(
+        response = json_response_from(
             {
                 "access_token": caller.token,
                 "token_type": "Bearer",
@@ -120,7 +125,12 @@ async def redeem_sign_in(services: Backends, caller: MaybeCaller, body: TokenReq
                 "account_id": answer.linked_account_id,
             }
         )
-    return json_response_from(session_tokens(answer))
+        response.background = BackgroundTask(_refresh_mailboxes, services, caller.user_id)
+        return response
+    response = json_response_from(session_tokens(answer))
+    if answer.user_id:
+        response.background = BackgroundTask(_refresh_mailboxes, services, answer.user_id)
+    return response
 
 
 @router.get(
@@ -139,6 +149,18 @@ async def list_signing_keys(keys: Keys) -> Response:
         raise service_unavailable() from error
     headers = {"Cache-Control": f"public, max-age={_KEYS_MAX_AGE}"}
     return Response(document, headers=headers, media_type="application/jwk-set+json")
+
+
+async def _refresh_mailboxes(services: Services, user_id: str) -> None:
+    """Let mail learn of the sign-in, so that it goes on with mailboxes whose access is back.
+
+    Without it mail finds that out by itself, later; a sign-in never fails or waits for mail.
+    """
+    request = mail_pb2.RefreshMailboxesRequest(user_id=user_id)
+    try:
+        await call(services.mailboxes.RefreshMailboxes, request, timeout=_REFRESH_TIMEOUT)
+    except AppError as error:
+        log.warning("mail was not told of a sign-in", reason=error.reason)
 
 
 def _see_other(url: str) -> Response:

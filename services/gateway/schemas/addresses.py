@@ -6,6 +6,9 @@ from pydantic import Field
 
 from services.gateway.schemas.times import Time
 
+type AccessStatus = Literal["active", "reauth_required", "access_denied"]
+DENIED_REASON = "Why the provider denies access: a reason of docs/errors.md"
+
 
 class Address(TypedDict):
     """A connected mailbox."""
@@ -13,7 +16,8 @@ class Address(TypedDict):
     account_id: str
     email: str
     provider: str
-    status: Literal["active", "reauth_required"]
+    status: AccessStatus
+    access_denied_reason: Annotated[str | None, Field(description=DENIED_REASON)]
     reconnect_by: Annotated[
         Time | None, Field(description="When the provider ends the grant, if it limits grants in time")
     ]

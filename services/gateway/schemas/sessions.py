@@ -4,6 +4,7 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 
 from pydantic import Field
 
+from services.gateway.schemas.addresses import DENIED_REASON, AccessStatus
 from services.gateway.schemas.requests import MAX_LIMIT, NO_NUL, Request
 from services.gateway.schemas.times import Time
 
@@ -35,7 +36,8 @@ class Account(TypedDict):
     account_id: str
     provider: str
     email: str
-    status: Literal["active", "reauth_required"]
+    status: AccessStatus
+    access_denied_reason: Annotated[str | None, Field(description=DENIED_REASON)]
     connected_at: Time
     reconnect_by: Annotated[
         Time | None, Field(description="When the provider ends the grant, if it limits grants in time")

@@ -60,6 +60,9 @@ class Sync(TypedDict):
     last_error: Annotated[
         str | None, Field(description="The last failure of a sync that goes on; null after the next success")
     ]
+    access_denied_reason: Annotated[
+        str | None, Field(description="Why the provider denies access to the mailbox: a reason of docs/errors.md")
+    ]
     waiting_until: Annotated[Time | None, Field(description="Nothing happens before; null while it is worked on")]
     waiting_for: Annotated[WaitReason | None, Field(description="What it waits for until then")]
     progress_at: Annotated[Time | None, Field(description="When it last listed or stored something")]

@@ -18,7 +18,10 @@ class TokenSource(Protocol):
     async def access_token(
         self, account_id: UUID, user_id: UUID, *, refused_fingerprint: str = ""
     ) -> tuple[str, datetime]:
-        """Return an access token and its expiry. Raises AppError account_not_found, reauth_required."""
+        """Return an access token and its expiry.
+
+        Raises AppError account_not_found, reauth_required, provider_access_denied (metadata: denial).
+        """
         ...
 
 

@@ -10,7 +10,13 @@ from services.mail.model import Mailbox
 from services.mail.provider_access.access_tokens import AccessTokens
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota, QuotaWaitError, Taken
-from services.mail.providers.base import LimitError, NoAnswerError, TokenRefusedError, TooConcurrentError
+from services.mail.providers.base import (
+    AccessDeniedError,
+    LimitError,
+    NoAnswerError,
+    TokenRefusedError,
+    TooConcurrentError,
+)
 
 # Default wait for quota in seconds: less than claiming the mailbox again costs.
 SHORT_WAIT = 0.1
@@ -155,6 +161,10 @@ class ProviderCalls:
             yield
         except LimitError as error:
             await self.back_off(error)
+            raise
+        except AccessDeniedError:
+            # A sign-in meanwhile may have brought a token that allows more.
+            self._access.tokens.forget(self._mailbox)
             raise
 
     async def _take_part(self, units: int, *, patience: float, live: bool) -> Taken:

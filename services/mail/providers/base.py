@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from services.mail.model import HistoryDelta, Label, ListedId, ProviderMessage
+from services.mail.model import Denial, HistoryDelta, Label, ListedId, ProviderMessage
 
 # Seconds without calls after too many concurrent requests: providers name no time for this limit.
 CONCURRENCY_PAUSE: Final = 2.0
@@ -52,6 +52,25 @@ class AccessDeniedError(ProviderError):
     """The provider itself denies the access. Only the user or an administrator can change that."""
 
     reason = "access_denied"
+    denial = Denial.DENIED
+
+
+class AdminPolicyError(AccessDeniedError):
+    """An administrator blocks the application."""
+
+    denial = Denial.ADMIN_POLICY
+
+
+class ScopeMissingError(AccessDeniedError):
+    """The user did not grant a scope that the call needs."""
+
+    denial = Denial.MISSING_SCOPE
+
+
+class MailboxDisabledError(AccessDeniedError):
+    """The account has no mailbox."""
+
+    denial = Denial.MAILBOX_DISABLED
 
 
 class LimitError(ProviderError):

@@ -28,6 +28,12 @@ class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
         overviews = await self._mailboxes.overviews(uuid_of(request.user_id, "user_id"))
         return mail_pb2.ListMailboxesResponse(mailboxes=map(_overview_to_proto, overviews))
 
+    async def RefreshMailboxes(
+        self, request: mail_pb2.RefreshMailboxesRequest, context: Context
+    ) -> mail_pb2.RefreshMailboxesResponse:
+        await self._mailboxes.refresh(uuid_of(request.user_id, "user_id"))
+        return mail_pb2.RefreshMailboxesResponse()
+
     async def DisconnectMailbox(
         self, request: mail_pb2.DisconnectMailboxRequest, context: Context
     ) -> mail_pb2.DisconnectMailboxResponse:
@@ -49,4 +55,5 @@ def _overview_to_proto(overview: MailboxOverview) -> mail_pb2.Mailbox:
         message_count=overview.message_count,
         unread_count=overview.unread_count,
         reconnect_by_time=timestamp(overview.reconnect_by),
+        access_denied_reason=overview.mailbox.access_denied_reason,
     )

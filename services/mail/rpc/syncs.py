@@ -87,6 +87,7 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
             error=sync.error,
             verification=None if sync.verification is None else _verification_to_proto(sync.verification),
             progress_time=timestamp(sync.progress_at),
+            access_denied_reason=report.mailbox.access_denied_reason,
             last_error="" if report.wait is None else report.wait.last_error,
             waiting_until_time=None if report.wait is None else timestamp(report.wait.until),
             waiting_for=_WAIT_REASON[None if report.wait is None else report.wait.reason],

@@ -23,25 +23,30 @@ class MetricValues:
 
 
 async def read(connection: Connection, *, expiring_seconds: float) -> MetricValues:
-    """Read all values. A watch that ends within `expiring_seconds` counts as expiring."""
+    """Read all values. A watch that ends within `expiring_seconds` counts as expiring.
+
+    A mailbox whose access is denied is not late, and its watch need not be renewed.
+    """
     due = await connection.fetch(
         """
         SELECT lane, count(*), extract(epoch FROM now() - min(due_at))::float8 AS age FROM mailbox_schedule
-        WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now()) GROUP BY lane
+        WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now()) AND waiting_for <> 'access'
+        GROUP BY lane
         """
     )
     watches = await connection.fetchrow(
         """
         SELECT count(*) FILTER (WHERE w.expires_at < now() + make_interval(secs => $1)) AS expiring,
             extract(epoch FROM min(w.expires_at) - now())::float8 AS next
-        FROM watches w JOIN mailboxes m USING (mailbox_id) WHERE m.status = 'active'
+        FROM watches w JOIN mailboxes m USING (mailbox_id) WHERE m.status = 'active' AND m.access_denied_reason = ''
         """,
         expiring_seconds,
     )
     oldest_check = await connection.fetchval(
         """
         SELECT extract(epoch FROM now() - min(c.caught_up_at))::float8
-        FROM sync_states c JOIN mailboxes m USING (mailbox_id) WHERE m.status = 'active' AND m.user_id IS NOT NULL
+        FROM sync_states c JOIN mailboxes m USING (mailbox_id)
+        WHERE m.status = 'active' AND m.access_denied_reason = '' AND m.user_id IS NOT NULL
         """
     )
     lanes = await _counts(connection, "SELECT lane, count(*) FROM fetch_queue GROUP BY lane")
@@ -49,7 +54,12 @@ async def read(connection: Connection, *, expiring_seconds: float) -> MetricValu
     return MetricValues(
         mailboxes_by_status=await _counts(
             connection,
-            "SELECT CASE WHEN user_id IS NULL THEN 'disconnected' ELSE status END, count(*) FROM mailboxes GROUP BY 1",
+            """
+            SELECT CASE WHEN user_id IS NULL THEN 'disconnected'
+                        WHEN status = 'active' AND access_denied_reason <> '' THEN 'access_denied'
+                        ELSE status END, count(*)
+            FROM mailboxes GROUP BY 1
+            """,
         ),
         due_by_lane={Lane(row["lane"]): row["count"] for row in due},
         oldest_due_by_lane={Lane(row["lane"]): row["age"] for row in due},

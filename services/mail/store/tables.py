@@ -49,6 +49,11 @@ mailboxes = Table(
     Column("provider", Text, nullable=False),
     Column("email", Text, nullable=False),
     Column("status", Text, nullable=False),
+    # Why the provider denies access lastingly. Beside the status, which earlier releases read.
+    Column("access_denied_reason", Text, nullable=False, server_default=text("''")),
+    # Turns in a row that have met a denial, and when the first of them did.
+    Column("denials", BigInteger, nullable=False, server_default=text("0")),
+    _time("denied_since", nullable=True),
     _time("reconnect_by", nullable=True),
     _time("created_at", default="now()"),
     # Notifications name a mailbox by its address, in any letter case.

@@ -8,15 +8,23 @@ from contextlib import asynccontextmanager
 import structlog
 
 from services.kit.context import start_request
-from services.kit.errors import AppError, Kind
+from services.kit.errors import AppError
 from services.mail.model import MailboxStatus, SyncState, WaitReason
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.quota import QuotaUnavailableError
-from services.mail.providers.base import AccessDeniedError, Provider, ProviderError
+from services.mail.providers.base import Provider, ProviderError
 from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.control import mailboxes, schedule
 from services.mail.store.control.schedule import Lease, LeaseLostError
 from services.mail.store.sync import syncs
+from services.mail.sync.access import (
+    ACCESS_DENIED,
+    DEFAULT_PATIENCE,
+    AccountReports,
+    MailboxAccess,
+    Patience,
+    denial_of,
+)
 from services.mail.sync.erase import Eraser
 from services.mail.sync.intervals import Intervals
 from services.mail.sync.store_fetched import Retries
@@ -28,8 +36,8 @@ from services.mail.sync.turn_steps import run_turn
 LONGEST_BACKOFF = 60.0
 # Seconds after which a turn is cancelled. Longer than any single call to a provider may take.
 LONGEST_TURN = 240.0
-# Seconds until the next turn of a mailbox whose access must be granted again.
-_DENIED_SECONDS = 3600.0
+# When to look again at a mailbox whose user has to sign in: a sign-in wakes it, this finds what that has missed.
+_REAUTH_SECONDS = 900.0
 _RETRIES = Retries()
 _INTERVALS = Intervals()
 
@@ -49,6 +57,7 @@ class TurnRunner:
         pool: Pool,
         providers: Mapping[str, Provider],
         access: ProviderAccess,
+        auth: AccountReports,
         eraser: Eraser,
         metrics: TurnMetrics,
         lease_seconds: float,
@@ -57,6 +66,7 @@ class TurnRunner:
         retries: Retries = _RETRIES,
         longest_turn: float = LONGEST_TURN,
         intervals: Intervals = _INTERVALS,
+        patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
         self._pool = pool
         self._providers = providers
@@ -69,6 +79,7 @@ class TurnRunner:
         self._retries = retries
         self._longest_turn = longest_turn
         self._intervals = intervals
+        self._mailbox_access = MailboxAccess(pool=pool, auth=auth, patience=patience)
 
     async def run(self, lease: Lease) -> None:
         """Run a turn with the mailbox of a claimed lease. Raises nothing."""
@@ -137,10 +148,9 @@ class TurnRunner:
         release = await run_turn(
             context, poll_seconds=self._poll_seconds, verify_seconds=self._verify_seconds, retries=self._retries
         )
+        if context.answered:
+            await self._mailbox_access.granted(mailbox)
         async with self._pool.acquire() as connection:
-            if mailbox.status is not MailboxStatus.ACTIVE:
-                # The provider answered, so it grants access again.
-                await mailboxes.set_status(connection, lease.mailbox_id, MailboxStatus.ACTIVE)
             await schedule.release(
                 connection, lease, lane=release.lane, after=release.after, waiting_for=release.waiting_for
             )
@@ -148,6 +158,9 @@ class TurnRunner:
     async def _give_back(self, lease: Lease, error: Exception) -> None:
         """Release the lease of a failed turn; the mailbox is due again after a growing pause."""
         try:
+            if (denial := denial_of(error)) is not None:
+                await self._mailbox_access.denied(lease, denial, detail=str(error), poll_seconds=self._poll_seconds)
+                return
             async with self._pool.acquire() as connection, connection.transaction():
                 await schedule.fence(connection, lease)
                 after, waiting_for = await self._record_failure(connection, lease, error)
@@ -170,11 +183,7 @@ class TurnRunner:
         if isinstance(error, AppError) and error.reason in ("reauth_required", "account_not_found"):
             await mailboxes.set_status(connection, lease.mailbox_id, MailboxStatus.REAUTH_REQUIRED)
             await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=error.reason)
-            return _DENIED_SECONDS, WaitReason.ACCESS
-        if isinstance(error, AccessDeniedError):
-            log.warning("provider denies access", detail=error.detail)
-            await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=error.reason)
-            return _DENIED_SECONDS, WaitReason.ACCESS
+            return _REAUTH_SECONDS, WaitReason.ACCESS
         reason = _reason(error)
         log.warning(
             "turn failed", reason=reason, attempts=lease.attempts, exc_info=error if reason == INTERNAL else None
@@ -192,8 +201,10 @@ def _wait_reason(error: Exception) -> WaitReason:
 
 
 def _reason(error: Exception) -> str:
+    if denial_of(error) is not None:
+        return ACCESS_DENIED
     if isinstance(error, AppError):
-        return error.reason if error.kind is not Kind.INTERNAL else INTERNAL
+        return error.reason
     if isinstance(error, ProviderError):
         return error.reason
     if isinstance(error, QuotaUnavailableError):

@@ -44,6 +44,8 @@ class TurnContext:
         self.metrics = metrics
         self.intervals = intervals
         self.newest_hint = lease.hint_seq
+        # Whether the provider has given what a call of this turn asked for.
+        self.answered = False
         self.step = "claimed"
         self._pool = pool
         # Whether this turn has copied the provider's labels, and the labels that it knows to be stored.
@@ -86,7 +88,9 @@ class TurnContext:
     async def call_prepaid[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
         """Call the provider with quota taken before. Raises QuotaWaitError if the call meets a limit."""
         with _limits_as_waits():
-            return await self.calls.call_prepaid(ask)
+            answer = await self.calls.call_prepaid(ask)
+        self.answered = True
+        return answer
 
     async def call_with_new_token[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
         """Call with another token: the provider refused the current one for a part of a batch."""

@@ -65,6 +65,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             pool=pool,
             providers=providers,
             access=access,
+            auth=auth,
             eraser=Eraser(pool=pool, auth=auth, providers=providers, access=access),
             metrics=metrics,
             lease_seconds=settings.worker_lease_seconds,

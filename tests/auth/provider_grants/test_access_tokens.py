@@ -247,7 +247,7 @@ class TestDeadGrant:
             (JSONResponse({"error": "invalid_client"}, 401), "provider_misconfigured"),
             (JSONResponse({"error": "unauthorized_client"}, 401), "provider_misconfigured"),
             (JSONResponse({"error": "deleted_client"}, 401), "provider_misconfigured"),
-            (JSONResponse({"error": "invalid_scope"}, 400), "provider_misconfigured"),
+            (JSONResponse({"error": "invalid_request"}, 400), "provider_misconfigured"),
             (JSONResponse({"error": "rate_limit_exceeded"}, 429), "provider_unavailable"),
             (JSONResponse({"error": "invalid_grant"}, 503), "provider_unavailable"),
             (JSONResponse({"error": "internal_failure"}, 400), "provider_unavailable"),

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from services.auth.providers.base import (
+    AccessRefusedError,
     GrantRefusedError,
     ProviderError,
     ProviderRefusedError,
@@ -28,7 +29,9 @@ class TestFailures:
             (JSONResponse({"error": "invalid_grant"}), GrantRefusedError),
             (JSONResponse({"error": "invalid_client"}, 401), ProviderRefusedError),
             (JSONResponse({"error": "redirect_uri_mismatch"}, 400), ProviderRefusedError),
-            (JSONResponse({"error": "admin_policy_enforced"}, 400), ProviderRefusedError),
+            (JSONResponse({"error": "admin_policy_enforced"}, 400), AccessRefusedError),
+            (JSONResponse({"error": "unheard_of"}, 400), AccessRefusedError),
+            (JSONResponse({"error": "interaction_required"}, 400), GrantRefusedError),
             (JSONResponse({"error": "invalid_grant"}, 429), ProviderUnavailableError),
             (JSONResponse({"error": "invalid_grant"}, 500), ProviderUnavailableError),
             (JSONResponse({"error": ["invalid_grant"]}, 400), ProviderUnavailableError),

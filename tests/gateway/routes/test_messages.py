@@ -288,16 +288,18 @@ class TestAddresses:
             status=mail_pb2.MAILBOX_STATUS_REAUTH_REQUIRED,
             reconnect_by_time=Timestamp(seconds=1_700_000_000),
         )
+        gateway.mail.connect("ada", "ada@school.example", access_denied_reason="admin_policy")
         gateway.mail.connect("grace", "grace@example.org")
         status, body = await get(gateway, "/emails/addresses")
         assert status == 200
         exactly(Addresses, body)
-        first, second = body["addresses"]
+        first, second, third = body["addresses"]
         assert first == {
             "account_id": f"account-of-{ADA}",
             "email": ADA,
             "provider": "google",
             "status": "active",
+            "access_denied_reason": None,
             "reconnect_by": None,
             "last_synced_at": "2023-11-14T22:13:20.000Z",
             "message_count": 3,
@@ -305,6 +307,7 @@ class TestAddresses:
         }
         assert (second["status"], second["last_synced_at"]) == ("reauth_required", None)
         assert second["reconnect_by"] == "2023-11-14T22:13:20.000Z"
+        assert (third["status"], third["access_denied_reason"]) == ("access_denied", "admin_policy")
 
     async def test_of_a_user_without_any_are_an_empty_list(self, gateway: Gateway) -> None:
         assert await get(gateway, "/emails/addresses") == (200, {"addresses": []})

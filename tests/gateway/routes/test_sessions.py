@@ -91,11 +91,19 @@ class TestMe:
                     "provider": "google",
                     "email": "ada@example.com",
                     "status": "reauth_required",
+                    "access_denied_reason": None,
                     "connected_at": "1970-01-01T00:00:02.000Z",
                     "reconnect_by": "1970-01-01T00:00:03.000Z",
                 }
             ],
         }
+
+    async def test_shows_why_an_account_is_denied_access(self, gateway: Gateway) -> None:
+        account = auth_pb2.Account(status=auth_pb2.ACCOUNT_STATUS_ACTIVE, access_denied_reason="admin_policy")
+        gateway.auth.users["ada"] = auth_pb2.GetUserResponse(user_id="ada", accounts=[account])
+        answer = await gateway.http.get("/auth/me", headers=gateway.as_user("ada"))
+        [shown] = answer.json()["accounts"]
+        assert (shown["status"], shown["access_denied_reason"]) == ("access_denied", "admin_policy")
 
     async def test_of_a_deleted_user_does_not_exist(self, gateway: Gateway) -> None:
         answer = await gateway.http.get("/auth/me", headers=gateway.as_user("gone"))

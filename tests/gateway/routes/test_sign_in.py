@@ -3,6 +3,7 @@
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import structlog
 from mailroom.auth.v1 import auth_pb2
 
 from services.kit.errors import AppError, Kind
@@ -121,6 +122,21 @@ class TestToken:
         assert answer.json().keys() == {"access_token", "token_type", "expires_in", "refresh_token"}
         assert gateway.auth.refresh_tokens == {answer.json()["refresh_token"]: "ada"}
 
+    async def test_makes_mail_learn_of_the_sign_in(self, gateway: Gateway) -> None:
+        await gateway.http.post("/auth/token", json={"state": gateway.auth.login_code("ada")})
+        assert gateway.mail.refreshed == ["ada"]
+
+    async def test_needs_no_mail(self, gateway: Gateway) -> None:
+        gateway.mail.failure = AppError(Kind.INTERNAL, "internal", "Mail cannot.")
+        with structlog.testing.capture_logs() as logs:
+            answer = await gateway.http.post("/auth/token", json={"state": gateway.auth.login_code("ada")})
+        assert answer.status_code == 200
+        assert "mail was not told of a sign-in" in [entry["event"] for entry in logs]
+
+    async def test_that_is_refused_tells_mail_nothing(self, gateway: Gateway) -> None:
+        assert (await gateway.http.post("/auth/token", json={"state": "x"})).status_code == 400
+        assert gateway.mail.refreshed == []
+
     async def test_works_once(self, gateway: Gateway) -> None:
         login_code = gateway.auth.login_code("ada")
         assert (await gateway.http.post("/auth/token", json={"state": login_code})).status_code == 200
@@ -175,6 +191,7 @@ class TestLink:
         assert "refresh_token" not in token
         [redemption] = gateway.auth.redemptions
         assert redemption.user_id == "ada"
+        assert gateway.mail.refreshed == ["ada"]
 
     async def test_uses_nothing_up_when_the_access_token_is_bad(self, gateway: Gateway) -> None:
         login_code = gateway.auth.login_code("ada")

@@ -148,6 +148,7 @@ class TestWatch:
                 last_error="provider_unavailable",
                 waiting_for=mail_pb2.WAIT_REASON_PROVIDER,
                 waiting_until_time=Timestamp(seconds=1_800_000_060),
+                access_denied_reason="missing_scope",
             )
         )
         answer = await gateway.http.get(f"/emails/syncs/{sync.sync_id}", headers=gateway.as_user("ada"))
@@ -171,6 +172,7 @@ class TestWatch:
             "verification": None,
             "error": None,
             "last_error": "provider_unavailable",
+            "access_denied_reason": "missing_scope",
             "waiting_for": "provider",
             "waiting_until": "2027-01-15T08:01:00.000Z",
             "progress_at": "2027-01-15T08:00:00.000Z",

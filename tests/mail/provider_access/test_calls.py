@@ -15,6 +15,7 @@ from services.mail.provider_access.calls import ProviderAccess, ProviderCalls
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError
 from services.mail.providers.base import (
+    AccessDeniedError,
     LimitError,
     NoAnswerError,
     ProviderUnavailableError,
@@ -118,6 +119,13 @@ class TestTokens:
         with pytest.raises(TokenRefusedError):
             await calls.call_prepaid(ask)
         assert len(ask.tokens) == 2
+
+    async def test_that_is_denied_access_is_asked_for_anew(self, calls: ProviderCalls, auth: NumberedTokens) -> None:
+        with pytest.raises(AccessDeniedError):
+            await calls.call_prepaid(Asked([AccessDeniedError()]))
+        # A sign-in meanwhile: auth has another token.
+        auth.given = 7
+        assert await calls.call_prepaid(Asked()) == "answer to token-7"
 
     async def test_is_requested_once_for_all_calls_of_a_mailbox(
         self, calls: ProviderCalls, auth: NumberedTokens

@@ -74,6 +74,11 @@ class Client:
         request = mail_pb2.ListMailboxesRequest(**{"user_id": self.user_id, **fields})
         return await call(self.mailboxes.ListMailboxes, request)
 
+    async def refresh_mailboxes(self, **fields: Any) -> mail_pb2.RefreshMailboxesResponse:
+        """MailboxService.RefreshMailboxes of the user, unless the fields say otherwise."""
+        request = mail_pb2.RefreshMailboxesRequest(**{"user_id": self.user_id, **fields})
+        return await call(self.mailboxes.RefreshMailboxes, request)
+
     async def list_messages(self, **fields: Any) -> Listed:
         """Call MessageService.ListMessages."""
         page = await call(self.messages.ListMessages, mail_pb2.ListMessagesRequest(**self._ours(fields)))
@@ -180,9 +185,36 @@ class TestListMailboxes:
             assert mailbox.status == mail_pb2.MAILBOX_STATUS_REAUTH_REQUIRED
             assert await refusal(c.start_sync(**ALL)) == (Kind.CONFLICT, "reauth_required")
 
+    async def test_shows_which_are_denied_access_and_why(self, client: OpenClient) -> None:
+        async with client(messages=1) as c:
+            done = await c.sync(**ALL)
+            assert done.access_denied_reason == ""
+            account = c.s.account
+            await c.s.auth.report_account(account.account_id, account.user_id, access_denied_reason="admin_policy")
+            [mailbox] = (await c.list_mailboxes()).mailboxes
+            assert (mailbox.status, mailbox.access_denied_reason) == (mail_pb2.MAILBOX_STATUS_ACTIVE, "admin_policy")
+            shown = await c.get_sync(sync_id=done.sync_id)
+            assert shown.access_denied_reason == "admin_policy"
+
     async def test_refuses_malformed_user_ids(self, client: OpenClient) -> None:
         async with client() as c:
             assert await refusal(c.list_mailboxes(user_id="ada")) == (Kind.INVALID, "invalid_user_id")
+
+
+class TestRefreshMailboxes:
+    async def test_wakes_the_mailboxes_whose_user_has_signed_in_again(self, client: OpenClient) -> None:
+        async with client(messages=1) as c:
+            await c.sync(**ALL)
+            await c.s.at_provider.control("POST", "revoke")
+            assert (await c.sync(**ALL)).error == "reauth_required"
+            new = await c.s.at_provider.deliver()
+            await c.s.auth.connect(c.s.account.email)
+            await c.refresh_mailboxes()
+            await c.s.until_stored(new)
+
+    async def test_refuses_malformed_user_ids(self, client: OpenClient) -> None:
+        async with client() as c:
+            assert await refusal(c.refresh_mailboxes(user_id="ada")) == (Kind.INVALID, "invalid_user_id")
 
 
 class TestListMessages:

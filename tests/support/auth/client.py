@@ -97,6 +97,17 @@ class Client:
         answer = await self.accounts.ListAccounts(auth_pb2.ListAccountsRequest(user_id=user_id))
         return list(answer.accounts)
 
+    async def report(self, user: SignedIn, *, access_denied_reason: str | None = None, email: str = "") -> None:
+        """Report what mail has learned of the user's account."""
+        await self.accounts.ReportAccount(
+            auth_pb2.ReportAccountRequest(
+                account_id=user.account_id,
+                user_id=user.user_id,
+                access_denied_reason=access_denied_reason,
+                email=email,
+            )
+        )
+
     async def provider_token(self, user: SignedIn, *, refused_token: str = "") -> auth_pb2.GetAccessTokenResponse:
         fingerprint = hashlib.sha256(refused_token.encode()).hexdigest() if refused_token else ""
         return await self.provider_tokens.GetAccessToken(

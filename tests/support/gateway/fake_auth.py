@@ -109,6 +109,7 @@ class FakeAuth(SignInServiceServicer, SessionServiceServicer, UserServiceService
             token_type="Bearer",
             expire_time=after(900),
             refresh_token=self._new_refresh_token(user_id),
+            user_id=user_id,
         )
 
     @override

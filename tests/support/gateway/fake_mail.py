@@ -46,6 +46,8 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     never_ends_when_watched: bool = False
     watched: asyncio.Event = field(default_factory=asyncio.Event)
     pushed: list[bytes] = field(default_factory=list)
+    # The users whose accounts are learned anew.
+    refreshed: list[str] = field(default_factory=list)
 
     def connect(self, user_id: str, email: str, **fields: Any) -> mail_pb2.Mailbox:
         """Connect an empty mailbox of that user."""
@@ -60,6 +62,14 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     async def ListMailboxes(self, request: mail_pb2.ListMailboxesRequest, _: Context) -> mail_pb2.ListMailboxesResponse:
         self._check()
         return mail_pb2.ListMailboxesResponse(mailboxes=self.mailboxes.get(request.user_id, []))
+
+    @override
+    async def RefreshMailboxes(
+        self, request: mail_pb2.RefreshMailboxesRequest, _: Context
+    ) -> mail_pb2.RefreshMailboxesResponse:
+        self._check()
+        self.refreshed.append(request.user_id)
+        return mail_pb2.RefreshMailboxesResponse()
 
     @override
     async def DisconnectMailbox(

@@ -42,10 +42,24 @@ class AccountServicer(auth_pb2_grpc.AccountServiceServicer):
                     provider=account.provider,
                     email=account.email,
                     status=_STATUS[account.status],
+                    access_denied_reason=account.access_denied_reason,
                 )
                 for account in accounts
             ]
         )
+
+    async def ReportAccount(  # noqa: N802 - the contract's name
+        self,
+        request: auth_pb2.ReportAccountRequest,
+        context: Context,  # noqa: ARG002 - as gRPC calls it
+    ) -> auth_pb2.ReportAccountResponse:
+        await self._auth.report_account(
+            UUID(request.account_id),
+            UUID(request.user_id),
+            access_denied_reason=request.access_denied_reason if request.HasField("access_denied_reason") else None,
+            email=request.email,
+        )
+        return auth_pb2.ReportAccountResponse()
 
     async def DisconnectAccount(  # noqa: N802 - the contract's name
         self,

@@ -32,6 +32,12 @@ class FakeAuth:
     late: list[Account] = field(default_factory=list)
     # So many times an account is ended, but the answer does not arrive.
     lost_answers: int = 0
+    # Why a policy of the provider refuses to refresh tokens; empty: none does.
+    refresh_denial: str = ""
+    # The reports that mail has made, of denied access (empty: granted) and of addresses, in order.
+    denials: list[str] = field(default_factory=list)
+    refuses_reports: bool = False
+    addresses: list[str] = field(default_factory=list)
     _grants: dict[UUID, _Grant] = field(default_factory=dict)
 
     async def connect(self, email: str, *, user_id: UUID | None = None) -> Account:
@@ -39,17 +45,23 @@ class FakeAuth:
         answer = await self.sandbox.oauth.authorize({"account": email, "decision": "allow"})
         exchange = await self.sandbox.oauth.exchange(redirect_params(answer)["code"])
         tokens = exchange.json()
-        known = next((grant.account for grant in self._grants.values() if grant.account.email == email), None)
-        account = known or Account(
-            account_id=uuid4(),
-            user_id=user_id or uuid4(),
-            provider="google",
-            email=email,
-            status=MailboxStatus.ACTIVE,
+        known = next((grant for grant in self._grants.values() if grant.account.email == email), None)
+        # A silent consent brings no refresh token.
+        kept = known.refresh_token if known else ""
+        account = (
+            known.account
+            if known
+            else Account(
+                account_id=uuid4(),
+                user_id=user_id or uuid4(),
+                provider="google",
+                email=email,
+                status=MailboxStatus.ACTIVE,
+            )
         )
-        account = replace(account, status=MailboxStatus.ACTIVE)
+        account = replace(account, status=MailboxStatus.ACTIVE, access_denied_reason="")
         self._grants[account.account_id] = _Grant(
-            account, tokens["refresh_token"], tokens["access_token"], _end(tokens["expires_in"])
+            account, tokens.get("refresh_token") or kept, tokens["access_token"], _end(tokens["expires_in"])
         )
         return account
 
@@ -64,6 +76,23 @@ class FakeAuth:
         self._answer()
         accounts = [*(grant.account for grant in self._grants.values()), *self.late]
         return [account for account in accounts if account.user_id == user_id]
+
+    async def report_account(
+        self, account_id: UUID, user_id: UUID, *, access_denied_reason: str | None = None, email: str = ""
+    ) -> None:
+        """As AuthClient."""
+        self._answer()
+        if self.refuses_reports:
+            raise AppError(Kind.UNAVAILABLE, "service_unavailable", "Auth is down.")
+        grant = self._grants.get(account_id)
+        if grant is None or grant.account.user_id != user_id:
+            raise AppError(Kind.NOT_FOUND, "account_not_found", "There is no such account.")
+        if access_denied_reason is not None:
+            self.denials.append(access_denied_reason)
+            grant.account = replace(grant.account, access_denied_reason=access_denied_reason)
+        if email:
+            self.addresses.append(email)
+            grant.account = replace(grant.account, email=email)
 
     async def disconnect_account(self, account_id: UUID, user_id: UUID) -> None:
         """As AuthClient: revokes at the provider, then forgets."""
@@ -98,6 +127,9 @@ class FakeAuth:
         return grant.access_token, grant.expires_at
 
     async def _refresh(self, grant: _Grant) -> None:
+        if self.refresh_denial:
+            metadata = {"denial": self.refresh_denial}
+            raise AppError(Kind.CONFLICT, "provider_access_denied", "A policy forbids it.", metadata)
         answer = await self.sandbox.oauth.refresh(grant.refresh_token)
         if answer.status_code != 200:
             grant.account = replace(grant.account, status=MailboxStatus.REAUTH_REQUIRED)

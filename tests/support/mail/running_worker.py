@@ -23,6 +23,7 @@ from services.mail.providers.gmail.http.client import create_gmail_client
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 from services.mail.providers.gmail.limits import QuotaGeneration, gmail_quota
 from services.mail.store.connection import Pool
+from services.mail.sync.access import DEFAULT_PATIENCE, Patience
 from services.mail.sync.erase import Eraser
 from services.mail.sync.idle_check import IdleCheck
 from services.mail.sync.intervals import Intervals
@@ -64,6 +65,7 @@ class WorkerOptions:
     retries: Retries = QUICK_RETRIES
     longest_turn: float = LONGEST_TURN
     intervals: Intervals = AT_ONCE
+    patience: Patience = DEFAULT_PATIENCE
     # Small, so that erasing a mailbox takes many steps.
     erase_batch: int = 3
     window: float = QUOTA_WINDOW
@@ -157,6 +159,7 @@ def _worker(
         pool=pool,
         providers=providers,
         access=access,
+        auth=auth,
         eraser=Eraser(pool=pool, auth=auth, providers=providers, access=access, batch=options.erase_batch),
         metrics=observer,
         lease_seconds=options.lease_seconds,
@@ -165,6 +168,7 @@ def _worker(
         retries=options.retries,
         longest_turn=options.longest_turn,
         intervals=options.intervals,
+        patience=options.patience,
     )
     return Worker(
         pool=pool,

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
 
 from services.mail.model import Account, Lane, Mailbox, MailboxOverview, MailboxStatus, OpenMailbox
 from services.mail.store.connection import Connection
+from services.mail.store.control.schedule import CHANNEL
 
-COLUMNS = "m.mailbox_id, m.account_id, m.user_id, m.provider, m.email, m.status"
+COLUMNS = "m.mailbox_id, m.account_id, m.user_id, m.provider, m.email, m.status, m.access_denied_reason, m.denials"
 
 
 def mailbox_of(row: asyncpg.Record) -> Mailbox:
@@ -21,6 +23,8 @@ def mailbox_of(row: asyncpg.Record) -> Mailbox:
         provider=row["provider"],
         email=row["email"],
         status=MailboxStatus(row["status"]),
+        access_denied_reason=row["access_denied_reason"],
+        denials=row["denials"],
     )
 
 
@@ -33,31 +37,43 @@ async def revive(connection: Connection, accounts: Sequence[Account]) -> None:
         """
         UPDATE mailbox_schedule s SET due_at = least(s.due_at, now()), hint_seq = s.hint_seq + 1, lane = $2
         FROM mailboxes m
-        WHERE s.mailbox_id = m.mailbox_id AND m.status = 'reauth_required' AND m.account_id = ANY($1::uuid[])
+        WHERE s.mailbox_id = m.mailbox_id AND m.account_id = ANY($1::uuid[])
+            AND (m.status = 'reauth_required' OR m.access_denied_reason <> '')
         """,
-        [account.account_id for account in accounts if account.status is MailboxStatus.ACTIVE],
+        [
+            account.account_id
+            for account in accounts
+            if account.status is MailboxStatus.ACTIVE and not account.access_denied_reason
+        ],
         Lane.LIVE,
     )
+    await connection.execute(f"NOTIFY {CHANNEL}")
 
 
 async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
     """Create or update the mailboxes of accounts, in their order. Disconnected mailboxes stay disconnected.
 
-    Auth's answer may be older than the disconnection.
+    Auth's answer may be older than the disconnection. Denials are counted anew where access is back.
     """
     await connection.execute(
         """
-        INSERT INTO mailboxes AS m (account_id, user_id, provider, email, status, reconnect_by)
-        SELECT account_id, user_id, provider, email, status, reconnect_by
-        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
-            WITH ORDINALITY AS a(account_id, user_id, provider, email, status, reconnect_by, place)
+        INSERT INTO mailboxes AS m (account_id, user_id, provider, email, status, reconnect_by, access_denied_reason)
+        SELECT account_id, user_id, provider, email, status, reconnect_by, access_denied_reason
+        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::text[])
+            WITH ORDINALITY
+            AS a(account_id, user_id, provider, email, status, reconnect_by, access_denied_reason, place)
         WHERE NOT EXISTS (SELECT FROM disconnections d WHERE d.account_id = a.account_id)
             AND NOT EXISTS (SELECT FROM user_deletions u WHERE u.user_id = a.user_id)
         ORDER BY a.place
         ON CONFLICT (account_id) DO UPDATE
-            SET email = excluded.email, status = excluded.status, reconnect_by = excluded.reconnect_by
-        WHERE (m.email, m.status, m.reconnect_by)
-            IS DISTINCT FROM (excluded.email, excluded.status, excluded.reconnect_by)
+            SET email = excluded.email, status = excluded.status, reconnect_by = excluded.reconnect_by,
+                access_denied_reason = excluded.access_denied_reason,
+                denials = CASE WHEN m.access_denied_reason <> '' AND excluded.access_denied_reason = '' THEN 0
+                          ELSE m.denials END,
+                denied_since = CASE WHEN m.access_denied_reason <> '' AND excluded.access_denied_reason = '' THEN NULL
+                               ELSE m.denied_since END
+        WHERE (m.email, m.status, m.reconnect_by, m.access_denied_reason)
+            IS DISTINCT FROM (excluded.email, excluded.status, excluded.reconnect_by, excluded.access_denied_reason)
         """,
         [account.account_id for account in accounts],
         [account.user_id for account in accounts],
@@ -65,6 +81,7 @@ async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
         [account.email for account in accounts],
         [account.status.value for account in accounts],
         [account.reconnect_by for account in accounts],
+        [account.access_denied_reason for account in accounts],
     )
 
 
@@ -87,6 +104,8 @@ async def of_user(connection: Connection, user_id: UUID) -> list[OpenMailbox]:
             provider=row["provider"],
             email=row["email"],
             status=MailboxStatus(row["status"]),
+            access_denied_reason=row["access_denied_reason"],
+            denials=row["denials"],
             label_names=json.loads(row["label_names"] or "{}"),
         )
         for row in rows
@@ -131,3 +150,42 @@ async def by_id(connection: Connection, mailbox_id: int) -> Mailbox | None:
 async def set_status(connection: Connection, mailbox_id: int, status: MailboxStatus) -> None:
     """Record whether the provider still grants access."""
     await connection.execute("UPDATE mailboxes SET status = $2 WHERE mailbox_id = $1", mailbox_id, status.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedDenial:
+    """A mailbox with the turns in a row that have met a denial, and the seconds since the first of them."""
+
+    mailbox: Mailbox
+    denials: int
+    seconds: float
+
+
+async def count_denial(connection: Connection, mailbox_id: int) -> CountedDenial:
+    """Counts one more turn that met a denial."""
+    row = await connection.fetchrow(
+        f"""
+        UPDATE mailboxes m SET denials = denials + 1, denied_since = coalesce(denied_since, now())
+        WHERE mailbox_id = $1
+        RETURNING {COLUMNS}, extract(epoch FROM now() - denied_since)::float8 AS seconds
+        """,
+        mailbox_id,
+    )
+    assert row is not None, "a lease is a mailbox's"  # noqa: S101 - the schedule's rows go with those of mailboxes
+    return CountedDenial(mailbox=mailbox_of(row), denials=row["denials"], seconds=row["seconds"])
+
+
+async def set_access_denied(connection: Connection, mailbox_id: int, reason: str) -> None:
+    """Records that the provider denies access lastingly, and why."""
+    await connection.execute("UPDATE mailboxes SET access_denied_reason = $2 WHERE mailbox_id = $1", mailbox_id, reason)
+
+
+async def set_granted(connection: Connection, mailbox_id: int) -> None:
+    """Records that the provider grants access."""
+    await connection.execute(
+        """
+        UPDATE mailboxes SET status = 'active', access_denied_reason = '', denials = 0, denied_since = NULL
+        WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+    )

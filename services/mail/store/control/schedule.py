@@ -66,6 +66,7 @@ async def hint(connection: Connection, *, provider: str, email: str, cursor: int
             SELECT s.mailbox_id, coalesce(c.cursor >= $3, false) AS known
             FROM mailboxes m JOIN mailbox_schedule s USING (mailbox_id) JOIN sync_states c USING (mailbox_id)
             WHERE lower(m.email) = lower($2) AND m.provider = $1 AND m.status = 'active'
+                AND m.access_denied_reason = ''
             ORDER BY s.mailbox_id FOR UPDATE OF s
         )
         UPDATE mailbox_schedule s

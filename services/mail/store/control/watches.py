@@ -43,7 +43,7 @@ async def expiring(connection: Connection, *, within_seconds: float) -> int:
     found: int = await connection.fetchval(
         """
         SELECT count(*) FROM watches w JOIN mailboxes m USING (mailbox_id)
-        WHERE m.status = 'active' AND w.expires_at < now() + make_interval(secs => $1)
+        WHERE m.status = 'active' AND m.access_denied_reason = '' AND w.expires_at < now() + make_interval(secs => $1)
         """,
         within_seconds,
     )

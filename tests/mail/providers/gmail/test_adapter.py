@@ -9,10 +9,11 @@ import pytest
 
 from services.mail.model import Label, ListedId
 from services.mail.providers.base import (
-    AccessDeniedError,
+    AdminPolicyError,
     CursorLostError,
     Get,
     LabelGoneError,
+    MailboxDisabledError,
     MessageGoneError,
     NotInThreadError,
     PageTokenExpiredError,
@@ -22,6 +23,7 @@ from services.mail.providers.base import (
     RateLimitedError,
     RejectedError,
     RouteMissingError,
+    ScopeMissingError,
     TokenRefusedError,
 )
 from services.mail.providers.gmail.adapter import GmailProvider
@@ -121,8 +123,8 @@ class TestGooglesErrors:
         ("status", "reason", "kind"),
         [
             (401, "authError", TokenRefusedError),
-            (403, "insufficientPermissions", AccessDeniedError),
-            (403, "domainPolicy", AccessDeniedError),
+            (403, "insufficientPermissions", ScopeMissingError),
+            (403, "domainPolicy", AdminPolicyError),
             (403, "userRateLimitExceeded", RateLimitedError),
             (429, "rateLimitExceeded", RateLimitedError),
             (503, "backendError", ProviderUnavailableError),
@@ -192,7 +194,7 @@ class TestListing:
             (googles(404, "notFound"), PageTokenExpiredError),
             (googles(410, "gone"), PageTokenExpiredError),
             (googles(400, "failedPrecondition", "Precondition check failed."), RejectedError),
-            (googles(403, "domainPolicy"), AccessDeniedError),
+            (googles(403, "domainPolicy"), AdminPolicyError),
             (googles(503, "backendError"), ProviderUnavailableError),
             ((400, PAGE), ProviderUnavailableError),
             ((400, ""), ProviderUnavailableError),
@@ -268,7 +270,7 @@ class TestHistory:
              CursorLostError),
             (googles(400, "invalidArgument", "Invalid pageToken"), "t", PageTokenExpiredError),
             (googles(400, "badRequest", "Bad Request"), None, ProviderUnavailableError),
-            (googles(400, "failedPrecondition", "Mail service not enabled"), None, AccessDeniedError),
+            (googles(400, "failedPrecondition", "Mail service not enabled"), None, MailboxDisabledError),
             ((400, PAGE), None, ProviderUnavailableError),
             ((400, ""), None, ProviderUnavailableError),
             ((400, PAGE), "t", ProviderUnavailableError),
@@ -370,7 +372,7 @@ class TestBatchParts:
             ((400, PAGE), ProviderUnavailableError),
             (googles(400, "failedPrecondition", "Precondition check failed."), RejectedError),
             ((403, PAGE), ProviderUnavailableError),
-            (googles(403, "insufficientPermissions"), AccessDeniedError),
+            (googles(403, "insufficientPermissions"), ScopeMissingError),
             ((200, PAGE), ProviderUnavailableError),
             ((200, '{"error": {"code": 404}}'), ProviderUnavailableError),
             ((200, '{"login": "https://portal.example"}'), ProviderUnavailableError),

@@ -196,12 +196,15 @@ class RedeemSignInResponse(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
     LINKED_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
     """The tokens of a new session. Empty after a link: the user's session stays as it is."""
     token_type: _builtins.str
     refresh_token: _builtins.str
     linked_account_id: _builtins.str
     """The account that was linked, empty after a sign-in."""
+    user_id: _builtins.str
+    """The user of the new session, empty after a link."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -212,10 +215,11 @@ class RedeemSignInResponse(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         refresh_token: _builtins.str = ...,
         linked_account_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "expire_time", b"expire_time", "linked_account_id", b"linked_account_id", "refresh_token", b"refresh_token", "token_type", b"token_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "expire_time", b"expire_time", "linked_account_id", b"linked_account_id", "refresh_token", b"refresh_token", "token_type", b"token_type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -485,6 +489,53 @@ class SecurityEvent(_message.Message):
 Global___SecurityEvent: _TypeAlias = SecurityEvent  # noqa: Y015
 
 @_typing.final
+class ReportAccountRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ACCESS_DENIED_REASON_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    user_id: _builtins.str
+    access_denied_reason: _builtins.str
+    """Why the provider denies access lastingly, one of docs/errors.md; empty: it grants access; absent: not known."""
+    email: _builtins.str
+    """The present primary address; empty: not known."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        access_denied_reason: _builtins.str | None = ...,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_access_denied_reason", b"_access_denied_reason", "access_denied_reason", b"access_denied_reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_access_denied_reason", b"_access_denied_reason", "access_denied_reason", b"access_denied_reason", "account_id", b"account_id", "email", b"email", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__access_denied_reason: _TypeAlias = _typing.Literal["access_denied_reason"]  # noqa: Y015
+    _WhichOneofArgType__access_denied_reason: _TypeAlias = _typing.Literal["_access_denied_reason", b"_access_denied_reason"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__access_denied_reason) -> _WhichOneofReturnType__access_denied_reason | None: ...
+
+Global___ReportAccountRequest: _TypeAlias = ReportAccountRequest  # noqa: Y015
+
+@_typing.final
+class ReportAccountResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportAccountResponse: _TypeAlias = ReportAccountResponse  # noqa: Y015
+
+@_typing.final
 class DisconnectAccountRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -605,11 +656,16 @@ class Account(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     RECONNECT_BY_TIME_FIELD_NUMBER: _builtins.int
+    ACCESS_DENIED_REASON_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     user_id: _builtins.str
     provider: _builtins.str
     email: _builtins.str
     status: Global___AccountStatus.ValueType
+    access_denied_reason: _builtins.str
+    """Why the provider denies access lastingly, one of docs/errors.md; empty: it does not. The status stays active, since
+    the grant lives: access comes back without a new sign-in.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -626,10 +682,11 @@ class Account(_message.Message):
         status: Global___AccountStatus.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         reconnect_by_time: _timestamp_pb2.Timestamp | None = ...,
+        access_denied_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "reconnect_by_time", b"reconnect_by_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "create_time", b"create_time", "email", b"email", "provider", b"provider", "reconnect_by_time", b"reconnect_by_time", "status", b"status", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_denied_reason", b"access_denied_reason", "account_id", b"account_id", "create_time", b"create_time", "email", b"email", "provider", b"provider", "reconnect_by_time", b"reconnect_by_time", "status", b"status", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

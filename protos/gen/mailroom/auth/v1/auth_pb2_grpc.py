@@ -498,6 +498,11 @@ class AccountServiceStub:
                 request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAccountsRequest.SerializeToString,
                 response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAccountsResponse.FromString,
                 _registered_method=True)
+        self.ReportAccount = channel.unary_unary(
+                '/mailroom.auth.v1.AccountService/ReportAccount',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ReportAccountRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ReportAccountResponse.FromString,
+                _registered_method=True)
         self.DisconnectAccount = channel.unary_unary(
                 '/mailroom.auth.v1.AccountService/DisconnectAccount',
                 request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DisconnectAccountRequest.SerializeToString,
@@ -517,6 +522,14 @@ class AccountServiceServicer:
     def ListAccounts(self, request, context):
         """Lists the accounts of a user, oldest first; an unknown user has none. Idempotent.
         INVALID_ARGUMENT invalid_user_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportAccount(self, request, context):
+        """Records what mail has learned from the provider: whether it denies the account access, and its address. A change is a
+        security event. Idempotent. NOT_FOUND account_not_found (also for an account of another user).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -546,6 +559,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.ListAccounts,
                     request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAccountsRequest.FromString,
                     response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAccountsResponse.SerializeToString,
+            ),
+            'ReportAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportAccount,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ReportAccountRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ReportAccountResponse.SerializeToString,
             ),
             'DisconnectAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.DisconnectAccount,
@@ -586,6 +604,33 @@ class AccountService:
             '/mailroom.auth.v1.AccountService/ListAccounts',
             mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAccountsRequest.SerializeToString,
             mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.AccountService/ReportAccount',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ReportAccountRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ReportAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -674,8 +719,8 @@ class ProviderTokenServiceServicer:
 
     def GetAccessToken(self, request, context):
         """Gets a valid access token of an account; auth refreshes it if necessary, once at a time. Idempotent.
-        NOT_FOUND account_not_found (also for an account of another user); FAILED_PRECONDITION reauth_required;
-        UNAVAILABLE provider_unavailable; INTERNAL provider_misconfigured.
+        NOT_FOUND account_not_found (also for an account of another user); FAILED_PRECONDITION reauth_required,
+        provider_access_denied (metadata: denial); UNAVAILABLE provider_unavailable; INTERNAL provider_misconfigured.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

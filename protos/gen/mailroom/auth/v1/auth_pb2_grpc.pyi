@@ -168,6 +168,10 @@ class AccountServiceStub:
     """Lists the accounts of a user, oldest first; an unknown user has none. Idempotent.
     INVALID_ARGUMENT invalid_user_id.
     """
+    ReportAccount: _aio.UnaryUnaryMultiCallable[_auth_pb2.ReportAccountRequest, _auth_pb2.ReportAccountResponse]
+    """Records what mail has learned from the provider: whether it denies the account access, and its address. A change is a
+    security event. Idempotent. NOT_FOUND account_not_found (also for an account of another user).
+    """
     DisconnectAccount: _aio.UnaryUnaryMultiCallable[_auth_pb2.DisconnectAccountRequest, _auth_pb2.DisconnectAccountResponse]
     """Deletes an account with its tokens and revokes its grant at the provider. While the provider is unavailable, auth
     retries the revocation. The provider account can be connected again, as a new account. Idempotent: unknown accounts
@@ -189,6 +193,16 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_auth_pb2.ListAccountsResponse]:
         """Lists the accounts of a user, oldest first; an unknown user has none. Idempotent.
         INVALID_ARGUMENT invalid_user_id.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportAccount(
+        self,
+        request: _auth_pb2.ReportAccountRequest,
+        context: _aio.ServicerContext[_auth_pb2.ReportAccountRequest, _abc.Awaitable[_auth_pb2.ReportAccountResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ReportAccountResponse]:
+        """Records what mail has learned from the provider: whether it denies the account access, and its address. A change is a
+        security event. Idempotent. NOT_FOUND account_not_found (also for an account of another user).
         """
 
     @_abc_1.abstractmethod
@@ -220,8 +234,8 @@ class ProviderTokenServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetAccessToken: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetAccessTokenRequest, _auth_pb2.GetAccessTokenResponse]
     """Gets a valid access token of an account; auth refreshes it if necessary, once at a time. Idempotent.
-    NOT_FOUND account_not_found (also for an account of another user); FAILED_PRECONDITION reauth_required;
-    UNAVAILABLE provider_unavailable; INTERNAL provider_misconfigured.
+    NOT_FOUND account_not_found (also for an account of another user); FAILED_PRECONDITION reauth_required,
+    provider_access_denied (metadata: denial); UNAVAILABLE provider_unavailable; INTERNAL provider_misconfigured.
     """
 
 class ProviderTokenServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -234,8 +248,8 @@ class ProviderTokenServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_auth_pb2.GetAccessTokenRequest, _abc.Awaitable[_auth_pb2.GetAccessTokenResponse]],
     ) -> _abc.Awaitable[_auth_pb2.GetAccessTokenResponse]:
         """Gets a valid access token of an account; auth refreshes it if necessary, once at a time. Idempotent.
-        NOT_FOUND account_not_found (also for an account of another user); FAILED_PRECONDITION reauth_required;
-        UNAVAILABLE provider_unavailable; INTERNAL provider_misconfigured.
+        NOT_FOUND account_not_found (also for an account of another user); FAILED_PRECONDITION reauth_required,
+        provider_access_denied (metadata: denial); UNAVAILABLE provider_unavailable; INTERNAL provider_misconfigured.
         """
 
 def add_ProviderTokenServiceServicer_to_server(servicer: ProviderTokenServiceServicer, server: _aio.Server) -> None: ...

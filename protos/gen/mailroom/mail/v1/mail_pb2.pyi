@@ -205,6 +205,40 @@ class ListMailboxesResponse(_message.Message):
 Global___ListMailboxesResponse: _TypeAlias = ListMailboxesResponse  # noqa: Y015
 
 @_typing.final
+class RefreshMailboxesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefreshMailboxesRequest: _TypeAlias = RefreshMailboxesRequest  # noqa: Y015
+
+@_typing.final
+class RefreshMailboxesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefreshMailboxesResponse: _TypeAlias = RefreshMailboxesResponse  # noqa: Y015
+
+@_typing.final
 class DisconnectMailboxRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -297,12 +331,17 @@ class Mailbox(_message.Message):
     MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
     UNREAD_COUNT_FIELD_NUMBER: _builtins.int
     RECONNECT_BY_TIME_FIELD_NUMBER: _builtins.int
+    ACCESS_DENIED_REASON_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     email: _builtins.str
     provider: _builtins.str
     status: Global___MailboxStatus.ValueType
     message_count: _builtins.int
     unread_count: _builtins.int
+    access_denied_reason: _builtins.str
+    """Why the provider denies access lastingly, one of docs/errors.md; empty: it does not. The status stays active, since
+    the grant lives: access comes back without a new sign-in.
+    """
     @_builtins.property
     def last_synced_time(self) -> _timestamp_pb2.Timestamp:
         """Absent until a sync has ended."""
@@ -322,10 +361,11 @@ class Mailbox(_message.Message):
         message_count: _builtins.int = ...,
         unread_count: _builtins.int = ...,
         reconnect_by_time: _timestamp_pb2.Timestamp | None = ...,
+        access_denied_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_synced_time", b"last_synced_time", "reconnect_by_time", b"reconnect_by_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "email", b"email", "last_synced_time", b"last_synced_time", "message_count", b"message_count", "provider", b"provider", "reconnect_by_time", b"reconnect_by_time", "status", b"status", "unread_count", b"unread_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_denied_reason", b"access_denied_reason", "account_id", b"account_id", "email", b"email", "last_synced_time", b"last_synced_time", "message_count", b"message_count", "provider", b"provider", "reconnect_by_time", b"reconnect_by_time", "status", b"status", "unread_count", b"unread_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1586,6 +1626,7 @@ class Sync(_message.Message):
     LAST_ERROR_FIELD_NUMBER: _builtins.int
     WAITING_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     WAITING_FOR_FIELD_NUMBER: _builtins.int
+    ACCESS_DENIED_REASON_FIELD_NUMBER: _builtins.int
     sync_id: _builtins.str
     account_id: _builtins.str
     email: _builtins.str
@@ -1612,6 +1653,8 @@ class Sync(_message.Message):
     """The reason of the last failure, from docs/errors.md, while the sync goes on; empty after the next success."""
     waiting_for: Global___WaitReason.ValueType
     """What it waits for until then."""
+    access_denied_reason: _builtins.str
+    """Why the provider denies access to the mailbox lastingly, one of docs/errors.md; empty: it does not."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1654,10 +1697,11 @@ class Sync(_message.Message):
         last_error: _builtins.str = ...,
         waiting_until_time: _timestamp_pb2.Timestamp | None = ...,
         waiting_for: Global___WaitReason.ValueType = ...,
+        access_denied_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_newest_count", b"_newest_count", "_units_per_message", b"_units_per_message", "create_time", b"create_time", "end_time", b"end_time", "eta_seconds", b"eta_seconds", "newest_count", b"newest_count", "progress_time", b"progress_time", "units_per_message", b"units_per_message", "verification", b"verification", "waiting_until_time", b"waiting_until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_newest_count", b"_newest_count", "_units_per_message", b"_units_per_message", "account_id", b"account_id", "create_time", b"create_time", "dead_letter_count", b"dead_letter_count", "dead_letters", b"dead_letters", "email", b"email", "end_time", b"end_time", "error", b"error", "eta_seconds", b"eta_seconds", "last_error", b"last_error", "listed_count", b"listed_count", "newest_count", b"newest_count", "pending_count", b"pending_count", "progress_time", b"progress_time", "state", b"state", "stored_count", b"stored_count", "sync_id", b"sync_id", "units_per_message", b"units_per_message", "units_spent", b"units_spent", "verification", b"verification", "waiting_for", b"waiting_for", "waiting_until_time", b"waiting_until_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_newest_count", b"_newest_count", "_units_per_message", b"_units_per_message", "access_denied_reason", b"access_denied_reason", "account_id", b"account_id", "create_time", b"create_time", "dead_letter_count", b"dead_letter_count", "dead_letters", b"dead_letters", "email", b"email", "end_time", b"end_time", "error", b"error", "eta_seconds", b"eta_seconds", "last_error", b"last_error", "listed_count", b"listed_count", "newest_count", b"newest_count", "pending_count", b"pending_count", "progress_time", b"progress_time", "state", b"state", "stored_count", b"stored_count", "sync_id", b"sync_id", "units_per_message", b"units_per_message", "units_spent", b"units_spent", "verification", b"verification", "waiting_for", b"waiting_for", "waiting_until_time", b"waiting_until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__eta_seconds: _TypeAlias = _typing.Literal["eta_seconds"]  # noqa: Y015
     _WhichOneofArgType__eta_seconds: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds"]  # noqa: Y015

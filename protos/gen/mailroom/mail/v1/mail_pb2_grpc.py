@@ -39,6 +39,11 @@ class MailboxServiceStub:
                 request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListMailboxesRequest.SerializeToString,
                 response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListMailboxesResponse.FromString,
                 _registered_method=True)
+        self.RefreshMailboxes = channel.unary_unary(
+                '/mailroom.mail.v1.MailboxService/RefreshMailboxes',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RefreshMailboxesRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RefreshMailboxesResponse.FromString,
+                _registered_method=True)
         self.DisconnectMailbox = channel.unary_unary(
                 '/mailroom.mail.v1.MailboxService/DisconnectMailbox',
                 request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DisconnectMailboxRequest.SerializeToString,
@@ -56,6 +61,14 @@ class MailboxServiceServicer:
 
     def ListMailboxes(self, request, context):
         """The user's mailboxes, oldest first. Idempotent. INVALID_ARGUMENT invalid_user_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefreshMailboxes(self, request, context):
+        """Learns the user's accounts from auth, and makes mailboxes due whose access is back. For after a sign-in. Idempotent.
+        INVALID_ARGUMENT invalid_user_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,6 +98,11 @@ def add_MailboxServiceServicer_to_server(servicer, server):
                     servicer.ListMailboxes,
                     request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListMailboxesRequest.FromString,
                     response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListMailboxesResponse.SerializeToString,
+            ),
+            'RefreshMailboxes': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefreshMailboxes,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RefreshMailboxesRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RefreshMailboxesResponse.SerializeToString,
             ),
             'DisconnectMailbox': grpc.unary_unary_rpc_method_handler(
                     servicer.DisconnectMailbox,
@@ -124,6 +142,33 @@ class MailboxService:
             '/mailroom.mail.v1.MailboxService/ListMailboxes',
             mailroom_dot_mail_dot_v1_dot_mail__pb2.ListMailboxesRequest.SerializeToString,
             mailroom_dot_mail_dot_v1_dot_mail__pb2.ListMailboxesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefreshMailboxes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.MailboxService/RefreshMailboxes',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.RefreshMailboxesRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.RefreshMailboxesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,10 @@ class MailboxServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListMailboxes: _aio.UnaryUnaryMultiCallable[_mail_pb2.ListMailboxesRequest, _mail_pb2.ListMailboxesResponse]
     """The user's mailboxes, oldest first. Idempotent. INVALID_ARGUMENT invalid_user_id."""
+    RefreshMailboxes: _aio.UnaryUnaryMultiCallable[_mail_pb2.RefreshMailboxesRequest, _mail_pb2.RefreshMailboxesResponse]
+    """Learns the user's accounts from auth, and makes mailboxes due whose access is back. For after a sign-in. Idempotent.
+    INVALID_ARGUMENT invalid_user_id.
+    """
     DisconnectMailbox: _aio.UnaryUnaryMultiCallable[_mail_pb2.DisconnectMailboxRequest, _mail_pb2.DisconnectMailboxResponse]
     """Gives up a mailbox. From the answer on it does not exist for its user; a worker then has the grant revoked and erases
     everything. Connecting the account again makes a new mailbox. Idempotent: a repeat tells how far it is.
@@ -38,6 +42,16 @@ class MailboxServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_mail_pb2.ListMailboxesRequest, _abc.Awaitable[_mail_pb2.ListMailboxesResponse]],
     ) -> _abc.Awaitable[_mail_pb2.ListMailboxesResponse]:
         """The user's mailboxes, oldest first. Idempotent. INVALID_ARGUMENT invalid_user_id."""
+
+    @_abc_1.abstractmethod
+    def RefreshMailboxes(
+        self,
+        request: _mail_pb2.RefreshMailboxesRequest,
+        context: _aio.ServicerContext[_mail_pb2.RefreshMailboxesRequest, _abc.Awaitable[_mail_pb2.RefreshMailboxesResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.RefreshMailboxesResponse]:
+        """Learns the user's accounts from auth, and makes mailboxes due whose access is back. For after a sign-in. Idempotent.
+        INVALID_ARGUMENT invalid_user_id.
+        """
 
     @_abc_1.abstractmethod
     def DisconnectMailbox(

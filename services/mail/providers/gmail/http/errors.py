@@ -13,11 +13,14 @@ from typing import Any, Final, NamedTuple
 
 from services.mail.providers.base import (
     AccessDeniedError,
+    AdminPolicyError,
+    MailboxDisabledError,
     ProviderError,
     ProviderUnavailableError,
     RateLimitedError,
     RejectedError,
     RouteMissingError,
+    ScopeMissingError,
     TokenRefusedError,
     TooConcurrentError,
 )
@@ -59,16 +62,17 @@ class _Row(NamedTuple):
 
 # The first matching row decides. Without one the provider is unavailable.
 _TABLE: Final = (
-    _Row(400, "failedPrecondition FAILED_PRECONDITION", "mail service not enabled", AccessDeniedError),
+    _Row(400, "failedPrecondition FAILED_PRECONDITION", "mail service not enabled", MailboxDisabledError),
     _Row(400, "failedPrecondition FAILED_PRECONDITION", "", RejectedError),
     _Row(400, _ANY, "", InvalidArgumentError),
     _Row(401, _ANY, "", TokenRefusedError),
     _Row(403, _ANY, "too many concurrent requests", TooConcurrentError),
     _Row(403, "dailyLimitExceeded", "", _DAY),
     _Row(403, "accessNotConfigured SERVICE_DISABLED", "", ProviderUnavailableError),
-    _Row(403, "insufficientPermissions ACCESS_TOKEN_SCOPE_INSUFFICIENT", "", AccessDeniedError),
-    _Row(403, "domainPolicy", "", AccessDeniedError),
-    # `forbidden` means that the scope is too narrow. Quota errors have PERMISSION_DENIED as well, but with a reason.
+    _Row(403, "insufficientPermissions ACCESS_TOKEN_SCOPE_INSUFFICIENT", "", ScopeMissingError),
+    _Row(403, "domainPolicy", "", AdminPolicyError),
+    _Row(403, "forbidden PERMISSION_DENIED", "scope", ScopeMissingError),
+    # Quota errors have PERMISSION_DENIED too, but with a reason.
     _Row(403, "forbidden PERMISSION_DENIED", "", AccessDeniedError),
     _Row(403, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "user", _MAILBOX),
     _Row(403, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "", _PROJECT),

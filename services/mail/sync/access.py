@@ -1,0 +1,120 @@
+"""Whether providers grant access to mailboxes: denials are counted, told to auth when they last, and heal."""
+
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from services.kit.errors import AppError
+from services.mail.model import Denial, Mailbox, MailboxStatus, SyncState, WaitReason
+from services.mail.providers.base import AccessDeniedError
+from services.mail.store.connection import Pool
+from services.mail.store.control import mailboxes, schedule
+from services.mail.store.control.schedule import Lease
+from services.mail.store.sync import syncs
+
+# The error of syncs that a lasting denial ends, and the outcome of turns that meet a denial.
+ACCESS_DENIED = "access_denied"
+# What auth answers where the provider refuses a refresh by a policy.
+_REFRESH_DENIED = "provider_access_denied"
+
+log = structlog.get_logger()
+
+
+class AccountReports(Protocol):
+    """What is told to auth."""
+
+    async def report_account(
+        self, account_id: UUID, user_id: UUID, *, access_denied_reason: str | None = None, email: str = ""
+    ) -> None:
+        """Record whether the provider denies an account access (empty: it does not), and its address.
+
+        Raises AppError.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """When a denial counts as lasting, and how soon a mailbox is tried again; times are in seconds.
+
+    A single denial can be a provider's slip, or an administrator's. It lasts when so many turns in a row have met one,
+    the first of them so long ago.
+    """
+
+    denials: int = 3
+    seconds: float = 300.0
+    # Before the next turn at most: until the denial lasts, and then.
+    pause: float = 60.0
+    lasting_pause: float = 900.0
+
+
+DEFAULT_PATIENCE = Patience()
+
+
+def denial_of(error: Exception) -> str | None:
+    """The reason for which the provider, or auth in its name, denies access; None for any other error."""
+    if isinstance(error, AccessDeniedError):
+        return error.denial
+    if isinstance(error, AppError) and error.reason == _REFRESH_DENIED:
+        return error.metadata.get("denial") or Denial.DENIED
+    return None
+
+
+class MailboxAccess:
+    """Records denials and their end. Auth hears of both first: what it knows is copied to mailboxes at any time."""
+
+    def __init__(self, *, pool: Pool, auth: AccountReports, patience: Patience = DEFAULT_PATIENCE) -> None:
+        self._pool = pool
+        self._auth = auth
+        self._patience = patience
+
+    async def denied(self, lease: Lease, denial: str, *, detail: str, poll_seconds: float) -> None:
+        """End a turn that met a denial. A lasting one fails the active sync. Raises LeaseLostError."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await schedule.fence(connection, lease)
+            counted = await mailboxes.count_denial(connection, lease.mailbox_id)
+        lasts = counted.mailbox.access_denied_reason != "" or (
+            counted.denials >= self._patience.denials and counted.seconds >= self._patience.seconds
+        )
+        log.warning("provider denies access", denial=denial, detail=detail, denials=counted.denials, lasts=lasts)
+        if lasts:
+            await self._report_denial(counted.mailbox, denial)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await schedule.fence(connection, lease)
+            if lasts:
+                await mailboxes.set_access_denied(connection, lease.mailbox_id, denial)
+                await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=ACCESS_DENIED)
+            await schedule.release_failed(
+                connection,
+                lease,
+                after=self._patience.lasting_pause if lasts else min(poll_seconds, self._patience.pause),
+                waiting_for=WaitReason.ACCESS,
+                error=ACCESS_DENIED,
+            )
+
+    async def granted(self, mailbox: Mailbox) -> None:
+        """Record that the provider gave what a turn asked for. Raises AppError: a later turn asks and records it."""
+        if mailbox.access_denied_reason:
+            await self._report_grant(mailbox)
+            log.info("provider grants access again")
+        if mailbox.access_denied_reason or mailbox.denials or mailbox.status is not MailboxStatus.ACTIVE:
+            async with self._pool.acquire() as connection:
+                await mailboxes.set_granted(connection, mailbox.mailbox_id)
+
+    async def _report_grant(self, mailbox: Mailbox) -> None:
+        try:
+            await self._auth.report_account(mailbox.account_id, mailbox.user_id, access_denied_reason="")
+        except AppError:
+            async with self._pool.acquire() as connection:
+                # The next turn would ask the provider for nothing, and learn nothing of access.
+                await schedule.trigger(connection, mailbox.mailbox_id)
+            raise
+
+    async def _report_denial(self, mailbox: Mailbox, denial: str) -> None:
+        try:
+            await self._auth.report_account(mailbox.account_id, mailbox.user_id, access_denied_reason=denial)
+        except AppError as error:
+            # The next turn reports it again.
+            log.warning("a denial could not be reported to auth", reason=error.reason)

@@ -11,11 +11,16 @@ _LONGEST_PLACEHOLDER = 400
 
 @dataclass(slots=True)
 class Block:
-    """One text; None is a form that the sender did not give. `is_odd`: of a type that few readers know."""
+    """One text; None is a form that the sender did not give.
+
+    `is_odd`: of a type that few readers know. `is_derived`: the plain form was derived from HTML; it is not derived once
+    more, however deep alternatives stand in alternatives.
+    """
 
     plain: str | None = None
     html: str | None = None
     is_odd: bool = False
+    is_derived: bool = False
 
 
 def choose_alternative(alternatives: Sequence[list[Block]]) -> list[Block]:
@@ -25,14 +30,16 @@ def choose_alternative(alternatives: Sequence[list[Block]]) -> list[Block]:
     """
     usual = [blocks for blocks in alternatives if not any(block.is_odd for block in blocks)]
     given = usual if any(usual) else alternatives
-    plain = _first([_join(blocks, _plain_of) for blocks in given if all(map(_has_plain, blocks))])
+    plains = [join_text(blocks) for blocks in given if all(map(_has_plain, blocks))]
+    plain = _first([text for text, _ in plains])
     rich = _first([_join(blocks, _html_of) for blocks in given if any(map(_has_html, blocks))])
-    return [] if plain is None and rich is None else [Block(plain, rich)]
+    is_derived = any(is_derived for text, is_derived in plains if text is plain)
+    return [] if plain is None and rich is None else [Block(plain, rich, is_derived=is_derived)]
 
 
 def join_text(blocks: list[Block]) -> tuple[str | None, bool]:
     """Join the text of all blocks; the second value says whether any of it is derived from HTML."""
-    return _join(blocks, _plain_of), any(map(_derives_text, blocks))
+    return _join(blocks, _plain_of), any(block.is_derived or _derives_text(block) for block in blocks)
 
 
 def join_html(blocks: list[Block]) -> str | None:
@@ -60,7 +67,9 @@ def _plain_of(block: Block) -> str | None:
 
 
 def _derives_text(block: Block) -> bool:
-    return block.html is not None and (block.plain is None or _is_placeholder(block.plain, block.html))
+    if block.html is None or block.is_derived:
+        return False
+    return block.plain is None or _is_placeholder(block.plain, block.html)
 
 
 def _is_placeholder(plain: str, rich: str) -> bool:

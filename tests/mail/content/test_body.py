@@ -1,6 +1,9 @@
 """Body text, attachments and neither of both, as mail programs tell them apart; the same in both formats."""
 
 import itertools
+import time
+from base64 import urlsafe_b64encode
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +11,7 @@ from hypothesis import strategies as st
 
 from services.mail.content import Attachment, ParsedMessage, parse_raw
 from services.mail.content.invitations import read_method
+from services.mail.providers.gmail.payload import parse_gmail
 from tests.support.mail.samples import differences, multipart, parse, parse_as_gmail
 
 PLAIN = "Content-Type: text/plain\n\nplain"
@@ -103,6 +107,39 @@ class TestFormsOfTheSameText:
     def test_elsewhere_amp_is_attached(self) -> None:
         message = in_both_formats(multipart("mixed", PLAIN, AMP))
         assert [each.mime_type for each in message.attachments] == ["text/x-amp-html"]
+
+
+class TestNestedAlternatives:
+    @staticmethod
+    def nest(html: str, *, levels: int, plain: str = " ") -> ParsedMessage:
+        part = {"mimeType": "multipart/alternative", "parts": [_leaf("text/plain", plain), _leaf("text/html", html)]}
+        for _ in range(levels):
+            part = {"mimeType": "multipart/alternative", "parts": [part]}
+        return parse_gmail({"payload": part})
+
+    @pytest.mark.parametrize("levels", [0, 1, 5])
+    @pytest.mark.parametrize("plain", [" ", "Please read the html form."])
+    def test_text_is_derived_whatever_the_depth(self, levels: int, plain: str) -> None:
+        html = "<p>Hello,</p><p>this is the content of the message.</p>" + "<p></p>" * 10
+        message = self.nest(html, levels=levels, plain=plain)
+        assert message.text == "Hello,\n\nthis is the content of the message."
+        assert message.text_from_html
+        assert message.html == html
+
+    @pytest.mark.parametrize("plain", [" ", "html"])
+    def test_it_is_derived_once(self, plain: str) -> None:
+        html = "<p>" * 60_000
+        times = []
+        for levels in (0, 90):
+            started = time.process_time()
+            assert (self.nest(html, levels=levels, plain=plain).text or "").strip() == ""
+            times.append(time.process_time() - started)
+        assert times[1] < 10 * times[0]
+
+
+def _leaf(mime_type: str, text: str) -> dict[str, Any]:
+    data = urlsafe_b64encode(text.encode()).decode()
+    return {"mimeType": mime_type, "body": {"size": len(text), "data": data}}
 
 
 class TestReports:

@@ -8,13 +8,16 @@ import re
 from collections.abc import Callable, Mapping
 
 from tinycss2.ast import (
+    CurlyBracketsBlock,
     DimensionToken,
     FunctionBlock,
     HashToken,
     IdentToken,
     Node,
     NumberToken,
+    ParenthesesBlock,
     PercentageToken,
+    SquareBracketsBlock,
     StringToken,
 )
 from tinycss2.color4 import Color, parse_color
@@ -31,6 +34,7 @@ _ABSOLUTE: Mapping[str, float] = {
 # For a font of the usual 16 pixels.
 _RELATIVE: Mapping[str, float] = {"em": 16, "rem": 16, "ex": 8, "ch": 8}
 _PIXELS: Mapping[str, float] = {**_ABSOLUTE, **_RELATIVE}
+_BRACKETS = (FunctionBlock, ParenthesesBlock, SquareBracketsBlock, CurlyBracketsBlock)
 _SMALL_FONT = 14.0
 _HIGHEST_LINE = 15.0
 # A family's name, without characters that could end a string or a declaration.
@@ -105,6 +109,9 @@ def line_height(token: Node) -> str | None:
 def colour(token: Node) -> str | None:
     """Return a colour: a name, a hash, or a function of plain numbers."""
     if not isinstance(token, IdentToken | HashToken | FunctionBlock):
+        return None
+    # Brackets within a function are no plain numbers, and thousands of them exceed the depth of Python's calls.
+    if isinstance(token, FunctionBlock) and any(isinstance(part, _BRACKETS) for part in token.arguments):
         return None
     parsed = parse_color(token.serialize())
     if parsed is None:

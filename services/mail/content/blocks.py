@@ -13,8 +13,8 @@ _LONGEST_PLACEHOLDER = 400
 class Block:
     """One text; None is a form that the sender did not give.
 
-    `is_odd`: of a type that few readers know. `is_derived`: the plain form was derived from HTML; it is not derived once
-    more, however deep alternatives stand in alternatives.
+    `is_odd`: of a type that few readers know. `is_derived`: the plain form was derived from HTML; it is not derived
+    again, however deep alternatives stand in alternatives.
     """
 
     plain: str | None = None

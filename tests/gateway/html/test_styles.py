@@ -290,6 +290,12 @@ class TestCost:
             style((piece * LONGEST_STYLE)[: LONGEST_STYLE - 2] + str(number))
         assert time.process_time() - started < 1
 
+    @pytest.mark.parametrize("name", ["color", "background", "width", "font", "border", "text-decoration"])
+    @pytest.mark.parametrize("bracket", ["(", "[", "{", "rgb(", "linear-gradient(", "calc("])
+    def test_of_brackets_within_brackets_is_no_depth_of_calls(self, name: str, bracket: str) -> None:
+        for function in ("", "rgb(", "hsl(1,", "linear-gradient(red,", "color-mix("):
+            assert style(f"{name}:{function}" + bracket * (3_900 // len(bracket))) in ("", "background-color:red")
+
     def test_of_repeated_declarations_is_a_look_up(self) -> None:
         text = "font-family:Arial,Helvetica,sans-serif;font-size:14px;line-height:20px;color:#333333;padding:10px 20px"
         style(text)

@@ -1,4 +1,4 @@
-"""The mail service, put together."""
+"""The composition of the mail service."""
 
 import asyncio
 import tempfile
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 
 async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
-    """Serves mail's RPCs until `stop` is set."""
+    """Serve mail's RPCs until `stop` is set."""
     async with AsyncExitStack() as stack:
         telemetry = stack.enter_context(open_telemetry("mail", collector=settings.otel_exporter_otlp_endpoint))
         pools = PoolMetrics(telemetry.registry)

@@ -1,4 +1,4 @@
-"""Calls to auth. The only module of mail, besides `rpc`, that imports generated code."""
+"""The client of the auth service. Besides `rpc`, the only module of mail that imports generated code."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -11,8 +11,8 @@ from services.kit.rpc.client import call, open_channel
 from services.kit.tls.identity import ServiceIdentity
 from services.mail.model import Account, MailboxStatus
 
-# RPCs that are repeated when auth was away: all are idempotent. tests/protos/test_retries.py requires each RPC here, or
-# a reason there.
+# Retried when auth is unavailable: all are idempotent. tests/protos/test_retries.py requires each RPC here, or a reason
+# there.
 RETRIED = (
     ("mailroom.auth.v1.AccountService", "ListAccounts"),
     ("mailroom.auth.v1.AccountService", "ReportAccount"),
@@ -36,14 +36,14 @@ def connect(address: str, *, identity: ServiceIdentity | None, tracer: Tracer | 
 
 
 class AuthClient:
-    """Typed calls; they raise AppError with auth's reasons."""
+    """Typed calls of auth. They raise AppError with auth's reasons."""
 
     def __init__(self, channel: aio.Channel) -> None:
         self._accounts = auth_pb2_grpc.AccountServiceStub(channel)
         self._tokens = auth_pb2_grpc.ProviderTokenServiceStub(channel)
 
     async def list_accounts(self, user_id: UUID) -> list[Account]:
-        """The accounts that the user has connected."""
+        """Return the accounts that the user has connected."""
         answer = await call(self._accounts.ListAccounts, auth_pb2.ListAccountsRequest(user_id=str(user_id)))
         return [
             Account(
@@ -63,7 +63,7 @@ class AuthClient:
     async def report_account(
         self, account_id: UUID, user_id: UUID, *, access_denied_reason: str | None = None, email: str = ""
     ) -> None:
-        """Records whether the provider denies an account access (empty: it does not), and its present address.
+        """Record whether the provider denies an account access (empty: it does not), and its current address.
 
         None and an empty address say nothing. Raises AppError account_not_found.
         """
@@ -73,18 +73,18 @@ class AuthClient:
         await call(self._accounts.ReportAccount, request, timeout=_REPORT_TIMEOUT)
 
     async def disconnect_account(self, account_id: UUID, user_id: UUID) -> None:
-        """Ends an account, its grant and its tokens. Idempotent: unknown accounts succeed."""
+        """Delete an account, its grant and its tokens. Idempotent: unknown accounts succeed."""
         request = auth_pb2.DisconnectAccountRequest(account_id=str(account_id), user_id=str(user_id))
         await call(self._accounts.DisconnectAccount, request, timeout=_TOKEN_TIMEOUT)
 
     async def delete_user(self, user_id: UUID) -> None:
-        """Deletes a user with accounts, grants and sessions. Idempotent: unknown users succeed."""
+        """Delete a user with accounts, grants and sessions. Idempotent: unknown users succeed."""
         await call(self._accounts.DeleteUser, auth_pb2.DeleteUserRequest(user_id=str(user_id)), timeout=_TOKEN_TIMEOUT)
 
     async def access_token(
         self, account_id: UUID, user_id: UUID, *, refused_fingerprint: str = ""
     ) -> tuple[str, datetime]:
-        """A provider access token and when it expires.
+        """Return an access token and its expiry.
 
         Raises AppError account_not_found, reauth_required, provider_access_denied (metadata: denial).
         """

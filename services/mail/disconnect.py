@@ -1,4 +1,4 @@
-"""Giving up a mailbox, or all of a user's: it is hidden at once, the worker does the rest."""
+"""Disconnecting a mailbox, or all mailboxes of a user: they are hidden at once and erased by a worker."""
 
 from typing import Protocol
 from uuid import UUID
@@ -15,15 +15,15 @@ log = structlog.get_logger()
 
 
 class UserDeletion(Protocol):
-    """What is asked of auth."""
+    """The deletion of users that auth offers."""
 
     async def delete_user(self, user_id: UUID) -> None:
-        """Ends everything that auth has of a user; an unknown one is done. Raises AppError."""
+        """Delete a user with everything that auth stores; unknown users succeed. Raises AppError."""
         ...
 
 
 class Disconnections:
-    """Takes requests; `disconnect` and `delete_user` return whether all is erased: a repeat tells how far it is."""
+    """Requests to disconnect. They return whether all data is erased: repeat a request to follow the erasure."""
 
     def __init__(self, pool: Pool, known: Mailboxes, auth: UserDeletion) -> None:
         self._pool = pool
@@ -31,7 +31,7 @@ class Disconnections:
         self._auth = auth
 
     async def disconnect(self, user_id: UUID, account_id: UUID) -> bool:
-        """Gives up one mailbox. Raises AppError mailbox_not_found."""
+        """Disconnect a mailbox. Raises AppError mailbox_not_found."""
         if (erased := await self._erased(user_id, account_id)) is not None:
             return erased
         mailbox = await self._mailboxes.find(user_id, account_id=account_id)
@@ -40,7 +40,7 @@ class Disconnections:
         return bool(await self._erased(user_id, account_id))
 
     async def delete_user(self, user_id: UUID) -> bool:
-        """Gives up all mailboxes of a user; auth deletes the user when they are erased."""
+        """Disconnect all mailboxes of a user; auth deletes the user when they are erased."""
         async with self._pool.acquire() as connection, connection.transaction():
             await store.lock_user(connection, user_id)
             await store.request_user(connection, user_id)
@@ -49,7 +49,7 @@ class Disconnections:
         async with self._pool.acquire() as connection:
             due = await store.user_is_due(connection, user_id)
         if due:
-            # No mailbox is left whose worker would do it.
+            # Without a mailbox there is no worker to do it.
             await self._auth.delete_user(user_id)
         async with self._pool.acquire() as connection:
             if due:
@@ -57,9 +57,9 @@ class Disconnections:
             return await store.user_is_deleted(connection, user_id)
 
     async def finish_deletions(self) -> None:
-        """Goes on where a request to delete a user was interrupted, or met an auth that was down.
+        """Continue interrupted deletions of users, and those that failed because auth was down.
 
-        What mail heard of the user's mailboxes meanwhile is given up, too.
+        Also disconnects mailboxes that the user has connected meanwhile.
         """
         async with self._pool.acquire() as connection:
             left_over = await store.users_left_over(connection)

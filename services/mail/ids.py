@@ -1,6 +1,6 @@
-"""Public ids and positions: opaque strings that name a mailbox and something in it.
+"""Public ids and positions: opaque strings that name a mailbox and an object in it.
 
-Whose the mailbox is, the use case checks that gets them.
+They prove nothing about the owner: the use case that gets one checks it.
 """
 
 import base64
@@ -16,7 +16,7 @@ _LIMIT = 2**63
 
 
 class PublicId(Struct, frozen=True, gc=False):
-    """A message or a sync of a mailbox."""
+    """The public id of a message or of a sync."""
 
     mailbox_id: int
     local_id: int
@@ -37,15 +37,15 @@ class FeedPosition(Struct, frozen=True, gc=False):
 
 
 def parse_id(public_id: str) -> PublicId | None:
-    """Parse what `str` made of a PublicId; None if it is not such an id."""
+    """Parse the string of a PublicId; None if it is malformed."""
     numbers = _decode(public_id, _ID)
     return None if numbers is None else PublicId(*numbers)
 
 
 def parse_position(position: str) -> FeedPosition | None:
-    """Parse what `str` made of a FeedPosition; None if it is not a position.
+    """Parse the string of a FeedPosition; None if it is malformed.
 
-    Positions from before feeds had incarnations name none, which is incarnation 0.
+    Positions from before feeds had incarnations belong to incarnation 0.
     """
     numbers = _decode(position, _POSITION)
     if numbers is not None:
@@ -63,5 +63,5 @@ def _decode(text: str, form: struct.Struct) -> tuple[int, ...] | None:
         numbers = form.unpack(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
     except (binascii.Error, struct.error, ValueError):
         return None
-    # A value has one spelling.
+    # Each value has a single spelling.
     return numbers if max(numbers) < _LIMIT and _encode(form.pack(*numbers)) == text else None

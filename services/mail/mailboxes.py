@@ -1,4 +1,4 @@
-"""A user's mailboxes: known from auth, named by account or by address."""
+"""The mailboxes of a user: known from auth, and found by account or by address."""
 
 from typing import Protocol
 from uuid import UUID
@@ -14,22 +14,22 @@ log = structlog.get_logger()
 
 
 class Accounts(Protocol):
-    """What is asked of auth."""
+    """The list of accounts that auth offers."""
 
     async def list_accounts(self, user_id: UUID) -> list[Account]:
-        """The accounts that the user has connected. Raises AppError."""
+        """Return the accounts that the user has connected. Raises AppError."""
         ...
 
 
 class Mailboxes:
-    """Finds mailboxes, asking auth about accounts that mail has not heard of yet."""
+    """The mailboxes of users. Asks auth about accounts that mail does not know yet."""
 
     def __init__(self, pool: Pool, auth: Accounts) -> None:
         self._pool = pool
         self._auth = auth
 
     async def overviews(self, user_id: UUID) -> list[MailboxOverview]:
-        """All mailboxes of the user, as auth knows them now; while auth is down, as it knew them last."""
+        """Return all mailboxes of the user as auth knows them; while auth is down, as it knew them last."""
         try:
             await self.refresh(user_id)
         except AppError as error:
@@ -47,7 +47,7 @@ class Mailboxes:
             await store.upsert(connection, accounts)
 
     async def find(self, user_id: UUID, *, account_id: UUID | None = None, email: str | None = None) -> OpenMailbox:
-        """The one mailbox of the user that is meant. Raises AppError mailbox_not_found, ambiguous_address."""
+        """Return the mailbox with this account or address. Raises AppError mailbox_not_found, ambiguous_address."""
         found = await self._known(user_id, account_id=account_id, email=email)
         if not found:
             await self.refresh(user_id)
@@ -72,5 +72,5 @@ class Mailboxes:
 
 
 def mailbox_not_found() -> AppError:
-    """What is said of a mailbox that is not, or no longer, the user's."""
+    """Return the error for a mailbox that is not, or no longer, the user's."""
     return AppError(Kind.NOT_FOUND, "mailbox_not_found", "You have not connected such a mailbox.")

@@ -17,7 +17,7 @@ from services.mail.store.connection import DATABASE_LOST, Pool
 from services.mail.store.metrics import MetricValues
 from services.mail.sync.watches import WARNING_SECONDS
 
-# To read them takes 0.09 s with 100,000 mailboxes and a million queued messages.
+# Reading takes 0.09 s with 100,000 mailboxes and a million queued messages.
 _CACHE_SECONDS = 10.0
 # Scrapers give up after ten.
 _READ_SECONDS = 5.0

@@ -1,4 +1,4 @@
-"""The mail service's domain types but for what users see (read_model.py). One word per thing, as in docs and protos."""
+"""The domain types of mail, except those that users see (read_model.py). Names are those of docs and protos."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class Denial(StrEnum):
 
 
 class SyncState(Enum):
-    """Where a sync is; the last three are ends."""
+    """The states of a sync. The last three are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -42,39 +42,39 @@ class SyncState(Enum):
 
 
 class Lane(IntEnum):
-    """What goes first: live mail before backfill, for mailboxes as for the messages of one."""
+    """Priorities of mailboxes and of the messages in a queue: live mail before the backfill."""
 
     LIVE = 0
     BACKFILL = 1
-    # Of mailboxes only: nothing is known to be left to do.
+    # For mailboxes only: no work is known.
     IDLE = 2
 
 
 class WaitReason(Enum):
-    """What a mailbox waits for before its next turn can get on."""
+    """The reason why a mailbox waits for its next turn."""
 
     QUOTA = "quota"
     # Redis, which counts the quota.
     QUOTA_SERVICE = "quota_service"
     PROVIDER = "provider"
-    # The user has to grant access, or an administrator.
+    # The user or an administrator has to grant access.
     ACCESS = "access"
     # Our own database or auth.
     MAILROOM = "mailroom"
 
 
 class Listing(Enum):
-    """Why the provider's ids are being listed."""
+    """The purpose of a listing of the provider's ids."""
 
     NEWEST = "newest"
     ALL = "all"
-    # The first page once more, for messages that came right before the cursor: listings lag behind history.
+    # The first page again, for messages from right before the cursor: listings lag behind history.
     HEAD = "head"
-    # After a lost cursor: everything, compared with what is stored.
+    # After a lost cursor: all ids, compared with the stored messages.
     RELIST = "relist"
-    # Then, label by label, what carries it.
+    # Then the messages of each label.
     RELABEL = "relabel"
-    # To verify: everything, compared with what is stored; then, label by label, what carries it.
+    # For a verification: all ids, then the messages of each label.
     VERIFY_IDS = "verify_ids"
     VERIFY_LABEL = "verify_label"
 
@@ -88,7 +88,7 @@ class Account:
     provider: str
     email: str
     status: MailboxStatus
-    # When the provider ends the grant, if it limits grants in time.
+    # The end of the grant, if the provider limits its duration.
     reconnect_by: datetime | None = None
     # Why the provider denies access lastingly, a Denial or one of auth's; empty: it does not.
     access_denied_reason: str = ""
@@ -96,7 +96,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mailbox:
-    """Our copy of one account's mail."""
+    """The copy of an account's mail."""
 
     mailbox_id: int
     account_id: UUID
@@ -112,19 +112,19 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenMailbox(Mailbox):
-    """A mailbox as its user finds it, with the names of its labels by id."""
+    """A mailbox with the names of its labels by id."""
 
     label_names: Mapping[str, str]
 
     @property
     def own_addresses(self) -> tuple[str, ...]:
-        """The addresses that `me` means in a query."""
+        """The addresses that `me` stands for in a query."""
         return (self.email,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxOverview:
-    """A mailbox with what a list of addresses shows."""
+    """A mailbox with its counts, for the list of addresses."""
 
     mailbox: Mailbox
     last_synced_at: datetime | None
@@ -135,7 +135,7 @@ class MailboxOverview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncProgress:
-    """How far the copy of a mailbox is."""
+    """The progress of a mailbox's copy."""
 
     cursor: int | None
     caught_up_hint: int
@@ -164,9 +164,9 @@ class SyncProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What comparing the copy with the provider has found so far; all of it is queued for repair.
+    """The differences between the copy and the provider found so far; all are queued for repair.
 
-    Messages missing here, extra here, and with other labels than there. The digest is of the copy once it is repaired.
+    Messages that are missing here, extra here, or differ in labels. The digest is of the repaired copy.
     """
 
     done: bool
@@ -178,7 +178,7 @@ class Verification:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sync:
-    """A request to bring a mailbox up to date; `newest_count` None means all of it."""
+    """A requested sync. `newest_count` None means the whole mailbox."""
 
     mailbox_id: int
     sync_id: int
@@ -190,17 +190,17 @@ class Sync:
     stored_count: int
     units_spent: int
     error: str
-    # None: not asked for.
+    # None unless requested.
     verification: Verification | None
     created_at: datetime
-    # When it last listed, fetched or stored something.
+    # Time of the last listed, fetched or stored message.
     progress_at: datetime | None
     ended_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A message that was given up on after bounded attempts."""
+    """A message that could not be fetched within the allowed attempts."""
 
     external_id: str
     reason: str
@@ -209,7 +209,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """Why nothing happens in a mailbox, and until when; `last_error` is the reason of its last turn's failure."""
+    """Why a mailbox waits and until when. `last_error` is the error of its last turn."""
 
     reason: WaitReason | None
     until: datetime | None
@@ -218,20 +218,20 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncReport:
-    """A sync with what its view shows."""
+    """A sync with its pending messages, dead letters and wait."""
 
     sync: Sync
     mailbox: Mailbox
     pending_count: int
     dead_letter_count: int
     dead_letters: list[DeadLetter]
-    # Of a sync under way.
+    # Of an active sync.
     wait: Wait | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedId:
-    """A message as a listing names it."""
+    """A message id in a listing."""
 
     external_id: str
     thread_id: str | None
@@ -239,20 +239,20 @@ class ListedId:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchItem:
-    """A message that is wanted, as the next of the queue."""
+    """The next message of the queue."""
 
     external_id: str
     thread_id: str | None
-    # The messages of its thread that are due, itself included.
+    # The due messages of its thread, itself included.
     siblings: tuple[str, ...]
     lane: Lane
-    # The provider did not have it when it was last asked for.
+    # The provider did not have it at the last attempt.
     is_doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """A provider's label; `type` is system or user."""
+    """A provider's label. `type` is system or user."""
 
     label_id: str
     name: str
@@ -261,11 +261,11 @@ class Label:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderMessage:
-    """A message as a provider returned it, decoded."""
+    """A decoded message of a provider."""
 
     external_id: str
     thread_id: str
-    # None where the provider does not tell: then it is as new as what history was read up to.
+    # None if the provider has no versions: the message counts as new as the cursor.
     version: int | None
     received_at: datetime
     label_ids: tuple[str, ...]
@@ -276,7 +276,7 @@ class ProviderMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelChange:
-    """Labels that one history record put on or took off a message."""
+    """The labels that a history record added to a message or removed from it."""
 
     version: int
     added: frozenset[str] = frozenset()
@@ -285,15 +285,15 @@ class LabelChange:
 
 @dataclass(slots=True, kw_only=True)
 class HistoryDelta:
-    """What a page of history implies, collapsed per message (keyed by external id)."""
+    """The changes in a page of history, collapsed per message (by external id)."""
 
     # The highest record that adds the message.
     added: dict[str, int] = field(default_factory=dict)
-    # The threads of messages, where the records tell.
+    # The threads of messages, as far as records name them.
     threads: dict[str, str] = field(default_factory=dict)
     labels: dict[str, list[LabelChange]] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
-    # Messages that have left Spam or Trash: listings without these show them from now on.
+    # Messages that left Spam or Trash: listings without these show them from now on.
     shown: set[str] = field(default_factory=set)
     # Messages of records without a number.
     unnumbered: set[str] = field(default_factory=set)

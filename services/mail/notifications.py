@@ -1,4 +1,4 @@
-"""Notifications of changes that providers send, and the mailboxes that they make due."""
+"""Notifications of changes from providers. They make mailboxes due."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,19 +31,19 @@ class NotificationSource(Protocol):
         ...
 
     async def verify(self, token: str) -> None:
-        """Check that the provider sent the request with this bearer token.
+        """Verify that the provider sent the request with this bearer token.
 
         Raises InvalidTokenError, KeysUnavailableError.
         """
         ...
 
     def parse(self, body: bytes) -> Notification | None:
-        """The notification in a request's body; None for any other body."""
+        """Return the notification in a request's body; None for any other body."""
         ...
 
 
 class Notifications:
-    """Turns notifications into hints. `source` None: no provider may send any."""
+    """Turns notifications into hints. Without a `source` every token is refused."""
 
     def __init__(self, pool: Pool, *, source: NotificationSource | None) -> None:
         self._pool = pool

@@ -1,4 +1,4 @@
-"""What users see of stored mail: lists, messages, threads, labels; and what narrows a list."""
+"""The types of stored mail that users see: lists, messages, threads, labels and filters."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from services.mail.model import Label
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedLabel:
-    """A label and how many of the stored messages carry it."""
+    """A label with the number of its stored messages."""
 
     label: Label
     message_count: int
@@ -21,9 +21,9 @@ class CountedLabel:
 
 
 class MessageSummary(Struct, frozen=True, kw_only=True, gc=False):
-    """What a list shows of a message; labels are names. Of very many recipients it has the first ones only.
+    """A message of a list, with labels by name and the first of very many recipients.
 
-    A msgspec struct, since lists make very many of them: to make a frozen dataclass takes ten times as long.
+    A msgspec struct: lists make very many, and a frozen dataclass takes ten times as long to make.
     """
 
     mailbox_id: int
@@ -41,12 +41,12 @@ class MessageSummary(Struct, frozen=True, kw_only=True, gc=False):
     labels: list[str]
     has_attachments: bool
     size: int
-    # HTML of what a query found, where it was asked for.
+    # HTML around the words that a query found, if requested.
     highlight: str | None = None
 
 
 class Recipients(Struct, frozen=True, array_like=True, gc=False):
-    """All that a message names besides its author."""
+    """The recipients of a message, and its Reply-To addresses."""
 
     to: list[Address]
     cc: list[Address]
@@ -56,7 +56,7 @@ class Recipients(Struct, frozen=True, array_like=True, gc=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageDetail:
-    """A whole message; its `summary` has all recipients, too."""
+    """A whole message. Its `summary` has all recipients."""
 
     summary: MessageSummary
     headers: list[tuple[str, str]]
@@ -69,7 +69,7 @@ class MessageDetail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thread:
-    """The messages with one thread id; `subject` is the oldest one's, `snippet` the newest one's."""
+    """The messages with the same thread id. `subject` is that of the oldest one, `snippet` of the newest one."""
 
     thread_id: str
     account_id: UUID
@@ -86,7 +86,7 @@ class Thread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """A place between two messages of a list, newest first."""
+    """A position between two messages of a list, newest first."""
 
     received_at: datetime
     message_id: int
@@ -94,10 +94,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageFilter:
-    """Which messages of a mailbox a list shows: those that fit all of it. Empty and None mean any.
+    """The filters of a list. A message must match all of them; empty and None match any.
 
-    `query` is in the language of docs/search.md; `label` an id or a name; received at or after `after` and before
-    `before`.
+    `query` is in the language of docs/search.md; `label` is an id or a name; messages are received at or after `after`
+    and before `before`.
     """
 
     query: str = ""
@@ -109,5 +109,5 @@ class MessageFilter:
     before: datetime | None = None
 
     def fingerprint(self) -> Mapping[str, str]:
-        """What a cursor is bound to."""
+        """Return the values that a page token is bound to."""
         return {name: str(getattr(self, name)) for name in self.__slots__}

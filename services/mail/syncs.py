@@ -1,4 +1,4 @@
-"""Asking for a sync and following it."""
+"""Syncs: requests, progress, cancellation and retries."""
 
 import asyncio
 import time
@@ -17,12 +17,12 @@ from services.mail.store.sync import syncs as store
 
 LARGEST_COUNT = 1_000_000
 LONGEST_WAIT = 60
-# How often a waiting view looks whether the sync has ended.
+# Seconds between two reads of a sync that a call waits for.
 _LOOK_SECONDS = 0.1
 
 
 class Syncs:
-    """Starts syncs (the worker does them) and reports on them. Nobody waits for anything once `stop` is set."""
+    """Starts syncs, which workers run, and reports on them. Waiting calls return once `stop` is set."""
 
     def __init__(self, pool: Pool, mailboxes: Mailboxes, *, stop: asyncio.Event) -> None:
         self._pool = pool
@@ -30,7 +30,7 @@ class Syncs:
         self._stop = stop
 
     async def start(self, mailbox: Mailbox, *, newest_count: int | None) -> SyncReport:
-        """Starts a sync of the newest messages (None: all), or widens the active one to this request.
+        """Start a sync of the newest messages (None for all), or widen the active one.
 
         Raises AppError invalid_count, reauth_required.
         """
@@ -50,9 +50,9 @@ class Syncs:
         return await self.get(mailbox.user_id, PublicId(sync.mailbox_id, sync.sync_id), wait_seconds=0)
 
     async def verify(self, mailbox: Mailbox) -> SyncReport:
-        """Starts a sync that compares the mailbox's ids and labels with the provider's, or makes the active one do so.
+        """Start a sync that compares ids and labels with the provider's, or make the active one do so.
 
-        What differs is counted and repaired. Raises AppError nothing_to_verify, reauth_required.
+        Differences are counted and repaired. Raises AppError nothing_to_verify, reauth_required.
         """
         mailbox = await self._with_access(mailbox)
         async with self._pool.acquire() as connection, connection.transaction():
@@ -65,10 +65,10 @@ class Syncs:
         return await self.get(mailbox.user_id, PublicId(mailbox.mailbox_id, sync_id), wait_seconds=0)
 
     async def cancel(self, user_id: UUID, sync_id: PublicId | None) -> SyncReport:
-        """Ends a sync; what it has stored stays. One that has ended already is left as it is.
+        """Cancel a sync; stored messages stay. An ended sync does not change.
 
-        A worker that waits for an answer of the provider finds out with the next thing that it does. Coverage goes
-        back to what was fetched, so that a later sync lists again. Raises AppError sync_not_found.
+        A worker in a provider's call notices at its next step. The coverage is reset to what was fetched, so that a
+        later sync lists again. Raises AppError sync_not_found.
         """
         sync = (await self._report(user_id, sync_id)).sync
         async with self._pool.acquire() as connection, connection.transaction():
@@ -81,7 +81,7 @@ class Syncs:
         return await self.get(user_id, sync_id, wait_seconds=0)
 
     async def retry(self, user_id: UUID, sync_id: PublicId | None) -> SyncReport:
-        """Queues the mailbox's dead letters again and starts a sync of the same coverage, or widens the active one.
+        """Queue the mailbox's dead letters again and start a sync of the same coverage, or widen the active one.
 
         Raises AppError sync_not_found, reauth_required.
         """
@@ -111,13 +111,13 @@ class Syncs:
         return mailbox
 
     async def get(self, user_id: UUID, sync_id: PublicId | None, *, wait_seconds: float) -> SyncReport:
-        """How a sync is doing, or how it ended if that comes within `wait_seconds`. Raises AppError sync_not_found."""
+        """Return the report of a sync; wait up to `wait_seconds` for its end. Raises AppError sync_not_found."""
         if sync_id is not None and wait_seconds > 0:
             await self._wait(user_id, sync_id, deadline=time.monotonic() + min(wait_seconds, LONGEST_WAIT))
         return await self._report(user_id, sync_id)
 
     async def _wait(self, user_id: UUID, sync_id: PublicId, *, deadline: float) -> None:
-        """Until the sync runs no longer: a report counts the queue, which is too much for each look."""
+        """Wait until the sync has ended: a report counts the queue, which is too expensive for each poll."""
         while not self._stop.is_set():
             async with self._pool.acquire() as connection:
                 if not await store.is_active(connection, user_id, sync_id.mailbox_id, sync_id.local_id):

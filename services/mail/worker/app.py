@@ -1,4 +1,4 @@
-"""A mail worker, put together."""
+"""The composition of a mail worker."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -32,18 +32,18 @@ log = structlog.get_logger()
 
 
 async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
-    """Works on due mailboxes until `stop` is set."""
+    """Run a worker until `stop` is set."""
     async with AsyncExitStack() as stack:
         telemetry = stack.enter_context(open_telemetry("mail-worker", collector=settings.otel_exporter_otlp_endpoint))
         pools = PoolMetrics(telemetry.registry)
-        # Each slot reads or writes and renews its lease; the loop claims.
+        # Each slot uses a connection for its turn and its lease; the loop claims.
         size = 2 * settings.worker_slots + 1
         pool = await create_pool(
             settings.database,
             application_name="mail-worker",
             size=size,
-            # A process that is stopped within a transaction holds up its successors: for no longer than its lease, or
-            # where it was about to send a statement, than any transaction may take.
+            # A process that stops within a transaction delays its successors: for its lease at most, or, if it was
+            # about to send a statement, for the longest transaction.
             idle_in_transaction=settings.worker_lease_seconds,
             transaction=_LEASES_PER_TRANSACTION * settings.worker_lease_seconds,
             tracer=telemetry.tracer,

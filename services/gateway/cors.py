@@ -16,7 +16,16 @@ CORS_NOT_ALLOWED = "cors_not_allowed"
 # Headers beyond those that the standard lets every page send and read.
 _REQUEST_HEADERS = ("Authorization", "Content-Type", "If-None-Match", "If-Range", "Prefer", "Range", "X-Request-Id")
 EXPOSED_HEADERS = (
-    *("Accept-Ranges", "Allow", "Content-Disposition", "Content-Range", "ETag", "Location", "Preference-Applied"),
+    *(
+        "Accept-Encoding",
+        "Accept-Ranges",
+        "Allow",
+        "Content-Disposition",
+        "Content-Range",
+        "ETag",
+        "Location",
+        "Preference-Applied",
+    ),
     *("Retry-After", "WWW-Authenticate", "X-Request-Id"),
 )
 

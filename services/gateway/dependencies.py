@@ -1,9 +1,8 @@
 """Dependencies of routes: the services behind the gateway, and the user of the request."""
 
-from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, Request
 
 from services.gateway.bearer import Credentials, caller_of
 from services.gateway.clients import Services
@@ -43,15 +42,6 @@ async def _user_id(request: Request, credentials: Credentials) -> str:
     return user_id
 
 
-async def _require_json(request: Request) -> None:
-    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if has_body and media_type != "application/json":
-        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
-
-
-# For routes with a body: FastAPI would report a body of another type as a wrong value.
-JSON_ONLY = Depends(_require_json)
 Backends = Annotated[Services, Depends(_services)]
 HtmlSanitiser = Annotated[SafeHtml, Depends(_safe_html)]
 Polls = Annotated[LongPolls, Depends(_long_polls)]

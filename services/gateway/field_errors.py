@@ -16,6 +16,8 @@ _AN_OBJECT = "must be a JSON object"
 _SENTENCES = {
     "missing": "is required",
     "extra_forbidden": "is not known here",
+    # strict_input's own.
+    "doubled": "must be given once",
     "string_type": "must be a string",
     "string_unicode": "must be UTF-8",
     "string_too_short": "must have a length of at least {min_length}",

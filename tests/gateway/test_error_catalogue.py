@@ -9,6 +9,7 @@ from pathlib import Path
 
 from services.gateway.cors import CORS_NOT_ALLOWED
 from services.gateway.errors import FRAMEWORK_PROBLEMS, INVALID_REQUEST
+from services.gateway.routing import UNKNOWN_ENCODING
 from services.kit.errors import Kind
 
 # Reasons between the services, which no client of the REST API can get, and why.
@@ -72,7 +73,7 @@ def promised() -> set[str]:
 def framework() -> dict[str, int]:
     """Return the codes of the gateway itself, with their status."""
     own = {code: status.value for status, (code, _) in FRAMEWORK_PROBLEMS.items()}
-    return own | {INVALID_REQUEST: 400, CORS_NOT_ALLOWED: 400}
+    return own | {INVALID_REQUEST: 400, CORS_NOT_ALLOWED: 400, UNKNOWN_ENCODING: 415}
 
 
 class TestCatalogue:

@@ -2,17 +2,18 @@
 
 from http import HTTPStatus
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from mailroom.mail.v1.mail_pb2 import DisconnectMailboxRequest, ListMailboxesRequest
 
 from services.gateway import conversions
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import ERASING, problems
 from services.gateway.responses import json_response_from
+from services.gateway.routing import Router
 from services.gateway.schemas.addresses import Addresses
 from services.kit.rpc.client import call
 
-router = APIRouter(prefix="/emails/addresses", tags=["addresses"], responses=problems(HTTPStatus.UNAUTHORIZED))
+router = Router(prefix="/emails/addresses", tags=["addresses"], responses=problems(HTTPStatus.UNAUTHORIZED))
 
 
 @router.get("", response_model=Addresses)

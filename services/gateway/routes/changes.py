@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from mailroom.mail.v1.mail_pb2 import ListChangesRequest
 
 from services.gateway import conversions
@@ -11,9 +11,10 @@ from services.gateway.dependencies import Backends, Polls, UserId
 from services.gateway.openapi import problems
 from services.gateway.prefer_header import WaitSeconds, applied
 from services.gateway.responses import json_response_from
+from services.gateway.routing import Router
 from services.gateway.schemas.changes import ChangePage, ChangesQuery
 
-router = APIRouter(prefix="/emails", tags=["emails"])
+router = Router(prefix="/emails", tags=["emails"])
 
 _RESPONSES = problems(
     HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE

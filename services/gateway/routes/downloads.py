@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import Depends, Header, Response
 from mailroom.mail.v1.mail_pb2 import (
     DownloadAttachmentRequest,
     DownloadCondition,
@@ -16,9 +16,10 @@ from mailroom.mail.v1.mail_pb2 import (
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.downloads import Download, condition_of
 from services.gateway.openapi import problems
+from services.gateway.routing import Router
 from services.kit.rpc.client import stream
 
-router = APIRouter(prefix="/emails", tags=["emails"])
+router = Router(prefix="/emails", tags=["emails"])
 
 # Seconds until the first byte: mail waits for quota and then downloads the whole content from the provider.
 _FIRST_BYTE_SECONDS = 150.0

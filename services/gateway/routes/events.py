@@ -3,17 +3,18 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from mailroom.auth.v1 import auth_pb2
 
 from services.gateway.conversions import rfc3339
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import problems
 from services.gateway.responses import json_response_from
+from services.gateway.routing import Router
 from services.gateway.schemas.sessions import EventQuery, SecurityEvent, SecurityEvents
 from services.kit.rpc.client import call
 
-router = APIRouter(tags=["sessions"])
+router = Router(tags=["sessions"])
 
 
 @router.get(

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from mailroom.mail.v1.mail_pb2 import ExportMessagesRequest, ExportMessagesResponse
 from pydantic_core import to_json
 
@@ -14,11 +14,12 @@ from services.gateway.dependencies import Backends, HtmlSanitiser, UserId
 from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.openapi import problems
 from services.gateway.routes.messages import whole_email
+from services.gateway.routing import Router
 from services.gateway.schemas.emails import FilterQuery
 from services.gateway.streaming import JsonLines
 from services.kit.rpc.client import stream
 
-router = APIRouter(prefix="/emails", tags=["emails"])
+router = Router(prefix="/emails", tags=["emails"])
 
 
 @router.get(

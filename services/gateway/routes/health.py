@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from services.gateway.responses import json_response_from
+from services.gateway.routing import Router
 from services.gateway.schemas.health import Health
 
-router = APIRouter(tags=["health"])
+router = Router(tags=["health"])
 
 
 @router.get("/healthz", response_model=Health)

@@ -3,17 +3,18 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from mailroom.mail.v1.mail_pb2 import ListMessagesRequest
 from pydantic_core import to_json
 
 from services.gateway import conversions
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import problems
+from services.gateway.routing import Router
 from services.gateway.schemas.emails import EmailPage, ListQuery
 from services.kit.rpc.client import call
 
-router = APIRouter(prefix="/emails", tags=["emails"])
+router = Router(prefix="/emails", tags=["emails"])
 
 _RESPONSES = problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 

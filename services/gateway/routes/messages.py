@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from mailroom.mail.v1.mail_pb2 import (
     GetMessageRequest,
     GetMessageResponse,
@@ -16,11 +16,12 @@ from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.openapi import problems
 from services.gateway.responses import email_response, json_response_from
 from services.gateway.routes.downloads import pictures_of
+from services.gateway.routing import Router
 from services.gateway.schemas.emails import Email, Labels
 from services.gateway.schemas.requests import MailboxQuery
 from services.kit.rpc.client import call
 
-router = APIRouter(prefix="/emails", tags=["emails"])
+router = Router(prefix="/emails", tags=["emails"])
 
 _OF_A_MAILBOX = problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 

@@ -2,15 +2,16 @@
 
 from http import HTTPStatus
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from mailroom.mail.v1.mail_pb2 import AcceptPushRequest
 
 from services.gateway.dependencies import Backends
 from services.gateway.openapi import problems
+from services.gateway.routing import CALLED_BY_PROVIDERS, Router
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call
 
-router = APIRouter(prefix="/hooks", tags=["hooks"])
+router = Router(prefix="/hooks", tags=["hooks"], dependencies=[CALLED_BY_PROVIDERS])
 
 # Seconds. Cloud Pub/Sub waits for ten seconds by default before it delivers again.
 _TIMEOUT = 8.0

@@ -2,18 +2,19 @@
 
 from http import HTTPStatus
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from mailroom.auth.v1 import auth_pb2
 
 from services.gateway.bearer import Credentials, caller_of
 from services.gateway.conversions import access_status, rfc3339, session_tokens
-from services.gateway.dependencies import JSON_ONLY, Backends, UserId
+from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import problems
 from services.gateway.responses import json_response_from
+from services.gateway.routing import Router
 from services.gateway.schemas.sessions import Account, LogoutRequest, Me, RefreshRequest, Token
 from services.kit.rpc.client import call
 
-router = APIRouter(tags=["sessions"])
+router = Router(tags=["sessions"])
 
 _OF_A_BODY = (
     HTTPStatus.BAD_REQUEST,
@@ -23,7 +24,7 @@ _OF_A_BODY = (
 )
 
 
-@router.post("/auth/refresh", dependencies=[JSON_ONLY], response_model=Token, responses=problems(*_OF_A_BODY))
+@router.post("/auth/refresh", response_model=Token, responses=problems(*_OF_A_BODY))
 async def refresh_session(services: Backends, body: RefreshRequest) -> Response:
     """Exchange a refresh token for the next one and a new access token.
 
@@ -36,7 +37,6 @@ async def refresh_session(services: Backends, body: RefreshRequest) -> Response:
 
 @router.post(
     "/auth/logout",
-    dependencies=[JSON_ONLY],
     status_code=HTTPStatus.NO_CONTENT,
     response_class=Response,
     responses=problems(*_OF_A_BODY),

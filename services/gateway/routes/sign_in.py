@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import structlog
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from mailroom.auth.v1 import auth_pb2
 from mailroom.mail.v1 import mail_pb2
 from starlette.background import BackgroundTask
@@ -15,15 +15,16 @@ from starlette.responses import RedirectResponse
 from services.gateway.bearer import MaybeCaller
 from services.gateway.clients import Services
 from services.gateway.conversions import seconds_until, session_tokens
-from services.gateway.dependencies import JSON_ONLY, Backends, Keys
+from services.gateway.dependencies import Backends, Keys
 from services.gateway.openapi import problems
 from services.gateway.responses import json_response_from
+from services.gateway.routing import CALLED_BY_PROVIDERS, Router
 from services.gateway.schemas.sessions import SignInStart, Token, TokenRequest
 from services.kit.errors import AppError, Kind, service_unavailable
 from services.kit.jwks import KeysUnavailableError
 from services.kit.rpc.client import call
 
-router = APIRouter(tags=["sign-in"])
+router = Router(tags=["sign-in"])
 
 # The client of a redirect is a browser, which cannot handle a problem document.
 _SHOWN_TO_THE_FRONTEND = (Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.RATE_LIMITED, Kind.INTERNAL)
@@ -62,6 +63,7 @@ async def start_sign_in(
 
 @router.get(
     "/auth/{provider}/callback",
+    dependencies=[CALLED_BY_PROVIDERS],
     status_code=HTTPStatus.SEE_OTHER,
     response_class=RedirectResponse,
     responses=problems(HTTPStatus.BAD_REQUEST),
@@ -96,7 +98,6 @@ async def complete_sign_in(
 
 @router.post(
     "/auth/token",
-    dependencies=[JSON_ONLY],
     response_model=Token,
     responses=problems(
         HTTPStatus.BAD_REQUEST,

@@ -5,21 +5,22 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Depends, Response
+from fastapi import Depends, Response
 from mailroom.mail.v1 import mail_pb2
 
 from services.gateway import conversions
 from services.gateway.clients import Services
-from services.gateway.dependencies import JSON_ONLY, Backends, Polls, UserId
+from services.gateway.dependencies import Backends, Polls, UserId
 from services.gateway.limits.long_polls import LongPolls
 from services.gateway.openapi import problems
 from services.gateway.prefer_header import WaitSeconds, applied
 from services.gateway.responses import json_response_from
+from services.gateway.routing import Router
 from services.gateway.schemas.syncs import Sync, SyncRequest, VerifyRequest
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call
 
-router = APIRouter(prefix="/emails", tags=["syncs"])
+router = Router(prefix="/emails", tags=["syncs"])
 
 _ENDED = (mail_pb2.SYNC_STATE_COMPLETED, mail_pb2.SYNC_STATE_FAILED, mail_pb2.SYNC_STATE_CANCELLED)
 
@@ -83,7 +84,6 @@ Watch = Annotated[_Watch, Depends(_watch)]
 
 @router.post(
     "/sync",
-    dependencies=[JSON_ONLY],
     status_code=HTTPStatus.ACCEPTED,
     response_model=Sync,
     responses=_ASKED,
@@ -104,7 +104,6 @@ async def start_sync(services: Backends, user_id: UserId, watch: Watch, body: Sy
 
 @router.post(
     "/verify",
-    dependencies=[JSON_ONLY],
     status_code=HTTPStatus.ACCEPTED,
     response_model=Sync,
     responses=_ASKED,

@@ -3,18 +3,19 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from mailroom.mail.v1.mail_pb2 import GetThreadRequest, ListThreadsRequest
 
 from services.gateway import conversions
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import problems
 from services.gateway.responses import json_response_from
+from services.gateway.routing import Router
 from services.gateway.schemas.requests import MailboxQuery
 from services.gateway.schemas.threads import ThreadPage, ThreadsQuery, ThreadView
 from services.kit.rpc.client import call
 
-router = APIRouter(prefix="/emails/threads", tags=["emails"])
+router = Router(prefix="/emails/threads", tags=["emails"])
 
 _RESPONSES = problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 

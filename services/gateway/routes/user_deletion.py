@@ -2,15 +2,16 @@
 
 from http import HTTPStatus
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from mailroom.auth.v1.auth_pb2 import RevokeSessionRequest
 from mailroom.mail.v1.mail_pb2 import DeleteUserRequest
 
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import ERASING, problems
+from services.gateway.routing import Router
 from services.kit.rpc.client import call
 
-router = APIRouter(tags=["sessions"])
+router = Router(tags=["sessions"])
 
 # Seconds that the revocation of grants at the provider can take.
 _TIMEOUT = 30.0

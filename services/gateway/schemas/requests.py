@@ -14,10 +14,10 @@ AddressText = Annotated[str | None, Field(min_length=1, max_length=320, pattern=
 
 
 class Request(BaseModel):
-    """The base of requests' bodies."""
+    """The base of requests' bodies and parameters."""
 
-    # Unknown fields are ignored: a newer client may send them.
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # A misspelt field would otherwise be a filter that is silently not applied.
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class MailboxQuery(Request):

@@ -14,7 +14,7 @@ from datetime import datetime
 from services.mail.content.text.indexable import indexable
 from services.mail.search.addresses import split_address
 from services.mail.search.operators import FIELDS, OPERATORS, condition_of
-from services.mail.search.syntax import EVERYTHING, And, HasAddress, InDomain, Node, Not, Or, Text
+from services.mail.search.syntax import EVERYTHING, NOTHING, And, HasAddress, InDomain, Node, Not, Or, Text
 from services.mail.search.terms import query_terms
 from services.mail.search.tokens import Sign, Token, invalid_query, tokenise
 from services.mail.search.vector import PEOPLE, Field
@@ -29,10 +29,11 @@ _VALUES = (Sign.WORD, Sign.PHRASE, Sign.AND, Sign.OR)
 def parse(query: str, *, now: datetime, me: Collection[str]) -> Node:
     """Return the condition of a query. newer_than: counts from `now`; from:me means the addresses `me`, tagged or not.
 
-    Words without a letter or digit are ignored. Raises AppError invalid_query with `column`, counted from 1.
+    Words without a letter or digit are ignored; a query of nothing else finds nothing. Raises AppError invalid_query
+    with `column`, counted from 1.
     """
     parser = _Parser(list(tokenise(query, operators=OPERATORS)), now=now, me=me)
-    return parser.whole() or EVERYTHING
+    return parser.whole() or (NOTHING if query.strip() else EVERYTHING)
 
 
 class _Parser:

@@ -100,3 +100,4 @@ type Node = (
 )
 
 EVERYTHING = And()
+NOTHING = Not(EVERYTHING)

@@ -48,18 +48,22 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _WORD = re.compile(r'[^\s(){}"]+')
+# A name and right behind it a value; times, URLs and paths are none: `10:30`, `https://example.com`, `C:\\mail`.
+_NAMED_VALUE = re.compile(r'[A-Za-z_]+:(?=["“(<{@*+\-\w])')
 
 
 def tokenise(query: str, *, operators: frozenset[str]) -> Iterator[Token]:
-    """Yield the tokens of a query, END last. A word with a colon that is not an operator is a word: `10:30`.
+    """Yield the tokens of a query, END last. A word with a colon that is not like an operator is a word: `10:30`.
 
-    Raises AppError invalid_query.
+    Raises AppError invalid_query, for an unknown operator too: as a word it would find nothing, without a reason.
     """
     at = 0
     while at < len(query):
         match = _TOKEN.match(query, at)
         assert match is not None  # noqa: S101 - every character begins one of the alternatives
         if match.lastgroup == "operator" and match["operator"].lower() not in operators:
+            if _NAMED_VALUE.match(query, at):
+                raise invalid_query(f"{match['operator']}: is no operator; text goes into quotation marks", at + 1)
             match = _WORD.match(query, at) or match
         if match.lastgroup == "open_quote":
             raise invalid_query("this quotation mark is not closed", at + 1)

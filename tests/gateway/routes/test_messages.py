@@ -119,7 +119,7 @@ class TestList:
 
     async def test_passes_its_filters_on(self, gateway: Gateway) -> None:
         account_id = connect(gateway)
-        query = "label=%D0%A0%D0%B0%D0%B1%D0%BE%D1%82%D0%B0&unread=true&limit=7&cursor=0&unknown=x"
+        query = "label=%D0%A0%D0%B0%D0%B1%D0%BE%D1%82%D0%B0&unread=true&limit=7&cursor=0"
         status, _ = await get(gateway, f"/emails?account_id={account_id}&{query}")
         assert status == 200
         [request] = gateway.mail.listings
@@ -243,7 +243,7 @@ class TestMessage:
         exactly(Email, email)
         assert (email["text"], email["html"], email["headers"], email["attachments"]) == (None, None, [], [])
 
-    @pytest.mark.parametrize("identifier", ["m2", "%00", "%ff", "..%2e", "x" * 3000])
+    @pytest.mark.parametrize("identifier", ["m2", "%00", "..%2e", "x" * 3000])
     async def test_that_is_unknown_does_not_exist(self, gateway: Gateway, identifier: str) -> None:
         connect(gateway, message())
         status, body = await get(gateway, f"/emails/{identifier}")

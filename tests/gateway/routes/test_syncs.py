@@ -46,7 +46,7 @@ class TestStart:
         assert sync.newest_count == 1_000_000
 
     async def test_covers_all(self, gateway: Gateway) -> None:
-        sync = await started(gateway, {"email": ADA, "count": "all", "unknown": [1]})
+        sync = await started(gateway, {"email": ADA, "count": "all"})
         assert not sync.HasField("newest_count")
 
     @pytest.mark.parametrize("count", [0, -1, 1_000_001, 10**400, 1.5, True, "10", "ALL", "", [], {}, None])

@@ -105,6 +105,9 @@ _simple("message_not_found", "GET", "/emails/none")
 _simple("sync_not_found", "GET", "/emails/syncs/none")
 _simple("request_too_large", "POST", "/emails/sync", content=b" " * 100_000, headers=_JSON)
 _simple("unsupported_media_type", "POST", "/emails/sync", content=b"{}", headers={"Content-Type": "text/plain"})
+_simple(
+    "unsupported_content_encoding", "POST", "/emails/sync", content=b"{}", headers=_JSON | {"Content-Encoding": "gzip"}
+)
 
 
 @_gives("missing_token")

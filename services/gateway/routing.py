@@ -1,0 +1,83 @@
+"""The router of all routes. It holds requests to what the route declares: what it does not name is refused."""
+
+from collections.abc import Callable, Coroutine, Iterator
+from http import HTTPStatus
+from typing import Any, override
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from services.gateway.errors import problem
+from services.gateway.strict_input import StrictRequest, check_body, check_path, check_query
+
+UNKNOWN_ENCODING = "unsupported_content_encoding"
+
+
+async def _nothing() -> None:
+    """Mark a route only."""
+
+
+# In the `dependencies` of a route that providers call: its parameters are not checked. Source: RFC 6749 section 4.1.2,
+# which has clients ignore unknown parameters of a response. Nor can a browser handle a problem.
+CALLED_BY_PROVIDERS = Depends(_nothing)
+
+
+class Router(APIRouter):
+    """A router of strict routes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(route_class=StrictRoute, **options)
+
+
+class StrictRoute(APIRoute):
+    """A route that refuses parameters that it does not declare or that come twice, and bodies that it cannot read."""
+
+    @override
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler with the checks before it. They run before the token is looked at."""
+        handle = super().get_route_handler()
+        known = frozenset(_query_names(self.dependant))
+        is_lenient = CALLED_BY_PROVIDERS in self.dependencies
+        has_body = self.body_field is not None
+
+        async def checked(request: Request) -> Response:
+            if (encoding := _encoding(request)) is not None:
+                return _unknown_encoding(encoding)
+            strict = StrictRequest(request.scope, request.receive)
+            check_path(strict)
+            if not is_lenient:
+                check_query(request.scope["query_string"], known=known)
+            if has_body:
+                await check_body(strict)
+            return await handle(strict)
+
+        return checked
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    """Yield the names of the query parameters of a route and of its dependencies."""
+    for field in dependant.query_params:
+        model = field.field_info.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            yield from (info.alias or name for name, info in model.model_fields.items())
+        else:
+            yield field.alias
+    for dependency in dependant.dependencies:
+        yield from _query_names(dependency)
+
+
+def _encoding(request: Request) -> str | None:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    return None if encoding in ("", "identity") else encoding
+
+
+def _unknown_encoding(encoding: str) -> Response:
+    # The header is the answer that RFC 9110 section 15.5.16 asks for.
+    return problem(
+        status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        code=UNKNOWN_ENCODING,
+        detail=f"Content-Encoding {encoding[:100]} is not understood: send the body as it is.",
+        headers={"Accept-Encoding": "identity"},
+    )

@@ -1,0 +1,99 @@
+"""Checks of a request before its route reads it: unknown or doubled parameters and fields, UTF-8, content encodings."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from http import HTTPStatus
+from itertools import islice
+from typing import Any, NoReturn, override
+from urllib.parse import unquote_to_bytes
+
+from fastapi import HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+
+# A refusal shows so much of a name, and so many names.
+_LONGEST_NAME = 100
+_MOST_ERRORS = 20
+
+
+class StrictRequest(Request):
+    """A request whose JSON is UTF-8 (RFC 8259 section 8.1) without doubled names and without NaN."""
+
+    _json: Any
+
+    @override
+    async def json(self) -> Any:
+        """Return the body. Raises RequestValidationError for doubled names, else ValueError or RecursionError."""
+        if not hasattr(self, "_json"):
+            text = (await self.body()).decode()
+            self._json = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+        return self._json
+
+
+async def check_body(request: StrictRequest) -> None:
+    """Read a body. Raises HTTPException 415 and 400, RequestValidationError."""
+    if not await request.body():
+        return
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+    try:
+        await request.json()
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(HTTPStatus.BAD_REQUEST) from error
+
+
+def check_path(request: Request) -> None:
+    """Refuse a path that is not UTF-8. Raises RequestValidationError."""
+    # Servers decode paths and put this for what they cannot read; it may also stand there itself.
+    if "\ufffd" in request.scope["path"] and _text(unquote_to_bytes(request.scope["raw_path"])) is None:
+        refuse(["path"], "string_unicode", part="path")
+
+
+def check_query(query: bytes, *, known: frozenset[str]) -> None:
+    """Refuse parameters that are not UTF-8, doubled, or not of `known`. Raises RequestValidationError."""
+    if not query:
+        return
+    names = Counter(_names(query))
+    refuse((name for name in names if name not in known), "extra_forbidden")
+    refuse((name for name, times in names.items() if times > 1), "doubled")
+
+
+def refuse(names: Iterable[str], kind: str, *, part: str = "query") -> None:
+    """Raise RequestValidationError if there are names."""
+    errors = [
+        {"type": kind, "loc": (part, name[:_LONGEST_NAME]), "input": None} for name in islice(names, _MOST_ERRORS)
+    ]
+    if errors:
+        raise RequestValidationError(errors)
+
+
+def _names(query: bytes) -> list[str]:
+    names = []
+    for item in query.split(b"&"):
+        if not item:
+            continue
+        raw_name, _, raw_value = item.replace(b"+", b" ").partition(b"=")
+        name, value = _text(unquote_to_bytes(raw_name)), _text(unquote_to_bytes(raw_value))
+        if name is None or value is None:
+            refuse([name or "query"], "string_unicode")
+        names.append(str(name))
+    return names
+
+
+def _text(data: bytes) -> str | None:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        times = Counter(name for name, _ in pairs)
+        refuse((name for name in times if times[name] > 1), "doubled", part="body")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

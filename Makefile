@@ -8,6 +8,9 @@ LOCAL := $(BIN)/python -m deploy.local
 .PHONY: help install demo run dev migrate makemigrations rotate-keys rotate-signing-keys psql redis_cli clean check \
   format test test-all fuzz soak bench bench-read bench-sync protos lock lock-peers test-compose test-peers
 
+# pip shows its progress to people, and is silent in CI.
+QUIET = $(if $(MAKE_TERMOUT),,--quiet)
+
 help: ## Show this list
 	@grep -hE '^[a-z_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-20s %s\n", $$1, $$2}'
 
@@ -15,8 +18,8 @@ install: $(STAMP) ## Create .venv from the lock file
 $(STAMP): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Mailroom needs Python 3.13: $(PYTHON) was not found (set PYTHON=...)"; exit 1; }
 	@test -d .venv || $(PYTHON) -m venv .venv
-	@echo "Installing what requirements.lock names into .venv"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "Installing the $$(grep -c == requirements.lock) packages of requirements.lock into .venv, which takes a minute or two"
+	@$(BIN)/pip install $(QUIET) --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -20,6 +20,7 @@ from deploy.local.demo import run_demo
 from deploy.local.environment import Settings, read_settings
 from deploy.local.errors import StackError
 from deploy.local.home import Home
+from deploy.local.logs import ProcessLogs
 from deploy.local.ports import Ports
 from deploy.local.supervisor import Supervisor
 from deploy.local.valkey import RedisAddress
@@ -99,7 +100,11 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
             console.plain(walkthrough(variables, home=home.path, sandbox=settings.sandbox))
 
         supervisor = Supervisor(
-            stack.processes(settings, variables), console=console, servers=started.embedded, reload=options.reload
+            stack.processes(settings, variables),
+            console=console,
+            logs=ProcessLogs(home.logs),
+            servers=started.embedded,
+            reload=options.reload,
         )
         return asyncio.run(supervisor.run(when_ready=announce))
 

@@ -12,6 +12,7 @@ from deploy.local.console import Console
 from deploy.local.environment import demo_settings
 from deploy.local.errors import StackError
 from deploy.local.home import Home
+from deploy.local.logs import ProcessLogs
 from deploy.local.ports import Ports
 from deploy.local.supervisor import Supervisor
 from deploy.local.tour import Tour
@@ -38,10 +39,12 @@ def _boot_and_tour(home: Home, environment: Mapping[str, str], screen: Screen) -
     with stack.servers(settings, home, ports) as started:
         variables = stack.all_variables(settings, home, ports, started)
         stack.migrate(settings, variables)
-        log = home.path / "logs" / "processes.log"
+        log = home.logs / "processes.log"
         with log.open("w", encoding="utf-8") as output:
             services = stack.processes(settings, variables)
-            supervisor = Supervisor(services, console=Console(output), servers=started.embedded)
+            supervisor = Supervisor(
+                services, console=Console(output), logs=ProcessLogs(home.logs), servers=started.embedded
+            )
             tour = Tour(variables["PUBLIC_URL"], variables["SANDBOX_PUBLIC_URL"], screen)
             try:
                 return asyncio.run(_take(tour, supervisor))

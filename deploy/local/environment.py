@@ -165,6 +165,7 @@ def service_variables(settings: Settings, ports: Ports, secret: Secret) -> dict[
     variables["GOOGLE_REDIRECT_URI"] = f"{variables['PUBLIC_URL']}/auth/google/callback"
     if settings.sandbox:
         variables |= _sandbox(settings.variables, numbers["SANDBOX_PORT"]) | _push(gateway)
+        variables["SANDBOX_GRANTS_FILE"] = str(settings.home.absolute() / "sandbox-grants.json")
         for replaced, companions in _COMPANIONS.items():
             if replaced in settings.variables:
                 unwanted = companions - settings.variables.keys()

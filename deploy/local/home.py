@@ -17,6 +17,11 @@ class Home:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
 
+    @property
+    def logs(self) -> Path:
+        """The directory of the logs of all servers and processes."""
+        return self.path / "logs"
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the home while the block runs; creates it if missing. Only its owner can list it.

@@ -15,6 +15,7 @@ from watchfiles import awatch
 
 from deploy.local.children import die_with_parent
 from deploy.local.console import Console
+from deploy.local.logs import ProcessLogs
 
 _NAME = "mailroom"
 _LONGEST_LINE = 65_536
@@ -63,6 +64,7 @@ class Supervisor:
         services: Sequence[Service],
         *,
         console: Console,
+        logs: ProcessLogs,
         servers: Sequence[Server] = (),
         reload: bool = False,
         grace: float = 10.0,
@@ -71,6 +73,7 @@ class Supervisor:
         self._services = services
         self._servers = servers
         self._console = console
+        self._logs = logs
         self._reload = reload
         self._grace = grace
         self._patience = patience
@@ -239,6 +242,7 @@ class Supervisor:
         self._write(_NAME, text)
 
     def _write(self, name: str, text: str) -> None:
+        self._logs.write(name, text)
         try:
             self._console.line(name, text)
         except BrokenPipeError:

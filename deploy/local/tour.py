@@ -17,6 +17,12 @@ from deploy.local.errors import StackError
 EMAIL = "ada@example.com"
 _NEW_MAIL = 25
 _PATIENCE = 120.0  # seconds that one sync may take
+_NEXT = """
+Next:
+  make run                      the stack itself, until Ctrl-C, with a walk-through for curl
+  docs/api.md                   every route; docs/sessions.md: tokens, more addresses
+  docs/connect-google.md        a Google project of your own instead of the stand-in
+  docs/architecture.md          how it works, and where to change what"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,7 @@ class Tour:
             await self._sync(client)
             await self._show_newest(client)
             await self._show_addresses(client)
+        self.console.print(_NEXT, markup=False, highlight=False)
 
     async def _sign_in(self, client: httpx.AsyncClient) -> str:
         """Return an access token; posts the consent page's form as a browser does."""

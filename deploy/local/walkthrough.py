@@ -19,6 +19,16 @@ _SIGN_IN_WITH_GOOGLE = """\
   TOKEN=$(curl -s {gateway}/auth/token -H 'Content-Type: application/json' -d '{{"state": "LOGIN_CODE"}}' \\
     | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
 """
+_LINK = """\
+  # Link another address to the same user: a sign-in that carries the user's token
+  URL=$(curl -s {gateway}/auth/google/start -H "Authorization: Bearer $TOKEN" \\
+    | python3 -c 'import json,sys; print(json.load(sys.stdin)["authorization_url"])')
+  CALLBACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' -d account=grace@example.org -d decision=allow "$URL")
+  BACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' "$CALLBACK")
+  curl -s {gateway}/auth/token -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
+    -d "{{\\"state\\": \\"${{BACK##*state=}}\\"}}"
+  curl -s {gateway}/emails/addresses -H "Authorization: Bearer $TOKEN"
+"""
 _READ = """\
   # Sync the newest 100 messages, then read
   curl -s {gateway}/emails/addresses -H "Authorization: Bearer $TOKEN"
@@ -26,6 +36,12 @@ _READ = """\
     -H 'Prefer: wait=30' -d '{{"email": "{email}", "count": 100}}'
   curl -s "{gateway}/emails?user_email={email}&limit=5" -H "Authorization: Bearer $TOKEN"
 """
+_ADMIN_PORTS = {
+    "gateway": "GATEWAY_ADMIN_PORT",
+    "auth": "AUTH_ADMIN_PORT",
+    "mail": "MAIL_ADMIN_PORT",
+    "worker": "WORKER_ADMIN_PORT",
+}
 
 
 def walkthrough(variables: Mapping[str, str], *, home: Path, sandbox: bool) -> str:
@@ -42,11 +58,15 @@ def walkthrough(variables: Mapping[str, str], *, home: Path, sandbox: bool) -> s
         ),
         "Postgres": f"{variables['POSTGRES_HOST']}:{variables['POSTGRES_PORT']} (make psql)",
         "Valkey": f"{variables['REDIS_HOST']}:{variables['REDIS_PORT']} (make redis_cli)",
-        "State, logs": str(home),
+        "gRPC": f"auth {variables['AUTH_ADDRESS']}, mail {variables['MAIL_ADDRESS']}",
+        "Metrics": ", ".join(f"{name} {variables[port]}" for name, port in _ADMIN_PORTS.items())
+        + " (/metrics, /readyz)",
+        "State": str(home),
+        "Logs": str(home / "logs"),
     }
     listed = "\n".join(f"  {name:<12} {place}" for name, place in places.items())
     frontend = variables.get("FRONTEND_REDIRECT_URL", "http://localhost:3000/your-frontend")
-    flow = (_SIGN_IN_WITH_SANDBOX if sandbox else _SIGN_IN_WITH_GOOGLE) + _READ
+    flow = _SIGN_IN_WITH_SANDBOX + _READ + _LINK if sandbox else _SIGN_IN_WITH_GOOGLE + _READ
     return (
         f"\nMailroom is up.\n\n{listed}\n\nThe whole flow, in another terminal:\n\n"
         f"{flow.format(gateway=gateway, email=email, frontend=frontend)}\nCtrl-C stops everything.\n"

@@ -34,6 +34,7 @@ from services.sandbox.google.gmail.watch_and_push import PushService, PushTarget
 from services.sandbox.google.oauth.authorize import AuthorizationEndpoint
 from services.sandbox.google.oauth.clients import Client, Clients
 from services.sandbox.google.oauth.consent import ConsentPages
+from services.sandbox.google.oauth.grants_file import GrantsFile
 from services.sandbox.google.oauth.routes import OAuthRoutes
 from services.sandbox.google.oauth.signing_keys import new_private_key
 from services.sandbox.google.oauth.token_endpoint import TokenEndpoint
@@ -68,6 +69,7 @@ async def open_sandbox(
         new_token=secrets.token_urlsafe,
         new_key=new_key,
         seed=settings.seed,
+        grants_file=None if settings.grants_file is None else GrantsFile(settings.grants_file),
     )
     mailboxes = Mailboxes(
         clock=clock,

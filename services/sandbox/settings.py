@@ -1,5 +1,6 @@
 """Settings of the sandbox: variables named `SANDBOX_...`, and the gateway's address for the demo page."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
@@ -42,6 +43,7 @@ class Settings(KitSettings):
     client_id: str = DEV_CLIENT_ID
     client_secret: SecretStr = SecretStr(DEV_CLIENT_SECRET)
     redirect_uris: Listed = Field(default=(), description="exact; none = any http address of this machine")
+    grants_file: Path | None = Field(default=None, description="keeps grants over a restart")
     token_ttl: int = Field(default=3599, ge=1, description="seconds an access token lives")
 
     users: Listed = ("ada@example.com", "grace@example.org")

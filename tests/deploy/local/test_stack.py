@@ -1,5 +1,6 @@
 """`make run` with real processes: it comes up, serves its commands, and leaves no process behind."""
 
+import json
 import os
 import select
 import signal
@@ -104,10 +105,20 @@ class TestRun:
             answer = _command(home, "psql", "-tA", text="SELECT count(*) FROM mailboxes;\n")
             assert (answer.stdout, answer.returncode) == ("0\n", 0)
 
+            flow = printed.partition("in another terminal:\n")[2].rpartition("Ctrl-C")[0]
+            for _ in range(2):
+                said = subprocess.run(
+                    ["bash", "-eu", "-c", flow], capture_output=True, text=True, check=True, timeout=60
+                )
+                addresses = json.loads(said.stdout[said.stdout.rindex('{"addresses"') :])["addresses"]
+                assert [address["email"] for address in addresses] == ["ada@example.com", "grace@example.org"]
+
             code, rest = _finish(process, signal.SIGINT)
         assert code == 0, rest
         assert "Traceback" not in rest
         assert _all_gone(children)
+        for name in ("auth", "mail", "worker", "gateway", "sandbox", "postgres", "valkey"):
+            assert (home / "mailroom" / "logs" / f"{name}.log").stat().st_size > 0, name
 
     @pytest.mark.long  # the same promise is tested on small services and on the servers alone
     def test_a_killed_supervisor_leaves_no_process_and_the_next_run_comes_up(self, home: Path) -> None:

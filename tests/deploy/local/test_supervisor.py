@@ -4,9 +4,11 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -53,7 +55,14 @@ class _Supervised:
 def _supervised(
     services: Mapping[str, list[object]], *, grace: float = 20.0, patience: float = 20.0, reload: Path | None = None
 ) -> Iterator[_Supervised]:
-    plan = {"services": services, "grace": grace, "patience": patience, "reload": str(reload) if reload else None}
+    logs = tempfile.mkdtemp(prefix="supervised-")
+    plan = {
+        "services": services,
+        "grace": grace,
+        "patience": patience,
+        "logs": logs,
+        "reload": str(reload) if reload else None,
+    }
     command = [sys.executable, str(_PROGRAMS / "supervise.py"), json.dumps(plan)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         watchdog = threading.Timer(60.0, process.kill)
@@ -63,6 +72,7 @@ def _supervised(
         finally:
             watchdog.cancel()
             process.kill()
+            shutil.rmtree(logs)
 
 
 def _all_gone(pids: list[int]) -> bool:

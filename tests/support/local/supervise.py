@@ -1,6 +1,7 @@
 """Runs the real supervisor over fake services, for tests that send it signals: `supervise.py JSON`.
 
-`{"services": {name: [port, behaviour...]}, "grace": seconds, "patience": seconds, "reload": folder or null}`
+`{"services": {name: [port, behaviour...]}, "grace": seconds, "patience": seconds, "logs": folder,
+"reload": folder or null}`
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 from deploy.local.console import Console
+from deploy.local.logs import ProcessLogs
 from deploy.local.supervisor import Service, Supervisor
 
 _FAKE_SERVICE = Path(__file__).with_name("fake_service.py")
@@ -23,6 +25,7 @@ def main(plan: dict[str, object]) -> int:
     supervisor = Supervisor(
         [_service(name, *arguments, folder=folder) for name, arguments in services.items()],
         console=console,
+        logs=ProcessLogs(Path(str(plan["logs"]))),
         reload=folder is not None,
         grace=float(str(plan["grace"])),
         patience=float(str(plan["patience"])),

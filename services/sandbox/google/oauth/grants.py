@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from services.sandbox.clock import Clock
+from services.sandbox.google.oauth.grants_file import Grant, GrantsFile, KeptGrants, RefreshToken
 from services.sandbox.google.oauth.scopes import GMAIL_SCOPES, SIGN_IN_SCOPES
 
 CODE_LIFETIME = 600.0
@@ -32,17 +33,6 @@ class Approval:
     code_challenge_method: str = "plain"
 
 
-@dataclass(slots=True)
-class RefreshToken:
-    """A refresh token; `expires_at` is set for a grant of limited lifetime."""
-
-    sub: str
-    client_id: str
-    scopes: frozenset[str]
-    expires_at: float | None
-    last_used: float
-
-
 @dataclass(frozen=True, slots=True)
 class AccessToken:
     """An access token."""
@@ -55,12 +45,6 @@ class AccessToken:
 
 
 @dataclass(slots=True)
-class _Grant:
-    scopes: frozenset[str] = frozenset()
-    expires_at: float | None = None
-
-
-@dataclass(slots=True)
 class _Code:
     approval: Approval
     expires_at: float
@@ -68,7 +52,7 @@ class _Code:
 
 @dataclass(slots=True)
 class _Store:
-    grants: dict[tuple[str, str], _Grant] = field(default_factory=dict)
+    grants: dict[tuple[str, str], Grant] = field(default_factory=dict)
     codes: dict[str, _Code] = field(default_factory=dict)
     refresh: dict[str, RefreshToken] = field(default_factory=dict)
     access: dict[str, AccessToken] = field(default_factory=dict)
@@ -80,13 +64,18 @@ def project_of(client_id: str) -> str:
 
 
 class Grants:
-    """All grants of all users, in memory."""
+    """All grants of all users, in memory; with a file, grants and refresh tokens outlive the process."""
 
-    def __init__(self, *, clock: Clock, access_lifetime: float, new_token: Callable[[int], str]) -> None:
+    def __init__(
+        self, *, clock: Clock, access_lifetime: float, new_token: Callable[[int], str], file: GrantsFile | None = None
+    ) -> None:
+        """Raises OSError or ValueError if the file cannot be read."""
         self._clock = clock
+        self._file = file
         self._access_lifetime = access_lifetime
         self._new_token = new_token
-        self._store = _Store()
+        kept = KeptGrants() if file is None else file.load()
+        self._store = _Store(grants=dict(kept.grants), refresh=dict(kept.refresh))
         self._sweep_at = 1000
 
     @property
@@ -107,12 +96,13 @@ class Grants:
         """Record the consent. Returns a code that works once, within ten minutes."""
         now = self._clock.now()
         scopes = self.granted(approval.sub, approval.client_id) | approval.scopes
-        grant = self._store.grants.setdefault((approval.sub, project_of(approval.client_id)), _Grant())
+        grant = self._store.grants.setdefault((approval.sub, project_of(approval.client_id)), Grant())
         grant.scopes = scopes
         if approval.consent_shown:
             grant.expires_at = now + TESTING_LIFETIME if testing and not scopes <= SIGN_IN_SCOPES else None
         code = "4/0A" + self._new_token(48)
         self._store.codes[code] = _Code(approval, now + CODE_LIFETIME)
+        self._save()
         return code
 
     def peek_code(self, code: str) -> Approval | None:
@@ -136,13 +126,14 @@ class Grants:
 
     def issue_refresh(self, sub: str, *, client_id: str, scopes: frozenset[str], cap: int) -> str:
         """Issue a refresh token; beyond `cap` the client's oldest ones for this user end."""
-        grant = self._store.grants.get((sub, project_of(client_id)), _Grant())
+        grant = self._store.grants.get((sub, project_of(client_id)), Grant())
         token = "1//03" + self._new_token(72)
         limited = grant.expires_at if not scopes <= SIGN_IN_SCOPES else None
         self._store.refresh[token] = RefreshToken(sub, client_id, scopes, limited, self._clock.now())
         live = [key for key, held in self._store.refresh.items() if (held.sub, held.client_id) == (sub, client_id)]
         for oldest in live[: max(0, len(live) - cap)]:
             del self._store.refresh[oldest]
+        self._save()
         return token
 
     def find_refresh(self, token: str) -> RefreshToken | None:
@@ -178,6 +169,7 @@ class Grants:
         store.codes = {k: c for k, c in store.codes.items() if survives(c.approval.sub, c.approval.client_id)}
         store.refresh = {key: held for key, held in store.refresh.items() if survives(held.sub, held.client_id)}
         store.access = {key: held for key, held in store.access.items() if survives(held.sub, held.client_id)}
+        self._save()
 
     def expire_access_tokens(self, sub: str) -> int:
         """End the user's access tokens. Returns their number. Refresh tokens stay valid."""
@@ -190,7 +182,12 @@ class Grants:
         dead = [t for t, held in self._store.refresh.items() if held.sub == sub and held.scopes & GMAIL_SCOPES]
         self._drop(self._store.refresh, dead)
         self.expire_access_tokens(sub)
+        self._save()
         return len(dead)
+
+    def _save(self) -> None:
+        if self._file is not None:
+            self._file.save(KeptGrants(self._store.grants, self._store.refresh))
 
     @staticmethod
     def _drop[T](tokens: dict[str, T], dead: Iterable[str]) -> None:

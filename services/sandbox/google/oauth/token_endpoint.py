@@ -12,7 +12,8 @@ from urllib.parse import unquote_plus
 
 from services.sandbox.clock import Clock
 from services.sandbox.google.oauth.clients import Client, Clients
-from services.sandbox.google.oauth.grants import Approval, RefreshToken
+from services.sandbox.google.oauth.grants import Approval
+from services.sandbox.google.oauth.grants_file import RefreshToken
 from services.sandbox.google.oauth.scopes import OPENID, canonical, token_scope
 from services.sandbox.google.oauth.users import SandboxUsers
 from services.sandbox.mailboxes.user import User

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from services.sandbox.clock import Clock
 from services.sandbox.google.oauth.grants import Grants
+from services.sandbox.google.oauth.grants_file import GrantsFile
 from services.sandbox.google.oauth.scopes import EMAIL, PROFILE
 from services.sandbox.google.oauth.signing_keys import SigningKeys
 from services.sandbox.mailboxes.user import User
@@ -61,8 +62,9 @@ class SandboxUsers:
         new_token: Callable[[int], str],
         new_key: Callable[[], RSAPrivateKey],
         seed: int = 0,
+        grants_file: GrantsFile | None = None,
     ) -> None:
-        self.grants = Grants(clock=clock, access_lifetime=access_lifetime, new_token=new_token)
+        self.grants = Grants(clock=clock, access_lifetime=access_lifetime, new_token=new_token, file=grants_file)
         self.keys = SigningKeys(lambda: new_token(20), new_key=new_key)
         self.issuer = issuer
         self._clock = clock

@@ -1,0 +1,68 @@
+"""The file that keeps grants and refresh tokens while a sandbox is not running."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+
+@dataclass(slots=True)
+class RefreshToken:
+    """A refresh token; `expires_at` is set for a grant of limited lifetime."""
+
+    sub: str
+    client_id: str
+    scopes: frozenset[str]
+    expires_at: float | None
+    last_used: float
+
+
+@dataclass(slots=True)
+class Grant:
+    """What a user granted to a Cloud project."""
+
+    scopes: frozenset[str] = frozenset()
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptGrants:
+    """Grants by user and project, and refresh tokens."""
+
+    grants: Mapping[tuple[str, str], Grant] = field(default_factory=dict)
+    refresh: Mapping[str, RefreshToken] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    grants: list[tuple[str, str, Grant]]
+    refresh: dict[str, RefreshToken]
+
+
+_JSON = TypeAdapter(_Content)
+
+
+class GrantsFile:
+    """A JSON file that is replaced as a whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> KeptGrants:
+        """Return what was saved last, nothing without a file. Raises OSError, and ValueError for a damaged file."""
+        try:
+            content = _JSON.validate_json(self._path.read_bytes())
+        except FileNotFoundError:
+            return KeptGrants()
+        return KeptGrants({(sub, project): grant for sub, project, grant in content.grants}, content.refresh)
+
+    def save(self, kept: KeptGrants) -> None:
+        """Replace what was saved before. Raises OSError."""
+        grants = [(sub, project, grant) for (sub, project), grant in kept.grants.items()]
+        unfinished = self._path.with_suffix(".unfinished")
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(_JSON.dump_json(_Content(grants, dict(kept.refresh))))
+        unfinished.replace(self._path)

@@ -79,6 +79,15 @@ class Listing(Enum):
     VERIFY_LABEL = "verify_label"
 
 
+class CursorLoss(Enum):
+    """Why history cannot be read on from the cursor: everything has to be compared."""
+
+    # The provider no longer keeps it, or keeps none.
+    EXPIRED = "expired"
+    # The provider has begun its history anew, unless it lags.
+    RESTARTED = "restarted"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """A connected account as auth knows it."""
@@ -138,6 +147,8 @@ class SyncProgress:
     """The progress of a mailbox's copy."""
 
     cursor: int | None
+    # None: history can be read on from the cursor.
+    cursor_loss: CursorLoss | None
     caught_up_hint: int
     # Seconds since history was last read up to the present; None: never.
     caught_up_ago: float | None
@@ -248,6 +259,8 @@ class FetchItem:
     lane: Lane
     # The provider did not have it at the last attempt.
     is_doubted: bool = False
+    # Units for its text, where an earlier get brought the message without it.
+    completion_units: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,8 @@ from services.mail.providers.base import (
 
 # Default wait for quota in seconds: less than claiming the mailbox again costs.
 SHORT_WAIT = 0.1
+# Seconds to wait for the second part of a take and for each further one.
+_PATIENCE_BETWEEN_PARTS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,9 @@ class ProviderCalls:
         try:
             while (left := units - _sum(parts)) > 0:
                 part = min(left, self._access.quota.most_units)
-                parts.append(await self._take_part(part, patience=patience, live=live))
+                # To give up after a part would return it, and the next attempt would come to the same point.
+                enough = max(patience, _PATIENCE_BETWEEN_PARTS) if parts else patience
+                parts.append(await self._take_part(part, patience=enough, live=live))
         except BaseException:
             for taken in parts:
                 self._access.quota.give_back(taken)

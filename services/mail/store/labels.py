@@ -135,8 +135,13 @@ async def plan_next(connection: Connection, mailbox_id: int, *, every_seconds: f
     )
 
 
+async def make_due(connection: Connection, mailbox_id: int) -> None:
+    """Make the labels due now."""
+    await postpone(connection, mailbox_id, seconds=0)
+
+
 async def postpone(connection: Connection, mailbox_id: int, *, seconds: float) -> None:
-    """Make the labels due in so many seconds: the provider could not list them."""
+    """Make the labels due in so many seconds."""
     await connection.execute(
         "UPDATE sync_states SET labels_due_at = now() + make_interval(secs => $2) WHERE mailbox_id = $1",
         mailbox_id,

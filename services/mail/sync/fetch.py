@@ -20,7 +20,7 @@ from services.mail.store.sync import fetch_queue, syncs
 from services.mail.sync import label_copy
 from services.mail.sync.plan_fetches import in_one_way, plan_gets
 from services.mail.sync.store_fetched import Retries, store_fetched
-from services.mail.sync.turn_context import TurnContext
+from services.mail.sync.turn_context import ProviderLimitError, TurnContext
 
 # A get of a thread can take several of the next messages off the queue.
 _LOOK_AHEAD = 5
@@ -66,7 +66,13 @@ async def _fetch(
             break
         try:
             # Live messages come first in the queue, so the first one decides for its batch.
-            batch, interruption = await _fetch_together(turn, gets, live=left[0].lane is Lane.LIVE, singly=singly)
+            batch, interruption = await _fetch_together(
+                turn,
+                gets,
+                completion_units=_completion_units(left, gets),
+                live=left[0].lane is Lane.LIVE,
+                singly=singly,
+            )
         except (QuotaWaitError, ProviderError, AppError) as error:
             return results, error
         results |= batch
@@ -89,13 +95,22 @@ def _leaves_room(results: Mapping[str, FetchResult], *, most: int) -> bool:
     return len(results) < most and size < _BYTES_TOGETHER
 
 
+def _completion_units(queued: Sequence[FetchItem], gets: Sequence[Get]) -> int:
+    """Return the units for texts that earlier gets of these messages have not brought."""
+    wanted = {id_ for get in gets for id_ in get.external_ids}
+    return sum(item.completion_units for item in queued if item.external_id in wanted)
+
+
 async def _fetch_together(
-    turn: TurnContext, gets: Sequence[Get], *, live: bool, singly: bool
+    turn: TurnContext, gets: Sequence[Get], *, completion_units: int, live: bool, singly: bool
 ) -> tuple[dict[str, FetchResult], QuotaWaitError | None]:
-    await turn.calls.take(sum(get.units for get in gets), live=live)
-    results = await _ask(turn, gets, singly=singly)
-    wait = await _complete_partial(turn, results)
-    await _tell_outage(turn, results)
+    units = sum(get.units for get in gets)
+    # A get is worth nothing without what follows it here, up to the call that tells an outage.
+    async with turn.calls.reserved(units + completion_units + turn.provider.costs.labels, live=live):
+        await turn.calls.take(units, live=live)
+        results = await _ask(turn, gets, singly=singly)
+        wait = await _complete_partial(turn, results)
+        await _tell_outage(turn, results)
     return results, wait
 
 
@@ -112,13 +127,16 @@ async def _ask(turn: TurnContext, gets: Sequence[Get], *, singly: bool) -> dict[
 
 
 async def _complete_partial(turn: TurnContext, results: dict[str, FetchResult]) -> QuotaWaitError | None:
-    """Fetch the text that huge messages deliver by reference. Without quota for it they stay queued."""
+    """Fetch the missing text of large messages; without quota they stay queued, and are paid for at once next time."""
     partial = {id_: result for id_, result in results.items() if isinstance(result, PartialMessage)}
     for external_id, message in partial.items():
         try:
             results[external_id] = await _complete(turn, message)
         except QuotaWaitError as wait:
-            for id_ in [id_ for id_ in partial if isinstance(results[id_], PartialMessage)]:
+            left = {id_: part.units for id_, part in partial.items() if results[id_] is part}
+            async with turn.writing() as connection:
+                await fetch_queue.expect_completion(connection, turn.mailbox_id, left)
+            for id_ in left:
                 del results[id_]
             return wait
     return None
@@ -148,4 +166,4 @@ async def _back_off_if_limited(turn: TurnContext, results: Mapping[str, FetchRes
     if limits:
         longest = max(limits, key=lambda limit: (limit.whole_project, limit.retry_after))
         await turn.calls.back_off(longest)
-        raise QuotaWaitError(longest.retry_after) from longest
+        raise ProviderLimitError(longest.retry_after) from longest

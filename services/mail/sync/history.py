@@ -6,7 +6,7 @@ from collections.abc import Set
 
 import structlog
 
-from services.mail.model import HistoryDelta, Listing, SyncProgress
+from services.mail.model import CursorLoss, HistoryDelta, Listing, SyncProgress
 from services.mail.providers.base import (
     CursorLostError,
     HistoryPage,
@@ -15,7 +15,7 @@ from services.mail.providers.base import (
     ProviderUnavailableError,
     RouteMissingError,
 )
-from services.mail.store import message_labels, messages
+from services.mail.store import labels, message_labels, messages
 from services.mail.store.connection import Connection
 from services.mail.store.control.schedule import LeaseLostError
 from services.mail.store.sync import fetch_queue, listing_diff, sync_state
@@ -37,39 +37,39 @@ async def catch_up(turn: TurnContext, state: SyncProgress, *, deadline: float = 
     The cursor moves page by page, so that an interruption repeats one page at most.
     """
     hint = turn.newest_hint
-    if state.cursor is None:
-        await _begin(turn, state, previous=None, hint=hint)
-        return True
-    try:
-        return await read_on(turn, state, state.cursor, deadline=deadline)
-    except (CursorLostError, RouteMissingError) as lost:
-        if isinstance(lost, RouteMissingError) and turn.lease.attempts < _TURNS_WITHOUT_HISTORY:
-            raise
-        await _begin_again(turn, lost, hint=hint)
+    if state.cursor is not None and state.cursor_loss is None:
+        try:
+            return await read_on(turn, state, state.cursor, deadline=deadline)
+        except (CursorLostError, RouteMissingError) as lost:
+            if isinstance(lost, RouteMissingError) and turn.lease.attempts < _TURNS_WITHOUT_HISTORY:
+                raise
+            state = await _record_loss(turn, lost)
+    await _begin(turn, state, hint=hint)
     return True
 
 
-async def _begin_again(turn: TurnContext, lost: CursorLostError | RouteMissingError, *, hint: int) -> None:
+async def _record_loss(turn: TurnContext, lost: CursorLostError | RouteMissingError) -> SyncProgress:
+    """Record that the cursor is lost, so that a turn that waits for quota does not ask again; return the state."""
     log.warning("history cursor lost, comparing everything", mailbox_id=turn.mailbox_id, detail=lost.detail)
-    async with turn.reading() as connection:
-        state = await sync_state.load(connection, turn.mailbox_id)
-    restarted = isinstance(lost, HistoryRestartedError)
-    await _begin(turn, state, previous=state.cursor, hint=hint, restarted=restarted)
+    loss = CursorLoss.RESTARTED if isinstance(lost, HistoryRestartedError) else CursorLoss.EXPIRED
+    async with turn.writing() as connection:
+        await sync_state.set_cursor_loss(connection, turn.mailbox_id, loss)
+        return await sync_state.load(connection, turn.mailbox_id)
 
 
-async def _begin(
-    turn: TurnContext, state: SyncProgress, *, previous: int | None, hint: int, restarted: bool = False
-) -> None:
+async def _begin(turn: TurnContext, state: SyncProgress, *, hint: int) -> None:
     """Set the cursor to the present before any listing, and have stored messages compared."""
     cursor = await _present(turn)
-    if restarted and previous is not None and (cursor is None or cursor >= previous):
-        raise ProviderUnavailableError("history lags behind the profile")
-    current = await turn.call(turn.provider.costs.labels, turn.provider.list_labels)
-    if restarted and cursor is not None:
+    if state.cursor_loss is CursorLoss.RESTARTED and state.cursor is not None:
+        if cursor is None or cursor >= state.cursor:
+            async with turn.writing() as connection:
+                await sync_state.set_cursor_loss(connection, turn.mailbox_id, None)
+            raise ProviderUnavailableError("history lags behind the profile")
         await _cap_versions(turn, cursor)
     async with turn.writing() as connection:
-        await _move(connection, turn, previous=previous, cursor=cursor, caught_up_hint=hint)
-        await label_copy.record(connection, turn, current)
+        await _move(connection, turn, previous=state.cursor, cursor=cursor, caught_up_hint=hint)
+        # The first ones, and those that changed while no history was read.
+        await labels.make_due(connection, turn.mailbox_id)
         await sync_state.expect_lag(connection, turn.mailbox_id, seconds=turn.intervals.listing_lag)
         if state.caught_up_hint > 0:
             await sync_state.start_listing(connection, turn.mailbox_id, Listing.RELIST, target=None)
@@ -90,18 +90,19 @@ async def _cap_versions(turn: TurnContext, cursor: int) -> None:
 
 async def _present(turn: TurnContext) -> int | None:
     """Return the mailbox's current cursor; without one the newest message's version, which is older and so safe."""
-    provider = turn.provider
-    profile = await turn.call(provider.costs.profile, provider.profile)
-    if profile.cursor is not None:
-        return profile.cursor
-    newest = await turn.call(
-        provider.costs.list_page,
-        lambda token: provider.list_ids(token, page_token=None, page_size=1, include_spam_trash=True),
-    )
-    if not newest.listed:
-        return None
-    external_id = newest.listed[0].external_id
-    return await turn.call(provider.costs.get, lambda token: provider.version(token, external_id))
+    provider, costs = turn.provider, turn.provider.costs
+    async with turn.calls.reserved(costs.profile + costs.list_page + costs.get):
+        profile = await turn.call(costs.profile, provider.profile)
+        if profile.cursor is not None:
+            return profile.cursor
+        newest = await turn.call(
+            costs.list_page,
+            lambda token: provider.list_ids(token, page_token=None, page_size=1, include_spam_trash=True),
+        )
+        if not newest.listed:
+            return None
+        external_id = newest.listed[0].external_id
+        return await turn.call(costs.get, lambda token: provider.version(token, external_id))
 
 
 async def read_on(turn: TurnContext, state: SyncProgress, cursor: int, *, deadline: float = math.inf) -> bool:

@@ -22,15 +22,19 @@ log = structlog.get_logger()
 
 
 async def learn(turn: TurnContext, named: Set[str]) -> None:
-    """Copy the provider's labels if one of these is not known."""
+    """List the provider's labels if one of these is not known.
+
+    Mail does not wait for names: without quota, or an answer, the labels are due later. Raises no ProviderError.
+    """
     unsure = named - turn.known_labels
     if not unsure:
         return
     async with turn.reading() as connection:
         unknown = await labels.unknown(connection, turn.mailbox_id, unsure)
     turn.known_labels |= unsure - unknown
-    if unknown:
-        await refresh(turn)
+    if unknown and not await _try_to_refresh(turn) and not turn.has_listed_labels:
+        async with turn.writing() as connection:
+            await labels.make_due(connection, turn.mailbox_id)
 
 
 async def refresh(turn: TurnContext) -> None:
@@ -38,7 +42,7 @@ async def refresh(turn: TurnContext) -> None:
     listed = await turn.call(turn.provider.costs.labels, turn.provider.list_labels)
     async with turn.writing() as connection:
         await record(connection, turn, listed)
-    turn.labels_are_fresh = True
+    turn.has_listed_labels = True
 
 
 async def record(connection: Connection, turn: TurnContext, listed: list[Label] | None) -> None:
@@ -57,18 +61,19 @@ async def record(connection: Connection, turn: TurnContext, listed: list[Label] 
 
 
 async def keep(turn: TurnContext, state: SyncProgress) -> bool:
-    """Take removed labels off messages and list the labels, if that is due; return whether more is due at once.
+    """List the labels and take removed ones off messages, if that is due; return whether more is due at once.
 
     Raises no ProviderError, and nothing for want of quota: it is due again later.
     """
     if state.labels_due_in is None or state.labels_due_in > 0:
         return False
-    return await _take_off_some(turn) or await _look(turn)
+    # First the list: a removed label may be back.
+    return (turn.has_listed_labels or await _try_to_refresh(turn)) and await _take_off_some(turn)
 
 
 async def keep_when_quiet(turn: TurnContext, state: SyncProgress) -> bool:
     """List the labels after other changes, unless that was done a moment ago: where labels change, mail does."""
-    if turn.labels_are_fresh:
+    if turn.has_listed_labels:
         return False
     recently = turn.intervals.labels - turn.intervals.labels_pause
     if state.labels_due_in is not None and state.labels_due_in > recently:
@@ -88,14 +93,22 @@ async def _take_off_some(turn: TurnContext) -> bool:
 
 async def _look(turn: TurnContext) -> bool:
     """List the labels; return whether some have to come off messages."""
+    if not await _try_to_refresh(turn):
+        return False
+    async with turn.reading() as connection:
+        return await labels.is_any_removed(connection, turn.mailbox_id)
+
+
+async def _try_to_refresh(turn: TurnContext) -> bool:
+    """List the labels; return false without quota or an answer. After an error of the provider they are due later."""
     try:
         await refresh(turn)
     except QuotaWaitError:
         return False
     except ProviderError as error:
-        log.info("labels not looked at", mailbox_id=turn.mailbox_id, reason=error.reason, detail=error.detail)
+        log.info("labels not listed", mailbox_id=turn.mailbox_id, reason=error.reason, detail=error.detail)
+        turn.has_listed_labels = True
         async with turn.writing() as connection:
             await labels.postpone(connection, turn.mailbox_id, seconds=turn.intervals.labels_pause)
         return False
-    async with turn.reading() as connection:
-        return await labels.is_any_removed(connection, turn.mailbox_id)
+    return True

@@ -35,6 +35,8 @@ _TO_FETCH = (Listing.NEWEST, Listing.ALL, Listing.HEAD)
 _MOST_PASSES = 10
 # Passes that only deletions cause. Most providers' tokens are not offsets and need none.
 _DISTURBED_PASSES = 4
+# Failed turns in a row, three minutes, before a stored page token counts as expired: not every refusal says its reason.
+_TRIES_OF_A_TOKEN = 8
 
 log = structlog.get_logger()
 
@@ -103,6 +105,13 @@ async def _wait_for_index(state: SyncProgress) -> None:
 
 
 async def _list_page(turn: TurnContext, state: SyncProgress) -> None:
+    costs = turn.provider.costs
+    may_ask_history = state.listing_pass > 1 and state.listing in _TO_FETCH
+    async with turn.calls.reserved(costs.list_page + may_ask_history * costs.history_page, live=False):
+        await _list_and_record(turn, state)
+
+
+async def _list_and_record(turn: TurnContext, state: SyncProgress) -> None:
     left = None if state.listing_target is None else max(0, state.listing_target - state.listed_count)
     page = await _ask(turn, state, size=max(1, min(turn.provider.page_size, left or turn.provider.page_size)))
     if page is None:
@@ -141,16 +150,27 @@ async def _ask(turn: TurnContext, state: SyncProgress, *, size: int) -> IdPage |
             live=False,
         )
     except PageTokenExpiredError:
-        async with recording(turn, state) as connection:
-            await sync_state.restart_pass(connection, turn.mailbox_id)
-            if state.listing_pass == 1:
-                await syncs.restart_count(connection, turn.mailbox_id)
+        await _restart_pass(turn, state)
         # Counts as a failed turn, so that a provider whose tokens never last is noticed.
+        raise
+    except ProviderUnavailableError as error:
+        if state.listing_page_token is not None and turn.lease.attempts >= _TRIES_OF_A_TOKEN:
+            log.warning(
+                "a page token may have expired, listing from the top", mailbox_id=turn.mailbox_id, detail=error.detail
+            )
+            await _restart_pass(turn, state)
         raise
     except LabelGoneError:
         async with recording(turn, state) as connection:
             await _next_label(connection, turn.mailbox_id, _listing(state), after=state.listing_label)
         return None
+
+
+async def _restart_pass(turn: TurnContext, state: SyncProgress) -> None:
+    async with recording(turn, state) as connection:
+        await sync_state.restart_pass(connection, turn.mailbox_id)
+        if state.listing_pass == 1:
+            await syncs.restart_count(connection, turn.mailbox_id)
 
 
 def _includes_spam_trash(state: SyncProgress) -> bool:
@@ -234,7 +254,7 @@ async def _read_history(turn: TurnContext) -> None:
     """Read history up to the present. If it cannot be read, the turn's own reading handles that."""
     async with turn.reading() as connection:
         state = await sync_state.load(connection, turn.mailbox_id)
-    if state.cursor is not None:
+    if state.cursor is not None and state.cursor_loss is None:
         with contextlib.suppress(CursorLostError, RouteMissingError):
             await history.read_on(turn, state, state.cursor)
 

@@ -38,7 +38,13 @@ async def length_of(turn: TurnContext, state: SyncProgress) -> Length:
         case Listing.VERIFY_IDS if state.listing_round == 1 and not state.covered_all:
             # The number of messages without Spam and Trash is unknown. The second round is checked.
             return Length.PLAUSIBLE
-    expected = await _expected(turn, state)
+    costs = turn.provider.costs
+    async with turn.calls.reserved(costs.profile + (state.listing is Listing.NEWEST) * costs.list_page):
+        return await _compare_with_total(turn, state)
+
+
+async def _compare_with_total(turn: TurnContext, state: SyncProgress) -> Length:
+    listed, expected = state.listed_count, await _expected(turn, state)
     if 2 * listed >= expected:
         return Length.PLAUSIBLE
     if state.listing is Listing.NEWEST and not await _lacks_with_spam_and_trash(turn, expected):

@@ -54,13 +54,13 @@ class Retries:
 async def store_fetched(
     turn: TurnContext, queued: Sequence[FetchItem], results: Mapping[str, FetchResult], retries: Retries
 ) -> None:
-    """Record what a fetch of messages of the queue brought. Raises errors of the provider (labels) and the database.
+    """Record what a fetch of messages of the queue brought. Raises errors of the database.
 
     Where the database refuses what a message holds, that message is given up on, and the others are stored.
     """
     got = {id_: result for id_, result in results.items() if isinstance(result, ProviderMessage)}
     # At most once a turn: some labels on messages are never listed.
-    if not turn.labels_are_fresh:
+    if not turn.has_listed_labels:
         await label_copy.learn(turn, {label for message in got.values() for label in message.label_ids})
     try:
         await _store(turn, queued, results, retries)

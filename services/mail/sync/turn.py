@@ -30,7 +30,7 @@ from services.mail.sync.intervals import Intervals
 from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn_context import TurnContext
 from services.mail.sync.turn_metrics import INTERNAL, LEASE_LOST, TurnMetrics
-from services.mail.sync.turn_steps import run_turn
+from services.mail.sync.turn_steps import NoProgressError, run_turn
 
 # Longest pause in seconds after failed turns.
 LONGEST_BACKOFF = 60.0
@@ -189,12 +189,16 @@ class TurnRunner:
             "turn failed", reason=reason, attempts=lease.attempts, exc_info=error if reason == INTERNAL else None
         )
         after = min(LONGEST_BACKOFF, self._retries.base_seconds * 2.0 ** min(lease.attempts - 1, 20))
+        if isinstance(error, NoProgressError):
+            after = max(after, error.seconds)
         return after, _wait_reason(error)
 
 
 def _wait_reason(error: Exception) -> WaitReason:
     if isinstance(error, QuotaUnavailableError):
         return WaitReason.QUOTA_SERVICE
+    if isinstance(error, NoProgressError):
+        return WaitReason.QUOTA
     if isinstance(error, ProviderError | TurnTimeoutError):
         return WaitReason.PROVIDER
     return WaitReason.MAILROOM
@@ -211,6 +215,8 @@ def _reason(error: Exception) -> str:
         return "quota_unavailable"
     if isinstance(error, TurnTimeoutError):
         return "turn_timeout"
+    if isinstance(error, NoProgressError):
+        return "no_progress"
     if isinstance(error, DATABASE_LOST):
         return "database_unavailable"
     return INTERNAL

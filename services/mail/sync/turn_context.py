@@ -17,10 +17,15 @@ from services.mail.sync.intervals import Intervals
 from services.mail.sync.turn_metrics import TurnMetrics
 
 
+class ProviderLimitError(QuotaWaitError):
+    """The provider refuses calls for `seconds`, whatever the quota by our own count."""
+
+
 class TurnContext:
     """The parts that a turn needs. `newest_hint` is the latest hint that a transaction of this turn has seen.
 
-    Units taken by `calls` count towards the active sync, those of `uncounted_calls` do not.
+    `has_saved` says whether a transaction was committed. Units taken by `calls` count towards the active sync, those of
+    `uncounted_calls` do not.
     """
 
     def __init__(
@@ -48,8 +53,9 @@ class TurnContext:
         self.answered = False
         self.step = "claimed"
         self._pool = pool
-        # Whether this turn has copied the provider's labels, and the labels that it knows to be stored.
-        self.labels_are_fresh = False
+        self.has_saved = False
+        # Whether this turn has asked for the provider's labels, and the labels that it knows to be stored.
+        self.has_listed_labels = False
         self.known_labels: set[str] = set()
         self._reported_units = 0
 
@@ -79,6 +85,7 @@ class TurnContext:
                 await syncs.count(connection, self.mailbox_id, units=taken - self._reported_units)
             yield connection
         self._reported_units = taken
+        self.has_saved = True
 
     async def call[T](self, units: int, ask: Callable[[str], Awaitable[T]], *, live: bool = True) -> T:
         """Take quota and call the provider. Raises QuotaWaitError, also if the call meets a limit."""
@@ -103,4 +110,4 @@ def _limits_as_waits() -> Iterator[None]:
     try:
         yield
     except LimitError as error:
-        raise QuotaWaitError(error.retry_after) from error
+        raise ProviderLimitError(error.retry_after) from error

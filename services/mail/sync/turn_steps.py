@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 
 from services.mail.model import Lane, Sync, SyncProgress, SyncState, WaitReason
 from services.mail.provider_access.quota import QuotaUnavailableError, QuotaWaitError
+from services.mail.store import labels
 from services.mail.store.control.schedule import ECHO_SECONDS
 from services.mail.store.sync import fetch_queue, sync_state, syncs
 from services.mail.sync import fetch, history, label_copy, listing, verify, watches
 from services.mail.sync.store_fetched import Retries
-from services.mail.sync.turn_context import TurnContext
+from services.mail.sync.turn_context import ProviderLimitError, TurnContext
 
 # A turn ends after this many seconds or batches, so that other mailboxes get theirs.
 MAX_SECONDS = 2.0
@@ -31,6 +32,14 @@ class Release:
     waiting_for: WaitReason | None = None
 
 
+class NoProgressError(Exception):
+    """A turn spent quota, saved nothing, and waits `seconds` for more."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"a turn without progress: wait {seconds:.3f} s")
+        self.seconds = seconds
+
+
 async def run_turn(turn: TurnContext, *, poll_seconds: float, verify_seconds: float, retries: Retries) -> Release:
     """Run the due steps of a mailbox within the limits of a turn. Raises errors of provider, auth and database."""
     try:
@@ -38,9 +47,17 @@ async def run_turn(turn: TurnContext, *, poll_seconds: float, verify_seconds: fl
     except QuotaUnavailableError:
         raise
     except QuotaWaitError as wait:
+        if _was_in_vain(turn, wait):
+            raise NoProgressError(wait.seconds) from wait
         after = max(_SHORTEST_WAIT, wait.seconds - _HEAD_START)
         reason = WaitReason.PROVIDER if isinstance(wait, listing.ListingsLagError) else WaitReason.QUOTA
         return Release(lane=await _lane(turn), after=after, waiting_for=reason)
+
+
+def _was_in_vain(turn: TurnContext, wait: QuotaWaitError) -> bool:
+    """Return whether a turn spent units and saved nothing, so that the next one would do the same again."""
+    is_foreign = isinstance(wait, listing.ListingsLagError | ProviderLimitError)
+    return turn.calls.units_taken > 0 and not turn.has_saved and not is_foreign
 
 
 async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: float, retries: Retries) -> Release:
@@ -106,10 +123,7 @@ async def _begin(turn: TurnContext) -> None:
         return
     async with turn.writing() as connection:
         await syncs.set_running(connection, turn.mailbox_id)
-        known = (await sync_state.load(connection, turn.mailbox_id)).cursor is not None
-    if known:
-        # A first sync copies them with its first cursor.
-        await label_copy.refresh(turn)
+        await labels.make_due(connection, turn.mailbox_id)
 
 
 async def _look(turn: TurnContext) -> tuple[SyncProgress, Sync | None]:

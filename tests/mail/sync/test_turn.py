@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from uuid import uuid4
 
-import pytest
 import structlog
 
 from services.kit.settings import RedisSettings
@@ -237,18 +236,3 @@ class TestWatch:
             await eventually(is_watched)
             assert int(await s.fetchval("SELECT count(*) FROM messages")) < 60
             await s.at_provider.fail()
-
-
-@pytest.mark.parametrize("seconds", [0.001, 0.3])
-async def test_a_mailbox_that_waits_for_quota_is_claimed_twice_a_second_at_most(
-    stage: OpenStage, seconds: float
-) -> None:
-    async with stage(messages=300, workers=0, batch=False) as s:
-        window = 20 * seconds
-        async with s.another_worker(WorkerOptions(batch=False, window=max(window, 3.0))):
-            await s.request(count=None)
-            await s.until_listed()
-            epoch = int(await s.fetchval("SELECT lease_epoch FROM mailbox_schedule"))
-            await asyncio.sleep(3.0)
-            claims = int(await s.fetchval("SELECT lease_epoch FROM mailbox_schedule")) - epoch
-        assert claims <= 3.0 * 2 + 2

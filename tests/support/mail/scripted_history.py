@@ -20,25 +20,29 @@ def page(changes: HistoryDelta, *, last_record: int, latest: int | None = None, 
 
 
 class ScriptedHistory(GmailProvider):
-    """A mailbox that begins at 10, and whose history is these pages, one after the other; errors are raised.
+    """A mailbox whose history is these pages, one after the other; errors are raised. `present` is its present cursor.
 
     `labels` are what it lists when it is asked for labels, `asked` the cursors and page tokens that it was asked for.
     """
 
     def __init__(
-        self, *pages: HistoryPage | ProviderError, labels: Callable[[], list[Label] | None] = lambda: [*SYSTEM_LABELS]
+        self,
+        *pages: HistoryPage | ProviderError,
+        present: int = 10,
+        labels: Callable[[], list[Label] | None] = lambda: [*SYSTEM_LABELS],
     ) -> None:
         self.costs = GMAIL_COSTS["2026-05"]
         self.page_size = 500
         self.can_push = False
         self.asked: list[tuple[int, str | None]] = []
         self._pages = [*pages]
+        self._present = present
         self._labels = labels
 
     async def profile(self, access_token: str) -> Profile:
-        """The beginning."""
+        """The present."""
         del access_token
-        return Profile(cursor=10)
+        return Profile(cursor=self._present)
 
     async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:
         """The next page."""

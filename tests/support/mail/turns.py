@@ -13,6 +13,7 @@ from services.mail.provider_access.quota import Quota, QuotaProfile
 from services.mail.providers.base import Provider
 from services.mail.store.connection import Pool
 from services.mail.store.control import schedule
+from services.mail.store.control.schedule import Lease
 from services.mail.sync.intervals import Intervals
 from services.mail.sync.turn_context import TurnContext
 from services.mail.sync.turn_metrics import TurnMetrics
@@ -23,16 +24,12 @@ from tests.support.mail.stage import Stage
 # More than any test takes.
 PLENTY = 10**9
 BATCH_UNITS = 1000
+# Seconds.
+FOR_EVER = 10.0**6
 
 
-async def begin_turn(
-    s: Stage, provider: Provider, *, pool: Pool | None = None, intervals: Intervals = AT_ONCE
-) -> TurnContext:
-    """A turn with the stage's mailbox, which has to be due; it may last for an hour and has quota for everything."""
-    pool = pool or s.pool
-    profile = QuotaProfile(
-        mailbox_limit=PLENTY, project_limit=PLENTY, daily_limit=PLENTY, window=1.0, costs=provider.costs
-    )
+async def claim(pool: Pool) -> Lease:
+    """The lease of the stage's mailbox, which has to be due; it lasts for an hour."""
     async with pool.acquire() as connection:
         [lease] = await schedule.claim(
             connection,
@@ -43,16 +40,48 @@ async def begin_turn(
             lease_seconds=3600,
             backoff_limit=1,
         )
+    return lease
+
+
+async def end_turn(turn: TurnContext) -> None:
+    """Releases the lease of a turn; the mailbox is due again at once."""
+    async with turn.reading() as connection:
+        await schedule.release(connection, turn.lease, lane=Lane.LIVE, after=0)
+
+
+def provider_access(s: Stage, provider: Provider, *, units: int = PLENTY) -> ProviderAccess:
+    """Access with quota for so many units, and no more for as long as any test lasts."""
+    profile = QuotaProfile(
+        mailbox_limit=units,
+        project_limit=PLENTY,
+        daily_limit=PLENTY,
+        window=1.0 if units == PLENTY else FOR_EVER,
+        costs=provider.costs,
+        burst=1.0,
+        live_share=0.0,
+    )
+    batch_units = min(BATCH_UNITS, units - 1)
+    return ProviderAccess(
+        quota=Quota(s.servers.redis, profile=profile, batch_units=batch_units, watermarks=NothingOwed()),
+        concurrency_limit=ConcurrencyLimit(s.servers.redis, batch_size=10),
+        tokens=AccessTokens(s.auth),
+    )
+
+
+async def begin_turn(
+    s: Stage, provider: Provider, *, pool: Pool | None = None, intervals: Intervals = AT_ONCE, units: int = PLENTY
+) -> TurnContext:
+    """A turn with the stage's mailbox, which has to be due; it may last for an hour and has so many units."""
+    pool = pool or s.pool
+    if units != PLENTY:
+        # What other turns have used is not to count.
+        await s.servers.forget_quota()
     return TurnContext(
-        lease=lease,
+        lease=await claim(pool),
         mailbox=await s.mailbox(),
         pool=pool,
         provider=provider,
-        access=ProviderAccess(
-            quota=Quota(s.servers.redis, profile=profile, batch_units=BATCH_UNITS, watermarks=NothingOwed()),
-            concurrency_limit=ConcurrencyLimit(s.servers.redis, batch_size=10),
-            tokens=AccessTokens(s.auth),
-        ),
+        access=provider_access(s, provider, units=units),
         metrics=TurnMetrics(Telemetry(CollectorRegistry())),
         intervals=intervals,
     )

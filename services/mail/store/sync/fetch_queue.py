@@ -116,7 +116,7 @@ async def next_batch(connection: Connection, mailbox_id: int, limit: int) -> lis
     """Return the next messages to fetch: the live lane first, then in listing order."""
     rows = await connection.fetch(
         """
-        SELECT i.external_id, i.thread_id, i.lane, i.doubted, s.siblings
+        SELECT i.external_id, i.thread_id, i.lane, i.doubted, i.completion_units, s.siblings
         FROM (
             SELECT * FROM fetch_queue
             WHERE mailbox_id = $1 AND not_before <= now() ORDER BY lane, ordinal LIMIT $2
@@ -137,6 +137,7 @@ async def next_batch(connection: Connection, mailbox_id: int, limit: int) -> lis
             siblings=tuple(row["siblings"] or ()),
             lane=Lane(row["lane"]),
             is_doubted=row["doubted"],
+            completion_units=row["completion_units"],
         )
         for row in rows
     ]
@@ -160,6 +161,20 @@ async def fetch_singly(connection: Connection, mailbox_id: int, external_ids: Se
         "UPDATE fetch_queue SET thread_id = NULL WHERE mailbox_id = $1 AND external_id = ANY($2::text[])",
         mailbox_id,
         external_ids,
+    )
+
+
+async def expect_completion(connection: Connection, mailbox_id: int, units: Mapping[str, int]) -> None:
+    """Record what the texts take that gets of these messages have not brought."""
+    await connection.execute(
+        """
+        UPDATE fetch_queue i SET completion_units = u.units
+        FROM unnest($2::text[], $3::bigint[]) AS u(external_id, units)
+        WHERE i.mailbox_id = $1 AND i.external_id = u.external_id
+        """,
+        mailbox_id,
+        list(units),
+        list(units.values()),
     )
 
 

@@ -1,6 +1,6 @@
 """The progress of a mailbox's copy: cursor, coverage, and the current listing."""
 
-from services.mail.model import Listing, SyncProgress
+from services.mail.model import CursorLoss, Listing, SyncProgress
 from services.mail.store.connection import Connection
 
 _FIRST_PAGE = "listing_page_token = NULL, listed_count = 0, listing_ended_at = NULL"
@@ -28,6 +28,7 @@ async def load(connection: Connection, mailbox_id: int) -> SyncProgress:
     assert row is not None, "a scheduled mailbox has a sync state"  # noqa: S101 - states what the schema guarantees
     return SyncProgress(
         cursor=None if row["cursor"] is None else int(row["cursor"]),
+        cursor_loss=None if row["cursor_loss"] is None else CursorLoss(row["cursor_loss"]),
         caught_up_hint=row["caught_up_hint"],
         caught_up_ago=row["caught_up_ago"],
         covered_count=row["covered_count"],
@@ -63,7 +64,7 @@ async def move_cursor(
     done = await connection.execute(
         """
         UPDATE sync_states
-        SET cursor = $3, caught_up_hint = coalesce($4, caught_up_hint),
+        SET cursor = $3, cursor_loss = NULL, caught_up_hint = coalesce($4, caught_up_hint),
             caught_up_at = CASE WHEN $4::bigint IS NULL THEN caught_up_at ELSE now() END
         WHERE mailbox_id = $1 AND cursor IS NOT DISTINCT FROM $2
         """,
@@ -73,6 +74,13 @@ async def move_cursor(
         caught_up_hint,
     )
     return done == "UPDATE 1"
+
+
+async def set_cursor_loss(connection: Connection, mailbox_id: int, loss: CursorLoss | None) -> None:
+    """Record why history cannot be read on from the cursor; None: it can."""
+    await connection.execute(
+        "UPDATE sync_states SET cursor_loss = $2 WHERE mailbox_id = $1", mailbox_id, loss and loss.value
+    )
 
 
 async def expect_lag(connection: Connection, mailbox_id: int, *, seconds: float) -> None:

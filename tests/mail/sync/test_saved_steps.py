@@ -1,0 +1,257 @@
+"""What a turn saves between its calls, so that the next one does not pay for them again."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry
+from starlette.responses import Response
+
+from services.kit.observe.setup import Telemetry
+from services.mail.model import (
+    CursorLoss,
+    FetchItem,
+    Label,
+    Lane,
+    ListedId,
+    Listing,
+    ProviderMessage,
+    SyncProgress,
+    SyncState,
+    WaitReason,
+)
+from services.mail.provider_access.quota import QuotaWaitError
+from services.mail.providers.base import (
+    CursorLostError,
+    FetchResult,
+    Get,
+    HistoryPage,
+    HistoryRestartedError,
+    PartialMessage,
+    ProviderUnavailableError,
+)
+from services.mail.store.sync import fetch_queue, sync_state
+from services.mail.sync import fetch, history
+from services.mail.sync.erase import Eraser
+from services.mail.sync.store_fetched import Retries, store_fetched
+from services.mail.sync.turn import TurnRunner
+from services.mail.sync.turn_context import TurnContext
+from services.mail.sync.turn_metrics import TurnMetrics
+from tests.mail.conftest import OpenStage
+from tests.support.mail.generated_mail import some_message
+from tests.support.mail.proxied_gmail import ProxiedCall, proxied
+from tests.support.mail.scripted_history import ScriptedHistory
+from tests.support.mail.servers import Servers
+from tests.support.mail.stage import Stage
+from tests.support.mail.turns import begin_turn, claim, end_turn, provider_access
+
+
+def message() -> ProviderMessage:
+    """A message."""
+    return replace(some_message(1, random.Random(1)), external_id="m1")
+
+
+async def state_of(turn: TurnContext) -> SyncProgress:
+    """How far the copy is."""
+    async with turn.reading() as connection:
+        return await sync_state.load(connection, turn.mailbox_id)
+
+
+async def caught_up(s: Stage) -> None:
+    """A turn that gives the mailbox its first cursor."""
+    await s.request(count=None)
+    turn = await begin_turn(s, ScriptedHistory())
+    await history.catch_up(turn, await state_of(turn))
+    await end_turn(turn)
+
+
+class TestLostCursor:
+    @pytest.mark.parametrize("lost", [CursorLostError(), HistoryRestartedError()])
+    async def test_is_asked_for_once(self, stage: OpenStage, lost: CursorLostError) -> None:
+        async with stage(workers=0) as s:
+            await caught_up(s)
+            # Enough for history, and not for what follows from its answer.
+            turn = await begin_turn(s, ScriptedHistory(lost), units=10)
+            with pytest.raises(QuotaWaitError):
+                await history.catch_up(turn, await state_of(turn))
+            await end_turn(turn)
+            provider = ScriptedHistory(present=5)
+            turn = await begin_turn(s, provider)
+            assert await history.catch_up(turn, await state_of(turn))
+            assert provider.asked == []
+            state = await state_of(turn)
+            assert (state.cursor, state.cursor_loss, state.listing) == (5, None, Listing.RELIST)
+
+    async def test_that_was_a_lag_is_asked_for_again(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            await caught_up(s)
+            turn = await begin_turn(s, ScriptedHistory(HistoryRestartedError()))
+            with pytest.raises(ProviderUnavailableError, match="lags"):
+                await history.catch_up(turn, await state_of(turn))
+            state = await state_of(turn)
+            assert (state.cursor, state.cursor_loss, state.listing) == (10, None, None)
+
+    async def test_is_recorded_with_its_reason(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            await caught_up(s)
+            turn = await begin_turn(s, ScriptedHistory(HistoryRestartedError()), units=10)
+            with pytest.raises(QuotaWaitError):
+                await history.catch_up(turn, await state_of(turn))
+            assert (await state_of(turn)).cursor_loss is CursorLoss.RESTARTED
+
+
+class OneMessage(ScriptedHistory):
+    """A mailbox of one message, the text of which takes another 50 units; or whose labels cannot be listed."""
+
+    def __init__(self, message: ProviderMessage, *, text_units: int = 0, has_labels: bool = True) -> None:
+        super().__init__()
+        self.fetches = self.completions = self.label_lists = 0
+        self._message = message
+        self._text_units = text_units
+        self._has_labels = has_labels
+
+    async def fetch(self, access_token: str, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:
+        """The message, with its text or without."""
+        del access_token, gets, singly
+        self.fetches += 1
+        id_ = self._message.external_id
+        if not self._text_units:
+            return {id_: self._message}
+        return {id_: PartialMessage(external_id=id_, units=self._text_units, source=None)}
+
+    async def complete(self, access_token: str, partial: PartialMessage) -> ProviderMessage:
+        """The message with its text."""
+        del access_token, partial
+        self.completions += 1
+        return self._message
+
+    async def list_labels(self, access_token: str) -> list[Label] | None:
+        """The labels, or an outage."""
+        self.label_lists += 1
+        if not self._has_labels:
+            raise ProviderUnavailableError
+        return await super().list_labels(access_token)
+
+
+async def queue(s: Stage) -> None:
+    """Queues the message."""
+    await caught_up(s)
+    turn = await begin_turn(s, ScriptedHistory())
+    listed = [ListedId(external_id="m1", thread_id=None)]
+    async with turn.writing() as connection:
+        await fetch_queue.queue_listed(connection, turn.mailbox_id, listed, offset=0)
+    await end_turn(turn)
+
+
+class TestTextByReference:
+    async def test_is_paid_for_with_its_message_after_a_get_in_vain(self, stage: OpenStage) -> None:
+        provider = OneMessage(message(), text_units=50)
+        async with stage(workers=0) as s:
+            await queue(s)
+            # A get takes 20 units, and the call that tells an outage 1.
+            for units, fetches in ((40, 1), (70, 1)):
+                turn = await begin_turn(s, provider, units=units)
+                with pytest.raises(QuotaWaitError):
+                    await fetch.fetch_batch(turn, Retries())
+                await end_turn(turn)
+                assert (provider.fetches, provider.completions) == (fetches, 0)
+            assert await fetch.fetch_batch(await begin_turn(s, provider, units=71), Retries()) == 1
+            assert (provider.fetches, provider.completions) == (2, 1)
+            assert await s.fetchval("SELECT count(*) FROM messages") == 1
+            assert await s.fetchval("SELECT count(*) FROM fetch_queue") == 0
+
+
+class TestUnknownLabels:
+    async def test_without_an_answer_keep_no_mail_waiting(self, stage: OpenStage) -> None:
+        provider = OneMessage(replace(message(), label_ids=("new",)), has_labels=False)
+        async with stage(workers=0) as s:
+            await queue(s)
+            turn = await begin_turn(s, provider)
+            assert await fetch.fetch_batch(turn, Retries()) == 1
+            assert await s.fetchval("SELECT count(*) FROM messages") == 1
+            assert provider.label_lists == 1
+            # They are asked for after a pause.
+            due_in = (await state_of(turn)).labels_due_in
+            assert due_in is not None
+            assert 0 < due_in <= turn.intervals.labels_pause
+
+    async def test_without_quota_keep_no_mail_waiting(self, stage: OpenStage) -> None:
+        got = replace(message(), label_ids=("new",))
+        provider = OneMessage(got)
+        item = FetchItem(external_id="m1", thread_id=None, siblings=(), lane=Lane.BACKFILL)
+        async with stage(workers=0) as s:
+            await queue(s)
+            await s.pool.execute("UPDATE sync_states SET labels_due_at = now() + interval '1 h'")
+            turn = await begin_turn(s, provider, units=20)
+            await turn.calls.take(20)
+            await store_fetched(turn, [item], {"m1": got}, Retries())
+            assert await s.fetchval("SELECT count(*) FROM messages") == 1
+            assert provider.label_lists == 0
+            due_in = (await state_of(turn)).labels_due_in
+            assert due_in is not None
+            assert due_in <= 0
+
+
+class TestTurnsWithoutProgress:
+    async def test_back_off_and_are_seen(self, stage: OpenStage) -> None:
+        class NeverEnough(ScriptedHistory):
+            """Spends units and then has to wait for more."""
+
+            async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:
+                del access_token, cursor, page_token
+                raise QuotaWaitError(0.2)
+
+        provider = NeverEnough()
+        async with stage(workers=0) as s:
+            await caught_up(s)
+            report = await s.request(count=None)
+            access = provider_access(s, provider)
+            runner = TurnRunner(
+                pool=s.pool,
+                providers={"google": provider},
+                auth=s.auth,
+                access=access,
+                eraser=Eraser(pool=s.pool, auth=s.auth, providers={}, access=access),
+                metrics=TurnMetrics(Telemetry(CollectorRegistry())),
+                lease_seconds=60,
+                poll_seconds=600,
+                verify_seconds=0,
+            )
+            # The first of them records that the sync runs.
+            pauses, due_in = [], "SELECT extract(epoch FROM due_at - now())::float8 FROM mailbox_schedule"
+            for _ in range(4):
+                await s.pool.execute("UPDATE mailbox_schedule SET due_at = now()")
+                with structlog.testing.capture_logs() as logs:
+                    await runner.run(await claim(s.pool))
+                pauses.append(await s.fetchval(due_in))
+            assert [entry["reason"] for entry in logs] == ["no_progress"]
+            assert pauses[1:] == pytest.approx([1, 2, 4], abs=0.5)
+            wait = (await s.report(report)).wait
+            assert wait is not None
+            assert (wait.reason, wait.last_error) == (WaitReason.QUOTA, "no_progress")
+
+
+class TestStoredPageTokens:
+    async def test_that_are_refused_without_a_reason_are_given_up(self, servers: Servers, stage: OpenStage) -> None:
+        refused: list[str] = []
+
+        async def refuse_the_first(call: ProxiedCall) -> Response | None:
+            token = call.request.query_params.get("pageToken")
+            if token is None or token not in (refused or [token]):
+                return None
+            refused.append(token)
+            return Response("<html>Bad Request</html>", 400, media_type="text/html")
+
+        async with (
+            proxied(servers.sandbox, refuse_the_first) as url,
+            stage(messages=30, page_size=10, api_url=url) as s,
+        ):
+            with structlog.testing.capture_logs() as logs:
+                report = await s.sync(count=None)
+            assert report.sync.state is SyncState.COMPLETED
+            # Eight times in a row; a turn that ends in order counts anew.
+            assert 8 <= len(refused) <= 14
+            assert [entry["event"] for entry in logs].count("a page token may have expired, listing from the top") == 1
+            await s.mirrors()

@@ -197,7 +197,7 @@ async def end_listing(connection: Connection, mailbox_id: int, *, covers: bool) 
     await connection.execute(
         """
         UPDATE sync_states
-        SET covered_all = covered_all OR $2 AND listing = 'all',
+        SET covered_all = covered_all OR $2 AND coalesce(listing = 'all', false),
             covered_count = CASE WHEN $2 AND listing = 'newest' THEN greatest(covered_count, listing_target)
                             ELSE covered_count END,
             listing = NULL, listing_target = NULL, listing_label = NULL, listing_page_token = NULL

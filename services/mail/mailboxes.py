@@ -68,7 +68,10 @@ class Mailboxes:
         if account_id is not None:
             return [mailbox for mailbox in mailboxes if mailbox.account_id == account_id]
         wanted = (email or "").strip().casefold()
-        return [mailbox for mailbox in mailboxes if mailbox.email.casefold() == wanted]
+        # An address of the past counts where no mailbox has it at present: it may have passed to another account.
+        return [mailbox for mailbox in mailboxes if mailbox.email.casefold() == wanted] or [
+            mailbox for mailbox in mailboxes if wanted in map(str.casefold, mailbox.former_emails)
+        ]
 
 
 def mailbox_not_found() -> AppError:

@@ -117,6 +117,8 @@ class Mailbox:
     access_denied_reason: str = ""
     # So many turns in a row have met a denial.
     denials: int = 0
+    # Whether the address is to be compared with the provider's.
+    address_is_due: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,11 +126,13 @@ class OpenMailbox(Mailbox):
     """A mailbox with the names of its labels by id."""
 
     label_names: Mapping[str, str]
+    # In lower case.
+    former_emails: tuple[str, ...] = ()
 
     @property
     def own_addresses(self) -> tuple[str, ...]:
         """The addresses that `me` stands for in a query."""
-        return (self.email,)
+        return (self.email, *self.former_emails)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,8 @@
 """Notifications of changes from providers. They make mailboxes due."""
 
+import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +12,11 @@ from services.kit.errors import AppError, Kind
 from services.kit.jwks import KeysUnavailableError
 from services.kit.jwt import InvalidTokenError
 from services.mail.store.connection import Pool
-from services.mail.store.control import schedule
+from services.mail.store.control import mailboxes, schedule
+
+# How many mailboxes compare their address after a notification with an unknown one, and how often at most.
+_SUSPECTS = 20
+_SEARCH_SECONDS = 10.0
 
 log = structlog.get_logger()
 
@@ -45,9 +52,13 @@ class NotificationSource(Protocol):
 class Notifications:
     """Turns notifications into hints. Without a `source` every token is refused."""
 
-    def __init__(self, pool: Pool, *, source: NotificationSource | None) -> None:
+    def __init__(
+        self, pool: Pool, *, source: NotificationSource | None, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._pool = pool
         self._source = source
+        self._monotonic = monotonic
+        self._next_search = -math.inf
 
     async def accept(self, token: str, body: bytes) -> None:
         """Make the mailbox due that the notification names; the hint is durable on return.
@@ -68,6 +79,21 @@ class Notifications:
                 connection, provider=source.provider, email=notification.email, cursor=notification.cursor
             )
         log.debug("notified", hinted=hinted)
+        if not hinted:
+            await self._look_for_renamed(source.provider, notification.email)
+
+    async def _look_for_renamed(self, provider: str, email: str) -> None:
+        """Let likely mailboxes compare their address with the provider's, where none has the one that was named.
+
+        Notifications for another installation name unknown addresses, too, so that searches are few.
+        """
+        if self._monotonic() < self._next_search:
+            return
+        async with self._pool.acquire() as connection, connection.transaction():
+            suspects = await mailboxes.suspect_rename(connection, provider=provider, email=email, limit=_SUSPECTS)
+        if suspects:
+            self._next_search = self._monotonic() + _SEARCH_SECONDS
+            log.info("a notification names an unknown address", suspects=suspects)
 
     async def _verify(self, source: NotificationSource, token: str) -> None:
         try:

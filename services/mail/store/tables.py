@@ -54,10 +54,16 @@ mailboxes = Table(
     # Turns in a row that have met a denial, and when the first of them did.
     Column("denials", BigInteger, nullable=False, server_default=text("0")),
     _time("denied_since", nullable=True),
+    # Earlier addresses, in lower case, the latest last: they still find the mailbox.
+    Column("former_emails", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    # When the address was last compared with the provider's, and whether an unknown one calls for another comparison.
+    _time("address_checked_at", nullable=True),
+    Column("address_check_due", Boolean, nullable=False, server_default=text("false")),
     _time("reconnect_by", nullable=True),
     _time("created_at", default="now()"),
     # Notifications name a mailbox by its address, in any letter case.
     Index("ix_mailboxes_lower_email", text("lower(email)")),
+    Index("ix_mailboxes_former_emails", "former_emails", postgresql_using="gin"),
 )
 
 # Disconnected mailboxes. A row outlives its mailbox and records what was erased and when.

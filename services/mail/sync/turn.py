@@ -17,6 +17,7 @@ from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.control import mailboxes, schedule
 from services.mail.store.control.schedule import Lease, LeaseLostError
 from services.mail.store.sync import syncs
+from services.mail.sync import addresses
 from services.mail.sync.access import (
     ACCESS_DENIED,
     DEFAULT_PATIENCE,
@@ -79,6 +80,7 @@ class TurnRunner:
         self._retries = retries
         self._longest_turn = longest_turn
         self._intervals = intervals
+        self._auth = auth
         self._mailbox_access = MailboxAccess(pool=pool, auth=auth, patience=patience)
 
     async def run(self, lease: Lease) -> None:
@@ -150,6 +152,7 @@ class TurnRunner:
         )
         if context.answered:
             await self._mailbox_access.granted(mailbox)
+            await addresses.learn(context, mailbox, auth=self._auth)
         async with self._pool.acquire() as connection:
             await schedule.release(
                 connection, lease, lane=release.lane, after=release.after, waiting_for=release.waiting_for

@@ -8,7 +8,7 @@ import structlog
 from services.mail.model import Mailbox
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.quota import QuotaWaitError
-from services.mail.providers.base import LimitError, Provider
+from services.mail.providers.base import LimitError, Profile, Provider
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import schedule
 from services.mail.store.control.schedule import Lease
@@ -51,6 +51,8 @@ class TurnContext:
         self.newest_hint = lease.hint_seq
         # Whether the provider has given what a call of this turn asked for.
         self.answered = False
+        # The profile that a call of this turn has read.
+        self.profile: Profile | None = None
         self.step = "claimed"
         self._pool = pool
         self.has_saved = False
@@ -97,6 +99,8 @@ class TurnContext:
         with _limits_as_waits():
             answer = await self.calls.call_prepaid(ask)
         self.answered = True
+        if isinstance(answer, Profile):
+            self.profile = answer
         return answer
 
     async def call_with_new_token[T](self, ask: Callable[[str], Awaitable[T]]) -> T:

@@ -53,6 +53,11 @@ class SandboxMailbox:
         """Calls the control API below this user."""
         return await self.sandbox.control(method, f"users/{self.email}/{path}", body)
 
+    async def renamed(self, email: str) -> "SandboxMailbox":
+        """Give the user another primary address; the account stays the same."""
+        await self.sandbox.control("PATCH", f"users/{self.email}", {"email": email})
+        return SandboxMailbox(self.sandbox, email)
+
     async def truth(self) -> dict[str, frozenset[str]]:
         """What is in it: message ids with their label ids, newest first."""
         return {fact["id"]: frozenset(fact["labelIds"]) for fact in await self.facts()}

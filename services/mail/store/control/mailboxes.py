@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import asyncpg
@@ -10,6 +10,14 @@ import asyncpg
 from services.mail.model import Account, Lane, Mailbox, MailboxOverview, MailboxStatus, OpenMailbox
 from services.mail.store.connection import Connection
 from services.mail.store.control.schedule import CHANNEL
+
+# So many earlier addresses are kept.
+_MOST_FORMER = 10
+# The earlier addresses of `m` when its address becomes {new}.
+_FORMER = f"""
+    CASE WHEN lower(m.email) = lower({{new}}) THEN m.former_emails
+    ELSE (array_remove(array_remove(m.former_emails, lower({{new}})), lower(m.email)) || lower(m.email))
+        [greatest(1, cardinality(m.former_emails) - {_MOST_FORMER - 2}):] END"""
 
 COLUMNS = "m.mailbox_id, m.account_id, m.user_id, m.provider, m.email, m.status, m.access_denied_reason, m.denials"
 
@@ -56,7 +64,7 @@ async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
     Auth's answer may be older than the disconnection. Denials are counted anew where access is back.
     """
     await connection.execute(
-        """
+        f"""
         INSERT INTO mailboxes AS m (account_id, user_id, provider, email, status, reconnect_by, access_denied_reason)
         SELECT account_id, user_id, provider, email, status, reconnect_by, access_denied_reason
         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::text[])
@@ -66,7 +74,8 @@ async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
             AND NOT EXISTS (SELECT FROM user_deletions u WHERE u.user_id = a.user_id)
         ORDER BY a.place
         ON CONFLICT (account_id) DO UPDATE
-            SET email = excluded.email, status = excluded.status, reconnect_by = excluded.reconnect_by,
+            SET email = excluded.email, former_emails = {_FORMER.format(new="excluded.email")},
+                status = excluded.status, reconnect_by = excluded.reconnect_by,
                 access_denied_reason = excluded.access_denied_reason,
                 denials = CASE WHEN m.access_denied_reason <> '' AND excluded.access_denied_reason = '' THEN 0
                           ELSE m.denials END,
@@ -91,7 +100,7 @@ async def of_user(connection: Connection, user_id: UUID) -> list[OpenMailbox]:
     rows = await connection.fetch(
         f"""
         SELECT {COLUMNS}, (SELECT json_object_agg(label_id, name) FROM labels l WHERE l.mailbox_id = m.mailbox_id)
-            AS label_names
+            AS label_names, m.former_emails
         FROM mailboxes m WHERE m.user_id = $1 ORDER BY m.mailbox_id
         """,
         user_id,
@@ -107,6 +116,7 @@ async def of_user(connection: Connection, user_id: UUID) -> list[OpenMailbox]:
             access_denied_reason=row["access_denied_reason"],
             denials=row["denials"],
             label_names=json.loads(row["label_names"] or "{}"),
+            former_emails=tuple(row["former_emails"]),
         )
         for row in rows
     ]
@@ -142,9 +152,13 @@ async def overviews(connection: Connection, user_id: UUID) -> list[MailboxOvervi
 async def by_id(connection: Connection, mailbox_id: int) -> Mailbox | None:
     """Return a mailbox of any user, for the worker; None if it is disconnected."""
     row = await connection.fetchrow(
-        f"SELECT {COLUMNS} FROM mailboxes m WHERE m.mailbox_id = $1 AND m.user_id IS NOT NULL", mailbox_id
+        f"""
+        SELECT {COLUMNS}, m.address_check_due OR coalesce(m.address_checked_at < now() - interval '1 day', true) AS due
+        FROM mailboxes m WHERE m.mailbox_id = $1 AND m.user_id IS NOT NULL
+        """,
+        mailbox_id,
     )
-    return None if row is None else mailbox_of(row)
+    return None if row is None else replace(mailbox_of(row), address_is_due=row["due"])
 
 
 async def set_status(connection: Connection, mailbox_id: int, status: MailboxStatus) -> None:
@@ -189,3 +203,60 @@ async def set_granted(connection: Connection, mailbox_id: int) -> None:
         """,
         mailbox_id,
     )
+
+
+async def set_address(connection: Connection, mailbox_id: int, email: str) -> None:
+    """Records the address that the provider has for the mailbox; an earlier one still finds it."""
+    await connection.execute(
+        f"""
+        UPDATE mailboxes m SET email = $2, former_emails = {_FORMER.format(new="$2")},
+            address_checked_at = now(), address_check_due = false
+        WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+        email,
+    )
+
+
+async def suspect_rename(connection: Connection, *, provider: str, email: str, limit: int) -> int:
+    """Makes mailboxes due for a comparison of their addresses, one of which may have become `email`; returns how many.
+
+    These are mailboxes whose changes are announced, with the same domain or the same name, up to `limit`, the longest
+    not compared first. None where a mailbox has this address. The schedule is locked first, as everywhere.
+    """
+    rows = await connection.fetch(
+        """
+        WITH likely AS (
+            SELECT m.mailbox_id FROM mailboxes m JOIN watches w USING (mailbox_id)
+            WHERE m.provider = $1 AND m.status = 'active' AND m.access_denied_reason = '' AND m.user_id IS NOT NULL
+                AND w.expires_at > now() AND NOT m.address_check_due
+                AND coalesce(m.address_checked_at < now() - interval '6 hours', true)
+                AND (split_part(lower(m.email), '@', 2) = split_part(lower($2), '@', 2)
+                    OR split_part(lower(m.email), '@', 1) = split_part(lower($2), '@', 1))
+                AND NOT EXISTS (
+                    SELECT FROM mailboxes o WHERE o.provider = $1
+                        AND (lower(o.email) = lower($2) OR o.former_emails @> ARRAY[lower($2)])
+                )
+            ORDER BY split_part(lower(m.email), '@', 1) = split_part(lower($2), '@', 1) DESC,
+                m.address_checked_at NULLS FIRST
+            LIMIT $3
+        ), woken AS (
+            SELECT s.mailbox_id FROM mailbox_schedule s JOIN likely USING (mailbox_id)
+            ORDER BY s.mailbox_id FOR UPDATE OF s
+        )
+        UPDATE mailbox_schedule s SET due_at = least(s.due_at, now()), lane = $4, hint_seq = s.hint_seq + 1
+        FROM woken WHERE s.mailbox_id = woken.mailbox_id
+        RETURNING s.mailbox_id
+        """,
+        provider,
+        email,
+        limit,
+        Lane.LIVE,
+    )
+    suspects = [row["mailbox_id"] for row in rows]
+    if suspects:
+        await connection.execute(
+            "UPDATE mailboxes SET address_check_due = true WHERE mailbox_id = ANY($1::bigint[])", suspects
+        )
+        await connection.execute(f"NOTIFY {CHANNEL}")
+    return len(suspects)

@@ -1,0 +1,39 @@
+"""The primary address of a mailbox, which its user or an administrator can rename at the provider."""
+
+import structlog
+
+from services.kit.errors import AppError
+from services.mail.model import Mailbox
+from services.mail.provider_access.quota import QuotaWaitError
+from services.mail.providers.base import Profile, ProviderError
+from services.mail.store.control import mailboxes
+from services.mail.sync.access import AccountReports
+from services.mail.sync.turn_context import TurnContext
+
+log = structlog.get_logger()
+
+
+async def learn(turn: TurnContext, mailbox: Mailbox, *, auth: AccountReports) -> None:
+    """Compare the address with the provider's, once a day and when a notification names an unknown address.
+
+    It costs a call unless the turn has read the profile anyway. A failure leaves the check to the next turn.
+    """
+    profile = turn.profile
+    try:
+        if profile is None and mailbox.address_is_due:
+            profile = await _read(turn)
+        if profile is None:
+            return
+        if profile.address and profile.address.casefold() != mailbox.email.casefold():
+            # Auth first: its accounts are copied to mailboxes at any time.
+            await auth.report_account(mailbox.account_id, mailbox.user_id, email=profile.address)
+            log.info("the mailbox has another address at the provider")
+        async with turn.reading() as connection:
+            await mailboxes.set_address(connection, mailbox.mailbox_id, profile.address or mailbox.email)
+    except (ProviderError, QuotaWaitError, AppError) as error:
+        log.info("address not compared with the provider's", error=type(error).__name__)
+
+
+async def _read(turn: TurnContext) -> Profile:
+    # No expense of the sync that is requested meanwhile.
+    return await turn.uncounted_calls.call(turn.provider.costs.profile, turn.provider.profile)

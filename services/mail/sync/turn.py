@@ -17,8 +17,8 @@ from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.control import mailboxes, schedule
 from services.mail.store.control.schedule import Lease, LeaseLostError
 from services.mail.store.sync import syncs
-from services.mail.sync import addresses
-from services.mail.sync.access import (
+from services.mail.sync.accounts import addresses
+from services.mail.sync.accounts.access import (
     ACCESS_DENIED,
     DEFAULT_PATIENCE,
     AccountReports,

@@ -23,7 +23,7 @@ from services.mail.providers.gmail.http.client import create_gmail_client
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 from services.mail.providers.gmail.limits import QuotaGeneration, gmail_quota
 from services.mail.store.connection import Pool
-from services.mail.sync.access import DEFAULT_PATIENCE, Patience
+from services.mail.sync.accounts.access import DEFAULT_PATIENCE, Patience
 from services.mail.sync.erase import Eraser
 from services.mail.sync.idle_check import IdleCheck
 from services.mail.sync.intervals import Intervals

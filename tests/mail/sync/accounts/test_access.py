@@ -5,7 +5,7 @@ import structlog
 
 from services.mail.model import MailboxStatus, SyncReport, SyncState, WaitReason
 from services.mail.store.control import schedule
-from services.mail.sync.access import Patience
+from services.mail.sync.accounts.access import Patience
 from tests.mail.conftest import OpenStage
 from tests.support.mail.stage import Stage
 from tests.support.mail.waiting import eventually

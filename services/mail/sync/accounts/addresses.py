@@ -7,7 +7,7 @@ from services.mail.model import Mailbox
 from services.mail.provider_access.quota import QuotaWaitError
 from services.mail.providers.base import Profile, ProviderError
 from services.mail.store.control import mailboxes
-from services.mail.sync.access import AccountReports
+from services.mail.sync.accounts.access import AccountReports
 from services.mail.sync.turn_context import TurnContext
 
 log = structlog.get_logger()

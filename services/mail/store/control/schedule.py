@@ -60,22 +60,15 @@ async def hint(connection: Connection, *, provider: str, email: str, cursor: int
     Mailboxes whose history is already read up to `cursor` are due after ECHO_SECONDS. An address names one account at a
     provider, but several users can have connected it.
     """
-    hinted = await _hint(connection, "lower(m.email) = lower($2)", provider=provider, email=email, cursor=cursor)
-    if not hinted:
-        former = "m.former_emails @> ARRAY[lower($2)]"
-        hinted = await _hint(connection, former, provider=provider, email=email, cursor=cursor)
-    if hinted:
-        await connection.execute(f"NOTIFY {CHANNEL}")
-    return hinted
-
-
-async def _hint(connection: Connection, condition: str, *, provider: str, email: str, cursor: int | None) -> int:
     done = await connection.execute(
-        f"""
+        """
         WITH named AS (
             SELECT s.mailbox_id, coalesce(c.cursor >= $3, false) AS known
             FROM mailboxes m JOIN mailbox_schedule s USING (mailbox_id) JOIN sync_states c USING (mailbox_id)
-            WHERE {condition} AND m.provider = $1 AND m.status = 'active'
+            WHERE (lower(m.email) = lower($2) OR m.former_emails @> ARRAY[lower($2)] AND NOT EXISTS (
+                    SELECT FROM mailboxes o WHERE o.provider = $1 AND lower(o.email) = lower($2)
+                ))
+                AND m.provider = $1 AND m.status = 'active'
                 AND m.access_denied_reason = ''
             ORDER BY s.mailbox_id FOR UPDATE OF s
         )
@@ -92,7 +85,10 @@ async def _hint(connection: Connection, condition: str, *, provider: str, email:
         Lane.IDLE,
         ECHO_SECONDS,
     )
-    return int(done.rpartition(" ")[2])
+    hinted = int(done.rpartition(" ")[2])
+    if hinted:
+        await connection.execute(f"NOTIFY {CHANNEL}")
+    return hinted
 
 
 async def claim(

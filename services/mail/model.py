@@ -17,14 +17,14 @@ class MailboxStatus(Enum):
 
 
 class Denial(StrEnum):
-    """Why a provider denies access to a mailbox although its grant lives; docs/errors.md says what helps.
+    """Why a provider denies access to a mailbox in spite of a valid grant; docs/errors.md has the remedies.
 
-    Auth has some of its own, and newer versions of it may have more.
+    Auth has further reasons, and newer versions of it may add some.
     """
 
     # An administrator blocks the application.
     ADMIN_POLICY = "admin_policy"
-    # The user did not allow to read mail.
+    # The user did not grant the scope for reading mail.
     MISSING_SCOPE = "missing_scope"
     # The account has no mailbox.
     MAILBOX_DISABLED = "mailbox_disabled"
@@ -113,9 +113,9 @@ class Mailbox:
     provider: str
     email: str
     status: MailboxStatus
-    # Why the provider denies access lastingly, beside an active status; empty: it does not.
+    # The reason of a lasting denial by the provider; empty without one. The status stays active.
     access_denied_reason: str = ""
-    # So many turns in a row have met a denial.
+    # Consecutive turns that met a denial.
     denials: int = 0
     # Whether the address is to be compared with the provider's.
     address_is_due: bool = False
@@ -154,7 +154,7 @@ class SyncProgress:
     # None: history can be read on from the cursor.
     cursor_loss: CursorLoss | None
     caught_up_hint: int
-    # Seconds since history was last read up to the present; None: never.
+    # Seconds since history was last read up to the present; None if it never was.
     caught_up_ago: float | None
     covered_count: int
     covered_all: bool
@@ -164,16 +164,16 @@ class SyncProgress:
     listing_label: str | None
     listing_page_token: str | None
     listed_count: int
-    # How often the listing has begun from the top. Since then: whether all pages were listed, how many ids they showed
-    # that were unknown, whether history told of deletions, and whether it was read after the last page.
+    # The number of the listing's pass. Of this pass: whether all pages were listed, how many unknown ids they showed,
+    # whether history had deletions since, and whether it was read after the last page.
     listing_pass: int
     listing_ended: bool
     listing_found: int
     listing_disturbed: bool
     caught_up_since: bool
-    # Seconds until listings show all that the cursor implies; None: they do.
+    # Seconds until listings show all changes up to the cursor; None if they do.
     listable_in: float | None
-    # Seconds until the provider's labels are to be looked at; None: they never were.
+    # Seconds until the provider's labels must be listed; None if they never were.
     labels_due_in: float | None
 
 

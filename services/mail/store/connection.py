@@ -28,12 +28,12 @@ DATABASE_LOST = (
     asyncpg.InternalClientError,
 )
 
-# What Postgres raises, or asyncpg before it, where a row cannot hold the data: a repeat raises it again. asyncpg turns
-# all that its encoders raise into DataError.
+# Errors of Postgres, or of asyncpg before it, when a row cannot hold the data: a repeat fails again. asyncpg turns all
+# errors of its encoders into DataError.
 DATA_REFUSED = (
-    # Class 22: characters outside of the encoding, numbers and times out of range, texts that are no JSON.
+    # Class 22: characters outside the encoding, numbers and times out of range, malformed JSON.
     asyncpg.DataError,
-    # Class 23: a missing value, or one against a constraint.
+    # Class 23: a missing value, or a violated constraint.
     asyncpg.IntegrityConstraintViolationError,
     # Class 54: a tsvector, an index entry or a JSON string that is too long.
     asyncpg.ProgramLimitExceededError,

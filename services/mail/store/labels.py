@@ -9,14 +9,14 @@ from services.mail.store.changes import RECORD
 from services.mail.store.connection import Connection
 
 SYSTEM = "system"
-"""The type of the labels that the provider itself makes, in every mailbox."""
+"""The type of labels that the provider creates in every mailbox."""
 
 
 async def record(connection: Connection, mailbox_id: int, listed: Sequence[Label], *, confirm_seconds: float) -> None:
     """Record the labels that the provider lists.
 
-    A label goes only after two answers that lack it, at least so many seconds apart; then it is removed, and begins to
-    come off its messages (`take_off_some`). An answer without any system label says nothing about what is gone.
+    A label is removed after two answers without it, at least `confirm_seconds` apart; then `take_off_some` takes it off
+    its messages. An answer without any system label removes nothing.
     """
     ids = [label.label_id for label in listed]
     if any(label.type == SYSTEM for label in listed) or not await _has_system_labels(connection, mailbox_id):
@@ -26,7 +26,7 @@ async def record(connection: Connection, mailbox_id: int, listed: Sequence[Label
 
 
 async def is_any_back(connection: Connection, mailbox_id: int, listed: Sequence[Label]) -> bool:
-    """Return whether the provider lists a label again that was removed and may have come off some messages."""
+    """Return whether a removed label is listed again. It may already be missing on some messages."""
     found: bool = await connection.fetchval(
         """
         SELECT EXISTS (
@@ -96,9 +96,9 @@ async def _record_listed(connection: Connection, mailbox_id: int, listed: Sequen
 
 
 async def take_off_some(connection: Connection, mailbox_id: int, *, limit: int) -> bool:
-    """Take one of the removed labels off up to `limit` messages, and forgets it after the last; false if none is left.
+    """Take a removed label off up to `limit` messages, and delete it after the last one; return whether there was one.
 
-    Whether history tells of that is nowhere promised.
+    The provider's history need not contain these removals.
     """
     label_id: str | None = await connection.fetchval(
         "SELECT label_id FROM labels WHERE mailbox_id = $1 AND removed_at IS NOT NULL ORDER BY label_id LIMIT 1",
@@ -120,7 +120,7 @@ async def is_any_removed(connection: Connection, mailbox_id: int) -> bool:
 
 
 async def plan_next(connection: Connection, mailbox_id: int, *, every_seconds: float, confirm_seconds: float) -> None:
-    """Set when the labels are due again: now if one has to come off, soon if one is missing, else after a while."""
+    """Schedule the next listing: now if a label is being removed, soon if one is missing, else in `every_seconds`."""
     await connection.execute(
         """
         UPDATE sync_states SET labels_due_at = now() + make_interval(secs => CASE
@@ -141,7 +141,7 @@ async def make_due(connection: Connection, mailbox_id: int) -> None:
 
 
 async def postpone(connection: Connection, mailbox_id: int, *, seconds: float) -> None:
-    """Make the labels due in so many seconds."""
+    """Make the labels due in `seconds`."""
     await connection.execute(
         "UPDATE sync_states SET labels_due_at = now() + make_interval(secs => $2) WHERE mailbox_id = $1",
         mailbox_id,

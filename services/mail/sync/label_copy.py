@@ -1,4 +1,4 @@
-"""Copying the provider's labels. History tells neither of new ones, nor of new names, nor of those that are gone."""
+"""Copying of the provider's labels. History shows neither created nor renamed nor deleted labels."""
 
 import time
 from collections.abc import Set
@@ -14,7 +14,7 @@ from services.mail.store.connection import Connection
 from services.mail.store.sync import verification
 from services.mail.sync.turn_context import TurnContext
 
-# Messages in a transaction off which a removed label comes, and seconds after which a turn goes on with other things.
+# Messages per transaction that removes a label, and seconds after which a turn continues with other work.
 _TAKEN_OFF_AT_ONCE = 1_000
 _SECONDS_TOGETHER = 0.5
 
@@ -38,7 +38,7 @@ async def learn(turn: TurnContext, named: Set[str]) -> None:
 
 
 async def refresh(turn: TurnContext) -> None:
-    """Copy the provider's labels. Raises what a call raises."""
+    """Copy the provider's labels. Raises the errors of calls."""
     listed = await turn.call(turn.provider.costs.labels, turn.provider.list_labels)
     async with turn.writing() as connection:
         await record(connection, turn, listed)
@@ -46,11 +46,11 @@ async def refresh(turn: TurnContext) -> None:
 
 
 async def record(connection: Connection, turn: TurnContext, listed: list[Label] | None) -> None:
-    """Record the labels that the provider lists. A mailbox of a provider that lists none has the built-in ones."""
+    """Record the labels that the provider lists. Mailboxes of a provider without a list have the built-in ones."""
     confirm = turn.intervals.labels_confirm
     if listed is not None:
         if await labels.is_any_back(connection, turn.mailbox_id, listed):
-            # Both answers that lacked it were wrong. The verification puts it on its messages again.
+            # Both answers without it were wrong. The verification restores it on its messages.
             await verification.request(
                 connection, turn.mailbox_id, hint_seq=turn.newest_hint, trace_parent=trace_parent()
             )
@@ -61,9 +61,9 @@ async def record(connection: Connection, turn: TurnContext, listed: list[Label] 
 
 
 async def keep(turn: TurnContext, state: SyncProgress) -> bool:
-    """List the labels and take removed ones off messages, if that is due; return whether more is due at once.
+    """List the labels and take removed ones off messages, if that is due; return whether more is due now.
 
-    Raises no ProviderError, and nothing for want of quota: it is due again later.
+    Raises no ProviderError, and no error for lack of quota: it stays due.
     """
     if state.labels_due_in is None or state.labels_due_in > 0:
         return False
@@ -72,7 +72,7 @@ async def keep(turn: TurnContext, state: SyncProgress) -> bool:
 
 
 async def keep_when_quiet(turn: TurnContext, state: SyncProgress) -> bool:
-    """List the labels after other changes, unless that was done a moment ago: where labels change, mail does."""
+    """List the labels after other changes, unless they were listed a moment ago: labels change together with mail."""
     if turn.has_listed_labels:
         return False
     recently = turn.intervals.labels - turn.intervals.labels_pause
@@ -82,7 +82,7 @@ async def keep_when_quiet(turn: TurnContext, state: SyncProgress) -> bool:
 
 
 async def _take_off_some(turn: TurnContext) -> bool:
-    """Return whether some may be left."""
+    """Remove a deleted label from some messages; return whether more may have it."""
     end = time.monotonic() + _SECONDS_TOGETHER
     while time.monotonic() < end:
         async with turn.writing() as connection:
@@ -92,7 +92,7 @@ async def _take_off_some(turn: TurnContext) -> bool:
 
 
 async def _look(turn: TurnContext) -> bool:
-    """List the labels; return whether some have to come off messages."""
+    """List the labels; return whether some must be removed from messages."""
     if not await _try_to_refresh(turn):
         return False
     async with turn.reading() as connection:
@@ -100,7 +100,7 @@ async def _look(turn: TurnContext) -> bool:
 
 
 async def _try_to_refresh(turn: TurnContext) -> bool:
-    """List the labels; return false without quota or an answer. After an error of the provider they are due later."""
+    """List the labels; return false without quota or an answer. An error of the provider makes them due later."""
     try:
         await refresh(turn)
     except QuotaWaitError:

@@ -15,16 +15,16 @@ log = structlog.get_logger()
 
 
 class Length(Enum):
-    """Whether a listing may be believed for how much it shows."""
+    """Whether the number of listed messages is credible."""
 
     PLAUSIBLE = "plausible"
-    # So little is possible, if another pass shows the same.
+    # Credible only if another pass shows as few.
     DOUBTFUL = "doubtful"
     TOO_SHORT = "too_short"
 
 
 async def length_of(turn: TurnContext, state: SyncProgress) -> Length:
-    """Judge by the provider's total how much a listing that has ended has shown. Raises what calls raise.
+    """Compare a completed listing with the provider's total. Raises the errors of calls.
 
     One or two messages may be missing: each of these is checked with a get.
     """
@@ -48,7 +48,7 @@ async def _compare_with_total(turn: TurnContext, state: SyncProgress) -> Length:
     if 2 * listed >= expected:
         return Length.PLAUSIBLE
     if state.listing is Listing.NEWEST and not await _lacks_with_spam_and_trash(turn, expected):
-        # The rest is in Spam and Trash, or the outage has ended between the two listings.
+        # The rest is in Spam and Trash, or the outage ended between the two listings.
         return Length.DOUBTFUL if state.listing_pass == 1 else Length.PLAUSIBLE
     log.warning("a listing is too short", mailbox_id=turn.mailbox_id, listed=listed, expected=expected)
     return Length.TOO_SHORT
@@ -67,7 +67,7 @@ async def _expected(turn: TurnContext, state: SyncProgress) -> int:
 
 
 async def _lacks_with_spam_and_trash(turn: TurnContext, expected: int) -> bool:
-    """Whether a page is as short that shows the whole mailbox: the provider's total may count Spam and Trash, too."""
+    """Return whether a page of the whole mailbox is as short: the provider's total may include Spam and Trash."""
     size = min(expected, turn.provider.page_size)
     page = await turn.call(
         turn.provider.costs.list_page,

@@ -54,9 +54,9 @@ class Retries:
 async def store_fetched(
     turn: TurnContext, queued: Sequence[FetchItem], results: Mapping[str, FetchResult], retries: Retries
 ) -> None:
-    """Record what a fetch of messages of the queue brought. Raises errors of the database.
+    """Store the results of a fetch. Raises the errors of the database.
 
-    Where the database refuses what a message holds, that message is given up on, and the others are stored.
+    A message whose data the database refuses becomes a dead letter; the others are stored.
     """
     got = {id_: result for id_, result in results.items() if isinstance(result, ProviderMessage)}
     # At most once a turn: some labels on messages are never listed.
@@ -76,7 +76,7 @@ async def _store(
     *,
     singly: bool = False,
 ) -> None:
-    """Store results in one transaction; `singly`: one message after the other. Raises DATA_REFUSED unless `singly`."""
+    """Store results in one transaction, or message by message if `singly`. Raises DATA_REFUSED unless `singly`."""
     got = {id_: result for id_, result in results.items() if isinstance(result, ProviderMessage)}
     async with turn.writing() as connection:
         refused: dict[str, str] = {}
@@ -98,15 +98,15 @@ async def _store(
 async def _upsert_singly(
     connection: Connection, mailbox_id: int, got: Mapping[str, ProviderMessage]
 ) -> tuple[int, dict[str, str]]:
-    """Return how many rows were written, and which messages the database refuses, with the reason of their letters."""
+    """Return the number of rows written, and the refused messages with the reasons of their dead letters."""
     stored, refused = 0, dict[str, str]()
     for id_, message in got.items():
         try:
-            # A savepoint: the statement that fails takes no other with it.
+            # A savepoint: a failed statement must not undo the others.
             async with connection.transaction():
                 stored += await messages.upsert(connection, mailbox_id, [message])
         except DATA_REFUSED as error:
-            # Its text may hold the message's.
+            # The error's text can contain the message's.
             log.warning("the database refuses a message", mailbox_id=mailbox_id, id=id_, error=type(error).__name__)
             refused[id_] = REFUSED_BY_DATABASE
     return stored, refused

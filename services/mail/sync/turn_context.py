@@ -49,7 +49,7 @@ class TurnContext:
         self.metrics = metrics
         self.intervals = intervals
         self.newest_hint = lease.hint_seq
-        # Whether the provider has given what a call of this turn asked for.
+        # Whether the provider has answered a call of this turn.
         self.answered = False
         # The profile that a call of this turn has read.
         self.profile: Profile | None = None

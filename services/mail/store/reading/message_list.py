@@ -101,11 +101,12 @@ def _probe(wanted: _Wanted, arguments: Arguments, *, rows: int) -> str:
 
 
 def _look_up(wanted: _Wanted, arguments: Arguments) -> str:
-    """Take what the index finds, then the newest of it. MATERIALIZED keeps the planner from the reverse order."""
+    """Read all matches of the index, then the newest of them. MATERIALIZED keeps the planner from the reverse order."""
     in_phrase = False
     if wanted.query.lexemes:
         table, name = "message_search s", "s"
-        # These lexemes exist in this mailbox only: to name it would make Postgres intersect them with all of it.
+        # These lexemes exist in this mailbox only. With its id as a condition Postgres would intersect them with all
+        # its messages.
         anchors = [f"s.vector @@ {arguments.add(wanted.query.unordered, 'tsquery')}"]
         conditions = [*_labels(wanted, arguments), *_rest(wanted, arguments)]
         in_phrase = wanted.query.unordered != wanted.query.lexemes

@@ -1,4 +1,4 @@
-"""Whether providers grant access to mailboxes: denials are counted, told to auth when they last, and heal."""
+"""Denials of access by providers: counted, reported to auth when they last, and ended by the next success."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,19 +16,19 @@ from services.mail.store.sync import syncs
 
 # The error of syncs that a lasting denial ends, and the outcome of turns that meet a denial.
 ACCESS_DENIED = "access_denied"
-# What auth answers where the provider refuses a refresh by a policy.
+# Auth's reason when a policy of the provider refuses a refresh.
 _REFRESH_DENIED = "provider_access_denied"
 
 log = structlog.get_logger()
 
 
 class AccountReports(Protocol):
-    """What is told to auth."""
+    """The reports that auth accepts."""
 
     async def report_account(
         self, account_id: UUID, user_id: UUID, *, access_denied_reason: str | None = None, email: str = ""
     ) -> None:
-        """Record whether the provider denies an account access (empty: it does not), and its address.
+        """Report whether the provider denies access to an account ("" for no denial), and its address.
 
         Raises AppError.
         """
@@ -37,15 +37,15 @@ class AccountReports(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """When a denial counts as lasting, and how soon a mailbox is tried again; times are in seconds.
+    """When a denial counts as lasting, and when a mailbox is tried again. Times are in seconds.
 
-    A single denial can be a provider's slip, or an administrator's. It lasts when so many turns in a row have met one,
-    the first of them so long ago.
+    A single denial can be a temporary error of the provider or of an administrator. A denial lasts after this many
+    turns in a row, the first of them this long ago.
     """
 
     denials: int = 3
     seconds: float = 300.0
-    # Before the next turn at most: until the denial lasts, and then.
+    # Longest pause before the next turn: until the denial lasts, and afterwards.
     pause: float = 60.0
     lasting_pause: float = 900.0
 
@@ -54,7 +54,7 @@ DEFAULT_PATIENCE = Patience()
 
 
 def denial_of(error: Exception) -> str | None:
-    """The reason for which the provider, or auth in its name, denies access; None for any other error."""
+    """Return the reason of a denial by the provider, or by auth on its behalf; None for any other error."""
     if isinstance(error, AccessDeniedError):
         return error.denial
     if isinstance(error, AppError) and error.reason == _REFRESH_DENIED:
@@ -63,7 +63,7 @@ def denial_of(error: Exception) -> str | None:
 
 
 class MailboxAccess:
-    """Records denials and their end. Auth hears of both first: what it knows is copied to mailboxes at any time."""
+    """Records denials and their end. Auth gets each report first: its state is copied to mailboxes at any time."""
 
     def __init__(self, *, pool: Pool, auth: AccountReports, patience: Patience = DEFAULT_PATIENCE) -> None:
         self._pool = pool
@@ -95,7 +95,7 @@ class MailboxAccess:
             )
 
     async def granted(self, mailbox: Mailbox) -> None:
-        """Record that the provider gave what a turn asked for. Raises AppError: a later turn asks and records it."""
+        """Record that the provider answered a turn's calls. Raises AppError; a later turn records it then."""
         if mailbox.access_denied_reason:
             await self._report_grant(mailbox)
             log.info("provider grants access again")
@@ -108,7 +108,7 @@ class MailboxAccess:
             await self._auth.report_account(mailbox.account_id, mailbox.user_id, access_denied_reason="")
         except AppError:
             async with self._pool.acquire() as connection:
-                # The next turn would ask the provider for nothing, and learn nothing of access.
+                # The next turn would make no call, and so learn nothing about access.
                 await schedule.trigger(connection, mailbox.mailbox_id)
             raise
 

@@ -1,4 +1,4 @@
-"""Servers that all of mail's tests share, and the stage on which each test sets its own mailbox."""
+"""The servers that mail's tests share, and the stage with a mailbox for each test."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ OpenStage = Callable[..., AbstractAsyncContextManager[Stage]]
 
 
 def migrate(database: Postgres, *arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """Runs the service's migrations as an operator does; `directory` has no .env that would get in the way."""
+    """Run the service's migrations as an operator does, in a directory without a .env."""
     environment = {
         "PATH": os.environ["PATH"],
         "MAIL_POSTGRES_HOST": database.host,
@@ -42,7 +42,7 @@ def migrate(database: Postgres, *arguments: str, directory: Path) -> subprocess.
 
 
 def settings_of(database: Database) -> Postgres:
-    """A test database as a service's settings name it."""
+    """Return a test database as service settings."""
     return Postgres(
         host=database.server.host,
         port=database.server.port,
@@ -56,7 +56,7 @@ def settings_of(database: Database) -> Postgres:
 async def mail_database(
     create_database: Callable[[str], Database], tmp_path_factory: pytest.TempPathFactory
 ) -> Postgres:
-    """A migrated database of the mail service."""
+    """Return a migrated database of the mail service."""
     database = settings_of(create_database("mail"))
     done = await asyncio.to_thread(migrate, database, "upgrade", directory=tmp_path_factory.mktemp("migrations"))
     assert done.returncode == 0, done.stderr
@@ -65,7 +65,7 @@ async def mail_database(
 
 @pytest.fixture(scope="session")
 async def servers(mail_database: Postgres, redis_server: RedisAddress) -> AsyncIterator[Servers]:
-    """Database, Redis and sandbox, all real."""
+    """Yield a real database, Redis and sandbox."""
     pool = await create_pool(mail_database, application_name="mail-tests", size=12)
     redis = create_redis(
         RedisSettings(redis_host=redis_server.host, redis_port=redis_server.port, redis_db=redis_server.database)
@@ -78,11 +78,11 @@ async def servers(mail_database: Postgres, redis_server: RedisAddress) -> AsyncI
 
 @pytest.fixture
 def stage(servers: Servers) -> OpenStage:
-    """Call it to set a stage: `async with stage(messages=30) as s`."""
+    """Return a function that opens a stage: `async with stage(messages=30) as s`."""
     return partial(open_stage, servers)
 
 
 @pytest.fixture
 def free_port(ports: Ports) -> int:
-    """A port of this machine on which nobody listens."""
+    """Return a port of this machine without a listener."""
     return ports.free()

@@ -11,7 +11,7 @@ BIGINT = st.integers(0, 2**63 - 1)
 
 class TestIds:
     @given(BIGINT, BIGINT)
-    def test_come_back_as_they_went(self, mailbox_id: int, local_id: int) -> None:
+    def test_parse_to_the_original(self, mailbox_id: int, local_id: int) -> None:
         assert parse_id(str(PublicId(mailbox_id, local_id))) == PublicId(mailbox_id, local_id)
 
     @given(BIGINT, BIGINT)
@@ -21,7 +21,7 @@ class TestIds:
         )
 
     @given(st.text(max_size=40) | st.text("ABCDabcd0189-_=", min_size=18, max_size=26))
-    def test_of_no_id_are_none_or_have_one_spelling(self, value: str) -> None:
+    def test_of_other_text_are_none_or_have_one_spelling(self, value: str) -> None:
         found = parse_id(value)
         assert found is None or str(found) == value
 
@@ -46,16 +46,16 @@ class TestIds:
 
 class TestPositions:
     @given(BIGINT, BIGINT, BIGINT)
-    def test_come_back_as_they_went(self, mailbox_id: int, incarnation: int, seq: int) -> None:
+    def test_parse_to_the_original(self, mailbox_id: int, incarnation: int, seq: int) -> None:
         position = FeedPosition(mailbox_id, incarnation, seq)
         assert parse_position(str(position)) == position
 
     @given(BIGINT, BIGINT)
-    def test_of_before_incarnations_are_of_the_first(self, mailbox_id: int, seq: int) -> None:
+    def test_without_an_incarnation_belong_to_the_first(self, mailbox_id: int, seq: int) -> None:
         assert parse_position(str(PublicId(mailbox_id, seq))) == FeedPosition(mailbox_id, 0, seq)
 
     @given(st.text(max_size=40) | st.text("ABCDabcd0189-_=", min_size=26, max_size=34))
-    def test_of_no_position_are_none_or_have_one_spelling(self, value: str) -> None:
+    def test_of_other_text_are_none_or_have_one_spelling(self, value: str) -> None:
         found = parse_position(value)
         assert found is None or value in (str(found), str(PublicId(found.mailbox_id, found.seq)))
 

@@ -1,4 +1,4 @@
-"""Gauges over all mailboxes, and what workers count."""
+"""Gauges over all mailboxes, and the counters of workers."""
 
 from prometheus_client import CollectorRegistry
 
@@ -18,7 +18,7 @@ DAY = 86_400.0
 
 
 class Scraper:
-    """Reads the metrics, and shows them as /metrics does."""
+    """Reads the metrics and renders them as /metrics does."""
 
     def __init__(self, servers: Servers, *, quota: Quota | None = None) -> None:
         profile = quota_profile()
@@ -27,7 +27,7 @@ class Scraper:
         self._gauges = MailboxMetrics(self._registry, pool=servers.pool, quota=self.quota)
 
     async def scrape(self) -> None:
-        """Once only: what was read is kept for some seconds."""
+        """Read the metrics, once per instance: values are cached for some seconds."""
         await self._gauges.refresh()
 
     def __call__(self, name: str, **labels: str) -> float | None:
@@ -61,7 +61,7 @@ class TestMailboxMetrics:
             assert shown("active_syncs", state="running") == 0
             assert 0 < (shown("oldest_check_seconds") or 0) < 60
 
-    async def test_of_what_is_queued_and_what_was_given_up(self, stage: OpenStage) -> None:
+    async def test_of_queued_messages_and_dead_letters(self, stage: OpenStage) -> None:
         async with stage(messages=5, workers=0) as s:
             await s.request()
             await s.pool.execute("INSERT INTO fetch_queue SELECT mailbox_id, 'a', NULL, 1, 1 FROM mailboxes")
@@ -72,7 +72,7 @@ class TestMailboxMetrics:
             assert shown("queued_messages", lane="backfill") == 1
             assert shown("dead_letters", reason="unreadable_message") == 1
 
-    async def test_leave_out_whose_owner_has_to_sign_in_again(self, stage: OpenStage) -> None:
+    async def test_leave_out_mailboxes_that_require_reauth(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:
             await s.sync()
             await s.until_released()
@@ -82,7 +82,7 @@ class TestMailboxMetrics:
             shown = await scrape(s)
             assert (shown("oldest_check_seconds"), shown("mailboxes", status="reauth_required")) == (0, 1)
 
-    async def test_leave_out_whose_access_is_denied(self, stage: OpenStage) -> None:
+    async def test_leave_out_mailboxes_without_access(self, stage: OpenStage) -> None:
         async with stage(messages=5, workers=0) as s:
             await s.sync_with_worker()
             await s.pool.execute("INSERT INTO watches SELECT mailbox_id, now(), now() FROM mailboxes")
@@ -124,7 +124,7 @@ class TestMailboxMetrics:
             assert (scraper("quota_day_units_used") or 0) >= 7
             assert 90 < (scraper("quota_paused_seconds") or 0) <= 100
 
-    async def test_are_not_read_anew_at_each_scrape(self, stage: OpenStage) -> None:
+    async def test_are_cached_between_scrapes(self, stage: OpenStage) -> None:
         async with stage(workers=0) as s:
             await s.mailbox()
             shown = await scrape(s)
@@ -132,7 +132,7 @@ class TestMailboxMetrics:
             await shown.scrape()
             assert shown("mailboxes", status="active") == 1
 
-    async def test_that_cannot_be_read_show_nothing(self, servers: Servers, free_port: int) -> None:
+    async def test_that_cannot_be_read_are_not_exported(self, servers: Servers, free_port: int) -> None:
         profile = quota_profile()
         redis = create_redis(RedisSettings(redis_host="127.0.0.1", redis_port=free_port, redis_db=0))
         scraper = Scraper(servers, quota=Quota(redis, profile=profile, batch_units=profile.costs.get))
@@ -155,14 +155,14 @@ class TestWorker:
 
             await eventually(are_counted)
 
-    async def test_counts_turns_that_fail_by_their_reason(self, stage: OpenStage) -> None:
+    async def test_counts_failed_turns_by_reason(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:
             await s.at_provider.fail({"method": "gmail.messages.list", "kind": "error", "status": 503, "count": 1})
             await s.sync()
             [worker] = s.workers
             assert worker.count("sync_turns_total", outcome="provider_unavailable") == 1
 
-    async def test_counts_the_workers_whose_mailboxes_it_frees(self, stage: OpenStage) -> None:
+    async def test_counts_the_dead_workers_whose_mailboxes_it_frees(self, stage: OpenStage) -> None:
         async with stage(messages=60, workers=0) as s:
             async with s.another_worker(WorkerOptions(lease_seconds=600)) as dead:
                 await s.request(count=None)

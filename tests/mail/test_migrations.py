@@ -1,4 +1,4 @@
-"""The migrations, run as an operator runs them."""
+"""The migrations, run as operators run them."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def _differences(connection: Connection) -> list[Any]:
 
 
 async def differences(database: Postgres) -> list[Any]:
-    """What a new migration would change."""
+    """Return the changes that a new migration would contain."""
     engine = create_async_engine(database_url(database))
     async with engine.connect() as connection:
         found = await connection.run_sync(_differences)
@@ -32,7 +32,7 @@ async def differences(database: Postgres) -> list[Any]:
 
 
 async def relations(database: Postgres) -> set[str]:
-    """Tables of the service."""
+    """Return the tables of the service."""
     engine = create_async_engine(database_url(database))
     async with engine.connect() as connection:
         rows = await connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
@@ -42,11 +42,13 @@ async def relations(database: Postgres) -> set[str]:
 
 
 class TestMigrations:
-    async def test_make_what_the_tables_say(self, mail_database: Postgres) -> None:
+    async def test_result_in_the_declared_tables(self, mail_database: Postgres) -> None:
         assert await differences(mail_database) == []
         assert await relations(mail_database) == set(metadata.tables)
 
-    async def test_go_down_and_up_again(self, create_database: Callable[[str], Database], tmp_path: Path) -> None:
+    async def test_can_be_reverted_and_repeated(
+        self, create_database: Callable[[str], Database], tmp_path: Path
+    ) -> None:
         database = settings_of(create_database("mail_migrations"))
         for arguments in (["upgrade"], ["downgrade", "base"]):
             done = await asyncio.to_thread(migrate, database, *arguments, directory=tmp_path)

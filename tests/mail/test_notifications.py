@@ -1,4 +1,4 @@
-"""Notifications: the mailboxes that they make due, and the watches that ask a provider for them."""
+"""Notifications, the mailboxes that they make due, and the watches that request them."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -36,9 +36,7 @@ class TestAccept:
     async def test_refuses_an_invalid_token(self, notifications: Notifications, sender: PushSender) -> None:
         await self.refused(notifications, sender.token(aud="https://other.example"))
 
-    async def test_refuses_every_token_where_no_sender_is_configured(
-        self, servers: Servers, sender: PushSender
-    ) -> None:
+    async def test_refuses_every_token_without_a_configured_sender(self, servers: Servers, sender: PushSender) -> None:
         await self.refused(Notifications(servers.pool, source=None), sender.token())
 
     async def test_asks_for_another_delivery_while_the_keys_are_unavailable(self, servers: Servers) -> None:
@@ -49,7 +47,7 @@ class TestAccept:
                 await Notifications(servers.pool, source=source).accept(sender.token(), UNKNOWN)
         assert (caught.value.kind, caught.value.reason) == (Kind.UNAVAILABLE, "provider_unavailable")
 
-    async def test_drops_a_body_that_is_no_notification(self, notifications: Notifications, sender: PushSender) -> None:
+    async def test_drops_other_bodies(self, notifications: Notifications, sender: PushSender) -> None:
         for body in (b"", b"{}", b"\xff" * 65_536):
             await notifications.accept(sender.token(), body)
 
@@ -65,7 +63,7 @@ class TestHint:
         assert row is not None
         return row["hint_seq"], row["due"], row["lane"]
 
-    async def test_makes_the_mailbox_due_whatever_the_case_of_its_address(
+    async def test_makes_the_mailbox_due_for_any_case_of_its_address(
         self, stage: OpenStage, notifications: Notifications, sender: PushSender
     ) -> None:
         async with stage(messages=3, workers=0) as s:
@@ -75,7 +73,7 @@ class TestHint:
             await notifications.accept(sender.token(), envelope(s.account.email.upper(), str(2**60)))
             assert await self.due(s) == (hints + 1, True, Lane.LIVE)
 
-    async def test_about_what_is_known_already_only_brings_a_look_a_second_later(
+    async def test_about_known_changes_causes_a_check_a_second_later(
         self, stage: OpenStage, notifications: Notifications, sender: PushSender
     ) -> None:
         async with stage(messages=3, workers=0) as s:
@@ -88,7 +86,7 @@ class TestHint:
             soon = "SELECT due_at - now() BETWEEN interval '0' AND interval '1.2 s' FROM mailbox_schedule"
             assert await s.fetchval(soon)
 
-    async def test_about_nobody_or_a_mailbox_that_was_never_synced_does_nothing(
+    async def test_about_an_unknown_or_unsynced_mailbox_does_nothing(
         self, stage: OpenStage, notifications: Notifications, sender: PushSender
     ) -> None:
         async with stage(messages=1) as s:
@@ -97,7 +95,7 @@ class TestHint:
                 await notifications.accept(sender.token(), envelope(email, 5))
             assert await s.fetchval("SELECT count(*) FROM mailbox_schedule") == 0
 
-    async def test_brings_new_mail_however_often_and_in_whatever_order_it_comes(
+    async def test_brings_new_mail_in_any_number_and_order(
         self, stage: OpenStage, notifications: Notifications, sender: PushSender
     ) -> None:
         async with stage(messages=3) as s:
@@ -145,29 +143,27 @@ class TestWatch:
 
             await eventually(is_renewed)
 
-    async def test_is_no_expense_of_a_sync_that_is_asked_for_meanwhile(self, stage: OpenStage) -> None:
+    async def test_costs_units_of_no_later_sync(self, stage: OpenStage) -> None:
         async with stage(messages=3, push_topic=TOPIC) as s:
             await s.at_provider.fail({"method": "gmail.watch", "kind": "slow", "seconds": 0.3, "count": 1})
             await s.sync()
             assert (await s.sync()).sync.units_spent < GMAIL_COSTS["2026-05"].watch
             assert await self.watched(s)
 
-    async def test_that_is_new_is_followed_by_a_look_since_nothing_is_announced_for_a_second(
-        self, stage: OpenStage
-    ) -> None:
-        # So little quota that the sync takes more than one turn, of which only the first one was asked for.
+    async def test_that_is_new_is_followed_by_a_check_a_second_later(self, stage: OpenStage) -> None:
+        # With this little quota the sync takes several turns, of which only the first was requested.
         async with stage(messages=12, push_topic=TOPIC, window=4.0) as s:
             await s.sync(count=None)
             await self.until_kept(s)
             await s.until_stored(await s.at_provider.deliver())
 
-    async def test_is_not_asked_for_without_a_topic(self, stage: OpenStage) -> None:
+    async def test_is_not_requested_without_a_topic(self, stage: OpenStage) -> None:
         async with stage(messages=3) as s:
             await s.sync()
             await s.until_idle()
             assert await s.at_provider.calls("gmail.watch") == 0
 
-    async def test_that_fails_harms_no_sync_and_is_tried_again(self, stage: OpenStage) -> None:
+    async def test_that_fails_harms_no_sync_and_is_retried(self, stage: OpenStage) -> None:
         async with stage(messages=3, push_topic=TOPIC) as s:
             await s.at_provider.fail({"method": "gmail.watch", "kind": "error", "status": 400, "count": 1})
             assert (await s.sync()).sync.error == ""
@@ -177,7 +173,7 @@ class TestWatch:
             assert kept["expires_at"] is None
             assert kept["renewal"] < timedelta(minutes=11)
 
-    async def test_that_nears_its_end_is_counted(self, stage: OpenStage) -> None:
+    async def test_close_to_its_end_is_counted(self, stage: OpenStage) -> None:
         async with stage(messages=3, push_topic=TOPIC) as s:
             await s.sync()
             await self.until_kept(s)

@@ -1,4 +1,4 @@
-"""What the environment says about the provider and its quota."""
+"""The settings of the provider and its quota."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from services.mail.settings import WorkerSettings
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Nothing set, and no .env in reach."""
+    """Run without environment variables and without a .env."""
     monkeypatch.chdir(tmp_path_factory.mktemp("settings"))
     for name in ("GMAIL_API_URL", "GMAIL_BATCH_URL", "GMAIL_BATCH_SIZE", "GMAIL_MAILBOX_LIMIT", "GMAIL_PROJECT_LIMIT"):
         monkeypatch.delenv(name, raising=False)
@@ -17,18 +17,18 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Te
 
 
 class TestBatchUrl:
-    def test_is_googles_where_the_api_is_googles(self) -> None:
+    def test_is_googles_for_googles_api(self) -> None:
         assert load(WorkerSettings).batch_url == f"{GOOGLE_API_URL}/batch"
 
-    def test_is_none_where_the_api_is_anothers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_none_for_another_api(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("GMAIL_API_URL", "http://localhost:9000/gmail/v1")
         assert load(WorkerSettings).batch_url is None
 
-    def test_is_none_where_it_is_set_to_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_none_if_set_to_an_empty_value(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("GMAIL_BATCH_URL", "")
         assert load(WorkerSettings).batch_url is None
 
-    def test_is_what_it_is_set_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_can_be_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("GMAIL_BATCH_URL", "http://localhost:9000/batch")
         assert load(WorkerSettings).batch_url == "http://localhost:9000/batch"
 
@@ -39,7 +39,7 @@ class TestQuota:
         assert (quota.mailbox_limit, quota.project_limit, quota.window) == (6_000, 1_200_000, 60)
         assert (quota.costs.get, quota.costs.thread) == (20, 40)
 
-    def test_can_be_the_old_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_can_be_the_legacy_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("GMAIL_QUOTA_PROFILE", "legacy")
         quota = load(WorkerSettings).quota
         assert (quota.mailbox_limit, quota.costs.get, quota.costs.thread) == (15_000, 5, 10)
@@ -48,7 +48,7 @@ class TestQuota:
         ("name", "value"),
         [("GMAIL_MAILBOX_LIMIT", "200"), ("GMAIL_PROJECT_LIMIT", "399"), ("GMAIL_QUOTA_WINDOW", "0")],
     )
-    def test_that_allows_no_batch_is_refused(
+    def test_without_room_for_a_batch_is_refused(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
     ) -> None:
         monkeypatch.setenv(name, value)
@@ -56,7 +56,7 @@ class TestQuota:
             load(WorkerSettings)
         assert "GMAIL" in capsys.readouterr().err
 
-    def test_that_allows_one_batch_is_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_with_room_for_one_batch_is_accepted(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("GMAIL_MAILBOX_LIMIT", "201")
         monkeypatch.setenv("GMAIL_PROJECT_LIMIT", "400")
         assert load(WorkerSettings).quota.mailbox_limit == 201

@@ -1,4 +1,4 @@
-"""What history implies for the copy, page by page."""
+"""Reading of history: the effect of each page on the copy."""
 
 import time
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ from tests.support.mail.turns import begin_turn
 
 @asynccontextmanager
 async def one_message(stage: OpenStage) -> AsyncIterator[tuple[Stage, str, int]]:
-    """A stage without a worker, on which one message is stored; its id and version."""
+    """Open a stage without a worker and with one stored message; yield it with the message's id and version."""
     async with stage(messages=1, workers=0) as s:
         await s.sync_with_worker(count=None)
         [(id_, _)] = (await s.stored()).items()
@@ -33,7 +33,7 @@ async def one_message(stage: OpenStage) -> AsyncIterator[tuple[Stage, str, int]]
 
 
 async def read(s: Stage, *pages: HistoryPage) -> TurnContext:
-    """Reads these pages as the mailbox's history."""
+    """Read these pages as the mailbox's history; return the turn."""
     turn = await begin_turn(s, ScriptedHistory(*pages))
     async with turn.reading() as connection:
         state = await sync_state.load(connection, turn.mailbox_id)
@@ -42,24 +42,24 @@ async def read(s: Stage, *pages: HistoryPage) -> TurnContext:
 
 
 async def queued(s: Stage) -> dict[str, int]:
-    """The queued messages with the versions in which they are wanted."""
+    """Return the wanted versions of the queued messages."""
     rows = await s.pool.fetch("SELECT external_id, wanted_version FROM fetch_queue")
     return {row["external_id"]: int(row["wanted_version"]) for row in rows}
 
 
 async def cursor(s: Stage) -> int:
-    """The live cursor."""
+    """Return the cursor."""
     return int(await s.fetchval("SELECT cursor FROM sync_states"))
 
 
 def starred(id_: str, version: int) -> HistoryDelta:
-    """A record that stars a message."""
+    """Return a change that stars a message."""
     return HistoryDelta(labels={id_: [LabelChange(version=version, added=frozenset({"STARRED"}))]})
 
 
 @asynccontextmanager
 async def failing_writes(pool: Pool, table: str) -> AsyncIterator[None]:
-    """Has the database die at every write to this table."""
+    """Let the database fail at every write to this table."""
     await pool.execute(
         f"""
         CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS
@@ -75,7 +75,7 @@ async def failing_writes(pool: Pool, table: str) -> AsyncIterator[None]:
 
 class TestTransactions:
     @pytest.mark.parametrize("table", ["fetch_queue", "sync_states"])
-    async def test_that_fail_leave_both_the_queue_and_the_cursor(self, stage: OpenStage, table: str) -> None:
+    async def test_that_fail_change_neither_queue_nor_cursor(self, stage: OpenStage, table: str) -> None:
         async with one_message(stage) as (s, _, version):
             before = await cursor(s)
             new = page(HistoryDelta(added={"new": version + 1}), last_record=before + 1)
@@ -91,7 +91,7 @@ class TestPages:
             first = page(
                 HistoryDelta(added={"a": version + 1}), last_record=version + 1, latest=version + 5, following=True
             )
-            # The mailbox has moved on meanwhile, and the snapshot does not show how.
+            # The mailbox has changed since, which the snapshot does not show.
             last = page(HistoryDelta(added={"b": version + 2}), last_record=version + 2, latest=version + 9)
             await read(s, first, last)
             assert await cursor(s) == version + 5
@@ -115,7 +115,7 @@ class TestMessagesThatAreAddedAgain:
             assert await queued(s) == {id_: version + 3}
             assert await s.stored() == before
 
-    async def test_take_no_change_that_a_later_page_tells_of(self, stage: OpenStage) -> None:
+    async def test_ignore_changes_that_a_later_page_has(self, stage: OpenStage) -> None:
         async with one_message(stage) as (s, id_, version):
             before = await s.stored()
             first = page(HistoryDelta(added={id_: version + 2}), last_record=version + 2, following=True)
@@ -123,7 +123,7 @@ class TestMessagesThatAreAddedAgain:
             assert await queued(s) == {id_: version + 3}
             assert await s.stored() == before
 
-    async def test_take_no_change_once_they_are_given_up_on(self, stage: OpenStage) -> None:
+    async def test_ignore_changes_once_they_are_dead_letters(self, stage: OpenStage) -> None:
         async with one_message(stage) as (s, id_, version):
             before = await s.stored()
             await s.pool.execute(
@@ -134,7 +134,7 @@ class TestMessagesThatAreAddedAgain:
             assert await queued(s) == {id_: version + 3}
             assert await s.stored() == before
 
-    async def test_are_not_fetched_if_they_are_stored_as_they_are(self, stage: OpenStage) -> None:
+    async def test_are_not_fetched_if_they_are_stored_unchanged(self, stage: OpenStage) -> None:
         async with one_message(stage) as (s, id_, version):
             changes = starred(id_, version + 1)
             changes.added[id_] = version
@@ -170,7 +170,7 @@ class TestMessagesThatLeaveSpamAndTrash:
 
 class TestReplicasThatLag:
     async def test_leave_no_label_stale(self, servers: Servers, stage: OpenStage) -> None:
-        """Gets of one message show its state of before for longer than three gets take."""
+        """The gets of a message return its former state for longer than three gets take."""
         new, old, until = "", b"", 0.0
 
         async def answer(call: ProxiedCall) -> Response | None:
@@ -198,7 +198,7 @@ class TestReplicasThatLag:
 
 
 class TestHistoryThatBeginsAnew:
-    async def test_caps_the_versions_that_are_wanted(self, stage: OpenStage) -> None:
+    async def test_caps_the_wanted_versions(self, stage: OpenStage) -> None:
         async with stage(messages=2) as s:
             await s.at_provider.control("PUT", "mailbox", {"history_id": str(10**18)})
             await s.sync(count=None)
@@ -214,5 +214,5 @@ class TestHistoryThatBeginsAnew:
             await s.at_provider.sandbox.control("DELETE", "calls")
             await s.hint()
             await s.mirrors()
-            # One for it, and two each for the messages that are gone.
+            # One for it, and two for each message that is gone.
             assert await s.at_provider.calls("gmail.messages.get") == 1 + 2 * 2

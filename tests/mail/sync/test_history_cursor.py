@@ -1,4 +1,4 @@
-"""Reading history: how far the cursor goes, and what a provider without history costs."""
+"""The cursor while history is read, and providers without history."""
 
 from dataclasses import replace
 
@@ -21,18 +21,18 @@ from tests.support.mail.turns import begin_turn
 
 
 def shown(*, last_record: int | None, latest: int, token: str | None = None) -> HistoryPage:
-    """A page without changes."""
+    """Return a page without changes."""
     return HistoryPage(changes=HistoryDelta(), last_record=last_record, latest=latest, next_page_token=token)
 
 
 async def state_of(turn: TurnContext) -> SyncProgress:
-    """How far the copy is."""
+    """Return the state of the copy."""
     async with turn.reading() as connection:
         return await sync_state.load(connection, turn.mailbox_id)
 
 
 async def begun_turn(s: Stage, provider: ScriptedHistory, *, attempts: int = 1) -> TurnContext:
-    """A turn with a mailbox that has a cursor; with those before it that failed it is one of so many attempts."""
+    """Return a turn with a mailbox that has a cursor; it is the last of `attempts` attempts."""
     await s.request()
     turn = await begin_turn(s, provider)
     turn.lease = replace(turn.lease, attempts=attempts)
@@ -45,15 +45,15 @@ class TestCursor:
         ("pages", "reached"),
         [
             ([shown(last_record=20, latest=100)], 100),
-            # What came between the pages is in neither: they are of one snapshot.
+            # Changes between the pages are in neither: both show one snapshot.
             ([shown(last_record=20, latest=100, token="1"), shown(last_record=90, latest=140)], 100),
             ([shown(last_record=20, latest=100, token="1"), shown(last_record=None, latest=140)], 100),
-            # Its own records are read, so the cursor may pass them.
+            # The page's own records are read, so the cursor may pass them.
             ([shown(last_record=20, latest=100, token="1"), shown(last_record=120, latest=140)], 120),
             ([shown(last_record=None, latest=100, token="1"), shown(last_record=None, latest=140)], 100),
         ],
     )
-    async def test_ends_where_the_first_page_was_made(
+    async def test_ends_at_the_time_of_the_first_page(
         self, stage: OpenStage, pages: list[HistoryPage], reached: int
     ) -> None:
         async with stage(workers=0) as s:
@@ -61,7 +61,7 @@ class TestCursor:
             await history.catch_up(turn, await state_of(turn))
             assert (await state_of(turn)).cursor == reached
 
-    async def test_ends_where_the_first_page_of_another_beginning_was_made(self, stage: OpenStage) -> None:
+    async def test_ends_at_the_time_of_the_first_page_after_a_restart(self, stage: OpenStage) -> None:
         provider = ScriptedHistory(
             shown(last_record=20, latest=100, token="1"),
             PageTokenExpiredError(),
@@ -74,7 +74,7 @@ class TestCursor:
             assert (await state_of(turn)).cursor == 130
             assert provider.asked == [(10, None), (10, "1"), (20, None), (20, "2")]
 
-    async def test_in_between_is_the_highest_record_so_far(self, stage: OpenStage) -> None:
+    async def test_between_pages_is_the_highest_record_so_far(self, stage: OpenStage) -> None:
         provider = ScriptedHistory(shown(last_record=20, latest=100, token="1"), ProviderUnavailableError())
         async with stage(workers=0) as s:
             turn = await begun_turn(s, provider)
@@ -85,14 +85,14 @@ class TestCursor:
 
 class TestMissingRoute:
     @pytest.mark.parametrize("attempts", [1, 2])
-    async def test_is_an_outage_at_first(self, stage: OpenStage, attempts: int) -> None:
+    async def test_counts_as_an_outage_at_first(self, stage: OpenStage, attempts: int) -> None:
         async with stage(workers=0) as s:
             turn = await begun_turn(s, ScriptedHistory(RouteMissingError()), attempts=attempts)
             with pytest.raises(RouteMissingError):
                 await history.catch_up(turn, await state_of(turn))
             assert (await state_of(turn)).listing is None
 
-    async def test_that_stays_has_everything_compared(self, stage: OpenStage) -> None:
+    async def test_that_persists_has_everything_compared(self, stage: OpenStage) -> None:
         async with stage(workers=0) as s:
             turn = await begun_turn(s, ScriptedHistory(RouteMissingError()), attempts=3)
             await history.catch_up(turn, await state_of(turn))

@@ -1,4 +1,4 @@
-"""Labels of the provider: their names, and which exist. An answer that lacks some takes nothing away at once."""
+"""Labels of the provider: names, creation and deletion. An answer without some labels removes nothing at once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ from tests.support.mail.stage import Stage
 from tests.support.mail.turns import begin_turn
 from tests.support.mail.waiting import eventually
 
-# Two answers that lack a label come at once, but for what a test waits for.
+# The two answers without a label may follow at once, except where a test waits.
 APART = Intervals(listing_lag=0, labels_confirm=0.5)
 _CARRYING = "SELECT count(*) FROM messages WHERE label_ids @> '{L}'"
 OFTEN = Intervals(listing_lag=0, labels=0.2, labels_pause=0.1, labels_confirm=0)
@@ -33,7 +33,7 @@ OFTEN = Intervals(listing_lag=0, labels=0.2, labels_pause=0.1, labels_confirm=0)
 
 @dataclass
 class AlteredLabels:
-    """Lists of labels that lack some of them, or that are empty."""
+    """Lists of labels without some of them, or empty lists."""
 
     lacks: set[str] = field(default_factory=set)
     is_empty: bool = False
@@ -51,7 +51,7 @@ class AlteredLabels:
 async def labelled(
     servers: Servers, stage: OpenStage, answers: AlteredLabels, **options: Any
 ) -> AsyncIterator[tuple[Stage, str]]:
-    """A stage on which all messages carry a label of the user's, and that label."""
+    """Open a stage on which all messages have a label of the user; yield it and the label."""
     async with proxied(servers.sandbox, answers.answer) as url, stage(messages=20, api_url=url, **options) as s:
         label = await s.at_provider.create_label("Invoices")
         for id_ in await s.at_provider.visible():
@@ -61,12 +61,12 @@ async def labelled(
 
 
 async def names(s: Stage) -> list[str]:
-    """The names of the user's own labels."""
+    """Return the names of the user's own labels."""
     return [known.label.name for known in await s.messages.labels(await s.mailbox()) if known.label.type == "user"]
 
 
 async def until_named(s: Stage, *wanted: str) -> None:
-    """Waits until these are the user's labels."""
+    """Wait until these are the user's labels."""
 
     async def are_named() -> bool:
         return {*wanted} <= {*await names(s)}
@@ -76,7 +76,7 @@ async def until_named(s: Stage, *wanted: str) -> None:
 
 class TestMissingLabels:
     @pytest.mark.parametrize("kind", ["error", "html_503"])
-    async def test_where_the_route_is_missing_stay(self, servers: Servers, stage: OpenStage, kind: str) -> None:
+    async def test_with_a_missing_route_stay(self, servers: Servers, stage: OpenStage, kind: str) -> None:
         async with labelled(servers, stage, AlteredLabels()) as (s, _):
             await s.at_provider.fail({"method": "gmail.labels.list", "kind": kind, "status": 404})
             for _ in range(2):
@@ -84,7 +84,7 @@ class TestMissingLabels:
             assert "Invoices" in await names(s)
             assert await s.stored() == await s.at_provider.truth()
 
-    async def test_in_one_answer_stay(self, servers: Servers, stage: OpenStage) -> None:
+    async def test_missing_in_one_answer_stay(self, servers: Servers, stage: OpenStage) -> None:
         answers = AlteredLabels()
         async with labelled(servers, stage, answers, intervals=Intervals(listing_lag=0)) as (s, label):
             answers.lacks = {label}
@@ -97,7 +97,7 @@ class TestMissingLabels:
             assert await s.fetchval("SELECT bool_and(missing_since IS NULL) FROM labels")
             assert await s.stored() == await s.at_provider.truth()
 
-    async def test_in_empty_answers_stay(self, servers: Servers, stage: OpenStage) -> None:
+    async def test_missing_in_empty_answers_stay(self, servers: Servers, stage: OpenStage) -> None:
         answers = AlteredLabels()
         async with labelled(servers, stage, answers) as (s, _):
             answers.is_empty = True
@@ -106,7 +106,7 @@ class TestMissingLabels:
             assert "Invoices" in await names(s)
             assert await s.stored() == await s.at_provider.truth()
 
-    async def test_in_answers_that_are_apart_come_off(self, servers: Servers, stage: OpenStage) -> None:
+    async def test_missing_in_two_answers_apart_are_removed(self, servers: Servers, stage: OpenStage) -> None:
         async with labelled(servers, stage, AlteredLabels(), intervals=APART, poll_seconds=0.2) as (s, label):
             feed = ChangeFeed(s.pool, stop=asyncio.Event())
             since = (await feed.page(await s.mailbox(), since="", page_size=0, wait_seconds=0)).position
@@ -127,7 +127,7 @@ class TestMissingLabels:
 
     async def test_that_return_are_verified(self, servers: Servers, stage: OpenStage) -> None:
         async with labelled(servers, stage, AlteredLabels()) as (s, label):
-            # Both answers were wrong, and the label has come off one message already.
+            # Both answers were wrong, and one message has already lost the label.
             await s.pool.execute(
                 "UPDATE labels SET removed_at = now(), missing_since = now() WHERE label_id = $1", label
             )
@@ -146,7 +146,7 @@ class TestMissingLabels:
 
 
 class TestRenamedLabels:
-    async def test_are_seen_when_a_mailbox_becomes_quiet(self, stage: OpenStage) -> None:
+    async def test_are_copied_when_a_mailbox_becomes_quiet(self, stage: OpenStage) -> None:
         async with stage(messages=4, intervals=Intervals(listing_lag=0, labels_pause=0)) as s:
             label = await s.at_provider.create_label("Old")
             await s.sync(count=None)
@@ -155,7 +155,7 @@ class TestRenamedLabels:
             await s.hint()
             await until_named(s, "New")
 
-    async def test_are_seen_in_a_mailbox_in_which_nothing_else_happens(self, stage: OpenStage) -> None:
+    async def test_are_copied_without_other_changes(self, stage: OpenStage) -> None:
         async with stage(messages=4, poll_seconds=0.2, intervals=OFTEN) as s:
             label = await s.at_provider.create_label("Old")
             await s.sync(count=None)
@@ -163,7 +163,7 @@ class TestRenamedLabels:
             await s.at_provider.create_label("Created")
             await until_named(s, "New", "Created")
 
-    async def test_are_not_looked_at_again_within_the_pause(self, stage: OpenStage) -> None:
+    async def test_are_not_listed_again_within_the_pause(self, stage: OpenStage) -> None:
         async with stage(messages=4) as s:
             await s.sync(count=None)
             looks = await s.at_provider.calls("gmail.labels.list")
@@ -174,7 +174,7 @@ class TestRenamedLabels:
                 await s.until_released()
             assert await s.at_provider.calls("gmail.labels.list") == looks
 
-    async def test_that_cannot_be_looked_at_keep_no_mail_waiting(self, stage: OpenStage) -> None:
+    async def test_that_cannot_be_listed_delay_no_mail(self, stage: OpenStage) -> None:
         async with stage(messages=4, intervals=OFTEN) as s:
             await s.sync(count=None)
             await s.at_provider.fail({"method": "gmail.labels.list", "kind": "html_503"})
@@ -188,10 +188,10 @@ class TestRenamedLabels:
 class TestLabelsThatAreNotListed:
     @staticmethod
     async def known(s: Stage) -> set[str]:
-        """The labels that are stored."""
+        """Return the stored labels."""
         return {row["label_id"] for row in await s.pool.fetch("SELECT label_id FROM labels")}
 
-    async def test_are_those_of_every_mailbox(self, stage: OpenStage) -> None:
+    async def test_are_the_built_in_ones(self, stage: OpenStage) -> None:
         async with stage(workers=0) as s:
             await s.request(count=None)
             await label_copy.refresh(await begin_turn(s, ScriptedHistory(labels=lambda: None)))
@@ -210,7 +210,7 @@ class TestLabelsThatAreNotListed:
 
 
 class TestTakingOff:
-    async def test_goes_on_in_short_transactions_from_where_it_was(self, stage: OpenStage) -> None:
+    async def test_continues_in_short_transactions(self, stage: OpenStage) -> None:
         async with stage(messages=0, workers=0) as s:
             await s.request(count=None)
             mailbox_id = (await s.mailbox()).mailbox_id
@@ -228,7 +228,7 @@ class TestTakingOff:
             listed = [*SYSTEM_LABELS]
             for _ in range(2):
                 await label_copy.refresh(turn)
-            # Nothing has come off yet: the answer is a short transaction, too.
+            # No message has lost the label yet: the answer is recorded in a short transaction, too.
             assert await s.fetchval(_CARRYING) == 2500
             assert await names(s) == []
             async with turn.reading() as connection:
@@ -239,7 +239,7 @@ class TestTakingOff:
             while await label_copy.keep(turn, state):
                 pass
             assert await s.fetchval(_CARRYING) == 0
-            # Each transaction wrote a thousand messages at most.
+            # Each transaction changed a thousand messages at most.
             most = "SELECT max(n) FROM (SELECT count(*) AS n FROM messages GROUP BY xmin) t"
             assert await s.fetchval(most) == 1000
             assert not await s.fetchval("SELECT EXISTS (SELECT FROM labels WHERE label_id = 'L')")

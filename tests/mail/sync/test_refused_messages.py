@@ -1,4 +1,4 @@
-"""Messages that the database refuses: each becomes a dead letter, and costs the others nothing."""
+"""Messages that the database refuses: each becomes a dead letter and delays no other."""
 
 import random
 from collections.abc import AsyncIterator, Callable
@@ -20,26 +20,26 @@ from tests.support.mail.scripted_history import ScriptedHistory
 from tests.support.mail.stage import Stage
 from tests.support.mail.turns import begin_turn
 
-# A GIN entry holds 2,700 bytes at most, and this text is not compressible.
+# A GIN entry has 2,700 bytes at most, and this text cannot be compressed.
 _LONG = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=9_000))
 
 
 def message(number: int) -> ProviderMessage:
-    """A message with an id of its own."""
+    """Return a message with this number as its id."""
     return replace(some_message(number, random.Random(number)), external_id=f"m{number}")
 
 
 def with_text(text: str) -> Callable[[ProviderMessage], ProviderMessage]:
-    """Changes the text of a message."""
+    """Return a function that replaces the text of a message."""
     return lambda made: replace(made, content=replace(made.content, text=text))
 
 
 REFUSED: dict[str, Callable[[Any], Any]] = {
-    # By Postgres.
+    # Refused by Postgres.
     "nul": with_text("a\0b"),
     "index_entry": lambda made: replace(made, label_ids=(_LONG,)),
     "no_thread": lambda made: replace(made, thread_id=None),
-    # By asyncpg.
+    # Refused by asyncpg.
     "surrogate": with_text("a\ud800b"),
     "size": lambda made: replace(made, size=2**63),
     "version": lambda made: replace(made, version="many"),
@@ -48,7 +48,7 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
 
 @asynccontextmanager
 async def queue_of(stage: OpenStage, numbers: range) -> AsyncIterator[tuple[Stage, TurnContext]]:
-    """A turn with a mailbox in whose queue these messages are."""
+    """Open a turn with a mailbox whose queue has these messages."""
     async with stage(workers=0) as s:
         await s.request(count=None)
         turn = await begin_turn(s, ScriptedHistory())
@@ -59,14 +59,14 @@ async def queue_of(stage: OpenStage, numbers: range) -> AsyncIterator[tuple[Stag
 
 
 async def letters(s: Stage) -> dict[str, str]:
-    """The dead letters and their reasons."""
+    """Return the reasons of the dead letters."""
     rows = await s.pool.fetch("SELECT external_id, reason FROM dead_letters")
     return {row["external_id"]: row["reason"] for row in rows}
 
 
 class TestOneOfABatch:
     @pytest.mark.parametrize("kind", REFUSED)
-    async def test_is_given_up_on_and_the_others_arrive(self, stage: OpenStage, kind: str) -> None:
+    async def test_becomes_a_dead_letter_and_the_others_arrive(self, stage: OpenStage, kind: str) -> None:
         async with queue_of(stage, range(20)) as (s, turn):
             got: dict[str, FetchResult] = {f"m{number}": message(number) for number in range(18)}
             got["m7"] = REFUSED[kind](message(7))
@@ -80,14 +80,14 @@ class TestOneOfABatch:
             assert await letters(s) == {"m7": "refused_by_database"}
             stored = {row["external_id"] for row in await s.pool.fetch("SELECT external_id FROM messages")}
             assert stored == {f"m{number}" for number in range(18)} - {"m7"}
-            # What else the batch brought is recorded once, and the rest of the queue is as it was.
+            # The other results of the batch are stored once, and the rest of the queue is unchanged.
             assert [row["external_id"] for row in await s.pool.fetch("SELECT external_id FROM fetch_queue")] == ["m19"]
             assert await s.fetchval("SELECT stored_count FROM syncs") == 17
             assert [entry["id"] for entry in logs if entry["event"] == "the database refuses a message"] == ["m7"]
-            # Logs hold nothing of messages.
+            # Logs contain nothing of messages.
             assert _LONG[:20] not in str(logs)
 
-    async def test_leaves_its_older_version_as_it_was(self, stage: OpenStage) -> None:
+    async def test_leaves_its_older_version_unchanged(self, stage: OpenStage) -> None:
         async with queue_of(stage, range(1)) as (s, turn):
             good = message(0)
             item = FetchItem(external_id="m0", thread_id=None, siblings=(), lane=Lane.BACKFILL)
@@ -101,7 +101,7 @@ class TestOneOfABatch:
 
 
 class TestSync:
-    async def test_completes_and_fetches_nothing_twice(self, stage: OpenStage) -> None:
+    async def test_completes_and_fetches_no_message_twice(self, stage: OpenStage) -> None:
         async with stage(messages=60, batch=False) as s:
             poison = await s.at_provider.deliver(subject="poison")
             later = await s.at_provider.deliver(subject="after")
@@ -125,7 +125,7 @@ class TestSync:
                 gets = await s.at_provider.calls("gmail.messages.get")
                 assert gets + await s.at_provider.calls("gmail.threads.get") <= 62
                 assert await s.fetchval("SELECT attempts FROM mailbox_schedule") == 0
-                # When the cause is gone, a retry brings it.
+                # Once the cause is gone, a retry succeeds.
                 await s.pool.execute("DROP FUNCTION refuse CASCADE")
                 await s.retry(report)
                 await s.until_stored(poison)

@@ -1,4 +1,4 @@
-"""A provider that denies access: a slip costs nothing, what lasts is told with its reason, and all of it heals."""
+"""Denials of access: a single one costs nothing, a lasting one is reported with its reason, and access returns."""
 
 import pytest
 import structlog
@@ -12,7 +12,7 @@ from tests.support.mail.waiting import eventually
 
 # Denials last at once, so that tests need not wait.
 QUICK = Patience(denials=3, seconds=0.0, pause=0.05, lasting_pause=0.3)
-# A denial never lasts.
+# No denial lasts.
 LENIENT = Patience(denials=10**6, seconds=0.0, pause=0.05)
 POLICY = {"kind": "error", "status": 403, "reason": "domainPolicy"}
 
@@ -28,7 +28,7 @@ async def allow(s: Stage) -> None:
 
 
 async def denied_reason(s: Stage) -> str:
-    """What the list of addresses says."""
+    """Return the reason that the list of addresses shows."""
     [overview] = await s.mailboxes.overviews(s.user_id)
     assert overview.mailbox.status is MailboxStatus.ACTIVE
     return overview.mailbox.access_denied_reason
@@ -53,7 +53,7 @@ async def until_granted(s: Stage) -> None:
 
 
 async def denied_sync(s: Stage) -> SyncReport:
-    """A sync that a lasting denial has ended."""
+    """Return a sync that a lasting denial has ended."""
     await deny(s)
     return await s.ended(await s.request(count=None))
 
@@ -82,7 +82,7 @@ class TestSlip:
             assert now.wait is not None
             assert (now.wait.reason, now.wait.last_error) == (WaitReason.ACCESS, "access_denied")
 
-    async def test_is_forgotten_with_the_next_success(self, stage: OpenStage) -> None:
+    async def test_ends_with_the_next_success(self, stage: OpenStage) -> None:
         async with stage(messages=5, patience=Patience(denials=2, seconds=0.0, pause=0.05)) as s:
             await s.sync(count=None)
             for _ in range(3):
@@ -93,7 +93,7 @@ class TestSlip:
                 assert await s.at_provider.fired() == [1]
             assert s.auth.denials == []
 
-    async def test_of_an_unanswered_turn_is_not_forgotten(self, stage: OpenStage) -> None:
+    async def test_does_not_end_with_a_turn_without_calls(self, stage: OpenStage) -> None:
         async with stage(messages=5, patience=QUICK, workers=0) as s:
             async with s.another_worker():
                 await s.sync(count=None)
@@ -123,7 +123,7 @@ class TestLasting:
             now = await s.fetchval("SELECT now()")
             assert (now - first).total_seconds() >= 1.0
 
-    async def test_is_told_with_its_reason(self, stage: OpenStage) -> None:
+    async def test_is_reported_with_its_reason(self, stage: OpenStage) -> None:
         async with stage(messages=5, patience=QUICK) as s:
             with structlog.testing.capture_logs() as logs:
                 report = await denied_sync(s)
@@ -149,14 +149,14 @@ class TestLasting:
             ),
         ],
     )
-    async def test_names_what_helps(self, stage: OpenStage, answer: dict[str, object], reason: str) -> None:
+    async def test_has_the_reason_of_the_answer(self, stage: OpenStage, answer: dict[str, object], reason: str) -> None:
         async with stage(messages=1, patience=QUICK) as s:
             await deny(s, **answer)
             await s.request()
             await until_denied(s)
             assert await denied_reason(s) == reason
 
-    async def test_denial_of_a_refresh_is_told_alike(self, stage: OpenStage) -> None:
+    async def test_by_auth_at_a_refresh_is_reported_alike(self, stage: OpenStage) -> None:
         async with stage(messages=5, patience=QUICK) as s:
             await s.sync(count=1)
             s.auth.refresh_denial = "app_restricted"
@@ -169,7 +169,7 @@ class TestLasting:
             await s.sync(count=None)
             await s.mirrors()
 
-    async def test_is_shown_while_auth_cannot_hear_of_it(self, stage: OpenStage) -> None:
+    async def test_is_shown_while_auth_is_unavailable(self, stage: OpenStage) -> None:
         async with stage(messages=5, patience=QUICK) as s:
             await s.sync(count=1)
             s.auth.refuses_reports = True
@@ -191,12 +191,12 @@ class TestLasting:
 
 
 async def has_reported(s: Stage) -> bool:
-    """Whether auth knows of the denial."""
+    """Return whether auth knows of the denial."""
     return s.auth.denials[-1:] == ["admin_policy"]
 
 
 class TestHealing:
-    async def test_comes_by_itself(self, stage: OpenStage) -> None:
+    async def test_happens_without_a_request(self, stage: OpenStage) -> None:
         async with stage(messages=5, patience=QUICK) as s:
             await s.sync(count=None)
             await denied_sync(s)
@@ -209,7 +209,7 @@ class TestHealing:
             assert "provider grants access again" in [entry["event"] for entry in logs]
             assert await s.fetchval("SELECT denials = 0 AND denied_since IS NULL FROM mailboxes")
 
-    async def test_waits_until_auth_has_heard_of_it(self, stage: OpenStage) -> None:
+    async def test_waits_until_auth_has_the_report(self, stage: OpenStage) -> None:
         async with stage(messages=5, patience=QUICK) as s:
             await s.sync(count=None)
             await denied_sync(s)
@@ -223,7 +223,7 @@ class TestHealing:
             await until_granted(s)
             assert s.auth.denials[-1] == ""
 
-    async def test_comes_at_once_when_the_user_asks_for_a_sync(self, stage: OpenStage) -> None:
+    async def test_happens_at_once_with_a_requested_sync(self, stage: OpenStage) -> None:
         patience = Patience(denials=1, seconds=0.0)
         async with stage(messages=5, patience=patience) as s:
             await denied_sync(s)
@@ -232,7 +232,7 @@ class TestHealing:
             assert report.sync.state is SyncState.COMPLETED
             await until_granted(s)
 
-    async def test_comes_at_once_with_a_new_sign_in(self, stage: OpenStage) -> None:
+    async def test_happens_at_once_with_a_new_sign_in(self, stage: OpenStage) -> None:
         patience = Patience(denials=1, seconds=0.0)
         async with stage(messages=5, patience=patience) as s:
             await s.sync(count=None)
@@ -246,7 +246,7 @@ class TestHealing:
 
 
 class TestNotification:
-    async def test_of_a_mailbox_that_is_denied_makes_it_not_due(self, stage: OpenStage) -> None:
+    async def test_of_a_denied_mailbox_does_not_make_it_due(self, stage: OpenStage) -> None:
         patience = Patience(denials=1, seconds=0.0)
         async with stage(messages=5, patience=patience) as s:
             await denied_sync(s)

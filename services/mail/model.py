@@ -80,11 +80,11 @@ class Listing(Enum):
 
 
 class CursorLoss(Enum):
-    """Why history cannot be read on from the cursor: everything has to be compared."""
+    """Why history cannot be read from the cursor: all messages must be compared."""
 
     # The provider no longer keeps it, or keeps none.
     EXPIRED = "expired"
-    # The provider has begun its history anew, unless it lags.
+    # The provider's history has restarted, or lags.
     RESTARTED = "restarted"
 
 

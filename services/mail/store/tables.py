@@ -100,7 +100,7 @@ sync_states = Table(
     Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
     # All changes that the provider recorded up to here are stored or queued. Can exceed 64 bits.
     Column("cursor", Numeric),
-    # Why history cannot be read on from it (CursorLoss); null: it can.
+    # Why history cannot be read from it (CursorLoss); null if it can.
     Column("cursor_loss", Text),
     # The hint (mailbox_schedule.hint_seq) up to which history has been read, and the time of that.
     Column("caught_up_hint", BigInteger, nullable=False, server_default=text("0")),
@@ -218,7 +218,7 @@ fetch_queue = Table(
     Column("stale_gets", SmallInteger, nullable=False, server_default=text("0")),
     # The provider did not have the message. The next get is of it alone, and decides.
     Column("doubted", Boolean, nullable=False, server_default=text("false")),
-    # What the text takes that a get of the message has not brought.
+    # Units of the text that a get of the message delivered by reference.
     Column("completion_units", BigInteger, nullable=False, server_default=text("0")),
     Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
     _time("not_before", default="'-infinity'"),

@@ -211,6 +211,16 @@ class TestFetchSingly:
         assert threads == {"a": None, "b": "t"}
 
 
+class TestExpectCompletion:
+    async def test_is_shown_with_the_message(self, connection: Connection, mailbox_id: int) -> None:
+        await fetch_queue.queue_listed(connection, mailbox_id, listed("a", "b", "c"), offset=0)
+        await fetch_queue.expect_completion(connection, mailbox_id, {"a": 40, "b": 20, "not queued": 1})
+        await fetch_queue.expect_completion(connection, mailbox_id, {"b": 0})
+        await fetch_queue.expect_completion(connection, mailbox_id, {})
+        batch = await fetch_queue.next_batch(connection, mailbox_id, 9)
+        assert {item.external_id: item.completion_units for item in batch} == {"a": 40, "b": 0, "c": 0}
+
+
 class TestRemove:
     async def test_removes_queued_messages_and_dead_letters(self, connection: Connection, mailbox_id: int) -> None:
         await bury(connection, mailbox_id, "dead")
@@ -320,6 +330,7 @@ class TestEveryFunction:
         assert first.siblings in ((), ("a",))
         await fetch_queue.cap_versions(connection, mailbox_id, 5)
         await fetch_queue.fetch_singly(connection, mailbox_id, ids)
+        await fetch_queue.expect_completion(connection, mailbox_id, dict.fromkeys(ids, 1))
         await fetch_queue.doubt(connection, mailbox_id, ids, again_seconds=60)
         await fetch_queue.postpone(connection, mailbox_id, {"a": "r"}, attempts_limit=9, base_seconds=1)
         await fetch_queue.postpone(connection, mailbox_id, {"b": "r"}, attempts_limit=1, base_seconds=1)

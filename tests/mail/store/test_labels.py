@@ -157,6 +157,13 @@ class TestPostpone:
         assert 900 < await seconds_until_due(connection, mailbox_id) <= 1000
 
 
+class TestMakeDue:
+    async def test_makes_labels_due_now(self, connection: Connection, mailbox_id: int) -> None:
+        await labels.plan_next(connection, mailbox_id, every_seconds=5000, confirm_seconds=1)
+        await labels.make_due(connection, mailbox_id)
+        assert await seconds_until_due(connection, mailbox_id) <= 0
+
+
 class TestUnknown:
     async def test_returns_ids_without_a_label(self, connection: Connection, mailbox_id: int, other_id: int) -> None:
         await record(connection, mailbox_id, BILLS)
@@ -202,4 +209,5 @@ class TestEveryFunction:
         await record(connection, mailbox_id, INBOX, TRIPS)
         await labels.plan_next(connection, mailbox_id, every_seconds=1, confirm_seconds=1)
         await labels.postpone(connection, mailbox_id, seconds=1)
+        await labels.make_due(connection, mailbox_id)
         assert await rows_of(connection, other_id, "labels", "messages", "sync_states", "message_changes") == before

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.mail.model import Listing, SyncProgress
+from services.mail.model import CursorLoss, Listing, SyncProgress
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.sync import listing_diff, sync_state
 from tests.support.mail.stored import add_mailbox, row_of, rows_of
@@ -83,6 +83,20 @@ class TestMoveCursor:
 
     async def test_of_an_unknown_mailbox_fails(self, connection: Connection) -> None:
         assert not await sync_state.move_cursor(connection, UNKNOWN, previous=None, cursor=7)
+
+
+class TestSetCursorLoss:
+    async def test_lasts_until_the_cursor_moves_or_it_is_cleared(self, connection: Connection, mailbox_id: int) -> None:
+        assert (await sync_state.load(connection, mailbox_id)).cursor_loss is None
+        for loss in (*CursorLoss, None):
+            await sync_state.set_cursor_loss(connection, mailbox_id, loss)
+            assert (await sync_state.load(connection, mailbox_id)).cursor_loss is loss
+        for loss in CursorLoss:
+            await sync_state.set_cursor_loss(connection, mailbox_id, loss)
+            assert not await sync_state.move_cursor(connection, mailbox_id, previous=9, cursor=1)
+            assert (await sync_state.load(connection, mailbox_id)).cursor_loss is loss
+            assert await sync_state.move_cursor(connection, mailbox_id, previous=None, cursor=None)
+            assert (await sync_state.load(connection, mailbox_id)).cursor_loss is None
 
 
 class TestExpectLag:
@@ -290,6 +304,7 @@ class TestEveryFunction:
         before = await rows_of(connection, other_id, "sync_states", "listed_ids")
         await sync_state.move_cursor(connection, mailbox_id, previous=None, cursor=7, caught_up_hint=1)
         await sync_state.move_cursor(connection, mailbox_id, previous=7, cursor=8)
+        await sync_state.set_cursor_loss(connection, mailbox_id, next(iter(CursorLoss)))
         await sync_state.expect_lag(connection, mailbox_id, seconds=9)
         await listing_at_page_two(connection, mailbox_id, Listing.ALL)
         await sync_state.restart_pass(connection, mailbox_id)

@@ -165,7 +165,7 @@ async def fetch_singly(connection: Connection, mailbox_id: int, external_ids: Se
 
 
 async def expect_completion(connection: Connection, mailbox_id: int, units: Mapping[str, int]) -> None:
-    """Record what the texts take that gets of these messages have not brought."""
+    """Record the units of the texts that gets of these messages delivered by reference."""
     await connection.execute(
         """
         UPDATE fetch_queue i SET completion_units = u.units

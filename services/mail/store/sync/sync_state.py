@@ -77,7 +77,7 @@ async def move_cursor(
 
 
 async def set_cursor_loss(connection: Connection, mailbox_id: int, loss: CursorLoss | None) -> None:
-    """Record why history cannot be read on from the cursor; None: it can."""
+    """Record why history cannot be read from the cursor; None if it can."""
     await connection.execute(
         "UPDATE sync_states SET cursor_loss = $2 WHERE mailbox_id = $1", mailbox_id, loss and loss.value
     )

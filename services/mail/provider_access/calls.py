@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from services.mail.model import Mailbox
 from services.mail.provider_access.access_tokens import AccessTokens
 from services.mail.provider_access.concurrency import ConcurrencyLimit
@@ -22,6 +24,10 @@ from services.mail.providers.base import (
 SHORT_WAIT = 0.1
 # Seconds to wait for the second part of a take and for each further one.
 _PATIENCE_BETWEEN_PARTS = 10.0
+# Seconds to wait for the units of a repeat.
+_PATIENCE_FOR_REPEATS = 2.0
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +53,9 @@ class ProviderCalls:
         # Units of the next call, and of the one before.
         self._prepaid: list[Taken] = []
         self._ended: list[Taken] = []
+        # Units of a call without an answer, and whether a repeat of it is live.
+        self._lost: list[Taken] = []
+        self._live = True
         self._mailbox = mailbox
         self._access = access
 
@@ -60,15 +69,35 @@ class ProviderCalls:
     async def call_prepaid[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
         """Call with quota taken before. `ask` gets an access token, and a new one if that is refused.
 
-        Providers do not count a call with a refused token. A provider's limit pauses all processes. Raises
-        ProviderError, and AppError as AccessTokens.get does.
+        Providers do not count a call with a refused token. A provider's limit pauses all processes. A call without an
+        answer is repeated at once, over a new connection and for the same units again, unless these come too late.
+        Raises ProviderError, and AppError as AccessTokens.get does.
         """
+        try:
+            return await self._call_once(ask)
+        except NoAnswerError as error:
+            if not await self._take_again():
+                raise
+            log.info("a call without an answer is repeated", mailbox_id=self._mailbox.mailbox_id, detail=error.detail)
+        return await self._call_once(ask)
+
+    async def _call_once[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
         async with self._counted_until_its_end(), self._backing_off():
             token = await self._access.tokens.get(self._mailbox)
             try:
                 return await ask(token)
             except TokenRefusedError:
                 return await ask(await self._access.tokens.replace(self._mailbox, token))
+
+    async def _take_again(self) -> bool:
+        """Take the units of the lost call anew. None come from reservations: these are for the calls that follow."""
+        units = _sum(self._lost)
+        try:
+            self._prepaid += await self._take_all(units, patience=_PATIENCE_FOR_REPEATS, live=self._live)
+        except QuotaWaitError:
+            return False
+        self.units_taken += units
+        return True
 
     async def call_with_new_token[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
         """Repeat the last call with another token: the current one was refused for a part of a batch."""
@@ -103,6 +132,7 @@ class ProviderCalls:
             self._reserved += drawn
             raise
         self._prepaid += drawn
+        self._live = live
         self.units_taken += units
 
     def _draw(self, units: int) -> list[Taken]:
@@ -147,7 +177,10 @@ class ProviderCalls:
         self._ended = []
         try:
             yield
-        except (asyncio.CancelledError, NoAnswerError):
+        except asyncio.CancelledError:
+            raise
+        except NoAnswerError:
+            self._lost = prepaid
             raise
         except BaseException:
             self._end(prepaid)

@@ -1,7 +1,10 @@
 """Draining the fetch queue: batches of messages from the provider, stored by store_fetched.py."""
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
+
+import structlog
 
 from services.kit.errors import AppError
 from services.mail.model import FetchItem, Lane, ProviderMessage
@@ -11,6 +14,7 @@ from services.mail.providers.base import (
     FetchResult,
     Get,
     LimitError,
+    NoAnswerError,
     PartialMessage,
     ProviderError,
     ProviderUnavailableError,
@@ -30,6 +34,8 @@ _BYTES_TOGETHER = 4 * 1024 * 1024
 _SECONDS_TOGETHER = 0.5
 # Seconds. Giving up for lack of units would waste the get, and the next get would meet the same.
 _COMPLETION_PATIENCE = 10.0
+
+log = structlog.get_logger()
 
 
 async def fetch_batch(turn: TurnContext, retries: Retries) -> int:
@@ -108,22 +114,40 @@ async def _fetch_together(
     # A get is worth nothing without what follows it here, up to the call that tells an outage.
     async with turn.calls.reserved(units + completion_units + turn.provider.costs.labels, live=live):
         await turn.calls.take(units, live=live)
-        results = await _ask(turn, gets, singly=singly)
+        results = await _ask(turn, gets, live=live, singly=singly)
         wait = await _complete_partial(turn, results)
         await _tell_outage(turn, results)
     return results, wait
 
 
-async def _ask(turn: TurnContext, gets: Sequence[Get], *, singly: bool) -> dict[str, FetchResult]:
+async def _ask(turn: TurnContext, gets: Sequence[Get], *, live: bool, singly: bool) -> dict[str, FetchResult]:
     results = dict(await turn.call_prepaid(lambda token: turn.provider.fetch(token, gets, singly=singly)))
-    refused = [get for get in gets if isinstance(results.get(get.external_ids[0]), TokenRefusedError)]
+    refused = _failed_with(TokenRefusedError, gets, results)
     if refused:
 
         async def again(token: str) -> None:
             results.update(await turn.provider.fetch(token, refused, singly=singly))
 
         await turn.call_with_new_token(again)
+    await _repeat_unanswered(turn, gets, results, live=live)
     return results
+
+
+async def _repeat_unanswered(
+    turn: TurnContext, gets: Sequence[Get], results: dict[str, FetchResult], *, live: bool
+) -> None:
+    """Repeat single gets without an answer once; without quota for that they are retried later."""
+    lost = _failed_with(NoAnswerError, gets, results)
+    if not lost:
+        return
+    log.info("a call without an answer is repeated", mailbox_id=turn.mailbox_id, gets=len(lost))
+    with contextlib.suppress(QuotaWaitError, ProviderError, AppError):
+        units = sum(get.units for get in lost)
+        results |= await turn.call(units, lambda token: turn.provider.fetch(token, lost, singly=True), live=live)
+
+
+def _failed_with(error: type[ProviderError], gets: Sequence[Get], results: Mapping[str, FetchResult]) -> Sequence[Get]:
+    return [get for get in gets if isinstance(results.get(get.external_ids[0]), error)]
 
 
 async def _complete_partial(turn: TurnContext, results: dict[str, FetchResult]) -> QuotaWaitError | None:

@@ -99,6 +99,15 @@ def calls(access: ProviderAccess) -> ProviderCalls:
     return access.calls(mailbox())
 
 
+@pytest.fixture
+async def later(quota_redis: Redis) -> AsyncIterator["Later"]:
+    """Yield calls by a fixed clock."""
+    await quota_redis.flushdb()
+    later = Later(quota_redis)
+    yield later
+    await later.quota.flush()
+
+
 async def wait_of(quota: Quota, mailbox_id: int) -> float:
     """Return the seconds until the mailbox gets a unit; 0 if it gets one now."""
     try:
@@ -214,15 +223,40 @@ class TestReservations:
         assert calls.units_taken == (await access.quota.use()).day_used == 24
 
 
+class TestRepeats:
+    async def test_follow_a_call_without_an_answer_once(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+        asked = Asked([NoAnswerError()])
+        assert await calls.call(20, asked, patience=5) == "answer to token-1"
+        assert len(asked.tokens) == 2
+        # Both calls may have arrived.
+        assert calls.units_taken == (await access.quota.use()).day_used == 40
+        asked = Asked([NoAnswerError(), NoAnswerError()])
+        with pytest.raises(NoAnswerError):
+            await calls.call(20, asked, patience=5)
+        assert len(asked.tokens) == 2
+
+    @pytest.mark.parametrize("error", [ProviderUnavailableError(), RateLimitedError("", retry_after=0)])
+    async def test_follow_no_other_failure(self, calls: ProviderCalls, error: Exception) -> None:
+        asked = Asked([error])
+        with pytest.raises(type(error)):
+            await calls.call(20, asked, patience=5)
+        assert len(asked.tokens) == 1
+
+    async def test_are_left_out_without_units(self, later: "Later") -> None:
+        asked = Asked([NoAnswerError()])
+        await later.calls.take(later.quota.most_units)
+        with pytest.raises(NoAnswerError):
+            await later.calls.call_prepaid(asked)
+        assert len(asked.tokens) == 1
+
+    async def test_of_a_groups_call_take_its_units_too(self, later: "Later") -> None:
+        await later.quota.take_each({1: 2})
+        await later.calls.call_prepaid(Asked([NoAnswerError()]))
+        assert await later.day_used() == 4
+
+
 class TestEnds:
     """Units of a call with a reported end come back one window later, others after the longest call."""
-
-    @pytest.fixture
-    async def later(self, quota_redis: Redis) -> AsyncIterator["Later"]:
-        await quota_redis.flushdb()
-        later = Later(quota_redis)
-        yield later
-        await later.quota.flush()
 
     @pytest.mark.parametrize(
         "error",
@@ -235,11 +269,17 @@ class TestEnds:
             await later.calls.call(20, Asked([error]))
         assert await later.in_use_after_a_window() == 0
 
-    @pytest.mark.parametrize("error", [NoAnswerError(), asyncio.CancelledError()], ids=["no answer", "cancelled"])
-    async def test_are_not_reported_if_the_call_may_still_arrive(self, later: "Later", error: BaseException) -> None:
-        with pytest.raises(type(error)):
-            await later.calls.call(20, Asked([error]))
-        assert await later.in_use_after_a_window() == 20
+    @pytest.mark.parametrize(
+        ("errors", "units"),
+        [([NoAnswerError(), NoAnswerError()], 40), ([asyncio.CancelledError()], 20)],
+        ids=["no answer", "cancelled"],
+    )
+    async def test_are_not_reported_if_the_call_may_still_arrive(
+        self, later: "Later", errors: list[BaseException], units: int
+    ) -> None:
+        with pytest.raises(type(errors[0])):
+            await later.calls.call(20, Asked(errors))
+        assert await later.in_use_after_a_window() == units
 
     async def test_of_a_groups_units_are_reported_by_each_call(self, later: "Later") -> None:
         await later.quota.take_each({1: 2, 2: 2})
@@ -257,9 +297,12 @@ class TestEnds:
     async def test_of_reservations_are_reported_by_their_calls(self, later: "Later") -> None:
         async with later.calls.reserved(60):
             await later.calls.call(20, Asked())
-            with pytest.raises(NoAnswerError):
-                await later.calls.call(30, Asked([NoAnswerError()]))
-        assert await later.in_use_after_a_window() == 30
+            await later.calls.call(30, Asked([NoAnswerError()]))
+            assert await later.day_used() == 60 + 30
+            # The repeat has taken none of the reserved units.
+            await later.calls.take(10, patience=0)
+            assert await later.day_used() == 60 + 30
+        assert await later.in_use_after_a_window() == 30 + 10
 
 
 class Later:
@@ -283,6 +326,10 @@ class Later:
             tokens=AccessTokens(NumberedTokens()),
         )
         self.calls = access.calls(mailbox())
+
+    async def day_used(self) -> int:
+        """Return the project's units of the day."""
+        return (await self.quota.use()).day_used
 
     async def in_use_after_a_window(self) -> int:
         """Return the project's units in use after one window."""

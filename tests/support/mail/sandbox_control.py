@@ -1,4 +1,4 @@
-"""The provider that mail's tests talk to: a real sandbox on a real socket, and the way to arrange things in it."""
+"""The provider of mail's tests: a real sandbox on a real socket, and its control API."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -14,28 +14,28 @@ from services.sandbox.clock import Clock
 from services.sandbox.settings import Settings
 from tests.support.sandbox.harness import SandboxClient
 
-# Seconds. The limits stay those of a minute, so that tests can spend a minute's quota every second.
+# Seconds. The limits stay those of a minute, so that tests can use a minute's quota every second.
 QUOTA_WINDOW = 1.0
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A served sandbox: `url` is its origin, `oauth` a client that signs in."""
+    """A served sandbox. `url` is its origin, `oauth` a client that signs in."""
 
     url: str
     http: httpx.AsyncClient
     oauth: SandboxClient
 
     async def control(self, method: str, path: str, body: object = None) -> Any:
-        """Calls the control API and returns the answer's JSON, None where there is none."""
-        # The standard library writes lone surrogates as escapes; httpx's own encoder would fail on them.
+        """Call the control API; return the JSON of its answer, or None."""
+        # The standard library escapes lone surrogates; httpx's encoder fails on them.
         content = None if body is None else json.dumps(body).encode()
         answer = await self.http.request(method, f"/_sandbox/{path}", content=content)
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
     async def be_ordinary(self) -> None:
-        """Takes back what an earlier test arranged for everybody."""
+        """Reset settings and faults of earlier tests."""
         await self.control("DELETE", "faults")
         await self.control("DELETE", "calls")
         settings = {"quota_window": QUOTA_WINDOW, "quota_kind": "sliding", "page_token_lifetime": 86_400.0}
@@ -44,13 +44,13 @@ class Sandbox:
 
 @dataclass(frozen=True)
 class SandboxMailbox:
-    """One user's mailbox at the provider."""
+    """A user's mailbox at the provider."""
 
     sandbox: Sandbox
     email: str
 
     async def control(self, method: str, path: str, body: object = None) -> Any:
-        """Calls the control API below this user."""
+        """Call the control API below this user."""
         return await self.sandbox.control(method, f"users/{self.email}/{path}", body)
 
     async def renamed(self, email: str) -> "SandboxMailbox":
@@ -59,55 +59,55 @@ class SandboxMailbox:
         return SandboxMailbox(self.sandbox, email)
 
     async def truth(self) -> dict[str, frozenset[str]]:
-        """What is in it: message ids with their label ids, newest first."""
+        """Return message ids with their label ids, newest first."""
         return {fact["id"]: frozenset(fact["labelIds"]) for fact in await self.facts()}
 
     async def visible(self) -> list[str]:
-        """The ids outside of Spam and Trash, newest first."""
+        """Return the ids outside Spam and Trash, newest first."""
         return [id_ for id_, labels in (await self.truth()).items() if not labels & {"SPAM", "TRASH"}]
 
     async def facts(self) -> list[dict[str, Any]]:
-        """What the sandbox tells about its messages, newest first."""
+        """Return the sandbox's data about its messages, newest first."""
         answer = await self.sandbox.http.get(f"/_sandbox/users/{self.email}/messages?sha256=0")
         return [json.loads(line) for line in answer.text.splitlines()]
 
     async def deliver(self, **fields: object) -> str:
-        """Delivers one message made of `fields` and returns its id."""
+        """Deliver a message with these fields; return its id."""
         made = {"from": "Bob <bob@example.net>", "subject": "Hello", "text": "Hi"} if "raw" not in fields else {}
         answer = await self.control("POST", "messages", {**made, **fields})
         return str(answer["messages"][0]["id"])
 
     async def deliver_large(self, text: str) -> str:
-        """Delivers one message of any size and returns its id."""
+        """Deliver a message of any size; return its id."""
         raw = f"From: bob@example.net\r\nSubject: large\r\n\r\n{text}\r\n".encode()
         answer = await self.sandbox.http.post(f"/_sandbox/users/{self.email}/import", content=raw)
         return str(answer.json()["messages"][0]["id"])
 
     async def deliver_many(self, count: int) -> list[str]:
-        """Delivers generated messages and returns their ids."""
+        """Deliver generated messages; return their ids."""
         answer = await self.control("POST", "messages", {"count": count})
         return [message["id"] for message in answer["messages"]]
 
     async def relabel(self, message_id: str, *, add: tuple[str, ...] = (), remove: tuple[str, ...] = ()) -> None:
-        """Puts labels on a message and takes others off."""
+        """Add and remove labels of a message."""
         await self.control("POST", f"messages/{message_id}/labels", {"add": list(add), "remove": list(remove)})
 
     async def delete(self, message_id: str) -> None:
-        """Deletes a message for good."""
+        """Delete a message permanently."""
         await self.control("DELETE", f"messages/{message_id}")
 
     async def create_label(self, name: str) -> str:
-        """Makes a label and returns its id."""
+        """Create a label; return its id."""
         return str((await self.control("POST", "labels", {"name": name}))["id"])
 
     async def lose_history(self) -> None:
-        """Makes every cursor that was given out so far too old."""
+        """Expire every cursor so far."""
         await self.control("POST", "history/expire")
 
     async def fail(self, *rules: Mapping[str, object]) -> None:
-        """Makes this user's calls fail by rules of the fault plan, and nobody else's.
+        """Let calls of this user only fail by rules of the fault plan.
 
-        Where one message is to fail, threads are not to be had: a get of its thread would bring it all the same.
+        With a rule for one message all gets of threads fail as well: they could return it.
         """
         given = [*rules]
         if any(rule["method"] == "gmail.messages.get" and "path" in rule for rule in rules):
@@ -115,23 +115,23 @@ class SandboxMailbox:
         await self.sandbox.control("PUT", "faults", {"rules": [{"user": self.email, **rule} for rule in given]})
 
     async def fired(self) -> list[int]:
-        """How often each of the rules fired."""
+        """Return how often each rule fired."""
         return [rule["fired"] for rule in (await self.sandbox.control("GET", "faults"))["rules"]]
 
     async def quota(self) -> dict[str, int]:
-        """The provider's own account of this mailbox: units, rejected calls, peaks."""
+        """Return the provider's counts for this mailbox: units, rejected calls, peaks."""
         users = (await self.sandbox.control("GET", "calls"))["quota"]["users"]
         return dict(users.get(self.email, {"units": 0, "rejected": 0}))
 
     async def calls(self, method: str) -> int:
-        """How many calls of a method this user has made since the stage was set."""
+        """Return the calls of a method by this user since the stage was opened."""
         users = (await self.sandbox.control("GET", "calls"))["users"]
         return int(users.get(self.email, {}).get(method, 0))
 
 
 @asynccontextmanager
 async def served_sandbox() -> AsyncIterator[Sandbox]:
-    """A sandbox without users."""
+    """Serve a sandbox without users."""
     clock = Clock()
     settings = Settings(sandbox_enabled=True, users=(), messages=0, quota_window=QUOTA_WINDOW, quota_kind="sliding")
     async with open_sandbox(settings, clock=clock) as app, serve_http(app, host="127.0.0.1", port=0) as port:

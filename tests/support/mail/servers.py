@@ -1,4 +1,4 @@
-"""What all stages of a test run share."""
+"""The servers that all stages of a test run share."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from tests.support.mail.sandbox_control import Sandbox
 
 @dataclass(frozen=True)
 class Servers:
-    """What a whole test run shares: servers, and one migrated database that every stage empties."""
+    """Servers, and one migrated database that every stage empties."""
 
     sandbox: Sandbox
     database: Postgres
@@ -20,13 +20,13 @@ class Servers:
     redis: Redis
 
     async def empty(self) -> None:
-        """Forgets all mailboxes, users to delete, quota and faults."""
+        """Delete all mailboxes, users to delete, quota and faults."""
         await self.pool.execute("TRUNCATE mailboxes, user_deletions, quota_watermarks CASCADE")
         await self.forget_quota()
         await self.sandbox.be_ordinary()
 
     async def forget_quota(self) -> None:
-        """Loses what Redis knew of the service, scripts included."""
+        """Delete the service's keys in Redis, and its scripts."""
         keys = [key async for key in self.redis.scan_iter("mail:*")]
         if keys:
             await self.redis.delete(*keys)
@@ -34,7 +34,7 @@ class Servers:
 
 
 async def connect(database: Postgres, *, name: str = "test") -> "asyncpg.Connection[asyncpg.Record]":
-    """A connection of one's own."""
+    """Open a connection outside the pool."""
     return await asyncpg.connect(
         host=database.host,
         port=database.port,

@@ -28,7 +28,7 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Stage(Waits):
-    """One user with one mailbox, seen through the use cases; the worker's effects are awaited, never assumed."""
+    """A user with a mailbox, seen through the use cases. Methods wait for the worker's effects."""
 
     servers: Servers
     auth: FakeAuth
@@ -42,7 +42,7 @@ class Stage(Waits):
 
     @property
     def user_id(self) -> UUID:
-        """The user."""
+        """The user's id."""
         return self.account.user_id
 
     @property
@@ -51,24 +51,24 @@ class Stage(Waits):
         return self.servers.pool
 
     async def mailbox(self) -> OpenMailbox:
-        """The user's mailbox."""
+        """Return the user's mailbox."""
         return await self.mailboxes.find(self.user_id, account_id=self.account.account_id)
 
     async def request(self, *, count: int | None = 10) -> SyncReport:
-        """Asks for a sync of the newest `count`, None for all."""
+        """Request a sync of the newest `count` messages, None for all."""
         return await self.syncs.start(await self.mailbox(), newest_count=count)
 
     async def sync(self, *, count: int | None = 10, within: float = PATIENCE) -> SyncReport:
-        """Asks for a sync and waits for its end."""
+        """Request a sync and wait for its end."""
         return await self.ended(await self.request(count=count), within=within)
 
     async def sync_with_worker(self, *, count: int | None = 10) -> SyncReport:
-        """A sync done by a worker that is there for it only."""
+        """Run a sync with a worker that exists for it only."""
         async with self.another_worker():
             return await self.sync(count=count)
 
     async def ended(self, report: SyncReport, *, user_id: UUID | None = None, within: float = PATIENCE) -> SyncReport:
-        """The report of a sync that has ended."""
+        """Wait for the end of a sync; return its report."""
         found = report
 
         async def has_ended() -> bool:
@@ -80,23 +80,23 @@ class Stage(Waits):
         return found
 
     async def report(self, report: SyncReport, *, user_id: UUID | None = None) -> SyncReport:
-        """How a sync is doing now, as this user or another one sees it."""
+        """Return the current report of a sync, as this user or another one sees it."""
         return await self.syncs.get(user_id or self.user_id, id_of(report), wait_seconds=0)
 
     async def verify(self) -> SyncReport:
-        """Asks for a verification and waits for its end."""
+        """Request a verification and wait for its end."""
         return await self.ended(await self.syncs.verify(await self.mailbox()))
 
     async def cancel(self, report: SyncReport) -> SyncReport:
-        """Cancels a sync."""
+        """Cancel a sync."""
         return await self.syncs.cancel(self.user_id, id_of(report))
 
     async def retry(self, report: SyncReport) -> SyncReport:
-        """Tries the dead letters again."""
+        """Retry the dead letters."""
         return await self.syncs.retry(self.user_id, id_of(report))
 
     async def listed(self, wanted: MessageFilter = EVERYTHING) -> list[MessageSummary]:
-        """All messages of the list, page by page, newest first; no message is in it twice."""
+        """Return all messages of a list, page by page, newest first; no message may appear twice."""
         found: list[MessageSummary] = []
         token = ""
         while True:
@@ -109,7 +109,7 @@ class Stage(Waits):
         return found
 
     async def stored(self) -> dict[str, frozenset[str]]:
-        """What is stored, in the form of `SandboxMailbox.truth`, newest first."""
+        """Return the stored messages in the form of `SandboxMailbox.truth`, newest first."""
         ids = {known.label.name: known.label.label_id for known in await self.messages.labels(await self.mailbox())}
         return {
             message.external_id: frozenset(ids.get(name, name) for name in message.labels)
@@ -117,24 +117,24 @@ class Stage(Waits):
         }
 
     async def detail(self, external_id: str) -> MessageDetail:
-        """One stored message, whole."""
+        """Return a whole stored message."""
         [summary] = [message for message in await self.listed() if message.external_id == external_id]
         return await self.messages.get(self.user_id, PublicId(summary.mailbox_id, summary.message_id))
 
     async def mirrors(self) -> None:
-        """Waits until the worker has done all it was told of, and compares what is stored with the provider's truth."""
+        """Wait until the worker is idle; assert that the copy equals the provider's mailbox."""
         await self.until_idle()
         assert await self.stored() == await self.at_provider.truth()
 
     async def start_anew_at_provider(self, *, messages: int) -> None:
-        """Replaces the user's mailbox at the provider by another one, whose history begins anew."""
+        """Replace the user's mailbox at the provider by another one, whose history starts again."""
         sandbox, email = self.servers.sandbox, self.account.email
         await sandbox.control("DELETE", f"users/{email}")
         await sandbox.control("POST", "users", {"email": email, "messages": messages})
         await self.auth.connect(email)
 
     async def until_fault_fired(self) -> None:
-        """Waits until the fault plan has struck."""
+        """Wait until the fault plan has fired."""
 
         async def has_fired() -> bool:
             return any(await self.at_provider.fired())
@@ -142,15 +142,15 @@ class Stage(Waits):
         await eventually(has_fired)
 
     async def disconnect(self) -> bool:
-        """Gives up the mailbox; whether all of it is erased."""
+        """Disconnect the mailbox; return whether all of it is erased."""
         return await self.disconnections.disconnect(self.user_id, self.account.account_id)
 
     async def until_erased(self) -> None:
-        """Waits until nothing of the disconnected mailbox is left."""
+        """Wait until no data of the disconnected mailbox is left."""
         await eventually(self.disconnect)
 
     async def hint(self) -> None:
-        """Makes the mailbox due, as a notification would."""
+        """Make the mailbox due, as a notification does."""
         async with self.pool.acquire() as connection, connection.transaction():
             await connection.execute(
                 "UPDATE mailbox_schedule SET due_at = least(due_at, now()), hint_seq = hint_seq + 1, lane = 0"
@@ -159,14 +159,14 @@ class Stage(Waits):
 
     @asynccontextmanager
     async def another_worker(self, options: WorkerOptions | None = None) -> AsyncIterator[RunningWorker]:
-        """One more worker, on connections of its own."""
+        """Run another worker on connections of its own."""
         async with working(self.servers, self.auth, options or WorkerOptions()) as running:
             self.workers.append(running)
             yield running
 
 
 def id_of(report: SyncReport) -> PublicId:
-    """The id of a report's sync."""
+    """Return the id of a report's sync."""
     return PublicId(report.sync.mailbox_id, report.sync.sync_id)
 
 
@@ -174,9 +174,9 @@ def id_of(report: SyncReport) -> PublicId:
 async def open_stage(
     servers: Servers, *, messages: int = 0, workers: int = 1, user: Mapping[str, object] | None = None, **options: Any
 ) -> AsyncIterator[Stage]:
-    """A connected user whose mailbox holds so many generated messages, and `workers` workers with the same options.
+    """Yield a connected user with `messages` generated messages, and `workers` workers with the same options.
 
-    `user` are further fields of the sandbox's user; `options` those of WorkerOptions.
+    `user` are further fields of the sandbox's user; `options` are those of WorkerOptions.
     """
     await servers.empty()
     auth = FakeAuth(servers.sandbox)
@@ -206,7 +206,7 @@ async def connect_user(
     user_id: UUID | None = None,
     fields: Mapping[str, object] = {},
 ) -> tuple[Account, SandboxMailbox]:
-    """A new user of the sandbox who has consented; `fields` are further ones of the sandbox's user."""
+    """Create a user of the sandbox who has consented; `fields` are further fields of the user."""
     number = next(_numbers)
     email = f"ada{number}@example.com"
     await sandbox.control("POST", "users", {"email": email, "messages": messages, "seed": 1, **fields})

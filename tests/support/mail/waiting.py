@@ -1,4 +1,4 @@
-"""Waiting for what workers do: it is seen in the database, and never assumed."""
+"""Waits for the work of workers, observed in the database."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -7,19 +7,19 @@ from typing import Any
 
 from services.mail.store.connection import Pool
 
-# How long a test waits for what must come.
+# Default time limit of a wait in seconds.
 PATIENCE = 20.0
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], *, within: float = PATIENCE) -> None:
-    """Returns as soon as the condition holds. Raises TimeoutError."""
+    """Return as soon as the condition holds. Raises TimeoutError."""
     async with asyncio.timeout(within):
         while not await condition():  # noqa: ASYNC110 - what is waited for happens in a database
             await asyncio.sleep(0.01)
 
 
 class Waits(ABC):
-    """What can be waited for in a database that holds one mailbox."""
+    """Waits on a database with one mailbox."""
 
     @property
     @abstractmethod
@@ -27,7 +27,7 @@ class Waits(ABC):
         """The database."""
 
     async def until_idle(self) -> None:
-        """Waits until the worker has done all it was told of."""
+        """Wait until the worker has done all known work."""
 
         async def has_nothing_to_do() -> bool:
             return bool(
@@ -43,7 +43,7 @@ class Waits(ABC):
         await eventually(has_nothing_to_do)
 
     async def until_caught_up(self) -> None:
-        """Waits until history has been read after the last hint."""
+        """Wait until history was read after the last hint."""
 
         async def is_caught_up() -> bool:
             return bool(
@@ -58,7 +58,7 @@ class Waits(ABC):
         await eventually(is_caught_up)
 
     async def until_turn_failed(self, times: int = 1) -> None:
-        """Waits until so many turns in a row have failed."""
+        """Wait until this many turns in a row have failed."""
 
         async def has_failed() -> bool:
             return bool(
@@ -71,7 +71,7 @@ class Waits(ABC):
         await eventually(has_failed)
 
     async def until_healing(self) -> None:
-        """Waits until a worker compares everything after a lost cursor, or has done so."""
+        """Wait until a worker compares all messages after a lost cursor, or has done so."""
 
         async def is_healing() -> bool:
             return bool(
@@ -86,7 +86,7 @@ class Waits(ABC):
         await eventually(is_healing)
 
     async def until_listing(self, condition: str) -> None:
-        """Waits until the listing under way is as an SQL condition on `sync_states` says."""
+        """Wait until the current listing fulfils an SQL condition on `sync_states`."""
 
         async def is_so() -> bool:
             return bool(await self.fetchval(f"SELECT bool_and({condition}) FROM sync_states"))  # noqa: S608 - the test's own
@@ -94,7 +94,7 @@ class Waits(ABC):
         await eventually(is_so)
 
     async def until_released(self) -> None:
-        """Waits until no worker holds the mailbox or has a reason to take it now."""
+        """Wait until no worker holds the mailbox and it is not due."""
 
         async def is_released() -> bool:
             return bool(
@@ -104,7 +104,7 @@ class Waits(ABC):
         await eventually(is_released)
 
     async def until_listed(self) -> None:
-        """Waits until the active sync knows all ids that it wants."""
+        """Wait until the active sync has listed all its ids."""
 
         async def is_listed() -> bool:
             return bool(await self.fetchval("SELECT bool_and(listing_done) FROM syncs WHERE ended_at IS NULL"))
@@ -112,7 +112,7 @@ class Waits(ABC):
         await eventually(is_listed)
 
     async def until_stored(self, external_id: str) -> None:
-        """Waits until a message is stored."""
+        """Wait until a message is stored."""
 
         async def is_stored() -> bool:
             return bool(await self.fetchval("SELECT EXISTS (SELECT FROM messages WHERE external_id = $1)", external_id))
@@ -120,7 +120,7 @@ class Waits(ABC):
         await eventually(is_stored)
 
     async def until_stored_some(self, least: int = 1) -> None:
-        """Waits until so many messages are stored."""
+        """Wait until at least this many messages are stored."""
 
         async def are_stored() -> bool:
             return int(await self.fetchval("SELECT count(*) FROM messages")) >= least
@@ -128,5 +128,5 @@ class Waits(ABC):
         await eventually(are_stored)
 
     async def fetchval(self, query: str, *args: object) -> Any:
-        """One value of the database, for what no use case shows."""
+        """Query a single value that no use case shows."""
         return await self.pool.fetchval(query, *args)

@@ -18,10 +18,10 @@ from services.mail.store.reading.query_sql import (
     received,
 )
 
-PROBED = 500
+PROBED = 400
 """Newest messages that are examined before an index is used.
 
-A word in every tenth message fills a page from them; rarer words match so few messages that sorting them is fast.
+A word in every eighth message fills a page from them; rarer words match so few messages that sorting them is fast.
 Without this bound the planner scans the whole mailbox for a word that it expects to be common: 0.7 s.
 """
 

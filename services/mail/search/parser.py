@@ -149,5 +149,6 @@ class _Parser:
 
 
 def _joined(kind: type[And] | type[Or], nodes: Sequence[Node | None]) -> Node | None:
-    said = tuple(node for node in nodes if node is not None)
+    """Join the nodes; one that is there twice is looked up once."""
+    said = tuple(dict.fromkeys(node for node in nodes if node is not None))
     return kind(said) if len(said) > 1 else next(iter(said), None)

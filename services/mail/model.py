@@ -128,11 +128,13 @@ class OpenMailbox(Mailbox):
     label_names: Mapping[str, str]
     # In lower case.
     former_emails: tuple[str, ...] = ()
+    # The addresses that the user may send mail from, as the provider lists them.
+    send_as: tuple[str, ...] = ()
 
     @property
     def own_addresses(self) -> tuple[str, ...]:
         """The addresses that `me` stands for in a query."""
-        return (self.email, *self.former_emails)
+        return (self.email, *self.former_emails, *self.send_as)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -156,6 +156,7 @@ class UnitCosts:
     profile: int
     list_page: int
     labels: int
+    send_as: int
     history_page: int
     get: int
     thread: int
@@ -265,6 +266,10 @@ class Provider(Protocol):
 
     async def list_labels(self, access_token: str) -> list[Label] | None:
         """Return all labels of the mailbox; None if the provider does not list labels: that proves no label missing."""
+        ...
+
+    async def list_send_as(self, access_token: str) -> list[str] | None:
+        """Return the addresses that the user may send mail from; None where the provider does not list them."""
         ...
 
     async def fetch(self, access_token: str, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:

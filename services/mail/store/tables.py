@@ -59,6 +59,8 @@ mailboxes = Table(
     # When the address was last compared with the provider's, and whether an unknown one calls for another comparison.
     _time("address_checked_at", nullable=True),
     Column("address_check_due", Boolean, nullable=False, server_default=text("false")),
+    # The addresses that the user may send mail from, as the provider lists them.
+    Column("send_as", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     _time("reconnect_by", nullable=True),
     _time("created_at", default="now()"),
     # Notifications name a mailbox by its address, in any letter case.

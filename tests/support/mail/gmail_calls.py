@@ -106,6 +106,7 @@ async def _drop(data: bytes) -> None:
 CALLS = [
     GmailCall("profile", "small", lambda at: at.provider.profile(TOKEN)),
     GmailCall("labels", "small", lambda at: at.provider.list_labels(TOKEN)),
+    GmailCall("send as", "small", lambda at: at.provider.list_send_as(TOKEN)),
     GmailCall(
         "list",
         "small",

@@ -58,6 +58,10 @@ class SandboxMailbox:
         await self.sandbox.control("PATCH", f"users/{self.email}", {"email": email})
         return SandboxMailbox(self.sandbox, email)
 
+    async def send_as(self, *addresses: str) -> None:
+        """Let the user send mail from these addresses, too."""
+        await self.sandbox.control("PATCH", f"users/{self.email}", {"send_as": addresses})
+
     async def truth(self) -> dict[str, frozenset[str]]:
         """Return message ids with their label ids, newest first."""
         return {fact["id"]: frozenset(fact["labelIds"]) for fact in await self.facts()}

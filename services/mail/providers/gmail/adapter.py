@@ -166,6 +166,20 @@ class GmailProvider:
         }
         return list(labels.values())
 
+    async def list_send_as(self, access_token: str) -> list[str] | None:
+        """users.settings.sendAs.list, without addresses that the user has not confirmed; stand-ins may have none."""
+        try:
+            answer = await self._calls.get(access_token, "/settings/sendAs", within=self._deadlines.small)
+        except (NotFoundError, RouteMissingError):
+            # The call names nothing else that could be missing.
+            return None
+        addresses = [
+            text(entry.get("sendAsEmail"))
+            for entry in entries(answer, "sendAs")
+            if entry.get("verificationStatus", "accepted") == "accepted"
+        ]
+        return [address for address in addresses if address]
+
     async def fetch(self, access_token: str, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:
         """Call messages.get and threads.get."""
         return await self._fetch.fetch(access_token, gets, singly=singly)

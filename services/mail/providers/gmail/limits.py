@@ -16,10 +16,19 @@ GMAIL_LIMITS: Final[dict[QuotaGeneration, tuple[int, int]]] = {
 GMAIL_DAILY_LIMITS: Final[dict[QuotaGeneration, int]] = {"2026-05": 80_000_000, "legacy": 1_000_000_000}
 GMAIL_COSTS: Final[dict[QuotaGeneration, UnitCosts]] = {
     "2026-05": UnitCosts(
-        profile=1, list_page=5, labels=1, history_page=2, get=20, thread=40, attachment=20, watch=100, stop=50
+        profile=1,
+        list_page=5,
+        labels=1,
+        send_as=1,
+        history_page=2,
+        get=20,
+        thread=40,
+        attachment=20,
+        watch=100,
+        stop=50,
     ),
     "legacy": UnitCosts(
-        profile=1, list_page=5, labels=1, history_page=2, get=5, thread=10, attachment=5, watch=100, stop=50
+        profile=1, list_page=5, labels=1, send_as=1, history_page=2, get=5, thread=10, attachment=5, watch=100, stop=50
     ),
 }
 # The part of a mailbox's limit that it gets at once after a while without calls: 2,500 of 6,000 units.

@@ -8,11 +8,13 @@ from uuid import UUID
 import asyncpg
 
 from services.mail.model import Account, Lane, Mailbox, MailboxOverview, MailboxStatus, OpenMailbox
+from services.mail.search.addresses import LONGEST_ADDRESS
 from services.mail.store.connection import Connection
 from services.mail.store.control.schedule import CHANNEL
 
 # So many earlier addresses are kept.
 _MOST_FORMER = 10
+_MOST_SEND_AS = 100
 # The earlier addresses of `m` when its address becomes {new}.
 _FORMER = f"""
     CASE WHEN lower(m.email) = lower({{new}}) THEN m.former_emails
@@ -100,7 +102,7 @@ async def of_user(connection: Connection, user_id: UUID) -> list[OpenMailbox]:
     rows = await connection.fetch(
         f"""
         SELECT {COLUMNS}, (SELECT json_object_agg(label_id, name) FROM labels l WHERE l.mailbox_id = m.mailbox_id)
-            AS label_names, m.former_emails
+            AS label_names, m.former_emails, m.send_as
         FROM mailboxes m WHERE m.user_id = $1 ORDER BY m.mailbox_id
         """,
         user_id,
@@ -117,6 +119,7 @@ async def of_user(connection: Connection, user_id: UUID) -> list[OpenMailbox]:
             denials=row["denials"],
             label_names=json.loads(row["label_names"] or "{}"),
             former_emails=tuple(row["former_emails"]),
+            send_as=tuple(row["send_as"]),
         )
         for row in rows
     ]
@@ -215,6 +218,15 @@ async def set_address(connection: Connection, mailbox_id: int, email: str) -> No
         """,
         mailbox_id,
         email,
+    )
+
+
+async def set_send_as(connection: Connection, mailbox_id: int, addresses: Sequence[str]) -> None:
+    """Record the addresses that the user may send mail from; the first ones, if there are very many."""
+    await connection.execute(
+        "UPDATE mailboxes SET send_as = $2 WHERE mailbox_id = $1 AND send_as IS DISTINCT FROM $2",
+        mailbox_id,
+        [address for address in addresses[:_MOST_SEND_AS] if len(address) <= LONGEST_ADDRESS],
     )
 
 

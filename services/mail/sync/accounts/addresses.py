@@ -1,4 +1,4 @@
-"""The primary address of a mailbox, which its user or an administrator can rename at the provider."""
+"""The addresses of a mailbox: the primary one, which can be renamed at the provider, and those to send mail from."""
 
 import structlog
 
@@ -16,7 +16,8 @@ log = structlog.get_logger()
 async def learn(turn: TurnContext, mailbox: Mailbox, *, auth: AccountReports) -> None:
     """Compare the address with the provider's, once a day and when a notification names an unknown address.
 
-    It costs a call unless the turn has read the profile anyway. A failure leaves the check to the next turn.
+    It costs a call unless the turn has read the profile anyway. A failure leaves the check to the next turn. With the
+    comparison that is due go the addresses to send from; without an answer they stay as they are for a day.
     """
     profile = turn.profile
     try:
@@ -30,10 +31,19 @@ async def learn(turn: TurnContext, mailbox: Mailbox, *, auth: AccountReports) ->
             log.info("the mailbox has another address at the provider")
         async with turn.reading() as connection:
             await mailboxes.set_address(connection, mailbox.mailbox_id, profile.address or mailbox.email)
+        if mailbox.address_is_due:
+            await _learn_send_as(turn)
     except (ProviderError, QuotaWaitError, AppError) as error:
-        log.info("address not compared with the provider's", error=type(error).__name__)
+        log.info("addresses not compared with the provider's", error=type(error).__name__)
 
 
 async def _read(turn: TurnContext) -> Profile:
     # No expense of the sync that is requested meanwhile.
     return await turn.uncounted_calls.call(turn.provider.costs.profile, turn.provider.profile)
+
+
+async def _learn_send_as(turn: TurnContext) -> None:
+    listed = await turn.uncounted_calls.call(turn.provider.costs.send_as, turn.provider.list_send_as)
+    if listed is not None:
+        async with turn.reading() as connection:
+            await mailboxes.set_send_as(connection, turn.mailbox_id, listed)

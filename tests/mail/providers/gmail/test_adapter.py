@@ -102,7 +102,7 @@ class TestForeignAnswers:
         match call.name:
             case "profile":
                 assert result == Profile()
-            case "labels":
+            case "labels" | "send as":
                 assert result is None
             case "thread":
                 assert isinstance(result, NotInThreadError)
@@ -141,7 +141,7 @@ class TestGooglesErrors:
         match call.name:
             case "profile":
                 assert result == Profile()
-            case "labels":
+            case "labels" | "send as":
                 assert result is None
             case "history":
                 assert type(result) is CursorLostError
@@ -313,6 +313,27 @@ class TestLabels:
     def test_of_every_mailbox_are_built_in(self) -> None:
         known = {label.label_id for label in GmailProvider.built_in_labels}
         assert {"INBOX", "SPAM", "TRASH", "UNREAD", "STARRED", "CATEGORY_PROMOTIONS"} <= known
+
+
+class TestSendAs:
+    async def read(self, status: int, body: object) -> list[str] | None:
+        async with gmail_that_answers(lambda _: answered(status, body)) as at:
+            return await at.provider.list_send_as(TOKEN)
+
+    async def test_are_the_confirmed_addresses(self) -> None:
+        body = {
+            "sendAs": [
+                {"sendAsEmail": "ada@example.com", "isPrimary": True},
+                {"sendAsEmail": "sales@example.com", "verificationStatus": "accepted"},
+                {"sendAsEmail": "stranger@example.com", "verificationStatus": "pending"},
+                {"displayName": "Ada"},
+            ]
+        }
+        assert await self.read(200, body) == ["ada@example.com", "sales@example.com"]
+
+    async def test_distinguish_no_list_from_an_empty_one(self) -> None:
+        assert await self.read(*FOREIGN_404) is None
+        assert await self.read(200, {"sendAs": []}) == []
 
 
 class TestWatch:

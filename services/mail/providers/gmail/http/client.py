@@ -24,6 +24,7 @@ _CALLS = {
         r"/threads/[^/]+": "threads.get",
         r"/history": "history.list",
         r"/labels": "labels.list",
+        r"/settings/sendAs": "settings.sendAs.list",
         r"/watch": "watch",
         r"/stop": "stop",
     }.items()

@@ -1,1 +1,1 @@
-"""The auth service: users, sign-in, sessions, and the grants of mail providers."""
+"""The auth service: users, sign-in, sessions, and the grants of mail providers. Imports no other service."""

@@ -1,1 +1,1 @@
-"""The gateway: the public REST API in front of auth and mail."""
+"""The gateway: the public REST API in front of auth and mail. Has no tables and no business rules."""

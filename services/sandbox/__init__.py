@@ -1,1 +1,1 @@
-"""A stand-in for mail providers: OAuth, mail APIs and push, with faults on demand."""
+"""A stand-in for mail providers: OAuth, mail APIs and push, with faults on demand. Never part of production."""

@@ -7,6 +7,7 @@ from pydantic_settings import SettingsConfigDict
 
 from services.kit.settings import DatabaseSettings, RedisSettings, ServiceSettings, variables_of
 from services.mail.providers.settings import NotificationSettings, ProviderSettings
+from services.mail.sync.idle.rounds import IdleIntervals
 
 
 class MailDatabaseSettings(DatabaseSettings):
@@ -44,6 +45,16 @@ class WorkerSettings(MailProcessSettings):
     worker_admin_port: int = Field(9103, ge=0, le=65535)
     worker_slots: int = Field(8, ge=2, le=100)
     worker_lease_seconds: float = Field(15, ge=1)
+    # Calls to providers at the same time, to look whether idle mailboxes have changed.
+    worker_idle_checks: int = Field(32, ge=1, le=500)
+    # Seconds between two looks at an active mailbox of which nothing is announced, and at the most.
     mail_poll_seconds: float = Field(60, gt=0)
+    mail_poll_longest_seconds: float = Field(960, gt=0)
     # Seconds between two verifications of a mailbox, weekly by default; 0 means never.
     mail_verify_seconds: float = Field(604_800, ge=0)
+
+    @property
+    def idle_intervals(self) -> IdleIntervals:
+        """How often idle mailboxes are looked at."""
+        longest = max(self.mail_poll_seconds, self.mail_poll_longest_seconds)
+        return IdleIntervals(shortest=self.mail_poll_seconds, longest=longest)

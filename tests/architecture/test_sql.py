@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 STORE = "services.mail.store"
 CONTROL_TABLES = {
     *("mailboxes", "mailbox_schedule", "watches", "disconnections", "user_deletions", "workers"),
-    "quota_watermarks",
+    *("quota_watermarks", "idle_groups"),
 }
 DATA_TABLES = set(metadata.tables) - CONTROL_TABLES
 # Postgres's own, the same on every node.
@@ -55,14 +55,13 @@ EXCEPTIONS = {
     "sync/syncs.py: report": {_CHECKS_USER},
     # Looks at several mailboxes at once.
     "changes.py: positions": {"leaves change_feeds unbound"},
-    "control/idle_mailboxes.py: claim": {"joins mailbox_schedule, mailboxes, watches", "leaves sync_states unbound"},
-    "control/idle_mailboxes.py: confirm": {"leaves sync_states unbound"},
+    "control/idle_mailboxes.py: load": {_CHECKS_USER, "leaves sync_states unbound"},
     "control/mailboxes.py: of_user": {_CHECKS_USER, "leaves labels unbound"},
     "control/mailboxes.py: overviews": {_CHECKS_USER, "leaves messages, sync_states unbound"},
     "control/schedule.py: hint": {"joins mailbox_schedule, mailboxes", "leaves sync_states unbound"},
     "reading/downloads.py: still_stored": {_CHECKS_USER, "leaves messages unbound"},
     # Counts over all mailboxes.
-    "metrics.py: read": {_CHECKS_USER, "leaves sync_states unbound"},
+    "metrics.py: read": {"joins idle_groups, mailbox_schedule, mailboxes", "leaves sync_states unbound"},
     "metrics.py: _counts": {
         *("leaves fetch_queue unbound", "leaves dead_letters unbound", "leaves syncs unbound"),
     },

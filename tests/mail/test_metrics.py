@@ -6,6 +6,7 @@ from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
 from services.mail.metrics import MailboxMetrics
 from services.mail.provider_access.quota import Quota
+from services.mail.store.control.idle_groups import GROUP_SIZE
 from services.mail.sync.watches import WARNING_SECONDS
 from tests.mail.conftest import OpenStage
 from tests.support.mail.quota import shared_quota
@@ -73,11 +74,20 @@ class TestMailboxMetrics:
             assert shown("dead_letters", reason="unreadable_message") == 1
 
     async def test_leave_out_mailboxes_that_require_reauth(self, stage: OpenStage) -> None:
-        async with stage(messages=5) as s:
-            await s.sync()
-            await s.until_released()
+        async with stage(messages=5, workers=0) as s:
+            await s.sync_with_worker()
             await s.pool.execute("UPDATE sync_states SET caught_up_at = now() - interval '1 day'")
+            await s.pool.execute(
+                "INSERT INTO idle_groups (group_id, all_seen_at) SELECT mailbox_id / $1, now() - interval '1 h' "
+                "FROM mailboxes ON CONFLICT (group_id) DO UPDATE SET all_seen_at = excluded.all_seen_at",
+                GROUP_SIZE,
+            )
+            assert 3600 <= ((await scrape(s))("oldest_check_seconds") or 0) < DAY
+            await s.pool.execute("UPDATE idle_groups SET all_seen_at = '-infinity'")
             assert ((await scrape(s))("oldest_check_seconds") or 0) >= DAY
+            await s.pool.execute("UPDATE mailbox_schedule SET waiting_for = 'access'")
+            assert (await scrape(s))("oldest_check_seconds") == 0
+            await s.pool.execute("UPDATE mailbox_schedule SET waiting_for = ''")
             await s.pool.execute("UPDATE mailboxes SET status = 'reauth_required'")
             shown = await scrape(s)
             assert (shown("oldest_check_seconds"), shown("mailboxes", status="reauth_required")) == (0, 1)

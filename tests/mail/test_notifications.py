@@ -83,7 +83,7 @@ class TestHint:
             for history_id in (int(cursor), int(cursor) - 1, "1"):
                 await notifications.accept(sender.token(), envelope(s.account.email, history_id))
             assert await self.due(s) == before
-            soon = "SELECT due_at - now() BETWEEN interval '0' AND interval '1.2 s' FROM mailbox_schedule"
+            soon = "SELECT look_at - now() BETWEEN interval '0' AND interval '1.2 s' FROM mailbox_schedule"
             assert await s.fetchval(soon)
 
     async def test_about_an_unknown_or_unsynced_mailbox_does_nothing(
@@ -135,7 +135,7 @@ class TestWatch:
             assert timedelta(hours=23) < first["renewal"] <= timedelta(days=1)
             assert timedelta(days=6) < first["expires_at"] - datetime.now(UTC) <= timedelta(days=7)
             await s.pool.execute("UPDATE watches SET renew_at = now()")
-            await s.pool.execute("UPDATE mailbox_schedule SET due_at = now()")
+            await s.pool.execute("UPDATE idle_groups SET checked_at = '-infinity'")
 
             async def is_renewed() -> bool:
                 kept = await self.kept(s)

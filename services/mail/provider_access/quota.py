@@ -34,6 +34,8 @@ class QuotaProfile:
     # Units per day for the whole project, and the part of them that backfills leave to live mail.
     daily_limit: int
     live_reserve: float = 0.1
+    # The part of the day's units for idle checks, spent evenly; the rest of it goes to backfills with time.
+    idle_share: float = 0.25
     # Start of the provider's day in seconds after midnight UTC.
     day_begins: float = 0
     # The part of a limit that may be spent at once; the rest is paced evenly over the window.
@@ -183,17 +185,17 @@ class Quota:
             raise outcome
         return outcome
 
-    async def take_each(self, units: Mapping[int, int]) -> dict[int, float]:
-        """Take units for one call of each mailbox; return the seconds that each must wait, 0 if its take succeeded.
+    async def take_each(self, units: Mapping[int, int]) -> dict[int, QuotaWaitError | None]:
+        """Take units for an idle check of each mailbox, from the day's part for those; return the waits, None for none.
 
         The next call of the mailbox claims them: see `claim`.
         """
         try:
-            outcomes = await self._take_all(units, live=True)
+            outcomes = await self._take_all(units, live=True, idle=True)
         except RedisError:
-            return dict.fromkeys(units, _UNAVAILABLE_SECONDS)
+            return dict.fromkeys(units, QuotaUnavailableError(_UNAVAILABLE_SECONDS))
         self._for_groups |= {id_: taken for id_, taken in outcomes.items() if isinstance(taken, Taken)}
-        return {id_: wait.seconds if isinstance(wait, QuotaWaitError) else 0.0 for id_, wait in outcomes.items()}
+        return {id_: wait if isinstance(wait, QuotaWaitError) else None for id_, wait in outcomes.items()}
 
     def claim(self, mailbox_id: int) -> Taken | None:
         """Return the units that `take_each` took for the mailbox's next call, if any."""
@@ -253,13 +255,15 @@ class Quota:
         with contextlib.suppress(RedisError):
             await self._pause(keys=[key], args=[*self._times(), *_of(limit), seconds, int(whole_project)])
 
-    async def _take_all(self, units: Mapping[int, int], *, live: bool) -> dict[int, Taken | QuotaWaitError]:
+    async def _take_all(
+        self, units: Mapping[int, int], *, live: bool, idle: bool = False
+    ) -> dict[int, Taken | QuotaWaitError]:
         """Take units for each mailbox, or the wait until they are available. Raises RedisError."""
         outcomes: dict[int, Taken | QuotaWaitError] = {}
         asked, many, project_owes = dict(units), set[int](), _UNKNOWN
         while asked:
             marks = await self._watermarks.cover(asked, many=many)
-            answers = await self._run(asked, marks, live=live, project_owes=project_owes)
+            answers = await self._run(asked, marks, live=live, idle=idle, project_owes=project_owes)
             for mailbox_id, answer in answers.items():
                 match answer:
                     case [1, mailbox_slot, project_slot]:
@@ -280,7 +284,7 @@ class Quota:
         return outcomes
 
     async def _run(
-        self, units: Mapping[int, int], marks: Mapping[int, Mark], *, live: bool, project_owes: int
+        self, units: Mapping[int, int], marks: Mapping[int, Mark], *, live: bool, idle: bool, project_owes: int
     ) -> dict[int, list[int]]:
         """Run the script for each mailbox in one round trip; return its answers. Raises RedisError."""
         settled = {id_: self._settled.pop(id_, []) for id_ in units}
@@ -288,7 +292,14 @@ class Quota:
         try:
             answers = [
                 await self._ask(
-                    client, id_, wanted, live=live, mark=marks[id_], project_owes=project_owes, settled=settled[id_]
+                    client,
+                    id_,
+                    wanted,
+                    live=live,
+                    idle=idle,
+                    mark=marks[id_],
+                    project_owes=project_owes,
+                    settled=settled[id_],
                 )
                 for id_, wanted in units.items()
             ]
@@ -315,18 +326,20 @@ class Quota:
         mark: Mark,
         project_owes: int,
         settled: Iterable[_Report],
+        idle: bool = False,
     ) -> Any:
         """Run the script for a mailbox; in a pipeline the answer arrives with the others."""
         day, elapsed = self._day()
         return await self._take(
-            keys=[_mailbox_key(mailbox_id), _PROJECT_KEY, _LINE_KEY, _day_key(day)],
+            keys=[_mailbox_key(mailbox_id), _PROJECT_KEY, _LINE_KEY, _day_key(day), _day_key(day, of="idle")],
             args=[
                 *self._times(),
                 *(units, mailbox_id, int(live)),
                 *_of(self._mailbox),
                 *_of(self._project),
                 *(self.batch_units, mark.allowed, mark.owes, project_owes),
-                *(self.profile.daily_limit if live else self._for_backfill, self._assumed(elapsed), _DAY - elapsed),
+                *(self._day_limit(elapsed, live=live), self._assumed(elapsed), _DAY - elapsed),
+                *self._idle_checks(elapsed, idle=idle),
                 *(value for report in settled for value in self._told(report)),
             ],
             client=client,
@@ -355,9 +368,16 @@ class Quota:
         now = "" if self._redis_time is None else self._redis_time()
         return now, self.profile.window, self.profile.longest_call
 
-    @property
-    def _for_backfill(self) -> int:
-        return int(self.profile.daily_limit * (1 - self.profile.live_reserve))
+    def _day_limit(self, elapsed: float, *, live: bool) -> int:
+        """Backfills leave to live mail its reserve, and to idle checks their part of the rest of the day."""
+        kept = 0.0 if live else self.profile.live_reserve + self.profile.idle_share * (1 - elapsed / _DAY)
+        return int(self.profile.daily_limit * (1 - kept))
+
+    def _idle_checks(self, elapsed: float, *, idle: bool) -> tuple[int, int, float]:
+        """Units of idle checks: allowed by now (-1: this is none), owed by a lost count, and per second."""
+        per_second = self.profile.daily_limit * self.profile.idle_share / _DAY
+        allowed = per_second * min(_DAY, elapsed + _CHECKS_AHEAD)
+        return int(allowed) if idle else -1, int(per_second * elapsed), per_second
 
     def _day(self) -> tuple[float, float]:
         """Return the number of the provider's day, and the seconds since its beginning."""
@@ -365,7 +385,7 @@ class Quota:
 
     def _assumed(self, elapsed: float) -> int:
         """Return the units to assume for a lost day's count: those of an evenly spent day."""
-        return int(self._for_backfill * elapsed / _DAY)
+        return int(self.profile.daily_limit * (1 - self.profile.live_reserve) * elapsed / _DAY)
 
 
 _PROJECT_KEY: Final = "mail:quota:window:project"
@@ -373,6 +393,8 @@ _LINE_KEY: Final = "mail:quota:waiting"
 _DAY: Final = 86_400
 # Seconds until the next attempt while Redis cannot be reached.
 _UNAVAILABLE_SECONDS: Final = 1.0
+# Seconds by which idle checks may be ahead of their even part of the day.
+_CHECKS_AHEAD: Final = 900
 # Seconds after which reports are sent without a take.
 _FLUSH_SECONDS: Final = 0.25
 _UNKNOWN: Final = -1
@@ -384,8 +406,8 @@ _NOT_USED: Final = -1.0
 _REASONS: Final = (QuotaScope.MAILBOX, QuotaScope.PROJECT, QuotaScope.DAY)
 
 
-def _day_key(day: float) -> str:
-    return f"mail:quota:day:{day:.0f}"
+def _day_key(day: float, *, of: str = "") -> str:
+    return f"mail:quota:day:{day:.0f}{of and ':'}{of}"
 
 
 def _mailbox_key(mailbox_id: int) -> str:

@@ -7,13 +7,15 @@
 -- far as the window's level can hold them. A mailbox far behind asks again half-way, since those ahead may have left. A
 -- mailbox that is late by `grace` seconds loses its place.
 local mailbox_key, project_key, line, day_count = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local check_count = KEYS[5]
 local units, mailbox, live = tonumber(ARGV[4]), ARGV[5], ARGV[6] == '1'
 local mailbox_limit, mailbox_live, mailbox_burst = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local project_limit, project_live, project_burst = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 local batch, marked = tonumber(ARGV[13]), tonumber(ARGV[14])
 local mailbox_owes, project_owes = tonumber(ARGV[15]), tonumber(ARGV[16])
 local day_limit, day_assumed, day_left = tonumber(ARGV[17]), tonumber(ARGV[18]), tonumber(ARGV[19])
-local first_settled = 20
+local checks_allowed, checks_assumed, checks_per_second = tonumber(ARGV[20]), tonumber(ARGV[21]), tonumber(ARGV[22])
+local first_settled, is_check = 23, checks_allowed >= 0
 local grace, longest_line, longest_day_wait, shortest_wait = 10, 10 * window, 300, 0.5
 
 if project_owes < 0 and redis.call('EXISTS', project_key) == 0 then
@@ -26,6 +28,7 @@ local project_window = read_window(
 local project_rate = math.max(project_window.rate, project_window.room / window / 4)
 
 local day_used = tonumber(redis.call('GET', day_count))
+local checks_used = is_check and tonumber(redis.call('GET', check_count))
 -- A new window is stored even without a take: the return of its owed units counts from now.
 local is_changed = mailbox_window.is_new or project_window.is_new
 
@@ -84,7 +87,11 @@ local function wait_for_project()
 end
 
 local function wait_for_day()
-  return day_limit - (day_used or day_assumed) < units and math.min(day_left, longest_day_wait) or 0
+  local wait = day_limit - (day_used or day_assumed) < units and longest_day_wait or 0
+  if is_check then
+    wait = math.max(wait, ((checks_used or checks_assumed) + units - checks_allowed) / checks_per_second)
+  end
+  return math.min(day_left, longest_day_wait, wait)
 end
 
 local function keep_place(place, waits)
@@ -129,6 +136,12 @@ local function take()
     redis.call('SET', day_count, day_assumed, 'EX', math.ceil(day_left))
   end
   redis.call('INCRBY', day_count, units)
+  if is_check then
+    if not checks_used then
+      redis.call('SET', check_count, checks_assumed, 'EX', math.ceil(day_left))
+    end
+    redis.call('INCRBY', check_count, units)
+  end
   return { 1, spend(mailbox_window, units), spend(project_window, units) }
 end
 

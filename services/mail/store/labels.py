@@ -119,6 +119,14 @@ async def is_any_removed(connection: Connection, mailbox_id: int) -> bool:
     return found
 
 
+async def is_any_missing(connection: Connection, mailbox_id: int) -> bool:
+    """Whether the last answer lacked a label, so that another one has to decide."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM labels WHERE mailbox_id = $1 AND missing_since IS NOT NULL)", mailbox_id
+    )
+    return found
+
+
 async def plan_next(connection: Connection, mailbox_id: int, *, every_seconds: float, confirm_seconds: float) -> None:
     """Schedule the next listing: now if a label is being removed, soon if one is missing, else in `every_seconds`."""
     await connection.execute(

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.mail.model import Lane
+from services.mail.model import Lane, WaitReason
 from services.mail.store.connection import Connection
+from services.mail.store.control.idle_groups import GROUP_SIZE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +30,17 @@ async def read(connection: Connection, *, expiring_seconds: float) -> MetricValu
     """
     due = await connection.fetch(
         """
-        SELECT lane, count(*), extract(epoch FROM now() - min(due_at))::float8 AS age FROM mailbox_schedule
-        WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now()) AND waiting_for <> 'access'
-        GROUP BY lane
-        """
+        SELECT lane, count(*), extract(epoch FROM now() - min(due_at))::float8 AS age
+        FROM (
+            SELECT lane, due_at FROM mailbox_schedule
+            WHERE lane <> $1 AND due_at <= now() AND (lease_until IS NULL OR lease_until < now())
+                AND waiting_for <> $2
+            UNION ALL
+            SELECT lane, look_at FROM mailbox_schedule WHERE lane = $1 AND look_at <= now()
+        ) due GROUP BY lane
+        """,
+        Lane.IDLE,
+        WaitReason.ACCESS.value,
     )
     watches = await connection.fetchrow(
         """
@@ -44,10 +52,14 @@ async def read(connection: Connection, *, expiring_seconds: float) -> MetricValu
     )
     oldest_check = await connection.fetchval(
         """
-        SELECT extract(epoch FROM now() - min(c.caught_up_at))::float8
-        FROM sync_states c JOIN mailboxes m USING (mailbox_id)
-        WHERE m.status = 'active' AND m.access_denied_reason = '' AND m.user_id IS NOT NULL
-        """
+        SELECT extract(epoch FROM now() - min(greatest(c.caught_up_at, nullif(g.all_seen_at, '-infinity'))))::float8
+        FROM sync_states c JOIN mailboxes m USING (mailbox_id) JOIN mailbox_schedule s USING (mailbox_id)
+        LEFT JOIN idle_groups g ON s.lane = $1 AND g.group_id = s.mailbox_id / $2
+        WHERE m.status = 'active' AND m.access_denied_reason = '' AND m.user_id IS NOT NULL AND s.waiting_for <> $3
+        """,
+        Lane.IDLE,
+        GROUP_SIZE,
+        WaitReason.ACCESS.value,
     )
     lanes = await _counts(connection, "SELECT lane, count(*) FROM fetch_queue GROUP BY lane")
     assert watches is not None, "an aggregate has one row"  # noqa: S101 - states what the statement guarantees

@@ -138,7 +138,8 @@ sync_states = Table(
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )
 
-# The only queue: which mailboxes are due, and which worker has the lease. Narrow, and separate from all data.
+# The only queue: which mailboxes are due, and which worker has the lease. Narrow, and separate from all data. Idle
+# mailboxes are checked by groups (idle_groups); only the release before this one looks at their due_at.
 mailbox_schedule = Table(
     "mailbox_schedule",
     metadata,
@@ -153,9 +154,32 @@ mailbox_schedule = Table(
     # The reason for waiting (WaitReason) and the error of the last turn; empty if there is none.
     Column("waiting_for", Text, nullable=False, server_default=text("''")),
     Column("last_error", Text, nullable=False, server_default=text("''")),
+    # When an idle mailbox is to be looked at apart from its group; null: only with it.
+    _time("look_at", nullable=True),
+    # When something new was last known of at the provider, when it last announced something, and when a look last found
+    # what it had not announced.
+    _time("active_at", default="now()"),
+    _time("announced_at", nullable=True),
+    _time("missed_at", nullable=True),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
     Index(None, "lane", "due_at"),
+    Index("ix_mailbox_schedule_look_at", "look_at", postgresql_where=text("look_at IS NOT NULL")),
     postgresql_with={"fillfactor": 50},
+)
+
+# Groups of mailboxes with consecutive ids, whose idle ones are checked together: see control/idle_groups.py. Checks
+# that find nothing write here, and to no row of a mailbox.
+idle_groups = Table(
+    "idle_groups",
+    metadata,
+    Column("group_id", BigInteger, primary_key=True, autoincrement=False),
+    # All checks that were due until then are done.
+    _time("checked_at", default="'-infinity'"),
+    # Each idle mailbox was checked then or later.
+    _time("all_seen_at", default="'-infinity'"),
+    _time("lease_until", nullable=True),
+    Column("lease_epoch", BigInteger, nullable=False, server_default=text("0")),
+    postgresql_with={"fillfactor": 10},
 )
 
 # Running workers, and those whose end was not noticed yet. See store/control/workers.py.

@@ -1,6 +1,7 @@
 """The steps of a turn: history, listing and fetching, and the time of the next turn."""
 
 import contextlib
+import math
 import time
 from dataclasses import dataclass, replace
 
@@ -21,11 +22,13 @@ _HEAD_START = 0.08
 # A mailbox that waits for quota is claimed at most twice a second: a turn without units costs 4 ms.
 _SHORTEST_WAIT = 0.5
 _NOTHING_TO_DO_SECONDS = 86_400.0
+# Seconds until labels are asked for again at the earliest, where the answer that was due could not be had.
+_LABEL_PAUSE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """The time of the next turn in seconds, and its lane."""
+    """The time of the next turn in seconds, and its lane. An idle mailbox is also checked with its group."""
 
     lane: Lane
     after: float
@@ -153,9 +156,11 @@ async def _finish(turn: TurnContext, poll_seconds: float, verify_seconds: float)
         if await verify.is_to_do(connection, turn, sync, every_seconds=verify_seconds):
             return Release(lane=Lane.BACKFILL, after=0.0)
         await syncs.end(connection, turn.mailbox_id, SyncState.COMPLETED)
+        if await labels.is_any_missing(connection, turn.mailbox_id):
+            return Release(lane=Lane.BACKFILL, after=max(_LABEL_PAUSE, state.labels_due_in or 0.0))
     if state.listable_in is not None:
         return Release(lane=Lane.LIVE, after=min(poll_seconds, max(0.0, state.listable_in)))
-    return Release(lane=Lane.IDLE, after=poll_seconds)
+    return Release(lane=Lane.IDLE, after=math.inf)
 
 
 async def _lane(turn: TurnContext) -> Lane:

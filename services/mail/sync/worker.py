@@ -15,7 +15,7 @@ from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.control import schedule, workers
 from services.mail.store.control.schedule import Lease
 from services.mail.sync import watches
-from services.mail.sync.idle_check import IdleCheck
+from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.listener import Connect, Listener
 from services.mail.sync.turn import LONGEST_BACKOFF, TurnRunner
 from services.mail.sync.turn_metrics import TurnMetrics
@@ -30,6 +30,8 @@ _CANCEL_SECONDS = 5.0
 _DELETIONS_SECONDS = 5.0
 # Interval of checks for watches that are not renewed.
 _REPORT_SECONDS = 60.0
+# How often a worker looks whether there are more mailboxes than can be looked at often enough, after its start.
+_MISFIT_SECONDS = 3600.0
 
 log = structlog.get_logger()
 
@@ -89,6 +91,7 @@ class Worker:
             _restarted(lambda: self._check_idle(stop)),
             _restarted(self._delete_users),
             _restarted(self._report),
+            _restarted(self._report_misfit),
         ]
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
@@ -98,12 +101,12 @@ class Worker:
     async def _check_idle(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
-                found = await self._idle_check.look()
+                more = await self._idle_check.look()
             except DATABASE_LOST as error:
                 log.warning("idle mailboxes not checked", error=type(error).__name__)
-                found = 0
-            if found < self._idle_check.group_size:
-                await asyncio.sleep(_LOOK_SECONDS)
+                more = False
+            if not more:
+                await asyncio.sleep(self._idle_check.pause)
 
     async def _delete_users(self) -> None:
         while True:
@@ -121,6 +124,14 @@ class Worker:
             except DATABASE_LOST as error:
                 log.warning("watches not looked at", error=type(error).__name__)
             await asyncio.sleep(_REPORT_SECONDS)
+
+    async def _report_misfit(self) -> None:
+        while True:
+            try:
+                await self._idle_check.report_misfit()
+            except DATABASE_LOST as error:
+                log.warning("mailboxes not counted", error=type(error).__name__)
+            await asyncio.sleep(_MISFIT_SECONDS)
 
     async def _drain(self) -> None:
         if self._running:

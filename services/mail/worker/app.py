@@ -21,7 +21,8 @@ from services.mail.providers.registry import open_adapters, provider_access
 from services.mail.settings import WorkerSettings
 from services.mail.store.connection import is_reachable
 from services.mail.sync.erase import Eraser
-from services.mail.sync.idle_check import IdleCheck
+from services.mail.sync.idle.check import IdleCheck
+from services.mail.sync.idle.metrics import IdleMetrics
 from services.mail.sync.turn import TurnRunner
 from services.mail.sync.turn_metrics import TurnMetrics
 from services.mail.sync.worker import Worker
@@ -77,7 +78,12 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             connect_listener=lambda: connect(settings.database),
             turns=turns,
             idle_check=IdleCheck(
-                pool=pool, providers=providers, access=access, poll_seconds=settings.mail_poll_seconds
+                pool=pool,
+                providers=providers,
+                access=access,
+                intervals=settings.idle_intervals,
+                metrics=IdleMetrics(telemetry.registry),
+                parallel=settings.worker_idle_checks,
             ),
             finish_deletions=Disconnections(pool, Mailboxes(pool, auth), auth).finish_deletions,
             metrics=metrics,

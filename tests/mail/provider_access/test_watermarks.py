@@ -137,12 +137,12 @@ class TestProject:
         assert await ours.project_owes() == 0
         await ours.cover({1: MANY, 2: 2, 3: 2})
         assert await process(pool).project_owes() == LIMIT + 2 * FEW_UNITS
-        await age(pool, 1_000)
+        await age(pool, 7 * 3_600)
         assert await ours.project_owes() == 0
 
 
 class TestWrites:
-    @pytest.mark.parametrize(("units", "seconds"), [(MANY, 60), (2, 600)])
+    @pytest.mark.parametrize(("units", "seconds"), [(MANY, 60), (2, 6 * 3600)])
     async def test_happen_once_per_mark(self, pool: Pool, clock: Clock, units: int, seconds: float) -> None:
         ours = process(pool, clock)
         await cover(ours, units)
@@ -161,7 +161,7 @@ class TestWrites:
 
     async def test_delete_marks_long_after_their_end(self, pool: Pool) -> None:
         await cover(process(pool), 2, mailbox_id=1)
-        await age(pool, 3_600)
+        await age(pool, 13 * 3_600)
         await cover(process(pool), 2, mailbox_id=2)
         assert await pool.fetchval("SELECT count(*) FROM quota_watermarks") == 1
 
@@ -196,7 +196,7 @@ class TestFreshRedis:
         await quota_redis.flushdb()
         looking = self.quota(quota_redis, pool)
         for _ in range(FEW_UNITS // 2):
-            assert await looking.take_each({1: 2}) == {1: 0.0}
+            assert await looking.take_each({1: 2}) == {1: None}
         assert (await cover(process(pool), MANY, mailbox_id=2)).owes == 0
         assert await process(pool).project_owes() == LIMIT + FEW_UNITS
         await looking.take_each({1: 2})
@@ -205,9 +205,9 @@ class TestFreshRedis:
     async def test_lets_idle_checks_continue(self, quota_redis: Redis, pool: Pool) -> None:
         await quota_redis.flushdb()
         before = self.quota(quota_redis, pool)
-        assert await before.take_each({1: 2, 2: 2}) == {1: 0.0, 2: 0.0}
+        assert await before.take_each({1: 2, 2: 2}) == {1: None, 2: None}
         await quota_redis.flushdb()
         after = self.quota(quota_redis, pool)
-        assert await after.take_each({1: 2, 2: 2}) == {1: 0.0, 2: 0.0}
+        assert await after.take_each({1: 2, 2: 2}) == {1: None, 2: None}
         # More than idle checks may owe, and than the mark for few allows: it becomes one for many.
         await after.take(1, BURST - FEW_UNITS)

@@ -25,7 +25,9 @@ from services.mail.providers.gmail.limits import QuotaGeneration, gmail_quota
 from services.mail.store.connection import Pool
 from services.mail.sync.accounts.access import DEFAULT_PATIENCE, Patience
 from services.mail.sync.erase import Eraser
-from services.mail.sync.idle_check import IdleCheck
+from services.mail.sync.idle.check import IdleCheck
+from services.mail.sync.idle.metrics import IdleMetrics
+from services.mail.sync.idle.rounds import IdleIntervals
 from services.mail.sync.intervals import Intervals
 from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn import LONGEST_TURN, TurnRunner
@@ -59,6 +61,8 @@ class WorkerOptions:
     lease_seconds: float = 5.0
     # Long, so that nothing but a sync or a trigger makes a mailbox due.
     poll_seconds: float = 600.0
+    # None: all looks come as often as the first ones.
+    longest_poll_seconds: float | None = None
     # Never by itself.
     verify_seconds: float = 0.0
     deadlines: Deadlines = DEADLINES
@@ -174,7 +178,16 @@ def _worker(
         pool=pool,
         connect_listener=lambda: connect(servers.database, name=name),
         turns=turns,
-        idle_check=IdleCheck(pool=pool, providers=providers, access=access, poll_seconds=options.poll_seconds),
+        idle_check=IdleCheck(
+            pool=pool,
+            providers=providers,
+            access=access,
+            intervals=IdleIntervals(
+                shortest=options.poll_seconds, longest=options.longest_poll_seconds or options.poll_seconds
+            ),
+            metrics=IdleMetrics(registry),
+            parallel=16,
+        ),
         finish_deletions=Disconnections(pool, Mailboxes(pool, auth), auth).finish_deletions,
         metrics=observer,
         slots=options.slots,

@@ -49,6 +49,7 @@ def gmail_quota(
     project_limit: int | None = None,
     daily_limit: int | None = None,
     live_reserve: float = 0.1,
+    idle_share: float = 0.25,
     burst: int | None = None,
 ) -> QuotaProfile:
     """Return limits and costs. A limit that is not None replaces Google's, `burst` its usual part of the limit.
@@ -63,6 +64,7 @@ def gmail_quota(
         window=window,
         daily_limit=daily_limit or GMAIL_DAILY_LIMITS[generation],
         live_reserve=live_reserve,
+        idle_share=idle_share,
         day_begins=DAY_BEGINS,
         costs=GMAIL_COSTS[generation],
         burst=BURST if burst is None else min(1.0, burst / mailbox_limit),

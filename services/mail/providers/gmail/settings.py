@@ -28,6 +28,8 @@ class GmailSettings(Settings):
     gmail_daily_limit: int | None = Field(None, ge=1)
     # The part of the day's units that backfills leave to live mail.
     gmail_live_reserve: float = Field(0.1, ge=0, lt=1)
+    # The part of the day's units for idle checks. What they leave goes to backfills.
+    gmail_idle_share: float = Field(0.25, gt=0, lt=1)
     # Units that a mailbox gets at once after a while without calls. Default: 2,500 of Gmail's 6,000, in proportion.
     gmail_quota_burst: int | None = Field(None, ge=1)
     # projects/.../topics/... for Google's notifications. Unset turns them off: polling finds the changes.
@@ -52,6 +54,7 @@ class GmailSettings(Settings):
             project_limit=self.gmail_project_limit,
             daily_limit=self.gmail_daily_limit,
             live_reserve=self.gmail_live_reserve,
+            idle_share=self.gmail_idle_share,
             burst=self.gmail_quota_burst,
         )
 
@@ -59,6 +62,12 @@ class GmailSettings(Settings):
     def batch_units(self) -> int:
         """Return the units of a full batch of messages."""
         return self.quota.costs.get * self.gmail_batch_size
+
+    @model_validator(mode="after")
+    def _check_parts_of_day(self) -> Self:
+        if self.gmail_live_reserve + self.gmail_idle_share >= 1:
+            raise ValueError("GMAIL_LIVE_RESERVE and GMAIL_IDLE_SHARE leave backfills nothing of the day")
+        return self
 
     @model_validator(mode="after")
     def _check_batch_fits_quota(self) -> Self:

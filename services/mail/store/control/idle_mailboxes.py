@@ -1,52 +1,111 @@
-"""Idle mailboxes: without known work, and checked for changes in groups.
+"""Idle mailboxes: no work is known, and they are looked at for changes.
 
-An idle check writes no mail, so it holds no lease: new work can begin at any time.
+A look writes no mail, so it holds no lease: whatever becomes known meanwhile is worked on at once. One that finds
+nothing writes nothing.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from services.mail.model import Lane, Mailbox
 from services.mail.store.connection import Connection
 from services.mail.store.control.mailboxes import COLUMNS, mailbox_of
-from services.mail.store.control.schedule import CHANNEL
+from services.mail.store.control.schedule import CHANNEL, DUE_NOW
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What decides how often an idle mailbox is looked at.
+
+    `quiet_seconds` have passed since something new was known of. `is_announced` says that its provider announces
+    changes, and that no look has found one since that was not announced. `needs_watch` asks for a turn.
+    """
+
+    mailbox_id: int
+    quiet_seconds: float
+    is_announced: bool
+    needs_watch: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleMailbox:
-    """A mailbox to check. With `needs_turn` it needs a turn in any case."""
+    """A mailbox to look at; `needs_turn` says that it has to be worked on whatever the look shows."""
 
     mailbox: Mailbox
     cursor: int
     needs_turn: bool
 
 
-async def claim(
-    connection: Connection, *, limit: int, poll_seconds: float, pushed: Collection[str]
-) -> list[IdleMailbox]:
-    """Claim up to `limit` due mailboxes; they are due again after about `poll_seconds`, slightly spread.
+async def activities(connection: Connection, mailbox_ids: range, *, pushed: Collection[str]) -> list[Activity]:
+    """The idle mailboxes among consecutive ids; `pushed` are the providers that announce changes to who has a watch."""
+    rows = await connection.fetch(
+        """
+        SELECT s.mailbox_id, extract(epoch FROM now() - s.active_at)::float8 AS quiet_seconds,
+            coalesce(w.expires_at > now() AND s.announced_at > coalesce(s.missed_at, '-infinity'), false)
+                AS is_announced,
+            m.provider = ANY($4::text[]) AND coalesce(w.renew_at <= now(), true) AS needs_watch
+        FROM mailbox_schedule s JOIN mailboxes m USING (mailbox_id) LEFT JOIN watches w USING (mailbox_id)
+        WHERE s.mailbox_id BETWEEN $1 AND $2 AND s.lane = $3
+        """,
+        mailbox_ids[0],
+        mailbox_ids[-1],
+        Lane.IDLE,
+        list(pushed),
+    )
+    return [Activity(**row) for row in rows]
 
-    `pushed` are the providers that announce changes, whose mailboxes need a watch.
-    """
+
+async def claim(connection: Connection, *, limit: int, within_seconds: float | None) -> list[int]:
+    """Take up to `limit` mailboxes that are due to be looked at by themselves, since at most so many seconds."""
+    rows = await connection.fetch(
+        """
+        WITH due AS (
+            SELECT mailbox_id FROM mailbox_schedule
+            WHERE look_at BETWEEN coalesce(now() - make_interval(secs => $2), '-infinity') AND now()
+            ORDER BY look_at LIMIT $1 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE mailbox_schedule s SET look_at = NULL FROM due WHERE s.mailbox_id = due.mailbox_id
+        RETURNING s.mailbox_id, s.lane
+        """,
+        limit,
+        within_seconds,
+    )
+    return [row["mailbox_id"] for row in rows if row["lane"] == Lane.IDLE]
+
+
+async def look_again(connection: Connection, mailbox_ids: Sequence[int], *, seconds: float) -> None:
+    """Look at these by themselves in so many seconds, if they are idle then."""
+    await connection.execute(
+        """
+        UPDATE mailbox_schedule SET look_at = least(look_at, now() + make_interval(secs => $2))
+        WHERE mailbox_id = ANY($1::bigint[]) AND lane = $3
+        """,
+        mailbox_ids,
+        seconds,
+        Lane.IDLE,
+    )
+
+
+async def count(connection: Connection) -> int:
+    """Count the mailboxes that are kept current."""
+    found: int = await connection.fetchval(
+        """
+        SELECT count(*) FROM mailbox_schedule s JOIN mailboxes m USING (mailbox_id)
+        WHERE m.status = 'active' AND m.user_id IS NOT NULL
+        """
+    )
+    return found
+
+
+async def load(connection: Connection, mailbox_ids: Sequence[int]) -> list[IdleMailbox]:
+    """What a look at these mailboxes needs to know."""
     rows = await connection.fetch(
         f"""
-        WITH due AS (
-            SELECT mailbox_id FROM mailbox_schedule WHERE lane = $1 AND due_at <= now()
-            ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
-        ), taken AS (
-            UPDATE mailbox_schedule s SET due_at = now() + make_interval(secs => $3 * (0.9 + 0.1 * random()))
-            FROM due WHERE s.mailbox_id = due.mailbox_id RETURNING s.mailbox_id
-        )
-        SELECT {COLUMNS}, c.cursor,
-            m.provider = ANY($4::text[]) AND coalesce(w.renew_at <= now(), true) OR c.cursor IS NULL
-                OR coalesce(least(c.verify_at, c.labels_due_at) <= now(), false) AS needs_turn
-        FROM taken JOIN mailboxes m USING (mailbox_id) JOIN sync_states c USING (mailbox_id)
-        LEFT JOIN watches w USING (mailbox_id)
+        SELECT {COLUMNS}, c.cursor, c.cursor IS NULL OR coalesce(c.verify_at <= now(), false) AS needs_turn
+        FROM mailboxes m JOIN sync_states c USING (mailbox_id)
+        WHERE m.mailbox_id = ANY($1::bigint[]) AND m.user_id IS NOT NULL
         """,
-        Lane.IDLE,
-        limit,
-        poll_seconds,
-        list(pushed),
+        mailbox_ids,
     )
     return [
         IdleMailbox(mailbox=mailbox_of(row), cursor=int(row["cursor"] or 0), needs_turn=row["needs_turn"])
@@ -54,34 +113,29 @@ async def claim(
     ]
 
 
-async def confirm(connection: Connection, unchanged: Mapping[int, int], *, seconds_ago: float) -> None:
-    """Record that these mailboxes were unchanged since the given cursors, `seconds_ago`."""
-    await connection.execute(
-        """
-        UPDATE sync_states c
-        SET caught_up_at = greatest(caught_up_at, now() - make_interval(secs => $3)),
-            last_synced_at = greatest(last_synced_at, now() - make_interval(secs => $3))
-        FROM unnest($1::bigint[], $2::numeric[]) AS u(mailbox_id, cursor)
-        WHERE c.mailbox_id = u.mailbox_id AND c.cursor = u.cursor
-        """,
-        list(unchanged),
-        list(unchanged.values()),
-        seconds_ago,
-    )
+async def wake(
+    connection: Connection, mailbox_ids: Collection[int], *, changed: bool = False, missed: bool = False
+) -> None:
+    """Make mailboxes due for a turn of their own: `changed` ones are active, `missed` changes were not announced.
 
-
-async def wake(connection: Connection, mailbox_ids: Collection[int]) -> None:
-    """Make mailboxes due for a turn."""
+    Nothing is missed that another worker knows of already.
+    """
     await connection.execute(
-        """
+        f"""
         WITH woken AS (
             SELECT mailbox_id FROM mailbox_schedule WHERE mailbox_id = ANY($1::bigint[])
             ORDER BY mailbox_id FOR UPDATE
         )
-        UPDATE mailbox_schedule s SET due_at = least(s.due_at, now()), lane = $2, hint_seq = s.hint_seq + 1
+        UPDATE mailbox_schedule s
+        SET due_at = {DUE_NOW}, lane = $2, hint_seq = s.hint_seq + 1, look_at = NULL,
+            active_at = CASE WHEN $3 THEN now() ELSE s.active_at END,
+            missed_at = CASE WHEN $4 AND s.lane = $5 THEN now() ELSE s.missed_at END
         FROM woken WHERE s.mailbox_id = woken.mailbox_id
         """,
         list(mailbox_ids),
         Lane.LIVE,
+        changed,
+        missed,
+        Lane.IDLE,
     )
     await connection.execute(f"NOTIFY {CHANNEL}")

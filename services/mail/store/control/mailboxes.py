@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -10,7 +11,8 @@ import asyncpg
 from services.mail.model import Account, Lane, Mailbox, MailboxOverview, MailboxStatus, OpenMailbox
 from services.mail.search.addresses import LONGEST_ADDRESS
 from services.mail.store.connection import Connection
-from services.mail.store.control.schedule import CHANNEL
+from services.mail.store.control.idle_groups import GROUP_SIZE
+from services.mail.store.control.schedule import CHANNEL, DUE_NOW
 
 # So many earlier addresses are kept.
 _MOST_FORMER = 10
@@ -140,16 +142,37 @@ async def overviews(connection: Connection, user_id: UUID) -> list[MailboxOvervi
         """,
         user_id,
     )
+    checked = await _checked_at(connection, user_id)
     return [
         MailboxOverview(
             mailbox=mailbox_of(row),
-            last_synced_at=row["last_synced_at"],
+            last_synced_at=_latest(row["last_synced_at"], checked.get(row["mailbox_id"])),
             message_count=row["messages"],
             unread_count=row["unread"],
             reconnect_by=row["reconnect_by"],
         )
         for row in rows
     ]
+
+
+async def _checked_at(connection: Connection, user_id: UUID) -> dict[int, datetime]:
+    """Return when the user's idle mailboxes were checked at the earliest, by id; those of a new group are left out."""
+    rows = await connection.fetch(
+        """
+        SELECT m.mailbox_id, g.all_seen_at
+        FROM mailboxes m JOIN mailbox_schedule s USING (mailbox_id) JOIN idle_groups g ON g.group_id = s.mailbox_id / $3
+        WHERE m.user_id = $1 AND s.lane = $2 AND g.all_seen_at > '-infinity'
+        """,
+        user_id,
+        Lane.IDLE,
+        GROUP_SIZE,
+    )
+    return {row["mailbox_id"]: row["all_seen_at"] for row in rows}
+
+
+def _latest(synced_at: datetime | None, checked_at: datetime | None) -> datetime | None:
+    """A mailbox that was never synced has been checked for nothing."""
+    return max(synced_at, checked_at) if synced_at and checked_at else synced_at
 
 
 async def by_id(connection: Connection, mailbox_id: int) -> Mailbox | None:
@@ -237,7 +260,7 @@ async def suspect_rename(connection: Connection, *, provider: str, email: str, l
     not compared first. None where a mailbox has this address. The schedule is locked first, as everywhere.
     """
     rows = await connection.fetch(
-        """
+        f"""
         WITH likely AS (
             SELECT m.mailbox_id FROM mailboxes m JOIN watches w USING (mailbox_id)
             WHERE m.provider = $1 AND m.status = 'active' AND m.access_denied_reason = '' AND m.user_id IS NOT NULL
@@ -256,7 +279,7 @@ async def suspect_rename(connection: Connection, *, provider: str, email: str, l
             SELECT s.mailbox_id FROM mailbox_schedule s JOIN likely USING (mailbox_id)
             ORDER BY s.mailbox_id FOR UPDATE OF s
         )
-        UPDATE mailbox_schedule s SET due_at = least(s.due_at, now()), lane = $4, hint_seq = s.hint_seq + 1
+        UPDATE mailbox_schedule s SET due_at = {DUE_NOW}, lane = $4, hint_seq = s.hint_seq + 1, look_at = NULL
         FROM woken WHERE s.mailbox_id = woken.mailbox_id
         RETURNING s.mailbox_id
         """,

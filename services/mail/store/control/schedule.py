@@ -1,5 +1,6 @@
 """The schedule of due mailboxes and the leases of workers: trigger, claim, renew, release. Times are Postgres's."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -11,6 +12,10 @@ from services.mail.store.connection import Connection
 CHANNEL = "mailbox_due"
 # Providers drop a notification that follows another within a second, so its changes are checked for after that.
 ECHO_SECONDS = 1.1
+# The release before this one looks at idle mailboxes when they are due: after a rollback, in so many seconds.
+_IDLE_DUE_SECONDS = 600.0
+# Due now. An idle mailbox was not due before, whatever its row says.
+DUE_NOW = f"CASE WHEN s.lane = {Lane.IDLE.value} THEN now() ELSE least(s.due_at, now()) END"
 
 
 class LeaseLostError(Exception):
@@ -36,10 +41,10 @@ async def trigger(connection: Connection, mailbox_id: int) -> int:
     Locks the schedule row: call it before other writes to the mailbox in the transaction.
     """
     hint_seq: int = await connection.fetchval(
-        """
+        f"""
         INSERT INTO mailbox_schedule AS s (mailbox_id, lane, due_at) VALUES ($1, $2, now())
         ON CONFLICT (mailbox_id) DO UPDATE
-        SET due_at = least(s.due_at, now()), lane = excluded.lane, hint_seq = s.hint_seq + 1
+        SET due_at = {DUE_NOW}, lane = excluded.lane, hint_seq = s.hint_seq + 1, look_at = NULL, active_at = now()
         RETURNING hint_seq
         """,
         mailbox_id,
@@ -60,8 +65,8 @@ async def hint(connection: Connection, *, provider: str, email: str, cursor: int
     Mailboxes whose history is already read up to `cursor` are due after ECHO_SECONDS. An address names one account at a
     provider, but several users can have connected it.
     """
-    done = await connection.execute(
-        """
+    rows = await connection.fetch(
+        f"""
         WITH named AS (
             SELECT s.mailbox_id, coalesce(c.cursor >= $3, false) AS known
             FROM mailboxes m JOIN mailbox_schedule s USING (mailbox_id) JOIN sync_states c USING (mailbox_id)
@@ -71,12 +76,18 @@ async def hint(connection: Connection, *, provider: str, email: str, cursor: int
                 AND m.provider = $1 AND m.status = 'active'
                 AND m.access_denied_reason = ''
             ORDER BY s.mailbox_id FOR UPDATE OF s
+        ), known AS (
+            UPDATE mailbox_schedule s
+            SET announced_at = now(),
+                look_at = CASE WHEN s.lane = $5 THEN least(s.look_at, now() + make_interval(secs => $6)) END
+            FROM named WHERE s.mailbox_id = named.mailbox_id AND named.known RETURNING s.lane = $5 AS hinted
+        ), news AS (
+            UPDATE mailbox_schedule s
+            SET announced_at = now(), active_at = now(), due_at = {DUE_NOW}, lane = $4, look_at = NULL,
+                hint_seq = s.hint_seq + 1
+            FROM named WHERE s.mailbox_id = named.mailbox_id AND NOT named.known RETURNING true AS hinted
         )
-        UPDATE mailbox_schedule s
-        SET due_at = least(s.due_at, now() + CASE WHEN known THEN make_interval(secs => $6) ELSE interval '0' END),
-            lane = CASE WHEN known THEN s.lane ELSE $4::smallint END,
-            hint_seq = s.hint_seq + CASE WHEN known THEN 0 ELSE 1 END
-        FROM named WHERE s.mailbox_id = named.mailbox_id AND (NOT known OR s.lane = $5)
+        SELECT hinted FROM known UNION ALL SELECT hinted FROM news
         """,
         provider,
         email,
@@ -85,10 +96,10 @@ async def hint(connection: Connection, *, provider: str, email: str, cursor: int
         Lane.IDLE,
         ECHO_SECONDS,
     )
-    hinted = int(done.rpartition(" ")[2])
+    hinted = [row for row in rows if row["hinted"]]
     if hinted:
         await connection.execute(f"NOTIFY {CHANNEL}")
-    return hinted
+    return len(hinted)
 
 
 async def claim(
@@ -205,13 +216,18 @@ async def renew(connection: Connection, lease: Lease, *, lease_seconds: float) -
 async def release(
     connection: Connection, lease: Lease, *, lane: Lane, after: float, waiting_for: WaitReason | None = None
 ) -> None:
-    """End a turn: due again in `after` seconds, or at once if a trigger came since the claim."""
+    """End a turn: due again in `after` seconds, or at once if a trigger came since the claim.
+
+    An idle mailbox is checked with its group, and also by itself in `after` seconds unless that is infinite.
+    """
+    idle = lane is Lane.IDLE
     await connection.execute(
         """
         UPDATE mailbox_schedule
         SET lease_owner = NULL, lease_until = NULL, attempts = 0, waiting_for = $8, last_error = '',
             lane = CASE WHEN hint_seq = $4 THEN $5::smallint ELSE $6::smallint END,
-            due_at = now() + CASE WHEN hint_seq = $4 THEN make_interval(secs => $7) ELSE interval '0' END
+            due_at = now() + CASE WHEN hint_seq = $4 THEN make_interval(secs => $7) ELSE interval '0' END,
+            look_at = CASE WHEN hint_seq = $4 THEN now() + make_interval(secs => $9) END
         WHERE mailbox_id = $1 AND lease_owner = $2 AND lease_epoch = $3
         """,
         lease.mailbox_id,
@@ -220,8 +236,9 @@ async def release(
         lease.hint_seq,
         lane,
         Lane.LIVE,
-        after,
+        _IDLE_DUE_SECONDS if idle else after,
         "" if waiting_for is None else waiting_for.value,
+        after if idle and math.isfinite(after) else None,
     )
 
 

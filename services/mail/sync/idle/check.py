@@ -1,0 +1,260 @@
+"""Looks at idle mailboxes in groups: few round trips to the database, one small provider call for each mailbox."""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import structlog
+
+from services.kit.errors import AppError
+from services.mail.model import Label
+from services.mail.provider_access.calls import ProviderAccess
+from services.mail.provider_access.quota import QuotaScope, QuotaWaitError
+from services.mail.providers.base import HistoryPage, Provider, ProviderError
+from services.mail.store import labels
+from services.mail.store.connection import DATABASE_LOST, Pool
+from services.mail.store.control import idle_groups, idle_mailboxes
+from services.mail.store.control.idle_groups import IdleGroup
+from services.mail.store.control.idle_mailboxes import IdleMailbox
+from services.mail.sync.idle.budget import report_misfit
+from services.mail.sync.idle.metrics import IdleMetrics, Outcome
+from services.mail.sync.idle.rounds import IdleIntervals, due_checks
+
+# Mailboxes looked at by themselves that are taken at once.
+_SINGLES = 100
+# Those that became due within the last seconds are looked for, and now and then all: index entries of earlier ones stay
+# as long as a snapshot is held open, and each costs time.
+_RECENT_SECONDS = 30.0
+_LONGEST_REST = 1.0
+# Seconds to wait for the answers of a group before the next one begins; most come within one tenth.
+_PATIENCE = 0.5
+# Seconds after which an answer is late, and seconds until a mailbox whose answer is late is looked at once more.
+_LATE_SECONDS = 2.0
+_AGAIN_SECONDS = 60.0
+# Groups under way at the same time.
+_GROUPS = 4
+# A visit that takes longer renews its claim whenever it waits.
+_LEASE_SECONDS = 60.0
+# A mailbox that has to wait longer for its own units gets a turn, which knows how to.
+_SHORT_WAIT = 0.25
+# Looks that units are taken for at once, and seconds between two tries while the day or the project has none.
+_PAID_AT_ONCE = 64
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """A look to make; `announced` changes are no surprise."""
+
+    member: IdleMailbox
+    with_labels: bool
+    announced: bool
+
+
+class IdleCheck:
+    """Finds the idle mailboxes that have changed and makes them due. It changes nothing else about them.
+
+    `parallel` calls to providers are under way at most.
+    """
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        providers: Mapping[str, Provider],
+        access: ProviderAccess,
+        intervals: IdleIntervals,
+        metrics: IdleMetrics,
+        parallel: int,
+    ) -> None:
+        self._pool = pool
+        self._providers = providers
+        self._pushed = [name for name, provider in providers.items() if provider.can_push]
+        self._access = access
+        self._intervals = intervals
+        self._metrics = metrics
+        self._slots = asyncio.Semaphore(parallel)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._visits: dict[asyncio.Task[None], IdleGroup] = {}
+        self._next_full_scan = 0.0
+        # Seconds between two times at which it is looked for what is due.
+        self.pause = min(_LONGEST_REST, intervals.shortest / 4)
+
+    async def look(self) -> bool:
+        """Look at what is due; true if more may be due at once. Raises what the database raises.
+
+        It waits a moment for the answers. A provider that takes longer delays only the mailbox that was asked about.
+        """
+        singles = await self._claim_singles()
+        if singles:
+            await asyncio.wait([self._start(self._visit_singles(singles))], timeout=_PATIENCE)
+        group = await self._claim_group() if len(self._visits) < _GROUPS else None
+        if group is not None:
+            visit = self._start(self._visit(group))
+            self._visits[visit] = group
+            await asyncio.wait([visit], timeout=_PATIENCE)
+        return group is not None or len(singles) == _SINGLES
+
+    async def report_misfit(self) -> None:
+        """Log an error if there are more mailboxes than the day has units to look at."""
+        async with self._pool.acquire() as connection:
+            await report_misfit(connection, profile=self._access.quota.profile, intervals=self._intervals)
+
+    async def close(self) -> None:
+        """Give up the calls under way; what was claimed for them is due again."""
+        claimed = list(self._visits.values())
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if claimed:
+            with contextlib.suppress(*DATABASE_LOST):
+                async with self._pool.acquire() as connection:
+                    await idle_groups.release(connection, claimed)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._visits.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("idle check failed", exc_info=error)
+
+    async def _claim_singles(self) -> list[int]:
+        full = time.monotonic() >= self._next_full_scan
+        async with self._pool.acquire() as connection:
+            found = await idle_mailboxes.claim(
+                connection, limit=_SINGLES, within_seconds=None if full else _RECENT_SECONDS
+            )
+        if full and len(found) < _SINGLES:
+            self._next_full_scan = time.monotonic() + _RECENT_SECONDS / 2
+        return found
+
+    async def _claim_group(self) -> IdleGroup | None:
+        async with self._pool.acquire() as connection:
+            await idle_groups.add_missing(connection)
+            group = await idle_groups.claim(
+                connection, round_seconds=self._intervals.shortest, lease_seconds=_LEASE_SECONDS
+            )
+        self._metrics.claimed(late_seconds=0.0 if group is None else self._lateness(group))
+        return group
+
+    def _lateness(self, group: IdleGroup) -> float:
+        """Seconds for which the group was left alone beyond the longest interval; 0 for one that was never checked."""
+        passed = group.claimed_at - group.checked_at
+        allowed = self._intervals.longest_in_effect + self._intervals.shortest
+        return passed - allowed if math.isfinite(passed) else 0.0
+
+    async def _visit_singles(self, mailbox_ids: Sequence[int]) -> None:
+        async with self._pool.acquire() as connection:
+            members = await idle_mailboxes.load(connection, mailbox_ids)
+        await self._look_at([_Look(member=member, with_labels=False, announced=True) for member in members])
+
+    async def _visit(self, group: IdleGroup) -> None:
+        async with self._pool.acquire() as connection:
+            activities = await idle_mailboxes.activities(connection, group.mailbox_ids, pushed=self._pushed)
+            due = due_checks(group, activities, self._intervals)
+            members = await idle_mailboxes.load(connection, due.mailbox_ids)
+        await self._wake([activity.mailbox_id for activity in activities if activity.needs_watch])
+        looks = [
+            _Look(member=member, with_labels=member.mailbox.mailbox_id in due.with_labels, announced=False)
+            for member in members
+        ]
+        await self._look_at(looks, group=group)
+        async with self._pool.acquire() as connection:
+            await idle_groups.finish(connection, group, longest_interval=self._intervals.longest_in_effect)
+
+    async def _look_at(self, looks: Collection[_Look], *, group: IdleGroup | None = None) -> None:
+        """Look at each as soon as it has its units, and wait for the answers."""
+        await self._wake([look.member.mailbox.mailbox_id for look in looks if look.member.needs_turn])
+        left = {look.member.mailbox.mailbox_id: look for look in looks if not look.member.needs_turn}
+        asked: dict[int, asyncio.Task[None]] = {}
+        while left:
+            wanted = {id_: self._units(look) for id_, look in islice(left.items(), _PAID_AT_ONCE)}
+            outcomes = await self._access.quota.take_each(wanted)
+            asked |= {id_: await self._ask(left.pop(id_)) for id_, wait in outcomes.items() if wait is None}
+            waits = {id_: wait for id_, wait in outcomes.items() if wait is not None}
+            await self._wake([id_ for id_, wait in waits.items() if _is_busy(wait) and left.pop(id_)])
+            if pauses := [wait.seconds for id_, wait in waits.items() if id_ in left]:
+                await self._pause(max(pauses), group)
+        await self._wait_for_answers(asked)
+
+    async def _wait_for_answers(self, asked: Mapping[int, asyncio.Task[None]]) -> None:
+        """Wait a while. Later answers delay no others; if this process ends first, those are checked again."""
+        if asked:
+            await asyncio.wait(asked.values(), timeout=_LATE_SECONDS)
+        if late := [id_ for id_, call in asked.items() if not call.done()]:
+            async with self._pool.acquire() as connection:
+                await idle_mailboxes.look_again(connection, late, seconds=_AGAIN_SECONDS)
+
+    async def _pause(self, seconds: float, group: IdleGroup | None) -> None:
+        await asyncio.sleep(min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, seconds)))
+        if group is not None:
+            async with self._pool.acquire() as connection:
+                await idle_groups.renew(connection, group, lease_seconds=_LEASE_SECONDS)
+
+    def _units(self, look: _Look) -> int:
+        costs = self._providers[look.member.mailbox.provider].costs
+        return costs.history_page + (costs.labels if look.with_labels else 0)
+
+    async def _ask(self, look: _Look) -> asyncio.Task[None]:
+        """Start to ask about a mailbox as soon as there is a slot."""
+        await self._slots.acquire()
+        call = self._start(self._check(look))
+        call.add_done_callback(lambda _: self._slots.release())
+        return call
+
+    async def _check(self, look: _Look) -> None:
+        mailbox_id = look.member.mailbox.mailbox_id
+        try:
+            page, listed = await self._ask_provider(look)
+        except (ProviderError, AppError) as error:
+            # A turn of its own meets the error again and deals with it.
+            log.info("idle check failed", mailbox_id=mailbox_id, error=type(error).__name__)
+            self._metrics.looked(Outcome.FAILED)
+            await self._wake([mailbox_id])
+            return
+        changed = page.last_record is not None or page.next_page_token is not None or page.latest > look.member.cursor
+        relabelled = listed is not None and await self._are_other_labels(mailbox_id, listed)
+        self._metrics.looked(Outcome.CHANGED if changed or relabelled else Outcome.UNCHANGED)
+        if changed or relabelled:
+            await self._wake([mailbox_id], changed=True, missed=changed and not look.announced)
+
+    async def _ask_provider(self, look: _Look) -> tuple[HistoryPage, list[Label] | None]:
+        """The history since the cursor and, if they are due and there are any, the labels."""
+        provider = self._providers[look.member.mailbox.provider]
+
+        async def ask(token: str) -> tuple[HistoryPage, list[Label] | None]:
+            page = await provider.list_changes(token, cursor=look.member.cursor, page_token=None)
+            return page, await provider.list_labels(token) if look.with_labels else None
+
+        return await self._access.calls(look.member.mailbox).call_prepaid(ask)
+
+    async def _are_other_labels(self, mailbox_id: int, listed: Sequence[Label]) -> bool:
+        """Whether the labels differ from those stored; then they are due to be copied."""
+        async with self._pool.acquire() as connection:
+            if set(await labels.of_mailbox(connection, mailbox_id)) == set(listed):
+                return False
+            await labels.postpone(connection, mailbox_id, seconds=0)
+            return True
+
+    async def _wake(self, mailbox_ids: Collection[int], *, changed: bool = False, missed: bool = False) -> None:
+        if mailbox_ids:
+            async with self._pool.acquire() as connection:
+                await idle_mailboxes.wake(connection, mailbox_ids, changed=changed, missed=missed)
+
+
+def _is_busy(wait: QuotaWaitError) -> bool:
+    """Whether the mailbox's own units are used up."""
+    return wait.scope is QuotaScope.MAILBOX and wait.seconds > _SHORT_WAIT

@@ -1,0 +1,77 @@
+"""How often idle mailboxes are looked at, and which of a group are due in the rounds since it was checked."""
+
+import math
+from dataclasses import dataclass
+
+from services.mail.providers.base import UnitCosts
+from services.mail.store.control.idle_groups import IdleGroup
+from services.mail.store.control.idle_mailboxes import Activity
+
+# A mailbox is looked at again after this part of the time for which it has been quiet.
+_QUIET_SHARE = 1 / 4
+# Labels are looked at with every so many looks: no history and no announcement tells of them.
+_CHECKS_PER_LABELS = 4
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdleIntervals:
+    """Between two looks pass `shortest` seconds or a power of two times that, never more than `longest`."""
+
+    shortest: float
+    longest: float
+
+    @property
+    def longest_in_effect(self) -> float:
+        """The longest interval of those that there are."""
+        return self.shortest * self._most_rounds
+
+    def rounds_between_checks(self, activity: Activity) -> int:
+        """Long where changes are announced; else shorter, the less time has passed since the last one."""
+        if activity.is_announced:
+            return self._most_rounds
+        return _power_of_two(min(self.longest, activity.quiet_seconds * _QUIET_SHARE) / self.shortest)
+
+    def least_units(self, costs: UnitCosts) -> float:
+        """Units that looks at one mailbox take in a day at least."""
+        return (costs.history_page + costs.labels / _CHECKS_PER_LABELS) * _DAY / self.longest_in_effect
+
+    @property
+    def _most_rounds(self) -> int:
+        return _power_of_two(self.longest / self.shortest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueChecks:
+    """Ids of the mailboxes that are due: for a look, and of these for a look at their labels too."""
+
+    mailbox_ids: list[int]
+    with_labels: set[int]
+
+
+def due_checks(group: IdleGroup, activities: list[Activity], intervals: IdleIntervals) -> DueChecks:
+    """The looks that became due since the group was checked.
+
+    Intervals are powers of two, so that one that grows skips no look: every round of the longer is one of the shorter.
+    """
+    last, present = group.rounds(intervals.shortest)
+    due = DueChecks(mailbox_ids=[], with_labels=set())
+    for activity in activities:
+        between = intervals.rounds_between_checks(activity)
+        if _is_due(activity.mailbox_id, every=between, last=last, present=present):
+            due.mailbox_ids.append(activity.mailbox_id)
+        if _is_due(activity.mailbox_id, every=between * _CHECKS_PER_LABELS, last=last, present=present):
+            due.with_labels.add(activity.mailbox_id)
+    return due
+
+
+def _is_due(mailbox_id: int, *, every: int, last: float, present: int) -> bool:
+    """Whether one of the mailbox's rounds lies behind the last one, up to the present. Mailboxes take turns."""
+    turn = mailbox_id % every
+    return math.isinf(last) or (present - turn) // every > (last - turn) // every
+
+
+def _power_of_two(rounds: float) -> int:
+    """The largest power of two that is not above, 1 at least."""
+    # What is exactly a power may come out a little below.
+    return 1 << math.floor(math.log2(max(1.0, rounds)) + 1e-9)

@@ -1,0 +1,303 @@
+"""Idle mailboxes are checked in groups, and become due when something has changed."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import ClassVar
+
+import pytest
+import structlog
+
+from services.mail.model import Lane, MailboxStatus
+from services.mail.store.control import mailboxes
+from services.mail.sync.idle.budget import report_misfit
+from services.mail.sync.idle.rounds import IdleIntervals
+from tests.mail.conftest import OpenStage
+from tests.support.mail.running_worker import quota_profile
+from tests.support.mail.sandbox_control import SandboxMailbox
+from tests.support.mail.stage import Stage, connect_user
+from tests.support.mail.waiting import eventually
+
+POLL = 0.3
+
+
+async def until_at_rest(s: Stage) -> None:
+    """Waits until nothing is left to do for any mailbox."""
+
+    async def is_at_rest() -> bool:
+        return bool(await s.fetchval("SELECT bool_and(lane = $1) FROM mailbox_schedule", Lane.IDLE))
+
+    await eventually(is_at_rest)
+
+
+async def until_looked_at(s: Stage, times: int = 2) -> None:
+    """Waits until history has been read so often from now on."""
+    before = await s.at_provider.calls("gmail.history.list")
+
+    async def was_looked_at() -> bool:
+        return await s.at_provider.calls("gmail.history.list") >= before + times
+
+    await eventually(was_looked_at)
+
+
+async def last_synced_at(s: Stage) -> datetime:
+    """Return what the user's list of addresses says."""
+    async with s.pool.acquire() as connection:
+        [overview] = await mailboxes.overviews(connection, s.user_id)
+    assert overview.last_synced_at is not None
+    return overview.last_synced_at
+
+
+class TestAtRest:
+    async def test_a_look_costs_one_call_no_turn_and_no_row_of_the_mailbox(self, stage: OpenStage) -> None:
+        async with stage(messages=5, poll_seconds=POLL) as s:
+            await s.sync()
+            await until_at_rest(s)
+            rows = (
+                "SELECT s.xmin::text, s.ctid::text, c.xmin::text, c.ctid::text FROM mailbox_schedule s, sync_states c"
+            )
+            before, synced = await s.pool.fetchrow(rows), await last_synced_at(s)
+            listings = await s.at_provider.calls("gmail.messages.list")
+            await until_looked_at(s, times=3)
+            assert await s.pool.fetchrow(rows) == before
+            assert await s.at_provider.calls("gmail.messages.list") == listings
+
+            async def is_known_to_be_current() -> bool:
+                return await last_synced_at(s) > synced
+
+            await eventually(is_known_to_be_current)
+
+    async def test_a_new_name_of_a_label_is_found(self, stage: OpenStage) -> None:
+        async with stage(messages=5, poll_seconds=POLL) as s:
+            label_id = await s.at_provider.create_label("Study")
+            await s.sync()
+            await until_at_rest(s)
+            await s.at_provider.control("PATCH", f"labels/{label_id}", {"name": "Leisure"})
+
+            async def is_renamed() -> bool:
+                return bool(await s.fetchval("SELECT name = 'Leisure' FROM labels WHERE label_id = $1", label_id))
+
+            await eventually(is_renamed)
+
+    async def test_what_happens_at_the_provider_is_found_without_any_hint(self, stage: OpenStage) -> None:
+        async with stage(messages=5, poll_seconds=POLL) as s:
+            await s.sync(count=None)
+            await until_at_rest(s)
+            new = await s.at_provider.deliver()
+            await s.until_stored(new)
+            await until_at_rest(s)
+            await s.at_provider.delete(new)
+
+            async def is_gone() -> bool:
+                return not await s.fetchval("SELECT EXISTS (SELECT FROM messages WHERE external_id = $1)", new)
+
+            await eventually(is_gone)
+            await s.mirrors()
+
+    async def test_a_lost_history_is_healed(self, stage: OpenStage) -> None:
+        async with stage(messages=5, poll_seconds=POLL) as s:
+            await s.sync(count=None)
+            await until_at_rest(s)
+            new = await s.at_provider.deliver()
+            await s.at_provider.lose_history()
+            await s.until_stored(new)
+            await s.mirrors()
+
+    async def test_a_revoked_grant_is_noticed(self, stage: OpenStage) -> None:
+        async with stage(messages=5, poll_seconds=POLL) as s:
+            await s.sync()
+            await until_at_rest(s)
+            await s.at_provider.control("POST", "revoke")
+
+            async def is_noticed() -> bool:
+                return bool(await s.fetchval("SELECT status = $1 FROM mailboxes", MailboxStatus.REAUTH_REQUIRED.value))
+
+            await eventually(is_noticed)
+
+    @pytest.mark.parametrize("kind", ["html_503", "reset"])
+    async def test_an_outage_loses_nothing(self, stage: OpenStage, kind: str) -> None:
+        async with stage(messages=5, poll_seconds=POLL) as s:
+            await s.sync(count=None)
+            await until_at_rest(s)
+            await s.at_provider.fail({"method": "gmail.history.list", "kind": kind, "count": 3})
+            new = await s.at_provider.deliver()
+            await s.until_stored(new)
+            assert await s.at_provider.fired() == [3]
+
+    async def test_forgotten_quota_delays_a_look_only_for_a_moment(self, stage: OpenStage) -> None:
+        async with stage(messages=5, poll_seconds=POLL) as s:
+            await s.sync(count=None)
+            await until_at_rest(s)
+            await s.servers.forget_quota()
+            await until_looked_at(s)
+
+    async def test_each_of_many_is_looked_at_and_only_the_changed_one_gets_a_turn(self, stage: OpenStage) -> None:
+        async with stage(messages=2, poll_seconds=POLL, slots=8) as s:
+            others = [await connect_user(s.servers.sandbox, s.auth, messages=2, user_id=s.user_id) for _ in range(12)]
+            await s.sync(count=None)
+            for account, _ in others:
+                mailbox = await s.mailboxes.find(s.user_id, account_id=account.account_id)
+                await s.ended(await s.syncs.start(mailbox, newest_count=None))
+            await until_at_rest(s)
+            epochs = "SELECT sum(lease_epoch) FROM mailbox_schedule WHERE mailbox_id <> $1"
+            changed = (await s.mailbox()).mailbox_id
+            before = await s.fetchval(epochs, changed)
+            new = await s.at_provider.deliver()
+            await s.until_stored(new)
+
+            async def all_were_looked_at() -> bool:
+                return all([await at_provider.calls("gmail.history.list") > 0 for _, at_provider in others])
+
+            await eventually(all_were_looked_at)
+            assert await s.fetchval(epochs, changed) == before
+
+
+class TestIntervals:
+    """Rounds of 0.2 s: a quiet mailbox, or one whose changes are announced, is looked at every 16 rounds."""
+
+    OPTIONS: ClassVar = {"poll_seconds": 0.2, "longest_poll_seconds": 3.2}
+
+    async def announced(self, s: Stage) -> None:
+        """Make the mailbox one whose changes are announced."""
+        own = (await s.mailbox()).mailbox_id
+        await s.pool.execute(
+            "INSERT INTO watches VALUES ($1, now() + interval '7 days', now() + interval '1 day')", own
+        )
+        await s.pool.execute("UPDATE mailbox_schedule SET announced_at = now() WHERE mailbox_id = $1", own)
+
+    async def looks_within(self, s: Stage, others: SandboxMailbox, *, times: int) -> int:
+        """Return how many looks at the mailbox come while another one, of which nothing is announced, gets so many."""
+        before = [await mailbox.calls("gmail.history.list") for mailbox in (s.at_provider, others)]
+
+        async def are_made() -> bool:
+            return await others.calls("gmail.history.list") >= before[1] + times
+
+        await eventually(are_made)
+        return await s.at_provider.calls("gmail.history.list") - before[0]
+
+    async def test_are_long_while_changes_are_announced(self, stage: OpenStage) -> None:
+        async with stage(messages=2, **self.OPTIONS) as s:
+            other = await self.with_another(s)
+            await self.announced(s)
+            await s.pool.execute("UPDATE mailbox_schedule SET active_at = now() + interval '1 hour'")
+            assert await self.looks_within(s, other, times=32) <= 4
+
+    async def test_become_short_once_a_change_was_not_announced(self, stage: OpenStage) -> None:
+        async with stage(messages=2, **self.OPTIONS) as s:
+            other = await self.with_another(s)
+            await self.announced(s)
+            new = await s.at_provider.deliver()
+            await s.until_stored(new)
+            assert await s.fetchval("SELECT missed_at > announced_at FROM mailbox_schedule WHERE missed_at IS NOT NULL")
+            await s.pool.execute("UPDATE mailbox_schedule SET active_at = now() + interval '1 hour'")
+            assert await self.looks_within(s, other, times=32) >= 16
+
+    async def with_another(self, s: Stage) -> SandboxMailbox:
+        """Sync the mailbox and another one of the user's."""
+        account, other = await connect_user(s.servers.sandbox, s.auth, messages=2, user_id=s.user_id)
+        await s.sync(count=None)
+        mailbox = await s.mailboxes.find(s.user_id, account_id=account.account_id)
+        await s.ended(await s.syncs.start(mailbox, newest_count=None))
+        await until_at_rest(s)
+        await s.pool.execute("UPDATE mailbox_schedule SET active_at = now() + interval '1 hour'")
+        return other
+
+
+class TestDay:
+    async def spend_part_of_idle_checks(self, s: Stage) -> None:
+        async for key in s.servers.redis.scan_iter("mail:quota:day:*:idle"):
+            await s.servers.redis.set(key, 10**9)
+
+    async def test_whose_part_for_looks_is_spent_leaves_live_mail_alone(self, stage: OpenStage) -> None:
+        async with stage(messages=2, poll_seconds=POLL) as s:
+            await s.sync(count=None)
+            await until_at_rest(s)
+            await until_looked_at(s)
+            await self.spend_part_of_idle_checks(s)
+
+            async def is_refused() -> bool:
+                return s.workers[0].count("quota_waits_total", scope="day") > 1
+
+            await eventually(is_refused)
+            looks = s.workers[0].count("idle_checks_total", outcome="unchanged")
+            epoch = await s.fetchval("SELECT lease_epoch FROM mailbox_schedule")
+            unhinted = await s.at_provider.deliver()
+            await s.hint()
+            await s.until_stored(unhinted)
+            assert s.workers[0].count("idle_checks_total", outcome="unchanged") == looks
+            assert await s.fetchval("SELECT lease_epoch FROM mailbox_schedule") > epoch
+
+    async def test_that_has_units_again_brings_the_looks_that_were_due(self, stage: OpenStage) -> None:
+        async with stage(messages=2, poll_seconds=POLL) as s:
+            await s.sync(count=None)
+            await until_at_rest(s)
+            await until_looked_at(s)
+            await self.spend_part_of_idle_checks(s)
+            new = await s.at_provider.deliver()
+
+            async def is_refused() -> bool:
+                return s.workers[0].count("quota_waits_total", scope="day") > 1
+
+            await eventually(is_refused)
+            async for key in s.servers.redis.scan_iter("mail:quota:day:*:idle"):
+                await s.servers.redis.delete(key)
+            await s.until_stored(new)
+
+
+class TestWorkers:
+    async def test_that_end_leave_their_groups_to_others_at_once(self, stage: OpenStage) -> None:
+        async with stage(messages=2, poll_seconds=POLL) as s:
+            await s.sync(count=None)
+            await until_at_rest(s)
+            await s.at_provider.fail({"method": "gmail.history.list", "kind": "slow", "seconds": 60})
+
+            async def is_asked() -> bool:
+                return bool((await s.at_provider.fired())[0])
+
+            await eventually(is_asked)
+            assert await s.fetchval("SELECT count(*) FROM idle_groups WHERE lease_until > now()") == 1
+            await s.workers[0].drain()
+            assert await s.fetchval("SELECT count(*) FROM idle_groups WHERE lease_until > now()") == 0
+
+    async def test_count_looks_by_outcome(self, stage: OpenStage) -> None:
+        async with stage(messages=2, poll_seconds=POLL) as s:
+            [worker] = s.workers
+            await s.sync(count=None)
+            await until_at_rest(s)
+            await s.until_stored(await s.at_provider.deliver())
+            await until_at_rest(s)
+            await s.at_provider.fail({"method": "gmail.history.list", "kind": "html_503", "count": 1})
+
+            async def are_counted() -> bool:
+                counts = [worker.count("idle_checks_total", outcome=o) for o in ("unchanged", "changed", "failed")]
+                return all(counts)
+
+            await eventually(are_counted)
+
+    async def test_show_by_how_much_looks_are_late(self, stage: OpenStage) -> None:
+        async with stage(messages=2, poll_seconds=600) as s:
+            [worker] = s.workers
+            await s.sync()
+            await until_at_rest(s)
+            assert worker.count("idle_checks_late_seconds") == 0
+            await s.pool.execute("UPDATE idle_groups SET checked_at = now() - interval '1 day'")
+
+            async def is_shown() -> bool:
+                return 86_400 - 2 * 600 <= worker.count("idle_checks_late_seconds") < 86_400 - 2 * 600 + 60
+
+            await eventually(is_shown)
+
+    async def test_tell_at_their_start_what_would_fit_the_day(self, stage: OpenStage) -> None:
+        async with stage(messages=1, workers=0) as s:
+            await s.sync_with_worker()
+            profile = replace(quota_profile(), daily_limit=100)
+            with structlog.testing.capture_logs() as logs:
+                async with s.pool.acquire() as connection:
+                    intervals = IdleIntervals(shortest=60, longest=960)
+                    assert await report_misfit(connection, profile=profile, intervals=intervals)
+            # 202.5 units are needed, 25 allowed.
+            [line] = logs
+            assert (line["log_level"], line["units_needed"], line["units_allowed"]) == ("error", 202, 25)
+            assert (line["longest_seconds_that_fit"], line["share_that_fits"]) == (16 * 960, 2.02)
+            fitting = IdleIntervals(shortest=60, longest=16 * 960)
+            async with s.pool.acquire() as connection:
+                assert not await report_misfit(connection, profile=profile, intervals=fitting)

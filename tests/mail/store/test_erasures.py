@@ -103,6 +103,7 @@ class TestHide:
         self, connection: Connection, mailbox: Mailbox
     ) -> None:
         await disconnect(connection, mailbox)
+        await erasures.end(connection, mailbox.mailbox_id)
         account = Account(
             account_id=mailbox.account_id,
             user_id=mailbox.user_id,

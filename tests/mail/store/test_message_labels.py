@@ -9,6 +9,7 @@ from services.mail.store import changes, message_labels, messages
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.sync import fetch_queue
 from tests.support.mail.stored import rows_of, store
+from tests.support.mail.waiting import eventually
 
 UNKNOWN = 10**15
 
@@ -68,19 +69,21 @@ class TestChange:
         assert await message_labels.change(connection, UNKNOWN, {"a": [added("x", version=2)]}) == set()
 
     async def test_called_concurrently_loses_no_change(self, pool: Pool, mailbox_id: int) -> None:
-        async def change(label_id: str) -> None:
-            async with pool.acquire() as connection, connection.transaction():
-                # Versions beyond any other's, in the order of the locks.
-                version = await connection.fetchval(
-                    "SELECT version + 1 FROM messages WHERE mailbox_id = $1 FOR UPDATE", mailbox_id
-                )
-                await message_labels.change(connection, mailbox_id, {"a": [added(label_id, version=int(version))]})
+        async def change(label_id: str, *, version: int) -> None:
+            async with pool.acquire() as connection:
+                await message_labels.change(connection, mailbox_id, {"a": [added(label_id, version=version)]})
+
+        async def is_waiting() -> bool:
+            return bool(await pool.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
 
         async with pool.acquire() as connection:
             await store(connection, mailbox_id, "a")
-        await asyncio.gather(*(change(label_id) for label_id in "pqrstu"))
-        async with pool.acquire() as connection:
-            assert await labels_of(connection, mailbox_id) == {"a": ["p", "q", "r", "s", "t", "u"]}
+            async with connection.transaction():
+                await message_labels.change(connection, mailbox_id, {"a": [added("first", version=2)]})
+                second = asyncio.create_task(change("second", version=3))
+                await eventually(is_waiting)
+            await second
+            assert await labels_of(connection, mailbox_id) == {"a": ["first", "second"]}
 
 
 class TestTakeOff:

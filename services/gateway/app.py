@@ -17,7 +17,7 @@ from services.gateway.limits.client_address import Network
 from services.gateway.limits.long_polls import LongPolls
 from services.gateway.limits.rate_limits import Counters, RateLimit
 from services.gateway.middleware import AddressLimit, BodyLimit, CatchAll, RequestContext
-from services.gateway.openapi import DocumentedApp
+from services.gateway.openapi import DESCRIPTION, TAGS, DocumentedApp
 from services.gateway.routes import (
     addresses,
     changes,
@@ -71,6 +71,7 @@ def create_app(
     ready: ReadinessCheck,
     long_polls: LongPolls,
     telemetry: Telemetry,
+    public_url: str,
     frontend_redirect_url: str,
     cors_origins: Sequence[str],
     body_limit: int,
@@ -82,9 +83,19 @@ def create_app(
 ) -> FastAPI:
     """Build the public application on the given services.
 
-    `https` says that browsers reach it over TLS. Without a limit requests are not counted.
+    Clients reach it at `public_url`; `https` says that browsers reach it over TLS. Without a limit requests are not
+    counted.
     """
-    app = DocumentedApp(title="Mailroom", version="1", redoc_url=None, redirect_slashes=False)
+    app = DocumentedApp(
+        title="Mailroom",
+        version="1",
+        summary="A copy of the users' mail, kept current, over REST",
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        servers=[{"url": public_url, "description": "This installation"}],
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     app.state.services = services
     app.state.safe_html = SafeHtml()
     app.state.signing_keys = signing_keys
@@ -137,6 +148,7 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
             ready=ready,
             long_polls=LongPolls(stop),
             telemetry=telemetry,
+            public_url=settings.issuer,
             frontend_redirect_url=settings.frontend_redirect_url,
             cors_origins=settings.cors_origins,
             body_limit=settings.gateway_body_limit,

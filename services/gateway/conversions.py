@@ -13,13 +13,13 @@ from services.gateway.schemas.changes import Change, ChangeType, LabelName
 from services.gateway.schemas.emails import Attachment, Email, EmailAddress, EmailSummary, FilterQuery, Label
 from services.gateway.schemas.requests import MailboxQuery
 from services.gateway.schemas.sessions import Token
-from services.gateway.schemas.syncs import Sync, Verification, WaitReason
+from services.gateway.schemas.syncs import Sync, SyncState, Verification, WaitReason
 from services.gateway.schemas.threads import Thread
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OFFSET = len("+00:00")
 
-_SYNC_STATE: dict[int, Literal["queued", "running", "completed", "failed", "cancelled"]] = {
+_SYNC_STATE: dict[int, SyncState] = {
     mail_pb2.SYNC_STATE_QUEUED: "queued",
     mail_pb2.SYNC_STATE_RUNNING: "running",
     mail_pb2.SYNC_STATE_COMPLETED: "completed",

@@ -1,15 +1,38 @@
-"""Additions to the OpenAPI document: problem documents, which FastAPI does not know."""
+"""The OpenAPI document: problem documents, which FastAPI does not know, names of operations, and tags."""
 
+from collections import defaultdict
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
+from services.gateway.error_codes import ERROR_CODES
 from services.gateway.errors import PROBLEM_TYPE
 from services.gateway.schemas.problems import Problem
 
 _REFERENCE = "#/components/schemas/"
+_PROBLEMS = {PROBLEM_TYPE: {"schema": {"$ref": f"{_REFERENCE}Problem"}}}
+# Codes that every route can give.
+_OF_ALL = ("invalid_request", "unsupported_content_encoding")
+_FAILURES = ("internal", "service_unavailable", "deadline_exceeded")
+
+DESCRIPTION = """\
+Mailroom gives an application access to its users' mailboxes: it keeps a copy of the mail, keeps the copy current, and
+serves it here. All routes are v1, which only grows: clients ignore fields, values and codes that they do not know.
+
+Every failure is `application/problem+json` (RFC 9457) with a stable `code`.
+"""
+TAGS = [
+    {"name": "sign-in", "description": "Signing in through a provider, and linking further accounts"},
+    {"name": "sessions", "description": "Sessions of the user, and the user"},
+    {"name": "addresses", "description": "Connected mailboxes"},
+    {"name": "syncs", "description": "Bringing the copy of a mailbox up to date"},
+    {"name": "emails", "description": "Stored mail: lists, search, messages, threads, labels, changes"},
+    {"name": "hooks", "description": "Notifications from providers"},
+    {"name": "health", "description": "State of the process"},
+]
 
 # The `responses` of a route that erases in the background.
 ERASING: dict[int | str, dict[str, Any]] = {
@@ -18,22 +41,38 @@ ERASING: dict[int | str, dict[str, Any]] = {
 }
 
 
-def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route that responds with these statuses, or any other error, by a problem."""
-    content = {PROBLEM_TYPE: {"schema": {"$ref": f"{_REFERENCE}Problem"}}}
+def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that gives these error codes, and those that every route can give."""
+    by_status: dict[int, list[str]] = defaultdict(list)
+    for code in dict.fromkeys((*_OF_ALL, *codes)):
+        by_status[ERROR_CODES[code].value].append(code)
     named: dict[int | str, dict[str, Any]] = {
-        status.value: {"description": status.phrase, "content": content} for status in statuses
+        status: {"description": _described(HTTPStatus(status).phrase, own), "content": _PROBLEMS}
+        for status, own in sorted(by_status.items())
     }
-    return {**named, "default": {"description": "Any other failure", "content": content}}
+    return {**named, "default": {"description": _described("Any other failure", _FAILURES), "content": _PROBLEMS}}
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return the name of a route's function in camel case: `list_emails` is `listEmails`."""
+    first, *others = route.name.split("_")
+    return first + "".join(word.capitalize() for word in others)
 
 
 class DocumentedApp(FastAPI):
-    """An application whose OpenAPI document holds the schema that `problems` refers to."""
+    """An application whose OpenAPI document holds the schemas that `problems` refers to."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, built once."""
         if self.openapi_schema is None:
             schema = TypeAdapter(Problem).json_schema(ref_template=_REFERENCE + "{model}")
+            schema["properties"]["code"] |= {"anyOf": [{"$ref": f"{_REFERENCE}ErrorCode"}, {"type": "string"}]}
+            del schema["properties"]["code"]["type"]
+            codes = {"type": "string", "enum": sorted(ERROR_CODES), "description": "The codes of this version"}
             document = super().openapi()
-            document["components"]["schemas"] |= schema.pop("$defs") | {"Problem": schema}
+            document["components"]["schemas"] |= schema.pop("$defs") | {"Problem": schema, "ErrorCode": codes}
         return super().openapi()
+
+
+def _described(phrase: str, codes: tuple[str, ...] | list[str]) -> str:
+    return f"{phrase}: {', '.join(f'`{code}`' for code in codes)}"

@@ -3,15 +3,20 @@
 import re
 from typing import Annotated
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Request
 
 MAX_WAIT_SECONDS = 60
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE | re.ASCII)
 
 
-async def _wait_seconds(prefer: Annotated[list[str] | None, Header()] = None) -> int:
+async def _wait_seconds(
+    request: Request,
+    prefer: Annotated[  # noqa: ARG001 - documents the header, which may come several times
+        str, Header(description="`wait=N`: answer after at most N seconds, 60 at most", examples=["wait=30"])
+    ] = "",
+) -> int:
     """Return the seconds of `Prefer: wait=N`, at most 60; 0 if absent or malformed, as the RFC requires."""
-    for preference in ",".join(prefer or ()).split(","):
+    for preference in ",".join(request.headers.getlist("prefer")).split(","):
         # Parameters of the preference follow a semicolon.
         if match := _WAIT.fullmatch(preference.split(";")[0].strip()):
             return min(int(match[1]), MAX_WAIT_SECONDS)

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from services.gateway.errors import problem
+from services.gateway.openapi import operation_id
 from services.gateway.strict_input import StrictRequest, check_body, check_path, check_query
 
 UNKNOWN_ENCODING = "unsupported_content_encoding"
@@ -28,7 +29,7 @@ class Router(APIRouter):
     """A router of strict routes."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(route_class=StrictRoute, **options)
+        super().__init__(route_class=StrictRoute, generate_unique_id_function=operation_id, **options)
 
 
 class StrictRoute(APIRoute):

@@ -142,6 +142,7 @@ async def _opened(
         ready=ready,
         long_polls=LongPolls(stop),
         telemetry=Telemetry(registry),
+        public_url=ISSUER,
         frontend_redirect_url=FRONTEND,
         cors_origins=("https://app.example",),
         body_limit=BODY_LIMIT,

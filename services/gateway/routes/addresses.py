@@ -7,16 +7,18 @@ from mailroom.mail.v1.mail_pb2 import DisconnectMailboxRequest, ListMailboxesReq
 
 from services.gateway import conversions
 from services.gateway.dependencies import Backends, UserId
+from services.gateway.error_codes import OF_A_USER
 from services.gateway.openapi import ERASING, problems
+from services.gateway.path_parameters import MailboxAccountId
 from services.gateway.responses import json_response_from
 from services.gateway.routing import Router
-from services.gateway.schemas.addresses import Addresses
+from services.gateway.schemas.addresses import AddressList
 from services.kit.rpc.client import call
 
-router = Router(prefix="/emails/addresses", tags=["addresses"], responses=problems(HTTPStatus.UNAUTHORIZED))
+router = Router(prefix="/emails/addresses", tags=["addresses"], responses=problems(*OF_A_USER))
 
 
-@router.get("", response_model=Addresses)
+@router.get("", response_model=AddressList)
 async def list_addresses(services: Backends, user_id: UserId) -> Response:
     """List the connected addresses of the user, oldest first."""
     answer = await call(services.mailboxes.ListMailboxes, ListMailboxesRequest(user_id=user_id))
@@ -27,9 +29,9 @@ async def list_addresses(services: Backends, user_id: UserId) -> Response:
     "/{account_id}",
     status_code=HTTPStatus.ACCEPTED,
     response_class=Response,
-    responses={**ERASING, **problems(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)},
+    responses={**ERASING, **problems(*OF_A_USER, "invalid_account_id", "mailbox_not_found")},
 )
-async def disconnect(services: Backends, user_id: UserId, account_id: str) -> Response:
+async def disconnect_mailbox(services: Backends, user_id: UserId, account_id: MailboxAccountId) -> Response:
     """Disconnect an address: after the response neither it nor its mail is found.
 
     In the background the grant is revoked at the provider and the stored mail is erased. A repeat answers 202 while

@@ -1,6 +1,5 @@
 """The feed of changes of stored mail."""
 
-from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Query, Response
@@ -8,6 +7,7 @@ from mailroom.mail.v1.mail_pb2 import ListChangesRequest
 
 from services.gateway import conversions
 from services.gateway.dependencies import Backends, Polls, UserId
+from services.gateway.error_codes import OF_A_MAILBOX
 from services.gateway.openapi import problems
 from services.gateway.prefer_header import WaitSeconds, applied
 from services.gateway.responses import json_response_from
@@ -16,9 +16,7 @@ from services.gateway.schemas.changes import ChangePage, ChangesQuery
 
 router = Router(prefix="/emails", tags=["emails"])
 
-_RESPONSES = problems(
-    HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE
-)
+_RESPONSES = problems(*OF_A_MAILBOX, "invalid_since", "resync_required")
 
 
 @router.get("/changes", response_model=ChangePage, responses=_RESPONSES)

@@ -1,7 +1,6 @@
 """Downloads of messages and attachments, streamed from mail."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -15,7 +14,9 @@ from mailroom.mail.v1.mail_pb2 import (
 
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.downloads import Download, condition_of
+from services.gateway.error_codes import OF_A_PROVIDER, OF_A_USER
 from services.gateway.openapi import problems
+from services.gateway.path_parameters import AttachmentId, EmailId
 from services.gateway.routing import Router
 from services.kit.rpc.client import stream
 
@@ -27,22 +28,23 @@ _BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     206: {"description": "The bytes of the range that was asked for"},
     304: {"description": "One of the ETags in If-None-Match is the present one"},
-    **problems(
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.NOT_FOUND,
-        HTTPStatus.CONFLICT,
-        HTTPStatus.GONE,
-        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-    ),
 }
+_CODES = (
+    *OF_A_USER,
+    *OF_A_PROVIDER,
+    *("message_not_found", "message_gone", "range_not_satisfiable"),
+    *("provider_rate_limited", "provider_misconfigured", "provider_unavailable", "service_unavailable"),
+)
 
 
 async def _condition(
     wanted: Annotated[str, Header(alias="Range", description="A single range of bytes; others are ignored")] = "",
-    if_range: Annotated[str, Header(alias="If-Range")] = "",
-    if_none_match: Annotated[str, Header(alias="If-None-Match")] = "",
+    if_range: Annotated[
+        str, Header(alias="If-Range", description="The ETag for which the range holds, else the whole is sent")
+    ] = "",
+    if_none_match: Annotated[
+        str, Header(alias="If-None-Match", description="ETags that the client has: 304 if one is the present one")
+    ] = "",
 ) -> DownloadCondition:
     return condition_of(wanted=wanted, if_range=if_range, if_none_match=if_none_match)
 
@@ -53,16 +55,20 @@ Condition = Annotated[DownloadCondition, Depends(_condition)]
 @router.get(
     "/{id}/raw",
     response_class=Response,
-    responses={200: {"description": "RFC 5322", "content": {"message/rfc822": _BYTES}}, **_RESPONSES},
+    responses={
+        200: {"description": "RFC 5322", "content": {"message/rfc822": _BYTES}},
+        **_RESPONSES,
+        **problems(*_CODES),
+    },
 )
-async def get_raw(
+async def get_raw_email(
     services: Backends,
     user_id: UserId,
     condition: Condition,
-    id: str,  # noqa: A002 - the parameter's public name
+    email_id: EmailId,
 ) -> Response:
     """Download one message as it was sent (RFC 5322), from the provider or from mail's cache."""
-    request = DownloadRawRequest(user_id=user_id, message_id=id, condition=condition)
+    request = DownloadRawRequest(user_id=user_id, message_id=email_id, condition=condition)
     parts = stream(services.messages.DownloadRaw, request, first_seconds=_FIRST_BYTE_SECONDS)
     return Download(parts)
 
@@ -73,18 +79,19 @@ async def get_raw(
     responses={
         200: {"description": "The bytes, as what the sender says they are", "content": {"*/*": _BYTES}},
         **_RESPONSES,
+        **problems(*_CODES, "attachment_not_found"),
     },
 )
 async def get_attachment(
     services: Backends,
     user_id: UserId,
     condition: Condition,
-    id: str,  # noqa: A002 - the parameter's public name
-    attachment_id: str,
+    email_id: EmailId,
+    attachment_id: AttachmentId,
 ) -> Response:
     """Download one attachment, from the provider or from mail's cache."""
     request = DownloadAttachmentRequest(
-        user_id=user_id, message_id=id, attachment_id=attachment_id, condition=condition
+        user_id=user_id, message_id=email_id, attachment_id=attachment_id, condition=condition
     )
     parts = stream(services.messages.DownloadAttachment, request, first_seconds=_FIRST_BYTE_SECONDS)
     return Download(parts)

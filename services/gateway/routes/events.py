@@ -1,6 +1,5 @@
 """Security events of the user."""
 
-from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Query, Response
@@ -8,6 +7,7 @@ from mailroom.auth.v1 import auth_pb2
 
 from services.gateway.conversions import rfc3339
 from services.gateway.dependencies import Backends, UserId
+from services.gateway.error_codes import OF_A_USER
 from services.gateway.openapi import problems
 from services.gateway.responses import json_response_from
 from services.gateway.routing import Router
@@ -20,9 +20,9 @@ router = Router(tags=["sessions"])
 @router.get(
     "/auth/events",
     response_model=SecurityEvents,
-    responses=problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED),
+    responses=problems(*OF_A_USER, "invalid_page_token"),
 )
-async def list_events(services: Backends, user_id: UserId, query: Annotated[EventQuery, Query()]) -> Response:
+async def list_security_events(services: Backends, user_id: UserId, query: Annotated[EventQuery, Query()]) -> Response:
     """List the security events of the user, newest first. They are kept for a year, or as the operator sets."""
     request = auth_pb2.ListSecurityEventsRequest(user_id=user_id, page_size=query.limit, page_token=query.cursor)
     page = await call(services.users.ListSecurityEvents, request)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Query, Response
@@ -11,6 +10,7 @@ from pydantic_core import to_json
 
 from services.gateway import conversions
 from services.gateway.dependencies import Backends, HtmlSanitiser, UserId
+from services.gateway.error_codes import OF_A_MAILBOX
 from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.openapi import problems
 from services.gateway.routes.messages import whole_email
@@ -31,7 +31,7 @@ router = Router(prefix="/emails", tags=["emails"])
             '`{"problem": ...}`, and the connection ends before the body does.',
             "content": {"application/x-ndjson": {"schema": {"type": "string", "format": "binary"}}},
         },
-        **problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+        **problems(*OF_A_MAILBOX, "invalid_query"),
     },
 )
 async def export_emails(

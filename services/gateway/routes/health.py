@@ -13,13 +13,13 @@ router = Router(tags=["health"])
 
 
 @router.get("/healthz", response_model=Health)
-async def healthz() -> Response:
+async def get_liveness() -> Response:
     """Respond while the process lives."""
     return json_response_from({"status": "ok"})
 
 
 @router.get("/readyz", response_model=Health, responses={503: {"model": Health}})
-async def readyz(request: Request) -> Response:
+async def get_readiness(request: Request) -> Response:
     """Respond 503 while starting or draining. The services behind do not count: restarts here would not help them."""
     ready: Callable[[], Awaitable[bool]] = request.app.state.ready
     if await ready():

@@ -1,6 +1,5 @@
 """Reading stored mail."""
 
-from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Query, Response
@@ -12,21 +11,21 @@ from mailroom.mail.v1.mail_pb2 import (
 
 from services.gateway import conversions
 from services.gateway.dependencies import Backends, HtmlSanitiser, UserId
+from services.gateway.error_codes import OF_A_MAILBOX, OF_A_USER
 from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.openapi import problems
+from services.gateway.path_parameters import EmailId
 from services.gateway.responses import email_response, json_response_from
 from services.gateway.routes.downloads import pictures_of
 from services.gateway.routing import Router
-from services.gateway.schemas.emails import Email, Labels
+from services.gateway.schemas.emails import Email, LabelList
 from services.gateway.schemas.requests import MailboxQuery
 from services.kit.rpc.client import call
 
 router = Router(prefix="/emails", tags=["emails"])
 
-_OF_A_MAILBOX = problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 
-
-@router.get("/labels", response_model=Labels, responses=_OF_A_MAILBOX)
+@router.get("/labels", response_model=LabelList, responses=problems(*OF_A_MAILBOX))
 async def list_labels(services: Backends, user_id: UserId, query: Annotated[MailboxQuery, Query()]) -> Response:
     """List the labels of one mailbox, by name."""
     answer = await call(
@@ -35,15 +34,15 @@ async def list_labels(services: Backends, user_id: UserId, query: Annotated[Mail
     return json_response_from({"labels": [conversions.label(item) for item in answer.labels]})
 
 
-@router.get("/{id}", response_model=Email, responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND))
+@router.get("/{id}", response_model=Email, responses=problems(*OF_A_USER, "message_not_found"))
 async def get_email(
     services: Backends,
     safe_html: HtmlSanitiser,
     user_id: UserId,
-    id: str,  # noqa: A002 - the parameter's public name
+    email_id: EmailId,
 ) -> Response:
     """Get one message with headers, bodies and attachments."""
-    answer = await call(services.messages.GetMessage, GetMessageRequest(user_id=user_id, message_id=id))
+    answer = await call(services.messages.GetMessage, GetMessageRequest(user_id=user_id, message_id=email_id))
     return await email_response(await whole_email(answer, safe_html))
 
 

@@ -20,7 +20,9 @@ _TIMEOUT = 8.0
 @router.post(
     "/google",
     status_code=HTTPStatus.NO_CONTENT,
-    responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.SERVICE_UNAVAILABLE),
+    responses=problems(
+        "missing_token", "invalid_token", "request_too_large", "service_unavailable", "provider_unavailable"
+    ),
 )
 async def accept_google_push(services: Backends, request: Request) -> Response:
     """Accept a Gmail notification, pushed by Cloud Pub/Sub with the token of its service account."""

@@ -8,6 +8,7 @@ from mailroom.auth.v1 import auth_pb2
 from services.gateway.bearer import Credentials, caller_of
 from services.gateway.conversions import access_status, rfc3339, session_tokens
 from services.gateway.dependencies import Backends, UserId
+from services.gateway.error_codes import OF_A_BODY, OF_A_USER
 from services.gateway.openapi import problems
 from services.gateway.responses import json_response_from
 from services.gateway.routing import Router
@@ -16,15 +17,10 @@ from services.kit.rpc.client import call
 
 router = Router(tags=["sessions"])
 
-_OF_A_BODY = (
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.UNAUTHORIZED,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+
+@router.post(
+    "/auth/refresh", response_model=Token, responses=problems(*OF_A_BODY, "invalid_refresh_token", "too_many_requests")
 )
-
-
-@router.post("/auth/refresh", response_model=Token, responses=problems(*_OF_A_BODY))
 async def refresh_session(services: Backends, body: RefreshRequest) -> Response:
     """Exchange a refresh token for the next one and a new access token.
 
@@ -39,7 +35,7 @@ async def refresh_session(services: Backends, body: RefreshRequest) -> Response:
     "/auth/logout",
     status_code=HTTPStatus.NO_CONTENT,
     response_class=Response,
-    responses=problems(*_OF_A_BODY),
+    responses=problems(*OF_A_BODY, *OF_A_USER),
 )
 async def end_session(
     request: Request, services: Backends, credentials: Credentials, body: LogoutRequest | None = None
@@ -59,7 +55,7 @@ async def end_session(
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-@router.get("/auth/me", response_model=Me, responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND))
+@router.get("/auth/me", response_model=Me, responses=problems(*OF_A_USER, "user_not_found"))
 async def get_user(services: Backends, user_id: UserId) -> Response:
     """Get the user with their connected accounts, oldest first."""
     answer = await call(services.users.GetUser, auth_pb2.GetUserRequest(user_id=user_id))

@@ -16,7 +16,9 @@ from services.gateway.bearer import MaybeCaller
 from services.gateway.clients import Services
 from services.gateway.conversions import seconds_until, session_tokens
 from services.gateway.dependencies import Backends, Keys
+from services.gateway.error_codes import OF_A_BODY
 from services.gateway.openapi import problems
+from services.gateway.path_parameters import ProviderName
 from services.gateway.responses import json_response_from
 from services.gateway.routing import CALLED_BY_PROVIDERS, Router
 from services.gateway.schemas.sessions import SignInStart, Token, TokenRequest
@@ -38,14 +40,17 @@ log = structlog.get_logger()
 @router.get(
     "/auth/{provider}/start",
     response_model=SignInStart,
-    responses=problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED),
+    responses=problems(
+        "unknown_provider", "invalid_code_challenge", "client_proof_required", "invalid_token", "too_many_requests"
+    ),
 )
 async def start_sign_in(
     services: Backends,
     caller: MaybeCaller,
-    provider: str,
+    provider: ProviderName,
     code_challenge: Annotated[str, Query(description="The client's own PKCE challenge (RFC 7636)")] = "",
-    code_challenge_method: Annotated[Literal["S256"] | None, Query()] = None,  # noqa: ARG001 - only one is allowed
+    # Only one method is allowed.
+    code_challenge_method: Annotated[Literal["S256"] | None, Query(description="The only one")] = None,  # noqa: ARG001
 ) -> Response:
     """Start a sign-in, or with an access token the link of another account: send the browser to the URL."""
     request = auth_pb2.StartSignInRequest(
@@ -66,16 +71,16 @@ async def start_sign_in(
     dependencies=[CALLED_BY_PROVIDERS],
     status_code=HTTPStatus.SEE_OTHER,
     response_class=RedirectResponse,
-    responses=problems(HTTPStatus.BAD_REQUEST),
+    responses=problems("unknown_provider", "too_many_requests"),
 )
 async def complete_sign_in(
     request: Request,
     services: Backends,
-    provider: str,
-    state: str = "",
-    code: str = "",
-    error: str = "",
-    iss: str = "",
+    provider: ProviderName,
+    state: Annotated[str, Query(description="Of the authorization request")] = "",
+    code: Annotated[str, Query(description="The authorization code")] = "",
+    error: Annotated[str, Query(description="Why there is no code")] = "",
+    iss: Annotated[str, Query(description="The provider's issuer (RFC 9207)")] = "",
 ) -> Response:
     """Handle the provider's redirect, and send the browser to the frontend with `?state=` or `?error=`."""
     frontend: str = request.app.state.frontend_redirect_url
@@ -100,11 +105,9 @@ async def complete_sign_in(
     "/auth/token",
     response_model=Token,
     responses=problems(
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.CONFLICT,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        *OF_A_BODY,
+        *("invalid_hand_off", "invalid_code_verifier", "link_of_another_user", "account_of_another_user"),
+        *("no_offline_access", "invalid_token", "too_many_requests"),
     ),
 )
 async def redeem_sign_in(services: Backends, caller: MaybeCaller, body: TokenRequest) -> Response:
@@ -139,7 +142,7 @@ async def redeem_sign_in(services: Backends, caller: MaybeCaller, body: TokenReq
     response_class=Response,
     responses={
         200: {"description": "A JWK set", "content": {"application/jwk-set+json": {"schema": {"type": "object"}}}},
-        **problems(HTTPStatus.SERVICE_UNAVAILABLE),
+        **problems("service_unavailable"),
     },
 )
 async def list_signing_keys(keys: Keys) -> Response:

@@ -11,8 +11,10 @@ from mailroom.mail.v1 import mail_pb2
 from services.gateway import conversions
 from services.gateway.clients import Services
 from services.gateway.dependencies import Backends, Polls, UserId
+from services.gateway.error_codes import OF_A_BODY, OF_A_MAILBOX, OF_A_USER
 from services.gateway.limits.long_polls import LongPolls
 from services.gateway.openapi import problems
+from services.gateway.path_parameters import SyncId
 from services.gateway.prefer_header import WaitSeconds, applied
 from services.gateway.responses import json_response_from
 from services.gateway.routing import Router
@@ -26,14 +28,7 @@ _ENDED = (mail_pb2.SYNC_STATE_COMPLETED, mail_pb2.SYNC_STATE_FAILED, mail_pb2.SY
 
 _ASKED: dict[int | str, dict[str, Any]] = {
     200: {"model": Sync, "description": "`Prefer: wait=N` was given and the sync ended in time"},
-    **problems(
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.NOT_FOUND,
-        HTTPStatus.CONFLICT,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    ),
+    **problems(*OF_A_MAILBOX, *OF_A_BODY, "reauth_required", "nothing_to_verify"),
 }
 
 log = structlog.get_logger()
@@ -108,7 +103,7 @@ async def start_sync(services: Backends, user_id: UserId, watch: Watch, body: Sy
     response_model=Sync,
     responses=_ASKED,
 )
-async def verify(services: Backends, user_id: UserId, watch: Watch, body: VerifyRequest) -> Response:
+async def verify_mailbox(services: Backends, user_id: UserId, watch: Watch, body: VerifyRequest) -> Response:
     """Compare ids and labels of the copy with the provider and repair differences, by a sync with `verification`."""
     request = mail_pb2.VerifyMailboxRequest(
         user_id=user_id,
@@ -121,21 +116,21 @@ async def verify(services: Backends, user_id: UserId, watch: Watch, body: Verify
 @router.get(
     "/syncs/{id}",
     response_model=Sync,
-    responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
+    responses=problems(*OF_A_USER, "sync_not_found"),
 )
-async def get_sync(watch: Watch, id: str) -> Response:  # noqa: A002 - the parameter's public name
+async def get_sync(watch: Watch, sync_id: SyncId) -> Response:
     """Get a sync; with `Prefer: wait=N` the answer comes when it ends, at the latest after N seconds."""
-    return json_response_from(conversions.sync(await watch.look(id)), headers=applied(watch.wait_seconds))
+    return json_response_from(conversions.sync(await watch.look(sync_id)), headers=applied(watch.wait_seconds))
 
 
 @router.delete(
     "/syncs/{id}",
     response_model=Sync,
-    responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
+    responses=problems(*OF_A_USER, "sync_not_found"),
 )
-async def cancel_sync(services: Backends, user_id: UserId, id: str) -> Response:  # noqa: A002 - the parameter's public name
+async def cancel_sync(services: Backends, user_id: UserId, sync_id: SyncId) -> Response:
     """Cancel a sync: stored messages stay, queued ones are not fetched. An ended sync stays as it is."""
-    request = mail_pb2.CancelSyncRequest(user_id=user_id, sync_id=id)
+    request = mail_pb2.CancelSyncRequest(user_id=user_id, sync_id=sync_id)
     return json_response_from(conversions.sync((await call(services.syncs.CancelSync, request)).sync))
 
 
@@ -143,11 +138,11 @@ async def cancel_sync(services: Backends, user_id: UserId, id: str) -> Response:
     "/syncs/{id}/retry",
     status_code=HTTPStatus.ACCEPTED,
     response_model=Sync,
-    responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    responses=problems(*OF_A_USER, "sync_not_found", "reauth_required"),
 )
-async def retry_sync(services: Backends, user_id: UserId, id: str) -> Response:  # noqa: A002 - the parameter's public name
+async def retry_sync(services: Backends, user_id: UserId, sync_id: SyncId) -> Response:
     """Retry the mailbox's dead letters, in the running sync or in a new one, which `Location` names."""
-    request = mail_pb2.RetrySyncRequest(user_id=user_id, sync_id=id)
+    request = mail_pb2.RetrySyncRequest(user_id=user_id, sync_id=sync_id)
     sync = (await call(services.syncs.RetrySync, request)).sync
     headers = {"Location": f"/emails/syncs/{sync.sync_id}"}
     return json_response_from(conversions.sync(sync), status=HTTPStatus.ACCEPTED, headers=headers)

@@ -1,6 +1,5 @@
 """Stored mail by thread."""
 
-from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Query, Response
@@ -8,7 +7,9 @@ from mailroom.mail.v1.mail_pb2 import GetThreadRequest, ListThreadsRequest
 
 from services.gateway import conversions
 from services.gateway.dependencies import Backends, UserId
+from services.gateway.error_codes import OF_A_MAILBOX
 from services.gateway.openapi import problems
+from services.gateway.path_parameters import ThreadId
 from services.gateway.responses import json_response_from
 from services.gateway.routing import Router
 from services.gateway.schemas.requests import MailboxQuery
@@ -17,10 +18,8 @@ from services.kit.rpc.client import call
 
 router = Router(prefix="/emails/threads", tags=["emails"])
 
-_RESPONSES = problems(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 
-
-@router.get("", response_model=ThreadPage, responses=_RESPONSES)
+@router.get("", response_model=ThreadPage, responses=problems(*OF_A_MAILBOX, "invalid_page_token"))
 async def list_threads(services: Backends, user_id: UserId, query: Annotated[ThreadsQuery, Query()]) -> Response:
     """List the threads of one mailbox, those with the newest messages first."""
     request = ListThreadsRequest(
@@ -31,15 +30,15 @@ async def list_threads(services: Backends, user_id: UserId, query: Annotated[Thr
     return json_response_from({"threads": threads, "next_cursor": page.next_page_token or None})
 
 
-@router.get("/{id}", response_model=ThreadView, responses=_RESPONSES)
+@router.get("/{id}", response_model=ThreadView, responses=problems(*OF_A_MAILBOX, "thread_not_found"))
 async def get_thread(
     services: Backends,
     user_id: UserId,
     query: Annotated[MailboxQuery, Query()],
-    id: str,  # noqa: A002 - the parameter's public name
+    thread_id: ThreadId,
 ) -> Response:
-    """Get one thread with its messages, oldest first; `id` is their `thread_id`."""
-    request = GetThreadRequest(user_id=user_id, mailbox=conversions.selector_of(query), thread_id=id)
+    """Get one thread with its messages, oldest first."""
+    request = GetThreadRequest(user_id=user_id, mailbox=conversions.selector_of(query), thread_id=thread_id)
     answer = await call(services.messages.GetThread, request)
     emails = [conversions.email_summary(message) for message in answer.messages]
     return json_response_from({**conversions.thread(answer.thread), "emails": emails})

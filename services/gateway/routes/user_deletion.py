@@ -7,6 +7,7 @@ from mailroom.auth.v1.auth_pb2 import RevokeSessionRequest
 from mailroom.mail.v1.mail_pb2 import DeleteUserRequest
 
 from services.gateway.dependencies import Backends, UserId
+from services.gateway.error_codes import OF_A_USER
 from services.gateway.openapi import ERASING, problems
 from services.gateway.routing import Router
 from services.kit.rpc.client import call
@@ -21,7 +22,7 @@ _TIMEOUT = 30.0
     "/auth/me",
     status_code=HTTPStatus.ACCEPTED,
     response_class=Response,
-    responses={**ERASING, **problems(HTTPStatus.UNAUTHORIZED)},
+    responses={**ERASING, **problems(*OF_A_USER)},
 )
 async def delete_user(services: Backends, user_id: UserId) -> Response:
     """Delete the user: disconnect all addresses and end all sessions.

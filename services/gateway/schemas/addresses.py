@@ -4,6 +4,7 @@ from typing import Annotated, Literal, TypedDict
 
 from pydantic import Field
 
+from services.gateway.schemas.ids import AccountUuid, MailAddress, MessageCount, Provider, UnreadCount
 from services.gateway.schemas.times import Time
 
 type AccessStatus = Literal["active", "reauth_required", "access_denied"]
@@ -13,20 +14,22 @@ DENIED_REASON = "Why the provider denies access: a reason of docs/errors.md"
 class Address(TypedDict):
     """A connected mailbox."""
 
-    account_id: str
-    email: str
-    provider: str
-    status: AccessStatus
+    account_id: AccountUuid
+    email: MailAddress
+    provider: Provider
+    status: Annotated[AccessStatus, Field(description="Whether the provider lets Mailroom read the mailbox")]
     access_denied_reason: Annotated[str | None, Field(description=DENIED_REASON)]
     reconnect_by: Annotated[
         Time | None, Field(description="When the provider ends the grant, if it limits grants in time")
     ]
-    last_synced_at: Time | None
-    message_count: int
-    unread_count: int
+    last_synced_at: Annotated[
+        Time | None, Field(description="When the copy was current last; null before the first sync")
+    ]
+    message_count: MessageCount
+    unread_count: UnreadCount
 
 
-class Addresses(TypedDict):
-    """The user's connected mailboxes, oldest first."""
+class AddressList(TypedDict):
+    """The user's connected mailboxes."""
 
-    addresses: list[Address]
+    addresses: Annotated[list[Address], Field(description="Oldest first")]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypedDict
 
 from pydantic import Field
 
-from services.gateway.schemas.emails import EmailSummary
+from services.gateway.schemas.emails import EmailSummary, LabelType
 from services.gateway.schemas.requests import NO_NUL, MailboxQuery
 
 MAX_CHANGES = 500
@@ -17,14 +17,14 @@ class LabelName(TypedDict):
     """A label, without counts."""
 
     id: Annotated[str, Field(description="The provider's id")]
-    name: str
-    type: Literal["system", "user"]
+    name: Annotated[str, Field(description="As the user sees it")]
+    type: LabelType
 
 
 class Change(TypedDict):
     """A change of a message, or of a label: `label_updated` (created or renamed) and `label_deleted`."""
 
-    type: ChangeType
+    type: Annotated[ChangeType, Field(description="What happened")]
     id: Annotated[str, Field(description="The message's id, or the label's")]
     email: Annotated[EmailSummary | None, Field(description="As it is now; null if it was deleted, and for a label")]
     label: Annotated[LabelName | None, Field(description="As it is now; null if it was deleted, and for a message")]
@@ -33,7 +33,7 @@ class Change(TypedDict):
 class ChangePage(TypedDict):
     """The changes since a position, in order; of each message and label the last one."""
 
-    changes: list[Change]
+    changes: Annotated[list[Change], Field(description="In the order in which they happened")]
     next_since: Annotated[str, Field(description="Give it as `since` to go on")]
     has_more: Annotated[bool, Field(description="Whether more changes exist already")]
 
@@ -44,4 +44,4 @@ class ChangesQuery(MailboxQuery):
     since: Annotated[
         str, Field(max_length=200, pattern=NO_NUL, description="`next_since` of an earlier answer; empty: from now on")
     ] = ""
-    limit: Annotated[int, Field(ge=1, le=MAX_CHANGES)] = 100
+    limit: Annotated[int, Field(ge=1, le=MAX_CHANGES, description="The most changes of a page")] = 100

@@ -6,41 +6,44 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from services.gateway.schemas.requests import MAX_LIMIT, NO_NUL, MailboxQuery
+from services.gateway.schemas.ids import AccountUuid, NextCursor, UnreadCount
+from services.gateway.schemas.requests import NO_NUL, Cursor, Limit, MailboxQuery
 from services.gateway.schemas.times import Time
 
 
 class EmailAddress(TypedDict):
     """A sender or recipient of a message."""
 
-    name: str
-    email: str
+    name: Annotated[str, Field(description="Decoded; empty without one", examples=["Ada Lovelace"])]
+    email: Annotated[str, Field(description="As the message has it", examples=["ada@example.com"])]
 
 
 # `from` is a keyword of Python.
-_From = TypedDict("_From", {"from": EmailAddress | None})
+_From = TypedDict(
+    "_From", {"from": Annotated[EmailAddress | None, Field(description="The sender; null if none can be read")]}
+)
 
 
 class EmailSummary(_From):
     """A message as lists show it."""
 
-    id: str
+    id: Annotated[str, Field(description="The id for GET /emails/{id}: opaque")]
     external_id: Annotated[str, Field(description="The provider's id")]
-    account_id: str
-    thread_id: str
-    from_email: str | None
+    account_id: AccountUuid
+    thread_id: Annotated[str, Field(description="The id for GET /emails/threads/{id}")]
+    from_email: Annotated[str | None, Field(description="The sender's address", examples=["ada@example.com"])]
     to: Annotated[
         list[EmailAddress], Field(description="In lists the first ones if there are very many, in the message all")
     ]
-    cc: list[EmailAddress]
+    cc: Annotated[list[EmailAddress], Field(description="Recipients of copies, cut like `to`")]
     subject: Annotated[
         str | None, Field(description="null: the message has no subject, which differs from an empty one")
     ]
-    snippet: str
-    received_at: Time
-    is_read: bool
-    labels: Annotated[list[str], Field(description="Names")]
-    has_attachments: bool
+    snippet: Annotated[str, Field(description="How the text begins")]
+    received_at: Annotated[Time, Field(description="When the provider received it")]
+    is_read: Annotated[bool, Field(description="Whether the user has read it")]
+    labels: Annotated[list[str], Field(description="Names", examples=[["INBOX", "Work"]])]
+    has_attachments: Annotated[bool, Field(description="Pictures embedded in the text do not count")]
     size: Annotated[int, Field(description="Bytes")]
     highlight: NotRequired[
         Annotated[str, Field(description="HTML: text and `<mark>` only; where `highlight` was asked for and `q` fits")]
@@ -50,28 +53,28 @@ class EmailSummary(_From):
 class Header(TypedDict):
     """One header field, decoded."""
 
-    name: str
-    value: str
+    name: Annotated[str, Field(description="As the message has it")]
+    value: Annotated[str, Field(description="Decoded")]
 
 
 class Attachment(TypedDict):
     """The description of an attachment."""
 
-    id: str
-    filename: str
-    mime_type: str
-    size: int
-    inline: bool
-    content_id: str | None
+    id: Annotated[str, Field(description="The id for GET /emails/{id}/attachments/{attachment_id}")]
+    filename: Annotated[str, Field(description="Safe to save a file under", examples=["invoice.pdf"])]
+    mime_type: Annotated[str, Field(description="What the sender says it is", examples=["application/pdf"])]
+    size: Annotated[int, Field(description="Bytes")]
+    inline: Annotated[bool, Field(description="Whether it belongs into the text")]
+    content_id: Annotated[str | None, Field(description="The Content-ID by which the HTML names it")]
 
 
 class Email(EmailSummary):
     """A whole message."""
 
-    bcc: list[EmailAddress]
-    reply_to: list[EmailAddress]
+    bcc: Annotated[list[EmailAddress], Field(description="Recipients that others do not see: in sent mail only")]
+    reply_to: Annotated[list[EmailAddress], Field(description="Where an answer goes, if not to the sender")]
     headers: Annotated[list[Header], Field(description="In the message's order, duplicates kept")]
-    text: str | None
+    text: Annotated[str | None, Field(description="The plain text, or the text of the HTML; null without either")]
     html: Annotated[
         str | None,
         Field(
@@ -79,30 +82,33 @@ class Email(EmailSummary):
             "have the path of their attachment as `src`, which wants the access token."
         ),
     ]
-    attachments: list[Attachment]
+    attachments: Annotated[list[Attachment], Field(description="Attachments and embedded pictures, in their order")]
 
 
 class EmailPage(TypedDict):
     """A page of messages, newest first."""
 
-    emails: list[EmailSummary]
-    next_cursor: Annotated[str | None, Field(description="Give it as `cursor` for the next page; null on the last one")]
+    emails: Annotated[list[EmailSummary], Field(description="Newest first")]
+    next_cursor: NextCursor
+
+
+LabelType = Annotated[Literal["system", "user"], Field(description="Whether the provider or the user made it")]
 
 
 class Label(TypedDict):
     """A label of a mailbox."""
 
     id: Annotated[str, Field(description="The provider's id")]
-    name: str
-    type: Literal["system", "user"]
+    name: Annotated[str, Field(description="As the user sees it")]
+    type: LabelType
     message_count: Annotated[int, Field(description="Stored messages that carry it")]
-    unread_count: int
+    unread_count: UnreadCount
 
 
-class Labels(TypedDict):
+class LabelList(TypedDict):
     """All labels of a mailbox."""
 
-    labels: list[Label]
+    labels: Annotated[list[Label], Field(description="By name")]
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -123,9 +129,9 @@ class FilterQuery(MailboxQuery):
         str, Field(max_length=1000, pattern=NO_NUL, description="A search like Gmail's: `from:ada -is:unread invoice`")
     ] = ""
     label: Annotated[str, Field(max_length=500, pattern=NO_NUL, description="A label's name or id")] = ""
-    thread_id: Annotated[str, Field(max_length=200, pattern=NO_NUL)] = ""
-    unread: bool | None = None
-    has_attachment: bool | None = None
+    thread_id: Annotated[str, Field(max_length=200, pattern=NO_NUL, description="A message's `thread_id`")] = ""
+    unread: Annotated[bool | None, Field(description="Unread ones only, or read ones only")] = None
+    has_attachment: Annotated[bool | None, Field(description="Those with an attachment only, or without")] = None
     after: Annotated[Moment, Field(description="Received at or after this time (RFC 3339) or day")] = None
     before: Annotated[Moment, Field(description="Received before this time (RFC 3339) or day")] = None
 
@@ -134,5 +140,5 @@ class ListQuery(FilterQuery):
     """The parameters of a list of messages."""
 
     highlight: Annotated[bool, Field(description="Show where the words of `q` stand")] = False
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 50
-    cursor: Annotated[str, Field(max_length=2048, pattern=NO_NUL)] = ""
+    limit: Limit = 50
+    cursor: Cursor = ""

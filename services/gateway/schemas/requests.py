@@ -9,8 +9,22 @@ from pydantic_core import PydanticCustomError
 MAX_LIMIT = 200
 # Postgres stores no NUL.
 NO_NUL = r"^[^\x00]*$"
-AccountId = Annotated[str | None, Field(min_length=1, max_length=64, pattern=NO_NUL)]
-AddressText = Annotated[str | None, Field(min_length=1, max_length=320, pattern=NO_NUL)]
+_Uuid = Annotated[str, Field(min_length=1, max_length=64, pattern=NO_NUL, json_schema_extra={"format": "uuid"})]
+AccountId = Annotated[_Uuid | None, Field(description="The id of a connected mailbox")]
+AddressText = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=320,
+        pattern=NO_NUL,
+        description="The address of a connected mailbox",
+        examples=["ada@example.com"],
+    ),
+]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="The most items of a page")]
+Cursor = Annotated[
+    str, Field(max_length=2048, pattern=NO_NUL, description="`next_cursor` of the page before; empty: the first page")
+]
 
 
 class Request(BaseModel):

@@ -5,40 +5,41 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 from pydantic import Field
 
 from services.gateway.schemas.addresses import DENIED_REASON, AccessStatus
-from services.gateway.schemas.requests import MAX_LIMIT, NO_NUL, Request
+from services.gateway.schemas.ids import AccountUuid, MailAddress, NextCursor, Provider, UserUuid, Uuid
+from services.gateway.schemas.requests import Cursor, Limit, Request
 from services.gateway.schemas.times import Time
 
 
 class SignInStart(TypedDict):
     """The URL for the browser."""
 
-    authorization_url: str
-    state: str
+    authorization_url: Annotated[str, Field(description="Where the browser goes", json_schema_extra={"format": "uri"})]
+    state: Annotated[str, Field(description="Belongs to the provider's redirect; it redeems nothing")]
     expires_in: Annotated[int, Field(description="Seconds within which the user has to finish")]
 
 
 class Token(TypedDict):
     """The tokens of a session."""
 
-    access_token: str
-    token_type: Literal["Bearer"]
+    access_token: Annotated[str, Field(description="For the header `Authorization: Bearer ...`, a JWT (RFC 9068)")]
+    token_type: Annotated[Literal["Bearer"], Field(description="The scheme of that header")]
     expires_in: Annotated[int, Field(description="Seconds in which the access token expires")]
     refresh_token: Annotated[
         NotRequired[str],
         Field(description="For POST /auth/refresh, once. Absent after linking: the session stays as it is"),
     ]
-    account_id: Annotated[NotRequired[str], Field(description="The account that was linked")]
+    account_id: Annotated[NotRequired[Uuid], Field(description="The account that was linked")]
 
 
 class Account(TypedDict):
     """A provider account that the user connected."""
 
-    account_id: str
-    provider: str
-    email: str
-    status: AccessStatus
+    account_id: AccountUuid
+    provider: Provider
+    email: MailAddress
+    status: Annotated[AccessStatus, Field(description="Whether the provider lets Mailroom read the mailbox")]
     access_denied_reason: Annotated[str | None, Field(description=DENIED_REASON)]
-    connected_at: Time
+    connected_at: Annotated[Time, Field(description="When it was connected first")]
     reconnect_by: Annotated[
         Time | None, Field(description="When the provider ends the grant, if it limits grants in time")
     ]
@@ -47,40 +48,43 @@ class Account(TypedDict):
 class Me(TypedDict):
     """The user."""
 
-    user_id: str
-    created_at: Time
-    accounts: list[Account]
+    user_id: UserUuid
+    created_at: Annotated[Time, Field(description="When the user signed in first")]
+    accounts: Annotated[list[Account], Field(description="Oldest first")]
 
 
 class SecurityEvent(TypedDict):
     """A change of the user's sessions or accounts."""
 
-    id: str
-    type: Annotated[str, Field(description="Types may be added")]
-    created_at: Time
-    account_id: str | None
-    session_id: str | None
+    id: Annotated[str, Field(description="The id of the event")]
+    type: Annotated[str, Field(description="What happened; types may be added", examples=["signed_in"])]
+    created_at: Annotated[Time, Field(description="When it happened")]
+    account_id: Annotated[Uuid | None, Field(description="The account that it concerns")]
+    session_id: Annotated[Uuid | None, Field(description="The session that it concerns")]
     email: Annotated[str | None, Field(description="The account's address at that time")]
 
 
 class SecurityEvents(TypedDict):
     """A page of events, newest first."""
 
-    events: list[SecurityEvent]
-    next_cursor: Annotated[str | None, Field(description="Give it as `cursor` for the next page; null on the last one")]
+    events: Annotated[list[SecurityEvent], Field(description="Newest first")]
+    next_cursor: NextCursor
 
 
 class TokenRequest(Request):
     """The `state` that the frontend got from the sign-in."""
 
-    state: Annotated[str, Field(min_length=1, max_length=512)]
-    code_verifier: Annotated[str | None, Field(max_length=128)] = None
+    state: Annotated[str, Field(min_length=1, max_length=512, description="The `state` of the frontend's URL")]
+    code_verifier: Annotated[
+        str | None,
+        Field(max_length=128, description="Of the `code_challenge` at the start, if there was one (RFC 7636)"),
+    ] = None
 
 
 class RefreshRequest(Request):
     """The newest refresh token of the session."""
 
-    refresh_token: Annotated[str, Field(min_length=1, max_length=512)]
+    refresh_token: Annotated[str, Field(min_length=1, max_length=512, description="Of the last answer; valid once")]
 
 
 class LogoutRequest(Request):
@@ -95,5 +99,5 @@ class LogoutRequest(Request):
 class EventQuery(Request):
     """The parameters of a list of events."""
 
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 50
-    cursor: Annotated[str, Field(max_length=64, pattern=NO_NUL)] = ""
+    limit: Limit = 50
+    cursor: Cursor = ""

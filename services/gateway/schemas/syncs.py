@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapV
 from pydantic import model_validator as validator
 from pydantic_core import PydanticCustomError
 
+from services.gateway.schemas.ids import AccountUuid, MailAddress
 from services.gateway.schemas.requests import AccountId, AddressText, Request, require_one
 from services.gateway.schemas.times import Time
 
@@ -15,9 +16,9 @@ MAX_COUNT = 1_000_000
 class DeadLetter(TypedDict):
     """A message that could not be fetched or stored."""
 
-    external_id: str
-    reason: str
-    attempts: int
+    external_id: Annotated[str, Field(description="The provider's id")]
+    reason: Annotated[str, Field(description="The last failure")]
+    attempts: Annotated[int, Field(description="How often it was tried")]
 
 
 class Verification(TypedDict):
@@ -36,25 +37,26 @@ class Verification(TypedDict):
     ]
 
 
+type SyncState = Literal["queued", "running", "completed", "failed", "cancelled"]
 type WaitReason = Literal["quota", "quota_service", "provider", "access", "mailroom"]
 
 
 class Sync(TypedDict):
     """A run that brings a mailbox up to date."""
 
-    id: str
-    account_id: str
-    email: str
-    state: Literal["queued", "running", "completed", "failed", "cancelled"]
+    id: Annotated[str, Field(description="The id for GET /emails/syncs/{id}")]
+    account_id: AccountUuid
+    email: MailAddress
+    state: Annotated[SyncState, Field(description="`completed`, `failed` and `cancelled` are ends")]
     count: Annotated[int | Literal["all"], Field(description="The coverage asked for")]
-    listed: int
-    stored: int
-    pending: int
+    listed: Annotated[int, Field(description="Messages that the provider has listed so far")]
+    stored: Annotated[int, Field(description="Messages that this sync has stored")]
+    pending: Annotated[int, Field(description="Messages that wait to be fetched")]
     dead_letters: Annotated[list[DeadLetter], Field(description="At most 100 of them")]
-    dead_letter_count: int
+    dead_letter_count: Annotated[int, Field(description="All messages that could not be fetched")]
     units_spent: Annotated[int, Field(description="Quota units spent at the provider")]
     units_per_message: Annotated[float | None, Field(description="Of those, per message stored")]
-    eta_seconds: int | None
+    eta_seconds: Annotated[int | None, Field(description="Estimated seconds until the end; null if unknown")]
     verification: Annotated[Verification | None, Field(description="Only where it was requested, or due")]
     error: Annotated[str | None, Field(description="Why it failed: a code of docs/errors.md")]
     last_error: Annotated[
@@ -66,8 +68,8 @@ class Sync(TypedDict):
     waiting_until: Annotated[Time | None, Field(description="Nothing happens before; null while it is worked on")]
     waiting_for: Annotated[WaitReason | None, Field(description="What it waits for until then")]
     progress_at: Annotated[Time | None, Field(description="When it last listed or stored something")]
-    created_at: Time
-    ended_at: Time | None
+    created_at: Annotated[Time, Field(description="When it was requested")]
+    ended_at: Annotated[Time | None, Field(description="When it ended; null before")]
 
 
 def _whole_number_or_all(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:

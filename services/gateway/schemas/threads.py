@@ -5,30 +5,31 @@ from typing import Annotated, TypedDict
 from pydantic import Field
 
 from services.gateway.schemas.emails import EmailAddress, EmailSummary
-from services.gateway.schemas.requests import MAX_LIMIT, NO_NUL, MailboxQuery
+from services.gateway.schemas.ids import AccountUuid, MessageCount, NextCursor, UnreadCount
+from services.gateway.schemas.requests import Cursor, Limit, MailboxQuery
 from services.gateway.schemas.times import Time
 
 
 class Thread(TypedDict):
     """The stored messages with one `thread_id`."""
 
-    id: str
-    account_id: str
+    id: Annotated[str, Field(description="The `thread_id` of its messages")]
+    account_id: AccountUuid
     subject: Annotated[str | None, Field(description="The oldest message's")]
     snippet: Annotated[str, Field(description="The newest message's")]
-    last_message_at: Time
-    message_count: int
-    unread_count: int
+    last_message_at: Annotated[Time, Field(description="When its newest message was received")]
+    message_count: MessageCount
+    unread_count: UnreadCount
     participants: Annotated[list[EmailAddress], Field(description="Senders, in order; at most 20")]
     labels: Annotated[list[str], Field(description="Names, of all its messages")]
-    has_attachments: bool
+    has_attachments: Annotated[bool, Field(description="Whether a message of it has one")]
 
 
 class ThreadPage(TypedDict):
     """A page of threads, those with the newest messages first."""
 
-    threads: list[Thread]
-    next_cursor: Annotated[str | None, Field(description="Give it as `cursor` for the next page; null on the last one")]
+    threads: Annotated[list[Thread], Field(description="Those with the newest messages first")]
+    next_cursor: NextCursor
 
 
 class ThreadView(Thread):
@@ -40,5 +41,5 @@ class ThreadView(Thread):
 class ThreadsQuery(MailboxQuery):
     """The parameters of a list of threads."""
 
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 50
-    cursor: Annotated[str, Field(max_length=2048, pattern=NO_NUL)] = ""
+    limit: Limit = 50
+    cursor: Cursor = ""

@@ -7,8 +7,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.mail.v1 import mail_pb2
 from pydantic import TypeAdapter
 
-from services.gateway.schemas.addresses import Addresses
-from services.gateway.schemas.emails import Email, EmailPage, Labels
+from services.gateway.schemas.addresses import AddressList
+from services.gateway.schemas.emails import Email, EmailPage, LabelList
 from services.kit.errors import AppError, Kind
 from tests.gateway.conftest import Gateway
 
@@ -266,7 +266,7 @@ class TestLabels:
         ]
         status, body = await get(gateway, f"/emails/labels?account_id={account_id}")
         assert status == 200
-        exactly(Labels, body)
+        exactly(LabelList, body)
         assert body["labels"] == [
             {"id": "INBOX", "name": "INBOX", "type": "system", "message_count": 7, "unread_count": 2},
             {"id": "Label_1", "name": "Работа", "type": "user", "message_count": 0, "unread_count": 0},
@@ -292,7 +292,7 @@ class TestAddresses:
         gateway.mail.connect("grace", "grace@example.org")
         status, body = await get(gateway, "/emails/addresses")
         assert status == 200
-        exactly(Addresses, body)
+        exactly(AddressList, body)
         first, second, third = body["addresses"]
         assert first == {
             "account_id": f"account-of-{ADA}",

@@ -36,6 +36,7 @@ async def http(services: Services) -> AsyncIterator[httpx.AsyncClient]:
         ready=ready,
         long_polls=LongPolls(asyncio.Event()),
         telemetry=Telemetry(CollectorRegistry()),
+        public_url="http://localhost:8000",
         frontend_redirect_url=ISSUER,
         cors_origins=(),
         body_limit=65_536,

@@ -11,8 +11,10 @@ from limits import RateLimitItem
 from services.gateway import errors
 from services.gateway.access_tokens import AccessTokens, auth_key_set
 from services.gateway.clients import Services, connect
-from services.gateway.cors import allow_origins
 from services.gateway.html.sanitiser import SafeHtml
+from services.gateway.http.compression import Compression
+from services.gateway.http.cors import allow_origins
+from services.gateway.http.methods import HeadAsGet, Methods, Resources
 from services.gateway.limits.client_address import Network
 from services.gateway.limits.long_polls import LongPolls
 from services.gateway.limits.rate_limits import Counters, RateLimit
@@ -107,12 +109,17 @@ def create_app(
     errors.register(app)
     routers = [module.router for module in (*_ROUTES, *([push] if accepts_google_push else []))]
     # The last one added is the outermost. CORS is outside of CatchAll, so that pages can read a 500, too.
+    resources = Resources(routers)
+    app.state.methods_of = resources.methods_of
+    app.add_middleware(Methods, resources=resources)
     app.add_middleware(BodyLimit, limit=body_limit)
     if address_limit is not None:
         app.add_middleware(AddressLimit, limit=address_limit, trusted_proxies=trusted_proxies)
     app.add_middleware(CatchAll)
     if cors_origins:
         allow_origins(app, cors_origins, routers=routers)
+    app.add_middleware(Compression)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(RequestContext, https=https)
     app.add_middleware(RequestTelemetry, telemetry=telemetry)
     for router in routers:

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.gateway.field_errors import field_errors
+from services.gateway.problems.field_errors import field_errors
 from services.gateway.schemas.problems import FieldError
 from services.kit.context import request_id
 from services.kit.errors import AppError, Kind, internal_error
@@ -85,9 +85,14 @@ def register(app: FastAPI) -> None:
         return _from_validation(error)
 
     @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> Response:
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            # The router names the methods of one route only.
+            methods = request.app.state.methods_of(request.scope["path"])
+            headers |= {"Allow": ", ".join(sorted(methods))} if methods else {}
         code, detail = FRAMEWORK_PROBLEMS.get(HTTPStatus(error.status_code), (INTERNAL.reason, INTERNAL.message))
-        return problem(status=error.status_code, code=code, detail=detail, headers=error.headers)
+        return problem(status=error.status_code, code=code, detail=detail, headers=headers)
 
 
 def _challenge(error: AppError) -> str:

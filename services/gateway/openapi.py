@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from services.gateway.error_codes import ERROR_CODES
 from services.gateway.errors import PROBLEM_TYPE
+from services.gateway.problems.error_codes import ERROR_CODES
 from services.gateway.schemas.problems import Problem
 
 _REFERENCE = "#/components/schemas/"

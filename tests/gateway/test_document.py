@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.error_codes import ERROR_CODES
+from services.gateway.problems.error_codes import ERROR_CODES
 from tests.gateway.test_error_catalogue import documented
 from tests.support.gateway.document import openapi_document, operations
 

@@ -7,9 +7,9 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
-from services.gateway.cors import CORS_NOT_ALLOWED
 from services.gateway.errors import FRAMEWORK_PROBLEMS, INVALID_REQUEST
-from services.gateway.routing import UNKNOWN_ENCODING
+from services.gateway.http.cors import CORS_NOT_ALLOWED
+from services.gateway.requests.routing import UNKNOWN_ENCODING
 from services.kit.errors import Kind
 
 # Reasons between the services, which no client of the REST API can get, and why.

@@ -70,7 +70,7 @@ class TestAddress:
     async def test_with_a_wrong_method_names_the_right_one(self, gateway: Gateway) -> None:
         answer = await gateway.http.delete("/emails/sync")
         assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
-        assert answer.headers["allow"] == "POST"
+        assert answer.headers["allow"] == "OPTIONS, POST"
 
 
 class TestBody:

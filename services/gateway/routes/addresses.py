@@ -7,11 +7,11 @@ from mailroom.mail.v1.mail_pb2 import DisconnectMailboxRequest, ListMailboxesReq
 
 from services.gateway import conversions
 from services.gateway.dependencies import Backends, UserId
-from services.gateway.error_codes import OF_A_USER
 from services.gateway.openapi import ERASING, problems
-from services.gateway.path_parameters import MailboxAccountId
+from services.gateway.problems.error_codes import OF_A_USER
+from services.gateway.requests.path_parameters import MailboxAccountId
+from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
-from services.gateway.routing import Router
 from services.gateway.schemas.addresses import AddressList
 from services.kit.rpc.client import call
 

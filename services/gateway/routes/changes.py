@@ -7,11 +7,11 @@ from mailroom.mail.v1.mail_pb2 import ListChangesRequest
 
 from services.gateway import conversions
 from services.gateway.dependencies import Backends, Polls, UserId
-from services.gateway.error_codes import OF_A_MAILBOX
 from services.gateway.openapi import problems
-from services.gateway.prefer_header import WaitSeconds, applied
+from services.gateway.problems.error_codes import OF_A_MAILBOX
+from services.gateway.requests.prefer_header import WaitSeconds, applied
+from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
-from services.gateway.routing import Router
 from services.gateway.schemas.changes import ChangePage, ChangesQuery
 
 router = Router(prefix="/emails", tags=["emails"])

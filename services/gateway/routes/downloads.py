@@ -14,10 +14,10 @@ from mailroom.mail.v1.mail_pb2 import (
 
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.downloads import Download, condition_of
-from services.gateway.error_codes import OF_A_PROVIDER, OF_A_USER
 from services.gateway.openapi import problems
-from services.gateway.path_parameters import AttachmentId, EmailId
-from services.gateway.routing import Router
+from services.gateway.problems.error_codes import OF_A_PROVIDER, OF_A_USER
+from services.gateway.requests.path_parameters import AttachmentId, EmailId
+from services.gateway.requests.routing import Router
 from services.kit.rpc.client import stream
 
 router = Router(prefix="/emails", tags=["emails"])

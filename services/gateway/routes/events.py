@@ -7,10 +7,10 @@ from mailroom.auth.v1 import auth_pb2
 
 from services.gateway.conversions import rfc3339
 from services.gateway.dependencies import Backends, UserId
-from services.gateway.error_codes import OF_A_USER
 from services.gateway.openapi import problems
+from services.gateway.problems.error_codes import OF_A_USER
+from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
-from services.gateway.routing import Router
 from services.gateway.schemas.sessions import EventQuery, SecurityEvent, SecurityEvents
 from services.kit.rpc.client import call
 

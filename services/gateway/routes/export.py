@@ -10,11 +10,11 @@ from pydantic_core import to_json
 
 from services.gateway import conversions
 from services.gateway.dependencies import Backends, HtmlSanitiser, UserId
-from services.gateway.error_codes import OF_A_MAILBOX
 from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.openapi import problems
+from services.gateway.problems.error_codes import OF_A_MAILBOX
+from services.gateway.requests.routing import Router
 from services.gateway.routes.messages import whole_email
-from services.gateway.routing import Router
 from services.gateway.schemas.emails import FilterQuery
 from services.gateway.streaming import JsonLines
 from services.kit.rpc.client import stream

@@ -5,8 +5,8 @@ from http import HTTPStatus
 
 from fastapi import Request, Response
 
+from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
-from services.gateway.routing import Router
 from services.gateway.schemas.health import Health
 
 router = Router(tags=["health"])

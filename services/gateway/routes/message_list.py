@@ -8,19 +8,20 @@ from pydantic_core import to_json
 
 from services.gateway import conversions
 from services.gateway.dependencies import Backends, UserId
-from services.gateway.error_codes import OF_A_MAILBOX
 from services.gateway.openapi import problems
-from services.gateway.routing import Router
+from services.gateway.problems.error_codes import OF_A_MAILBOX
+from services.gateway.requests.conditional import CONDITIONAL, NOT_MODIFIED
+from services.gateway.requests.routing import Router
 from services.gateway.schemas.emails import EmailPage, ListQuery
 from services.kit.rpc.client import call
 
 router = Router(prefix="/emails", tags=["emails"])
 
-_RESPONSES = problems(*OF_A_MAILBOX, "invalid_query", "invalid_page_token")
+_RESPONSES = NOT_MODIFIED | problems(*OF_A_MAILBOX, "invalid_query", "invalid_page_token")
 
 
-@router.get("/", response_model=EmailPage, include_in_schema=False)
-@router.get("", response_model=EmailPage, responses=_RESPONSES)
+@router.get("/", response_model=EmailPage, dependencies=[CONDITIONAL], include_in_schema=False)
+@router.get("", response_model=EmailPage, dependencies=[CONDITIONAL], responses=_RESPONSES)
 async def list_emails(services: Backends, user_id: UserId, query: Annotated[ListQuery, Query()]) -> Response:
     """List the stored messages of one mailbox that match all filters, newest first."""
     request = ListMessagesRequest(

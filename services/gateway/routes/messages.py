@@ -11,13 +11,14 @@ from mailroom.mail.v1.mail_pb2 import (
 
 from services.gateway import conversions
 from services.gateway.dependencies import Backends, HtmlSanitiser, UserId
-from services.gateway.error_codes import OF_A_MAILBOX, OF_A_USER
 from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.openapi import problems
-from services.gateway.path_parameters import EmailId
+from services.gateway.problems.error_codes import OF_A_MAILBOX, OF_A_USER
+from services.gateway.requests.conditional import CONDITIONAL, NOT_MODIFIED
+from services.gateway.requests.path_parameters import EmailId
+from services.gateway.requests.routing import Router
 from services.gateway.responses import email_response, json_response_from
 from services.gateway.routes.downloads import pictures_of
-from services.gateway.routing import Router
 from services.gateway.schemas.emails import Email, LabelList
 from services.gateway.schemas.requests import MailboxQuery
 from services.kit.rpc.client import call
@@ -25,7 +26,9 @@ from services.kit.rpc.client import call
 router = Router(prefix="/emails", tags=["emails"])
 
 
-@router.get("/labels", response_model=LabelList, responses=problems(*OF_A_MAILBOX))
+@router.get(
+    "/labels", response_model=LabelList, dependencies=[CONDITIONAL], responses=NOT_MODIFIED | problems(*OF_A_MAILBOX)
+)
 async def list_labels(services: Backends, user_id: UserId, query: Annotated[MailboxQuery, Query()]) -> Response:
     """List the labels of one mailbox, by name."""
     answer = await call(
@@ -34,7 +37,12 @@ async def list_labels(services: Backends, user_id: UserId, query: Annotated[Mail
     return json_response_from({"labels": [conversions.label(item) for item in answer.labels]})
 
 
-@router.get("/{id}", response_model=Email, responses=problems(*OF_A_USER, "message_not_found"))
+@router.get(
+    "/{id}",
+    response_model=Email,
+    dependencies=[CONDITIONAL],
+    responses=NOT_MODIFIED | problems(*OF_A_USER, "message_not_found"),
+)
 async def get_email(
     services: Backends,
     safe_html: HtmlSanitiser,

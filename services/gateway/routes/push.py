@@ -7,7 +7,7 @@ from mailroom.mail.v1.mail_pb2 import AcceptPushRequest
 
 from services.gateway.dependencies import Backends
 from services.gateway.openapi import problems
-from services.gateway.routing import CALLED_BY_PROVIDERS, Router
+from services.gateway.requests.routing import CALLED_BY_PROVIDERS, Router
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call
 

@@ -8,10 +8,10 @@ from mailroom.auth.v1 import auth_pb2
 from services.gateway.bearer import Credentials, caller_of
 from services.gateway.conversions import access_status, rfc3339, session_tokens
 from services.gateway.dependencies import Backends, UserId
-from services.gateway.error_codes import OF_A_BODY, OF_A_USER
 from services.gateway.openapi import problems
+from services.gateway.problems.error_codes import OF_A_BODY, OF_A_USER
+from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
-from services.gateway.routing import Router
 from services.gateway.schemas.sessions import Account, LogoutRequest, Me, RefreshRequest, Token
 from services.kit.rpc.client import call
 

@@ -16,11 +16,11 @@ from services.gateway.bearer import MaybeCaller
 from services.gateway.clients import Services
 from services.gateway.conversions import seconds_until, session_tokens
 from services.gateway.dependencies import Backends, Keys
-from services.gateway.error_codes import OF_A_BODY
 from services.gateway.openapi import problems
-from services.gateway.path_parameters import ProviderName
+from services.gateway.problems.error_codes import OF_A_BODY
+from services.gateway.requests.path_parameters import ProviderName
+from services.gateway.requests.routing import CALLED_BY_PROVIDERS, Router
 from services.gateway.responses import json_response_from
-from services.gateway.routing import CALLED_BY_PROVIDERS, Router
 from services.gateway.schemas.sessions import SignInStart, Token, TokenRequest
 from services.kit.errors import AppError, Kind, service_unavailable
 from services.kit.jwks import KeysUnavailableError

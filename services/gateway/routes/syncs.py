@@ -11,13 +11,13 @@ from mailroom.mail.v1 import mail_pb2
 from services.gateway import conversions
 from services.gateway.clients import Services
 from services.gateway.dependencies import Backends, Polls, UserId
-from services.gateway.error_codes import OF_A_BODY, OF_A_MAILBOX, OF_A_USER
 from services.gateway.limits.long_polls import LongPolls
 from services.gateway.openapi import problems
-from services.gateway.path_parameters import SyncId
-from services.gateway.prefer_header import WaitSeconds, applied
+from services.gateway.problems.error_codes import OF_A_BODY, OF_A_MAILBOX, OF_A_USER
+from services.gateway.requests.path_parameters import SyncId
+from services.gateway.requests.prefer_header import WaitSeconds, applied
+from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
-from services.gateway.routing import Router
 from services.gateway.schemas.syncs import Sync, SyncRequest, VerifyRequest
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call

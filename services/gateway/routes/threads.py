@@ -7,11 +7,12 @@ from mailroom.mail.v1.mail_pb2 import GetThreadRequest, ListThreadsRequest
 
 from services.gateway import conversions
 from services.gateway.dependencies import Backends, UserId
-from services.gateway.error_codes import OF_A_MAILBOX
 from services.gateway.openapi import problems
-from services.gateway.path_parameters import ThreadId
+from services.gateway.problems.error_codes import OF_A_MAILBOX
+from services.gateway.requests.conditional import CONDITIONAL, NOT_MODIFIED
+from services.gateway.requests.path_parameters import ThreadId
+from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
-from services.gateway.routing import Router
 from services.gateway.schemas.requests import MailboxQuery
 from services.gateway.schemas.threads import ThreadPage, ThreadsQuery, ThreadView
 from services.kit.rpc.client import call
@@ -19,7 +20,12 @@ from services.kit.rpc.client import call
 router = Router(prefix="/emails/threads", tags=["emails"])
 
 
-@router.get("", response_model=ThreadPage, responses=problems(*OF_A_MAILBOX, "invalid_page_token"))
+@router.get(
+    "",
+    response_model=ThreadPage,
+    dependencies=[CONDITIONAL],
+    responses=NOT_MODIFIED | problems(*OF_A_MAILBOX, "invalid_page_token"),
+)
 async def list_threads(services: Backends, user_id: UserId, query: Annotated[ThreadsQuery, Query()]) -> Response:
     """List the threads of one mailbox, those with the newest messages first."""
     request = ListThreadsRequest(
@@ -30,7 +36,12 @@ async def list_threads(services: Backends, user_id: UserId, query: Annotated[Thr
     return json_response_from({"threads": threads, "next_cursor": page.next_page_token or None})
 
 
-@router.get("/{id}", response_model=ThreadView, responses=problems(*OF_A_MAILBOX, "thread_not_found"))
+@router.get(
+    "/{id}",
+    response_model=ThreadView,
+    dependencies=[CONDITIONAL],
+    responses=NOT_MODIFIED | problems(*OF_A_MAILBOX, "thread_not_found"),
+)
 async def get_thread(
     services: Backends,
     user_id: UserId,

@@ -7,9 +7,9 @@ from mailroom.auth.v1.auth_pb2 import RevokeSessionRequest
 from mailroom.mail.v1.mail_pb2 import DeleteUserRequest
 
 from services.gateway.dependencies import Backends, UserId
-from services.gateway.error_codes import OF_A_USER
 from services.gateway.openapi import ERASING, problems
-from services.gateway.routing import Router
+from services.gateway.problems.error_codes import OF_A_USER
+from services.gateway.requests.routing import Router
 from services.kit.rpc.client import call
 
 router = Router(tags=["sessions"])

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 
-from services.gateway.cors import allow_origins
+from services.gateway.http.cors import allow_origins
 from tests.gateway.conftest import Gateway, OpenGateway
 
 ORIGIN = "https://app.example"

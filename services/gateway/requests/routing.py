@@ -10,8 +10,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from services.gateway.errors import problem
+from services.gateway.http.methods import CAME_AS_HEAD
 from services.gateway.openapi import operation_id
-from services.gateway.strict_input import StrictRequest, check_body, check_path, check_query
+from services.gateway.requests.conditional import CONDITIONAL, with_etag
+from services.gateway.requests.strict_input import StrictRequest, check_body, check_path, check_query
 
 UNKNOWN_ENCODING = "unsupported_content_encoding"
 
@@ -42,17 +44,24 @@ class StrictRoute(APIRoute):
         known = frozenset(_query_names(self.dependant))
         is_lenient = CALLED_BY_PROVIDERS in self.dependencies
         has_body = self.body_field is not None
+        is_conditional = CONDITIONAL in self.dependencies
 
         async def checked(request: Request) -> Response:
             if (encoding := _encoding(request)) is not None:
                 return _unknown_encoding(encoding)
+            if is_lenient and CAME_AS_HEAD in request.scope:
+                # GET takes the login code, which a look at the headers must not.
+                return Response(status_code=HTTPStatus.NO_CONTENT)
             strict = StrictRequest(request.scope, request.receive)
             check_path(strict)
             if not is_lenient:
                 check_query(request.scope["query_string"], known=known)
             if has_body:
                 await check_body(strict)
-            return await handle(strict)
+            response = await handle(strict)
+            if is_conditional:
+                return with_etag(response, if_none_match=request.headers.get("if-none-match", ""))
+            return response
 
         return checked
 

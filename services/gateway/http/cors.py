@@ -63,4 +63,4 @@ def allow_origins(app: FastAPI, origins: Sequence[str], *, routers: Iterable[API
 
 def _methods(routers: Iterable[APIRouter]) -> list[str]:
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
-    return sorted({method for route in routes for method in route.methods or ()})
+    return sorted({"HEAD", *(method for route in routes for method in route.methods or ())})

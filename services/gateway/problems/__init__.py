@@ -1,0 +1,1 @@
+"""Error codes, and sentences for wrong fields."""

@@ -1,0 +1,1 @@
+"""What a request may say: strict routes, parameters in paths, preferences, conditions."""

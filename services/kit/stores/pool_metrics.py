@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
-from services.kit.stores.postgres import Pool
+from services.kit.stores.postgres import BoundedPool
 
 
 class PoolMetrics:
@@ -20,9 +20,13 @@ class PoolMetrics:
         self._limit = Gauge(
             "mailroom_pool_connections_limit", "Connections that the pool can have.", ["pool"], registry=registry
         )
+        self._timeouts = Counter(
+            "mailroom_pool_timeouts", "Waits for a connection that were given up.", ["pool"], registry=registry
+        )
 
-    def asyncpg(self, pool: Pool) -> None:
+    def asyncpg(self, pool: BoundedPool) -> None:
         """Show an asyncpg pool as `postgres`."""
+        pool.on_timeout = self._timeouts.labels("postgres").inc
         self._show("postgres", pool.get_max_size(), lambda: pool.get_size() - pool.get_idle_size())
 
     def sqlalchemy(self, engine: AsyncEngine) -> None:

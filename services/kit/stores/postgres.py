@@ -1,7 +1,12 @@
 """The connection pool of a process."""
 
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, override
+
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
+import structlog
+from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
 from opentelemetry.trace import Tracer
 from sqlalchemy import URL, event
 from sqlalchemy.exc import DisconnectionError
@@ -14,6 +19,23 @@ from services.kit.settings import Postgres
 CONNECT_TIMEOUT = 10
 COMMAND_TIMEOUT = 60
 IDLE_IN_TRANSACTION_TIMEOUT = 60.0
+# Until a connection of the pool is free, a new one included; until the statement of a cancelled caller has ended, else
+# its connection is cut off; until all connections have ended.
+ACQUIRE_TIMEOUT = 10.0
+RELEASE_TIMEOUT = 2.0
+# asyncpg's defaults.
+_QUERIES_PER_CONNECTION = 50_000
+_IDLE_SECONDS = 300.0
+CLOSE_TIMEOUT = 5.0
+
+log = structlog.get_logger()
+
+# asyncpg's classes are generic in their stubs only.
+if TYPE_CHECKING:
+    _AsyncpgPool = asyncpg.Pool[asyncpg.Record]
+    _Acquisition = PoolAcquireContext[asyncpg.Record]
+else:
+    _AsyncpgPool, _Acquisition = asyncpg.Pool, PoolAcquireContext
 
 # Aliases, because asyncpg's classes are generic in their stubs only.
 type Pool = asyncpg.Pool[asyncpg.Record]
@@ -90,6 +112,54 @@ async def connect(settings: Postgres) -> "asyncpg.Connection[asyncpg.Record]":
     )
 
 
+def _nothing() -> None:
+    pass
+
+
+class BoundedPool(_AsyncpgPool):
+    """A pool in which no wait is endless; asyncpg's own waits for a free connection for ever.
+
+    `on_timeout` is called when a wait for a connection is given up.
+    """
+
+    acquire_timeout = ACQUIRE_TIMEOUT
+    release_timeout = RELEASE_TIMEOUT
+    close_timeout = CLOSE_TIMEOUT
+    on_timeout: Callable[[], None] = staticmethod(_nothing)
+
+    @override
+    def acquire(self, *, timeout: float | None = None) -> _Acquisition:
+        """Acquire a connection within `timeout` seconds. Raises TimeoutError."""
+        return _BoundedAcquisition(self, self.acquire_timeout if timeout is None else timeout)
+
+    @override
+    async def release(self, connection: Connection, *, timeout: float | None = None) -> None:
+        """Give a connection back; one whose statement does not end within `timeout` seconds is cut off."""
+        await super().release(connection, timeout=self.release_timeout if timeout is None else timeout)
+
+    @override
+    async def close(self) -> None:
+        """Close all connections; those that do not end in time are cut off."""
+        try:
+            async with asyncio.timeout(self.close_timeout):
+                await super().close()
+        except TimeoutError:
+            log.warning("connections to Postgres cut off: they did not end in time")
+
+
+class _BoundedAcquisition(_Acquisition):
+    @override
+    async def __aenter__(self) -> Connection:
+        try:
+            return await super().__aenter__()
+        except TimeoutError:
+            pool = self.pool
+            assert isinstance(pool, BoundedPool)  # noqa: S101 - only its `acquire` makes this object
+            log.warning("no connection to Postgres within the time limit", seconds=self.timeout)
+            pool.on_timeout()
+            raise
+
+
 async def _leave_as_it_is(_: object) -> None:
     pass
 
@@ -102,7 +172,7 @@ async def create_pool(
     idle_in_transaction: float = IDLE_IN_TRANSACTION_TIMEOUT,
     transaction: float = 0,
     tracer: Tracer | None = None,
-) -> Pool:
+) -> BoundedPool:
     """Return an asyncpg pool, which connects on first use, for services that send SQL without a layer between.
 
     Sessions have the settings and limits of `create_engine`. The server also closes a connection that is idle within a
@@ -118,7 +188,7 @@ async def create_pool(
 
     # asyncpg would reset the session (advisory locks, LISTEN) at each release: a round trip with four statements. Code
     # on pooled connections leaves no session state.
-    pool = asyncpg.create_pool(
+    pool = BoundedPool(
         host=settings.host,
         port=settings.port,
         user=settings.user,
@@ -126,10 +196,16 @@ async def create_pool(
         database=settings.database,
         min_size=0,
         max_size=size,
+        max_queries=_QUERIES_PER_CONNECTION,
+        max_inactive_connection_lifetime=_IDLE_SECONDS,
+        connection_class=asyncpg.Connection,
+        record_class=asyncpg.Record,
+        loop=asyncio.get_running_loop(),
         init=prepare,
         reset=_leave_as_it_is,
         timeout=CONNECT_TIMEOUT,
         command_timeout=COMMAND_TIMEOUT,
         server_settings=_session(application_name, idle_in_transaction=idle_in_transaction, transaction=transaction),
     )
-    return await pool
+    await pool
+    return pool

@@ -11,10 +11,13 @@ import structlog
 
 from services.mail.store.connection import DATABASE_LOST
 from services.mail.store.control import schedule, workers
+from services.mail.sync.turn_metrics import TurnMetrics
 
 _AGAIN_SECONDS = 1.0
 # A connection can die silently: check it at this interval.
-_PING_SECONDS = 5.0
+PING_SECONDS = 5.0
+# To connect, and then to listen and to take the worker's lock.
+SETUP_SECONDS = 15.0
 
 log = structlog.get_logger()
 
@@ -27,9 +30,20 @@ class Listener:
     Each connection has its own owner id: the server may take long to notice the end of the last one.
     """
 
-    def __init__(self, connect: Connect, *, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        wake: Callable[[], None],
+        metrics: TurnMetrics,
+        setup_seconds: float = SETUP_SECONDS,
+        ping_seconds: float = PING_SECONDS,
+    ) -> None:
         self._connect = connect
         self._wake = wake
+        self._metrics = metrics
+        self._setup_seconds = setup_seconds
+        self._ping_seconds = ping_seconds
         self.owner: UUID | None = None
 
     async def listen(self) -> None:
@@ -38,24 +52,30 @@ class Listener:
             try:
                 await self._listen_until_closed()
             except DATABASE_LOST as error:
-                log.warning("listening for triggers failed", error=type(error).__name__)
+                log.warning("listening for triggers failed, nothing is claimed", error=type(error).__name__)
+                if isinstance(error, TimeoutError):
+                    self._metrics.waits_given_up.labels("listen").inc()
                 await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _listen_until_closed(self) -> None:
-        connection = await self._connect()
+        async with asyncio.timeout(self._setup_seconds):
+            connection = await self._connect()
         closed = asyncio.Event()
         try:
             connection.add_termination_listener(lambda *_: closed.set())
-            await connection.add_listener(schedule.CHANNEL, lambda *_: self._wake())
             owner = uuid.uuid4()
-            await workers.register(connection, owner)
+            async with asyncio.timeout(self._setup_seconds):
+                await connection.add_listener(schedule.CHANNEL, lambda *_: self._wake())
+                await workers.register(connection, owner)
             self.owner = owner
+            self._metrics.listening.set(1)
             self._wake()
             while not closed.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(closed.wait(), _PING_SECONDS)
+                    await asyncio.wait_for(closed.wait(), self._ping_seconds)
                 if not closed.is_set():
-                    await connection.execute("SELECT 1", timeout=_PING_SECONDS)
+                    await connection.execute("SELECT 1", timeout=self._ping_seconds)
         finally:
             self.owner = None
-            await connection.close(timeout=_PING_SECONDS)
+            self._metrics.listening.set(0)
+            await connection.close(timeout=self._ping_seconds)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import structlog
@@ -39,6 +39,8 @@ LONGEST_BACKOFF = 60.0
 LONGEST_TURN = 240.0
 # When to look again at a mailbox whose user has to sign in: a sign-in wakes it, this finds what that has missed.
 _REAUTH_SECONDS = 900.0
+# Seconds after which a turn is logged, and again after each as many more: it hangs in a call or a statement.
+LONG_TURN = 30.0
 _RETRIES = Retries()
 _INTERVALS = Intervals()
 
@@ -66,6 +68,7 @@ class TurnRunner:
         verify_seconds: float,
         retries: Retries = _RETRIES,
         longest_turn: float = LONGEST_TURN,
+        long_turn: float = LONG_TURN,
         intervals: Intervals = _INTERVALS,
         patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
@@ -79,6 +82,9 @@ class TurnRunner:
         self._verify_seconds = verify_seconds
         self._retries = retries
         self._longest_turn = longest_turn
+        self._long_turn = long_turn
+        # The current steps of the turns under way.
+        self._steps: dict[Lease, Callable[[], str]] = {}
         self._intervals = intervals
         self._auth = auth
         self._mailbox_access = MailboxAccess(pool=pool, auth=auth, patience=patience)
@@ -119,10 +125,14 @@ class TurnRunner:
 
     async def _renew(self, lease: Lease, scope: asyncio.Timeout) -> None:
         """Renew until the lease is lost, or expired while the database was unreachable; then cancel the scope."""
-        renewed = time.monotonic()
+        began = renewed = time.monotonic()
         pause = self.lease_seconds / 3
+        told = 0
         while time.monotonic() - renewed < self.lease_seconds:
             await asyncio.sleep(pause)
+            if (periods := int((time.monotonic() - began) / self._long_turn)) > told:
+                told = periods
+                self._tell_of_long_turn(lease, time.monotonic() - began)
             try:
                 async with asyncio.timeout(pause), self._pool.acquire() as connection:
                     if not await schedule.renew(connection, lease, lease_seconds=self.lease_seconds):
@@ -131,6 +141,10 @@ class TurnRunner:
             except DATABASE_LOST as error:
                 log.warning("lease not renewed", error=type(error).__name__)
         scope.reschedule(asyncio.get_running_loop().time())
+
+    def _tell_of_long_turn(self, lease: Lease, seconds: float) -> None:
+        step = self._steps.get(lease)
+        log.warning("a turn takes long", seconds=round(seconds, 1), step="" if step is None else step())
 
     async def _work(self, lease: Lease) -> None:
         async with self._pool.acquire() as connection:
@@ -147,9 +161,13 @@ class TurnRunner:
             metrics=self._metrics,
             intervals=self._intervals,
         )
-        release = await run_turn(
-            context, poll_seconds=self._poll_seconds, verify_seconds=self._verify_seconds, retries=self._retries
-        )
+        self._steps[lease] = lambda: context.step
+        try:
+            release = await run_turn(
+                context, poll_seconds=self._poll_seconds, verify_seconds=self._verify_seconds, retries=self._retries
+            )
+        finally:
+            del self._steps[lease]
         if context.answered:
             await self._mailbox_access.granted(mailbox)
             await addresses.learn(context, mailbox, auth=self._auth)

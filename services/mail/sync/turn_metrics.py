@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from opentelemetry.trace import Link, Status, StatusCode, Tracer, get_current_span
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from services.kit.observe.setup import Telemetry
 from services.kit.observe.tracing import continued, start_span
@@ -19,6 +19,8 @@ _CONTINUED_SECONDS = 60.0
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0)
 # Outcomes of turns, besides the reasons of AppError and ProviderError.
 DONE, LEASE_LOST, INTERNAL = "done", "lease_lost", "internal"
+# What a worker waits for no longer than it may.
+WAITS = ("listen", "claim", "drain")
 
 
 @dataclass(slots=True)
@@ -43,12 +45,27 @@ class TurnMetrics:
         self._seconds = Histogram(
             "mailroom_sync_turn_seconds", "Turns with mailboxes.", registry=registry, buckets=_BUCKETS
         )
+        self._began: dict[int, float] = {}
+        Gauge(
+            "mailroom_oldest_turn_seconds", "How long the longest running turn has taken.", registry=registry
+        ).set_function(self._oldest_turn)
         self.messages_stored = Counter(
             "mailroom_messages_stored", "Messages stored, newer versions included.", registry=registry
         )
         self.workers_lost = Counter(
             "mailroom_workers_lost", "Workers that died and whose mailboxes this one freed.", registry=registry
         )
+        self.listening = Gauge(
+            "mailroom_worker_listening",
+            "1 while the worker hears of triggers and claims, else 0.",
+            registry=registry,
+        )
+        self.waits_given_up = Counter(
+            "mailroom_worker_waits_given_up", "Waits that took too long, by what for.", ["wait"], registry=registry
+        )
+        for wait in WAITS:
+            # Exports 0: increase() does not count the first increment of a new series.
+            self.waits_given_up.labels(wait)
         self.watch_renewals = Counter(
             "mailroom_watch_renewals", "Watches made or renewed at providers.", ["outcome"], registry=registry
         )
@@ -57,7 +74,7 @@ class TurnMetrics:
     async def turn(self, pool: Pool, mailbox_id: int) -> AsyncIterator[TurnOutcome]:
         """Measure a turn; the caller sets the outcome of a failed one."""
         turn = TurnOutcome()
-        began = time.perf_counter()
+        began = self._began[id(turn)] = time.perf_counter()
         try:
             if self._tracer is None:
                 yield turn
@@ -67,6 +84,10 @@ class TurnMetrics:
         finally:
             self._turns.labels(turn.outcome).inc()
             self._seconds.observe(time.perf_counter() - began)
+            del self._began[id(turn)]
+
+    def _oldest_turn(self) -> float:
+        return time.perf_counter() - min(self._began.values()) if self._began else 0.0
 
 
 @asynccontextmanager

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -16,16 +17,12 @@ from services.mail.store.control import schedule, workers
 from services.mail.store.control.schedule import Lease
 from services.mail.sync import watches
 from services.mail.sync.idle.check import IdleCheck
-from services.mail.sync.listener import Connect, Listener
+from services.mail.sync.listener import PING_SECONDS, SETUP_SECONDS, Connect, Listener
 from services.mail.sync.turn import LONGEST_BACKOFF, TurnRunner
 from services.mail.sync.turn_metrics import TurnMetrics
 
 # A LISTEN connection can die silently, so the schedule is also read at this interval.
 _LOOK_SECONDS = 1.0
-# Turns take two. Another worker repeats those that are cancelled.
-_DRAIN_SECONDS = 10.0
-# A cancelled turn rolls back and returns its connection.
-_CANCEL_SECONDS = 5.0
 # Interval of checks for users to delete.
 _DELETIONS_SECONDS = 5.0
 # Interval of checks for watches that are not renewed.
@@ -34,6 +31,24 @@ _REPORT_SECONDS = 60.0
 _MISFIT_SECONDS = 3600.0
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Seconds that the loop of a worker waits at most."""
+
+    # For the statements of one look at the schedule.
+    claim: float = 15.0
+    # For running turns at the end: they take two. Another worker repeats those that are cancelled.
+    drain: float = 10.0
+    # For what is cancelled: it rolls back and returns its connection.
+    cancel: float = 5.0
+    # To listen for triggers, and for the answer to each ping.
+    listen: float = SETUP_SECONDS
+    ping: float = PING_SECONDS
+
+
+DEFAULT_LIMITS = Limits()
 
 
 class Worker:
@@ -53,6 +68,7 @@ class Worker:
         finish_deletions: Callable[[], Awaitable[None]],
         metrics: TurnMetrics,
         slots: int,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._pool = pool
         self._turns = turns
@@ -65,7 +81,14 @@ class Worker:
         self._failing_turns = 0
         self._next_take_over = 0.0
         self._wake = asyncio.Event()
-        self._listener = Listener(connect_listener, wake=self._wake.set)
+        self._limits = limits
+        self._listener = Listener(
+            connect_listener,
+            wake=self._wake.set,
+            metrics=metrics,
+            setup_seconds=limits.listen,
+            ping_seconds=limits.ping,
+        )
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -79,10 +102,9 @@ class Worker:
                     await asyncio.wait_for(self._wake.wait(), wait)
         finally:
             await self._drain()
-            for task in besides:
-                task.cancel()
-            await asyncio.gather(*besides, return_exceptions=True)
-            await self._idle_check.close()
+            await self._end(besides)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle_check.close(), self._limits.cancel)
 
     def _besides(self, stop: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
         return [
@@ -135,12 +157,20 @@ class Worker:
 
     async def _drain(self) -> None:
         if self._running:
-            _, late = await asyncio.wait(self._running, timeout=_DRAIN_SECONDS)
-            for task in late:
-                task.cancel()
+            _, late = await asyncio.wait(self._running, timeout=self._limits.drain)
             if late:
                 log.warning("turns cancelled: they did not end in time", turns=len(late))
-                await asyncio.wait(late, timeout=_CANCEL_SECONDS)
+                self._metrics.waits_given_up.labels("drain").inc()
+                await self._end(late)
+
+    async def _end(self, tasks: Collection[asyncio.Task[None]]) -> None:
+        """Cancel tasks and wait for their end, but not for ever: one that waits for a silent server is abandoned."""
+        for task in tasks:
+            task.cancel()
+        _, abandoned = await asyncio.wait(tasks, timeout=self._limits.cancel)
+        if abandoned:
+            log.warning("tasks abandoned: they did not end when they were cancelled", tasks=len(abandoned))
+            self._metrics.waits_given_up.labels("drain").inc()
 
     async def _claim_safely(self) -> float:
         """Start the turns of due mailboxes; return the longest time to sleep."""
@@ -149,9 +179,12 @@ class Worker:
             # Without an owner id our leases look abandoned.
             return _LOOK_SECONDS
         try:
-            return await self._claim(owner)
+            async with asyncio.timeout(self._limits.claim):
+                return await self._claim(owner)
         except DATABASE_LOST as error:
-            log.warning("database unavailable", error=type(error).__name__)
+            log.warning("database unavailable, nothing is claimed", error=type(error).__name__)
+            if isinstance(error, TimeoutError):
+                self._metrics.waits_given_up.labels("claim").inc()
             return _LOOK_SECONDS
 
     async def _claim(self, owner: UUID) -> float:

@@ -30,9 +30,9 @@ from services.mail.sync.idle.metrics import IdleMetrics
 from services.mail.sync.idle.rounds import IdleIntervals
 from services.mail.sync.intervals import Intervals
 from services.mail.sync.store_fetched import Retries
-from services.mail.sync.turn import LONGEST_TURN, TurnRunner
+from services.mail.sync.turn import LONG_TURN, LONGEST_TURN, TurnRunner
 from services.mail.sync.turn_metrics import TurnMetrics
-from services.mail.sync.worker import Worker
+from services.mail.sync.worker import DEFAULT_LIMITS, Limits, Worker
 from tests.support.mail.fake_auth import FakeAuth
 from tests.support.mail.quota import shared_quota
 from tests.support.mail.sandbox_control import QUOTA_WINDOW
@@ -68,6 +68,8 @@ class WorkerOptions:
     deadlines: Deadlines = DEADLINES
     retries: Retries = QUICK_RETRIES
     longest_turn: float = LONGEST_TURN
+    long_turn: float = LONG_TURN
+    limits: Limits = DEFAULT_LIMITS
     intervals: Intervals = AT_ONCE
     patience: Patience = DEFAULT_PATIENCE
     # Small, so that erasing a mailbox takes many steps.
@@ -171,6 +173,7 @@ def _worker(
         verify_seconds=options.verify_seconds,
         retries=options.retries,
         longest_turn=options.longest_turn,
+        long_turn=options.long_turn,
         intervals=options.intervals,
         patience=options.patience,
     )
@@ -191,4 +194,5 @@ def _worker(
         finish_deletions=Disconnections(pool, Mailboxes(pool, auth), auth).finish_deletions,
         metrics=observer,
         slots=options.slots,
+        limits=options.limits,
     )

@@ -14,7 +14,7 @@ _LOCK = "hashtextextended(owner::text, 0)"
 
 
 async def register(connection: "asyncpg.Connection[asyncpg.Record]", owner: UUID) -> None:
-    """Take the worker's lock until the connection ends."""
+    """Take the worker's lock until the connection ends. The caller limits the time."""
     await connection.fetchval(f"SELECT pg_advisory_lock({_LOCK}) FROM (SELECT $1::uuid AS owner) me", owner)
     await connection.execute("INSERT INTO workers (owner) VALUES ($1) ON CONFLICT DO NOTHING", owner)
 

@@ -62,6 +62,22 @@ class TestSafeHtml:
         changes = show([sanitise(attack, {}) for attack in attacks], embedding=documented())
         assert {attack: found for attack, found in zip(attacks, changes, strict=True) if found} == {}
 
+    def test_of_attacks_on_the_layout_keeps_its_place_where_the_page_lets_it_go(self, show: Show) -> None:
+        attacks = ATTACKS["leaves"]
+        changes = show([sanitise(attack, {}) for attack in attacks], embedding=_WITHOUT_CONTAINMENT)
+        left = {attack: found for attack, found in zip(attacks, changes, strict=True) if found}
+        assert {attack for attack in left if not any(held in attack for held in _HELD_BY_THE_PAGE)} == set()
+        harms = {harm for found in left.values() for harm in found}
+        assert harms <= {"covered grown neighbour above", "covered grown neighbour below"}
+
+
+# Long lines are no fault of styles, and in a box of fixed height anything covers what is below.
+_WITHOUT_CONTAINMENT = "#fixed { display: none } .message { line-height: normal; overflow-x: clip }"
+# Letters that are a seventh higher than a line of their size, and what stands around words within a line.
+_HELD_BY_THE_PAGE = (
+    *("line-height:0;", "line-height:1px", "line-height:0%", "190px/0", "190px/1px"),
+    *("display:inline;padding", "display:inline;border", "<ruby"),
+)
 
 _HARMS = {
     "<img src=data:x onerror=top.ran=1>": "ran",

@@ -6,7 +6,7 @@ LOCAL := $(BIN)/python -m deploy.local
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run dev migrate makemigrations rotate-keys rotate-signing-keys psql redis_cli clean check \
-  format test test-all fuzz soak bench bench-read bench-sync protos lock lock-peers test-compose test-peers
+  format test test-all fuzz soak mutants bench bench-read bench-sync protos lock lock-peers test-compose test-peers
 
 # pip shows its progress to people, and is silent in CI.
 QUIET = $(if $(MAKE_TERMOUT),,--quiet)
@@ -86,6 +86,9 @@ fuzz: install ## 10,000 made-up requests to every route: make fuzz requests=1000
 
 soak: install ## Kill and break everything for 5 minutes: make soak seconds=3600 seed=7
 	$(BIN)/python -m tests.soak $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))
+
+mutants: install ## Make each mistake of tests/mutants in a copy of the tree; do tests notice? make mutants only=quota
+	$(BIN)/python -m tests.mutants $(if $(only),--only "$(only)")
 
 test-peers: install ## Install programs of others and run them against the sandbox; MAILROOM_PEERS=required fails skips
 	$(BIN)/python -m tests.peers.install

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from tests.support.architecture.repository import tracked_files
 
 MODULES_PER_FOLDER = 20
-SUITES = frozenset({"architecture", "compose", "contract", "docs", "e2e", "peers", "soak"})
+SUITES = frozenset({"architecture", "compose", "contract", "docs", "e2e", "mutants", "peers", "soak"})
 """Test folders over the system as a whole, or over no code folder of their own."""
 _NOT_COUNTED = frozenset({"__init__.py", "__main__.py"})
 

@@ -1,0 +1,58 @@
+"""The list of mistakes fits the code: each can be made as the code now stands, and names tests that exist."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.mistakes import Mistake, StaleMistakeError, read
+
+ROOT = Path(__file__).parents[2]
+MISTAKES = read()
+
+
+def names_in(file: Path) -> set[str]:
+    """Return the node ids of a file's tests and classes, without the file."""
+    found = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            found |= {node.name, *(f"{node.name}::{each.name}" for each in node.body if hasattr(each, "name"))}
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+    return found
+
+
+class TestMistake:
+    @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
+    def test_can_be_made(self, mistake: Mistake) -> None:
+        text = (ROOT / mistake.file).read_text(encoding="utf-8")
+        changed = mistake.applied_to(text)
+        assert changed != text
+        if mistake.file.endswith(".py"):
+            ast.parse(changed)
+
+    @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
+    def test_names_tests_that_exist(self, mistake: Mistake) -> None:
+        for test in mistake.tests:
+            file, _, name = test.partition("::")
+            assert not name or name.split("[")[0] in names_in(ROOT / file), test
+
+    def test_has_a_name_of_its_own(self) -> None:
+        names = [mistake.name for mistake in MISTAKES]
+        assert sorted(set(names)) == sorted(names)
+
+    @pytest.mark.parametrize("text", ["", "old old"])
+    def test_is_stale_without_one_place_for_it(self, text: str) -> None:
+        mistake = Mistake(name="any", file="any.py", old="old", new="new", tests=[], origin="any")
+        with pytest.raises(StaleMistakeError):
+            mistake.applied_to(text)
+
+
+class TestList:
+    def test_has_what_was_found(self) -> None:
+        assert [mistake.origin for mistake in MISTAKES].count("gap") >= 26
+
+    def test_names_few_that_survive(self) -> None:
+        own = [mistake for mistake in MISTAKES if mistake.origin == "own"]
+        assert sum(bool(mistake.survives) for mistake in own) <= 0.15 * len(own)
+        assert not any(mistake.survives for mistake in MISTAKES if mistake.origin == "gap")

@@ -157,6 +157,18 @@ class TestRefresh:
         assert await refresh(renewed, token) == successor
         assert await refresh(renewed, successor)
 
+    async def test_of_a_token_from_before_a_new_secret_key_ends_the_session_too(
+        self, family: Sessions, store: Store, time: Time
+    ) -> None:
+        first = await begin(family, store)
+        newest = await refresh(family, first)
+        renewed = make_sessions(store, time, secret="another secret that is long enough", previous=SECRET_KEY)
+        for _ in range(4):
+            newest = await refresh(renewed, newest)
+            time.advance(900)
+        await assert_refused(renewed, first)
+        await assert_refused(renewed, newest)
+
 
 class TestLifetimes:
     async def test_an_unused_session_ends(self, family: Sessions, store: Store, time: Time) -> None:

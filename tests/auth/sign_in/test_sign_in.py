@@ -5,17 +5,22 @@ import base64
 import hashlib
 import json
 import secrets
+from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
 import jwt
 import pytest
 from grpc import aio
 from mailroom.auth.v1 import auth_pb2
 from redis.asyncio import Redis
+from sqlalchemy import func, update
+from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import HTMLResponse, JSONResponse
 
 from services.auth.cipher import Cipher
 from services.auth.sign_in.sign_in import SignInError
+from services.auth.store.tables import provider_tokens
 from services.kit.rpc.errors import from_rpc_error
 from tests.support.auth.client import SECRET_KEY, Client, StartService
 from tests.support.auth.stand_in import MAIL_SCOPE, StandIn
@@ -193,6 +198,21 @@ class TestComplete:
         again = await client.connect(person)
         outcome = await client.complete(**stand_in.consent(again.authorization_url, person))
         assert outcome.error == SignInError.NO_OFFLINE_ACCESS
+
+    async def test_asks_with_consent_when_the_stored_refresh_token_has_ended(
+        self, client: Client, stand_in: StandIn, engine: AsyncEngine
+    ) -> None:
+        person = stand_in.person()
+        user = await client.signed_in(person)
+        assert (await client.connect(person)).login_code
+        async with engine.begin() as connection:
+            await connection.execute(
+                update(provider_tokens)
+                .where(provider_tokens.c.account_id == UUID(user.account_id))
+                .values(refresh_token_expires_at=func.now() - timedelta(seconds=1))
+            )
+        again = await client.connect(person)
+        assert parse_qs(urlsplit(again.authorization_url).query)["prompt"] == ["consent"]
 
     async def test_keeps_the_clients_challenge_when_asking_again(self, client: Client, stand_in: StandIn) -> None:
         verifier, challenge = proof()

@@ -1,12 +1,15 @@
 """The HTML of messages that reaches a browser, and the cost of hostile HTML."""
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from mailroom.mail.v1 import mail_pb2
 
+from services.gateway.html import policy
 from services.gateway.html.policy import sanitise
 from services.gateway.html.sanitiser import SafeHtml
 from tests.gateway.conftest import Gateway
@@ -25,6 +28,19 @@ async def longest_stall(task: "asyncio.Task[str]") -> float:
         now = time.thread_time()
         longest, last = max(longest, now - last), now
     return longest
+
+
+def children() -> list[int]:
+    """Return the processes that run the parser for this one."""
+    tasks = Path(f"/proc/{os.getpid()}/task").iterdir()
+    ids = [int(id_) for task in tasks for id_ in (task / "children").read_text().split()]
+    return [id_ for id_ in ids if policy.__name__ in Path(f"/proc/{id_}/cmdline").read_text()]
+
+
+def environment_of(process: int) -> dict[str, str]:
+    """Return the environment with which a process was started."""
+    entries = Path(f"/proc/{process}/environ").read_text().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if entry)
 
 
 class TestSanitise:
@@ -172,6 +188,17 @@ class TestSafeHtml:
         before = time.process_time()
         assert "x" in await SafeHtml().of(html, text=None, pictures=NOTHING)
         assert time.process_time() - before < 0.2
+
+    async def test_tells_its_process_nothing_of_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SECRET_KEY", "a secret of the gateway")
+        task = asyncio.create_task(SafeHtml().of("<p>hello</p>" * 100_000, text="hello", pictures=NOTHING))
+        seen: list[dict[str, str]] = []
+        async with asyncio.timeout(20):
+            while not seen:
+                await asyncio.sleep(0)
+                seen = [environment for environment in map(environment_of, children()) if environment]
+        assert [set(environment) for environment in seen] == [{"PYTHONPATH"}]
+        assert "hello" in await task
 
     async def test_of_ten_megabytes_of_styles_holds_nobody_up(self) -> None:
         html = "".join(f"<p style='padding:{number}px;margin:{number}.1px'>x</p>" for number in range(220_000))

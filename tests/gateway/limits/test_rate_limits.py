@@ -3,6 +3,7 @@
 import asyncio
 import re
 import secrets
+import time
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -19,7 +20,7 @@ from structlog.testing import capture_logs
 from deploy.local.ports import Ports
 from deploy.local.valkey import RedisAddress
 from services.gateway.limits.client_address import client_network
-from services.gateway.limits.rate_limits import MOST_CALLERS, Counters, RateLimit
+from services.gateway.limits.rate_limits import MOST_CALLERS, TIMEOUT, Counters, RateLimit
 from services.gateway.settings import GatewaySettings
 from services.kit.errors import AppError
 from services.kit.settings import RedisSettings
@@ -185,6 +186,23 @@ class TestCounting:
             await counted.take("ada")
         assert (await refusal(counted, "ada")).reason == "too_many_requests"
         await redis.aclose()
+
+    async def test_goes_on_in_this_process_alone_while_redis_says_nothing(self, limit: RateLimitItem) -> None:
+        async def take_and_say_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+            await reader.read()
+
+        silent = await asyncio.start_server(take_and_say_nothing, "127.0.0.1", 0)
+        redis = create_redis(RedisSettings(redis_port=silent.sockets[0].getsockname()[1], redis_db=0))
+        async with silent:
+            counted = RateLimit(limit, Counters(redis))
+            began = time.monotonic()
+            for _ in range(limit.amount):
+                await counted.take("ada")
+            assert (await refusal(counted, "ada")).reason == "too_many_requests"
+            # One wait for all of them; a client's own time-out is several seconds.
+            assert TIMEOUT <= time.monotonic() - began < TIMEOUT + 2
+            await redis.aclose()
+            silent.close_clients()
 
     async def test_returns_to_redis_when_it_is_back(
         self, redis: Redis, ports: Ports, limit: RateLimitItem, redis_server: RedisAddress

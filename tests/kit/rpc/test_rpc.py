@@ -1,10 +1,11 @@
 """Errors, request ids and deadlines keep their meaning from one process to the next."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn, override
 
 import grpc
 import pytest
@@ -14,9 +15,10 @@ from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from services.kit.context import remaining, request_id, start_request
 from services.kit.errors import AppError, Kind
+from services.kit.rpc.allow_list import Callers
 from services.kit.rpc.client import call, open_channel
 from services.kit.rpc.errors import from_rpc_error
-from services.kit.rpc.server import serve_rpc
+from services.kit.rpc.server import DEFAULT_TIMEOUT, serve_rpc
 from tests.support.kit.service import CALLERS, METHOD, Service, served
 
 Context = aio.ServicerContext[Any, Any]
@@ -179,6 +181,23 @@ class TestDeadline:
                 await ask()
         assert (caught.value.kind, caught.value.reason) == (Kind.TIMEOUT, "deadline_exceeded")
 
+    async def test_is_set_for_a_call_that_comes_without_one(self) -> None:
+        left: list[tuple[float | None, float]] = []
+
+        async def remember(context: Context) -> None:
+            left.append((context.time_remaining(), remaining(3600.0)))
+
+        register = partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, Service(remember))
+        async with (
+            serve_rpc(host="127.0.0.1", port=0, register=[register], callers=CALLERS, identity=None) as port,
+            aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
+            await stub.GetAccessToken(auth_pb2.GetAccessTokenRequest())
+        [(called, sub_call)] = left
+        assert called is None
+        assert DEFAULT_TIMEOUT - 5 < sub_call <= DEFAULT_TIMEOUT
+
     def test_of_a_sub_call_is_its_own_limit_when_there_is_time(self) -> None:
         start_request(request_id=None, timeout=60.0)
         assert remaining(5.0) == 5.0
@@ -186,6 +205,38 @@ class TestDeadline:
     def test_is_never_negative(self) -> None:
         start_request(request_id=None, timeout=0.01)
         assert remaining(5.0) == 0.0
+
+
+SESSIONS = "mailroom.auth.v1.SessionService"
+
+
+class UnavailableSessions(auth_pb2_grpc.SessionServiceServicer):
+    """A service of two methods, both of which are unavailable."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    @override
+    async def RefreshSession(
+        self, request: auth_pb2.RefreshSessionRequest, context: Context
+    ) -> auth_pb2.RefreshSessionResponse:
+        return self._fail("RefreshSession")
+
+    @override
+    async def RevokeSession(
+        self, request: auth_pb2.RevokeSessionRequest, context: Context
+    ) -> auth_pb2.RevokeSessionResponse:
+        return self._fail("RevokeSession")
+
+    @override
+    async def ListSigningKeys(
+        self, request: auth_pb2.ListSigningKeysRequest, context: Context
+    ) -> auth_pb2.ListSigningKeysResponse:
+        return self._fail("ListSigningKeys")
+
+    def _fail(self, method: str) -> NoReturn:
+        self.calls[method] += 1
+        raise AppError(Kind.UNAVAILABLE, "service_unavailable", "Try again.")
 
 
 class TestRetries:
@@ -206,6 +257,25 @@ class TestRetries:
             with pytest.raises(AppError):
                 await ask()
         assert service.calls == 1
+
+    async def test_do_not_repeat_another_method_of_the_same_service(self) -> None:
+        sessions = UnavailableSessions()
+        register = partial(auth_pb2_grpc.add_SessionServiceServicer_to_server, sessions)
+        callers: Callers = {SESSIONS: frozenset()}
+        start_request(request_id=None)
+        async with (
+            serve_rpc(host="127.0.0.1", port=0, register=[register], callers=callers, identity=None) as port,
+            open_channel(
+                f"127.0.0.1:{port}", peer="auth", identity=None, retried=[(SESSIONS, "RevokeSession")]
+            ) as channel,
+        ):
+            stub = auth_pb2_grpc.SessionServiceStub(channel)
+            with pytest.raises(AppError):
+                await call(stub.RefreshSession, auth_pb2.RefreshSessionRequest())
+            with pytest.raises(AppError):
+                await call(stub.RevokeSession, auth_pb2.RevokeSessionRequest())
+        assert sessions.calls["RefreshSession"] == 1
+        assert sessions.calls["RevokeSession"] > 1
 
     async def test_do_not_repeat_a_call_before_the_time_that_the_server_named(self) -> None:
         error = AppError(Kind.UNAVAILABLE, "provider_unavailable", "Later.", {"retry_after": "5"})

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,6 +17,7 @@ from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call, open_channel
+from services.kit.rpc.redialing import LOOK_EVERY, RedialingChannel
 from services.kit.rpc.server import serve_rpc
 from services.kit.tls.authority import create_authority, ensure_certificates, identity_in, issue, read_authority
 from services.kit.tls.identity import IdentityError, ServiceIdentity
@@ -46,14 +47,42 @@ async def served(
         yield port
 
 
+class Caller:
+    """Calls the service's method through one channel."""
+
+    def __init__(self, channel: aio.Channel) -> None:
+        self._channel = channel
+        self._stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
+
+    async def __call__(self) -> auth_pb2.GetAccessTokenResponse:
+        return await call(self._stub.GetAccessToken, auth_pb2.GetAccessTokenRequest(), timeout=5)
+
+    @property
+    def connection(self) -> aio.Channel:
+        """The channel that the last call used: another one after a change of the certificate."""
+        assert isinstance(self._channel, RedialingChannel)
+        return self._channel._channel
+
+    @property
+    def looks_at(self) -> float:
+        """When the next call looks for changed files."""
+        assert isinstance(self._channel, RedialingChannel)
+        return self._channel._look_at
+
+
 @asynccontextmanager
-async def caller(
-    identity: ServiceIdentity | None, port: int, *, peer: str = "auth"
-) -> AsyncIterator[Callable[[], Any]]:
-    """Yield a function that calls the service's method with that identity."""
+async def caller(identity: ServiceIdentity | None, port: int, *, peer: str = "auth") -> AsyncIterator[Caller]:
+    """Yield a caller with that identity."""
     async with open_channel(f"127.0.0.1:{port}", peer=peer, identity=identity, retried=[]) as channel:
-        stub = auth_pb2_grpc.ProviderTokenServiceStub(channel)
-        yield lambda: call(stub.GetAccessToken, auth_pb2.GetAccessTokenRequest(), timeout=5)
+        yield Caller(channel)
+
+
+async def until_redialled(ask: Caller, before: aio.Channel) -> None:
+    """Call until a call goes over another connection."""
+    async with asyncio.timeout(5 * LOOK_EVERY):
+        while ask.connection is before:
+            await ask()
+            await asyncio.sleep(0.05)
 
 
 async def refusal(asked: Any) -> grpc.StatusCode:
@@ -192,13 +221,14 @@ class TestRotation:
             for name in ("auth", "mail"):
                 ca = identity_in(certificates, name).ca
                 ca.write_bytes(ca.read_bytes() + new_ca)
-            await calls.some_more()
-            for name in ("auth", "mail"):
-                lay(certificates, identity_in(tmp_path / "new", name), ca=False)
-                await calls.some_more()
+            await calls.some_more(redialled=True)
+            lay(certificates, identity_in(tmp_path / "new", "auth"), ca=False)
+            await calls.some_more(redialled=False)
+            lay(certificates, identity_in(tmp_path / "new", "mail"), ca=False)
+            await calls.some_more(redialled=True)
             for name in ("auth", "mail"):
                 identity_in(certificates, name).ca.write_bytes(new_ca)
-            await calls.some_more()
+            await calls.some_more(redialled=True)
             assert calls.failed == 0
             # The server trusts the new authority only: it refuses certificates of the old one.
             old = identity_in(tmp_path / "old", "mail")
@@ -220,10 +250,10 @@ class TestRotation:
         ):
             under_way = asyncio.ensure_future(ask())
             await arrived.wait()
+            before = ask.connection
             replace(certificates, "mail")
-            for _ in range(15):
-                await ask()
-                await asyncio.sleep(0.1)
+            await until_redialled(ask, before)
+            assert not under_way.done()
             go_on.set()
             assert await under_way == auth_pb2.GetAccessTokenResponse()
 
@@ -232,11 +262,11 @@ class TestRotation:
             identity = identity_in(certificates, "mail")
             key = identity.key.read_bytes()
             identity.key.write_bytes(reissue(certificates, "mail").key_pem)
-            await calls.some_more(connecting=False)
+            await calls.some_more(redialled=False, connecting=False)
             identity.key.write_bytes(key)
-            await calls.some_more()
+            await calls.some_more(redialled=False)
             identity.certificate.unlink()
-            await calls.some_more(connecting=False)
+            await calls.some_more(redialled=False, connecting=False)
         assert calls.failed == 0
 
 
@@ -313,27 +343,34 @@ _NOBODY = grpc.StatusCode.UNAVAILABLE
 class Calls:
     """Calls one after another through one channel while files change."""
 
-    def __init__(self, ask: Callable[[], Any], identity: ServiceIdentity, port: int) -> None:
+    def __init__(self, ask: Caller, identity: ServiceIdentity, port: int) -> None:
         self.port = port
         self.failed = 0
         self._ask = ask
         self._identity = identity
 
-    async def some_more(self, *, connecting: bool = True) -> None:
-        """Wait for more calls than noticing a change takes; with `connecting` also call over other connections."""
-        for _ in range(5):
-            await self._once(self._ask)
-            if connecting:
-                async with caller(self._identity, self.port) as ask:
-                    await self._once(ask)
-            await asyncio.sleep(0.25)
+    async def some_more(self, *, redialled: bool, connecting: bool = True) -> None:
+        """Call until the files have been looked at; with `connecting` also over a new connection each time.
+
+        Asserts whether the calls go over another connection than before.
+        """
+        before, looked = self._ask.connection, self._ask.looks_at
+        async with asyncio.timeout(5 * LOOK_EVERY):
+            while self._ask.looks_at == looked:
+                await self._once(self._ask)
+                if connecting:
+                    async with caller(self._identity, self.port) as ask:
+                        await self._once(ask)
+                await asyncio.sleep(0.05)
+        await self._once(self._ask)
+        assert (self._ask.connection is not before) is redialled
 
     async def elsewhere(self, server: ServiceIdentity) -> bool:
         """Return whether a server with that identity accepts the caller's present certificate."""
         async with served(server) as port, caller(self._identity, port) as ask:
             return bool(await ask() == auth_pb2.GetAccessTokenResponse())
 
-    async def _once(self, ask: Callable[[], Any]) -> None:
+    async def _once(self, ask: Caller) -> None:
         try:
             await ask()
         except AppError:

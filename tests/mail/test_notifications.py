@@ -32,6 +32,13 @@ async def notifications(servers: Servers, sender: PushSender) -> AsyncIterator[N
         yield Notifications(servers.pool, source=source)
 
 
+async def schedule_of(s: Stage) -> tuple[int, bool, int]:
+    """The number of hints, whether the mailbox is due, and its lane."""
+    row = await s.pool.fetchrow("SELECT hint_seq, due_at <= now() AS due, lane FROM mailbox_schedule")
+    assert row is not None
+    return row["hint_seq"], row["due"], row["lane"]
+
+
 class TestAccept:
     async def test_refuses_an_invalid_token(self, notifications: Notifications, sender: PushSender) -> None:
         await self.refused(notifications, sender.token(aud="https://other.example"))
@@ -47,9 +54,13 @@ class TestAccept:
                 await Notifications(servers.pool, source=source).accept(sender.token(), UNKNOWN)
         assert (caught.value.kind, caught.value.reason) == (Kind.UNAVAILABLE, "provider_unavailable")
 
-    async def test_drops_other_bodies(self, notifications: Notifications, sender: PushSender) -> None:
-        for body in (b"", b"{}", b"\xff" * 65_536):
-            await notifications.accept(sender.token(), body)
+    async def test_drops_other_bodies(self, stage: OpenStage, notifications: Notifications, sender: PushSender) -> None:
+        async with stage(messages=1, workers=0) as s:
+            await s.sync_with_worker()
+            before = await schedule_of(s)
+            for body in (b"", b"{}", b"\xff" * 65_536, s.account.email.encode()):
+                await notifications.accept(sender.token(), body)
+            assert await schedule_of(s) == before
 
     async def refused(self, notifications: Notifications, token: str) -> None:
         with pytest.raises(AppError) as caught:
@@ -58,31 +69,26 @@ class TestAccept:
 
 
 class TestHint:
-    async def due(self, s: Stage) -> tuple[int, bool, int]:
-        row = await s.pool.fetchrow("SELECT hint_seq, due_at <= now() AS due, lane FROM mailbox_schedule")
-        assert row is not None
-        return row["hint_seq"], row["due"], row["lane"]
-
     async def test_makes_the_mailbox_due_for_any_case_of_its_address(
         self, stage: OpenStage, notifications: Notifications, sender: PushSender
     ) -> None:
         async with stage(messages=3, workers=0) as s:
             await s.sync_with_worker()
-            hints, due, lane = await self.due(s)
+            hints, due, lane = await schedule_of(s)
             assert (due, lane) == (False, Lane.IDLE)
             await notifications.accept(sender.token(), envelope(s.account.email.upper(), str(2**60)))
-            assert await self.due(s) == (hints + 1, True, Lane.LIVE)
+            assert await schedule_of(s) == (hints + 1, True, Lane.LIVE)
 
     async def test_about_known_changes_causes_a_check_a_second_later(
         self, stage: OpenStage, notifications: Notifications, sender: PushSender
     ) -> None:
         async with stage(messages=3, workers=0) as s:
             await s.sync_with_worker()
-            before = await self.due(s)
+            before = await schedule_of(s)
             cursor = await s.fetchval("SELECT cursor FROM sync_states")
             for history_id in (int(cursor), int(cursor) - 1, "1"):
                 await notifications.accept(sender.token(), envelope(s.account.email, history_id))
-            assert await self.due(s) == before
+            assert await schedule_of(s) == before
             soon = "SELECT look_at - now() BETWEEN interval '0' AND interval '1.2 s' FROM mailbox_schedule"
             assert await s.fetchval(soon)
 
@@ -94,6 +100,16 @@ class TestHint:
             for email in ("nobody@example.com", s.account.email, "%", "'; --", "\0", "x" * 60_000):
                 await notifications.accept(sender.token(), envelope(email, 5))
             assert await s.fetchval("SELECT count(*) FROM mailbox_schedule") == 0
+
+    async def test_about_a_mailbox_that_needs_its_user_does_nothing(
+        self, stage: OpenStage, notifications: Notifications, sender: PushSender
+    ) -> None:
+        async with stage(messages=3, workers=0) as s:
+            await s.sync_with_worker()
+            await s.pool.execute("UPDATE mailboxes SET status = 'reauth_required'")
+            before = await schedule_of(s)
+            await notifications.accept(sender.token(), envelope(s.account.email, str(2**60)))
+            assert await schedule_of(s) == before
 
     async def test_brings_new_mail_in_any_number_and_order(
         self, stage: OpenStage, notifications: Notifications, sender: PushSender
@@ -142,6 +158,7 @@ class TestWatch:
                 return kept is not None and kept["expires_at"] > first["expires_at"]
 
             await eventually(is_renewed)
+            await s.is_paid()
 
     async def test_costs_units_of_no_later_sync(self, stage: OpenStage) -> None:
         async with stage(messages=3, push_topic=TOPIC) as s:

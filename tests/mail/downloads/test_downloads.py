@@ -15,6 +15,7 @@ from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
 from services.mail.downloads.cache_cleanup import clean_cache
 from services.mail.ids import PublicId
+from services.mail.provider_access.quota import QuotaWaitError
 from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.read_model import MessageDetail
@@ -229,6 +230,10 @@ class TestFaults:
             with pytest.raises(AppError, match="provider_rate_limited") as refusal:
                 await d.raw(message)
             assert int(refusal.value.metadata["retry_after"]) >= 1
+            # Workers leave the mailbox alone, too.
+            quota = shared_quota(s.servers.redis, s.pool, profile=quota_profile(), batch_units=200)
+            with pytest.raises(QuotaWaitError):
+                await quota.take((await s.mailbox()).mailbox_id, 1)
 
     async def test_of_our_quota_are_provider_rate_limited_after_the_patience(
         self, stage: OpenStage, tmp_path: Path

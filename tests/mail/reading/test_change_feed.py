@@ -23,6 +23,7 @@ from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import mailboxes
 from tests.mail.conftest import migrate, settings_of
 from tests.support.mail.generated_mail import some_message
+from tests.support.mail.waiting import eventually
 
 
 def message(number: int, *, version: int = 1) -> ProviderMessage:
@@ -198,6 +199,11 @@ class TestPage:
         since = await present(pool, mailbox)
         changes = ChangeFeed(pool, stop=stop)
         waiting = asyncio.create_task(changes.page(mailbox, since=since, page_size=0, wait_seconds=60))
+
+        async def is_waiting() -> bool:
+            return mailbox.mailbox_id in changes._watch._waiting
+
+        await eventually(is_waiting)
         stop.set()
         async with asyncio.timeout(5):
             assert shown(await waiting) == []

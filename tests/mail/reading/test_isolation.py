@@ -11,6 +11,7 @@ from services.kit.errors import AppError
 from services.mail.ids import PublicId
 from services.mail.model import Account
 from services.mail.read_model import MessageFilter
+from services.mail.store import changes
 from tests.mail.conftest import OpenStage
 from tests.support.mail.sandbox_control import SandboxMailbox
 from tests.support.mail.stage import Stage, connect_user
@@ -61,6 +62,20 @@ class TestOtherUsers:
             hers = await two.s.mailboxes.find(two.grace.user_id, account_id=two.grace.account_id)
             with pytest.raises(AppError, match="message_not_found"):
                 await two.s.messages.get(two.grace.user_id, PublicId(hers.mailbox_id, message.message_id))
+
+    async def test_do_not_see_a_change(self, stage: OpenStage) -> None:
+        async with two_users(stage) as two:
+            mailbox = await two.s.mailbox()
+            async with two.s.pool.acquire() as connection:
+                latest = await changes.position(connection, mailbox.mailbox_id)
+                seen = {
+                    user_id: await changes.between(
+                        connection, user_id, mailbox.mailbox_id, 0, latest.seq, limit=100, label_names={}
+                    )
+                    for user_id in (two.s.user_id, two.grace.user_id)
+                }
+            assert len(seen[two.s.user_id]) >= 10
+            assert seen[two.grace.user_id] == []
 
     async def test_do_not_see_a_sync(self, stage: OpenStage) -> None:
         async with two_users(stage) as two:

@@ -155,6 +155,12 @@ class TestFilters:
             await case.messages.page(case.mailbox, changed, page_size=1, page_token=page.next_page_token)
         assert (caught.value.kind, caught.value.reason) == (Kind.INVALID, "invalid_page_token")
 
+    async def test_of_a_negated_phrase_exclude_its_words_in_their_order_only(self, case: Case) -> None:
+        texts = ("alpha bravo charlie", "alpha charlie bravo", "bravo charlie")
+        await case.store(*(message(i, text=text) for i, text in enumerate(texts, 1)))
+        assert await case.listed(query='alpha -"bravo charlie"') == ["m2"]
+        assert await case.listed(query='-"bravo charlie"') == ["m2"]
+
     async def test_refuse_a_query_that_is_too_long(self, case: Case) -> None:
         with pytest.raises(AppError) as caught:
             await case.listed(query="a" * 1001)

@@ -5,9 +5,9 @@ from uuid import uuid4
 import pytest
 
 from services.kit.errors import AppError
-from services.mail.model import SyncState
+from services.mail.model import Listing, SyncState
 from tests.mail.conftest import OpenStage
-from tests.support.mail.running_worker import BATCH_SIZE
+from tests.support.mail.running_worker import BATCH_SIZE, WorkerOptions
 from tests.support.mail.stage import Stage, id_of
 from tests.support.mail.waiting import eventually
 
@@ -97,6 +97,25 @@ class TestCancel:
             await s.until_idle()
             assert new in await s.stored()
 
+    @pytest.mark.parametrize("listing", [Listing.RELIST, Listing.RELABEL])
+    async def test_leaves_the_healing_of_a_lost_cursor(self, stage: OpenStage, listing: Listing) -> None:
+        async with stage(messages=12, page_size=5, workers=0) as s:
+            await s.sync_with_worker(count=None)
+            deleted, relabelled = list(await s.at_provider.truth())[:2]
+            await s.at_provider.delete(deleted)
+            await s.at_provider.relabel(relabelled, add=("STARRED",))
+            await s.at_provider.lose_history()
+            await s.at_provider.fail({"method": "gmail.messages.list", "kind": "slow", "seconds": 0.2})
+            report = await s.request(count=None)
+            async with s.another_worker(WorkerOptions(page_size=5)):
+                await s.until_listing(f"listing = '{listing.value}'")
+                await s.cancel(report)
+                assert await s.fetchval("SELECT listing IS NOT NULL FROM sync_states")
+                await s.at_provider.fail()
+                await s.mirrors()
+            assert deleted not in await s.stored()
+            assert "STARRED" in (await s.stored())[relabelled]
+
     async def test_of_an_ended_sync_changes_nothing(self, stage: OpenStage) -> None:
         async with stage(messages=3) as s:
             report = await s.sync()
@@ -140,6 +159,19 @@ class TestRetry:
             failed = await s.sync(count=None)
             report = await s.ended(await s.retry(failed))
             assert [letter.external_id for letter in report.dead_letters] == [poison]
+
+    async def test_is_not_undone_by_a_cancel(self, stage: OpenStage) -> None:
+        async with stage(messages=6, workers=0) as s:
+            bad = (await s.at_provider.visible())[2]
+            await s.at_provider.fail({"method": "gmail.messages.get", "path": bad, "kind": "error", "status": 500})
+            report = await s.sync_with_worker(count=None)
+            assert report.dead_letter_count == 1
+            await s.at_provider.fail()
+            await s.cancel(await s.retry(report))
+            async with s.another_worker():
+                await s.hint()
+                await s.mirrors(exactly_paid=False)
+            assert bad in await s.stored()
 
     async def test_repeated_joins_the_running_sync(self, stage: OpenStage) -> None:
         async with stage(messages=3, workers=0) as s:

@@ -192,7 +192,7 @@ class TestCrashedWorker:
                 await s.at_provider.relabel(id_, add=("STARRED",))
             async with s.another_worker():
                 await s.hint()
-                await s.mirrors()
+                await s.mirrors(exactly_paid=False)
 
     async def test_while_healing_a_lost_cursor_loses_nothing(self, stage: OpenStage) -> None:
         async with stage(messages=20, lease_seconds=0.3, page_size=5) as s:
@@ -208,7 +208,7 @@ class TestCrashedWorker:
                     await s.until_healing()
                     await s.workers[-1].crash()
                     await stack.enter_async_context(s.another_worker())
-                await s.mirrors()
+                await s.mirrors(exactly_paid=False)
 
 
 class TestPausedWorker:

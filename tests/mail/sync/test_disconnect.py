@@ -228,6 +228,14 @@ class TestDeletedUser:
             assert await s.fetchval("SELECT count(*) FROM mailboxes") == 0
             assert await s.fetchval("SELECT count(*) FROM messages") == 0
 
+    async def test_has_no_mailbox_of_a_late_answer_of_auth(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            # An answer that was under way names an account of which mail has not heard before.
+            s.auth.late.append(s.account)
+            assert await s.disconnections.delete_user(s.user_id)
+            await s.mailboxes.refresh(s.user_id)
+            assert await s.fetchval("SELECT count(*) FROM mailboxes") == 0
+
     async def test_without_mailboxes_is_deleted_at_once(self, stage: OpenStage) -> None:
         async with stage(workers=0) as s:
             stranger = uuid4()

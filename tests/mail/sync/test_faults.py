@@ -66,7 +66,7 @@ class TestTransientFaults:
                   for after, fault in enumerate(TRANSIENT[:8]))
             )  # fmt: skip
             await s.hint()
-            await s.mirrors()
+            await s.mirrors(exactly_paid=False)
 
     @pytest.mark.parametrize("batch", [True, False])
     async def test_of_the_whole_provider_count_against_no_message(self, stage: OpenStage, *, batch: bool) -> None:

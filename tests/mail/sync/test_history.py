@@ -194,7 +194,7 @@ class TestReplicasThatLag:
             await s.at_provider.relabel(id_, add=("STARRED",), remove=("UNREAD",))
             new, until = id_, time.monotonic() + 1.0
             await s.hint()
-            await s.mirrors()
+            await s.mirrors(exactly_paid=False)
 
 
 class TestHistoryThatBeginsAnew:
@@ -213,6 +213,6 @@ class TestHistoryThatBeginsAnew:
             )
             await s.at_provider.sandbox.control("DELETE", "calls")
             await s.hint()
-            await s.mirrors()
+            await s.mirrors(exactly_paid=False)
             # One for it, and two for each message that is gone.
             assert await s.at_provider.calls("gmail.messages.get") == 1 + 2 * 2

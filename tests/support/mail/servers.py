@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from services.kit.settings import Postgres
 from services.mail.store.connection import Pool
+from tests.support.mail.cost import begin_count
 from tests.support.mail.sandbox_control import Sandbox
 
 
@@ -23,6 +24,7 @@ class Servers:
         """Delete all mailboxes, users to delete, quota and faults."""
         await self.pool.execute("TRUNCATE mailboxes, user_deletions, quota_watermarks CASCADE")
         await self.forget_quota()
+        await begin_count(self.redis)
         await self.sandbox.be_ordinary()
 
     async def forget_quota(self) -> None:

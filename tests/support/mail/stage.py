@@ -1,7 +1,9 @@
 """The whole mail service around one mailbox: real Postgres, Valkey, sandbox and worker; only auth is a fake."""
 
 import asyncio
+import contextlib
 import itertools
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from services.mail.read_model import MessageDetail, MessageFilter, MessageSummar
 from services.mail.reading.messages import Messages
 from services.mail.store.connection import Pool
 from services.mail.syncs import Syncs
+from tests.support.mail.cost import Cost, count
 from tests.support.mail.fake_auth import FakeAuth
 from tests.support.mail.running_worker import RunningWorker, WorkerOptions, working
 from tests.support.mail.sandbox_control import Sandbox, SandboxMailbox
@@ -39,6 +42,7 @@ class Stage(Waits):
     syncs: Syncs
     disconnections: Disconnections
     workers: list[RunningWorker] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def user_id(self) -> UUID:
@@ -121,10 +125,32 @@ class Stage(Waits):
         [summary] = [message for message in await self.listed() if message.external_id == external_id]
         return await self.messages.get(self.user_id, PublicId(summary.mailbox_id, summary.message_id))
 
-    async def mirrors(self) -> None:
-        """Wait until the worker is idle; assert that the copy equals the provider's mailbox."""
-        await self.until_idle()
+    async def mirrors(self, *, exactly_paid: bool = True, within: float = PATIENCE) -> None:
+        """Wait until the worker is idle, `within` seconds; assert that the copy equals the provider's mailbox.
+
+        Also assert that the provider refused no call for its quota, that few turns were taken, and that all calls were
+        paid for, and nothing else. Without `exactly_paid` more may be: calls that were lost, or that a fault answered.
+        """
+        await self.until_idle(within=within)
         assert await self.stored() == await self.at_provider.truth()
+        await self.is_paid(exactly=exactly_paid)
+
+    async def is_paid(self, *, exactly: bool = True) -> None:
+        """Check what was spent, after the worker's last calls and its reports of units that it did not use."""
+
+        async def is_settled() -> bool:
+            found = await self.cost()
+            return found.units_taken == found.units_counted
+
+        if exactly:
+            with contextlib.suppress(TimeoutError):
+                await eventually(is_settled, within=2.0)
+        (await self.cost()).check(exactly_paid=exactly)
+
+    async def cost(self) -> Cost:
+        """Return what was spent since the stage was set."""
+        servers = self.servers
+        return await count(redis=servers.redis, pool=self.pool, sandbox=servers.sandbox, began=self.began)
 
     async def start_anew_at_provider(self, *, messages: int) -> None:
         """Replace the user's mailbox at the provider by another one, whose history starts again."""

@@ -1,9 +1,12 @@
 """Turns that a test takes itself, step by step."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
 
+from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import Telemetry
 from services.mail.model import Lane
 from services.mail.provider_access.access_tokens import AccessTokens
@@ -11,14 +14,17 @@ from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import Quota, QuotaProfile
 from services.mail.providers.base import Provider
+from services.mail.providers.gmail.adapter import GmailProvider
+from services.mail.providers.gmail.http.client import create_gmail_client
+from services.mail.providers.gmail.limits import GMAIL_COSTS
 from services.mail.store.connection import Pool
 from services.mail.store.control import schedule
 from services.mail.store.control.schedule import Lease
 from services.mail.sync.intervals import Intervals
 from services.mail.sync.turn_context import TurnContext
 from services.mail.sync.turn_metrics import TurnMetrics
-from tests.support.mail.quota import NothingOwed
-from tests.support.mail.running_worker import AT_ONCE
+from tests.support.mail.quota import NothingOwed, shared_quota
+from tests.support.mail.running_worker import AT_ONCE, quota_profile
 from tests.support.mail.stage import Stage
 
 # More than any test takes.
@@ -85,3 +91,25 @@ async def begin_turn(
         metrics=TurnMetrics(Telemetry(CollectorRegistry())),
         intervals=intervals,
     )
+
+
+def worker_access(s: Stage) -> ProviderAccess:
+    """What the calls of a worker's process share, under the quota of every other worker."""
+    profile = quota_profile()
+    return ProviderAccess(
+        quota=shared_quota(s.servers.redis, s.pool, profile=profile, batch_units=10 * profile.costs.get),
+        concurrency_limit=ConcurrencyLimit(s.servers.redis, batch_size=10),
+        tokens=AccessTokens(s.auth),
+    )
+
+
+@asynccontextmanager
+async def sandbox_provider(s: Stage) -> AsyncIterator[GmailProvider]:
+    """The sandbox as the provider of turns that a test takes itself."""
+    async with create_gmail_client(observer=CallObserver(Telemetry(CollectorRegistry()))) as http:
+        yield GmailProvider(
+            http,
+            api_url=s.servers.sandbox.url,
+            batch_url=f"{s.servers.sandbox.url}/batch",
+            costs=GMAIL_COSTS["2026-05"],
+        )

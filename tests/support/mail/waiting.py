@@ -26,7 +26,7 @@ class Waits(ABC):
     def pool(self) -> Pool:
         """The database."""
 
-    async def until_idle(self) -> None:
+    async def until_idle(self, *, within: float = PATIENCE) -> None:
         """Wait until the worker has done all known work."""
 
         async def has_nothing_to_do() -> bool:
@@ -40,7 +40,7 @@ class Waits(ABC):
                 )
             )
 
-        await eventually(has_nothing_to_do)
+        await eventually(has_nothing_to_do, within=within)
 
     async def until_caught_up(self) -> None:
         """Wait until history was read after the last hint."""

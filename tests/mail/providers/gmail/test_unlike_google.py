@@ -47,11 +47,11 @@ async def _lives(s: Stage) -> None:
     await s.at_provider.relabel(first, add=("STARRED",), remove=("UNREAD", "INBOX"))
     await s.at_provider.delete(second)
     await s.hint()
-    await s.mirrors()
+    await s.mirrors(exactly_paid=False)
     await s.at_provider.relabel(third, add=("TRASH",))
     await s.at_provider.lose_history()
     await s.hint()
-    await s.mirrors()
+    await s.mirrors(exactly_paid=False)
 
 
 class TestAnswers:
@@ -67,10 +67,10 @@ class TestAnswers:
             await s.sync(count=10)
             ids = [await s.at_provider.deliver(subject=str(number)) for number in range(3)]
             await s.hint()
-            await s.mirrors()
+            await s.mirrors(exactly_paid=False)
             await s.at_provider.relabel(ids[0], add=("STARRED",))
             await s.hint()
-            await s.mirrors()
+            await s.mirrors(exactly_paid=False)
 
     async def test_with_history_ids_beyond_64_bits(self, stage: OpenStage) -> None:
         async with stage(messages=12) as s:
@@ -120,11 +120,11 @@ class TestAnswers:
             ids.append(await s.at_provider.deliver(omit=["historyId"]))
             await s.at_provider.relabel(ids[0], add=("STARRED",))
             await s.hint()
-            await s.mirrors()
+            await s.mirrors(exactly_paid=False)
             await s.at_provider.relabel(ids[0], remove=("STARRED",))
             await s.at_provider.relabel(ids[3], remove=("UNREAD",))
             await s.hint()
-            await s.mirrors()
+            await s.mirrors(exactly_paid=False)
             assert await s.at_provider.calls("gmail.messages.get") == 4
 
     @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ class TestProxies:
             await s.at_provider.fail({"method": "gmail.messages.get", "kind": "html_503", "status": 404, "count": 1})
             await s.at_provider.deliver()
             await s.hint()
-            await s.mirrors()
+            await s.mirrors(exactly_paid=False)
             assert await s.at_provider.fired() == [1]
             assert await s.fetchval("SELECT count(*) FROM dead_letters") == 0
 
@@ -282,7 +282,7 @@ class TestProxies:
             await s.until_listing("listing IN ('relist', 'relabel')")
             await s.at_provider.relabel(target, add=("STARRED",))
             await s.hint()
-            await s.mirrors()
+            await s.mirrors(exactly_paid=False)
             assert (await s.at_provider.fired())[1] == 1, "no get met it"
 
     @pytest.mark.parametrize("status", [400, 403, 404, 410])
@@ -293,7 +293,7 @@ class TestProxies:
             await s.at_provider.fail({"method": "gmail.history.list", "kind": "html_503", "status": status, "count": 1})
             await s.at_provider.deliver()
             await s.hint()
-            await s.mirrors()
+            await s.mirrors(exactly_paid=False)
             assert await s.at_provider.fired() == [1]
             assert await s.at_provider.calls("gmail.messages.list") == listings
             assert (await s.sync(count=None)).sync.state is SyncState.COMPLETED

@@ -67,7 +67,7 @@ class TestSlip:
             assert (report.sync.state, report.sync.error) == (SyncState.COMPLETED, "")
             assert await s.at_provider.fired() == [1]
             assert s.auth.denials == []
-            await s.mirrors()
+            await s.mirrors(exactly_paid=False)
 
     async def test_waits_for_a_minute_at_most_whatever_the_poll_interval(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:
@@ -167,7 +167,7 @@ class TestLasting:
             s.auth.refresh_denial = ""
             await until_granted(s)
             await s.sync(count=None)
-            await s.mirrors()
+            await s.mirrors(exactly_paid=False)
 
     async def test_is_shown_while_auth_is_unavailable(self, stage: OpenStage) -> None:
         async with stage(messages=5, patience=QUICK) as s:

@@ -1,0 +1,59 @@
+"""What a copy has cost: units by Mailroom's account and by the provider's, rejected calls, claims."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from services.mail.providers.gmail.limits import gmail_quota
+from services.mail.store.connection import Pool
+from tests.support.mail.sandbox_control import Sandbox
+
+# A turn ends after five batches or two seconds, and a wait for units takes half a second at least.
+_CLAIMS_A_SECOND = 4
+# First claims, those of triggers, and of turns that fail.
+_CLAIMS_BESIDES = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Of all mailboxes together, since the stage was set `seconds` ago."""
+
+    units_taken: int
+    units_counted: int
+    rejected: int
+    claims: int
+    messages: int
+    seconds: float
+
+    def check(self, *, exactly_paid: bool) -> None:
+        """Assert that the provider refused nothing, that every call was paid for, and that no turn was in vain.
+
+        Without `exactly_paid` more may be paid than the provider counts: calls can get lost, or be refused by a fault.
+        """
+        assert self.rejected == 0, self
+        assert self.units_counted <= self.units_taken, self
+        assert self.units_counted == self.units_taken or not exactly_paid, self
+        # Each turn stores fifty messages or reads a page, unless it has waited.
+        assert self.claims <= _CLAIMS_BESIDES + self.messages / 10 + _CLAIMS_A_SECOND * self.seconds, self
+
+
+async def begin_count(redis: Redis) -> None:
+    """Count the units of the day from zero; an absent count would begin with those of a day spent evenly."""
+    profile = gmail_quota("2026-05")
+    await redis.set(f"mail:quota:day:{(time.time() - profile.day_begins) // 86_400:.0f}", 0)
+
+
+async def count(*, redis: Redis, pool: Pool, sandbox: Sandbox, began: float) -> Cost:
+    """Count what was spent since `began` (monotonic), when the stage was set."""
+    users: dict[str, Any] = (await sandbox.control("GET", "calls"))["quota"]["users"]
+    return Cost(
+        # Of the day on which the stage was set, and of the next one.
+        units_taken=sum([int(await redis.get(key) or 0) async for key in redis.scan_iter("mail:quota:day:*")]),
+        units_counted=sum(user["units"] for user in users.values()),
+        rejected=sum(user["rejected"] for user in users.values()),
+        claims=int(await pool.fetchval("SELECT coalesce(sum(lease_epoch), 0) FROM mailbox_schedule")),
+        messages=int(await pool.fetchval("SELECT count(*) FROM messages")),
+        seconds=time.monotonic() - began,
+    )

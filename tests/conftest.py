@@ -16,13 +16,15 @@ from xdist.remote import Producer
 from deploy.local.ports import Ports
 from deploy.local.postgres import Database, EmbeddedPostgres, PostgresAddress
 from deploy.local.valkey import EmbeddedValkey, RedisAddress
-from tests.support.distribution import SharedStacks, turn
+from tests.support.distribution import SharedStacks, needs_stack, turn
 
 # gRPC's fork handlers abort children before exec, and some tests start processes after others have used gRPC.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
-# Seconds of marked tests that name no time limit themselves; pyproject.toml has that of all others.
+# Seconds of marked tests that name no time limit themselves, and of those of whole stacks. All others have the limit of
+# pyproject.toml.
 TIME_LIMITS = {"long": 1800, "peers": 600}
+STACK_LIMIT = 600
 
 
 @pytest.fixture(scope="session")
@@ -120,6 +122,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=turn)
     for item in items:
         limits = [seconds for marker, seconds in TIME_LIMITS.items() if item.get_closest_marker(marker)]
+        limits += [STACK_LIMIT] * needs_stack(item)
         if limits and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(max(limits)))
 

@@ -9,9 +9,6 @@ from deploy.local.valkey import RedisAddress
 from tests.support.checkout import ROOT, Checkout
 from tests.support.docs.page_steps import Step, steps_of
 
-# Lints, types and tests of a whole copy of the tree.
-pytestmark = pytest.mark.timeout(600)
-
 # The example's own tests, and those that hold the code to lists: each can refuse a new route, RPC or table.
 TESTS = (
     *("tests/protos", "tests/gateway/routes/test_notes.py", "tests/gateway/http/test_cors.py"),

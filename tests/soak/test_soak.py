@@ -1,14 +1,11 @@
 """The short form of `make soak`."""
 
-import pytest
-
 from tests.soak.plan import SoakPlan
 from tests.soak.soak import soak
 
 SHORT = SoakPlan(seed=5, seconds=20, mailboxes=6, messages=120, quota_window=10, calm=1)
 
 
-@pytest.mark.timeout(300)  # a whole stack, 20 s of faults, and the time until all is done
 class TestShortSoak:
     def test_loses_and_duplicates_nothing_under_every_fault_and_kill(self) -> None:
         report = soak(SHORT)

@@ -22,6 +22,11 @@ class SharedStacks(LoadScopeScheduling):  # type: ignore[misc]  # it has no type
         return _first_of(_STACKS, nodeid) or nodeid
 
 
+def needs_stack(item: pytest.Item) -> bool:
+    """Return whether a test is one of those that begin first: it starts a stack, or copies the tree."""
+    return _first_of(_FIRST, item.nodeid) is not None
+
+
 def turn(item: pytest.Item) -> int:
     """Return the sort key of a test."""
     found = _first_of(_FIRST, item.nodeid)

@@ -49,8 +49,8 @@ async def count(*, redis: Redis, pool: Pool, sandbox: Sandbox, began: float) -> 
     """Count what was spent since `began` (monotonic), when the stage was set."""
     users: dict[str, Any] = (await sandbox.control("GET", "calls"))["quota"]["users"]
     return Cost(
-        # Of the day on which the stage was set, and of the next one.
-        units_taken=sum([int(await redis.get(key) or 0) async for key in redis.scan_iter("mail:quota:day:*")]),
+        # Of the day on which the stage was set, and of the next one. Those of looks are in it, and counted apart, too.
+        units_taken=sum([int(await redis.get(key) or 0) async for key in redis.scan_iter("mail:quota:day:*[0-9]")]),
         units_counted=sum(user["units"] for user in users.values()),
         rejected=sum(user["rejected"] for user in users.values()),
         claims=int(await pool.fetchval("SELECT coalesce(sum(lease_epoch), 0) FROM mailbox_schedule")),

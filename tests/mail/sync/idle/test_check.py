@@ -15,6 +15,7 @@ from tests.mail.conftest import OpenStage
 from tests.support.mail.running_worker import quota_profile
 from tests.support.mail.sandbox_control import SandboxMailbox
 from tests.support.mail.stage import Stage, connect_user
+from tests.support.mail.turns import worker_access
 from tests.support.mail.waiting import eventually
 
 POLL = 0.3
@@ -129,6 +130,16 @@ class TestAtRest:
             await until_at_rest(s)
             await s.servers.forget_quota()
             await until_looked_at(s)
+
+    async def test_looks_that_waited_for_their_units_are_paid_for(self, stage: OpenStage) -> None:
+        async with stage(messages=5, poll_seconds=POLL) as s:
+            await s.sync(count=None)
+            await until_at_rest(s)
+            for _ in range(3):
+                await worker_access(s).quota.pause((await s.mailbox()).mailbox_id, 0.2, whole_project=True)
+                await until_looked_at(s)
+            await s.workers[0].drain()
+            await s.is_paid()
 
     async def test_each_of_many_is_looked_at_and_only_the_changed_one_gets_a_turn(self, stage: OpenStage) -> None:
         async with stage(messages=2, poll_seconds=POLL, slots=8) as s:

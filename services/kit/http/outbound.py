@@ -44,7 +44,8 @@ def create_http_client(*, observer: CallObserver, name_call: NameCall) -> httpx.
         follow_redirects=False,
         # `send` limits the whole call, the wait for a free connection included.
         timeout=None,
-        limits=httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=20),
+        # Callers limit their calls; with a limit here, calls that hang would use up the time of others.
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=20),
         # A compressed body can be small on the wire and huge in memory.
         headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "mailroom"},
         mounts={f"all://{host}": None for host in _LOOPBACK},

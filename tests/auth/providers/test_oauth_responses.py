@@ -18,6 +18,8 @@ from services.kit.http.outbound import Egress, create_http_client
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import Telemetry
 from tests.auth.providers.conftest import Setup
+from tests.support.mail.raw_server import Connection, raw_server
+from tests.support.mail.waiting import eventually
 
 
 class TestFailures:
@@ -104,3 +106,29 @@ class TestHttpClient:
             assert proxied is not client._transport
             assert direct is client._transport
             assert not client.follow_redirects
+
+    async def test_lets_calls_that_hang_delay_no_others(self) -> None:
+        many = 150
+        observer = CallObserver(Telemetry(CollectorRegistry()))
+
+        async def hangs_many_times(connection: Connection) -> None:
+            if connection.number <= many:
+                await connection.wait()
+            await connection.request()
+            await connection.answer(b"{}")
+
+        async with (
+            raw_server(hangs_many_times) as server,
+            create_http_client(observer=observer, name_call=lambda _: "google") as client,
+        ):
+            egress = Egress(client, unavailable=ProviderUnavailableError)
+            hanging = [asyncio.create_task(egress.send("GET", server.url, timeout=30)) for _ in range(many)]
+
+            async def all_hang() -> bool:
+                return server.connections == many
+
+            await eventually(all_hang)
+            assert (await egress.send("GET", server.url, timeout=5)).json_object() == {}
+            for call in hanging:
+                call.cancel()
+            await asyncio.wait(hanging)

@@ -128,8 +128,15 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
         egress = Egress(http_client, unavailable=ProviderUnavailableError)
         providers: dict[str, Provider] = {"google": _google(settings, endpoints, egress)}
         refresh_lock = RefreshLock(redis=redis, lease=LOCK_LEASE, wait=LOCK_WAIT)
-        accounts = Accounts(store=store, cipher=cipher, new_id=uuid4, clock=_now)
         revocations = GrantRevocations(store=store, cipher=cipher, providers=providers, clock=_now, new_id=uuid4)
+        accounts = Accounts(
+            store=store,
+            cipher=cipher,
+            revocations=revocations,
+            sign_ups=settings.sign_ups,
+            new_id=uuid4,
+            clock=_now,
+        )
         sessions = _sessions(settings, store=store, signing_keys=signing_keys)
         events = SecurityEvents(store=store, retention=timedelta(days=settings.auth_event_days), clock=_now)
         sign_in = SignIn(

@@ -64,11 +64,12 @@ class EventType(StrEnum):
     ACCESS_DENIED = "access_denied"
     ACCESS_RESTORED = "access_restored"
     USER_DELETED = "user_deleted"
+    SIGN_UP_REFUSED = "sign_up_refused"
 
 
 @dataclass(frozen=True)
 class SecurityEvent:
-    """A change of a user's sessions or accounts."""
+    """A change of a user's sessions or accounts, or a refused sign-up, whose `user_id` is no user's."""
 
     user_id: UUID
     type: EventType

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from services.auth.sign_up import SignUpPolicy
 from services.kit.settings import DatabaseSettings, RedisSettings, ServiceSettings, variables_of
 
 GOOGLE_ISSUER = "https://accounts.google.com"
@@ -53,6 +54,8 @@ class AuthSettings(AuthKeySettings, RedisSettings, ServiceSettings):
     gateway_port: int = 8000
     public_url: str = ""
     auth_require_client_proof: bool = False
+    auth_allowed_emails: str = ""
+    auth_allowed_domains: str = ""
     auth_session_idle_seconds: int = Field(14 * 86400, ge=60)
     auth_session_seconds: int = Field(90 * 86400, ge=60)
     auth_signing_key_days: int = Field(30, ge=1)
@@ -103,6 +106,23 @@ class AuthSettings(AuthKeySettings, RedisSettings, ServiceSettings):
         if not {"openid", "email"} <= set(value.split()):
             raise ValueError("must contain openid and email, which tell who signed in")
         return value
+
+    @field_validator("auth_allowed_emails")
+    @classmethod
+    def _are_addresses(cls, value: str) -> str:
+        SignUpPolicy.of(emails=value, domains="")
+        return value
+
+    @field_validator("auth_allowed_domains")
+    @classmethod
+    def _are_domains(cls, value: str) -> str:
+        SignUpPolicy.of(emails="", domains=value)
+        return value
+
+    @property
+    def sign_ups(self) -> SignUpPolicy:
+        """Who may sign up."""
+        return SignUpPolicy.of(emails=self.auth_allowed_emails, domains=self.auth_allowed_domains)
 
     @property
     def issuer(self) -> str:

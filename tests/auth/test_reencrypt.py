@@ -14,6 +14,7 @@ from services.auth.provider_grants.token_encryption import decrypt_access_token,
 from services.auth.providers.base import Consent, Grant, ProviderIdentity
 from services.auth.reencrypt import BATCH, Reencryption
 from services.auth.sessions.signing_keys import SigningKeys
+from services.auth.sign_up import SignUpPolicy
 from services.auth.store.tables import provider_tokens
 from services.auth.store.transaction import Store
 from tests.support.auth.clock import Time
@@ -31,7 +32,16 @@ def store(fresh_engine: AsyncEngine) -> Store:
 async def connect(store: Store, *, number: int) -> list[Account]:
     """Connect this number of accounts, whose tokens name the subject and are encrypted under the old secret."""
     time = Time()
-    accounts = Accounts(store=store, cipher=Cipher(OLD, previous=None), new_id=uuid4, clock=time.now)
+    cipher = Cipher(OLD, previous=None)
+    revocations = GrantRevocations(store=store, cipher=cipher, providers={}, clock=time.now, new_id=uuid4)
+    accounts = Accounts(
+        store=store,
+        cipher=cipher,
+        revocations=revocations,
+        sign_ups=SignUpPolicy(),
+        new_id=uuid4,
+        clock=time.now,
+    )
     made = []
     for n in range(number):
         grant = Grant(f"access {n}", time.now(), f"refresh {n}", None, frozenset({"openid"}))

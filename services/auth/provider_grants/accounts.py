@@ -7,8 +7,10 @@ from uuid import UUID
 
 from services.auth.cipher import Cipher
 from services.auth.model import Account, AccountStatus, EventType, SecurityEvent, User
+from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.provider_grants.token_encryption import encrypt_grant
 from services.auth.providers.base import Consent, Grant
+from services.auth.sign_up import SignUpPolicy, SignUpRefusedError
 from services.auth.store.provider_tokens import TokenRecord
 from services.auth.store.transaction import Store, Transaction
 from services.kit.errors import AppError, Kind
@@ -33,17 +35,27 @@ class Accounts:
     """
 
     def __init__(
-        self, *, store: Store, cipher: Cipher, new_id: Callable[[], UUID], clock: Callable[[], datetime]
+        self,
+        *,
+        store: Store,
+        cipher: Cipher,
+        revocations: GrantRevocations,
+        sign_ups: SignUpPolicy,
+        new_id: Callable[[], UUID],
+        clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._cipher = cipher
+        self._revocations = revocations
+        self._sign_ups = sign_ups
         self._new_id = new_id
         self._clock = clock
 
     async def sign_in(self, consent: Consent) -> Account:
         """Store the grant of a sign-in and return its active account; a first sign-in creates the user.
 
-        Changes nothing if it raises AccountIsLinkedError or OfflineAccessMissingError.
+        Changes nothing if it raises AccountIsLinkedError or OfflineAccessMissingError. SignUpRefusedError: the policy
+        refuses a new user, and the grant is revoked soon.
         """
         provider, subject = consent.provider, consent.identity.subject
         async with self._store.transaction() as transaction:
@@ -52,6 +64,9 @@ class Accounts:
             account = await transaction.accounts.lock_by_subject(provider=provider, subject=subject)
             if account is not None and account.user_id != user_id:
                 raise AccountIsLinkedError
+            if user_id is None and not self._sign_ups.admits(consent.identity):
+                await self._refuse_sign_up(transaction, consent)
+                raise SignUpRefusedError
             # Checked before a user is added.
             await self._check_offline_access(transaction, account, consent.grant)
             if user_id is None:
@@ -112,6 +127,12 @@ class Accounts:
             if access_denied_reason is not None:
                 await self._set_access_denied(transaction, account, access_denied_reason)
             await transaction.commit()
+
+    async def _refuse_sign_up(self, transaction: Transaction, consent: Consent) -> None:
+        await self._revocations.schedule(transaction, consent)
+        never_user = self._new_id()
+        await transaction.events.add(SecurityEvent(never_user, EventType.SIGN_UP_REFUSED, email=consent.identity.email))
+        await transaction.commit()
 
     async def _set_access_denied(self, transaction: Transaction, account: Account, reason: str) -> None:
         """Record a change; an account whose grant has ended is denied nothing else."""

@@ -9,11 +9,14 @@ from services.auth.model import Denial
 
 @dataclass(frozen=True)
 class ProviderIdentity:
-    """The account that signed in: `subject` is the provider's lasting id of it, the address only an attribute."""
+    """The account that signed in: `subject` is the provider's lasting id of it, the address only an attribute.
+
+    `email_verified` is None where the provider does not tell.
+    """
 
     subject: str
     email: str
-    email_verified: bool
+    email_verified: bool | None
 
 
 @dataclass(frozen=True)

@@ -103,11 +103,12 @@ def identity(claims: Mapping[str, Any]) -> ProviderIdentity:
         raise IdentityRefusedError("no well-formed subject")
     if not isinstance(email, str) or not _is_address(email):
         raise IdentityRefusedError("no well-formed address")
-    # Some providers send the text "true". An absent claim is accepted: it is optional (OpenID Connect Core, section
-    # 5.1), and an address never identifies a user.
+    # Some providers send the text "true". The claim is optional (OpenID Connect Core, section 5.1).
     verified = claims.get("email_verified")
     return ProviderIdentity(
-        subject=subject, email=email, email_verified=verified is None or verified is True or verified == "true"
+        subject=subject,
+        email=email,
+        email_verified=None if verified is None else verified is True or verified == "true",
     )
 
 

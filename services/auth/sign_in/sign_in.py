@@ -27,6 +27,7 @@ from services.auth.sign_in.one_time_records import (
     random_value,
 )
 from services.auth.sign_in.pkce import check_challenge, check_verifier, s256
+from services.auth.sign_up import SignUpRefusedError
 from services.kit.context import remaining
 from services.kit.errors import AppError, Kind
 
@@ -45,6 +46,7 @@ class SignInError(StrEnum):
     EMAIL_NOT_VERIFIED = "email_not_verified"
     NO_OFFLINE_ACCESS = "no_offline_access"
     ACCOUNT_IS_LINKED = "account_is_linked"
+    SIGN_UP_NOT_ALLOWED = "sign_up_not_allowed"
     PROVIDER_ERROR = "provider_error"
     PROVIDER_UNAVAILABLE = "provider_unavailable"
 
@@ -156,6 +158,8 @@ class SignIn:
             return self._refused(provider, error.error)
         except AccountIsLinkedError:
             return self._refused(provider, SignInError.ACCOUNT_IS_LINKED)
+        except SignUpRefusedError:
+            return self._refused(provider, SignInError.SIGN_UP_NOT_ALLOWED)
         except OfflineAccessMissingError:
             if request.force_consent:
                 return self._refused(provider, SignInError.NO_OFFLINE_ACCESS)
@@ -232,7 +236,8 @@ class SignIn:
             )
         except ProviderError as error:
             raise _RefusedError(_outcome_of(error, provider=provider.name)) from error
-        if not identity.email_verified:
+        # An absent claim decides nothing: an address never identifies a user.
+        if identity.email_verified is False:
             raise _RefusedError(SignInError.EMAIL_NOT_VERIFIED)
         if not provider.grants_mail(grant.scopes):
             raise _RefusedError(SignInError.MISSING_SCOPE)

@@ -139,4 +139,4 @@ class TestUserinfo:
         setup.stand_in.deviations.omitted = frozenset({"id_token"})
         setup.stand_in.deviations.userinfo = {"sub": "1", "email": "ada@example.com"}
         identity, _ = await setup.exchange()
-        assert identity.email_verified
+        assert identity.email_verified is None

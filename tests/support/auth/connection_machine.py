@@ -31,6 +31,7 @@ from services.auth.sign_in.one_time_records import (
     OneTimeRecords,
 )
 from services.auth.sign_in.sign_in import AuthorizationResponse, Completed, Refused, SignIn, SignInError
+from services.auth.sign_up import SignUpPolicy
 from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
 from tests.support.auth.client import SECRET_KEY
@@ -86,9 +87,16 @@ class Connections(RuleBasedStateMachine):
         cipher = Cipher(SECRET_KEY, previous=None)
         self.redis = create_redis(RedisSettings(redis_host=redis.host, redis_port=redis.port, redis_db=redis.database))
         providers = {"google": self.provider}
-        accounts = Accounts(store=store, cipher=cipher, new_id=uuid4, clock=self.time.now)
         self.revocations = GrantRevocations(
             store=store, cipher=cipher, providers=providers, clock=self.time.now, new_id=uuid4
+        )
+        accounts = Accounts(
+            store=store,
+            cipher=cipher,
+            revocations=self.revocations,
+            sign_ups=SignUpPolicy(),
+            new_id=uuid4,
+            clock=self.time.now,
         )
         self.disconnections = Disconnections(
             store=store,

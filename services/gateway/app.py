@@ -39,6 +39,7 @@ from services.gateway.routes import (
 from services.gateway.settings import GatewaySettings
 from services.gateway.telemetry import RequestTelemetry
 from services.kit.http.admin import admin_app
+from services.kit.http.bounds import Bounds
 from services.kit.http.readiness import Readiness, ReadinessCheck
 from services.kit.http.server import serve_http
 from services.kit.jwks import KeySet
@@ -170,7 +171,18 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
             serve_http(admin, host=settings.gateway_admin_host, port=settings.gateway_admin_port)
         )
         port = await stack.enter_async_context(
-            serve_http(app, host=settings.gateway_host, port=settings.gateway_port, stop=stop)
+            serve_http(
+                app,
+                host=settings.gateway_host,
+                port=settings.gateway_port,
+                stop=stop,
+                bounds=Bounds(
+                    connections=settings.gateway_max_connections,
+                    connections_per_address=settings.gateway_max_connections_per_address,
+                    trusted_proxies=settings.gateway_trusted_proxies,
+                ),
+                render_refusal=errors.from_refusal,
+            )
         )
         ready.serving()
         log.info("gateway serves", host=settings.gateway_host, port=port, public_url=settings.issuer)

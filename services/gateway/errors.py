@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextvars import copy_context
 from http import HTTPStatus
 from typing import Any
 
@@ -14,8 +15,9 @@ from starlette.responses import Response
 
 from services.gateway.problems.field_errors import field_errors
 from services.gateway.schemas.problems import FieldError
-from services.kit.context import request_id
+from services.kit.context import REQUEST_ID_HEADER, request_id, start_request
 from services.kit.errors import AppError, Kind, internal_error
+from services.kit.http.bounds import Refusal
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -71,6 +73,18 @@ def from_app_error(error: AppError) -> Response:
         headers=headers,
         column=error.metadata.get("column"),
     )
+
+
+def from_refusal(refusal: Refusal) -> Response:
+    """Return the problem of a request that the server refuses before the application sees it."""
+
+    def refused() -> Response:
+        identifier = start_request(request_id=None)
+        headers = {"Cache-Control": "no-store", REQUEST_ID_HEADER: identifier}
+        return problem(status=refusal.status, code=refusal.code, detail=refusal.detail, headers=headers)
+
+    # The connection's next request has a context and an id of its own.
+    return copy_context().run(refused)
 
 
 def register(app: FastAPI) -> None:

@@ -57,6 +57,9 @@ class GatewaySettings(RedisSettings, ServiceSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
     # Bytes of the largest request body.
     gateway_body_limit: Annotated[int, Field(ge=1)] = 64 * 1024
+    # Connections that are open at a time: in all, and of an address (in IPv6: a /64) that is no trusted proxy's.
+    gateway_max_connections: Annotated[int, Field(ge=1)] = 1024
+    gateway_max_connections_per_address: Annotated[int, Field(ge=1)] = 256
     # Limits of an address (in IPv6: a /64) at /auth/..., and of a user at all routes.
     gateway_auth_limit: RateLimit = parse("300/minute")
     gateway_user_limit: RateLimit = parse("6000/minute")

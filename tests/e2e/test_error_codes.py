@@ -7,14 +7,17 @@ import pytest
 
 from deploy.local.ports import Ports
 from tests.gateway.test_error_catalogue import documented
-from tests.support.e2e.error_requests import REQUESTS, Place
+from tests.support.e2e.error_requests import REQUESTS, STRICT_CONNECTIONS, Place
 from tests.support.e2e.people import Provider
 from tests.support.e2e.running_stack import RunningStack
 
 
 @pytest.fixture(scope="module")
 def strict(stack: RunningStack) -> Iterator[httpx.Client]:
-    """A gateway without mail, whose auth demands PKCE, and which allows a user one request a minute."""
+    """A gateway without mail, whose auth demands PKCE.
+
+    It allows a user one request a minute, and an address STRICT_CONNECTIONS connections.
+    """
     ports = Ports()
     auth_port, gateway_port = ports.free(), ports.free()
     auth = stack.add_twin("auth", AUTH_PORT=auth_port, AUTH_ADMIN_PORT=ports.free())
@@ -25,6 +28,7 @@ def strict(stack: RunningStack) -> Iterator[httpx.Client]:
         AUTH_ADDRESS=f"127.0.0.1:{auth_port}",
         MAIL_ADDRESS="127.0.0.1:1",
         GATEWAY_USER_LIMIT="1/minute",
+        GATEWAY_MAX_CONNECTIONS_PER_ADDRESS=str(STRICT_CONNECTIONS),
         CORS_ORIGINS="https://app.example",
     )
     with httpx.Client(base_url=f"http://127.0.0.1:{gateway_port}", trust_env=False, timeout=30) as client:

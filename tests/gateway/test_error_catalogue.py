@@ -11,6 +11,7 @@ from services.gateway.errors import FRAMEWORK_PROBLEMS, INVALID_REQUEST
 from services.gateway.http.cors import CORS_NOT_ALLOWED
 from services.gateway.requests.routing import UNKNOWN_ENCODING
 from services.kit.errors import Kind
+from services.kit.http.bounds import Refusal
 
 # Reasons between the services, which no client of the REST API can get, and why.
 INTERNAL_REASONS = {
@@ -73,7 +74,8 @@ def promised() -> set[str]:
 def framework() -> dict[str, int]:
     """Return the codes of the gateway itself, with their status."""
     own = {code: status.value for status, (code, _) in FRAMEWORK_PROBLEMS.items()}
-    return own | {INVALID_REQUEST: 400, CORS_NOT_ALLOWED: 400, UNKNOWN_ENCODING: 415}
+    refusals = {refusal.code: refusal.status.value for refusal in Refusal}
+    return own | refusals | {INVALID_REQUEST: 400, CORS_NOT_ALLOWED: 400, UNKNOWN_ENCODING: 415}
 
 
 class TestCatalogue:

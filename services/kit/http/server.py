@@ -4,10 +4,15 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import uvicorn
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.kit.http.bounded_protocol import BoundedProtocol
+from services.kit.http.bounds import Bounds, RenderRefusal, plain_refusal
+from services.kit.http.connections import Connections
 
 DRAIN_SECONDS = 10
 
@@ -39,17 +44,35 @@ def _parting(app: ASGIApp, stop: asyncio.Event) -> ASGIApp:
     return parting
 
 
+def _protocol(bounds: Bounds, render: RenderRefusal) -> type[asyncio.Protocol]:
+    # uvicorn only calls it.
+    return partial(  # type: ignore[return-value]
+        BoundedProtocol, bounds=bounds, open_connections=Connections(bounds), render=render
+    )
+
+
 @asynccontextmanager
 async def serve_http(
-    app: ASGIApp, *, host: str, port: int, stop: asyncio.Event | None = None, drain_seconds: int = DRAIN_SECONDS
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    stop: asyncio.Event | None = None,
+    drain_seconds: int = DRAIN_SECONDS,
+    bounds: Bounds | None = None,
+    render_refusal: RenderRefusal = plain_refusal,
 ) -> AsyncIterator[int]:
     """Serve while the block lasts, then drain; yields the port (useful when `port` is 0).
 
     Once `stop` is set, responses ask their clients to open another connection, which leads to another process. The
-    client's address is the socket's: proxy headers are not trusted. Raises OSError if the address cannot be bound.
+    client's address is the socket's: proxy headers are not trusted. Requests beyond the `bounds` are answered with
+    `render_refusal`. Raises OSError if the address cannot be bound.
     """
+    bounds = (bounds or Bounds()).fitted()
     config = uvicorn.Config(
         app if stop is None else _parting(app, stop),
+        http=_protocol(bounds, render_refusal),
+        ws="none",
         host=host,
         port=port,
         log_config=None,

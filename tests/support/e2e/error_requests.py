@@ -1,9 +1,11 @@
 """A request for every error code of docs/errors.md that the running stack answers with it."""
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import cached_property
+from http.client import HTTPResponse
 from typing import Any
 
 import asyncpg
@@ -14,6 +16,8 @@ from tests.support.e2e.running_stack import RunningStack
 
 # The S256 challenge of RFC 7636, appendix B, and a verifier of the right form that does not belong to it.
 _CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+STRICT_CONNECTIONS = 4
+_HALF_BODY = b"POST /auth/refresh HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
 _OTHER_VERIFIER = "a" * 43
 
 
@@ -21,7 +25,8 @@ _OTHER_VERIFIER = "a" * 43
 class Place:
     """The stack with everything that a request can need.
 
-    `strict` is a gateway without mail, whose auth demands PKCE, and which allows a user one request a minute.
+    `strict` is a gateway without mail, whose auth demands PKCE; it allows a user one request a minute, and an address
+    STRICT_CONNECTIONS connections.
     """
 
     stack: RunningStack
@@ -300,6 +305,46 @@ async def _while_the_provider_refuses_the_client(place: Place) -> httpx.Response
 async def _beyond_the_end(place: Place) -> httpx.Response:
     person, email = place.visitor, place.visitor.emails()[0]
     return person.get(f"/emails/{email['id']}/raw", Range="bytes=99999999-")
+
+
+def _connect(client: httpx.Client, sent: bytes) -> socket.socket:
+    connection = socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=30)
+    connection.sendall(sent)
+    return connection
+
+
+def _answer(connection: socket.socket) -> httpx.Response:
+    with connection, closing(HTTPResponse(connection)) as response:
+        response.begin()
+        return httpx.Response(response.status, headers=response.getheaders(), content=response.read())
+
+
+@_gives("malformed_request")
+async def _no_http(place: Place) -> httpx.Response:
+    return _answer(_connect(place.http, b"HELLO\r\n\r\n"))
+
+
+@_gives("request_timeout")
+async def _half_a_head(place: Place) -> httpx.Response:
+    return _answer(_connect(place.http, b"GET / HTTP/1.1\r\nHost: x\r\n"))
+
+
+@_gives("url_too_long")
+async def _long_url(place: Place) -> httpx.Response:
+    return place.http.get("/emails", params={"q": "a" * 9_000})
+
+
+@_gives("headers_too_large")
+async def _many_cookies(place: Place) -> httpx.Response:
+    return place.http.get("/emails", headers={"cookie": "a" * 40_000})
+
+
+@_gives("too_many_connections")
+async def _beside_open_requests(place: Place) -> httpx.Response:
+    with ExitStack() as stack:
+        for _ in range(STRICT_CONNECTIONS):
+            stack.enter_context(_connect(place.strict, _HALF_BODY))
+        return _answer(_connect(place.strict, b""))
 
 
 @_gives("too_many_requests")

@@ -1,0 +1,258 @@
+"""uvicorn's HTTP protocol with bounds on what a client may send, hold open, and leave unread.
+
+uvicorn bounds none of it: llhttp, its parser, keeps a header of any size, and a head or body may take for ever. Of its
+protocols httptools' costs a third of h11's CPU per request, and lets each header be counted as it is parsed.
+"""
+
+import asyncio
+from typing import Any, override
+
+from starlette.responses import Response
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from services.kit.http.bounds import Bounds, Refusal, RenderRefusal
+from services.kit.http.connections import Connections
+
+# Bytes that are parsed between two looks at the size of a head.
+SLICE = 8 * 1024
+# Seconds for which a refused client may read the response, while what it still sends is thrown away.
+LINGER_SECONDS = 2.0
+
+
+class _RefusedError(Exception):
+    """Stops the parser; uvicorn then asks for `send_400_response`."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection of an HTTP server, within bounds."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        bounds: Bounds,
+        open_connections: Connections,
+        render: RenderRefusal,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._bounds = bounds
+        self._open_connections = open_connections
+        self._render = render
+        self._refusal = Refusal.MALFORMED
+        self._refused = False
+        # Bytes of the head, or of what stands between two pieces of a body.
+        self._framing_bytes = 0
+        self._head_begun = False
+        self._body_open = False
+        self._body_bytes = 0
+        self._read_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        if not self._open_connections.add(self, self.client[0] if self.client else ""):
+            self._refuse(Refusal.CONNECTIONS)
+            return
+        self._expect_head()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open_connections.remove(self)
+        self._stop_reading_timer()
+        self._stop_write_timer()
+        super().connection_lost(exc)
+
+    @override
+    def shutdown(self) -> None:
+        if self._refused:
+            self.drop()
+        else:
+            super().shutdown()
+
+    def drop(self) -> None:
+        """Close the connection at once, without a response."""
+        self.transport.abort()
+
+    # Reading
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        view = memoryview(data)
+        for start in range(0, len(view), SLICE):
+            if self._refused or self.transport.is_closing():
+                return
+            piece = view[start : start + SLICE]
+            super().data_received(bytes(piece))
+            self._framing_bytes += len(piece)
+            if self._framing_bytes > self._bounds.head_bytes + SLICE:
+                self._refuse(Refusal.LARGE_HEAD)
+        self._watch_reading()
+
+    @override
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_begun = True
+        self._framing_bytes = 0
+
+    @override
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > self._bounds.url_bytes:
+            self._stop_parsing(Refusal.LONG_URL)
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._head_begun:
+            # A trailer: nothing reads it, and it must not pass for a header (RFC 9110 section 6.5.1).
+            return
+        super().on_header(name, value)
+        if len(self.headers) > self._bounds.headers:
+            self._stop_parsing(Refusal.LARGE_HEAD)
+
+    @override
+    def on_headers_complete(self) -> None:
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self._bounds.head_bytes:
+            self._stop_parsing(Refusal.LARGE_HEAD)
+        self._head_begun = False
+        self._body_open = True
+        self._framing_bytes = self._body_bytes = 0
+        self._stop_reading_timer()
+        super().on_headers_complete()
+        self._open_connections.works(self)
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        self._framing_bytes = 0
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    @override
+    def on_message_complete(self) -> None:
+        self._body_open = False
+        self._stop_reading_timer()
+        super().on_message_complete()
+
+    def _stop_parsing(self, refusal: Refusal) -> None:
+        self._refusal = refusal
+        raise _RefusedError
+
+    def _watch_reading(self) -> None:
+        """Bound the wait for the rest of a head or body; a request that is complete has nothing to wait for."""
+        if self._body_open:
+            self._start_reading_timer(self._bounds.body_seconds, self._look_at_body)
+        elif self._answering():
+            self._stop_reading_timer()
+        else:
+            self._expect_head()
+
+    def _expect_head(self) -> None:
+        self._start_reading_timer(self._bounds.head_seconds, self._end_head)
+
+    def _end_head(self) -> None:
+        self._read_timer = None
+        if self._head_begun and self._framing_bytes:
+            self._refuse(Refusal.TIMEOUT)
+        else:
+            self.drop()
+
+    def _look_at_body(self) -> None:
+        self._read_timer = None
+        enough = self._body_bytes >= self._bounds.body_rate * self._bounds.body_seconds
+        self._body_bytes = 0
+        if not self._answering():
+            self.drop()
+        elif enough or self.flow.read_paused or self.cycle.response_started:
+            self._watch_reading()
+        else:
+            self._refuse(Refusal.TIMEOUT)
+
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _start_reading_timer(self, seconds: float, look: Any) -> None:
+        if self._read_timer is None:
+            self._read_timer = self.loop.call_later(seconds, look)
+
+    def _stop_reading_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
+
+    # Refusing
+
+    @override
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(self._refusal)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer the request with the refusal, and close the connection once the client can have read it."""
+        if self._refused:
+            return
+        self._refused = True
+        self._stop_reading_timer()
+        self._unset_keepalive_if_required()
+        if self._answering() and (self.cycle.response_started or not self._body_open):
+            # The bytes would be taken for the response to the request that is under way.
+            self.drop()
+            return
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.write(_bytes_of(self._render(refusal)))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._read_timer = self.loop.call_later(LINGER_SECONDS, self.drop)
+
+    # Writing
+
+    @override
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.pipeline or self._answering():
+            return
+        self._open_connections.waits(self)
+        if self._body_open:
+            self._watch_reading()
+        elif self.transport.get_write_buffer_size():
+            self._watch_writing()
+
+    @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_writing()
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_write_timer()
+
+    def _watch_writing(self) -> None:
+        """End the connection if its client takes nothing of the response for a while."""
+        self._stop_write_timer()
+        left = self.transport.get_write_buffer_size()
+        self._write_timer = self.loop.call_later(self._bounds.stall_seconds, self._look_at_writing, left)
+
+    def _look_at_writing(self, earlier: int) -> None:
+        self._write_timer = None
+        left = self.transport.get_write_buffer_size()
+        if left >= earlier:
+            self.drop()
+        elif left:
+            self._watch_writing()
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+
+def _bytes_of(response: Response) -> bytes:
+    headers = [*response.raw_headers, (b"connection", b"close")]
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+    return b"HTTP/1.1 %d \r\n%b\r\n%b" % (response.status_code, lines, bytes(response.body))

@@ -1,0 +1,104 @@
+"""The connections of a server, bounded per address and in all.
+
+Beyond a bound the connection that has waited for a request for the longest time is closed for the new one: clients that
+open connections and send nothing, or half a head, displace each other, and lock no other client out.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Protocol
+
+from services.kit.http.bounds import Bounds
+
+# Prefix length of the networks that count as one address in IPv6.
+IPV6_PREFIX = 64
+
+
+class Connection(Protocol):
+    """A client's connection."""
+
+    def drop(self) -> None:
+        """Close it at once, without a response."""
+
+
+@dataclass(slots=True)
+class _Group:
+    # Both in the order in which they began.
+    members: dict[Connection, None] = field(default_factory=dict)
+    waiting: dict[Connection, None] = field(default_factory=dict)
+
+
+class Connections:
+    """The open connections of a server, and which of them wait for a request."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._all = _Group()
+        self._by_address: defaultdict[str, _Group] = defaultdict(_Group)
+        self._addresses: dict[Connection, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._all.members)
+
+    def add(self, connection: Connection, host: str) -> bool:
+        """Add a connection that waits for its first request; return False if there is no room for it."""
+        address = self._address(host)
+        own = self._by_address.get(address, _Group())
+        if not self._has_room(own, self._bounds.connections_per_address):
+            return False
+        if not self._has_room(self._all, self._bounds.connections):
+            return False
+        self._addresses[connection] = address
+        for group in self._groups(connection):
+            group.members[connection] = None
+        self.waits(connection)
+        return True
+
+    def waits(self, connection: Connection) -> None:
+        """Note that the connection waits for a request from now on."""
+        for group in self._groups(connection):
+            group.waiting.pop(connection, None)
+            group.waiting[connection] = None
+
+    def works(self, connection: Connection) -> None:
+        """Note that the connection has a request, and must not be closed for another."""
+        for group in self._groups(connection):
+            group.waiting.pop(connection, None)
+
+    def remove(self, connection: Connection) -> None:
+        """Remove a connection; one that is not there is left alone."""
+        for group in self._groups(connection):
+            group.members.pop(connection, None)
+            group.waiting.pop(connection, None)
+        address = self._addresses.pop(connection, "")
+        if address and not self._by_address[address].members:
+            del self._by_address[address]
+
+    def _has_room(self, group: _Group, most: int) -> bool:
+        """Tell whether the group has room for one more, after closing those that have waited for the longest time."""
+        while len(group.members) >= most:
+            if not group.waiting:
+                return False
+            longest = next(iter(group.waiting))
+            self.remove(longest)
+            longest.drop()
+        return True
+
+    def _groups(self, connection: Connection) -> list[_Group]:
+        if connection not in self._addresses:
+            return []
+        address = self._addresses[connection]
+        return [self._all, self._by_address[address]] if address else [self._all]
+
+    def _address(self, host: str) -> str:
+        """Return the key of a client; empty for a trusted proxy, which stands for many, and for an unknown one."""
+        try:
+            address = ip_address(host.partition("%")[0])
+        except ValueError:
+            return ""
+        if isinstance(address, IPv6Address):
+            address = address.ipv4_mapped or address
+        if any(address in network for network in self._bounds.trusted_proxies):
+            return ""
+        return str(address if address.version == 4 else ip_network((address, IPV6_PREFIX), strict=False))

@@ -1,0 +1,262 @@
+"""The bounds of HTTP servers, held against clients on sockets."""
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from services.kit.http.bounds import OTHER_DESCRIPTORS, Bounds, raise_descriptor_limit
+from services.kit.http.connections import Connections
+from services.kit.http.server import serve_http
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+QUICK = Bounds(head_seconds=0.2, body_seconds=0.2, body_rate=100, stall_seconds=0.2)
+
+
+async def _hello(request: Request) -> Response:
+    body = await request.body()
+    return PlainTextResponse(f"{len(body)} {len(request.headers)}")
+
+
+@asynccontextmanager
+async def served(
+    bounds: Bounds, answer: Callable[[Request], Awaitable[Response]] = _hello
+) -> AsyncIterator[Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]]:
+    """Serve a route within bounds; yield a function that connects."""
+    app = Starlette(routes=[Route("/", answer, methods=["GET", "POST"])])
+    writers: list[asyncio.StreamWriter] = []
+    async with asyncio.timeout(20), serve_http(app, host="127.0.0.1", port=0, drain_seconds=1, bounds=bounds) as port:
+
+        async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writers.append(writer)
+            return reader, writer
+
+        try:
+            yield connect
+        finally:
+            for writer in writers:
+                writer.close()
+
+
+async def answer_to(sent: bytes, *, bounds: Bounds = QUICK) -> bytes:
+    """Send bytes, and return what comes until the server closes the connection."""
+    async with served(bounds) as connect:
+        reader, writer = await connect()
+        writer.write(sent)
+        return await reader.read()
+
+
+def status_of(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+class TestHead:
+    @pytest.mark.parametrize(
+        ("head", "status"),
+        [
+            (GET, 200),
+            (GET + b"A: b\r\n" * 98, 200),
+            (GET + b"A: b\r\n" * 99, 431),
+            (GET + b"A: " + b"a" * 32_600 + b"\r\n", 200),
+            (GET + b"A: " + b"a" * 32_800 + b"\r\n", 431),
+            (GET + b"A" * 32_800 + b": b\r\n", 431),
+            (b"GET /?" + b"a" * 8_180 + b" HTTP/1.1\r\nHost: x\r\n", 200),
+            (b"GET /?" + b"a" * 8_200 + b" HTTP/1.1\r\nHost: x\r\n", 414),
+            (b"HELLO\r\n", 400),
+        ],
+    )
+    async def test_is_bounded_in_size_headers_and_url(self, head: bytes, status: int) -> None:
+        assert status_of(await answer_to(head + b"Connection: close\r\n\r\n")) == status
+
+    @pytest.mark.parametrize(
+        "begin", [GET + b"A: ", GET + b"A", b"GET /", POST + b"Transfer-Encoding: chunked\r\n\r\n1;"]
+    )
+    async def test_without_an_end_is_refused_early(self, begin: bytes) -> None:
+        taken = 0
+        async with served(Bounds()) as connect:
+            reader, writer = await connect()
+            writer.write(begin)
+            while not reader.at_eof() and taken < 4_000_000:
+                writer.write(b"a" * 65_536)
+                taken += 65_536
+                await asyncio.wait({asyncio.ensure_future(writer.drain())}, timeout=1)
+                if await _readable(reader):
+                    break
+            assert status_of(await reader.read()) in (414, 431)
+        assert taken < 1_000_000
+
+    async def test_of_a_request_after_another_is_bounded_too(self) -> None:
+        answer = await answer_to(GET + b"\r\n" + GET + b"A: " + b"a" * 50_000 + b"\r\n\r\n")
+        assert answer.count(b"HTTP/1.1 200") <= 1
+        assert b"HTTP/1.1 431" not in answer.partition(b"\r\n\r\n")[0]
+
+    @pytest.mark.parametrize("sent", [b"", b"\r\n", GET])
+    async def test_that_does_not_end_ends_the_connection(self, sent: bytes) -> None:
+        answer = await answer_to(sent)
+        assert (status_of(answer) == 408) if sent == GET else answer == b""
+
+    async def test_that_trickles_gets_no_more_time(self) -> None:
+        async with served(QUICK) as connect:
+            reader, writer = await connect()
+            ended = asyncio.ensure_future(reader.read())
+            while not ended.done():
+                writer.write(b"\r\n")
+                await asyncio.wait({ended}, timeout=0.05)
+            assert ended.result() == b""
+
+    async def test_takes_no_header_from_the_trailers(self) -> None:
+        chunked = POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+        answer = await answer_to(chunked + b"Authorization: Bearer x\r\n\r\n")
+        assert answer.endswith(b"1 3")
+
+
+class TestBody:
+    async def test_that_stands_still_is_refused(self) -> None:
+        assert status_of(await answer_to(POST + b"Content-Length: 10\r\n\r\n{")) == 408
+
+    async def test_that_trickles_is_refused(self) -> None:
+        async with served(QUICK) as connect:
+            reader, writer = await connect()
+            writer.write(POST + b"Content-Length: 100000\r\n\r\n")
+            ended = asyncio.ensure_future(reader.read())
+            while not ended.done():
+                writer.write(b"a")
+                await asyncio.wait({ended}, timeout=0.05)
+            assert status_of(ended.result()) == 408
+
+    async def test_that_keeps_its_pace_has_as_long_as_it_needs(self) -> None:
+        async with served(QUICK) as connect:
+            reader, writer = await connect()
+            writer.write(POST + b"Connection: close\r\nContent-Length: 500\r\n\r\n")
+            ended = asyncio.ensure_future(reader.read())
+            for _ in range(10):
+                writer.write(b"a" * 50)
+                await asyncio.wait({ended}, timeout=0.06)
+            assert status_of(await ended) == 200
+
+    async def test_that_arrives_after_the_head_s_time_is_read(self) -> None:
+        async with served(Bounds(head_seconds=0.1)) as connect:
+            reader, writer = await connect()
+            writer.write(POST + b"Connection: close\r\nContent-Length: 1\r\n\r\n")
+            ended = asyncio.ensure_future(reader.read())
+            await asyncio.wait({ended}, timeout=0.3)
+            writer.write(b"a")
+            assert (await ended).endswith(b"1 3")
+
+
+class TestResponse:
+    async def test_that_is_not_read_ends_the_connection(self) -> None:
+        ended = asyncio.Event()
+
+        async def large(_: Request) -> Response:
+            async def watched() -> AsyncIterator[bytes]:
+                try:
+                    while True:
+                        yield b"a" * 65_536
+                        await asyncio.sleep(0)
+                finally:
+                    ended.set()
+
+            return StreamingResponse(watched())
+
+        async with served(QUICK, large) as connect:
+            _, writer = await connect()
+            writer.write(GET + b"\r\n")
+            await asyncio.wait_for(ended.wait(), 5)
+
+    async def test_takes_as_long_as_it_needs(self) -> None:
+        async def slow(_: Request) -> Response:
+            await asyncio.sleep(0.5)
+            return PlainTextResponse("late")
+
+        async with served(QUICK, slow) as connect:
+            reader, writer = await connect()
+            writer.write(GET + b"Connection: close\r\n\r\n")
+            assert (await reader.read()).endswith(b"late")
+
+
+class TestConnections:
+    async def test_that_send_nothing_lock_no_client_out(self) -> None:
+        async with served(Bounds(connections_per_address=20)) as connect:
+            idle = [(await connect())[0] for _ in range(60)]
+            reader, writer = await connect()
+            writer.write(GET + b"Connection: close\r\n\r\n")
+            assert status_of(await reader.read()) == 200
+            assert await idle[0].read() == b""
+
+    async def test_beyond_the_requests_under_way_are_refused(self) -> None:
+        arrived, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+        async def wait(_: Request) -> Response:
+            arrived.release()
+            await go_on.wait()
+            return PlainTextResponse("done")
+
+        async with served(Bounds(connections_per_address=2), wait) as connect:
+            under_way = [await connect() for _ in range(2)]
+            for _, writer in under_way:
+                writer.write(GET + b"Connection: close\r\n\r\n")
+                await arrived.acquire()
+            assert status_of(await (await connect())[0].read()) == 503
+            go_on.set()
+            assert [status_of(await reader.read()) for reader, _ in under_way] == [200, 200]
+
+    def test_fit_into_the_descriptors(self) -> None:
+        allowed = raise_descriptor_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= allowed
+        assert Bounds(connections=10_000_000).fitted().connections == allowed - OTHER_DESCRIPTORS
+
+
+class Client:
+    """A connection that knows whether it was closed."""
+
+    def __init__(self) -> None:
+        self.dropped = False
+
+    def drop(self) -> None:
+        """Note it."""
+        self.dropped = True
+
+
+class TestAddresses:
+    def test_are_networks_of_a_subscriber_in_ipv6(self) -> None:
+        connections = Connections(Bounds(connections_per_address=1))
+        first, second, other = Client(), Client(), Client()
+        assert connections.add(first, "2001:db8::1")
+        assert connections.add(second, "2001:db8::2")
+        assert connections.add(other, "2001:db8:0:1::1")
+        assert [first.dropped, second.dropped, other.dropped] == [True, False, False]
+
+    def test_do_not_include_trusted_proxies(self) -> None:
+        proxy = (ip_network("10.0.0.7/32"),)
+        connections = Connections(Bounds(connections_per_address=1, trusted_proxies=proxy))
+        clients = [Client() for _ in range(9)]
+        for client in clients:
+            assert connections.add(client, "10.0.0.7")
+        assert not any(client.dropped for client in clients)
+        assert len(connections) == 9
+
+    def test_that_work_are_not_displaced(self) -> None:
+        connections = Connections(Bounds(connections=1))
+        first, second = Client(), Client()
+        connections.add(first, "192.0.2.1")
+        connections.works(first)
+        assert not connections.add(second, "192.0.2.2")
+        connections.waits(first)
+        assert connections.add(second, "192.0.2.2")
+        assert (first.dropped, len(connections)) == (True, 1)
+
+
+async def _readable(reader: asyncio.StreamReader) -> bool:
+    # There is no other way to look without reading.
+    await asyncio.sleep(0)
+    return bool(reader._buffer)  # type: ignore[attr-defined]

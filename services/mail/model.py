@@ -119,6 +119,8 @@ class Mailbox:
     denials: int = 0
     # Whether the address is to be compared with the provider's.
     address_is_due: bool = False
+    # Whether the provider is to be asked which addresses the user may send mail from.
+    send_as_is_due: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

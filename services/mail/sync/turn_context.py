@@ -51,6 +51,8 @@ class TurnContext:
         self.newest_hint = lease.hint_seq
         # Whether the provider has answered a call of this turn.
         self.answered = False
+        # Whether the addresses to send from are to be asked for.
+        self.send_as_is_due = mailbox.send_as_is_due
         # The profile that a call of this turn has read.
         self.profile: Profile | None = None
         self.step = "claimed"

@@ -11,6 +11,7 @@ from services.mail.store import labels
 from services.mail.store.control.schedule import ECHO_SECONDS
 from services.mail.store.sync import fetch_queue, sync_state, syncs
 from services.mail.sync import fetch, history, label_copy, listing, verify, watches
+from services.mail.sync.accounts.addresses import learn_send_as
 from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn_context import ProviderLimitError, TurnContext
 
@@ -72,6 +73,9 @@ async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: floa
         if sync is None and state.caught_up_ago is None:
             # Its first sync was cancelled before it began.
             return Release(lane=Lane.LIVE, after=_NOTHING_TO_DO_SECONDS)
+        if sync is None:
+            turn.step = "addresses"
+            await learn_send_as(turn)
         if _history_is_due(turn, state, poll_seconds=poll_seconds):
             if not await _catch_up(turn, state, deadline=deadline):
                 break

@@ -179,12 +179,17 @@ async def by_id(connection: Connection, mailbox_id: int) -> Mailbox | None:
     """Return a mailbox of any user, for the worker; None if it is disconnected."""
     row = await connection.fetchrow(
         f"""
-        SELECT {COLUMNS}, m.address_check_due OR coalesce(m.address_checked_at < now() - interval '1 day', true) AS due
+        SELECT {COLUMNS}, m.address_check_due OR coalesce(m.address_checked_at < now() - interval '1 day', true) AS due,
+            m.send_as = '{{}}' AS knows_no_send_as
         FROM mailboxes m WHERE m.mailbox_id = $1 AND m.user_id IS NOT NULL
         """,
         mailbox_id,
     )
-    return None if row is None else replace(mailbox_of(row), address_is_due=row["due"])
+    return (
+        None
+        if row is None
+        else replace(mailbox_of(row), address_is_due=row["due"], send_as_is_due=row["due"] or row["knows_no_send_as"])
+    )
 
 
 async def set_status(connection: Connection, mailbox_id: int, status: MailboxStatus) -> None:
@@ -244,12 +249,20 @@ async def set_address(connection: Connection, mailbox_id: int, email: str) -> No
     )
 
 
-async def set_send_as(connection: Connection, mailbox_id: int, addresses: Sequence[str]) -> None:
-    """Record the addresses that the user may send mail from; the first ones, if there are very many."""
+async def set_send_as(connection: Connection, mailbox_id: int, addresses: Sequence[str] | None) -> None:
+    """Record the addresses that the user may send mail from; the first ones, if there are very many.
+
+    None leaves them as they are. Where none are known, the mailbox's own is the only one.
+    """
+    known = [address for address in (addresses or ())[:_MOST_SEND_AS] if len(address) <= LONGEST_ADDRESS]
     await connection.execute(
-        "UPDATE mailboxes SET send_as = $2 WHERE mailbox_id = $1 AND send_as IS DISTINCT FROM $2",
+        """
+        UPDATE mailboxes SET send_as = CASE WHEN $2::text[] <> '{}' THEN $2 WHEN send_as = '{}' THEN ARRAY[email]
+            ELSE send_as END
+        WHERE mailbox_id = $1
+        """,
         mailbox_id,
-        [address for address in addresses[:_MOST_SEND_AS] if len(address) <= LONGEST_ADDRESS],
+        known,
     )
 
 

@@ -16,8 +16,7 @@ log = structlog.get_logger()
 async def learn(turn: TurnContext, mailbox: Mailbox, *, auth: AccountReports) -> None:
     """Compare the address with the provider's, once a day and when a notification names an unknown address.
 
-    It costs a call unless the turn has read the profile anyway. A failure leaves the check to the next turn. With the
-    comparison that is due go the addresses to send from; without an answer they stay as they are for a day.
+    It costs a call unless the turn has read the profile anyway. A failure leaves the check to the next turn.
     """
     profile = turn.profile
     try:
@@ -31,10 +30,8 @@ async def learn(turn: TurnContext, mailbox: Mailbox, *, auth: AccountReports) ->
             log.info("the mailbox has another address at the provider")
         async with turn.reading() as connection:
             await mailboxes.set_address(connection, mailbox.mailbox_id, profile.address or mailbox.email)
-        if mailbox.address_is_due:
-            await _learn_send_as(turn)
     except (ProviderError, QuotaWaitError, AppError) as error:
-        log.info("addresses not compared with the provider's", error=type(error).__name__)
+        log.info("address not compared with the provider's", error=type(error).__name__)
 
 
 async def _read(turn: TurnContext) -> Profile:
@@ -42,8 +39,17 @@ async def _read(turn: TurnContext) -> Profile:
     return await turn.uncounted_calls.call(turn.provider.costs.profile, turn.provider.profile)
 
 
-async def _learn_send_as(turn: TurnContext) -> None:
-    listed = await turn.uncounted_calls.call(turn.provider.costs.send_as, turn.provider.list_send_as)
-    if listed is not None:
-        async with turn.reading() as connection:
-            await mailboxes.set_send_as(connection, turn.mailbox_id, listed)
+async def learn_send_as(turn: TurnContext) -> None:
+    """Ask for the addresses to send from, once a day; without an answer those that are known stay for a day."""
+    if not turn.send_as_is_due:
+        return
+    turn.send_as_is_due = False
+    try:
+        listed = await turn.uncounted_calls.call(turn.provider.costs.send_as, turn.provider.list_send_as)
+    except (QuotaWaitError, AppError):
+        return
+    except ProviderError as error:
+        log.info("addresses to send from not learned", error=type(error).__name__)
+        listed = None
+    async with turn.reading() as connection:
+        await mailboxes.set_send_as(connection, turn.mailbox_id, listed)

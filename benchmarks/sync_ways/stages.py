@@ -19,7 +19,7 @@ from services.mail.search.vector import vector_of
 from services.mail.store import messages as store
 
 # A worker's transaction has as many.
-_STORED_TOGETHER = 5 * BATCH
+_STORED_TOGETHER = 10 * BATCH
 
 
 class _Stages:

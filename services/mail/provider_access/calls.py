@@ -48,6 +48,8 @@ class ProviderCalls:
 
     def __init__(self, mailbox: Mailbox, access: ProviderAccess) -> None:
         self.units_taken = 0
+        # Units that the last take left to be taken at once.
+        self.spare_units = 0
         # Units taken by `reserved` and not yet by a call.
         self._reserved: list[Taken] = []
         # Units of the next call, and of the one before.
@@ -105,6 +107,11 @@ class ProviderCalls:
         async with self._counted_until_its_end(), self._backing_off():
             refused = await self._access.tokens.get(self._mailbox)
             return await ask(await self._access.tokens.replace(self._mailbox, refused))
+
+    @property
+    def reserved_units(self) -> int:
+        """The units taken by `reserved` and not yet by a call."""
+        return _sum(self._reserved)
 
     @asynccontextmanager
     async def reserved(self, units: int, *, patience: float = SHORT_WAIT, live: bool = True) -> AsyncIterator[None]:
@@ -208,11 +215,14 @@ class ProviderCalls:
         deadline = time.monotonic() + patience
         while True:
             try:
-                return await self._access.quota.take(self._mailbox.mailbox_id, units, live=live)
+                taken = await self._access.quota.take(self._mailbox.mailbox_id, units, live=live)
             except QuotaWaitError as wait:
                 if time.monotonic() + wait.seconds > deadline:
                     raise
                 await asyncio.sleep(wait.seconds)
+            else:
+                self.spare_units = taken.spare
+                return taken
 
 
 def _sum(taken: Iterable[Taken]) -> int:

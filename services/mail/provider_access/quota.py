@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from importlib import resources
 from typing import Any, Final
@@ -120,6 +120,8 @@ class Taken:
     units: int
     mailbox_slot: int
     project_slot: int
+    # Units that could have been taken as well.
+    spare: int = field(default=0, compare=False)
 
     def split(self, units: int) -> tuple["Taken", "Taken"]:
         """Split off this many units; return them and the rest."""
@@ -266,12 +268,13 @@ class Quota:
             answers = await self._run(asked, marks, live=live, idle=idle, project_owes=project_owes)
             for mailbox_id, answer in answers.items():
                 match answer:
-                    case [1, mailbox_slot, project_slot]:
+                    case [1, mailbox_slot, project_slot, spare]:
                         outcomes[mailbox_id] = Taken(
                             mailbox_id=mailbox_id,
                             units=units[mailbox_id],
                             mailbox_slot=mailbox_slot,
                             project_slot=project_slot,
+                            spare=spare,
                         )
                     case [0, wait_ms, reason]:
                         outcomes[mailbox_id] = self._wait(max(0.001, wait_ms / 1000), _REASONS[reason - 1])

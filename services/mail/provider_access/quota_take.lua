@@ -1,5 +1,5 @@
 -- Settles earlier takes, then takes units for a mailbox from its window, the project's window and the day's count.
--- Returns {1, slot of the mailbox, slot of the project}, {0, milliseconds to wait, number of the reason},
+-- Returns {1, slot of the mailbox, slot of the project, units that could be taken, too}, {0, milliseconds to wait, number of the reason},
 -- {-1} if it needs the units that a lost count of the project owes, {-2} if the mailbox's mark allows less.
 --
 -- `line` is the queue of mailboxes that wait for the project's units, except for live mail. Its scores are the times at
@@ -113,6 +113,18 @@ local function longest(waits)
   return wait, reason
 end
 
+-- Units that remain for calls other than live ones, if no mailbox waits for the project's.
+local function spare_units()
+  if redis.call('EXISTS', line) == 1 then
+    return 0
+  end
+  local spare = day_limit - day_used
+  for _, w in ipairs({ mailbox_window, project_window }) do
+    spare = math.min(spare, w.level, w.room - w.used)
+  end
+  return math.max(0, math.floor(spare))
+end
+
 -- Takes the units if all counts have them.
 local function take()
   if marked < mailbox_limit and mailbox_window.used + units > marked then
@@ -135,18 +147,18 @@ local function take()
   if not day_used then
     redis.call('SET', day_count, day_assumed, 'EX', math.ceil(day_left))
   end
-  redis.call('INCRBY', day_count, units)
+  day_used = redis.call('INCRBY', day_count, units)
   if is_check then
     if not checks_used then
       redis.call('SET', check_count, checks_assumed, 'EX', math.ceil(day_left))
     end
     redis.call('INCRBY', check_count, units)
   end
-  return { 1, spend(mailbox_window, units), spend(project_window, units) }
+  return { 1, spend(mailbox_window, units), spend(project_window, units), spare_units() }
 end
 
 settle()
-local answer = units > 0 and take() or { 1, 0, 0 }
+local answer = units > 0 and take() or { 1, 0, 0, 0 }
 if is_changed then
   write_window(mailbox_window)
   write_window(project_window)

@@ -73,7 +73,7 @@ async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[Pro
     """Store messages with their contents, unless a newer version is stored; return the number of rows written."""
     rows = 0
     for some in _portions(messages):
-        if _size(some) > LARGE_BYTES:
+        if sum(map(_size, some)) > LARGE_BYTES:
             columns = await asyncio.to_thread(_columns, mailbox_id, some)
         else:
             columns = _columns(mailbox_id, some)
@@ -84,23 +84,22 @@ async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[Pro
 def _portions(messages: Sequence[ProviderMessage]) -> Iterator[Sequence[ProviderMessage]]:
     """Yield the messages of each statement: larger statements would block the event loop."""
     some: list[ProviderMessage] = []
+    total = 0
     for message in messages:
-        if some and _size(some) + _size([message]) > _STATEMENT_BYTES:
+        size = _size(message)
+        if some and total + size > _STATEMENT_BYTES:
             yield some
-            some = []
+            some, total = [], 0
         some.append(message)
+        total += size
     if some:
         yield some
 
 
-def _size(messages: Sequence[ProviderMessage]) -> int:
-    return sum(
-        len(content.text or "")
-        + len(content.html or "")
-        + sum(len(value) for _, value in content.headers)
-        + _attached_size(content.attachments)
-        for content in (message.content for message in messages)
-    )
+def _size(message: ProviderMessage) -> int:
+    content = message.content
+    headers = sum(len(value) for _, value in content.headers)
+    return len(content.text or "") + len(content.html or "") + headers + _attached_size(content.attachments)
 
 
 def _attached_size(attachments: Sequence[Attachment]) -> int:

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 
 import structlog
 
@@ -27,22 +28,26 @@ from services.mail.sync.store_fetched import Retries, store_fetched
 from services.mail.sync.turn_context import ProviderLimitError, TurnContext
 
 # A get of a thread can take several of the next messages off the queue.
-_LOOK_AHEAD = 5
+_LOOK_AHEAD = 10
 # Batches stored in one transaction, unless they are large or slow. Hints are checked after each transaction.
-_BATCHES_TOGETHER = 5
+_BATCHES_TOGETHER = 10
 _BYTES_TOGETHER = 4 * 1024 * 1024
 _SECONDS_TOGETHER = 0.5
+# Seconds after which the next batch is fetched only if the sync is still active.
+_SECONDS_UNCHECKED = 0.1
 # Seconds. Giving up for lack of units would waste the get, and the next get would meet the same.
 _COMPLETION_PATIENCE = 10.0
 
 log = structlog.get_logger()
 
 
-async def fetch_batch(turn: TurnContext, retries: Retries) -> int:
-    """Fetch and store the next due messages; return how many were requested, 0 if none is due."""
+async def fetch_batch(turn: TurnContext, retries: Retries, *, sync_id: int | None = None) -> int:
+    """Fetch and store the next due messages; return how many were requested, 0 if none is due.
+
+    `sync_id` is the active sync: after its end no further batch is requested.
+    """
     most_gets = await turn.concurrency_limit.limit(turn.mailbox_id)
     async with turn.reading() as connection:
-        sync_id = await syncs.active_id(connection, turn.mailbox_id)
         queued = await fetch_queue.next_batch(connection, turn.mailbox_id, most_gets * _LOOK_AHEAD)
     results, interruption = await _fetch(turn, queued, sync_id=sync_id, most_gets=most_gets)
     if results:
@@ -62,29 +67,42 @@ async def _fetch(
     even if the last batch fails.
     """
     results: dict[str, FetchResult] = {}
-    end = time.monotonic() + _SECONDS_TOGETHER
-    while _leaves_room(results, most=most_gets * _BATCHES_TOGETHER) and time.monotonic() < end:
-        if results and not await _still_wanted(turn, sync_id):
-            break
-        left, singly = in_one_way([item for item in queued if item.external_id not in results])
-        gets = plan_gets(left, costs=turn.provider.costs, most_gets=most_gets, most_units=turn.quota.batch_units)
-        if not gets:
-            break
-        try:
+    checked = time.monotonic()
+    end, most = checked + _SECONDS_TOGETHER, most_gets * _BATCHES_TOGETHER
+    async with AsyncExitStack() as ahead:
+        while _leaves_room(results, most=most) and time.monotonic() < end:
+            if time.monotonic() - checked > _SECONDS_UNCHECKED:
+                if not await _still_wanted(turn, sync_id):
+                    break
+                checked = time.monotonic()
+            left, singly = in_one_way([item for item in queued if item.external_id not in results])
+            gets = plan_gets(left, costs=turn.provider.costs, most_gets=most_gets, most_units=turn.quota.batch_units)
+            if not gets:
+                break
             # Live messages come first in the queue, so the first one decides for its batch.
-            batch, interruption = await _fetch_together(
-                turn,
-                gets,
-                completion_units=_completion_units(left, gets),
-                live=left[0].lane is Lane.LIVE,
-                singly=singly,
-            )
-        except (QuotaWaitError, ProviderError, AppError) as error:
-            return results, error
-        results |= batch
-        if interruption is not None:
-            return results, interruption
+            live = left[0].lane is Lane.LIVE
+            try:
+                if results:
+                    await _reserve_ahead(turn, ahead, messages=min(len(left), most - len(results)), live=live)
+                units = _completion_units(left, gets)
+                batch, interruption = await _fetch_together(
+                    turn, gets, completion_units=units, live=live, singly=singly
+                )
+            except (QuotaWaitError, ProviderError, AppError) as error:
+                return results, error
+            results |= batch
+            if interruption is not None:
+                return results, interruption
     return results, None
+
+
+async def _reserve_ahead(turn: TurnContext, ahead: AsyncExitStack, *, messages: int, live: bool) -> None:
+    """Reserve the units of the following batches, as far as they remain: a take costs as much as a message."""
+    calls, costs = turn.calls, turn.provider.costs
+    units = min(calls.spare_units, messages * costs.get + costs.labels)
+    if units > calls.reserved_units == 0:
+        with contextlib.suppress(QuotaWaitError):
+            await ahead.enter_async_context(calls.reserved(units, patience=0, live=live))
 
 
 async def _still_wanted(turn: TurnContext, sync_id: int | None) -> bool:
@@ -112,7 +130,8 @@ async def _fetch_together(
 ) -> tuple[dict[str, FetchResult], QuotaWaitError | None]:
     units = sum(get.units for get in gets)
     # A get is worth nothing without what follows it here, up to the call that tells an outage.
-    async with turn.calls.reserved(units + completion_units + turn.provider.costs.labels, live=live):
+    needed = units + completion_units + turn.provider.costs.labels
+    async with turn.calls.reserved(max(0, needed - turn.calls.reserved_units), live=live):
         await turn.calls.take(units, live=live)
         results = await _ask(turn, gets, live=live, singly=singly)
         wait = await _complete_partial(turn, results)

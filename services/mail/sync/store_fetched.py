@@ -17,7 +17,7 @@ from services.mail.providers.base import (
 )
 from services.mail.store import messages
 from services.mail.store.connection import DATA_REFUSED, Connection
-from services.mail.store.sync import fetch_queue, listing_diff, syncs
+from services.mail.store.sync import fetch_queue, listing_diff
 from services.mail.sync import label_copy
 from services.mail.sync.turn_context import TurnContext
 
@@ -78,7 +78,7 @@ async def _store(
 ) -> None:
     """Store results in one transaction, or message by message if `singly`. Raises DATA_REFUSED unless `singly`."""
     got = {id_: result for id_, result in results.items() if isinstance(result, ProviderMessage)}
-    async with turn.writing() as connection:
+    async with turn.writing(reports=False) as connection:
         refused: dict[str, str] = {}
         if singly:
             stored, refused = await _upsert_singly(connection, turn.mailbox_id, got)
@@ -89,7 +89,7 @@ async def _store(
         await _record_absent(connection, turn.mailbox_id, queued, results, retries)
         await _postpone_failed(connection, turn.mailbox_id, results, retries)
         await fetch_queue.postpone(connection, turn.mailbox_id, refused, attempts_limit=1, base_seconds=0)
-        await syncs.count(connection, turn.mailbox_id, stored=stored)
+        await turn.report(connection, stored=stored)
     turn.metrics.messages_stored.inc(stored)
     for external_id in stale:
         log.warning("accepted an older version than wanted", mailbox_id=turn.mailbox_id, id=external_id)

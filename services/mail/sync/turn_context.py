@@ -61,7 +61,7 @@ class TurnContext:
         # Whether this turn has asked for the provider's labels, and the labels that it knows to be stored.
         self.has_listed_labels = False
         self.known_labels: set[str] = set()
-        self._reported_units = 0
+        self._reported_units = self._units_in_report = 0
 
     @property
     def step(self) -> str:
@@ -80,16 +80,27 @@ class TurnContext:
             yield connection
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Connection]:
-        """Open a transaction that commits only while the lease is held. Raises LeaseLostError."""
-        taken = self.calls.units_taken
+    async def writing(self, *, reports: bool = True) -> AsyncIterator[Connection]:
+        """Open a transaction that commits only while the lease is held. Raises LeaseLostError.
+
+        It begins with the report of the units taken, unless the caller `reports` by itself.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
             self.newest_hint = await schedule.fence(connection, self.lease)
-            if taken > self._reported_units:
-                await syncs.count(connection, self.mailbox_id, units=taken - self._reported_units)
+            self._units_in_report = self._reported_units
+            if reports:
+                await self.report(connection)
             yield connection
-        self._reported_units = taken
+        self._reported_units = self._units_in_report
         self.has_saved = True
+
+    async def report(self, connection: Connection, *, stored: int = 0) -> None:
+        """Add the units taken since the last report, and stored messages, to the active sync."""
+        taken = self.calls.units_taken
+        if taken > self._units_in_report or stored:
+            units = taken - self._units_in_report
+            await syncs.count(connection, self.mailbox_id, units=units, stored=stored)
+        self._units_in_report = taken
 
     async def call[T](self, units: int, ask: Callable[[str], Awaitable[T]], *, live: bool = True) -> T:
         """Take quota and call the provider. Raises QuotaWaitError, also if the call meets a limit."""

@@ -87,7 +87,7 @@ async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: floa
         turn.step = "listing"
         wait = await _list_page(turn, state)
         turn.step = "fetching"
-        fetched = await fetch.fetch_batch(turn, retries)
+        fetched = await fetch.fetch_batch(turn, retries, sync_id=None if sync is None else sync.sync_id)
         if wait is not None and not fetched:
             raise wait
         turn.step = "finishing"
@@ -135,7 +135,7 @@ async def _begin(turn: TurnContext) -> None:
 
 async def _look(turn: TurnContext) -> tuple[SyncProgress, Sync | None]:
     async with turn.reading() as connection:
-        return await sync_state.load(connection, turn.mailbox_id), await syncs.active(connection, turn.mailbox_id)
+        return await sync_state.load_with_sync(connection, turn.mailbox_id)
 
 
 def _history_is_due(turn: TurnContext, state: SyncProgress, *, poll_seconds: float) -> bool:

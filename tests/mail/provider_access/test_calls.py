@@ -223,6 +223,25 @@ class TestReservations:
         assert calls.units_taken == (await access.quota.use()).day_used == 24
 
 
+class TestSpareUnits:
+    async def test_are_what_the_take_leaves_at_once(self, later: "Later") -> None:
+        await later.calls.take(20)
+        assert later.calls.spare_units == later.quota.most_units - 20
+        await later.calls.take(later.calls.spare_units, patience=0)
+        assert later.calls.spare_units == 0
+
+    async def test_are_none_while_mailboxes_wait_for_the_project(self, quota_redis: Redis) -> None:
+        await quota_redis.flushdb()
+        later = Later(quota_redis, project_limit=1_000)
+        # The project's burst is 416 units, of which a third mailbox leaves 300.
+        await later.quota.take(3, 116, live=False)
+        assert (await later.quota.take(1, 20)).spare == 280
+        await later.quota.take(3, 200, live=False)
+        with pytest.raises(QuotaWaitError):
+            await later.quota.take(2, 100, live=False)
+        assert (await later.quota.take(1, 20)).spare == 0
+
+
 class TestRepeats:
     async def test_follow_a_call_without_an_answer_once(self, calls: ProviderCalls, access: ProviderAccess) -> None:
         asked = Asked([NoAnswerError()])
@@ -308,9 +327,9 @@ class TestEnds:
 class Later:
     """Calls of mailbox 1 by a fixed clock, until one window has passed."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, project_limit: int = PROFILE.project_limit) -> None:
         self._now = 1_700_000_000.0
-        self.profile = replace(PROFILE, window=60.0, longest_call=1_000.0)
+        self.profile = replace(PROFILE, window=60.0, longest_call=1_000.0, project_limit=project_limit)
         self.quota = Quota(
             redis,
             profile=self.profile,

@@ -22,7 +22,7 @@ from services.mail.model import (
     SyncState,
     WaitReason,
 )
-from services.mail.provider_access.quota import QuotaWaitError
+from services.mail.provider_access.quota import Quota, QuotaWaitError, Taken
 from services.mail.providers.base import (
     CursorLostError,
     FetchResult,
@@ -135,11 +135,11 @@ class OneMessage(ScriptedHistory):
         return await super().list_labels(access_token)
 
 
-async def queue(s: Stage) -> None:
-    """Queues the message."""
+async def queue(s: Stage, *, messages: int = 1) -> None:
+    """Queues the messages m1, m2 and so on."""
     await caught_up(s)
     turn = await begin_turn(s, ScriptedHistory())
-    listed = [ListedId(external_id="m1", thread_id=None)]
+    listed = [ListedId(external_id=f"m{number}", thread_id=None) for number in range(1, messages + 1)]
     async with turn.writing() as connection:
         await fetch_queue.queue_listed(connection, turn.mailbox_id, listed, offset=0)
     await end_turn(turn)
@@ -161,6 +161,40 @@ class TestTextByReference:
             assert (provider.fetches, provider.completions) == (2, 1)
             assert await s.fetchval("SELECT count(*) FROM messages") == 1
             assert await s.fetchval("SELECT count(*) FROM fetch_queue") == 0
+
+
+class CountedQuota(Quota):
+    """A quota that counts how often units are taken."""
+
+    takes = 0
+
+    async def take(self, mailbox_id: int, units: int, *, live: bool = True) -> Taken:
+        """Take units and count that."""
+        type(self).takes += 1
+        return await super().take(mailbox_id, units, live=live)
+
+
+class ManyMessages(ScriptedHistory):
+    """A mailbox that brings every message that is asked for."""
+
+    async def fetch(self, access_token: str, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:
+        """The messages."""
+        del access_token, singly
+        ids = [id_ for get in gets for id_ in get.external_ids]
+        return {id_: replace(message(), external_id=id_, size=1) for id_ in ids}
+
+
+class TestBatches:
+    async def test_that_follow_are_paid_for_together_where_units_abound(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            await queue(s, messages=50)
+            CountedQuota.takes = 0
+            turn = await begin_turn(s, ManyMessages(), units=5000, quota_type=CountedQuota)
+            assert await fetch.fetch_batch(turn, Retries()) == 50
+            # Five batches: one shows how much there is, and one take pays for the others. A unit is for their labels.
+            assert CountedQuota.takes == 3
+            assert turn.calls.units_taken == 50 * 20 + 1
+            assert turn.calls.reserved_units == 0
 
 
 class TestUnknownLabels:
@@ -254,4 +288,5 @@ class TestStoredPageTokens:
             # Eight times in a row; a turn that ends in order counts anew.
             assert 8 <= len(refused) <= 14
             assert [entry["event"] for entry in logs].count("a page token may have expired, listing from the top") == 1
-            await s.mirrors()
+            # The proxy's answers cost nothing at the sandbox.
+            await s.mirrors(exactly_paid=False)

@@ -55,7 +55,9 @@ async def end_turn(turn: TurnContext) -> None:
         await schedule.release(connection, turn.lease, lane=Lane.LIVE, after=0)
 
 
-def provider_access(s: Stage, provider: Provider, *, units: int = PLENTY) -> ProviderAccess:
+def provider_access(
+    s: Stage, provider: Provider, *, units: int = PLENTY, quota_type: type[Quota] = Quota
+) -> ProviderAccess:
     """Access with quota for so many units, and no more for as long as any test lasts."""
     profile = QuotaProfile(
         mailbox_limit=units,
@@ -68,14 +70,20 @@ def provider_access(s: Stage, provider: Provider, *, units: int = PLENTY) -> Pro
     )
     batch_units = min(BATCH_UNITS, units - 1)
     return ProviderAccess(
-        quota=Quota(s.servers.redis, profile=profile, batch_units=batch_units, watermarks=NothingOwed()),
+        quota=quota_type(s.servers.redis, profile=profile, batch_units=batch_units, watermarks=NothingOwed()),
         concurrency_limit=ConcurrencyLimit(s.servers.redis, batch_size=10),
         tokens=AccessTokens(s.auth),
     )
 
 
 async def begin_turn(
-    s: Stage, provider: Provider, *, pool: Pool | None = None, intervals: Intervals = AT_ONCE, units: int = PLENTY
+    s: Stage,
+    provider: Provider,
+    *,
+    pool: Pool | None = None,
+    intervals: Intervals = AT_ONCE,
+    units: int = PLENTY,
+    quota_type: type[Quota] = Quota,
 ) -> TurnContext:
     """A turn with the stage's mailbox, which has to be due; it may last for an hour and has so many units."""
     pool = pool or s.pool
@@ -87,7 +95,7 @@ async def begin_turn(
         mailbox=await s.mailbox(),
         pool=pool,
         provider=provider,
-        access=provider_access(s, provider, units=units),
+        access=provider_access(s, provider, units=units, quota_type=quota_type),
         metrics=TurnMetrics(Telemetry(CollectorRegistry())),
         intervals=intervals,
     )

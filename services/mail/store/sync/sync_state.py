@@ -1,11 +1,22 @@
 """The progress of a mailbox's copy: cursor, coverage, and the current listing."""
 
-from services.mail.model import CursorLoss, Listing, SyncProgress
+import asyncpg
+
+from services.mail.model import CursorLoss, Listing, Sync, SyncProgress
 from services.mail.store.connection import Connection
+from services.mail.store.sync import syncs
 
 _FIRST_PAGE = "listing_page_token = NULL, listed_count = 0, listing_ended_at = NULL"
 _NEW_PASS = f"{_FIRST_PAGE}, listing_found = 0, listing_disturbed = false"
 _FIRST_PASS = f"{_NEW_PASS}, listing_pass = 1"
+_PROGRESS = """
+    s.*, extract(epoch FROM now() - s.caught_up_at)::float8 AS caught_up_ago,
+    extract(epoch FROM s.listable_at - now())::float8 AS listable_in,
+    extract(epoch FROM s.labels_due_at - now())::float8 AS labels_due_in,
+    coalesce(s.caught_up_at > s.listing_ended_at, false) AS caught_up_since
+"""
+_ACTIVE_SYNC = ", ".join(f"a.{column} AS active_{column}" for column in syncs.COLUMNS)
+_EXISTS = "a scheduled mailbox has a sync state"
 
 
 async def ensure(connection: Connection, mailbox_id: int) -> None:
@@ -15,17 +26,26 @@ async def ensure(connection: Connection, mailbox_id: int) -> None:
 
 async def load(connection: Connection, mailbox_id: int) -> SyncProgress:
     """Return the state of a mailbox with at least one sync."""
+    row = await connection.fetchrow(f"SELECT {_PROGRESS} FROM sync_states s WHERE mailbox_id = $1", mailbox_id)
+    assert row is not None, _EXISTS  # noqa: S101 - states what the schema guarantees
+    return _progress_of(row)
+
+
+async def load_with_sync(connection: Connection, mailbox_id: int) -> tuple[SyncProgress, Sync | None]:
+    """Return the state of a mailbox with at least one sync, and the active sync, in one round trip."""
     row = await connection.fetchrow(
-        """
-        SELECT *, extract(epoch FROM now() - caught_up_at)::float8 AS caught_up_ago,
-            extract(epoch FROM listable_at - now())::float8 AS listable_in,
-            extract(epoch FROM labels_due_at - now())::float8 AS labels_due_in,
-            coalesce(caught_up_at > listing_ended_at, false) AS caught_up_since
-        FROM sync_states WHERE mailbox_id = $1
+        f"""
+        SELECT {_PROGRESS}, {_ACTIVE_SYNC} FROM sync_states s
+        LEFT JOIN syncs a ON a.mailbox_id = s.mailbox_id AND a.ended_at IS NULL WHERE s.mailbox_id = $1
         """,
         mailbox_id,
     )
-    assert row is not None, "a scheduled mailbox has a sync state"  # noqa: S101 - states what the schema guarantees
+    assert row is not None, _EXISTS  # noqa: S101 - states what the schema guarantees
+    sync = {column: row[f"active_{column}"] for column in syncs.COLUMNS}
+    return _progress_of(row), None if sync["sync_id"] is None else syncs.sync_of(sync)
+
+
+def _progress_of(row: asyncpg.Record) -> SyncProgress:
     return SyncProgress(
         cursor=None if row["cursor"] is None else int(row["cursor"]),
         cursor_loss=None if row["cursor_loss"] is None else CursorLoss(row["cursor_loss"]),

@@ -1,6 +1,8 @@
 """Requested syncs, at most one active per mailbox."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -12,7 +14,16 @@ from services.mail.store.control.mailboxes import mailbox_of
 _SHOWN_DEAD_LETTERS = 100
 
 
-def _sync_of(row: asyncpg.Record) -> Sync:
+COLUMNS = (
+    *("mailbox_id", "sync_id", "state", "newest_count", "hint_seq", "listing_done", "listed_count", "stored_count"),
+    *("units_spent", "error", "verification", "missing_count", "extra_count", "drift_count", "digest"),
+    *("created_at", "progress_at", "ended_at"),
+)
+"""The columns that `sync_of` reads."""
+
+
+def sync_of(row: Mapping[str, Any] | asyncpg.Record) -> Sync:
+    """Return the sync of a row with at least COLUMNS."""
     return Sync(
         mailbox_id=row["mailbox_id"],
         sync_id=row["sync_id"],
@@ -70,13 +81,13 @@ async def start(
         trace_parent,
     )
     assert row is not None, "an upsert returns its row"  # noqa: S101 - states what the statement guarantees
-    return _sync_of(row)
+    return sync_of(row)
 
 
 async def active(connection: Connection, mailbox_id: int) -> Sync | None:
     """Return the mailbox's active sync."""
     row = await connection.fetchrow("SELECT * FROM syncs WHERE mailbox_id = $1 AND ended_at IS NULL", mailbox_id)
-    return None if row is None else _sync_of(row)
+    return None if row is None else sync_of(row)
 
 
 async def active_id(connection: Connection, mailbox_id: int) -> int | None:
@@ -139,7 +150,7 @@ async def report(connection: Connection, user_id: UUID, mailbox_id: int, sync_id
         _SHOWN_DEAD_LETTERS,
     )
     return SyncReport(
-        sync=_sync_of(row),
+        sync=sync_of(row),
         mailbox=mailbox_of(row),
         pending_count=row["pending"],
         dead_letter_count=row["dead"],

@@ -18,7 +18,7 @@ from services.gateway.http.methods import HeadAsGet, Methods, Resources
 from services.gateway.limits.client_address import Network
 from services.gateway.limits.long_polls import LongPolls
 from services.gateway.limits.rate_limits import Counters, RateLimit
-from services.gateway.middleware import AddressLimit, BodyLimit, CatchAll, RequestContext
+from services.gateway.middleware import AddressLimit, BodyLimit, CatchAll, RequestContext, SignInLimit
 from services.gateway.openapi import DESCRIPTION, TAGS, DocumentedApp
 from services.gateway.routes import (
     addresses,
@@ -81,6 +81,7 @@ def create_app(
     accepts_google_push: bool = False,
     https: bool = False,
     address_limit: RateLimit | None = None,
+    sign_in_limit: RateLimit | None = None,
     user_limit: RateLimit | None = None,
     trusted_proxies: Sequence[Network] = (),
 ) -> FastAPI:
@@ -114,6 +115,8 @@ def create_app(
     app.state.methods_of = resources.methods_of
     app.add_middleware(Methods, resources=resources)
     app.add_middleware(BodyLimit, limit=body_limit)
+    if sign_in_limit is not None:
+        app.add_middleware(SignInLimit, limit=sign_in_limit)
     if address_limit is not None:
         app.add_middleware(AddressLimit, limit=address_limit, trusted_proxies=trusted_proxies)
     app.add_middleware(CatchAll)
@@ -163,6 +166,7 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
             accepts_google_push=settings.accepts_google_push,
             https=settings.issuer.startswith("https:"),
             address_limit=_limit(settings.gateway_auth_limit, counters),
+            sign_in_limit=_limit(settings.gateway_sign_in_limit, counters),
             user_limit=_limit(settings.gateway_user_limit, counters),
             trusted_proxies=settings.gateway_trusted_proxies,
         )

@@ -1,5 +1,6 @@
 """Middleware in plain ASGI: request ids, default headers, the catch-all, and limits of addresses and bodies."""
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
@@ -10,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.errors import INTERNAL, from_app_error
-from services.gateway.limits.client_address import Network, client_network
+from services.gateway.limits.client_address import Network, client_networks
 from services.gateway.limits.rate_limits import RateLimit
 from services.kit.context import REQUEST_ID_HEADER, start_request
 from services.kit.errors import AppError
@@ -23,6 +24,8 @@ _DEFAULT_HEADERS = (
 )
 _HTTPS_HEADERS = ((b"strict-transport-security", b"max-age=31536000"),)
 _REQUEST_ID = REQUEST_ID_HEADER.encode()
+
+_STARTS = re.compile("/auth/[^/]+/start")
 
 # Digits of the largest limit.
 MAX_LENGTH_DIGITS = 18
@@ -94,12 +97,16 @@ class CatchAll:
             await from_app_error(INTERNAL)(scope, receive, send)
 
 
+# How many times as much as a /64 a /56 and a /48 of IPv6 may send: some providers share them among subscribers.
+_NETWORK_FACTORS = (1, 4, 16)
+
+
 class AddressLimit:
-    """The rate limit per address at the routes of sign-in and sessions."""
+    """The rate limit per address and network at the routes of sign-in and sessions."""
 
     def __init__(self, app: ASGIApp, *, limit: RateLimit, trusted_proxies: Sequence[Network]) -> None:
         self._app = app
-        self._limit = limit
+        self._limits = [limit.times(factor) for factor in _NETWORK_FACTORS]
         self._trusted_proxies = trusted_proxies
         self._warned = False
 
@@ -108,17 +115,40 @@ class AddressLimit:
         if scope["type"] == "http" and scope["path"].startswith("/auth/"):
             self._warn_of_an_unknown_proxy(scope)
             try:
-                await self._limit.take(client_network(scope, trusted_proxies=self._trusted_proxies))
+                # The narrowest first: what it refuses takes nothing from its neighbours.
+                for limit, network in zip(self._limits, self._networks_of(scope), strict=False):
+                    await limit.take(network)
             except AppError as error:
                 await from_app_error(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _networks_of(self, scope: Scope) -> tuple[str, ...]:
+        return client_networks(scope, trusted_proxies=self._trusted_proxies)
 
     def _warn_of_an_unknown_proxy(self, scope: Scope) -> None:
         """Warn once: behind an untrusted proxy all clients count as one address, and would soon be refused."""
         if not self._trusted_proxies and not self._warned and "x-forwarded-for" in Headers(scope=scope):
             self._warned = True
             log.warning("a proxy seems to stand in front: name it in GATEWAY_TRUSTED_PROXIES", client=scope["client"])
+
+
+class SignInLimit:
+    """The rate limit of started sign-ins in all: each stores a record before its client is known."""
+
+    def __init__(self, app: ASGIApp, *, limit: RateLimit) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and _STARTS.fullmatch(scope["path"]):
+            try:
+                await self._limit.take("sign-ins")
+            except AppError as error:
+                await from_app_error(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class BodyLimit:

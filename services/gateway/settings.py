@@ -60,8 +60,10 @@ class GatewaySettings(RedisSettings, ServiceSettings):
     # Connections that are open at a time: in all, and of an address (in IPv6: a /64) that is no trusted proxy's.
     gateway_max_connections: Annotated[int, Field(ge=1)] = 1024
     gateway_max_connections_per_address: Annotated[int, Field(ge=1)] = 256
-    # Limits of an address (in IPv6: a /64) at /auth/..., and of a user at all routes.
+    # Limits of an address (in IPv6: of a /64; four times as many of a /56, sixteen times of a /48) at /auth/..., of
+    # started sign-ins in all, and of a user at all routes.
     gateway_auth_limit: RateLimit = parse("300/minute")
+    gateway_sign_in_limit: RateLimit = parse("6000/minute")
     gateway_user_limit: RateLimit = parse("6000/minute")
     # Networks of the proxies in front of the gateway, whose X-Forwarded-For is trusted.
     gateway_trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_comma_list)] = ()

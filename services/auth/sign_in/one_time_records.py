@@ -19,6 +19,24 @@ from services.kit.errors import service_unavailable
 
 AUTHORIZATION_REQUEST_SECONDS = 600
 LOGIN_CODE_SECONDS = 120
+# Records of a kind. Strangers make them, and they share Redis with quota and locks: 20,000 are about 12 MB.
+MOST_RECORDS = 20_000
+
+# Stores KEYS[1] with ARGV[1] for ARGV[2] seconds, and lists it in KEYS[2] by the time at which it expires. Beyond
+# ARGV[3] records the oldest are deleted.
+_PUT = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. now)
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+redis.call('ZADD', KEYS[2], now + ARGV[2], KEYS[1])
+redis.call('EXPIRE', KEYS[2], ARGV[2])
+local oldest = redis.call('ZRANGE', KEYS[2], 0, -ARGV[3] - 1)
+for _, key in ipairs(oldest) do
+  redis.call('DEL', key)
+  redis.call('ZREM', KEYS[2], key)
+end
+"""
 
 
 class AuthorizationRequest(BaseModel):
@@ -53,7 +71,10 @@ def random_value() -> str:
 
 
 class OneTimeRecords[Record: BaseModel]:
-    """Records of one kind that expire and can be taken once. Methods raise AppError if Redis is unavailable."""
+    """Records of one kind that expire and can be taken once. Methods raise AppError if Redis is unavailable.
+
+    Beyond `most` of them the oldest go: a flood of new ones cannot fill Redis.
+    """
 
     def __init__(
         self,
@@ -63,6 +84,7 @@ class OneTimeRecords[Record: BaseModel]:
         kind: str,
         record_type: type[Record],
         seconds: int,
+        most: int = MOST_RECORDS,
         random: Callable[[], str] = random_value,
     ) -> None:
         self._redis = redis
@@ -70,6 +92,9 @@ class OneTimeRecords[Record: BaseModel]:
         self._kind = kind
         self._record_type = record_type
         self._seconds = seconds
+        self._most = most
+        self._put = redis.register_script(_PUT)
+        self._index = f"sign_in:{kind}s"
         self._random = random
 
     async def put(self, record: Record) -> str:
@@ -77,8 +102,9 @@ class OneTimeRecords[Record: BaseModel]:
         value = self._random()
         digest = _digest(value)
         encrypted = self._cipher.encrypt(record.model_dump_json(), owner=digest, field=self._kind)
+        text = base64.b64encode(encrypted).decode()
         try:
-            await self._redis.set(self._key(digest), base64.b64encode(encrypted).decode(), ex=self._seconds)
+            await self._put(keys=[self._key(digest), self._index], args=[text, self._seconds, self._most])
         except (RedisError, OSError) as error:
             raise service_unavailable("A store") from error
         return value
@@ -87,7 +113,7 @@ class OneTimeRecords[Record: BaseModel]:
         """Take the record of the value; None if it was taken, has expired, or never existed."""
         digest = _digest(value)
         try:
-            stored = await self._redis.getdel(self._key(digest))
+            stored = await self._taken(self._key(digest))
         except (RedisError, OSError) as error:
             raise service_unavailable("A store") from error
         if stored is None:
@@ -98,6 +124,13 @@ class OneTimeRecords[Record: BaseModel]:
         except (DecryptionError, ValueError):
             # Written by a stranger, or by a release whose records had other fields: the sign-in must start again.
             return None
+
+    async def _taken(self, key: str) -> str | None:
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.getdel(key)
+            pipeline.zrem(self._index, key)
+            stored, _ = await pipeline.execute()
+        return stored if stored is None else str(stored)
 
     def _key(self, digest: str) -> str:
         return f"auth:{self._kind}:{digest}"

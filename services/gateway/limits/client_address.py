@@ -9,19 +9,19 @@ from starlette.types import Scope
 type Address = IPv4Address | IPv6Address
 type Network = IPv4Network | IPv6Network
 
-# A subscriber gets at least a /64 of IPv6 (RFC 6177), and may use any address in it.
-IPV6_PREFIX = 64
+# A subscriber gets at least a /64 of IPv6, often a /56 or a /48 (RFC 6177), and may use any address in it.
+IPV6_PREFIXES = (64, 56, 48)
 
 
-def client_network(scope: Scope, *, trusted_proxies: Sequence[Network]) -> str:
-    """Return the client's IPv4 address, or the /64 of its IPv6 address; "unknown" without a peer.
+def client_networks(scope: Scope, *, trusted_proxies: Sequence[Network]) -> tuple[str, ...]:
+    """Return the client's IPv4 address, or the /64, /56 and /48 of its IPv6 address; "unknown" without a peer.
 
     X-Forwarded-For is read from the right up to the first address that is no trusted proxy's: entries to the left of it
     are written by the client.
     """
     address = _parse((scope.get("client") or ("", 0))[0])
     if address is None:
-        return "unknown"
+        return ("unknown",)
     for earlier in _forwarded_for(scope):
         if not any(address in network for network in trusted_proxies):
             break
@@ -29,7 +29,9 @@ def client_network(scope: Scope, *, trusted_proxies: Sequence[Network]) -> str:
         if found is None:
             break
         address = found
-    return str(address if address.version == 4 else ip_network((address, IPV6_PREFIX), strict=False))
+    if address.version == 4:
+        return (str(address),)
+    return tuple(str(ip_network((address, prefix), strict=False)) for prefix in IPV6_PREFIXES)
 
 
 def _forwarded_for(scope: Scope) -> Iterator[str]:

@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 import structlog
 from limits import RateLimitItem
@@ -102,6 +103,11 @@ class RateLimit:
         self._clock = clock
         self._cost = max(1, limit.amount // PORTIONS)
         self._portions: OrderedDict[str, _Portion] = OrderedDict()
+
+    def times(self, factor: int) -> Self:
+        """Return a limit of so many times as many requests, in the same counters."""
+        limit = type(self._limit)(self._limit.amount * factor, self._limit.multiples, self._limit.namespace)
+        return type(self)(limit, self._counters, clock=self._clock)
 
     async def take(self, caller: str) -> None:
         """Count a request. Raises AppError too_many_requests."""

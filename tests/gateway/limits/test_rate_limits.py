@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 
 from deploy.local.ports import Ports
 from deploy.local.valkey import RedisAddress
-from services.gateway.limits.client_address import client_network
+from services.gateway.limits.client_address import client_networks
 from services.gateway.limits.rate_limits import MOST_CALLERS, TIMEOUT, Counters, RateLimit
 from services.gateway.settings import GatewaySettings
 from services.kit.errors import AppError
@@ -113,6 +113,34 @@ class TestAddress:
             for _ in range(2):
                 await gateway.http.get(START, headers={"X-Forwarded-For": "198.51.100.7"})
         assert capsys.readouterr().out.count("GATEWAY_TRUSTED_PROXIES") == 1
+
+    @pytest.mark.parametrize(("networks", "factor"), [("2001:db8:0:{:x}::1", 4), ("2001:db8:0:{:x}00::1", 16)])
+    async def test_of_many_networks_of_one_subscriber_counts_as_one(
+        self, open_gateway: OpenGateway, redis: Redis, limit: RateLimitItem, networks: str, factor: int
+    ) -> None:
+        counted = RateLimit(limit, Counters(redis))
+        proxy = [ip_network("127.0.0.1/32")]
+        async with open_gateway(address="127.0.0.1", address_limit=counted, trusted_proxies=proxy) as gateway:
+            statuses = [
+                (await gateway.http.get(START, headers={"X-Forwarded-For": networks.format(number)})).status_code
+                for number in range(limit.amount * factor + 1)
+            ]
+        assert statuses == [*([200] * limit.amount * factor), 429]
+
+
+class TestSignIns:
+    async def test_are_bounded_in_all_and_leave_sessions_alone(
+        self, open_gateway: OpenGateway, redis: Redis, limit: RateLimitItem
+    ) -> None:
+        counted = RateLimit(limit, Counters(redis))
+        proxy = [ip_network("127.0.0.1/32")]
+        async with open_gateway(address="127.0.0.1", sign_in_limit=counted, trusted_proxies=proxy) as gateway:
+            statuses = [
+                (await gateway.http.get(START, headers={"X-Forwarded-For": f"198.51.100.{number}"})).status_code
+                for number in range(limit.amount + 1)
+            ]
+            assert statuses == [*([200] * limit.amount), 429]
+            assert (await gateway.http.get("/emails/addresses", headers=gateway.as_user("ada"))).status_code == 200
 
 
 class TestUser:
@@ -311,10 +339,15 @@ class TestClientAddress:
     def test_is_the_address_that_trusted_proxies_report(self, peer: str, forwarded: list[str], client: str) -> None:
         headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
         scope = {"type": "http", "client": (peer, 1), "headers": headers}
-        assert client_network(scope, trusted_proxies=PROXIES) == client
+        assert client_networks(scope, trusted_proxies=PROXIES)[0] == client
+
+    def test_is_counted_in_the_networks_that_a_subscriber_may_have(self) -> None:
+        scope = {"type": "http", "client": ("2001:db8:2:3ff::1", 1), "headers": []}
+        networks = ("2001:db8:2:3ff::/64", "2001:db8:2:300::/56", "2001:db8:2::/48")
+        assert client_networks(scope, trusted_proxies=()) == networks
 
     def test_of_a_local_socket_is_unknown(self) -> None:
-        assert client_network({"type": "http", "client": None, "headers": []}, trusted_proxies=PROXIES) == "unknown"
+        assert client_networks({"type": "http", "client": None, "headers": []}, trusted_proxies=PROXIES) == ("unknown",)
 
 
 class TestSettings:

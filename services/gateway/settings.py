@@ -1,5 +1,6 @@
 """The settings of the gateway."""
 
+from ipaddress import ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -26,6 +27,20 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 AbsoluteUrl = Annotated[str, AfterValidator(_absolute_url)]
 
 
+# All of them are many more than the proxies in front of a gateway: any neighbour could choose its address.
+_PRIVATE = [ip_network(text) for text in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")]
+
+
+def _exact(network: Network) -> Network:
+    if any(private.version == network.version and _includes(network, private) for private in _PRIVATE):
+        raise ValueError("is wider than the networks of proxies: name theirs only")
+    return network
+
+
+def _includes(network: Network, other: Network) -> bool:
+    return network.prefixlen <= other.prefixlen and other.network_address in network
+
+
 def _rate_limit(value: object) -> object:
     if value == "off":
         return None
@@ -35,6 +50,7 @@ def _rate_limit(value: object) -> object:
         raise ValueError("must be like 300/minute or 20 per 10 seconds, or off") from error
 
 
+ExactNetwork = Annotated[Network, AfterValidator(_exact)]
 # None: no limit.
 RateLimit = Annotated[RateLimitItem | None, NoDecode, BeforeValidator(_rate_limit)]
 
@@ -66,7 +82,7 @@ class GatewaySettings(RedisSettings, ServiceSettings):
     gateway_sign_in_limit: RateLimit = parse("6000/minute")
     gateway_user_limit: RateLimit = parse("6000/minute")
     # Networks of the proxies in front of the gateway, whose X-Forwarded-For is trusted.
-    gateway_trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_comma_list)] = ()
+    gateway_trusted_proxies: Annotated[tuple[ExactNetwork, ...], NoDecode, BeforeValidator(_comma_list)] = ()
 
     # Gmail's notifications are accepted if both are set; mail verifies them.
     google_push_audience: str | None = None

@@ -148,9 +148,14 @@ class TestSettings:
         schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["settings"]["propertyNames"]
         refused = re.compile("|".join(known["pattern"] for known in schema["not"]["anyOf"]))
         given = {variable for _, pod in _pods(resources) for variable in _variables(pod)}
-        free = {*CHOSEN, "GATEWAY_TRUSTED_PROXIES"}
-        assert {variable for variable in given if not refused.search(variable)} <= free
-        assert not any(refused.search(variable) for variable in free)
+        assert {variable for variable in given if not refused.search(variable)} <= CHOSEN
+        assert not any(refused.search(variable) for variable in CHOSEN)
+
+    def test_name_the_proxies_where_an_ingress_stands_in_front(self, resources: list[Resource]) -> None:
+        given = {value for _, pod in _pods(resources) for value in [_variables(pod).get("GATEWAY_TRUSTED_PROXIES")]}
+        assert given <= {None, "10.42.7.0/24"}
+        with pytest.raises(AssertionError, match="must name the networks of the ingress controller"):
+            _rendered("--set", "ingress.enabled=true")
 
     def test_that_are_refused_are_named(self) -> None:
         with pytest.raises(AssertionError, match="REDIS_HOST"):
@@ -203,8 +208,12 @@ class TestSecrets:
 
 class TestIngress:
     def test_is_for_the_host_of_the_public_address(self) -> None:
-        address = ("publicUrl=https://mail.example.com:8443", "ingress.enabled=true")
-        [ingress] = _of(_rendered(*(argument for pair in address for argument in ("--set", pair))), "Ingress").values()
+        values = (
+            "publicUrl=https://mail.example.com:8443",
+            "ingress.enabled=true",
+            "settings.GATEWAY_TRUSTED_PROXIES=10.42.7.0/24",
+        )
+        [ingress] = _of(_rendered(*(argument for pair in values for argument in ("--set", pair))), "Ingress").values()
         assert [rule["host"] for rule in ingress["spec"]["rules"]] == ["mail.example.com"]
 
 

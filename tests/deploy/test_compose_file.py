@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
 import subprocess
 from contextlib import suppress
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from services.gateway.settings import GatewaySettings
 
 ROOT = Path(__file__).parents[2]
 REAL = {"GOOGLE_CLIENT_ID": "mine.apps.googleusercontent.com", "GOOGLE_CLIENT_SECRET": "my-secret"}
@@ -161,6 +165,16 @@ class TestProduction:
         [port] = services["gateway"]["ports"]
         assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "8000", 8000)
         assert [name for name, service in services.items() if service.get("ports")] == ["gateway"]
+
+    def test_trusts_this_machine_s_side_of_the_public_network_as_proxy(self, tmp_path: Path) -> None:
+        named = _production(tmp_path)["gateway"]["environment"]["GATEWAY_TRUSTED_PROXIES"]
+        settings = GatewaySettings.model_validate({"mailroom_insecure_grpc": True, "gateway_trusted_proxies": named})
+        [proxy] = settings.gateway_trusted_proxies
+        text = (ROOT / "deploy/compose.production.yml").read_text()
+        [subnet] = re.findall(r"GATEWAY_SUBNET:-([0-9./]+)", text)
+        # Docker takes the first address of a subnet for its machine.
+        assert proxy.num_addresses == 1
+        assert proxy.network_address == next(ip_network(subnet).hosts())
 
     def test_allows_egress_only_to_services_that_call_the_provider(self, tmp_path: Path) -> None:
         outside = {"provider", "public"}

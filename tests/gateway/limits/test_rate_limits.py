@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerSecond, parse
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 from structlog.testing import capture_logs
@@ -353,11 +353,16 @@ class TestClientAddress:
 class TestSettings:
     def test_read_limits_and_networks(self) -> None:
         settings = _settings(
-            gateway_auth_limit="20 per 10 seconds", gateway_user_limit="off", gateway_trusted_proxies="10.0.0.0/8,::1"
+            gateway_auth_limit="20 per 10 seconds", gateway_user_limit="off", gateway_trusted_proxies="10.1.0.0/16,::1"
         )
         assert settings.gateway_auth_limit == parse("20 per 10 seconds")
         assert settings.gateway_user_limit is None
-        assert settings.gateway_trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1"))
+        assert settings.gateway_trusted_proxies == (ip_network("10.1.0.0/16"), ip_network("::1"))
+
+    @pytest.mark.parametrize("wide", ["10.0.0.0/8", "0.0.0.0/0", "::1,fc00::/7", "172.0.0.0/8", "192.168.0.0/16"])
+    def test_refuse_proxies_that_are_every_private_network(self, wide: str) -> None:
+        with pytest.raises(ValidationError, match="wider than the networks of proxies"):
+            _settings(gateway_trusted_proxies=wide)
 
     @pytest.mark.parametrize(
         ("name", "value"),

@@ -100,9 +100,8 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 - {name: MAIL_ADDRESS, value: {{ include "mailroom.fullname" .root }}-mail:50052}
 - {name: PUBLIC_URL, value: {{ $values.publicUrl | quote }}}
 - {name: FRONTEND_REDIRECT_URL, value: {{ $values.frontendRedirectUrl | quote }}}
-{{- if and (eq .name "gateway") (not (hasKey $values.settings "GATEWAY_TRUSTED_PROXIES")) }}
-# The ingress controller is in the cluster and names the client in X-Forwarded-For.
-- {name: GATEWAY_TRUSTED_PROXIES, value: "10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16,fc00::/7"}
+{{- if and $values.ingress.enabled (not (hasKey $values.settings "GATEWAY_TRUSTED_PROXIES")) }}
+{{- fail "settings.GATEWAY_TRUSTED_PROXIES must name the networks of the ingress controller's pods: without it all clients count as one" }}
 {{- end }}
 {{- if eq .name "auth" }}
 - name: GOOGLE_CLIENT_ID

@@ -63,6 +63,7 @@ class EventType(StrEnum):
     REAUTH_REQUIRED = "reauth_required"
     ACCESS_DENIED = "access_denied"
     ACCESS_RESTORED = "access_restored"
+    DELETION_REQUESTED = "deletion_requested"
     USER_DELETED = "user_deleted"
     SIGN_UP_REFUSED = "sign_up_refused"
 

@@ -21,9 +21,14 @@ async def caller_of(request: Request, credentials: HTTPAuthorizationCredentials 
     return await tokens.read(credentials.credentials)
 
 
+async def _caller(request: Request, credentials: Credentials) -> Caller:
+    return await caller_of(request, credentials)
+
+
 async def _caller_if_any(request: Request, credentials: Credentials) -> Caller | None:
     # An invalid token is refused: without a token the request has another meaning.
     return await caller_of(request, credentials) if "authorization" in request.headers else None
 
 
+SignedIn = Annotated[Caller, Depends(_caller)]
 MaybeCaller = Annotated[Caller | None, Depends(_caller_if_any)]

@@ -113,7 +113,10 @@ def _challenge(error: AppError) -> str:
     # RFC 6750 section 3.1: a request without credentials gets no error code.
     if error.reason == "missing_token":
         return 'Bearer realm="mailroom"'
-    return f'Bearer realm="mailroom", error="invalid_token", error_description="{error.message}"'
+    # RFC 9470 section 3.
+    is_too_old = error.reason == "reauthentication_required"
+    code = "insufficient_user_authentication" if is_too_old else "invalid_token"
+    return f'Bearer realm="mailroom", error="{code}", error_description="{error.message}"'
 
 
 def _retry_after(error: AppError) -> str | None:

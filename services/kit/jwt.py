@@ -113,10 +113,15 @@ class TokenVerifier:
 
     def _check_times(self, claims: dict[str, Any]) -> None:
         expires, starts = claims["exp"], [claims[name] for name in ("iat", "nbf") if name in claims]
-        if not all(isinstance(time, int | float) and math.isfinite(time) for time in (expires, *starts)):
+        if not all(_is_time(time) for time in (expires, *starts)):
             raise InvalidTokenError("a time that is not a number")
         now = self._now()
         if expires <= now - self._rules.leeway:
             raise InvalidTokenError("expired")
         if max(starts) > now + self._rules.leeway:
             raise InvalidTokenError("not valid yet")
+
+
+def _is_time(value: object) -> bool:
+    """Return whether the value is a number that can be compared; a large `int` has no `float`."""
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))

@@ -16,6 +16,7 @@ from services.kit.http.bounds import Refusal
 # Reasons between the services, which no client of the REST API can get, and why.
 INTERNAL_REASONS = {
     "invalid_page_size": "the gateway checks limit",
+    "invalid_max_age": "the gateway checks max_age",
     "invalid_time": "the gateway checks after and before",
     "invalid_count": "the gateway checks count",
     "mailbox_required": "the gateway names a mailbox in every request for one",

@@ -97,6 +97,8 @@ class TestWrongClaim:
             ({"exp": "1900000000"}, "a time that is not a number"),
             ({"exp": math.nan}, "a time that is not a number"),
             ({"exp": math.inf}, "a time that is not a number"),
+            ({"exp": -(10**400)}, "expired"),
+            ({"iat": 10**400}, "not valid yet"),
             ({"iat": NOW + LEEWAY + 1}, "not valid yet"),
             ({"iat": None}, "MissingRequiredClaimError"),
             ({"iat": [NOW]}, "a time that is not a number"),

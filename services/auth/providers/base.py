@@ -71,6 +71,10 @@ class IdentityRefusedError(ProviderError):
     """The ID token or userinfo of a sign-in is invalid."""
 
 
+class AuthenticationTooOldError(ProviderError):
+    """The ID token does not show that the user authenticated as recently as the sign-in asked for."""
+
+
 class Provider(Protocol):
     """The OAuth of one provider. `timeout` is in seconds, for the whole call."""
 
@@ -79,8 +83,13 @@ class Provider(Protocol):
         """The provider's name in URLs and records, for example `google`."""
         ...
 
-    def authorization_url(self, *, state: str, nonce: str, code_challenge: str, force_consent: bool) -> str:
-        """Return the URL for the browser. `force_consent` asks for offline access again after an earlier consent."""
+    def authorization_url(
+        self, *, state: str, nonce: str, code_challenge: str, force_consent: bool, max_age: int | None
+    ) -> str:
+        """Return the URL for the browser. `force_consent` asks for offline access again after an earlier consent.
+
+        `max_age` asks for an authentication of the user that is so many seconds old at most; None takes any.
+        """
         ...
 
     def accepts_issuer(self, iss: str) -> bool:
@@ -92,9 +101,9 @@ class Provider(Protocol):
         ...
 
     async def exchange(
-        self, code: str, *, code_verifier: str, nonce: str, timeout: float
+        self, code: str, *, code_verifier: str, nonce: str, max_age: int | None, timeout: float
     ) -> tuple[ProviderIdentity, Grant]:
-        """Exchange the code of a redirect. Raises ProviderError."""
+        """Exchange the code of a redirect. Raises ProviderError, AuthenticationTooOldError for `max_age`."""
         ...
 
     async def refresh(self, refresh_token: str, *, scopes: frozenset[str], timeout: float) -> Grant:

@@ -13,8 +13,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx
 
 from services.auth.providers import oauth_responses
-from services.auth.providers.base import Grant, IdentityRefusedError, ProviderIdentity, ProviderUnavailableError
-from services.auth.providers.id_token import IdTokens
+from services.auth.providers.base import (
+    AuthenticationTooOldError,
+    Grant,
+    IdentityRefusedError,
+    ProviderIdentity,
+    ProviderUnavailableError,
+)
+from services.auth.providers.id_token import ExpectedAuthentication, IdTokens
 from services.kit.http.jwks import RETRY_INTERVAL, keys_at
 from services.kit.http.outbound import Egress, HttpResponse
 from services.kit.jwks import KeySet
@@ -99,7 +105,9 @@ class Google:
                 clock=clock,
             )
 
-    def authorization_url(self, *, state: str, nonce: str, code_challenge: str, force_consent: bool) -> str:
+    def authorization_url(
+        self, *, state: str, nonce: str, code_challenge: str, force_consent: bool, max_age: int | None
+    ) -> str:
         """Return the URL for the browser; it keeps the parameters of the configured URL."""
         base = urlsplit(self._endpoints.authorization_url)
         query = dict(parse_qsl(base.query, keep_blank_values=True)) | {
@@ -116,6 +124,8 @@ class Google:
         if force_consent:
             # Not by default: each consent creates a refresh token, and Google keeps the newest 100 only.
             query["prompt"] = "consent"
+        if max_age is not None:
+            query["max_age"] = str(max_age)
         return base._replace(query=urlencode(query)).geturl()
 
     def accepts_issuer(self, iss: str) -> bool:
@@ -130,7 +140,7 @@ class Google:
         return bool(MAIL_SCOPES & scopes) or not MAIL_SCOPES & set(self._client.scopes)
 
     async def exchange(
-        self, code: str, *, code_verifier: str, nonce: str, timeout: float
+        self, code: str, *, code_verifier: str, nonce: str, max_age: int | None, timeout: float
     ) -> tuple[ProviderIdentity, Grant]:
         """Exchange the code and establish the identity. Raises ProviderError."""
         form = {
@@ -145,7 +155,8 @@ class Google:
                 grant = oauth_responses.grant(
                     answer, requested=oauth_responses.scopes(self._client.scopes), now=self._clock()
                 )
-                identity = await self._identity(answer, access_token=grant.access_token, nonce=nonce, timeout=timeout)
+                expected = ExpectedAuthentication(nonce=nonce, access_token=grant.access_token, max_age=max_age)
+                identity = await self._identity(answer, expected, timeout=timeout)
         except TimeoutError as error:
             raise ProviderUnavailableError("exchange: timed out") from error
         return identity, grant
@@ -180,7 +191,7 @@ class Google:
         return await self._egress.send("POST", url, form={**form, **credentials}, timeout=timeout)
 
     async def _identity(
-        self, answer: dict[str, Any], *, access_token: str, nonce: str, timeout: float
+        self, answer: dict[str, Any], expected: ExpectedAuthentication, *, timeout: float
     ) -> ProviderIdentity:
         """Return the identity by the ID token, or by userinfo if no ID token can be verified.
 
@@ -191,9 +202,13 @@ class Google:
         proven = False
         id_token = answer.get("id_token")
         if self._id_tokens is not None and isinstance(id_token, str):
-            claims, proven = await self._id_tokens.read(id_token, nonce=nonce, access_token=access_token)
+            claims, proven = await self._id_tokens.read(id_token, expected)
+        elif expected.max_age is not None:
+            raise AuthenticationTooOldError("no ID token that can tell when the user authenticated")
         if not proven or claims.get("email") is None or claims.get("email_verified") is None:
-            claims = await self._with_userinfo(claims, proven=proven, access_token=access_token, timeout=timeout)
+            claims = await self._with_userinfo(
+                claims, proven=proven, access_token=expected.access_token, timeout=timeout
+            )
         return oauth_responses.identity(claims)
 
     async def _with_userinfo(

@@ -3,16 +3,29 @@
 import base64
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from services.auth.providers.base import IdentityRefusedError, ProviderUnavailableError
+from services.auth.providers.base import AuthenticationTooOldError, IdentityRefusedError, ProviderUnavailableError
 from services.kit.jwks import KeySet, KeysUnavailableError
 from services.kit.jwt import InvalidTokenError, TokenRules, TokenVerifier
 
 LEEWAY = 60.0
 # Characters. Tokens that list a user's groups reach some kilobytes.
 LONGEST_TOKEN = 65_536
+
+
+@dataclass(frozen=True)
+class ExpectedAuthentication:
+    """What the ID token of a sign-in must agree with.
+
+    `max_age` is the largest age of the user's authentication in seconds; None takes any.
+    """
+
+    nonce: str
+    access_token: str = field(repr=False)
+    max_age: int | None
 
 
 class IdTokens:
@@ -34,6 +47,7 @@ class IdTokens:
     ) -> None:
         self._client_id = client_id
         self._trusted_channel = trusted_channel
+        self._clock = clock
         rules = TokenRules(
             algorithm="RS256",
             issuers=issuers,
@@ -44,16 +58,19 @@ class IdTokens:
         )
         self._verifier = TokenVerifier(rules, keys=keys or _NoKeys(), now=lambda: clock().timestamp())
 
-    async def read(self, token: str, *, nonce: str, access_token: str) -> tuple[dict[str, Any], bool]:
+    async def read(self, token: str, expected: ExpectedAuthentication) -> tuple[dict[str, Any], bool]:
         """Return the checked claims, and whether the signature was checked too.
 
-        Raises IdentityRefusedError, or ProviderUnavailableError if the keys are needed and unavailable.
+        Raises IdentityRefusedError, AuthenticationTooOldError, or ProviderUnavailableError if the keys are needed and
+        unavailable.
         """
         try:
             claims, proven = await self._verify(token)
         except InvalidTokenError as error:
             raise IdentityRefusedError(f"ID token: {error}") from error
-        self._check(claims, nonce=nonce, access_token=access_token)
+        self._check(claims, nonce=expected.nonce, access_token=expected.access_token)
+        if expected.max_age is not None:
+            self._check_age(claims.get("auth_time"), max_age=expected.max_age)
         return claims, proven
 
     async def _verify(self, token: str) -> tuple[dict[str, Any], bool]:
@@ -74,6 +91,14 @@ class IdTokens:
             raise IdentityRefusedError("ID token: another nonce")
         if claims.get("at_hash", _at_hash(access_token)) != _at_hash(access_token):
             raise IdentityRefusedError("ID token: for another access token")
+
+    def _check_age(self, auth_time: object, *, max_age: int) -> None:
+        """Check the claim that a request with `max_age` requires (section 3.1.3.7, item 12)."""
+        if isinstance(auth_time, bool) or not isinstance(auth_time, int | float):
+            raise AuthenticationTooOldError("ID token: no auth_time")
+        # In this form it refuses NaN, and takes integers of any size.
+        if not -LEEWAY <= int(self._clock().timestamp()) - auth_time <= max_age + LEEWAY:
+            raise AuthenticationTooOldError("ID token: the authentication is not of the last max_age seconds")
 
 
 class _NoKeys:

@@ -4,7 +4,7 @@ from typing import override
 
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
-from services.auth.rpc.from_proto import uuid_or_none
+from services.auth.rpc.from_proto import user_id_of, uuid_or_none
 from services.auth.rpc.to_proto import session_tokens
 from services.auth.sessions.sessions import Sessions
 from services.auth.sessions.signing_keys import SigningKeys
@@ -32,9 +32,22 @@ class SessionServicer(auth_pb2_grpc.SessionServiceServicer):
         user_id, session_id = uuid_or_none(request.user_id), uuid_or_none(request.session_id)
         if request.refresh_token:
             await self._sessions.end(request.refresh_token, all_sessions=request.all)
+        elif user_id is not None and request.user_deletion:
+            await self._sessions.end_for_deletion(user_id)
         elif user_id is not None and (request.all or session_id is not None):
             await self._sessions.end_of_user(user_id, session_id=None if request.all else session_id)
         return auth_pb2.RevokeSessionResponse()
+
+    @override
+    async def VerifyRecentSignIn(
+        self, request: auth_pb2.VerifyRecentSignInRequest, context: Context
+    ) -> auth_pb2.VerifyRecentSignInResponse:
+        await self._sessions.verify_recent(
+            user_id_of(request.user_id),
+            session_id=uuid_or_none(request.session_id),
+            user_deletion=request.user_deletion,
+        )
+        return auth_pb2.VerifyRecentSignInResponse()
 
     @override
     async def ListSigningKeys(

@@ -20,7 +20,12 @@ class SignInServicer(auth_pb2_grpc.SignInServiceServicer):
     @override
     async def StartSignIn(self, request: auth_pb2.StartSignInRequest, context: Context) -> auth_pb2.StartSignInResponse:
         link_to = user_id_of(request.user_id) if request.user_id else None
-        started = await self._sign_in.start(request.provider, client_challenge=request.code_challenge, link_to=link_to)
+        started = await self._sign_in.start(
+            request.provider,
+            client_challenge=request.code_challenge,
+            link_to=link_to,
+            max_age=request.max_age_seconds if request.HasField("max_age_seconds") else None,
+        )
         return auth_pb2.StartSignInResponse(
             authorization_url=started.authorization_url,
             state=started.state,

@@ -38,7 +38,9 @@ class AccessTokens:
         self._clock = clock
         self._new_id = new_id
 
-    async def issue(self, user_id: UUID, *, session_id: UUID, session_expires_at: datetime) -> AccessToken:
+    async def issue(
+        self, user_id: UUID, *, session_id: UUID, signed_in_at: datetime, session_expires_at: datetime
+    ) -> AccessToken:
         """Issue a token that expires with the session at the latest. Our public address is issuer and audience."""
         key = await self._signing_keys.current()
         now = self._clock()
@@ -51,6 +53,8 @@ class AccessTokens:
             "iat": int(now.timestamp()),
             "exp": int(expires_at.timestamp()),
             "jti": str(self._new_id()),
+            # The time of the sign-in, which refreshes do not change (RFC 9068, section 2.2.1).
+            "auth_time": int(signed_in_at.timestamp()),
             # The session's id, as OpenID Connect Front-Channel Logout names it.
             "sid": str(session_id),
         }

@@ -22,6 +22,8 @@ from services.kit.errors import AppError, Kind
 log = structlog.get_logger()
 
 REPEATABLE = timedelta(seconds=15)
+# What cannot be undone needs a sign-in of this age at most.
+RECENT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Sessions:
     async def begin(self, user_id: UUID) -> Tokens | None:
         """Begin a session of this user; return None if the user was deleted meanwhile."""
         now = self._clock()
-        session = SessionRecord(self._new_id(), user_id, now, now + self._lifetimes.absolute)
+        session = SessionRecord(self._new_id(), user_id, now, now, now + self._lifetimes.absolute)
         refresh_token = self._refresh_tokens.first(session.session_id)
         async with self._store.transaction() as transaction:
             if not await transaction.sessions.add(session, token_digest=refresh_token.digest):
@@ -117,6 +119,34 @@ class Sessions:
             await _end(transaction, user_id=user_id, session_id=session_id)
             await transaction.commit()
 
+    async def end_for_deletion(self, user_id: UUID) -> None:
+        """End all sessions of a user who asks for their deletion, and record it. Idempotent."""
+        async with self._store.transaction() as transaction:
+            if not await transaction.users.lock(user_id):
+                return
+            await transaction.sessions.end_all(user_id)
+            if not await transaction.events.has(user_id, EventType.DELETION_REQUESTED):
+                await transaction.events.add(SecurityEvent(user_id, EventType.DELETION_REQUESTED))
+            await transaction.commit()
+
+    async def verify_recent(self, user_id: UUID, *, session_id: UUID | None, user_deletion: bool) -> None:
+        """Check that the session goes on and began a short time ago.
+
+        `user_deletion` allows for any session of a user whose deletion was requested: a repeat changes nothing.
+        Raises AppError invalid_token, reauthentication_required.
+        """
+        async with self._store.transaction() as transaction:
+            if user_deletion and await _is_being_deleted(transaction, user_id):
+                return
+            session = None if session_id is None else await transaction.sessions.find(session_id)
+        now = self._clock()
+        if session is None or session.user_id != user_id or self._is_over(session, now):
+            raise AppError(Kind.UNAUTHENTICATED, "invalid_token", "The session of the access token has ended.")
+        if now - session.created_at > RECENT:
+            raise AppError(
+                Kind.UNAUTHENTICATED, "reauthentication_required", "This needs a sign-in of the last 10 minutes."
+            )
+
     async def forget_expired(self) -> None:
         """Delete the expired sessions."""
         now = self._clock()
@@ -164,9 +194,19 @@ class Sessions:
 
     async def _tokens(self, session: SessionRecord, refresh_token: RefreshToken) -> Tokens:
         access_token = await self._access_tokens.issue(
-            session.user_id, session_id=session.session_id, session_expires_at=session.expires_at
+            session.user_id,
+            session_id=session.session_id,
+            signed_in_at=session.created_at,
+            session_expires_at=session.expires_at,
         )
         return Tokens(session.user_id, access_token, refresh_token)
+
+
+async def _is_being_deleted(transaction: Transaction, user_id: UUID) -> bool:
+    """Return whether the user asked for their deletion, or is deleted."""
+    if await transaction.users.find(user_id) is None:
+        return True
+    return await transaction.events.has(user_id, EventType.DELETION_REQUESTED)
 
 
 async def _end(transaction: Transaction, *, user_id: UUID, session_id: UUID | None) -> None:

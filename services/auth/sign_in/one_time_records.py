@@ -50,6 +50,8 @@ class AuthorizationRequest(BaseModel):
     # The client's own PKCE challenge, empty if it gave none.
     client_challenge: str
     force_consent: bool
+    # The largest age of the user's authentication at the provider in seconds; None takes any.
+    max_age: int | None = None
     # The signed-in user of a link; None for a sign-in.
     link_to: UUID | None = None
 

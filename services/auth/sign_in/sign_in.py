@@ -11,6 +11,7 @@ import structlog
 from services.auth.model import Account
 from services.auth.provider_grants.accounts import AccountIsLinkedError, Accounts, OfflineAccessMissingError
 from services.auth.providers.base import (
+    AuthenticationTooOldError,
     Consent,
     Provider,
     ProviderError,
@@ -47,6 +48,7 @@ class SignInError(StrEnum):
     NO_OFFLINE_ACCESS = "no_offline_access"
     ACCOUNT_IS_LINKED = "account_is_linked"
     SIGN_UP_NOT_ALLOWED = "sign_up_not_allowed"
+    REAUTHENTICATION_REQUIRED = "reauthentication_required"
     PROVIDER_ERROR = "provider_error"
     PROVIDER_UNAVAILABLE = "provider_unavailable"
 
@@ -131,14 +133,27 @@ class SignIn:
         self._clock = clock
         self._random = random
 
-    async def start(self, provider: str, *, client_challenge: str, link_to: UUID | None) -> Started:
+    async def start(
+        self, provider: str, *, client_challenge: str, link_to: UUID | None, max_age: int | None = None
+    ) -> Started:
         """Start a sign-in, or the link of an account to this signed-in user.
 
-        Raises AppError unknown_provider, invalid_code_challenge, client_proof_required.
+        Raises AppError unknown_provider, invalid_code_challenge, client_proof_required, invalid_max_age.
         """
         found = self._provider(provider)
         check_challenge(client_challenge, required=self._require_pkce)
-        return await self._send_to(found, client_challenge=client_challenge, link_to=link_to, force_consent=False)
+        if max_age is not None and max_age < 0:
+            raise AppError(Kind.INVALID, "invalid_max_age", "max_age must be a number of seconds.")
+        request = AuthorizationRequest(
+            provider=found.name,
+            code_verifier=self._random(),
+            nonce=self._random(),
+            client_challenge=client_challenge,
+            force_consent=False,
+            max_age=max_age,
+            link_to=link_to,
+        )
+        return await self._send_to(found, request)
 
     async def complete(
         self, provider: str, *, response: AuthorizationResponse
@@ -163,9 +178,8 @@ class SignIn:
         except OfflineAccessMissingError:
             if request.force_consent:
                 return self._refused(provider, SignInError.NO_OFFLINE_ACCESS)
-            again = await self._send_to(
-                found, client_challenge=request.client_challenge, link_to=request.link_to, force_consent=True
-            )
+            renewed = {"force_consent": True, "code_verifier": self._random(), "nonce": self._random()}
+            again = await self._send_to(found, request.model_copy(update=renewed))
             return ConsentRequired(again.authorization_url)
 
     async def redeem(self, login_code: str, *, code_verifier: str, redeemed_by: UUID | None) -> Tokens | Account:
@@ -198,24 +212,15 @@ class SignIn:
             raise AppError(Kind.INVALID, "unknown_provider", "There is no such provider.")
         return provider
 
-    async def _send_to(
-        self, provider: Provider, *, client_challenge: str, link_to: UUID | None, force_consent: bool
-    ) -> Started:
+    async def _send_to(self, provider: Provider, request: AuthorizationRequest) -> Started:
         expires_at = self._clock() + timedelta(seconds=AUTHORIZATION_REQUEST_SECONDS)
-        request = AuthorizationRequest(
-            provider=provider.name,
-            code_verifier=self._random(),
-            nonce=self._random(),
-            client_challenge=client_challenge,
-            force_consent=force_consent,
-            link_to=link_to,
-        )
         state = await self._authorization_requests.put(request)
         url = provider.authorization_url(
             state=state,
             nonce=request.nonce,
             code_challenge=s256(request.code_verifier),
-            force_consent=force_consent,
+            force_consent=request.force_consent,
+            max_age=request.max_age,
         )
         return Started(authorization_url=url, state=state, expires_at=expires_at)
 
@@ -232,8 +237,11 @@ class SignIn:
                 response.code,
                 code_verifier=request.code_verifier,
                 nonce=request.nonce,
+                max_age=request.max_age,
                 timeout=remaining(EXCHANGE_TIMEOUT),
             )
+        except AuthenticationTooOldError as error:
+            raise _RefusedError(SignInError.REAUTHENTICATION_REQUIRED) from error
         except ProviderError as error:
             raise _RefusedError(_outcome_of(error, provider=provider.name)) from error
         # An absent claim decides nothing: an address never identifies a user.

@@ -28,6 +28,13 @@ class EventQueries:
         }
         await self._connection.execute(insert(security_events).values(values))
 
+    async def has(self, user_id: UUID, type_: EventType) -> bool:
+        """Return whether the user has an event of this type."""
+        query = select(security_events.c.event_id).where(
+            security_events.c.user_id == user_id, security_events.c.type == type_
+        )
+        return (await self._connection.execute(query.limit(1))).first() is not None
+
     async def list_newest(self, user_id: UUID, *, before: int | None, limit: int) -> list[RecordedEvent]:
         """Return a user's events with ids below `before`, newest first."""
         query = select(security_events).where(security_events.c.user_id == user_id)

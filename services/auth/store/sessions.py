@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, literal, or_, select, update
+from sqlalchemy import Select, delete, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,6 +18,8 @@ class SessionRecord:
 
     session_id: UUID
     user_id: UUID
+    # The time of the sign-in.
+    created_at: datetime
     used_at: datetime
     expires_at: datetime
 
@@ -38,7 +41,7 @@ class SessionQueries:
         """Add a session with its first refresh token; return false if the user does not exist."""
         values = {
             "session_id": session.session_id,
-            "created_at": session.used_at,
+            "created_at": session.created_at,
             "used_at": session.used_at,
             "expires_at": session.expires_at,
         }
@@ -52,9 +55,11 @@ class SessionQueries:
 
     async def lock(self, session_id: UUID) -> SessionRecord | None:
         """Return the session, locked until the transaction ends."""
-        query = select(sessions).where(sessions.c.session_id == session_id).with_for_update()
-        row = (await self._connection.execute(query)).one_or_none()
-        return None if row is None else SessionRecord(row.session_id, row.user_id, row.used_at, row.expires_at)
+        return await self._find(select(sessions).where(sessions.c.session_id == session_id).with_for_update())
+
+    async def find(self, session_id: UUID) -> SessionRecord | None:
+        """Return the session."""
+        return await self._find(select(sessions).where(sessions.c.session_id == session_id))
 
     async def find_token(self, session_id: UUID, token_digest: bytes) -> RefreshTokenRecord | None:
         """Return a refresh token of the session: the valid one, or one that was spent a moment ago."""
@@ -91,6 +96,12 @@ class SessionQueries:
         """Delete the expired and the unused sessions; return their number."""
         over = or_(sessions.c.expires_at <= now, sessions.c.used_at <= unused_since)
         return (await self._connection.execute(delete(sessions).where(over))).rowcount
+
+    async def _find(self, query: Select[Any]) -> SessionRecord | None:
+        row = (await self._connection.execute(query)).one_or_none()
+        if row is None:
+            return None
+        return SessionRecord(row.session_id, row.user_id, row.created_at, row.used_at, row.expires_at)
 
     async def _add_token(self, session_id: UUID, token_digest: bytes) -> None:
         values = {"token_digest": token_digest, "session_id": session_id}

@@ -19,6 +19,7 @@ ERROR_CODES = {
     "missing_token": HTTPStatus.UNAUTHORIZED,
     "invalid_token": HTTPStatus.UNAUTHORIZED,
     "invalid_refresh_token": HTTPStatus.UNAUTHORIZED,
+    "reauthentication_required": HTTPStatus.UNAUTHORIZED,
     "not_found": HTTPStatus.NOT_FOUND,
     "mailbox_not_found": HTTPStatus.NOT_FOUND,
     "message_not_found": HTTPStatus.NOT_FOUND,

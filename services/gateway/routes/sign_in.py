@@ -33,6 +33,7 @@ _SHOWN_TO_THE_FRONTEND = (Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.RATE_LIMITED, Kin
 _KEYS_MAX_AGE = 300
 # Seconds.
 _REFRESH_TIMEOUT = 5.0
+_LONGEST_AGE = 2**31 - 1
 
 log = structlog.get_logger()
 
@@ -49,12 +50,23 @@ async def start_sign_in(
     caller: MaybeCaller,
     provider: ProviderName,
     code_challenge: Annotated[str, Query(description="The client's own PKCE challenge (RFC 7636)")] = "",
+    max_age: Annotated[
+        int | None,
+        Query(
+            ge=0,
+            le=_LONGEST_AGE,
+            description="Seconds that the authentication at the provider may be old (OpenID Connect)",
+        ),
+    ] = None,
     # Only one method is allowed.
     code_challenge_method: Annotated[Literal["S256"] | None, Query(description="The only one")] = None,  # noqa: ARG001
 ) -> Response:
     """Start a sign-in, or with an access token the link of another account: send the browser to the URL."""
     request = auth_pb2.StartSignInRequest(
-        provider=provider, code_challenge=code_challenge, user_id=caller.user_id if caller else ""
+        provider=provider,
+        code_challenge=code_challenge,
+        user_id=caller.user_id if caller else "",
+        max_age_seconds=max_age,
     )
     answer = await call(services.sign_in.StartSignIn, request)
     return json_response_from(

@@ -54,9 +54,11 @@ class Setup:
     ) -> tuple[ProviderIdentity, Grant]:
         """Run a whole sign-in through the adapter; `nonce` is the one of the authorization request."""
         google = google or self.google
-        url = google.authorization_url(state="s", nonce="n" * 43, code_challenge=s256(VERIFIER), force_consent=False)
+        url = google.authorization_url(
+            state="s", nonce="n" * 43, code_challenge=s256(VERIFIER), force_consent=False, max_age=None
+        )
         redirect = self.stand_in.consent(url, person or self.stand_in.person())
-        return await google.exchange(redirect["code"], code_verifier=VERIFIER, nonce=nonce, timeout=5)
+        return await google.exchange(redirect["code"], code_verifier=VERIFIER, nonce=nonce, max_age=None, timeout=5)
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from tests.support.auth.stand_in import MAIL_SCOPE
 
 class TestAuthorizationUrl:
     def test_asks_for_consent_only_if_forced(self, setup: Setup) -> None:
-        url = setup.google.authorization_url(state="s", nonce="n", code_challenge="c", force_consent=True)
+        url = setup.google.authorization_url(state="s", nonce="n", code_challenge="c", force_consent=True, max_age=None)
         assert parse_qs(urlsplit(url).query)["prompt"] == ["consent"]
 
     def test_keeps_the_parameters_of_the_configured_url(self, setup: Setup) -> None:
         google = setup.google_with(authorization_url=f"{ORIGIN}/authorize?tenant=a%26b")
-        url = google.authorization_url(state="s", nonce="n", code_challenge="c", force_consent=False)
+        url = google.authorization_url(state="s", nonce="n", code_challenge="c", force_consent=False, max_age=None)
         assert parse_qs(urlsplit(url).query)["tenant"] == ["a&b"]
 
 

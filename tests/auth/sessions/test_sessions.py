@@ -3,8 +3,9 @@
 import asyncio
 import base64
 import hashlib
+from dataclasses import replace
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import jwt
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.auth.sessions.refresh_tokens import parse
-from services.auth.sessions.sessions import REPEATABLE, Sessions
+from services.auth.sessions.sessions import RECENT, REPEATABLE, Sessions, Tokens
 from services.auth.store.tables import refresh_tokens, sessions
 from services.auth.store.transaction import Store
 from services.kit.errors import AppError, Kind
@@ -298,6 +299,58 @@ class TestLogout:
         await assert_refused(family, newest)
 
 
+class TestVerifyRecent:
+    async def test_allows_ten_minutes_from_the_sign_in_and_no_refresh_renews_them(
+        self, family: Sessions, store: Store, time: Time
+    ) -> None:
+        begun = await family.begin(await add_user(store))
+        assert begun is not None
+        session_id = UUID(session_of(begun.access_token.value))
+        time.advance(RECENT.total_seconds())
+        refreshed = await family.refresh(begun.refresh_token.value)
+        await family.verify_recent(begun.user_id, session_id=session_id, user_deletion=False)
+        first, second = (
+            jwt.decode(tokens.access_token.value, options={"verify_signature": False}) for tokens in (begun, refreshed)
+        )
+        assert first["auth_time"] == second["auth_time"] == first["iat"]
+        time.advance(0.001)
+        assert await refusal_of(family, begun) == "reauthentication_required"
+
+    async def test_refuses_a_session_that_ended_by_itself(self, store: Store, time: Time) -> None:
+        family = make_sessions(store, time, absolute=timedelta(minutes=1))
+        begun = await family.begin(await add_user(store))
+        assert begun is not None
+        time.advance(60)
+        assert await refusal_of(family, begun) == "invalid_token"
+
+    async def test_refuses_the_access_token_of_an_ended_session_at_once(
+        self, client: Client, stand_in: StandIn
+    ) -> None:
+        user = await client.signed_in(stand_in.person())
+        await client.verify_recent(user)
+        await client.revoke_session(refresh_token=user.refresh_token)
+        assert await reason_of(client.verify_recent(user)) == "invalid_token"
+        assert await reason_of(client.verify_recent(user, user_deletion=True)) == "invalid_token"
+
+    async def test_refuses_the_session_of_another_user(self, client: Client, stand_in: StandIn) -> None:
+        user, stranger = await client.signed_in(stand_in.person()), await client.signed_in(stand_in.person())
+        mixed = replace(user, user_id=stranger.user_id)
+        assert await reason_of(client.verify_recent(mixed)) == "invalid_token"
+
+    async def test_lets_a_deletion_be_asked_for_again_and_nothing_else(self, client: Client, stand_in: StandIn) -> None:
+        user = await client.signed_in(stand_in.person())
+        for _ in range(2):
+            await client.revoke_session(user_id=user.user_id, all_sessions=True, user_deletion=True)
+        assert (await client.events(user.user_id))[0] == "deletion_requested"
+        assert (await client.events(user.user_id)).count("deletion_requested") == 1
+        assert await reason_of(client.refresh(user.refresh_token)) == "invalid_refresh_token"
+        await client.verify_recent(user, user_deletion=True)
+        assert await reason_of(client.verify_recent(user)) == "invalid_token"
+        await client.delete_user(user.user_id)
+        await client.verify_recent(user, user_deletion=True)
+        assert await reason_of(client.verify_recent(user)) == "invalid_token"
+
+
 class TestProcesses:
     async def test_share_sessions(self, client: Client, start_service: StartService, stand_in: StandIn) -> None:
         other = await start_service()
@@ -305,6 +358,15 @@ class TestProcesses:
         first, second = await asyncio.gather(client.refresh(user.refresh_token), other.refresh(user.refresh_token))
         assert first.refresh_token == second.refresh_token
         assert (await other.refresh(first.refresh_token)).access_token
+
+
+async def refusal_of(family: Sessions, tokens: Tokens) -> str:
+    """Return why the session is not young enough, or over."""
+    session_id = UUID(session_of(tokens.access_token.value))
+    with pytest.raises(AppError) as caught:
+        await family.verify_recent(tokens.user_id, session_id=session_id, user_deletion=False)
+    assert caught.value.kind is Kind.UNAUTHENTICATED
+    return caught.value.reason
 
 
 def made_up(refresh_token: str) -> str:

@@ -83,13 +83,15 @@ class TestJwks:
             new_id=uuid4,
         )
         session_id, ends = uuid4(), time.now() + timedelta(days=1)
-        token = await access_tokens.issue(user_id, session_id=session_id, session_expires_at=ends)
+        token = await access_tokens.issue(
+            user_id, session_id=session_id, signed_in_at=time.now(), session_expires_at=ends
+        )
         restarted = SigningKeys(store=Store(fresh_engine), cipher=cipher, clock=Time().now)
         keys = jwt.PyJWKSet.from_json(await restarted.jwks())
         header = jwt.get_unverified_header(token.value)
         claims = jwt.decode(token.value, keys[header["kid"]], algorithms=["ES256"], audience="https://mailroom.example")
         assert header == {"alg": "ES256", "typ": "at+jwt", "kid": header["kid"]}
-        assert set(claims) == {"iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid"}
+        assert set(claims) == {"iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid", "auth_time"}
         assert claims["sid"] == str(session_id)
         assert claims["sub"] == str(user_id)
         assert claims["iss"] == "https://mailroom.example"

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 import secrets
+import time
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
@@ -221,6 +222,55 @@ class TestComplete:
         again = await client.connect(person, code_challenge=challenge)
         outcome = await client.complete(**stand_in.consent(again.authorization_url, person))
         assert (await client.redeem(outcome.login_code, code_verifier=verifier)).access_token
+
+
+class TestMaxAge:
+    async def refused(self, client: Client, stand_in: StandIn, *, auth_time: object) -> bool:
+        """Return whether a sign-in with a largest age of 60 seconds is refused for this claim."""
+        stand_in.deviations.claims = {"auth_time": auth_time}
+        started = await client.start(max_age=60)
+        outcome = await client.complete(**stand_in.consent(started.authorization_url, stand_in.person()))
+        assert outcome.error in ("", SignInError.REAUTHENTICATION_REQUIRED)
+        return outcome.error != ""
+
+    @pytest.mark.parametrize("max_age", [0, 600])
+    async def test_is_passed_on_to_the_provider(self, client: Client, max_age: int) -> None:
+        started = await client.start(max_age=max_age)
+        assert parse_qs(urlsplit(started.authorization_url).query)["max_age"] == [str(max_age)]
+
+    async def test_is_not_sent_unless_asked_for(self, client: Client) -> None:
+        assert "max_age" not in parse_qs(urlsplit((await client.start()).authorization_url).query)
+
+    async def test_is_no_negative_number(self, client: Client) -> None:
+        assert await reason_of(client.start(max_age=-1)) == "invalid_max_age"
+
+    async def test_accepts_a_younger_authentication(self, client: Client, stand_in: StandIn) -> None:
+        assert not await self.refused(client, stand_in, auth_time=int(time.time()) - 60)
+
+    @pytest.mark.parametrize("auth_time", [None, "now", True, float("nan"), float("inf"), 10**400, 2**40, [], 0])
+    async def test_refuses_an_id_token_that_does_not_show_it(
+        self, client: Client, stand_in: StandIn, auth_time: object
+    ) -> None:
+        assert await self.refused(client, stand_in, auth_time=auth_time)
+
+    async def test_refuses_an_older_authentication(self, client: Client, stand_in: StandIn) -> None:
+        assert await self.refused(client, stand_in, auth_time=int(time.time()) - 60 - 60 - 5)
+
+    async def test_refuses_a_provider_without_id_tokens(self, client: Client, stand_in: StandIn) -> None:
+        stand_in.deviations.omitted = frozenset({"id_token"})
+        assert await self.refused(client, stand_in, auth_time=int(time.time()))
+
+    async def test_is_kept_when_consent_is_asked_for_again(self, client: Client, stand_in: StandIn) -> None:
+        person = stand_in.person()
+        stand_in.consent((await client.start()).authorization_url, person)
+        stand_in.deviations.claims = {"auth_time": int(time.time())}
+        started = await client.start(max_age=60)
+        again = await client.complete(**stand_in.consent(started.authorization_url, person))
+        assert parse_qs(urlsplit(again.authorization_url).query)["max_age"] == ["60"]
+
+    async def test_does_not_concern_other_sign_ins(self, client: Client, stand_in: StandIn) -> None:
+        stand_in.deviations.claims = {"auth_time": 0}
+        assert (await client.connect(stand_in.person())).login_code
 
 
 class TestRedeem:

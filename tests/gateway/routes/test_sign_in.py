@@ -29,6 +29,19 @@ class TestStart:
         [error] = answer.json()["errors"]
         assert error["field"] == "code_challenge_method"
 
+    @pytest.mark.parametrize("max_age", [0, 600])
+    async def test_passes_the_largest_age_on(self, gateway: Gateway, max_age: int) -> None:
+        await gateway.http.get(f"/auth/google/start?max_age={max_age}")
+        await gateway.http.get("/auth/google/start")
+        with_age, without = gateway.auth.starts
+        assert (with_age.HasField("max_age_seconds"), with_age.max_age_seconds) == (True, max_age)
+        assert not without.HasField("max_age_seconds")
+
+    @pytest.mark.parametrize("max_age", ["-1", "soon", "1e3", "2147483648"])
+    async def test_refuses_an_age_that_is_no_number_of_seconds(self, gateway: Gateway, max_age: str) -> None:
+        answer = await gateway.http.get(f"/auth/google/start?max_age={max_age}")
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+
     async def test_of_an_unknown_provider_is_a_problem(self, gateway: Gateway) -> None:
         answer = await gateway.http.get("/auth/acme/start")
         assert (answer.status_code, answer.json()["code"]) == (400, "unknown_provider")

@@ -211,7 +211,7 @@ SESSIONS = "mailroom.auth.v1.SessionService"
 
 
 class UnavailableSessions(auth_pb2_grpc.SessionServiceServicer):
-    """A service of two methods, both of which are unavailable."""
+    """A service whose methods are all unavailable."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
@@ -233,6 +233,12 @@ class UnavailableSessions(auth_pb2_grpc.SessionServiceServicer):
         self, request: auth_pb2.ListSigningKeysRequest, context: Context
     ) -> auth_pb2.ListSigningKeysResponse:
         return self._fail("ListSigningKeys")
+
+    @override
+    async def VerifyRecentSignIn(
+        self, request: auth_pb2.VerifyRecentSignInRequest, context: Context
+    ) -> auth_pb2.VerifyRecentSignInResponse:
+        return self._fail("VerifyRecentSignIn")
 
     def _fail(self, method: str) -> NoReturn:
         self.calls[method] += 1

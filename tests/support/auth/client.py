@@ -35,9 +35,13 @@ class Client:
         self.provider_tokens = auth_pb2_grpc.ProviderTokenServiceStub(channel)
         self._stand_in = stand_in
 
-    async def start(self, *, code_challenge: str = "", link_to: str = "") -> auth_pb2.StartSignInResponse:
+    async def start(
+        self, *, code_challenge: str = "", link_to: str = "", max_age: int | None = None
+    ) -> auth_pb2.StartSignInResponse:
         return await self.sign_in.StartSignIn(
-            auth_pb2.StartSignInRequest(provider="google", code_challenge=code_challenge, user_id=link_to)
+            auth_pb2.StartSignInRequest(
+                provider="google", code_challenge=code_challenge, user_id=link_to, max_age_seconds=max_age
+            )
         )
 
     async def complete(self, **redirect: str) -> auth_pb2.CompleteSignInResponse:
@@ -54,11 +58,30 @@ class Client:
         return await self.sessions.RefreshSession(auth_pb2.RefreshSessionRequest(refresh_token=refresh_token))
 
     async def revoke_session(
-        self, *, refresh_token: str = "", user_id: str = "", session_id: str = "", all_sessions: bool = False
+        self,
+        *,
+        refresh_token: str = "",
+        user_id: str = "",
+        session_id: str = "",
+        all_sessions: bool = False,
+        user_deletion: bool = False,
     ) -> None:
         await self.sessions.RevokeSession(
             auth_pb2.RevokeSessionRequest(
-                refresh_token=refresh_token, user_id=user_id, session_id=session_id, all=all_sessions
+                refresh_token=refresh_token,
+                user_id=user_id,
+                session_id=session_id,
+                all=all_sessions,
+                user_deletion=user_deletion,
+            )
+        )
+
+    async def verify_recent(self, user: SignedIn, *, user_deletion: bool = False) -> None:
+        """Ask whether the session of the user's access token goes on and is young."""
+        claims = jwt.decode(user.access_token, options={"verify_signature": False})
+        await self.sessions.VerifyRecentSignIn(
+            auth_pb2.VerifyRecentSignInRequest(
+                user_id=user.user_id, session_id=claims["sid"], user_deletion=user_deletion
             )
         )
 

@@ -82,7 +82,10 @@ class ScriptedProvider:
         """Return whether the provider holds a valid grant of the subject."""
         return subject in self.grants.values()
 
-    def authorization_url(self, *, state: str, nonce: str, code_challenge: str, force_consent: bool) -> str:
+    def authorization_url(
+        self, *, state: str, nonce: str, code_challenge: str, force_consent: bool, max_age: int | None
+    ) -> str:
+        assert max_age is None
         return f"https://provider.example/?state={state}&nonce={nonce}&c={code_challenge}&f={force_consent}"
 
     def accepts_issuer(self, iss: str) -> bool:
@@ -92,8 +95,9 @@ class ScriptedProvider:
         return bool(scopes)
 
     async def exchange(
-        self, code: str, *, code_verifier: str, nonce: str, timeout: float
+        self, code: str, *, code_verifier: str, nonce: str, max_age: int | None, timeout: float
     ) -> tuple[ProviderIdentity, Grant]:
+        assert max_age is None
         assert code_verifier
         assert nonce
         assert timeout > 0

@@ -104,6 +104,22 @@ _simple("invalid_hand_off", "POST", "/auth/token", json={"state": "made-up"})
 _simple("invalid_account_id", "GET", "/emails?account_id=1")
 _simple("invalid_refresh_token", "POST", "/auth/refresh", json={"refresh_token": "made-up"})
 _simple("not_found", "GET", "/nowhere")
+
+
+@_gives("reauthentication_required")
+async def _disconnect_long_after_the_sign_in(place: Place) -> httpx.Response:
+    person = place.person()
+    await place.execute(
+        "auth",
+        """
+        UPDATE sessions SET created_at = now() - interval '11 minutes'
+        WHERE user_id = (SELECT user_id FROM accounts WHERE email = $1)
+        """,
+        person.email,
+    )
+    return person.delete(f"/emails/addresses/{person.address()['account_id']}")
+
+
 _simple("method_not_allowed", "DELETE", "/emails/sync")
 _simple("mailbox_not_found", "GET", f"/emails?account_id={_UNKNOWN}")
 _simple("message_not_found", "GET", "/emails/none")

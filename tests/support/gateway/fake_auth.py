@@ -64,6 +64,10 @@ class FakeAuth(SignInServiceServicer, SessionServiceServicer, UserServiceService
     revocations: list[auth_pb2.RevokeSessionRequest] = field(default_factory=list)
     users: dict[str, auth_pb2.GetUserResponse] = field(default_factory=dict)
     events: list[auth_pb2.SecurityEvent] = field(default_factory=list)
+    starts: list[auth_pb2.StartSignInRequest] = field(default_factory=list)
+    # The requests for a recent sign-in, and the refusal of each session.
+    verifications: list[auth_pb2.VerifyRecentSignInRequest] = field(default_factory=list)
+    refusals: dict[str, str] = field(default_factory=dict)
 
     def access_token(self, user_id: str, **overrides: Any) -> str:
         return self.keys[-1].sign(claims_of(user_id, **overrides))
@@ -76,6 +80,7 @@ class FakeAuth(SignInServiceServicer, SessionServiceServicer, UserServiceService
     @override
     async def StartSignIn(self, request: auth_pb2.StartSignInRequest, _: Context) -> auth_pb2.StartSignInResponse:
         self._check(request.provider)
+        self.starts.append(request)
         state = secrets.token_urlsafe()
         self.challenges[state] = request.code_challenge
         self.links[state] = request.user_id
@@ -130,6 +135,15 @@ class FakeAuth(SignInServiceServicer, SessionServiceServicer, UserServiceService
     async def RevokeSession(self, request: auth_pb2.RevokeSessionRequest, _: Context) -> auth_pb2.RevokeSessionResponse:
         self.revocations.append(request)
         return auth_pb2.RevokeSessionResponse()
+
+    @override
+    async def VerifyRecentSignIn(
+        self, request: auth_pb2.VerifyRecentSignInRequest, _: Context
+    ) -> auth_pb2.VerifyRecentSignInResponse:
+        self.verifications.append(request)
+        if reason := self.refusals.get(request.session_id):
+            raise AppError(Kind.UNAUTHENTICATED, reason, "Sign in again.")
+        return auth_pb2.VerifyRecentSignInResponse()
 
     @override
     async def GetUser(self, request: auth_pb2.GetUserRequest, _: Context) -> auth_pb2.GetUserResponse:

@@ -5,7 +5,7 @@ its tokens ends all of it, a code works once, and beyond the cap a client's olde
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.sandbox.clock import Clock
 from services.sandbox.google.oauth.grants_file import Grant, GrantsFile, KeptGrants, RefreshToken
@@ -31,6 +31,8 @@ class Approval:
     nonce: str | None = None
     code_challenge: str | None = None
     code_challenge_method: str = "plain"
+    # The Unix time of the user's authentication, set with the code: each consent counts as one.
+    auth_time: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Grants:
         if approval.consent_shown:
             grant.expires_at = now + TESTING_LIFETIME if testing and not scopes <= SIGN_IN_SCOPES else None
         code = "4/0A" + self._new_token(48)
-        self._store.codes[code] = _Code(approval, now + CODE_LIFETIME)
+        self._store.codes[code] = _Code(replace(approval, auth_time=int(now)), now + CODE_LIFETIME)
         self._save()
         return code
 

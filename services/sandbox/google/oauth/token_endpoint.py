@@ -91,7 +91,14 @@ class TokenEndpoint:
 
     def _tokens(self, user: User, approval: Approval) -> dict[str, object]:
         held = None
-        answer = self._access(user, approval.client_id, approval.scopes, offline=approval.offline, nonce=approval.nonce)
+        answer = self._access(
+            user,
+            approval.client_id,
+            approval.scopes,
+            offline=approval.offline,
+            nonce=approval.nonce,
+            auth_time=approval.auth_time,
+        )
         if approval.offline and approval.consent_shown:
             cap = self._users.deviations(user.sub).refresh_token_cap
             granted = self._grants.granted(user.sub, approval.client_id)
@@ -117,7 +124,14 @@ class TokenEndpoint:
         return self._access(user, client.client_id, scopes, offline=True) | self._limit(held)
 
     def _access(
-        self, user: User, client_id: str, scopes: frozenset[str], *, offline: bool, nonce: str | None = None
+        self,
+        user: User,
+        client_id: str,
+        scopes: frozenset[str],
+        *,
+        offline: bool,
+        nonce: str | None = None,
+        auth_time: int | None = None,
     ) -> dict[str, object]:
         token = self._grants.issue_access(user.sub, client_id=client_id, scopes=scopes, offline=offline)
         answer: dict[str, object] = {
@@ -128,7 +142,7 @@ class TokenEndpoint:
         }
         if OPENID in scopes:
             answer["id_token"] = self._users.id_token(
-                user, client_id=client_id, scopes=scopes, access_token=token, nonce=nonce
+                user, client_id=client_id, scopes=scopes, access_token=token, nonce=nonce, auth_time=auth_time
             )
         if self._users.deviations(user.sub).extra_fields:
             answer["sandbox_unknown_field"] = {"ignore": ["me"]}

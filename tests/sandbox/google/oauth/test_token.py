@@ -56,6 +56,7 @@ class TestExchange:
         assert claims["email_verified"] is True
         assert claims["nonce"] == "n-1"
         assert claims["azp"] == DEV_CLIENT_ID
+        assert 0 <= claims["iat"] - claims["auth_time"] < 60
         assert claims["sub"].isdecimal()
         assert int(claims["sub"]) > 2**53
 

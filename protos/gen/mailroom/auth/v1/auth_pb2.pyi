@@ -50,23 +50,31 @@ class StartSignInRequest(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     CODE_CHALLENGE_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
+    MAX_AGE_SECONDS_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     code_challenge: _builtins.str
     """The client's own PKCE challenge (RFC 7636, S256); empty without PKCE."""
     user_id: _builtins.str
     """The signed-in user of a link, from a token that the caller has verified; empty for a sign-in."""
+    max_age_seconds: _builtins.int
+    """The user's authentication at the provider may be so old at most (OpenID Connect Core, section 3.1.2.1); absent: any
+    age. CompleteSignIn refuses a sign-in whose ID token does not show it.
+    """
     def __init__(
         self,
         *,
         provider: _builtins.str = ...,
         code_challenge: _builtins.str = ...,
         user_id: _builtins.str = ...,
+        max_age_seconds: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "max_age_seconds", b"max_age_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_challenge", b"code_challenge", "provider", b"provider", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "code_challenge", b"code_challenge", "max_age_seconds", b"max_age_seconds", "provider", b"provider", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_age_seconds: _TypeAlias = _typing.Literal["max_age_seconds"]  # noqa: Y015
+    _WhichOneofArgType__max_age_seconds: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_age_seconds) -> _WhichOneofReturnType__max_age_seconds | None: ...
 
 Global___StartSignInRequest: _TypeAlias = StartSignInRequest  # noqa: Y015
 
@@ -283,11 +291,14 @@ class RevokeSessionRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     ALL_FIELD_NUMBER: _builtins.int
+    USER_DELETION_FIELD_NUMBER: _builtins.int
     refresh_token: _builtins.str
     user_id: _builtins.str
     session_id: _builtins.str
     all: _builtins.bool
     """All sessions of that user."""
+    user_deletion: _builtins.bool
+    """The user asks for their deletion, which ends all sessions. VerifyRecentSignIn knows it from then on."""
     def __init__(
         self,
         *,
@@ -295,10 +306,11 @@ class RevokeSessionRequest(_message.Message):
         user_id: _builtins.str = ...,
         session_id: _builtins.str = ...,
         all: _builtins.bool = ...,
+        user_deletion: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "refresh_token", b"refresh_token", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "refresh_token", b"refresh_token", "session_id", b"session_id", "user_deletion", b"user_deletion", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -318,6 +330,49 @@ class RevokeSessionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeSessionResponse: _TypeAlias = RevokeSessionResponse  # noqa: Y015
+
+@_typing.final
+class VerifyRecentSignInRequest(_message.Message):
+    """A session, named by the claims `sub` and `sid` of an access token that the caller has verified."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    USER_DELETION_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    session_id: _builtins.str
+    user_deletion: _builtins.bool
+    """Succeeds also for any session of a user whose deletion was requested: a repeat of that request changes nothing."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        user_deletion: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id", "user_deletion", b"user_deletion", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyRecentSignInRequest: _TypeAlias = VerifyRecentSignInRequest  # noqa: Y015
+
+@_typing.final
+class VerifyRecentSignInResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyRecentSignInResponse: _TypeAlias = VerifyRecentSignInResponse  # noqa: Y015
 
 @_typing.final
 class ListSigningKeysRequest(_message.Message):

@@ -58,7 +58,7 @@ class SignInServiceServicer:
 
     def StartSignIn(self, request, context):
         """Starts a sign-in, or a link, and returns the URL for the browser. Each call creates a state, which expires unused.
-        INVALID_ARGUMENT unknown_provider, invalid_code_challenge, client_proof_required.
+        INVALID_ARGUMENT unknown_provider, invalid_code_challenge, client_proof_required, invalid_max_age.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -214,6 +214,11 @@ class SessionServiceStub:
                 request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionRequest.SerializeToString,
                 response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionResponse.FromString,
                 _registered_method=True)
+        self.VerifyRecentSignIn = channel.unary_unary(
+                '/mailroom.auth.v1.SessionService/VerifyRecentSignIn',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.VerifyRecentSignInRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.VerifyRecentSignInResponse.FromString,
+                _registered_method=True)
         self.ListSigningKeys = channel.unary_unary(
                 '/mailroom.auth.v1.SessionService/ListSigningKeys',
                 request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListSigningKeysRequest.SerializeToString,
@@ -242,6 +247,14 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyRecentSignIn(self, request, context):
+        """Checks that the session of an access token goes on, and that it began with a sign-in of the last 10 minutes.
+        Idempotent. UNAUTHENTICATED invalid_token (the session has ended), reauthentication_required.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSigningKeys(self, request, context):
         """Lists the public keys that verify access tokens (RFC 7517). Idempotent.
         """
@@ -261,6 +274,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.RevokeSession,
                     request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionRequest.FromString,
                     response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionResponse.SerializeToString,
+            ),
+            'VerifyRecentSignIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyRecentSignIn,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.VerifyRecentSignInRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.VerifyRecentSignInResponse.SerializeToString,
             ),
             'ListSigningKeys': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSigningKeys,
@@ -323,6 +341,33 @@ class SessionService:
             '/mailroom.auth.v1.SessionService/RevokeSession',
             mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionRequest.SerializeToString,
             mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyRecentSignIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.SessionService/VerifyRecentSignIn',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.VerifyRecentSignInRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.VerifyRecentSignInResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,7 +22,7 @@ class SignInServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartSignIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.StartSignInRequest, _auth_pb2.StartSignInResponse]
     """Starts a sign-in, or a link, and returns the URL for the browser. Each call creates a state, which expires unused.
-    INVALID_ARGUMENT unknown_provider, invalid_code_challenge, client_proof_required.
+    INVALID_ARGUMENT unknown_provider, invalid_code_challenge, client_proof_required, invalid_max_age.
     """
     CompleteSignIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.CompleteSignInRequest, _auth_pb2.CompleteSignInResponse]
     """Handles the provider's redirect and consumes the state. Errors of the user are outcomes, not failures. A repeat is
@@ -45,7 +45,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_auth_pb2.StartSignInRequest, _abc.Awaitable[_auth_pb2.StartSignInResponse]],
     ) -> _abc.Awaitable[_auth_pb2.StartSignInResponse]:
         """Starts a sign-in, or a link, and returns the URL for the browser. Each call creates a state, which expires unused.
-        INVALID_ARGUMENT unknown_provider, invalid_code_challenge, client_proof_required.
+        INVALID_ARGUMENT unknown_provider, invalid_code_challenge, client_proof_required, invalid_max_age.
         """
 
     @_abc_1.abstractmethod
@@ -85,6 +85,10 @@ class SessionServiceStub:
     """Ends a session, or all sessions of its user, by any refresh token of it, spent ones included. Idempotent: ended and
     unknown sessions succeed. Issued access tokens stay valid until they expire.
     """
+    VerifyRecentSignIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.VerifyRecentSignInRequest, _auth_pb2.VerifyRecentSignInResponse]
+    """Checks that the session of an access token goes on, and that it began with a sign-in of the last 10 minutes.
+    Idempotent. UNAUTHENTICATED invalid_token (the session has ended), reauthentication_required.
+    """
     ListSigningKeys: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListSigningKeysRequest, _auth_pb2.ListSigningKeysResponse]
     """Lists the public keys that verify access tokens (RFC 7517). Idempotent."""
 
@@ -110,6 +114,16 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_auth_pb2.RevokeSessionResponse]:
         """Ends a session, or all sessions of its user, by any refresh token of it, spent ones included. Idempotent: ended and
         unknown sessions succeed. Issued access tokens stay valid until they expire.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyRecentSignIn(
+        self,
+        request: _auth_pb2.VerifyRecentSignInRequest,
+        context: _aio.ServicerContext[_auth_pb2.VerifyRecentSignInRequest, _abc.Awaitable[_auth_pb2.VerifyRecentSignInResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.VerifyRecentSignInResponse]:
+        """Checks that the session of an access token goes on, and that it began with a sign-in of the last 10 minutes.
+        Idempotent. UNAUTHENTICATED invalid_token (the session has ended), reauthentication_required.
         """
 
     @_abc_1.abstractmethod

@@ -33,6 +33,8 @@ _LABEL_TYPE: dict[int, Literal["system", "user"]] = {
 
 _WAIT_REASON: dict[int, WaitReason] = {
     mail_pb2.WAIT_REASON_QUOTA: "quota",
+    mail_pb2.WAIT_REASON_QUOTA_PROJECT: "quota_project",
+    mail_pb2.WAIT_REASON_QUOTA_DAY: "quota_day",
     mail_pb2.WAIT_REASON_QUOTA_SERVICE: "quota_service",
     mail_pb2.WAIT_REASON_PROVIDER: "provider",
     mail_pb2.WAIT_REASON_ACCESS: "access",

@@ -53,7 +53,10 @@ class Lane(IntEnum):
 class WaitReason(Enum):
     """The reason why a mailbox waits for its next turn."""
 
+    # The quota of the mailbox, of the whole project, and the part of the day's that backfills may use.
     QUOTA = "quota"
+    QUOTA_PROJECT = "quota_project"
+    QUOTA_DAY = "quota_day"
     # Redis, which counts the quota.
     QUOTA_SERVICE = "quota_service"
     PROVIDER = "provider"

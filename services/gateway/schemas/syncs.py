@@ -38,7 +38,7 @@ class Verification(TypedDict):
 
 
 type SyncState = Literal["queued", "running", "completed", "failed", "cancelled"]
-type WaitReason = Literal["quota", "quota_service", "provider", "access", "mailroom"]
+type WaitReason = Literal["quota", "quota_project", "quota_day", "quota_service", "provider", "access", "mailroom"]
 
 
 class Sync(TypedDict):

@@ -209,4 +209,4 @@ async def _back_off_if_limited(turn: TurnContext, results: Mapping[str, FetchRes
     if limits:
         longest = max(limits, key=lambda limit: (limit.whole_project, limit.retry_after))
         await turn.calls.back_off(longest)
-        raise ProviderLimitError(longest.retry_after) from longest
+        raise ProviderLimitError(longest) from longest

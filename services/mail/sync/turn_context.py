@@ -7,7 +7,7 @@ import structlog
 
 from services.mail.model import Mailbox
 from services.mail.provider_access.calls import ProviderAccess
-from services.mail.provider_access.quota import QuotaWaitError
+from services.mail.provider_access.quota import QuotaScope, QuotaWaitError
 from services.mail.providers.base import LimitError, Profile, Provider
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import schedule
@@ -18,7 +18,11 @@ from services.mail.sync.turn_metrics import TurnMetrics
 
 
 class ProviderLimitError(QuotaWaitError):
-    """The provider refuses calls for `seconds`, whatever the quota by our own count."""
+    """The provider refuses calls, whatever the quota by our own count."""
+
+    def __init__(self, limit: LimitError) -> None:
+        scope = QuotaScope.PROJECT if limit.whole_project else QuotaScope.MAILBOX
+        super().__init__(limit.retry_after, scope=scope)
 
 
 class TurnContext:
@@ -127,4 +131,4 @@ def _limits_as_waits() -> Iterator[None]:
     try:
         yield
     except LimitError as error:
-        raise ProviderLimitError(error.retry_after) from error
+        raise ProviderLimitError(error) from error

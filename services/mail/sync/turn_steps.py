@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 
 from services.mail.model import Lane, Sync, SyncProgress, SyncState, WaitReason
-from services.mail.provider_access.quota import QuotaUnavailableError, QuotaWaitError
+from services.mail.provider_access.quota import QuotaScope, QuotaUnavailableError, QuotaWaitError
 from services.mail.store import labels
 from services.mail.store.control.schedule import ECHO_SECONDS
 from services.mail.store.sync import fetch_queue, sync_state, syncs
@@ -22,6 +22,12 @@ MAX_BATCHES = 5
 _HEAD_START = 0.08
 # A mailbox that waits for quota is claimed at most twice a second: a turn without units costs 4 ms.
 _SHORTEST_WAIT = 0.5
+_REASONS = {
+    QuotaScope.MAILBOX: WaitReason.QUOTA,
+    QuotaScope.PROJECT: WaitReason.QUOTA_PROJECT,
+    QuotaScope.DAY: WaitReason.QUOTA_DAY,
+    QuotaScope.SERVICE: WaitReason.QUOTA_SERVICE,
+}
 _NOTHING_TO_DO_SECONDS = 86_400.0
 # Seconds until labels are asked for again at the earliest, where the answer that was due could not be had.
 _LABEL_PAUSE = 1.0
@@ -54,8 +60,12 @@ async def run_turn(turn: TurnContext, *, poll_seconds: float, verify_seconds: fl
         if _was_in_vain(turn, wait):
             raise NoProgressError(wait.seconds) from wait
         after = max(_SHORTEST_WAIT, wait.seconds - _HEAD_START)
-        reason = WaitReason.PROVIDER if isinstance(wait, listing.ListingsLagError) else WaitReason.QUOTA
-        return Release(lane=await _lane(turn), after=after, waiting_for=reason)
+        return Release(lane=await _lane(turn), after=after, waiting_for=wait_reason(wait))
+
+
+def wait_reason(wait: QuotaWaitError) -> WaitReason:
+    """Return what a mailbox waits for whose turn ended so."""
+    return WaitReason.PROVIDER if isinstance(wait, listing.ListingsLagError) else _REASONS[wait.scope]
 
 
 def _was_in_vain(turn: TurnContext, wait: QuotaWaitError) -> bool:

@@ -4,9 +4,12 @@ import pytest
 
 from services.mail.model import Lane, SyncState, WaitReason
 from services.mail.provider_access.concurrency import ConcurrencyLimit
+from services.mail.provider_access.quota import QuotaScope, QuotaWaitError
+from services.mail.providers.base import RateLimitedError
 from services.mail.providers.gmail.adapter import GmailProvider
-from services.mail.sync.turn_context import TurnContext
-from services.mail.sync.turn_steps import Release, run_turn
+from services.mail.sync.listing import ListingsLagError
+from services.mail.sync.turn_context import ProviderLimitError, TurnContext
+from services.mail.sync.turn_steps import Release, run_turn, wait_reason
 from tests.mail.conftest import OpenStage
 from tests.support.mail.running_worker import QUICK_RETRIES
 from tests.support.mail.stage import Stage
@@ -25,22 +28,50 @@ async def due_turn(s: Stage, provider: GmailProvider) -> TurnContext:
     return await begin_turn(s, provider)
 
 
+async def queue_one(s: Stage, lane: Lane) -> None:
+    """Queues a new message of the provider."""
+    await s.pool.execute(
+        "INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal) SELECT mailbox_id, $1, $2, 0 FROM mailboxes",
+        await s.at_provider.deliver(),
+        lane,
+    )
+
+
 class TestWaitForQuota:
     @pytest.mark.parametrize("lane", [Lane.LIVE, Lane.BACKFILL])
     async def test_goes_on_in_the_lane_of_what_is_queued(self, stage: OpenStage, lane: Lane) -> None:
         async with stage(messages=2, workers=0) as s, sandbox_provider(s) as provider:
             await s.sync_with_worker()
             turn = await due_turn(s, provider)
-            await s.pool.execute(
-                "INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal) VALUES ($1, $2, $3, 0)",
-                turn.mailbox_id,
-                await s.at_provider.deliver(),
-                lane,
-            )
+            await queue_one(s, lane)
             await turn.quota.pause(turn.mailbox_id, 30.0, whole_project=False)
             release = await run(turn)
             assert (release.lane, release.waiting_for) == (lane, WaitReason.QUOTA)
             assert 25.0 < release.after <= 30.0
+
+    async def test_names_the_whole_project(self, stage: OpenStage) -> None:
+        async with stage(messages=2, workers=0) as s, sandbox_provider(s) as provider:
+            await s.sync_with_worker()
+            turn = await due_turn(s, provider)
+            await queue_one(s, Lane.LIVE)
+            await turn.quota.pause(turn.mailbox_id, 30.0, whole_project=True)
+            assert (await run(turn)).waiting_for is WaitReason.QUOTA_PROJECT
+
+    @pytest.mark.parametrize(
+        ("wait", "reason"),
+        [
+            (QuotaWaitError(1.0), WaitReason.QUOTA),
+            (QuotaWaitError(1.0, scope=QuotaScope.PROJECT), WaitReason.QUOTA_PROJECT),
+            (QuotaWaitError(1.0, scope=QuotaScope.DAY), WaitReason.QUOTA_DAY),
+            (QuotaWaitError(1.0, scope=QuotaScope.SERVICE), WaitReason.QUOTA_SERVICE),
+            (ProviderLimitError(RateLimitedError("", retry_after=1.0)), WaitReason.QUOTA),
+            (ProviderLimitError(RateLimitedError("", retry_after=1.0, whole_project=True)), WaitReason.QUOTA_PROJECT),
+            (ListingsLagError(1.0), WaitReason.PROVIDER),
+        ],
+        ids=repr,
+    )
+    def test_names_its_reason(self, wait: QuotaWaitError, reason: WaitReason) -> None:
+        assert wait_reason(wait) is reason
 
 
 class RequestAtTheEnd(ConcurrencyLimit):

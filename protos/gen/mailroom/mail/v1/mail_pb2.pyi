@@ -91,7 +91,7 @@ class _WaitReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitReason
     DESCRIPTOR: _descriptor.EnumDescriptor
     WAIT_REASON_UNSPECIFIED: _WaitReason.ValueType  # 0
     WAIT_REASON_QUOTA: _WaitReason.ValueType  # 1
-    """The provider's quota, of the mailbox or of the whole project."""
+    """The provider's quota of the mailbox."""
     WAIT_REASON_QUOTA_SERVICE: _WaitReason.ValueType  # 2
     """Redis, which counts the quota."""
     WAIT_REASON_PROVIDER: _WaitReason.ValueType  # 3
@@ -100,12 +100,16 @@ class _WaitReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitReason
     """The user or an administrator has to grant access."""
     WAIT_REASON_MAILROOM: _WaitReason.ValueType  # 5
     """Mailroom's own database or auth service is unavailable."""
+    WAIT_REASON_QUOTA_PROJECT: _WaitReason.ValueType  # 6
+    """The provider's quota of the whole project."""
+    WAIT_REASON_QUOTA_DAY: _WaitReason.ValueType  # 7
+    """The part of the day's quota that backfills may use."""
 
 class WaitReason(_WaitReason, metaclass=_WaitReasonEnumTypeWrapper): ...
 
 WAIT_REASON_UNSPECIFIED: WaitReason.ValueType  # 0
 WAIT_REASON_QUOTA: WaitReason.ValueType  # 1
-"""The provider's quota, of the mailbox or of the whole project."""
+"""The provider's quota of the mailbox."""
 WAIT_REASON_QUOTA_SERVICE: WaitReason.ValueType  # 2
 """Redis, which counts the quota."""
 WAIT_REASON_PROVIDER: WaitReason.ValueType  # 3
@@ -114,6 +118,10 @@ WAIT_REASON_ACCESS: WaitReason.ValueType  # 4
 """The user or an administrator has to grant access."""
 WAIT_REASON_MAILROOM: WaitReason.ValueType  # 5
 """Mailroom's own database or auth service is unavailable."""
+WAIT_REASON_QUOTA_PROJECT: WaitReason.ValueType  # 6
+"""The provider's quota of the whole project."""
+WAIT_REASON_QUOTA_DAY: WaitReason.ValueType  # 7
+"""The part of the day's quota that backfills may use."""
 Global___WaitReason: _TypeAlias = WaitReason  # noqa: Y015
 
 class _SyncState:

@@ -164,7 +164,8 @@ async def run(servers: Servers, stage: OpenStage, way: Way, *, empty: bool) -> R
         seconds = time.monotonic() - began
         units = (await s.at_provider.quota())["units"] - spent
         if way.act is not sync_newest:
-            await s.mirrors()
+            # The units that were taken to empty the window paid for no call.
+            await s.mirrors(exactly_paid=not empty)
         failed = [entry["reason"] for entry in logs if entry["event"] == "turn failed"]
         return Run(seconds=seconds, units=units, failed=failed)
 

@@ -47,6 +47,19 @@ class User:
     created_at: datetime
 
 
+@dataclass(frozen=True)
+class Client:
+    """Where a request came from, coarse; empty where unknown."""
+
+    # A network, such as 192.0.2.0/24.
+    address: str = ""
+    # A program and its system, such as "Firefox on Linux".
+    user_agent: str = ""
+
+
+UNKNOWN_CLIENT = Client()
+
+
 class EventType(StrEnum):
     """The types of events that a user can list; docs/threat-model.md explains each."""
 
@@ -78,6 +91,7 @@ class SecurityEvent:
     session_id: UUID | None = None
     # The account's address at that time.
     email: str | None = None
+    client: Client = UNKNOWN_CLIENT
 
 
 @dataclass(frozen=True)

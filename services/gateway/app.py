@@ -107,6 +107,7 @@ def create_app(
     app.state.user_limit = user_limit
     app.state.ready = ready
     app.state.long_polls = long_polls
+    app.state.trusted_proxies = trusted_proxies
     app.state.frontend_redirect_url = frontend_redirect_url
     errors.register(app)
     routers = [module.router for module in (*_ROUTES, *([push] if accepts_google_push else []))]

@@ -50,6 +50,25 @@ class TestList:
         assert UUID(signed_in.session_id)
         assert (connected.account_id, connected.email) == (user.account_id, "ada@example.com")
 
+    async def test_names_the_client(self, client: Client, stand_in: StandIn) -> None:
+        info = auth_pb2.ClientInfo(address="192.0.2.0/24", user_agent="Firefox on Linux")
+        started = await client.start()
+        redirect = stand_in.consent(started.authorization_url, stand_in.person())
+        completed = await client.sign_in.CompleteSignIn(
+            auth_pb2.CompleteSignInRequest(
+                provider="google", state=redirect["state"], code=redirect["code"], client=info
+            )
+        )
+        redeemed = await client.sign_in.RedeemSignIn(
+            auth_pb2.RedeemSignInRequest(login_code=completed.login_code, client=info)
+        )
+        end = auth_pb2.RevokeSessionRequest(refresh_token=redeemed.refresh_token, client=info)
+        await client.sessions.RevokeSession(end)
+        request = auth_pb2.ListSecurityEventsRequest(user_id=redeemed.user_id)
+        events = (await client.users.ListSecurityEvents(request)).events
+        assert [event.type for event in events] == ["signed_out", "signed_in", "account_connected"]
+        assert [event.client for event in events] == [info] * 3
+
     async def test_goes_page_by_page(self, client: Client, stand_in: StandIn) -> None:
         user = await client.signed_in(stand_in.person())
         for _ in range(2):

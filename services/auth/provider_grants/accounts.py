@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.auth.cipher import Cipher
-from services.auth.model import Account, AccountStatus, EventType, SecurityEvent, User
+from services.auth.model import UNKNOWN_CLIENT, Account, AccountStatus, Client, EventType, SecurityEvent, User
 from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.provider_grants.token_encryption import encrypt_grant
 from services.auth.providers.base import Consent, Grant
@@ -51,7 +51,7 @@ class Accounts:
         self._new_id = new_id
         self._clock = clock
 
-    async def sign_in(self, consent: Consent) -> Account:
+    async def sign_in(self, consent: Consent, *, client: Client = UNKNOWN_CLIENT) -> Account:
         """Store the grant of a sign-in and return its active account; a first sign-in creates the user.
 
         Changes nothing if it raises AccountIsLinkedError or OfflineAccessMissingError. SignUpRefusedError: the policy
@@ -65,7 +65,7 @@ class Accounts:
             if account is not None and account.user_id != user_id:
                 raise AccountIsLinkedError
             if user_id is None and not self._sign_ups.admits(consent.identity):
-                await self._refuse_sign_up(transaction, consent)
+                await self._refuse_sign_up(transaction, consent, client)
                 raise SignUpRefusedError
             # Checked before a user is added.
             await self._check_offline_access(transaction, account, consent.grant)
@@ -73,12 +73,14 @@ class Accounts:
                 user_id = self._new_id()
                 await transaction.users.add(user_id, provider=provider, subject=subject)
             account = await self._connected(
-                transaction, account, consent, user_id=user_id, new=EventType.ACCOUNT_CONNECTED
+                transaction, account, consent, user_id=user_id, new=EventType.ACCOUNT_CONNECTED, client=client
             )
             await transaction.commit()
         return account
 
-    async def link(self, transaction: Transaction, consent: Consent, *, user_id: UUID) -> Account | None:
+    async def link(
+        self, transaction: Transaction, consent: Consent, *, user_id: UUID, client: Client = UNKNOWN_CLIENT
+    ) -> Account | None:
         """Add the account to the user, or renew it under its id if it is theirs already. The caller commits.
 
         Returns None if the user was deleted meanwhile. Raises AccountOfAnotherUserError or OfflineAccessMissingError.
@@ -92,7 +94,9 @@ class Accounts:
         if (account is not None and account.user_id != user_id) or owner not in (None, user_id):
             raise AccountOfAnotherUserError
         await self._check_offline_access(transaction, account, consent.grant)
-        return await self._connected(transaction, account, consent, user_id=user_id, new=EventType.ACCOUNT_LINKED)
+        return await self._connected(
+            transaction, account, consent, user_id=user_id, new=EventType.ACCOUNT_LINKED, client=client
+        )
 
     async def needs_consent(self, consent: Consent, *, user_id: UUID) -> bool:
         """Return whether a link needs a new consent: the grant has no refresh token, and none is stored."""
@@ -128,10 +132,12 @@ class Accounts:
                 await self._set_access_denied(transaction, account, access_denied_reason)
             await transaction.commit()
 
-    async def _refuse_sign_up(self, transaction: Transaction, consent: Consent) -> None:
+    async def _refuse_sign_up(self, transaction: Transaction, consent: Consent, client: Client) -> None:
         await self._revocations.schedule(transaction, consent)
         never_user = self._new_id()
-        await transaction.events.add(SecurityEvent(never_user, EventType.SIGN_UP_REFUSED, email=consent.identity.email))
+        await transaction.events.add(
+            SecurityEvent(never_user, EventType.SIGN_UP_REFUSED, email=consent.identity.email, client=client)
+        )
         await transaction.commit()
 
     async def _set_access_denied(self, transaction: Transaction, account: Account, reason: str) -> None:
@@ -143,9 +149,11 @@ class Accounts:
             event = EventType.ACCESS_DENIED if reason else EventType.ACCESS_RESTORED
             await self._add_event(transaction, account, event)
 
-    async def _add_event(self, transaction: Transaction, account: Account, event: EventType) -> None:
+    async def _add_event(
+        self, transaction: Transaction, account: Account, event: EventType, *, client: Client = UNKNOWN_CLIENT
+    ) -> None:
         await transaction.events.add(
-            SecurityEvent(account.user_id, event, account_id=account.account_id, email=account.email)
+            SecurityEvent(account.user_id, event, account_id=account.account_id, email=account.email, client=client)
         )
 
     async def describe(self, user_id: UUID) -> tuple[User, list[Account]]:
@@ -178,6 +186,7 @@ class Accounts:
         *,
         user_id: UUID,
         new: EventType,
+        client: Client,
     ) -> Account:
         identity = consent.identity
         kept = await self._kept_tokens(transaction, account)
@@ -195,5 +204,5 @@ class Accounts:
             account = await transaction.accounts.activate(account.account_id, email=identity.email)
         record = encrypt_grant(self._cipher, account.account_id, consent.grant, kept=kept)
         await transaction.provider_tokens.put(account.account_id, record)
-        await self._add_event(transaction, account, event)
+        await self._add_event(transaction, account, event, client=client)
         return account

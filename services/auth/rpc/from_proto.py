@@ -2,7 +2,12 @@
 
 from uuid import UUID
 
+from mailroom.auth.v1 import auth_pb2
+
+from services.auth.model import Client
 from services.kit.errors import AppError, Kind
+
+_LONGEST_TEXT = 100
 
 
 def uuid_or_none(value: str) -> UUID | None:
@@ -11,6 +16,11 @@ def uuid_or_none(value: str) -> UUID | None:
         return UUID(value)
     except ValueError:
         return None
+
+
+def client_of(info: auth_pb2.ClientInfo) -> Client:
+    """Return the client of a request; longer texts than a gateway sends are cut."""
+    return Client(info.address[:_LONGEST_TEXT], info.user_agent[:_LONGEST_TEXT])
 
 
 def user_id_of(value: str) -> UUID:

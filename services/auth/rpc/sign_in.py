@@ -5,7 +5,7 @@ from typing import override
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from services.auth.model import Account
-from services.auth.rpc.from_proto import user_id_of, uuid_or_none
+from services.auth.rpc.from_proto import client_of, user_id_of, uuid_or_none
 from services.auth.rpc.to_proto import session_tokens, timestamp
 from services.auth.sign_in.sign_in import AuthorizationResponse, Completed, Refused, SignIn
 from services.kit.rpc.server import Context
@@ -37,7 +37,7 @@ class SignInServicer(auth_pb2_grpc.SignInServiceServicer):
         self, request: auth_pb2.CompleteSignInRequest, context: Context
     ) -> auth_pb2.CompleteSignInResponse:
         response = AuthorizationResponse(state=request.state, code=request.code, error=request.error, iss=request.iss)
-        outcome = await self._sign_in.complete(request.provider, response=response)
+        outcome = await self._sign_in.complete(request.provider, response=response, client=client_of(request.client))
         if isinstance(outcome, Completed):
             return auth_pb2.CompleteSignInResponse(login_code=outcome.login_code)
         if isinstance(outcome, Refused):
@@ -49,7 +49,10 @@ class SignInServicer(auth_pb2_grpc.SignInServiceServicer):
         self, request: auth_pb2.RedeemSignInRequest, context: Context
     ) -> auth_pb2.RedeemSignInResponse:
         redeemed = await self._sign_in.redeem(
-            request.login_code, code_verifier=request.code_verifier, redeemed_by=uuid_or_none(request.user_id)
+            request.login_code,
+            code_verifier=request.code_verifier,
+            redeemed_by=uuid_or_none(request.user_id),
+            client=client_of(request.client),
         )
         if isinstance(redeemed, Account):
             return auth_pb2.RedeemSignInResponse(linked_account_id=str(redeemed.account_id))

@@ -6,8 +6,9 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.auth.v1 import auth_pb2
 
-from services.auth.model import Account, AccountStatus, RecordedEvent
+from services.auth.model import UNKNOWN_CLIENT, Account, AccountStatus, Client, RecordedEvent
 from services.auth.sessions.sessions import Tokens
+from services.auth.store.sessions import SessionRecord
 
 _TOKEN_TYPE = "Bearer"  # noqa: S105 - RFC 6750
 _STATUS = {
@@ -57,4 +58,21 @@ def event_to_proto(recorded: RecordedEvent) -> auth_pb2.SecurityEvent:
         account_id="" if event.account_id is None else str(event.account_id),
         session_id="" if event.session_id is None else str(event.session_id),
         email=event.email or "",
+        client=_client_to_proto(event.client),
     )
+
+
+def session_to_proto(session: SessionRecord) -> auth_pb2.Session:
+    """Return the protobuf form of a session."""
+    return auth_pb2.Session(
+        session_id=str(session.session_id),
+        create_time=timestamp(session.created_at),
+        use_time=timestamp(session.used_at),
+        client=_client_to_proto(session.client),
+    )
+
+
+def _client_to_proto(client: Client) -> auth_pb2.ClientInfo | None:
+    if client == UNKNOWN_CLIENT:
+        return None
+    return auth_pb2.ClientInfo(address=client.address, user_agent=client.user_agent)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from services.auth.model import EventType, SecurityEvent
+from services.auth.model import UNKNOWN_CLIENT, Client, EventType, SecurityEvent
 from services.auth.sessions.access_tokens import AccessToken, AccessTokens
 from services.auth.sessions.refresh_tokens import RefreshToken, RefreshTokens, parse
 from services.auth.store.sessions import SessionRecord
@@ -24,6 +24,8 @@ log = structlog.get_logger()
 REPEATABLE = timedelta(seconds=15)
 # What cannot be undone needs a sign-in of this age at most.
 RECENT = timedelta(minutes=10)
+# Sessions of a list.
+_MOST_SESSIONS = 200
 
 
 @dataclass(frozen=True)
@@ -63,19 +65,21 @@ class Sessions:
         self._clock = clock
         self._new_id = new_id
 
-    async def begin(self, user_id: UUID) -> Tokens | None:
+    async def begin(self, user_id: UUID, *, client: Client = UNKNOWN_CLIENT) -> Tokens | None:
         """Begin a session of this user; return None if the user was deleted meanwhile."""
         now = self._clock()
-        session = SessionRecord(self._new_id(), user_id, now, now, now + self._lifetimes.absolute)
+        session = SessionRecord(self._new_id(), user_id, now, now, now + self._lifetimes.absolute, client)
         refresh_token = self._refresh_tokens.first(session.session_id)
         async with self._store.transaction() as transaction:
             if not await transaction.sessions.add(session, token_digest=refresh_token.digest):
                 return None
-            await transaction.events.add(SecurityEvent(user_id, EventType.SIGNED_IN, session_id=session.session_id))
+            await transaction.events.add(
+                SecurityEvent(user_id, EventType.SIGNED_IN, session_id=session.session_id, client=client)
+            )
             await transaction.commit()
         return await self._tokens(session, refresh_token)
 
-    async def refresh(self, value: str) -> Tokens:
+    async def refresh(self, value: str, *, client: Client = UNKNOWN_CLIENT) -> Tokens:
         """Spend a refresh token and return the next tokens of its session. Raises AppError invalid_refresh_token."""
         presented = parse(value)
         if presented is None:
@@ -86,48 +90,67 @@ class Sessions:
             now = self._clock()
             if session is None or self._is_over(session, now):
                 raise _invalid()
-            successor = await self._successor(transaction, presented, now)
+            successor = await self._successor(transaction, presented, now, client)
             if successor is None:
-                await self._end_for_reuse(transaction, session)
+                await self._end_for_reuse(transaction, session, client)
                 raise _invalid()
             await transaction.commit()
         return await self._tokens(session, successor)
 
-    async def end(self, value: str, *, all_sessions: bool) -> None:
+    async def end(self, value: str, *, all_sessions: bool, client: Client = UNKNOWN_CLIENT) -> bool:
         """End the session of this refresh token, or all sessions of its user, also if it was spent long ago.
 
-        A token that was never issued ends no session.
+        A token that was never issued ends no session. Returns whether a session was ended.
         """
         presented = parse(value)
         if presented is None:
-            return
+            return False
         async with self._store.transaction() as transaction:
             session = await transaction.sessions.lock(presented.session_id)
             known = await transaction.sessions.find_token(presented.session_id, presented.digest)
             if session is None or (known is None and not self._refresh_tokens.issued(presented)):
-                return
-            await _end(transaction, user_id=session.user_id, session_id=None if all_sessions else session.session_id)
+                return False
+            ended = await _end(
+                transaction,
+                user_id=session.user_id,
+                session_id=None if all_sessions else session.session_id,
+                client=client,
+            )
             await transaction.commit()
+        return ended
 
-    async def end_of_user(self, user_id: UUID, *, session_id: UUID | None) -> None:
-        """End one session of this user, or all of them."""
+    async def end_of_user(self, user_id: UUID, *, session_id: UUID | None, client: Client = UNKNOWN_CLIENT) -> bool:
+        """End one session of this user, or all of them; return whether a session was ended."""
         async with self._store.transaction() as transaction:
             if session_id is not None:
                 session = await transaction.sessions.lock(session_id)
                 if session is None or session.user_id != user_id:
-                    return
-            await _end(transaction, user_id=user_id, session_id=session_id)
+                    return False
+            ended = await _end(transaction, user_id=user_id, session_id=session_id, client=client)
             await transaction.commit()
+        return ended
 
-    async def end_for_deletion(self, user_id: UUID) -> None:
-        """End all sessions of a user who asks for their deletion, and record it. Idempotent."""
+    async def end_for_deletion(self, user_id: UUID, *, client: Client = UNKNOWN_CLIENT) -> bool:
+        """End all sessions of a user who asks for their deletion, and record it; return whether any was ended.
+
+        Idempotent.
+        """
         async with self._store.transaction() as transaction:
             if not await transaction.users.lock(user_id):
-                return
-            await transaction.sessions.end_all(user_id)
+                return False
+            ended = await transaction.sessions.end_all(user_id)
             if not await transaction.events.has(user_id, EventType.DELETION_REQUESTED):
-                await transaction.events.add(SecurityEvent(user_id, EventType.DELETION_REQUESTED))
+                await transaction.events.add(SecurityEvent(user_id, EventType.DELETION_REQUESTED, client=client))
             await transaction.commit()
+        return ended > 0
+
+    async def list_live(self, user_id: UUID) -> list[SessionRecord]:
+        """Return a user's sessions that go on, the last used one first."""
+        now = self._clock()
+        async with self._store.transaction() as transaction:
+            return await transaction.sessions.list_live(
+                user_id, now=now, unused_since=now - self._lifetimes.idle, limit=_MOST_SESSIONS
+            )
 
     async def verify_recent(self, user_id: UUID, *, session_id: UUID | None, user_deletion: bool) -> None:
         """Check that the session goes on and began a short time ago.
@@ -157,7 +180,9 @@ class Sessions:
     def _is_over(self, session: SessionRecord, now: datetime) -> bool:
         return now >= session.expires_at or now >= session.used_at + self._lifetimes.idle
 
-    async def _successor(self, transaction: Transaction, presented: RefreshToken, now: datetime) -> RefreshToken | None:
+    async def _successor(
+        self, transaction: Transaction, presented: RefreshToken, now: datetime, client: Client
+    ) -> RefreshToken | None:
         """Return the successor; None if the token was spent too long ago. Raises AppError invalid_refresh_token."""
         session_id = presented.session_id
         known = await transaction.sessions.find_token(session_id, presented.digest)
@@ -174,6 +199,7 @@ class Sessions:
                 successor=candidates[0].digest,
                 now=now,
                 forget_before=now - REPEATABLE,
+                client=client,
             )
             return candidates[0]
         if now - known.spent_at > REPEATABLE:
@@ -184,10 +210,10 @@ class Sessions:
         # The secret was replaced without keeping the previous one, so that the successor cannot be computed.
         raise _invalid()
 
-    async def _end_for_reuse(self, transaction: Transaction, session: SessionRecord) -> None:
+    async def _end_for_reuse(self, transaction: Transaction, session: SessionRecord, client: Client) -> None:
         await transaction.sessions.end(session.session_id)
         await transaction.events.add(
-            SecurityEvent(session.user_id, EventType.REFRESH_TOKEN_REUSED, session_id=session.session_id)
+            SecurityEvent(session.user_id, EventType.REFRESH_TOKEN_REUSED, session_id=session.session_id, client=client)
         )
         await transaction.commit()
         log.warning("a spent refresh token came back: its session was ended", user_id=str(session.user_id))
@@ -209,13 +235,14 @@ async def _is_being_deleted(transaction: Transaction, user_id: UUID) -> bool:
     return await transaction.events.has(user_id, EventType.DELETION_REQUESTED)
 
 
-async def _end(transaction: Transaction, *, user_id: UUID, session_id: UUID | None) -> None:
+async def _end(transaction: Transaction, *, user_id: UUID, session_id: UUID | None, client: Client) -> bool:
     if session_id is None:
-        if await transaction.sessions.end_all(user_id):
-            await transaction.events.add(SecurityEvent(user_id, EventType.SIGNED_OUT_EVERYWHERE))
+        ended, event = await transaction.sessions.end_all(user_id), EventType.SIGNED_OUT_EVERYWHERE
     else:
-        await transaction.sessions.end(session_id)
-        await transaction.events.add(SecurityEvent(user_id, EventType.SIGNED_OUT, session_id=session_id))
+        ended, event = await transaction.sessions.end(session_id), EventType.SIGNED_OUT
+    if ended:
+        await transaction.events.add(SecurityEvent(user_id, event, session_id=session_id, client=client))
+    return ended > 0
 
 
 def _invalid() -> AppError:

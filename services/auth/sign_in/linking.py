@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from services.auth.model import Account, EventType, SecurityEvent
+from services.auth.model import UNKNOWN_CLIENT, Account, Client, EventType, SecurityEvent
 from services.auth.provider_grants.accounts import AccountOfAnotherUserError, Accounts, OfflineAccessMissingError
 from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.providers.base import Consent
@@ -34,25 +34,27 @@ class Linking:
             raise OfflineAccessMissingError
         return await self._revocations.add_pending(consent, seconds=LOGIN_CODE_SECONDS)
 
-    async def commit(self, grant_id: UUID, *, started_by: UUID, redeemed_by: UUID | None) -> Account:
+    async def commit(
+        self, grant_id: UUID, *, started_by: UUID, redeemed_by: UUID | None, client: Client = UNKNOWN_CLIENT
+    ) -> Account:
         """Link the account of a pending grant, or revoke the grant.
 
         Raises AppError link_of_another_user, account_of_another_user, no_offline_access, invalid_hand_off.
         """
         if redeemed_by != started_by:
-            await self._refuse(grant_id, started_by)
+            await self._refuse(grant_id, started_by, client)
             raise AppError(
                 Kind.INVALID,
                 "link_of_another_user",
                 "This state belongs to another user's link; start again, and redeem with the token of the same user.",
             )
         try:
-            return await self._commit(grant_id, started_by)
+            return await self._commit(grant_id, started_by, client)
         except AccountOfAnotherUserError as error:
-            await self._refuse(grant_id, started_by)
+            await self._refuse(grant_id, started_by, client)
             raise AppError(Kind.CONFLICT, "account_of_another_user", "This account belongs to another user.") from error
         except OfflineAccessMissingError as error:
-            await self._refuse(grant_id, started_by)
+            await self._refuse(grant_id, started_by, client)
             raise AppError(
                 Kind.CONFLICT, "no_offline_access", "The provider gave no refresh token; start again."
             ) from error
@@ -61,12 +63,12 @@ class Linking:
         """Revoke a pending grant."""
         await self._revocations.cancel_pending(grant_id)
 
-    async def _commit(self, grant_id: UUID, user_id: UUID) -> Account:
+    async def _commit(self, grant_id: UUID, user_id: UUID, client: Client) -> Account:
         async with self._store.transaction() as transaction:
             consent = await self._revocations.claim_pending(transaction, grant_id)
             if consent is None:
                 raise _expired()
-            account = await self._accounts.link(transaction, consent, user_id=user_id)
+            account = await self._accounts.link(transaction, consent, user_id=user_id, client=client)
             if account is None:
                 # The user was deleted. Without a commit the grant stays pending, and is revoked when it expires.
                 raise _expired()
@@ -74,10 +76,10 @@ class Linking:
         log.info("linked", provider=account.provider, account_id=str(account.account_id))
         return account
 
-    async def _refuse(self, grant_id: UUID, user_id: UUID) -> None:
+    async def _refuse(self, grant_id: UUID, user_id: UUID, client: Client) -> None:
         async with self._store.transaction() as transaction:
             if await transaction.users.lock(user_id):
-                await transaction.events.add(SecurityEvent(user_id, EventType.LINK_REFUSED))
+                await transaction.events.add(SecurityEvent(user_id, EventType.LINK_REFUSED, client=client))
             await transaction.commit()
         await self._revocations.cancel_pending(grant_id)
 

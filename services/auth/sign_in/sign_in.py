@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 
-from services.auth.model import Account
+from services.auth.model import UNKNOWN_CLIENT, Account, Client
 from services.auth.provider_grants.accounts import AccountIsLinkedError, Accounts, OfflineAccessMissingError
 from services.auth.providers.base import (
     AuthenticationTooOldError,
@@ -156,7 +156,7 @@ class SignIn:
         return await self._send_to(found, request)
 
     async def complete(
-        self, provider: str, *, response: AuthorizationResponse
+        self, provider: str, *, response: AuthorizationResponse, client: Client = UNKNOWN_CLIENT
     ) -> Completed | Refused | ConsentRequired:
         """Handle the provider's response; a state is valid once. Raises AppError unknown_provider.
 
@@ -168,7 +168,7 @@ class SignIn:
             return self._refused(provider, SignInError.INVALID_STATE)
         try:
             consent = await self._exchange(found, request, response)
-            return Completed(await self._login_code(request, consent))
+            return Completed(await self._login_code(request, consent, client))
         except _RefusedError as error:
             return self._refused(provider, error.error)
         except AccountIsLinkedError:
@@ -182,7 +182,14 @@ class SignIn:
             again = await self._send_to(found, request.model_copy(update=renewed))
             return ConsentRequired(again.authorization_url)
 
-    async def redeem(self, login_code: str, *, code_verifier: str, redeemed_by: UUID | None) -> Tokens | Account:
+    async def redeem(
+        self,
+        login_code: str,
+        *,
+        code_verifier: str,
+        redeemed_by: UUID | None,
+        client: Client = UNKNOWN_CLIENT,
+    ) -> Tokens | Account:
         """Exchange a login code for a session. It is valid once; a PKCE challenge given at start needs its verifier.
 
         The login code of a link returns the linked account instead; `redeemed_by`, the signed-in user, must then be the
@@ -200,8 +207,10 @@ class SignIn:
                 await self._linking.cancel(record.pending_link)
             raise
         if record.pending_link is not None:
-            return await self._linking.commit(record.pending_link, started_by=record.user_id, redeemed_by=redeemed_by)
-        tokens = await self._sessions.begin(record.user_id)
+            return await self._linking.commit(
+                record.pending_link, started_by=record.user_id, redeemed_by=redeemed_by, client=client
+            )
+        tokens = await self._sessions.begin(record.user_id, client=client)
         if tokens is None:
             raise _invalid_login_code()
         return tokens
@@ -251,13 +260,13 @@ class SignIn:
             raise _RefusedError(SignInError.MISSING_SCOPE)
         return Consent(provider.name, identity, grant)
 
-    async def _login_code(self, request: AuthorizationRequest, consent: Consent) -> str:
+    async def _login_code(self, request: AuthorizationRequest, consent: Consent, client: Client) -> str:
         """Store the grant, for the account or as a pending link, and return a login code."""
         user_id, pending_link = request.link_to, None
         if user_id is not None:
             pending_link = await self._linking.begin(consent, user_id=user_id)
         else:
-            account = await self._accounts.sign_in(consent)
+            account = await self._accounts.sign_in(consent, client=client)
             user_id = account.user_id
             log.info("signed in", provider=account.provider, account_id=str(account.account_id))
         return await self._login_codes.put(

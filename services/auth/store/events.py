@@ -7,7 +7,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.auth.model import EventType, RecordedEvent, SecurityEvent
+from services.auth.model import Client, EventType, RecordedEvent, SecurityEvent
 from services.auth.store.tables import security_events
 
 
@@ -25,6 +25,8 @@ class EventQueries:
             "account_id": event.account_id,
             "session_id": event.session_id,
             "email": event.email,
+            "client_address": event.client.address or None,
+            "user_agent": event.client.user_agent or None,
         }
         await self._connection.execute(insert(security_events).values(values))
 
@@ -45,7 +47,14 @@ class EventQueries:
             RecordedEvent(
                 row.event_id,
                 row.created_at,
-                SecurityEvent(row.user_id, EventType(row.type), row.account_id, row.session_id, row.email),
+                SecurityEvent(
+                    row.user_id,
+                    EventType(row.type),
+                    row.account_id,
+                    row.session_id,
+                    row.email,
+                    Client(row.client_address or "", row.user_agent or ""),
+                ),
             )
             for row in rows
         ]

@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, literal, or_, select, update
+from sqlalchemy import Row, Select, delete, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.auth.model import UNKNOWN_CLIENT, Client
 from services.auth.store.tables import refresh_tokens, sessions, users
 
 
@@ -22,6 +23,8 @@ class SessionRecord:
     created_at: datetime
     used_at: datetime
     expires_at: datetime
+    # The client that used it last.
+    client: Client = UNKNOWN_CLIENT
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class SessionQueries:
             "created_at": session.created_at,
             "used_at": session.used_at,
             "expires_at": session.expires_at,
+            **_client_values(session.client),
         }
         owner = select(users.c.user_id, *[literal(value, sessions.c[name].type) for name, value in values.items()])
         owner = owner.where(users.c.user_id == session.user_id).with_for_update(read=True, key_share=True)
@@ -61,6 +65,16 @@ class SessionQueries:
         """Return the session."""
         return await self._find(select(sessions).where(sessions.c.session_id == session_id))
 
+    async def list_live(
+        self, user_id: UUID, *, now: datetime, unused_since: datetime, limit: int
+    ) -> list[SessionRecord]:
+        """Return a user's sessions that go on, the last used one first."""
+        query = select(sessions).where(
+            sessions.c.user_id == user_id, sessions.c.expires_at > now, sessions.c.used_at > unused_since
+        )
+        rows = await self._connection.execute(query.order_by(sessions.c.used_at.desc()).limit(limit))
+        return [_record(row) for row in rows]
+
     async def find_token(self, session_id: UUID, token_digest: bytes) -> RefreshTokenRecord | None:
         """Return a refresh token of the session: the valid one, or one that was spent a moment ago."""
         query = select(refresh_tokens.c.spent_at).where(
@@ -70,7 +84,14 @@ class SessionQueries:
         return None if row is None else RefreshTokenRecord(row.spent_at)
 
     async def rotate(
-        self, session_id: UUID, *, spent: bytes, successor: bytes, now: datetime, forget_before: datetime
+        self,
+        session_id: UUID,
+        *,
+        spent: bytes,
+        successor: bytes,
+        now: datetime,
+        forget_before: datetime,
+        client: Client,
     ) -> None:
         """Replace a token by its successor, and delete tokens that were spent before `forget_before`."""
         await self._connection.execute(
@@ -82,11 +103,12 @@ class SessionQueries:
             update(refresh_tokens).where(refresh_tokens.c.token_digest == spent).values(spent_at=now)
         )
         await self._add_token(session_id, successor)
-        await self._connection.execute(update(sessions).where(sessions.c.session_id == session_id).values(used_at=now))
+        values = {"used_at": now, **_client_values(client)}
+        await self._connection.execute(update(sessions).where(sessions.c.session_id == session_id).values(values))
 
-    async def end(self, session_id: UUID) -> None:
-        """Delete a session with its refresh tokens."""
-        await self._connection.execute(delete(sessions).where(sessions.c.session_id == session_id))
+    async def end(self, session_id: UUID) -> int:
+        """Delete a session with its refresh tokens; return the number of deleted sessions."""
+        return (await self._connection.execute(delete(sessions).where(sessions.c.session_id == session_id))).rowcount
 
     async def end_all(self, user_id: UUID) -> int:
         """Delete all sessions of a user; return their number."""
@@ -99,10 +121,17 @@ class SessionQueries:
 
     async def _find(self, query: Select[Any]) -> SessionRecord | None:
         row = (await self._connection.execute(query)).one_or_none()
-        if row is None:
-            return None
-        return SessionRecord(row.session_id, row.user_id, row.created_at, row.used_at, row.expires_at)
+        return None if row is None else _record(row)
 
     async def _add_token(self, session_id: UUID, token_digest: bytes) -> None:
         values = {"token_digest": token_digest, "session_id": session_id}
         await self._connection.execute(insert(refresh_tokens).values(values))
+
+
+def _record(row: Row[Any]) -> SessionRecord:
+    client = Client(row.client_address or "", row.user_agent or "")
+    return SessionRecord(row.session_id, row.user_id, row.created_at, row.used_at, row.expires_at, client)
+
+
+def _client_values(client: Client) -> dict[str, str | None]:
+    return {"client_address": client.address or None, "user_agent": client.user_agent or None}

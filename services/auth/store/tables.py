@@ -34,6 +34,11 @@ def _time(name: str, *, nullable: bool = False) -> Column[object]:
     return Column(name, TIMESTAMP(timezone=True), nullable=nullable, server_default=None if nullable else text("now()"))
 
 
+def _client() -> tuple[Column[str | None], ...]:
+    """Return the columns of the client whose request it was, coarse; null where unknown."""
+    return Column("client_address", Text), Column("user_agent", Text)
+
+
 # The login is the provider account that the user first signed in with. It stays theirs while it is disconnected, so
 # that the user can return to the addresses that they linked.
 users = Table(
@@ -106,6 +111,7 @@ sessions = Table(
     _time("created_at"),
     _time("used_at"),
     _time("expires_at"),
+    *_client(),
     Index(None, "user_id"),
     Index(None, "expires_at"),
     Index(None, "used_at"),
@@ -133,6 +139,7 @@ security_events = Table(
     Column("session_id", Uuid),
     Column("email", Text),
     _time("created_at"),
+    *_client(),
     Index(None, "user_id", "event_id"),
     Index(None, "created_at"),
 )

@@ -13,15 +13,15 @@ type Network = IPv4Network | IPv6Network
 IPV6_PREFIXES = (64, 56, 48)
 
 
-def client_networks(scope: Scope, *, trusted_proxies: Sequence[Network]) -> tuple[str, ...]:
-    """Return the client's IPv4 address, or the /64, /56 and /48 of its IPv6 address; "unknown" without a peer.
+def client_address(scope: Scope, *, trusted_proxies: Sequence[Network]) -> Address | None:
+    """Return the client's address; None without a peer.
 
     X-Forwarded-For is read from the right up to the first address that is no trusted proxy's: entries to the left of it
     are written by the client.
     """
     address = _parse((scope.get("client") or ("", 0))[0])
     if address is None:
-        return ("unknown",)
+        return None
     for earlier in _forwarded_for(scope):
         if not any(address in network for network in trusted_proxies):
             break
@@ -29,6 +29,14 @@ def client_networks(scope: Scope, *, trusted_proxies: Sequence[Network]) -> tupl
         if found is None:
             break
         address = found
+    return address
+
+
+def client_networks(scope: Scope, *, trusted_proxies: Sequence[Network]) -> tuple[str, ...]:
+    """Return the client's IPv4 address, or the /64, /56 and /48 of its IPv6 address; "unknown" without a peer."""
+    address = client_address(scope, trusted_proxies=trusted_proxies)
+    if address is None:
+        return ("unknown",)
     if address.version == 4:
         return (str(address),)
     return tuple(str(ip_network((address, prefix), strict=False)) for prefix in IPV6_PREFIXES)

@@ -28,6 +28,7 @@ ERROR_CODES = {
     "sync_not_found": HTTPStatus.NOT_FOUND,
     "account_not_found": HTTPStatus.NOT_FOUND,
     "user_not_found": HTTPStatus.NOT_FOUND,
+    "session_not_found": HTTPStatus.NOT_FOUND,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
     "ambiguous_address": HTTPStatus.CONFLICT,
     "nothing_to_verify": HTTPStatus.CONFLICT,

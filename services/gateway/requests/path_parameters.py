@@ -8,6 +8,7 @@ EmailId = Annotated[str, Path(alias="id", description="The `id` of a message")]
 AttachmentId = Annotated[str, Path(description="The `id` of an attachment of the message")]
 ThreadId = Annotated[str, Path(alias="id", description="The `thread_id` of a message")]
 SyncId = Annotated[str, Path(alias="id", description="The `id` of a sync")]
+SessionId = Annotated[str, Path(alias="id", description="The `id` of a session")]
 ProviderName = Annotated[str, Path(description="The provider's name", examples=["google"])]
 MailboxAccountId = Annotated[
     str, Path(description="The id of a connected mailbox", json_schema_extra={"format": "uuid"})

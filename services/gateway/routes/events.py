@@ -39,4 +39,6 @@ def _event(event: auth_pb2.SecurityEvent) -> SecurityEvent:
         "account_id": event.account_id or None,
         "session_id": event.session_id or None,
         "email": event.email or None,
+        "client_network": event.client.address or None,
+        "client": event.client.user_agent or None,
     }

@@ -13,6 +13,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import RedirectResponse
 
 from services.gateway.bearer import MaybeCaller
+from services.gateway.client_info import RequestClient
 from services.gateway.clients import Services
 from services.gateway.conversions import seconds_until, session_tokens
 from services.gateway.dependencies import Backends, Keys
@@ -88,6 +89,7 @@ async def start_sign_in(
 async def complete_sign_in(
     request: Request,
     services: Backends,
+    client: RequestClient,
     provider: ProviderName,
     state: Annotated[str, Query(description="Of the authorization request")] = "",
     code: Annotated[str, Query(description="The authorization code")] = "",
@@ -96,7 +98,9 @@ async def complete_sign_in(
 ) -> Response:
     """Handle the provider's redirect, and send the browser to the frontend with `?state=` or `?error=`."""
     frontend: str = request.app.state.frontend_redirect_url
-    completion = auth_pb2.CompleteSignInRequest(provider=provider, state=state, code=code, error=error, iss=iss)
+    completion = auth_pb2.CompleteSignInRequest(
+        provider=provider, state=state, code=code, error=error, iss=iss, client=client
+    )
     try:
         answer = await call(services.sign_in.CompleteSignIn, completion)
     except AppError as failure:
@@ -122,14 +126,19 @@ async def complete_sign_in(
         *("no_offline_access", "invalid_token", "too_many_requests"),
     ),
 )
-async def redeem_sign_in(services: Backends, caller: MaybeCaller, body: TokenRequest) -> Response:
+async def redeem_sign_in(
+    services: Backends, caller: MaybeCaller, client: RequestClient, body: TokenRequest
+) -> Response:
     """Exchange the `state` that the frontend got for a session. It is valid once.
 
     The `state` of a link requires the access token of the user that started it, and returns that token: the session
     goes on.
     """
     request = auth_pb2.RedeemSignInRequest(
-        login_code=body.state, code_verifier=body.code_verifier or "", user_id=caller.user_id if caller else ""
+        login_code=body.state,
+        code_verifier=body.code_verifier or "",
+        user_id=caller.user_id if caller else "",
+        client=client,
     )
     answer = await call(services.sign_in.RedeemSignIn, request)
     if caller and answer.linked_account_id:

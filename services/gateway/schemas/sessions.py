@@ -9,6 +9,15 @@ from services.gateway.schemas.ids import AccountUuid, MailAddress, NextCursor, P
 from services.gateway.schemas.requests import Cursor, Limit, Request
 from services.gateway.schemas.times import Time
 
+ClientNetwork = Annotated[
+    str | None,
+    Field(description="The network of the client, a /24 or a /48; null: unknown", examples=["192.0.2.0/24"]),
+]
+ClientProgram = Annotated[
+    str | None,
+    Field(description="The client's program and system; null: unknown", examples=["Firefox on Linux"]),
+]
+
 
 class SignInStart(TypedDict):
     """The URL for the browser."""
@@ -53,6 +62,23 @@ class Me(TypedDict):
     accounts: Annotated[list[Account], Field(description="Oldest first")]
 
 
+class Session(TypedDict):
+    """A session: it begins with a sign-in and goes on by refreshing."""
+
+    id: Annotated[Uuid, Field(description="The id of the session, `sid` in its access tokens")]
+    is_current: Annotated[bool, Field(description="Whether this request's access token belongs to it")]
+    created_at: Annotated[Time, Field(description="When the user signed in")]
+    last_used_at: Annotated[Time, Field(description="When it was refreshed last")]
+    client_network: ClientNetwork
+    client: ClientProgram
+
+
+class SessionList(TypedDict):
+    """The sessions of the user that go on."""
+
+    sessions: Annotated[list[Session], Field(description="The last used one first")]
+
+
 class SecurityEvent(TypedDict):
     """A change of the user's sessions or accounts."""
 
@@ -62,6 +88,8 @@ class SecurityEvent(TypedDict):
     account_id: Annotated[Uuid | None, Field(description="The account that it concerns")]
     session_id: Annotated[Uuid | None, Field(description="The session that it concerns")]
     email: Annotated[str | None, Field(description="The account's address at that time")]
+    client_network: ClientNetwork
+    client: ClientProgram
 
 
 class SecurityEvents(TypedDict):

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import jwt
 import pytest
+from mailroom.auth.v1 import auth_pb2
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -297,6 +298,45 @@ class TestLogout:
             newest = await refresh(family, newest)
         await family.end(first, all_sessions=False)
         await assert_refused(family, newest)
+
+
+class TestList:
+    async def listed(self, client: Client, user_id: str) -> list[auth_pb2.Session]:
+        return list((await client.sessions.ListSessions(auth_pb2.ListSessionsRequest(user_id=user_id))).sessions)
+
+    async def test_shows_the_sessions_that_go_on_with_their_clients(self, client: Client, stand_in: StandIn) -> None:
+        person = stand_in.person()
+        first, second = await client.signed_in(person), await client.signed_in(person)
+        phone = auth_pb2.ClientInfo(address="192.0.2.0/24", user_agent="Safari on iOS")
+        await client.sessions.RefreshSession(
+            auth_pb2.RefreshSessionRequest(refresh_token=first.refresh_token, client=phone)
+        )
+        used, other = await self.listed(client, first.user_id)
+        assert (used.session_id, used.client) == (session_of(first.access_token), phone)
+        assert used.create_time.ToDatetime() < used.use_time.ToDatetime()
+        assert (other.session_id, other.HasField("client")) == (session_of(second.access_token), False)
+        await client.revoke_session(user_id=first.user_id, session_id=used.session_id)
+        assert await self.listed(client, first.user_id) == [other]
+
+    async def test_shows_nothing_of_others(self, client: Client, stand_in: StandIn) -> None:
+        user, stranger = await client.signed_in(stand_in.person()), await client.signed_in(stand_in.person())
+        [session] = await self.listed(client, user.user_id)
+        assert session.session_id != session_of(stranger.access_token)
+
+    async def test_leaves_out_sessions_that_are_over(self, family: Sessions, store: Store, time: Time) -> None:
+        begun = await family.begin(await add_user(store))
+        assert begun is not None
+        time.advance(IDLE.total_seconds() - 1)
+        assert len(await family.list_live(begun.user_id)) == 1
+        time.advance(1)
+        assert await family.list_live(begun.user_id) == []
+
+    async def test_says_whether_a_session_was_ended(self, client: Client, stand_in: StandIn) -> None:
+        user, stranger = await client.signed_in(stand_in.person()), await client.signed_in(stand_in.person())
+        request = auth_pb2.RevokeSessionRequest(user_id=user.user_id, session_id=session_of(user.access_token))
+        foreign = auth_pb2.RevokeSessionRequest(user_id=user.user_id, session_id=session_of(stranger.access_token))
+        answers = [await client.sessions.RevokeSession(one) for one in (foreign, request, request)]
+        assert [answer.ended for answer in answers] == [False, True, False]
 
 
 class TestVerifyRecent:

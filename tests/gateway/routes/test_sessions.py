@@ -42,7 +42,7 @@ class TestLogout:
         answer = await gateway.http.post("/auth/logout", headers=headers)
         assert (answer.status_code, answer.content) == (204, b"")
         [revocation] = gateway.auth.revocations
-        assert revocation == auth_pb2.RevokeSessionRequest(user_id="ada", session_id="this-session")
+        assert (revocation.user_id, revocation.session_id, revocation.all) == ("ada", "this-session", False)
 
     async def test_ends_all_sessions(self, gateway: Gateway) -> None:
         answer = await gateway.http.post("/auth/logout", json={"all": True}, headers=gateway.as_user("ada"))
@@ -54,7 +54,8 @@ class TestLogout:
     async def test_works_with_the_refresh_token_alone(self, gateway: Gateway) -> None:
         answer = await gateway.http.post("/auth/logout", json={"refresh_token": "mine"})
         assert answer.status_code == 204
-        assert gateway.auth.revocations == [auth_pb2.RevokeSessionRequest(refresh_token="mine")]
+        [revocation] = gateway.auth.revocations
+        assert (revocation.refresh_token, revocation.user_id, revocation.all) == ("mine", "", False)
 
     async def test_needs_one_of_the_tokens(self, gateway: Gateway) -> None:
         answer = await gateway.http.post("/auth/logout", json={"all": True})
@@ -65,6 +66,57 @@ class TestLogout:
     async def test_refuses_a_body_of_wrong_types(self, gateway: Gateway, body: object) -> None:
         answer = await gateway.http.post("/auth/logout", json=body, headers=gateway.as_user("ada"))
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+
+
+class TestSessions:
+    async def test_are_listed_and_the_current_one_is_marked(self, gateway: Gateway) -> None:
+        client = auth_pb2.ClientInfo(address="192.0.2.0/24", user_agent="Firefox on Linux")
+        gateway.auth.sessions = [
+            auth_pb2.Session(
+                session_id=name, create_time=Timestamp(seconds=1), use_time=Timestamp(seconds=2), client=known
+            )
+            for name, known in (("mine", client), ("other", None))
+        ]
+        headers = bearer(gateway.auth.access_token("ada", sid="mine"))
+        answer = await gateway.http.get("/auth/sessions", headers=headers)
+        times = {"created_at": "1970-01-01T00:00:01.000Z", "last_used_at": "1970-01-01T00:00:02.000Z"}
+        assert answer.json() == {
+            "sessions": [
+                {
+                    "id": "mine",
+                    "is_current": True,
+                    "client_network": "192.0.2.0/24",
+                    "client": "Firefox on Linux",
+                    **times,
+                },
+                {"id": "other", "is_current": False, "client_network": None, "client": None, **times},
+            ]
+        }
+
+    async def test_end_one_by_one(self, gateway: Gateway) -> None:
+        gateway.auth.sessions = [auth_pb2.Session(session_id="lost"), auth_pb2.Session(session_id="mine")]
+        answers = [await gateway.http.delete("/auth/sessions/lost", headers=gateway.as_user("ada")) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [204, 404]
+        assert answers[1].json()["code"] == "session_not_found"
+        assert [session.session_id for session in gateway.auth.sessions] == ["mine"]
+        assert {ended.user_id for ended in gateway.auth.revocations} == {"ada"}
+
+    async def test_need_a_token(self, gateway: Gateway) -> None:
+        assert (await gateway.http.get("/auth/sessions")).status_code == 401
+        assert (await gateway.http.delete("/auth/sessions/lost")).status_code == 401
+
+    async def test_know_the_network_and_the_program_of_the_client(self, gateway: Gateway) -> None:
+        headers = {"User-Agent": "curl/8.5.0", "X-Forwarded-For": "203.0.113.7"}
+        await gateway.http.post("/auth/refresh", json={"refresh_token": "made-up"}, headers=headers)
+        await gateway.http.post("/auth/logout", json={"refresh_token": "made-up"}, headers=headers)
+        await gateway.http.get("/auth/google/callback?state=1", headers=headers)
+        await gateway.http.post("/auth/token", json={"state": gateway.auth.login_code("ada")}, headers=headers)
+        auth = gateway.auth
+        clients = [request.client for request in auth.refreshes]
+        clients += [request.client for request in auth.revocations]
+        clients += [request.client for request in auth.completions]
+        clients += [request.client for request in auth.redemptions]
+        assert clients == [auth_pb2.ClientInfo(address="192.0.2.0/24", user_agent="curl")] * 4
 
 
 class TestMe:
@@ -128,6 +180,8 @@ class TestEvents:
             "account_id": None,
             "session_id": None,
             "email": None,
+            "client_network": None,
+            "client": None,
         }
         last = (await gateway.http.get(f"/auth/events?limit=2&cursor={first['next_cursor']}", headers=headers)).json()
         assert [event["id"] for event in last["events"]] == ["2"]

@@ -240,6 +240,12 @@ class UnavailableSessions(auth_pb2_grpc.SessionServiceServicer):
     ) -> auth_pb2.VerifyRecentSignInResponse:
         return self._fail("VerifyRecentSignIn")
 
+    @override
+    async def ListSessions(
+        self, request: auth_pb2.ListSessionsRequest, context: Context
+    ) -> auth_pb2.ListSessionsResponse:
+        return self._fail("ListSessions")
+
     def _fail(self, method: str) -> NoReturn:
         self.calls[method] += 1
         raise AppError(Kind.UNAVAILABLE, "service_unavailable", "Try again.")

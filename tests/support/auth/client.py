@@ -44,8 +44,12 @@ class Client:
             )
         )
 
-    async def complete(self, **redirect: str) -> auth_pb2.CompleteSignInResponse:
-        return await self.sign_in.CompleteSignIn(auth_pb2.CompleteSignInRequest(provider="google", **redirect))
+    async def complete(
+        self, *, state: str = "", code: str = "", error: str = "", iss: str = ""
+    ) -> auth_pb2.CompleteSignInResponse:
+        return await self.sign_in.CompleteSignIn(
+            auth_pb2.CompleteSignInRequest(provider="google", state=state, code=code, error=error, iss=iss)
+        )
 
     async def redeem(
         self, login_code: str, *, code_verifier: str = "", user_id: str = ""

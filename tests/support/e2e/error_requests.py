@@ -103,6 +103,7 @@ _simple("invalid_code_challenge", "GET", "/auth/google/start?code_challenge=shor
 _simple("invalid_hand_off", "POST", "/auth/token", json={"state": "made-up"})
 _simple("invalid_account_id", "GET", "/emails?account_id=1")
 _simple("invalid_refresh_token", "POST", "/auth/refresh", json={"refresh_token": "made-up"})
+_simple("session_not_found", "DELETE", f"/auth/sessions/{_UNKNOWN}")
 _simple("not_found", "GET", "/nowhere")
 
 

@@ -64,6 +64,8 @@ class FakeAuth(SignInServiceServicer, SessionServiceServicer, UserServiceService
     revocations: list[auth_pb2.RevokeSessionRequest] = field(default_factory=list)
     users: dict[str, auth_pb2.GetUserResponse] = field(default_factory=dict)
     events: list[auth_pb2.SecurityEvent] = field(default_factory=list)
+    sessions: list[auth_pb2.Session] = field(default_factory=list)
+    refreshes: list[auth_pb2.RefreshSessionRequest] = field(default_factory=list)
     starts: list[auth_pb2.StartSignInRequest] = field(default_factory=list)
     # The requests for a recent sign-in, and the refusal of each session.
     verifications: list[auth_pb2.VerifyRecentSignInRequest] = field(default_factory=list)
@@ -121,6 +123,7 @@ class FakeAuth(SignInServiceServicer, SessionServiceServicer, UserServiceService
     async def RefreshSession(
         self, request: auth_pb2.RefreshSessionRequest, _: Context
     ) -> auth_pb2.RefreshSessionResponse:
+        self.refreshes.append(request)
         user_id = self.refresh_tokens.pop(request.refresh_token, None)
         if user_id is None:
             raise AppError(Kind.UNAUTHENTICATED, "invalid_refresh_token", "The refresh token is not valid.")
@@ -134,7 +137,13 @@ class FakeAuth(SignInServiceServicer, SessionServiceServicer, UserServiceService
     @override
     async def RevokeSession(self, request: auth_pb2.RevokeSessionRequest, _: Context) -> auth_pb2.RevokeSessionResponse:
         self.revocations.append(request)
-        return auth_pb2.RevokeSessionResponse()
+        mine = [session for session in self.sessions if session.session_id == request.session_id]
+        self.sessions = [session for session in self.sessions if session not in mine]
+        return auth_pb2.RevokeSessionResponse(ended=bool(mine))
+
+    @override
+    async def ListSessions(self, request: auth_pb2.ListSessionsRequest, _: Context) -> auth_pb2.ListSessionsResponse:
+        return auth_pb2.ListSessionsResponse(sessions=self.sessions)
 
     @override
     async def VerifyRecentSignIn(

@@ -214,6 +214,11 @@ class SessionServiceStub:
                 request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionRequest.SerializeToString,
                 response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionResponse.FromString,
                 _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/mailroom.auth.v1.SessionService/ListSessions',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
         self.VerifyRecentSignIn = channel.unary_unary(
                 '/mailroom.auth.v1.SessionService/VerifyRecentSignIn',
                 request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.VerifyRecentSignInRequest.SerializeToString,
@@ -247,6 +252,14 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSessions(self, request, context):
+        """Lists the sessions of a user that go on, up to 200, the last used one first. Idempotent.
+        INVALID_ARGUMENT invalid_user_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def VerifyRecentSignIn(self, request, context):
         """Checks that the session of an access token goes on, and that it began with a sign-in of the last 10 minutes.
         Idempotent. UNAUTHENTICATED invalid_token (the session has ended), reauthentication_required.
@@ -274,6 +287,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.RevokeSession,
                     request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionRequest.FromString,
                     response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionResponse.SerializeToString,
+            ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListSessionsRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListSessionsResponse.SerializeToString,
             ),
             'VerifyRecentSignIn': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyRecentSignIn,
@@ -341,6 +359,33 @@ class SessionService:
             '/mailroom.auth.v1.SessionService/RevokeSession',
             mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionRequest.SerializeToString,
             mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.SessionService/ListSessions',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListSessionsRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -85,6 +85,10 @@ class SessionServiceStub:
     """Ends a session, or all sessions of its user, by any refresh token of it, spent ones included. Idempotent: ended and
     unknown sessions succeed. Issued access tokens stay valid until they expire.
     """
+    ListSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListSessionsRequest, _auth_pb2.ListSessionsResponse]
+    """Lists the sessions of a user that go on, up to 200, the last used one first. Idempotent.
+    INVALID_ARGUMENT invalid_user_id.
+    """
     VerifyRecentSignIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.VerifyRecentSignInRequest, _auth_pb2.VerifyRecentSignInResponse]
     """Checks that the session of an access token goes on, and that it began with a sign-in of the last 10 minutes.
     Idempotent. UNAUTHENTICATED invalid_token (the session has ended), reauthentication_required.
@@ -114,6 +118,16 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_auth_pb2.RevokeSessionResponse]:
         """Ends a session, or all sessions of its user, by any refresh token of it, spent ones included. Idempotent: ended and
         unknown sessions succeed. Issued access tokens stay valid until they expire.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSessions(
+        self,
+        request: _auth_pb2.ListSessionsRequest,
+        context: _aio.ServicerContext[_auth_pb2.ListSessionsRequest, _abc.Awaitable[_auth_pb2.ListSessionsResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ListSessionsResponse]:
+        """Lists the sessions of a user that go on, up to 200, the last used one first. Idempotent.
+        INVALID_ARGUMENT invalid_user_id.
         """
 
     @_abc_1.abstractmethod

@@ -12,6 +12,7 @@ from tests.support.docs.page_steps import Step, steps_of
 # The example's own tests, and those that hold the code to lists: each can refuse a new route, RPC or table.
 TESTS = (
     *("tests/protos", "tests/gateway/routes/test_notes.py", "tests/gateway/http/test_cors.py"),
+    *("tests/gateway/test_document.py", "tests/gateway/requests/test_strict_input.py"),
     *("tests/gateway/test_error_catalogue.py", "tests/mail/rpc/test_rpc_notes.py", "tests/mail/test_migrations.py"),
     *("tests/deploy/test_migration_lint.py", "tests/docs/test_api.py", "tests/docs/test_storage.py"),
 )

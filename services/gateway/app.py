@@ -29,6 +29,7 @@ from services.gateway.routes import (
     health,
     message_list,
     messages,
+    pages,
     push,
     sessions,
     sign_in,
@@ -61,6 +62,7 @@ _ROUTES = (
     export,
     downloads,
     messages,
+    pages,
 )
 
 log = structlog.get_logger()
@@ -79,6 +81,7 @@ def create_app(
     cors_origins: Sequence[str],
     body_limit: int,
     accepts_google_push: bool = False,
+    has_docs: bool = True,
     https: bool = False,
     address_limit: RateLimit | None = None,
     sign_in_limit: RateLimit | None = None,
@@ -97,7 +100,7 @@ def create_app(
         description=DESCRIPTION,
         openapi_tags=TAGS,
         servers=[{"url": public_url, "description": "This installation"}],
-        redoc_url=None,
+        openapi_url=None,
         redirect_slashes=False,
     )
     app.state.services = services
@@ -110,7 +113,9 @@ def create_app(
     app.state.trusted_proxies = trusted_proxies
     app.state.frontend_redirect_url = frontend_redirect_url
     errors.register(app)
+    app.state.has_docs = has_docs
     routers = [module.router for module in (*_ROUTES, *([push] if accepts_google_push else []))]
+    routers += [pages.docs] if has_docs else []
     # The last one added is the outermost. CORS is outside of CatchAll, so that pages can read a 500, too.
     resources = Resources(routers)
     app.state.methods_of = resources.methods_of
@@ -165,6 +170,7 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
             cors_origins=settings.cors_origins,
             body_limit=settings.gateway_body_limit,
             accepts_google_push=settings.accepts_google_push,
+            has_docs=settings.gateway_docs,
             https=settings.issuer.startswith("https:"),
             address_limit=_limit(settings.gateway_auth_limit, counters),
             sign_in_limit=_limit(settings.gateway_sign_in_limit, counters),

@@ -76,6 +76,8 @@ class GatewaySettings(RedisSettings, ServiceSettings):
     # Connections that are open at a time: in all, and of an address (in IPv6: a /64) that is no trusted proxy's.
     gateway_max_connections: Annotated[int, Field(ge=1)] = 1024
     gateway_max_connections_per_address: Annotated[int, Field(ge=1)] = 256
+    # Whether /docs and /openapi.json exist.
+    gateway_docs: bool = True
     # Limits of an address (in IPv6: of a /64; four times as many of a /56, sixteen times of a /48) at /auth/..., of
     # started sign-ins in all, and of a user at all routes.
     gateway_auth_limit: RateLimit = parse("300/minute")

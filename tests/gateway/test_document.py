@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.gateway.problems.error_codes import ERROR_CODES
+from services.kit.http.bounds import Refusal
 from tests.gateway.test_error_catalogue import documented
 from tests.support.gateway.document import openapi_document, operations
 
@@ -14,7 +15,10 @@ DOCUMENT = openapi_document()
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 OPERATIONS = dict(operations(DOCUMENT))
 # Codes of requests that reach no route.
-WITHOUT_A_ROUTE = {"not_found", "method_not_allowed", "cors_not_allowed"}
+WITHOUT_A_ROUTE = {
+    *("not_found", "method_not_allowed", "cors_not_allowed"),
+    *(refusal.code for refusal in Refusal),
+}
 
 
 def fields() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -62,7 +62,9 @@ class TestUnknownException:
 
 
 class TestAddress:
-    @pytest.mark.parametrize("path", ["/", "/nope", "/email", "/auth/google", "/emails/a/b", "/auth/google/start/"])
+    @pytest.mark.parametrize(
+        "path", ["/nope", "/assets/none", "/email", "/auth/google", "/emails/a/b", "/auth/google/start/"]
+    )
     async def test_that_is_unknown_is_a_problem(self, gateway: Gateway, path: str) -> None:
         answer = await gateway.http.get(path, headers=gateway.as_user("ada"))
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -7,7 +7,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from services.gateway import app as gateway_app
-from services.gateway.routes import push
+from services.gateway.routes import pages, push
 from tests.gateway.conftest import Gateway, OpenGateway
 
 JSON = {"Content-Type": "application/json"}
@@ -17,8 +17,8 @@ CALLED_BY_PROVIDERS = {("GET", "/auth/{provider}/callback"), ("POST", "/hooks/go
 
 def routes() -> Iterator[APIRoute]:
     """Every route of the gateway, those that a setting adds included."""
-    for module in (*gateway_app._ROUTES, push):
-        yield from (route for route in module.router.routes if isinstance(route, APIRoute))
+    for router in (*(module.router for module in gateway_app._ROUTES), push.router, pages.docs):
+        yield from (route for route in router.routes if isinstance(route, APIRoute))
 
 
 def operations() -> list[tuple[str, str]]:

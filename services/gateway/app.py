@@ -18,6 +18,7 @@ from services.gateway.http.methods import HeadAsGet, Methods, Resources
 from services.gateway.limits.client_address import Network
 from services.gateway.limits.long_polls import LongPolls
 from services.gateway.limits.rate_limits import Counters, RateLimit
+from services.gateway.limits.shares import Shares
 from services.gateway.middleware import AddressLimit, BodyLimit, CatchAll, RequestContext, SignInLimit
 from services.gateway.openapi import DESCRIPTION, TAGS, DocumentedApp
 from services.gateway.routes import (
@@ -105,6 +106,7 @@ def create_app(
     )
     app.state.services = services
     app.state.safe_html = SafeHtml()
+    app.state.shares = Shares()
     app.state.signing_keys = signing_keys
     app.state.access_tokens = access_tokens
     app.state.user_limit = user_limit

@@ -9,6 +9,7 @@ from services.gateway.clients import Services
 from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.limits.long_polls import LongPolls
 from services.gateway.limits.rate_limits import RateLimit
+from services.gateway.limits.shares import Shares
 from services.kit.jwks import KeySet
 
 # All of them are coroutines: FastAPI would run a plain function in a thread, for 0.15 ms of CPU a request.
@@ -34,6 +35,11 @@ async def _safe_html(request: Request) -> SafeHtml:
     return safe_html
 
 
+async def _shares(request: Request) -> Shares:
+    shares: Shares = request.app.state.shares
+    return shares
+
+
 async def _user_id(request: Request, credentials: Credentials) -> str:
     user_id = (await caller_of(request, credentials)).user_id
     limit: RateLimit | None = request.app.state.user_limit
@@ -45,5 +51,6 @@ async def _user_id(request: Request, credentials: Credentials) -> str:
 Backends = Annotated[Services, Depends(_services)]
 HtmlSanitiser = Annotated[SafeHtml, Depends(_safe_html)]
 Polls = Annotated[LongPolls, Depends(_long_polls)]
+UserShares = Annotated[Shares, Depends(_shares)]
 Keys = Annotated[KeySet, Depends(_signing_keys)]
 UserId = Annotated[str, Depends(_user_id)]

@@ -6,7 +6,7 @@ The bytes are written by strangers: they are sent as a download, so that no brow
 import asyncio
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -73,8 +73,8 @@ def content_disposition(filename: str) -> str:
 class Download(Streamed):
     """A response that mail streams; when the client disconnects, the stream from mail ends too."""
 
-    def __init__(self, parts: Parts) -> None:
-        super().__init__()
+    def __init__(self, parts: Parts, *, share: AbstractAsyncContextManager[None]) -> None:
+        super().__init__(share)
         self._parts = parts
 
     async def send_all(self, send: Send) -> None:

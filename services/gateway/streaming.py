@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from http import HTTPStatus
 
 import structlog
@@ -14,16 +14,22 @@ from services.kit.errors import AppError
 
 # Seconds for which a client may stop reading.
 IDLE_SECONDS = 60.0
+# Bytes of a line that are sent at a time.
+_PIECE = 256 * 1024
 
 log = structlog.get_logger()
 
 
 class Streamed(Response):
-    """A response whose `send_all` is cancelled when the client disconnects."""
+    """A response whose `send_all` is cancelled when the client disconnects, and holds the `share` while it runs."""
+
+    def __init__(self, share: AbstractAsyncContextManager[None]) -> None:
+        super().__init__()
+        self._share = share
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """ASGI. Raises what `send_all` raises."""
-        sending = asyncio.create_task(self.send_all(send))
+        sending = asyncio.create_task(self._send_within_share(send))
         leaving = asyncio.create_task(_until_gone(receive))
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -36,6 +42,10 @@ class Streamed(Response):
         if not sending.cancelled():
             sending.result()
 
+    async def _send_within_share(self, send: Send) -> None:
+        async with self._share:
+            await self.send_all(send)
+
     async def send_all(self, send: Send) -> None:
         """Send the whole response."""
         raise NotImplementedError
@@ -47,8 +57,10 @@ class JsonLines(Streamed):
     The connection then ends without HTTP's end of the body, so that clients that ignore the line notice too.
     """
 
-    def __init__(self, lines: AsyncGenerator[bytes], *, filename: str) -> None:
-        super().__init__()
+    def __init__(
+        self, lines: AsyncGenerator[bytes], *, filename: str, share: AbstractAsyncContextManager[None]
+    ) -> None:
+        super().__init__(share)
         self._lines = lines
         self._filename = filename
 
@@ -76,8 +88,11 @@ class JsonLines(Streamed):
 
 
 async def _send_line(send: Send, line: bytes) -> None:
+    """Send a line in pieces: the server waits for the client before each of them, and copies no more than one."""
     async with asyncio.timeout(IDLE_SECONDS):
-        await send({"type": "http.response.body", "body": line + b"\n", "more_body": True})
+        for start in range(0, len(line), _PIECE):
+            await send({"type": "http.response.body", "body": line[start : start + _PIECE], "more_body": True})
+        await send({"type": "http.response.body", "body": b"\n", "more_body": True})
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -31,6 +31,7 @@ from services.mail.providers.registry import open_download_sources, open_notific
 from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
 from services.mail.reading.threads import Threads
+from services.mail.reading.user_connections import UserConnections
 from services.mail.rpc import CALLERS, registrations
 from services.mail.settings import MailSettings
 from services.mail.store.connection import DATABASE_LOST, Pool, is_reachable
@@ -63,11 +64,12 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(access.quota.flush)
         sources = await stack.enter_async_context(open_download_sources(settings, observer=calls))
         cache = await stack.enter_async_context(_disk_cache(settings, pool))
+        connections = UserConnections(pool)
         services = registrations(
             mailboxes=mailboxes,
             disconnections=Disconnections(pool, mailboxes, auth),
-            messages=Messages(pool),
-            threads=Threads(pool),
+            messages=Messages(pool, connections),
+            threads=Threads(connections),
             changes=ChangeFeed(pool, stop=stop),
             syncs=Syncs(pool, mailboxes, stop=stop),
             downloads=Downloads(pool, sources=sources, access=access, cache=cache),

@@ -5,10 +5,16 @@ from typing import Protocol
 
 from grpc import aio
 
+from services.kit.fair_share import FairShare
 from services.kit.rpc.client import DEFAULT_TIMEOUT, call
+
+# Open calls of a user, such as one per tab of a browser, and of all users.
+POLLS_PER_USER = 16
+MOST_POLLS = 512
 
 
 class _Waiting(Protocol):
+    user_id: str
     wait_seconds: int
 
 
@@ -17,13 +23,25 @@ class LongPolls:
 
     def __init__(self, stop: asyncio.Event) -> None:
         self._stop = stop
+        self._share = FairShare(
+            MOST_POLLS, per_user=POLLS_PER_USER, waiting=0, work="requests with Prefer: wait are open"
+        )
 
     async def ask[Request: _Waiting, Response](
         self, method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request
     ) -> Response:
-        """Call a method that responds after `request.wait_seconds` at the latest. Raises AppError."""
+        """Call a method that responds after `request.wait_seconds` at the latest.
+
+        Raises AppError; too_many_requests if the user has too many such calls open.
+        """
         if not request.wait_seconds:
             return await call(method, request)
+        async with self._share.of(request.user_id):
+            return await self._wait(method, request)
+
+    async def _wait[Request: _Waiting, Response](
+        self, method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request
+    ) -> Response:
         asking = asyncio.create_task(call(method, request, timeout=request.wait_seconds + DEFAULT_TIMEOUT))
         stopping = asyncio.create_task(self._stop.wait())
         try:

@@ -12,7 +12,7 @@ from mailroom.mail.v1.mail_pb2 import (
     GetMessageResponse,
 )
 
-from services.gateway.dependencies import Backends, UserId
+from services.gateway.dependencies import Backends, UserId, UserShares
 from services.gateway.downloads import Download, condition_of
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_PROVIDER, OF_A_USER
@@ -63,6 +63,7 @@ Condition = Annotated[DownloadCondition, Depends(_condition)]
 )
 async def get_raw_email(
     services: Backends,
+    shares: UserShares,
     user_id: UserId,
     condition: Condition,
     email_id: EmailId,
@@ -70,7 +71,7 @@ async def get_raw_email(
     """Download one message as it was sent (RFC 5322), from the provider or from mail's cache."""
     request = DownloadRawRequest(user_id=user_id, message_id=email_id, condition=condition)
     parts = stream(services.messages.DownloadRaw, request, first_seconds=_FIRST_BYTE_SECONDS)
-    return Download(parts)
+    return Download(parts, share=shares.downloads.of(user_id))
 
 
 @router.get(
@@ -84,6 +85,7 @@ async def get_raw_email(
 )
 async def get_attachment(
     services: Backends,
+    shares: UserShares,
     user_id: UserId,
     condition: Condition,
     email_id: EmailId,
@@ -94,7 +96,7 @@ async def get_attachment(
         user_id=user_id, message_id=email_id, attachment_id=attachment_id, condition=condition
     )
     parts = stream(services.messages.DownloadAttachment, request, first_seconds=_FIRST_BYTE_SECONDS)
-    return Download(parts)
+    return Download(parts, share=shares.downloads.of(user_id))
 
 
 def pictures_of(message: GetMessageResponse) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ from mailroom.mail.v1.mail_pb2 import ExportMessagesRequest, ExportMessagesRespo
 from pydantic_core import to_json
 
 from services.gateway import conversions
-from services.gateway.dependencies import Backends, HtmlSanitiser, UserId
+from services.gateway.dependencies import Backends, HtmlSanitiser, UserId, UserShares
 from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_MAILBOX
@@ -35,7 +35,11 @@ router = Router(prefix="/emails", tags=["emails"])
     },
 )
 async def export_emails(
-    services: Backends, safe_html: HtmlSanitiser, user_id: UserId, query: Annotated[FilterQuery, Query()]
+    services: Backends,
+    safe_html: HtmlSanitiser,
+    shares: UserShares,
+    user_id: UserId,
+    query: Annotated[FilterQuery, Query()],
 ) -> Response:
     """Export the stored messages of one mailbox that match all filters, whole, newest first, as NDJSON."""
     request = ExportMessagesRequest(
@@ -43,10 +47,13 @@ async def export_emails(
         **conversions.filter_fields(query),
     )
     parts = stream(services.messages.ExportMessages, request)
-    return JsonLines(_lines(parts, safe_html), filename="emails.ndjson")
+    lines = _lines(parts, safe_html, user_id=user_id)
+    return JsonLines(lines, filename="emails.ndjson", share=shares.exports.of(user_id))
 
 
-async def _lines(parts: AsyncGenerator[ExportMessagesResponse], safe_html: SafeHtml) -> AsyncGenerator[bytes]:
+async def _lines(
+    parts: AsyncGenerator[ExportMessagesResponse], safe_html: SafeHtml, *, user_id: str
+) -> AsyncGenerator[bytes]:
     async with aclosing(parts):
         async for part in parts:
-            yield to_json(await whole_email(part.message, safe_html))
+            yield to_json(await whole_email(part.message, safe_html, user_id=user_id))

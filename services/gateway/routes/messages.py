@@ -51,12 +51,12 @@ async def get_email(
 ) -> Response:
     """Get one message with headers, bodies and attachments."""
     answer = await call(services.messages.GetMessage, GetMessageRequest(user_id=user_id, message_id=email_id))
-    return await email_response(await whole_email(answer, safe_html))
+    return await email_response(await whole_email(answer, safe_html, user_id=user_id))
 
 
-async def whole_email(message: GetMessageResponse, safe_html: SafeHtml) -> Email:
+async def whole_email(message: GetMessageResponse, safe_html: SafeHtml, *, user_id: str) -> Email:
     """Return a message with its HTML sanitised."""
     html = None
     if message.HasField("html"):
-        html = await safe_html.of(message.html, text=message.text, pictures=pictures_of(message))
+        html = await safe_html.of(message.html, text=message.text, pictures=pictures_of(message), user_id=user_id)
     return conversions.email(message, html=html)

@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 
 from services.kit.errors import AppError, Kind, service_unavailable
+from services.kit.fair_share import FairShare
 from services.mail.content.headers.filenames import name_download, sanitise_filename
 from services.mail.content.model import Attachment
 from services.mail.downloads.disk_cache import DiskCache, Draft
@@ -34,8 +35,10 @@ from services.mail.providers.base import (
 from services.mail.store.connection import Pool
 from services.mail.store.reading import downloads as store
 
-# Fetches at a time. Each one holds about 2 MB of memory and a file beyond the cache's bound.
+# Fetches at a time, and those of one user. Each one holds about 2 MB of memory and a file beyond the cache's bound.
 _PARALLEL_FETCHES = 8
+_FETCHES_PER_USER = 3
+_MOST_WAITING = 64
 # Attempts per download. Rejections such as "Precondition check failed" often pass on the next one.
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.5
@@ -95,7 +98,9 @@ class Downloads:
         self._patience = patience
         self._cache = cache
         self._fetches: dict[str, _Fetch] = {}
-        self._slots = asyncio.Semaphore(_PARALLEL_FETCHES)
+        self._slots = FairShare(
+            _PARALLEL_FETCHES, per_user=_FETCHES_PER_USER, waiting=_MOST_WAITING, work="downloads are running"
+        )
 
     async def raw(self, user_id: UUID, message_id: PublicId | None) -> Download:
         """Return the download of a message in RFC 5322 form. Raises AppError message_not_found."""
@@ -160,12 +165,11 @@ class Downloads:
         return found
 
     async def _fetch(self, download: Download) -> int:
-        async with self._slots:
-            try:
-                async with asyncio.timeout(_FETCH_SECONDS):
-                    return await self._fetch_patiently(download)
-            except TimeoutError as error:
-                raise ProviderUnavailableError(f"nothing within {_FETCH_SECONDS} s") from error
+        try:
+            async with asyncio.timeout(_FETCH_SECONDS):
+                return await self._fetch_patiently(download)
+        except TimeoutError as error:
+            raise ProviderUnavailableError(f"nothing within {_FETCH_SECONDS} s") from error
 
     async def _fetch_patiently(self, download: Download) -> int:
         for attempt in range(_ATTEMPTS):
@@ -179,16 +183,21 @@ class Downloads:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _fetch_once(self, download: Download) -> int:
-        draft = await asyncio.to_thread(self._cache.draft)
-        try:
-            await self._access.calls(download.mailbox).call(
-                download.units, lambda token: download.copy(token, _writer(draft)), patience=self._patience
-            )
-            return self._cache.keep(draft, download.key)
-        except BaseException:
-            # Not in a thread: this task may be cancelled and must not wait again.
-            draft.discard()
-            raise
+        # The slot comes after the quota: a mailbox that waits for quota must not keep others from theirs.
+        return await self._access.calls(download.mailbox).call(
+            download.units, lambda token: self._copy(download, token), patience=self._patience
+        )
+
+    async def _copy(self, download: Download, token: str) -> int:
+        async with self._slots.of(str(download.mailbox.user_id)):
+            draft = await asyncio.to_thread(self._cache.draft)
+            try:
+                await download.copy(token, _writer(draft))
+                return self._cache.keep(draft, download.key)
+            except BaseException:
+                # Not in a thread: this task may be cancelled and must not wait again.
+                draft.discard()
+                raise
 
 
 def _writer(draft: Draft) -> Write:

@@ -1,6 +1,7 @@
 """Reading the stored mail of a user."""
 
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -8,11 +9,13 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from services.kit.errors import AppError, Kind
+from services.kit.fair_share import FairShare
 from services.mail.ids import PublicId
 from services.mail.mailboxes import mailbox_not_found
 from services.mail.model import Mailbox, OpenMailbox
 from services.mail.read_model import CountedLabel, MessageDetail, MessageFilter, MessageSummary, Position
 from services.mail.reading import page_tokens
+from services.mail.reading.user_connections import UserConnections
 from services.mail.search import filters
 from services.mail.search.highlight import highlight, wanted_terms
 from services.mail.search.syntax import Node
@@ -28,6 +31,9 @@ EXPORT_BYTES = 1 << 20
 """Bytes of messages, as they were sent, that an export reads at a time."""
 HIGHLIGHTED_CHARACTERS = 50_000
 """Characters of each body that are searched for words to highlight."""
+# Exports at a time, and those of one user: an unread one holds up to 20 MB.
+_MOST_EXPORTS = 12
+_EXPORTS_PER_USER = 2
 
 
 def _now() -> datetime:
@@ -45,8 +51,10 @@ class Page:
 class Messages:
     """Stored messages of users. Every query names the user."""
 
-    def __init__(self, pool: Pool, *, now: Callable[[], datetime] = _now) -> None:
+    def __init__(self, pool: Pool, connections: UserConnections, *, now: Callable[[], datetime] = _now) -> None:
         self._pool = pool
+        self._connections = connections
+        self._exports = FairShare(_MOST_EXPORTS, per_user=_EXPORTS_PER_USER, waiting=0, work="exports are running")
         self._now = now
 
     async def page(
@@ -60,7 +68,7 @@ class Messages:
         scope = {"mailbox": mailbox.mailbox_id, **wanted.fingerprint()}
         after = page_tokens.decode(page_token, scope=scope)
         node = filters.node_of(wanted, me=mailbox.own_addresses, now=self._now())
-        async with self._pool.acquire() as connection:
+        async with self._connections.of(mailbox.user_id) as connection:
             found = await newest_first(
                 connection,
                 mailbox.user_id,
@@ -96,14 +104,19 @@ class Messages:
         """Yield all matching messages in full, newest first.
 
         Holds at most a megabyte of messages, or a single larger one, and neither a connection nor a snapshot while the
-        consumer is busy. Raises AppError invalid_query; mailbox_not_found if the mailbox is disconnected before the
-        end.
+        consumer is busy. Raises AppError invalid_query; too_many_requests if too many exports run; mailbox_not_found if
+        the mailbox is disconnected before the end.
         """
+        async with self._exports.of(str(mailbox.user_id)), aclosing(self._export(mailbox, wanted)) as details:
+            async for detail in details:
+                yield detail
+
+    async def _export(self, mailbox: OpenMailbox, wanted: MessageFilter) -> AsyncGenerator[MessageDetail]:
         node = filters.node_of(wanted, me=mailbox.own_addresses, now=self._now())
         names = mailbox.label_names
         after = None
         while True:
-            async with self._pool.acquire() as connection:
+            async with self._connections.of(mailbox.user_id) as connection:
                 page = await newest_first(
                     connection,
                     mailbox.user_id,

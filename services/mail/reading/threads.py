@@ -7,7 +7,7 @@ from services.mail.model import OpenMailbox
 from services.mail.read_model import MessageSummary, Position, Thread
 from services.mail.reading import page_tokens
 from services.mail.reading.messages import checked_size
-from services.mail.store.connection import Pool
+from services.mail.reading.user_connections import UserConnections
 from services.mail.store.reading import threads as store
 
 
@@ -22,8 +22,8 @@ class ThreadPage:
 class Threads:
     """The threads of stored messages."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, connections: UserConnections) -> None:
+        self._connections = connections
 
     async def page(self, mailbox: OpenMailbox, *, page_size: int, page_token: str) -> ThreadPage:
         """Return a page of threads, ordered by their newest message, newest first.
@@ -34,7 +34,7 @@ class Threads:
         size = checked_size(page_size)
         scope = {"mailbox": mailbox.mailbox_id, "list": "threads"}
         after = page_tokens.decode(page_token, scope=scope)
-        async with self._pool.acquire() as connection:
+        async with self._connections.of(mailbox.user_id) as connection:
             found = await store.newest_first(
                 connection,
                 mailbox.user_id,
@@ -55,7 +55,7 @@ class Threads:
         found = None
         # Postgres refuses NUL in parameters.
         if "\0" not in thread_id:
-            async with self._pool.acquire() as connection:
+            async with self._connections.of(mailbox.user_id) as connection:
                 found = await store.one(
                     connection, mailbox.user_id, mailbox.mailbox_id, thread_id, label_names=mailbox.label_names
                 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from mailroom.mail.v1 import mail_pb2
 from services.gateway.html import policy
 from services.gateway.html.policy import sanitise
 from services.gateway.html.sanitiser import SafeHtml
+from services.kit.errors import AppError
 from tests.gateway.conftest import Gateway
 
 NOTHING: Mapping[str, str] = {}
@@ -173,25 +175,27 @@ class TestSafeHtml:
         safe = SafeHtml()
         cell = '<p style="color:red">a <b>b</b> <img src="cid:x"><script>c</script></p>'
         for count in (1, 200, 2_000):
-            html = await safe.of(cell * count, text=None, pictures={"x": "/emails/m/attachments/1"})
+            html = await safe.of(cell * count, text=None, pictures={"x": "/emails/m/attachments/1"}, user_id="ada")
             assert html == '<p style="color:red">a <b>b</b> <img src="/emails/m/attachments/1"></p>' * count
 
     async def test_of_ten_megabytes_delays_no_other_request(self) -> None:
         html = '<p style="color:red">hello <b>world</b> <a href="https://x.example">x</a></p>' * 130_000
         assert len(html) > 10_000_000
-        task = asyncio.create_task(SafeHtml().of(html, text=None, pictures=NOTHING))
+        task = asyncio.create_task(SafeHtml().of(html, text=None, pictures=NOTHING, user_id="ada"))
         assert await longest_stall(task) < 0.05
         assert "hello <b>world</b>" in await task
 
     @pytest.mark.parametrize("html", [f"<p {' '.join(map('a{}'.format, range(50_000)))}>x</p>", "x" + "&amp" * 250_000])
     async def test_of_little_that_is_hard_to_parse_is_left_to_another_process(self, html: str) -> None:
         before = time.process_time()
-        assert "x" in await SafeHtml().of(html, text=None, pictures=NOTHING)
+        assert "x" in await SafeHtml().of(html, text=None, pictures=NOTHING, user_id="ada")
         assert time.process_time() - before < 0.2
 
     async def test_tells_its_process_nothing_of_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SECRET_KEY", "a secret of the gateway")
-        task = asyncio.create_task(SafeHtml().of("<p>hello</p>" * 100_000, text="hello", pictures=NOTHING))
+        task = asyncio.create_task(
+            SafeHtml().of("<p>hello</p>" * 100_000, text="hello", pictures=NOTHING, user_id="ada")
+        )
         seen: list[dict[str, str]] = []
         async with asyncio.timeout(20):
             while not seen:
@@ -203,20 +207,50 @@ class TestSafeHtml:
     async def test_of_ten_megabytes_of_styles_holds_nobody_up(self) -> None:
         html = "".join(f"<p style='padding:{number}px;margin:{number}.1px'>x</p>" for number in range(220_000))
         assert len(html) > 10_000_000
-        task = asyncio.create_task(SafeHtml().of(html, text="a", pictures=NOTHING))
+        task = asyncio.create_task(SafeHtml().of(html, text="a", pictures=NOTHING, user_id="ada"))
         assert await longest_stall(task) < 0.05
         assert (await task).endswith(("a</pre>", "x</p>"))
 
     async def test_of_little_that_is_all_styles_holds_nobody_up_for_long(self) -> None:
         html = "".join(f"<p style='padding:{number}.{number}px {number}.1px {number}.2px'>x" for number in range(46))
         before = time.thread_time()
-        await SafeHtml().of(html, text=None, pictures=NOTHING)
+        await SafeHtml().of(html, text=None, pictures=NOTHING, user_id="ada")
         assert time.thread_time() - before < 0.02
 
     async def test_of_tags_that_never_close_gives_up_and_shows_the_text(self) -> None:
-        task = asyncio.create_task(SafeHtml().of("<div>" * 100_000, text="a < b", pictures=NOTHING))
+        task = asyncio.create_task(SafeHtml().of("<div>" * 100_000, text="a < b", pictures=NOTHING, user_id="ada"))
         assert await longest_stall(task) < 0.05
         assert await task == '<pre style="white-space:pre-wrap">a &lt; b</pre>'
+
+    async def test_that_took_too_much_work_is_not_parsed_again(self) -> None:
+        safe, heavy = SafeHtml(), "<div>" * 100_000
+        shown = await safe.of(heavy, text="a", pictures=NOTHING, user_id="ada")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        again = await asyncio.gather(*[safe.of(heavy, text="a", pictures=NOTHING, user_id="ada") for _ in range(20)])
+        assert again == [shown] * 20
+        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime == before
+
+    async def test_of_a_user_s_many_heavy_messages_delays_no_other_user(self) -> None:
+        safe = SafeHtml()
+        heavy = [
+            asyncio.create_task(safe.of("<div>" * (100_000 + number), text="a", pictures=NOTHING, user_id="ada"))
+            for number in range(10)
+        ]
+        other = await safe.of("<p>hello</p>" * 20_000, text=None, pictures=NOTHING, user_id="grace")
+        assert "hello" in other
+        assert sum(task.done() for task in heavy) <= 1
+        for task in heavy:
+            task.cancel()
+        await asyncio.wait(heavy)
+
+    async def test_of_a_user_beyond_those_that_may_wait_is_refused(self) -> None:
+        safe, large = SafeHtml(), "<p>hello</p>" * 20_000
+        results = await asyncio.gather(
+            *[safe.of(large, text=None, pictures=NOTHING, user_id="ada") for _ in range(20)], return_exceptions=True
+        )
+        refused = [result for result in results if isinstance(result, AppError)]
+        assert {error.reason for error in refused} == {"too_many_requests"}
+        assert len(refused) == 3
 
 
 class TestEmail:

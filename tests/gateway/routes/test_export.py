@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
@@ -72,8 +73,23 @@ class TestExport:
 
     async def _receive(self, client: httpx.AsyncClient, received: list[bytes]) -> None:
         async with client.stream("GET", f"/emails/export?user_email={ADA}") as answer:
-            async for piece in answer.aiter_raw():
+            async for piece in answer.aiter_bytes():
                 received.append(piece)  # noqa: PERF401 - what came before the error is wanted, too
+
+    async def test_is_refused_beyond_a_user_s_share(self, gateway: Gateway, over_http: httpx.AsyncClient) -> None:
+        connect(gateway, message(1))
+        gateway.mail.export_never_ends = True
+        async with AsyncExitStack() as stack:
+            for _ in range(2):
+                unread = over_http.stream("GET", f"/emails/export?user_email={ADA}")
+                assert (await stack.enter_async_context(unread)).status_code == 200
+            refused = await over_http.get(f"/emails/export?user_email={ADA}")
+            assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
+            assert refused.headers["retry-after"] == "1"
+        gateway.mail.export_never_ends = False
+        async with asyncio.timeout(10):
+            while (await over_http.get(f"/emails/export?user_email={ADA}")).status_code == 429:
+                pass
 
     async def test_ends_everywhere_when_the_client_leaves(self, gateway: Gateway, over_http: httpx.AsyncClient) -> None:
         connect(gateway, message(1))

@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.mail.v1 import mail_pb2
 
+from services.gateway.limits.long_polls import POLLS_PER_USER
 from services.gateway.schemas.syncs import Sync, Verification
 from services.kit.errors import AppError, Kind
 from tests.gateway.conftest import Gateway
@@ -122,6 +123,26 @@ class TestPreferWait:
             answer = await asking
         assert (answer.status_code, answer.json()["state"]) == (202, "queued")
         assert [watch.wait_seconds for watch in gateway.mail.watches] == [60, 0]
+
+    async def test_is_refused_beyond_a_user_s_share(self, gateway: Gateway) -> None:
+        gateway.mail.connect("ada", ADA)
+        gateway.mail.connect("grace", "grace@example.org")
+        gateway.mail.never_ends_when_watched = True
+        polls = [asyncio.ensure_future(start(gateway, {"email": ADA}, prefer="wait=60")) for _ in range(POLLS_PER_USER)]
+        async with asyncio.timeout(10):
+            while len(gateway.mail.watches) < POLLS_PER_USER:
+                gateway.mail.watched.clear()
+                await gateway.mail.watched.wait()
+            sync = next(iter(gateway.mail.syncs))
+            refused = await gateway.http.get(
+                f"/emails/syncs/{sync}", headers={**gateway.as_user("ada"), "prefer": "wait=60"}
+            )
+            without_waiting = await gateway.http.get(f"/emails/syncs/{sync}", headers=gateway.as_user("ada"))
+            gateway.stop.set()
+            await asyncio.gather(*polls)
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
+        assert refused.headers["retry-after"] == "1"
+        assert without_waiting.status_code == 200
 
     async def test_gives_the_address_of_a_sync_that_could_not_be_watched(self, gateway: Gateway) -> None:
         gateway.mail.connect("ada", ADA)

@@ -1,8 +1,9 @@
 """Lists, threads, labels and exports of stored mail, through the use cases."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -18,6 +19,7 @@ from services.mail.model import Account, Label, MailboxStatus, OpenMailbox, Prov
 from services.mail.read_model import CountedLabel, MessageFilter
 from services.mail.reading.messages import EXPORT_BYTES, Messages
 from services.mail.reading.threads import Threads
+from services.mail.reading.user_connections import UserConnections
 from services.mail.store import labels, messages
 from services.mail.store.connection import Pool
 from services.mail.store.control import mailboxes
@@ -54,8 +56,8 @@ class Case:
     def __init__(self, pool: Pool, mailbox: OpenMailbox) -> None:
         self.pool = pool
         self.mailbox = mailbox
-        self.messages = Messages(pool, now=lambda: NOW)
-        self.threads = Threads(pool)
+        self.messages = Messages(pool, UserConnections(pool), now=lambda: NOW)
+        self.threads = Threads(UserConnections(pool))
 
     async def store(self, *stored: ProviderMessage) -> None:
         async with self.pool.acquire() as connection:
@@ -338,3 +340,25 @@ class TestExport:
         async with aclosing(case.messages.export(case.mailbox, MessageFilter())) as details:
             await anext(details)
             assert pool.get_idle_size() == pool.get_size()
+
+
+class TestShares:
+    async def test_of_a_user_s_queries_leave_connections_to_others(self, pool: Pool) -> None:
+        connections, ada, grace = UserConnections(pool), uuid4(), uuid4()
+        async with AsyncExitStack() as stack, asyncio.timeout(10):
+            for _ in range(2):
+                await stack.enter_async_context(connections.of(ada))
+            third = asyncio.ensure_future(stack.enter_async_context(connections.of(ada)))
+            async with connections.of(grace) as connection:
+                assert await connection.fetchval("SELECT 1") == 1
+            assert not third.done()
+            third.cancel()
+
+    async def test_of_exports_are_bounded(self, case: Case) -> None:
+        await case.store(message(1))
+        async with AsyncExitStack() as stack:
+            for _ in range(2):
+                export = await stack.enter_async_context(aclosing(case.messages.export(case.mailbox, MessageFilter())))
+                await anext(export)
+            with pytest.raises(AppError, match="too_many_requests"):
+                await anext(case.messages.export(case.mailbox, MessageFilter()))

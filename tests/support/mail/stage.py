@@ -16,6 +16,7 @@ from services.mail.mailboxes import Mailboxes
 from services.mail.model import Account, OpenMailbox, SyncReport
 from services.mail.read_model import MessageDetail, MessageFilter, MessageSummary
 from services.mail.reading.messages import Messages
+from services.mail.reading.user_connections import UserConnections
 from services.mail.store.connection import Pool
 from services.mail.syncs import Syncs
 from tests.support.mail.cost import Cost, count
@@ -214,7 +215,7 @@ async def open_stage(
         account=account,
         at_provider=at_provider,
         mailboxes=mailboxes,
-        messages=Messages(servers.pool),
+        messages=Messages(servers.pool, UserConnections(servers.pool)),
         syncs=Syncs(servers.pool, mailboxes, stop=asyncio.Event()),
         disconnections=Disconnections(servers.pool, mailboxes, auth),
     )

@@ -108,6 +108,22 @@ class TestComplete:
         await redis.pexpire(key, 0)
         assert (await client.complete(**redirect)).error == SignInError.INVALID_STATE
 
+    async def test_takes_the_state_of_another_provider_for_an_unknown_one(
+        self, client: Client, stand_in: StandIn, redis: Redis
+    ) -> None:
+        started = await client.start()
+        redirect = stand_in.consent(started.authorization_url, stand_in.person())
+        digest = hashlib.sha256(started.state.encode()).hexdigest()
+        key, field = f"auth:authorization_request:{digest}", "authorization_request"
+        cipher = Cipher(SECRET_KEY, previous=None)
+        stored = await redis.get(key)
+        assert stored is not None
+        request = json.loads(cipher.decrypt(base64.b64decode(stored), owner=digest, field=field))
+        assert request["provider"] == "google"
+        moved = cipher.encrypt(json.dumps(request | {"provider": "other"}), owner=digest, field=field)
+        await redis.set(key, base64.b64encode(moved).decode(), ex=60)
+        assert (await client.complete(**redirect)).error == SignInError.INVALID_STATE
+
     async def test_refuses_a_redirect_that_names_another_issuer(self, client: Client, stand_in: StandIn) -> None:
         started = await client.start()
         redirect = stand_in.consent(started.authorization_url, stand_in.person())

@@ -11,7 +11,10 @@ import structlog
 from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
 from services.mail.model import Lane, MailboxStatus, SyncState, WaitReason
+from services.mail.providers.base import ProviderUnavailableError
 from services.mail.providers.gmail.http.deadlines import Deadlines
+from services.mail.store.control.schedule import Lease
+from services.mail.sync.turn import LONGEST_BACKOFF
 from tests.mail.conftest import OpenStage
 from tests.support.mail.running_worker import WorkerOptions
 from tests.support.mail.stage import Stage, connect_user
@@ -183,6 +186,22 @@ class TestRedisGone:
             s.servers = replace(s.servers, redis=redis)
             async with s.another_worker():
                 assert (await s.ended(report)).sync.state is SyncState.COMPLETED
+
+
+class TestFailure:
+    async def test_is_followed_by_a_pause_that_doubles_up_to_a_minute(self, stage: OpenStage) -> None:
+        async with stage(messages=1) as s:
+            await s.sync()
+            lease = Lease(mailbox_id=(await s.mailbox()).mailbox_id, owner=uuid4(), epoch=1, hint_seq=1, attempts=1)
+            turns = s.workers[0].worker._turns
+            async with s.pool.acquire() as connection:
+                failures = [
+                    await turns._record_failure(
+                        connection, replace(lease, attempts=attempts), ProviderUnavailableError()
+                    )
+                    for attempts in (1, 2, 3, 30)
+                ]
+        assert [after for after, _ in failures] == [0.01, 0.02, 0.04, LONGEST_BACKOFF]
 
 
 class TestStatus:

@@ -139,14 +139,18 @@ class Stage(Waits):
     async def is_paid(self, *, exactly: bool = True) -> None:
         """Check what was spent, after the worker's last calls and its reports of units that it did not use."""
 
+        found = await self.cost()
+
         async def is_settled() -> bool:
+            nonlocal found
             found = await self.cost()
             return found.units_taken == found.units_counted
 
         if exactly:
             with contextlib.suppress(TimeoutError):
                 await eventually(is_settled, within=2.0)
-        (await self.cost()).check(exactly_paid=exactly)
+        # The cost at that moment: looks can go on.
+        found.check(exactly_paid=exactly)
 
     async def cost(self) -> Cost:
         """Return what was spent since the stage was set."""

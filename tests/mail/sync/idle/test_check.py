@@ -135,9 +135,14 @@ class TestAtRest:
         async with stage(messages=5, poll_seconds=POLL) as s:
             await s.sync(count=None)
             await until_at_rest(s)
-            for _ in range(3):
-                await worker_access(s).quota.pause((await s.mailbox()).mailbox_id, 0.2, whole_project=True)
-                await until_looked_at(s)
+            quota, mailbox_id = worker_access(s).quota, (await s.mailbox()).mailbox_id
+
+            async def has_waited() -> bool:
+                await quota.pause(mailbox_id, 0.2, whole_project=True)
+                return s.workers[0].count("quota_waits_total", scope="project") > 0
+
+            await eventually(has_waited)
+            await until_looked_at(s)
             await s.workers[0].drain()
             await s.is_paid()
 

@@ -1,4 +1,4 @@
-"""Reference section 8, rows about what bodies say: 7 to 9."""
+"""Bodies: declared and real charsets, broken transfer encodings, missing text."""
 
 import base64
 
@@ -19,7 +19,7 @@ ARABIC = "مرحبا، تجدون في المرفق فاتورة شهر يولي
 FRENCH = "Voilà la facture d'été, déjà payée à Noël."
 
 
-class TestRow07BodyCharsets:
+class TestBodyCharsets:
     """The text comes out right whatever charset is declared."""
 
     @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ class TestRow07BodyCharsets:
         assert parse("Content-Type: text/plain; charset=utf-8", body=body).text == RUSSIAN + "\ufffd" + RUSSIAN
 
 
-class TestRow08TransferEncodings:
+class TestTransferEncodings:
     """Broken transfer encodings give what can be read, never an error."""
 
     @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ class TestRow08TransferEncodings:
         assert parse("Content-Transfer-Encoding: 7bit", body=RUSSIAN).text == RUSSIAN
 
 
-class TestRow09BodyForms:
+class TestBodyForms:
     """A message may lack a body; text is derived from HTML if the plain text is missing or says nothing."""
 
     def test_attachment_only_has_no_text(self) -> None:

@@ -1,4 +1,4 @@
-"""Reference section 8, rows about characters and missing fields: 15 to 18."""
+"""Characters that Postgres or readers cannot take, and resources with missing fields."""
 
 import json
 import re
@@ -18,7 +18,7 @@ def gmail_text(text: str, **headers: str) -> dict[str, Any]:
     }
 
 
-class TestRow15Nul:
+class TestNul:
     """U+0000 reaches no text."""
 
     def test_it_is_removed_from_headers_bodies_and_names(self) -> None:
@@ -41,7 +41,7 @@ class TestRow15Nul:
         assert clean_text("a\0b") == "ab"
 
 
-class TestRow16Surrogates:
+class TestSurrogates:
     """Lone surrogates become U+FFFD, pairs become the character."""
 
     def test_lone_ones_are_replaced_after_json(self) -> None:
@@ -61,7 +61,7 @@ class TestRow16Surrogates:
         assert message.text == "hi 😀 \ufffd!"
 
 
-class TestRow17Controls:
+class TestControls:
     """Controls and invisible characters stay in bodies and go from single lines."""
 
     def test_bodies_keep_them(self) -> None:
@@ -82,7 +82,7 @@ class TestRow17Controls:
         assert unescape_snippet("👩\u200d👩 می\u200cخواهم") == "👩\u200d👩 می\u200cخواهم"
 
 
-class TestRow18MissingFields:
+class TestMissingFields:
     """Any field of the resource may be missing, unknown or of another type."""
 
     @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Reference section 8, rows about size and effort: 23 and 24."""
+"""Size and effort: bounds of large and hostile messages, and of what is indexed."""
 
 import base64
 import re
@@ -13,7 +13,7 @@ from tests.support.mail.samples import parse
 RUSSIAN = "Добрый день! Высылаю счёт за июль, прошу оплатить до пятницы."
 
 
-class TestRow23Sizes:
+class TestSizes:
     """Large and hostile messages stay within bounds."""
 
     def test_ten_megabytes_of_html_are_cut(self) -> None:
@@ -60,7 +60,7 @@ class TestRow23Sizes:
         assert time.process_time() - started < 5
 
 
-class TestRow24IndexableText:
+class TestIndexableText:
     """Text for the index is bounded and without encoded data. How long its terms are, the search decides."""
 
     def test_base64_like_runs_are_dropped(self) -> None:

@@ -1,4 +1,4 @@
-"""Reference section 8, rows about how messages are put together: 10 to 13."""
+"""How messages are put together: multiparts, attached and encrypted messages, invitations."""
 
 import base64
 
@@ -9,7 +9,7 @@ from services.mail.providers.gmail.payload import parse_gmail
 from tests.support.mail.samples import gmail_resource, multipart, parse, parse_as_gmail
 
 
-class TestRow10Structures:
+class TestStructures:
     """Nested, endless and broken multiparts."""
 
     def test_the_usual_rich_message_is_taken_apart(self) -> None:
@@ -70,7 +70,7 @@ class TestRow10Structures:
         assert parse_raw(data).text == "one\ntwo\n\n"
 
 
-class TestRow11MessagesWithin:
+class TestMessagesWithin:
     """The contents of an attached message never show outside of its description."""
 
     INNER = "Subject: inner\nFrom: inner@x.org\nContent-Type: text/plain\n\ninner text"
@@ -110,7 +110,7 @@ class TestRow11MessagesWithin:
         assert parse_raw(multipart("digest", f"\n{self.INNER}")).attachments[0].mime_type == "message/rfc822"
 
 
-class TestRow12Encrypted:
+class TestEncrypted:
     """Encrypted mail is flagged and kept as attachments; it has no body."""
 
     def test_pgp_mime(self) -> None:
@@ -143,7 +143,7 @@ class TestRow12Encrypted:
             assert (message.encrypted, message.text, len(message.attachments)) == (False, "hello", 1)
 
 
-class TestRow13Invitations:
+class TestInvitations:
     """An invitation is no body text and is listed once."""
 
     EVENT = "BEGIN:VCALENDAR\nMETHOD:CANCEL\nEND:VCALENDAR"

@@ -1,4 +1,4 @@
-"""Reference section 8, rows about attachments: 19 to 21."""
+"""Attachments: names, content ids, data in any shape."""
 
 import base64
 from typing import Any
@@ -30,7 +30,7 @@ class TestBounds:
         assert len(attachment.filename) == 200
 
 
-class TestRow19FileNames:
+class TestFileNames:
     """Names in every encoding, made safe."""
 
     @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ class TestRow19FileNames:
         assert parse_gmail({"payload": payload}).attachments[0].filename == "счёт.pdf"
 
 
-class TestRow20ContentIds:
+class TestContentIds:
     """The disposition decides what is inline; a Content-ID only maps."""
 
     def test_an_upload_with_content_id_is_an_attachment(self) -> None:
@@ -126,7 +126,7 @@ class TestRow20ContentIds:
         assert [each.filename for each in message.attachments] == ["log.txt"]
 
 
-class TestRow21Delivery:
+class TestDelivery:
     """Body data in any shape; parts by reference are listed for fetching."""
 
     def test_a_body_by_reference_is_missing_until_it_is_supplied(self) -> None:

@@ -71,8 +71,8 @@ format: install ## Format, apply safe fixes, and list the findings that remain
 
 # The tests start a hundred processes: without bytecode on disk each of them would compile the sources anew.
 test test-all: export PYTHONDONTWRITEBYTECODE =
-test: install ## Unit, rpc and end-to-end tests
-	$(BIN)/pytest -m "not long and not peers" -n 3
+test: install ## All tests but the long ones and those of peers: make test path=tests/mail/search
+	$(BIN)/pytest -m "not long and not peers" -n 3 $(path)
 
 test-all: install ## All tests, the long ones included, and the benchmarks
 	$(BIN)/pytest -m "not peers"

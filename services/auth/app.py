@@ -16,9 +16,9 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 from services.auth.cipher import Cipher, DecryptionError
-from services.auth.provider_grants.access_tokens import LOCK_LEASE, LOCK_WAIT, ProviderTokens
 from services.auth.provider_grants.accounts import Accounts
 from services.auth.provider_grants.disconnect import Disconnections
+from services.auth.provider_grants.provider_tokens import LOCK_LEASE, LOCK_WAIT, ProviderTokens
 from services.auth.provider_grants.refresh_lock import RefreshLock
 from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.providers.base import Provider, ProviderUnavailableError

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.auth.sign_in.sign_in import SignInError
 from services.auth.store.tables import accounts, users
-from tests.auth.provider_grants.test_access_tokens import expire
+from tests.auth.provider_grants.test_provider_tokens import expire
 from tests.auth.sign_in.test_linking import is_granted
 from tests.auth.sign_in.test_sign_in import reason_of
 from tests.support.auth.client import Client

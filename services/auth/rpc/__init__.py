@@ -6,9 +6,9 @@ from functools import partial
 from grpc import aio
 from mailroom.auth.v1 import auth_pb2_grpc
 
-from services.auth.provider_grants.access_tokens import ProviderTokens
 from services.auth.provider_grants.accounts import Accounts
 from services.auth.provider_grants.disconnect import Disconnections
+from services.auth.provider_grants.provider_tokens import ProviderTokens
 from services.auth.rpc.accounts import AccountServicer
 from services.auth.rpc.provider_tokens import ProviderTokenServicer
 from services.auth.rpc.sessions import SessionServicer

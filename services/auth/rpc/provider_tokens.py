@@ -4,7 +4,7 @@ from typing import override
 
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
-from services.auth.provider_grants.access_tokens import ProviderTokens
+from services.auth.provider_grants.provider_tokens import ProviderTokens
 from services.auth.rpc.from_proto import uuid_or_none
 from services.auth.rpc.to_proto import timestamp
 from services.kit.errors import AppError, Kind

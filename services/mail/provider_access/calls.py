@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import structlog
 
 from services.mail.model import Mailbox
-from services.mail.provider_access.access_tokens import AccessTokens
 from services.mail.provider_access.concurrency import ConcurrencyLimit
+from services.mail.provider_access.provider_tokens import ProviderTokenCache
 from services.mail.provider_access.quota import Quota, QuotaWaitError, Taken
 from services.mail.providers.base import (
     AccessDeniedError,
@@ -36,7 +36,7 @@ class ProviderAccess:
 
     quota: Quota
     concurrency_limit: ConcurrencyLimit
-    tokens: AccessTokens
+    tokens: ProviderTokenCache
 
     def calls(self, mailbox: Mailbox) -> "ProviderCalls":
         """Return the calls for a mailbox."""
@@ -73,7 +73,7 @@ class ProviderCalls:
 
         Providers do not count a call with a refused token. A provider's limit pauses all processes. A call without an
         answer is repeated at once, over a new connection and for the same units again, unless these come too late.
-        Raises ProviderError, and AppError as AccessTokens.get does.
+        Raises ProviderError, and AppError as ProviderTokenCache.get does.
         """
         try:
             return await self._call_once(ask)

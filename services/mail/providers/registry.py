@@ -13,9 +13,9 @@ from services.kit.http.outbound import Egress, create_http_client
 from services.kit.jwks import KeySet
 from services.kit.observe.http_calls import CallObserver
 from services.mail.notifications import NotificationSource
-from services.mail.provider_access.access_tokens import AccessTokens, TokenSource
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
+from services.mail.provider_access.provider_tokens import ProviderTokenCache, TokenSource
 from services.mail.provider_access.quota import Quota
 from services.mail.provider_access.quota_metrics import QuotaMetrics
 from services.mail.provider_access.watermarks import PostgresWatermarks
@@ -50,7 +50,7 @@ def provider_access(
             metrics=QuotaMetrics(registry),
         ),
         concurrency_limit=ConcurrencyLimit(redis, batch_size=settings.gmail_batch_size),
-        tokens=AccessTokens(auth),
+        tokens=ProviderTokenCache(auth),
     )
 
 

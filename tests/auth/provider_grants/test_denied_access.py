@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import JSONResponse
 
 from services.kit.rpc.errors import from_rpc_error
-from tests.auth.provider_grants.test_access_tokens import expire, reason_of, status_of
+from tests.auth.provider_grants.test_provider_tokens import expire, reason_of, status_of
 from tests.support.auth.client import Client, SignedIn
 from tests.support.auth.stand_in import StandIn
 

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deploy.local.ports import Ports
 from services.auth.settings import AuthSettings
-from tests.auth.provider_grants.test_access_tokens import expire
+from tests.auth.provider_grants.test_provider_tokens import expire
 from tests.support.auth.client import SECRET_KEY, Client
 from tests.support.auth.stand_in import CLIENT_ID, CLIENT_SECRET, MAIL_SCOPE, REDIRECT_URI, StandIn
 

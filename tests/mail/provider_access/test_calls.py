@@ -10,9 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from services.mail.model import Mailbox, MailboxStatus
-from services.mail.provider_access.access_tokens import AccessTokens
 from services.mail.provider_access.calls import ProviderAccess, ProviderCalls
 from services.mail.provider_access.concurrency import ConcurrencyLimit
+from services.mail.provider_access.provider_tokens import ProviderTokenCache
 from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError
 from services.mail.providers.base import (
     AccessDeniedError,
@@ -88,7 +88,7 @@ async def access(quota_redis: Redis, auth: NumberedTokens) -> AsyncIterator[Prov
     access = ProviderAccess(
         quota=Quota(quota_redis, profile=PROFILE, batch_units=BATCH, now=lambda: MIDNIGHT, watermarks=NothingOwed()),
         concurrency_limit=ConcurrencyLimit(quota_redis, batch_size=BATCH_SIZE),
-        tokens=AccessTokens(auth),
+        tokens=ProviderTokenCache(auth),
     )
     yield access
     await access.quota.flush()
@@ -342,7 +342,7 @@ class Later:
         access = ProviderAccess(
             quota=self.quota,
             concurrency_limit=ConcurrencyLimit(redis, batch_size=BATCH_SIZE),
-            tokens=AccessTokens(NumberedTokens()),
+            tokens=ProviderTokenCache(NumberedTokens()),
         )
         self.calls = access.calls(mailbox())
 

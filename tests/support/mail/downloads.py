@@ -12,9 +12,9 @@ from redis.asyncio import Redis
 from services.mail.downloads.disk_cache import DiskCache
 from services.mail.downloads.fetch import Download, Downloads
 from services.mail.ids import PublicId
-from services.mail.provider_access.access_tokens import AccessTokens
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
+from services.mail.provider_access.provider_tokens import ProviderTokenCache
 from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.read_model import MessageDetail
@@ -73,7 +73,7 @@ async def downloads(
             redis or servers.redis, servers.pool, profile=profile, batch_units=profile.costs.get * BATCH_SIZE
         ),
         concurrency_limit=ConcurrencyLimit(servers.redis, batch_size=BATCH_SIZE),
-        tokens=AccessTokens(stage.auth),
+        tokens=ProviderTokenCache(stage.auth),
     )
     async with httpx.AsyncClient(timeout=timeout, trust_env=False) as http:
         source = GmailDownloads(Exchange(http), api_url=servers.sandbox.url, costs=profile.costs)

@@ -14,9 +14,9 @@ from services.kit.observe.setup import Telemetry
 from services.kit.stores.postgres import create_pool
 from services.mail.disconnect import Disconnections
 from services.mail.mailboxes import Mailboxes
-from services.mail.provider_access.access_tokens import AccessTokens
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
+from services.mail.provider_access.provider_tokens import ProviderTokenCache
 from services.mail.provider_access.quota import QuotaProfile
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.http.client import create_gmail_client
@@ -158,7 +158,7 @@ def _worker(
             redis, pool, profile=profile, batch_units=profile.costs.get * options.batch_size, registry=registry
         ),
         concurrency_limit=ConcurrencyLimit(redis, batch_size=options.batch_size),
-        tokens=AccessTokens(auth),
+        tokens=ProviderTokenCache(auth),
     )
     observer = TurnMetrics(Telemetry(registry))
     turns = TurnRunner(

@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import Telemetry
 from services.mail.model import Lane
-from services.mail.provider_access.access_tokens import AccessTokens
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
+from services.mail.provider_access.provider_tokens import ProviderTokenCache
 from services.mail.provider_access.quota import Quota, QuotaProfile
 from services.mail.providers.base import Provider
 from services.mail.providers.gmail.adapter import GmailProvider
@@ -72,7 +72,7 @@ def provider_access(
     return ProviderAccess(
         quota=quota_type(s.servers.redis, profile=profile, batch_units=batch_units, watermarks=NothingOwed()),
         concurrency_limit=ConcurrencyLimit(s.servers.redis, batch_size=10),
-        tokens=AccessTokens(s.auth),
+        tokens=ProviderTokenCache(s.auth),
     )
 
 
@@ -107,7 +107,7 @@ def worker_access(s: Stage) -> ProviderAccess:
     return ProviderAccess(
         quota=shared_quota(s.servers.redis, s.pool, profile=profile, batch_units=10 * profile.costs.get),
         concurrency_limit=ConcurrencyLimit(s.servers.redis, batch_size=10),
-        tokens=AccessTokens(s.auth),
+        tokens=ProviderTokenCache(s.auth),
     )
 
 

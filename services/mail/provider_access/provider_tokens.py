@@ -25,7 +25,7 @@ class TokenSource(Protocol):
         ...
 
 
-class AccessTokens:
+class ProviderTokenCache:
     """A cache of the tokens that auth issues."""
 
     def __init__(self, auth: TokenSource, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.mail.model import Mailbox, MailboxStatus
-from services.mail.provider_access.access_tokens import AccessTokens
+from services.mail.provider_access.provider_tokens import ProviderTokenCache
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MAILBOX = Mailbox(
@@ -39,11 +39,11 @@ class TestGet:
     @pytest.mark.parametrize("seconds", [30, 60])
     async def test_asks_again_where_a_call_could_outlive_the_token(self, seconds: float) -> None:
         auth = Auth(seconds)
-        tokens = AccessTokens(auth, now=lambda: NOW)
+        tokens = ProviderTokenCache(auth, now=lambda: NOW)
         assert [await tokens.get(MAILBOX) for _ in range(2)] == ["token 0", "token 1"]
 
     async def test_keeps_a_token_that_lasts(self) -> None:
         auth = Auth(61)
-        tokens = AccessTokens(auth, now=lambda: NOW)
+        tokens = ProviderTokenCache(auth, now=lambda: NOW)
         assert [await tokens.get(MAILBOX) for _ in range(2)] == ["token 0", "token 0"]
         assert auth.given == ["token 0"]

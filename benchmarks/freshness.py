@@ -1,8 +1,8 @@
 """Freshness of mail: time from delivery at the (sandbox) provider until the gateway lists the message.
 
-Push and polling have their default settings. Four situations: an idle system; beside a backfill of other mailboxes; an
-unbroken stream of mail to one mailbox; after kill -9 of the worker. Prints JSON lines and a table; exits 1 if a goal is
-missed.
+Push and polling have their default settings. Five situations: an idle system; an unbroken stream of mail to one
+mailbox; beside a backfill of other mailboxes; in a mailbox during its own backfill; after kill -9 of the worker. Prints
+JSON lines and a table; exits 1 if a goal is missed.
 """
 
 import argparse
@@ -27,6 +27,8 @@ PAUSE = 1.2
 STREAM_INTERVAL = 0.4
 STREAM_MAILS = 50
 BACKFILL_MESSAGES = 3000
+OWN_BACKFILL_MESSAGES = 5000
+OWN_BACKFILL_DELIVERIES = 20
 GOAL_P50 = 1.0
 GOAL_AFTER_KILL = 5.0
 _LOOK_SECONDS = 0.02
@@ -90,7 +92,21 @@ async def stream(reader: Reader, *, mails: int) -> list[float]:
     return list(await asyncio.gather(*map(follow, range(mails))))
 
 
-async def measure(stack: RunningStack, people: list[Person], others: list[Person], *, deliveries: int) -> list[float]:
+async def during_own_backfill(person: Person, reader: Reader) -> list[float]:
+    """Deliver to a mailbox while all its older mail is fetched."""
+    sync = await asyncio.to_thread(person.start_sync)
+    found = []
+    for _ in range(OWN_BACKFILL_DELIVERIES):
+        found.append(await reader.latency())
+        await asyncio.sleep(PAUSE)
+    report = await asyncio.to_thread(person.get, f"/emails/syncs/{sync['id']}")
+    assert report.json()["state"] == "running", "the backfill has ended before its measurement"
+    return found
+
+
+async def measure(
+    stack: RunningStack, people: list[Person], others: list[Person], large: Person, *, deliveries: int
+) -> list[float]:
     """Measure all situations. Returns the medians that have a goal, and the seconds after the kill."""
     async with (
         httpx.AsyncClient(base_url=stack.sandbox_url, trust_env=False, timeout=30) as sandbox,
@@ -105,9 +121,11 @@ async def measure(stack: RunningStack, people: list[Person], others: list[Person
             await asyncio.to_thread(person.start_sync)
         busy = await spaced(readers, deliveries=deliveries)
         report("beside a backfill", busy, idle)
+        own = await during_own_backfill(large, Reader(large, sandbox=sandbox, gateway=gateway))
+        report("own backfill", own, idle)
         killed = await after_kill(stack, readers[0])
         report("after kill -9", [killed], idle)
-    return [statistics.median(idle), statistics.median(streamed), statistics.median(busy), killed]
+    return [*map(statistics.median, (idle, streamed, busy, own)), killed]
 
 
 async def after_kill(stack: RunningStack, reader: Reader) -> float:
@@ -135,15 +153,16 @@ def percentile(values: list[float], percent: int) -> float:
     return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
 
 
-def prepare(stack: RunningStack, http: httpx.Client) -> tuple[list[Person], list[Person]]:
-    """Return people with small, synced mailboxes, and others with large, unsynced ones."""
+def prepare(stack: RunningStack, http: httpx.Client) -> tuple[list[Person], list[Person], Person]:
+    """Return people with small, synced mailboxes, others with large, unsynced ones, and one with a very large one."""
     provider = Provider(stack.sandbox_url)
     people = [Person.sign_in(http, provider.new_user(messages=20)) for _ in range(MAILBOXES)]
     for person in people:
         person.sync()
     others = [Person.sign_in(http, provider.new_user(messages=BACKFILL_MESSAGES)) for _ in range(2)]
+    large = Person.sign_in(http, provider.new_user(messages=OWN_BACKFILL_MESSAGES))
     provider.close()
-    return people, others
+    return people, others, large
 
 
 def main() -> int:
@@ -155,8 +174,8 @@ def main() -> int:
         home = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="mailroom-freshness-")))
         stack = started.enter_context(running_stack(home, own_servers=True, SANDBOX_USERS="", LOG_LEVEL="WARNING"))
         http = started.enter_context(httpx.Client(base_url=stack.gateway_url, trust_env=False, timeout=90))
-        people, others = prepare(stack, http)
-        *medians, killed = asyncio.run(measure(stack, people, others, deliveries=given.deliveries))
+        people, others, large = prepare(stack, http)
+        *medians, killed = asyncio.run(measure(stack, people, others, large, deliveries=given.deliveries))
     return int(max(medians) > GOAL_P50 or killed > GOAL_AFTER_KILL)
 
 

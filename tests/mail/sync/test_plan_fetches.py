@@ -1,11 +1,13 @@
 """The choice of calls for queued messages."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.mail.model import FetchItem, Lane
 from services.mail.providers.gmail.limits import GMAIL_COSTS
-from services.mail.sync.plan_fetches import plan_gets
+from services.mail.sync.plan_fetches import in_one_way, plan_gets
 
 COSTS = GMAIL_COSTS["2026-05"]
 
@@ -59,3 +61,15 @@ class TestPlan:
         assert len(ids) == len(set(ids))
         assert bool(gets) == bool(threads)
         assert all(get.units <= COSTS.get * len(get.external_ids) for get in gets)
+
+
+class TestOneWay:
+    def test_leaves_backfill_out_of_the_calls_of_live_mail(self) -> None:
+        items = [replace(item, lane=Lane.LIVE) if item.external_id < "2" else item for item in queue(*[None] * 4)]
+        assert in_one_way(items) == (items[:2], False)
+        assert in_one_way(items[2:]) == (items[2:], False)
+
+    def test_is_that_of_the_first(self) -> None:
+        items = [replace(item, is_doubted=item.external_id in "02") for item in queue(*[None] * 4)]
+        assert in_one_way(items) == ([items[0], items[2]], True)
+        assert in_one_way([]) == ([], False)

@@ -151,6 +151,7 @@ class TestWatch:
             assert timedelta(hours=23) < first["renewal"] <= timedelta(days=1)
             assert timedelta(days=6) < first["expires_at"] - datetime.now(UTC) <= timedelta(days=7)
             await s.pool.execute("UPDATE watches SET renew_at = now()")
+            await s.pool.execute("UPDATE mailbox_schedule SET due_at = now() - interval '1 hour'")
             await s.pool.execute("UPDATE idle_groups SET checked_at = '-infinity'")
 
             async def is_renewed() -> bool:

@@ -1,12 +1,13 @@
 """Groups of idle mailboxes on the real tables: which is claimed, by one worker, until when, and what a look writes."""
 
+import math
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
 
 from services.mail.model import Account, Lane, MailboxStatus
-from services.mail.store.connection import Pool
+from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import idle_groups, idle_mailboxes, mailboxes, schedule
 from services.mail.store.control.idle_groups import GROUP_SIZE, IdleGroup
 from tests.support.mail.servers import Servers
@@ -176,7 +177,7 @@ class TestSnapshot:
 class TestActivities:
     async def activity(self, pool: Pool) -> idle_mailboxes.Activity:
         async with pool.acquire() as connection:
-            [found] = await idle_mailboxes.activities(connection, range(2**62), pushed=["google"])
+            [found] = await idle_mailboxes.activities(connection, range(2**62), idle_for=60, pushed=["google"])
         return found
 
     async def test_need_a_watch_where_changes_can_be_announced(self, pool: Pool) -> None:
@@ -215,11 +216,32 @@ class TestActivities:
         )
         assert (await self.activity(pool)).is_announced is is_announced
 
+    async def test_leave_out_what_a_turn_has_just_read(self, pool: Pool) -> None:
+        mailbox_id = await add_idle_mailbox(pool)
+        async with pool.acquire() as connection:
+            [lease] = await self.claim_live(connection, mailbox_id)
+            await schedule.release(connection, lease, lane=Lane.IDLE, after=math.inf)
+            assert await idle_mailboxes.activities(connection, range(2**62), idle_for=60, pushed=[]) == []
+            found = await idle_mailboxes.activities(connection, range(2**62), idle_for=0, pushed=[])
+            assert [each.mailbox_id for each in found] == [mailbox_id]
+
+    async def claim_live(self, connection: Connection, mailbox_id: int) -> list[schedule.Lease]:
+        await schedule.trigger(connection, mailbox_id)
+        return await schedule.claim(
+            connection,
+            owner=uuid4(),
+            lane=Lane.LIVE,
+            limit=1,
+            failing_limit=1,
+            lease_seconds=15,
+            backoff_limit=60,
+        )
+
     async def test_are_those_of_idle_mailboxes(self, pool: Pool) -> None:
         mailbox_id = await add_idle_mailbox(pool)
         async with pool.acquire() as connection:
             await schedule.trigger(connection, mailbox_id)
-            assert await idle_mailboxes.activities(connection, range(2**62), pushed=[]) == []
+            assert await idle_mailboxes.activities(connection, range(2**62), idle_for=0, pushed=[]) == []
 
 
 class TestWake:

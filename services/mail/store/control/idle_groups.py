@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from services.mail.store.connection import Connection
 
-GROUP_SIZE = 256
+GROUP_SIZE = 512
 # Multiples of the golden ratio, modulo 1, lie evenly however many there are.
 _SPREAD = 0.618034
 # A lease that ends later than any claim makes it is from before the clock was set back.

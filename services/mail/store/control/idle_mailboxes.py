@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from services.mail.model import Lane, Mailbox
 from services.mail.store.connection import Connection
 from services.mail.store.control.mailboxes import COLUMNS, mailbox_of
-from services.mail.store.control.schedule import CHANNEL, DUE_NOW
+from services.mail.store.control.schedule import CHANNEL, DUE_NOW, IDLE_DUE_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +36,10 @@ class IdleMailbox:
     needs_turn: bool
 
 
-async def activities(connection: Connection, mailbox_ids: range, *, pushed: Collection[str]) -> list[Activity]:
-    """The idle mailboxes among consecutive ids; `pushed` are the providers that announce changes to who has a watch."""
+async def activities(
+    connection: Connection, mailbox_ids: range, *, idle_for: float, pushed: Collection[str]
+) -> list[Activity]:
+    """The mailboxes among consecutive ids that are idle for some seconds; `pushed` are the providers with watches."""
     rows = await connection.fetch(
         """
         SELECT s.mailbox_id, extract(epoch FROM now() - s.active_at)::float8 AS quiet_seconds,
@@ -46,11 +48,14 @@ async def activities(connection: Connection, mailbox_ids: range, *, pushed: Coll
             m.provider = ANY($4::text[]) AND coalesce(w.renew_at <= now(), true) AS needs_watch
         FROM mailbox_schedule s JOIN mailboxes m USING (mailbox_id) LEFT JOIN watches w USING (mailbox_id)
         WHERE s.mailbox_id BETWEEN $1 AND $2 AND s.lane = $3
+            AND s.due_at <= now() + make_interval(secs => $5::float8 - $6::float8)
         """,
         mailbox_ids[0],
         mailbox_ids[-1],
         Lane.IDLE,
         list(pushed),
+        IDLE_DUE_SECONDS,
+        idle_for,
     )
     return [Activity(**row) for row in rows]
 

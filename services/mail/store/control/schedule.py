@@ -12,8 +12,9 @@ from services.mail.store.connection import Connection
 CHANNEL = "mailbox_due"
 # Providers drop a notification that follows another within a second, so its changes are checked for after that.
 ECHO_SECONDS = 1.1
-# The release before this one looks at idle mailboxes when they are due: after a rollback, in so many seconds.
-_IDLE_DUE_SECONDS = 600.0
+# A mailbox is due so many seconds after it has become idle. Only the release before this one, after a rollback, waits
+# for that; here it says since when the mailbox is idle.
+IDLE_DUE_SECONDS = 600.0
 # Due now. An idle mailbox was not due before, whatever its row says.
 DUE_NOW = f"CASE WHEN s.lane = {Lane.IDLE.value} THEN now() ELSE least(s.due_at, now()) END"
 
@@ -236,7 +237,7 @@ async def release(
         lease.hint_seq,
         lane,
         Lane.LIVE,
-        _IDLE_DUE_SECONDS if idle else after,
+        IDLE_DUE_SECONDS if idle else after,
         "" if waiting_for is None else waiting_for.value,
         after if idle and math.isfinite(after) else None,
     )

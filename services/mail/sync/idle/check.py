@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -36,6 +36,8 @@ _PATIENCE = 0.5
 # Seconds after which an answer is late, and seconds until a mailbox whose answer is late is looked at once more.
 _LATE_SECONDS = 2.0
 _AGAIN_SECONDS = 60.0
+# Seconds for which it is shown how late a group was: longer than between two scrapes.
+_SHOWN_SECONDS = 120.0
 # Groups under way at the same time.
 _GROUPS = 4
 # A visit that takes longer renews its claim whenever it waits.
@@ -73,6 +75,8 @@ class IdleCheck:
         intervals: IdleIntervals,
         metrics: IdleMetrics,
         parallel: int,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pool = pool
         self._providers = providers
@@ -80,10 +84,13 @@ class IdleCheck:
         self._access = access
         self._intervals = intervals
         self._metrics = metrics
+        self._sleep = sleep
+        self._monotonic = monotonic
         self._slots = asyncio.Semaphore(parallel)
         self._tasks: set[asyncio.Task[None]] = set()
         self._visits: dict[asyncio.Task[None], IdleGroup] = {}
         self._next_full_scan = 0.0
+        self._late_until = 0.0
         # Seconds between two times at which it is looked for what is due.
         self.pause = min(_LONGEST_REST, intervals.shortest / 4)
 
@@ -132,13 +139,13 @@ class IdleCheck:
             log.error("idle check failed", exc_info=error)
 
     async def _claim_singles(self) -> list[int]:
-        full = time.monotonic() >= self._next_full_scan
+        full = self._monotonic() >= self._next_full_scan
         async with self._pool.acquire() as connection:
             found = await idle_mailboxes.claim(
                 connection, limit=_SINGLES, within_seconds=None if full else _RECENT_SECONDS
             )
         if full and len(found) < _SINGLES:
-            self._next_full_scan = time.monotonic() + _RECENT_SECONDS / 2
+            self._next_full_scan = self._monotonic() + _RECENT_SECONDS / 2
         return found
 
     async def _claim_group(self) -> IdleGroup | None:
@@ -147,7 +154,11 @@ class IdleCheck:
             group = await idle_groups.claim(
                 connection, round_seconds=self._intervals.shortest, lease_seconds=_LEASE_SECONDS
             )
-        self._metrics.claimed(late_seconds=0.0 if group is None else self._lateness(group))
+        if group is not None:
+            self._metrics.claimed(late_seconds=self._lateness(group))
+            self._late_until = self._monotonic() + _SHOWN_SECONDS
+        elif self._monotonic() >= self._late_until:
+            self._metrics.claimed(late_seconds=0.0)
         return group
 
     def _lateness(self, group: IdleGroup) -> float:
@@ -163,7 +174,9 @@ class IdleCheck:
 
     async def _visit(self, group: IdleGroup) -> None:
         async with self._pool.acquire() as connection:
-            activities = await idle_mailboxes.activities(connection, group.mailbox_ids, pushed=self._pushed)
+            activities = await idle_mailboxes.activities(
+                connection, group.mailbox_ids, idle_for=self._intervals.shortest, pushed=self._pushed
+            )
             due = due_checks(group, activities, self._intervals)
             members = await idle_mailboxes.load(connection, due.mailbox_ids)
         await self._wake([activity.mailbox_id for activity in activities if activity.needs_watch])
@@ -199,7 +212,7 @@ class IdleCheck:
                 await idle_mailboxes.look_again(connection, late, seconds=_AGAIN_SECONDS)
 
     async def _pause(self, seconds: float, group: IdleGroup | None) -> None:
-        await asyncio.sleep(min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, seconds)))
+        await self._sleep(min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, seconds)))
         if group is not None:
             async with self._pool.acquire() as connection:
                 await idle_groups.renew(connection, group, lease_seconds=_LEASE_SECONDS)

@@ -1,0 +1,236 @@
+"""A simulated day: mail comes and is announced, idle checks find the rest, turns fetch it."""
+
+import asyncio
+import heapq
+import math
+import random
+import statistics
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID, uuid4
+
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from benchmarks.simulated_day.clock import Clock
+from benchmarks.simulated_day.gmail import Box, SimulatedGmail, Units
+from services.mail.model import Lane
+from services.mail.provider_access.calls import ProviderAccess
+from services.mail.provider_access.concurrency import ConcurrencyLimit
+from services.mail.provider_access.provider_tokens import ProviderTokenCache
+from services.mail.provider_access.quota import Quota, QuotaWaitError
+from services.mail.provider_access.watermarks import PostgresWatermarks
+from services.mail.providers.gmail.limits import gmail_quota
+from services.mail.store.connection import Connection, Pool
+from services.mail.store.control import schedule, watches
+from services.mail.store.control.idle_groups import GROUP_SIZE
+from services.mail.store.control.schedule import ECHO_SECONDS, Lease
+from services.mail.sync.idle.check import IdleCheck
+from services.mail.sync.idle.metrics import IdleMetrics
+from services.mail.sync.idle.rounds import IdleIntervals
+from services.mail.sync.watches import RENEW_SECONDS
+
+FULL: Final = 50_000
+DAILY_LIMIT: Final = 80_000_000
+DAY: Final = 86_400.0
+# Messages a day, and which part of the mailboxes gets so many: 14 on average.
+MAIL: Final = ((0.5, 0.3), (8, 0.5), (50, 0.2))
+# Announcements arrive after so many seconds, and this part of them never.
+ANNOUNCED_AFTER: Final = (0.5, 3.0)
+LOST: Final = 0.01
+# Seconds between two times at which a worker looks for what is due.
+TICK: Final = 5.0
+
+
+class Day:
+    """A simulated day: events in order, idle checks at every tick, turns at once."""
+
+    def __init__(self, *, pool: Pool, redis: Redis, clock: Clock, mailboxes: int, push: bool, seed: int) -> None:
+        self.units = Units()
+        self.delays: list[float] = []
+        self._random = random.Random(seed)
+        self._pool = pool
+        self._clock = clock
+        self._push = push
+        self._boxes: dict[UUID, Box] = {}
+        self._by_id: dict[int, tuple[UUID, Box]] = {}
+        self._events: list[tuple[float, int, Callable[[], Awaitable[None]]]] = []
+        self._number = 0
+        profile = replace(gmail_quota("2026-05"), daily_limit=round(DAILY_LIMIT * mailboxes / FULL))
+        self._provider = SimulatedGmail(self._boxes, self.units, can_push=push)
+        self.quota = Quota(
+            redis,
+            profile=profile,
+            batch_units=200,
+            watermarks=PostgresWatermarks(
+                pool,
+                mailbox_limit=profile.mailbox_limit,
+                window=profile.window,
+                longest_call=profile.longest_call,
+                monotonic=clock,
+            ),
+            now=clock,
+            redis_time=clock,
+            monotonic=clock,
+        )
+        access = ProviderAccess(
+            quota=self.quota,
+            concurrency_limit=ConcurrencyLimit(redis, batch_size=10),
+            tokens=ProviderTokenCache(self._provider),
+        )
+        self.check = IdleCheck(
+            pool=pool,
+            providers={"google": self._provider},  # type: ignore[dict-item]  # what idle checks use of the protocol
+            access=access,
+            intervals=IdleIntervals(shortest=60, longest=960),
+            metrics=IdleMetrics(CollectorRegistry()),
+            parallel=32,
+            sleep=clock.sleep,
+            monotonic=clock,
+        )
+
+    def forget(self) -> None:
+        """Count from now on."""
+        self.units.checks = self.units.idle = self.units.mail = self.units.watches = 0
+        self.delays.clear()
+
+    def figures(self, *, days: float) -> dict[str, float]:
+        """Return units of a mailbox's day, after so many of them, and delays of mail in seconds."""
+        units = self.units
+        delays = sorted(self.delays) or [0.0]
+        return {
+            "part_of_day": (units.idle + units.mail + units.watches) / days * FULL / DAILY_LIMIT,
+            "checks": units.checks / days,
+            "check_units": units.idle / days,
+            "mail_units": units.mail / days,
+            "watch_units": units.watches / days,
+            "mails": len(self.delays) / days,
+            "delay_p50": statistics.median(delays),
+            "delay_p99": delays[len(delays) * 99 // 100],
+            "delay_max": delays[-1],
+        }
+
+    async def fill(self, connection: Connection, mailboxes: int, *, mail: bool) -> None:
+        """Insert idle mailboxes that were synced some time ago, their watches, and their mail to come."""
+        ids = [uuid4() for _ in range(mailboxes)]
+        rates = self._random.choices([rate for rate, _ in MAIL], [part for _, part in MAIL], k=mailboxes)
+        rows = await connection.fetch(
+            "INSERT INTO mailboxes (account_id, user_id, provider, email, status) "
+            "SELECT id, id, 'google', id || '@example.com', 'active' FROM unnest($1::uuid[]) AS n(id) "
+            "RETURNING mailbox_id, account_id",
+            ids,
+        )
+        for row, rate in zip(rows, rates, strict=True):
+            box = Box(per_day=rate)
+            self._boxes[row["account_id"]] = box
+            self._by_id[row["mailbox_id"]] = (row["account_id"], box)
+            if mail:
+                self._plan_mail(row["account_id"], box)
+        await connection.execute(
+            "INSERT INTO sync_states (mailbox_id, cursor, caught_up_at, covered_all) "
+            "SELECT mailbox_id, 1, now(), true FROM mailboxes"
+        )
+        await connection.execute("INSERT INTO labels SELECT mailbox_id, 'INBOX', 'INBOX', 'system' FROM mailboxes")
+        await connection.execute(
+            "INSERT INTO mailbox_schedule (mailbox_id, lane, due_at, active_at, announced_at) "
+            "SELECT mailbox_id, $1, now(), now() - random() * interval '1 day', now() - interval '1 h' FROM mailboxes",
+            Lane.IDLE,
+        )
+        if self._push:
+            await connection.execute(
+                "INSERT INTO watches (mailbox_id, expires_at, renew_at) "
+                "SELECT mailbox_id, now() + interval '6 days', now() + random() * interval '1 day' FROM mailboxes"
+            )
+        await connection.execute(
+            "INSERT INTO idle_groups (group_id, checked_at) SELECT DISTINCT mailbox_id / $1, now() FROM mailboxes",
+            GROUP_SIZE,
+        )
+        await connection.execute("VACUUM ANALYZE")
+
+    async def run(self, connection: Connection, *, until: float) -> None:
+        """Let the time pass."""
+        next_tick = self._clock.now
+        while self._clock.now < until:
+            at = min(next_tick, self._events[0][0] if self._events else math.inf)
+            await self._clock.move(connection, at)
+            while self._events and self._events[0][0] <= self._clock.now:
+                await heapq.heappop(self._events)[2]()
+            if self._clock.now >= next_tick:
+                next_tick += TICK
+                while await self.check.look():
+                    pass
+            await self._work()
+
+    def _at(self, when: float, do: Callable[[], Awaitable[None]]) -> None:
+        self._number += 1
+        heapq.heappush(self._events, (when, self._number, do))
+
+    def _plan_mail(self, account: UUID, box: Box) -> None:
+        at = self._clock.now + self._random.expovariate(box.per_day / DAY)
+        self._at(at, lambda: self._deliver(account, box))
+
+    async def _deliver(self, account: UUID, box: Box) -> None:
+        box.history += 1
+        box.unread.append(self._clock.now)
+        self._plan_mail(account, box)
+        if self._push and self._random.random() >= LOST:
+            history = box.history
+            self._at(self._clock.now + self._random.uniform(*ANNOUNCED_AFTER), lambda: self._announce(account, history))
+
+    async def _announce(self, account: UUID, history: int) -> None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            await schedule.hint(connection, provider="google", email=f"{account}@example.com", cursor=history)
+
+    async def _work(self) -> None:
+        """Run the turns that are due."""
+        while True:
+            async with self._pool.acquire() as connection:
+                leases = await schedule.claim(
+                    connection,
+                    owner=uuid4(),
+                    lane=Lane.LIVE,
+                    limit=100,
+                    failing_limit=100,
+                    lease_seconds=15,
+                    backoff_limit=60,
+                )
+            await asyncio.gather(*map(self._turn, leases))
+            if len(leases) < 100:
+                return
+
+    async def _turn(self, lease: Lease) -> None:
+        """Read history and labels, get the new messages, renew the watch if that is due."""
+        costs = self._provider.costs
+        account, box = self._by_id[lease.mailbox_id]
+        came, box.unread = box.unread, []
+        await self._spend(lease.mailbox_id, costs.history_page + costs.labels + costs.get * len(came))
+        self.units.mail += costs.history_page + costs.labels + costs.get * len(came)
+        self.delays += [self._clock.now - at for at in came]
+        async with self._pool.acquire() as connection, connection.transaction():
+            await schedule.fence(connection, lease)
+            await connection.execute(
+                "UPDATE sync_states SET cursor = $2, caught_up_at = now() WHERE mailbox_id = $1",
+                lease.mailbox_id,
+                box.history,
+            )
+            renews = self._push and await watches.is_due(connection, lease.mailbox_id)
+            if renews:
+                await self._renew(connection, lease.mailbox_id, account, box)
+            after = ECHO_SECONDS if self._push else math.inf
+            await schedule.release(connection, lease, lane=Lane.IDLE, after=after)
+
+    async def _renew(self, connection: Connection, mailbox_id: int, account: UUID, box: Box) -> None:
+        await self._spend(mailbox_id, self._provider.costs.watch)
+        self.units.watches += self._provider.costs.watch
+        expires = datetime.fromtimestamp(self._clock.now, UTC) + timedelta(days=7)
+        await watches.keep(connection, mailbox_id, expires_at=expires, renew_seconds=RENEW_SECONDS)
+        # A new watch is announced at once.
+        history = box.history
+        self._at(self._clock.now + 1, lambda: self._announce(account, history))
+
+    async def _spend(self, mailbox_id: int, units: int) -> None:
+        with suppress(QuotaWaitError):
+            self.quota.end(await self.quota.take(mailbox_id, units))

@@ -1,0 +1,68 @@
+"""The simulated provider: mailboxes with history, and what is asked about them."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from services.mail.model import HistoryDelta, Label
+from services.mail.providers.base import HistoryPage
+from services.mail.providers.gmail.limits import gmail_quota
+
+LABELS: Final = [Label(label_id="INBOX", name="INBOX", type="system")]
+
+
+@dataclass(slots=True)
+class Box:
+    """A mailbox at the provider: its history id, and when messages came that Mailroom does not have."""
+
+    per_day: float
+    history: int = 1
+    unread: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Units:
+    """Units by what they are for, and checks."""
+
+    checks: int = 0
+    idle: int = 0
+    mail: int = 0
+    watches: int = 0
+
+
+class SimulatedGmail:
+    """Answers idle checks from the simulated mailboxes. The access token is the mailbox's number."""
+
+    def __init__(self, boxes: dict[UUID, Box], units: Units, *, can_push: bool) -> None:
+        self.costs = gmail_quota("2026-05").costs
+        self.can_push = can_push
+        self._boxes = boxes
+        self._units = units
+
+    async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:  # noqa: ARG002 - the port's
+        """Return whether anything happened since the cursor."""
+        self._units.checks += 1
+        self._units.idle += self.costs.history_page
+        latest = self._boxes[UUID(access_token)].history
+        return HistoryPage(
+            changes=HistoryDelta(),
+            next_page_token=None,
+            last_record=latest if latest > cursor else None,
+            latest=latest,
+        )
+
+    async def list_labels(self, access_token: str) -> list[Label]:  # noqa: ARG002 - the port's
+        """Return the same labels for all."""
+        self._units.idle += self.costs.labels
+        return LABELS
+
+    async def access_token(
+        self,
+        account_id: UUID,
+        user_id: UUID,  # noqa: ARG002 - the port's
+        *,
+        refused_fingerprint: str = "",  # noqa: ARG002 - the port's
+    ) -> tuple[str, datetime]:
+        """Stand in for auth."""
+        return str(account_id), datetime.now(UTC) + timedelta(days=3650)

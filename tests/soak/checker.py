@@ -24,6 +24,10 @@ _STORED = """
     FROM mailboxes b JOIN messages m USING (mailbox_id) LEFT JOIN message_contents c USING (mailbox_id, message_id)
 """
 
+_LABELS = """
+    SELECT b.email, l.label_id, l.name FROM mailboxes b JOIN labels l USING (mailbox_id) WHERE l.removed_at IS NULL
+"""
+
 _STATE = """
     SELECT now(), b.mailbox_id, b.status, to_json(q) AS schedule, to_json(s) AS state,
         (SELECT json_agg(i) FROM (SELECT * FROM fetch_queue WHERE mailbox_id = b.mailbox_id LIMIT 5) i) AS queued
@@ -42,6 +46,7 @@ class Verdict:
     duplicated: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     contents: list[str] = field(default_factory=list)
+    label_names: list[str] = field(default_factory=list)
 
     @property
     def differences(self) -> dict[str, list[str]]:
@@ -52,6 +57,7 @@ class Verdict:
             "duplicated": self.duplicated,
             "labels": self.labels,
             "contents": self.contents,
+            "label names": self.label_names,
         }
         return {kind: cases for kind, cases in kinds.items() if cases}
 
@@ -116,6 +122,17 @@ def check(expected: Mapping[str, Labels], provider: ProviderAccount, *, dsn: str
     for address, labels in expected.items():
         _compare(address, labels, stored[address], provider, verdict)
     return verdict
+
+
+def differing_label_names(expected: Mapping[str, Mapping[str, str]], *, dsn: str) -> list[str]:
+    """Compare the names of labels; `expected` has them by id, by address. Other labels do not count."""
+    found = {(row["email"], row["label_id"]): row["name"] for row in asyncio.run(_rows(dsn, _LABELS))}
+    return [
+        f"{address}/{id_}: {found.get((address, id_))}, expected {name}"
+        for address, names in expected.items()
+        for id_, name in names.items()
+        if found.get((address, id_)) != name
+    ]
 
 
 def describe(address: str, *, dsn: str) -> str:

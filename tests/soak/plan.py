@@ -9,14 +9,23 @@ POLL_SECONDS = 2.0
 LEASE_SECONDS = 3.0
 # Delay of a slow response in seconds.
 _LATE = 1.5
+# Seconds for which a call is not answered: longer than any deadline of a caller.
+_NEVER = 60.0
+# Of a provider's listings: the delay of its index in seconds, and one in how many answers is short.
+INDEX_LAG, SHORT_LIST_EVERY = 3.0, 2
+# The longest time in seconds that a mailbox may show neither progress nor a reason.
+MOST_SILENT = 60.0
 
 # A pause outlasts the worker's leases, so that another worker takes over.
 KILLED = ("worker", "mail", "auth", "valkey", "postgres")
 PAUSED = "paused worker"
 STRIKES = frozenset({*KILLED, PAUSED})
 CONNECTION_FAULTS = ("html_503", "reset", "slow", "slow_body", "truncate", "garbage", "timeout", "lost_response")
-FAULT_KINDS = frozenset({"error", *CONNECTION_FAULTS})
+UNANSWERED = "unanswered"
+LISTING_FAULTS = ("late_entries", "short_listings")
+FAULT_KINDS = frozenset({"error", UNANSWERED, *CONNECTION_FAULTS, *LISTING_FAULTS})
 
+_UNANSWERED = {"kind": "timeout", "seconds": _NEVER}
 _UNAVAILABLE = {"kind": "error", "status": 503}
 _LIMITED = {"kind": "error", "status": 403, "reason": "rateLimitExceeded", "retry_after": 2.0}
 _CROWDED = {
@@ -48,6 +57,11 @@ class SoakPlan:
     patience: float = 180.0
 
 
+def name_of(rule: Mapping[str, Any]) -> str:
+    """Return the kind of a rule; a call that is held for longer than any deadline is not answered."""
+    return UNANSWERED if rule["kind"] == "timeout" and rule["seconds"] >= _NEVER else str(rule["kind"])
+
+
 @dataclass(frozen=True, slots=True)
 class FaultRules:
     """Rules of the sandbox's fault plan: each kind fires once early, and then occasionally."""
@@ -69,8 +83,13 @@ class FaultRules:
             for place, kind in enumerate(CONNECTION_FAULTS)
             for method in ("batch", "gmail.history.list")
         ]
+        unanswered = [
+            {"method": method, **_UNANSWERED, "after": after, "count": 1}
+            for method, after in (("batch", 30), ("gmail.history.list", 30), ("gmail.messages.list", 5))
+        ]
         return [
             *broken,
+            *unanswered,
             {"method": "gmail.history.list", **_HISTORY_GONE, "after": 10, "count": 1},
             {"method": "gmail.messages.get", **_UNAVAILABLE, "after": 50, "count": 3},
             {"method": "gmail.messages.get", **_LIMITED, "after": 100, "count": 1},
@@ -91,6 +110,7 @@ class FaultRules:
         ]
         return [
             *connections,
+            {"method": "gmail.*", **_UNANSWERED, "probability": rarely / 3},
             *tokens,
             {"method": "gmail.*", **_UNAVAILABLE, "probability": rarely},
             {"method": "gmail.*", **_REFUSED, "probability": rarely},

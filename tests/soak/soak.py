@@ -20,8 +20,21 @@ from deploy.local.postgres import Database, EmbeddedPostgres
 from tests.soak import checker
 from tests.soak.checker import ProviderAccount, Verdict
 from tests.soak.kills import Killer
-from tests.soak.plan import FAULT_KINDS, LEASE_SECONDS, POLL_SECONDS, STRIKES, FaultRules, SoakPlan
+from tests.soak.plan import (
+    FAULT_KINDS,
+    INDEX_LAG,
+    LEASE_SECONDS,
+    LISTING_FAULTS,
+    MOST_SILENT,
+    POLL_SECONDS,
+    SHORT_LIST_EVERY,
+    STRIKES,
+    FaultRules,
+    SoakPlan,
+    name_of,
+)
 from tests.soak.readers import Readers
+from tests.soak.silence import Silence
 from tests.soak.traffic import Traffic
 from tests.support.e2e.people import Person, Provider
 from tests.support.e2e.running_stack import RunningStack, running_stack
@@ -43,6 +56,8 @@ class SoakReport:
     # Most units that one mailbox spent in a window, as a share of the limit.
     peak_use: float
     failed_syncs: list[str]
+    # Seconds without progress or a reason by mailbox: the longest of each.
+    longest_silence: dict[str, float]
     # Services that ended without a kill.
     ended: list[str]
 
@@ -55,6 +70,9 @@ class SoakReport:
             "kills that never happened": sorted(STRIKES - self.kills.keys()),
             "calls rejected for quota": self.rejected_calls,
             "syncs that did not end well": self.failed_syncs,
+            "mailboxes that were silent": {
+                address: seconds for address, seconds in self.longest_silence.items() if seconds > MOST_SILENT
+            },
             "services that ended by themselves": self.ended,
             "answers that tell of a defect": {
                 status: count for status, count in self.answers.items() if status >= 500 and status not in (503, 504)
@@ -72,8 +90,10 @@ class SoakReport:
             "kills": self.kills,
             "compared_messages": self.verdict.messages,
             **{
-                kind: len(getattr(self.verdict, kind)) for kind in ("lost", "extra", "duplicated", "labels", "contents")
+                kind: len(getattr(self.verdict, kind))
+                for kind in ("lost", "extra", "duplicated", "labels", "contents", "label_names")
             },
+            "longest_silence": round(max(self.longest_silence.values(), default=0.0), 1),
             "units": self.units,
             "peak_use": round(self.peak_use, 3),
             "rejected_calls": self.rejected_calls,
@@ -130,12 +150,13 @@ class _Soak:
             before = {person.email: account.labels(person.email) for person in people}
             start = max((event["seq"] for event in account.log()), default=0)
             control.put("/faults", **FaultRules(seed=plan.seed).body())
-            traffic, readers, kills = self._storm(people, before)
-            faults = self._end_faults(control)
+            traffic, readers, kills, silence = self._storm(people, before)
+            faults = self._end_faults(control, people)
             failed = self._await_current(people)
             expected = checker.replay(before, account.log(start))
             self._trust(expected, account)
             verdict = checker.check(expected, account, dsn=self._dsn())
+            verdict.label_names += checker.differing_label_names(traffic.label_names, dsn=self._dsn())
             quota = account.get("/calls")["quota"]
             meters = quota["users"].values()
             return SoakReport(
@@ -149,6 +170,7 @@ class _Soak:
                 units=sum(meter["units"] for meter in meters),
                 peak_use=max(meter["peak_sliding_window"] for meter in meters) / quota["limits"]["per_user"],
                 failed_syncs=failed,
+                longest_silence=silence.longest,
                 ended=self._stack.ended(),
             )
 
@@ -159,33 +181,42 @@ class _Soak:
                 control.put(f"/users/{email}/settings", extra_fields=True, empty_arrays=True)
             case 2:
                 control.put(f"/users/{email}/mailbox", history_id=str(2**70), empty_page_every=3)
+            case 3:
+                control.put(f"/users/{email}/mailbox", index_lag=INDEX_LAG, short_list_every=SHORT_LIST_EVERY)
         return Person.sign_in(http, email)
 
-    def _storm(self, people: list[Person], before: dict[str, checker.Labels]) -> tuple[Traffic, Readers, Killer]:
+    def _storm(
+        self, people: list[Person], before: dict[str, checker.Labels]
+    ) -> tuple[Traffic, Readers, Killer, Silence]:
         plan, stop = self._plan, threading.Event()
         mailboxes = {email: sorted(labels) for email, labels in before.items()}
         url = f"{self._stack.sandbox_url}/_sandbox"
         traffic = Traffic(url, mailboxes, seed=plan.seed, rate=plan.operations)
         readers = Readers(self._stack.gateway_url, people, seed=plan.seed)
+        silence = Silence(self._dsn())
         workers = ["worker", *(f"worker-{number}" for number in range(2, 1 + plan.workers))]
         killer = Killer(self._stack, workers=workers, seed=plan.seed, calm=plan.calm)
         with ThreadPoolExecutor() as threads:
-            running = [threads.submit(traffic.run, stop), threads.submit(readers.run, stop)]
+            running = [threads.submit(each.run, stop) for each in (traffic, readers, silence)]
             try:
                 killer.run(plan.seconds, failed=lambda: any(future.done() for future in running))
             finally:
                 stop.set()
             for future in running:
                 future.result()
-        return traffic, readers, killer
+        return traffic, readers, killer, silence
 
     @staticmethod
-    def _end_faults(control: Provider) -> Counter[str]:
+    def _end_faults(control: Provider, people: Sequence[Person]) -> Counter[str]:
+        """Return how often each kind of fault struck."""
         rules = control.get("/faults")["rules"]
         control.end_faults()
         fired: Counter[str] = Counter()
         for rule in rules:
-            fired[rule["kind"]] += rule["fired"]
+            fired[name_of(rule)] += rule["fired"]
+        for person in people:
+            struck = control.put(f"/users/{person.email}/mailbox")["before"]
+            fired.update({kind: struck[kind] for kind in LISTING_FAULTS})
         return +fired
 
     def _await_current(self, people: Sequence[Person]) -> list[str]:

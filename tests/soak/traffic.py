@@ -33,7 +33,8 @@ class _Known:
     email: str
     ids: list[str]
     drafts: list[str] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
+    # Names by id.
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 class Traffic:
@@ -53,10 +54,16 @@ class Traffic:
             (self._delete, 10),
             (self._save_draft, 15),
             (self._create_label, 2),
+            (self._rename_label, 2),
             (self._delete_label, 1),
             (self._expire_tokens, 2),
             (self._lose_history, 1),
         ]
+
+    @property
+    def label_names(self) -> dict[str, dict[str, str]]:
+        """The users' labels at the provider: names by id, by address."""
+        return {known.email: known.labels for known in self._mailboxes}
 
     def run(self, stop: threading.Event) -> None:
         """Change mailboxes until `stop` is set. Raises httpx.HTTPError when the sandbox refuses."""
@@ -105,12 +112,21 @@ class Traffic:
 
     def _create_label(self, known: _Known) -> None:
         name = f"{self._random.choice(_WORDS)} {self._random.randrange(10**9)}"
-        known.labels.append(self._post(known, "labels", {"name": name})["id"])
+        known.labels[self._post(known, "labels", {"name": name})["id"]] = name
         self.done["labels created"] += 1
+
+    def _rename_label(self, known: _Known) -> None:
+        if known.labels:
+            label, name = self._random.choice([*known.labels]), f"renamed {self._random.randrange(10**9)}"
+            answer = self._http.patch(f"/users/{known.email}/labels/{label}", json={"name": name})
+            answer.raise_for_status()
+            known.labels[label] = name
+            self.done["labels renamed"] += 1
 
     def _delete_label(self, known: _Known) -> None:
         if known.labels:
-            label = known.labels.pop(self._random.randrange(len(known.labels)))
+            label = self._random.choice([*known.labels])
+            del known.labels[label]
             self._http.delete(f"/users/{known.email}/labels/{label}").raise_for_status()
             self.done["labels deleted"] += 1
 

@@ -39,6 +39,7 @@ async def learn(turn: TurnContext, named: Set[str]) -> None:
 
 async def refresh(turn: TurnContext) -> None:
     """Copy the provider's labels. Raises the errors of calls."""
+    turn.labels_hint = turn.newest_hint
     listed = await turn.call(turn.provider.costs.labels, turn.provider.list_labels)
     async with turn.writing() as connection:
         await record(connection, turn, listed)
@@ -68,7 +69,8 @@ async def keep(turn: TurnContext, state: SyncProgress) -> bool:
     if state.labels_due_in is None or state.labels_due_in > 0:
         return False
     # First the list: a removed label may be back.
-    return (turn.has_listed_labels or await _try_to_refresh(turn)) and await _take_off_some(turn)
+    is_fresh = turn.has_listed_labels and turn.labels_hint == turn.newest_hint
+    return (is_fresh or await _try_to_refresh(turn)) and await _take_off_some(turn)
 
 
 async def keep_when_quiet(turn: TurnContext, state: SyncProgress) -> bool:

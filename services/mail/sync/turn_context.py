@@ -64,6 +64,8 @@ class TurnContext:
         self.has_saved = False
         # Whether this turn has asked for the provider's labels, and the labels that it knows to be stored.
         self.has_listed_labels = False
+        # The hint that it had seen when it asked.
+        self.labels_hint = 0
         self.known_labels: set[str] = set()
         self._reported_units = self._units_in_report = 0
 

@@ -52,12 +52,16 @@ class MailboxBody(ControlBody):
     """Behaviour of a mailbox's listings, and the id at which its history continues."""
 
     empty_page_every: int = Field(default=0, ge=0)
+    index_lag: float = Field(default=0.0, ge=0)
+    short_list_every: int = Field(default=0, ge=0)
     history_id: str | None = Field(default=None, pattern=r"^[0-9]{1,40}$")
 
     @model_validator(mode="after")
     def _not_only_empty_pages(self) -> "MailboxBody":
         if self.empty_page_every == 1:
             raise ValueError("with empty_page_every 1 no listing would end")
+        if self.short_list_every == 1:
+            raise ValueError("with short_list_every 1 no listing would be whole")
         return self
 
 
@@ -229,8 +233,18 @@ class MailControl:
             if int(body.history_id) <= mailbox.history.current_id:
                 raise ControlError(400, f"history_id must be above {mailbox.history.current_id}")
             mailbox.history.jump(int(body.history_id))
-        mailbox.listing_deviations = ListingDeviations(empty_page_every=body.empty_page_every)
-        return JSONResponse({"historyId": str(mailbox.history.current_id)})
+        before = mailbox.listing_deviations
+        mailbox.listing_deviations = ListingDeviations(
+            empty_page_every=body.empty_page_every,
+            index_lag=body.index_lag,
+            short_list_every=body.short_list_every,
+        )
+        return JSONResponse(
+            {
+                "historyId": str(mailbox.history.current_id),
+                "before": {"late_entries": before.late_entries, "short_listings": before.short_listings},
+            }
+        )
 
     async def send_push(self, request: Request) -> Response:
         """Queue a notification for this user, with the current history id by default."""

@@ -49,6 +49,27 @@ class ListingDeviations:
 
     empty_page_every: int = 0
     """One in this many pages (2 or more) of a listing is empty and still carries a token; 0 = never."""
+    index_lag: float = 0.0
+    """Listings show a message only this many seconds after it arrived."""
+    short_list_every: int = 0
+    """One in this many listings (2 or more) ends after the first half of its first page; 0 = never."""
+    listings: int = 0
+    late_entries: int = 0
+    short_listings: int = 0
+    """How many there were so far; pages count each late entry anew."""
+
+    def is_short(self) -> bool:
+        """Count another listing; return whether it ends early."""
+        self.listings += 1
+        short = self.short_list_every > 0 and self.listings % self.short_list_every == 0
+        self.short_listings += short
+        return short
+
+    def is_late(self, message: Message, *, now_ms: int) -> bool:
+        """Return whether listings do not show the message yet."""
+        late = message.internal_date > now_ms - self.index_lag * 1000 and self.index_lag > 0
+        self.late_entries += late
+        return late
 
 
 def _position(message: Message) -> tuple[int, str]:

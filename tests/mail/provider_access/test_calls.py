@@ -223,6 +223,13 @@ class TestReservations:
         assert calls.units_taken == (await access.quota.use()).day_used == 24
 
 
+class TestParts:
+    async def test_of_a_take_are_waited_for_after_the_first(self, calls: ProviderCalls, access: ProviderAccess) -> None:
+        most = access.quota.most_units
+        async with calls.reserved(most + 2_000, patience=0):
+            assert calls.reserved_units == most + 2_000
+
+
 class TestSpareUnits:
     async def test_are_what_the_take_leaves_at_once(self, later: "Later") -> None:
         await later.calls.take(20)

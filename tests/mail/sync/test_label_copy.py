@@ -243,3 +243,14 @@ class TestTakingOff:
             most = "SELECT max(n) FROM (SELECT count(*) AS n FROM messages GROUP BY xmin) t"
             assert await s.fetchval(most) == 1000
             assert not await s.fetchval("SELECT EXISTS (SELECT FROM labels WHERE label_id = 'L')")
+
+
+class TestRequestedSyncs:
+    async def test_that_join_an_active_one_show_new_labels(self, stage: OpenStage) -> None:
+        async with stage(messages=30, batch=False) as s:
+            await s.at_provider.fail({"method": "gmail.messages.get", "kind": "slow", "seconds": 0.3})
+            await s.request(count=None)
+            await s.until_stored_some(1)
+            await s.at_provider.create_label("New")
+            await s.sync(count=None)
+            assert "New" in await names(s)

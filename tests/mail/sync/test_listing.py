@@ -369,3 +369,22 @@ class TestLaggingListings:
             await s.until_stored(new)
             assert await s.fetchval("SELECT listing = 'relist' AND listed_count = 0 FROM sync_states")
             assert await s.at_provider.calls("gmail.messages.list") == 1
+
+
+class TestListingsThatAreCutShort:
+    async def test_are_repeated_before_each_message_is_asked_for(self, servers: Servers, stage: OpenStage) -> None:
+        listings = AlteredListings()
+
+        async def first_is_short(call: ProxiedCall) -> Response | None:
+            answer = await listings.answer(call)
+            if call.lists_messages:
+                listings.lacks = set()
+            return answer
+
+        async with before(servers, stage, first_is_short, messages=30) as s:
+            await s.sync(count=None)
+            gets_before = await gets(s)
+            listings.lacks = set((await s.at_provider.visible())[-12:])
+            await compare_everything(s)
+            await s.mirrors()
+            assert await gets(s) == gets_before

@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from services.mail.model import DeadLetter, Sync, SyncReport, SyncState, Verification
+from services.mail.store import labels
 from services.mail.store.connection import Connection
 from services.mail.store.control.mailboxes import mailbox_of
 
@@ -81,6 +82,8 @@ async def start(
         trace_parent,
     )
     assert row is not None, "an upsert returns its row"  # noqa: S101 - states what the statement guarantees
+    # One that joins the active sync is to show new names of labels, too.
+    await labels.make_due(connection, mailbox_id)
     return sync_of(row)
 
 

@@ -8,10 +8,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.auth.v1 import auth_pb2
 from mailroom.mail.v1 import mail_pb2
 
-from services.gateway.schemas.addresses import AccessStatus, Address
+from services.gateway.schemas.addresses import AccessStatus, Address, Mailbox
 from services.gateway.schemas.changes import Change, ChangeType, LabelName
 from services.gateway.schemas.emails import Attachment, Email, EmailAddress, EmailSummary, FilterQuery, Label
-from services.gateway.schemas.requests import MailboxQuery
+from services.gateway.schemas.requests import MailboxName
 from services.gateway.schemas.sessions import Token
 from services.gateway.schemas.syncs import Sync, SyncState, Verification, WaitReason
 from services.gateway.schemas.threads import Thread
@@ -77,16 +77,13 @@ def session_tokens(answer: auth_pb2.RedeemSignInResponse | auth_pb2.RefreshSessi
     }
 
 
-def mailbox_selector(*, account_id: str | None, email: str | None) -> mail_pb2.MailboxSelector:
-    """Return a selector of a mailbox by the argument that is not None."""
-    if account_id is not None:
-        return mail_pb2.MailboxSelector(account_id=account_id)
-    return mail_pb2.MailboxSelector(email=email or "")
-
-
-def selector_of(query: MailboxQuery) -> mail_pb2.MailboxSelector:
-    """Return the selector of the mailbox that a request's parameters name."""
-    return mailbox_selector(account_id=query.account_id, email=query.user_email)
+def selector_of(named: MailboxName) -> mail_pb2.MailboxSelector:
+    """Return the selector of the mailbox that a request names; an empty one if it names none."""
+    if (mailbox_id := named.mailbox_id or named.account_id) is not None:
+        return mail_pb2.MailboxSelector(account_id=mailbox_id)
+    if (email := named.email or named.user_email) is not None:
+        return mail_pb2.MailboxSelector(email=email)
+    return mail_pb2.MailboxSelector()
 
 
 def filter_fields(query: FilterQuery) -> dict[str, Any]:
@@ -207,10 +204,15 @@ def _label_name(value: mail_pb2.Label) -> LabelName:
     return {"id": value.label_id, "name": value.name, "type": _LABEL_TYPE[value.type]}
 
 
-def address(mailbox: mail_pb2.Mailbox) -> Address:
+def address(value: mail_pb2.Mailbox) -> Address:
+    """Return a connected mailbox, with the older name of its id."""
+    return {"account_id": value.account_id, **mailbox(value)}
+
+
+def mailbox(mailbox: mail_pb2.Mailbox) -> Mailbox:
     """Return a connected mailbox."""
     return {
-        "account_id": mailbox.account_id,
+        "mailbox_id": mailbox.account_id,
         "email": mailbox.email,
         "provider": mailbox.provider,
         "status": access_status(

@@ -27,7 +27,8 @@ Every failure is `application/problem+json` (RFC 9457) with a stable `code`.
 TAGS = [
     {"name": "sign-in", "description": "Signing in through a provider, and linking further accounts"},
     {"name": "sessions", "description": "Sessions of the user, and the user"},
-    {"name": "addresses", "description": "Connected mailboxes"},
+    {"name": "mailboxes", "description": "Connected mailboxes"},
+    {"name": "addresses", "description": "Connected mailboxes by their older name"},
     {"name": "syncs", "description": "Bringing the copy of a mailbox up to date"},
     {"name": "emails", "description": "Stored mail: lists, search, messages, threads, labels, changes"},
     {"name": "hooks", "description": "Notifications from providers"},

@@ -62,6 +62,11 @@ class Mailboxes:
             )
         return found[0]
 
+    async def all_of(self, user_id: UUID) -> list[OpenMailbox]:
+        """Return the user's mailboxes, oldest first."""
+        async with self._pool.acquire() as connection:
+            return await store.of_user(connection, user_id)
+
     async def _known(self, user_id: UUID, *, account_id: UUID | None, email: str | None) -> list[OpenMailbox]:
         async with self._pool.acquire() as connection:
             mailboxes = await store.of_user(connection, user_id)

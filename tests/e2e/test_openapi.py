@@ -12,7 +12,7 @@ from tests.support.e2e.running_stack import RunningStack
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "500"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 # Operations that end the person, whom other operations need.
-_LAST = ("DELETE /emails/addresses/{account_id}", "DELETE /auth/me")
+_LAST = ("DELETE /emails/addresses/{account_id}", "DELETE /mailboxes/{mailbox_id}", "DELETE /auth/me")
 
 _SUCCEEDING = 20
 
@@ -34,6 +34,8 @@ def ada(new_person: Callable[..., Person]) -> Caller:
             "syncs/{id}": [sync["id"]],
             "threads/{id}": [emails[0]["thread_id"]],
             "addresses/{account_id}": [person.address()["account_id"]],
+            "mailboxes/{mailbox_id}": [person.address()["account_id"]],
+            "mailbox_id": [person.address()["account_id"]],
             "auth/{provider}": ["google"],
             "account_id": [person.address()["account_id"]],
             "user_email": [person.email],

@@ -118,7 +118,7 @@ class TestWrongField:
     @pytest.mark.parametrize(
         ("path", "field", "message"),
         [
-            ("/emails", "query", "give exactly one of user_email and account_id"),
+            ("/emails", "query", "give exactly one of mailbox_id and email"),
             ("/emails?user_email=a&limit=x", "limit", "must be a whole number"),
             ("/emails?user_email=a&limit=1.5", "limit", "must be a whole number"),
             ("/emails?user_email=a&limit=0", "limit", "must be at least 1"),
@@ -141,7 +141,7 @@ class TestWrongField:
             (None, "body", "must be a JSON object"),
             ({"email": 1}, "email", "must be a string"),
             ({"email": "a", "count": True}, "count", 'must be a whole number from 1 to 1000000, or "all"'),
-            ({"email": "a", "account_id": "b"}, "body", "give exactly one of email and account_id"),
+            ({"email": "a", "account_id": "b"}, "body", "give exactly one of mailbox_id and email"),
         ],
         ids=str,
     )

@@ -10,6 +10,5 @@ ThreadId = Annotated[str, Path(alias="id", description="The `thread_id` of a mes
 SyncId = Annotated[str, Path(alias="id", description="The `id` of a sync")]
 SessionId = Annotated[str, Path(alias="id", description="The `id` of a session")]
 ProviderName = Annotated[str, Path(description="The provider's name", examples=["google"])]
-MailboxAccountId = Annotated[
-    str, Path(description="The id of a connected mailbox", json_schema_extra={"format": "uuid"})
-]
+MailboxAccountId = Annotated[str, Path(description="Older name of `mailbox_id`", json_schema_extra={"format": "uuid"})]
+MailboxId = Annotated[str, Path(description="The id of a connected mailbox", json_schema_extra={"format": "uuid"})]

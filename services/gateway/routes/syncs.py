@@ -87,7 +87,7 @@ async def start_sync(services: Backends, user_id: UserId, watch: Watch, body: Sy
     """Bring a mailbox up to date in the background. A running sync of it is extended and returned."""
     request = mail_pb2.StartSyncRequest(
         user_id=user_id,
-        mailbox=conversions.mailbox_selector(account_id=body.account_id, email=body.email),
+        mailbox=conversions.selector_of(body),
     )
     if body.count == "all":
         request.all = True
@@ -107,7 +107,7 @@ async def verify_mailbox(services: Backends, user_id: UserId, watch: Watch, body
     """Compare ids and labels of the copy with the provider and repair differences, by a sync with `verification`."""
     request = mail_pb2.VerifyMailboxRequest(
         user_id=user_id,
-        mailbox=conversions.mailbox_selector(account_id=body.account_id, email=body.email),
+        mailbox=conversions.selector_of(body),
     )
     sync = (await call(services.syncs.VerifyMailbox, request)).sync
     return await watch.accepted(sync)

@@ -13,7 +13,7 @@ from services.gateway.requests.conditional import CONDITIONAL, NOT_MODIFIED
 from services.gateway.requests.path_parameters import ThreadId
 from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
-from services.gateway.schemas.requests import MailboxQuery
+from services.gateway.schemas.requests import MaybeMailboxQuery
 from services.gateway.schemas.threads import ThreadPage, ThreadsQuery, ThreadView
 from services.kit.rpc.client import call
 
@@ -45,10 +45,10 @@ async def list_threads(services: Backends, user_id: UserId, query: Annotated[Thr
 async def get_thread(
     services: Backends,
     user_id: UserId,
-    query: Annotated[MailboxQuery, Query()],
+    query: Annotated[MaybeMailboxQuery, Query()],
     thread_id: ThreadId,
 ) -> Response:
-    """Get one thread with its messages, oldest first."""
+    """Get one thread with its messages, oldest first. A mailbox need not be named."""
     request = GetThreadRequest(user_id=user_id, mailbox=conversions.selector_of(query), thread_id=thread_id)
     answer = await call(services.messages.GetThread, request)
     emails = [conversions.email_summary(message) for message in answer.messages]

@@ -11,10 +11,10 @@ type AccessStatus = Literal["active", "reauth_required", "access_denied"]
 DENIED_REASON = "Why the provider denies access: a reason of docs/errors.md"
 
 
-class Address(TypedDict):
+class Mailbox(TypedDict):
     """A connected mailbox."""
 
-    account_id: AccountUuid
+    mailbox_id: AccountUuid
     email: MailAddress
     provider: Provider
     status: Annotated[AccessStatus, Field(description="Whether the provider lets Mailroom read the mailbox")]
@@ -27,6 +27,18 @@ class Address(TypedDict):
     ]
     message_count: MessageCount
     unread_count: UnreadCount
+
+
+class Address(Mailbox):
+    """A connected mailbox, with the older name of its id."""
+
+    account_id: AccountUuid
+
+
+class MailboxList(TypedDict):
+    """The user's connected mailboxes."""
+
+    mailboxes: Annotated[list[Mailbox], Field(description="Oldest first")]
 
 
 class AddressList(TypedDict):

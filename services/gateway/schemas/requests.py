@@ -1,8 +1,8 @@
 """Types that requests share."""
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic import model_validator as validator
 from pydantic_core import PydanticCustomError
 
@@ -27,6 +27,9 @@ Cursor = Annotated[
 ]
 
 
+DEPRECATED: dict[str, JsonValue] = {"deprecated": True}
+
+
 class Request(BaseModel):
     """The base of requests' bodies and parameters."""
 
@@ -34,21 +37,36 @@ class Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class MailboxQuery(Request):
-    """A mailbox, named by exactly one of `user_email` and `account_id`."""
+class MailboxName(Request):
+    """A mailbox, named by exactly one of `mailbox_id` and `email`, or by an older name of one of them."""
 
-    user_email: AddressText = None
-    account_id: AccountId = None
+    mailbox_id: AccountId = None
+    email: AddressText = None
+    # pydantic's own mark would warn whenever the field is read.
+    account_id: Annotated[AccountId, Field(json_schema_extra=DEPRECATED, description="Older name of `mailbox_id`")] = (
+        None
+    )
+    user_email: Annotated[AddressText, Field(json_schema_extra=DEPRECATED, description="Older name of `email`")] = None
+
+    least_names: ClassVar[int] = 1
 
     @validator(mode="after")
     def _one_mailbox(self) -> Self:
-        require_one(self, "user_email", "account_id")
+        if not self.least_names <= len(self.names()) <= 1:
+            raise PydanticCustomError("mailroom.mailbox", "give exactly one of mailbox_id and email")
         return self
 
+    def names(self) -> list[str]:
+        """Return the names that are given."""
+        given = (self.mailbox_id, self.email, self.account_id, self.user_email)
+        return [name for name in given if name is not None]
 
-def require_one(model: BaseModel, first: str, second: str) -> None:
-    """Check that exactly one of the two fields is set. Raises PydanticCustomError."""
-    if (getattr(model, first) is None) == (getattr(model, second) is None):
-        raise PydanticCustomError(
-            "mailroom.mailbox", "give exactly one of {first} and {second}", {"first": first, "second": second}
-        )
+
+class MailboxQuery(MailboxName):
+    """The mailbox that the parameters name."""
+
+
+class MaybeMailboxQuery(MailboxName):
+    """The mailbox that the parameters name, if any."""
+
+    least_names: ClassVar[int] = 0

@@ -1,13 +1,12 @@
 """Syncs, and the requests that start them."""
 
-from typing import Annotated, Any, Literal, Self, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
-from pydantic import model_validator as validator
 from pydantic_core import PydanticCustomError
 
 from services.gateway.schemas.ids import AccountUuid, MailAddress
-from services.gateway.schemas.requests import AccountId, AddressText, Request, require_one
+from services.gateway.schemas.requests import MailboxName
 from services.gateway.schemas.times import Time
 
 MAX_COUNT = 1_000_000
@@ -85,28 +84,13 @@ Count = Annotated[
 ]
 
 
-class SyncRequest(Request):
-    """A mailbox, named by exactly one of `email` and `account_id`."""
+class SyncRequest(MailboxName):
+    """A mailbox, and how much of it is wanted."""
 
-    email: AddressText = None
-    account_id: AccountId = None
     count: Annotated[
         Count, Field(description="The newest so many messages, stored ones included, or the whole mailbox")
     ] = 10
 
-    @validator(mode="after")
-    def _one_mailbox(self) -> Self:
-        require_one(self, "email", "account_id")
-        return self
 
-
-class VerifyRequest(Request):
-    """A mailbox, named by exactly one of `email` and `account_id`."""
-
-    email: AddressText = None
-    account_id: AccountId = None
-
-    @validator(mode="after")
-    def _one_mailbox(self) -> Self:
-        require_one(self, "email", "account_id")
-        return self
+class VerifyRequest(MailboxName):
+    """The mailbox to compare."""

@@ -1,5 +1,6 @@
 """Lists of threads, and single threads."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from services.kit.errors import AppError, Kind
@@ -50,15 +51,21 @@ class Threads:
             token = page_tokens.encode(last, scope=scope)
         return ThreadPage(threads=shown, next_page_token=token)
 
-    async def get(self, mailbox: OpenMailbox, thread_id: str) -> tuple[Thread, list[MessageSummary]]:
-        """Return a thread and its messages, oldest first. Raises AppError thread_not_found."""
-        found = None
+    async def find(self, mailboxes: Iterable[OpenMailbox], thread_id: str) -> tuple[Thread, list[MessageSummary]]:
+        """Return the thread of the first of these mailboxes that has it, and its messages, oldest first.
+
+        Raises AppError thread_not_found.
+        """
+        for mailbox in mailboxes:
+            if (found := await self._get(mailbox, thread_id)) is not None:
+                return found
+        raise AppError(Kind.NOT_FOUND, "thread_not_found", "There is no such thread.")
+
+    async def _get(self, mailbox: OpenMailbox, thread_id: str) -> tuple[Thread, list[MessageSummary]] | None:
         # Postgres refuses NUL in parameters.
-        if "\0" not in thread_id:
-            async with self._connections.of(mailbox.user_id) as connection:
-                found = await store.one(
-                    connection, mailbox.user_id, mailbox.mailbox_id, thread_id, label_names=mailbox.label_names
-                )
-        if found is None:
-            raise AppError(Kind.NOT_FOUND, "thread_not_found", "There is no such thread.")
-        return found
+        if "\0" in thread_id:
+            return None
+        async with self._connections.of(mailbox.user_id) as connection:
+            return await store.one(
+                connection, mailbox.user_id, mailbox.mailbox_id, thread_id, label_names=mailbox.label_names
+            )

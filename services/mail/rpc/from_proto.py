@@ -24,6 +24,13 @@ async def find_mailbox(mailboxes: Mailboxes, user_id: str, selector: mail_pb2.Ma
             raise AppError(Kind.INVALID, "mailbox_required", "Name a mailbox by account_id or by e-mail address.")
 
 
+async def named_mailboxes(mailboxes: Mailboxes, user_id: str, selector: mail_pb2.MailboxSelector) -> list[OpenMailbox]:
+    """Return the mailbox that is named, or all of the user's if none is. Raises AppError as find_mailbox does."""
+    if selector.WhichOneof("selector") is None:
+        return await mailboxes.all_of(uuid_of(user_id, "user_id"))
+    return [await find_mailbox(mailboxes, user_id, selector)]
+
+
 def uuid_of(value: str, field: str) -> UUID:
     """Parse the value of a UUID field. Raises AppError invalid_{field}."""
     try:

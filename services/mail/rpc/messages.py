@@ -13,7 +13,7 @@ from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
 from services.mail.reading.threads import Threads
 from services.mail.rpc.downloads import fields_of, part_id_of, stream_parts
-from services.mail.rpc.from_proto import filter_of, find_mailbox, uuid_of
+from services.mail.rpc.from_proto import filter_of, find_mailbox, named_mailboxes, uuid_of
 from services.mail.rpc.list_json import summaries_to_json
 from services.mail.rpc.to_proto import (
     change_to_proto,
@@ -85,8 +85,8 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
         )
 
     async def GetThread(self, request: mail_pb2.GetThreadRequest, context: Context) -> mail_pb2.GetThreadResponse:
-        mailbox = await find_mailbox(self._mailboxes, request.user_id, request.mailbox)
-        thread, messages = await self._threads.get(mailbox, request.thread_id)
+        mailboxes = await named_mailboxes(self._mailboxes, request.user_id, request.mailbox)
+        thread, messages = await self._threads.find(mailboxes, request.thread_id)
         return mail_pb2.GetThreadResponse(thread=thread_to_proto(thread), messages=map(summary_to_proto, messages))
 
     async def ExportMessages(

@@ -296,6 +296,7 @@ class TestAddresses:
         first, second, third = body["addresses"]
         assert first == {
             "account_id": f"account-of-{ADA}",
+            "mailbox_id": f"account-of-{ADA}",
             "email": ADA,
             "provider": "google",
             "status": "active",

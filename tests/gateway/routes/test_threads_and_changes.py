@@ -69,9 +69,19 @@ class TestThreads:
         assert (status, body["code"]) == (404, "thread_not_found")
 
     async def test_want_a_mailbox(self, gateway: Gateway) -> None:
-        for path in ("/emails/threads", "/emails/threads/t1"):
-            status, body = await get(gateway, path)
-            assert (status, body["code"]) == (400, "invalid_request")
+        status, body = await get(gateway, "/emails/threads")
+        assert (status, body["code"]) == (400, "invalid_request")
+
+    async def test_one_is_found_without_a_mailbox(self, gateway: Gateway) -> None:
+        gateway.mail.connect("ada", "ada@other.example")
+        account_id = connect(gateway, message(1))
+        gateway.mail.threads[account_id] = [thread()]
+        status, body = await get(gateway, "/emails/threads/t1")
+        assert (status, body["id"], body["account_id"]) == (200, "t1", account_id)
+        status, body = await get(gateway, "/emails/threads/t1", user_id="grace")
+        assert (status, body["code"]) == (404, "thread_not_found")
+        status, body = await get(gateway, f"/emails/threads/t1?email={ADA}&mailbox_id={account_id}")
+        assert (status, body["code"]) == (400, "invalid_request")
 
 
 class TestChanges:

@@ -256,7 +256,7 @@ class TestThreads:
     async def test_lists_each_participant_once(self, case: Case) -> None:
         names = (Address("", "grace@example.org"), ADA, Address("Grace", "Grace@Example.org"), Address("Z", ADA.email))
         await case.store(*(by(author, message(at, thread="a")) for at, author in enumerate(names)))
-        thread, _ = await case.threads.get(case.mailbox, "a")
+        thread, _ = await case.threads.find([case.mailbox], "a")
         assert thread.participants == [GRACE, ADA]
 
     async def test_pages_through_all_threads(self, case: Case) -> None:
@@ -273,7 +273,7 @@ class TestThreads:
 
     async def test_shows_the_messages_of_a_thread_oldest_first(self, case: Case) -> None:
         await case.store(message(1, thread="a"), message(2, thread="b"), message(3, thread="a"))
-        thread, shown = await case.threads.get(case.mailbox, "a")
+        thread, shown = await case.threads.find([case.mailbox], "a")
         assert (thread.thread_id, thread.message_count) == ("a", 2)
         assert [found.external_id for found in shown] == ["m1", "m3"]
 
@@ -281,14 +281,14 @@ class TestThreads:
         await case.store(message(1, thread="a"))
         for stranger in (replace(case.mailbox, user_id=uuid4()), replace(case.mailbox, mailbox_id=2**40)):
             with pytest.raises(AppError) as caught:
-                await case.threads.get(stranger, "a")
+                await case.threads.find([stranger], "a")
             assert (caught.value.kind, caught.value.reason) == (Kind.NOT_FOUND, "thread_not_found")
             assert (await case.threads.page(stranger, page_size=10, page_token="")).threads == []
 
     async def test_does_not_find_a_malformed_id(self, case: Case) -> None:
         for identifier in ("", "\0", "a\0", "x" * 5000, "'"):
             with pytest.raises(AppError, match="thread_not_found"):
-                await case.threads.get(case.mailbox, identifier)
+                await case.threads.find([case.mailbox], identifier)
 
     async def test_refuses_the_token_of_another_list(self, case: Case) -> None:
         await case.store(message(1), message(2))

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from uuid import uuid4
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.mail.v1 import mail_pb2
@@ -64,6 +65,10 @@ class TestThreads:
             assert listed.next_page_token
             wanted = mail_pb2.GetThreadRequest(**ours(c, thread_id=listed.threads[0].thread_id))
             shown = await call(c.messages.GetThread, wanted)
+            wanted.ClearField("mailbox")
+            assert await call(c.messages.GetThread, wanted) == shown
+            wanted.user_id = str(uuid4())
+            assert await refusal(call(c.messages.GetThread, wanted)) == (Kind.NOT_FOUND, "thread_not_found")
             assert shown.thread == listed.threads[0]
             members = (await c.list_messages(thread_id=shown.thread.thread_id)).messages
             assert ids(shown.messages) == ids(members)[::-1]

@@ -31,7 +31,7 @@ _CHECKS = [
 # Longer waits add no proof.
 _PREFERENCES = st.sampled_from(["wait=0", "wait=1", "wait=-1", "wait=x, respond-async", ";,="])
 _MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
-_MAILBOX = {"account_id", "email", "user_email"}
+_MAILBOX = {"account_id", "email", "mailbox_id", "user_email"}
 _PLACE = re.compile(r"(\w+/\{(\w+)\})")
 _REQUEST_SECONDS = 60
 _LAST_REQUESTS = 10

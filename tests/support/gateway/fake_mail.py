@@ -161,11 +161,16 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     @override
     async def GetThread(self, request: mail_pb2.GetThreadRequest, _: Context) -> mail_pb2.GetThreadResponse:
         self._check()
-        account_id = self._select(request.user_id, request.mailbox)
-        messages = [item.summary for item in self.messages[account_id] if item.summary.thread_id == request.thread_id]
-        for thread in self.threads.get(account_id, []):
-            if thread.thread_id == request.thread_id:
-                return mail_pb2.GetThreadResponse(thread=thread, messages=messages)
+        if request.mailbox.WhichOneof("selector"):
+            account_ids = [self._select(request.user_id, request.mailbox)]
+        else:
+            account_ids = [mailbox.account_id for mailbox in self.mailboxes.get(request.user_id, [])]
+        for account_id in account_ids:
+            stored = self.messages[account_id]
+            messages = [item.summary for item in stored if item.summary.thread_id == request.thread_id]
+            for thread in self.threads.get(account_id, []):
+                if thread.thread_id == request.thread_id:
+                    return mail_pb2.GetThreadResponse(thread=thread, messages=messages)
         raise AppError(Kind.NOT_FOUND, "thread_not_found", "There is no such thread.")
 
     @override

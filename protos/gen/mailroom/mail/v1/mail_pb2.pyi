@@ -1111,7 +1111,9 @@ class GetThreadRequest(_message.Message):
     user_id: _builtins.str
     thread_id: _builtins.str
     @_builtins.property
-    def mailbox(self) -> Global___MailboxSelector: ...
+    def mailbox(self) -> Global___MailboxSelector:
+        """Unset: whichever of the user's mailboxes has the thread."""
+
     def __init__(
         self,
         *,

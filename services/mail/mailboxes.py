@@ -58,7 +58,7 @@ class Mailboxes:
             raise AppError(
                 Kind.CONFLICT,
                 "ambiguous_address",
-                "Several of your accounts have this address; name one by account_id.",
+                "Several of your mailboxes have this address; name one by mailbox_id.",
             )
         return found[0]
 

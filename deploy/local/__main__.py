@@ -137,7 +137,7 @@ def _auth_command(settings: Settings, command: str) -> int:
     with _postgres(settings, ready_to_use=True) as variables:
         # A running stack has its own key on record.
         key = settings.variables.get("SECRET_KEY") or Home(settings.home).secret("secret_key")
-        environment = stack.whole_environment(settings, {"SECRET_KEY": key, **variables})
+        environment = stack.process_environment(settings, {"SECRET_KEY": key, **variables}, process="auth.command")
         return _interact([sys.executable, "-m", "services.auth", command], environment)
 
 

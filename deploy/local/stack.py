@@ -15,6 +15,7 @@ from deploy.local.errors import StackError
 from deploy.local.home import Home
 from deploy.local.ports import Ports
 from deploy.local.postgres import EmbeddedPostgres
+from deploy.local.secrets import own_environment
 from deploy.local.supervisor import Server, Service
 from deploy.local.valkey import EmbeddedValkey
 from services.kit.tls.authority import ensure_certificates
@@ -57,6 +58,11 @@ def servers(
         yield Started(variables, tuple(embedded))
 
 
+def process_environment(settings: Settings, variables: Mapping[str, str], *, process: str) -> dict[str, str]:
+    """Return the environment of one of our processes: the whole one without the secrets of others."""
+    return own_environment(whole_environment(settings, variables), process=process)
+
+
 def whole_environment(settings: Settings, variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a child: the user's, and `variables` over it."""
     return {**settings.inherited, **settings.variables, **variables, "PYTHONUNBUFFERED": "1"}
@@ -67,8 +73,6 @@ def processes(settings: Settings, variables: Mapping[str, str]) -> list[Service]
 
     Makes or renews their certificates; the caller holds the home's lock.
     """
-    environment = whole_environment(settings, variables)
-
     if settings.encrypted:
         ensure_certificates(settings.home / "tls", now=datetime.now(UTC))
 
@@ -76,7 +80,10 @@ def processes(settings: Settings, variables: Mapping[str, str]) -> list[Service]
         return Service(
             name=name,
             command=(sys.executable, "-m", module),
-            environment={**environment, **identity_variables(settings, folder)},
+            environment={
+                **process_environment(settings, variables, process=name),
+                **identity_variables(settings, folder),
+            },
             ready_url=f"http://127.0.0.1:{variables[port]}/readyz",
             directory=settings.directory,
             watched=tuple(_ROOT / path for path in (f"services/{folder}", "services/kit", "protos/gen")),
@@ -97,8 +104,8 @@ def migrate(settings: Settings, variables: Mapping[str, str], *arguments: str, o
 
     Raises StackError when one fails; its own output has the reason.
     """
-    environment = whole_environment(settings, variables)
     for name in [only] if only else MIGRATED:
+        environment = process_environment(settings, variables, process=f"{name}.migrations")
         command = [sys.executable, "-m", f"services.{name}.migrations", *(arguments or ("upgrade",))]
         code = subprocess.run(  # noqa: S603  # our own module
             command, env=environment, cwd=settings.directory, check=False, preexec_fn=die_with_parent(signal.SIGKILL)

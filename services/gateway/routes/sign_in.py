@@ -32,6 +32,9 @@ router = Router(tags=["sign-in"])
 # The client of a redirect is a browser, which cannot handle a problem document.
 _SHOWN_TO_THE_FRONTEND = (Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.RATE_LIMITED, Kind.INTERNAL)
 _KEYS_MAX_AGE = 300
+# Beside the standard's header, those of older browsers.
+_PURPOSES = ("sec-purpose", "purpose", "x-purpose", "x-moz")
+_SPECULATIONS = ("prefetch", "prerender", "preview")
 # Seconds.
 _REFRESH_TIMEOUT = 5.0
 _LONGEST_AGE = 2**31 - 1
@@ -84,7 +87,10 @@ async def start_sign_in(
     dependencies=[CALLED_BY_PROVIDERS],
     status_code=HTTPStatus.SEE_OTHER,
     response_class=RedirectResponse,
-    responses=problems("unknown_provider", "too_many_requests"),
+    responses={
+        HTTPStatus.NO_CONTENT: {"description": "A speculative load, which leaves the sign-in alone"},
+        **problems("unknown_provider", "too_many_requests"),
+    },
 )
 async def complete_sign_in(
     request: Request,
@@ -97,6 +103,9 @@ async def complete_sign_in(
     iss: Annotated[str, Query(description="The provider's issuer (RFC 9207)")] = "",
 ) -> Response:
     """Handle the provider's redirect, and send the browser to the frontend with `?state=` or `?error=`."""
+    if _is_speculative(request):
+        # The state is taken once, so that the browser's later load of the page would fail.
+        return Response(status_code=HTTPStatus.NO_CONTENT)
     frontend: str = request.app.state.frontend_redirect_url
     completion = auth_pb2.CompleteSignInRequest(
         provider=provider, state=state, code=code, error=error, iss=iss, client=client
@@ -186,6 +195,11 @@ async def _refresh_mailboxes(services: Services, user_id: str) -> None:
         await call(services.mailboxes.RefreshMailboxes, request, timeout=_REFRESH_TIMEOUT)
     except AppError as error:
         log.warning("mail was not told of a sign-in", reason=error.reason)
+
+
+def _is_speculative(request: Request) -> bool:
+    """Return whether the browser loads the page in case the user goes there (Speculative loading, Sec-Purpose)."""
+    return any(word in request.headers.get(name, "").lower() for name in _PURPOSES for word in _SPECULATIONS)
 
 
 def _see_other(url: str) -> Response:

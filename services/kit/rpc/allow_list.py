@@ -6,11 +6,13 @@ from typing import Any
 import structlog
 from grpc import StatusCode, aio
 
-# From RPC services (`package.Service`) to the names in their callers' certificates.
+# From RPC services (`package.Service`) to the DNS names in their callers' certificates.
 type Callers = Mapping[str, frozenset[str]]
 
 HEALTH = "grpc.health.v1.Health"
-_NAMES = "x509_subject_alternative_name"
+# A certificate's DNS names alone: a common name, an address or a URI names no service. Source:
+# GRPC_PEER_DNS_PROPERTY_NAME of gRPC's security constants.
+_NAMES = "peer_dns"
 
 log = structlog.get_logger()
 

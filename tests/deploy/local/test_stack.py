@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -79,6 +80,17 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def _holders(pid: int, variable: str) -> list[str]:
+    """Return the modules of our processes whose environment has the variable."""
+    modules = []
+    for child in _children(pid):
+        module = re.search(r"-m services\.(\S+)", command_line(child))
+        environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        if module and any(entry.startswith(f"{variable}=".encode()) for entry in environment):
+            modules.append(module[1])
+    return sorted(modules)
+
+
 def _watch(pids: list[int]) -> list[int]:
     return [os.pidfd_open(pid) for pid in pids]
 
@@ -96,6 +108,9 @@ class TestRun:
             assert "curl" in printed
             children = _watch(_children(process.pid))
             assert len(children) == 7  # two servers, five processes
+            assert _holders(process.pid, "SECRET_KEY") == _holders(process.pid, "GOOGLE_CLIENT_SECRET") == ["auth"]
+            assert _holders(process.pid, "MAIL_POSTGRES_PASSWORD") == ["mail", "mail.worker"]
+            assert _holders(process.pid, "POSTGRES_PASSWORD") == []
 
             refused = _command(home, "run")
             assert refused.returncode == 1

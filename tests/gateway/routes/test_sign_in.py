@@ -75,6 +75,31 @@ class TestCallback:
         [completion] = gateway.auth.completions
         assert (completion.code, completion.iss) == ("4/abc", "https://provider.example")
 
+    @pytest.mark.parametrize(
+        "header",
+        [
+            {"Sec-Purpose": "prefetch"},
+            {"Sec-Purpose": "prefetch;prerender;anonymous-client-ip"},
+            {"Purpose": "Prefetch"},
+            {"X-Purpose": "preview"},
+            {"X-Moz": "prefetch"},
+        ],
+    )
+    async def test_leaves_the_sign_in_alone_when_the_browser_only_speculates(
+        self, gateway: Gateway, header: dict[str, str]
+    ) -> None:
+        state = (await gateway.http.get("/auth/google/start")).json()["state"]
+        path = f"/auth/google/callback?state={state}&code=4"
+        answer = await gateway.http.get(path, headers=header)
+        assert (answer.status_code, answer.content, answer.headers["cache-control"]) == (204, b"", "no-store")
+        assert gateway.auth.completions == []
+        assert (await self.complete(gateway, f"state={state}&code=4")).keys() == {"state"}
+
+    async def test_completes_the_sign_in_of_a_navigation(self, gateway: Gateway) -> None:
+        headers = {"Sec-Purpose": "", "Sec-Fetch-Mode": "navigate"}
+        answer = await gateway.http.get("/auth/google/callback?state=1", headers=headers)
+        assert answer.status_code == 303
+
     async def test_with_a_forged_state_ends_at_the_frontend_with_an_error(self, gateway: Gateway) -> None:
         assert await self.complete(gateway, "state=forged&code=x") == {"error": ["invalid_state"]}
 

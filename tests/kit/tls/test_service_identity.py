@@ -11,6 +11,10 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
@@ -19,7 +23,14 @@ from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call, open_channel
 from services.kit.rpc.redialing import LOOK_EVERY, RedialingChannel
 from services.kit.rpc.server import serve_rpc
-from services.kit.tls.authority import create_authority, ensure_certificates, identity_in, issue, read_authority
+from services.kit.tls.authority import (
+    Issued,
+    create_authority,
+    ensure_certificates,
+    identity_in,
+    issue,
+    read_authority,
+)
 from services.kit.tls.identity import IdentityError, ServiceIdentity
 from tests.support.kit.service import METHOD, Service
 
@@ -110,6 +121,18 @@ class TestCalls:
         ):
             assert await refusal(ask()) is grpc.StatusCode.PERMISSION_DENIED
         assert service.calls == 0
+
+    @pytest.mark.parametrize("name", [x509.UniformResourceIdentifier("mail"), x509.RFC822Name("mail"), None])
+    async def test_of_a_certificate_that_names_the_caller_in_another_way_are_refused(
+        self, certificates: Path, name: x509.GeneralName | None
+    ) -> None:
+        impostor = identity_in(certificates, "gateway")
+        names = [x509.DNSName("gateway"), *([name] if name else [])]
+        issued = named_otherwise(certificates, common_name="mail", names=names)
+        impostor.key.write_bytes(issued.key_pem)
+        impostor.certificate.write_bytes(issued.certificate_pem)
+        async with served(identity_in(certificates, "auth")) as port, caller(impostor, port) as ask:
+            assert await refusal(ask()) is grpc.StatusCode.PERMISSION_DENIED
 
     async def test_refused_are_internal_errors_for_the_callers_client(self, certificates: Path) -> None:
         async with (
@@ -402,6 +425,24 @@ def lay(directory: Path, source: ServiceIdentity, *, name: str = "", ca: bool = 
 def reissue(directory: Path, name: str, *, now: datetime = NOW, life: timedelta = timedelta(days=30)) -> Any:
     """Issue another certificate of the same authority."""
     return issue(read_authority(directory), name, now=now, life=life)
+
+
+def named_otherwise(directory: Path, *, common_name: str, names: list[x509.GeneralName]) -> Issued:
+    """Issue a certificate with this common name and these alternative names."""
+    authority, key = read_authority(directory), ec.generate_private_key(ec.SECP256R1())
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
+        .issuer_name(authority.certificate.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW - timedelta(hours=1))
+        .not_valid_after(NOW + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
+        .sign(authority.key, hashes.SHA256())
+    )
+    return Issued(certificate, key)
 
 
 def replace(directory: Path, name: str) -> None:

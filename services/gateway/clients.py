@@ -22,6 +22,8 @@ AUTH_RETRIED = [
     # A repeat gets the same refresh token.
     ("mailroom.auth.v1.SessionService", "RefreshSession"),
     ("mailroom.auth.v1.SessionService", "RevokeSession"),
+    ("mailroom.auth.v1.SessionService", "ListSessions"),
+    ("mailroom.auth.v1.SessionService", "VerifyRecentSignIn"),
     ("mailroom.auth.v1.UserService", "GetUser"),
     ("mailroom.auth.v1.UserService", "ListSecurityEvents"),
 ]

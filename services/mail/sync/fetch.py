@@ -33,8 +33,6 @@ _LOOK_AHEAD = 10
 _BATCHES_TOGETHER = 10
 _BYTES_TOGETHER = 4 * 1024 * 1024
 _SECONDS_TOGETHER = 0.5
-# Seconds after which the next batch is fetched only if the sync is still active.
-_SECONDS_UNCHECKED = 0.1
 # Seconds. Giving up for lack of units would waste the get, and the next get would meet the same.
 _COMPLETION_PATIENCE = 10.0
 
@@ -67,14 +65,11 @@ async def _fetch(
     even if the last batch fails.
     """
     results: dict[str, FetchResult] = {}
-    checked = time.monotonic()
-    end, most = checked + _SECONDS_TOGETHER, most_gets * _BATCHES_TOGETHER
+    end, most = time.monotonic() + _SECONDS_TOGETHER, most_gets * _BATCHES_TOGETHER
     async with AsyncExitStack() as ahead:
         while _leaves_room(results, most=most) and time.monotonic() < end:
-            if time.monotonic() - checked > _SECONDS_UNCHECKED:
-                if not await _still_wanted(turn, sync_id):
-                    break
-                checked = time.monotonic()
+            if results and not await _still_wanted(turn, sync_id):
+                break
             left, singly = in_one_way([item for item in queued if item.external_id not in results])
             gets = plan_gets(left, costs=turn.provider.costs, most_gets=most_gets, most_units=turn.quota.batch_units)
             if not gets:

@@ -1,6 +1,9 @@
 """A guided tour through the REST API: sign in, sync a mailbox, read mail, receive new mail."""
 
 import asyncio
+import base64
+import hashlib
+import secrets
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -53,13 +56,15 @@ class Tour:
 
     async def _sign_in(self, client: httpx.AsyncClient) -> str:
         """Return an access token; posts the consent page's form as a browser does."""
-        start = await _json(client.get("/auth/google/start"))
+        verifier = secrets.token_urlsafe(48)
+        start = await _json(client.get("/auth/google/start", params={"code_challenge": _challenge_of(verifier)}))
         consent = {"account": EMAIL, "decision": "allow"}
         callback = await _redirect(client.post(start["authorization_url"], data=consent))
         back = parse_qs(urlsplit(await _redirect(client.get(callback))).query)
         if "state" not in back:
             raise StackError(f"the sign-in ended with {back}")
-        token = await _json(client.post("/auth/token", json={"state": back["state"][0]}))
+        redemption = {"state": back["state"][0], "code_verifier": verifier}
+        token = await _json(client.post("/auth/token", json=redemption))
         self.console.print(f"signed in as {EMAIL}, access token for {token['expires_in']} s")
         return str(token["access_token"])
 
@@ -121,6 +126,11 @@ class Tour:
 
     def _step(self, text: str) -> None:
         self.console.print(f"\n[bold cyan]{text}[/]")
+
+
+def _challenge_of(verifier: str) -> str:
+    """Return the S256 challenge of a PKCE verifier (RFC 7636, section 4.2)."""
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
 
 
 def _moment(time: str) -> str:

@@ -3,30 +3,42 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+_PROOF = """\
+  # The proof that whoever redeems a sign-in has begun it (PKCE): a random verifier, and its SHA-256 as the challenge
+  prove() {{
+    VERIFIER=$(python3 -c 'import secrets; print(secrets.token_urlsafe(48))')
+    CHALLENGE=$(python3 -c 'import base64,hashlib,sys; d=hashlib.sha256(sys.argv[1].encode()).digest()
+print(base64.urlsafe_b64encode(d).decode().rstrip("="))' "$VERIFIER")
+  }}
+"""
 _SIGN_IN_WITH_SANDBOX = """\
   # Sign in: the sandbox's consent page, answered without a browser
-  URL=$(curl -s {gateway}/auth/google/start \\
+  prove
+  URL=$(curl -s "{gateway}/auth/google/start?code_challenge=$CHALLENGE" \\
     | python3 -c 'import json,sys; print(json.load(sys.stdin)["authorization_url"])')
   CALLBACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' -d account=ada@example.com -d decision=allow "$URL")
   BACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' "$CALLBACK")
   TOKEN=$(curl -s {gateway}/auth/token -H 'Content-Type: application/json' \\
-    -d "{{\\"state\\": \\"${{BACK##*state=}}\\"}}" \\
+    -d "{{\\"state\\": \\"${{BACK##*state=}}\\", \\"code_verifier\\": \\"$VERIFIER\\"}}" \\
     | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
 """
 _SIGN_IN_WITH_GOOGLE = """\
   # Sign in: open authorization_url in a browser; Google sends it on to {frontend}?state=LOGIN_CODE
-  curl -s {gateway}/auth/google/start
-  TOKEN=$(curl -s {gateway}/auth/token -H 'Content-Type: application/json' -d '{{"state": "LOGIN_CODE"}}' \\
+  prove
+  curl -s "{gateway}/auth/google/start?code_challenge=$CHALLENGE"
+  TOKEN=$(curl -s {gateway}/auth/token -H 'Content-Type: application/json' \\
+    -d "{{\\"state\\": \\"LOGIN_CODE\\", \\"code_verifier\\": \\"$VERIFIER\\"}}" \\
     | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
 """
 _LINK = """\
   # Link another address to the same user: a sign-in that carries the user's token
-  URL=$(curl -s {gateway}/auth/google/start -H "Authorization: Bearer $TOKEN" \\
+  prove
+  URL=$(curl -s "{gateway}/auth/google/start?code_challenge=$CHALLENGE" -H "Authorization: Bearer $TOKEN" \\
     | python3 -c 'import json,sys; print(json.load(sys.stdin)["authorization_url"])')
   CALLBACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' -d account=grace@example.org -d decision=allow "$URL")
   BACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' "$CALLBACK")
   curl -s {gateway}/auth/token -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
-    -d "{{\\"state\\": \\"${{BACK##*state=}}\\"}}"
+    -d "{{\\"state\\": \\"${{BACK##*state=}}\\", \\"code_verifier\\": \\"$VERIFIER\\"}}"
   curl -s {gateway}/emails/addresses -H "Authorization: Bearer $TOKEN"
 """
 _READ = """\
@@ -66,7 +78,7 @@ def walkthrough(variables: Mapping[str, str], *, home: Path, sandbox: bool) -> s
     }
     listed = "\n".join(f"  {name:<12} {place}" for name, place in places.items())
     frontend = variables.get("FRONTEND_REDIRECT_URL", "http://localhost:3000/your-frontend")
-    flow = _SIGN_IN_WITH_SANDBOX + _READ + _LINK if sandbox else _SIGN_IN_WITH_GOOGLE + _READ
+    flow = _PROOF + (_SIGN_IN_WITH_SANDBOX + _READ + _LINK if sandbox else _SIGN_IN_WITH_GOOGLE + _READ)
     return (
         f"\nMailroom is up.\n\n{listed}\n\nThe whole flow, in another terminal:\n\n"
         f"{flow.format(gateway=gateway, email=email, frontend=frontend)}\nCtrl-C stops everything.\n"

@@ -13,7 +13,7 @@ from tests.e2e.test_sync import same_as
 from tests.e2e.test_verify import digest_at
 from tests.support.compose.composed_system import ComposedSystem
 from tests.support.compose.operating import Operator
-from tests.support.e2e.people import Person, Provider, consent, frontend_query, redeem
+from tests.support.e2e.people import Person, Provider, consent, frontend_query, new_proof, redeem
 from tests.support.e2e.traffic import Balancer, traffic
 
 pytestmark = pytest.mark.long
@@ -66,8 +66,9 @@ def _used_all_the_time(person: Person, *gateways: str) -> Iterator[None]:
 
     def sign_in(http: httpx.Client) -> None:
         # The provider redirects to the public address, which here is one of the gateways.
-        callback = urlsplit(consent(http, person.email))
-        redeem(http, frontend_query(http, f"{callback.path}?{callback.query}")["state"])
+        verifier, challenge = new_proof()
+        callback = urlsplit(consent(http, person.email, code_challenge=challenge))
+        redeem(http, frontend_query(http, f"{callback.path}?{callback.query}")["state"], code_verifier=verifier)
 
     balancer = Balancer({gateway: f"{gateway}/readyz" for gateway in gateways})
     with traffic(balancer, {"read": read, "sync": sync, "sign in": sign_in}) as clients:

@@ -22,6 +22,8 @@ SETTINGS: dict[str, type[Settings]] = {
     "auth": AuthSettings, "gateway": GatewaySettings, "mail": MailSettings, "worker": WorkerSettings,
 }  # fmt: skip
 # Settings that an operator adds for all processes.
+# Settings that the chart gives where the values choose none.
+REPLACEABLE = {"AUTH_REQUIRE_CLIENT_PROOF"}
 CHOSEN = set(yaml.safe_load(VALUES["production"].read_text())["settings"])
 # Read by the database driver and by OpenTelemetry.
 OF_LIBRARIES = {"PGSSLMODE", "PGSSLROOTCERT", "OTEL_EXPORTER_OTLP_ENDPOINT"}
@@ -148,7 +150,7 @@ class TestSettings:
         schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["settings"]["propertyNames"]
         refused = re.compile("|".join(known["pattern"] for known in schema["not"]["anyOf"]))
         given = {variable for _, pod in _pods(resources) for variable in _variables(pod)}
-        assert {variable for variable in given if not refused.search(variable)} <= CHOSEN
+        assert {variable for variable in given if not refused.search(variable)} <= CHOSEN | REPLACEABLE
         assert not any(refused.search(variable) for variable in CHOSEN)
 
     def test_name_the_proxies_where_an_ingress_stands_in_front(self, resources: list[Resource]) -> None:
@@ -156,6 +158,17 @@ class TestSettings:
         assert given <= {None, "10.42.7.0/24"}
         with pytest.raises(AssertionError, match="must name the networks of the ingress controller"):
             _rendered("--set", "ingress.enabled=true")
+
+    def test_demand_pkce_of_clients_unless_the_values_say_otherwise(self, resources: list[Resource]) -> None:
+        demanded = {
+            entry["value"]
+            for given in (resources, _rendered("--set-string", "settings.AUTH_REQUIRE_CLIENT_PROOF=false"))
+            for name, pod in _pods(given)
+            if "auth" in name
+            for entry in pod["containers"][0]["env"]
+            if entry["name"] == "AUTH_REQUIRE_CLIENT_PROOF"
+        }
+        assert demanded == {"true", "false"}
 
     def test_that_are_refused_are_named(self) -> None:
         with pytest.raises(AssertionError, match="REDIS_HOST"):

@@ -38,9 +38,9 @@ def _services(file: str = "docker-compose.yml", **variables: str) -> dict[str, A
     return services
 
 
-def _production(directory: Path) -> dict[str, Any]:
+def _production(directory: Path, **variables: str) -> dict[str, Any]:
     (directory / "settings.env").touch()
-    chosen = {"PUBLIC_URL": "https://mail.example.com", "FRONTEND_REDIRECT_URL": "https://app.example.com/"}
+    chosen = {"PUBLIC_URL": "https://mail.example.com", "FRONTEND_REDIRECT_URL": "https://app.example.com/"} | variables
     return _services("deploy/compose.production.yml", MAILROOM_PRODUCTION=str(directory), **chosen)
 
 
@@ -189,3 +189,9 @@ class TestProduction:
         chosen = {"PUBLIC_URL": "x", "FRONTEND_REDIRECT_URL": "x", "MAILROOM_PRODUCTION": str(tmp_path), missing: ""}
         with pytest.raises(AssertionError, match=f"{missing} is missing a value: is where"):
             _services("deploy/compose.production.yml", **chosen)
+
+
+@pytest.mark.parametrize("chosen", [{}, {"AUTH_REQUIRE_CLIENT_PROOF": "false"}])
+def test_production_demands_pkce_of_clients_unless_told_otherwise(tmp_path: Path, chosen: dict[str, str]) -> None:
+    auth = _production(tmp_path, **chosen)["auth"]["environment"]
+    assert auth["AUTH_REQUIRE_CLIENT_PROOF"] == chosen.get("AUTH_REQUIRE_CLIENT_PROOF", "true")

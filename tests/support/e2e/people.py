@@ -1,5 +1,7 @@
 """People who use Mailroom through its REST API, and their true mailboxes at the (sandbox) provider."""
 
+import base64
+import hashlib
 import json
 import secrets
 from collections.abc import Mapping
@@ -111,7 +113,9 @@ class Person:
     @classmethod
     def sign_in(cls, http: httpx.Client, email: str) -> Self:
         """Sign in through the consent page, as a browser and a frontend do together."""
-        return cls(http=http, email=email, token=redeem(http, login_code(http, email)))
+        verifier, challenge = new_proof()
+        code = login_code(http, email, code_challenge=challenge)
+        return cls(http=http, email=email, token=redeem(http, code, code_verifier=verifier))
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         return self.http.get(path, headers=self.headers(headers))
@@ -166,9 +170,16 @@ class Person:
         return {"Authorization": f"Bearer {self.token}", **(more or {})}
 
 
-def consent(http: httpx.Client, email: str, **form: object) -> str:
+def new_proof() -> tuple[str, str]:
+    """Return a PKCE verifier and its challenge (RFC 7636)."""
+    verifier = secrets.token_urlsafe(48)
+    digest = hashlib.sha256(verifier.encode()).digest()
+    return verifier, base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def consent(http: httpx.Client, email: str, *, code_challenge: str = "", **form: object) -> str:
     """Start a sign-in and submit the consent page. Returns the redirect of the provider."""
-    started = http.get("/auth/google/start")
+    started = http.get("/auth/google/start", params={"code_challenge": code_challenge} if code_challenge else {})
     assert started.status_code == 200, started.text
     page = started.json()["authorization_url"]
     answer = http.post(page, data={"account": email, "decision": "allow", **form})
@@ -184,16 +195,17 @@ def frontend_query(http: httpx.Client, callback: str) -> dict[str, str]:
     return {name: value for name, [value] in query.items()}
 
 
-def login_code(http: httpx.Client, email: str) -> str:
+def login_code(http: httpx.Client, email: str, *, code_challenge: str = "") -> str:
     """Sign in up to the point where the frontend has its `state`."""
-    query = frontend_query(http, consent(http, email))
+    query = frontend_query(http, consent(http, email, code_challenge=code_challenge))
     assert "state" in query, query
     return query["state"]
 
 
-def redeem(http: httpx.Client, state: str) -> str:
+def redeem(http: httpx.Client, state: str, *, code_verifier: str = "") -> str:
     """Exchange the frontend's `state` for an access token."""
-    answer = http.post("/auth/token", json={"state": state})
+    proof = {"code_verifier": code_verifier} if code_verifier else {}
+    answer = http.post("/auth/token", json={"state": state, **proof})
     assert answer.status_code == 200, answer.text
     return str(answer.json()["access_token"])
 

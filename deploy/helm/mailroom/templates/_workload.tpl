@@ -106,6 +106,9 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- if eq .name "auth" }}
 - name: GOOGLE_CLIENT_ID
   valueFrom: {secretKeyRef: {name: {{ $values.secrets.googleClientId.name }}, key: {{ $values.secrets.googleClientId.key }}}}
+{{- if not (hasKey $values.settings "AUTH_REQUIRE_CLIENT_PROOF") }}
+- {name: AUTH_REQUIRE_CLIENT_PROOF, value: "true"}
+{{- end }}
 {{- end }}
 - {name: DRAIN_DELAY_SECONDS, value: {{ $values.drainDelaySeconds | quote }}}
 {{- end }}

@@ -118,7 +118,10 @@ async def working(servers: Servers, auth: FakeAuth, options: WorkerOptions) -> A
         stack.push_async_callback(pool.close)
         registry = CollectorRegistry()
         http = await stack.enter_async_context(create_gmail_client(observer=CallObserver(Telemetry(registry))))
-        worker = _worker(servers, auth, options, pool=pool, http=http, name=name, registry=registry)
+        access = _access(servers, auth, options, pool=pool, registry=registry)
+        # A later report would count in the next test.
+        stack.push_async_callback(access.quota.flush)
+        worker = _worker(servers, auth, options, access=access, pool=pool, http=http, name=name, registry=registry)
         stop = asyncio.Event()
         running = RunningWorker(worker, name, stop, asyncio.create_task(worker.run(stop)), registry)
         try:
@@ -128,38 +131,47 @@ async def working(servers: Servers, auth: FakeAuth, options: WorkerOptions) -> A
                 await running.drain()
 
 
+def _profile(options: WorkerOptions) -> QuotaProfile:
+    profile = quota_profile(window=options.window)
+    return profile if options.project_limit is None else replace(profile, project_limit=options.project_limit)
+
+
+def _access(
+    servers: Servers, auth: FakeAuth, options: WorkerOptions, *, pool: Pool, registry: CollectorRegistry
+) -> ProviderAccess:
+    profile = _profile(options)
+    quota = shared_quota(
+        servers.redis, pool, profile=profile, batch_units=profile.costs.get * options.batch_size, registry=registry
+    )
+    return ProviderAccess(
+        quota=quota,
+        concurrency_limit=ConcurrencyLimit(servers.redis, batch_size=options.batch_size),
+        tokens=ProviderTokenCache(auth),
+    )
+
+
 def _worker(
     servers: Servers,
     auth: FakeAuth,
     options: WorkerOptions,
     *,
+    access: ProviderAccess,
     pool: Pool,
     http: httpx.AsyncClient,
     name: str,
     registry: CollectorRegistry,
 ) -> Worker:
-    profile = quota_profile(window=options.window)
-    if options.project_limit is not None:
-        profile = replace(profile, project_limit=options.project_limit)
     api_url = options.api_url or servers.sandbox.url
     gmail = GmailProvider(
         http,
         api_url=api_url,
         batch_url=f"{api_url}/batch" if options.batch else None,
-        costs=profile.costs,
+        costs=_profile(options).costs,
         page_size=options.page_size,
         push_topic=options.push_topic,
         deadlines=options.deadlines,
     )
-    redis = servers.redis
     providers = {"google": gmail}
-    access = ProviderAccess(
-        quota=shared_quota(
-            redis, pool, profile=profile, batch_units=profile.costs.get * options.batch_size, registry=registry
-        ),
-        concurrency_limit=ConcurrencyLimit(redis, batch_size=options.batch_size),
-        tokens=ProviderTokenCache(auth),
-    )
     observer = TurnMetrics(Telemetry(registry))
     turns = TurnRunner(
         pool=pool,

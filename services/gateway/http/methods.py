@@ -30,10 +30,13 @@ class Resources:
 
     def methods_of(self, path: str) -> frozenset[str] | None:
         """Return the methods of a path; None if it names no resource."""
-        for route in self._routes:
-            if route.path_regex.match(path):
-                return _all(self._methods[route.path])
-        return None
+        route = self.route_of(path)
+        return None if route is None else _all(self._methods[route.path])
+
+    def route_of(self, path: str) -> APIRoute | None:
+        """Return a route of a path, one without parameters first; None if it names no resource."""
+        routes = [route for route in self._routes if route.path_regex.match(path)]
+        return next((route for route in routes if route.path == path), routes[0] if routes else None)
 
 
 def _all(methods: set[str]) -> frozenset[str]:
@@ -71,9 +74,13 @@ class Methods:
         methods = self._resources.methods_of(path) if method == "OPTIONS" else self._fixed.get(path)
         if methods is None:
             return None
+        if method in methods and method != "OPTIONS":
+            return None
+        # Telemetry names requests by their route.
+        scope["route"] = self._resources.route_of(path)
         if method == "OPTIONS":
             return Response(status_code=HTTPStatus.NO_CONTENT, headers=_allow(methods))
-        return None if method in methods else method_not_allowed(methods)
+        return method_not_allowed(methods)
 
 
 class _SentError(Exception):

@@ -112,7 +112,7 @@ class TestExport:
         ada.sync()
         received: list[bytes] = []
         with ada.http.stream("GET", f"/emails/export?user_email={ada.email}", headers=ada.headers()) as answer:
-            pieces = answer.iter_raw()
+            pieces = answer.iter_bytes()
             received.append(next(pieces))
             stack.kill("mail")
             try:

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from services.kit.settings import Postgres
 from services.mail.store.connection import Pool
 from tests.support.mail.cost import begin_count
+from tests.support.mail.quota import flush_tracked
 from tests.support.mail.sandbox_control import Sandbox
 
 
@@ -23,6 +24,7 @@ class Servers:
     async def empty(self) -> None:
         """Delete all mailboxes, users to delete, quota and faults."""
         await self.pool.execute("TRUNCATE mailboxes, user_deletions, quota_watermarks CASCADE")
+        await flush_tracked()
         await self.forget_quota()
         await begin_count(self.redis)
         await self.sandbox.be_ordinary()

@@ -23,7 +23,7 @@ from services.mail.store.control.schedule import Lease
 from services.mail.sync.intervals import Intervals
 from services.mail.sync.turn_context import TurnContext
 from services.mail.sync.turn_metrics import TurnMetrics
-from tests.support.mail.quota import NothingOwed, shared_quota
+from tests.support.mail.quota import NothingOwed, shared_quota, tracked
 from tests.support.mail.running_worker import AT_ONCE, quota_profile
 from tests.support.mail.stage import Stage
 
@@ -70,7 +70,7 @@ def provider_access(
     )
     batch_units = min(BATCH_UNITS, units - 1)
     return ProviderAccess(
-        quota=quota_type(s.servers.redis, profile=profile, batch_units=batch_units, watermarks=NothingOwed()),
+        quota=tracked(quota_type(s.servers.redis, profile=profile, batch_units=batch_units, watermarks=NothingOwed())),
         concurrency_limit=ConcurrencyLimit(s.servers.redis, batch_size=10),
         tokens=ProviderTokenCache(s.auth),
     )

@@ -190,7 +190,8 @@ class TestBatches:
             await queue(s, messages=50)
             CountedQuota.takes = 0
             turn = await begin_turn(s, ManyMessages(), units=5000, quota_type=CountedQuota)
-            assert await fetch.fetch_batch(turn, Retries()) == 50
+            sync_id = await s.fetchval("SELECT sync_id FROM syncs")
+            assert await fetch.fetch_batch(turn, Retries(), sync_id=sync_id) == 50
             # Five batches: one shows how much there is, and one take pays for the others. A unit is for their labels.
             assert CountedQuota.takes == 3
             assert turn.calls.units_taken == 50 * 20 + 1

@@ -20,13 +20,15 @@ async def register(connection: "asyncpg.Connection[asyncpg.Record]", owner: UUID
 
 
 async def free_leases_of_dead(connection: Connection) -> list[UUID]:
-    """End the leases of workers without a lock and delete their rows; return their owner ids."""
+    """End the leases of workers without a lock and delete their rows; return the owner ids of the rows it deleted."""
     async with connection.transaction():
         rows = await connection.fetch(f"SELECT owner FROM workers WHERE pg_try_advisory_xact_lock({_LOCK})")
-        dead = [row["owner"] for row in rows]
-        if dead:
-            await connection.execute(
-                "UPDATE mailbox_schedule SET lease_until = now() WHERE lease_owner = ANY($1::uuid[])", dead
-            )
-            await connection.execute("DELETE FROM workers WHERE owner = ANY($1::uuid[])", dead)
-    return dead
+        unlocked = [row["owner"] for row in rows]
+        if not unlocked:
+            return []
+        await connection.execute(
+            "UPDATE mailbox_schedule SET lease_until = now() WHERE lease_owner = ANY($1::uuid[])", unlocked
+        )
+        # Another process can have deleted some between our snapshot and our lock.
+        deleted = await connection.fetch("DELETE FROM workers WHERE owner = ANY($1::uuid[]) RETURNING owner", unlocked)
+    return [row["owner"] for row in deleted]

@@ -177,6 +177,8 @@ def _initdb(program: Path, data: Path, password_file: Path) -> Command:
 def _settings(port: int) -> list[str]:
     settings = {
         "listen_addresses": _HOST,
+        # All pools of all processes, and those of a test run.
+        "max_connections": "300",
         "port": str(port),
         "unix_socket_directories": "",  # its path could be too long, and all clients use TCP
         "timezone": "UTC",

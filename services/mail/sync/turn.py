@@ -169,7 +169,7 @@ class TurnRunner:
         finally:
             del self._steps[lease]
         if context.answered:
-            await self._mailbox_access.granted(mailbox)
+            await self._mailbox_access.granted(lease, mailbox)
             await addresses.learn(context, mailbox, auth=self._auth)
         async with self._pool.acquire() as connection:
             await schedule.release(

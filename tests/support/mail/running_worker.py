@@ -119,8 +119,6 @@ async def working(servers: Servers, auth: FakeAuth, options: WorkerOptions) -> A
         registry = CollectorRegistry()
         http = await stack.enter_async_context(create_gmail_client(observer=CallObserver(Telemetry(registry))))
         access = _access(servers, auth, options, pool=pool, registry=registry)
-        # A later report would count in the next test.
-        stack.push_async_callback(access.quota.flush)
         worker = _worker(servers, auth, options, access=access, pool=pool, http=http, name=name, registry=registry)
         stop = asyncio.Event()
         running = RunningWorker(worker, name, stop, asyncio.create_task(worker.run(stop)), registry)

@@ -94,13 +94,18 @@ class MailboxAccess:
                 error=ACCESS_DENIED,
             )
 
-    async def granted(self, mailbox: Mailbox) -> None:
-        """Record that the provider answered a turn's calls. Raises AppError; a later turn records it then."""
+    async def granted(self, lease: Lease, mailbox: Mailbox) -> None:
+        """Record that the provider answered a turn's calls.
+
+        Raises LeaseLostError, and AppError if auth cannot be told; a later turn records it then.
+        """
         if mailbox.access_denied_reason:
             await self._report_grant(mailbox)
             log.info("provider grants access again")
         if mailbox.access_denied_reason or mailbox.denials or mailbox.status is not MailboxStatus.ACTIVE:
-            async with self._pool.acquire() as connection:
+            async with self._pool.acquire() as connection, connection.transaction():
+                # Another worker may have met a denial since.
+                await schedule.fence(connection, lease)
                 await mailboxes.set_granted(connection, mailbox.mailbox_id)
 
     async def _report_grant(self, mailbox: Mailbox) -> None:

@@ -28,7 +28,7 @@ async def learn(turn: TurnContext, mailbox: Mailbox, *, auth: AccountReports) ->
             # Auth first: its accounts are copied to mailboxes at any time.
             await auth.report_account(mailbox.account_id, mailbox.user_id, email=profile.address)
             log.info("the mailbox has another address at the provider")
-        async with turn.reading() as connection:
+        async with turn.writing() as connection:
             await mailboxes.set_address(connection, mailbox.mailbox_id, profile.address or mailbox.email)
     except (ProviderError, QuotaWaitError, AppError) as error:
         log.info("address not compared with the provider's", error=type(error).__name__)
@@ -51,5 +51,5 @@ async def learn_send_as(turn: TurnContext) -> None:
     except ProviderError as error:
         log.info("addresses to send from not learned", error=type(error).__name__)
         listed = None
-    async with turn.reading() as connection:
+    async with turn.writing() as connection:
         await mailboxes.set_send_as(connection, turn.mailbox_id, listed)

@@ -1,13 +1,17 @@
 """Denials of access: a single one costs nothing, a lasting one is reported with its reason, and access returns."""
 
+from dataclasses import replace
+
 import pytest
 import structlog
 
 from services.mail.model import MailboxStatus, SyncReport, SyncState, WaitReason
-from services.mail.store.control import schedule
-from services.mail.sync.accounts.access import Patience
+from services.mail.store.control import mailboxes, schedule
+from services.mail.store.control.schedule import LeaseLostError
+from services.mail.sync.accounts.access import MailboxAccess, Patience
 from tests.mail.conftest import OpenStage
 from tests.support.mail.stage import Stage
+from tests.support.mail.turns import claim
 from tests.support.mail.waiting import eventually
 
 # Denials last at once, so that tests need not wait.
@@ -243,6 +247,21 @@ class TestHealing:
             await s.mailboxes.refresh(s.user_id)
             await s.until_stored(new)
             assert await denied_reason(s) == ""
+
+
+class TestLostLease:
+    async def test_records_no_access(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            await s.request(count=None)
+            mailbox, lease = await s.mailbox(), await claim(s.pool)
+            # Another worker has the mailbox now, and meets a denial.
+            await s.pool.execute("UPDATE mailbox_schedule SET lease_epoch = lease_epoch + 1")
+            async with s.pool.acquire() as connection:
+                await mailboxes.count_denial(connection, mailbox.mailbox_id)
+            access = MailboxAccess(pool=s.pool, auth=s.auth)
+            with pytest.raises(LeaseLostError):
+                await access.granted(lease, replace(mailbox, denials=1))
+            assert await s.fetchval("SELECT denials FROM mailboxes") == 1
 
 
 class TestNotification:

@@ -6,12 +6,16 @@ import pytest
 
 from services.kit.errors import AppError
 from services.mail.notifications import Notifications
+from services.mail.providers.base import Profile
 from services.mail.store.control import mailboxes
+from services.mail.store.control.schedule import LeaseLostError
+from services.mail.sync.accounts.addresses import learn, learn_send_as
 from tests.mail.conftest import OpenStage
 from tests.support.mail.push_sender import PushSender, envelope
 from tests.support.mail.running_worker import WorkerOptions
 from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage, connect_user
+from tests.support.mail.turns import begin_turn, sandbox_provider
 from tests.support.mail.waiting import eventually
 
 TOPIC = "projects/p/topics/mail"
@@ -114,6 +118,22 @@ class TestProfile:
             s.auth.refuses_reports = False
             await s.hint()
             await until_named(s, new)
+
+
+class TestLostLease:
+    async def test_learns_no_address(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s, sandbox_provider(s) as provider:
+            await s.request(count=None)
+            turn = await begin_turn(s, provider)
+            turn.profile = Profile(cursor=1, address="new@example.com")
+            turn.send_as_is_due = True
+            await s.pool.execute("UPDATE mailbox_schedule SET lease_epoch = lease_epoch + 1")
+            with pytest.raises(LeaseLostError):
+                await learn(turn, await s.mailbox(), auth=s.auth)
+            with pytest.raises(LeaseLostError):
+                await learn_send_as(turn)
+            assert await s.fetchval("SELECT email FROM mailboxes") == s.at_provider.email
+            assert await s.fetchval("SELECT send_as FROM mailboxes") == []
 
 
 class TestSendAs:

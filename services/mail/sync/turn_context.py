@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 import structlog
 
 from services.mail.model import Mailbox
-from services.mail.provider_access.calls import ProviderAccess
+from services.mail.provider_access.calls import SHORT_WAIT, ProviderAccess
 from services.mail.provider_access.quota import QuotaScope, QuotaWaitError
 from services.mail.providers.base import LimitError, Profile, Provider
 from services.mail.store.connection import Connection, Pool
@@ -53,7 +53,7 @@ class TurnContext:
         self.metrics = metrics
         self.intervals = intervals
         self.newest_hint = lease.hint_seq
-        # Whether the provider has answered a call of this turn.
+        # Whether the provider has answered a call for mail or labels in this turn: access to these counts.
         self.answered = False
         # Whether the addresses to send from are to be asked for.
         self.send_as_is_due = mailbox.send_as_is_due
@@ -112,6 +112,13 @@ class TurnContext:
         """Take quota and call the provider. Raises QuotaWaitError, also if the call meets a limit."""
         await self.calls.take(units, live=live)
         return await self.call_prepaid(ask)
+
+    async def call_uncounted[T](
+        self, units: int, ask: Callable[[str], Awaitable[T]], *, patience: float = SHORT_WAIT
+    ) -> T:
+        """Take quota and call for the mailbox itself, at no expense of the active sync. Raises what `call` raises."""
+        with _limits_as_waits():
+            return await self.uncounted_calls.call(units, ask, patience=patience)
 
     async def call_prepaid[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
         """Call the provider with quota taken before. Raises QuotaWaitError if the call meets a limit."""

@@ -28,10 +28,9 @@ async def keep(turn: TurnContext) -> None:
     async with turn.reading() as connection:
         if not await store.is_due(connection, turn.mailbox_id):
             return
-    # The sync that caused this turn has ended, and a sync requested since is not concerned.
-    await turn.uncounted_calls.take(turn.provider.costs.watch, patience=_PATIENCE)
     try:
-        expires_at = await turn.call_prepaid(turn.provider.watch)
+        # The sync that caused this turn has ended, and a sync requested since is not concerned.
+        expires_at = await turn.call_uncounted(turn.provider.costs.watch, turn.provider.watch, patience=_PATIENCE)
     except ProviderError as error:
         turn.metrics.watch_renewals.labels("failed").inc()
         log.warning("watch not renewed", mailbox_id=turn.mailbox_id, reason=error.reason, detail=error.detail)

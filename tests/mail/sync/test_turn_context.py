@@ -69,8 +69,9 @@ class TestLimits:
         [
             lambda turn, ask: turn.call_prepaid(ask),
             lambda turn, ask: turn.call_with_new_token(ask),
+            lambda turn, ask: turn.call_uncounted(1, ask),
         ],
-        ids=["a call", "a repeated call"],
+        ids=["a call", "a repeated call", "an uncounted call"],
     )
     @pytest.mark.parametrize(
         ("error", "seconds"),

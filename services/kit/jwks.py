@@ -107,9 +107,12 @@ def _parse(document: bytes, algorithm: Algorithm) -> dict[str, jwt.PyJWK]:
         if not isinstance(entry, dict) or not _is_for(entry, algorithm):
             continue
         try:
-            keys[str(entry.get("kid", f"unnamed {number}"))] = jwt.PyJWK(entry, algorithm)
+            key = jwt.PyJWK(entry, algorithm)
         except (jwt.PyJWTError, ValueError):
             continue
+        # A signature by an RSA key of less than 2,048 bits proves nothing (RFC 7518 section 3.3).
+        if key.Algorithm.check_key_length(key.key) is None:
+            keys[str(entry.get("kid", f"unnamed {number}"))] = key
     return keys
 
 

@@ -4,7 +4,9 @@ import asyncio
 import json
 from typing import Any
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from structlog.testing import capture_logs
 
 from services.kit.jwks import UNKNOWN_KEY_INTERVAL, KeySet, KeysUnavailableError
@@ -181,6 +183,17 @@ class TestDocument:
         issuer.failure = "HTTP 503"
         with pytest.raises(KeysUnavailableError):
             await key_set(issuer, clock).document()
+
+
+class TestShortKeys:
+    @pytest.mark.parametrize(("bits", "is_used"), [(1024, False), (2047, False), (2048, True)])
+    async def test_of_rsa_are_no_keys(self, clock: Clock, bits: int, is_used: bool) -> None:
+        issuer = TokenIssuer()
+        public = rsa.generate_private_key(public_exponent=65537, key_size=bits).public_key()
+        entry = jwt.algorithms.RSAAlgorithm.to_jwk(public, as_dict=True) | {"kid": "a", "alg": "RS256", "use": "sig"}
+        issuer.document = json.dumps({"keys": [entry]}).encode()
+        keys = KeySet(issuer.fetch, algorithm="RS256", retry_interval=RETRY, monotonic=clock)
+        assert (await keys.find("a") is not None) is is_used
 
 
 class TestKeysOfOtherKinds:

@@ -40,7 +40,7 @@ class Mailboxes:
             return await store.overviews(connection, user_id)
 
     async def refresh(self, user_id: UUID) -> None:
-        """Copies the user's accounts from auth; mailboxes whose access is back are due. Raises AppError."""
+        """Copy the user's accounts from auth; mailboxes whose access is back are due. Raises AppError."""
         accounts = await self._auth.list_accounts(user_id)
         async with self._pool.acquire() as connection, connection.transaction():
             await store.revive(connection, accounts)

@@ -37,7 +37,7 @@ class MailboxMetrics(Collector):
         registry.register(self)
 
     def collect(self) -> list[GaugeMetricFamily]:
-        """The gauges of the last read (the contract of prometheus_client)."""
+        """Return the gauges of the last read (the contract of prometheus_client)."""
         return self._latest
 
     async def refresh(self) -> None:

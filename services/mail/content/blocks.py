@@ -73,7 +73,7 @@ def _derives_text(block: Block) -> bool:
 
 
 def _is_placeholder(plain: str, rich: str) -> bool:
-    """Whether the plain form is empty or only says that the mail is HTML."""
+    """Return whether the plain form is empty or only says that the mail is HTML."""
     if not plain.strip():
         return True
     return len(plain) <= _LONGEST_PLACEHOLDER and "html" in plain.lower() and len(rich) > 2 * len(plain)

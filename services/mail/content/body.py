@@ -230,12 +230,12 @@ def _mark_report_data(part: Part) -> Iterator[tuple[Part, bool]]:
 
 
 def _is_in_body(part: Part, parent: str) -> bool:
-    """Whether a part without a clear disposition stands where a body stands."""
+    """Return whether a part without a clear disposition stands where a body stands."""
     return parent in ("", "multipart/alternative") or not part.filename
 
 
 def _is_body_text(part: Part, parent: str, *, is_first: bool) -> bool:
-    """Whether a text part is part of the body; the first one is, whatever its name (RFC 8621 section 4.1.4)."""
+    """Return whether a text part is part of the body; the first one is, whatever its name (RFC 8621 section 4.1.4)."""
     if part.disposition == "attachment" or part.mime_type in _NEVER_BODY:
         return False
     if part.mime_type.startswith(_HEADERS_OF_ANOTHER) or (parent == "multipart/related" and part.content_id):

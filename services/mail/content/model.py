@@ -113,7 +113,7 @@ class ParsedMessage:
     missing_parts: tuple[MissingPart, ...]
 
     def header(self, name: str) -> str | None:
-        """The first header of that name, in any case; None if the message lacks it."""
+        """Return the first header of that name, in any case; None if the message lacks it."""
         wanted = name.lower()
         return next((value for key, value in self.headers if key.lower() == wanted), None)
 

@@ -120,7 +120,7 @@ async def is_any_removed(connection: Connection, mailbox_id: int) -> bool:
 
 
 async def is_any_missing(connection: Connection, mailbox_id: int) -> bool:
-    """Whether the last answer lacked a label, so that another one has to decide."""
+    """Return whether the last answer lacked a label, so that another one has to decide."""
     found: bool = await connection.fetchval(
         "SELECT EXISTS (SELECT FROM labels WHERE mailbox_id = $1 AND missing_since IS NOT NULL)", mailbox_id
     )

@@ -233,7 +233,7 @@ class _TreeBuilder:
         return [child for child in payload if isinstance(child, EmailMessage)] if isinstance(payload, list) else []
 
     def _split(self, message: EmailMessage, source: bytes, count: int) -> list[bytes]:
-        """The bytes of the children; empty where they are not found as the standard library finds them."""
+        """Return the bytes of the children; empty where they are not found as the standard library finds them."""
         entities = []
         with suppress(LookupError, ValueError, TypeError):
             entities = split_multipart(body_of(source), str(message.get_boundary()))

@@ -127,7 +127,7 @@ def _find_ends(pieces: Sequence[_Piece]) -> list[int]:
 
 
 def _begins_group(pieces: Sequence[_Piece], index: int, end: int, addresses_before: Sequence[int]) -> bool:
-    """Whether the colon behind a piece begins a group: one that is closed holds addresses or nothing at all.
+    """Return whether the colon behind a piece begins a group: one that is closed holds addresses or nothing at all.
 
     Without its semicolon a group holds bare addresses: `Re: Ann <ann@example.com>` is a name with a colon.
     """
@@ -161,7 +161,7 @@ def _join_split_names(pieces: Iterator[_Piece]) -> Iterator[Address]:
 
 
 def _is_blank(text: str) -> bool:
-    """Whether it holds nothing but comments, which name no mailbox."""
+    """Return whether it holds nothing but comments, which name no mailbox."""
     return not split_comments(text)[0].strip()
 
 

@@ -129,7 +129,7 @@ def _order_numbers(match: re.Match[str], value: str) -> _Day | None:
 
 
 def _falls_on(day: _Day, weekday: str) -> bool:
-    """Whether the day exists and is such a weekday, if that is one."""
+    """Return whether the day exists and is such a weekday, if that is one."""
     try:
         number = datetime(*day, tzinfo=UTC).weekday()
     except ValueError:

@@ -41,7 +41,7 @@ def decode_transfer(body: bytes, encoding: str, *, is_text: bool = False) -> byt
 
 
 def is_encoded(encoding: str) -> bool:
-    """Whether a body with this encoding differs from its content."""
+    """Return whether a body with this encoding differs from its content."""
     return _read_name(encoding) in ("base64", "quoted-printable", *_UU_NAMES)
 
 
@@ -98,14 +98,14 @@ def _count_digits(data: bytes) -> int:
 
 
 def _is_not_base64(body: bytes) -> bool:
-    """Whether a body that is declared base64 is plain text: a tenth of its start is foreign to the encoding."""
+    """Return whether a body that is declared base64 is plain text: a tenth of its start is foreign to the encoding."""
     # Padding ends the encoded data, but newsletters may begin with a line of =.
     start = body[:4096].lstrip(b"= \t\r\n").partition(b"=")[0].strip()
     return len(start) - len(start.translate(None, _NOT_BASE64_TEXT)) > _FOREIGN_SHARE * len(start)
 
 
 def _is_plain_text(body: bytes) -> bool:
-    """Whether a text that is declared base64 is none: its first line is not of that form, or decodes to no text.
+    """Return whether a text that is declared base64 is none: its first line is not of that form, or decodes to no text.
 
     Only the first line tells: a mailing list may append a plain footer to a body in base64.
     """

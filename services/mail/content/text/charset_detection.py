@@ -74,7 +74,7 @@ _GENERAL = ["cp1256", "cp1257", "cp1258", "iso8859_6", "iso8859_8", "iso8859_2"]
 
 
 def detect_charset(data: bytes) -> str | None:
-    """The Python codec that `data` is most likely in; None without a good guess.
+    """Return the Python codec that `data` is most likely in; None without a good guess.
 
     Looks at the 2 KiB from the first byte on that is not ASCII.
     """
@@ -89,7 +89,7 @@ def detect_charset(data: bytes) -> str | None:
 
 
 def contradicts_latin(data: bytes) -> bool:
-    """Whether `data` is so plainly in another script that a label which names a Latin charset cannot be true."""
+    """Return whether `data` is so plainly in another script that a label which names a Latin charset cannot be true."""
     if looks_western(data):
         return False
     sample = _take_sample(data)
@@ -109,7 +109,7 @@ def _take_sample(data: bytes) -> bytes:
 
 
 def looks_western(data: bytes) -> bool:
-    """Whether 8-bit bytes stand mostly as accented letters, punctuation and signs do in text in Latin script.
+    """Return whether 8-bit bytes stand mostly as accented letters, punctuation and signs do in text in Latin script.
 
     Whole words of them are another script under a wrong Latin label, unless all letters are of one Latin alphabet.
     """
@@ -143,7 +143,7 @@ def _detect_by_letters(sample: bytes) -> str | None:
 
 
 def _find_by_letters(sample: bytes) -> tuple[float, str]:
-    """The single-byte charset in which the letters are most usual, with its score."""
+    """Return the single-byte charset in which the letters are most usual, with its score."""
     high = b" ".join(_HIGH_RUN.findall(sample))
     return max((_score_letters(high, codec), codec) for codec in _SINGLE_BYTE)
 
@@ -180,7 +180,7 @@ _SHORTEST_KOREAN = 5
 
 
 def _detect_east_asian(sample: bytes) -> str | None:
-    """The charset that the sample is valid in; if it is in none, the one in which least of it is broken."""
+    """Return the charset that the sample is valid in; if it is in none, the one in which least of it is broken."""
     return _detect_in_runs(sample, errors="strict") or _detect_in_runs(sample, errors="replace")
 
 
@@ -208,7 +208,7 @@ def _usual_share(sample: bytes, codec: str, *, errors: str) -> float:
 
 
 def _decode_sample(sample: bytes, codec: str, *, errors: str) -> str | None:
-    """The sample as text; it may end within a character."""
+    """Return the sample as text; it may end within a character."""
     for cut in (0, 1, 2, 3):
         try:
             return sample[: len(sample) - cut].decode(codec, errors)

@@ -171,7 +171,7 @@ codecs.register_error("latin1-for-undefined", _decode_undefined_as_latin1)
 
 
 def _is_mislabelled(data: bytes, codec: str) -> bool:
-    """Whether a Latin label cannot be true. Those decode any bytes, so only the text itself can tell."""
+    """Return whether a Latin label cannot be true. Those decode any bytes, so only the text itself can tell."""
     return codec in _WESTERN and contradicts_latin(data)
 
 

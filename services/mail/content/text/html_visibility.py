@@ -58,7 +58,7 @@ class _Element:
 
 
 def may_hide(lower_source: str) -> bool:
-    """Whether anything in a document, given in lower case, can hide text: in nearly all nothing does."""
+    """Return whether anything in a document, given in lower case, can hide text: in nearly all nothing does."""
     if any(lower_source[word.start() - 1].isspace() for word in _HIDDEN_WORD.finditer(lower_source)):
         return True
     if "style" not in lower_source:
@@ -129,7 +129,7 @@ class Visibility:
         return self._never_closed[name]
 
     def _shows_again(self, name: str, attributes: str, style: dict[str, str]) -> bool:
-        """Whether an element within a faint one may be readable; tables inherit no size in quirks mode."""
+        """Return whether an element within a faint one may be readable; tables inherit no size in quirks mode."""
         if name == "table" or "font-size" in style or "font" in style or "color" in style:
             return True
         if self._sheet_has_sizes and _SETS_SIZE.search(attributes):
@@ -174,7 +174,7 @@ def _is_zero(value: str) -> bool:
 
 
 def _is_faint(style: dict[str, str]) -> bool:
-    """Whether text has no size worth the name, or the colour of its background."""
+    """Return whether text has no size worth the name, or the colour of its background."""
     size = _LENGTH.fullmatch(style.get("font-size", ""))
     if size and (not size.group(1).strip("0.") or (size.group(1) == "1" and size.group(2) in ("px", "pt", ""))):
         return True

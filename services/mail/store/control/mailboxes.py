@@ -171,7 +171,7 @@ async def _checked_at(connection: Connection, user_id: UUID) -> dict[int, dateti
 
 
 def _latest(synced_at: datetime | None, checked_at: datetime | None) -> datetime | None:
-    """A mailbox that was never synced has been checked for nothing."""
+    """Return a mailbox that was never synced has been checked for nothing."""
     return max(synced_at, checked_at) if synced_at and checked_at else synced_at
 
 
@@ -207,7 +207,7 @@ class CountedDenial:
 
 
 async def count_denial(connection: Connection, mailbox_id: int) -> CountedDenial:
-    """Counts one more turn that met a denial."""
+    """Count one more turn that met a denial."""
     row = await connection.fetchrow(
         f"""
         UPDATE mailboxes m SET denials = denials + 1, denied_since = coalesce(denied_since, now())
@@ -221,12 +221,12 @@ async def count_denial(connection: Connection, mailbox_id: int) -> CountedDenial
 
 
 async def set_access_denied(connection: Connection, mailbox_id: int, reason: str) -> None:
-    """Records that the provider denies access lastingly, and why."""
+    """Record that the provider denies access lastingly, and why."""
     await connection.execute("UPDATE mailboxes SET access_denied_reason = $2 WHERE mailbox_id = $1", mailbox_id, reason)
 
 
 async def set_granted(connection: Connection, mailbox_id: int) -> None:
-    """Records that the provider grants access."""
+    """Record that the provider grants access."""
     await connection.execute(
         """
         UPDATE mailboxes SET status = 'active', access_denied_reason = '', denials = 0, denied_since = NULL
@@ -237,7 +237,7 @@ async def set_granted(connection: Connection, mailbox_id: int) -> None:
 
 
 async def set_address(connection: Connection, mailbox_id: int, email: str) -> None:
-    """Records the address that the provider has for the mailbox; an earlier one still finds it."""
+    """Record the address that the provider has for the mailbox; an earlier one still finds it."""
     await connection.execute(
         f"""
         UPDATE mailboxes m SET email = $2, former_emails = {_FORMER.format(new="$2")},
@@ -267,7 +267,7 @@ async def set_send_as(connection: Connection, mailbox_id: int, addresses: Sequen
 
 
 async def suspect_rename(connection: Connection, *, provider: str, email: str, limit: int) -> int:
-    """Makes mailboxes due for a comparison of their addresses, one of which may have become `email`; returns how many.
+    """Make mailboxes due for a comparison of their addresses, one of which may have become `email`; returns how many.
 
     These are mailboxes whose changes are announced, with the same domain or the same name, up to `limit`, the longest
     not compared first. None where a mailbox has this address. The schedule is locked first, as everywhere.

@@ -11,7 +11,7 @@ log = structlog.get_logger()
 
 
 def fitting_longest(intervals: IdleIntervals, *, units_needed: float, units_allowed: float) -> float:
-    """The longest interval, in seconds, that has to be allowed so that the looks fit."""
+    """Return the longest interval, in seconds, that has to be allowed so that the looks fit."""
     longest = intervals.longest_in_effect
     while units_needed > units_allowed:
         longest, units_needed = longest * 2, units_needed / 2

@@ -245,7 +245,7 @@ class IdleCheck:
             await self._wake([mailbox_id], changed=True, missed=changed and not look.announced)
 
     async def _ask_provider(self, look: _Look) -> tuple[HistoryPage, list[Label] | None]:
-        """The history since the cursor and, if they are due and there are any, the labels."""
+        """Return the history since the cursor and, if they are due and there are any, the labels."""
         provider = self._providers[look.member.mailbox.provider]
 
         async def ask(token: str) -> tuple[HistoryPage, list[Label] | None]:
@@ -255,7 +255,7 @@ class IdleCheck:
         return await self._access.calls(look.member.mailbox).call_prepaid(ask)
 
     async def _are_other_labels(self, mailbox_id: int, listed: Sequence[Label]) -> bool:
-        """Whether the labels differ from those stored; then they are due to be copied."""
+        """Return whether the labels differ from those stored; then they are due to be copied."""
         async with self._pool.acquire() as connection:
             if set(await labels.of_mailbox(connection, mailbox_id)) == set(listed):
                 return False
@@ -269,5 +269,5 @@ class IdleCheck:
 
 
 def _is_busy(wait: QuotaWaitError) -> bool:
-    """Whether the mailbox's own units are used up."""
+    """Return whether the mailbox's own units are used up."""
     return wait.scope is QuotaScope.MAILBOX and wait.seconds > _SHORT_WAIT

@@ -50,7 +50,7 @@ class DueChecks:
 
 
 def due_checks(group: IdleGroup, activities: list[Activity], intervals: IdleIntervals) -> DueChecks:
-    """The looks that became due since the group was checked.
+    """Return the looks that became due since the group was checked.
 
     Intervals are powers of two, so that one that grows skips no look: every round of the longer is one of the shorter.
     """
@@ -66,12 +66,12 @@ def due_checks(group: IdleGroup, activities: list[Activity], intervals: IdleInte
 
 
 def _is_due(mailbox_id: int, *, every: int, last: float, present: int) -> bool:
-    """Whether one of the mailbox's rounds lies behind the last one, up to the present. Mailboxes take turns."""
+    """Return whether one of the mailbox's rounds lies behind the last one, up to the present. Mailboxes take turns."""
     turn = mailbox_id % every
     return math.isinf(last) or (present - turn) // every > (last - turn) // every
 
 
 def _power_of_two(rounds: float) -> int:
-    """The largest power of two that is not above, 1 at least."""
+    """Return the largest power of two that is not above, 1 at least."""
     # What is exactly a power may come out a little below.
     return 1 << math.floor(math.log2(max(1.0, rounds)) + 1e-9)

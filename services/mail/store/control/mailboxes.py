@@ -171,7 +171,7 @@ async def _checked_at(connection: Connection, user_id: UUID) -> dict[int, dateti
 
 
 def _latest(synced_at: datetime | None, checked_at: datetime | None) -> datetime | None:
-    """Return a mailbox that was never synced has been checked for nothing."""
+    """Return the later of both times; None for a mailbox that was never synced, whose checks mean nothing."""
     return max(synced_at, checked_at) if synced_at and checked_at else synced_at
 
 
@@ -267,7 +267,7 @@ async def set_send_as(connection: Connection, mailbox_id: int, addresses: Sequen
 
 
 async def suspect_rename(connection: Connection, *, provider: str, email: str, limit: int) -> int:
-    """Make mailboxes due for a comparison of their addresses, one of which may have become `email`; returns how many.
+    """Make mailboxes due for a comparison of their addresses, one of which may have become `email`; return how many.
 
     These are mailboxes whose changes are announced, with the same domain or the same name, up to `limit`, the longest
     not compared first. None where a mailbox has this address. The schedule is locked first, as everywhere.

@@ -34,7 +34,7 @@ from services.mail.reading.threads import Threads
 from services.mail.reading.user_connections import UserConnections
 from services.mail.rpc import CALLERS, registrations
 from services.mail.settings import MailSettings
-from services.mail.store.connection import DATABASE_LOST, Pool, is_reachable
+from services.mail.store.connection import DATABASE_LOST, Pool, is_reachable, reason_if_lost
 from services.mail.syncs import Syncs
 
 log = structlog.get_logger()
@@ -105,9 +105,5 @@ async def _disk_cache(settings: MailSettings, pool: Pool) -> AsyncIterator[DiskC
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailroom-mail-")))
         cache = DiskCache(directory, max_bytes=settings.mail_cache_bytes, max_age=settings.mail_cache_seconds)
         await asyncio.to_thread(cache.open)
-        async with repeated([cleanup_task(pool, cache)], explain=_explain):
+        async with repeated([cleanup_task(pool, cache)], explain=reason_if_lost):
             yield cache
-
-
-def _explain(error: Exception) -> str | None:
-    return type(error).__name__ if isinstance(error, DATABASE_LOST) else None

@@ -8,6 +8,7 @@ import structlog
 from services.kit.errors import AppError, Kind
 from services.mail.model import Account, MailboxOverview, OpenMailbox
 from services.mail.store.connection import Pool
+from services.mail.store.control import erasures
 from services.mail.store.control import mailboxes as store
 
 log = structlog.get_logger()
@@ -43,6 +44,7 @@ class Mailboxes:
         """Copy the user's accounts from auth; mailboxes whose access is back are due. Raises AppError."""
         accounts = await self._auth.list_accounts(user_id)
         async with self._pool.acquire() as connection, connection.transaction():
+            await erasures.hold_off_deletion(connection, user_id)
             await store.revive(connection, accounts)
             await store.upsert(connection, accounts)
 

@@ -52,6 +52,8 @@ class WorkerSettings(MailProcessSettings):
     mail_poll_longest_seconds: float = Field(960, gt=0)
     # Seconds between two verifications of a mailbox, weekly by default; 0 means never.
     mail_verify_seconds: float = Field(604_800, ge=0)
+    # Days for which the records of disconnected mailboxes and deleted users are kept.
+    mail_disconnection_days: int = Field(365, ge=1)
 
     @property
     def idle_intervals(self) -> IdleIntervals:

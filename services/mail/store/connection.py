@@ -7,7 +7,7 @@ import asyncpg
 
 from services.kit.stores.postgres import Connection, Pool
 
-__all__ = ["DATABASE_LOST", "DATA_REFUSED", "Connection", "Pool", "is_reachable"]
+__all__ = ["DATABASE_LOST", "DATA_REFUSED", "Connection", "Pool", "is_reachable", "reason_if_lost"]
 
 # asyncpg's errors when the server is down, starting or stopping, or out of connections or locks.
 DATABASE_LOST = (
@@ -38,6 +38,11 @@ DATA_REFUSED = (
     # Class 54: a tsvector, an index entry or a JSON string that is too long.
     asyncpg.ProgramLimitExceededError,
 )
+
+
+def reason_if_lost(error: Exception) -> str | None:
+    """Return the name of an error that means that the database is away; None for any other."""
+    return type(error).__name__ if isinstance(error, DATABASE_LOST) else None
 
 
 async def is_reachable(pool: Pool) -> bool:

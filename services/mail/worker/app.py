@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 import structlog
 
@@ -10,6 +11,7 @@ from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import open_telemetry
+from services.kit.periodic import repeated
 from services.kit.stores.pool_metrics import PoolMetrics
 from services.kit.stores.postgres import connect, create_pool
 from services.kit.stores.redis_client import create_redis
@@ -18,8 +20,9 @@ from services.mail.auth_client import AuthClient
 from services.mail.disconnect import Disconnections
 from services.mail.mailboxes import Mailboxes
 from services.mail.providers.registry import open_adapters, provider_access
+from services.mail.retention import retention_task
 from services.mail.settings import WorkerSettings
-from services.mail.store.connection import is_reachable
+from services.mail.store.connection import is_reachable, reason_if_lost
 from services.mail.sync.erase import Eraser
 from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.idle.metrics import IdleMetrics
@@ -94,6 +97,8 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(
             serve_http(admin, host=settings.worker_admin_host, port=settings.worker_admin_port)
         )
+        retention = retention_task(pool, timedelta(days=settings.mail_disconnection_days))
+        await stack.enter_async_context(repeated([retention], explain=reason_if_lost))
         ready.serving()
         log.info("worker is working", gmail=settings.gmail_api_url, batch=settings.batch_url)
         await worker.run(stop)

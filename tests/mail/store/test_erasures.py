@@ -1,6 +1,7 @@
 """Disconnected mailboxes and deleted users: hidden, erased, recorded."""
 
 import asyncio
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 from services.mail.model import Account, Lane, Mailbox, MailboxStatus
@@ -226,6 +227,33 @@ class TestUsers:
         assert await erasures.users_left_over(connection) == [first, second]
         await erasures.set_erased(connection, mailbox.mailbox_id)
         assert await erasures.users_left_over(connection) == [mailbox.user_id, first, second]
+
+
+class TestForgetEnded:
+    async def test_deletes_records_that_ended_before_the_retention(
+        self, connection: Connection, mailbox: Mailbox
+    ) -> None:
+        old, recent = await add_mailbox(connection), await add_mailbox(connection)
+        for each in (old, recent, mailbox):
+            await disconnect(connection, each)
+            await erasures.request_user(connection, each.user_id)
+        for each, days in ((old, 31), (recent, 29)):
+            await erasures.end(connection, each.mailbox_id)
+            await erasures.end_user(connection, each.user_id)
+            for table in ("disconnections", "user_deletions"):
+                await connection.execute(
+                    f"UPDATE {table} SET ended_at = now() - make_interval(days => $2) WHERE user_id = $1",  # noqa: S608 - our own tables
+                    each.user_id,
+                    days,
+                )
+        users = [old.user_id, recent.user_id, mailbox.user_id]
+        await connection.execute(
+            "UPDATE disconnections SET requested_at = now() - interval '90 days' WHERE user_id = ANY($1)", users
+        )
+        assert await erasures.forget_ended(connection, older_than=timedelta(days=30), limit=10) == 2
+        for table in ("disconnections", "user_deletions"):
+            query = f"SELECT user_id FROM {table} WHERE user_id = ANY($1)"  # noqa: S608 - our own tables
+            assert {row["user_id"] for row in await connection.fetch(query, users)} == {recent.user_id, mailbox.user_id}
 
 
 class TestLockUser:

@@ -1,5 +1,6 @@
 """Disconnecting a mailbox: hidden at once, erased in the end, in spite of any interruption."""
 
+import asyncio
 from uuid import uuid4
 
 import httpx
@@ -51,16 +52,24 @@ async def _kill_in_the_middle(s: Stage, *, after: int) -> None:
             after,
         )
         async with s.another_worker() as worker:
-
-            async def waits() -> bool:
-                query = """
-                    SELECT EXISTS (SELECT FROM pg_stat_activity
-                        WHERE application_name = $1 AND wait_event_type = 'Lock')
-                """
-                return bool(await s.fetchval(query, worker.name))
-
-            await eventually(waits)
+            await eventually(lambda: _waits_for_lock(s, worker.name))
             await worker.crash()
+
+
+async def _kill_before_the_mailbox_is_deleted(s: Stage) -> None:
+    """Kill a worker when it has erased everything but the mailbox itself."""
+    async with s.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM mailboxes FOR UPDATE")
+        async with s.another_worker() as worker:
+            await eventually(lambda: _waits_for_lock(s, worker.name))
+            await worker.crash()
+
+
+async def _waits_for_lock(s: Stage, application_name: str) -> bool:
+    query = """
+        SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock')
+    """
+    return bool(await s.fetchval(query, application_name))
 
 
 class TestAtOnce:
@@ -304,6 +313,30 @@ class TestDeletedUser:
                 assert await _rows(s, mailbox.mailbox_id) == {}
             assert await s.auth.list_accounts(s.user_id) == []
             assert (await _profile(s, token)).status_code == 401
+
+    async def test_has_not_ended_while_a_row_of_a_mailbox_is_left(self, stage: OpenStage) -> None:
+        async with stage(messages=5, workers=0) as s:
+            await s.sync_with_worker(count=None)
+            mailbox = await s.mailbox()
+            assert not await s.disconnections.delete_user(s.user_id)
+            await _kill_before_the_mailbox_is_deleted(s)
+            assert await _user_is_gone(s)
+            assert (await _rows(s, mailbox.mailbox_id)).keys() >= {"mailboxes", "sync_states"}
+            assert not await s.disconnections.delete_user(s.user_id)
+            async with s.another_worker():
+                await eventually(lambda: s.disconnections.delete_user(s.user_id))
+            assert await _rows(s, mailbox.mailbox_id) == {}
+            assert set(s.auth.deleted_users) == {s.user_id}
+
+    async def test_gets_no_mailbox_while_the_deletion_is_requested(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            async with s.pool.acquire() as connection, connection.transaction():
+                await erasures.lock_user(connection, s.user_id)
+                await erasures.request_user(connection, s.user_id)
+                refreshing = asyncio.create_task(s.mailboxes.refresh(s.user_id))
+                await eventually(lambda: _waits_for_lock(s, "mail-tests"))
+            await refreshing
+            assert await s.fetchval("SELECT count(*) FROM mailboxes") == 0
 
     async def test_leaves_other_users_alone(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:

@@ -1,6 +1,7 @@
 """Disconnected mailboxes: hidden at once, then erased in batches, with a record of what was erased."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from services.mail.model import Lane, Mailbox, MailboxStatus
@@ -135,8 +136,19 @@ async def end(connection: Connection, mailbox_id: int) -> int:
 
 
 async def lock_user(connection: Connection, user_id: UUID) -> None:
-    """Serialise the end of a user's mailbox with a request to delete the user, until the transaction ends."""
+    """Serialise a request to delete the user with the end and the beginning of the user's mailboxes.
+
+    The lock is held until the transaction ends.
+    """
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", str(user_id))
+
+
+async def hold_off_deletion(connection: Connection, user_id: UUID) -> None:
+    """Let a request to delete the user wait until the transaction ends, so that it finds the mailboxes made in it.
+
+    Transactions that hold it off do not wait for each other.
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 0))", str(user_id))
 
 
 async def request_user(connection: Connection, user_id: UUID) -> None:
@@ -171,9 +183,13 @@ async def users_left_over(connection: Connection) -> list[UUID]:
 
 
 async def user_is_deleted(connection: Connection, user_id: UUID) -> bool:
-    """Return whether the user's deletion has ended."""
+    """Return whether auth has deleted the user and nothing of the user's mailboxes is left."""
     deleted: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM user_deletions WHERE user_id = $1 AND ended_at IS NOT NULL)", user_id
+        """
+        SELECT EXISTS (SELECT FROM user_deletions WHERE user_id = $1 AND ended_at IS NOT NULL)
+            AND NOT EXISTS (SELECT FROM disconnections WHERE user_id = $1 AND ended_at IS NULL)
+        """,
+        user_id,
     )
     return deleted
 
@@ -183,3 +199,22 @@ async def end_user(connection: Connection, user_id: UUID) -> None:
     await connection.execute(
         "UPDATE user_deletions SET ended_at = coalesce(ended_at, now()) WHERE user_id = $1", user_id
     )
+
+
+async def forget_ended(connection: Connection, *, older_than: timedelta, limit: int) -> int:
+    """Delete the records of disconnections and of users' deletions that ended so long ago, up to `limit` of each.
+
+    Return how many were deleted. Those that go on stay.
+    """
+    forgotten = 0
+    for table in ("disconnections", "user_deletions"):
+        done = await connection.execute(
+            f"""
+            DELETE FROM {table} WHERE ctid = ANY(ARRAY(
+                SELECT ctid FROM {table} WHERE ended_at < now() - $1::interval LIMIT $2))
+            """,
+            older_than,
+            limit,
+        )
+        forgotten += int(done.removeprefix("DELETE "))
+    return forgotten

@@ -49,7 +49,7 @@ async def revive(connection: Connection, accounts: Sequence[Account]) -> None:
         """
         UPDATE mailbox_schedule s SET due_at = least(s.due_at, now()), hint_seq = s.hint_seq + 1, lane = $2
         FROM mailboxes m
-        WHERE s.mailbox_id = m.mailbox_id AND m.account_id = ANY($1::uuid[])
+        WHERE s.mailbox_id = m.mailbox_id AND m.account_id = ANY($1::uuid[]) AND m.user_id IS NOT NULL
             AND (m.status = 'reauth_required' OR m.access_denied_reason <> '')
         """,
         [

@@ -79,6 +79,7 @@ def _email(row: asyncpg.Record, mailbox: asyncpg.Record, names: Mapping[str, str
     return {
         "id": str(PublicId(mailbox["mailbox_id"], row["message_id"])),
         "external_id": row["external_id"],
+        "mailbox_id": mailbox["account_id"],
         "account_id": mailbox["account_id"],
         "thread_id": row["thread_id"],
         "from_email": email,

@@ -99,6 +99,7 @@ class EmailSummary(BaseModel):
 
     id: str
     external_id: str
+    mailbox_id: UUID
     account_id: UUID
     thread_id: str
     from_email: str | None
@@ -203,6 +204,7 @@ def _summary(message: Message, mailbox: Mailbox, names: dict[str, str]) -> Email
     return EmailSummary(
         id=str(PublicId(message.mailbox_id, message.message_id)),
         external_id=message.external_id,
+        mailbox_id=mailbox.account_id,
         account_id=mailbox.account_id,
         thread_id=message.thread_id,
         from_email=email,

@@ -101,13 +101,13 @@ class Tour:
 
     async def _show_addresses(self, client: httpx.AsyncClient) -> None:
         table = Table("address", "provider", "status", "messages", "unread", "last synced")
-        for address in (await _json(client.get("/emails/addresses")))["addresses"]:
+        for address in (await _json(client.get("/mailboxes")))["mailboxes"]:
             names = ("email", "provider", "status", "message_count", "unread_count")
             table.add_row(*(str(address[name]) for name in names), _moment(address["last_synced_at"] or "never"))
         self.console.print(table)
 
     async def _show_newest(self, client: httpx.AsyncClient) -> None:
-        page = await _json(client.get("/emails", params={"user_email": EMAIL, "limit": 8}))
+        page = await _json(client.get("/emails", params={"email": EMAIL, "limit": 8}))
         table = Table()
         for name, width in (("received", 11), ("from", 20), ("subject", 22), ("labels", 14)):  # 80 with the lines
             table.add_column(name, no_wrap=True, width=width)

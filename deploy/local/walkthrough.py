@@ -39,14 +39,14 @@ _LINK = """\
   BACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' "$CALLBACK")
   curl -s {gateway}/auth/token -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
     -d "{{\\"state\\": \\"${{BACK##*state=}}\\", \\"code_verifier\\": \\"$VERIFIER\\"}}"
-  curl -s {gateway}/emails/addresses -H "Authorization: Bearer $TOKEN"
+  curl -s {gateway}/mailboxes -H "Authorization: Bearer $TOKEN"
 """
 _READ = """\
   # Sync the newest 100 messages, then read
-  curl -s {gateway}/emails/addresses -H "Authorization: Bearer $TOKEN"
+  curl -s {gateway}/mailboxes -H "Authorization: Bearer $TOKEN"
   curl -s {gateway}/emails/sync -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
     -H 'Prefer: wait=30' -d '{{"email": "{email}", "count": 100}}'
-  curl -s "{gateway}/emails?user_email={email}&limit=5" -H "Authorization: Bearer $TOKEN"
+  curl -s "{gateway}/emails?email={email}&limit=5" -H "Authorization: Bearer $TOKEN"
 """
 _ADMIN_PORTS = {
     "gateway": "GATEWAY_ADMIN_PORT",

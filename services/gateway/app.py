@@ -141,8 +141,8 @@ def create_app(
     return app
 
 
-def _limit(limit: RateLimitItem | None, counters: Counters) -> RateLimit | None:
-    return None if limit is None else RateLimit(limit, counters)
+def _limit(limit: RateLimitItem | None, counters: Counters, *, policy: str) -> RateLimit | None:
+    return None if limit is None else RateLimit(limit, counters, policy=policy)
 
 
 async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
@@ -176,9 +176,9 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
             accepts_google_push=settings.accepts_google_push,
             has_docs=settings.gateway_docs,
             https=settings.issuer.startswith("https:"),
-            address_limit=_limit(settings.gateway_auth_limit, counters),
-            sign_in_limit=_limit(settings.gateway_sign_in_limit, counters),
-            user_limit=_limit(settings.gateway_user_limit, counters),
+            address_limit=_limit(settings.gateway_auth_limit, counters, policy="address"),
+            sign_in_limit=_limit(settings.gateway_sign_in_limit, counters, policy="sign-ins"),
+            user_limit=_limit(settings.gateway_user_limit, counters, policy="user"),
             trusted_proxies=settings.gateway_trusted_proxies,
         )
         admin = admin_app(ready=ready, registry=telemetry.registry)

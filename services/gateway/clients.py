@@ -45,6 +45,7 @@ MAIL_RETRIED = [
     # A repeat joins the running sync.
     ("mailroom.mail.v1.SyncService", "StartSync"),
     ("mailroom.mail.v1.SyncService", "GetSync"),
+    ("mailroom.mail.v1.SyncService", "ListSyncs"),
     ("mailroom.mail.v1.SyncService", "CancelSync"),
     ("mailroom.mail.v1.SyncService", "AcceptPush"),
     ("mailroom.mail.v1.SyncService", "RetrySync"),

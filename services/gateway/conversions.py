@@ -13,7 +13,7 @@ from services.gateway.schemas.changes import Change, ChangeType, LabelName
 from services.gateway.schemas.emails import Attachment, Email, EmailAddress, EmailSummary, FilterQuery, Label
 from services.gateway.schemas.requests import MailboxName
 from services.gateway.schemas.sessions import Token
-from services.gateway.schemas.syncs import Sync, SyncState, Verification, WaitReason
+from services.gateway.schemas.syncs import Sync, SyncState, SyncSummary, Verification, WaitReason
 from services.gateway.schemas.threads import Thread
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -106,6 +106,7 @@ def email_summary(message: mail_pb2.MessageSummary) -> EmailSummary:
     shown: EmailSummary = {
         "id": message.message_id,
         "external_id": message.external_id,
+        "mailbox_id": message.account_id,
         "account_id": message.account_id,
         "thread_id": message.thread_id,
         "from_email": sender["email"] if sender else None,
@@ -163,10 +164,11 @@ def _attachment(attachment: mail_pb2.Attachment) -> Attachment:
     }
 
 
-def label(value: mail_pb2.Label) -> Label:
-    """Return a label of a mailbox."""
+def label(value: mail_pb2.Label, *, mailbox_id: str) -> Label:
+    """Return a label of the mailbox."""
     return {
         "id": value.label_id,
+        "mailbox_id": mailbox_id,
         "name": value.name,
         "type": _LABEL_TYPE[value.type],
         "message_count": value.message_count,
@@ -178,6 +180,7 @@ def thread(value: mail_pb2.Thread) -> Thread:
     """Return a thread of a mailbox."""
     return {
         "id": value.thread_id,
+        "mailbox_id": value.account_id,
         "account_id": value.account_id,
         "subject": value.subject if value.HasField("subject") else None,
         "snippet": value.snippet,
@@ -190,11 +193,12 @@ def thread(value: mail_pb2.Thread) -> Thread:
     }
 
 
-def change(value: mail_pb2.Change) -> Change:
-    """Return a change of a message or of a label."""
+def change(value: mail_pb2.Change, *, mailbox_id: str) -> Change:
+    """Return a change of a message or of a label of the mailbox."""
     return {
         "type": _CHANGE_KIND[value.kind],
         "id": value.message_id or value.label_id,
+        "mailbox_id": mailbox_id,
         "email": email_summary(value.message) if value.HasField("message") else None,
         "label": _label_name(value.label) if value.HasField("label") else None,
     }
@@ -238,9 +242,21 @@ def _verification(value: mail_pb2.Verification) -> Verification:
 
 
 def sync(value: mail_pb2.Sync) -> Sync:
-    """Return a sync with its progress."""
+    """Return a sync with its progress and dead letters."""
+    return {
+        **sync_summary(value),
+        "dead_letters": [
+            {"external_id": item.external_id, "reason": item.reason, "attempts": item.attempts}
+            for item in value.dead_letters
+        ],
+    }
+
+
+def sync_summary(value: mail_pb2.Sync) -> SyncSummary:
+    """Return a sync as lists show it."""
     return {
         "id": value.sync_id,
+        "mailbox_id": value.account_id,
         "account_id": value.account_id,
         "email": value.email,
         "state": _SYNC_STATE[value.state],
@@ -248,10 +264,6 @@ def sync(value: mail_pb2.Sync) -> Sync:
         "listed": value.listed_count,
         "stored": value.stored_count,
         "pending": value.pending_count,
-        "dead_letters": [
-            {"external_id": item.external_id, "reason": item.reason, "attempts": item.attempts}
-            for item in value.dead_letters
-        ],
         "dead_letter_count": value.dead_letter_count,
         "units_spent": value.units_spent,
         "units_per_message": value.units_per_message if value.HasField("units_per_message") else None,

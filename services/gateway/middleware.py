@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.gateway.errors import INTERNAL, from_app_error
 from services.gateway.limits.client_address import Network, client_networks
 from services.gateway.limits.rate_limits import RateLimit
+from services.gateway.limits.standings import standing_headers, standings_of
 from services.kit.context import REQUEST_ID_HEADER, start_request
 from services.kit.errors import AppError
 
@@ -50,10 +51,12 @@ class RequestContext:
             return
         started = time.perf_counter()
         identifier = start_request(request_id=Headers(scope=scope).get(REQUEST_ID_HEADER))
+        standings = standings_of(scope)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _add_missing(message, [(_REQUEST_ID, identifier.encode()), *self._headers])
+                own = [(_REQUEST_ID, identifier.encode()), *self._headers, *standing_headers(standings)]
+                _add_missing(message, own)
                 # Without the query, which holds codes and login codes.
                 log.debug(
                     "answered",
@@ -115,8 +118,11 @@ class AddressLimit:
         if scope["type"] == "http" and scope["path"].startswith("/auth/"):
             self._warn_of_an_unknown_proxy(scope)
             try:
-                # The narrowest first: what it refuses takes nothing from its neighbours.
-                for limit, network in zip(self._limits, self._networks_of(scope), strict=False):
+                # The narrowest first: what it refuses takes nothing from its neighbours. Only of this one is the client
+                # told: in the wider ones its neighbours count, too.
+                first, *wider = self._networks_of(scope)
+                await self._limits[0].take(first, standings=standings_of(scope))
+                for limit, network in zip(self._limits[1:], wider, strict=False):
                     await limit.take(network)
             except AppError as error:
                 await from_app_error(error)(scope, receive, send)

@@ -30,6 +30,7 @@ from services.mail.notifications import Notifications
 from services.mail.providers.registry import open_download_sources, open_notification_source, provider_access
 from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
+from services.mail.reading.sync_list import SyncList
 from services.mail.reading.threads import Threads
 from services.mail.reading.user_connections import UserConnections
 from services.mail.rpc import CALLERS, registrations
@@ -72,6 +73,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
             threads=Threads(connections),
             changes=ChangeFeed(pool, stop=stop),
             syncs=Syncs(pool, mailboxes, stop=stop),
+            sync_list=SyncList(connections),
             downloads=Downloads(pool, sources=sources, access=access, cache=cache),
             notifications=Notifications(pool, source=notification_source),
             units_per_second=settings.quota.mailbox_limit / settings.quota.window,

@@ -10,8 +10,9 @@ from services.kit.observe.tracing import trace_parent
 from services.mail.ids import PublicId
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import Mailbox, MailboxStatus, SyncReport, SyncState
-from services.mail.store.connection import Pool
-from services.mail.store.control import schedule
+from services.mail.store.connection import Connection, Pool
+from services.mail.store.control import schedule, sync_requests
+from services.mail.store.control.sync_requests import SyncRequest
 from services.mail.store.sync import fetch_queue, sync_state, verification
 from services.mail.store.sync import syncs as store
 
@@ -19,6 +20,15 @@ LARGEST_COUNT = 1_000_000
 LONGEST_WAIT = 60
 # Seconds between two reads of a sync that a call waits for.
 _LOOK_SECONDS = 0.1
+
+
+async def _start(connection: Connection, mailbox_id: int, newest_count: int | None) -> int:
+    hint_seq = await schedule.trigger(connection, mailbox_id)
+    await sync_state.ensure(connection, mailbox_id)
+    sync = await store.start(
+        connection, mailbox_id, newest_count=newest_count, hint_seq=hint_seq, trace_parent=trace_parent()
+    )
+    return sync.sync_id
 
 
 class Syncs:
@@ -29,25 +39,45 @@ class Syncs:
         self._mailboxes = mailboxes
         self._stop = stop
 
-    async def start(self, mailbox: Mailbox, *, newest_count: int | None) -> SyncReport:
+    async def start(self, mailbox: Mailbox, *, newest_count: int | None, idempotency_key: str = "") -> SyncReport:
         """Start a sync of the newest messages (None for all), or widen the active one.
 
-        Raises AppError invalid_count, reauth_required.
+        A request with the key of an earlier one of the last 24 hours returns its sync, as it is now. Raises AppError
+        invalid_count, reauth_required, idempotency_key_reused.
         """
         if newest_count is not None and not 1 <= newest_count <= LARGEST_COUNT:
             raise AppError(Kind.INVALID, "invalid_count", f"count is 1 to {LARGEST_COUNT:,}, or all.")
-        mailbox = await self._with_access(mailbox)
-        async with self._pool.acquire() as connection, connection.transaction():
-            hint_seq = await schedule.trigger(connection, mailbox.mailbox_id)
-            await sync_state.ensure(connection, mailbox.mailbox_id)
-            sync = await store.start(
-                connection,
-                mailbox.mailbox_id,
+        if idempotency_key:
+            request = SyncRequest(
+                user_id=mailbox.user_id,
+                key=idempotency_key,
+                mailbox_id=mailbox.mailbox_id,
                 newest_count=newest_count,
-                hint_seq=hint_seq,
-                trace_parent=trace_parent(),
             )
-        return await self.get(mailbox.user_id, PublicId(sync.mailbox_id, sync.sync_id), wait_seconds=0)
+            sync_id = await self._once(request, mailbox)
+        else:
+            mailbox = await self._with_access(mailbox)
+            async with self._pool.acquire() as connection, connection.transaction():
+                sync_id = await _start(connection, mailbox.mailbox_id, newest_count)
+        return await self.get(mailbox.user_id, PublicId(mailbox.mailbox_id, sync_id), wait_seconds=0)
+
+    async def _once(self, request: SyncRequest, mailbox: Mailbox) -> int:
+        """Start the sync of a request with a key, or return the sync of the first one that had it."""
+        async with self._pool.acquire() as connection:
+            earlier = await sync_requests.find(connection, request.user_id, request.key)
+        if earlier is None:
+            await self._with_access(mailbox)
+            async with self._pool.acquire() as connection, connection.transaction():
+                if await sync_requests.claim(connection, request):
+                    sync_id = await _start(connection, request.mailbox_id, request.newest_count)
+                    await sync_requests.answer(connection, request, sync_id=sync_id)
+                    return sync_id
+                earlier = await sync_requests.find(connection, request.user_id, request.key)
+        if earlier is None or earlier.request != request:
+            raise AppError(
+                Kind.CONFLICT, "idempotency_key_reused", "Another request had this Idempotency-Key; use a new one."
+            )
+        return earlier.sync_id
 
     async def verify(self, mailbox: Mailbox) -> SyncReport:
         """Start a sync that compares ids and labels with the provider's, or make the active one do so.

@@ -104,7 +104,10 @@ class TestField:
             for name, field in fields()
             for kind in types_of(field)
             if (name.endswith(("_at", "_until")) and kind.get("format") != "date-time")
-            or (name.endswith((".account_id", ".user_id", ".session_id")) and kind.get("format") != "uuid")
+            or (
+                name.endswith((".account_id", ".mailbox_id", ".user_id", ".session_id"))
+                and kind.get("format") != "uuid"
+            )
         ]
         assert wrong == []
 

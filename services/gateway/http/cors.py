@@ -14,7 +14,10 @@ from services.gateway.errors import problem
 
 CORS_NOT_ALLOWED = "cors_not_allowed"
 # Headers beyond those that the standard lets every page send and read.
-_REQUEST_HEADERS = ("Authorization", "Content-Type", "If-None-Match", "If-Range", "Prefer", "Range", "X-Request-Id")
+_REQUEST_HEADERS = (
+    *("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "If-Range", "Prefer", "Range"),
+    "X-Request-Id",
+)
 EXPOSED_HEADERS = (
     *(
         "Accept-Encoding",
@@ -26,7 +29,7 @@ EXPOSED_HEADERS = (
         "Location",
         "Preference-Applied",
     ),
-    *("Retry-After", "WWW-Authenticate", "X-Request-Id"),
+    *("RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-Id"),
 )
 
 

@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import NamedTuple, Self
 
 import structlog
 from limits import RateLimitItem
@@ -14,6 +14,7 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from services.gateway.limits.standings import Standing
 from services.kit.errors import AppError, Kind
 
 # Seconds. A slow Redis must not slow every request down.
@@ -30,6 +31,14 @@ type Clock = Callable[[], float]
 log = structlog.get_logger()
 
 
+class Count(NamedTuple):
+    """A caller's count: whether the requests fit, how many more would, and the Unix time at which the window ends."""
+
+    fits: bool
+    remaining: int
+    ends_at: float
+
+
 class Counters:
     """Counters of fixed windows: in Redis, or in this process alone while Redis is unavailable."""
 
@@ -40,18 +49,18 @@ class Counters:
         self._shared_again_at = 0.0
         self._failing = False
 
-    async def hit(self, limit: RateLimitItem, caller: str, *, cost: int) -> float | None:
-        """Count; return the Unix time at which the window ends if it is full, else None."""
+    async def hit(self, limit: RateLimitItem, caller: str, *, cost: int) -> Count:
+        """Count `cost` requests."""
         if self._shared is not None and self._clock() >= self._shared_again_at:
             try:
                 async with asyncio.timeout(TIMEOUT):
-                    full_until = await _hit(self._shared, limit, caller, cost=cost)
+                    count = await _hit(self._shared, limit, caller, cost=cost)
             except (RedisError, OSError) as error:
                 self._note(failing=True, reason=type(error).__name__)
                 self._shared_again_at = self._clock() + RETRY_AFTER_FAILURE
             else:
                 self._note(failing=False)
-                return full_until
+                return count
         return await _hit(self._own, limit, caller, cost=cost)
 
     def _note(self, *, failing: bool, reason: str = "") -> None:
@@ -70,17 +79,19 @@ def _storage(redis: Redis) -> RedisStorage:
     )
 
 
-async def _hit(counter: FixedWindowRateLimiter, limit: RateLimitItem, caller: str, *, cost: int) -> float | None:
-    if await counter.hit(limit, caller, cost=cost):
-        return None
-    return (await counter.get_window_stats(limit, caller)).reset_time
+async def _hit(counter: FixedWindowRateLimiter, limit: RateLimitItem, caller: str, *, cost: int) -> Count:
+    fits = await counter.hit(limit, caller, cost=cost)
+    window = await counter.get_window_stats(limit, caller)
+    return Count(fits, window.remaining, window.reset_time)
 
 
 @dataclass(slots=True)
 class _Portion:
-    """A caller's requests that were counted in advance; none until `until` if the window is full."""
+    """A caller's requests that were counted in advance; none until `until`, the end of the window, if it is full."""
 
     left: int = 0
+    # Requests that were left in the counters beside it.
+    beside: int = 0
     until: float = 0.0
     refused: bool = False
     # One of a caller's requests at a time takes the next portion.
@@ -95,11 +106,15 @@ class RateLimit:
 
     They are taken from the counters in portions. Counted one by one, they would cost a round trip to Redis and 9 % more
     CPU for each request (benchmarks/gateway_request.py). A refused caller is refused here until the window ends.
+    `policy` names the limit to clients.
     """
 
-    def __init__(self, limit: RateLimitItem, counters: Counters, *, clock: Clock = time.time) -> None:
+    def __init__(
+        self, limit: RateLimitItem, counters: Counters, *, policy: str = "requests", clock: Clock = time.time
+    ) -> None:
         self._limit = limit
         self._counters = counters
+        self._policy = policy
         self._clock = clock
         self._cost = max(1, limit.amount // PORTIONS)
         self._portions: OrderedDict[str, _Portion] = OrderedDict()
@@ -107,16 +122,20 @@ class RateLimit:
     def times(self, factor: int) -> Self:
         """Return a limit of so many times as many requests, in the same counters."""
         limit = type(self._limit)(self._limit.amount * factor, self._limit.multiples, self._limit.namespace)
-        return type(self)(limit, self._counters, clock=self._clock)
+        return type(self)(limit, self._counters, policy=self._policy, clock=self._clock)
 
-    async def take(self, caller: str) -> None:
-        """Count a request. Raises AppError too_many_requests."""
+    async def take(self, caller: str, *, standings: list[Standing] | None = None) -> None:
+        """Count a request, and add what the caller has left to `standings`. Raises AppError too_many_requests."""
         now = self._clock()
         portion = self._portions.get(caller) or self._portions.setdefault(caller, _Portion())
         if portion.is_spent(now):
             async with portion.asking:
                 if portion.is_spent(now):
                     await self._fill(portion, caller, now)
+        if not portion.refused:
+            portion.left -= 1
+        if standings is not None:
+            standings.append(self._standing(portion, now))
         if portion.refused:
             raise AppError(
                 Kind.RATE_LIMITED,
@@ -124,15 +143,23 @@ class RateLimit:
                 f"More than {self._limit.amount} requests in {self._limit.get_expiry()} seconds.",
                 {"retry_after": str(portion.until - now)},
             )
-        portion.left -= 1
+
+    def _standing(self, portion: _Portion, now: float) -> Standing:
+        return Standing(
+            policy=self._policy,
+            quota=self._limit.amount,
+            window=self._limit.get_expiry(),
+            remaining=0 if portion.refused else portion.left + portion.beside,
+            seconds=portion.until - now,
+        )
 
     async def _fill(self, portion: _Portion, caller: str, now: float) -> None:
-        full_until = await self._counters.hit(self._limit, caller, cost=self._cost)
-        portion.refused = full_until is not None
-        if full_until is None:
-            portion.left, portion.until = self._cost, now + self._limit.get_expiry()
-        else:
-            portion.left, portion.until = 0, max(full_until, now + 1)
+        count = await self._counters.hit(self._limit, caller, cost=self._cost)
+        portion.refused = not count.fits
+        portion.left = self._cost if count.fits else 0
+        portion.beside = count.remaining
+        # The counters' clock has whole seconds: a window that ends now goes on for one more.
+        portion.until = max(count.ends_at, now + 1)
         # Other callers may have displaced it meanwhile.
         self._portions[caller] = portion
         self._portions.move_to_end(caller)

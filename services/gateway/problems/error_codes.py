@@ -34,6 +34,7 @@ ERROR_CODES = {
     "request_timeout": HTTPStatus.REQUEST_TIMEOUT,
     "ambiguous_address": HTTPStatus.CONFLICT,
     "nothing_to_verify": HTTPStatus.CONFLICT,
+    "idempotency_key_reused": HTTPStatus.CONFLICT,
     "reauth_required": HTTPStatus.CONFLICT,
     "provider_access_denied": HTTPStatus.CONFLICT,
     "account_of_another_user": HTTPStatus.CONFLICT,

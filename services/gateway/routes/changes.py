@@ -43,7 +43,7 @@ async def list_changes(
     page = await polls.ask(services.messages.ListChanges, request)
     return json_response_from(
         {
-            "changes": [conversions.change(item) for item in page.changes],
+            "changes": [conversions.change(item, mailbox_id=page.account_id) for item in page.changes],
             "next_since": page.position,
             "has_more": page.has_more,
         },

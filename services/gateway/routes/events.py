@@ -37,6 +37,7 @@ def _event(event: auth_pb2.SecurityEvent) -> SecurityEvent:
         "type": event.type,
         "created_at": rfc3339(event.create_time),
         "account_id": event.account_id or None,
+        "mailbox_id": event.account_id or None,
         "session_id": event.session_id or None,
         "email": event.email or None,
         "client_network": event.client.address or None,

@@ -34,7 +34,8 @@ async def list_labels(services: Backends, user_id: UserId, query: Annotated[Mail
     answer = await call(
         services.messages.ListLabels, ListLabelsRequest(user_id=user_id, mailbox=conversions.selector_of(query))
     )
-    return json_response_from({"labels": [conversions.label(item) for item in answer.labels]})
+    labels = [conversions.label(item, mailbox_id=answer.account_id) for item in answer.labels]
+    return json_response_from({"labels": labels})
 
 
 @router.get(

@@ -122,6 +122,7 @@ def _account(account: auth_pb2.Account) -> Account:
     by = account.reconnect_by_time if account.HasField("reconnect_by_time") else None
     return {
         "account_id": account.account_id,
+        "mailbox_id": account.account_id,
         "provider": account.provider,
         "email": account.email,
         "status": access_status(

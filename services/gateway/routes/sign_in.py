@@ -156,6 +156,7 @@ async def redeem_sign_in(
                 "access_token": caller.token,
                 "token_type": "Bearer",
                 "expires_in": max(0, caller.expires_at - int(time.time())),
+                "mailbox_id": answer.linked_account_id,
                 "account_id": answer.linked_account_id,
             }
         )

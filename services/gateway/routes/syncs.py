@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import structlog
-from fastapi import Depends, Response
+from fastapi import Depends, Query, Response
 from mailroom.mail.v1 import mail_pb2
 
 from services.gateway import conversions
@@ -14,11 +14,12 @@ from services.gateway.dependencies import Backends, Polls, UserId
 from services.gateway.limits.long_polls import LongPolls
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_BODY, OF_A_MAILBOX, OF_A_USER
+from services.gateway.requests.idempotency_key import IdempotencyKey
 from services.gateway.requests.path_parameters import SyncId
 from services.gateway.requests.prefer_header import WaitSeconds, applied
 from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
-from services.gateway.schemas.syncs import Sync, SyncRequest, VerifyRequest
+from services.gateway.schemas.syncs import Sync, SyncListQuery, SyncPage, SyncRequest, VerifyRequest
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call
 
@@ -26,12 +27,13 @@ router = Router(prefix="/emails", tags=["syncs"])
 
 _ENDED = (mail_pb2.SYNC_STATE_COMPLETED, mail_pb2.SYNC_STATE_FAILED, mail_pb2.SYNC_STATE_CANCELLED)
 
-_ASKED: dict[int | str, dict[str, Any]] = {
-    200: {"model": Sync, "description": "`Prefer: wait=N` was given and the sync ended in time"},
-    **problems(*OF_A_MAILBOX, *OF_A_BODY, "reauth_required", "nothing_to_verify"),
-}
-
 log = structlog.get_logger()
+
+
+def _answers(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that starts a sync."""
+    in_time = {"model": Sync, "description": "`Prefer: wait=N` was given and the sync ended in time"}
+    return {200: in_time, **problems(*codes)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +83,14 @@ Watch = Annotated[_Watch, Depends(_watch)]
     "/sync",
     status_code=HTTPStatus.ACCEPTED,
     response_model=Sync,
-    responses=_ASKED,
+    responses=_answers(*OF_A_MAILBOX, *OF_A_BODY, "reauth_required", "idempotency_key_reused"),
 )
-async def start_sync(services: Backends, user_id: UserId, watch: Watch, body: SyncRequest) -> Response:
+async def start_sync(
+    services: Backends, user_id: UserId, watch: Watch, body: SyncRequest, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Bring a mailbox up to date in the background. A running sync of it is extended and returned."""
     request = mail_pb2.StartSyncRequest(
-        user_id=user_id,
-        mailbox=conversions.selector_of(body),
+        user_id=user_id, mailbox=conversions.selector_of(body), idempotency_key=idempotency_key or ""
     )
     if body.count == "all":
         request.all = True
@@ -101,7 +104,7 @@ async def start_sync(services: Backends, user_id: UserId, watch: Watch, body: Sy
     "/verify",
     status_code=HTTPStatus.ACCEPTED,
     response_model=Sync,
-    responses=_ASKED,
+    responses=_answers(*OF_A_MAILBOX, *OF_A_BODY, "reauth_required", "nothing_to_verify"),
 )
 async def verify_mailbox(services: Backends, user_id: UserId, watch: Watch, body: VerifyRequest) -> Response:
     """Compare ids and labels of the copy with the provider and repair differences, by a sync with `verification`."""
@@ -111,6 +114,17 @@ async def verify_mailbox(services: Backends, user_id: UserId, watch: Watch, body
     )
     sync = (await call(services.syncs.VerifyMailbox, request)).sync
     return await watch.accepted(sync)
+
+
+@router.get("/syncs", response_model=SyncPage, responses=problems(*OF_A_MAILBOX, "invalid_page_token"))
+async def list_syncs(services: Backends, user_id: UserId, query: Annotated[SyncListQuery, Query()]) -> Response:
+    """List the syncs of one mailbox, or of all mailboxes if none is named, newest first."""
+    request = mail_pb2.ListSyncsRequest(
+        user_id=user_id, mailbox=conversions.selector_of(query), page_size=query.limit, page_token=query.cursor
+    )
+    page = await call(services.syncs.ListSyncs, request)
+    syncs = [conversions.sync_summary(item) for item in page.syncs]
+    return json_response_from({"syncs": syncs, "next_cursor": page.next_page_token or None})
 
 
 @router.get(

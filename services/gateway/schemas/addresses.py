@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypedDict
 
 from pydantic import Field
 
-from services.gateway.schemas.ids import AccountUuid, MailAddress, MessageCount, Provider, UnreadCount
+from services.gateway.schemas.ids import MailAddress, MailboxUuid, MessageCount, OlderMailboxUuid, Provider, UnreadCount
 from services.gateway.schemas.times import Time
 
 type AccessStatus = Literal["active", "reauth_required", "access_denied"]
@@ -14,7 +14,7 @@ DENIED_REASON = "Why the provider denies access: a reason of docs/errors.md"
 class Mailbox(TypedDict):
     """A connected mailbox."""
 
-    mailbox_id: AccountUuid
+    mailbox_id: MailboxUuid
     email: MailAddress
     provider: Provider
     status: Annotated[AccessStatus, Field(description="Whether the provider lets Mailroom read the mailbox")]
@@ -32,7 +32,7 @@ class Mailbox(TypedDict):
 class Address(Mailbox):
     """A connected mailbox, with the older name of its id."""
 
-    account_id: AccountUuid
+    account_id: OlderMailboxUuid
 
 
 class MailboxList(TypedDict):

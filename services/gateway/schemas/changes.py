@@ -5,6 +5,7 @@ from typing import Annotated, Literal, TypedDict
 from pydantic import Field
 
 from services.gateway.schemas.emails import EmailSummary, LabelType
+from services.gateway.schemas.ids import MailboxUuid
 from services.gateway.schemas.requests import NO_NUL, MailboxQuery
 
 MAX_CHANGES = 500
@@ -26,6 +27,7 @@ class Change(TypedDict):
 
     type: Annotated[ChangeType, Field(description="What happened")]
     id: Annotated[str, Field(description="The message's id, or the label's")]
+    mailbox_id: MailboxUuid
     email: Annotated[EmailSummary | None, Field(description="As it is now; null if it was deleted, and for a label")]
     label: Annotated[LabelName | None, Field(description="As it is now; null if it was deleted, and for a message")]
 

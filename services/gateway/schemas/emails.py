@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from services.gateway.schemas.ids import AccountUuid, NextCursor, UnreadCount
+from services.gateway.schemas.ids import MailboxUuid, NextCursor, OlderMailboxUuid, UnreadCount
 from services.gateway.schemas.requests import NO_NUL, Cursor, Limit, MailboxQuery
 from services.gateway.schemas.times import Time
 
@@ -29,7 +29,8 @@ class EmailSummary(_From):
 
     id: Annotated[str, Field(description="The id for GET /emails/{id}: opaque")]
     external_id: Annotated[str, Field(description="The provider's id")]
-    account_id: AccountUuid
+    mailbox_id: MailboxUuid
+    account_id: OlderMailboxUuid
     thread_id: Annotated[str, Field(description="The id for GET /emails/threads/{id}")]
     from_email: Annotated[str | None, Field(description="The sender's address", examples=["ada@example.com"])]
     to: Annotated[
@@ -99,6 +100,7 @@ class Label(TypedDict):
     """A label of a mailbox."""
 
     id: Annotated[str, Field(description="The provider's id")]
+    mailbox_id: MailboxUuid
     name: Annotated[str, Field(description="As the user sees it")]
     type: LabelType
     message_count: Annotated[int, Field(description="Stored messages that carry it")]

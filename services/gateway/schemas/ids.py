@@ -6,13 +6,15 @@ from pydantic import Field
 
 Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 
-AccountUuid = Annotated[
+_EXAMPLE = "0d2f7c5e-93a1-4a7e-9d0c-5b7b2a1f3c11"
+
+MailboxUuid = Annotated[Uuid, Field(description="The id of the connected mailbox", examples=[_EXAMPLE])]
+# What mailbox_id was called first.
+OlderMailboxUuid = Annotated[
     Uuid,
-    Field(
-        description="The id of the connected mailbox",
-        examples=["0d2f7c5e-93a1-4a7e-9d0c-5b7b2a1f3c11"],
-    ),
+    Field(description="Older name of `mailbox_id`", examples=[_EXAMPLE], json_schema_extra={"deprecated": True}),
 ]
+AccountUuid = Annotated[Uuid, Field(description="The id of the account; its mailbox has the same", examples=[_EXAMPLE])]
 UserUuid = Annotated[
     Uuid,
     Field(description="The id of the user", examples=["6a1f0c1e-8f0f-4a39-b0a5-2f3f6f1b7d20"]),

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 from pydantic import Field
 
 from services.gateway.schemas.addresses import DENIED_REASON, AccessStatus
-from services.gateway.schemas.ids import AccountUuid, MailAddress, NextCursor, Provider, UserUuid, Uuid
+from services.gateway.schemas.ids import AccountUuid, MailAddress, MailboxUuid, NextCursor, Provider, UserUuid, Uuid
 from services.gateway.schemas.requests import Cursor, Limit, Request
 from services.gateway.schemas.times import Time
 
@@ -37,6 +37,7 @@ class Token(TypedDict):
         NotRequired[str],
         Field(description="For POST /auth/refresh, once. Absent after linking: the session stays as it is"),
     ]
+    mailbox_id: Annotated[NotRequired[Uuid], Field(description="The mailbox of the account that was linked")]
     account_id: Annotated[NotRequired[Uuid], Field(description="The account that was linked")]
 
 
@@ -44,6 +45,7 @@ class Account(TypedDict):
     """A provider account that the user connected."""
 
     account_id: AccountUuid
+    mailbox_id: MailboxUuid
     provider: Provider
     email: MailAddress
     status: Annotated[AccessStatus, Field(description="Whether the provider lets Mailroom read the mailbox")]
@@ -86,6 +88,7 @@ class SecurityEvent(TypedDict):
     type: Annotated[str, Field(description="What happened; types may be added", examples=["signed_in"])]
     created_at: Annotated[Time, Field(description="When it happened")]
     account_id: Annotated[Uuid | None, Field(description="The account that it concerns")]
+    mailbox_id: Annotated[Uuid | None, Field(description="The mailbox of that account")]
     session_id: Annotated[Uuid | None, Field(description="The session that it concerns")]
     email: Annotated[str | None, Field(description="The account's address at that time")]
     client_network: ClientNetwork

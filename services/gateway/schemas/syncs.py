@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, TypedDict
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 
-from services.gateway.schemas.ids import AccountUuid, MailAddress
-from services.gateway.schemas.requests import MailboxName
+from services.gateway.schemas.ids import MailAddress, MailboxUuid, NextCursor, OlderMailboxUuid
+from services.gateway.schemas.requests import Cursor, Limit, MailboxName, MaybeMailboxQuery
 from services.gateway.schemas.times import Time
 
 MAX_COUNT = 1_000_000
@@ -40,18 +40,18 @@ type SyncState = Literal["queued", "running", "completed", "failed", "cancelled"
 type WaitReason = Literal["quota", "quota_project", "quota_day", "quota_service", "provider", "access", "mailroom"]
 
 
-class Sync(TypedDict):
-    """A run that brings a mailbox up to date."""
+class SyncSummary(TypedDict):
+    """A run that brings a mailbox up to date, as lists show it."""
 
     id: Annotated[str, Field(description="The id for GET /emails/syncs/{id}")]
-    account_id: AccountUuid
+    mailbox_id: MailboxUuid
+    account_id: OlderMailboxUuid
     email: MailAddress
     state: Annotated[SyncState, Field(description="`completed`, `failed` and `cancelled` are ends")]
     count: Annotated[int | Literal["all"], Field(description="The coverage asked for")]
     listed: Annotated[int, Field(description="Messages that the provider has listed so far")]
     stored: Annotated[int, Field(description="Messages that this sync has stored")]
     pending: Annotated[int, Field(description="Messages that wait to be fetched")]
-    dead_letters: Annotated[list[DeadLetter], Field(description="At most 100 of them")]
     dead_letter_count: Annotated[int, Field(description="All messages that could not be fetched")]
     units_spent: Annotated[int, Field(description="Quota units spent at the provider")]
     units_per_message: Annotated[float | None, Field(description="Of those, per message stored")]
@@ -69,6 +69,26 @@ class Sync(TypedDict):
     progress_at: Annotated[Time | None, Field(description="When it last listed or stored something")]
     created_at: Annotated[Time, Field(description="When it was requested")]
     ended_at: Annotated[Time | None, Field(description="When it ended; null before")]
+
+
+class Sync(SyncSummary):
+    """A run that brings a mailbox up to date."""
+
+    dead_letters: Annotated[list[DeadLetter], Field(description="At most 100 of them")]
+
+
+class SyncPage(TypedDict):
+    """A page of syncs, newest first."""
+
+    syncs: Annotated[list[SyncSummary], Field(description="Newest first")]
+    next_cursor: NextCursor
+
+
+class SyncListQuery(MaybeMailboxQuery):
+    """The parameters of a list of syncs."""
+
+    limit: Limit = 50
+    cursor: Cursor = ""
 
 
 def _whole_number_or_all(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:

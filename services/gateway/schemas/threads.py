@@ -5,7 +5,7 @@ from typing import Annotated, TypedDict
 from pydantic import Field
 
 from services.gateway.schemas.emails import EmailAddress, EmailSummary
-from services.gateway.schemas.ids import AccountUuid, MessageCount, NextCursor, UnreadCount
+from services.gateway.schemas.ids import MailboxUuid, MessageCount, NextCursor, OlderMailboxUuid, UnreadCount
 from services.gateway.schemas.requests import Cursor, Limit, MailboxQuery
 from services.gateway.schemas.times import Time
 
@@ -14,7 +14,8 @@ class Thread(TypedDict):
     """The stored messages with one `thread_id`."""
 
     id: Annotated[str, Field(description="The `thread_id` of its messages")]
-    account_id: AccountUuid
+    mailbox_id: MailboxUuid
+    account_id: OlderMailboxUuid
     subject: Annotated[str | None, Field(description="The oldest message's")]
     snippet: Annotated[str, Field(description="The newest message's")]
     last_message_at: Annotated[Time, Field(description="When its newest message was received")]

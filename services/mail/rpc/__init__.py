@@ -12,6 +12,7 @@ from services.mail.mailboxes import Mailboxes
 from services.mail.notifications import Notifications
 from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
+from services.mail.reading.sync_list import SyncList
 from services.mail.reading.threads import Threads
 from services.mail.rpc.mailboxes import MailboxServicer
 from services.mail.rpc.messages import MessageServicer
@@ -33,6 +34,7 @@ def registrations(
     threads: Threads,
     changes: ChangeFeed,
     syncs: Syncs,
+    sync_list: SyncList,
     notifications: Notifications,
     downloads: Downloads,
     units_per_second: float,
@@ -47,6 +49,12 @@ def registrations(
         ),
         partial(
             mail_pb2_grpc.add_SyncServiceServicer_to_server,
-            SyncServicer(mailboxes, syncs, notifications, seconds_per_message=units_per_message / units_per_second),
+            SyncServicer(
+                mailboxes,
+                syncs,
+                sync_list,
+                notifications,
+                seconds_per_message=units_per_message / units_per_second,
+            ),
         ),
     ]

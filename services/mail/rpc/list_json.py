@@ -15,6 +15,7 @@ class _Listed(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
     id: str
     external_id: str
+    mailbox_id: UUID
     account_id: UUID
     thread_id: str
     from_email: str | None
@@ -41,6 +42,7 @@ def _listed(message: MessageSummary) -> _Listed:
     return _Listed(
         id=str(PublicId(message.mailbox_id, message.message_id)),
         external_id=message.external_id,
+        mailbox_id=message.account_id,
         account_id=message.account_id,
         thread_id=message.thread_id,
         from_email=None if sender is None else sender.email,

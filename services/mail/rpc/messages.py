@@ -75,7 +75,9 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
 
     async def ListLabels(self, request: mail_pb2.ListLabelsRequest, context: Context) -> mail_pb2.ListLabelsResponse:
         mailbox = await find_mailbox(self._mailboxes, request.user_id, request.mailbox)
-        return mail_pb2.ListLabelsResponse(labels=map(label_to_proto, await self._messages.labels(mailbox)))
+        return mail_pb2.ListLabelsResponse(
+            labels=map(label_to_proto, await self._messages.labels(mailbox)), account_id=str(mailbox.account_id)
+        )
 
     async def ListThreads(self, request: mail_pb2.ListThreadsRequest, context: Context) -> mail_pb2.ListThreadsResponse:
         mailbox = await find_mailbox(self._mailboxes, request.user_id, request.mailbox)
@@ -110,4 +112,5 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
             changes=[change_to_proto(change, mailbox.mailbox_id) for change in page.changes],
             position=str(page.position),
             has_more=page.has_more,
+            account_id=str(mailbox.account_id),
         )

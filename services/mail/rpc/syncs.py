@@ -7,7 +7,8 @@ from services.mail.ids import PublicId, parse_id
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import SyncReport, SyncState, Verification, WaitReason
 from services.mail.notifications import Notifications
-from services.mail.rpc.from_proto import find_mailbox, uuid_of
+from services.mail.reading.sync_list import SyncList
+from services.mail.rpc.from_proto import find_mailbox, named_mailboxes, uuid_of
 from services.mail.rpc.to_proto import timestamp
 from services.mail.syncs import Syncs
 
@@ -35,22 +36,38 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
     """Syncs: start, observe, cancel, retry, verify; and the provider's push notifications."""
 
     def __init__(
-        self, mailboxes: Mailboxes, syncs: Syncs, notifications: Notifications, *, seconds_per_message: float
+        self,
+        mailboxes: Mailboxes,
+        syncs: Syncs,
+        sync_list: SyncList,
+        notifications: Notifications,
+        *,
+        seconds_per_message: float,
     ) -> None:
         self._mailboxes = mailboxes
         self._syncs = syncs
+        self._list = sync_list
         self._notifications = notifications
         self._seconds_per_message = seconds_per_message
 
     async def StartSync(self, request: mail_pb2.StartSyncRequest, context: Context) -> mail_pb2.StartSyncResponse:
         mailbox = await find_mailbox(self._mailboxes, request.user_id, request.mailbox)
-        report = await self._syncs.start(mailbox, newest_count=None if request.all else request.newest_count)
+        report = await self._syncs.start(
+            mailbox,
+            newest_count=None if request.all else request.newest_count,
+            idempotency_key=request.idempotency_key,
+        )
         return mail_pb2.StartSyncResponse(sync=self._to_proto(report))
 
     async def GetSync(self, request: mail_pb2.GetSyncRequest, context: Context) -> mail_pb2.GetSyncResponse:
         user_id = uuid_of(request.user_id, "user_id")
         report = await self._syncs.get(user_id, parse_id(request.sync_id), wait_seconds=request.wait_seconds)
         return mail_pb2.GetSyncResponse(sync=self._to_proto(report))
+
+    async def ListSyncs(self, request: mail_pb2.ListSyncsRequest, context: Context) -> mail_pb2.ListSyncsResponse:
+        mailboxes = await named_mailboxes(self._mailboxes, request.user_id, request.mailbox)
+        page = await self._list.page(mailboxes, page_size=request.page_size, page_token=request.page_token)
+        return mail_pb2.ListSyncsResponse(syncs=map(self._to_proto, page.reports), next_page_token=page.next_page_token)
 
     async def CancelSync(self, request: mail_pb2.CancelSyncRequest, context: Context) -> mail_pb2.CancelSyncResponse:
         report = await self._syncs.cancel(uuid_of(request.user_id, "user_id"), parse_id(request.sync_id))

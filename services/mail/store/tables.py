@@ -228,6 +228,24 @@ syncs = Table(
     Index("ix_syncs_active", "mailbox_id", unique=True, postgresql_where=text("ended_at IS NULL")),
 )
 
+# Requests for a sync that had an idempotency key, for a day.
+sync_requests = Table(
+    "sync_requests",
+    metadata,
+    Column("user_id", Uuid, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("mailbox_id", BigInteger, nullable=False),
+    # Null for the whole mailbox.
+    Column("newest_count", BigInteger),
+    # The sync that answered the request; null only within the request's transaction.
+    Column("sync_id", BigInteger),
+    _time("created_at", default="now()"),
+    PrimaryKeyConstraint("user_id", "key"),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+    Index(None, "mailbox_id"),
+    Index(None, "created_at"),
+)
+
 # Messages to fetch: not stored yet, or stored in an older version.
 fetch_queue = Table(
     "fetch_queue",

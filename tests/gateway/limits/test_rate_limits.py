@@ -21,6 +21,7 @@ from deploy.local.ports import Ports
 from deploy.local.valkey import RedisAddress
 from services.gateway.limits.client_address import client_networks
 from services.gateway.limits.rate_limits import MOST_CALLERS, TIMEOUT, Counters, RateLimit
+from services.gateway.limits.standings import Standing
 from services.gateway.settings import GatewaySettings
 from services.kit.errors import AppError
 from services.kit.settings import RedisSettings
@@ -164,6 +165,73 @@ class TestUser:
                 assert (await gateway.http.get("/emails/addresses", headers=forged)).status_code == 401
             ada = gateway.as_user("ada")
             assert (await gateway.http.get("/emails/addresses", headers=ada)).status_code == 200
+
+
+class TestStanding:
+    """RateLimit-Policy and RateLimit of draft-ietf-httpapi-ratelimit-headers."""
+
+    async def test_of_a_user_counts_down_to_the_refusal(self, open_gateway: OpenGateway, redis: Redis) -> None:
+        limit = RateLimit(RateLimitItemPerHour(3, namespace=secrets.token_hex(8)), Counters(redis), policy="user")
+        async with open_gateway(user_limit=limit) as gateway:
+            ada = gateway.as_user("ada")
+            responses = [await gateway.http.get("/mailboxes", headers=ada) for _ in range(4)]
+        assert [response.status_code for response in responses] == [200, 200, 200, 429]
+        assert {response.headers["ratelimit-policy"] for response in responses} == {'"user";q=3;w=3600'}
+        left = [_standing(response.headers["ratelimit"]) for response in responses]
+        assert [name for name, _, _ in left] == ["user"] * 4
+        assert [remaining for _, remaining, _ in left] == [2, 1, 0, 0]
+        assert all(3590 < seconds <= 3600 for _, _, seconds in left)
+
+    async def test_counts_the_portion_and_what_lies_beside_it(self, redis: Redis) -> None:
+        limit = RateLimit(RateLimitItemPerHour(1000, namespace=secrets.token_hex(8)), Counters(redis))
+        standings: list[Standing] = []
+        for _ in range(25):
+            await limit.take("ada", standings=standings)
+        assert [standing.remaining for standing in standings] == list(range(999, 974, -1))
+
+    async def test_of_an_address_and_of_a_user_are_both_told(self, open_gateway: OpenGateway) -> None:
+        limits = {
+            f"{policy}_limit": RateLimit(RateLimitItemPerHour(amount), Counters(None), policy=policy)
+            for policy, amount in (("address", 5), ("user", 7))
+        }
+        async with open_gateway(**limits) as gateway:
+            response = await gateway.http.get("/auth/me", headers=gateway.as_user("ada"))
+        assert response.headers["ratelimit-policy"] == '"address";q=5;w=3600, "user";q=7;w=3600'
+        assert [_standing(part)[:2] for part in response.headers["ratelimit"].split(", ")] == [
+            ("address", 4),
+            ("user", 6),
+        ]
+
+    async def test_of_neighbours_is_not_told(self, open_gateway: OpenGateway) -> None:
+        limit = RateLimit(RateLimitItemPerHour(5), Counters(None), policy="address")
+        async with open_gateway(address="2001:db8::1", address_limit=limit, sign_in_limit=limit) as gateway:
+            response = await gateway.http.get(START)
+        assert response.headers["ratelimit-policy"] == '"address";q=5;w=3600'
+
+    async def test_is_not_told_where_nothing_is_counted(self, open_gateway: OpenGateway) -> None:
+        limit = RateLimit(RateLimitItemPerHour(5), Counters(None))
+        async with open_gateway(user_limit=limit) as gateway:
+            response = await gateway.http.get("/healthz")
+        assert "ratelimit" not in response.headers
+        assert "ratelimit-policy" not in response.headers
+
+    async def test_ends_with_the_window_that_the_counters_keep(self, redis: Redis) -> None:
+        item = RateLimitItemPerSecond(1000, 30, namespace=secrets.token_hex(8))
+        now = [time.time()]
+        counted = RateLimit(item, Counters(redis), clock=lambda: now[0])
+        await counted.take("ada")
+        # The window is of Redis: this gateway's portion ends with it, wherever in the window it was taken.
+        now[0] += 20
+        standings: list[Standing] = []
+        for _ in range(11):
+            await counted.take("ada", standings=standings)
+        assert all(standing.seconds <= 11 for standing in standings)
+
+
+def _standing(item: str) -> tuple[str, int, int]:
+    match = re.fullmatch(r'"(\w+)";r=(\d+);t=(\d+)', item)
+    assert match is not None
+    return match[1], int(match[2]), int(match[3])
 
 
 class TestCounting:

@@ -51,9 +51,17 @@ class TestMailboxes:
 
 class TestName:
     def test_is_the_same_everywhere(self) -> None:
-        assert len(SELECTING) == 8
+        assert len(SELECTING) == 9
         wrong = {name: names_in(item) for name, item in operations(DOCUMENT) if name in SELECTING}
         assert {name: found for name, found in wrong.items() if found != NAMES} == {}
+
+    def test_is_in_every_response_about_a_mailbox(self) -> None:
+        schemas = {name: schema.get("properties", {}) for name, schema in DOCUMENT["components"]["schemas"].items()}
+        requests = {"SyncRequest", "VerifyRequest"}
+        older = {name for name, fields in schemas.items() if "account_id" in fields} - requests
+        assert {"EmailSummary", "Email", "Thread", "ThreadView", "Sync", "SyncSummary", "Account"} <= older
+        about = older | {"Label", "Change", "Mailbox"}
+        assert {name for name in about if "mailbox_id" not in schemas[name]} == set()
 
     @pytest.mark.parametrize("name", NAMES)
     async def test_selects_a_mailbox_in_queries_and_bodies(self, gateway: Gateway, name: str) -> None:
@@ -66,7 +74,7 @@ class TestName:
             assert answer.status_code == 200, path
         for path in ("/emails/sync", "/emails/verify"):
             answer = await gateway.http.post(path, json={name: value}, headers=headers)
-            assert (answer.status_code, answer.json()["account_id"]) == (202, account_id)
+            assert (answer.status_code, answer.json()["mailbox_id"]) == (202, account_id)
 
     @pytest.mark.parametrize(
         "given", [{}, {"mailbox_id": "a", "email": "b"}, {"email": "b", "user_email": "b"}], ids=str

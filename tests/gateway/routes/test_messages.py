@@ -80,6 +80,7 @@ class TestList:
         assert email == {
             "id": "m1",
             "external_id": "18c1",
+            "mailbox_id": f"account-of-{ADA}",
             "account_id": f"account-of-{ADA}",
             "thread_id": "t1",
             "from_email": "grace@example.org",
@@ -267,9 +268,10 @@ class TestLabels:
         status, body = await get(gateway, f"/emails/labels?account_id={account_id}")
         assert status == 200
         exactly(LabelList, body)
+        of = {"mailbox_id": account_id}
         assert body["labels"] == [
-            {"id": "INBOX", "name": "INBOX", "type": "system", "message_count": 7, "unread_count": 2},
-            {"id": "Label_1", "name": "Работа", "type": "user", "message_count": 0, "unread_count": 0},
+            {"id": "INBOX", **of, "name": "INBOX", "type": "system", "message_count": 7, "unread_count": 2},
+            {"id": "Label_1", **of, "name": "Работа", "type": "user", "message_count": 0, "unread_count": 0},
         ]
 
     async def test_need_a_mailbox(self, gateway: Gateway) -> None:
@@ -295,8 +297,8 @@ class TestAddresses:
         exactly(AddressList, body)
         first, second, third = body["addresses"]
         assert first == {
-            "account_id": f"account-of-{ADA}",
             "mailbox_id": f"account-of-{ADA}",
+            "account_id": f"account-of-{ADA}",
             "email": ADA,
             "provider": "google",
             "status": "active",

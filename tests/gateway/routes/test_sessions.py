@@ -139,6 +139,7 @@ class TestMe:
             "created_at": "1970-01-01T00:00:01.000Z",
             "accounts": [
                 {
+                    "mailbox_id": "account",
                     "account_id": "account",
                     "provider": "google",
                     "email": "ada@example.com",
@@ -177,6 +178,7 @@ class TestEvents:
             "id": "0",
             "type": "signed_in",
             "created_at": "1970-01-01T00:00:00.000Z",
+            "mailbox_id": None,
             "account_id": None,
             "session_id": None,
             "email": None,

@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.mail.v1 import mail_pb2
 
 from services.gateway.limits.long_polls import POLLS_PER_USER
-from services.gateway.schemas.syncs import Sync, Verification
+from services.gateway.schemas.syncs import Sync, SyncSummary, Verification
 from services.kit.errors import AppError, Kind
 from tests.gateway.conftest import Gateway
 from tests.gateway.routes.test_messages import exactly
@@ -80,6 +80,67 @@ class TestStart:
         gateway.mail.connect("ada", ADA)
         answer = await start(gateway, {"email": ADA}, user_id="grace")
         assert (answer.status_code, answer.json()["code"]) == (404, "mailbox_not_found")
+
+
+class TestIdempotencyKey:
+    async def test_is_passed_to_mail_as_it_is_sent(self, gateway: Gateway) -> None:
+        gateway.mail.connect("ada", ADA)
+        for key in ("9f1b", '"9f1b"', " ".join("aZ~!"), "k" * 255):
+            headers = {**gateway.as_user("ada"), "Idempotency-Key": key}
+            answer = await gateway.http.post("/emails/sync", json={"email": ADA}, headers=headers)
+            assert answer.status_code == 202
+        await start(gateway, {"email": ADA})
+        assert gateway.mail.keys == ["9f1b", '"9f1b"', "a Z ~ !", "k" * 255, ""]
+
+    @pytest.mark.parametrize("key", [b"", b"k" * 256, b"\xc3\xa9", b"a\tb"])
+    async def test_is_refused_where_it_is_none(self, gateway: Gateway, key: bytes) -> None:
+        gateway.mail.connect("ada", ADA)
+        headers = {name.encode(): value.encode() for name, value in gateway.as_user("ada").items()}
+        answer = await gateway.http.post(
+            "/emails/sync", json={"email": ADA}, headers={**headers, b"Idempotency-Key": key}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+        [error] = answer.json()["errors"]
+        assert error["field"] == "idempotency-key"
+        assert gateway.mail.syncs == {}
+
+
+class TestList:
+    async def test_shows_the_newest_first_without_dead_letters(self, gateway: Gateway) -> None:
+        first = (await start(gateway, {"email": gateway.mail.connect("ada", ADA).email})).json()
+        second = (await start(gateway, {"email": ADA, "count": "all"})).json()
+        answer = await listed(gateway)
+        assert answer.status_code == 200
+        del first["dead_letters"], second["dead_letters"]
+        assert answer.json() == {"syncs": [second, first], "next_cursor": None}
+        exactly(SyncSummary, answer.json()["syncs"][0])
+
+    async def test_has_pages(self, gateway: Gateway) -> None:
+        gateway.mail.connect("ada", ADA)
+        ids = [(await start(gateway, {"email": ADA})).json()["id"] for _ in range(3)]
+        page = (await listed(gateway, limit=2)).json()
+        rest = (await listed(gateway, limit=2, cursor=page["next_cursor"])).json()
+        assert [sync["id"] for sync in page["syncs"] + rest["syncs"]] == ids[::-1]
+        assert rest["next_cursor"] is None
+
+    async def test_is_of_one_mailbox_or_of_all(self, gateway: Gateway) -> None:
+        work = gateway.mail.connect("ada", "ada@work.example")
+        for email in (gateway.mail.connect("ada", ADA).email, work.email):
+            await start(gateway, {"email": email})
+        of_all = (await listed(gateway)).json()["syncs"]
+        assert [sync["mailbox_id"] for sync in of_all] == [work.account_id, f"account-of-{ADA}"]
+        for named in ({"email": ADA}, {"mailbox_id": f"account-of-{ADA}"}):
+            assert (await listed(gateway, **named)).json()["syncs"] == of_all[1:]
+
+    async def test_is_the_users_own(self, gateway: Gateway) -> None:
+        await started(gateway, {"email": ADA})
+        assert (await listed(gateway, user_id="grace")).json()["syncs"] == []
+        answer = await listed(gateway, user_id="grace", email=ADA)
+        assert (answer.status_code, answer.json()["code"]) == (404, "mailbox_not_found")
+
+
+async def listed(gateway: Gateway, *, user_id: str = "ada", **query: str | int) -> httpx.Response:
+    return await gateway.http.get("/emails/syncs", params=query, headers=gateway.as_user(user_id))
 
 
 class TestPreferWait:
@@ -178,6 +239,7 @@ class TestWatch:
         assert body.pop("created_at").endswith("Z")
         assert body == {
             "id": sync.sync_id,
+            "mailbox_id": f"account-of-{ADA}",
             "account_id": f"account-of-{ADA}",
             "email": ADA,
             "state": "running",

@@ -33,6 +33,7 @@ class TestThreads:
             "threads": [
                 {
                     "id": "t1",
+                    "mailbox_id": account_id,
                     "account_id": account_id,
                     "subject": "",
                     "snippet": "Hi",
@@ -98,6 +99,7 @@ class TestChanges:
             (change["type"], change["id"], change["email"] and change["email"]["id"]) for change in body["changes"]
         ]
         assert shown == [("created", "m1", "m1"), ("deleted", "m2", None)]
+        assert {change["mailbox_id"] for change in body["changes"]} == {f"account-of-{ADA}"}
         assert (body["next_since"], body["has_more"]) == ("p2", True)
         [request] = gateway.mail.followed
         assert (request.since, request.page_size, request.wait_seconds) == ("p1", 7, 0)

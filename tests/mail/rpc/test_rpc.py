@@ -41,6 +41,7 @@ def summary_of(shown: dict[str, Any]) -> mail_pb2.MessageSummary:
     received = Timestamp()
     received.FromJsonString(shown.pop("received_at"))
     assert shown.pop("from_email") == (shown["from"] and shown["from"]["email"])
+    assert shown.pop("mailbox_id") == shown["account_id"]
     return mail_pb2.MessageSummary(message_id=shown.pop("id"), received_time=received, **shown)
 
 

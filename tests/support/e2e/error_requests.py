@@ -261,6 +261,14 @@ async def _before_the_first_sync(place: Place) -> httpx.Response:
     return person.post("/emails/verify", {"email": person.email})
 
 
+@_gives("idempotency_key_reused")
+async def _with_the_key_of_another_request(place: Place) -> httpx.Response:
+    person = place.visitor
+    headers = {**person.headers(), "Idempotency-Key": "one of mine"}
+    place.http.post("/emails/sync", json={"email": person.email}, headers=headers).raise_for_status()
+    return place.http.post("/emails/sync", json={"email": person.email, "count": "all"}, headers=headers)
+
+
 @_gives("reauth_required")
 async def _after_a_revocation(place: Place) -> httpx.Response:
     person = place.person(messages=1)

@@ -36,6 +36,8 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     export_failure: AppError | None = None
     export_never_ends: bool = False
     exports_ended: asyncio.Event = field(default_factory=asyncio.Event)
+    # The idempotency keys of requests for syncs.
+    keys: list[str] = field(default_factory=list)
     watches: list[mail_pb2.GetSyncRequest] = field(default_factory=list)
     watch_failure: AppError | None = None
     # The parts of every download; None hangs.
@@ -146,7 +148,8 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     @override
     async def ListLabels(self, request: mail_pb2.ListLabelsRequest, _: Context) -> mail_pb2.ListLabelsResponse:
         self._check()
-        return mail_pb2.ListLabelsResponse(labels=self.labels[self._select(request.user_id, request.mailbox)])
+        account_id = self._select(request.user_id, request.mailbox)
+        return mail_pb2.ListLabelsResponse(labels=self.labels[account_id], account_id=account_id)
 
     @override
     async def ListThreads(self, request: mail_pb2.ListThreadsRequest, _: Context) -> mail_pb2.ListThreadsResponse:
@@ -176,9 +179,10 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     @override
     async def ListChanges(self, request: mail_pb2.ListChangesRequest, _: Context) -> mail_pb2.ListChangesResponse:
         self._check()
-        self._select(request.user_id, request.mailbox)
+        account_id = self._select(request.user_id, request.mailbox)
         self.followed.append(request)
-        return mail_pb2.ListChangesResponse(changes=self.changes if request.since else [], position="p2", has_more=True)
+        changes = self.changes if request.since else []
+        return mail_pb2.ListChangesResponse(changes=changes, position="p2", has_more=True, account_id=account_id)
 
     @override
     async def ExportMessages(
@@ -201,6 +205,7 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     async def StartSync(self, request: mail_pb2.StartSyncRequest, _: Context) -> mail_pb2.StartSyncResponse:
         self._check()
         account_id = self._select(request.user_id, request.mailbox)
+        self.keys.append(request.idempotency_key)
         sync = mail_pb2.Sync(
             sync_id=uuid.uuid4().hex, account_id=account_id, state=mail_pb2.SYNC_STATE_QUEUED, create_time=after(0)
         )
@@ -223,6 +228,17 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
             sync.state = mail_pb2.SYNC_STATE_COMPLETED
             sync.end_time.CopyFrom(after(0))
         return mail_pb2.GetSyncResponse(sync=sync)
+
+    @override
+    async def ListSyncs(self, request: mail_pb2.ListSyncsRequest, _: Context) -> mail_pb2.ListSyncsResponse:
+        self._check()
+        named = request.mailbox.WhichOneof("selector")
+        account_id = self._select(request.user_id, request.mailbox) if named else ""
+        mine = [sync for owner, sync in self.syncs.values() if owner == request.user_id]
+        syncs = [sync for sync in reversed(mine) if account_id in ("", sync.account_id)]
+        start = int(request.page_token or 0)
+        end = start + request.page_size
+        return mail_pb2.ListSyncsResponse(syncs=syncs[start:end], next_page_token=str(end) if end < len(syncs) else "")
 
     @override
     async def AcceptPush(self, request: mail_pb2.AcceptPushRequest, _: Context) -> mail_pb2.AcceptPushResponse:

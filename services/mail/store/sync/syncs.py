@@ -161,6 +161,33 @@ async def report(connection: Connection, user_id: UUID, mailbox_id: int, sync_id
     )
 
 
+async def newest(connection: Connection, mailbox_id: int, *, before: int | None, limit: int) -> list[Sync]:
+    """Return the mailbox's syncs, the newest first; those from before the sync `before` if it is given."""
+    rows = await connection.fetch(
+        """
+        SELECT * FROM syncs WHERE mailbox_id = $1 AND ($2::bigint IS NULL OR sync_id < $2)
+        ORDER BY sync_id DESC LIMIT $3
+        """,
+        mailbox_id,
+        before,
+        limit,
+    )
+    return [sync_of(row) for row in rows]
+
+
+async def unfetched(connection: Connection, mailbox_id: int) -> tuple[int, int]:
+    """Count the mailbox's pending messages and dead letters."""
+    row = await connection.fetchrow(
+        """
+        SELECT (SELECT count(*) FROM fetch_queue WHERE mailbox_id = $1) AS pending,
+            (SELECT count(*) FROM dead_letters WHERE mailbox_id = $1) AS dead
+        """,
+        mailbox_id,
+    )
+    assert row is not None, "a query of counts has a row"  # noqa: S101 - states what the statement guarantees
+    return row["pending"], row["dead"]
+
+
 async def set_running(connection: Connection, mailbox_id: int) -> None:
     """Record that a worker has started the active sync."""
     await connection.execute(

@@ -940,16 +940,20 @@ class ListLabelsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LABELS_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Of the mailbox."""
     @_builtins.property
     def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Label]: ...
     def __init__(
         self,
         *,
         labels: _abc.Iterable[Global___Label] | None = ...,
+        account_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "labels", b"labels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1275,10 +1279,13 @@ class ListChangesResponse(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     HAS_MORE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     position: _builtins.str
     """What `since` is to be next."""
     has_more: _builtins.bool
     """Whether more changes are there already."""
+    account_id: _builtins.str
+    """Of the mailbox."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
         """In order; of each message and each label the last one only."""
@@ -1289,10 +1296,11 @@ class ListChangesResponse(_message.Message):
         changes: _abc.Iterable[Global___Change] | None = ...,
         position: _builtins.str = ...,
         has_more: _builtins.bool = ...,
+        account_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "has_more", b"has_more", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "changes", b"changes", "has_more", b"has_more", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1393,11 +1401,14 @@ class StartSyncRequest(_message.Message):
     MAILBOX_FIELD_NUMBER: _builtins.int
     NEWEST_COUNT_FIELD_NUMBER: _builtins.int
     ALL_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     newest_count: _builtins.int
     """The newest so many, 1 to 1,000,000."""
     all: _builtins.bool
     """The whole mailbox, Spam and Trash included."""
+    idempotency_key: _builtins.str
+    """Chosen by the client, at most 255 characters, and kept for 24 hours. Empty: a repeat is a request of its own."""
     @_builtins.property
     def mailbox(self) -> Global___MailboxSelector: ...
     def __init__(
@@ -1407,10 +1418,11 @@ class StartSyncRequest(_message.Message):
         mailbox: Global___MailboxSelector | None = ...,
         newest_count: _builtins.int = ...,
         all: _builtins.bool = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "coverage", b"coverage", "mailbox", b"mailbox", "newest_count", b"newest_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "coverage", b"coverage", "mailbox", b"mailbox", "newest_count", b"newest_count", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "coverage", b"coverage", "idempotency_key", b"idempotency_key", "mailbox", b"mailbox", "newest_count", b"newest_count", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_coverage: _TypeAlias = _typing.Literal["newest_count", "all"]  # noqa: Y015
     _WhichOneofArgType_coverage: _TypeAlias = _typing.Literal["coverage", b"coverage"]  # noqa: Y015
@@ -1483,6 +1495,64 @@ class GetSyncResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSyncResponse: _TypeAlias = GetSyncResponse  # noqa: Y015
+
+@_typing.final
+class ListSyncsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    MAILBOX_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    page_size: _builtins.int
+    """1 to 200; 0 means 50."""
+    page_token: _builtins.str
+    @_builtins.property
+    def mailbox(self) -> Global___MailboxSelector:
+        """Unset: all mailboxes of the user."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        mailbox: Global___MailboxSelector | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSyncsRequest: _TypeAlias = ListSyncsRequest  # noqa: Y015
+
+@_typing.final
+class ListSyncsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYNCS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def syncs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sync]:
+        """Without `dead_letters`, which `dead_letter_count` counts."""
+
+    def __init__(
+        self,
+        *,
+        syncs: _abc.Iterable[Global___Sync] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "syncs", b"syncs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSyncsResponse: _TypeAlias = ListSyncsResponse  # noqa: Y015
 
 @_typing.final
 class CancelSyncRequest(_message.Message):

@@ -295,7 +295,8 @@ class MessageServiceServicer:
 
     def ListMessages(self, request, context):
         """The messages that fit all filters, newest first, by keyset. Idempotent.
-        INVALID_ARGUMENT invalid_page_token, invalid_query (metadata: column, from 1); NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+        INVALID_ARGUMENT invalid_page_token, invalid_query (metadata: column, from 1); NOT_FOUND mailbox_not_found;
+        FAILED_PRECONDITION ambiguous_address; RESOURCE_EXHAUSTED too_many_requests (more than 100 of the user's reads wait).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -343,8 +344,8 @@ class MessageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetThread(self, request, context):
-        """One thread with its messages. Idempotent.
-        NOT_FOUND thread_not_found, mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+        """One thread with its messages. Idempotent. NOT_FOUND thread_not_found, mailbox_not_found;
+        FAILED_PRECONDITION ambiguous_address; RESOURCE_EXHAUSTED too_many_requests (like ListMessages).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -352,7 +353,8 @@ class MessageServiceServicer:
 
     def ExportMessages(self, request, context):
         """All messages that fit, whole, newest first, as ListMessages finds them; a message that comes or goes meanwhile may
-        or may not be among them. Idempotent. Errors as ListMessages, also after some messages.
+        or may not be among them. Idempotent. Errors as ListMessages, also after some messages; RESOURCE_EXHAUSTED
+        too_many_requests also where the user, or all users, have too many exports open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -689,6 +691,11 @@ class SyncServiceStub:
                 request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetSyncRequest.SerializeToString,
                 response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetSyncResponse.FromString,
                 _registered_method=True)
+        self.ListSyncs = channel.unary_unary(
+                '/mailroom.mail.v1.SyncService/ListSyncs',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListSyncsRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListSyncsResponse.FromString,
+                _registered_method=True)
         self.CancelSync = channel.unary_unary(
                 '/mailroom.mail.v1.SyncService/CancelSync',
                 request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.CancelSyncRequest.SerializeToString,
@@ -716,8 +723,10 @@ class SyncServiceServicer:
 
     def StartSync(self, request, context):
         """Asks for a mailbox to be brought up to date and, if need be, to cover more. Returns the running sync of that mailbox
-        if there is one, widened to this request: so a repeat is harmless.
-        INVALID_ARGUMENT invalid_count; NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address, reauth_required.
+        if there is one, widened to this request: so a repeat is harmless. With a key, a repeat returns the sync of the first
+        request that had it.
+        INVALID_ARGUMENT invalid_count; NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address, reauth_required,
+        idempotency_key_reused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -725,6 +734,15 @@ class SyncServiceServicer:
 
     def GetSync(self, request, context):
         """How a sync is doing; waits up to `wait_seconds` for its end. Idempotent. NOT_FOUND sync_not_found.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSyncs(self, request, context):
+        """The syncs of a mailbox, or of all mailboxes of the user, newest first, by keyset; without their dead letters.
+        Idempotent. INVALID_ARGUMENT invalid_page_token, invalid_page_size; NOT_FOUND mailbox_not_found;
+        FAILED_PRECONDITION ambiguous_address; RESOURCE_EXHAUSTED too_many_requests.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -777,6 +795,11 @@ def add_SyncServiceServicer_to_server(servicer, server):
                     servicer.GetSync,
                     request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetSyncRequest.FromString,
                     response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetSyncResponse.SerializeToString,
+            ),
+            'ListSyncs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSyncs,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListSyncsRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListSyncsResponse.SerializeToString,
             ),
             'CancelSync': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelSync,
@@ -853,6 +876,33 @@ class SyncService:
             '/mailroom.mail.v1.SyncService/GetSync',
             mailroom_dot_mail_dot_v1_dot_mail__pb2.GetSyncRequest.SerializeToString,
             mailroom_dot_mail_dot_v1_dot_mail__pb2.GetSyncResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSyncs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.SyncService/ListSyncs',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.ListSyncsRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.ListSyncsResponse.FromString,
             options,
             channel_credentials,
             insecure,

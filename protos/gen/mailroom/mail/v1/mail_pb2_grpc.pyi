@@ -80,7 +80,8 @@ class MessageServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListMessages: _aio.UnaryUnaryMultiCallable[_mail_pb2.ListMessagesRequest, _mail_pb2.ListMessagesResponse]
     """The messages that fit all filters, newest first, by keyset. Idempotent.
-    INVALID_ARGUMENT invalid_page_token, invalid_query (metadata: column, from 1); NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+    INVALID_ARGUMENT invalid_page_token, invalid_query (metadata: column, from 1); NOT_FOUND mailbox_not_found;
+    FAILED_PRECONDITION ambiguous_address; RESOURCE_EXHAUSTED too_many_requests (more than 100 of the user's reads wait).
     """
     GetMessage: _aio.UnaryUnaryMultiCallable[_mail_pb2.GetMessageRequest, _mail_pb2.GetMessageResponse]
     """One message with headers, bodies and attachments. Idempotent. NOT_FOUND message_not_found."""
@@ -101,12 +102,13 @@ class MessageServiceStub:
     ListThreads: _aio.UnaryUnaryMultiCallable[_mail_pb2.ListThreadsRequest, _mail_pb2.ListThreadsResponse]
     """The threads of a mailbox, by keyset, those with the newest messages first. Idempotent. Errors as ListMessages."""
     GetThread: _aio.UnaryUnaryMultiCallable[_mail_pb2.GetThreadRequest, _mail_pb2.GetThreadResponse]
-    """One thread with its messages. Idempotent.
-    NOT_FOUND thread_not_found, mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+    """One thread with its messages. Idempotent. NOT_FOUND thread_not_found, mailbox_not_found;
+    FAILED_PRECONDITION ambiguous_address; RESOURCE_EXHAUSTED too_many_requests (like ListMessages).
     """
     ExportMessages: _aio.UnaryStreamMultiCallable[_mail_pb2.ExportMessagesRequest, _mail_pb2.ExportMessagesResponse]
     """All messages that fit, whole, newest first, as ListMessages finds them; a message that comes or goes meanwhile may
-    or may not be among them. Idempotent. Errors as ListMessages, also after some messages.
+    or may not be among them. Idempotent. Errors as ListMessages, also after some messages; RESOURCE_EXHAUSTED
+    too_many_requests also where the user, or all users, have too many exports open.
     """
     ListChanges: _aio.UnaryUnaryMultiCallable[_mail_pb2.ListChangesRequest, _mail_pb2.ListChangesResponse]
     """What happened to the messages of a mailbox since a position, in order; waits up to `wait_seconds` if nothing did.
@@ -122,7 +124,8 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_mail_pb2.ListMessagesRequest, _abc.Awaitable[_mail_pb2.ListMessagesResponse]],
     ) -> _abc.Awaitable[_mail_pb2.ListMessagesResponse]:
         """The messages that fit all filters, newest first, by keyset. Idempotent.
-        INVALID_ARGUMENT invalid_page_token, invalid_query (metadata: column, from 1); NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+        INVALID_ARGUMENT invalid_page_token, invalid_query (metadata: column, from 1); NOT_FOUND mailbox_not_found;
+        FAILED_PRECONDITION ambiguous_address; RESOURCE_EXHAUSTED too_many_requests (more than 100 of the user's reads wait).
         """
 
     @_abc_1.abstractmethod
@@ -179,8 +182,8 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mail_pb2.GetThreadRequest,
         context: _aio.ServicerContext[_mail_pb2.GetThreadRequest, _abc.Awaitable[_mail_pb2.GetThreadResponse]],
     ) -> _abc.Awaitable[_mail_pb2.GetThreadResponse]:
-        """One thread with its messages. Idempotent.
-        NOT_FOUND thread_not_found, mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+        """One thread with its messages. Idempotent. NOT_FOUND thread_not_found, mailbox_not_found;
+        FAILED_PRECONDITION ambiguous_address; RESOURCE_EXHAUSTED too_many_requests (like ListMessages).
         """
 
     @_abc_1.abstractmethod
@@ -190,7 +193,8 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_mail_pb2.ExportMessagesRequest, _abc.AsyncIterator[_mail_pb2.ExportMessagesResponse]],
     ) -> _abc.AsyncIterator[_mail_pb2.ExportMessagesResponse]:
         """All messages that fit, whole, newest first, as ListMessages finds them; a message that comes or goes meanwhile may
-        or may not be among them. Idempotent. Errors as ListMessages, also after some messages.
+        or may not be among them. Idempotent. Errors as ListMessages, also after some messages; RESOURCE_EXHAUSTED
+        too_many_requests also where the user, or all users, have too many exports open.
         """
 
     @_abc_1.abstractmethod
@@ -210,11 +214,18 @@ class SyncServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartSync: _aio.UnaryUnaryMultiCallable[_mail_pb2.StartSyncRequest, _mail_pb2.StartSyncResponse]
     """Asks for a mailbox to be brought up to date and, if need be, to cover more. Returns the running sync of that mailbox
-    if there is one, widened to this request: so a repeat is harmless.
-    INVALID_ARGUMENT invalid_count; NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address, reauth_required.
+    if there is one, widened to this request: so a repeat is harmless. With a key, a repeat returns the sync of the first
+    request that had it.
+    INVALID_ARGUMENT invalid_count; NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address, reauth_required,
+    idempotency_key_reused.
     """
     GetSync: _aio.UnaryUnaryMultiCallable[_mail_pb2.GetSyncRequest, _mail_pb2.GetSyncResponse]
     """How a sync is doing; waits up to `wait_seconds` for its end. Idempotent. NOT_FOUND sync_not_found."""
+    ListSyncs: _aio.UnaryUnaryMultiCallable[_mail_pb2.ListSyncsRequest, _mail_pb2.ListSyncsResponse]
+    """The syncs of a mailbox, or of all mailboxes of the user, newest first, by keyset; without their dead letters.
+    Idempotent. INVALID_ARGUMENT invalid_page_token, invalid_page_size; NOT_FOUND mailbox_not_found;
+    FAILED_PRECONDITION ambiguous_address; RESOURCE_EXHAUSTED too_many_requests.
+    """
     CancelSync: _aio.UnaryUnaryMultiCallable[_mail_pb2.CancelSyncRequest, _mail_pb2.CancelSyncResponse]
     """Ends a sync: no call to the provider begins after the one under way, what is stored stays, and what is still queued
     for this sync is forgotten. One that has ended is left as it is, so it is idempotent. NOT_FOUND sync_not_found.
@@ -243,8 +254,10 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_mail_pb2.StartSyncRequest, _abc.Awaitable[_mail_pb2.StartSyncResponse]],
     ) -> _abc.Awaitable[_mail_pb2.StartSyncResponse]:
         """Asks for a mailbox to be brought up to date and, if need be, to cover more. Returns the running sync of that mailbox
-        if there is one, widened to this request: so a repeat is harmless.
-        INVALID_ARGUMENT invalid_count; NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address, reauth_required.
+        if there is one, widened to this request: so a repeat is harmless. With a key, a repeat returns the sync of the first
+        request that had it.
+        INVALID_ARGUMENT invalid_count; NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address, reauth_required,
+        idempotency_key_reused.
         """
 
     @_abc_1.abstractmethod
@@ -254,6 +267,17 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_mail_pb2.GetSyncRequest, _abc.Awaitable[_mail_pb2.GetSyncResponse]],
     ) -> _abc.Awaitable[_mail_pb2.GetSyncResponse]:
         """How a sync is doing; waits up to `wait_seconds` for its end. Idempotent. NOT_FOUND sync_not_found."""
+
+    @_abc_1.abstractmethod
+    def ListSyncs(
+        self,
+        request: _mail_pb2.ListSyncsRequest,
+        context: _aio.ServicerContext[_mail_pb2.ListSyncsRequest, _abc.Awaitable[_mail_pb2.ListSyncsResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.ListSyncsResponse]:
+        """The syncs of a mailbox, or of all mailboxes of the user, newest first, by keyset; without their dead letters.
+        Idempotent. INVALID_ARGUMENT invalid_page_token, invalid_page_size; NOT_FOUND mailbox_not_found;
+        FAILED_PRECONDITION ambiguous_address; RESOURCE_EXHAUSTED too_many_requests.
+        """
 
     @_abc_1.abstractmethod
     def CancelSync(

@@ -20,7 +20,13 @@ PAUSES = (5.0, 20.0)
 """Seconds between the three tries."""
 _SYSTEM_PYTHON = "/usr/bin/python3"
 """Debian's own interpreter, for which Debian builds the bindings of notmuch."""
-_COMMANDS = {"chromium": "chromium", "nodejs": "node", "notmuch": "notmuch", "npm": "npm"}
+_COMMANDS = {
+    "chromium": "chromium",
+    "dovecot-imapd": "/usr/lib/dovecot/imap",
+    "nodejs": "node",
+    "notmuch": "notmuch",
+    "npm": "npm",
+}
 """Commands of Debian packages that may have come from elsewhere."""
 
 type Run = Callable[[Sequence[str]], subprocess.CompletedProcess[str]]

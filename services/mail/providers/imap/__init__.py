@@ -1,0 +1,1 @@
+"""Mail over IMAP (RFC 3501, RFC 9051) with OAuth."""

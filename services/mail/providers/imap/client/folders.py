@@ -1,0 +1,210 @@
+"""Folders: LIST, STATUS and EXAMINE, which selects a folder without changing anything (RFC 9051, section 6.3)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from services.mail.providers.imap.client.commands import Argument, Command, atom, command, group, string
+from services.mail.providers.imap.client.connection import Connection, SelectedFolder
+from services.mail.providers.imap.client.errors import MalformedResponseError, RefusedError
+from services.mail.providers.imap.client.responses import Data, Status
+from services.mail.providers.imap.client.uids import UidRange, ranges_of
+from services.mail.providers.imap.client.values import Value, number_of, pairs_of, text_of
+
+INBOX: Final = b"INBOX"
+# Commands that are on their way at once: more answers than these would fill the buffers of both sides.
+_PIPELINED: Final = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedFolder:
+    """A folder: its name as the server writes it, the separator of its parts, and its attributes in lower case."""
+
+    name: bytes
+    separator: bytes | None
+    attributes: frozenset[str]
+
+    @property
+    def holds_mail(self) -> bool:
+        """Whether the folder can be selected."""
+        return not self.attributes & {"\\noselect", "\\nonexistent"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderList:
+    """The folders of a mailbox. Without `is_complete` a line could not be read: a folder may be there all the same."""
+
+    folders: Sequence[ListedFolder]
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderStatus:
+    """Numbers of a folder; None for those that the server does not give.
+
+    The meanings are those of RFC 9051, `modseq` is HIGHESTMODSEQ of RFC 7162, `object_id` MAILBOXID of RFC 8474.
+    """
+
+    exists: int | None = None
+    uid_next: int | None = None
+    uid_validity: int | None = None
+    modseq: int | None = None
+    object_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """A selected folder. `vanished` are UIDs that are gone since the given modseq, or earlier."""
+
+    status: FolderStatus
+    vanished: Sequence[UidRange] = ()
+    responses: Sequence[Data] = field(default=(), repr=False)
+
+
+async def list_folders(connection: Connection) -> FolderList:
+    """Return all folders, unsubscribed ones too. Raises RefusedError."""
+    found: dict[bytes, ListedFolder] = {}
+    unread = 0
+
+    def collect(response: Data | Status) -> None:
+        nonlocal unread
+        if isinstance(response, Data) and response.name == "LIST":
+            try:
+                folder = _listed(response.values())
+            except MalformedResponseError:
+                unread += 1
+            else:
+                found[folder.name] = folder
+
+    arguments = [string(b""), string(b"*")]
+    if connection.has("SPECIAL-USE") and connection.has("LIST-EXTENDED"):
+        arguments += [atom("RETURN"), group([atom("SPECIAL-USE")])]
+    await connection.run(command("LIST", *arguments), collect=collect)
+    return FolderList(folders=list(found.values()), is_complete=not unread)
+
+
+def _listed(values: Sequence[Value]) -> ListedFolder:
+    if len(values) < 3 or not isinstance(values[0], list):
+        raise MalformedResponseError("no folder")
+    # A folder can be called NIL.
+    name = b"NIL" if values[2] is None else text_of(values[2])
+    if name is None:
+        raise MalformedResponseError("a folder without a name")
+    attributes = frozenset(each.decode("ascii", "replace").lower() for each in values[0] if isinstance(each, bytes))
+    return ListedFolder(name=_canonical(name), separator=text_of(values[1]), attributes=attributes)
+
+
+def _canonical(name: bytes) -> bytes:
+    return INBOX if name.upper() == INBOX else name
+
+
+async def statuses(connection: Connection, names: Sequence[bytes]) -> Mapping[bytes, FolderStatus | RefusedError]:
+    """Return the status of each folder, or the refusal. Not for the selected folder: its numbers may be old."""
+    found: dict[bytes, FolderStatus | RefusedError] = {}
+
+    def collect(response: Data | Status) -> None:
+        if isinstance(response, Data) and response.name == "STATUS":
+            try:
+                name, status = _status(response.values())
+            except MalformedResponseError:
+                return
+            found[name] = status
+
+    for some in _batches([_ask_status(connection, name) for name in names]):
+        ended = await connection.run_all(some, collect=collect)
+        for name, status in zip(names, ended, strict=False):
+            if status.kind != "OK":
+                found[name] = RefusedError("STATUS", status=status.kind, code=status.code, text=status.text)
+        names = names[len(some) :]
+    return found
+
+
+def _ask_status(connection: Connection, name: bytes) -> Command:
+    wanted = ["MESSAGES", "UIDNEXT", "UIDVALIDITY"]
+    wanted += ["HIGHESTMODSEQ"] * connection.has("CONDSTORE") + ["MAILBOXID"] * connection.has("OBJECTID")
+    return command("STATUS", string(name), group(map(atom, wanted)))
+
+
+def _batches(commands: Sequence[Command]) -> list[list[Command]]:
+    """Return the commands in order, those with literals alone."""
+    batches: list[list[Command]] = [[]]
+    for each in commands:
+        last = batches[-1]
+        if last and (len(each.parts) > 1 or len(last[-1].parts) > 1 or len(last) == _PIPELINED):
+            batches.append([])
+        batches[-1].append(each)
+    return [batch for batch in batches if batch]
+
+
+def _status(values: Sequence[Value]) -> tuple[bytes, FolderStatus]:
+    name = text_of(values[0]) if len(values) == 2 else None
+    if name is None:
+        raise MalformedResponseError("no status")
+    given = pairs_of(values[1])
+    object_id = given.get("MAILBOXID")
+    return _canonical(name), FolderStatus(
+        exists=number_of(given.get("MESSAGES")),
+        uid_next=number_of(given.get("UIDNEXT")),
+        uid_validity=number_of(given.get("UIDVALIDITY")),
+        modseq=number_of(given.get("HIGHESTMODSEQ")) or None,
+        object_id=_object_id(object_id),
+    )
+
+
+def _object_id(value: Value) -> str | None:
+    text = text_of(value[0]) if isinstance(value, list) and value else None
+    return None if text is None else text.decode("ascii", "replace")
+
+
+async def examine(connection: Connection, name: bytes, *, since: tuple[int, int] | None = None) -> Examined:
+    """Select a folder for reading. Raises RefusedError; then none is selected.
+
+    `since` are the UIDVALIDITY and modseq up to which the caller knows the folder, for connections with QRESYNC
+    enabled: the answer has what is gone since, and `responses` the changed messages. The server ignores it silently
+    where the UIDVALIDITY is another one.
+    """
+    codes: dict[str, bytes] = {}
+    responses: list[Data] = []
+
+    def collect(response: Data | Status) -> None:
+        if isinstance(response, Data):
+            responses.append(response)
+        elif response.code == "CLOSED":
+            # What came before is of the folder that was selected until now (RFC 7162, section 3.2.11).
+            responses.clear()
+            selected.vanished.clear()
+        elif response.code:
+            codes[response.code] = response.argument
+
+    connection.selected = selected = SelectedFolder(name)
+    arguments = [string(name), *_select_parameters(connection, since)]
+    try:
+        await connection.run(command("EXAMINE", *arguments), collect=collect)
+    except RefusedError:
+        connection.selected = None
+        raise
+    selected.news = 0
+    vanished = [each for text in selected.vanished for each in ranges_of(text)]
+    selected.vanished.clear()
+    return Examined(
+        status=FolderStatus(
+            exists=selected.exists,
+            uid_next=number_of(codes.get("UIDNEXT")),
+            uid_validity=number_of(codes.get("UIDVALIDITY")),
+            modseq=number_of(codes.get("HIGHESTMODSEQ")) or None,
+            object_id=_object_in(codes.get("MAILBOXID")),
+        ),
+        vanished=vanished,
+        responses=responses,
+    )
+
+
+def _select_parameters(connection: Connection, since: tuple[int, int] | None) -> list[Argument]:
+    if since is not None and "QRESYNC" in connection.enabled:
+        known = group([atom(str(number)) for number in since])
+        return [group([atom("QRESYNC"), known])]
+    return [group([atom("CONDSTORE")])] if connection.has("CONDSTORE") else []
+
+
+def _object_in(argument: bytes | None) -> str | None:
+    return None if argument is None else argument.strip(b"()").decode("ascii", "replace")

@@ -1,0 +1,220 @@
+"""Messages of the selected folder: UID FETCH and UID SEARCH (RFC 9051, section 6.4)."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Final
+
+from services.mail.providers.imap.client.commands import Argument, atom, command, group, sequence
+from services.mail.providers.imap.client.connection import Connection
+from services.mail.providers.imap.client.errors import MalformedResponseError
+from services.mail.providers.imap.client.frames import Sink, Streamed
+from services.mail.providers.imap.client.responses import Data, Status
+from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, ranges_of, within
+from services.mail.providers.imap.client.values import Atom, Value, number_of, pairs_of, text_of
+
+_ATTRIBUTES: Final = ("UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE")
+_DATE: Final = re.compile(
+    rb"\s*(\d{1,2})-([A-Za-z]{3})-(\d{4}) (\d{2}):(\d{2}):(\d{2})(?: ([+-])(\d{2})(\d{2}))?\s*"
+)  # fmt: skip
+_MONTHS: Final = {
+    name: number
+    for number, name in enumerate(b"jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attributes:
+    """The attributes of a message; None for those that the server did not give, or gave in an unknown form."""
+
+    uid: int
+    flags: frozenset[str] | None = None
+    arrived_at: datetime | None = None
+    size: int | None = None
+    object_id: str | None = None
+
+
+async def fetch_attributes(
+    connection: Connection, uids: str, *, changed_since: int | None = None
+) -> dict[int, Attributes]:
+    """Return the attributes of messages by UID. Raises RefusedError.
+
+    A message that is missing in the answer may exist all the same. With `changed_since`, a modseq of RFC 7162, only
+    messages that changed after it are returned.
+    """
+    wanted = [*_ATTRIBUTES, *["EMAILID"] * connection.has("OBJECTID")]
+    arguments = [sequence(uids), group(map(atom, wanted))]
+    if changed_since is not None:
+        arguments.append(group([atom("CHANGEDSINCE"), atom(str(changed_since))]))
+    return await _fetch_attributes(connection, arguments)
+
+
+async def fetch_flags(connection: Connection, uids: str) -> dict[int, Attributes]:
+    """Return the flags of messages by UID. Raises RefusedError."""
+    return await _fetch_attributes(connection, [sequence(uids), group([atom("UID"), atom("FLAGS")])])
+
+
+async def _fetch_attributes(connection: Connection, arguments: Sequence[Argument]) -> dict[int, Attributes]:
+    responses: list[Data] = []
+
+    def collect(response: Data | Status) -> None:
+        if isinstance(response, Data):
+            responses.append(response)
+
+    await connection.run(command("UID FETCH", *arguments), collect=collect)
+    return attributes_in(responses)
+
+
+def attributes_in(responses: Sequence[Data]) -> dict[int, Attributes]:
+    """Return the attributes in FETCH responses. One without a UID, or that cannot be read, is left out."""
+    found: dict[int, Attributes] = {}
+    for response in responses:
+        given = _fetched(response)
+        uid = None if given is None else number_of(given.get("UID"))
+        if given is None or uid is None or not 0 < uid <= HIGHEST_UID:
+            continue
+        found[uid] = _merged(found.get(uid, Attributes(uid=uid)), given)
+    return found
+
+
+def _fetched(response: Data | Status) -> dict[str, Value] | None:
+    if not isinstance(response, Data) or response.name != "FETCH":
+        return None
+    try:
+        return pairs_of(response.values()[0])
+    except (MalformedResponseError, IndexError):
+        return None
+
+
+def _merged(known: Attributes, given: Mapping[str, Value]) -> Attributes:
+    """Return the attributes with those that another response about the message gives."""
+    flags, object_id = given.get("FLAGS"), given.get("EMAILID")
+    return replace(
+        known,
+        flags=_flags(flags) if isinstance(flags, list) else known.flags,
+        arrived_at=_date(given.get("INTERNALDATE")) or known.arrived_at,
+        size=known.size if (size := number_of(given.get("RFC822.SIZE"))) is None else size,
+        object_id=_text_in(object_id) if isinstance(object_id, list) else known.object_id,
+    )
+
+
+def _flags(values: list[Value]) -> frozenset[str]:
+    return frozenset(each.decode("ascii", "replace") for each in values if isinstance(each, bytes))
+
+
+def _text_in(values: list[Value]) -> str | None:
+    text = text_of(values[0]) if values else None
+    return None if text is None else text.decode("ascii", "replace")
+
+
+def _date(value: Value) -> datetime | None:
+    found = _DATE.fullmatch(value) if isinstance(value, bytes) else None
+    if found is None:
+        return None
+    day, month, year, hour, minute, second, sign, hours, minutes = found.groups()
+    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    try:
+        zone = timezone(-offset if sign == b"-" else offset)
+        date = datetime(
+            int(year), _MONTHS[month.lower()], int(day), int(hour), int(minute), min(59, int(second)), 0, zone
+        )
+        return date.astimezone(UTC)
+    except (ValueError, KeyError, OverflowError):
+        return None
+
+
+async def fetch_bodies(connection: Connection, uids: str, *, section: str = "") -> dict[int, bytes]:
+    """Return the bytes of messages, or of one of their sections such as HEADER, by UID. Raises RefusedError.
+
+    Sets no flag. A message that is missing may exist all the same, and so may one that has no bytes here.
+    """
+    found: dict[int, bytes] = {}
+
+    def collect(response: Data | Status) -> None:
+        given = _fetched(response)
+        uid = None if given is None else number_of(given.get("UID"))
+        body = None if given is None else _body(given)
+        if uid is not None and isinstance(body, bytes):
+            found[uid] = body
+
+    await connection.run(command("UID FETCH", sequence(uids), _body_items(section)), collect=collect)
+    return found
+
+
+async def copy_body(connection: Connection, uid: int, sink: Sink, *, section: str = "") -> int | None:
+    """Write the bytes of a message, or of one of its sections, to `sink` as they come; return how many.
+
+    None says that the server gave no bytes, or those of another message: what was written does not count.
+    """
+    sizes: list[int] = []
+    strangers = 0
+    quoted: list[bytes] = []
+
+    def collect(response: Data | Status) -> None:
+        nonlocal strangers
+        given = _fetched(response)
+        body = None if given is None else _body(given)
+        if given is None or body is None:
+            return
+        strangers += number_of(given.get("UID")) != uid
+        sizes.append(body.size if isinstance(body, Streamed) else len(body))
+        quoted.extend([body] if isinstance(body, bytes) else [])
+
+    await connection.run(
+        command("UID FETCH", sequence(str(uid)), _body_items(section)), collect=collect, sink=sink
+    )  # fmt: skip
+    if strangers or len(sizes) != 1:
+        return None
+    for body in quoted:
+        await sink(body)
+    return sizes[0]
+
+
+def _body_items(section: str) -> Argument:
+    return group([atom("UID"), atom(f"BODY.PEEK[{section}]")])
+
+
+def _body(given: Mapping[str, Value]) -> bytes | Streamed | None:
+    for name, value in given.items():
+        if name.startswith("BODY[") and isinstance(value, bytes | Streamed) and not isinstance(value, Atom):
+            return value
+    return None
+
+
+async def search(connection: Connection, limits: UidRange) -> list[int]:
+    """Return the UIDs of all messages within `limits`, ascending. Raises RefusedError, MalformedResponseError."""
+    if connection.has("ESEARCH"):
+        compact = await _search(connection, limits, [atom("RETURN"), group([atom("ALL")])])
+        if compact is not None:
+            return compact
+    plain = await _search(connection, limits, [])
+    if plain is None:
+        raise MalformedResponseError("a search without a result")
+    return plain
+
+
+async def _search(connection: Connection, limits: UidRange, options: Sequence[Argument]) -> list[int] | None:
+    """Return the UIDs; None if the server gives no list of them."""
+    responses: list[Data] = []
+
+    def collect(response: Data | Status) -> None:
+        if isinstance(response, Data) and response.name in ("SEARCH", "ESEARCH"):
+            responses.append(response)
+
+    criteria = [atom("UID"), sequence(str(limits))]
+    await connection.run(command("UID SEARCH", *options, *criteria), collect=collect)
+    listed = [ranges for response in responses if (ranges := _found(response)) is not None]
+    return within([each for ranges in listed for each in ranges], limits) if listed else None
+
+
+def _found(response: Data) -> list[UidRange] | None:
+    values = response.values()
+    if response.name == "SEARCH":
+        return [each for value in values if isinstance(value, bytes) and value.isdigit() for each in ranges_of(value)]
+    # (TAG "A1") UID ALL 1:5,9; without a match there is no ALL, and with COUNT alone there is no list.
+    words = [value.upper() if isinstance(value, bytes) else value for value in values]
+    if b"ALL" in words[:-1]:
+        listed = text_of(values[words.index(b"ALL") + 1])
+        return None if listed is None else ranges_of(listed)
+    return None if b"COUNT" in words else []

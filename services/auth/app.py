@@ -11,8 +11,6 @@ from functools import partial
 from uuid import uuid4
 
 import structlog
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 from services.auth.cipher import Cipher, DecryptionError
@@ -117,6 +115,10 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
         redis = create_redis(settings)
         stack.push_async_callback(redis.aclose)
         pools.redis(redis)
+        # Connections of their own, also where the server is the same: strangers use them.
+        sign_in_redis = create_redis(settings.sign_in_redis)
+        stack.push_async_callback(sign_in_redis.aclose)
+        pools.redis(sign_in_redis, name="sign_in_redis")
         endpoints = _endpoints(settings)
         http_client = await stack.enter_async_context(
             create_http_client(observer=CallObserver(telemetry), name_call=endpoints.name_call)
@@ -142,14 +144,18 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
         sign_in = SignIn(
             providers=providers,
             authorization_requests=OneTimeRecords(
-                redis=redis,
+                redis=sign_in_redis,
                 cipher=cipher,
                 kind="authorization_request",
                 record_type=AuthorizationRequest,
                 seconds=AUTHORIZATION_REQUEST_SECONDS,
             ),
             login_codes=OneTimeRecords(
-                redis=redis, cipher=cipher, kind="login_code", record_type=LoginCode, seconds=LOGIN_CODE_SECONDS
+                redis=sign_in_redis,
+                cipher=cipher,
+                kind="login_code",
+                record_type=LoginCode,
+                seconds=LOGIN_CODE_SECONDS,
             ),
             accounts=accounts,
             linking=Linking(store=store, accounts=accounts, revocations=revocations),
@@ -168,7 +174,7 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
         stack.push_async_callback(provider_tokens.drain)
         disconnections = Disconnections(store=store, cipher=cipher, revocations=revocations, lock=refresh_lock)
 
-        ready = Readiness(stop, check=partial(_check, store=store, redis=redis, signing_keys=signing_keys))
+        ready = Readiness(stop, check=partial(_check, store=store, signing_keys=signing_keys))
         admin = admin_app(ready=ready, registry=telemetry.registry)
         admin_port = await stack.enter_async_context(
             serve_http(admin, host=settings.auth_admin_host, port=settings.auth_admin_port)
@@ -266,18 +272,20 @@ def _google(settings: AuthSettings, endpoints: GoogleEndpoints, egress: Egress) 
     return Google(endpoints=endpoints, client=client, egress=egress, clock=_now, monotonic=time.monotonic)
 
 
-async def _check(*, store: Store, redis: Redis, signing_keys: SigningKeys) -> bool:
-    """Return whether both stores respond and the signing key can be decrypted; log the reason otherwise."""
+async def _check(*, store: Store, signing_keys: SigningKeys) -> bool:
+    """Return whether the database responds and the signing key can be decrypted; log the reason otherwise.
+
+    Without Redis only sign-ins, or refreshes of provider tokens, fail: sessions and tokens that are valid go on.
+    """
     try:
         async with asyncio.timeout(3), store.transaction() as transaction:
             await transaction.ping()
-        await redis.ping()
         await signing_keys.current()
     except DecryptionError as error:
         log.error("not ready: the signing key does not open; is SECRET_KEY another one now?", reason=str(error))
     except DBAPIError as error:
         log.warning("not ready: is the database migrated?", reason=str(error.orig))
-    except (AppError, RedisError, OSError) as error:
+    except (AppError, OSError) as error:
         log.warning("not ready", reason=str(error))
     else:
         return True

@@ -61,6 +61,13 @@ class AuthSettings(AuthKeySettings, RedisSettings, ServiceSettings):
     auth_signing_key_days: int = Field(30, ge=1)
     auth_event_days: int = Field(365, ge=1)
 
+    # The server of sign-ins under way; what is unset is as in REDIS_...
+    auth_sign_in_redis_host: str | None = None
+    auth_sign_in_redis_port: int | None = None
+    auth_sign_in_redis_db: int | None = Field(None, ge=0)
+    auth_sign_in_redis_username: str | None = None
+    auth_sign_in_redis_password: SecretStr | None = None
+
     google_client_id: str
     google_client_secret: SecretStr
     google_redirect_uri: str = ""
@@ -118,6 +125,13 @@ class AuthSettings(AuthKeySettings, RedisSettings, ServiceSettings):
     def _are_domains(cls, value: str) -> str:
         SignUpPolicy.of(emails="", domains=value)
         return value
+
+    @property
+    def sign_in_redis(self) -> RedisSettings:
+        """The settings of the server that holds sign-ins under way."""
+        names = ("redis_host", "redis_port", "redis_db", "redis_username", "redis_password")
+        own = {name: getattr(self, f"auth_sign_in_{name}") for name in names}
+        return self.model_copy(update={name: value for name, value in own.items() if value is not None})
 
     @property
     def sign_ups(self) -> SignUpPolicy:

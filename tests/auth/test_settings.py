@@ -134,3 +134,21 @@ class TestProvider:
         settings = load(AuthSettings)
         assert settings.issuer == "https://mail.example"
         assert settings.redirect_uri == "https://mail.example/auth/google/callback"
+
+
+class TestSignInRedis:
+    def test_is_the_other_one_unless_it_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("REDIS_HOST", "redis.example")
+        monkeypatch.setenv("REDIS_PASSWORD", "a password")
+        settings = load(AuthSettings)
+        assert settings.sign_in_redis == settings
+        monkeypatch.setenv("AUTH_SIGN_IN_REDIS_HOST", "sign-ins.example")
+        monkeypatch.setenv("AUTH_SIGN_IN_REDIS_DB", "0")
+        monkeypatch.setenv("REDIS_DB", "3")
+        monkeypatch.setenv("AUTH_SIGN_IN_REDIS_PASSWORD", "another")
+        settings = load(AuthSettings)
+        own = settings.sign_in_redis
+        assert (own.redis_host, own.redis_port, own.redis_db) == ("sign-ins.example", 6379, 0)
+        assert (settings.redis_host, settings.redis_db) == ("redis.example", 3)
+        assert own.redis_password is not None
+        assert own.redis_password.get_secret_value() == "another"

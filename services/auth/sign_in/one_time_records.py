@@ -19,16 +19,17 @@ from services.kit.errors import service_unavailable
 
 AUTHORIZATION_REQUEST_SECONDS = 600
 LOGIN_CODE_SECONDS = 120
-# Records of a kind. Strangers make them, and they share Redis with quota and locks: 20,000 are about 12 MB.
+# Records of a kind. Strangers make them, and they may share Redis with quota and locks: 20,000 are about 12 MB.
 MOST_RECORDS = 20_000
 
 # Stores KEYS[1] with ARGV[1] for ARGV[2] seconds, and lists it in KEYS[2] by the time at which it expires. Beyond
-# ARGV[3] records the oldest are deleted.
+# ARGV[3] records the oldest are deleted. SET is the first write: a full server refuses only that one of a script, and a
+# script that began with a deletion would store records beyond the server's limit.
 _PUT = """
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. now)
-redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 redis.call('ZADD', KEYS[2], now + ARGV[2], KEYS[1])
 redis.call('EXPIRE', KEYS[2], ARGV[2])
 local oldest = redis.call('ZRANGE', KEYS[2], 0, -ARGV[3] - 1)

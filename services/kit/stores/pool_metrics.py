@@ -35,11 +35,11 @@ class PoolMetrics:
         assert isinstance(pool, QueuePool)  # noqa: S101 - `create_engine` of the kit builds no other pool
         self._show("postgres", pool.size(), pool.checkedout)
 
-    def redis(self, redis: Redis) -> None:
-        """Show a client's pool as `redis`."""
+    def redis(self, redis: Redis, *, name: str = "redis") -> None:
+        """Show a client's pool under this name."""
         pool = redis.connection_pool
         # The pool counts idle connections and those in use.
-        self._show("redis", pool.max_connections, lambda: pool.get_connection_count()[1][0])
+        self._show(name, pool.max_connections, lambda: pool.get_connection_count()[1][0])
 
     def _show(self, name: str, limit: int, used: Callable[[], int]) -> None:
         self._limit.labels(name).set(limit)

@@ -1,10 +1,12 @@
 """Records of sign-ins in Redis: taken once, and bounded in number."""
 
+import pytest
 from pydantic import BaseModel
 from redis.asyncio import Redis
 
 from services.auth.cipher import Cipher
 from services.auth.sign_in.one_time_records import OneTimeRecords
+from services.kit.errors import AppError
 from tests.support.auth.client import SECRET_KEY
 
 
@@ -40,6 +42,18 @@ class TestRecord:
         await redis.zadd("sign_in:notes", {"auth:note:expired": 1})
         await records.put(Note(text="b"))
         assert await redis.zscore("sign_in:notes", "auth:note:expired") is None
+
+    async def test_is_refused_by_a_server_that_is_full(self, redis: Redis) -> None:
+        records = records_in(redis, most=30)
+        await records.put(Note(text="a"))
+        stored = await redis.zcard("sign_in:notes")
+        try:
+            await redis.config_set("maxmemory", 1)
+            with pytest.raises(AppError, match="service_unavailable"):
+                await records.put(Note(text="b"))
+        finally:
+            await redis.config_set("maxmemory", 0)
+        assert await redis.zcard("sign_in:notes") == stored
 
     async def test_of_strangers_leaves_room_in_redis(self, redis: Redis) -> None:
         records = records_in(redis, most=200)

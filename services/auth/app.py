@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from services.auth.provider_grants.disconnect import Disconnections
 from services.auth.provider_grants.provider_tokens import LOCK_LEASE, LOCK_WAIT, ProviderTokens
 from services.auth.provider_grants.refresh_lock import RefreshLock
 from services.auth.provider_grants.revocations import GrantRevocations
-from services.auth.providers.base import Provider, ProviderUnavailableError
-from services.auth.providers.google import Google, GoogleClient, GoogleEndpoints
+from services.auth.providers.base import ProviderUnavailableError
+from services.auth.providers.registry import build_providers, call_names
 from services.auth.reencrypt import Reencryption
 from services.auth.rpc import CALLERS, registrations
 from services.auth.security_events import SecurityEvents
@@ -119,16 +118,15 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
         sign_in_redis = create_redis(settings.sign_in_redis)
         stack.push_async_callback(sign_in_redis.aclose)
         pools.redis(sign_in_redis, name="sign_in_redis")
-        endpoints = _endpoints(settings)
         http_client = await stack.enter_async_context(
-            create_http_client(observer=CallObserver(telemetry), name_call=endpoints.name_call)
+            create_http_client(observer=CallObserver(telemetry), name_call=call_names(settings))
         )
 
         store = Store(engine)
         cipher = _cipher(settings)
         signing_keys = SigningKeys(store=store, cipher=cipher, clock=_now)
         egress = Egress(http_client, unavailable=ProviderUnavailableError)
-        providers: dict[str, Provider] = {"google": _google(settings, endpoints, egress)}
+        providers = build_providers(settings, egress=egress, clock=_now)
         refresh_lock = RefreshLock(redis=redis, lease=LOCK_LEASE, wait=LOCK_WAIT)
         revocations = GrantRevocations(store=store, cipher=cipher, providers=providers, clock=_now, new_id=uuid4)
         accounts = Accounts(
@@ -204,6 +202,7 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
                 SLOW_INTERVAL,
                 partial(signing_keys.rotate, older_than=timedelta(days=settings.auth_signing_key_days)),
             ),
+            PeriodicTask("refresh old grants", SLOW_INTERVAL, provider_tokens.refresh_old),
             PeriodicTask("forget sessions", SLOW_INTERVAL, sessions.forget_expired),
             PeriodicTask("forget events", SLOW_INTERVAL, events.forget_old),
         ]
@@ -248,28 +247,6 @@ def _cipher(settings: AuthKeySettings) -> Cipher:
         settings.secret_key.get_secret_value(),
         previous=None if previous is None else previous.get_secret_value(),
     )
-
-
-def _endpoints(settings: AuthSettings) -> GoogleEndpoints:
-    return GoogleEndpoints(
-        issuer=settings.google_issuer,
-        authorization_url=settings.google_auth_url,
-        token_url=settings.google_token_url,
-        userinfo_url=settings.google_userinfo_url,
-        jwks_url=settings.google_jwks_url,
-        revoke_url=settings.google_revoke_url,
-    )
-
-
-def _google(settings: AuthSettings, endpoints: GoogleEndpoints, egress: Egress) -> Google:
-    log.info("provider", provider="google", issuer=settings.google_issuer or "none", hosts=endpoints.hosts())
-    client = GoogleClient(
-        client_id=settings.google_client_id,
-        client_secret=settings.google_client_secret.get_secret_value(),
-        redirect_uri=settings.redirect_uri,
-        scopes=tuple(settings.google_scopes.split()),
-    )
-    return Google(endpoints=endpoints, client=client, egress=egress, clock=_now, monotonic=time.monotonic)
 
 
 async def _check(*, store: Store, signing_keys: SigningKeys) -> bool:

@@ -21,6 +21,7 @@ from services.sandbox.control.json_body import render_error
 from services.sandbox.control.mail import MailControl
 from services.sandbox.control.state import StateControl
 from services.sandbox.control.users import UserControl
+from services.sandbox.control.yandex import YandexControl
 from services.sandbox.demo.page import DemoPage
 from services.sandbox.google.gmail.discovery import DiscoveryRoutes
 from services.sandbox.google.gmail.dispatch import Dispatcher
@@ -32,7 +33,6 @@ from services.sandbox.google.gmail.resources import Renderer
 from services.sandbox.google.gmail.routes import GmailApi
 from services.sandbox.google.gmail.watch_and_push import PushService, PushTarget
 from services.sandbox.google.oauth.authorize import AuthorizationEndpoint
-from services.sandbox.google.oauth.clients import Client, Clients
 from services.sandbox.google.oauth.consent import ConsentPages
 from services.sandbox.google.oauth.grants_file import GrantsFile
 from services.sandbox.google.oauth.routes import OAuthRoutes
@@ -44,7 +44,14 @@ from services.sandbox.instruments.audit_log import AuditLog
 from services.sandbox.instruments.call_counts import CallCounts
 from services.sandbox.instruments.faults import Abortable, FaultPlan
 from services.sandbox.mailboxes.registry import Mailboxes
+from services.sandbox.oauth.clients import Client, Clients
 from services.sandbox.settings import Settings
+from services.sandbox.yandex.authorize import AuthorizationEndpoint as YandexAuthorization
+from services.sandbox.yandex.grants import YandexGrants
+from services.sandbox.yandex.pages import Pages
+from services.sandbox.yandex.routes import YandexRoutes
+from services.sandbox.yandex.rules import AllRules
+from services.sandbox.yandex.token_endpoint import TokenEndpoint as YandexTokens
 
 _HERE = Path(__file__).parent
 _LOG = logging.getLogger("sandbox")
@@ -78,6 +85,8 @@ async def open_sandbox(
         log=AuditLog(clock),
         label_scheme=GmailLabels(),
     )
+    rules = AllRules()
+    yandex_grants = YandexGrants(clock=clock, rules=rules, new_token=secrets.token_urlsafe)
     push = _push(settings, clock, users)
     mailboxes.changed = push.changed
     quota = _quota(settings, clock)
@@ -112,8 +121,12 @@ async def open_sandbox(
         *gmail.routes(),
         *DiscoveryRoutes(methods.methods).routes(),
         *_oauth_routes(users, clients, clock, faults, call_counts),
+        *_yandex_routes(users, clients, yandex_grants, rules, clock, faults, call_counts),
         *_demo_routes(settings),
-        *UserControl(users=users, clients=clients, clock=clock, mailboxes=mailboxes).routes(),
+        *UserControl(
+            users=users, grants=(users.grants, yandex_grants), clients=clients, clock=clock, mailboxes=mailboxes
+        ).routes(),
+        *YandexControl(users=users, rules=rules).routes(),
         *MailControl(users=users, mailboxes=mailboxes, push=push, clock=clock).routes(),
         *state.routes(),
     ]
@@ -169,19 +182,42 @@ def _oauth_routes(
     users: SandboxUsers, clients: Clients, clock: Clock, faults: FaultPlan, call_counts: CallCounts
 ) -> list[Route]:
     pages = ConsentPages((_HERE / "google/oauth/consent.html").read_text(encoding="utf-8"))
-
-    def observe(method: str, user: str | None, status: int) -> None:
-        call_counts.record(method, user, status)
-        _LOG.info("%s %s %s", method, user or "-", status)
-
     return OAuthRoutes(
         users=users,
         authorization=AuthorizationEndpoint(users=users, clients=clients, pages=pages),
         tokens=TokenEndpoint(users=users, clients=clients, clock=clock),
         userinfo=UserInfoEndpoint(users=users, clock=clock),
         faults=faults,
-        observe=observe,
+        observe=_observer(call_counts),
     ).routes()
+
+
+def _yandex_routes(
+    users: SandboxUsers,
+    clients: Clients,
+    grants: YandexGrants,
+    rules: AllRules,
+    clock: Clock,
+    faults: FaultPlan,
+    call_counts: CallCounts,
+) -> list[Route]:
+    pages = Pages((_HERE / "yandex/page.html").read_text(encoding="utf-8"))
+    return YandexRoutes(
+        users=users,
+        authorization=YandexAuthorization(users=users, clients=clients, grants=grants, rules=rules, pages=pages),
+        tokens=YandexTokens(users=users, clients=clients, grants=grants, rules=rules, clock=clock),
+        grants=grants,
+        faults=faults,
+        observe=_observer(call_counts),
+    ).routes()
+
+
+def _observer(call_counts: CallCounts) -> Callable[[str, str | None, int], None]:
+    def observe(method: str, user: str | None, status: int) -> None:
+        call_counts.record(method, user, status)
+        _LOG.info("%s %s %s", method, user or "-", status)
+
+    return observe
 
 
 def _demo_routes(settings: Settings) -> list[Route]:

@@ -92,7 +92,7 @@ class Disconnections:
             log.error("a grant cannot be revoked", account_id=str(account.account_id), reason=str(error))
             return None
         subject = await transaction.accounts.subject_of(account.account_id)
-        identity = ProviderIdentity(subject=subject, email=account.email, email_verified=True)
+        identity = ProviderIdentity(subject=subject, email=account.email, email_verified=None)
         return await self._revocations.schedule(transaction, Consent(account.provider, identity, grant))
 
     def _opened(self, stored: StoredTokens) -> Grant:

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from services.auth.cipher import Cipher
+from services.auth.cipher import Cipher, DecryptionError
 from services.auth.model import AccountStatus, EventType, SecurityEvent
 from services.auth.provider_grants.refresh_lock import RefreshLock, provider_unavailable
 from services.auth.provider_grants.token_encryption import decrypt_access_token, decrypt_refresh_token, encrypt_grant
@@ -35,11 +35,14 @@ log = structlog.get_logger()
 # A token is refreshed this long before expiry, or in the last quarter of a short life: callers cache it, and clocks
 # differ.
 REFRESH_MARGIN = timedelta(seconds=120)
-# Seconds. The lock outlasts the provider's call.
+# Seconds. The lock outlasts the provider's calls.
 REFRESH_TIMEOUT = 8.0
+QUESTION_TIMEOUT = 4.0
 LOCK_LEASE = 20.0
 LOCK_WAIT = 12.0
 _DONE, _UNAVAILABLE = "done", "unavailable"
+# Old grants that are read at a time.
+_BATCH = 100
 _OUTCOMES: Mapping[type[ProviderError], str] = {
     GrantRefusedError: "grant_refused",
     AccessRefusedError: "access_denied",
@@ -102,6 +105,20 @@ class ProviderTokens:
             raise provider_unavailable("The provider gives out no token that works, try again later.")
         return token
 
+    async def refresh_old(self) -> None:
+        """Refresh the tokens that have reached their provider's `refresh_age`. A failure is left to the next call.
+
+        Without it the grant of a mailbox that keeps its token in memory would expire with the token.
+        """
+        for provider in self._providers.values():
+            if provider.refresh_age is None:
+                continue
+            changed_before, after = self._clock() - provider.refresh_age, None
+            while old := await self._list_old(provider.name, changed_before, after):
+                for stored in old:
+                    await self._refresh_unasked(stored)
+                after = old[-1].account.account_id
+
     async def drain(self) -> None:
         """Wait for the refreshes under way."""
         await asyncio.gather(*self._refreshes.values(), return_exceptions=True)
@@ -115,11 +132,24 @@ class ProviderTokens:
             raise _reauth_required()
         return stored
 
+    async def _list_old(self, provider: str, changed_before: datetime, after: UUID | None) -> list[StoredTokens]:
+        async with self._store.transaction() as transaction:
+            return await transaction.provider_tokens.list_old(
+                provider=provider, changed_before=changed_before, after=after, limit=_BATCH
+            )
+
+    async def _refresh_unasked(self, stored: StoredTokens) -> None:
+        try:
+            await self._refresh_once(stored, "")
+        except (AppError, DecryptionError) as error:
+            # Logged by what failed; the token that is stored is still valid.
+            log.info("an old grant is refreshed later", account_id=str(stored.account.account_id), reason=str(error))
+
     def _usable(self, stored: StoredTokens, refused_fingerprint: str, *, margin: timedelta) -> ProviderToken | None:
         if stored.record.access_token_expires_at - margin <= self._clock():
             return None
         value = decrypt_access_token(self._cipher, stored.account.account_id, stored.record)
-        if hmac.compare_digest(_fingerprint(value), refused_fingerprint):
+        if _is_refused(value, refused_fingerprint):
             return None
         return ProviderToken(value, stored.record.access_token_expires_at)
 
@@ -147,9 +177,9 @@ class ProviderTokens:
             if stored.version != seen.version and self._usable(stored, refused_fingerprint, margin=timedelta(0)):
                 # Another process refreshed it, or the user signed in, while this one waited for the lock.
                 return
-            await self._refresh_locked(stored)
+            await self._refresh_locked(stored, refused_fingerprint)
 
-    async def _refresh_locked(self, stored: StoredTokens) -> None:
+    async def _refresh_locked(self, stored: StoredTokens, refused_fingerprint: str) -> None:
         refresh_token = decrypt_refresh_token(self._cipher, stored.account.account_id, stored.record)
         if refresh_token is None:
             await self._require_reauth(stored)
@@ -158,13 +188,36 @@ class ProviderTokens:
         if provider is None:
             raise _misconfigured()
         try:
+            is_dead = await self._is_dead(provider, stored, refused_fingerprint)
             grant = await provider.refresh(refresh_token, scopes=stored.record.scopes, timeout=REFRESH_TIMEOUT)
         except ProviderError as error:
             self._outcomes.labels(_OUTCOMES.get(type(error), _UNAVAILABLE)).inc()
             await self._failed(stored, error)
-        else:
-            self._outcomes.labels(_DONE).inc()
-            await self._keep(stored, grant, spent=refresh_token)
+            return
+        self._outcomes.labels(_DONE).inc()
+        await self._keep(stored, grant, spent=refresh_token)
+        if is_dead and _is_refused(grant.access_token, refused_fingerprint):
+            await self._give_up(stored, refused_fingerprint)
+
+    async def _is_dead(self, provider: Provider, stored: StoredTokens, refused_fingerprint: str) -> bool:
+        """Return whether the provider itself says that the refused token is dead. Raises ProviderError.
+
+        It is not asked about a token that has expired, or that was not refused.
+        """
+        if not refused_fingerprint or stored.record.access_token_expires_at <= self._clock():
+            return False
+        value = decrypt_access_token(self._cipher, stored.account.account_id, stored.record)
+        return _is_refused(value, refused_fingerprint) and await provider.is_dead(value, timeout=QUESTION_TIMEOUT)
+
+    async def _give_up(self, stored: StoredTokens, refused_fingerprint: str) -> None:
+        """Require a sign-in after a refresh that brought a dead token back, unless a sign-in has stored another one.
+
+        Each further refresh would bring it back too, and rotate the refresh token for nothing.
+        """
+        current = await self._owned(stored.account.account_id, stored.account.user_id)
+        if self._usable(current, refused_fingerprint, margin=timedelta(0)) is None:
+            await self._require_reauth(current)
+            raise _reauth_required()
 
     async def _keep(self, stored: StoredTokens, grant: Grant, *, spent: str) -> None:
         """Store the grant unless a sign-in has stored another refresh token meanwhile, which then stays.
@@ -224,8 +277,8 @@ def _margin(stored: StoredTokens) -> timedelta:
     return min(REFRESH_MARGIN, (stored.record.access_token_expires_at - stored.updated_at) / 4)
 
 
-def _fingerprint(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+def _is_refused(token: str, refused_fingerprint: str) -> bool:
+    return hmac.compare_digest(hashlib.sha256(token.encode()).hexdigest(), refused_fingerprint)
 
 
 def _reauth_required() -> AppError:

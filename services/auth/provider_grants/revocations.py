@@ -73,7 +73,8 @@ class GrantRevocations:
         if record is None:
             return None
         content = self._decrypted(record)
-        identity = ProviderIdentity(subject=record.subject, email=content.email, email_verified=True)
+        # Whether the address was verified has been decided, and is not kept.
+        identity = ProviderIdentity(subject=record.subject, email=content.email, email_verified=None)
         return Consent(record.provider, identity, _grant(content))
 
     async def schedule(self, transaction: Transaction, unwanted: Consent) -> UUID:
@@ -145,7 +146,7 @@ class GrantRevocations:
         try:
             content = self._decrypted(record)
             if provider is not None:
-                await provider.revoke(content.refresh_token or content.access_token, timeout=REVOKE_TIMEOUT)
+                await provider.revoke(_grant(content), timeout=REVOKE_TIMEOUT)
         except (ProviderError, DecryptionError) as error:
             log.warning("revoking a grant failed", provider=record.provider, reason=str(error))
             if record.attempts < _ATTEMPTS:

@@ -1,10 +1,8 @@
 """The port of a mail provider's OAuth, and its errors."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
-
-from services.auth.model import Denial
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,8 @@ class AccessRefusedError(ProviderError):
     Policies cause it, and so does an error code that nobody knows: one account can show no fault of the client.
     """
 
-    def __init__(self, text: str, denial: Denial) -> None:
+    def __init__(self, text: str, denial: str) -> None:
+        """`denial` is a Denial, or a reason of the provider's own."""
         super().__init__(text)
         self.denial = denial
 
@@ -83,11 +82,27 @@ class Provider(Protocol):
         """The provider's name in URLs and records, for example `google`."""
         ...
 
+    @property
+    def refresh_age(self) -> timedelta | None:
+        """The age at which tokens are refreshed although they last longer; None: they are refreshed before they expire.
+
+        It is for providers whose refresh tokens expire with the access tokens.
+        """
+        ...
+
     def authorization_url(
-        self, *, state: str, nonce: str, code_challenge: str, force_consent: bool, max_age: int | None
+        self,
+        *,
+        state: str,
+        nonce: str,
+        code_challenge: str,
+        force_consent: bool,
+        choose_account: bool,
+        max_age: int | None,
     ) -> str:
         """Return the URL for the browser. `force_consent` asks for offline access again after an earlier consent.
 
+        `choose_account` lets the user take another account than the one that the browser is signed in with.
         `max_age` asks for an authentication of the user that is so many seconds old at most; None takes any.
         """
         ...
@@ -113,6 +128,13 @@ class Provider(Protocol):
         """
         ...
 
-    async def revoke(self, token: str, *, timeout: float) -> None:
-        """End the grant of the token. Idempotent. Raises ProviderError."""
+    async def is_dead(self, access_token: str, *, timeout: float) -> bool:
+        """Return whether the provider itself refuses a token that its mail server refused; False if it cannot tell.
+
+        Raises AccessRefusedError if the token lives, so that no other one helps, and any other ProviderError.
+        """
+        ...
+
+    async def revoke(self, grant: Grant, *, timeout: float) -> None:
+        """End the grant. Idempotent. Raises ProviderError."""
         ...

@@ -5,13 +5,12 @@ Sources: Google "Using OAuth 2.0 for Web Server Applications" and "OpenID Connec
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlsplit
 
-import httpx
-
+from services.auth.model import Denial
 from services.auth.providers import oauth_responses
 from services.auth.providers.base import (
     AuthenticationTooOldError,
@@ -21,8 +20,10 @@ from services.auth.providers.base import (
     ProviderUnavailableError,
 )
 from services.auth.providers.id_token import ExpectedAuthentication, IdTokens
+from services.auth.providers.oauth_client import OAuthClient, RegisteredClient
+from services.auth.providers.oauth_responses import ErrorCodes
 from services.kit.http.jwks import RETRY_INTERVAL, keys_at
-from services.kit.http.outbound import Egress, HttpResponse
+from services.kit.http.outbound import Egress
 from services.kit.jwks import KeySet
 
 ISSUER = "https://accounts.google.com"
@@ -32,6 +33,19 @@ MAIL_SCOPES = frozenset(
         "https://www.googleapis.com/auth/gmail.modify",
         "https://mail.google.com/",
     }
+)
+# Codes of Google's error pages, which its token endpoint and its redirects use too. A refresh names no scope, so
+# `invalid_scope` is a policy's. Source: Google "OAuth 2.0 for Web Server Apps".
+_CODES = ErrorCodes(
+    client=frozenset({"deleted_client", "disabled_client", "redirect_uri_mismatch"}),
+    denials={
+        "admin_policy_enforced": Denial.ADMIN_POLICY,
+        "policy_enforced": Denial.ADMIN_POLICY,
+        "invalid_scope": Denial.ADMIN_POLICY,
+        "access_denied": Denial.APP_RESTRICTED,
+        "org_internal": Denial.APP_RESTRICTED,
+        "restricted_client": Denial.APP_RESTRICTED,
+    },
 )
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -47,17 +61,8 @@ class GoogleEndpoints:
     jwks_url: str | None
     revoke_url: str | None
 
-    def hosts(self) -> dict[str, str]:
-        """Return the host of each endpoint, for the log line at start."""
-        return {name: urlsplit(url).netloc if url else "none" for name, url in self._by_name().items()}
-
-    def name_call(self, url: httpx.URL) -> str:
-        """Return the name of the endpoint at `url`, such as `google.token`."""
-        asked = urlsplit(str(url))[:3]
-        known = (name for name, own in self._by_name().items() if own and urlsplit(own)[:3] == asked)
-        return f"google.{next(known, 'other')}"
-
-    def _by_name(self) -> dict[str, str | None]:
+    def by_name(self) -> dict[str, str | None]:
+        """Return the addresses by the names of their calls."""
         return {
             "authorization": self.authorization_url,
             "token": self.token_url,
@@ -67,32 +72,24 @@ class GoogleEndpoints:
         }
 
 
-@dataclass(frozen=True)
-class GoogleClient:
-    """Our client at the provider, and the scopes that it requests."""
-
-    client_id: str
-    client_secret: str = field(repr=False)
-    redirect_uri: str
-    scopes: tuple[str, ...]
-
-
 class Google:
     """The provider named `google`."""
 
     name = "google"
+    refresh_age = None
 
     def __init__(
         self,
         *,
         endpoints: GoogleEndpoints,
-        client: GoogleClient,
+        client: RegisteredClient,
         egress: Egress,
         clock: Callable[[], datetime],
         monotonic: Callable[[], float],
     ) -> None:
         self._endpoints = endpoints
-        self._client = client
+        self._registered = client
+        self._client = OAuthClient(client, egress=egress, codes=_CODES)
         self._egress = egress
         self._clock = clock
         self._id_tokens: IdTokens | None = None
@@ -106,27 +103,26 @@ class Google:
             )
 
     def authorization_url(
-        self, *, state: str, nonce: str, code_challenge: str, force_consent: bool, max_age: int | None
+        self,
+        *,
+        state: str,
+        nonce: str,
+        code_challenge: str,
+        force_consent: bool,
+        choose_account: bool,
+        max_age: int | None,
     ) -> str:
         """Return the URL for the browser; it keeps the parameters of the configured URL."""
-        base = urlsplit(self._endpoints.authorization_url)
-        query = dict(parse_qsl(base.query, keep_blank_values=True)) | {
-            "client_id": self._client.client_id,
-            "redirect_uri": self._client.redirect_uri,
-            "response_type": "code",
-            "scope": " ".join(self._client.scopes),
-            "access_type": "offline",
-            "state": state,
-            "nonce": nonce,
-            "code_challenge": code_challenge,
-            "code_challenge_method": "S256",
-        }
-        if force_consent:
-            # Not by default: each consent creates a refresh token, and Google keeps the newest 100 only.
-            query["prompt"] = "consent"
+        parameters = {"access_type": "offline", "nonce": nonce}
+        # No consent by default: each one creates a refresh token, and Google keeps the newest 100 only.
+        asked = (("select_account", choose_account), ("consent", force_consent))
+        if prompt := " ".join(value for value, is_wanted in asked if is_wanted):
+            parameters["prompt"] = prompt
         if max_age is not None:
-            query["max_age"] = str(max_age)
-        return base._replace(query=urlencode(query)).geturl()
+            parameters["max_age"] = str(max_age)
+        return self._client.authorization_url(
+            self._endpoints.authorization_url, state=state, code_challenge=code_challenge, parameters=parameters
+        )
 
     def accepts_issuer(self, iss: str) -> bool:
         """Return whether `iss` allows for this provider (RFC 9207). Google often omits it: absence proves nothing."""
@@ -137,7 +133,7 @@ class Google:
 
         GOOGLE_SCOPES lists no Gmail scopes where the configured provider has none.
         """
-        return bool(MAIL_SCOPES & scopes) or not MAIL_SCOPES & set(self._client.scopes)
+        return bool(MAIL_SCOPES & scopes) or not MAIL_SCOPES & set(self._registered.scopes)
 
     async def exchange(
         self, code: str, *, code_verifier: str, nonce: str, max_age: int | None, timeout: float
@@ -146,14 +142,14 @@ class Google:
         form = {
             "grant_type": "authorization_code",
             "code": code,
-            "redirect_uri": self._client.redirect_uri,
+            "redirect_uri": self._registered.redirect_uri,
             "code_verifier": code_verifier,
         }
         try:
             async with asyncio.timeout(timeout):
-                answer = await self._call_token_endpoint(form, timeout=timeout)
+                answer = await self._client.request_tokens(self._endpoints.token_url, form, timeout=timeout)
                 grant = oauth_responses.grant(
-                    answer, requested=oauth_responses.scopes(self._client.scopes), now=self._clock()
+                    answer, requested=oauth_responses.scopes(self._registered.scopes), now=self._clock()
                 )
                 expected = ExpectedAuthentication(nonce=nonce, access_token=grant.access_token, max_age=max_age)
                 identity = await self._identity(answer, expected, timeout=timeout)
@@ -163,32 +159,24 @@ class Google:
 
     async def refresh(self, refresh_token: str, *, scopes: frozenset[str], timeout: float) -> Grant:
         """Return a new access token; Google keeps the refresh token, others rotate it. Raises ProviderError."""
-        answer = await self._call_token_endpoint(
-            {"grant_type": "refresh_token", "refresh_token": refresh_token}, timeout=timeout
-        )
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        answer = await self._client.request_tokens(self._endpoints.token_url, form, timeout=timeout)
         return oauth_responses.grant(answer, requested=scopes, now=self._clock())
 
-    async def revoke(self, token: str, *, timeout: float) -> None:
+    async def is_dead(self, access_token: str, *, timeout: float) -> bool:  # noqa: ARG002 - see below
+        """Return false: Gmail's answers tell a dead token from a mailbox without access."""
+        return False
+
+    async def revoke(self, grant: Grant, *, timeout: float) -> None:
         """End the grant (RFC 7009). Google responds 400 `invalid_token` if it has ended already."""
         if self._endpoints.revoke_url is None:
             return
-        answer = await self._post(self._endpoints.revoke_url, {"token": token}, timeout=timeout)
+        token = grant.refresh_token or grant.access_token
+        answer = await self._client.post(self._endpoints.revoke_url, {"token": token}, timeout=timeout)
         document = answer.json_object() or {}
         if answer.succeeded or (answer.status == 400 and document.get("error") == "invalid_token"):
             return
-        raise oauth_responses.failure("revoke", answer)
-
-    async def _call_token_endpoint(self, form: dict[str, str], *, timeout: float) -> dict[str, Any]:
-        answer = await self._post(self._endpoints.token_url, form, timeout=timeout)
-        document = answer.json_object()
-        if not answer.succeeded or document is None or "error" in document:
-            raise oauth_responses.failure(form["grant_type"], answer)
-        return document
-
-    async def _post(self, url: str, form: dict[str, str], *, timeout: float) -> HttpResponse:
-        """Send the form with our credentials, which RFC 7009, section 2.1 requires for revocation; Google does not."""
-        credentials = {"client_id": self._client.client_id, "client_secret": self._client.client_secret}
-        return await self._egress.send("POST", url, form={**form, **credentials}, timeout=timeout)
+        raise oauth_responses.failure("revoke", answer, _CODES)
 
     async def _identity(
         self, answer: dict[str, Any], expected: ExpectedAuthentication, *, timeout: float
@@ -219,10 +207,10 @@ class Google:
             if proven:
                 return claims
             raise IdentityRefusedError("neither an ID token that can be verified nor a userinfo endpoint")
-        answer = await self._egress.send("GET", url, bearer=access_token, timeout=timeout)
+        answer = await self._egress.send("GET", url, authorization=f"Bearer {access_token}", timeout=timeout)
         info = answer.json_object()
         if not answer.succeeded or info is None:
-            raise oauth_responses.failure("userinfo", answer)
+            raise oauth_responses.failure("userinfo", answer, _CODES)
         # Google's older userinfo endpoint has other names for two of the claims.
         info.setdefault("sub", info.get("id"))
         info.setdefault("email_verified", info.get("verified_email"))

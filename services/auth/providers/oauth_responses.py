@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -34,42 +35,46 @@ _TRANSIENT_ERRORS: Final = frozenset({"internal_failure", "server_error", "tempo
 _GRANT_ERRORS: Final = frozenset(
     {"invalid_grant", "consent_required", "interaction_required", "login_required", "account_selection_required"}
 )
-# The operator has to correct the client. Sources: RFC 6749, section 5.2; Google "OAuth 2.0 for Web Server Apps".
+# The operator has to correct the client. Source: RFC 6749, section 5.2.
 _CLIENT_ERRORS: Final = frozenset(
-    {
-        *("invalid_client", "unauthorized_client", "deleted_client", "disabled_client", "redirect_uri_mismatch"),
-        *("invalid_request", "unsupported_grant_type"),
-    }
+    {"invalid_client", "unauthorized_client", "invalid_request", "unsupported_grant_type"}
 )
-# Codes of Google's error pages, which its token endpoint and its redirects use too. A refresh names no scope, so
-# `invalid_scope` is a policy's.
-_DENIALS: Final = {
-    "admin_policy_enforced": Denial.ADMIN_POLICY,
-    "policy_enforced": Denial.ADMIN_POLICY,
-    "invalid_scope": Denial.ADMIN_POLICY,
-    "access_denied": Denial.APP_RESTRICTED,
-    "org_internal": Denial.APP_RESTRICTED,
-    "restricted_client": Denial.APP_RESTRICTED,
-}
 
 
-def failure(call: str, answer: HttpResponse) -> ProviderError:
+@dataclass(frozen=True)
+class ErrorCodes:
+    """The error codes of a provider besides those of the standards, by their meaning.
+
+    `grant`: a new sign-in helps, and nothing else. `client`: the operator has to correct the client. `denials`: the
+    provider does not let this account use the application. An unknown code is a denial without a known reason.
+    """
+
+    grant: frozenset[str] = frozenset()
+    client: frozenset[str] = frozenset()
+    denials: Mapping[str, Denial] = field(default_factory=dict)
+
+    def names(self, error: str) -> bool:
+        """Return whether the code is one of these."""
+        return error in self.grant or error in self.client or error in self.denials
+
+
+STANDARD: Final = ErrorCodes()
+
+
+def failure(call: str, answer: HttpResponse, codes: ErrorCodes = STANDARD) -> ProviderError:
     """Return the error of an unsuccessful response; its text holds the provider's error code and nothing else of it."""
-    error = _error_code(answer.json_object() or {})
+    error = _error_code(answer.json_object() or {}, codes)
     text = f"{call}: HTTP {answer.status} {error or 'without an OAuth error'}"
     refused = answer.succeeded or (400 <= answer.status < 500 and answer.status not in (408, 429))
     if not refused or error is None or error in _TRANSIENT_ERRORS:
         return ProviderUnavailableError(text)
-    if error in _GRANT_ERRORS:
+    if error in codes.denials:
+        return AccessRefusedError(text, codes.denials[error])
+    if error in _GRANT_ERRORS | codes.grant:
         return GrantRefusedError(text)
-    if error in _CLIENT_ERRORS:
+    if error in _CLIENT_ERRORS | codes.client:
         return ProviderRefusedError(text)
-    return AccessRefusedError(text, denial_of(error))
-
-
-def denial_of(error: str) -> Denial:
-    """Return why a provider that answers with this error code denies access."""
-    return _DENIALS.get(error, Denial.DENIED)
+    return AccessRefusedError(text, Denial.DENIED)
 
 
 def grant(answer: Mapping[str, Any], *, requested: frozenset[str], now: datetime) -> Grant:
@@ -112,13 +117,13 @@ def identity(claims: Mapping[str, Any]) -> ProviderIdentity:
     )
 
 
-def _error_code(document: Mapping[str, Any]) -> str | None:
+def _error_code(document: Mapping[str, Any], codes: ErrorCodes) -> str | None:
     error = document.get("error")
     if isinstance(error, dict):
         # The shape of Google's APIs, which front ends of its OAuth use too.
         error = error.get("status")
-    # Other texts may quote the request, which holds secrets.
-    return error if isinstance(error, str) and _ERROR_CODE.fullmatch(error) else None
+    # Other texts may quote the request, which holds secrets. Some providers' codes have spaces.
+    return error if isinstance(error, str) and (codes.names(error) or _ERROR_CODE.fullmatch(error)) else None
 
 
 def _token(value: object) -> str:

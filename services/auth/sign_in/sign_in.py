@@ -229,6 +229,7 @@ class SignIn:
             nonce=request.nonce,
             code_challenge=s256(request.code_verifier),
             force_consent=request.force_consent,
+            choose_account=request.link_to is not None and not request.force_consent,
             max_age=request.max_age,
         )
         return Started(authorization_url=url, state=state, expires_at=expires_at)

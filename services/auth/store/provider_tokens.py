@@ -9,7 +9,7 @@ from sqlalchemy import Row, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.auth.model import Account
+from services.auth.model import Account, AccountStatus
 from services.auth.store.accounts import account_of
 from services.auth.store.tables import accounts, provider_tokens
 
@@ -51,6 +51,28 @@ class ProviderTokenQueries:
         )
         row = (await self._connection.execute(query)).one_or_none()
         return None if row is None else StoredTokens(account_of(row), _record(row), row.version, row.changed_at)
+
+    async def list_old(
+        self, *, provider: str, changed_before: datetime, after: UUID | None, limit: int
+    ) -> list[StoredTokens]:
+        """Return a provider's active accounts whose tokens have not changed since, with a refresh token, by id."""
+        changed_at = provider_tokens.c.updated_at.label("changed_at")
+        query = (
+            select(accounts, provider_tokens, changed_at)
+            .join(provider_tokens, provider_tokens.c.account_id == accounts.c.account_id)
+            .where(
+                accounts.c.provider == provider,
+                accounts.c.status == AccountStatus.ACTIVE,
+                provider_tokens.c.refresh_token.is_not(None),
+                provider_tokens.c.updated_at < changed_before,
+            )
+            .order_by(accounts.c.account_id)
+            .limit(limit)
+        )
+        if after is not None:
+            query = query.where(accounts.c.account_id > after)
+        rows = await self._connection.execute(query)
+        return [StoredTokens(account_of(row), _record(row), row.version, row.changed_at) for row in rows]
 
     async def put(self, account_id: UUID, record: TokenRecord) -> None:
         """Set an account's tokens and raise their version."""

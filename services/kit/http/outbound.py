@@ -66,10 +66,13 @@ class Egress:
         *,
         timeout: float,
         form: Mapping[str, str] | None = None,
-        bearer: str | None = None,
+        authorization: str | None = None,
     ) -> HttpResponse:
-        """Send the request and read the response within `timeout` seconds. Raises `unavailable`."""
-        headers = {} if bearer is None else {"authorization": f"Bearer {bearer}"}
+        """Send the request and read the response within `timeout` seconds. Raises `unavailable`.
+
+        `authorization` is the value of that header.
+        """
+        headers = {} if authorization is None else {"authorization": authorization}
         try:
             async with (
                 asyncio.timeout(timeout),

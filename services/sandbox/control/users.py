@@ -1,5 +1,6 @@
 """Control API over users, clients, tokens, keys and time, below `/_sandbox/`."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Protocol
 
@@ -10,9 +11,9 @@ from starlette.routing import Route
 
 from services.sandbox.clock import Clock
 from services.sandbox.control.json_body import ControlBody, ControlError, read_body
-from services.sandbox.google.oauth.clients import Client, Clients
 from services.sandbox.google.oauth.users import Deviations, SandboxUsers, UserExistsError
 from services.sandbox.mailboxes.user import User
+from services.sandbox.oauth.clients import Client, Clients
 
 _EMAIL = r"^[^@\s]+@[^@\s]+$"
 Address = Annotated[str, Field(pattern=_EMAIL, max_length=320)]
@@ -29,6 +30,19 @@ class Mailboxes(Protocol):
 
     def drop(self, user: User) -> None:
         """Delete the mailbox."""
+
+
+class Grants(Protocol):
+    """The grants of all users at one provider."""
+
+    def revoke(self, sub: str) -> None:
+        """End all grants of the user."""
+
+    def expire_access_tokens(self, sub: str) -> int:
+        """Expire the user's access tokens. Returns their number."""
+
+    def end_by_password(self, sub: str) -> int:
+        """End the tokens that a new password ends. Returns the number of refresh tokens."""
 
 
 class NewUser(ControlBody):
@@ -89,10 +103,13 @@ class Rotation(ControlBody):
 
 
 class UserControl:
-    """Handlers for users, their tokens, clients, the clock and signing keys."""
+    """Handlers for users, their tokens at all providers, clients, the clock and signing keys."""
 
-    def __init__(self, *, users: SandboxUsers, clients: Clients, clock: Clock, mailboxes: Mailboxes) -> None:
+    def __init__(
+        self, *, users: SandboxUsers, grants: Sequence[Grants], clients: Clients, clock: Clock, mailboxes: Mailboxes
+    ) -> None:
         self._users = users
+        self._grants = grants
         self._clients = clients
         self._clock = clock
         self._mailboxes = mailboxes
@@ -151,6 +168,8 @@ class UserControl:
     async def remove_user(self, request: Request) -> Response:
         """Delete the account with its tokens and its mail."""
         user = self._user(request)
+        for grants in self._grants:
+            grants.revoke(user.sub)
         self._users.remove_user(user.sub)
         self._mailboxes.drop(user)
         return Response(status_code=204)
@@ -168,16 +187,20 @@ class UserControl:
 
     async def expire_tokens(self, request: Request) -> Response:
         """Expire the user's access tokens; refresh tokens stay valid."""
-        return JSONResponse({"expired": self._users.grants.expire_access_tokens(self._user(request).sub)})
+        sub = self._user(request).sub
+        return JSONResponse({"expired": sum(grants.expire_access_tokens(sub) for grants in self._grants)})
 
     async def revoke(self, request: Request) -> Response:
         """End all grants, as the user can in the account's security settings."""
-        self._users.grants.revoke(self._user(request).sub)
+        sub = self._user(request).sub
+        for grants in self._grants:
+            grants.revoke(sub)
         return Response(status_code=204)
 
     async def change_password(self, request: Request) -> Response:
-        """End refresh tokens with mail scopes, as a new password does."""
-        return JSONResponse({"revoked": self._users.grants.end_mail_refresh_tokens(self._user(request).sub)})
+        """End what a new password ends: at Google refresh tokens with mail scopes, at Yandex everything."""
+        sub = self._user(request).sub
+        return JSONResponse({"revoked": sum(grants.end_by_password(sub) for grants in self._grants)})
 
     async def list_clients(self, _: Request) -> Response:
         """Return every client, without its secret."""

@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 
 from services.auth.cipher import Cipher
 from services.auth.provider_grants.revocations import GRANT, GrantRevocations
-from services.auth.providers.base import Consent, ProviderIdentity
+from services.auth.providers.base import Consent, Grant, ProviderIdentity
 from services.auth.store.revocations import RevocationRecord
 from services.auth.store.tables import accounts, grant_revocations, provider_tokens, security_events, sessions, users
 from services.auth.store.transaction import Store
@@ -317,10 +317,10 @@ class TestRevokingLater:
         calls = 0
         revoke = provider_down.revoke
 
-        async def counted(token: str, *, timeout: float) -> None:
+        async def counted(grant: Grant, *, timeout: float) -> None:
             nonlocal calls
             calls += 1
-            await revoke(token, timeout=timeout)
+            await revoke(grant, timeout=timeout)
 
         provider_down.revoke = counted  # type: ignore[method-assign]  # counts the calls
         await asyncio.gather(*[revocations.revoke_due() for _ in range(4)])

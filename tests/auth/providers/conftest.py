@@ -12,7 +12,8 @@ from services.auth.providers.base import (
     ProviderIdentity,
     ProviderUnavailableError,
 )
-from services.auth.providers.google import Google, GoogleClient, GoogleEndpoints
+from services.auth.providers.google import Google, GoogleEndpoints
+from services.auth.providers.oauth_client import RegisteredClient
 from services.auth.sign_in.pkce import s256
 from services.kit.http.outbound import Egress
 from tests.support.auth.clock import Time
@@ -43,7 +44,7 @@ class Setup:
         )
         return Google(
             endpoints=replace(usual, **endpoints),
-            client=GoogleClient(CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, tuple(scopes.split())),
+            client=RegisteredClient(CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, tuple(scopes.split())),
             egress=self.egress,
             clock=self.time.now,
             monotonic=self.time.monotonic,
@@ -55,7 +56,12 @@ class Setup:
         """Run a whole sign-in through the adapter; `nonce` is the one of the authorization request."""
         google = google or self.google
         url = google.authorization_url(
-            state="s", nonce="n" * 43, code_challenge=s256(VERIFIER), force_consent=False, max_age=None
+            state="s",
+            nonce="n" * 43,
+            code_challenge=s256(VERIFIER),
+            force_consent=False,
+            choose_account=False,
+            max_age=None,
         )
         redirect = self.stand_in.consent(url, person or self.stand_in.person())
         return await google.exchange(redirect["code"], code_verifier=VERIFIER, nonce=nonce, max_age=None, timeout=5)

@@ -6,20 +6,35 @@ import pytest
 from starlette.responses import JSONResponse
 
 from services.auth.providers.base import IdentityRefusedError, ProviderUnavailableError
-from services.auth.providers.google import ISSUER
+from services.auth.providers.google import ISSUER, Google
 from tests.auth.providers.conftest import ORIGIN, Setup
 from tests.support.auth.stand_in import MAIL_SCOPE
 
 
+def parameters_of(google: Google, *, force_consent: bool = False, choose_account: bool = False) -> dict[str, list[str]]:
+    """Return the query of an authorization URL."""
+    url = google.authorization_url(
+        state="s",
+        nonce="n",
+        code_challenge="c",
+        force_consent=force_consent,
+        choose_account=choose_account,
+        max_age=None,
+    )
+    return parse_qs(urlsplit(url).query)
+
+
 class TestAuthorizationUrl:
-    def test_asks_for_consent_only_if_forced(self, setup: Setup) -> None:
-        url = setup.google.authorization_url(state="s", nonce="n", code_challenge="c", force_consent=True, max_age=None)
-        assert parse_qs(urlsplit(url).query)["prompt"] == ["consent"]
+    def test_asks_for_consent_and_for_the_choice_of_an_account_only_if_told_to(self, setup: Setup) -> None:
+        assert "prompt" not in parameters_of(setup.google)
+        assert parameters_of(setup.google, force_consent=True)["prompt"] == ["consent"]
+        assert parameters_of(setup.google, choose_account=True)["prompt"] == ["select_account"]
+        both = parameters_of(setup.google, force_consent=True, choose_account=True)
+        assert both["prompt"] == ["select_account consent"]
 
     def test_keeps_the_parameters_of_the_configured_url(self, setup: Setup) -> None:
         google = setup.google_with(authorization_url=f"{ORIGIN}/authorize?tenant=a%26b")
-        url = google.authorization_url(state="s", nonce="n", code_challenge="c", force_consent=False, max_age=None)
-        assert parse_qs(urlsplit(url).query)["tenant"] == ["a&b"]
+        assert parameters_of(google)["tenant"] == ["a&b"]
 
 
 class TestIssuer:

@@ -18,8 +18,12 @@ from services.kit.http.outbound import Egress, create_http_client
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import Telemetry
 from tests.auth.providers.conftest import Setup
+from tests.support.auth.clock import Time
+from tests.support.auth.parts import grant_of
 from tests.support.mail.raw_server import Connection, raw_server
 from tests.support.mail.waiting import eventually
+
+UNKNOWN = grant_of("1//unknown", Time())
 
 
 class TestFailures:
@@ -69,28 +73,27 @@ class TestRevoke:
     async def test_ends_the_grant(self, setup: Setup) -> None:
         person = setup.stand_in.person()
         _, grant = await setup.exchange(person)
-        assert grant.refresh_token is not None
-        await setup.google.revoke(grant.refresh_token, timeout=5)
+        await setup.google.revoke(grant, timeout=5)
         assert setup.stand_in.refresh_tokens == {}
 
     async def test_is_content_with_a_grant_that_has_ended(self, setup: Setup) -> None:
-        await setup.google.revoke("1//unknown", timeout=5)
+        await setup.google.revoke(UNKNOWN, timeout=5)
         assert setup.stand_in.calls["revoke"] == 1
 
     async def test_needs_no_endpoint(self, setup: Setup) -> None:
-        await setup.google_with(revoke_url=None).revoke("1//unknown", timeout=5)
+        await setup.google_with(revoke_url=None).revoke(UNKNOWN, timeout=5)
         assert setup.stand_in.calls["revoke"] == 0
 
     async def test_may_be_answered_by_no_content(self, setup: Setup) -> None:
         setup.stand_in.deviations.revoke_answer = Response(status_code=204)
-        await setup.google.revoke("1//unknown", timeout=5)
+        await setup.google.revoke(UNKNOWN, timeout=5)
         assert setup.stand_in.calls["revoke"] == 1
 
     @pytest.mark.parametrize("answer", [HTMLResponse("<p>", 503), JSONResponse({"error": "x"}, 429)])
     async def test_reports_an_unavailable_provider(self, setup: Setup, answer: Response) -> None:
         setup.stand_in.deviations.revoke_answer = answer
         with pytest.raises(ProviderUnavailableError):
-            await setup.google.revoke("1//unknown", timeout=5)
+            await setup.google.revoke(UNKNOWN, timeout=5)
 
 
 class TestHttpClient:

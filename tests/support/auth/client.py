@@ -36,19 +36,19 @@ class Client:
         self._stand_in = stand_in
 
     async def start(
-        self, *, code_challenge: str = "", link_to: str = "", max_age: int | None = None
+        self, *, provider: str = "google", code_challenge: str = "", link_to: str = "", max_age: int | None = None
     ) -> auth_pb2.StartSignInResponse:
         return await self.sign_in.StartSignIn(
             auth_pb2.StartSignInRequest(
-                provider="google", code_challenge=code_challenge, user_id=link_to, max_age_seconds=max_age
+                provider=provider, code_challenge=code_challenge, user_id=link_to, max_age_seconds=max_age
             )
         )
 
     async def complete(
-        self, *, state: str = "", code: str = "", error: str = "", iss: str = ""
+        self, *, provider: str = "google", state: str = "", code: str = "", error: str = "", iss: str = ""
     ) -> auth_pb2.CompleteSignInResponse:
         return await self.sign_in.CompleteSignIn(
-            auth_pb2.CompleteSignInRequest(provider="google", state=state, code=code, error=error, iss=iss)
+            auth_pb2.CompleteSignInRequest(provider=provider, state=state, code=code, error=error, iss=iss)
         )
 
     async def redeem(

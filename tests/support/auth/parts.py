@@ -67,6 +67,7 @@ class ScriptedProvider:
 
     time: Time
     name: str = "google"
+    refresh_age: None = None
     consents: dict[str, Consent] = field(default_factory=dict)
     # The subjects of valid grants by refresh token.
     grants: dict[str, str] = field(default_factory=dict)
@@ -83,9 +84,17 @@ class ScriptedProvider:
         return subject in self.grants.values()
 
     def authorization_url(
-        self, *, state: str, nonce: str, code_challenge: str, force_consent: bool, max_age: int | None
+        self,
+        *,
+        state: str,
+        nonce: str,
+        code_challenge: str,
+        force_consent: bool,
+        choose_account: bool,
+        max_age: int | None,
     ) -> str:
         assert max_age is None
+        assert not (choose_account and force_consent)
         return f"https://provider.example/?state={state}&nonce={nonce}&c={code_challenge}&f={force_consent}"
 
     def accepts_issuer(self, iss: str) -> bool:
@@ -111,8 +120,12 @@ class ScriptedProvider:
     async def refresh(self, refresh_token: str, *, scopes: frozenset[str], timeout: float) -> Grant:
         raise NotImplementedError
 
-    async def revoke(self, token: str, *, timeout: float) -> None:
+    async def is_dead(self, access_token: str, *, timeout: float) -> bool:
+        raise NotImplementedError
+
+    async def revoke(self, grant: Grant, *, timeout: float) -> None:
         assert timeout > 0
+        token = grant.refresh_token or grant.access_token
         if self.is_down:
             raise ProviderUnavailableError("down")
         subject = self.grants.get(token)

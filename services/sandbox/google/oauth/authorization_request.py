@@ -3,15 +3,14 @@
 Source: "Using OAuth 2.0 for Web Server Applications" and "OpenID Connect" of Google's identity documentation.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.sandbox.google.oauth.clients import Client, Clients
 from services.sandbox.google.oauth.scopes import KNOWN_SCOPES, canonical
+from services.sandbox.oauth.clients import Client, Clients
+from services.sandbox.oauth.pkce import WELL_FORMED
 
 _PROMPTS = {"none", "consent", "select_account"}
-_CHALLENGE = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
 class PageError(Exception):
@@ -115,6 +114,6 @@ def _challenge(values: Mapping[str, str]) -> tuple[str | None, str]:
     method = _one_of(values, "code_challenge_method", ("plain", "S256"))
     if challenge is None and "code_challenge_method" in values:
         raise PageError("invalid_request", "Missing required parameter: code_challenge")
-    if challenge is not None and not _CHALLENGE.fullmatch(challenge):
+    if challenge is not None and not WELL_FORMED.fullmatch(challenge):
         raise PageError("invalid_request", "Invalid parameter value for code_challenge")
     return challenge, method

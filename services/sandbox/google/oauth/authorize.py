@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from services.sandbox.google.oauth.authorization_request import AuthorizationRequest, PageError, read_request
-from services.sandbox.google.oauth.clients import Clients
 from services.sandbox.google.oauth.consent import ConsentPages
 from services.sandbox.google.oauth.grants import Approval
 from services.sandbox.google.oauth.scopes import SIGN_IN_SCOPES, callback_scope, canonical
 from services.sandbox.google.oauth.users import SandboxUsers
 from services.sandbox.mailboxes.user import User
+from services.sandbox.oauth.clients import Clients
 
 ACCOUNT_COOKIE = "sandbox_account"
 _HEADERS = {

@@ -179,7 +179,7 @@ class Grants:
         self._drop(self._store.access, dead)
         return len(dead)
 
-    def end_mail_refresh_tokens(self, sub: str) -> int:
+    def end_by_password(self, sub: str) -> int:
         """End every refresh token with a Gmail scope, as a change of password does. Returns their number."""
         dead = [t for t, held in self._store.refresh.items() if held.sub == sub and held.scopes & GMAIL_SCOPES]
         self._drop(self._store.refresh, dead)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,13 +16,12 @@ from services.sandbox.google.oauth.userinfo import UserInfoEndpoint
 from services.sandbox.google.oauth.users import Access, SandboxUsers
 from services.sandbox.instruments.faults import Fault, FaultPlan, respond_with_fault
 from services.sandbox.mailboxes.user import User
+from services.sandbox.oauth.forms import Form, read_form
 
-MAX_FORM_BYTES = 64 * 1024
 _PRIVATE = {"Cache-Control": "no-cache, no-store, max-age=0, must-revalidate", "Pragma": "no-cache"}
 _JWKS_CACHE = {"Cache-Control": "public, max-age=20000, must-revalidate, no-transform"}
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="https://accounts.google.com/", error="invalid_token"'}
 
-Form = dict[str, str]
 Facts = Callable[[Access], dict[str, object] | None]
 Observe = Callable[[str, str | None, int], None]
 """Listener of calls: name as in fault plans, the user's address if known, status of the response."""
@@ -41,14 +39,6 @@ def _oauth_error(error: str, description: str, *, status: int = 400, headers: di
 def _fault_body(fault: Fault) -> Response:
     reason = "internal_failure" if fault.reason == "backendError" else fault.reason
     return _oauth_error(reason, fault.message, status=fault.status)
-
-
-async def _read_form(request: Request) -> Form:
-    """Return the form fields, of a repeated one the last. An oversized body, or one of another type, has none."""
-    body = await request.body()
-    if len(body) > MAX_FORM_BYTES:
-        return {}
-    return {name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
 
 
 def _presented_token(request: Request, form: Form) -> str:
@@ -101,7 +91,7 @@ class OAuthRoutes:
 
     async def token(self, request: Request) -> Response:
         """Exchange a code or a refresh token."""
-        form = await _read_form(request)
+        form = await read_form(request)
 
         async def respond() -> Response:
             try:
@@ -113,7 +103,7 @@ class OAuthRoutes:
 
     async def revoke(self, request: Request) -> Response:
         """End the whole grant of a token."""
-        form = await _read_form(request)
+        form = await read_form(request)
         token = form.get("token") or request.query_params.get("token", "")
         holder = self._users.grants.holder(token)
 
@@ -137,7 +127,7 @@ class OAuthRoutes:
 
     async def tokeninfo(self, request: Request) -> Response:
         """Describe an access token or an ID token."""
-        form = await _read_form(request)
+        form = await read_form(request)
         id_token = request.query_params.get("id_token") or form.get("id_token")
 
         async def respond() -> Response:
@@ -149,7 +139,7 @@ class OAuthRoutes:
 
     async def tokeninfo_v2(self, request: Request) -> Response:
         """Describe an access token in the legacy form."""
-        form = await _read_form(request)
+        form = await read_form(request)
 
         async def respond() -> Response:
             facts = self._userinfo.tokeninfo_v2(_presented_token(request, form))
@@ -192,7 +182,7 @@ class OAuthRoutes:
         return Response(avatar_svg(user), media_type="image/svg+xml")
 
     async def _answer_userinfo(self, request: Request, facts: Facts) -> Response:
-        form = await _read_form(request) if request.method == "POST" else {}
+        form = await read_form(request) if request.method == "POST" else {}
         access = self._users.check_access(_presented_token(request, form))
 
         async def respond() -> Response:

@@ -3,20 +3,17 @@
 Source: RFC 6749 section 5, RFC 7636, and responses of Google's endpoint.
 """
 
-import base64
-import binascii
-import hashlib
-import hmac
 from collections.abc import Mapping
-from urllib.parse import unquote_plus
 
 from services.sandbox.clock import Clock
-from services.sandbox.google.oauth.clients import Client, Clients
 from services.sandbox.google.oauth.grants import Approval
 from services.sandbox.google.oauth.grants_file import RefreshToken
 from services.sandbox.google.oauth.scopes import OPENID, canonical, token_scope
 from services.sandbox.google.oauth.users import SandboxUsers
 from services.sandbox.mailboxes.user import User
+from services.sandbox.oauth.clients import Client, Clients
+from services.sandbox.oauth.forms import MalformedHeaderError, basic_credentials
+from services.sandbox.oauth.pkce import proves
 
 Form = Mapping[str, str]
 
@@ -59,7 +56,7 @@ class TokenEndpoint:
         return self._exchange(form, client) if grant_type == "authorization_code" else self._refresh(form, client)
 
     def _authenticate(self, form: Form, authorization: str | None) -> Client:
-        client_id, secret = _basic_credentials(authorization) or (form.get("client_id"), form.get("client_secret"))
+        client_id, secret = _credentials(authorization) or (form.get("client_id"), form.get("client_secret"))
         if not client_id:
             raise TokenError("invalid_request", "Could not determine client ID from request.")
         client = self._clients.find(client_id)
@@ -161,16 +158,11 @@ def _required(form: Form, name: str) -> str:
     return value
 
 
-def _basic_credentials(authorization: str | None) -> tuple[str, str] | None:
-    scheme, _, encoded = (authorization or "").partition(" ")
-    if scheme.lower() != "basic":
-        return None
+def _credentials(authorization: str | None) -> tuple[str, str] | None:
     try:
-        pair = base64.b64decode(encoded.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+        return basic_credentials(authorization)
+    except MalformedHeaderError:
         raise TokenError("invalid_client", "Unauthorized", status=401) from None
-    client_id, _, secret = pair.partition(":")
-    return unquote_plus(client_id), unquote_plus(secret)
 
 
 def _check_verifier(approval: Approval, verifier: str | None) -> None:
@@ -182,11 +174,7 @@ def _check_verifier(approval: Approval, verifier: str | None) -> None:
         return
     if not verifier:
         raise TokenError("invalid_grant", "Missing code verifier.")
-    given = verifier
-    if approval.code_challenge_method == "S256":
-        digest = hashlib.sha256(verifier.encode()).digest()
-        given = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-    if not hmac.compare_digest(given.encode(), challenge.encode()):
+    if not proves(verifier, challenge=challenge, method=approval.code_challenge_method):
         raise TokenError("invalid_grant", "Invalid code verifier.")
 
 

@@ -1,0 +1,1 @@
+"""Yandex ID: OAuth 2.0 with userinfo, without OpenID Connect."""

@@ -16,7 +16,7 @@ from services.sandbox.yandex.token_endpoint import TokenEndpoint, TokenError
 from services.sandbox.yandex.userinfo import userinfo
 
 type Observe = Callable[[str, str | None, int], None]
-type Answer = Callable[[Form, str | None], dict[str, object]]
+type Respond = Callable[[Form, str | None], dict[str, object]]
 
 
 def _json(body: object, *, status: int = 200) -> Response:
@@ -89,7 +89,7 @@ class YandexRoutes:
 
         return await self._guard("yandex.info", user.email if user else None, respond)
 
-    async def _answer(self, method: str, request: Request, answer: Answer) -> Response:
+    async def _answer(self, method: str, request: Request, answer: Respond) -> Response:
         form = await read_form(request)
 
         async def respond() -> Response:

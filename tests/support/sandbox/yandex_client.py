@@ -44,7 +44,7 @@ class YandexClient:
         kept = {name: value for name, value in (query | changes).items() if value is not None}
         return f"/yandex/authorize?{urlencode(kept)}"
 
-    async def authorize(self, form: dict[str, Any] | None = None, **changes: str | None) -> httpx.Response:
+    async def authorize(self, form: dict[str, Any] | None = None, /, **changes: str | None) -> httpx.Response:
         """Post the consent form of Ada, or `form`."""
         data = form or {"account": "ada@example.com", "decision": "allow"}
         return await self.http.post(self.authorization_url(**changes), data=data)

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.local.ports import Ports
 from tests.support.compose.composed_system import ComposedSystem, NoEngineError, composed_system, require_engine
-from tests.support.compose.operating import PRODUCTION, Operator
+from tests.support.compose.operating import Operator
 from tests.support.e2e.people import Provider
 
 
@@ -47,13 +47,7 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedSys
     _need_engine()
     directory = tmp_path_factory.mktemp("production")
     ports = _free_ports("SANDBOX_PORT") | _neighbours("GATEWAY_PORT", "SECOND_GATEWAY_PORT")
-    variables = ports | {
-        "MAILROOM_PRODUCTION": str(directory),
-        "MAILROOM_IMAGES": _project(),
-        "COMPOSE_ENV_FILES": str(directory / "settings.env"),
-        **Operator.answers(directory, gateway_port=ports["GATEWAY_PORT"]),
-    }
-    system = ComposedSystem(project=_project(), variables=variables, files=PRODUCTION)
+    system = Operator.prepare(directory, project=_project(), ports=ports)
     with composed_system(system, start=lambda system: Operator(system).follow("One machine: compose")) as running:
         yield running
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -105,14 +104,24 @@ class TestUpgrade:
         assert all(set(before[name]).isdisjoint(after[name]) for name in replaced)
 
     def test_replaces_the_gateway_behind_a_proxy_that_knows_two_ports(
-        self, system: ComposedSystem, ada: Person
+        self, system: ComposedSystem, operator: Operator, ada: Person
     ) -> None:
         first, second = int(system.variables["GATEWAY_PORT"]), int(system.variables["SECOND_GATEWAY_PORT"])
-        ranged = replace(system, variables={**system.variables, "GATEWAY_PUBLISH": f"127.0.0.1:{first}-{second}"})
-        with _used_all_the_time(ada, system.gateway_url, f"http://localhost:{second}"):
-            ranged.run(["deploy/replace-service", "gateway"], timeout=300)
+        ranged = operator.settings(GATEWAY_PUBLISH=f"127.0.0.1:{first}-{second}")
+        with ranged, _used_all_the_time(ada, system.gateway_url, f"http://localhost:{second}"):
+            operator.mailroom("replace-service", "gateway")
             assert system.compose("port", "gateway", "8000").strip() == f"127.0.0.1:{second}"
         system.compose("up", "--detach", "--wait")
+
+    def test_to_containers_that_fail_leaves_the_old_ones_however_often(
+        self, system: ComposedSystem, operator: Operator, ada: Person
+    ) -> None:
+        before = system.compose("ps", "--all", "--quiet", "worker").split()
+        with operator.settings(WORKER_SLOTS="none"), _used_all_the_time(ada, system.gateway_url):
+            for _ in range(2):
+                with pytest.raises(AssertionError, match="WORKER_SLOTS"):
+                    operator.mailroom("replace-service", "worker")
+        assert sorted(system.compose("ps", "--all", "--quiet", "worker").split()) == sorted(before)
 
     def test_without_a_new_migration_leaves_the_tables_as_they_are(self, system: ComposedSystem) -> None:
         services = ("auth", "mail")

@@ -1,35 +1,72 @@
 """An operator who types the commands of docs/operate.md as printed there."""
 
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.compose.composed_system import ROOT, UP_SECONDS, ComposedSystem
 
 # Beside the production file: the sandbox in Google's place.
-PRODUCTION = ("deploy/compose.production.yml", "tests/compose/production.sandbox.yml")
+SANDBOX = ROOT / "tests/compose/production.sandbox.yml"
 # $EDITOR of the operator.
 _EDITOR = """#!/bin/sh
 sed -i -e 's|^PUBLIC_URL=$|&http://localhost:{gateway_port}|' \\
   -e 's|^FRONTEND_REDIRECT_URL=$|&http://localhost:3000/your-frontend|' \\
   -e 's|^GOOGLE_CLIENT_ID=$|&100000000000-sandbox.apps.googleusercontent.com|' "$1"
-echo GATEWAY_PUBLISH=127.0.0.1:{gateway_port} >>"$1"
+cat >>"$1" <<'LINES'
+GATEWAY_PUBLISH=127.0.0.1:{gateway_port}
+MAILROOM_PROJECT={project}
+MAILROOM_IMAGES={project}
+SANDBOX_PORT={sandbox_port}
+LINES
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A checkout with a shell for which `docker compose` refers to this system."""
+    """A checkout with a shell; `deploy/mailroom` refers to this system by its directory."""
 
     system: ComposedSystem
 
     @staticmethod
-    def answers(directory: Path, *, gateway_port: str) -> dict[str, str]:
-        """Return the operator's own inputs as variables: an editor for settings, and Google's secret."""
+    def prepare(directory: Path, *, project: str, ports: dict[str, str]) -> ComposedSystem:
+        """Return the system that an operator can install in `directory`.
+
+        Its variables hold the operator's own inputs: an editor for settings, and Google's secret.
+        """
         editor = directory.parent / "edit-settings"
-        editor.write_text(_EDITOR.format(gateway_port=gateway_port))
+        names = {"gateway_port": ports["GATEWAY_PORT"], "sandbox_port": ports["SANDBOX_PORT"], "project": project}
+        editor.write_text(_EDITOR.format(**names))
         editor.chmod(0o755)
-        return {"EDITOR": str(editor), "SECRET": "GOCSPX-sandbox-secret"}
+        override = directory / "compose.override.yml"
+        shutil.copy(SANDBOX, override)
+        variables = ports | {
+            "MAILROOM_PRODUCTION": str(directory),
+            "COMPOSE_ENV_FILES": str(directory / "settings.env"),
+            "EDITOR": str(editor),
+            "SECRET": "GOCSPX-sandbox-secret",
+        }
+        return ComposedSystem(
+            project=project, variables=variables, files=("deploy/compose.production.yml", str(override))
+        )
+
+    @contextmanager
+    def settings(self, **values: str) -> Iterator[None]:
+        """Change settings.env while the block lasts."""
+        file = self.production / "settings.env"
+        before = file.read_text()
+        file.write_text(before + "".join(f"{name}={value}\n" for name, value in values.items()))
+        try:
+            yield
+        finally:
+            file.write_text(before)
+
+    def mailroom(self, *arguments: str, timeout: float = 300) -> str:
+        """Run `deploy/mailroom`. Returns its output; fails with its errors."""
+        return self.system.run(["deploy/mailroom", *arguments], timeout=timeout)
 
     @property
     def production(self) -> Path:
@@ -45,7 +82,6 @@ class Operator:
         commands = documented(heading)[block]
         for there, here in {
             "deploy/production": str(self.production),
-            "deploy/compose.production.yml": ":".join(PRODUCTION),
             "/backups": str(backups),
             "git pull && ": "",
         }.items():

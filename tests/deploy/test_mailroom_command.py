@@ -1,0 +1,176 @@
+"""`deploy/mailroom` means one installation, whatever its caller's environment says, and touches no other stack."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.deploy.operated import DEPLOY, Operated
+
+HEALTHY = {"service": "auth", "state": "running", "health": "healthy"}
+FILE = "/srv/checkout/deploy/compose.production.yml"
+
+
+@pytest.fixture
+def operated(tmp_path: Path) -> Operated:
+    """An installation with one container."""
+    return Operated.create(tmp_path, auth1=HEALTHY)
+
+
+def _composed(operated: Operated) -> list[dict[str, Any]]:
+    return [call for call in operated.read("calls") if call["arguments"][0] == "compose"]
+
+
+class TestEnvironment:
+    def test_chooses_project_files_and_settings_of_the_installation(self, operated: Operated) -> None:
+        assert operated.run("ps").returncode == 0
+        [call] = _composed(operated)
+        assert call["arguments"] == ["compose", "ps"]
+        assert (
+            call["environment"].items()
+            >= {
+                "COMPOSE_PROJECT_NAME": "mailroom-production",
+                "COMPOSE_FILE": str(DEPLOY / "compose.production.yml"),
+                "COMPOSE_ENV_FILES": str(operated.production / "settings.env"),
+                "MAILROOM_PRODUCTION": str(operated.production),
+            }.items()
+        )
+
+    def test_takes_nothing_else_from_its_caller(self, operated: Operated) -> None:
+        of_a_developer = {
+            "COMPOSE_FILE": "docker-compose.yml",
+            "COMPOSE_PROJECT_NAME": "mailroom",
+            "COMPOSE_PROFILES": "observability",
+            "PUBLIC_URL": "http://localhost:8000",
+            "AUTH_REQUIRE_CLIENT_PROOF": "false",
+            "GOOGLE_TOKEN_URL": "http://sandbox:8100/token",
+        }
+        operated.run("up", "--detach", **of_a_developer)
+        [call] = _composed(operated)
+        seen = call["environment"]
+        assert {name: seen[name] for name in of_a_developer if name in seen} == {
+            "COMPOSE_FILE": str(DEPLOY / "compose.production.yml"),
+            "COMPOSE_PROJECT_NAME": "mailroom-production",
+        }
+
+    def test_adds_an_override_of_the_installation_and_its_own_project_name(self, operated: Operated) -> None:
+        override = operated.production / "compose.override.yml"
+        override.touch()
+        operated.settings("MAILROOM_PROJECT=second")
+        operated.run("ps")
+        seen = _composed(operated)[0]["environment"]
+        assert seen["COMPOSE_FILE"] == f"{DEPLOY / 'compose.production.yml'}:{override}"
+        assert seen["COMPOSE_PROJECT_NAME"] == "second"
+
+    def test_is_the_same_through_links(self, operated: Operated, tmp_path: Path) -> None:
+        (tmp_path / "linked").symlink_to(operated.production)
+        operated.run("ps", MAILROOM_PRODUCTION=str(tmp_path / "linked"))
+        assert _composed(operated)[0]["environment"]["MAILROOM_PRODUCTION"] == str(operated.production)
+
+    def test_without_an_installation_names_the_command_that_makes_one(self, operated: Operated) -> None:
+        done = operated.run("up", MAILROOM_PRODUCTION="/nowhere")
+        assert (done.returncode, "first-install" in done.stderr) == (1, True)
+        assert operated.read("calls") == []
+
+
+class TestRefusal:
+    @pytest.mark.parametrize("container", [f"{FILE}|/srv/another/production", "/home/dev/mailroom/docker-compose.yml|"])
+    @pytest.mark.parametrize("command", [["up"], ["down"], ["replace-service", "auth"], ["restore", "/backups"]])
+    def test_of_a_project_with_containers_of_another_stack(
+        self, operated: Operated, container: str, command: list[str]
+    ) -> None:
+        operated.write(projects={"mailroom-production": [f"{FILE}|{operated.production}", container]})
+        done = operated.run(*command)
+        assert (done.returncode, "containers of another stack" in done.stderr) == (1, True)
+        assert _composed(operated) == []
+
+    def test_of_a_second_installation_beside_one_with_the_former_name(self, operated: Operated) -> None:
+        operated.write(projects={"mailroom": [f"{FILE}|"]})
+        done = operated.run("up")
+        assert (done.returncode, "MAILROOM_PROJECT=mailroom" in done.stderr) == (1, True)
+        operated.settings("MAILROOM_PROJECT=mailroom")
+        assert operated.run("up").returncode == 0
+
+    def test_is_none_of_own_containers_and_of_developers_in_a_checkout_called_mailroom(
+        self, operated: Operated
+    ) -> None:
+        own = [f"{FILE},/etc/override.yml|{operated.production}"]
+        operated.write(projects={"mailroom-production": own, "mailroom": ["/home/dev/mailroom/docker-compose.yml|"]})
+        assert operated.run("up").returncode == 0
+
+    @pytest.mark.parametrize("flag", ["-v", "--volumes"])
+    def test_of_the_deletion_of_all_mail(self, operated: Operated, flag: str) -> None:
+        assert "would delete all mail" in operated.run("down", flag).stderr
+        assert _composed(operated) == []
+        assert operated.run("down").returncode == 0
+
+
+class TestSecrets:
+    @pytest.mark.parametrize("command", [["up"], ["run", "--rm", "certificates"], ["replace-service", "auth"]])
+    def test_written_under_a_narrow_umask_are_named(self, operated: Operated, command: list[str]) -> None:
+        secret = operated.production / "secrets/google_client_secret"
+        secret.chmod(0o600)
+        done = operated.run(*command)
+        assert (done.returncode, f"services cannot read {secret}" in done.stderr) == (1, True)
+        assert _composed(operated) == []
+
+    def test_that_are_missing_are_named(self, operated: Operated) -> None:
+        (operated.production / "secrets/google_client_secret").unlink()
+        assert "google_client_secret is missing" in operated.run("up").stderr
+
+
+class TestUp:
+    def test_that_fails_shows_the_last_lines_of_what_is_not_well(self, operated: Operated) -> None:
+        ended = {"service": "mail-migrations", "state": "exited", "health": ""}
+        sick = {"service": "mail", "state": "restarting", "health": "unhealthy"}
+        operated.write(broken=True, containers={"auth1": HEALTHY, "migrations1": ended, "mail1": sick})
+        done = operated.run("up", "--detach", "--wait")
+        assert done.returncode == 1
+        assert "mail1 is not well" in done.stderr
+        assert "last line of mail1" in done.stderr
+        assert "auth1" not in done.stderr
+        assert "migrations1" not in done.stderr
+
+
+class TestReplaceService:
+    def test_leaves_as_many_new_containers_as_there_were(self, operated: Operated) -> None:
+        operated.write(containers={"w1": _worker(), "w2": _worker(), "auth1": HEALTHY})
+        assert operated.run("replace-service", "worker").returncode == 0
+        assert sorted(operated.read("containers")) == ["auth1", "new1-0", "new1-1"]
+
+    def test_that_fails_removes_the_new_ones_however_often(self, operated: Operated) -> None:
+        operated.write(broken=True, containers={"w1": _worker(), "w2": _worker()})
+        for _ in range(3):
+            done = operated.run("replace-service", "worker")
+            assert done.returncode == 1
+            assert "did not get healthy; its last lines:\nlast line of new" in done.stderr
+            assert sorted(operated.read("containers")) == ["w1", "w2"]
+        operated.write(broken=False)
+        assert operated.run("replace-service", "worker").returncode == 0
+        assert len(operated.read("containers")) == 2
+
+    @pytest.mark.parametrize("broken", [False, True])
+    def test_after_one_that_was_killed_keeps_the_number(self, operated: Operated, *, broken: bool) -> None:
+        operated.write(containers={"w1": _worker(), "w2": _worker()}, kill_caller=True, broken=broken)
+        operated.run("replace-service", "worker")
+        assert len(operated.read("containers")) == 4
+        operated.write(kill_caller=False, broken=False)
+        assert operated.run("replace-service", "worker").returncode == 0
+        after = operated.read("containers")
+        assert (len(after), {"w1", "w2"} & after.keys()) == (2, set())
+
+    def test_starts_no_ended_container_in_place_of_a_new_one(self, operated: Operated) -> None:
+        operated.write(containers={"w1": _worker(), "w2": _worker() | {"state": "exited"}})
+        operated.run("replace-service", "worker")
+        assert list(operated.read("containers")) == ["new1-0"]
+
+    def test_of_a_service_that_does_not_run_says_so(self, operated: Operated) -> None:
+        assert "mail does not run" in operated.run("replace-service", "mail").stderr
+
+    def test_called_by_its_own_name_means_the_same_installation(self, operated: Operated) -> None:
+        assert operated.run("auth", script="replace-service", COMPOSE_PROJECT_NAME="mailroom").returncode == 0
+        assert {call["environment"]["COMPOSE_PROJECT_NAME"] for call in _composed(operated)} == {"mailroom-production"}
+
+
+def _worker() -> dict[str, str]:
+    return {"service": "worker", "state": "running", "health": "healthy"}

@@ -27,7 +27,7 @@ if __name__ == "__main__":
     if command == "serve":
         settings = load(AuthSettings)
         configure_logging(service="auth", level=settings.log_level)
-        run(partial(serve, settings))
+        run(partial(serve, settings), hang_seconds=settings.mailroom_hang_seconds)
     else:
         keys = load(AuthKeySettings)
         configure_logging(service="auth", level="INFO")

@@ -43,13 +43,15 @@ from services.kit.http.admin import admin_app
 from services.kit.http.outbound import Egress, create_http_client
 from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
+from services.kit.observe.dependencies import Dependencies
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import open_telemetry
 from services.kit.periodic import PeriodicTask, repeated
 from services.kit.rpc.server import serve_rpc
 from services.kit.stores.pool_metrics import PoolMetrics
 from services.kit.stores.postgres import create_engine
-from services.kit.stores.redis_client import create_redis
+from services.kit.stores.redis_client import check_writes, create_redis
+from services.kit.tls.expiry import CertificateExpiry
 
 log = structlog.get_logger()
 
@@ -103,6 +105,7 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
     async with AsyncExitStack() as stack:
         telemetry = stack.enter_context(open_telemetry("auth", collector=settings.otel_exporter_otlp_endpoint))
         pools = PoolMetrics(telemetry.registry)
+        CertificateExpiry(telemetry.registry, settings.identity)
         engine = create_engine(
             settings.database,
             application_name="mailroom-auth",
@@ -172,6 +175,14 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
         stack.push_async_callback(provider_tokens.drain)
         disconnections = Disconnections(store=store, cipher=cipher, revocations=revocations, lock=refresh_lock)
 
+        dependencies = Dependencies(
+            telemetry.registry,
+            {
+                "postgres": partial(_write, store),
+                "redis": partial(check_writes, redis),
+                "sign_in_redis": partial(check_writes, sign_in_redis),
+            },
+        )
         ready = Readiness(stop, check=partial(_check, store=store, signing_keys=signing_keys))
         admin = admin_app(ready=ready, registry=telemetry.registry)
         admin_port = await stack.enter_async_context(
@@ -196,6 +207,7 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
             )
         )
         tasks = [
+            dependencies.task,
             PeriodicTask("revoke grants", REVOKE_INTERVAL, revocations.revoke_due),
             PeriodicTask(
                 "rotate signing keys",
@@ -247,6 +259,11 @@ def _cipher(settings: AuthKeySettings) -> Cipher:
         settings.secret_key.get_secret_value(),
         previous=None if previous is None else previous.get_secret_value(),
     )
+
+
+async def _write(store: Store) -> None:
+    async with store.transaction() as transaction:
+        await transaction.write()
 
 
 async def _check(*, store: Store, signing_keys: SigningKeys) -> bool:

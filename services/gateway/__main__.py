@@ -11,4 +11,4 @@ from services.kit.settings import load
 if __name__ == "__main__":
     settings = load(GatewaySettings)
     configure_logging(service="gateway", level=settings.log_level)
-    process.run(partial(run, settings))
+    process.run(partial(run, settings), hang_seconds=settings.mailroom_hang_seconds)

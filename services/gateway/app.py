@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 import structlog
 from fastapi import FastAPI
@@ -46,8 +47,11 @@ from services.kit.http.bounds import Bounds
 from services.kit.http.readiness import Readiness, ReadinessCheck
 from services.kit.http.server import serve_http
 from services.kit.jwks import KeySet
+from services.kit.observe.dependencies import Dependencies
 from services.kit.observe.setup import Telemetry, open_telemetry
-from services.kit.stores.redis_client import create_redis
+from services.kit.periodic import repeated
+from services.kit.stores.redis_client import check_writes, create_redis
+from services.kit.tls.expiry import CertificateExpiry
 
 # `messages` comes after the rest of /emails: its /emails/{id} would take their paths.
 _ROUTES = (
@@ -150,6 +154,7 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
     ready = Readiness(stop)
     async with AsyncExitStack() as stack:
         telemetry = stack.enter_context(open_telemetry("gateway", collector=settings.otel_exporter_otlp_endpoint))
+        CertificateExpiry(telemetry.registry, settings.identity)
         services = await stack.enter_async_context(
             connect(
                 auth_address=settings.auth_address,
@@ -199,6 +204,8 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 render_refusal=errors.from_refusal,
             )
         )
+        dependencies = Dependencies(telemetry.registry, {"redis": partial(check_writes, redis)})
+        await stack.enter_async_context(repeated([dependencies.task]))
         ready.serving()
         log.info("gateway serves", host=settings.gateway_host, port=port, public_url=settings.issuer)
         await ready.until_stopped(drain_delay=settings.drain_delay_seconds)

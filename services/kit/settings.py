@@ -112,6 +112,8 @@ class ServiceSettings(Settings):
     log_level: str = "INFO"
     # The collector of traces, by OTLP over gRPC. Unset: no traces.
     otel_exporter_otlp_endpoint: str | None = None
+    # Seconds after which a process whose event loop stands still writes where, and exits. 0: never, for debuggers.
+    mailroom_hang_seconds: float = Field(0, ge=0)
     # Seconds for which a stopping process still takes requests, while it is not ready.
     drain_delay_seconds: float = Field(0, ge=0)
 

@@ -9,4 +9,4 @@ from services.mail.settings import MailSettings
 if __name__ == "__main__":
     settings = load(MailSettings)
     configure_logging(service="mail", level=settings.log_level)
-    process.run(lambda stop: app.serve(settings, stop))
+    process.run(lambda stop: app.serve(settings, stop), hang_seconds=settings.mailroom_hang_seconds)

@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -11,13 +12,16 @@ import structlog
 from services.kit.http.admin import admin_app
 from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
+from services.kit.observe.dependencies import Dependencies
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import open_telemetry
 from services.kit.periodic import repeated
 from services.kit.rpc.server import serve_rpc
+from services.kit.stores import postgres, redis_client
 from services.kit.stores.pool_metrics import PoolMetrics
 from services.kit.stores.postgres import create_pool
 from services.kit.stores.redis_client import create_redis
+from services.kit.tls.expiry import CertificateExpiry
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
 from services.mail.disconnect import Disconnections
@@ -46,6 +50,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         telemetry = stack.enter_context(open_telemetry("mail", collector=settings.otel_exporter_otlp_endpoint))
         pools = PoolMetrics(telemetry.registry)
+        CertificateExpiry(telemetry.registry, settings.identity)
         calls = CallObserver(telemetry)
         pool = await create_pool(
             settings.database, application_name="mail", size=settings.mail_postgres_pool, tracer=telemetry.tracer
@@ -94,6 +99,11 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
                 telemetry=telemetry,
             )
         )
+        dependencies = Dependencies(
+            telemetry.registry,
+            {"postgres": partial(postgres.check_writes, pool), "redis": partial(redis_client.check_writes, redis)},
+        )
+        await stack.enter_async_context(repeated([dependencies.task]))
         ready.serving()
         log.info("mail is serving", port=port)
         await ready.until_stopped(drain_delay=settings.drain_delay_seconds)

@@ -33,39 +33,58 @@ class MailboxMetrics(Collector):
         self._quota = quota
         self._lock = asyncio.Lock()
         self._next_read = 0.0
-        self._latest: list[GaugeMetricFamily] = []
+        self._of_database: list[GaugeMetricFamily] = []
+        self._of_quota: list[GaugeMetricFamily] = []
         registry.register(self)
 
     def collect(self) -> list[GaugeMetricFamily]:
         """Return the gauges of the last read (the contract of prometheus_client)."""
-        return self._latest
+        return [*self._of_database, *self._of_quota]
 
     async def refresh(self) -> None:
-        """Read the gauges if they are older than some seconds. After a failure the last ones stay, with their time."""
+        """Read the gauges if they are older than some seconds.
+
+        After a failure those of the database or those of Redis stay as they were, with their time.
+        """
         async with self._lock:
             if time.monotonic() < self._next_read:
                 return
             self._next_read = time.monotonic() + _CACHE_SECONDS
-            try:
-                async with asyncio.timeout(_READ_SECONDS), self._pool.acquire() as connection:
-                    values = await store.read(connection, expiring_seconds=WARNING_SECONDS)
-                    use = await self._quota.use()
-            except (*DATABASE_LOST, RedisError) as error:
-                log.warning("metrics not read", error=type(error).__name__)
-            else:
-                self._latest = [*_of_database(values), *_of_quota(use), _gauge(*_READ_AT, time.time())]
+            await asyncio.gather(self._read_database(), self._read_quota())
+
+    async def _read_database(self) -> None:
+        try:
+            async with asyncio.timeout(_READ_SECONDS), self._pool.acquire() as connection:
+                values = await store.read(connection, expiring_seconds=WARNING_SECONDS)
+        except DATABASE_LOST as error:
+            log.warning("metrics not read", store="postgres", error=type(error).__name__)
+        else:
+            self._of_database = [*_of_database(values), _gauge(*_READ_AT, time.time())]
+
+    async def _read_quota(self) -> None:
+        try:
+            async with asyncio.timeout(_READ_SECONDS):
+                use = await self._quota.use()
+        except (TimeoutError, RedisError) as error:
+            log.warning("metrics not read", store="redis", error=type(error).__name__)
+        else:
+            self._of_quota = [*_of_quota(use), _gauge(*_QUOTA_READ_AT, time.time())]
 
 
 # Published label values: dashboards and rules of deployments use them.
 _LANE_LABELS = {Lane.LIVE: "live", Lane.BACKFILL: "backfill", Lane.IDLE: "rest"}
 _ACTIVE_STATES = (SyncState.QUEUED.value, SyncState.RUNNING.value)
 _READ_AT = ("mailroom_figures_read_timestamp_seconds", "When the figures over all mailboxes were read.")
+_QUOTA_READ_AT = ("mailroom_quota_figures_read_timestamp_seconds", "When the figures of the project's quota were read.")
 
 
 def _of_database(values: MetricValues) -> Iterator[GaugeMetricFamily]:
     yield _gauges("mailroom_mailboxes", "Mailboxes.", "status", values.mailboxes_by_status)
     yield _by_lane("mailroom_mailboxes_due", "Mailboxes that wait for a worker.", values.due_by_lane)
     yield _by_lane("mailroom_oldest_due_seconds", "How long the first of them has waited.", values.oldest_due_by_lane)
+    yield _by_lane(
+        "mailroom_oldest_hint_seconds", "How long the first hint has waited to be read.", values.oldest_hint_by_lane
+    )
     yield _by_lane("mailroom_queued_messages", "Messages that are known and not fetched.", values.queued_by_lane)
     yield _gauges("mailroom_dead_letters", "Messages that were given up.", "reason", values.dead_letters_by_reason)
     none = dict.fromkeys(_ACTIVE_STATES, 0)

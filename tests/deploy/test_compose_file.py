@@ -195,3 +195,21 @@ class TestProduction:
 def test_production_demands_pkce_of_clients_unless_told_otherwise(tmp_path: Path, chosen: dict[str, str]) -> None:
     auth = _production(tmp_path, **chosen)["auth"]["environment"]
     assert auth["AUTH_REQUIRE_CLIENT_PROOF"] == chosen.get("AUTH_REQUIRE_CLIENT_PROOF", "true")
+
+
+def test_production_does_not_start_redis_without_its_passwords(tmp_path: Path) -> None:
+    [_, _, script] = _production(tmp_path)["redis"]["command"]
+    started = tmp_path / "started"
+    server = tmp_path / "valkey-server"
+    server.write_text(f"#!/bin/sh\ncat > {started}\n")
+    server.chmod(0o755)
+    (tmp_path / "redis_password").write_text("first")
+    script = script.replace("$$", "$").replace("/run/secrets", str(tmp_path))
+    for secrets, is_started in (({}, False), ({"redis_gateway_password": "second"}, True)):
+        for name, secret in secrets.items():
+            (tmp_path / name).write_text(secret)
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, check=False)
+        assert (done.returncode == 0, started.exists()) == (is_started, is_started)
+    assert 'requirepass "first"' in started.read_text()
+    assert 'user gateway on ">second"' in started.read_text()

@@ -1,8 +1,11 @@
 """Gauges over all mailboxes, and the counters of workers."""
 
+from dataclasses import replace
+
 from prometheus_client import CollectorRegistry
 
 from services.kit.settings import RedisSettings
+from services.kit.stores.postgres import create_pool
 from services.kit.stores.redis_client import create_redis
 from services.mail.metrics import MailboxMetrics
 from services.mail.provider_access.quota import Quota
@@ -142,13 +145,41 @@ class TestMailboxMetrics:
             await shown.scrape()
             assert shown("mailboxes", status="active") == 1
 
-    async def test_that_cannot_be_read_are_not_exported(self, servers: Servers, free_port: int) -> None:
+    async def test_of_hints_that_were_not_read(self, stage: OpenStage) -> None:
+        async with stage(messages=5, workers=0) as s:
+            await s.sync_with_worker()
+            assert (await scrape(s))("oldest_hint_seconds", lane="live") == 0
+            await s.hint()
+            await s.pool.execute("UPDATE mailbox_schedule SET hinted_at = now() - interval '1 hour', due_at = now()")
+            # As after failed turns: due later.
+            await s.pool.execute("UPDATE mailbox_schedule SET due_at = now() + interval '1 minute'")
+            shown = await scrape(s)
+            assert 3600 <= (shown("oldest_hint_seconds", lane="live") or 0) < DAY
+            assert shown("oldest_due_seconds", lane="live") == 0
+            await s.pool.execute("UPDATE mailboxes SET status = 'reauth_required'")
+            assert (await scrape(s))("oldest_hint_seconds", lane="live") == 0
+
+    async def test_of_the_database_are_read_while_redis_is_away(self, stage: OpenStage, free_port: int) -> None:
         profile = quota_profile()
         redis = create_redis(RedisSettings(redis_host="127.0.0.1", redis_port=free_port, redis_db=0))
-        scraper = Scraper(servers, quota=Quota(redis, profile=profile, batch_units=profile.costs.get))
+        async with stage(workers=0) as s:
+            await s.mailbox()
+            scraper = Scraper(s.servers, quota=Quota(redis, profile=profile, batch_units=profile.costs.get))
+            await scraper.scrape()
+            await redis.aclose()
+            assert scraper("mailboxes", status="active") == 1
+            assert scraper("figures_read_timestamp_seconds") is not None
+            assert scraper("quota_day_units_used") is None
+            assert scraper("quota_figures_read_timestamp_seconds") is None
+
+    async def test_of_the_quota_are_read_while_the_database_is_away(self, servers: Servers, free_port: int) -> None:
+        address = servers.database.model_copy(update={"port": free_port})
+        pool = await create_pool(address, application_name="test", size=1)
+        scraper = Scraper(replace(servers, pool=pool))
         await scraper.scrape()
-        await redis.aclose()
+        await pool.close()
         assert scraper("figures_read_timestamp_seconds") is None
+        assert scraper("quota_day_units_limit") == scraper.quota.profile.daily_limit
 
 
 class TestWorker:

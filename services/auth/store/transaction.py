@@ -7,7 +7,7 @@ tokens of an account locks the account.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy import literal, select
+from sqlalchemy import literal, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -20,6 +20,7 @@ from services.auth.store.sessions import SessionQueries
 from services.auth.store.signing_keys import SigningKeyQueries
 from services.auth.store.users import UserQueries
 from services.kit.errors import service_unavailable
+from services.kit.stores.postgres import CHECK_WRITES, ReadOnlyError
 
 # SQLSTATE classes and codes after which the same request may succeed: connection lost, out of resources, server
 # going down or starting, lock and statement time-outs, deadlock. Source: PostgreSQL, appendix A.
@@ -42,6 +43,12 @@ class Transaction:
     async def commit(self) -> None:
         """Commit the changes."""
         await self._connection.commit()
+
+    async def write(self) -> None:
+        """Check that the database can be written to. Raises ReadOnlyError."""
+        if await self._connection.scalar(text(CHECK_WRITES)):
+            raise ReadOnlyError
+        await self.commit()
 
     async def ping(self) -> None:
         """Check that the database answers."""

@@ -8,6 +8,8 @@ from typing import Any
 import structlog
 from opentelemetry.trace import format_trace_id, get_current_span
 
+from services.kit.observe.repeated_lines import SummingHandler
+
 # These libraries log addresses and headers that can hold codes and tokens.
 _CHATTY = ("httpx", "httpcore", "asyncio", "hpack", "grpc", "uvicorn.access")
 _SECRET_WORDS = ("token", "secret", "password", "authorization", "code", "state", "login_code", "verifier", "cookie")
@@ -69,7 +71,7 @@ def configure_logging(*, service: str, level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = SummingHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*last, renderer]))
     root = logging.getLogger()
     root.handlers = [handler]

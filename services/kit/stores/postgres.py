@@ -42,6 +42,13 @@ type Pool = asyncpg.Pool[asyncpg.Record]
 type Connection = PoolConnectionProxy[asyncpg.Record]
 
 
+# Writes to the server's log and to no table, so that it needs no rights; a standby refuses it. Hosted servers whose
+# disk is nearly full make their sessions read-only, which it returns.
+CHECK_WRITES = """
+    SELECT current_setting('transaction_read_only') = 'on' FROM pg_logical_emit_message(true, 'mailroom', '')
+"""
+
+
 def _session(
     application_name: str, *, idle_in_transaction: float = IDLE_IN_TRANSACTION_TIMEOUT, transaction: float = 0
 ) -> dict[str, str]:
@@ -158,6 +165,17 @@ class _BoundedAcquisition(_Acquisition):
             log.warning("no connection to Postgres within the time limit", seconds=self.timeout)
             pool.on_timeout()
             raise
+
+
+class ReadOnlyError(Exception):
+    """The server lets nothing be written."""
+
+
+async def check_writes(pool: Pool) -> None:
+    """Write to the database. Raises ReadOnlyError, asyncpg's errors, TimeoutError, OSError."""
+    async with pool.acquire(timeout=4) as connection:
+        if await connection.fetchval(CHECK_WRITES, timeout=4):
+            raise ReadOnlyError
 
 
 async def _leave_as_it_is(_: object) -> None:

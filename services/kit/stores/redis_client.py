@@ -10,6 +10,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from services.kit.settings import RedisSettings
 
 POOL_SIZE = 32
+# Below the only prefix that the gateway's user may write to (deploy/compose.production.yml).
+_HEALTH_KEY = "mailroom:limits:health"
 
 
 def create_redis(settings: RedisSettings) -> Redis:
@@ -34,6 +36,12 @@ def create_redis(settings: RedisSettings) -> Redis:
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=1, supported_errors=(RedisConnectionError,)),
     )
     return Redis.from_pool(pool)
+
+
+async def check_writes(redis: Redis) -> None:
+    """Write to Redis: a full one answers pings. Raises RedisError."""
+    await redis.incrby(_HEALTH_KEY, 1)
+    await redis.expire(_HEALTH_KEY, 60)
 
 
 def _transport(settings: RedisSettings) -> dict[str, Any]:

@@ -1,11 +1,15 @@
 """A certificate authority for one installation: `python -m services.kit.tls.authority DIRECTORY` issues certificates.
 
 DIRECTORY gets a folder for each service, with tls.crt, tls.key and ca.crt, and `authority` with the CA's own key, which
-no service may read. Certificates that end soon are made anew: run it again, and running services take them over.
+no service may read. Certificates that end soon are made anew: run it again, and running services take them over. With
+`--every SECONDS` it goes on to renew those that it issued.
 """
 
+import argparse
 import os
 import sys
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,8 +25,8 @@ from services.kit.tls.identity import IdentityError, ServiceIdentity
 SERVICES = ("auth", "gateway", "mail")
 AUTHORITY_LIFE = timedelta(days=3650)
 LIFE = timedelta(days=365)
-# Renew this long before expiry.
-RENEW_BEFORE = timedelta(days=90)
+# The part of their life before its end in which certificates are renewed: the last quarter.
+_RENEWED_PART = 4
 # Certificates are valid from this long ago, since the clocks of machines differ.
 _SKEW = timedelta(hours=1)
 
@@ -53,17 +57,42 @@ def identity_in(directory: Path, name: str) -> ServiceIdentity:
     return ServiceIdentity(name=name, certificate=folder / "tls.crt", key=folder / "tls.key", ca=folder / "ca.crt")
 
 
-def ensure_certificates(directory: Path, *, now: datetime) -> list[str]:
+def ensure_certificates(directory: Path, *, now: datetime, life: timedelta = LIFE) -> list[str]:
     """Issue the CA and the certificates that are missing, unusable or near expiry; return the names issued."""
     authority = _ensure_authority(directory, now=now)
-    made = [name for name in SERVICES if not _lasts(identity_in(directory, name), authority, now=now)]
-    for name in made:
-        identity, issued = identity_in(directory, name), issue(authority, name, now=now)
+    made = [name for name in SERVICES if not _lasts(identity_in(directory, name), authority, now=now, life=life)]
+    _issue_all(directory, made, authority, now=now, life=life)
+    return made
+
+
+def renew_certificates(directory: Path, *, now: datetime, life: timedelta = LIFE) -> list[str]:
+    """Renew certificates near expiry, or expired, that the CA in `directory` issued; return the names issued.
+
+    Certificates of another CA, and a directory without a CA, are left alone.
+    """
+    try:
+        authority = read_authority(directory)
+    except (OSError, ValueError):
+        return []
+    own = [name for name in SERVICES if _is_trusted(authority, identity_in(directory, name).ca)]
+    made = [name for name in own if not _lasts(identity_in(directory, name), authority, now=now, life=life)]
+    _issue_all(directory, made, authority, now=now, life=life)
+    return made
+
+
+def _is_trusted(authority: Issued, file: Path) -> bool:
+    with suppress(OSError):
+        return file.read_bytes() == authority.certificate_pem
+    return False
+
+
+def _issue_all(directory: Path, names: Iterable[str], authority: Issued, *, now: datetime, life: timedelta) -> None:
+    for name in names:
+        identity, issued = identity_in(directory, name), issue(authority, name, now=now, life=life)
         identity.key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(identity.key, issued.key_pem)
         _write(identity.certificate, issued.certificate_pem)
         _write(identity.ca, authority.certificate_pem)
-    return made
 
 
 def create_authority(*, now: datetime) -> Issued:
@@ -154,9 +183,9 @@ def _ensure_authority(directory: Path, *, now: datetime) -> Issued:
     return made
 
 
-def _lasts(identity: ServiceIdentity, authority: Issued, *, now: datetime) -> bool:
+def _lasts(identity: ServiceIdentity, authority: Issued, *, now: datetime, life: timedelta) -> bool:
     try:
-        pem = identity.read(now=now + RENEW_BEFORE)
+        pem = identity.read(now=now + life / _RENEWED_PART)
     except IdentityError:
         return False
     return pem.ca == authority.certificate_pem
@@ -171,8 +200,30 @@ def _write(file: Path, content: bytes) -> None:
     unfinished.replace(file)
 
 
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m services.kit.tls.authority DIRECTORY")
-    for service in ensure_certificates(Path(sys.argv[1]), now=datetime.now(UTC)):
+type _Make = Callable[..., list[str]]
+
+
+def main(arguments: list[str]) -> None:
+    """Issue what is missing, or renew for ever."""
+    parser = argparse.ArgumentParser(prog="python -m services.kit.tls.authority")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--every", type=float, metavar="SECONDS", help="renew certificates, at this interval")
+    parser.add_argument("--days", type=float, default=LIFE.days, help="the life of new certificates")
+    options = parser.parse_args(arguments)
+    life = timedelta(days=options.days)
+    if options.every is None:
+        _report(ensure_certificates, options.directory, life)
+        return
+    while True:
+        _report(renew_certificates, options.directory, life)
+        time.sleep(options.every)
+
+
+def _report(make: _Make, directory: Path, life: timedelta) -> None:
+    for service in make(directory, now=datetime.now(UTC), life=life):
         sys.stdout.write(f"made a certificate for {service}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

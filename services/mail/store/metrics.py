@@ -15,6 +15,7 @@ class MetricValues:
     mailboxes_by_status: Mapping[str, int]
     due_by_lane: Mapping[Lane, int]
     oldest_due_by_lane: Mapping[Lane, float]
+    oldest_hint_by_lane: Mapping[Lane, float]
     queued_by_lane: Mapping[Lane, int]
     dead_letters_by_reason: Mapping[str, int]
     syncs_by_state: Mapping[str, int]
@@ -50,9 +51,15 @@ async def read(connection: Connection, *, expiring_seconds: float) -> MetricValu
         """,
         expiring_seconds,
     )
-    oldest_check = await connection.fetchval(
+    # Unlike a due time, the time of a hint stays when a turn fails.
+    oldest = await connection.fetchrow(
         """
         SELECT extract(epoch FROM now() - min(greatest(c.caught_up_at, nullif(g.all_seen_at, '-infinity'))))::float8
+                AS check,
+            extract(epoch FROM now() - min(s.hinted_at)
+                FILTER (WHERE s.lane = $4 AND s.hint_seq > c.caught_up_hint))::float8 AS live_hint,
+            extract(epoch FROM now() - min(s.hinted_at)
+                FILTER (WHERE s.lane = $5 AND s.hint_seq > c.caught_up_hint))::float8 AS backfill_hint
         FROM sync_states c JOIN mailboxes m USING (mailbox_id) JOIN mailbox_schedule s USING (mailbox_id)
         LEFT JOIN idle_groups g ON s.lane = $1 AND g.group_id = s.mailbox_id / $2
         WHERE m.status = 'active' AND m.access_denied_reason = '' AND m.user_id IS NOT NULL AND s.waiting_for <> $3
@@ -60,9 +67,12 @@ async def read(connection: Connection, *, expiring_seconds: float) -> MetricValu
         Lane.IDLE,
         GROUP_SIZE,
         WaitReason.ACCESS.value,
+        Lane.LIVE,
+        Lane.BACKFILL,
     )
     lanes = await _counts(connection, "SELECT lane, count(*) FROM fetch_queue GROUP BY lane")
     assert watches is not None, "an aggregate has one row"  # noqa: S101 - states what the statement guarantees
+    assert oldest is not None, "an aggregate has one row"  # noqa: S101 - states what the statement guarantees
     return MetricValues(
         mailboxes_by_status=await _counts(
             connection,
@@ -75,12 +85,13 @@ async def read(connection: Connection, *, expiring_seconds: float) -> MetricValu
         ),
         due_by_lane={Lane(row["lane"]): row["count"] for row in due},
         oldest_due_by_lane={Lane(row["lane"]): row["age"] for row in due},
+        oldest_hint_by_lane={Lane.LIVE: oldest["live_hint"] or 0.0, Lane.BACKFILL: oldest["backfill_hint"] or 0.0},
         queued_by_lane={Lane(int(lane)): count for lane, count in lanes.items()},
         dead_letters_by_reason=await _counts(connection, "SELECT reason, count(*) FROM dead_letters GROUP BY reason"),
         syncs_by_state=await _counts(
             connection, "SELECT state, count(*) FROM syncs WHERE ended_at IS NULL GROUP BY state"
         ),
-        oldest_check=oldest_check or 0.0,
+        oldest_check=oldest["check"] or 0.0,
         expiring_watches=watches["expiring"],
         next_watch_expiry=watches["next"],
     )

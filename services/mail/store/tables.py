@@ -147,6 +147,8 @@ mailbox_schedule = Table(
     Column("lane", SmallInteger, nullable=False),
     _time("due_at"),
     Column("hint_seq", BigInteger, nullable=False, server_default=text("1")),
+    # While there are hints that history has not been read for (sync_states.caught_up_hint): when the first one came.
+    _time("hinted_at", nullable=True),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("lease_owner", Uuid),
     _time("lease_until", nullable=True),

@@ -9,4 +9,4 @@ from services.mail.worker import app
 if __name__ == "__main__":
     settings = load(WorkerSettings)
     configure_logging(service="mail-worker", level=settings.log_level)
-    process.run(lambda stop: app.serve(settings, stop))
+    process.run(lambda stop: app.serve(settings, stop), hang_seconds=settings.mailroom_hang_seconds)

@@ -3,18 +3,22 @@
 import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from services.kit.http.admin import admin_app
 from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
+from services.kit.observe.dependencies import Dependencies
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import open_telemetry
 from services.kit.periodic import repeated
+from services.kit.stores import postgres, redis_client
 from services.kit.stores.pool_metrics import PoolMetrics
 from services.kit.stores.postgres import connect, create_pool
 from services.kit.stores.redis_client import create_redis
+from services.kit.tls.expiry import CertificateExpiry
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
 from services.mail.disconnect import Disconnections
@@ -40,6 +44,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         telemetry = stack.enter_context(open_telemetry("mail-worker", collector=settings.otel_exporter_otlp_endpoint))
         pools = PoolMetrics(telemetry.registry)
+        CertificateExpiry(telemetry.registry, settings.identity)
         # Each slot uses a connection for its turn and its lease; the loop claims.
         size = 2 * settings.worker_slots + 1
         pool = await create_pool(
@@ -98,7 +103,11 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             serve_http(admin, host=settings.worker_admin_host, port=settings.worker_admin_port)
         )
         retention = retention_task(pool, timedelta(days=settings.mail_disconnection_days))
-        await stack.enter_async_context(repeated([retention], explain=reason_if_lost))
+        dependencies = Dependencies(
+            telemetry.registry,
+            {"postgres": partial(postgres.check_writes, pool), "redis": partial(redis_client.check_writes, redis)},
+        )
+        await stack.enter_async_context(repeated([retention, dependencies.task], explain=reason_if_lost))
         ready.serving()
         log.info("worker is working", gmail=settings.gmail_api_url, batch=settings.batch_url)
         await worker.run(stop)

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ from services.kit.tls.authority import (
     identity_in,
     issue,
     read_authority,
+    renew_certificates,
 )
 from services.kit.tls.identity import IdentityError, ServiceIdentity
 from tests.support.kit.service import METHOD, Service
@@ -352,6 +354,44 @@ class TestCertificates:
     def test_that_were_damaged_are_reissued(self, certificates: Path) -> None:
         (certificates / "mail/tls.crt").write_text("")
         assert ensure_certificates(certificates, now=NOW) == ["mail"]
+
+    @pytest.mark.parametrize("life", [timedelta(days=365), timedelta(hours=8)])
+    def test_are_renewed_in_the_last_quarter_of_their_life(self, tmp_path: Path, life: timedelta) -> None:
+        ensure_certificates(tmp_path, now=NOW, life=life)
+        assert renew_certificates(tmp_path, now=NOW + 0.74 * life, life=life) == []
+        later = NOW + 0.76 * life
+        assert renew_certificates(tmp_path, now=later, life=life) == ["auth", "gateway", "mail"]
+        identity_in(tmp_path, "mail").read(now=later + 0.99 * life)
+
+    def test_of_another_authority_are_not_renewed(self, certificates: Path) -> None:
+        stranger = create_authority(now=NOW)
+        (certificates / "mail/ca.crt").write_bytes(stranger.certificate_pem)
+        later = NOW + timedelta(days=360)
+        assert renew_certificates(certificates, now=later) == ["auth", "gateway"]
+        (certificates / "authority/ca.key").unlink()
+        assert renew_certificates(certificates, now=later + timedelta(days=360)) == []
+
+    async def test_are_renewed_by_a_process_of_their_own_while_services_call_each_other(self, tmp_path: Path) -> None:
+        life = timedelta(seconds=6)
+        ensure_certificates(tmp_path, now=datetime.now(UTC), life=life)
+        first = {name: (tmp_path / name / "tls.crt").read_bytes() for name in ("auth", "mail")}
+        renewal = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "services.kit.tls.authority", str(tmp_path)),
+            *("--every", "0.1", "--days", str(life / timedelta(days=1))),
+        )
+        try:
+            async with (
+                asyncio.timeout(30),
+                served(identity_in(tmp_path, "auth")) as port,
+                caller(identity_in(tmp_path, "mail"), port) as ask,
+            ):
+                while any((tmp_path / name / "tls.crt").read_bytes() == first[name] for name in first):
+                    await ask()
+                await ask()
+        finally:
+            renewal.terminate()
+            await renewal.wait()
 
     def test_are_read_by_their_owner_only(self, certificates: Path) -> None:
         files = [path for path in certificates.rglob("*") if path.is_file()]

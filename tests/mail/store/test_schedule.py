@@ -15,6 +15,8 @@ from tests.support.mail.servers import Servers
 from tests.support.mail.waiting import eventually
 
 LEASE_SECONDS = 30.0
+# The age of the first hint that is not read; seconds.
+_HINT_AGE = "SELECT extract(epoch FROM now() - hinted_at)::float8 FROM mailbox_schedule"
 
 
 @pytest.fixture
@@ -355,3 +357,44 @@ class TestFence:
                 await transaction.commit()
                 assert await schedule.trigger(other, mailbox_id) == lease.hint_seq + 1
                 await other.execute("RESET lock_timeout")
+
+
+class TestAgeOfHints:
+    async def _old_hint(self, pool: Pool) -> None:
+        await pool.execute("UPDATE mailbox_schedule SET hinted_at = now() - interval '1 hour'")
+
+    async def test_is_that_of_the_first_one(self, pool: Pool) -> None:
+        [mailbox_id] = await add_mailboxes(pool)
+        assert 0 <= await pool.fetchval(_HINT_AGE) < 60
+        await self._old_hint(pool)
+        async with pool.acquire() as connection:
+            await schedule.trigger(connection, mailbox_id)
+        assert await pool.fetchval(_HINT_AGE) >= 3600
+
+    async def test_goes_on_while_turns_fail(self, pool: Pool) -> None:
+        await add_mailboxes(pool)
+        await self._old_hint(pool)
+        [lease] = await claim(pool)
+        async with pool.acquire() as connection:
+            await schedule.release_failed(
+                connection, lease, after=60, waiting_for=WaitReason.QUOTA_SERVICE, error="quota_unavailable"
+            )
+        assert await pool.fetchval(_HINT_AGE) >= 3600
+
+    @pytest.mark.parametrize("lane", [Lane.BACKFILL, Lane.IDLE])
+    async def test_ends_when_it_is_read(self, pool: Pool, lane: Lane) -> None:
+        await add_mailboxes(pool)
+        await self._old_hint(pool)
+        [lease] = await claim(pool)
+        async with pool.acquire() as connection:
+            await schedule.release(connection, lease, lane=lane, after=60)
+        assert await pool.fetchval(_HINT_AGE) is None
+
+    async def test_begins_anew_with_one_that_came_during_the_turn(self, pool: Pool) -> None:
+        [mailbox_id] = await add_mailboxes(pool)
+        await self._old_hint(pool)
+        [lease] = await claim(pool)
+        async with pool.acquire() as connection:
+            await schedule.trigger(connection, mailbox_id)
+            await schedule.release(connection, lease, lane=Lane.IDLE, after=60)
+        assert 0 <= await pool.fetchval(_HINT_AGE) < 60

@@ -18,6 +18,7 @@ from services.mail.read_model import MessageDetail, MessageFilter, MessageSummar
 from services.mail.reading.messages import Messages
 from services.mail.reading.user_connections import UserConnections
 from services.mail.store.connection import Pool
+from services.mail.store.control.schedule import HINTED
 from services.mail.syncs import Syncs
 from tests.support.mail.cost import Cost, count
 from tests.support.mail.fake_auth import FakeAuth
@@ -183,9 +184,7 @@ class Stage(Waits):
     async def hint(self) -> None:
         """Make the mailbox due, as a notification does."""
         async with self.pool.acquire() as connection, connection.transaction():
-            await connection.execute(
-                "UPDATE mailbox_schedule SET due_at = least(due_at, now()), hint_seq = hint_seq + 1, lane = 0"
-            )
+            await connection.execute(f"UPDATE mailbox_schedule s SET due_at = least(due_at, now()), {HINTED}, lane = 0")  # noqa: S608 - a constant
             await connection.execute("NOTIFY mailbox_due")
 
     @asynccontextmanager

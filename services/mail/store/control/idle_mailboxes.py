@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from services.mail.model import Lane, Mailbox
 from services.mail.store.connection import Connection
 from services.mail.store.control.mailboxes import COLUMNS, mailbox_of
-from services.mail.store.control.schedule import CHANNEL, DUE_NOW, IDLE_DUE_SECONDS
+from services.mail.store.control.schedule import CHANNEL, DUE_NOW, HINTED, IDLE_DUE_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ async def wake(
             ORDER BY mailbox_id FOR UPDATE
         )
         UPDATE mailbox_schedule s
-        SET due_at = {DUE_NOW}, lane = $2, hint_seq = s.hint_seq + 1, look_at = NULL,
+        SET due_at = {DUE_NOW}, lane = $2, {HINTED}, look_at = NULL,
             active_at = CASE WHEN $3 THEN now() ELSE s.active_at END,
             missed_at = CASE WHEN $4 AND s.lane = $5 THEN now() ELSE s.missed_at END
         FROM woken WHERE s.mailbox_id = woken.mailbox_id

@@ -12,7 +12,7 @@ from services.mail.model import Account, Lane, Mailbox, MailboxOverview, Mailbox
 from services.mail.search.addresses import LONGEST_ADDRESS
 from services.mail.store.connection import Connection
 from services.mail.store.control.idle_groups import GROUP_SIZE
-from services.mail.store.control.schedule import CHANNEL, DUE_NOW
+from services.mail.store.control.schedule import CHANNEL, DUE_NOW, HINTED
 
 # So many earlier addresses are kept.
 _MOST_FORMER = 10
@@ -46,8 +46,8 @@ async def revive(connection: Connection, accounts: Sequence[Account]) -> None:
     Call it before `upsert` in the same transaction: like a worker, it locks the schedule first and the mailbox second.
     """
     await connection.execute(
-        """
-        UPDATE mailbox_schedule s SET due_at = least(s.due_at, now()), hint_seq = s.hint_seq + 1, lane = $2
+        f"""
+        UPDATE mailbox_schedule s SET due_at = least(s.due_at, now()), {HINTED}, lane = $2
         FROM mailboxes m
         WHERE s.mailbox_id = m.mailbox_id AND m.account_id = ANY($1::uuid[]) AND m.user_id IS NOT NULL
             AND (m.status = 'reauth_required' OR m.access_denied_reason <> '')
@@ -292,7 +292,7 @@ async def suspect_rename(connection: Connection, *, provider: str, email: str, l
             SELECT s.mailbox_id FROM mailbox_schedule s JOIN likely USING (mailbox_id)
             ORDER BY s.mailbox_id FOR UPDATE OF s
         )
-        UPDATE mailbox_schedule s SET due_at = {DUE_NOW}, lane = $4, hint_seq = s.hint_seq + 1, look_at = NULL
+        UPDATE mailbox_schedule s SET due_at = {DUE_NOW}, lane = $4, {HINTED}, look_at = NULL
         FROM woken WHERE s.mailbox_id = woken.mailbox_id
         RETURNING s.mailbox_id
         """,

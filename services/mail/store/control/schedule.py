@@ -17,6 +17,8 @@ ECHO_SECONDS = 1.1
 IDLE_DUE_SECONDS = 600.0
 # Due now. An idle mailbox was not due before, whatever its row says.
 DUE_NOW = f"CASE WHEN s.lane = {Lane.IDLE.value} THEN now() ELSE least(s.due_at, now()) END"
+# One more hint. The time of the first one that is not read stays.
+HINTED = "hint_seq = s.hint_seq + 1, hinted_at = coalesce(s.hinted_at, now())"
 
 
 class LeaseLostError(Exception):
@@ -43,9 +45,9 @@ async def trigger(connection: Connection, mailbox_id: int) -> int:
     """
     hint_seq: int = await connection.fetchval(
         f"""
-        INSERT INTO mailbox_schedule AS s (mailbox_id, lane, due_at) VALUES ($1, $2, now())
+        INSERT INTO mailbox_schedule AS s (mailbox_id, lane, due_at, hinted_at) VALUES ($1, $2, now(), now())
         ON CONFLICT (mailbox_id) DO UPDATE
-        SET due_at = {DUE_NOW}, lane = excluded.lane, hint_seq = s.hint_seq + 1, look_at = NULL, active_at = now()
+        SET due_at = {DUE_NOW}, lane = excluded.lane, {HINTED}, look_at = NULL, active_at = now()
         RETURNING hint_seq
         """,
         mailbox_id,
@@ -84,8 +86,7 @@ async def hint(connection: Connection, *, provider: str, email: str, cursor: int
             FROM named WHERE s.mailbox_id = named.mailbox_id AND named.known RETURNING s.lane = $5 AS hinted
         ), news AS (
             UPDATE mailbox_schedule s
-            SET announced_at = now(), active_at = now(), due_at = {DUE_NOW}, lane = $4, look_at = NULL,
-                hint_seq = s.hint_seq + 1
+            SET announced_at = now(), active_at = now(), due_at = {DUE_NOW}, lane = $4, look_at = NULL, {HINTED}
             FROM named WHERE s.mailbox_id = named.mailbox_id AND NOT named.known RETURNING true AS hinted
         )
         SELECT hinted FROM known UNION ALL SELECT hinted FROM news
@@ -228,7 +229,8 @@ async def release(
         SET lease_owner = NULL, lease_until = NULL, attempts = 0, waiting_for = $8, last_error = '',
             lane = CASE WHEN hint_seq = $4 THEN $5::smallint ELSE $6::smallint END,
             due_at = now() + CASE WHEN hint_seq = $4 THEN make_interval(secs => $7) ELSE interval '0' END,
-            look_at = CASE WHEN hint_seq = $4 THEN now() + make_interval(secs => $9) END
+            look_at = CASE WHEN hint_seq = $4 THEN now() + make_interval(secs => $9) END,
+            hinted_at = CASE WHEN hint_seq <> $4 THEN now() WHEN $5::smallint = $6::smallint THEN hinted_at END
         WHERE mailbox_id = $1 AND lease_owner = $2 AND lease_epoch = $3
         """,
         lease.mailbox_id,

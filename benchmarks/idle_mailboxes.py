@@ -116,8 +116,8 @@ async def fill(stack: RunningStack, *, mailboxes: int, cursors: list[int], poll:
     connection = await asyncpg.connect(
         host=variables["POSTGRES_HOST"],
         port=int(variables["POSTGRES_PORT"]),
-        user=variables["MAIL_POSTGRES_USER"],
-        password=variables["MAIL_POSTGRES_PASSWORD"],
+        user=variables["POSTGRES_USER"],
+        password=variables["POSTGRES_PASSWORD"],
         database=f"{variables['POSTGRES_DB']}_mail",
     )
     numbers = range(1, mailboxes + 1)

@@ -79,7 +79,24 @@ def redis_url(redis_server: RedisAddress) -> str:
 
 
 @pytest.fixture(scope="session")
-def create_database(postgres_server: PostgresAddress) -> Iterator[Callable[[str], Database]]:
+def new_role(postgres_server: PostgresAddress) -> Iterator[Callable[[str], str]]:
+    """Factory of names of roles, dropped at the end of the run after the databases: `new_role(name)`."""
+    names: list[str] = []
+
+    def name_role(name: str) -> str:
+        names.append(f"{name}_{secrets.token_hex(4)}")
+        return names[-1]
+
+    yield name_role
+    for name in names:
+        _administer(postgres_server, f'DROP ROLE IF EXISTS "{name}"')
+
+
+@pytest.fixture(scope="session")
+def create_database(
+    postgres_server: PostgresAddress,
+    new_role: Callable[[str], str],  # noqa: ARG001 - a role cannot be dropped before the database that it may enter
+) -> Iterator[Callable[[str], Database]]:
     """Factory of empty databases with Mailroom's locale, dropped at the end of the run: `create_database(name)`.
 
     The name gets a random suffix. Usable in fixtures of any scope, in asynchronous code, too.

@@ -41,6 +41,14 @@ _MOVABLE_PORTS = {
     "WORKER_ADMIN_PORT": 9103,
     "GATEWAY_ADMIN_PORT": 9100,
 }
+# The roles at the embedded Postgres by their variables: the owners of the tables, and the processes.
+_ROLES = {
+    "AUTH_POSTGRES_OWNER": "auth",
+    "AUTH_POSTGRES_USER": "auth_service",
+    "MAIL_POSTGRES_OWNER": "mail",
+    "MAIL_POSTGRES_USER": "mail_service",
+    "WORKER_POSTGRES_USER": "mail_worker",
+}
 
 type Secret = Callable[[str], str]
 
@@ -140,12 +148,12 @@ def demo_settings(environment: Mapping[str, str], home: Path) -> Settings:
 
 
 def postgres_variables(settings: Settings, server: PostgresAddress, secret: Secret) -> dict[str, str]:
-    """Return the addresses of the databases. On the embedded server each service has its own role and password."""
+    """Return the addresses of the databases. On the embedded server each process and each owner has its own role."""
     variables = server.environment() | {"POSTGRES_DB": settings.variables.get("POSTGRES_DB", "mailroom")}
     if settings.postgres is None:
-        for service in ("auth", "mail"):
-            variables[f"{service.upper()}_POSTGRES_USER"] = f"mailroom_{service}"
-            variables[f"{service.upper()}_POSTGRES_PASSWORD"] = secret(f"postgres_{service}")
+        for role, name in _ROLES.items():
+            variables[role] = f"mailroom_{name}"
+            variables[f"{role.removesuffix('_USER')}_PASSWORD"] = secret(f"postgres_{name}")
     return variables | _chosen(settings, variables, except_for=server.environment())
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from pydantic import SecretStr
 
-from services.auth.settings import AuthDatabaseSettings, AuthKeySettings, AuthSettings
+from services.auth.settings import AuthKeySettings, AuthMigrationSettings, AuthSettings
 from services.gateway.settings import GatewaySettings
 from services.kit.settings import Settings
-from services.mail.settings import MailDatabaseSettings, MailSettings, WorkerSettings
+from services.mail.settings import MailMigrationSettings, MailSettings, WorkerSettings
 from services.sandbox.settings import Settings as SandboxSettings
 
 # By the name of a process, or of a command: `auth.migrations`, `auth.command`.
@@ -17,28 +17,32 @@ PROCESSES: Mapping[str, type[Settings]] = {
     "mail": MailSettings,
     "worker": WorkerSettings,
     "gateway": GatewaySettings,
-    "auth.migrations": AuthDatabaseSettings,
-    "mail.migrations": MailDatabaseSettings,
+    "auth.migrations": AuthMigrationSettings,
+    "mail.migrations": MailMigrationSettings,
     "auth.command": AuthKeySettings,
 }
-_ADMINISTRATORS = frozenset({"POSTGRES_PASSWORD", "POSTGRES_PASSWORD_FILE"})
+# A process enters its database with the first of these that it has and that is set.
+_POSTGRES = ("WORKER_POSTGRES_PASSWORD", "MAIL_POSTGRES_PASSWORD", "AUTH_POSTGRES_PASSWORD", "POSTGRES_PASSWORD")
 
 
 def own_environment(environment: Mapping[str, str], *, process: str) -> dict[str, str]:
     """Return the environment without the secrets of other processes, and without files of these.
 
-    The password of Postgres's administrator is for migrations, and for a process without a role of its own.
+    The passwords of other roles at Postgres are for migrations, and for a process without a role of its own.
     """
     settings = PROCESSES[process]
     foreign = _every_secret() - _secrets_of(settings)
-    if not process.endswith(".migrations") and _has_a_role(settings, environment):
-        foreign |= _ADMINISTRATORS
+    if not process.endswith(".migrations"):
+        foreign |= _passwords_of_others(settings, environment)
     return {name: value for name, value in environment.items() if name not in foreign}
 
 
-def _has_a_role(settings: type[Settings], environment: Mapping[str, str]) -> bool:
-    own = {name for name in _secrets_of(settings) if "_POSTGRES_PASSWORD" in name}
-    return any(environment.get(name) for name in own)
+def _passwords_of_others(settings: type[Settings], environment: Mapping[str, str]) -> frozenset[str]:
+    """Return the variables of the passwords at Postgres that the process reads and does not use."""
+    known = [name for name in _POSTGRES if name in _secrets_of(settings)]
+    own = next((name for name in known if environment.get(name) or environment.get(f"{name}_FILE")), None)
+    others = known[known.index(own) + 1 :] if own else []
+    return frozenset(variable for name in others for variable in (name, f"{name}_FILE"))
 
 
 def _every_secret() -> frozenset[str]:

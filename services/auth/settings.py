@@ -5,7 +5,7 @@ from pydantic_settings import SettingsConfigDict
 
 from services.auth.providers.settings import ProviderSettings
 from services.auth.sign_up import SignUpPolicy
-from services.kit.settings import DatabaseSettings, RedisSettings, ServiceSettings, variables_of
+from services.kit.settings import DatabaseSettings, MigrationSettings, RedisSettings, ServiceSettings, variables_of
 
 MINIMUM_SECRET = 32
 
@@ -15,6 +15,12 @@ class AuthDatabaseSettings(DatabaseSettings):
 
     service = "auth"
     model_config = SettingsConfigDict(alias_generator=variables_of(service))
+
+
+class AuthMigrationSettings(MigrationSettings, AuthDatabaseSettings):
+    """The settings of auth's migrations."""
+
+    model_config = SettingsConfigDict(alias_generator=variables_of("auth"))
 
 
 class AuthKeySettings(AuthDatabaseSettings):

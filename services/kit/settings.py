@@ -153,7 +153,7 @@ def variables_of(service: str) -> Callable[[str], str]:
 
 
 class DatabaseSettings(Settings):
-    """The settings of a service's database: {SERVICE}_POSTGRES_..., and POSTGRES_... where those are unset.
+    """The settings by which a process enters its service's database: {SERVICE}_POSTGRES_..., else POSTGRES_... .
 
     A subclass names its service: `model_config = SettingsConfigDict(alias_generator=variables_of("auth"))`.
     """
@@ -173,7 +173,7 @@ class DatabaseSettings(Settings):
 
     @property
     def database(self) -> Postgres:
-        """The service's database."""
+        """The service's database, entered as the role of the process."""
         return Postgres(
             host=self.own_postgres_host or self.postgres_host,
             port=self.own_postgres_port or self.postgres_port,
@@ -182,9 +182,27 @@ class DatabaseSettings(Settings):
             database=self.own_postgres_db or f"{self.postgres_db}_{self.service}",
         )
 
+
+class MigrationSettings(DatabaseSettings):
+    """The settings of a service's migrations: those of its processes' roles, of the tables' owner, of an administrator.
+
+    Without {SERVICE}_POSTGRES_OWNER the role of the processes owns the tables, and may do anything with them.
+    """
+
+    own_postgres_owner: str | None = None
+    own_postgres_owner_password: SecretStr = SecretStr("")
+
+    @property
+    def owner(self) -> Postgres:
+        """The service's database, entered as the role that owns it."""
+        if self.own_postgres_owner is None:
+            return self.database
+        changed = {"user": self.own_postgres_owner, "password": self.own_postgres_owner_password}
+        return self.database.model_copy(update=changed)
+
     @property
     def administrator(self) -> Postgres:
-        """The role on the same server that may create the service's role and database."""
+        """The role on the same server that may create the service's roles and database."""
         return Postgres(
             host=self.own_postgres_host or self.postgres_host,
             port=self.own_postgres_port or self.postgres_port,

@@ -2,10 +2,17 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from services.kit.settings import DatabaseSettings, RedisSettings, ServiceSettings, variables_of
+from services.kit.settings import (
+    DatabaseSettings,
+    MigrationSettings,
+    Postgres,
+    RedisSettings,
+    ServiceSettings,
+    variables_of,
+)
 from services.mail.providers.settings import NotificationSettings, ProviderSettings
 from services.mail.sync.idle.rounds import IdleIntervals
 
@@ -15,6 +22,28 @@ class MailDatabaseSettings(DatabaseSettings):
 
     service = "mail"
     model_config = SettingsConfigDict(alias_generator=variables_of(service))
+
+
+class WorkerDatabaseSettings(MailDatabaseSettings):
+    """WORKER_POSTGRES_USER and its password: the role of the workers, by default that of the service."""
+
+    worker_postgres_user: str | None = None
+    worker_postgres_password: SecretStr = SecretStr("")
+
+    @property
+    def worker_database(self) -> Postgres:
+        """The database, entered as the role of the workers."""
+        if self.worker_postgres_user is None:
+            return self.database
+        return self.database.model_copy(
+            update={"user": self.worker_postgres_user, "password": self.worker_postgres_password}
+        )
+
+
+class MailMigrationSettings(MigrationSettings, WorkerDatabaseSettings):
+    """The settings of mail's migrations."""
+
+    model_config = SettingsConfigDict(alias_generator=variables_of("mail"))
 
 
 class MailProcessSettings(ProviderSettings, MailDatabaseSettings, RedisSettings, ServiceSettings):
@@ -38,7 +67,7 @@ class MailSettings(NotificationSettings, MailProcessSettings):
     mail_cache_seconds: float = Field(86_400, gt=0)
 
 
-class WorkerSettings(MailProcessSettings):
+class WorkerSettings(MailProcessSettings, WorkerDatabaseSettings):
     """The settings of a worker. `worker_slots` turns run at a time, each with at most one database connection."""
 
     worker_admin_host: str = "127.0.0.1"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from grpc import aio
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -18,10 +19,12 @@ from deploy.local.postgres import Database
 from deploy.local.valkey import RedisAddress
 from services.auth.app import serving
 from services.auth.settings import AuthSettings
+from services.auth.store.privileges import AUTH
 from services.auth.store.tables import metadata
 from services.kit.http.server import serve_http
-from services.kit.settings import RedisSettings
+from services.kit.settings import Postgres, RedisSettings
 from services.kit.stores.migrations.command import main as migrate
+from services.kit.stores.migrations.roles import ProcessRole
 from services.kit.stores.postgres import create_engine
 from services.kit.stores.redis_client import create_redis
 from tests.support.auth.client import SECRET_KEY, Client, StartService
@@ -52,8 +55,10 @@ def stand_in(provider: StandIn) -> StandIn:
 
 @pytest.fixture(scope="session")
 async def make_settings(
-    database: Database, redis_server: RedisAddress, provider: StandIn
+    database: Database, new_role: Callable[[str], str], redis_server: RedisAddress, provider: StandIn
 ) -> Callable[..., AuthSettings]:
+    role = new_role("auth_service")
+
     def make(**overrides: Any) -> AuthSettings:
         values = {
             "auth_port": 0,
@@ -61,8 +66,8 @@ async def make_settings(
             "mailroom_insecure_grpc": True,
             "postgres_host": database.server.host,
             "postgres_port": database.server.port,
-            "postgres_user": database.server.user,
-            "postgres_password": database.server.password,
+            "auth_postgres_user": role,
+            "auth_postgres_password": "of the service",
             "auth_postgres_db": database.name,
             "redis_host": redis_server.host,
             "redis_port": redis_server.port,
@@ -81,18 +86,31 @@ async def make_settings(
         }
         return AuthSettings(_env_file=None, **(values | overrides))  # type: ignore[call-arg, arg-type]  # pydantic-settings' own argument, and values of many types
 
-    await asyncio.to_thread(_migrate, make())
+    await asyncio.to_thread(_migrate, make(), database)
     return make
 
 
-def _migrate(settings: AuthSettings) -> None:
+def _migrate(settings: AuthSettings, database: Database) -> None:
     """Migrate in a thread, since the command runs an event loop of its own."""
+    owner = _owner(database)
     migrate(
         ["upgrade"],
         versions=Path(services.auth.migrations.__path__[0]) / "versions",
         metadata=metadata,
-        database=settings.database,
-        administrator=settings.administrator,
+        owner=owner,
+        administrator=owner,
+        roles=[ProcessRole(settings.database, AUTH)],
+    )
+
+
+def _owner(database: Database) -> Postgres:
+    """Return the database, entered by the administrator, who owns its tables; the service has a role of its own."""
+    return Postgres(
+        host=database.server.host,
+        port=database.server.port,
+        user=database.server.user,
+        password=SecretStr(database.server.password),
+        database=database.name,
     )
 
 
@@ -115,9 +133,9 @@ async def client(start_service: StartService) -> Client:
 
 
 @pytest.fixture(scope="session")
-async def engine(make_settings: Callable[..., AuthSettings]) -> AsyncIterator[AsyncEngine]:
+async def engine(database: Database, make_settings: Callable[..., AuthSettings]) -> AsyncIterator[AsyncEngine]:  # noqa: ARG001 - the settings' fixture migrates
     """The service's database, for tests that read or age its rows."""
-    engine = create_engine(make_settings().database, application_name="tests", pool_size=2)
+    engine = create_engine(_owner(database), application_name="tests", pool_size=2)
     yield engine
     await engine.dispose()
 
@@ -141,20 +159,29 @@ def closed_port() -> Iterator[int]:
 
 
 @pytest.fixture(scope="session")
-async def second_engine(
+async def second_database(
     create_database: Callable[[str], Database], make_settings: Callable[..., AuthSettings]
-) -> AsyncIterator[AsyncEngine]:
-    """A database that no running service uses; tests use `fresh_engine`, which empties it."""
-    settings = make_settings(auth_postgres_db=create_database("auth_fresh").name)
-    await asyncio.to_thread(_migrate, settings)
+) -> AsyncIterator[tuple[AsyncEngine, AsyncEngine]]:
+    """A database that no running service uses, entered as the service and as the owner; tests use `fresh_engine`."""
+    database = create_database("auth_fresh")
+    settings = make_settings(auth_postgres_db=database.name)
+    await asyncio.to_thread(_migrate, settings, database)
     engine = create_engine(settings.database, application_name="tests", pool_size=5)
-    yield engine
+    owners = create_engine(_owner(database), application_name="tests", pool_size=1)
+    yield engine, owners
     await engine.dispose()
+    await owners.dispose()
 
 
 @pytest.fixture
-async def fresh_engine(second_engine: AsyncEngine) -> AsyncEngine:
-    """An empty database of the service, for tests that read all rows."""
-    async with second_engine.begin() as connection:
+async def owners_engine(second_database: tuple[AsyncEngine, AsyncEngine]) -> AsyncEngine:
+    """The database of `fresh_engine`, entered as the owner of its tables."""
+    return second_database[1]
+
+
+@pytest.fixture
+async def fresh_engine(second_database: tuple[AsyncEngine, AsyncEngine], owners_engine: AsyncEngine) -> AsyncEngine:
+    """An empty database of the service, entered as the service, for tests that read all rows."""
+    async with owners_engine.begin() as connection:
         await connection.execute(text("TRUNCATE users, signing_keys, grant_revocations, security_events CASCADE"))
-    return second_engine
+    return second_database[0]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.auth.settings import AuthDatabaseSettings, AuthSettings
+from services.auth.settings import AuthDatabaseSettings, AuthMigrationSettings, AuthSettings
 from services.kit.settings import load
 from services.kit.tls.authority import ensure_certificates, identity_in
 
@@ -99,7 +99,7 @@ class TestIdentity:
 class TestDatabase:
     def test_is_named_after_the_shared_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("POSTGRES_DB", "acme")
-        settings = load(AuthSettings)
+        settings = load(AuthMigrationSettings)
         assert (settings.database.database, settings.administrator.database) == ("acme_auth", "postgres")
 
     def test_is_the_services_own_where_it_is_overridden(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,12 +107,26 @@ class TestDatabase:
             monkeypatch.setenv(f"POSTGRES_{name}", "shared")
             monkeypatch.setenv(f"AUTH_POSTGRES_{name}", "own")
         monkeypatch.setenv("AUTH_POSTGRES_DB", "somewhere")
-        settings = load(AuthSettings)
+        settings = load(AuthMigrationSettings)
         database, administrator = settings.database, settings.administrator
         assert (database.host, database.user, database.database) == ("own", "own", "somewhere")
         assert (administrator.host, administrator.user) == ("own", "shared")
         assert database.password.get_secret_value() == "own"
         assert administrator.password.get_secret_value() == "shared"
+
+    def test_is_owned_by_the_role_of_the_service_unless_another_one_is_named(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AUTH_POSTGRES_USER", "service")
+        monkeypatch.setenv("AUTH_POSTGRES_PASSWORD", "p")
+        settings = load(AuthMigrationSettings)
+        assert settings.owner == settings.database
+        monkeypatch.setenv("AUTH_POSTGRES_OWNER", "owner")
+        monkeypatch.setenv("AUTH_POSTGRES_OWNER_PASSWORD", "o")
+        settings = load(AuthMigrationSettings)
+        assert (settings.database.user, settings.owner.user) == ("service", "owner")
+        assert settings.owner.password.get_secret_value() == "o"
+        assert settings.owner.database == settings.database.database
 
 
 class TestProvider:

@@ -169,10 +169,12 @@ def test_the_published_servers_are_found_by_make_migrate(system: ComposedSystem,
     example = (ROOT / ".env.example").read_text()
     chosen = dict(
         re.findall(
-            r"^## .*?((?:(?:AUTH|MAIL)_)?POSTGRES_(?:HOST|USER|PASSWORD)|REDIS_HOST)=(\w+)", example, re.MULTILINE
+            r"^## .*?((?:(?:AUTH|MAIL|WORKER)_)?POSTGRES_(?:HOST|USER|PASSWORD|OWNER|OWNER_PASSWORD)|REDIS_HOST)=(\w+)",
+            example,
+            re.MULTILINE,
         )
     )
-    assert len(chosen) == 7
+    assert len(chosen) == 13
     ports = {name: system.variables[name] for name in ("POSTGRES_PORT", "REDIS_PORT")}
     environment = {"PATH": os.environ["PATH"], "MAILROOM_HOME": str(tmp_path / "home"), **chosen, **ports}
     command = [sys.executable, "-m", "deploy.local", "migrate"]

@@ -25,7 +25,9 @@ _ENTER = """
 import asyncio, asyncpg
 
 async def enter():
-    await asyncpg.connect(host="postgres", user="mailroom_mail", password={password!r}, database="mailroom_mail")
+    await asyncpg.connect(
+        host="postgres", user="mailroom_mail_service", password={password!r}, database="mailroom_mail"
+    )
 
 try:
     asyncio.run(enter())
@@ -156,9 +158,9 @@ class TestRotation:
     def test_of_a_database_password_is_in_force_at_once(
         self, system: ComposedSystem, operator: Operator, ada: Person, provider: Provider
     ) -> None:
-        old = operator.secret("postgres_mail_password")
+        old = operator.secret("postgres_mail_service_password")
         operator.follow("A database password")
-        passwords = (old, operator.secret("postgres_mail_password"))
+        passwords = (old, operator.secret("postgres_mail_service_password"))
         entered = [system.python("mail", _ENTER.format(password=password)) for password in passwords]
         assert entered == ["refused", "entered"]
         _goes_on(provider, ada)

@@ -20,8 +20,9 @@ _ENTER = """
 import asyncio, asyncpg, pathlib
 
 async def enter(database):
-    password = pathlib.Path("/run/secrets/postgres_{service}_password").read_text().strip()
-    connection = await asyncpg.connect(host="postgres", user="mailroom_{service}", password=password, database=database)
+    password = pathlib.Path("/run/secrets/postgres_{service}_service_password").read_text().strip()
+    role = "mailroom_{service}_service"
+    connection = await asyncpg.connect(host="postgres", user=role, password=password, database=database)
     await connection.close()
 
 asyncio.run(enter("mailroom_{service}"))

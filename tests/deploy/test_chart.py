@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 import yaml
 
-from services.auth.settings import AuthSettings
+from services.auth.settings import AuthMigrationSettings, AuthSettings
 from services.gateway.settings import GatewaySettings
 from services.kit.settings import Settings
-from services.mail.settings import MailSettings, WorkerSettings
+from services.mail.settings import MailMigrationSettings, MailSettings, WorkerSettings
 
 CHART = Path(__file__).parents[2] / "deploy/helm/mailroom"
 VALUES = {"default": CHART / "values.yaml", "production": CHART / "ci/production-values.yaml"}
 SETTINGS: dict[str, type[Settings]] = {
     "auth": AuthSettings, "gateway": GatewaySettings, "mail": MailSettings, "worker": WorkerSettings,
 }  # fmt: skip
+MIGRATIONS: dict[str, type[Settings]] = {"auth": AuthMigrationSettings, "mail": MailMigrationSettings}
 # Settings that an operator adds for all processes.
 # Settings that the chart gives where the values choose none.
 REPLACEABLE = {"AUTH_REQUIRE_CLIENT_PROOF"}
@@ -114,7 +115,7 @@ class TestPods:
     def test_get_variables_that_their_process_reads(self, resources: list[Resource]) -> None:
         for name, pod in _pods(resources):
             service, _, migrations = name.partition("-")
-            fields = SETTINGS[service].model_fields.items()
+            fields = (MIGRATIONS if migrations else SETTINGS)[service].model_fields.items()
             read = {str(field.validation_alias or own).upper() for own, field in fields}
             given = {variable.removesuffix("_FILE") for variable in _variables(pod)} - OF_LIBRARIES
             shared = {"AUTH_ADDRESS", "MAIL_ADDRESS", "FRONTEND_REDIRECT_URL", "PUBLIC_URL"}
@@ -191,9 +192,17 @@ class TestSecrets:
             "SECRET_KEY": {"auth"},
             "GOOGLE_CLIENT_SECRET": {"auth"},
             "AUTH_POSTGRES_PASSWORD": {"auth", "auth-migrations"},
-            "MAIL_POSTGRES_PASSWORD": {"mail", "worker", "mail-migrations"},
+            "MAIL_POSTGRES_PASSWORD": {"mail", "mail-migrations"},
+            "WORKER_POSTGRES_PASSWORD": {"worker", "mail-migrations"},
+            "AUTH_POSTGRES_OWNER_PASSWORD": {"auth-migrations"},
+            "MAIL_POSTGRES_OWNER_PASSWORD": {"mail-migrations"},
             "REDIS_PASSWORD": {"auth", "gateway", "mail", "worker"},
         }
+
+    def test_of_owners_of_tables_are_not_asked_for_where_the_processes_own_them(self) -> None:
+        owned = _rendered("--set", "postgres.authOwner=,postgres.mailOwner=")
+        for name, pod in _pods(owned):
+            assert not [variable for variable in _variables(pod) if variable.endswith("OWNER_PASSWORD_FILE")], name
 
     def test_of_the_gateway_at_redis_are_its_own_where_it_has_a_name_of_its_own(self) -> None:
         chosen = ("redis.username=rest,redis.gatewayUsername=gateway", "secrets.redisGatewayPassword.name=own")

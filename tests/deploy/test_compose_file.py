@@ -97,14 +97,27 @@ def test_secrets_reach_only_the_services_that_use_them() -> None:
     assert [name for name in services if services[name]["environment"].get("POSTGRES_PASSWORD")] == [
         "auth-migrations", "mail-migrations", "postgres",
     ]  # fmt: skip
-    for owner, users in {"AUTH": {"auth", "auth-migrations"}, "MAIL": {"mail", "worker", "mail-migrations"}}.items():
-        assert {name for name in services if f"{owner}_POSTGRES_PASSWORD" in services[name]["environment"]} == users
+    passwords = {
+        "AUTH_POSTGRES_PASSWORD": {"auth", "auth-migrations"},
+        "MAIL_POSTGRES_PASSWORD": {"mail", "mail-migrations"},
+        "WORKER_POSTGRES_PASSWORD": {"worker", "mail-migrations"},
+        "AUTH_POSTGRES_OWNER_PASSWORD": {"auth-migrations"},
+        "MAIL_POSTGRES_OWNER_PASSWORD": {"mail-migrations"},
+    }
+    for variable, users in passwords.items():
+        assert {name for name in services if variable in services[name]["environment"]} == users
 
 
-def test_each_service_has_its_own_database_role() -> None:
-    services = _services()
-    assert services["auth"]["environment"]["AUTH_POSTGRES_USER"] == "mailroom_auth"
-    assert services["worker"]["environment"]["MAIL_POSTGRES_USER"] == "mailroom_mail"
+def test_each_process_has_its_own_database_role_which_owns_nothing() -> None:
+    environments = {name: service["environment"] for name, service in _services().items()}
+    roles = [
+        environments["auth"]["AUTH_POSTGRES_USER"],
+        environments["mail"]["MAIL_POSTGRES_USER"],
+        environments["worker"]["WORKER_POSTGRES_USER"],
+        environments["auth-migrations"]["AUTH_POSTGRES_OWNER"],
+        environments["mail-migrations"]["MAIL_POSTGRES_OWNER"],
+    ]
+    assert len(set(roles)) == 5
 
 
 def test_long_lived_services_are_restarted_and_the_rest_runs_once() -> None:
@@ -147,8 +160,11 @@ class TestProduction:
             "secret_key_previous": {"auth"},
             "google_client_secret": {"auth"},
             "postgres_password": {"postgres", "auth-migrations", "mail-migrations"},
-            "postgres_auth_password": {"auth", "auth-migrations"},
-            "postgres_mail_password": {"mail", "worker", "mail-migrations"},
+            "postgres_auth_password": {"auth-migrations"},
+            "postgres_auth_service_password": {"auth", "auth-migrations"},
+            "postgres_mail_password": {"mail-migrations"},
+            "postgres_mail_service_password": {"mail", "mail-migrations"},
+            "postgres_mail_worker_password": {"worker", "mail-migrations"},
             "redis_password": {"redis", "auth", "mail", "worker"},
             "redis_gateway_password": {"redis", "gateway"},
         }

@@ -9,14 +9,17 @@ from opentelemetry.sdk import environment_variables
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from services.auth.settings import AuthSettings
+from services.auth.settings import AuthMigrationSettings, AuthSettings
 from services.gateway.settings import GatewaySettings
 from services.kit.settings import Settings
-from services.mail.settings import MailSettings, WorkerSettings
+from services.mail.settings import MailMigrationSettings, MailSettings, WorkerSettings
 from services.sandbox.settings import Settings as SandboxSettings
 
 ROOT = Path(__file__).parents[2]
-SETTINGS: tuple[type[Settings], ...] = (AuthSettings, GatewaySettings, MailSettings, WorkerSettings, SandboxSettings)
+SETTINGS: tuple[type[Settings], ...] = (
+    *(AuthSettings, GatewaySettings, MailSettings, WorkerSettings, SandboxSettings),
+    *(AuthMigrationSettings, MailMigrationSettings),
+)
 OF_OPENTELEMETRY = {environment_variables.OTEL_TRACES_SAMPLER, environment_variables.OTEL_TRACES_SAMPLER_ARG}
 OF_THE_EMBEDDED_STACK = {"MAILROOM_HOME", "MAILROOM_SANDBOX"}
 # An embedded or composed stack sets these for its processes; each follows from another variable.

@@ -31,7 +31,7 @@ class TestFirstInstall:
     def test_makes_long_secrets_that_differ(self, tmp_path: Path) -> None:
         _install(tmp_path)
         secrets = [file.read_text() for file in (tmp_path / "secrets").iterdir() if file.stat().st_size]
-        assert len(set(secrets)) == len(secrets) == 6
+        assert len(set(secrets)) == len(secrets) == 9
         assert all(re.fullmatch(r"[0-9a-f]{64}\n", secret) for secret in secrets)
 
     def test_directories_are_accessible_to_their_owner_only(self, tmp_path: Path) -> None:

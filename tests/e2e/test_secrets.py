@@ -109,7 +109,8 @@ async def test_no_secret_is_in_any_output_or_column(
     stack: RunningStack, http: httpx.Client, provider: Provider, traces: TraceCollector
 ) -> None:
     found = Secrets()
-    for name in ("SECRET_KEY", "GOOGLE_CLIENT_SECRET", "AUTH_POSTGRES_PASSWORD", "MAIL_POSTGRES_PASSWORD"):
+    roles = ("AUTH_POSTGRES", "AUTH_POSTGRES_OWNER", "MAIL_POSTGRES", "MAIL_POSTGRES_OWNER", "WORKER_POSTGRES")
+    for name in ("SECRET_KEY", "GOOGLE_CLIENT_SECRET", *(f"{role}_PASSWORD" for role in roles)):
         if name in stack.variables:
             found.add(**{name: stack.variables[name]})
     # Made by the stack: one per service, and the authority's.
@@ -151,15 +152,12 @@ def _query(url: str) -> dict[str, str]:
 
 
 async def _connect(variables: Mapping[str, str], service: str) -> "asyncpg.Connection[asyncpg.Record]":
-    def variable(name: str) -> str:
-        return variables.get(f"{service.upper()}_{name}", variables[name])
-
     database = variables.get(f"{service.upper()}_POSTGRES_DB", f"{variables['POSTGRES_DB']}_{service}")
     return await asyncpg.connect(
         host=variables["POSTGRES_HOST"],
         port=int(variables["POSTGRES_PORT"]),
-        user=variable("POSTGRES_USER"),
-        password=variable("POSTGRES_PASSWORD"),
+        user=variables["POSTGRES_USER"],
+        password=variables["POSTGRES_PASSWORD"],
         database=database,
     )
 

@@ -7,10 +7,10 @@ import pytest
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 
-from services.kit.settings import DatabaseSettings, Settings, load, variables_of
+from services.kit.settings import MigrationSettings, Settings, load, variables_of
 
 
-class ExampleDatabase(DatabaseSettings):
+class ExampleDatabase(MigrationSettings):
     """The database settings of that service."""
 
     service = "example"

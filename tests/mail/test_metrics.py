@@ -27,8 +27,10 @@ class Scraper:
     def __init__(self, servers: Servers, *, quota: Quota | None = None) -> None:
         profile = quota_profile()
         self._registry = CollectorRegistry()
-        self.quota = quota or shared_quota(servers.redis, servers.pool, profile=profile, batch_units=profile.costs.get)
-        self._gauges = MailboxMetrics(self._registry, pool=servers.pool, quota=self.quota)
+        self.quota = quota or shared_quota(
+            servers.redis, servers.mail_pool, profile=profile, batch_units=profile.costs.get
+        )
+        self._gauges = MailboxMetrics(self._registry, pool=servers.mail_pool, quota=self.quota)
 
     async def scrape(self) -> None:
         """Read the metrics, once per instance: values are cached for some seconds."""

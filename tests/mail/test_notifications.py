@@ -29,7 +29,7 @@ def sender() -> PushSender:
 @pytest.fixture
 async def notifications(servers: Servers, sender: PushSender) -> AsyncIterator[Notifications]:
     async with sender.receiver() as source:
-        yield Notifications(servers.pool, source=source)
+        yield Notifications(servers.mail_pool, source=source)
 
 
 async def schedule_of(s: Stage) -> tuple[int, bool, int]:
@@ -44,14 +44,14 @@ class TestAccept:
         await self.refused(notifications, sender.token(aud="https://other.example"))
 
     async def test_refuses_every_token_without_a_configured_sender(self, servers: Servers, sender: PushSender) -> None:
-        await self.refused(Notifications(servers.pool, source=None), sender.token())
+        await self.refused(Notifications(servers.mail_pool, source=None), sender.token())
 
     async def test_asks_for_another_delivery_while_the_keys_are_unavailable(self, servers: Servers) -> None:
         sender = PushSender()
         sender.is_down = True
         async with sender.receiver() as source:
             with pytest.raises(AppError) as caught:
-                await Notifications(servers.pool, source=source).accept(sender.token(), UNKNOWN)
+                await Notifications(servers.mail_pool, source=source).accept(sender.token(), UNKNOWN)
         assert (caught.value.kind, caught.value.reason) == (Kind.UNAVAILABLE, "provider_unavailable")
 
     async def test_drops_other_bodies(self, stage: OpenStage, notifications: Notifications, sender: PushSender) -> None:

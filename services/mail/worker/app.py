@@ -48,7 +48,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         # Each slot uses a connection for its turn and its lease; the loop claims.
         size = 2 * settings.worker_slots + 1
         pool = await create_pool(
-            settings.database,
+            settings.worker_database,
             application_name="mail-worker",
             size=size,
             # A process that stops within a transaction delays its successors: for its lease at most, or, if it was
@@ -83,7 +83,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         )
         worker = Worker(
             pool=pool,
-            connect_listener=lambda: connect(settings.database),
+            connect_listener=lambda: connect(settings.worker_database),
             turns=turns,
             idle_check=IdleCheck(
                 pool=pool,

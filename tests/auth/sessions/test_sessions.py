@@ -226,12 +226,12 @@ class TestStorage:
             assert await connection.scalar(select(func.count()).select_from(refresh_tokens)) == 2
 
     async def test_a_digest_put_into_another_session_does_not_open_it(
-        self, family: Sessions, store: Store, fresh_engine: AsyncEngine
+        self, family: Sessions, store: Store, owners_engine: AsyncEngine
     ) -> None:
         mine, victims = parse(await begin(family, store)), parse(await begin(family, store))
         assert mine is not None
         assert victims is not None
-        async with fresh_engine.begin() as connection:
+        async with owners_engine.begin() as connection:
             await connection.execute(
                 text("UPDATE refresh_tokens SET session_id = :victim WHERE session_id = :mine"),
                 {"victim": victims.session_id, "mine": mine.session_id},

@@ -117,12 +117,13 @@ class TestPorts:
 
 
 class TestServers:
-    def test_on_the_embedded_server_each_service_has_a_role_of_its_own(self) -> None:
+    def test_on_the_embedded_server_each_process_and_each_owner_has_a_role_of_its_own(self) -> None:
         variables = postgres_variables(Settings({"POSTGRES_DB": "post", "POSTGRES_PASSWORD": "x"}), _EMBEDDED, _secret)
         assert variables["POSTGRES_DB"] == "post"
         assert variables["POSTGRES_PASSWORD"] == "generated"  # the server is ours, and so is its password
-        assert variables["AUTH_POSTGRES_USER"] != variables["MAIL_POSTGRES_USER"]
-        assert variables["AUTH_POSTGRES_PASSWORD"] != variables["MAIL_POSTGRES_PASSWORD"]
+        for kind in ("_OWNER", "_USER", "PASSWORD"):
+            values = [value for name, value in variables.items() if name.endswith(kind)]
+            assert len(set(values)) == len(values) > 1
 
     def test_a_server_of_the_users_is_used_as_it_is(self) -> None:
         settings = Settings({"POSTGRES_HOST": "db", "POSTGRES_USER": "me", "POSTGRES_PASSWORD": "mine"})

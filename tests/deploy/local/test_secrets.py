@@ -9,7 +9,14 @@ from deploy.local.ports import Ports
 from deploy.local.secrets import PROCESSES, own_environment
 from deploy.local.stack import processes
 
-_DATABASE = {"POSTGRES_PASSWORD": "p-admin", "AUTH_POSTGRES_PASSWORD": "p-auth", "MAIL_POSTGRES_PASSWORD": "p-mail"}
+_DATABASE = {
+    "POSTGRES_PASSWORD": "p-admin",
+    "AUTH_POSTGRES_PASSWORD": "p-auth",
+    "AUTH_POSTGRES_OWNER_PASSWORD": "p-auth-owner",
+    "MAIL_POSTGRES_PASSWORD": "p-mail",
+    "MAIL_POSTGRES_OWNER_PASSWORD": "p-mail-owner",
+    "WORKER_POSTGRES_PASSWORD": "p-worker",
+}
 _SECRETS = _DATABASE | {
     "SECRET_KEY": "k" * 32,
     "SECRET_KEY_PREVIOUS": "o" * 32,
@@ -21,10 +28,12 @@ _OF = {
     "sandbox": {"SANDBOX_CLIENT_SECRET"},
     "auth": {"SECRET_KEY", "SECRET_KEY_PREVIOUS", "GOOGLE_CLIENT_SECRET", "AUTH_POSTGRES_PASSWORD", "REDIS_PASSWORD"},
     "mail": {"MAIL_POSTGRES_PASSWORD", "REDIS_PASSWORD"},
-    "worker": {"MAIL_POSTGRES_PASSWORD", "REDIS_PASSWORD"},
+    "worker": {"WORKER_POSTGRES_PASSWORD", "REDIS_PASSWORD"},
     "gateway": {"REDIS_PASSWORD"},
-    "auth.migrations": {"AUTH_POSTGRES_PASSWORD", "POSTGRES_PASSWORD"},
-    "mail.migrations": {"MAIL_POSTGRES_PASSWORD", "POSTGRES_PASSWORD"},
+    "auth.migrations": {"AUTH_POSTGRES_PASSWORD", "AUTH_POSTGRES_OWNER_PASSWORD", "POSTGRES_PASSWORD"},
+    "mail.migrations": {
+        *("MAIL_POSTGRES_PASSWORD", "WORKER_POSTGRES_PASSWORD", "MAIL_POSTGRES_OWNER_PASSWORD", "POSTGRES_PASSWORD"),
+    },
     "auth.command": {"SECRET_KEY", "SECRET_KEY_PREVIOUS", "AUTH_POSTGRES_PASSWORD"},
 }
 
@@ -45,6 +54,10 @@ class TestOwnEnvironment:
     def test_has_the_one_password_where_services_have_no_roles(self, process: str) -> None:
         shared = {"POSTGRES_PASSWORD": "p", "AUTH_POSTGRES_PASSWORD": "", "MAIL_POSTGRES_PASSWORD": ""}
         assert own_environment(shared, process=process)["POSTGRES_PASSWORD"] == "p"
+
+    def test_has_mails_password_where_workers_have_no_role(self) -> None:
+        shared = {"POSTGRES_PASSWORD": "p", "MAIL_POSTGRES_PASSWORD_FILE": "/run/m"}
+        assert own_environment(shared, process="worker") == {"MAIL_POSTGRES_PASSWORD_FILE": "/run/m"}
 
 
 class TestProcesses:

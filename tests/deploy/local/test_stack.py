@@ -109,7 +109,9 @@ class TestRun:
             children = _watch(_children(process.pid))
             assert len(children) == 7  # two servers, five processes
             assert _holders(process.pid, "SECRET_KEY") == _holders(process.pid, "GOOGLE_CLIENT_SECRET") == ["auth"]
-            assert _holders(process.pid, "MAIL_POSTGRES_PASSWORD") == ["mail", "mail.worker"]
+            assert _holders(process.pid, "MAIL_POSTGRES_PASSWORD") == ["mail"]
+            assert _holders(process.pid, "WORKER_POSTGRES_PASSWORD") == ["mail.worker"]
+            assert _holders(process.pid, "MAIL_POSTGRES_OWNER_PASSWORD") == []
             assert _holders(process.pid, "POSTGRES_PASSWORD") == []
 
             refused = _command(home, "run")

@@ -43,7 +43,7 @@ from services.kit.settings import Postgres
 
 host, port, user, password, name, versions, *arguments = sys.argv[1:]
 database = Postgres(host=host, port=port, user=user, password=SecretStr(password), database=name)
-main(arguments, versions=Path(versions), metadata=MetaData(), database=database, administrator=database)
+main(arguments, versions=Path(versions), metadata=MetaData(), owner=database, administrator=database)
 """
 RELEASES = {"0001_table": TABLE, "0002_index": INDEX, "0003_settings": SETTINGS}
 

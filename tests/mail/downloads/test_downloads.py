@@ -266,7 +266,7 @@ class TestDeletion:
             await s.sync()
             with pytest.raises(AppError, match="message_not_found"):
                 await d.attachment(gone, "1")
-            await clean_cache(s.servers.pool, d.cache)
+            await clean_cache(s.servers.mail_pool, d.cache)
             assert d.files() == [file]
 
 
@@ -274,10 +274,10 @@ class TestDisconnecting:
     async def test_removes_the_cached_contents(self, stage: OpenStage, tmp_path: Path) -> None:
         async with stage() as s, downloads(s, tmp_path) as d:
             await d.raw(await synced(s))
-            await clean_cache(s.servers.pool, d.cache)
+            await clean_cache(s.servers.mail_pool, d.cache)
             assert len(d.files()) == 1
             await s.disconnect()
-            await clean_cache(s.servers.pool, d.cache)
+            await clean_cache(s.servers.mail_pool, d.cache)
             assert (d.files(), d.cache.size) == ([], 0)
 
 

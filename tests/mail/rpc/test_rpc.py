@@ -136,7 +136,7 @@ def client(stage: OpenStage, ports: Ports) -> OpenClient:
 
 
 def _settings(s: Stage, *, port: int, auth_address: str) -> MailSettings:
-    database = s.servers.database
+    database = s.servers.mail_database
     return MailSettings.model_validate(
         {
             "mail_postgres_host": database.host,

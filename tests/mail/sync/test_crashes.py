@@ -22,13 +22,13 @@ LEASE_SECONDS = 1
 
 def environment(s: Stage, *, auth_address: str) -> dict[str, str]:
     """Return the environment of a worker process."""
-    database, redis = s.servers.database, s.servers.redis.connection_pool.connection_kwargs
+    database, redis = s.servers.worker_database, s.servers.redis.connection_pool.connection_kwargs
     return {
         "PATH": os.environ["PATH"],
         "MAIL_POSTGRES_HOST": database.host,
         "MAIL_POSTGRES_PORT": str(database.port),
-        "MAIL_POSTGRES_USER": database.user,
-        "MAIL_POSTGRES_PASSWORD": database.password.get_secret_value(),
+        "WORKER_POSTGRES_USER": database.user,
+        "WORKER_POSTGRES_PASSWORD": database.password.get_secret_value(),
         "MAIL_POSTGRES_DB": database.database,
         "REDIS_HOST": redis["host"],
         "REDIS_PORT": str(redis["port"]),

@@ -144,9 +144,9 @@ class TestDrain:
             assert "turns cancelled: they did not end in time" in [entry["event"] for entry in logs]
 
     async def test_ends_with_a_silent_database(self, stage: OpenStage, servers: Servers) -> None:
-        database = servers.database
+        database = servers.worker_database
         async with silent_server(behind=(database.host, database.port)) as proxy, stage(messages=2, workers=0) as s:
-            s.servers = replace(s.servers, database=through(database, proxy))
+            s.servers = replace(s.servers, worker_database=through(database, proxy))
             async with s.another_worker(WorkerOptions(limits=QUICK)) as worker:
                 await s.sync()
                 proxy.silent = True

@@ -70,7 +70,7 @@ async def downloads(
     cache.open()
     access = ProviderAccess(
         quota=shared_quota(
-            redis or servers.redis, servers.pool, profile=profile, batch_units=profile.costs.get * BATCH_SIZE
+            redis or servers.redis, servers.mail_pool, profile=profile, batch_units=profile.costs.get * BATCH_SIZE
         ),
         concurrency_limit=ConcurrencyLimit(servers.redis, batch_size=BATCH_SIZE),
         tokens=ProviderTokenCache(stage.auth),
@@ -79,7 +79,7 @@ async def downloads(
         source = GmailDownloads(Exchange(http), api_url=servers.sandbox.url, costs=profile.costs)
         yield StageDownloads(
             stage,
-            Downloads(stage.pool, sources={"google": source}, access=access, cache=cache, patience=patience),
+            Downloads(servers.mail_pool, sources={"google": source}, access=access, cache=cache, patience=patience),
             cache,
             directory,
         )

@@ -114,7 +114,7 @@ async def working(servers: Servers, auth: FakeAuth, options: WorkerOptions) -> A
     """A worker at work until the block ends, on connections of its own."""
     name = f"mail-worker-{next(_numbers)}"
     async with AsyncExitStack() as stack:
-        pool = await create_pool(servers.database, application_name=name, size=2 * options.slots + 1)
+        pool = await create_pool(servers.worker_database, application_name=name, size=2 * options.slots + 1)
         stack.push_async_callback(pool.close)
         registry = CollectorRegistry()
         http = await stack.enter_async_context(create_gmail_client(observer=CallObserver(Telemetry(registry))))
@@ -189,7 +189,7 @@ def _worker(
     )
     return Worker(
         pool=pool,
-        connect_listener=lambda: connect(servers.database, name=name),
+        connect_listener=lambda: connect(servers.worker_database, name=name),
         turns=turns,
         idle_check=IdleCheck(
             pool=pool,

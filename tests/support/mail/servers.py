@@ -14,11 +14,18 @@ from tests.support.mail.sandbox_control import Sandbox
 
 @dataclass(frozen=True)
 class Servers:
-    """Servers, and one migrated database that every stage empties."""
+    """Servers, and one migrated database that every stage empties.
+
+    `database` and `pool` enter it as its owner, for what tests arrange and look at; `mail_database`
+    and `mail_pool` as the mail service, `worker_database` as a worker.
+    """
 
     sandbox: Sandbox
     database: Postgres
+    mail_database: Postgres
+    worker_database: Postgres
     pool: Pool
+    mail_pool: Pool
     redis: Redis
 
     async def empty(self) -> None:

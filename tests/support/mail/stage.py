@@ -53,7 +53,7 @@ class Stage(Waits):
 
     @property
     def pool(self) -> Pool:
-        """The database."""
+        """The database, entered as its owner."""
         return self.servers.pool
 
     async def mailbox(self) -> OpenMailbox:
@@ -211,16 +211,16 @@ async def open_stage(
     await servers.empty()
     auth = FakeAuth(servers.sandbox)
     account, at_provider = await connect_user(servers.sandbox, auth, messages=messages, fields=user or {})
-    mailboxes = Mailboxes(servers.pool, auth)
+    mailboxes = Mailboxes(servers.mail_pool, auth)
     stage = Stage(
         servers=servers,
         auth=auth,
         account=account,
         at_provider=at_provider,
         mailboxes=mailboxes,
-        messages=Messages(servers.pool, UserConnections(servers.pool)),
-        syncs=Syncs(servers.pool, mailboxes, stop=asyncio.Event()),
-        disconnections=Disconnections(servers.pool, mailboxes, auth),
+        messages=Messages(servers.mail_pool, UserConnections(servers.mail_pool)),
+        syncs=Syncs(servers.mail_pool, mailboxes, stop=asyncio.Event()),
+        disconnections=Disconnections(servers.mail_pool, mailboxes, auth),
     )
     async with AsyncExitStack() as stack:
         for _ in range(workers):

@@ -17,7 +17,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 
-{{/* Image, database user and certificate are those of the service; a worker has mail's. */}}
+{{/* Image, database and certificate are those of the service; a worker has mail's. */}}
 {{- define "mailroom.service" -}}
 {{ ternary "mail" .name (eq .name "worker") }}
 {{- end }}
@@ -30,13 +30,21 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- define "mailroom.secretFiles" -}}
 {{- $secrets := .root.Values.secrets -}}
 {{- $own := dict -}}
-{{- if eq (include "mailroom.service" .) "auth" -}}
+{{- if eq .name "auth" -}}
 {{- $_ := set $own "AUTH_POSTGRES_PASSWORD" $secrets.postgresAuthPassword -}}
-{{- else if eq (include "mailroom.service" .) "mail" -}}
+{{- else if eq .name "mail" -}}
 {{- $_ := set $own "MAIL_POSTGRES_PASSWORD" $secrets.postgresMailPassword -}}
+{{- end -}}
+{{- if or (eq .name "worker") (and (eq .name "mail") .migrations) -}}
+{{- $_ := set $own "WORKER_POSTGRES_PASSWORD" $secrets.postgresWorkerPassword -}}
 {{- end -}}
 {{- if .migrations -}}
 {{- $_ := set $own "POSTGRES_PASSWORD" $secrets.postgresPassword -}}
+{{- if and (eq .name "auth") .root.Values.postgres.authOwner -}}
+{{- $_ := set $own "AUTH_POSTGRES_OWNER_PASSWORD" $secrets.postgresAuthOwnerPassword -}}
+{{- else if and (eq .name "mail") .root.Values.postgres.mailOwner -}}
+{{- $_ := set $own "MAIL_POSTGRES_OWNER_PASSWORD" $secrets.postgresMailOwnerPassword -}}
+{{- end -}}
 {{- else -}}
 {{- $ofGateway := and (eq .name "gateway") .root.Values.redis.gatewayUsername -}}
 {{- $_ := set $own "REDIS_PASSWORD" (ternary $secrets.redisGatewayPassword $secrets.redisPassword (not (not $ofGateway))) -}}
@@ -61,10 +69,18 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- if .root.Values.secrets.postgresCa.name }}
 - {name: PGSSLROOTCERT, value: /run/secrets/postgres/{{ .root.Values.secrets.postgresCa.key }}}
 {{- end }}
-{{- if eq (include "mailroom.service" .) "auth" }}
+{{- if eq .name "auth" }}
 - {name: AUTH_POSTGRES_USER, value: {{ $postgres.authUser | quote }}}
-{{- else }}
+{{- else if eq .name "mail" }}
 - {name: MAIL_POSTGRES_USER, value: {{ $postgres.mailUser | quote }}}
+{{- end }}
+{{- if or (eq .name "worker") (and (eq .name "mail") .migrations) }}
+- {name: WORKER_POSTGRES_USER, value: {{ $postgres.workerUser | quote }}}
+{{- end }}
+{{- if and .migrations (eq .name "auth") }}
+- {name: AUTH_POSTGRES_OWNER, value: {{ $postgres.authOwner | quote }}}
+{{- else if .migrations }}
+- {name: MAIL_POSTGRES_OWNER, value: {{ $postgres.mailOwner | quote }}}
 {{- end }}
 {{- if and .migrations $postgres.administrator }}
 - {name: POSTGRES_USER, value: {{ $postgres.administrator | quote }}}

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from alembic import command
@@ -15,6 +16,7 @@ from sqlalchemy import MetaData
 from services.kit.settings import Postgres
 from services.kit.stores.migrations.database import ensure_database
 from services.kit.stores.migrations.revision import write_revision
+from services.kit.stores.migrations.roles import ProcessRole, ensure_roles, grant_privileges
 from services.kit.stores.postgres import connect
 
 # It becomes a docstring and a part of the file's name.
@@ -22,12 +24,19 @@ _MESSAGE = re.compile(r'[^\\"\n]*\w[^\\"\n]*')
 
 
 def main(
-    arguments: list[str], *, versions: Path, metadata: MetaData, database: Postgres, administrator: Postgres
+    arguments: list[str],
+    *,
+    versions: Path,
+    metadata: MetaData,
+    owner: Postgres,
+    administrator: Postgres,
+    roles: Sequence[ProcessRole] = (),
 ) -> None:
-    """Run one command on the migrations in the folder `versions`, which make the tables of `metadata`.
+    """Run one command on the migrations in the folder `versions`, which make the tables of `metadata` as `owner`.
 
-    `upgrade` creates the database where it is missing and applies what is new. It leaves a database alone that a later
-    release has migrated: this release works with it after a rollback. `downgrade REVISION` is for development.
+    `upgrade` creates the database and the roles where they are missing, applies what is new, and gives the roles their
+    privileges. It leaves a database alone that a later release has migrated: this release works with it after a
+    rollback. `downgrade REVISION` is for development.
     `revision MESSAGE` writes the next migration if the tables have changed. `sql REVISION` prints what upgrades a
     database from that revision, and needs none.
 
@@ -39,14 +48,15 @@ def main(
         _check_numbers(versions)
         match options.command:
             case "upgrade":
-                asyncio.run(ensure_database(database, administrator=administrator))
-                _upgrade(config, database)
+                asyncio.run(ensure_database(owner, administrator=administrator))
+                asyncio.run(ensure_roles(roles, owner=owner, administrator=administrator))
+                _upgrade(config, owner, roles)
             case "downgrade":
-                config.attributes["database"] = database
+                config.attributes["database"] = owner
                 command.downgrade(config, options.revision)
             case "revision":
                 path = write_revision(
-                    config, message=options.message, database=database.database, administrator=administrator
+                    config, message=options.message, database=owner.database, administrator=administrator
                 )
                 _report(path, versions=versions)
             case "sql":
@@ -95,13 +105,14 @@ def _check_numbers(versions: Path) -> None:
         )
 
 
-def _upgrade(config: Config, database: Postgres) -> None:
+def _upgrade(config: Config, owner: Postgres, roles: Sequence[ProcessRole]) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if asyncio.run(_is_of_later_release(database, known=known)):
+    if asyncio.run(_is_of_later_release(owner, known=known)):
         sys.stdout.write("the database is a later release's, which suits this one: left as it is\n")
     else:
-        config.attributes["database"] = database
+        config.attributes["database"] = owner
         command.upgrade(config, "head")
+        asyncio.run(grant_privileges(roles, owner=owner))
 
 
 async def _is_of_later_release(database: Postgres, *, known: set[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Creation of a service's role and database."""
+"""Creation of a service's database, and of roles."""
 
 import asyncio
 import secrets
@@ -12,21 +12,24 @@ from services.kit.stores.postgres import connect
 
 
 async def ensure_database(database: Postgres, *, administrator: Postgres) -> None:
-    """Create the service's role and database where they are missing, as `administrator`. Idempotent."""
+    """Create the service's database and its owner where they are missing, as `administrator`. Idempotent."""
     if await _reachable(database):
         return
     connection = await connect(administrator)
     try:
         # Two services migrate at the same time on a fresh server.
         await connection.execute("SELECT pg_advisory_lock(hashtext('mailroom create database'))")
-        await _create_role(connection, database, administrator=administrator)
+        await create_role(connection, database, administrator=administrator)
+        if database.user != administrator.user:
+            # Since PostgreSQL 16 only a member may make a role the owner of a database.
+            await connection.execute(f"GRANT {quoted(database.user)} TO CURRENT_USER")
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database.database):
             # Plain C breaks Cyrillic, and a libc locale changes under an index with the operating system.
             await connection.execute(
-                f"CREATE DATABASE {_quoted(database.database)} OWNER {_quoted(database.user)} TEMPLATE template0 "
+                f"CREATE DATABASE {quoted(database.database)} OWNER {quoted(database.user)} TEMPLATE template0 "
                 "ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'"
             )
-            await connection.execute(f"REVOKE ALL ON DATABASE {_quoted(database.database)} FROM PUBLIC")
+            await connection.execute(f"REVOKE ALL ON DATABASE {quoted(database.database)} FROM PUBLIC")
     finally:
         await connection.close()
 
@@ -45,7 +48,7 @@ def empty_database(name: str, *, administrator: Postgres) -> Iterator[Postgres]:
 async def _drop(database: Postgres, *, administrator: Postgres) -> None:
     connection = await connect(administrator)
     try:
-        await connection.execute(f"DROP DATABASE {_quoted(database.database)}")
+        await connection.execute(f"DROP DATABASE {quoted(database.database)}")
     finally:
         await connection.close()
 
@@ -59,18 +62,18 @@ async def _reachable(database: Postgres) -> bool:
     return True
 
 
-async def _create_role(
+async def create_role(
     connection: "asyncpg.Connection[asyncpg.Record]", database: Postgres, *, administrator: Postgres
 ) -> None:
+    """Create the role of `database`, or give it the password. The administrator's own stays as it is."""
     if database.user == administrator.user:
         return
     exists = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", database.user)
     secret = await connection.fetchval("SELECT quote_literal($1::text)", database.password.get_secret_value())
     verb = "ALTER" if exists else "CREATE"
-    await connection.execute(f"{verb} ROLE {_quoted(database.user)} LOGIN PASSWORD {secret}")
-    # Since PostgreSQL 16 only a member may make a role the owner of a database.
-    await connection.execute(f"GRANT {_quoted(database.user)} TO CURRENT_USER")
+    await connection.execute(f"{verb} ROLE {quoted(database.user)} LOGIN PASSWORD {secret}")
 
 
-def _quoted(identifier: str) -> str:
+def quoted(identifier: str) -> str:
+    """Return an identifier as SQL takes it."""
     return '"' + identifier.replace('"', '""') + '"'

@@ -29,7 +29,7 @@ def sender() -> PushSender:
 @pytest.fixture
 async def notifications(servers: Servers, sender: PushSender) -> AsyncIterator[Notifications]:
     async with sender.receiver() as source:
-        yield Notifications(servers.pool, source=source, monotonic=lambda: 0.0)
+        yield Notifications(servers.mail_pool, source=source, monotonic=lambda: 0.0)
 
 
 async def rename(s: Stage) -> str:

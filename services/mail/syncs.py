@@ -108,6 +108,7 @@ class Syncs:
                 await store.end(connection, sync.mailbox_id, SyncState.CANCELLED)
                 await sync_state.cancel_listing(connection, sync.mailbox_id)
                 await fetch_queue.drop_backfill(connection, sync.mailbox_id)
+                await schedule.announce_cancelled(connection, sync.mailbox_id)
         return await self.get(user_id, sync_id, wait_seconds=0)
 
     async def retry(self, user_id: UUID, sync_id: PublicId | None) -> SyncReport:

@@ -48,8 +48,6 @@ class ProviderCalls:
 
     def __init__(self, mailbox: Mailbox, access: ProviderAccess) -> None:
         self.units_taken = 0
-        # Units that the last take left to be taken at once.
-        self.spare_units = 0
         # Units taken by `reserved` and not yet by a call.
         self._reserved: list[Taken] = []
         # Units of the next call, and of the one before.
@@ -114,13 +112,16 @@ class ProviderCalls:
         return _sum(self._reserved)
 
     @asynccontextmanager
-    async def reserved(self, units: int, *, patience: float = SHORT_WAIT, live: bool = True) -> AsyncIterator[None]:
+    async def reserved(
+        self, units: int, *, more: int = 0, patience: float = SHORT_WAIT, live: bool = True
+    ) -> AsyncIterator[None]:
         """Take all of these units for the calls of the block; give back the rest at its end.
 
-        For calls that are useless without the ones that follow. Takes all units or none. Raises QuotaWaitError.
+        For calls that are useless without the ones that follow. Takes all units or none, and up to `more` of those that
+        remain then. Raises QuotaWaitError.
         """
         before = _sum(self._reserved)
-        self._reserved += await self._take_all(units, patience=patience, live=live)
+        self._reserved += await self._take_all(units, more=more, patience=patience, live=live)
         try:
             yield
         finally:
@@ -154,15 +155,19 @@ class ProviderCalls:
             units -= taken.units
         return drawn
 
-    async def _take_all(self, units: int, *, patience: float, live: bool) -> list[Taken]:
-        """Take all units, in parts if they exceed what can be taken at once, or none. Raises QuotaWaitError."""
+    async def _take_all(self, units: int, *, more: int = 0, patience: float, live: bool) -> list[Taken]:
+        """Take all units, in parts if they exceed what can be taken at once, or none. Raises QuotaWaitError.
+
+        The last part comes with up to `more` units.
+        """
         parts: list[Taken] = []
         try:
             while (left := units - _sum(parts)) > 0:
                 part = min(left, self._access.quota.most_units)
                 # To give up after a part would return it, and the next attempt would come to the same point.
                 enough = max(patience, _PATIENCE_BETWEEN_PARTS) if parts else patience
-                parts.append(await self._take_part(part, patience=enough, live=live))
+                extra = more if part == left else 0
+                parts.append(await self._take_part(part, more=extra, patience=enough, live=live))
         except BaseException:
             for taken in parts:
                 self._access.quota.give_back(taken)
@@ -211,18 +216,15 @@ class ProviderCalls:
             self._access.tokens.forget(self._mailbox)
             raise
 
-    async def _take_part(self, units: int, *, patience: float, live: bool) -> Taken:
+    async def _take_part(self, units: int, *, more: int, patience: float, live: bool) -> Taken:
         deadline = time.monotonic() + patience
         while True:
             try:
-                taken = await self._access.quota.take(self._mailbox.mailbox_id, units, live=live)
+                return await self._access.quota.take(self._mailbox.mailbox_id, units, more=more, live=live)
             except QuotaWaitError as wait:
                 if time.monotonic() + wait.seconds > deadline:
                     raise
                 await asyncio.sleep(wait.seconds)
-            else:
-                self.spare_units = taken.spare
-                return taken
 
 
 def _sum(taken: Iterable[Taken]) -> int:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib import resources
 from typing import Any, Final
@@ -120,8 +120,6 @@ class Taken:
     units: int
     mailbox_slot: int
     project_slot: int
-    # Units that could have been taken as well.
-    spare: int = field(default=0, compare=False)
 
     def split(self, units: int) -> tuple["Taken", "Taken"]:
         """Split off this many units; return them and the rest."""
@@ -171,15 +169,16 @@ class Quota:
         # Units from `take_each` until the mailbox's call claims them.
         self._for_groups: dict[int, Taken] = {}
 
-    async def take(self, mailbox_id: int, units: int, *, live: bool = True) -> Taken:
+    async def take(self, mailbox_id: int, units: int, *, more: int = 0, live: bool = True) -> Taken:
         """Take units for calls of this mailbox, at most `most_units`; settle them with `end` or `give_back`.
 
+        Up to `more` units are taken in addition, as far as they remain and no mailbox waits for the project's.
         A take that is not `live` leaves a part of the day's and of each window's units, and queues behind other
         mailboxes that wait for the project's units, so that each gets its turn. Live takes do not wait for backfills.
         Raises QuotaWaitError, QuotaUnavailableError, and the database's errors if a watermark is due.
         """
         try:
-            outcomes = await self._take_all({mailbox_id: units}, live=live)
+            outcomes = await self._take_all({mailbox_id: units}, more=more, live=live)
         except RedisError as error:
             raise QuotaUnavailableError(_UNAVAILABLE_SECONDS) from error
         outcome = outcomes[mailbox_id]
@@ -258,23 +257,19 @@ class Quota:
             await self._pause(keys=[key], args=[*self._times(), *_of(limit), seconds, int(whole_project)])
 
     async def _take_all(
-        self, units: Mapping[int, int], *, live: bool, idle: bool = False
+        self, units: Mapping[int, int], *, more: int = 0, live: bool, idle: bool = False
     ) -> dict[int, Taken | QuotaWaitError]:
         """Take units for each mailbox, or the wait until they are available. Raises RedisError."""
         outcomes: dict[int, Taken | QuotaWaitError] = {}
         asked, many, project_owes = dict(units), set[int](), _UNKNOWN
         while asked:
             marks = await self._watermarks.cover(asked, many=many)
-            answers = await self._run(asked, marks, live=live, idle=idle, project_owes=project_owes)
+            answers = await self._run(asked, marks, more=more, live=live, idle=idle, project_owes=project_owes)
             for mailbox_id, answer in answers.items():
                 match answer:
-                    case [1, mailbox_slot, project_slot, spare]:
+                    case [1, mailbox_slot, project_slot, taken]:
                         outcomes[mailbox_id] = Taken(
-                            mailbox_id=mailbox_id,
-                            units=units[mailbox_id],
-                            mailbox_slot=mailbox_slot,
-                            project_slot=project_slot,
-                            spare=spare,
+                            mailbox_id=mailbox_id, units=taken, mailbox_slot=mailbox_slot, project_slot=project_slot
                         )
                     case [0, wait_ms, reason]:
                         outcomes[mailbox_id] = self._wait(max(0.001, wait_ms / 1000), _REASONS[reason - 1])
@@ -287,7 +282,14 @@ class Quota:
         return outcomes
 
     async def _run(
-        self, units: Mapping[int, int], marks: Mapping[int, Mark], *, live: bool, idle: bool, project_owes: int
+        self,
+        units: Mapping[int, int],
+        marks: Mapping[int, Mark],
+        *,
+        more: int,
+        live: bool,
+        idle: bool,
+        project_owes: int,
     ) -> dict[int, list[int]]:
         """Run the script for each mailbox in one round trip; return its answers. Raises RedisError."""
         settled = {id_: self._settled.pop(id_, []) for id_ in units}
@@ -298,6 +300,7 @@ class Quota:
                     client,
                     id_,
                     wanted,
+                    more=more,
                     live=live,
                     idle=idle,
                     mark=marks[id_],
@@ -325,6 +328,7 @@ class Quota:
         mailbox_id: int,
         units: int,
         *,
+        more: int = 0,
         live: bool,
         mark: Mark,
         project_owes: int,
@@ -343,6 +347,7 @@ class Quota:
                 *(self.batch_units, mark.allowed, mark.owes, project_owes),
                 *(self._day_limit(elapsed, live=live), self._assumed(elapsed), _DAY - elapsed),
                 *self._idle_checks(elapsed, idle=idle),
+                more,
                 *(value for report in settled for value in self._told(report)),
             ],
             client=client,
@@ -398,7 +403,7 @@ _DAY: Final = 86_400
 _UNAVAILABLE_SECONDS: Final = 1.0
 # Seconds by which idle checks may be ahead of their even part of the day.
 _CHECKS_AHEAD: Final = 900
-# Seconds after which reports are sent without a take.
+# Seconds after which reports are sent without a take. The takes of a sync come more often.
 _FLUSH_SECONDS: Final = 0.25
 _UNKNOWN: Final = -1
 # The script's answer when it needs the units that a lost count of the project owes.

@@ -1,5 +1,5 @@
 -- Settles earlier takes, then takes units for a mailbox from its window, the project's window and the day's count.
--- Returns {1, slot of the mailbox, slot of the project, units that could be taken, too}, {0, milliseconds to wait, number of the reason},
+-- Returns {1, slot of the mailbox, slot of the project, units taken}, {0, milliseconds to wait, number of the reason},
 -- {-1} if it needs the units that a lost count of the project owes, {-2} if the mailbox's mark allows less.
 --
 -- `line` is the queue of mailboxes that wait for the project's units, except for live mail. Its scores are the times at
@@ -15,7 +15,8 @@ local batch, marked = tonumber(ARGV[13]), tonumber(ARGV[14])
 local mailbox_owes, project_owes = tonumber(ARGV[15]), tonumber(ARGV[16])
 local day_limit, day_assumed, day_left = tonumber(ARGV[17]), tonumber(ARGV[18]), tonumber(ARGV[19])
 local checks_allowed, checks_assumed, checks_per_second = tonumber(ARGV[20]), tonumber(ARGV[21]), tonumber(ARGV[22])
-local first_settled, is_check = 23, checks_allowed >= 0
+local more = tonumber(ARGV[23])
+local first_settled, is_check = 24, checks_allowed >= 0
 local grace, longest_line, longest_day_wait, shortest_wait = 10, 10 * window, 300, 0.5
 
 if project_owes < 0 and redis.call('EXISTS', project_key) == 0 then
@@ -113,16 +114,22 @@ local function longest(waits)
   return wait, reason
 end
 
--- Units that remain for calls other than live ones, if no mailbox waits for the project's.
-local function spare_units()
-  if redis.call('EXISTS', line) == 1 then
+-- Returns how many units remain in a window for calls other than live ones.
+local function remaining(w)
+  return math.min(w.level, w.room - w.used) - units
+end
+
+-- Returns the units to take in addition: up to `more` of those that remain, if no mailbox waits for the project's. Of
+-- what remains to the project, a tenth at most: others begin at the same time.
+local function further_units()
+  if more == 0 or redis.call('EXISTS', line) == 1 then
     return 0
   end
-  local spare = day_limit - day_used
-  for _, w in ipairs({ mailbox_window, project_window }) do
-    spare = math.min(spare, w.level, w.room - w.used)
+  local spare = math.min(day_limit - day_used - units, remaining(mailbox_window), remaining(project_window) / 10)
+  if marked < mailbox_limit then
+    spare = math.min(spare, marked - mailbox_window.used - units)
   end
-  return math.max(0, math.floor(spare))
+  return math.max(0, math.min(more, math.floor(spare)))
 end
 
 -- Takes the units if all counts have them.
@@ -147,14 +154,16 @@ local function take()
   if not day_used then
     redis.call('SET', day_count, day_assumed, 'EX', math.ceil(day_left))
   end
-  day_used = redis.call('INCRBY', day_count, units)
+  day_used = day_used or day_assumed
+  units = units + further_units()
+  redis.call('INCRBY', day_count, units)
   if is_check then
     if not checks_used then
       redis.call('SET', check_count, checks_assumed, 'EX', math.ceil(day_left))
     end
     redis.call('INCRBY', check_count, units)
   end
-  return { 1, spend(mailbox_window, units), spend(project_window, units), spare_units() }
+  return { 1, spend(mailbox_window, units), spend(project_window, units), units }
 end
 
 settle()

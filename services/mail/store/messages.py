@@ -72,8 +72,8 @@ UNIT_SEPARATOR = "\x1f"
 async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[ProviderMessage]) -> int:
     """Store messages with their contents, unless a newer version is stored; return the number of rows written."""
     rows = 0
-    for some in _portions(messages):
-        if sum(map(_size, some)) > LARGE_BYTES:
+    for some, size in _portions(messages):
+        if size > LARGE_BYTES:
             columns = await asyncio.to_thread(_columns, mailbox_id, some)
         else:
             columns = _columns(mailbox_id, some)
@@ -81,22 +81,23 @@ async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[Pro
     return rows
 
 
-def _portions(messages: Sequence[ProviderMessage]) -> Iterator[Sequence[ProviderMessage]]:
-    """Yield the messages of each statement: larger statements would block the event loop."""
+def _portions(messages: Sequence[ProviderMessage]) -> Iterator[tuple[Sequence[ProviderMessage], int]]:
+    """Yield the messages of each statement, and their size: larger statements would block the event loop."""
     some: list[ProviderMessage] = []
     total = 0
     for message in messages:
-        size = _size(message)
+        size = text_size(message)
         if some and total + size > _STATEMENT_BYTES:
-            yield some
+            yield some, total
             some, total = [], 0
         some.append(message)
         total += size
     if some:
-        yield some
+        yield some, total
 
 
-def _size(message: ProviderMessage) -> int:
+def text_size(message: ProviderMessage) -> int:
+    """Return the number of characters in the message's texts and headers, those of attached messages included."""
     content = message.content
     headers = sum(len(value) for _, value in content.headers)
     return len(content.text or "") + len(content.html or "") + headers + _attached_size(content.attachments)

@@ -21,6 +21,7 @@ from services.mail.providers.base import (
     ProviderUnavailableError,
     TokenRefusedError,
 )
+from services.mail.store import messages
 from services.mail.store.sync import fetch_queue, syncs
 from services.mail.sync import label_copy
 from services.mail.sync.plan_fetches import in_one_way, plan_gets
@@ -31,7 +32,7 @@ from services.mail.sync.turn_context import ProviderLimitError, TurnContext
 _LOOK_AHEAD = 10
 # Batches stored in one transaction, unless they are large or slow. Hints are checked after each transaction.
 _BATCHES_TOGETHER = 10
-_BYTES_TOGETHER = 4 * 1024 * 1024
+_TEXT_TOGETHER = 4 * 1024 * 1024
 _SECONDS_TOGETHER = 0.5
 # Seconds. Giving up for lack of units would waste the get, and the next get would meet the same.
 _COMPLETION_PATIENCE = 10.0
@@ -65,9 +66,10 @@ async def _fetch(
     even if the last batch fails.
     """
     results: dict[str, FetchResult] = {}
+    text = 0
     end, most = time.monotonic() + _SECONDS_TOGETHER, most_gets * _BATCHES_TOGETHER
     async with AsyncExitStack() as ahead:
-        while _leaves_room(results, most=most) and time.monotonic() < end:
+        while len(results) < most and text < _TEXT_TOGETHER and time.monotonic() < end:
             if results and not await _still_wanted(turn, sync_id):
                 break
             left, singly = in_one_way([item for item in queued if item.external_id not in results])
@@ -77,41 +79,52 @@ async def _fetch(
             # Live messages come first in the queue, so the first one decides for its batch.
             live = left[0].lane is Lane.LIVE
             try:
-                if results:
-                    await _reserve_ahead(turn, ahead, messages=min(len(left), most - len(results)), live=live)
-                units = _completion_units(left, gets)
-                batch, interruption = await _fetch_together(
-                    turn, gets, completion_units=units, live=live, singly=singly
+                may_go_on = await _reserve(
+                    turn, ahead, left, gets, messages=min(len(left), most - len(results)), live=live
                 )
+                batch, interruption = await _fetch_together(turn, gets, live=live, singly=singly)
             except (QuotaWaitError, ProviderError, AppError) as error:
                 return results, error
             results |= batch
-            if interruption is not None:
+            text += sum(messages.text_size(result) for result in batch.values() if isinstance(result, ProviderMessage))
+            if interruption is not None or not may_go_on or _met_limit(batch):
                 return results, interruption
     return results, None
 
 
-async def _reserve_ahead(turn: TurnContext, ahead: AsyncExitStack, *, messages: int, live: bool) -> None:
-    """Reserve the units of the following batches, as far as they remain: a take costs as much as a message."""
-    calls, costs = turn.calls, turn.provider.costs
-    units = min(calls.spare_units, messages * costs.get + costs.labels)
-    if units > calls.reserved_units == 0:
-        with contextlib.suppress(QuotaWaitError):
-            await ahead.enter_async_context(calls.reserved(units, patience=0, live=live))
+async def _reserve(
+    turn: TurnContext,
+    ahead: AsyncExitStack,
+    queued: Sequence[FetchItem],
+    gets: Sequence[Get],
+    *,
+    messages: int,
+    live: bool,
+) -> bool:
+    """Reserve the units of a batch, and those of the following ones as far as they remain; return whether any did.
+
+    A take costs as much as a message. A get is worth nothing without what follows it: texts that it delivers by
+    reference, and the call that tells an outage. Where units are scarce a turn has as many batches as transactions, or
+    other mailboxes would wait for its whole group.
+    """
+    calls, costs, units = turn.calls, turn.provider.costs, sum(get.units for get in gets)
+    needed = units + _completion_units(queued, gets) + costs.labels
+    if (missing := needed - calls.reserved_units) > 0:
+        more = max(0, messages * costs.get - units)
+        await ahead.enter_async_context(calls.reserved(missing, more=more, live=live))
+    return calls.reserved_units > needed
 
 
 async def _still_wanted(turn: TurnContext, sync_id: int | None) -> bool:
     """Return whether the queue is still valid: cancelling the sync removes messages from it."""
+    if not turn.is_cancelled:
+        return True
     async with turn.reading() as connection:
         return await syncs.active_id(connection, turn.mailbox_id) == sync_id
 
 
-def _leaves_room(results: Mapping[str, FetchResult], *, most: int) -> bool:
-    """Return whether another batch may join: not after a limit, and within the memory bound."""
-    if any(isinstance(result, LimitError) for result in results.values()):
-        return False
-    size = sum(result.size for result in results.values() if isinstance(result, ProviderMessage))
-    return len(results) < most and size < _BYTES_TOGETHER
+def _met_limit(results: Mapping[str, FetchResult]) -> bool:
+    return any(isinstance(result, LimitError) for result in results.values())
 
 
 def _completion_units(queued: Sequence[FetchItem], gets: Sequence[Get]) -> int:
@@ -121,16 +134,12 @@ def _completion_units(queued: Sequence[FetchItem], gets: Sequence[Get]) -> int:
 
 
 async def _fetch_together(
-    turn: TurnContext, gets: Sequence[Get], *, completion_units: int, live: bool, singly: bool
+    turn: TurnContext, gets: Sequence[Get], *, live: bool, singly: bool
 ) -> tuple[dict[str, FetchResult], QuotaWaitError | None]:
-    units = sum(get.units for get in gets)
-    # A get is worth nothing without what follows it here, up to the call that tells an outage.
-    needed = units + completion_units + turn.provider.costs.labels
-    async with turn.calls.reserved(max(0, needed - turn.calls.reserved_units), live=live):
-        await turn.calls.take(units, live=live)
-        results = await _ask(turn, gets, live=live, singly=singly)
-        wait = await _complete_partial(turn, results)
-        await _tell_outage(turn, results)
+    await turn.calls.take(sum(get.units for get in gets), live=live)
+    results = await _ask(turn, gets, live=live, singly=singly)
+    wait = await _complete_partial(turn, results)
+    await _tell_outage(turn, results)
     return results, wait
 
 

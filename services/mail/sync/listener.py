@@ -27,7 +27,8 @@ type Connect = Callable[[], Awaitable[asyncpg.Connection[asyncpg.Record]]]
 class Listener:
     """Listens for triggers. `owner` is the id for claims; None while the liveness connection is down.
 
-    Each connection has its own owner id: the server may take long to notice the end of the last one.
+    Each connection has its own owner id: the server may take long to notice the end of the last one. `cancelled` is
+    called with the id of a mailbox whose sync was cancelled.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class Listener:
         connect: Connect,
         *,
         wake: Callable[[], None],
+        cancelled: Callable[[int], None],
         metrics: TurnMetrics,
         setup_seconds: float = SETUP_SECONDS,
         ping_seconds: float = PING_SECONDS,
     ) -> None:
         self._connect = connect
         self._wake = wake
+        self._cancelled = cancelled
         self._metrics = metrics
         self._setup_seconds = setup_seconds
         self._ping_seconds = ping_seconds
@@ -65,7 +68,7 @@ class Listener:
             connection.add_termination_listener(lambda *_: closed.set())
             owner = uuid.uuid4()
             async with asyncio.timeout(self._setup_seconds):
-                await connection.add_listener(schedule.CHANNEL, lambda *_: self._wake())
+                await connection.add_listener(schedule.CHANNEL, self._hear)
                 await workers.register(connection, owner)
             self.owner = owner
             self._metrics.listening.set(1)
@@ -79,3 +82,9 @@ class Listener:
             self.owner = None
             self._metrics.listening.set(0)
             await connection.close(timeout=self._ping_seconds)
+
+    def _hear(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        if payload:
+            self._cancelled(int(str(payload)))
+        else:
+            self._wake()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import structlog
@@ -83,8 +83,7 @@ class TurnRunner:
         self._retries = retries
         self._longest_turn = longest_turn
         self._long_turn = long_turn
-        # The current steps of the turns under way.
-        self._steps: dict[Lease, Callable[[], str]] = {}
+        self._under_way: dict[Lease, TurnContext] = {}
         self._intervals = intervals
         self._auth = auth
         self._mailbox_access = MailboxAccess(pool=pool, auth=auth, patience=patience)
@@ -103,6 +102,12 @@ class TurnRunner:
             except Exception as error:  # noqa: BLE001 - one mailbox must not end the worker
                 turn.outcome = _reason(error)
                 await self._give_back(lease, error)
+
+    def cancelled(self, mailbox_id: int) -> None:
+        """Let the mailbox's turn look whether its sync is still active before it requests more messages."""
+        for lease, context in self._under_way.items():
+            if lease.mailbox_id == mailbox_id:
+                context.is_cancelled = True
 
     @asynccontextmanager
     async def _renewed(self, lease: Lease) -> AsyncIterator[None]:
@@ -143,8 +148,8 @@ class TurnRunner:
         scope.reschedule(asyncio.get_running_loop().time())
 
     def _tell_of_long_turn(self, lease: Lease, seconds: float) -> None:
-        step = self._steps.get(lease)
-        log.warning("a turn takes long", seconds=round(seconds, 1), step="" if step is None else step())
+        context = self._under_way.get(lease)
+        log.warning("a turn takes long", seconds=round(seconds, 1), step="" if context is None else context.step)
 
     async def _work(self, lease: Lease) -> None:
         async with self._pool.acquire() as connection:
@@ -161,13 +166,13 @@ class TurnRunner:
             metrics=self._metrics,
             intervals=self._intervals,
         )
-        self._steps[lease] = lambda: context.step
+        self._under_way[lease] = context
         try:
             release = await run_turn(
                 context, poll_seconds=self._poll_seconds, verify_seconds=self._verify_seconds, retries=self._retries
             )
         finally:
-            del self._steps[lease]
+            del self._under_way[lease]
         if context.answered:
             await self._mailbox_access.granted(lease, mailbox)
             await addresses.learn(context, mailbox, auth=self._auth)

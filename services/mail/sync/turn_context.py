@@ -55,6 +55,8 @@ class TurnContext:
         self.newest_hint = lease.hint_seq
         # Whether the provider has answered a call for mail or labels in this turn: access to these counts.
         self.answered = False
+        # Whether a sync of the mailbox was cancelled during this turn, as far as this process has heard.
+        self.is_cancelled = False
         # Whether the addresses to send from are to be asked for.
         self.send_as_is_due = mailbox.send_as_is_due
         # The profile that a call of this turn has read.

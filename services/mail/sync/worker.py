@@ -85,6 +85,7 @@ class Worker:
         self._listener = Listener(
             connect_listener,
             wake=self._wake.set,
+            cancelled=turns.cancelled,
             metrics=metrics,
             setup_seconds=limits.listen,
             ping_seconds=limits.ping,

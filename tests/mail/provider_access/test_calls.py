@@ -1,7 +1,7 @@
 """Calls of a provider: their units, their tokens, and the effect of a limit on later calls."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -14,6 +14,7 @@ from services.mail.provider_access.calls import ProviderAccess, ProviderCalls
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.provider_tokens import ProviderTokenCache
 from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError
+from services.mail.provider_access.watermarks import Mark, Watermarks
 from services.mail.providers.base import (
     AccessDeniedError,
     LimitError,
@@ -230,23 +231,33 @@ class TestParts:
             assert calls.reserved_units == most + 2_000
 
 
-class TestSpareUnits:
-    async def test_are_what_the_take_leaves_at_once(self, later: "Later") -> None:
-        await later.calls.take(20)
-        assert later.calls.spare_units == later.quota.most_units - 20
-        await later.calls.take(later.calls.spare_units, patience=0)
-        assert later.calls.spare_units == 0
+class TestFurtherUnits:
+    async def test_are_taken_as_far_as_they_remain(self, later: "Later") -> None:
+        async with later.calls.reserved(20, more=30):
+            assert later.calls.reserved_units == 50
+            async with later.calls.reserved(20, more=10**6):
+                assert later.calls.reserved_units == later.quota.most_units
+                with pytest.raises(QuotaWaitError):
+                    await later.quota.take(1, 1, live=False)
+        assert later.calls.reserved_units == 0
+        assert (await later.quota.use()).day_used == 0
+
+    async def test_stay_within_the_mark_of_a_mailbox(self, quota_redis: Redis) -> None:
+        await quota_redis.flushdb()
+        later = Later(quota_redis, watermarks=Marked())
+        assert (await later.quota.take(1, 20, more=30)).units == 50
+        assert (await later.quota.take(1, 20, more=1000)).units == 50
 
     async def test_are_none_while_mailboxes_wait_for_the_project(self, quota_redis: Redis) -> None:
         await quota_redis.flushdb()
         later = Later(quota_redis, project_limit=1_000)
-        # The project's burst is 416 units, of which a third mailbox leaves 300.
+        # The project's burst is 416 units, of which a third mailbox leaves 300, and the first one most of the rest.
         await later.quota.take(3, 116, live=False)
-        assert (await later.quota.take(1, 20)).spare == 280
-        await later.quota.take(3, 200, live=False)
+        assert (await later.quota.take(1, 20, more=1_000)).units == 20 + 28
+        await later.quota.take(3, 172, live=False)
         with pytest.raises(QuotaWaitError):
             await later.quota.take(2, 100, live=False)
-        assert (await later.quota.take(1, 20)).spare == 0
+        assert (await later.quota.take(1, 20, more=30)).units == 20
 
 
 class TestRepeats:
@@ -331,10 +342,21 @@ class TestEnds:
         assert await later.in_use_after_a_window() == 30 + 10
 
 
+class Marked(NothingOwed):
+    """Watermarks under which a mailbox may have 100 units in use."""
+
+    async def cover(self, units: Mapping[int, int], *, many: Collection[int] = ()) -> Mapping[int, Mark]:
+        """Allow 100 units."""
+        del many
+        return dict.fromkeys(units, Mark(allowed=100, owes=0))
+
+
 class Later:
     """Calls of mailbox 1 by a fixed clock, until one window has passed."""
 
-    def __init__(self, redis: Redis, *, project_limit: int = PROFILE.project_limit) -> None:
+    def __init__(
+        self, redis: Redis, *, project_limit: int = PROFILE.project_limit, watermarks: Watermarks | None = None
+    ) -> None:
         self._now = 1_700_000_000.0
         self.profile = replace(PROFILE, window=60.0, longest_call=1_000.0, project_limit=project_limit)
         self.quota = Quota(
@@ -342,7 +364,7 @@ class Later:
             profile=self.profile,
             batch_units=BATCH,
             now=lambda: MIDNIGHT,
-            watermarks=NothingOwed(),
+            watermarks=watermarks or NothingOwed(),
             redis_time=lambda: self._now,
             monotonic=lambda: self._now,
         )

@@ -40,6 +40,7 @@ async def listening(database: Postgres) -> AsyncIterator[tuple[Listener, Collect
     listener = Listener(
         lambda: connect(database),
         wake=lambda: None,
+        cancelled=lambda _: None,
         metrics=TurnMetrics(Telemetry(registry)),
         setup_seconds=QUICK.listen,
         ping_seconds=QUICK.ping,

@@ -8,7 +8,8 @@ from uuid import UUID
 from services.mail.model import Lane, Wait, WaitReason
 from services.mail.store.connection import Connection
 
-# The channel on which workers listen. Its payload is empty: the table has the due mailboxes.
+# The channel on which workers listen. The payload of triggers is empty: the table has the due mailboxes. Any other one
+# is the id of a mailbox whose sync was cancelled.
 CHANNEL = "mailbox_due"
 # Providers drop a notification that follows another within a second, so its changes are checked for after that.
 ECHO_SECONDS = 1.1
@@ -55,6 +56,11 @@ async def trigger(connection: Connection, mailbox_id: int) -> int:
     )
     await connection.execute(f"NOTIFY {CHANNEL}")
     return hint_seq
+
+
+async def announce_cancelled(connection: Connection, mailbox_id: int) -> None:
+    """Tell the worker that has the mailbox, on commit, that its sync is cancelled."""
+    await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, str(mailbox_id))
 
 
 async def lock(connection: Connection, mailbox_id: int) -> None:

@@ -330,3 +330,20 @@ class TestAvailability:
         jobs = {("Job", f"mailroom-{service}-migrations"): 0 for service in ("auth", "mail")}
         needed = {(kind, "mailroom-migrations"): -1 for kind in ("ServiceAccount", "NetworkPolicy")}
         assert hooks == jobs | needed
+
+
+class TestConnections:
+    @pytest.mark.parametrize(
+        "values",
+        ["worker.autoscaling.max=13", "settings.WORKER_SLOTS=12", "auth.replicas=6", "postgres.maxConnections=100"],
+    )
+    def test_of_more_pods_than_postgres_allows_are_refused(self, values: str) -> None:
+        with pytest.raises(AssertionError, match=r"postgres\.maxConnections: must be \d+ or more"):
+            _rendered("--set", values)
+
+    def test_count_the_pools_that_the_settings_give(self) -> None:
+        # (2 + 1) * 10 + (2 + 1) * 10 + (10 + 1) * 18, and 10.
+        assert _rendered("--set", "postgres.maxConnections=268")
+        with pytest.raises(AssertionError, match="must be 268 or more"):
+            _rendered("--set", "postgres.maxConnections=267")
+        assert _rendered("--set", "worker.autoscaling.max=20,settings.WORKER_SLOTS=4,postgres.maxConnections=280")

@@ -119,6 +119,21 @@ class TestSecrets:
         assert "google_client_secret is missing" in operated.run("up").stderr
 
 
+class TestConnections:
+    @pytest.mark.parametrize("settings", [["WORKERS=6"], ["WORKER_SLOTS=40"], ["POSTGRES_MAX_CONNECTIONS=100"]])
+    def test_that_do_not_fit_while_services_are_replaced_are_refused(
+        self, operated: Operated, settings: list[str]
+    ) -> None:
+        operated.settings(*settings)
+        assert "set POSTGRES_MAX_CONNECTIONS to" in operated.run("up").stderr
+        assert _composed(operated) == []
+
+    def test_that_fit_are_those_of_all_pools_twice(self, operated: Operated) -> None:
+        # 2 * (10 + 10 + 6 * 18) + 10
+        operated.settings("WORKERS=6", "POSTGRES_MAX_CONNECTIONS=266")
+        assert operated.run("up").returncode == 0
+
+
 class TestUp:
     def test_that_fails_shows_the_last_lines_of_what_is_not_well(self, operated: Operated) -> None:
         ended = {"service": "mail-migrations", "state": "exited", "health": ""}

@@ -18,6 +18,8 @@ from services.kit.settings import Postgres
 # Seconds. The server's own statement time-out is shorter, so that its error arrives instead of ours.
 CONNECT_TIMEOUT = 10
 COMMAND_TIMEOUT = 60
+STATEMENT_TIMEOUT = 30.0
+LOCK_TIMEOUT = 10.0
 IDLE_IN_TRANSACTION_TIMEOUT = 60.0
 # Until a connection of the pool is free, a new one included; until the statement of a cancelled caller has ended, else
 # its connection is cut off; until all connections have ended.
@@ -49,17 +51,29 @@ CHECK_WRITES = """
 """
 
 
-def _session(
-    application_name: str, *, idle_in_transaction: float = IDLE_IN_TRANSACTION_TIMEOUT, transaction: float = 0
-) -> dict[str, str]:
-    return {
-        "application_name": application_name,
-        "timezone": "UTC",
-        "statement_timeout": "30000",
-        "lock_timeout": "10000",
-        "idle_in_transaction_session_timeout": str(round(1000 * idle_in_transaction)),
-        "transaction_timeout": str(round(1000 * transaction)),
+def _session(application_name: str) -> dict[str, str]:
+    """Return the parameters of a connection's start: those that PgBouncer accepts."""
+    return {"application_name": application_name, "timezone": "UTC"}
+
+
+def limits(
+    *,
+    statement: float = STATEMENT_TIMEOUT,
+    lock: float = LOCK_TIMEOUT,
+    idle_in_transaction: float = IDLE_IN_TRANSACTION_TIMEOUT,
+    transaction: float = 0,
+) -> str:
+    """Return the statements that limit a session, in seconds; 0: unlimited.
+
+    Each new connection executes them: a pooler refuses them as parameters of its start, or ignores them.
+    """
+    seconds = {
+        "statement_timeout": statement,
+        "lock_timeout": lock,
+        "idle_in_transaction_session_timeout": idle_in_transaction,
+        "transaction_timeout": transaction,
     }
+    return "; ".join(f"SET {name} = {round(1000 * value)}" for name, value in seconds.items())
 
 
 def database_url(settings: Postgres) -> URL:
@@ -95,6 +109,11 @@ def create_engine(
             "server_settings": _session(application_name),
         },
     )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def limit(dbapi_connection: object, _record: object) -> None:
+        # Not through its cursor, which would begin a transaction, with which the limits would go.
+        dbapi_connection.run_async(lambda connection: connection.execute(limits()))  # type: ignore[attr-defined]
 
     @event.listens_for(engine.sync_engine, "checkout")
     def refuse_dead_connection(dbapi_connection: object, _record: object, _proxy: object) -> None:
@@ -201,6 +220,7 @@ async def create_pool(
     query_spans = None if tracer is None else QuerySpans(tracer)
 
     async def prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        await connection.execute(limits(idle_in_transaction=idle_in_transaction, transaction=transaction))
         if query_spans is not None:
             connection.add_query_logger(query_spans.of_asyncpg)
 
@@ -223,7 +243,7 @@ async def create_pool(
         reset=_leave_as_it_is,
         timeout=CONNECT_TIMEOUT,
         command_timeout=COMMAND_TIMEOUT,
-        server_settings=_session(application_name, idle_in_transaction=idle_in_transaction, transaction=transaction),
+        server_settings=_session(application_name),
     )
     await pool
     return pool

@@ -104,6 +104,50 @@ class TestUpgrade:
             await connection.close()
 
 
+# Fails if rows are doubled, or if its statement is limited as others are.
+LIMITED_INDEX = """
+from alembic import op
+revision, down_revision = "0002", "0001"
+
+def upgrade():
+    op.execute('''
+        CREATE OR REPLACE FUNCTION limited(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+            IF current_setting('statement_timeout') <> '0' OR current_setting('lock_timeout') <> '10min' THEN
+                RAISE 'limited to %, %', current_setting('statement_timeout'), current_setting('lock_timeout');
+            END IF;
+            RETURN $1;
+        END $$
+    ''')
+    with op.get_context().autocommit_block():
+        op.execute("CREATE UNIQUE INDEX CONCURRENTLY ix ON mails (limited(size))")
+"""
+
+
+class TestConcurrentIndex:
+    async def test_has_the_time_that_a_large_table_takes_and_is_built_anew_after_a_failure(
+        self, database: Database, versions: Path
+    ) -> None:
+        (versions / "0002_index.py").unlink()
+        (versions / "0003_settings.py").unlink()
+        run(database, versions, "upgrade")
+        (versions / "0002_index.py").write_text(LIMITED_INDEX)
+        (versions / "0003_settings.py").write_text(SETTINGS)
+        connection = await asyncpg.connect(database.dsn)
+        try:
+            await connection.execute("INSERT INTO mails VALUES (1), (1)")
+            assert "could not create unique index" in attempt(database, versions, "upgrade").stderr
+            valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix'::regclass"
+            assert not await connection.fetchval(valid)
+            await connection.execute("TRUNCATE mails; INSERT INTO mails VALUES (1), (2)")
+            run(database, versions, "upgrade")
+            assert await connection.fetchval(valid)
+            # Later statements are limited again.
+            limit = "SELECT setting FROM seen WHERE name = 'statement_timeout'"
+            assert await connection.fetchval(limit) == "600000"
+        finally:
+            await connection.close()
+
+
 class TestSql:
     async def test_prints_the_statements_of_an_upgrade(self, database: Database, versions: Path) -> None:
         sql = run(database, versions, "sql", "0001")

@@ -26,6 +26,7 @@ _COMMANDS = {
     "nodejs": "node",
     "notmuch": "notmuch",
     "npm": "npm",
+    "pgbouncer": "pgbouncer",
 }
 """Commands of Debian packages that may have come from elsewhere."""
 

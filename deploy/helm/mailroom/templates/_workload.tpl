@@ -87,6 +87,23 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{/* Fails if the pools of all pods, of one more of each during a rollout, and of migrations do not fit. */}}
+{{- define "mailroom.refuseTooFewConnections" -}}
+{{- $values := .Values -}}
+{{- $pools := dict "auth" (int (get $values.settings "AUTH_POSTGRES_POOL" | default 10)) -}}
+{{- $_ := set $pools "mail" (int (get $values.settings "MAIL_POSTGRES_POOL" | default 10)) -}}
+{{- $_ := set $pools "worker" (add 2 (mul 2 (int (get $values.settings "WORKER_SLOTS" | default 8)))) -}}
+{{- $wanted := 10 -}}
+{{- range $name, $pool := $pools -}}
+{{- $own := get $values $name -}}
+{{- $pods := ternary $own.autoscaling.max $own.replicas $own.autoscaling.enabled -}}
+{{- $wanted = add $wanted (mul $pool (add 1 (int $pods))) -}}
+{{- end -}}
+{{- if gt $wanted (int $values.postgres.maxConnections) -}}
+{{- fail (printf "postgres.maxConnections: must be %d or more for these replicas and pools, and the server must allow them" $wanted) -}}
+{{- end -}}
+{{- end }}
+
 {{- define "mailroom.redisUsername" -}}
 {{- $redis := .root.Values.redis -}}
 {{ ternary ($redis.gatewayUsername | default $redis.username) $redis.username (eq .name "gateway") }}

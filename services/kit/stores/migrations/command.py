@@ -14,7 +14,7 @@ from alembic.util import CommandError
 from sqlalchemy import MetaData
 
 from services.kit.settings import Postgres
-from services.kit.stores.migrations.database import ensure_database
+from services.kit.stores.migrations.database import drop_invalid_indexes, ensure_database
 from services.kit.stores.migrations.revision import write_revision
 from services.kit.stores.migrations.roles import ProcessRole, ensure_roles, grant_privileges
 from services.kit.stores.postgres import connect
@@ -109,10 +109,11 @@ def _upgrade(config: Config, owner: Postgres, roles: Sequence[ProcessRole]) -> N
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if asyncio.run(_is_of_later_release(owner, known=known)):
         sys.stdout.write("the database is a later release's, which suits this one: left as it is\n")
-    else:
-        config.attributes["database"] = owner
-        command.upgrade(config, "head")
-        asyncio.run(grant_privileges(roles, owner=owner))
+        return
+    config.attributes["database"] = owner
+    asyncio.run(drop_invalid_indexes(owner))
+    command.upgrade(config, "head")
+    asyncio.run(grant_privileges(roles, owner=owner))
 
 
 async def _is_of_later_release(database: Postgres, *, known: set[str]) -> bool:

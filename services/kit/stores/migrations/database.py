@@ -45,6 +45,26 @@ def empty_database(name: str, *, administrator: Postgres) -> Iterator[Postgres]:
         asyncio.run(_drop(database, administrator=administrator))
 
 
+async def drop_invalid_indexes(database: Postgres) -> None:
+    """Drop the indexes that a migration began to build and did not finish, so that it can be repeated.
+
+    One that another session is still building is left alone.
+    """
+    connection = await connect(database)
+    try:
+        names = await connection.fetch(
+            """
+            SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+            WHERE NOT indisvalid AND relnamespace = current_schema()::regnamespace
+                AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index)
+            """
+        )
+        for [name] in names:
+            await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+    finally:
+        await connection.close()
+
+
 async def _drop(database: Postgres, *, administrator: Postgres) -> None:
     connection = await connect(administrator)
     try:

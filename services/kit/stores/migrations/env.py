@@ -4,24 +4,58 @@ import asyncio
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection, MetaData, pool
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import Connection, MetaData, event, pool
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from services.kit.settings import Postgres
 from services.kit.stores.postgres import database_url
 
-# A migration that waits longer for a lock would block the service's own queries behind it.
-_TIMEOUTS = {"lock_timeout": "5000", "statement_timeout": "600000", "timezone": "UTC"}
+# A migration that waits longer for a lock would block the service's own queries behind it. Milliseconds.
+_LIMITS = "SELECT set_config('lock_timeout', '5000', false), set_config('statement_timeout', '600000', false)"
+# What works concurrently blocks no queries, takes hours on large tables, and waits for transactions that began before.
+_LIMITS_OF_CONCURRENT = (
+    "SELECT set_config('lock_timeout', '600000', false), set_config('statement_timeout', '0', false)"
+)
 
 
 async def _execute(database: Postgres, metadata: MetaData) -> None:
     engine = create_async_engine(
-        database_url(database), poolclass=pool.NullPool, connect_args={"server_settings": _TIMEOUTS}
+        database_url(database), poolclass=pool.NullPool, connect_args={"server_settings": {"timezone": "UTC"}}
     )
     async with engine.connect() as connection:
+        await _limit(connection)
         await connection.run_sync(_execute_on, metadata)
         await connection.commit()
     await engine.dispose()
+
+
+async def _limit(connection: AsyncConnection) -> None:
+    """Limit the statements of the session by their kind."""
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None  # noqa: S101 - the connection has just been opened
+    await driver.execute(_LIMITS)
+
+    def before(connection: Connection, _: object, statement: str, *__: object) -> None:
+        if _is_concurrent(statement):
+            _execute_raw(connection, _LIMITS_OF_CONCURRENT)
+
+    def after(connection: Connection, _: object, statement: str, *__: object) -> None:
+        if _is_concurrent(statement):
+            _execute_raw(connection, _LIMITS)
+
+    event.listen(connection.sync_connection, "before_cursor_execute", before)
+    event.listen(connection.sync_connection, "after_cursor_execute", after)
+
+
+def _execute_raw(connection: Connection, statement: str) -> None:
+    """Execute a statement for which no event is sent."""
+    cursor = connection.connection.cursor()
+    cursor.execute(statement)
+    cursor.close()
+
+
+def _is_concurrent(statement: str) -> bool:
+    return " CONCURRENTLY " in statement.upper()
 
 
 def _execute_on(connection: Connection, metadata: MetaData) -> None:

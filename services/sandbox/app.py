@@ -5,7 +5,7 @@ import logging
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from services.sandbox.clock import Clock
+from services.sandbox.control.imap import ImapControl, Listeners
 from services.sandbox.control.json_body import render_error
 from services.sandbox.control.mail import MailControl
 from services.sandbox.control.state import StateControl
@@ -40,6 +41,9 @@ from services.sandbox.google.oauth.signing_keys import new_private_key
 from services.sandbox.google.oauth.token_endpoint import TokenEndpoint
 from services.sandbox.google.oauth.userinfo import UserInfoEndpoint
 from services.sandbox.google.oauth.users import SandboxUsers
+from services.sandbox.imap.certificates import server_tls
+from services.sandbox.imap.profiles import PROFILES
+from services.sandbox.imap.server import ImapServer, joined
 from services.sandbox.instruments.audit_log import AuditLog
 from services.sandbox.instruments.call_counts import CallCounts
 from services.sandbox.instruments.faults import Abortable, FaultPlan
@@ -48,6 +52,7 @@ from services.sandbox.oauth.clients import Client, Clients
 from services.sandbox.settings import Settings
 from services.sandbox.yandex.authorize import AuthorizationEndpoint as YandexAuthorization
 from services.sandbox.yandex.grants import YandexGrants
+from services.sandbox.yandex.mail_tokens import MailTokens
 from services.sandbox.yandex.pages import Pages
 from services.sandbox.yandex.routes import YandexRoutes
 from services.sandbox.yandex.rules import AllRules
@@ -55,6 +60,8 @@ from services.sandbox.yandex.token_endpoint import TokenEndpoint as YandexTokens
 
 _HERE = Path(__file__).parent
 _LOG = logging.getLogger("sandbox")
+# The last one is the name of the container.
+_IMAP_NAMES = ("localhost", "127.0.0.1", "::1", "sandbox")
 
 
 @asynccontextmanager
@@ -88,7 +95,14 @@ async def open_sandbox(
     rules = AllRules()
     yandex_grants = YandexGrants(clock=clock, rules=rules, new_token=secrets.token_urlsafe)
     push = _push(settings, clock, users)
-    mailboxes.changed = push.changed
+    imap = ImapServer(
+        tokens=MailTokens(users=users, grants=yandex_grants, rules=rules),
+        mailboxes=mailboxes,
+        faults=faults,
+        call_counts=call_counts,
+        clock=clock,
+    )
+    mailboxes.changed = joined(push.changed, imap.changed)
     quota = _quota(settings, clock)
     pages = PageTokens(clock=clock)
     methods = MethodTable(push)
@@ -130,12 +144,31 @@ async def open_sandbox(
         *MailControl(users=users, mailboxes=mailboxes, push=push, clock=clock).routes(),
         *state.routes(),
     ]
-    async with asyncio.TaskGroup() as tasks:
+    async with _imap_listeners(settings, imap) as listeners, asyncio.TaskGroup() as tasks:
+        routes += ImapControl(server=imap, users=users, listeners=listeners).routes()
         delivery = tasks.create_task(push.run())
         try:
             yield Abortable(Starlette(routes=routes, exception_handlers={HTTPException: render_error}))
         finally:
             delivery.cancel()
+
+
+@asynccontextmanager
+async def _imap_listeners(settings: Settings, server: ImapServer) -> AsyncIterator[Listeners]:
+    """Open the IMAP servers that the settings ask for."""
+    if not settings.imap_ports:
+        yield Listeners(settings.imap_host, {}, "")
+        return
+    tls, authority = server_tls(names=_IMAP_NAMES)
+    if settings.imap_ca_file is not None:
+        settings.imap_ca_file.write_text(authority, encoding="ascii")
+    async with AsyncExitStack() as stack:
+        opened = {}
+        for name, port in settings.imap_ports.items():
+            listening = server.listening(PROFILES[name], host=settings.imap_host, port=port, tls=tls)
+            opened[name] = await stack.enter_async_context(listening)
+            _LOG.info("imap server %s listens on port %s", name, opened[name])
+        yield Listeners(settings.imap_host, opened, authority)
 
 
 async def _ready(_: Request) -> Response:

@@ -46,6 +46,11 @@ class Settings(KitSettings):
     grants_file: Path | None = Field(default=None, description="keeps grants over a restart")
     token_ttl: int = Field(default=3599, ge=1, description="seconds an access token lives")
 
+    imap_host: str = Field(default="127.0.0.1", description="where the IMAP servers listen")
+    imap_yandex_port: int | None = Field(default=None, ge=0, le=65535, description="unset: no such server")
+    imap_modern_port: int | None = Field(default=None, ge=0, le=65535, description="unset: no such server")
+    imap_ca_file: Path | None = Field(default=None, description="gets the authority that clients have to trust")
+
     users: Listed = ("ada@example.com", "grace@example.org")
     messages: int = Field(default=500, ge=0, description="generated for each of these users")
     seed: int = 0
@@ -67,6 +72,12 @@ class Settings(KitSettings):
         if not value:
             raise ValueError(_CONSENT)
         return value
+
+    @property
+    def imap_ports(self) -> dict[str, int]:
+        """The ports of the IMAP servers by profile, 0 for any."""
+        ports = {"yandex": self.imap_yandex_port, "modern": self.imap_modern_port}
+        return {name: port for name, port in ports.items() if port is not None}
 
     @property
     def issuer(self) -> str:

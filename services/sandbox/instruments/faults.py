@@ -9,9 +9,9 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -25,7 +25,16 @@ Kind = Literal[
     "garbage",
     "timeout",
     "lost_response",
+    "bye",
+    "cut_literal",
+    "stale_status",
+    "duplicate_uids",
+    "uidvalidity_reset",
+    "lying_exists",
 ]
+# Of IMAP alone.
+_IMAP_KINDS = frozenset({"bye", "cut_literal", "stale_status", "duplicate_uids", "uidvalidity_reset", "lying_exists"})
+_DAMAGES = frozenset({"lost_response", "truncate", "garbage", "slow_body", "cut_literal"})
 ABORT = "sandbox.abort"
 """Scope key of the function that drops the client's connection; set by `Abortable`."""
 
@@ -42,6 +51,11 @@ class FaultRule(BaseModel):
     (`status` may differ); `reset` drops the connection before the call is executed, `lost_response` after it; `slow`
     waits `seconds` first, `slow_body` spreads the body over `seconds`; `truncate` cuts the body short of its
     Content-Length; `garbage` responds 200 with half of the JSON; `timeout` holds the call for `seconds` and drops it.
+
+    At the IMAP servers methods are `imap.<command>`, as `imap.fetch` or `imap.uid`. `bye` ends the connection with BYE
+    and `message`, `cut_literal` inside of the response's first literal; `stale_status` answers STATUS as before the
+    newest message came; `duplicate_uids` tells each message twice; `uidvalidity_reset` numbers the folder anew at its
+    selection; `lying_exists` tells more messages than there are.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -58,6 +72,13 @@ class FaultRule(BaseModel):
     message: str = "Backend Error"
     retry_after: float | None = Field(default=None, description="seconds named in the message, as in quota errors")
     seconds: float = Field(default=1.0, ge=0, le=600)
+
+    @model_validator(mode="after")
+    def _has_a_kind_of_its_method(self) -> Self:
+        is_imap = self.method.startswith("imap.")
+        if (self.kind in _IMAP_KINDS and not is_imap) or (self.kind == "html_503" and is_imap):
+            raise ValueError(f"{self.kind} does not occur in calls of {self.method}")
+        return self
 
 
 class FaultSettings(BaseModel):
@@ -84,6 +105,11 @@ class Fault:
     def prevents_call(self) -> bool:
         """Whether the call is not executed."""
         return self.kind in ("error", "html_503", "reset", "timeout")
+
+    @property
+    def damages_response(self) -> bool:
+        """Whether the response of the executed call is damaged."""
+        return self.kind in _DAMAGES
 
     @property
     def breaks_connection(self) -> bool:

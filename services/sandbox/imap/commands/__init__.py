@@ -1,0 +1,1 @@
+"""The commands of IMAP, one module per group."""

@@ -1,0 +1,1 @@
+"""Parts and descriptions of a message as FETCH gives them."""

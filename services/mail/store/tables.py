@@ -425,6 +425,97 @@ message_changes = Table(
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )
 
+# The history that is made from looks at folders, for providers that keep none: see providers/folder_history.
+folder_histories = Table(
+    "folder_histories",
+    metadata,
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
+    # The number of the last record.
+    Column("revision", BigInteger, nullable=False, server_default=text("0")),
+    Column("pass_number", BigInteger, nullable=False),
+    # idle, look or settle.
+    Column("phase", Text, nullable=False),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+    postgresql_with={"fillfactor": 50},
+)
+
+mail_folders = Table(
+    "mail_folders",
+    metadata,
+    Column("mailbox_id", BigInteger, nullable=False),
+    Column("folder_id", BigInteger, nullable=False),
+    # The provider's key, its name in requests, and the one for people.
+    Column("key", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    # What the adapter remembers of the last look, and of the page that the present one has reached.
+    Column("state", Text),
+    Column("token", Text),
+    # Grows when the provider numbers the messages anew. Of this generation `known` messages are there.
+    Column("generation", BigInteger, nullable=False, server_default=text("1")),
+    Column("known", BigInteger, nullable=False, server_default=text("0")),
+    # The last pass that has looked at it, or has left it out.
+    Column("looked_pass", BigInteger, nullable=False, server_default=text("0")),
+    # Whether messages of earlier generations are not marked as gone yet, and whether the provider has it no more.
+    Column("is_retiring", Boolean, nullable=False, server_default=text("false")),
+    Column("is_gone", Boolean, nullable=False, server_default=text("false")),
+    # Since when listings lack it, since when looks fail, failures in this pass, and the begin of the generation.
+    _time("missing_since", nullable=True),
+    _time("failing_since", nullable=True),
+    Column("failures", BigInteger, nullable=False, server_default=text("0")),
+    # The pass that found it to lose so many messages that each loss needs a proof.
+    Column("doubtful_in", BigInteger),
+    _time("restarted_at", nullable=True),
+    PrimaryKeyConstraint("mailbox_id", "folder_id"),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+    Index("ix_mail_folders_key", "mailbox_id", "key", unique=True, postgresql_where=text("NOT is_gone")),
+    postgresql_with={"fillfactor": 70},
+)
+
+# A message in a folder. A mailbox may have millions: about 100 bytes a row.
+mail_locations = Table(
+    "mail_locations",
+    metadata,
+    Column("mailbox_id", BigInteger, nullable=False),
+    Column("folder_id", BigInteger, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    # The provider's key within the folder, in the order of arrival.
+    Column("key", Text, nullable=False),
+    # Null until the message is compared with others: outside of the copy it never has to be.
+    Column("external_id", Text),
+    Column("size", BigInteger, nullable=False),
+    _time("arrived_at"),
+    Column("marks", ARRAY(Text), nullable=False),
+    # The pass that missed it; null while it is there.
+    Column("gone_in", BigInteger),
+    PrimaryKeyConstraint("mailbox_id", "folder_id", "generation", "key"),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+    Index(
+        "ix_mail_locations_external_id",
+        "mailbox_id",
+        "external_id",
+        postgresql_where=text("external_id IS NOT NULL"),
+    ),
+    Index("ix_mail_locations_gone", "mailbox_id", "size", postgresql_where=text("gone_in IS NOT NULL")),
+    Index("ix_mail_locations_unidentified", "mailbox_id", "size", postgresql_where=text("external_id IS NULL")),
+)
+
+# Numbered changes of messages. Those that the copy contains are deleted.
+folder_records = Table(
+    "folder_records",
+    metadata,
+    Column("mailbox_id", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("external_id", Text, nullable=False),
+    # added, labels or deleted.
+    Column("kind", Text, nullable=False),
+    Column("added", ARRAY(Text), nullable=False),
+    Column("removed", ARRAY(Text), nullable=False),
+    PrimaryKeyConstraint("mailbox_id", "revision"),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+)
+
 # The upper bounds of calls that lost counts of quota may owe, by address at the provider: rows outlive the mailbox.
 # They are updated often and never grow.
 quota_watermarks = Table(

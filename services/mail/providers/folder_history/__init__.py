@@ -1,0 +1,1 @@
+"""One history per mailbox, made from looks at its folders, for providers that keep none themselves."""

@@ -1,0 +1,142 @@
+"""The history of a mailbox: passes over its folders, in steps that can be cut and repeated anywhere.
+
+A step asks the provider, and then writes what it learnt with the place where to go on. A pass looks at every folder,
+and then decides which messages are deleted: those that were in no folder before it began, and still are in none.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+import structlog
+
+from services.mail.providers.base import ProviderUnavailableError
+from services.mail.providers.folder_history import listing, look, settle
+from services.mail.providers.folder_history.listing import ListingPage
+from services.mail.providers.folder_history.model import KnownFolder, Phase, Record
+from services.mail.providers.folder_history.pass_context import HistoryLimits, PassContext
+from services.mail.providers.folder_history.port import Folder, FolderListing, MailFolders
+from services.mail.store.connection import Connection
+from services.mail.store.folder_history import folders, locations, passes
+
+_LIMITS: Final = HistoryLimits()
+# Pairs of a folder that is missing and a new one that are compared: a renamed folder can have hundreds within it.
+_MOST_PAIRS: Final = 400
+# Messages whose equality proves that a folder was renamed.
+_SAMPLE: Final = 10
+
+log = structlog.get_logger()
+
+
+class FolderHistory:
+    """The history of one mailbox. Methods raise ProviderError, and what `writing` raises when the mailbox is lost.
+
+    With `ignores_old`, old messages that have never been listed stay unknown when they move. It is for a copy of the
+    newest messages, and only while no listing is under way.
+    """
+
+    def __init__(
+        self,
+        mailbox_id: int,
+        *,
+        folders: MailFolders,
+        reading: Callable[[], AbstractAsyncContextManager[Connection]],
+        writing: Callable[[], AbstractAsyncContextManager[Connection]],
+        limits: HistoryLimits = _LIMITS,
+        ignores_old: bool = False,
+    ) -> None:
+        self._mailbox_id = mailbox_id
+        self._folders = folders
+        self._reading = reading
+        self._writing = writing
+        self._limits = limits
+        self._ignores_old = ignores_old
+
+    async def step(self) -> bool:
+        """Do the next step of the pass, or begin one; return whether it has ended."""
+        context = await self._context()
+        match context.state.phase:
+            case Phase.IDLE:
+                await _begin(context)
+                return False
+            case Phase.LOOK:
+                await look.step(context)
+                return False
+            case Phase.SETTLE:
+                return await settle.step(context)
+
+    async def records(self, after: int, *, limit: int) -> Sequence[Record]:
+        """Return up to `limit` records after this one, in order."""
+        async with self._reading() as connection:
+            return await passes.after(connection, self._mailbox_id, after, limit=limit)
+
+    async def list_page(self, *, token: str | None, limit: int) -> ListingPage:
+        """Return the next page of all messages, as of the last look at their folders."""
+        return await listing.list_page(await self._context(), token=token, limit=limit)
+
+    async def _context(self) -> PassContext:
+        async with self._reading() as connection:
+            state = await passes.load(connection, self._mailbox_id)
+        return PassContext(
+            mailbox_id=self._mailbox_id,
+            folders=self._folders,
+            reading=self._reading,
+            writing=self._writing,
+            limits=self._limits,
+            state=state,
+            ignores_old=self._ignores_old,
+        )
+
+
+async def _begin(context: PassContext) -> None:
+    listed = await context.folders.folders()
+    if not listed.folders:
+        raise ProviderUnavailableError("no folder is listed")
+    async with context.reading() as connection:
+        known = await folders.all_of(connection, context.mailbox_id)
+    renamed = await _renamed(context, known, listed)
+    async with context.writing() as connection:
+        for folder_id, folder in renamed.items():
+            await folders.rename(connection, context.mailbox_id, folder_id, folder)
+        await folders.record_listed(connection, context.mailbox_id, listed.folders, is_complete=listed.is_complete)
+        await passes.begin(connection, context.mailbox_id)
+
+
+async def _renamed(context: PassContext, known: Sequence[KnownFolder], listed: FolderListing) -> dict[int, Folder]:
+    """Return the folders that were renamed, with their new names."""
+    there = [each for each in known if not each.is_gone]
+    keys = {folder.key for folder in listed.folders}
+    missing = [each for each in there if each.folder.key not in keys and each.state is not None]
+    new = [folder for folder in listed.folders if folder.key not in {each.folder.key for each in there}]
+    found: dict[int, Folder] = {}
+    if not listed.is_complete or len(missing) * len(new) > _MOST_PAIRS:
+        return found
+    for folder in new:
+        for each in missing:
+            if each.folder_id not in found and await _is_same(context, each, folder):
+                found[each.folder_id] = folder
+                break
+    return found
+
+
+async def _is_same(context: PassContext, known: KnownFolder, folder: Folder) -> bool:
+    """Return whether a new folder is a known one: numbered as that one was, with the same messages."""
+    if known.state is None or not await context.folders.continues(folder, state=known.state):
+        return False
+    async with context.reading() as connection:
+        sample = await locations.identified(
+            connection, context.mailbox_id, known.folder_id, known.generation, limit=_SAMPLE
+        )
+    expected = {each.key: each.external_id for each in sample}
+    if not expected:
+        return True
+    found = await _identities(context, folder, list(expected))
+    return bool(found) and all(expected[key] == external_id for key, external_id in found.items())
+
+
+async def _identities(context: PassContext, folder: Folder, keys: Sequence[str]) -> dict[str, str]:
+    """Return the ids that messages have at the provider or by their contents."""
+    given = {each.key: each.external_id for each in await context.folders.items(folder, keys)}
+    found = {key: external_id for key, external_id in given.items() if external_id is not None}
+    unknown = [key for key in given if key not in found]
+    return found | dict(await context.folders.identify(folder, unknown) if unknown else {})

@@ -1,0 +1,231 @@
+"""The look of a pass at its folders, page by page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from services.mail.providers.base import ProviderUnavailableError, RejectedError, UnreadableMessageError
+from services.mail.providers.folder_history.model import KnownFolder, Location, Phase
+from services.mail.providers.folder_history.pass_context import PassContext, ids_of, own_id
+from services.mail.providers.folder_history.port import Item, KeyRange, Page
+from services.mail.store.connection import Connection
+from services.mail.store.folder_history import folders, locations, passes
+
+# A folder whose page failed so often in a row is left out of the pass: others must not wait for it.
+_MOST_FAILURES: Final = 3
+
+log = structlog.get_logger()
+
+
+async def step(context: PassContext) -> None:
+    """Look at the next page of the next folder, or end the look."""
+    async with context.reading() as connection:
+        known = await folders.next_to_look_at(connection, context.mailbox_id, context.state.pass_number)
+    if known is None:
+        async with context.writing() as connection:
+            await passes.enter(connection, context.mailbox_id, Phase.SETTLE)
+    elif known.is_retiring:
+        await _retire(context, known)
+    elif known.is_gone:
+        await _skip(context, known)
+    else:
+        await _guarded(context, known)
+
+
+async def _skip(context: PassContext, known: KnownFolder) -> None:
+    async with context.writing() as connection:
+        await folders.skip(connection, context.mailbox_id, known.folder_id, pass_number=context.state.pass_number)
+
+
+async def _guarded(context: PassContext, known: KnownFolder) -> None:
+    """Look at a folder, and note its failures. Raises those that may be the provider's as a whole."""
+    try:
+        await (_look if known.missing_for is None else _look_for)(context, known)
+    except RejectedError as error:
+        await _fail(context, known, error, skips=True)
+    except (ProviderUnavailableError, UnreadableMessageError) as error:
+        skips = known.failures + 1 >= _MOST_FAILURES
+        await _fail(context, known, error, skips=skips)
+        if not skips:
+            raise
+
+
+async def _fail(context: PassContext, known: KnownFolder, error: Exception, *, skips: bool) -> None:
+    log.warning("a folder fails", mailbox_id=context.mailbox_id, folder_id=known.folder_id, error=str(error))
+    async with context.writing() as connection:
+        await folders.fail(
+            connection, context.mailbox_id, known.folder_id, pass_number=context.state.pass_number, skips=skips
+        )
+
+
+async def _look_for(context: PassContext, known: KnownFolder) -> None:
+    """Take a folder for gone that listings lack for long enough, if the provider does not know its name either."""
+    is_over = known.missing_for is not None and known.missing_for >= context.limits.missing
+    if not is_over or await context.folders.exists(known.folder):
+        await _skip(context, known)
+        return
+    async with context.writing() as connection:
+        await folders.restart(connection, context.mailbox_id, known.folder_id, is_gone=True)
+
+
+async def _retire(context: PassContext, known: KnownFolder) -> None:
+    """Mark some messages of earlier generations as gone. Their ids wait for messages that equal them."""
+    async with context.writing() as connection:
+        some = await locations.of_earlier_generations(
+            connection, context.mailbox_id, known.folder_id, known.generation, limit=context.limits.rows
+        )
+        for generation in {each.generation for each in some}:
+            listed = [each for each in some if each.generation == generation]
+            await _mark_gone(context, connection, known.folder_id, generation, listed)
+        if len(some) < context.limits.rows:
+            looked = context.state.pass_number if known.is_gone else None
+            await folders.end_retiring(connection, context.mailbox_id, known.folder_id, looked_pass=looked)
+
+
+async def _look(context: PassContext, known: KnownFolder) -> None:
+    page = await context.folders.page(known.folder, state=known.state, known=known.known, token=known.token)
+    if page.restarts:
+        await _restart(context, known)
+        return
+    for keys in page.vanished:
+        await _take_away(context, known, keys, present=())
+    if page.covers is not None:
+        present = sorted({*page.present, *(item.key for item in page.items)})
+        await _take_away(context, known, page.covers, present=present)
+        await _put_missed(context, known, page, present)
+    await _put(context, known, page.items)
+    async with context.writing() as connection:
+        await folders.go_on(
+            connection,
+            context.mailbox_id,
+            known.folder_id,
+            token=page.token,
+            state=page.state,
+            pass_number=context.state.pass_number,
+        )
+
+
+async def _restart(context: PassContext, known: KnownFolder) -> None:
+    if known.restarted_ago is not None and known.restarted_ago < context.limits.restarts:
+        raise RejectedError("the folder is numbered anew again and again")
+    async with context.writing() as connection:
+        await folders.restart(connection, context.mailbox_id, known.folder_id, is_gone=False)
+
+
+async def _take_away(context: PassContext, known: KnownFolder, keys: KeyRange, *, present: Sequence[str]) -> None:
+    """Mark the known messages in a range as gone, but for those present."""
+    while gone := await _absent(context, known, keys, present):
+        async with context.writing() as connection:
+            await _mark_gone(context, connection, known.folder_id, known.generation, gone)
+            await folders.count(connection, context.mailbox_id, known.folder_id, -len(gone))
+
+
+async def _absent(
+    context: PassContext, known: KnownFolder, keys: KeyRange, present: Sequence[str]
+) -> Sequence[Location]:
+    async with context.reading() as connection:
+        return await locations.absent(
+            connection,
+            context.mailbox_id,
+            known.folder_id,
+            known.generation,
+            keys,
+            present=present,
+            limit=context.limits.rows,
+        )
+
+
+async def _mark_gone(
+    context: PassContext, connection: Connection, folder_id: int, generation: int, gone: Sequence[Location]
+) -> None:
+    async with context.recording(connection, ids_of(gone)):
+        await locations.mark_gone(
+            connection,
+            context.mailbox_id,
+            folder_id,
+            generation,
+            [each.key for each in gone],
+            pass_number=context.state.pass_number,
+        )
+
+
+async def _put_missed(context: PassContext, known: KnownFolder, page: Page, present: Sequence[str]) -> None:
+    """Store messages that are there, are not known, and are not among the page's items."""
+    given = {item.key for item in page.items}
+    left = [key for key in present if key not in given]
+    while left:
+        async with context.reading() as connection:
+            missed = await locations.unknown(
+                connection, context.mailbox_id, known.folder_id, known.generation, left, limit=context.limits.rows
+            )
+        if not missed:
+            return
+        await _put(context, known, await context.folders.items(known.folder, missed))
+        left = [key for key in left if key > missed[-1]]
+
+
+async def _put(context: PassContext, known: KnownFolder, items: Sequence[Item]) -> None:
+    """Store messages that are in a folder, in bounded transactions."""
+    by_key = {item.key: item for item in items}
+    listed = [by_key[key] for key in sorted(by_key)]
+    for begin in range(0, len(listed), context.limits.rows):
+        await _put_some(context, known, listed[begin : begin + context.limits.rows])
+
+
+async def _put_some(context: PassContext, known: KnownFolder, items: Sequence[Item]) -> None:
+    async with context.reading() as connection:
+        stored = await locations.with_keys(
+            connection, context.mailbox_id, known.folder_id, known.generation, [item.key for item in items]
+        )
+    changed = [item for item in items if _differs(item, stored.get(item.key))]
+    if not changed:
+        return
+    ids = {item.key: item.external_id for item in changed if item.external_id is not None}
+    if not context.state.is_baseline:
+        new = [item for item in changed if item.key not in stored and item.external_id is None]
+        moved = await _put_moved(context, known, new)
+        changed = [item for item in changed if item.key not in moved]
+        ids |= await _identify(context, known, [item.key for item in new if item.key not in moved])
+    await _store(context, known, changed, stored=stored, ids=ids)
+
+
+def _differs(item: Item, stored: Location | None) -> bool:
+    return stored is None or stored.gone_in is not None or stored.marks != item.marks
+
+
+async def _put_moved(context: PassContext, known: KnownFolder, new: Sequence[Item]) -> set[str]:
+    """Store new messages that have moved here and have no id yet: outside of the copy nothing has to know of them."""
+    if not new or not context.ignores_old:
+        return set()
+    async with context.writing() as connection:
+        keys = await locations.take_moved(connection, context.mailbox_id, new)
+        moved = [item for item in new if item.key in keys]
+        await locations.put(connection, context.mailbox_id, known.folder_id, known.generation, moved, {})
+        await folders.count(connection, context.mailbox_id, known.folder_id, len(moved))
+    return keys
+
+
+async def _identify(context: PassContext, known: KnownFolder, keys: Sequence[str]) -> dict[str, str]:
+    if not keys:
+        return {}
+    found = await context.folders.identify(known.folder, keys)
+    return {key: found.get(key) or own_id(known, key) for key in keys}
+
+
+async def _store(
+    context: PassContext,
+    known: KnownFolder,
+    items: Sequence[Item],
+    *,
+    stored: Mapping[str, Location],
+    ids: Mapping[str, str],
+) -> None:
+    before = [stored[item.key] for item in items if item.key in stored]
+    appeared = len(items) - sum(each.gone_in is None for each in before)
+    async with context.writing() as connection:
+        async with context.recording(
+            connection, ids_of(before) | set(ids.values()), adds=not context.state.is_baseline
+        ):
+            await locations.put(connection, context.mailbox_id, known.folder_id, known.generation, items, ids)
+        await folders.count(connection, context.mailbox_id, known.folder_id, appeared)

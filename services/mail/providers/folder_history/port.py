@@ -1,0 +1,105 @@
+"""The protocol of a mailbox's folders, which a provider without a history of its own implements."""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """A folder of the provider.
+
+    `key` identifies it for as long as the provider can tell; `path` is its name in requests, `name` the one for people.
+    `role` is inbox, sent, drafts, spam, trash, archive or empty.
+    """
+
+    key: str
+    path: str
+    name: str
+    role: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderListing:
+    """The folders of a mailbox. Where `is_complete` is false, folders can exist that are not listed."""
+
+    folders: Sequence[Folder]
+    is_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """A message in a folder, under a key of the folder's. Keys are texts in code point order, and never used again.
+
+    `external_id` is the provider's id of the message in whatever folder it is; None where it has none.
+    """
+
+    key: str
+    size: int
+    arrived_at: datetime
+    marks: frozenset[str] = frozenset()
+    external_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange:
+    """The keys from `first` to `last`, both included."""
+
+    first: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A part of a look at a folder.
+
+    `items` are there, with these marks. `vanished` are gone. Within `covers` only the keys in `present` are there; the
+    keys of `items` are among them. `restarts` says that the provider numbers the folder anew: no known key means
+    anything, and the look begins again. `token` continues the look; None ends it, and the folder is then in `state`.
+    """
+
+    items: Sequence[Item] = ()
+    vanished: Sequence[KeyRange] = ()
+    covers: KeyRange | None = None
+    present: Sequence[str] = ()
+    restarts: bool = False
+    token: str | None = None
+    state: str = ""
+
+
+class MailFolders(Protocol):
+    """The folders of one mailbox. Methods raise ProviderError; RejectedError is of the one folder only."""
+
+    async def folders(self) -> FolderListing:
+        """Return the folders that hold mail."""
+        ...
+
+    async def exists(self, folder: Folder) -> bool:
+        """Return whether the folder exists; false only if the provider says so."""
+        ...
+
+    async def continues(self, folder: Folder, *, state: str) -> bool:
+        """Return whether a folder may be the one that was in this state, under another name."""
+        ...
+
+    async def page(self, folder: Folder, *, state: str | None, known: int, token: str | None) -> Page:
+        """Return the next page of a look at a folder, the first one for a `token` of None.
+
+        `state` is that of the last look's end, None for a new folder; `known` is the number of known messages in it.
+        A repeated call may return another page that continues at the same place.
+        """
+        ...
+
+    async def items(self, folder: Folder, keys: Sequence[str]) -> Sequence[Item]:
+        """Return these messages of a folder, as far as they are there."""
+        ...
+
+    async def identify(self, folder: Folder, keys: Sequence[str]) -> Mapping[str, str]:
+        """Return ids of these messages, equal for equal messages in any folder; without those that have none."""
+        ...
+
+    async def still_there(self, folder: Folder, keys: Sequence[str]) -> AbstractSet[str]:
+        """Return which of these messages are there by a proof that does not depend on earlier answers."""
+        ...

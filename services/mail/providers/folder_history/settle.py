@@ -1,0 +1,120 @@
+"""The end of a pass: which messages are deleted, and which have only moved."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from services.mail.providers.base import RejectedError
+from services.mail.providers.folder_history.model import KnownFolder, Location, Phase
+from services.mail.providers.folder_history.pass_context import PassContext, own_id
+from services.mail.store.folder_history import folders, locations, passes, settling
+
+# Messages of equal size whose ids are asked for at once.
+_COMPARED: Final = 200
+
+log = structlog.get_logger()
+
+
+async def step(context: PassContext) -> bool:
+    """Settle some messages that are in no folder; return whether the pass has ended.
+
+    A message is deleted if it was in no folder before this pass began, no folder has failed lately, and no message
+    without an id can be it. A large loss of one folder needs a proof.
+    """
+    if await _drop(context):
+        return False
+    async with context.reading() as connection:
+        known = {each.folder_id: each for each in await folders.all_of(connection, context.mailbox_id)}
+        lost = await settling.lost(connection, context.mailbox_id, context.state.pass_number, limit=context.limits.rows)
+    if not lost or any(_delays(context, each) for each in known.values()):
+        async with context.writing() as connection:
+            await folders.remove_gone(connection, context.mailbox_id)
+            await passes.enter(connection, context.mailbox_id, Phase.IDLE)
+        return True
+    if await _compare(context, known, lost):
+        return False
+    if await _find_again(context, known, lost):
+        return False
+    async with context.writing() as connection, context.recording(connection, lost):
+        await settling.delete(connection, context.mailbox_id, lost)
+    return False
+
+
+def _delays(context: PassContext, known: KnownFolder) -> bool:
+    """Return whether a folder may have messages that could not be looked for."""
+    return known.failing_for is not None and known.failing_for < context.limits.failing
+
+
+async def _drop(context: PassContext) -> bool:
+    """Forget some old places of messages; return whether there may be more."""
+    rows = context.limits.rows
+    async with context.writing() as connection:
+        moved = await settling.drop_moved(connection, context.mailbox_id, limit=rows)
+        return moved or await settling.drop_unidentified(
+            connection, context.mailbox_id, context.state.pass_number, limit=rows
+        )
+
+
+async def _compare(context: PassContext, known: dict[int, KnownFolder], lost: Sequence[str]) -> bool:
+    """Give ids to some messages that can be lost ones by their size; return whether there were any."""
+    async with context.reading() as connection:
+        candidates = await settling.unidentified_of_equal_size(connection, context.mailbox_id, lost, limit=_COMPARED)
+    for (folder_id, generation), keys in candidates.items():
+        folder = known[folder_id]
+        try:
+            found = await context.folders.identify(folder.folder, keys)
+        except RejectedError as error:
+            log.warning("a folder fails", mailbox_id=context.mailbox_id, folder_id=folder_id, error=str(error))
+            async with context.writing() as connection:
+                await folders.fail(
+                    connection, context.mailbox_id, folder_id, pass_number=context.state.pass_number, skips=True
+                )
+            continue
+        ids = {key: found.get(key) or own_id(folder, key) for key in keys}
+        # They were known by their place only: nothing has to know of them now, unless they are known messages.
+        async with context.writing() as connection, context.recording(connection, ids.values(), adds=False):
+            await locations.set_ids(connection, context.mailbox_id, folder_id, generation, ids)
+    return bool(candidates)
+
+
+async def _find_again(context: PassContext, known: dict[int, KnownFolder], lost: Sequence[str]) -> bool:
+    """Look again for messages of folders that lost many; return whether some are there."""
+    async with context.reading() as connection:
+        losses = await settling.losses(connection, context.mailbox_id, context.state.pass_number)
+        places = await locations.of_messages(connection, context.mailbox_id, lost)
+    found = 0
+    for folder_id, count in losses.items():
+        folder = known[folder_id]
+        if folder.is_gone or not _is_doubtful(context, folder, count):
+            continue
+        listed = [each for each in places if (each.folder_id, each.generation) == (folder_id, folder.generation)]
+        found += await _put_back(context, folder, listed)
+    return found > 0
+
+
+def _is_doubtful(context: PassContext, folder: KnownFolder, count: int) -> bool:
+    limits = context.limits
+    if folder.doubtful_in == context.state.pass_number:
+        # The rest of the losses, of which a part was settled already.
+        return True
+    return count > limits.doubtful_count or count > limits.doubtful_share * (folder.known + count)
+
+
+async def _put_back(context: PassContext, folder: KnownFolder, listed: Sequence[Location]) -> int:
+    keys = [each.key for each in listed]
+    if not keys:
+        return 0
+    there = sorted(set(keys) & await context.folders.still_there(folder.folder, keys))
+    if there:
+        log.warning(
+            "messages were reported gone that are there",
+            mailbox_id=context.mailbox_id,
+            folder_id=folder.folder_id,
+            count=len(there),
+        )
+    async with context.writing() as connection:
+        await folders.doubt(connection, context.mailbox_id, folder.folder_id, pass_number=context.state.pass_number)
+        await locations.put_back(connection, context.mailbox_id, folder.folder_id, folder.generation, there)
+        await folders.count(connection, context.mailbox_id, folder.folder_id, len(there))
+    return len(there)

@@ -1,0 +1,1 @@
+"""The rows of the history that is made from looks at folders (providers/folder_history)."""

@@ -1,0 +1,272 @@
+"""Where the messages of a mailbox are: a row for each message in each folder."""
+
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+
+from services.mail.providers.folder_history.model import Location
+from services.mail.providers.folder_history.port import Item, KeyRange
+from services.mail.store.connection import Connection
+
+_COLUMNS = "folder_id, generation, key, external_id, size, marks, gone_in"
+_SEPARATOR = "\x1f"
+
+
+def _location_of(row: asyncpg.Record) -> Location:
+    return Location(
+        folder_id=row["folder_id"],
+        generation=row["generation"],
+        key=row["key"],
+        external_id=row["external_id"],
+        size=row["size"],
+        marks=frozenset(row["marks"]),
+        gone_in=row["gone_in"],
+    )
+
+
+async def of_messages(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> list[Location]:
+    """Return all locations of these messages."""
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM mail_locations WHERE mailbox_id = $1 AND external_id = ANY($2::text[])",
+        mailbox_id,
+        external_ids,
+    )
+    return [_location_of(row) for row in rows]
+
+
+async def with_keys(
+    connection: Connection, mailbox_id: int, folder_id: int, generation: int, keys: Sequence[str]
+) -> dict[str, Location]:
+    """Return the known messages of a folder among these keys."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM mail_locations
+        WHERE mailbox_id = $1 AND folder_id = $2 AND generation = $3 AND key = ANY($4::text[])
+        """,
+        mailbox_id,
+        folder_id,
+        generation,
+        keys,
+    )
+    return {row["key"]: _location_of(row) for row in rows}
+
+
+async def absent(
+    connection: Connection,
+    mailbox_id: int,
+    folder_id: int,
+    generation: int,
+    keys: KeyRange,
+    *,
+    present: Sequence[str],
+    limit: int,
+) -> list[Location]:
+    """Return known messages within a range of keys that are not among those present."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM mail_locations
+        WHERE mailbox_id = $1 AND folder_id = $2 AND generation = $3 AND key BETWEEN $4 AND $5 AND gone_in IS NULL
+            AND key NOT IN (SELECT unnest($6::text[])) ORDER BY key LIMIT $7
+        """,
+        mailbox_id,
+        folder_id,
+        generation,
+        keys.first,
+        keys.last,
+        present,
+        limit,
+    )
+    return [_location_of(row) for row in rows]
+
+
+async def unknown(
+    connection: Connection, mailbox_id: int, folder_id: int, generation: int, present: Sequence[str], *, limit: int
+) -> list[str]:
+    """Return keys without a known message that is there."""
+    rows = await connection.fetch(
+        """
+        SELECT p.key FROM unnest($4::text[]) AS p(key) WHERE NOT EXISTS (
+            SELECT FROM mail_locations l WHERE l.mailbox_id = $1 AND l.folder_id = $2 AND l.generation = $3
+                AND l.key = p.key AND l.gone_in IS NULL)
+        ORDER BY p.key LIMIT $5
+        """,
+        mailbox_id,
+        folder_id,
+        generation,
+        present,
+        limit,
+    )
+    return [row["key"] for row in rows]
+
+
+async def put(
+    connection: Connection,
+    mailbox_id: int,
+    folder_id: int,
+    generation: int,
+    items: Sequence[Item],
+    ids: Mapping[str, str],
+) -> None:
+    """Store messages that are in a folder, with their ids as far as `ids` has them by key; a known id stays."""
+    await connection.execute(
+        """
+        INSERT INTO mail_locations AS l
+            (mailbox_id, folder_id, generation, key, external_id, size, arrived_at, marks)
+        SELECT $1, $2, $3, g.key, g.external_id, g.size, g.arrived_at, string_to_array(g.marks, $9)
+        FROM unnest($4::text[], $5::text[], $6::bigint[], $7::timestamptz[], $8::text[])
+            AS g(key, external_id, size, arrived_at, marks)
+        ON CONFLICT (mailbox_id, folder_id, generation, key) DO UPDATE
+        SET marks = excluded.marks, external_id = coalesce(l.external_id, excluded.external_id), gone_in = NULL
+        """,
+        mailbox_id,
+        folder_id,
+        generation,
+        [item.key for item in items],
+        [ids.get(item.key) for item in items],
+        [item.size for item in items],
+        [item.arrived_at for item in items],
+        [_SEPARATOR.join(sorted(item.marks)) for item in items],
+        _SEPARATOR,
+    )
+
+
+async def mark_gone(
+    connection: Connection, mailbox_id: int, folder_id: int, generation: int, keys: Sequence[str], *, pass_number: int
+) -> None:
+    """Mark messages of a folder as gone in this pass."""
+    await connection.execute(
+        """
+        UPDATE mail_locations SET gone_in = $5
+        WHERE mailbox_id = $1 AND folder_id = $2 AND generation = $3 AND key = ANY($4::text[]) AND gone_in IS NULL
+        """,
+        mailbox_id,
+        folder_id,
+        generation,
+        keys,
+        pass_number,
+    )
+
+
+async def of_earlier_generations(
+    connection: Connection, mailbox_id: int, folder_id: int, generation: int, *, limit: int
+) -> list[Location]:
+    """Return messages of a folder from before this generation that are not marked as gone."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM mail_locations
+        WHERE mailbox_id = $1 AND folder_id = $2 AND generation < $3 AND gone_in IS NULL
+        ORDER BY generation, key LIMIT $4
+        """,
+        mailbox_id,
+        folder_id,
+        generation,
+        limit,
+    )
+    return [_location_of(row) for row in rows]
+
+
+async def take_moved(connection: Connection, mailbox_id: int, items: Sequence[Item]) -> set[str]:
+    """Delete locations without an id that are gone and equal these new messages in size and arrival, one for each.
+
+    Return the keys of these messages: they have moved, and nothing but their place is known. A message whose size a
+    gone message with an id has is not taken for one of them.
+    """
+    rows = await connection.fetch(
+        """
+        WITH wanted AS (
+            SELECT g.key, g.size, g.arrived_at,
+                row_number() OVER (PARTITION BY g.size, g.arrived_at ORDER BY g.key) AS place
+            FROM unnest($2::text[], $3::bigint[], $4::timestamptz[]) AS g(key, size, arrived_at)
+            WHERE NOT EXISTS (
+                SELECT FROM mail_locations l WHERE l.mailbox_id = $1 AND l.size = g.size AND l.gone_in IS NOT NULL
+                    AND l.external_id IS NOT NULL)
+        ), gone AS (
+            SELECT l.folder_id, l.generation, l.key, l.size, l.arrived_at,
+                row_number() OVER (PARTITION BY l.size, l.arrived_at ORDER BY l.folder_id, l.generation, l.key) AS place
+            FROM mail_locations l
+            WHERE l.mailbox_id = $1 AND l.gone_in IS NOT NULL AND l.external_id IS NULL AND l.size = ANY($3::bigint[])
+        ), taken AS (
+            DELETE FROM mail_locations d USING gone, wanted
+            WHERE d.mailbox_id = $1 AND (d.folder_id, d.generation, d.key) = (gone.folder_id, gone.generation, gone.key)
+                AND (gone.size, gone.arrived_at, gone.place) = (wanted.size, wanted.arrived_at, wanted.place)
+            RETURNING wanted.key
+        )
+        SELECT key FROM taken
+        """,
+        mailbox_id,
+        [item.key for item in items],
+        [item.size for item in items],
+        [item.arrived_at for item in items],
+    )
+    return {row["key"] for row in rows}
+
+
+async def newest(
+    connection: Connection, mailbox_id: int, folder_id: int, generation: int, *, below: str | None, limit: int
+) -> list[Location]:
+    """Return messages that are in a folder, in descending order of keys, those below a key if one is given."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM mail_locations
+        WHERE mailbox_id = $1 AND folder_id = $2 AND generation = $3 AND gone_in IS NULL
+            AND ($4::text IS NULL OR key < $4) ORDER BY key DESC LIMIT $5
+        """,
+        mailbox_id,
+        folder_id,
+        generation,
+        below,
+        limit,
+    )
+    return [_location_of(row) for row in rows]
+
+
+async def identified(
+    connection: Connection, mailbox_id: int, folder_id: int, generation: int, *, limit: int
+) -> list[Location]:
+    """Return the last messages of a folder that have an id."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM mail_locations
+        WHERE mailbox_id = $1 AND folder_id = $2 AND generation = $3 AND gone_in IS NULL AND external_id IS NOT NULL
+        ORDER BY key DESC LIMIT $4
+        """,
+        mailbox_id,
+        folder_id,
+        generation,
+        limit,
+    )
+    return [_location_of(row) for row in rows]
+
+
+async def set_ids(
+    connection: Connection, mailbox_id: int, folder_id: int, generation: int, ids: Mapping[str, str]
+) -> None:
+    """Give ids to messages of a folder that have none, by key."""
+    await connection.execute(
+        """
+        UPDATE mail_locations l SET external_id = g.external_id
+        FROM unnest($4::text[], $5::text[]) AS g(key, external_id)
+        WHERE l.mailbox_id = $1 AND l.folder_id = $2 AND l.generation = $3 AND l.key = g.key AND l.external_id IS NULL
+        """,
+        mailbox_id,
+        folder_id,
+        generation,
+        list(ids),
+        list(ids.values()),
+    )
+
+
+async def put_back(
+    connection: Connection, mailbox_id: int, folder_id: int, generation: int, keys: Sequence[str]
+) -> None:
+    """Unmark messages that were marked as gone."""
+    await connection.execute(
+        """
+        UPDATE mail_locations SET gone_in = NULL
+        WHERE mailbox_id = $1 AND folder_id = $2 AND generation = $3 AND key = ANY($4::text[])
+        """,
+        mailbox_id,
+        folder_id,
+        generation,
+        keys,
+    )

@@ -1,0 +1,101 @@
+"""What becomes of messages that no folder has any more, at the end of a pass."""
+
+from collections.abc import Sequence
+
+from services.mail.store.connection import Connection
+
+
+async def drop_moved(connection: Connection, mailbox_id: int, *, limit: int) -> bool:
+    """Delete some gone locations of messages that are elsewhere; return whether there may be more."""
+    done = await connection.execute(
+        """
+        DELETE FROM mail_locations d WHERE d.mailbox_id = $1
+            AND (d.folder_id, d.generation, d.key) IN (
+                SELECT g.folder_id, g.generation, g.key FROM mail_locations g
+                WHERE g.mailbox_id = $1 AND g.gone_in IS NOT NULL AND EXISTS (
+                    SELECT FROM mail_locations l
+                    WHERE l.mailbox_id = $1 AND l.external_id = g.external_id AND l.gone_in IS NULL)
+                LIMIT $2)
+        """,
+        mailbox_id,
+        limit,
+    )
+    return done == f"DELETE {limit}"
+
+
+async def drop_unidentified(connection: Connection, mailbox_id: int, pass_number: int, *, limit: int) -> bool:
+    """Delete some gone locations of messages without an id; return whether there may be more."""
+    done = await connection.execute(
+        """
+        DELETE FROM mail_locations d WHERE d.mailbox_id = $1
+            AND (d.folder_id, d.generation, d.key) IN (
+                SELECT g.folder_id, g.generation, g.key FROM mail_locations g
+                WHERE g.mailbox_id = $1 AND g.gone_in < $2 AND g.external_id IS NULL LIMIT $3)
+        """,
+        mailbox_id,
+        pass_number,
+        limit,
+    )
+    return done == f"DELETE {limit}"
+
+
+async def lost(connection: Connection, mailbox_id: int, pass_number: int, *, limit: int) -> list[str]:
+    """Return messages that this pass has found in no folder, and that were missing before it began."""
+    rows = await connection.fetch(
+        """
+        SELECT g.external_id FROM mail_locations g
+        WHERE g.mailbox_id = $1 AND g.gone_in IS NOT NULL AND g.external_id IS NOT NULL
+        GROUP BY g.external_id HAVING max(g.gone_in) < $2 AND NOT EXISTS (
+            SELECT FROM mail_locations l
+            WHERE l.mailbox_id = $1 AND l.external_id = g.external_id AND l.gone_in IS NULL)
+        ORDER BY g.external_id LIMIT $3
+        """,
+        mailbox_id,
+        pass_number,
+        limit,
+    )
+    return [row["external_id"] for row in rows]
+
+
+async def unidentified_of_equal_size(
+    connection: Connection, mailbox_id: int, external_ids: Sequence[str], *, limit: int
+) -> dict[tuple[int, int], list[str]]:
+    """Return messages without an id that can be the given ones by their size: keys by folder and generation."""
+    rows = await connection.fetch(
+        """
+        SELECT u.folder_id, u.generation, u.key FROM mail_locations u
+        WHERE u.mailbox_id = $1 AND u.external_id IS NULL AND u.gone_in IS NULL AND u.size IN (
+            SELECT g.size FROM mail_locations g WHERE g.mailbox_id = $1 AND g.external_id = ANY($2::text[]))
+        ORDER BY u.folder_id, u.generation, u.key LIMIT $3
+        """,
+        mailbox_id,
+        external_ids,
+        limit,
+    )
+    found: dict[tuple[int, int], list[str]] = {}
+    for row in rows:
+        found.setdefault((row["folder_id"], row["generation"]), []).append(row["key"])
+    return found
+
+
+async def delete(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> None:
+    """Delete all locations of messages."""
+    await connection.execute(
+        "DELETE FROM mail_locations WHERE mailbox_id = $1 AND external_id = ANY($2::text[])", mailbox_id, external_ids
+    )
+
+
+async def losses(connection: Connection, mailbox_id: int, pass_number: int) -> dict[int, int]:
+    """Return how many messages of each folder were missing before this pass and have no other place."""
+    rows = await connection.fetch(
+        """
+        SELECT g.folder_id, count(*) AS n FROM mail_locations g
+        WHERE g.mailbox_id = $1 AND g.gone_in < $2 AND g.external_id IS NOT NULL AND NOT EXISTS (
+            SELECT FROM mail_locations l
+            WHERE l.mailbox_id = $1 AND l.external_id = g.external_id AND l.gone_in IS NULL)
+        GROUP BY g.folder_id
+        """,
+        mailbox_id,
+        pass_number,
+    )
+    return {row["folder_id"]: row["n"] for row in rows}

@@ -1,0 +1,203 @@
+"""A mailbox of folders in memory, as a provider without a history shows it, with changes and faults."""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from services.mail.providers.base import ProviderUnavailableError, RejectedError
+from services.mail.providers.folder_history.port import Folder, FolderListing, Item, KeyRange, Page
+
+_BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+_LAST_KEY = 10**9
+
+
+@dataclass
+class FakeMessage:
+    """A message in a folder. `content` stands for its bytes: equal for copies of one message."""
+
+    content: str
+    marks: frozenset[str] = frozenset()
+
+    @property
+    def size(self) -> int:
+        """A size that many messages share."""
+        return 100 + len(self.content)
+
+
+@dataclass
+class FakeFolder:
+    """A folder: its messages by number, the next number, and what numbers belong to."""
+
+    validity: int
+    messages: dict[int, FakeMessage] = field(default_factory=dict)
+    next_number: int = 1
+    role: str = ""
+
+
+def key_of(number: int) -> str:
+    """Return a number as a key: keys are ordered as texts."""
+    return f"{number:010d}"
+
+
+def arrival_of(content: str) -> datetime:
+    """Return when a message arrived; a copy keeps it."""
+    return _BEGIN + timedelta(seconds=sum(content.encode()) % 5)
+
+
+class FakeFolders:
+    """Implements MailFolders. Pages show `window` numbers, newest first.
+
+    `gives_ids` is a provider with ids of its own for messages. Methods fail for the folders in `failing`, and once
+    after `cut_in` more calls. `lies` hides messages of a folder from its pages, not from a proof.
+    """
+
+    def __init__(self, *, window: int = 3, gives_ids: bool = False) -> None:
+        self.by_name: dict[str, FakeFolder] = {}
+        self.window = window
+        self.gives_ids = gives_ids
+        self.failing: set[str] = set()
+        self.lies: dict[str, set[int]] = {}
+        self.cut_in: int | None = None
+        self.identified: list[str] = []
+        self.proofs = 0
+        self.largest_page = 0
+        self._validities = 0
+        self.create("Inbox", role="inbox")
+
+    # Changes at the provider.
+
+    def create(self, name: str, *, role: str = "") -> FakeFolder:
+        """Make an empty folder."""
+        self._validities += 1
+        self.by_name[name] = FakeFolder(validity=self._validities, role=role)
+        return self.by_name[name]
+
+    def add(self, name: str, content: str, marks: AbstractSet[str] = frozenset()) -> int:
+        """Put a message into a folder; return its number."""
+        folder = self.by_name[name]
+        number = folder.next_number
+        folder.messages[number] = FakeMessage(content, frozenset(marks))
+        folder.next_number += 1
+        return number
+
+    def remove(self, name: str, number: int) -> FakeMessage:
+        """Take a message out of a folder."""
+        return self.by_name[name].messages.pop(number)
+
+    def move(self, name: str, number: int, to: str) -> int:
+        """Move a message to another folder; return its new number."""
+        message = self.remove(name, number)
+        return self.add(to, message.content, message.marks)
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a folder another name."""
+        self.by_name[new_name] = self.by_name.pop(name)
+
+    def reset(self, name: str) -> None:
+        """Number the messages of a folder anew."""
+        folder = self.by_name[name]
+        self._validities += 1
+        kept = [folder.messages[number] for number in sorted(folder.messages)]
+        folder.validity = self._validities
+        folder.messages = dict(enumerate(kept, start=1))
+        folder.next_number = len(kept) + 1
+
+    # What is true.
+
+    def contents(self) -> dict[str, set[tuple[str, str]]]:
+        """Return the labels of all messages by content: folders, as ("folder", name), and ("mark", mark)."""
+        found: dict[str, set[tuple[str, str]]] = {}
+        for name, folder in self.by_name.items():
+            for message in folder.messages.values():
+                labels = found.setdefault(message.content, set())
+                labels.add(("folder", name))
+                labels.update(("mark", mark) for mark in message.marks)
+        return found
+
+    # The port.
+
+    async def folders(self) -> FolderListing:
+        """List the folders."""
+        self._call()
+        return FolderListing(
+            folders=[
+                Folder(key=name, path=name, name=name.title(), role=folder.role)
+                for name, folder in self.by_name.items()
+            ]
+        )
+
+    async def exists(self, folder: Folder) -> bool:
+        """Tell whether a folder exists."""
+        self._call()
+        return folder.key in self.by_name
+
+    async def continues(self, folder: Folder, *, state: str) -> bool:
+        """Compare what the numbers belong to."""
+        found = self._open(folder)
+        validity, next_number = map(int, state.split(":"))
+        return found.validity == validity and found.next_number >= next_number
+
+    async def page(self, folder: Folder, *, state: str | None, known: int, token: str | None) -> Page:
+        """Show a window of numbers; first the validity and the next number are noted."""
+        del known
+        found = self._open(folder)
+        if state is not None and int(state.split(":")[0]) != found.validity:
+            return Page(restarts=True)
+        noted, top = token.rsplit(":", 1) if token else (f"{found.validity}:{found.next_number}", str(_LAST_KEY))
+        if int(noted.split(":")[0]) != found.validity:
+            return Page(token=None if state else f"{found.validity}:{found.next_number}:{_LAST_KEY}", restarts=True)
+        shown = sorted(self._shown(folder.key), reverse=True)
+        numbers = [number for number in shown if number <= int(top)][: self.window]
+        last = numbers[-1] if len(numbers) == self.window else 0
+        self.largest_page = max(self.largest_page, len(numbers))
+        return Page(
+            items=[self._item(number, found.messages[number]) for number in numbers],
+            covers=KeyRange(key_of(last), key_of(int(top))),
+            token=f"{noted}:{last - 1}" if last > 1 else None,
+            state=noted,
+        )
+
+    async def items(self, folder: Folder, keys: Sequence[str]) -> Sequence[Item]:
+        """Show messages."""
+        messages = self._open(folder).messages
+        return [self._item(int(key), messages[int(key)]) for key in keys if int(key) in messages]
+
+    async def identify(self, folder: Folder, keys: Sequence[str]) -> Mapping[str, str]:
+        """Name messages by their contents."""
+        messages = self._open(folder).messages
+        self.identified += [f"{folder.key}/{int(key)}" for key in keys]
+        return {key: messages[int(key)].content for key in keys if int(key) in messages}
+
+    async def still_there(self, folder: Folder, keys: Sequence[str]) -> AbstractSet[str]:
+        """Look for messages without any lie."""
+        self.proofs += 1
+        messages = self._open(folder).messages
+        return {key for key in keys if int(key) in messages}
+
+    def _item(self, number: int, message: FakeMessage) -> Item:
+        return Item(
+            key=key_of(number),
+            size=message.size,
+            arrived_at=arrival_of(message.content),
+            marks=message.marks,
+            external_id=message.content if self.gives_ids else None,
+        )
+
+    def _shown(self, name: str) -> set[int]:
+        return self.by_name[name].messages.keys() - self.lies.get(name, set())
+
+    def _open(self, folder: Folder) -> FakeFolder:
+        self._call()
+        if folder.key in self.failing:
+            raise RejectedError("the folder cannot be opened")
+        if folder.key not in self.by_name:
+            raise RejectedError("no such folder")
+        return self.by_name[folder.key]
+
+    def _call(self) -> None:
+        if self.cut_in is not None:
+            self.cut_in -= 1
+            if self.cut_in < 0:
+                self.cut_in = None
+                raise ProviderUnavailableError("cut")

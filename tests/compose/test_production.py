@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.support.compose.composed_system import ComposedSystem
+from tests.support.compose.operating import Operator
 from tests.support.e2e.people import Person, Provider, external_ids, ids
 
 pytestmark = pytest.mark.long
@@ -85,6 +86,24 @@ class TestInstallation:
         ada = Person.sign_in(http, provider.new_user(messages=60))
         ada.sync()
         assert sorted(external_ids(ada.emails())) == sorted(ids(provider.truth(ada.email)))
+
+
+class TestDoctor:
+    def test_finds_no_fault_and_the_bundle_holds_no_secret(
+        self, system: ComposedSystem, operator: Operator, tmp_path: Path
+    ) -> None:
+        # How full the disk of the machine is, is its own matter.
+        found = system.run(["sh", "-c", "deploy/mailroom doctor || true"])
+        others = [line for line in found.splitlines() if "disk of Postgres" not in line and "warn  backups" not in line]
+        assert [line for line in others if not line.startswith("ok ")] == []
+        assert len(others) >= 10
+        operator.mailroom("support-bundle", str(tmp_path / "bundle.tar.gz"))
+        system.run(["tar", "-xzf", str(tmp_path / "bundle.tar.gz"), "-C", str(tmp_path)])
+        texts = {file.name: file.read_text() for file in tmp_path.iterdir() if file.suffix != ".gz"}
+        secrets = [file.read_text().strip() for file in (operator.production / "secrets").iterdir()]
+        assert [secret for secret in secrets if secret and any(secret in text for text in texts.values())] == []
+        assert "mailroom_dependency_up" in texts["worker.metrics"]
+        assert "messages" in texts["mailroom_mail.txt"]
 
 
 class TestContainers:

@@ -115,8 +115,10 @@ class TestSecrets:
         assert _composed(operated) == []
 
     def test_that_are_missing_are_named(self, operated: Operated) -> None:
-        (operated.production / "secrets/google_client_secret").unlink()
-        assert "google_client_secret is missing" in operated.run("up").stderr
+        for name in ("google_client_secret", "redis_gateway_password"):
+            (operated.production / "secrets" / name).unlink()
+            assert f"{name} is missing: deploy/mailroom first-install" in operated.run("up").stderr
+            (operated.production / "secrets" / name).touch(0o444)
 
 
 class TestConnections:

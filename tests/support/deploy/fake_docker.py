@@ -3,7 +3,8 @@
 
 It is JSON: `containers` by id, each with `service`, `state` and `health`; `projects` with the lines that `docker ps`
 prints of each; `broken`: new containers do not get healthy; `kill_caller`: `up` kills its caller when the new
-containers are up; `calls` with the arguments and the environment of each call.
+containers are up; `answers` with an output and an exit status by a part of the arguments; `calls` with the arguments
+and the environment of each call.
 """
 
 import json
@@ -56,6 +57,10 @@ def save() -> None:
 def main(arguments: list[str]) -> int:
     """Do one command; return its exit status."""
     world["calls"].append({"arguments": arguments, "environment": dict(os.environ)})
+    for part, (answer, ended) in world["answers"].items():
+        if part in " ".join(arguments):
+            sys.stdout.write(f"{answer}\n")
+            return int(ended)
     match arguments:
         case ["ps", *_]:
             [label] = option(arguments, "--filter")

@@ -29,7 +29,7 @@ class Operated:
         docker = programs / "docker"
         docker.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {FAKE} "$@"\n')
         docker.chmod(0o755)
-        made.write(containers=containers, projects={}, broken=False, kill_caller=False, made=0, calls=[])
+        made.write(containers=containers, projects={}, broken=False, kill_caller=False, made=0, answers={}, calls=[])
         made.run("first-install")
         secret = production / "secrets/google_client_secret"
         secret.write_text("given")

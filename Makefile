@@ -115,12 +115,13 @@ protos: install ## Regenerate the gRPC code from protos/
 	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --python_out=$(PROTOS_OUT) \
 	  --grpc_python_out=$(PROTOS_OUT) --mypy_out=$(PROTOS_OUT) --mypy_grpc_out=only_async:$(PROTOS_OUT) $(PROTOS)
 
-COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.13 --generate-hashes --no-header --quiet
-lock: install ## Recompile requirements.lock from pyproject.toml, and from both each image's lock
-	$(COMPILE) --all-extras --group dev --output-file requirements.lock
+COMPILE = $(BIN)/uv pip compile --universal --python-version 3.13 --generate-hashes --no-header --quiet
+lock: install ## Recompile requirements.lock from pyproject.toml, from both each image's lock, and the linters'
+	$(COMPILE) pyproject.toml --all-extras --group dev --output-file requirements.lock
 	for service in auth mail gateway sandbox; do \
-	  $(COMPILE) --extra $$service --constraint requirements.lock --output-file deploy/locks/$$service.txt || exit 1; \
+	  $(COMPILE) pyproject.toml --extra $$service --constraint requirements.lock --output-file deploy/locks/$$service.txt || exit 1; \
 	done
+	$(COMPILE) deploy/lint-tools.in --no-annotate --output-file deploy/lint-tools.txt
 
 # notmuch's bindings are Debian's, and so is the interpreter that runs these packages: 3.11 or newer.
 lock-peers: install ## Recompile the locks of tests/peers; needs npm

@@ -45,7 +45,11 @@ def readable_after(http: httpx.Client, provider: Provider, *, messages: int) -> 
 
 def lose_redis(stack: RunningStack) -> None:
     """Empty Redis, as after a loss of its disk."""
-    with redis.Redis(host=stack.variables["REDIS_HOST"], port=int(stack.variables["REDIS_PORT"])) as client:
+    with redis.Redis(
+        host=stack.variables["REDIS_HOST"],
+        port=int(stack.variables["REDIS_PORT"]),
+        password=stack.variables.get("REDIS_PASSWORD"),
+    ) as client:
         client.flushall()
 
 

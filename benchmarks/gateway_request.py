@@ -61,7 +61,11 @@ async def parts(stack: RunningStack, *, number: int) -> dict[str, float]:
     auth = FakeAuth()
     tokens = AccessTokens(_Keys(auth), issuer=ISSUER, audience=ISSUER)
     made = [auth.access_token(f"user {index}") for index in range(number)]
-    redis = create_redis(RedisSettings.model_validate({"redis_port": stack.variables["REDIS_PORT"]}))
+    redis = create_redis(
+        RedisSettings.model_validate(
+            {"redis_port": stack.variables["REDIS_PORT"], "redis_password": stack.variables.get("REDIS_PASSWORD")}
+        )
+    )
     counters = Counters(redis)
     user, address = RateLimit(parse("6000/minute"), counters), RateLimit(parse("60/minute"), counters)
     try:

@@ -213,13 +213,20 @@ def _redis(settings: Settings) -> Iterator[RedisAddress]:
     if settings.redis is not None:
         yield settings.redis
     elif (recorded := home.recorded()) is not None:
-        yield RedisAddress(
-            host=recorded["REDIS_HOST"], port=int(recorded["REDIS_PORT"]), database=int(recorded["REDIS_DB"])
-        )
+        yield _redis_of(recorded)
     else:
         with home.lock(), stack.servers(settings, home, Ports(), postgres=False) as started:
-            host, port = started.variables["REDIS_HOST"], started.variables["REDIS_PORT"]
-            yield RedisAddress(host=host, port=int(port))
+            yield _redis_of(started.variables)
+
+
+def _redis_of(variables: Mapping[str, str]) -> RedisAddress:
+    """Return the address of the embedded server."""
+    return RedisAddress(
+        host=variables["REDIS_HOST"],
+        port=int(variables["REDIS_PORT"]),
+        database=int(variables["REDIS_DB"]),
+        password=variables.get("REDIS_PASSWORD"),
+    )
 
 
 def _psql_program() -> str:

@@ -51,7 +51,8 @@ def servers(
         if redis:
             store = settings.redis
             if store is None:
-                valkey = EmbeddedValkey(home.path, port=settings.port("REDIS_PORT", ports, default=6379))
+                port = settings.port("REDIS_PORT", ports, default=6379)
+                valkey = EmbeddedValkey(home.path, port=port, password=home.secret("redis"))
                 embedded.append(started.enter_context(valkey))
                 store = valkey.address
             variables |= store.environment()

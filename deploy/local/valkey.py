@@ -1,6 +1,7 @@
 """The embedded Valkey server, without persistence: all of its data may be lost."""
 
 import importlib.util
+import os
 import signal
 import socket
 import subprocess
@@ -39,16 +40,20 @@ class RedisAddress:
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which the services find the server."""
-        return {"REDIS_HOST": self.host, "REDIS_PORT": str(self.port), "REDIS_DB": str(self.database)}
+        password = {} if self.password is None else {"REDIS_PASSWORD": self.password}
+        return {"REDIS_HOST": self.host, "REDIS_PORT": str(self.port), "REDIS_DB": str(self.database), **password}
 
 
 class EmbeddedValkey:
-    """One server of one MAILROOM_HOME, whose lock the caller holds; it ends when this process dies."""
+    """One server of one MAILROOM_HOME, whose lock the caller holds; it ends when this process dies.
 
-    def __init__(self, home: Path, *, port: int) -> None:
+    Without a password everyone on this machine is served.
+    """
+
+    def __init__(self, home: Path, *, port: int, password: str | None = None) -> None:
         self.name = "valkey"
         self.log = home / "logs" / "valkey.log"
-        self.address = RedisAddress(host=_HOST, port=port)
+        self.address = RedisAddress(host=_HOST, port=port, password=password)
         self._directory = home / "valkey"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -74,6 +79,7 @@ class EmbeddedValkey:
         """Start the server and wait until it responds. Raises StackError with the reason from its log."""
         self._directory.mkdir(mode=0o700, exist_ok=True)
         self._stop_leftover()
+        self._write_settings()
         make_room(self.log)
         begin = self.log.stat().st_size if self.log.exists() else 0
         self._process = children.spawn(self._command(), environment={}, log=self.log, orphan_signal=signal.SIGTERM)
@@ -105,6 +111,17 @@ class EmbeddedValkey:
             if str(self._directory) in children.command_line(pid):
                 children.stop_leftover(pid, _STOP)
 
+    def _write_settings(self) -> None:
+        """Write the password where its owner only can read it: the arguments of a process are public."""
+        self._settings_file.unlink(missing_ok=True)
+        descriptor = os.open(self._settings_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write("" if self.address.password is None else f"requirepass {self.address.password}\n")
+
+    @property
+    def _settings_file(self) -> Path:
+        return self._directory / "valkey.conf"
+
     @property
     def _pid_file(self) -> Path:
         return self._directory / "valkey.pid"
@@ -112,7 +129,16 @@ class EmbeddedValkey:
     def _command(self) -> Command:
         where: Command = ["--bind", _HOST, "--port", str(self.address.port), "--dir", self._directory]
         nothing_kept = ["--save", "", "--appendonly", "no"]
-        return [_program(), *where, *nothing_kept, "--pidfile", self._pid_file, "--set-proc-title", "no"]
+        return [
+            _program(),
+            self._settings_file,
+            *where,
+            *nothing_kept,
+            "--pidfile",
+            self._pid_file,
+            "--set-proc-title",
+            "no",
+        ]
 
 
 def _program() -> Path:
@@ -125,7 +151,11 @@ def _program() -> Path:
 
 
 def _answers(address: RedisAddress) -> bool:
+    """Return whether the server takes the password and answers; another one's server refuses it."""
+    sent, expected = b"PING\r\n", b"+PONG\r\n"
+    if address.password is not None:
+        sent, expected = f"AUTH {address.password}\r\n".encode() + sent, b"+OK\r\n" + expected
     with suppress(OSError), socket.create_connection((address.host, address.port), timeout=1.0) as connection:
-        connection.sendall(b"PING\r\n")
-        return connection.recv(16).startswith(b"+PONG")
+        connection.sendall(sent)
+        return connection.makefile("rb").read(len(expected)) == expected
     return False

@@ -7,7 +7,13 @@ import httpx
 import pytest
 
 from deploy.local.ports import Ports
-from tests.support.compose.composed_system import ComposedSystem, NoEngineError, composed_system, require_engine
+from tests.support.compose.composed_system import (
+    ComposedSystem,
+    NoEngineError,
+    composed_system,
+    name_standins,
+    require_engine,
+)
 from tests.support.compose.operating import Operator
 from tests.support.e2e.people import Provider
 
@@ -30,6 +36,7 @@ def _need_engine() -> None:
         require_engine()
     except NoEngineError as reason:
         pytest.skip(f"needs a Docker engine with compose v2: {reason}")
+    name_standins()
 
 
 @pytest.fixture(scope="module")

@@ -139,7 +139,10 @@ class TestPods:
                 for source in volume.get("projected", {}).get("sources", []):
                     [item] = source["secret"]["items"]
                     mounted.add(f"{mount['mountPath']}/{item['path']}")
-                if "secret" in volume:
+                for item in volume.get("secret", {}).get("items", []):
+                    mounted.add(f"{mount['mountPath']}/{item['path']}")
+                if "secret" in volume and "items" not in volume["secret"]:
+                    assert mount["name"] == "identity", f"{name} sees all of a Secret"
                     mounted |= {f"{mount['mountPath']}/{file}" for file in ("tls.crt", "tls.key", "ca.crt")}
             assert volumes == {}, name
             named = {value for value in _variables(pod).values() if value and value.startswith("/run/secrets")}
@@ -174,6 +177,25 @@ class TestSettings:
     def test_that_are_refused_are_named(self) -> None:
         with pytest.raises(AssertionError, match="REDIS_HOST"):
             _rendered("--set", "settings.REDIS_HOST=elsewhere")
+
+
+class TestServers:
+    def test_are_verified_unless_the_values_say_otherwise(self) -> None:
+        for name, pod in _pods(_rendered()):
+            variables = _variables(pod)
+            if name != "gateway":
+                assert variables["PGSSLMODE"] == "verify-full"
+                assert variables["PGSSLROOTCERT"] == "/run/secrets/postgres/postgres-ca.crt"
+            assert variables.get("REDIS_TLS") == (None if name.endswith("-migrations") else "true")
+
+    def test_without_tls_need_no_certificate(self) -> None:
+        for name, pod in _pods(_rendered("--set", "postgres.sslMode=disable,redis.tls=false")):
+            assert "PGSSLROOTCERT" not in _variables(pod), name
+            assert "postgres" not in {volume["name"] for volume in pod["volumes"]}, name
+
+    def test_cannot_be_verified_without_their_authority(self) -> None:
+        with pytest.raises(AssertionError, match=r"secrets\.postgresCa: must name"):
+            _rendered("--set", "secrets.postgresCa.name=")
 
 
 class TestSecrets:

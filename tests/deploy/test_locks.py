@@ -42,6 +42,25 @@ class TestServiceLock:
         assert "://" not in (ROOT / f"deploy/locks/{service}.txt").read_text()
 
 
+def test_linters_are_pinned_by_hash() -> None:
+    pins = _pins(ROOT / "deploy/lint-tools.txt")
+    wanted = [line for line in (ROOT / "deploy/lint-tools.in").read_text().splitlines() if not line.startswith("#")]
+    assert pins.keys() >= set(wanted), "run `make lock`"
+    assert all(pins.values())
+
+
+def test_images_of_others_have_exact_tags() -> None:
+    files = [*ROOT.glob("deploy/**/*.yml"), ROOT / "docker-compose.yml"]
+    named = {
+        image for path in files for image in re.findall(r"^ +image: ([a-z/]+:\S+)", path.read_text(), re.MULTILINE)
+    }
+    named |= set(
+        re.findall(r"^(?:ARG PYTHON_IMAGE=|FROM )([a-z/]+:\S+)", (ROOT / "deploy/Dockerfile").read_text(), re.MULTILINE)
+    )
+    assert len(named) == 6
+    assert [image for image in named if not re.search(r":v?\d+\.\d+\.\d+|^postgres:\d+\.\d+", image)] == []
+
+
 @pytest.mark.parametrize("service", ["gateway", "sandbox"])
 def test_a_service_without_tables_gets_no_database_packages(service: str) -> None:
     pinned = {pin.partition("==")[0] for pin in _pins(ROOT / f"deploy/locks/{service}.txt")}

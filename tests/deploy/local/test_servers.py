@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import asyncpg
 import pytest
+import redis
 import redis.asyncio
 
 from deploy.local import children, placement
@@ -78,6 +80,19 @@ class TestFixtures:
             assert await connection.fetchval("SHOW synchronous_commit") == "on"
         finally:
             await connection.close()
+
+    def test_valkey_serves_those_with_its_password_only(self, server_home: Path, ports: Ports) -> None:
+        home = server_home / "guarded"
+        (home / "logs").mkdir(parents=True)
+        with EmbeddedValkey(home, port=ports.free(), password="of-this-test") as server:
+            address = server.address
+            with closing(redis.Redis(port=address.port)) as stranger, pytest.raises(redis.AuthenticationError):
+                stranger.ping()
+            with closing(redis.Redis(port=address.port, password=address.password)) as client:
+                assert client.ping()
+            assert address.environment()["REDIS_PASSWORD"] == "of-this-test"
+            assert (home / "valkey/valkey.conf").stat().st_mode & 0o777 == 0o600
+            assert b"of-this-test" not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
 
     async def test_valkey_answers_and_keeps_nothing_on_disk(self, redis_server: RedisAddress) -> None:
         async with redis.asyncio.Redis.from_url(redis_server.url) as client:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -109,6 +110,27 @@ def require_engine() -> None:
             raise NoEngineError("there is no `docker` command") from error
         if done.returncode != 0:
             raise NoEngineError(f"`{' '.join(command)}` says: {(done.stderr.strip() or 'nothing').splitlines()[-1]}")
+
+
+def name_standins() -> None:
+    """Give stand-ins the exact tags of our files. An engine without a registry has stand-ins under general tags.
+
+    An image that a registry has delivered, whose digest the engine knows, is no stand-in.
+    """
+    text = "".join((ROOT / name).read_text() for name in ("deploy/Dockerfile", "deploy/compose.production.yml"))
+    for standin in ("python:3.13-slim", "postgres:18-alpine", "valkey/valkey:9-alpine"):
+        repository, _, version = standin.partition(":")
+        exact = re.search(rf"\b{repository}:{version.partition('-')[0]}\.[\w.-]+", text)
+        assert exact, f"no file names an exact tag of {repository}"
+        if _registry_digests(exact[0]) is None and _registry_digests(standin) == []:
+            subprocess.run(["docker", "tag", standin, exact[0]], env=_environment(), check=True, timeout=60)
+
+
+def _registry_digests(image: str) -> list[str] | None:
+    """Return the digests under which registries have an image; None if the engine has no such image."""
+    command = ["docker", "image", "inspect", "--format", "{{json .RepoDigests}}", image]
+    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=60, check=False)
+    return json.loads(done.stdout) or [] if done.returncode == 0 else None
 
 
 def _environment() -> dict[str, str]:

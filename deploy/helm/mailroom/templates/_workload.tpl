@@ -60,13 +60,21 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{ toJson $own }}
 {{- end }}
 
+{{/* Whether a process gets the CA of Postgres's certificate. */}}
+{{- define "mailroom.hasPostgresCa" -}}
+{{ and (ne .name "gateway") (hasPrefix "verify-" .root.Values.postgres.sslMode) }}
+{{- end }}
+
 {{- define "mailroom.postgresVariables" -}}
 {{- $postgres := .root.Values.postgres -}}
 - {name: POSTGRES_HOST, value: {{ $postgres.host | quote }}}
 - {name: POSTGRES_PORT, value: {{ $postgres.port | quote }}}
 - {name: POSTGRES_DB, value: {{ $postgres.database | quote }}}
 - {name: PGSSLMODE, value: {{ $postgres.sslMode | quote }}}
-{{- if .root.Values.secrets.postgresCa.name }}
+{{- if and (hasPrefix "verify-" $postgres.sslMode) (not .root.Values.secrets.postgresCa.name) }}
+{{- fail (printf "secrets.postgresCa: must name the CA of the server's certificate for postgres.sslMode %s" $postgres.sslMode) }}
+{{- end }}
+{{- if eq (include "mailroom.hasPostgresCa" .) "true" }}
 - {name: PGSSLROOTCERT, value: /run/secrets/postgres/{{ .root.Values.secrets.postgresCa.key }}}
 {{- end }}
 {{- if eq .name "auth" }}
@@ -151,6 +159,11 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{/* One key of a Secret: others in it can be secrets of other processes. */}}
+{{- define "mailroom.certificateVolume" -}}
+secret: {secretName: {{ .name }}, defaultMode: 0440, items: [{key: {{ .key }}, path: {{ .key }}}]}
+{{- end }}
+
 {{/* Volumes with their mounts: secret files, the database's CA, the certificate, the cache. */}}
 {{- define "mailroom.volumes" -}}
 {{- $files := fromJson (include "mailroom.secretFiles" .) -}}
@@ -165,13 +178,13 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
           items: [{key: {{ $secret.key }}, path: {{ $variable }}}]
       {{- end }}
 {{- end }}
-{{- if and (ne .name "gateway") .root.Values.secrets.postgresCa.name }}
+{{- if eq (include "mailroom.hasPostgresCa" .) "true" }}
 - name: postgres
-  secret: {secretName: {{ .root.Values.secrets.postgresCa.name }}, defaultMode: 0440}
+  {{- include "mailroom.certificateVolume" .root.Values.secrets.postgresCa | nindent 2 }}
 {{- end }}
 {{- if and (not .migrations) .root.Values.secrets.redisCa.name }}
 - name: redis
-  secret: {secretName: {{ .root.Values.secrets.redisCa.name }}, defaultMode: 0440}
+  {{- include "mailroom.certificateVolume" .root.Values.secrets.redisCa | nindent 2 }}
 {{- end }}
 {{- if not .migrations }}
 - name: identity
@@ -187,7 +200,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- if fromJson (include "mailroom.secretFiles" .) }}
 - {name: secrets, mountPath: /run/secrets/mailroom, readOnly: true}
 {{- end }}
-{{- if and (ne .name "gateway") .root.Values.secrets.postgresCa.name }}
+{{- if eq (include "mailroom.hasPostgresCa" .) "true" }}
 - {name: postgres, mountPath: /run/secrets/postgres, readOnly: true}
 {{- end }}
 {{- if and (not .migrations) .root.Values.secrets.redisCa.name }}

@@ -42,12 +42,12 @@ def raised() -> list[tuple[str, int, str]]:
 def _raised() -> Iterator[tuple[str, int, str]]:
     for path in (ROOT / "services").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
             match node:
                 case ast.Call(
                     func=ast.Name(id="AppError"),
                     args=[ast.Attribute(value=ast.Name(id="Kind"), attr=kind), reason, *_],
                 ):
+                    place = f"{path.relative_to(ROOT)}:{node.lineno}"
                     yield pattern_of(reason, place), Kind[kind].http_status.value, place
 
 

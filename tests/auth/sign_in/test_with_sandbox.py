@@ -16,7 +16,7 @@ from services.kit.http.server import serve_http
 from services.kit.rpc.errors import from_rpc_error
 from services.sandbox.app import open_sandbox
 from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET, Settings
-from tests.support.auth.client import Client, SignedIn, StartService
+from tests.support.auth.client import Client, OpenService, SignedIn
 from tests.support.auth.stand_in import REDIRECT_URI, Person
 
 
@@ -71,9 +71,9 @@ async def browser(origin: str) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-async def sandboxed(start_service: StartService, origin: str) -> Client:
+async def sandboxed(open_service: OpenService, origin: str) -> AsyncIterator[Client]:
     """Auth with the sandbox as its provider."""
-    return await start_service(
+    async with open_service(
         google_client_id=DEV_CLIENT_ID,
         google_client_secret=SecretStr(DEV_CLIENT_SECRET),
         google_issuer=origin,
@@ -82,7 +82,8 @@ async def sandboxed(start_service: StartService, origin: str) -> Client:
         google_userinfo_url=f"{origin}/v1/userinfo",
         google_jwks_url=f"{origin}/oauth2/v3/certs",
         google_revoke_url=f"{origin}/revoke",
-    )
+    ) as client:
+        yield client
 
 
 async def reason_of(call: object) -> str:

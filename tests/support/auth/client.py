@@ -1,6 +1,7 @@
 """A client of the auth service."""
 
 import hashlib
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -147,6 +148,12 @@ class Client:
 
 
 class StartService(Protocol):
-    """Start another auth service on the same stores and return a client of it."""
+    """Start another auth service on the same stores, until the test ends, and return a client of it."""
 
     async def __call__(self, **overrides: Any) -> Client: ...
+
+
+class OpenService(Protocol):
+    """Run another auth service on the same stores while a block lasts; yields a client of it."""
+
+    def __call__(self, **overrides: Any) -> AbstractAsyncContextManager[Client]: ...

@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from sqlalchemy import text
+from sqlalchemy import delete, text
 
 from services.auth.cipher import Cipher
 from services.auth.model import Account
@@ -32,6 +32,7 @@ from services.auth.sign_in.one_time_records import (
 )
 from services.auth.sign_in.sign_in import AuthorizationResponse, Completed, Refused, SignIn, SignInError
 from services.auth.sign_up import SignUpPolicy
+from services.auth.store.tables import grant_revocations, security_events, users
 from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
 from tests.support.auth.client import SECRET_KEY
@@ -82,7 +83,8 @@ class Connections(RuleBasedStateMachine):
     async def build(self) -> None:
         store, redis = self.world.store, self.world.redis
         async with store.transaction() as transaction:
-            await transaction._connection.execute(text("TRUNCATE users, grant_revocations, security_events CASCADE"))
+            for table in (users, grant_revocations, security_events):
+                await transaction._connection.execute(delete(table))
             await transaction.commit()
         cipher = Cipher(SECRET_KEY, previous=None)
         self.redis = create_redis(RedisSettings(redis_host=redis.host, redis_port=redis.port, redis_db=redis.database))

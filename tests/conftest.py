@@ -1,6 +1,7 @@
 """Servers for tests: embedded ones, or those that POSTGRES_HOST and REDIS_HOST name."""
 
 import asyncio
+import gc
 import os
 import secrets
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 from xdist.remote import Producer
 
 from deploy.local.ports import Ports
@@ -21,10 +23,22 @@ from tests.support.distribution import SharedStacks, needs_stack, turn
 # gRPC's fork handlers abort children before exec, and some tests start processes after others have used gRPC.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
+# structlog's own tracebacks show all local variables, which takes seconds for each error that a test lets happen.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+
 # Seconds of marked tests that name no time limit themselves, and of those of whole stacks. All others have the limit of
 # pyproject.toml.
 TIME_LIMITS = {"long": 1800, "peers": 600}
 STACK_LIMIT = 600
+
+
+# Data that dies with the run need not outlive a failure of the machine.
+FLEETING = {"fsync": "off", "full_page_writes": "off"}
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +68,9 @@ def postgres_server(server_home: Path, ports: Ports) -> Iterator[PostgresAddress
             password=os.environ.get("POSTGRES_PASSWORD") or "",
         )
         return
-    with EmbeddedPostgres(server_home, port=ports.free(), password=secrets.token_urlsafe()) as server:
+    with EmbeddedPostgres(
+        server_home, port=ports.free(), password=secrets.token_urlsafe(), settings=FLEETING
+    ) as server:
         yield server.address
 
 
@@ -142,6 +158,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         limits += [STACK_LIMIT] * needs_stack(item)
         if limits and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(max(limits)))
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over modules and tests, which stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

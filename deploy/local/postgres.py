@@ -1,11 +1,11 @@
-"""The embedded Postgres server: durable, on loopback TCP only, always with passwords."""
+"""The embedded Postgres server: durable unless settings say otherwise, on loopback TCP only, always with passwords."""
 
 import os
 import secrets
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,14 +73,19 @@ class EmbeddedPostgres:
         password: str,
         program: Path | None = None,
         outside: Sequence[Path] | None = None,
+        settings: Mapping[str, str] = {},
     ) -> None:
-        """`program` and `outside` as in `placement.place`; they default to the wheel and to /var/lib or /var/tmp."""
+        """`program` and `outside` as in `placement.place`; they default to the wheel and to /var/lib or /var/tmp.
+
+        `settings` are further ones of the server.
+        """
         self.name = "postgres"
         self.log = home / "logs" / "postgres.log"
         self.address = PostgresAddress(host=_HOST, port=port, user=ADMIN, password=password)
         self._home = home
         self._program = program
         self._outside = outside
+        self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -141,7 +146,9 @@ class EmbeddedPostgres:
     def _start_once(self, place: Placement, deadline: float) -> bool:
         """Start the server and wait until it accepts connections; False when another try may succeed."""
         begin = self.log.stat().st_size if self.log.exists() else 0
-        command: Command = [place.program / "postgres", "-D", place.data, *_settings(self.address.port)]
+        settings = {**_own_settings(self.address.port), **self._settings}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        command: Command = [place.program / "postgres", "-D", place.data, *options]
         self._process = children.spawn(
             command, environment=_environment(), log=self.log, user=place.user, orphan_signal=signal.SIGINT
         )
@@ -174,8 +181,8 @@ def _initdb(program: Path, data: Path, password_file: Path) -> Command:
     return [program / "initdb", "-D", data, *locale, *access, "--no-instructions"]
 
 
-def _settings(port: int) -> list[str]:
-    settings = {
+def _own_settings(port: int) -> dict[str, str]:
+    return {
         "listen_addresses": _HOST,
         # All pools of all processes, and those of a test run.
         "max_connections": "300",
@@ -184,7 +191,6 @@ def _settings(port: int) -> list[str]:
         "timezone": "UTC",
         "log_timezone": "UTC",
     }
-    return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
 
 def _is_ready(data: Path, pid: int) -> bool:

@@ -47,6 +47,9 @@ class TestLoad:
             ("GOOGLE_REVOKE_URL", "https://us:hunter2@provider.example/revoke"),
             ("PUBLIC_URL", "https:///hunter2"),
             ("GOOGLE_SCOPES", "https://mail.google.com/"),
+            ("YANDEX_SCOPES", "mail:imap_ro"),
+            ("YANDEX_TOKEN_URL", "hunter2"),
+            ("PROVIDERS_FILE", "hunter2"),
         ],
     )
     def test_names_the_wrong_variable_in_one_line(
@@ -166,3 +169,49 @@ class TestSignInRedis:
         assert (settings.redis_host, settings.redis_db) == ("redis.example", 3)
         assert own.redis_password is not None
         assert own.redis_password.get_secret_value() == "another"
+
+
+class TestYandex:
+    @pytest.fixture(autouse=True)
+    def client(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A client of our own at Yandex."""
+        monkeypatch.setenv("YANDEX_CLIENT_ID", "ours")
+        monkeypatch.setenv("YANDEX_CLIENT_SECRET", "secret")
+
+    def test_has_yandexs_addresses(self) -> None:
+        settings = load(AuthSettings)
+        assert settings.yandex_userinfo_url == "https://login.yandex.ru/info?format=json"
+        assert settings.callback_of("yandex") == "http://localhost:8000/auth/yandex/callback"
+
+    @pytest.mark.parametrize(
+        ("variable", "value", "line"),
+        [
+            ("YANDEX_CLIENT_SECRET", "", "YANDEX_CLIENT_SECRET: must be set"),
+            ("YANDEX_TOKEN_URL", "https://other.example/token", "YANDEX_USERINFO_URL: must be set"),
+        ],
+    )
+    def test_is_refused_when_a_part_is_missing(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        variable: str,
+        value: str,
+        line: str,
+    ) -> None:
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(SystemExit):
+            load(AuthSettings)
+        assert capsys.readouterr().err.startswith(line)
+
+
+class TestProvidersFile:
+    def test_that_is_wrong_stops_the_process_with_the_field(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "providers.toml"
+        path.write_text('[other]\nclient_id = "hunter2"\n')
+        monkeypatch.setenv("PROVIDERS_FILE", str(path))
+        with pytest.raises(SystemExit):
+            load(AuthSettings)
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith("PROVIDERS_FILE: other.authorization_url: Field required")

@@ -11,7 +11,7 @@ from services.auth.providers.base import Provider
 from services.auth.providers.call_names import Addresses, hosts, name_call
 from services.auth.providers.google import Google, GoogleEndpoints
 from services.auth.providers.oauth_client import RegisteredClient
-from services.auth.providers.userinfo_oauth import Endpoints
+from services.auth.providers.userinfo_oauth import Endpoints, UserinfoOAuth
 from services.auth.providers.yandex import NAME as YANDEX
 from services.auth.providers.yandex import device_id_of, yandex
 from services.auth.settings import AuthSettings
@@ -26,6 +26,7 @@ def call_names(settings: AuthSettings) -> NameCall:
     addresses: dict[str, Addresses] = {"google": _google_endpoints(settings).by_name()}
     if settings.yandex_client_id:
         addresses[YANDEX] = _yandex_endpoints(settings).by_name()
+    addresses |= {name: table.endpoints.by_name() for name, table in settings.file_providers.items()}
     return partial(name_call, providers=addresses)
 
 
@@ -34,6 +35,16 @@ def build_providers(settings: AuthSettings, *, egress: Egress, clock: Callable[[
     providers: dict[str, Provider] = {"google": _google(settings, egress=egress, clock=clock)}
     if settings.yandex_client_id:
         providers[YANDEX] = _yandex(settings, egress=egress, clock=clock)
+    for name, table in settings.file_providers.items():
+        log.info("provider", provider=name, hosts=hosts(table.endpoints.by_name()))
+        providers[name] = UserinfoOAuth(
+            name,
+            endpoints=table.endpoints,
+            client=table.client(callback=settings.callback_of(name)),
+            dialect=table.dialect,
+            egress=egress,
+            clock=clock,
+        )
     return providers
 
 

@@ -1,10 +1,12 @@
 """The settings of the providers: for each its client, and every address."""
 
+from collections.abc import Mapping
 from typing import Annotated, Self
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, FilePath, SecretStr, field_validator, model_validator
 
+from services.auth.providers.providers_file import ProviderTable, read_providers
+from services.auth.providers.urls import is_url
 from services.kit.settings import Settings
 
 GOOGLE_ISSUER = "https://accounts.google.com"
@@ -23,16 +25,6 @@ _YANDEX = {
     "yandex_userinfo_url": "https://login.yandex.ru/info?format=json",
     "yandex_revoke_url": "https://oauth.yandex.ru/revoke_token",
 }
-
-
-def is_url(value: str | None) -> str | None:
-    """Return the value if it is blank or an address. Raises ValueError."""
-    if value:
-        parts = urlsplit(value)
-        # Hosts are logged at start.
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment or "@" in parts.netloc:
-            raise ValueError("must be an http(s) URL without a user, a password or a fragment")
-    return value
 
 
 Url = Annotated[str, AfterValidator(is_url)]
@@ -123,7 +115,25 @@ class YandexSettings(PublicSettings):
         return self
 
 
-class ProviderSettings(GoogleSettings, YandexSettings):
+class FileSettings(PublicSettings):
+    """PROVIDERS_FILE: further providers."""
+
+    providers_file: FilePath | None = None
+
+    @field_validator("providers_file")
+    @classmethod
+    def _is_readable(cls, value: FilePath | None) -> FilePath | None:
+        if value is not None:
+            read_providers(value)
+        return value
+
+    @property
+    def file_providers(self) -> Mapping[str, ProviderTable]:
+        """The providers of the file by name."""
+        return {} if self.providers_file is None else read_providers(self.providers_file)
+
+
+class ProviderSettings(GoogleSettings, YandexSettings, FileSettings):
     """The settings of all providers."""
 
 

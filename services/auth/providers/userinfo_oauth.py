@@ -50,12 +50,12 @@ class Endpoints:
 
 @dataclass(frozen=True)
 class UserinfoFields:
-    """The names of userinfo's fields. `verified` and `client_id` are empty where the provider does not tell."""
+    """The keys that lead to fields of userinfo. `verified` and `client_id` are empty if the provider does not tell."""
 
-    subject: str = "sub"
-    address: str = "email"
-    verified: str = ""
-    client_id: str = ""
+    subject: tuple[str, ...]
+    address: tuple[str, ...]
+    verified: tuple[str, ...] = ()
+    client_id: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Dialect:
     """
 
     mail_scopes: frozenset[str]
-    fields: UserinfoFields = UserinfoFields()
+    fields: UserinfoFields
     authorization: Mapping[str, str] = field(default_factory=dict)
     consent: Mapping[str, str] = field(default_factory=dict)
     choice: Mapping[str, str] = field(default_factory=dict)
@@ -215,12 +215,21 @@ class UserinfoOAuth:
 
     def _identity(self, info: Mapping[str, Any]) -> ProviderIdentity:
         fields = self._dialect.fields
-        if fields.client_id and info.get(fields.client_id, self._registered.client_id) != self._registered.client_id:
+        client_id = _at(info, fields.client_id) if fields.client_id else None
+        if client_id not in (None, self._registered.client_id):
             raise IdentityRefusedError("userinfo: the token is another client's")
-        subject = info.get(fields.subject)
+        subject = _at(info, fields.subject)
         if isinstance(subject, int) and not isinstance(subject, bool):
             subject = str(subject)
-        claims = {"sub": subject, "email": info.get(fields.address)}
-        if fields.verified:
-            claims["email_verified"] = info.get(fields.verified)
-        return oauth_responses.identity(claims)
+        verified = _at(info, fields.verified) if fields.verified else None
+        return oauth_responses.identity(
+            {"sub": subject, "email": _at(info, fields.address), "email_verified": verified}
+        )
+
+
+def _at(info: Mapping[str, Any], path: tuple[str, ...]) -> object:
+    """Return the value at the end of a path of keys, None if there is none."""
+    value: object = info
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

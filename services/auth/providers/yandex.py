@@ -52,7 +52,7 @@ def yandex(
     device = {"device_id": device_id, "device_name": _DEVICE_NAME}
     dialect = Dialect(
         mail_scopes=MAIL_SCOPES,
-        fields=UserinfoFields(subject="id", address="default_email", client_id="client_id"),
+        fields=UserinfoFields(subject=("id",), address=("default_email",), client_id=("client_id",)),
         authorization=device,
         consent={"force_confirm": "yes"},
         # Without it the account that the browser is signed in with returns at once.

@@ -1,12 +1,10 @@
 """Auth with Yandex as the sandbox plays it, from the consent to the end of the grant."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from urllib.parse import parse_qs, urlsplit
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
-import jwt
 import pytest
 from grpc import aio
 from mailroom.auth.v1 import auth_pb2
@@ -14,90 +12,26 @@ from pydantic import SecretStr
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from deploy.local.ports import Ports
 from services.auth.sign_in.sign_in import SignInError
 from services.auth.store.tables import provider_tokens
-from services.kit.http.server import serve_http
 from services.kit.rpc.errors import from_rpc_error
-from services.sandbox.app import open_sandbox
-from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET, Settings
+from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET
 from tests.support.auth.client import Client, SignedIn, StartService
 from tests.support.auth.stand_in import Person
+from tests.support.auth.yandex_browser import Browser
 from tests.support.mail.waiting import eventually
 
-REDIRECT_URI = "https://mailroom.example/auth/yandex/callback"
-
-
-class Browser:
-    """A user's browser at Yandex, and the sandbox's control API."""
-
-    def __init__(self, http: httpx.AsyncClient, origin: str) -> None:
-        self._http = http
-        self._origin = origin
-
-    async def control(self, method: str, path: str, body: object = None) -> dict[str, dict[str, object]]:
-        answer = await self._http.request(method, f"{self._origin}/_sandbox/{path}", json=body)
-        assert answer.is_success, answer.text
-        return dict(answer.json()) if answer.content else {}
-
-    async def new_user(self) -> str:
-        """Create a user and return the address."""
-        email = f"user.{uuid4().hex}@yandex.example"
-        await self.control("POST", "users", {"email": email})
-        return email
-
-    async def calls(self, email: str) -> dict[str, object]:
-        """Return how often each method was called for the user."""
-        return (await self.control("GET", "calls"))["users"].get(email, {})  # type: ignore[return-value]  # JSON
-
-    async def consent(self, authorization_url: str, email: str, **form: object) -> dict[str, str]:
-        """Answer the consent page and return the parameters of the redirect."""
-        answer = await self._http.post(authorization_url, data={"account": email, "decision": "allow", **form})
-        assert answer.status_code == 303, answer.text
-        location = urlsplit(answer.headers["location"])
-        assert location.geturl().startswith(REDIRECT_URI)
-        query = {name: values[0] for name, values in parse_qs(location.query).items()}
-        return {name: query[name] for name in ("state", "code", "error") if name in query} | {"provider": "yandex"}
-
-    async def sign_in(self, client: Client, email: str) -> SignedIn:
-        started = await client.start(provider="yandex")
-        outcome = await client.complete(**await self.consent(started.authorization_url, email))
-        session = await client.redeem(outcome.login_code)
-        user_id = jwt.decode(session.access_token, options={"verify_signature": False})["sub"]
-        [account] = await client.list_accounts(user_id)
-        return SignedIn(Person("", email), user_id, account.account_id, session.access_token)
-
 
 @pytest.fixture(scope="module")
-async def origin(ports: Ports) -> AsyncIterator[str]:
-    port = ports.free()
-    origin = f"http://127.0.0.1:{port}"
-    # The redirect goes to the public address of the tests' service.
-    settings = Settings(
-        sandbox_enabled=True, public_url=origin, redirect_uris=(REDIRECT_URI,), users=("ada@example.com",), messages=0
-    )
-    async with open_sandbox(settings) as app, serve_http(app, host="127.0.0.1", port=port):
-        yield origin
-
-
-@pytest.fixture
-async def browser(origin: str) -> AsyncIterator[Browser]:
-    async with httpx.AsyncClient() as http:
-        browser = Browser(http, origin)
-        yield browser
-        await browser.control("DELETE", "faults")
-
-
-@pytest.fixture(scope="module")
-def start_with_yandex(start_service: StartService, origin: str) -> StartService:
+def start_with_yandex(start_service: StartService, yandex_origin: str) -> StartService:
     async def start(**overrides: object) -> Client:
         return await start_service(
             yandex_client_id=DEV_CLIENT_ID,
             yandex_client_secret=SecretStr(DEV_CLIENT_SECRET),
-            yandex_auth_url=f"{origin}/yandex/authorize",
-            yandex_token_url=f"{origin}/yandex/token",
-            yandex_userinfo_url=f"{origin}/yandex/info?format=json",
-            yandex_revoke_url=f"{origin}/yandex/revoke_token",
+            yandex_auth_url=f"{yandex_origin}/yandex/authorize",
+            yandex_token_url=f"{yandex_origin}/yandex/token",
+            yandex_userinfo_url=f"{yandex_origin}/yandex/info?format=json",
+            yandex_revoke_url=f"{yandex_origin}/yandex/revoke_token",
             **overrides,
         )
 
@@ -268,12 +202,12 @@ class TestOldGrant:
 
 
 class TestDisconnect:
-    async def test_revokes_the_access_token(self, service: Client, browser: Browser, origin: str) -> None:
+    async def test_revokes_the_access_token(self, service: Client, browser: Browser, yandex_origin: str) -> None:
         user = await browser.sign_in(service, await browser.new_user())
         token = (await service.provider_token(user)).access_token
         await service.disconnect(user.account_id, user.user_id)
         async with httpx.AsyncClient() as http:
-            info = await http.get(f"{origin}/yandex/info", headers={"authorization": f"OAuth {token}"})
+            info = await http.get(f"{yandex_origin}/yandex/info", headers={"authorization": f"OAuth {token}"})
         assert info.status_code == 401
         assert (await browser.calls(user.person.email))["yandex.revoke_token"] == 1
 

@@ -52,6 +52,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- $_ := set $own "SECRET_KEY" $secrets.secretKey -}}
 {{- $_ := set $own "SECRET_KEY_PREVIOUS" $secrets.secretKeyPrevious -}}
 {{- $_ := set $own "GOOGLE_CLIENT_SECRET" $secrets.googleClientSecret -}}
+{{- $_ := set $own "YANDEX_CLIENT_SECRET" $secrets.yandexClientSecret -}}
 {{- end -}}
 {{- end -}}
 {{- range $variable, $secret := $own -}}

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,7 @@ START_SECONDS = 90
 HALF_HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 HALF_HEADS = 300
 CONNECTIONS = 1030
+READERS = 100
 
 
 def memory(pid: int) -> int:
@@ -200,13 +201,58 @@ class Attacks:
         before = {name: memory(pid) for name, pid in self._stack.pids.items()}
         self._stack.peaks.clear()
         path = f"/emails/export?user_email={self.attacker.email}&q=subject:long"
-        request = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self.attacker.token}\r\n\r\n".encode()
         with ExitStack() as stack:
-            opened = [stack.enter_context(self._stack.connect(request)) for _ in range(20)]
+            opened = [stack.enter_context(self._stack.connect(self._get(path))) for _ in range(20)]
             await asyncio.sleep(12)
             taken = sum(connection.recv(12) == b"HTTP/1.1 200" for connection in opened)
         grown = {f"MiB that {name} grew by": self._stack.peaks[name] - before[name] for name in PROCESSES}
         return {"of 20 unread exports taken": taken, **grown}
+
+    async def unread_messages(self) -> dict[str, float]:
+        """A hundred connections that ask for 4 MB messages, one after the other, and read nothing."""
+        paths = [f"/emails/{email['id']}" for email in self.attacker.emails(q="subject:long")]
+        return await self._unread("messages of 4 MB", paths)
+
+    async def unread_lists(self) -> dict[str, float]:
+        """A hundred connections that ask for the largest lists, one after the other, and read nothing."""
+        return await self._unread("lists of 200", [f"/emails?user_email={self.attacker.email}&limit=200"])
+
+    async def _unread(self, what: str, paths: list[str]) -> dict[str, float]:
+        before = {name: memory(pid) for name, pid in self._stack.pids.items()}
+        self._stack.peaks.clear()
+        with ExitStack() as stack:
+            opened = [
+                stack.enter_context(self._stack.connect(self._get(paths[number % len(paths)])))
+                for number in range(READERS)
+            ]
+            # Their next requests, to have responses that are kept beside the first ones.
+            for _ in range(5):
+                await asyncio.sleep(2)
+                for connection in opened:
+                    with suppress(OSError):
+                        connection.sendall(self._get(paths[0]))
+            seconds = await self._seconds_of_bystander()
+            answered = sum(_begins_with(connection, b"HTTP/1.1 200") for connection in opened)
+        grown = {f"MiB that {name} grew by": self._stack.peaks[name] - before[name] for name in PROCESSES}
+        return {
+            f"of {READERS} unread {what} kept": answered,
+            **{f"{figure}, {what}": value for figure, value in grown.items()},
+            f"another's list beside {what}, s": seconds,
+        }
+
+    async def _seconds_of_bystander(self) -> float:
+        async with self._client(self.bystander) as client:
+            return await _timed(client, f"/emails?user_email={self.bystander.email}")
+
+    def _get(self, path: str) -> bytes:
+        return f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self.attacker.token}\r\n\r\n".encode()
+
+    async def heavy_queries(self) -> dict[str, float]:
+        """Sixty of the slowest queries."""
+        slow = " OR ".join(f"(-{letter}* larger:900g)" for letter in "abcdefghijklmnopqrstuvwxyz")
+        heavy = httpx.URL("/emails", params={"user_email": self.attacker.email, "q": slow})
+        quiet = httpx.URL("/emails", params={"user_email": self.bystander.email, "q": "invoice"})
+        return await self._beside("another's search", [str(heavy)] * 60, str(quiet))
 
     async def long_polls(self) -> dict[str, float]:
         """Two hundred long polls of one user."""
@@ -275,6 +321,15 @@ def _is_open(connection: socket.socket) -> bool:
         return False
 
 
+def _begins_with(connection: socket.socket, wanted: bytes) -> bool:
+    """Tell whether the response begins so; not if the server has closed the connection."""
+    connection.settimeout(1)
+    try:
+        return connection.recv(len(wanted)) == wanted
+    except OSError:
+        return False
+
+
 def _raw(subject: str, body: str, *, subtype: str) -> bytes:
     head = (
         f"From: a@b.example\r\nTo: x@y.example\r\nSubject: {subject}\r\nMessage-ID: <{subject.replace(' ', '-')}@x>\r\n"
@@ -297,7 +352,10 @@ async def attack(stack: Stack) -> dict[str, float]:
                 attacks.long_polls,
                 attacks.raw_messages,
                 attacks.heavy_html,
+                attacks.heavy_queries,
                 attacks.unread_exports,
+                attacks.unread_lists,
+                attacks.unread_messages,
             )
             for step in steps:
                 figures |= await step()

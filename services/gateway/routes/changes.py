@@ -1,12 +1,13 @@
 """The feed of changes of stored mail."""
 
+from contextlib import nullcontext
 from typing import Annotated
 
 from fastapi import Query, Response
 from mailroom.mail.v1.mail_pb2 import ListChangesRequest
 
 from services.gateway import conversions
-from services.gateway.dependencies import Backends, Polls, UserId
+from services.gateway.dependencies import Backends, Polls, UserId, UserShares
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_MAILBOX
 from services.gateway.requests.prefer_header import WaitSeconds, applied
@@ -23,6 +24,7 @@ _RESPONSES = problems(*OF_A_MAILBOX, "invalid_since", "resync_required")
 async def list_changes(
     services: Backends,
     polls: Polls,
+    shares: UserShares,
     user_id: UserId,
     wait_seconds: WaitSeconds,
     query: Annotated[ChangesQuery, Query()],
@@ -40,12 +42,14 @@ async def list_changes(
         wait_seconds=wait_seconds,
         include_labels=True,
     )
-    page = await polls.ask(services.messages.ListChanges, request)
-    return json_response_from(
-        {
-            "changes": [conversions.change(item, mailbox_id=page.account_id) for item in page.changes],
-            "next_since": page.position,
-            "has_more": page.has_more,
-        },
-        headers=applied(wait_seconds),
-    )
+    # A call that waits brings the first change that comes, and has a share of its own.
+    async with nullcontext() if wait_seconds else shares.messages.of(user_id):
+        page = await polls.ask(services.messages.ListChanges, request)
+        return json_response_from(
+            {
+                "changes": [conversions.change(item, mailbox_id=page.account_id) for item in page.changes],
+                "next_since": page.position,
+                "has_more": page.has_more,
+            },
+            headers=applied(wait_seconds),
+        )

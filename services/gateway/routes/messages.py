@@ -10,7 +10,7 @@ from mailroom.mail.v1.mail_pb2 import (
 )
 
 from services.gateway import conversions
-from services.gateway.dependencies import Backends, HtmlSanitiser, UserId
+from services.gateway.dependencies import Backends, HtmlSanitiser, UserId, UserShares
 from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_MAILBOX, OF_A_USER
@@ -47,12 +47,14 @@ async def list_labels(services: Backends, user_id: UserId, query: Annotated[Mail
 async def get_email(
     services: Backends,
     safe_html: HtmlSanitiser,
+    shares: UserShares,
     user_id: UserId,
     email_id: EmailId,
 ) -> Response:
     """Get one message with headers, bodies and attachments."""
-    answer = await call(services.messages.GetMessage, GetMessageRequest(user_id=user_id, message_id=email_id))
-    return await email_response(await whole_email(answer, safe_html, user_id=user_id))
+    async with shares.messages.of(user_id):
+        answer = await call(services.messages.GetMessage, GetMessageRequest(user_id=user_id, message_id=email_id))
+        return await email_response(await whole_email(answer, safe_html, user_id=user_id))
 
 
 async def whole_email(message: GetMessageResponse, safe_html: SafeHtml, *, user_id: str) -> Email:

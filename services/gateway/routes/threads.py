@@ -6,7 +6,7 @@ from fastapi import Query, Response
 from mailroom.mail.v1.mail_pb2 import GetThreadRequest, ListThreadsRequest
 
 from services.gateway import conversions
-from services.gateway.dependencies import Backends, UserId
+from services.gateway.dependencies import Backends, UserId, UserShares
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_MAILBOX
 from services.gateway.requests.conditional import CONDITIONAL, NOT_MODIFIED
@@ -44,12 +44,14 @@ async def list_threads(services: Backends, user_id: UserId, query: Annotated[Thr
 )
 async def get_thread(
     services: Backends,
+    shares: UserShares,
     user_id: UserId,
     query: Annotated[MaybeMailboxQuery, Query()],
     thread_id: ThreadId,
 ) -> Response:
     """Get one thread with its messages, oldest first. A mailbox need not be named."""
     request = GetThreadRequest(user_id=user_id, mailbox=conversions.selector_of(query), thread_id=thread_id)
-    answer = await call(services.messages.GetThread, request)
-    emails = [conversions.email_summary(message) for message in answer.messages]
-    return json_response_from({**conversions.thread(answer.thread), "emails": emails})
+    async with shares.messages.of(user_id):
+        answer = await call(services.messages.GetThread, request)
+        emails = [conversions.email_summary(message) for message in answer.messages]
+        return json_response_from({**conversions.thread(answer.thread), "emails": emails})

@@ -14,11 +14,14 @@ from uvicorn.server import ServerState
 
 from services.kit.http.bounds import Bounds, Refusal, RenderRefusal
 from services.kit.http.connections import Connections
+from services.kit.http.unread import UnreadResponses
 
 # Bytes that are parsed between two looks at the size of a head.
 SLICE = 8 * 1024
 # Seconds for which a refused client may read the response, while what it still sends is thrown away.
 LINGER_SECONDS = 2.0
+# Bytes that a connection may have unread without being counted.
+UNCOUNTED_BYTES = 16 * 1024
 
 
 class _RefusedError(Exception):
@@ -37,11 +40,13 @@ class BoundedProtocol(HttpToolsProtocol):
         *,
         bounds: Bounds,
         open_connections: Connections,
+        unread_responses: UnreadResponses,
         render: RenderRefusal,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._bounds = bounds
         self._open_connections = open_connections
+        self._unread_responses = unread_responses
         self._render = render
         self._refusal = Refusal.MALFORMED
         self._refused = False
@@ -52,10 +57,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._read_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        # The response is complete, and its client has not taken it.
+        self._is_unread = False
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=UNCOUNTED_BYTES)
         if not self._open_connections.add(self, self.client[0] if self.client else ""):
             self._refuse(Refusal.CONNECTIONS)
             return
@@ -63,6 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        self._unread_responses.release(self)
         self._open_connections.remove(self)
         self._stop_reading_timer()
         self._stop_write_timer()
@@ -213,6 +222,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def on_response_complete(self) -> None:
+        if self.flow.write_paused and not self.transport.is_closing():
+            # The next response would be kept beside this one.
+            self._is_unread = True
+            self.flow.pause_reading()
+            self._open_connections.waits(self)
+            return
         super().on_response_complete()
         if self.pipeline or self._answering():
             return
@@ -226,11 +241,20 @@ class BoundedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._watch_writing()
+        self._unread_responses.hold(self, self._open_connections.address_of(self))
 
     @override
     def resume_writing(self) -> None:
         super().resume_writing()
         self._stop_write_timer()
+        self._unread_responses.release(self)
+        if self._is_unread:
+            self._is_unread = False
+            self.on_response_complete()
+
+    def unread(self) -> int:
+        """Return the bytes of responses that the client has not taken."""
+        return self.transport.get_write_buffer_size()
 
     def _watch_writing(self) -> None:
         """End the connection if its client takes nothing of the response for a while."""

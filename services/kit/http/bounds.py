@@ -59,6 +59,8 @@ class Bounds:
     body_rate: int = 1_000
     # Seconds in which a client takes some of a response that fills its buffers.
     stall_seconds: float = 60.0
+    # Bytes of responses that clients have not taken, of all connections together.
+    unread_bytes: int = 48 * 1024 * 1024
     connections: int = 1_024
     # Connections of an IPv4 address, or of a /64 in IPv6, which a subscriber has to itself (RFC 6177).
     connections_per_address: int = 256

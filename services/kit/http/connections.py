@@ -55,6 +55,10 @@ class Connections:
         self.waits(connection)
         return True
 
+    def address_of(self, connection: Connection) -> str:
+        """Return the key of the connection's client; empty for a proxy, and for a connection that is not there."""
+        return self._addresses.get(connection, "")
+
     def waits(self, connection: Connection) -> None:
         """Note that the connection waits for a request from now on."""
         for group in self._groups(connection):

@@ -13,8 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.kit.http.bounded_protocol import BoundedProtocol
 from services.kit.http.bounds import Bounds, RenderRefusal, plain_refusal
 from services.kit.http.connections import Connections
+from services.kit.http.unread import UnreadResponses
 
 DRAIN_SECONDS = 10
+# Bytes of a connection that the kernel takes before they are sent: the rest stays here, where it is bounded.
+UNSENT_BYTES = 128 * 1024
 
 
 class _Server(uvicorn.Server):
@@ -47,7 +50,11 @@ def _parting(app: ASGIApp, stop: asyncio.Event) -> ASGIApp:
 def _protocol(bounds: Bounds, render: RenderRefusal) -> type[asyncio.Protocol]:
     # uvicorn only calls it.
     return partial(  # type: ignore[return-value]
-        BoundedProtocol, bounds=bounds, open_connections=Connections(bounds), render=render
+        BoundedProtocol,
+        bounds=bounds,
+        open_connections=Connections(bounds),
+        unread_responses=UnreadResponses(bounds.unread_bytes),
+        render=render,
     )
 
 
@@ -87,6 +94,7 @@ async def serve_http(
     with socket.create_server((host, port)) as listener:
         # asyncio sets this on sockets that it creates only; without it small responses wait for 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         bound = int(listener.getsockname()[1])
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:

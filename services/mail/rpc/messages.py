@@ -5,10 +5,12 @@ from contextlib import aclosing
 
 from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
+from services.kit.fair_share import FairShare
 from services.kit.rpc.server import Context
 from services.mail.downloads.fetch import Downloads
 from services.mail.ids import parse_id
 from services.mail.mailboxes import Mailboxes
+from services.mail.model import OpenMailbox
 from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
 from services.mail.reading.threads import Threads
@@ -23,6 +25,12 @@ from services.mail.rpc.to_proto import (
     thread_to_proto,
 )
 
+# Whole messages and threads at a time, those of one user, and those that wait: a message has up to 8 MB, and is there
+# several times until it is sent.
+_MOST_WHOLE = 8
+_WHOLE_PER_USER = 3
+_MOST_WAITING = 100
+
 
 class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
     """Messages: lists, threads, labels, changes, export and downloads."""
@@ -35,6 +43,7 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
         self._threads = threads
         self._changes = changes
         self._downloads = downloads
+        self._whole = FairShare(_MOST_WHOLE, per_user=_WHOLE_PER_USER, waiting=_MOST_WAITING, work="messages are read")
 
     async def ListMessages(
         self, request: mail_pb2.ListMessagesRequest, context: Context
@@ -53,7 +62,8 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
 
     async def GetMessage(self, request: mail_pb2.GetMessageRequest, context: Context) -> mail_pb2.GetMessageResponse:
         user_id = uuid_of(request.user_id, "user_id")
-        return detail_to_proto(await self._messages.get(user_id, parse_id(request.message_id)))
+        async with self._whole.of(request.user_id):
+            return detail_to_proto(await self._messages.get(user_id, parse_id(request.message_id)))
 
     async def DownloadRaw(
         self, request: mail_pb2.DownloadRawRequest, context: Context
@@ -88,7 +98,11 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
 
     async def GetThread(self, request: mail_pb2.GetThreadRequest, context: Context) -> mail_pb2.GetThreadResponse:
         mailboxes = await named_mailboxes(self._mailboxes, request.user_id, request.mailbox)
-        thread, messages = await self._threads.find(mailboxes, request.thread_id)
+        async with self._whole.of(request.user_id):
+            return await self._thread(mailboxes, request.thread_id)
+
+    async def _thread(self, mailboxes: list[OpenMailbox], thread_id: str) -> mail_pb2.GetThreadResponse:
+        thread, messages = await self._threads.find(mailboxes, thread_id)
         return mail_pb2.GetThreadResponse(thread=thread_to_proto(thread), messages=map(summary_to_proto, messages))
 
     async def ExportMessages(

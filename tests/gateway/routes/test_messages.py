@@ -1,5 +1,6 @@
 """The routes that show stored mail."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -254,6 +255,33 @@ class TestMessage:
         connect(gateway, message())
         status, body = await get(gateway, "/emails/m1", user_id="grace")
         assert (status, body["code"]) == (404, "message_not_found")
+
+
+class TestShare:
+    async def test_of_a_user_leaves_others_alone_and_makes_the_rest_wait(self, gateway: Gateway) -> None:
+        connect(gateway, message())
+        gateway.mail.connect("grace", "grace@example.org")
+        gateway.mail.messages["account-of-grace@example.org"] = [message(2)]
+        release = gateway.mail.held_reads["ada"] = asyncio.Event()
+        reads = {asyncio.create_task(get(gateway, "/emails/m1")) for _ in range(PER_USER + WAITING + 1)}
+        try:
+            async with asyncio.timeout(20):
+                [refused], waiting = await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
+                assert refused.result()[0] == 429
+                for path in ("/emails/m1", "/emails/threads/t1", f"/emails/changes?email={ADA}&since=p1"):
+                    status, body = await get(gateway, path)
+                    assert (status, body["code"]) == (429, "too_many_requests"), path
+                assert gateway.mail.reading == PER_USER
+                assert (await get(gateway, "/emails/m2", user_id="grace"))[0] == 200
+                assert (await get(gateway, f"/emails?email={ADA}"))[0] == 200
+        finally:
+            release.set()
+            found = await asyncio.gather(*reads)
+        assert sum(status == 200 for status, _ in found) == len(waiting)
+
+
+PER_USER, WAITING = 3, 64
+"""Whole messages of a user that are read at a time, and those that wait."""
 
 
 class TestLabels:

@@ -3,7 +3,7 @@
 import asyncio
 import resource
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_network
 
 import pytest
@@ -182,6 +182,65 @@ class TestResponse:
             reader, writer = await connect()
             writer.write(GET + b"Connection: close\r\n\r\n")
             assert (await reader.read()).endswith(b"late")
+
+
+class TestUnreadResponses:
+    async def test_displace_each_other_and_leave_room_for_one_that_is_read(self) -> None:
+        async with served(Bounds(unread_bytes=3 * LARGE), large) as connect:
+            silent = [await connect() for _ in range(10)]
+            for reader, writer in silent:
+                writer.write(GET + b"\r\n")
+                await reader.readexactly(12)
+            assert len(await answered_once(connect)) > LARGE
+            # What the kernel holds is not counted: a connection has up to a megabyte there on loopback.
+            lengths = [len(await taken(reader)) for reader, _ in silent]
+        whole = [length > LARGE for length in lengths]
+        assert whole[:6] == [False] * 6
+        assert whole[-1]
+
+    async def test_keep_later_requests_of_their_connection_waiting(self) -> None:
+        begun = 0
+
+        async def counted(request: Request) -> Response:
+            nonlocal begun
+            begun += 1
+            return await large(request)
+
+        async with served(Bounds(), counted) as connect:
+            reader, writer = await connect()
+            writer.write((GET + b"\r\n") * 3)
+            await reader.readuntil(b"\r\n\r\n")
+            assert len(await answered_once(connect)) > LARGE
+            assert begun == 2
+            await reader.readexactly(LARGE)
+            for _ in range(2):
+                await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(LARGE)
+            assert begun == 4
+
+
+LARGE = 8_000_000
+"""Bytes of a response, more than the buffers of the kernel take."""
+
+
+async def large(_: Request) -> Response:
+    return PlainTextResponse("a" * LARGE)
+
+
+async def answered_once(connect: Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]) -> bytes:
+    """Ask for a response on a connection of its own and read it."""
+    reader, writer = await connect()
+    writer.write(GET + b"Connection: close\r\n\r\n")
+    return await reader.read()
+
+
+async def taken(reader: asyncio.StreamReader) -> bytes:
+    """Read what comes of a response, until the connection ends or the response is whole."""
+    found = bytearray()
+    with suppress(ConnectionError):
+        while len(found) < LARGE and (part := await reader.read(1 << 20)):
+            found += part
+    return bytes(found)
 
 
 class TestConnections:

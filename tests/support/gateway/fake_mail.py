@@ -38,6 +38,9 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     exports_ended: asyncio.Event = field(default_factory=asyncio.Event)
     # The idempotency keys of requests for syncs.
     keys: list[str] = field(default_factory=list)
+    # Reads of messages wait for the event of their user; `reading` counts them.
+    held_reads: dict[str, asyncio.Event] = field(default_factory=dict)
+    reading: int = 0
     watches: list[mail_pb2.GetSyncRequest] = field(default_factory=list)
     watch_failure: AppError | None = None
     # The parts of every download; None hangs.
@@ -110,6 +113,9 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     @override
     async def GetMessage(self, request: mail_pb2.GetMessageRequest, _: Context) -> mail_pb2.GetMessageResponse:
         self._check()
+        if (held := self.held_reads.get(request.user_id)) is not None:
+            self.reading += 1
+            await held.wait()
         for message in self._owned(request.user_id):
             if message.summary.message_id == request.message_id:
                 return message

@@ -303,7 +303,8 @@ class MessageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetMessage(self, request, context):
-        """One message with headers, bodies and attachments. Idempotent. NOT_FOUND message_not_found.
+        """One message with headers, bodies and attachments. Idempotent. NOT_FOUND message_not_found;
+        RESOURCE_EXHAUSTED too_many_requests (more than 100 of the user's whole messages and threads wait).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -84,7 +84,9 @@ class MessageServiceStub:
     FAILED_PRECONDITION ambiguous_address; RESOURCE_EXHAUSTED too_many_requests (more than 100 of the user's reads wait).
     """
     GetMessage: _aio.UnaryUnaryMultiCallable[_mail_pb2.GetMessageRequest, _mail_pb2.GetMessageResponse]
-    """One message with headers, bodies and attachments. Idempotent. NOT_FOUND message_not_found."""
+    """One message with headers, bodies and attachments. Idempotent. NOT_FOUND message_not_found;
+    RESOURCE_EXHAUSTED too_many_requests (more than 100 of the user's whole messages and threads wait).
+    """
     DownloadRaw: _aio.UnaryStreamMultiCallable[_mail_pb2.DownloadRawRequest, _mail_pb2.DownloadRawResponse]
     """The RFC 5322 bytes of a message, fetched from the provider unless they were lately: first a header, then the data.
     Idempotent, but a repeat may cost quota. NOT_FOUND message_not_found; OUT_OF_RANGE message_gone;
@@ -134,7 +136,9 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mail_pb2.GetMessageRequest,
         context: _aio.ServicerContext[_mail_pb2.GetMessageRequest, _abc.Awaitable[_mail_pb2.GetMessageResponse]],
     ) -> _abc.Awaitable[_mail_pb2.GetMessageResponse]:
-        """One message with headers, bodies and attachments. Idempotent. NOT_FOUND message_not_found."""
+        """One message with headers, bodies and attachments. Idempotent. NOT_FOUND message_not_found;
+        RESOURCE_EXHAUSTED too_many_requests (more than 100 of the user's whole messages and threads wait).
+        """
 
     @_abc_1.abstractmethod
     def DownloadRaw(

@@ -229,3 +229,11 @@ def test_production_does_not_start_redis_without_its_passwords(tmp_path: Path) -
         assert (done.returncode == 0, started.exists()) == (is_started, is_started)
     assert 'requirepass "first"' in started.read_text()
     assert 'user gateway on ">second"' in started.read_text()
+
+
+def test_production_has_a_check_for_everything_that_goes_on_running(tmp_path: Path) -> None:
+    # Those of images count; `docker compose up --wait` fails where one is disabled.
+    disabled = {
+        name for name, service in _production(tmp_path).items() if service.get("healthcheck", {}).get("disable")
+    }
+    assert disabled == {"auth-migrations", "mail-migrations"}

@@ -208,6 +208,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m services.kit.tls.authority")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--every", type=float, metavar="SECONDS", help="renew certificates, at this interval")
+    parser.add_argument("--stamp", type=Path, metavar="FILE", help="a file to touch after each renewal, to see it live")
     parser.add_argument("--days", type=float, default=LIFE.days, help="the life of new certificates")
     options = parser.parse_args(arguments)
     life = timedelta(days=options.days)
@@ -216,6 +217,8 @@ def main(arguments: list[str]) -> None:
         return
     while True:
         _report(renew_certificates, options.directory, life)
+        if options.stamp is not None:
+            options.stamp.touch()
         time.sleep(options.every)
 
 

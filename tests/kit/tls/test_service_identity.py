@@ -378,7 +378,7 @@ class TestCertificates:
         renewal = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "services.kit.tls.authority", str(tmp_path)),
-            *("--every", "0.1", "--days", str(life / timedelta(days=1))),
+            *("--every", "0.1", "--days", str(life / timedelta(days=1)), "--stamp", str(tmp_path / "looked")),
         )
         try:
             async with (
@@ -389,6 +389,7 @@ class TestCertificates:
                 while any((tmp_path / name / "tls.crt").read_bytes() == first[name] for name in first):
                     await ask()
                 await ask()
+            assert (tmp_path / "looked").exists()
         finally:
             renewal.terminate()
             await renewal.wait()

@@ -84,6 +84,7 @@ class MailboxFolders:
         self._new_uidvalidity = new_uidvalidity
         self._folders: dict[str, Folder] = {}
         self._known: set[str] = set()
+        self._labels: list[str] = []
 
     def all(self) -> list[Folder]:
         """Return all folders, those with a role first, then by the age of their labels."""
@@ -157,13 +158,18 @@ class MailboxFolders:
 
     def _follow(self) -> None:
         """Take over labels, and messages that were loaded without a change of their own."""
+        if self._labels != list(self.mailbox.labels):
+            self._labels = list(self.mailbox.labels)
+            self._follow_labels()
+        if len(self._known) != len(self.mailbox.messages):
+            for message in self._unknown():
+                self._arrive(message.id, self._places(message.labels))
+
+    def _follow_labels(self) -> None:
         for folder_id in (*ROLES, *(label for label in self.mailbox.labels if self._is_user_label(label))):
             self._folder(folder_id)
         for folder_id in [name for name in self._folders if name not in ROLES and not self._is_user_label(name)]:
             del self._folders[folder_id]
-        if len(self._known) != len(self.mailbox.messages):
-            for message in self._unknown():
-                self._arrive(message.id, self._places(message.labels))
 
     def _unknown(self) -> Iterator[Message]:
         return (message for message in list(self.mailbox.messages.values()) if message.id not in self._known)

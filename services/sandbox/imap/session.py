@@ -126,10 +126,17 @@ class Session:
             await self._finish(f"{error.tag} BAD {error}")
             return
         email = self.user.email if self.user else None
-        self.fault = self.faults.draw(_call_name(command), email)
+        self.fault = self.faults.draw(_call_name(command), email, path=self._place_of(command))
         outcome = await self._outcome(command)
         self.call_counts.record(_call_name(command), email, _STATUS_OF_OUTCOME[outcome.split(" ")[0]])
         await self._finish(f"{command.tag} {outcome}")
+
+    def _place_of(self, command: Command) -> str:
+        """Return what a rule's `path` is looked for in: the selected folder's id, and the command's first argument."""
+        first = command.arguments[0] if command.arguments else ""
+        text = first.decode("latin-1") if isinstance(first, bytes) else first
+        selected = self.selected.folder.id if self.selected else ""
+        return f"{selected} {text}" if isinstance(text, str) else selected
 
     async def _outcome(self, command: Command) -> str:
         await self._suffer_before()

@@ -16,6 +16,17 @@ class TestPlan:
         await servers.plan(method="imap.*", kind="reset", user="grace@example.org")
         assert (await yandex.run("NOOP"))[-1].startswith(b"OK")
 
+    async def test_can_be_for_one_folder(self, servers: Servers, yandex: Connection) -> None:
+        work = await servers.label("Work")
+        await servers.deliver(labels=[work])
+        await servers.plan(method="imap.select", kind="error", path="Work")
+        assert (await yandex.select("Work"))[-1].startswith(b"NO")
+        assert (await yandex.select())[-1].startswith(b"OK")
+        await servers.plan(method="imap.fetch", kind="error", path=work)
+        assert (await yandex.run("UID FETCH 1:* FLAGS"))[-1].startswith(b"OK")
+        await yandex.select("Work")
+        assert (await yandex.run("UID FETCH 1:* FLAGS"))[-1].startswith(b"NO")
+
     async def test_says_bye(self, servers: Servers, yandex: Connection) -> None:
         await servers.plan(method="imap.noop", kind="bye", message="Server shutting down")
         assert await yandex.run("NOOP") == [b"* BYE Server shutting down", b""]

@@ -242,6 +242,22 @@ class TestFolders:
         folders = (await servers.control("GET", "users/new@example.com/folders"))["folders"]
         assert len({name for folder in folders for name in folder["messages"].values()}) == 20
 
+    async def test_know_their_children(self, servers: Servers, connection: Connection) -> None:
+        for name in ("Work", "Work/Projects", "Workshop"):
+            await servers.label(name)
+        lines = [line for line in await connection.run('LIST "" "*"') if b"Work" in line]
+        assert [b"\\HasChildren" in line for line in lines] == [True, False, False]
+        level = [line for line in await connection.run('LIST "" "%"') if b"Work" in line]
+        assert len(level) == 2
+
+    async def test_may_be_thousands(self, servers: Servers, connection: Connection) -> None:
+        for number in range(1_000):
+            await servers.label(f"Folder {number}")
+        assert len(await connection.run('LIST "" "Folder *"')) == 1_001
+        tags = [connection.start(f'STATUS "Folder {number}" (MESSAGES)') for number in range(1_000)]
+        for tag in tags:
+            assert (await connection.finish(tag))[0].endswith(b"(MESSAGES 0)")
+
     async def test_keep_their_uids_over_a_rename_and_not_over_a_reset(
         self, servers: Servers, connection: Connection
     ) -> None:

@@ -1,7 +1,7 @@
 """Commands on folders as a whole (RFC 9051, section 6.3; RFC 5258, 5819, 6154, 8474)."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from services.sandbox.imap.errors import BadError, NoError
 from services.sandbox.imap.folders import ROLES, Folder
@@ -22,16 +22,25 @@ def name_of(session: Session, folder: Folder) -> str:
 
 def find_folder(session: Session, token: Token) -> Folder:
     """Return the folder that a client names. Raises NoError."""
-    raw = atom(token).encode("latin-1")
     try:
-        wanted = decode(raw)
+        name = decode(atom(token).encode("latin-1"))
     except ValueError:
         raise NoError("Folder encoding error", code="CLIENTBUG") from None
-    for folder in session.folders.all():
-        name = name_of(session, folder)
-        if name == wanted or (folder.id == "INBOX" and wanted.upper() == "INBOX"):
-            return folder
-    raise NoError("No such folder.", code="NONEXISTENT")
+    folder = session.folders.find(_id_of(session, name))
+    if folder is None:
+        raise NoError("No such folder.", code="NONEXISTENT")
+    return folder
+
+
+def _id_of(session: Session, name: str) -> str:
+    """Return the id of the folder with this name, empty if there is none."""
+    if name.upper() == "INBOX":
+        return "INBOX"
+    role = next((role for role, shown in session.profile.folder_names.items() if shown == name), None)
+    if role is not None:
+        return role
+    wanted, labels = name.replace(session.profile.separator, "/"), session.folders.mailbox.labels
+    return next((label.id for label in labels.values() if label.name == wanted and not label.is_system), "")
 
 
 async def list_folders(session: Session, command: Command) -> str:
@@ -51,10 +60,12 @@ async def list_folders(session: Session, command: Command) -> str:
         await session.send(f'* LIST (\\Noselect) "{session.profile.separator}" ""')
         return f"{command.name} Completed."
     matches = _matcher(atom(arguments[0]), patterns, session.profile.separator)
-    names = {folder.id: encode(name_of(session, folder)) for folder in session.folders.all()}
+    names = {folder.id: name_of(session, folder) for folder in session.folders.all()}
+    parents = {parent for name in names.values() for parent in _parents(name, session.profile.separator)}
     for folder in session.folders.all():
-        if matches(names[folder.id].decode()):
-            await session.send(_line(session, command.name, folder, names))
+        name = names[folder.id]
+        if matches(encode(name).decode()):
+            await session.send(_line(session, command.name, folder, name, has_children=name in parents))
             if statuses:
                 await session.send(_status_line(session, folder, statuses))
     return f"{command.name} Completed."
@@ -154,14 +165,19 @@ def _matcher(reference: str, patterns: list[str], separator: str) -> Callable[[s
     )
 
 
-def _line(session: Session, command: str, folder: Folder, names: dict[str, bytes]) -> bytes:
-    prefix = names[folder.id] + session.profile.separator.encode()
-    has_children = any(name.startswith(prefix) for name in names.values())
+def _parents(name: str, separator: str) -> Iterator[str]:
+    """Yield the names of all folders above one."""
+    while separator in name:
+        name = name.rpartition(separator)[0]
+        yield name
+
+
+def _line(session: Session, command: str, folder: Folder, name: str, *, has_children: bool) -> bytes:
     attributes = ["\\HasChildren" if has_children else "\\HasNoChildren"]
     if role := session.profile.roles.get(folder.id):
         attributes.append(role)
     head = f'* {command} ({" ".join(attributes)}) "{session.profile.separator}" '.encode()
-    return head + (names[folder.id] if folder.id == "INBOX" else string(names[folder.id]))
+    return head + (b"INBOX" if folder.id == "INBOX" else string(encode(name)))
 
 
 def _status_line(session: Session, folder: Folder, items: list[str]) -> bytes:

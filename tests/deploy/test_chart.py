@@ -369,3 +369,50 @@ class TestConnections:
         with pytest.raises(AssertionError, match="must be 268 or more"):
             _rendered("--set", "postgres.maxConnections=267")
         assert _rendered("--set", "worker.autoscaling.max=20,settings.WORKER_SLOTS=4,postgres.maxConnections=280")
+
+
+class TestPlacement:
+    VALUES = (
+        "--set", "image.digests.mail=sha256:" + "a" * 64, "--set", "priorityClassName=high", "--set-string",
+        "podAnnotations.owner=mail", "--set", "affinity.podAntiAffinity.x=1",
+    )  # fmt: skip
+
+    def test_of_pods_is_chosen_by_values(self) -> None:
+        deployments = _of(_rendered(*self.VALUES), "Deployment")
+        for name, deployment in deployments.items():
+            template = deployment["spec"]["template"]
+            assert template["metadata"]["annotations"] == {"owner": "mail"}, name
+            assert template["spec"]["priorityClassName"] == "high", name
+            assert template["spec"]["affinity"] == {"podAntiAffinity": {"x": 1}}, name
+
+    def test_pins_images_by_digest_where_one_is_given(self) -> None:
+        images = {name: pod["containers"][0]["image"] for name, pod in _pods(_rendered(*self.VALUES))}
+        pinned = {name for name, image in images.items() if image.endswith("@sha256:" + "a" * 64)}
+        assert pinned == {"mail", "worker", "mail-migrations"}
+        assert images["auth"].startswith("mailroom/auth:")
+
+
+class TestAutoscaling:
+    def test_of_workers_goes_down_slowly(self) -> None:
+        [scaler] = _of(_rendered(), "HorizontalPodAutoscaler").values()
+        assert scaler["spec"]["behavior"] == {"scaleDown": {"stabilizationWindowSeconds": 300}}
+
+    def test_by_lateness_is_left_to_keda(self) -> None:
+        chosen = "worker.autoscaling.dueSeconds=30,worker.autoscaling.prometheus=http://prometheus:9090"
+        resources = _rendered("--set", chosen)
+        assert _of(resources, "HorizontalPodAutoscaler") == {}
+        [scaled] = _of(resources, "ScaledObject").values()
+        assert scaled["spec"]["scaleTargetRef"] == {"name": "mailroom-worker"}
+        by_cpu, by_lateness = scaled["spec"]["triggers"]
+        assert by_cpu["type"] == "cpu"
+        assert by_lateness["metadata"]["query"] == 'max(mailroom_oldest_due_seconds{lane="live"})'
+        assert by_lateness["metadata"]["threshold"] == "30"
+
+
+def test_alerts_name_runbooks_at_the_given_address() -> None:
+    [rule] = _of(
+        _rendered("--set", "prometheusRule.enabled=true,prometheusRule.runbooks=https://x/"), "PrometheusRule"
+    ).values()
+    alerts = [alert for group in rule["spec"]["groups"] for alert in group["rules"] if "alert" in alert]
+    assert all(alert["annotations"]["runbook_url"].startswith("https://x/docs/observe.md#") for alert in alerts)
+    assert len(alerts) > 20

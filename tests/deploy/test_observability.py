@@ -24,6 +24,11 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 class TestAlerts:
+    def test_name_their_section_as_runbook(self) -> None:
+        rules = (OBSERVABILITY / "rules.yml").read_text()
+        found = re.findall(r"- alert: (\w+)\n(?:(?!- alert).*\n)*?\s+runbook_url: docs/observe.md#(\w+)\n", rules)
+        assert {name: name.lower() for name in alerts()} == dict(found)
+
     def test_have_a_section_each_with_a_remedy(self) -> None:
         runbook = (ROOT / "docs/observe.md").read_text()
         assert set(re.findall(r"^### (\w+)\n[^\n#]", runbook, re.MULTILINE)) == alerts()

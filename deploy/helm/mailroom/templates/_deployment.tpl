@@ -26,7 +26,16 @@ spec:
     metadata:
       # Those that never change: another version of the chart alone replaces no pod.
       labels: {{- include "mailroom.selector" . | nindent 8 }}
+      {{- with .root.Values.podAnnotations }}
+      annotations: {{- toYaml . | nindent 8 }}
+      {{- end }}
     spec:
+      {{- with .root.Values.priorityClassName }}
+      priorityClassName: {{ . }}
+      {{- end }}
+      {{- with .root.Values.affinity }}
+      affinity: {{- toYaml . | nindent 8 }}
+      {{- end }}
       {{- include "mailroom.podSecurity" . | nindent 6 }}
       terminationGracePeriodSeconds: {{ .root.Values.terminationGracePeriodSeconds }}
       topologySpreadConstraints:
@@ -81,7 +90,31 @@ spec:
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels: {{- include "mailroom.selector" . | nindent 6 }}
-{{- if $own.autoscaling.enabled }}
+{{- if and $own.autoscaling.enabled (get $own.autoscaling "dueSeconds") }}
+---
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata:
+  name: {{ $fullname }}
+  labels: {{- include "mailroom.labels" . | nindent 4 }}
+spec:
+  scaleTargetRef: {name: {{ $fullname }}}
+  minReplicaCount: {{ $own.autoscaling.min }}
+  maxReplicaCount: {{ $own.autoscaling.max }}
+  {{- with $own.autoscaling.behaviour }}
+  advanced: {horizontalPodAutoscalerConfig: {behavior: {{ toJson . }}}}
+  {{- end }}
+  triggers:
+    - type: cpu
+      metricType: Utilization
+      metadata: {value: {{ $own.autoscaling.cpu | quote }}}
+    - type: prometheus
+      metricType: Value
+      metadata:
+        serverAddress: {{ $own.autoscaling.prometheus | quote }}
+        query: max(mailroom_oldest_due_seconds{lane="live"})
+        threshold: {{ $own.autoscaling.dueSeconds | quote }}
+{{- else if $own.autoscaling.enabled }}
 ---
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
@@ -97,6 +130,9 @@ spec:
       resource:
         name: cpu
         target: {type: Utilization, averageUtilization: {{ $own.autoscaling.cpu }}}
+  {{- with get $own.autoscaling "behaviour" }}
+  behavior: {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end }}
 {{- end }}
 

@@ -23,7 +23,9 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 
 {{- define "mailroom.image" -}}
-{{ .root.Values.image.repository }}/{{ include "mailroom.service" . }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
+{{- $service := include "mailroom.service" . -}}
+{{ .root.Values.image.repository }}/{{ $service }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
+{{- with get .root.Values.image.digests $service }}@{{ . }}{{ end }}
 {{- end }}
 
 {{/* Secrets of a process as (variable, secret) pairs: it reads them from /run/secrets/mailroom/VARIABLE. */}}

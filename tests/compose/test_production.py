@@ -110,7 +110,7 @@ class TestContainers:
         files = list((Path(system.variables["MAILROOM_PRODUCTION"]) / "secrets").iterdir())
         secrets = {file.name: file.read_text().strip() for file in files}
         assert [name for name, secret in secrets.items() if secret == ""] == ["secret_key_previous"]
-        assert len(secrets) == 8
+        assert len(secrets) == 11
         shown = json.dumps(_inspect(system))
         assert [name for name, secret in secrets.items() if secret and secret in shown] == []
 

@@ -3,6 +3,7 @@
 import os
 import secrets
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,14 +26,14 @@ class Server:
     address: PostgresAddress
     base: str
 
-    def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a script of the operator."""
         address = self.address
         connection = {
             "PGHOST": address.host, "PGPORT": str(address.port), "PGUSER": address.user, "PGPASSWORD": address.password,
         }  # fmt: skip
         path = f"{placement.installed_program()}:{os.environ['PATH']}"
-        environment = {"PATH": path, "POSTGRES_DB": self.base, **connection}
+        environment = {"PATH": path, "POSTGRES_DB": self.base, **connection, **variables}
         return subprocess.run(
             [DEPLOY / script, *arguments], env=environment, capture_output=True, text=True, check=False
         )
@@ -191,3 +192,40 @@ class TestRestore:
         done = server.run("restore", str(tmp_path), "mail")
         assert f"is not one of the database {server.base}_mail" in done.stderr
         assert await server.numbers() == {"auth": 2, "mail": 2}
+
+
+class TestVerify:
+    async def test_counts_the_rows_and_leaves_nothing(self, server: Server, tmp_path: Path) -> None:
+        connection = await server.connect(f"{server.base}_mail")
+        done = server.run("restore", "--verify", str(tmp_path))
+        await connection.close()
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines() == [
+            "auth filling: 5000", "auth numbers: 1", "mail filling: 5000", "mail numbers: 1",
+        ]  # fmt: skip
+        assert await server.numbers() == {"auth": 2, "mail": 2}
+
+    async def test_refuses_a_dump_that_cannot_be_restored(self, server: Server, tmp_path: Path) -> None:
+        dump = tmp_path / "mail.dump"
+        os.truncate(dump, dump.stat().st_size * 3 // 4)
+        assert server.run("restore", "--verify", str(tmp_path)).returncode == 1
+        assert await server.numbers() == {"auth": 2, "mail": 2}
+
+
+class TestScheduledBackup:
+    async def test_is_verified_and_makes_room_for_the_next(self, server: Server, tmp_path: Path) -> None:
+        backups, metrics = tmp_path / "backups", tmp_path / "metrics"
+        old, kept = backups / "2020-01-01T000000Z", backups / "notes"
+        for directory in (old, kept, metrics):
+            directory.mkdir(parents=True)
+        os.utime(old, (0, 0))
+        os.utime(kept, (0, 0))
+        before = time.time()
+        done = server.run("backup", MAILROOM_BACKUPS=str(backups), MAILROOM_METRICS_DIR=str(metrics))
+        assert done.returncode == 0, done.stderr
+        assert "mail numbers: 1" in done.stdout
+        [made] = [path for path in backups.iterdir() if path != kept]
+        assert {path.name for path in made.iterdir()} == {"auth.dump", "mail.dump"}
+        name, _, completed = (metrics / "mailroom.prom").read_text().partition(" ")
+        assert name == "mail_backup_completed_timestamp_seconds"
+        assert before - 1 <= int(completed) <= time.time()

@@ -69,10 +69,11 @@ format: install ## Format, apply safe fixes, and list the findings that remain
 	@$(BIN)/ruff format . || true
 	@$(BIN)/ruff check .
 
-# The tests start a hundred processes: without bytecode on disk each of them would compile the sources anew.
+# The tests start a hundred processes: without bytecode on disk each of them would compile the sources anew. Two of four
+# processes are waiting as a rule, which leaves work for two cores.
 test test-all: export PYTHONDONTWRITEBYTECODE =
 test: install ## All tests but the long ones and those of peers: make test path=tests/mail/search
-	$(BIN)/pytest -m "not long and not peers" -n 3 $(path)
+	$(BIN)/pytest -m "not long and not peers" -n 4 $(path)
 
 test-all: install ## All tests, the long ones included, and the benchmarks
 	$(BIN)/pytest -m "not peers"
@@ -92,7 +93,7 @@ mutants: install ## Make each mistake of tests/mutants in a copy of the tree; do
 
 test-peers: install ## Install programs of others and run them against the sandbox; MAILROOM_PEERS=required fails skips
 	$(BIN)/python -m tests.peers.install
-	$(BIN)/pytest -m peers tests/peers
+	$(BIN)/pytest -m peers -n 2 tests/peers
 
 test-compose: install ## Build the images and use the whole system in containers; skipped without a Docker engine
 	$(BIN)/pytest tests/compose

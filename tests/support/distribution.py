@@ -1,4 +1,4 @@
-"""Distribution of a parallel run (`pytest -n 3`): tests that stay in one process, and tests that begin first."""
+"""Distribution of a parallel run (`pytest -n 4`): tests that stay in one process, and tests that begin first."""
 
 from collections.abc import Sequence
 

@@ -48,8 +48,8 @@ from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import open_telemetry
 from services.kit.periodic import PeriodicTask, repeated
 from services.kit.rpc.server import serve_rpc
+from services.kit.stores.engine import create_engine, show_pool
 from services.kit.stores.pool_metrics import PoolMetrics
-from services.kit.stores.postgres import create_engine
 from services.kit.stores.redis_client import check_writes, create_redis
 from services.kit.tls.expiry import CertificateExpiry
 
@@ -113,7 +113,7 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
             tracer=telemetry.tracer,
         )
         stack.push_async_callback(engine.dispose)
-        pools.sqlalchemy(engine)
+        show_pool(engine, pools)
         redis = create_redis(settings)
         stack.push_async_callback(redis.aclose)
         pools.redis(redis)

@@ -23,9 +23,9 @@ from services.auth.store.privileges import AUTH
 from services.auth.store.tables import grant_revocations, metadata, security_events, signing_keys, users
 from services.kit.http.server import serve_http
 from services.kit.settings import Postgres, RedisSettings
+from services.kit.stores.engine import create_engine
 from services.kit.stores.migrations.command import main as migrate
 from services.kit.stores.migrations.roles import ProcessRole
-from services.kit.stores.postgres import create_engine
 from services.kit.stores.redis_client import create_redis
 from tests.support.auth.client import SECRET_KEY, Client, OpenService, StartService
 from tests.support.auth.stand_in import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, Deviations, StandIn

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from deploy.local.postgres import Database
 from services.kit.settings import Postgres
-from services.kit.stores.postgres import database_url
+from services.kit.stores.engine import database_url
 from services.mail.store.tables import metadata
 from tests.mail.conftest import migrate, settings_of
 

@@ -13,7 +13,8 @@ from sqlalchemy import text
 from deploy.local.ports import Ports
 from deploy.local.postgres import Database, PostgresAddress
 from services.kit.settings import Postgres
-from services.kit.stores.postgres import connect, create_engine, create_pool
+from services.kit.stores.engine import create_engine
+from services.kit.stores.postgres import connect, create_pool
 from tests.support.peers.pgbouncer import running_pgbouncer
 
 pytestmark = pytest.mark.peers

@@ -12,7 +12,13 @@ _STACKS = (
     *("tests/deploy/local/test_makemigrations.py", "tests/docs/test_extend.py"),
 )
 # Long tests begin first, so that no process runs one at the end while the others idle.
-_FIRST = ("tests/e2e/", "tests/soak/", "tests/deploy/local/", "tests/docs/test_extend.py")
+_FIRST = (
+    "tests/e2e/",
+    "tests/soak/",
+    "tests/deploy/local/",
+    "tests/docs/test_extend.py",
+    "tests/peers/test_rendering.py",
+)
 
 
 class SharedStacks(LoadScopeScheduling):  # type: ignore[misc]  # it has no types

@@ -1,12 +1,9 @@
 """Spans of SQL statements: with the text, which holds placeholders, and never with values."""
 
 import time
-from typing import Any
 
 from asyncpg.connection import LoggedQuery
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
-from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.kit.observe.tracing import is_traced
 
@@ -19,20 +16,10 @@ class QuerySpans:
 
     def of_asyncpg(self, query: LoggedQuery) -> None:
         """Trace a statement, as a query logger of `asyncpg.Connection.add_query_logger`."""
-        self._add(query.query, query.elapsed, error=query.exception)
+        self.add(query.query, query.elapsed, error=query.exception)
 
-    def of_sqlalchemy(self, engine: AsyncEngine) -> None:
-        """Trace an engine's statements, except those that fail."""
-
-        @event.listens_for(engine.sync_engine, "before_cursor_execute")
-        def begin(_connection: Any, _cursor: Any, _text: str, _values: Any, context: Any, _many: bool) -> None:
-            context.began = time.perf_counter()
-
-        @event.listens_for(engine.sync_engine, "after_cursor_execute")
-        def end(_connection: Any, _cursor: Any, text: str, _values: Any, context: Any, _many: bool) -> None:
-            self._add(text, time.perf_counter() - context.began)
-
-    def _add(self, text: str, seconds: float, *, error: BaseException | None = None) -> None:
+    def add(self, text: str, seconds: float, *, error: BaseException | None = None) -> None:
+        """Trace a statement that has just ended, after so many seconds."""
         if not is_traced():
             return
         ended = time.time_ns()

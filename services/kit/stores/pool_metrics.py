@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import QueuePool
 
 from services.kit.stores.postgres import BoundedPool
 
@@ -27,20 +25,15 @@ class PoolMetrics:
     def asyncpg(self, pool: BoundedPool) -> None:
         """Show an asyncpg pool as `postgres`."""
         pool.on_timeout = self._timeouts.labels("postgres").inc
-        self._show("postgres", pool.get_max_size(), lambda: pool.get_size() - pool.get_idle_size())
-
-    def sqlalchemy(self, engine: AsyncEngine) -> None:
-        """Show the pool of an engine, which must have a fixed size, as `postgres`."""
-        pool = engine.pool
-        assert isinstance(pool, QueuePool)  # noqa: S101 - `create_engine` of the kit builds no other pool
-        self._show("postgres", pool.size(), pool.checkedout)
+        self.show("postgres", limit=pool.get_max_size(), used=lambda: pool.get_size() - pool.get_idle_size())
 
     def redis(self, redis: Redis, *, name: str = "redis") -> None:
         """Show a client's pool under this name."""
         pool = redis.connection_pool
         # The pool counts idle connections and those in use.
-        self._show(name, pool.max_connections, lambda: pool.get_connection_count()[1][0])
+        self.show(name, limit=pool.max_connections, used=lambda: pool.get_connection_count()[1][0])
 
-    def _show(self, name: str, limit: int, used: Callable[[], int]) -> None:
+    def show(self, name: str, *, limit: int, used: Callable[[], int]) -> None:
+        """Show a pool of `limit` connections under this name; `used` counts those in use."""
         self._limit.labels(name).set(limit)
         self._used.labels(name).set_function(used)

@@ -8,9 +8,6 @@ import asyncpg
 import structlog
 from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
 from opentelemetry.trace import Tracer
-from sqlalchemy import URL, event
-from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from services.kit.observe.query_spans import QuerySpans
 from services.kit.settings import Postgres
@@ -51,7 +48,7 @@ CHECK_WRITES = """
 """
 
 
-def _session(application_name: str) -> dict[str, str]:
+def session_parameters(application_name: str) -> dict[str, str]:
     """Return the parameters of a connection's start: those that PgBouncer accepts."""
     return {"application_name": application_name, "timezone": "UTC"}
 
@@ -74,56 +71,6 @@ def limits(
         "transaction_timeout": transaction,
     }
     return "; ".join(f"SET {name} = {round(1000 * value)}" for name, value in seconds.items())
-
-
-def database_url(settings: Postgres) -> URL:
-    """Return the SQLAlchemy address of a database, for asyncpg."""
-    return URL.create(
-        "postgresql+asyncpg",
-        username=settings.user,
-        password=settings.password.get_secret_value(),
-        host=settings.host,
-        port=settings.port,
-        database=settings.database,
-    )
-
-
-def create_engine(
-    settings: Postgres, *, application_name: str, pool_size: int, tracer: Tracer | None = None
-) -> AsyncEngine:
-    """Return an engine with a pool of a fixed size, which connects on first use.
-
-    Sessions run in UTC; a statement may take 30 s, and a wait for a lock 10 s. With a `tracer` statements become spans
-    of the current trace.
-    """
-    engine = create_async_engine(
-        database_url(settings),
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=10,
-        # Errors would quote the values, and errors are logged.
-        hide_parameters=True,
-        connect_args={
-            "timeout": CONNECT_TIMEOUT,
-            "command_timeout": COMMAND_TIMEOUT,
-            "server_settings": _session(application_name),
-        },
-    )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def limit(dbapi_connection: object, _record: object) -> None:
-        # Not through its cursor, which would begin a transaction, with which the limits would go.
-        dbapi_connection.run_async(lambda connection: connection.execute(limits()))  # type: ignore[attr-defined]
-
-    @event.listens_for(engine.sync_engine, "checkout")
-    def refuse_dead_connection(dbapi_connection: object, _record: object, _proxy: object) -> None:
-        # asyncpg knows without a round trip that the server has closed the connection; the pool then connects again.
-        if dbapi_connection.driver_connection.is_closed():  # type: ignore[attr-defined]
-            raise DisconnectionError
-
-    if tracer is not None:
-        QuerySpans(tracer).of_sqlalchemy(engine)
-    return engine
 
 
 async def connect(settings: Postgres) -> "asyncpg.Connection[asyncpg.Record]":
@@ -212,10 +159,10 @@ async def create_pool(
 ) -> BoundedPool:
     """Return an asyncpg pool, which connects on first use, for services that send SQL without a layer between.
 
-    Sessions have the settings and limits of `create_engine`. The server also closes a connection that is idle within a
-    transaction for `idle_in_transaction` seconds, or whose transaction takes `transaction` seconds (0: unlimited); only
-    the latter ends a client that went silent in the middle of a statement. asyncpg replaces closed connections. With a
-    `tracer` statements become spans of the current trace.
+    Sessions run in UTC; a statement may take 30 s, and a wait for a lock 10 s. The server also closes a connection that
+    is idle within a transaction for `idle_in_transaction` seconds, or whose transaction takes `transaction` seconds (0:
+    unlimited); only the latter ends a client that went silent in the middle of a statement. asyncpg replaces closed
+    connections. With a `tracer` statements become spans of the current trace.
     """
     query_spans = None if tracer is None else QuerySpans(tracer)
 
@@ -243,7 +190,7 @@ async def create_pool(
         reset=_leave_as_it_is,
         timeout=CONNECT_TIMEOUT,
         command_timeout=COMMAND_TIMEOUT,
-        server_settings=_session(application_name),
+        server_settings=session_parameters(application_name),
     )
     await pool
     return pool

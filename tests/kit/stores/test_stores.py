@@ -19,8 +19,9 @@ from sqlalchemy import text
 from deploy.local.postgres import PostgresAddress
 from deploy.local.valkey import RedisAddress
 from services.kit.settings import Postgres, RedisSettings
+from services.kit.stores.engine import create_engine
 from services.kit.stores.migrations.database import ensure_database
-from services.kit.stores.postgres import create_engine, create_pool
+from services.kit.stores.postgres import create_pool
 from services.kit.stores.redis_client import POOL_SIZE, create_redis
 from services.kit.tls.authority import create_authority, issue
 

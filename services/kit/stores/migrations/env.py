@@ -8,7 +8,7 @@ from sqlalchemy import Connection, MetaData, event, pool
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from services.kit.settings import Postgres
-from services.kit.stores.postgres import database_url
+from services.kit.stores.engine import database_url
 
 # A migration that waits longer for a lock would block the service's own queries behind it. Milliseconds.
 _LIMITS = "SELECT set_config('lock_timeout', '5000', false), set_config('statement_timeout', '600000', false)"

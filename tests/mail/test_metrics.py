@@ -177,7 +177,7 @@ class TestMailboxMetrics:
     async def test_of_the_quota_are_read_while_the_database_is_away(self, servers: Servers, free_port: int) -> None:
         address = servers.database.model_copy(update={"port": free_port})
         pool = await create_pool(address, application_name="test", size=1)
-        scraper = Scraper(replace(servers, pool=pool))
+        scraper = Scraper(replace(servers, mail_pool=pool))
         await scraper.scrape()
         await pool.close()
         assert scraper("figures_read_timestamp_seconds") is None

@@ -1,7 +1,9 @@
 """The context of a turn with a mailbox: fenced database access, and provider calls under quota."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
 
 import structlog
 
@@ -70,6 +72,7 @@ class TurnContext:
         self.labels_hint = 0
         self.known_labels: set[str] = set()
         self._reported_units = self._units_in_report = 0
+        self._beside: asyncio.Task[None] | None = None
 
     @property
     def step(self) -> str:
@@ -88,19 +91,25 @@ class TurnContext:
             yield connection
 
     @asynccontextmanager
+    async def fenced(self) -> AsyncIterator[Connection]:
+        """Open a transaction that commits only while the lease is held. Raises LeaseLostError."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            self.newest_hint = await schedule.fence(connection, self.lease)
+            yield connection
+        self.has_saved = True
+
+    @asynccontextmanager
     async def writing(self, *, reports: bool = True) -> AsyncIterator[Connection]:
-        """Open a transaction that commits only while the lease is held. Raises LeaseLostError.
+        """Open a fenced transaction of the turn's steps. Raises LeaseLostError.
 
         It begins with the report of the units taken, unless the caller `reports` by itself.
         """
-        async with self._pool.acquire() as connection, connection.transaction():
-            self.newest_hint = await schedule.fence(connection, self.lease)
+        async with self.fenced() as connection:
             self._units_in_report = self._reported_units
             if reports:
                 await self.report(connection)
             yield connection
         self._reported_units = self._units_in_report
-        self.has_saved = True
 
     async def report(self, connection: Connection, *, stored: int = 0) -> None:
         """Add the units taken since the last report, and stored messages, to the active sync."""
@@ -135,6 +144,22 @@ class TurnContext:
         """Call with another token: the provider refused the current one for a part of a batch."""
         with _limits_as_waits():
             return await self.calls.call_with_new_token(ask)
+
+    def begin_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` while the turn's steps go on, until `end_beside`. It uses `call_uncounted` and `fenced` only."""
+        self._beside = asyncio.create_task(work)
+
+    async def end_beside(self, *, cancelled: bool = False) -> None:
+        """Wait for the work that was begun beside, if any. Raises its errors, except for lack of quota."""
+        task, self._beside = self._beside, None
+        if task is None:
+            return
+        if cancelled:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            return
+        with suppress(QuotaWaitError):
+            await task
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """The steps of a turn: history, listing and fetching, and the time of the next turn."""
 
-import contextlib
 import math
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from services.mail.model import Lane, Sync, SyncProgress, SyncState, WaitReason
@@ -53,7 +54,8 @@ class NoProgressError(Exception):
 async def run_turn(turn: TurnContext, *, poll_seconds: float, verify_seconds: float, retries: Retries) -> Release:
     """Run the due steps of a mailbox within the limits of a turn. Raises errors of provider, auth and database."""
     try:
-        return await _steps(turn, poll_seconds=poll_seconds, verify_seconds=verify_seconds, retries=retries)
+        async with _joined(turn):
+            return await _steps(turn, poll_seconds=poll_seconds, verify_seconds=verify_seconds, retries=retries)
     except QuotaUnavailableError:
         raise
     except QuotaWaitError as wait:
@@ -61,6 +63,20 @@ async def run_turn(turn: TurnContext, *, poll_seconds: float, verify_seconds: fl
             raise NoProgressError(wait.seconds) from wait
         after = max(_SHORTEST_WAIT, wait.seconds - _HEAD_START)
         return Release(lane=await _lane(turn), after=after, waiting_for=wait_reason(wait))
+
+
+@asynccontextmanager
+async def _joined(turn: TurnContext) -> AsyncIterator[None]:
+    """Wait for the work beside the steps, also where they lack quota; cancel it if they fail."""
+    try:
+        yield
+    except QuotaWaitError:
+        await turn.end_beside()
+        raise
+    except BaseException:
+        await turn.end_beside(cancelled=True)
+        raise
+    await turn.end_beside()
 
 
 def wait_reason(wait: QuotaWaitError) -> WaitReason:
@@ -104,6 +120,7 @@ async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: floa
         more = more or (not fetched and await label_copy.keep_when_quiet(turn, state))
         if not (fetched or more) and (release := await _finish(turn, poll_seconds, verify_seconds)):
             turn.step = "watch"
+            await turn.end_beside()
             await watches.keep(turn)
             # The provider does not announce changes right after an announced one, or right after a new watch.
             return replace(release, after=min(release.after, ECHO_SECONDS)) if turn.provider.can_push else release
@@ -117,9 +134,7 @@ async def _catch_up(turn: TurnContext, state: SyncProgress, *, deadline: float) 
     reached = await history.catch_up(turn, state, deadline=deadline)
     if state.cursor is None:
         # Announcements bring new mail during the first sync. Without quota for a watch, it is made at the sync's end.
-        turn.step = "watch"
-        with contextlib.suppress(QuotaWaitError):
-            await watches.keep(turn)
+        turn.begin_beside(watches.keep(turn))
     return reached
 
 

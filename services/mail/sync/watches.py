@@ -34,11 +34,11 @@ async def keep(turn: TurnContext) -> None:
     except ProviderError as error:
         turn.metrics.watch_renewals.labels("failed").inc()
         log.warning("watch not renewed", mailbox_id=turn.mailbox_id, reason=error.reason, detail=error.detail)
-        async with turn.writing() as connection:
+        async with turn.fenced() as connection:
             await store.postpone(connection, turn.mailbox_id, seconds=RETRY_SECONDS)
         return
     turn.metrics.watch_renewals.labels("done").inc()
-    async with turn.writing() as connection:
+    async with turn.fenced() as connection:
         await store.keep(connection, turn.mailbox_id, expires_at=expires_at, renew_seconds=RENEW_SECONDS)
 
 

@@ -83,7 +83,7 @@ class Day:
         )
         self.check = IdleCheck(
             pool=pool,
-            providers={"google": self._provider},  # type: ignore[dict-item]  # what idle checks use of the protocol
+            providers={"google": self._provider},
             access=access,
             intervals=IdleIntervals(shortest=60, longest=960),
             metrics=IdleMetrics(CollectorRegistry()),

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from services.mail.model import HistoryDelta, Label
 from services.mail.providers.base import HistoryPage
+from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.limits import gmail_quota
 
 LABELS: Final = [Label(label_id="INBOX", name="INBOX", type="system")]
@@ -31,8 +32,8 @@ class Units:
     watches: int = 0
 
 
-class SimulatedGmail:
-    """Answers idle checks from the simulated mailboxes. The access token is the mailbox's number."""
+class SimulatedGmail(GmailProvider):
+    """Answers idle checks from the simulated mailboxes. Its access tokens are the ids of the accounts."""
 
     def __init__(self, boxes: dict[UUID, Box], units: Units, *, can_push: bool) -> None:
         self.costs = gmail_quota("2026-05").costs
@@ -52,7 +53,7 @@ class SimulatedGmail:
             latest=latest,
         )
 
-    async def list_labels(self, access_token: str) -> list[Label]:  # noqa: ARG002 - the port's
+    async def list_labels(self, access_token: str) -> list[Label] | None:  # noqa: ARG002 - the port's
         """Return the same labels for all."""
         self._units.idle += self.costs.labels
         return LABELS

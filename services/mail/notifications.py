@@ -34,7 +34,7 @@ class NotificationSource(Protocol):
 
     @property
     def provider(self) -> str:
-        """The provider's name in records, for example `google`."""
+        """The provider's name in records."""
         ...
 
     async def verify(self, token: str) -> None:

@@ -22,6 +22,7 @@ from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.quota import QuotaUnavailableError, QuotaWaitError
 from services.mail.providers.base import (
     AccessDeniedError,
+    DownloadSession,
     DownloadSource,
     MessageGoneError,
     PartMissingError,
@@ -61,7 +62,7 @@ class Download:
     filename: str
     mime_type: str
     units: int
-    copy: Callable[[str, Write], Coroutine[Any, Any, None]]
+    copy: Callable[[DownloadSession, Write], Coroutine[Any, Any, None]]
 
     @property
     def etag(self) -> str:
@@ -112,7 +113,7 @@ class Downloads:
             filename=f"{_title(found.subject or '') or 'message'}.eml",
             mime_type="message/rfc822",
             units=source.raw_units,
-            copy=lambda token, write: source.copy_raw(token, found.external_id, write),
+            copy=lambda session, write: session.copy_raw(found.external_id, write),
         )
 
     async def attachment(self, user_id: UUID, message_id: PublicId | None, part_id: str) -> Download:
@@ -128,7 +129,7 @@ class Downloads:
             filename=_filename(attachment),
             mime_type=attachment.mime_type,
             units=source.part_units,
-            copy=lambda token, write: source.copy_part(token, found.external_id, part_id, write),
+            copy=lambda session, write: session.copy_part(found.external_id, part_id, write),
         )
 
     async def open(self, download: Download) -> int:
@@ -183,16 +184,18 @@ class Downloads:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _fetch_once(self, download: Download) -> int:
+        mailbox = download.mailbox
         # The slot comes after the quota: a mailbox that waits for quota must not keep others from theirs.
-        return await self._access.calls(download.mailbox).call(
-            download.units, lambda token: self._copy(download, token), patience=self._patience
-        )
+        async with self._sources[mailbox.provider].open(mailbox, self._access.tokens_of(mailbox)) as session:
+            return await self._access.calls(mailbox).call(
+                download.units, lambda: self._copy(download, session), patience=self._patience
+            )
 
-    async def _copy(self, download: Download, token: str) -> int:
+    async def _copy(self, download: Download, session: DownloadSession) -> int:
         async with self._slots.of(str(download.mailbox.user_id)):
             draft = await asyncio.to_thread(self._cache.draft)
             try:
-                await download.copy(token, _writer(draft))
+                await download.copy(session, _writer(draft))
                 return self._cache.keep(draft, download.key)
             except BaseException:
                 # Not in a thread: this task may be cancelled and must not wait again.

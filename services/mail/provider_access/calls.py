@@ -1,24 +1,18 @@
-"""Calls of a provider: they take quota, replace a refused token, and back off at the provider's limits."""
+"""Calls of a provider: they take quota, repeat lost calls, and back off at the provider's limits."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
 
 from services.mail.model import Mailbox
 from services.mail.provider_access.concurrency import ConcurrencyLimit
-from services.mail.provider_access.provider_tokens import ProviderTokenCache
+from services.mail.provider_access.provider_tokens import MailboxTokens, ProviderTokenCache
 from services.mail.provider_access.quota import Quota, QuotaWaitError, Taken
-from services.mail.providers.base import (
-    AccessDeniedError,
-    LimitError,
-    NoAnswerError,
-    TokenRefusedError,
-    TooConcurrentError,
-)
+from services.mail.providers.base import LimitError, MailboxSession, NoAnswerError, Provider, TooConcurrentError
 
 # Default wait for quota in seconds: less than claiming the mailbox again costs.
 SHORT_WAIT = 0.1
@@ -42,6 +36,14 @@ class ProviderAccess:
         """Return the calls for a mailbox."""
         return ProviderCalls(mailbox, self)
 
+    def tokens_of(self, mailbox: Mailbox) -> MailboxTokens:
+        """Return the access tokens of a mailbox."""
+        return MailboxTokens(self.tokens, mailbox)
+
+    def open(self, provider: Provider, mailbox: Mailbox) -> AbstractAsyncContextManager[MailboxSession]:
+        """Open a session with a mailbox."""
+        return provider.open(mailbox, self.tokens_of(mailbox))
+
 
 class ProviderCalls:
     """Calls of a provider for a single mailbox, one at a time. `units_taken` counts their quota units."""
@@ -50,9 +52,8 @@ class ProviderCalls:
         self.units_taken = 0
         # Units taken by `reserved` and not yet by a call.
         self._reserved: list[Taken] = []
-        # Units of the next call, and of the one before.
+        # Units of the next call.
         self._prepaid: list[Taken] = []
-        self._ended: list[Taken] = []
         # Units of a call without an answer, and whether a repeat of it is live.
         self._lost: list[Taken] = []
         self._live = True
@@ -60,18 +61,18 @@ class ProviderCalls:
         self._access = access
 
     async def call[T](
-        self, units: int, ask: Callable[[str], Awaitable[T]], *, patience: float = SHORT_WAIT, live: bool = True
+        self, units: int, ask: Callable[[], Awaitable[T]], *, patience: float = SHORT_WAIT, live: bool = True
     ) -> T:
         """Take quota, then call. Raises the errors of `take` and `call_prepaid`."""
         await self.take(units, patience=patience, live=live)
         return await self.call_prepaid(ask)
 
-    async def call_prepaid[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
-        """Call with quota taken before. `ask` gets an access token, and a new one if that is refused.
+    async def call_prepaid[T](self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Call with quota taken before: `ask` makes one call of a session.
 
-        Providers do not count a call with a refused token. A provider's limit pauses all processes. A call without an
-        answer is repeated at once, over a new connection and for the same units again, unless these come too late.
-        Raises ProviderError, and AppError as ProviderTokenCache.get does.
+        Providers do not count what a session repeats with another token. A provider's limit pauses all processes. A
+        call without an answer is repeated at once, over a new connection and for the same units again, unless these
+        come too late. Raises what `ask` raises.
         """
         try:
             return await self._call_once(ask)
@@ -81,13 +82,13 @@ class ProviderCalls:
             log.info("a call without an answer is repeated", mailbox_id=self._mailbox.mailbox_id, detail=error.detail)
         return await self._call_once(ask)
 
-    async def _call_once[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
-        async with self._counted_until_its_end(), self._backing_off():
-            token = await self._access.tokens.get(self._mailbox)
+    async def _call_once[T](self, ask: Callable[[], Awaitable[T]]) -> T:
+        async with self._counted_until_its_end():
             try:
-                return await ask(token)
-            except TokenRefusedError:
-                return await ask(await self._access.tokens.replace(self._mailbox, token))
+                return await ask()
+            except LimitError as error:
+                await self.back_off(error)
+                raise
 
     async def _take_again(self) -> bool:
         """Take the units of the lost call anew. None come from reservations: these are for the calls that follow."""
@@ -98,13 +99,6 @@ class ProviderCalls:
             return False
         self.units_taken += units
         return True
-
-    async def call_with_new_token[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
-        """Repeat the last call with another token: the current one was refused for a part of a batch."""
-        self._prepaid += [taken for taken in self._ended if self._access.quota.reopen(taken)]
-        async with self._counted_until_its_end(), self._backing_off():
-            refused = await self._access.tokens.get(self._mailbox)
-            return await ask(await self._access.tokens.replace(self._mailbox, refused))
 
     @property
     def reserved_units(self) -> int:
@@ -186,7 +180,6 @@ class ProviderCalls:
         """Report the end of a call. A cancelled call may still reach the provider, so its units come back later."""
         claimed = self._access.quota.claim(self._mailbox.mailbox_id)
         prepaid, self._prepaid = self._prepaid + ([claimed] if claimed else []), []
-        self._ended = []
         try:
             yield
         except asyncio.CancelledError:
@@ -200,21 +193,8 @@ class ProviderCalls:
         self._end(prepaid)
 
     def _end(self, prepaid: list[Taken]) -> None:
-        self._ended = prepaid
         for taken in prepaid:
             self._access.quota.end(taken)
-
-    @asynccontextmanager
-    async def _backing_off(self) -> AsyncIterator[None]:
-        try:
-            yield
-        except LimitError as error:
-            await self.back_off(error)
-            raise
-        except AccessDeniedError:
-            # A sign-in meanwhile may have brought a token that allows more.
-            self._access.tokens.forget(self._mailbox)
-            raise
 
     async def _take_part(self, units: int, *, more: int, patience: float, live: bool) -> Taken:
         deadline = time.monotonic() + patience

@@ -1,12 +1,13 @@
 """Provider access tokens, cached in memory only until shortly before they expire."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
 from services.mail.model import Mailbox
+from services.mail.providers.base import AccessDeniedError, TokenRefusedError
 
 # A token must not expire during a call.
 _MARGIN = timedelta(seconds=60)
@@ -58,3 +59,32 @@ class ProviderTokenCache:
         )
         self._tokens[mailbox.account_id] = (token, expires_at)
         return token
+
+
+class MailboxTokens:
+    """The `Tokens` of a mailbox."""
+
+    def __init__(self, cache: ProviderTokenCache, mailbox: Mailbox) -> None:
+        self._cache = cache
+        self._mailbox = mailbox
+
+    async def use[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
+        """Call `ask` with a token, and once more with another one if it is refused."""
+        token = await self._cache.get(self._mailbox)
+        try:
+            return await self._ask(ask, token)
+        except TokenRefusedError:
+            return await self._ask(ask, await self._cache.replace(self._mailbox, token))
+
+    async def use_another[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
+        """Call `ask` with another token than the last one."""
+        refused = await self._cache.get(self._mailbox)
+        return await self._ask(ask, await self._cache.replace(self._mailbox, refused))
+
+    async def _ask[T](self, ask: Callable[[str], Awaitable[T]], token: str) -> T:
+        try:
+            return await ask(token)
+        except AccessDeniedError:
+            # A sign-in meanwhile may have brought a token that allows more.
+            self._cache.forget(self._mailbox)
+            raise

@@ -210,14 +210,6 @@ class Quota:
         """Return units whose call was not made."""
         self._settle(taken, used=False)
 
-    def reopen(self, taken: Taken) -> bool:
-        """Withdraw the report of a call's end, for a call that continues. False if Redis already has the report."""
-        reports = self._settled.get(taken.mailbox_id, [])
-        ends = [report for report in reports if report.taken == taken and report.used]
-        if ends:
-            reports.remove(ends[-1])
-        return bool(ends)
-
     async def flush(self) -> None:
         """Send the reports to Redis. Units of a lost report stay counted until the longest call would have ended."""
         if self._flushing is not None:

@@ -1,11 +1,12 @@
 """The protocol of a mail provider and its errors. A new provider is a new adapter folder beside this file."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from services.mail.model import Denial, HistoryDelta, Label, ListedId, ProviderMessage
+from services.mail.model import Denial, HistoryDelta, Label, ListedId, Mailbox, ProviderMessage
 
 # Seconds without calls after too many concurrent requests: providers name no time for this limit.
 CONCURRENCY_PAUSE: Final = 2.0
@@ -225,28 +226,37 @@ class PartialMessage:
 FetchResult = ProviderMessage | PartialMessage | ProviderError
 
 
-class Provider(Protocol):
-    """The API of a provider. Methods raise ProviderError; `access_token` is an OAuth bearer token (RFC 6750)."""
+class Tokens(Protocol):
+    """The access tokens of a mailbox's account: OAuth bearer tokens (RFC 6750).
 
-    costs: UnitCosts
-    # Ids per page of a listing.
-    page_size: int
-    # Whether the provider can announce changes; see `watch`.
-    can_push: bool
-    # The labels of every mailbox, for providers that do not list them.
-    built_in_labels: Sequence[Label]
+    Methods raise what `ask` raises, and AppError as TokenSource.access_token does.
+    """
 
-    async def profile(self, access_token: str) -> Profile:
+    async def use[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
+        """Call `ask` with a token; if it raises TokenRefusedError, once more with another one."""
+        ...
+
+    async def use_another[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
+        """Call `ask` with another token than the last one, which was refused."""
+        ...
+
+
+class MailboxSession(Protocol):
+    """Calls for one mailbox, one at a time but for `watch`, under units taken before. Methods raise ProviderError.
+
+    They also raise AppError where no token can be had. TokenRefusedError means that a second token was refused too.
+    """
+
+    async def profile(self) -> Profile:
         """Return the provider's data about the mailbox; all values are None for a provider without profiles."""
         ...
 
-    async def version(self, access_token: str, external_id: str) -> int | None:
+    async def version(self, external_id: str) -> int | None:
         """Return the version of a message; None if the provider has none. Raises MessageGoneError."""
         ...
 
     async def list_ids(
         self,
-        access_token: str,
         *,
         page_token: str | None,
         page_size: int,
@@ -256,7 +266,7 @@ class Provider(Protocol):
         """Return a page of message ids, newest first. Raises PageTokenExpiredError, LabelGoneError."""
         ...
 
-    async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:
+    async def list_changes(self, *, cursor: int, page_token: str | None) -> HistoryPage:
         """Return a page of the changes after `cursor`.
 
         Raises CursorLostError, HistoryRestartedError, PageTokenExpiredError; RouteMissingError for a provider without
@@ -264,15 +274,15 @@ class Provider(Protocol):
         """
         ...
 
-    async def list_labels(self, access_token: str) -> list[Label] | None:
+    async def list_labels(self) -> list[Label] | None:
         """Return all labels of the mailbox; None if the provider does not list labels: that proves no label missing."""
         ...
 
-    async def list_send_as(self, access_token: str) -> list[str] | None:
+    async def list_send_as(self) -> list[str] | None:
         """Return the addresses that the user may send mail from; None where the provider does not list them."""
         ...
 
-    async def fetch(self, access_token: str, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:
+    async def fetch(self, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:
         """Return the wanted messages by id, with an error for each message that failed.
 
         Raises only errors of the call as a whole. An error of a get, NoAnswerError included, is the result of its
@@ -281,16 +291,32 @@ class Provider(Protocol):
         """
         ...
 
-    async def complete(self, access_token: str, partial: PartialMessage) -> ProviderMessage:
+    async def complete(self, partial: PartialMessage) -> ProviderMessage:
         """Fetch the missing text of a message; return the whole message."""
         ...
 
-    async def watch(self, access_token: str) -> datetime:
+    async def watch(self) -> datetime:
         """Request announcements of changes, or renew them; return when they end."""
         ...
 
-    async def stop(self, access_token: str) -> None:
+    async def stop(self) -> None:
         """Stop the announcements; does nothing if there are none."""
+        ...
+
+
+class Provider(Protocol):
+    """A provider of mailboxes."""
+
+    costs: UnitCosts
+    # Ids per page of a listing.
+    page_size: int
+    # Whether the provider can announce changes; see `MailboxSession.watch`.
+    can_push: bool
+    # The labels of every mailbox, for providers that do not list them.
+    built_in_labels: Sequence[Label]
+
+    def open(self, mailbox: Mailbox, tokens: Tokens) -> AbstractAsyncContextManager[MailboxSession]:
+        """Open a session for a turn or a look. It makes no call before the first of its methods is called."""
         ...
 
 
@@ -298,17 +324,28 @@ class Provider(Protocol):
 type Write = Callable[[bytes], Awaitable[None]]
 
 
+class DownloadSession(Protocol):
+    """Streams a mailbox's bytes in bounded memory. Methods raise ProviderError, possibly after writing some bytes.
+
+    They raise TokenRefusedError before they write any.
+    """
+
+    async def copy_raw(self, external_id: str, write: Write) -> None:
+        """Write the RFC 5322 bytes of a message. Raises MessageGoneError."""
+        ...
+
+    async def copy_part(self, external_id: str, part_id: str, write: Write) -> None:
+        """Write the bytes of a part without its transfer encoding. Raises MessageGoneError, PartMissingError."""
+        ...
+
+
 class DownloadSource(Protocol):
-    """Streams a provider's bytes in bounded memory. Methods raise ProviderError, possibly after writing some bytes."""
+    """A provider's raw messages and attachments."""
 
     # Quota units per call.
     raw_units: int
     part_units: int
 
-    async def copy_raw(self, access_token: str, external_id: str, write: Write) -> None:
-        """Write the RFC 5322 bytes of a message. Raises MessageGoneError."""
-        ...
-
-    async def copy_part(self, access_token: str, external_id: str, part_id: str, write: Write) -> None:
-        """Write the bytes of a part without its transfer encoding. Raises MessageGoneError, PartMissingError."""
+    def open(self, mailbox: Mailbox, tokens: Tokens) -> AbstractAsyncContextManager[DownloadSession]:
+        """Open a session for one download."""
         ...

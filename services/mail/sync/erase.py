@@ -72,8 +72,9 @@ class Eraser:
 
     async def _give_up_access(self, lease: Lease, mailbox: Mailbox) -> None:
         try:
-            async with asyncio.timeout(_STOP_SECONDS):
-                await watches.end(self._access.calls(mailbox), provider=self._providers[mailbox.provider])
+            provider = self._providers[mailbox.provider]
+            async with asyncio.timeout(_STOP_SECONDS), self._access.open(provider, mailbox) as session:
+                await watches.end(self._access.calls(mailbox), provider=provider, session=session)
         except Exception as error:  # noqa: BLE001 - nothing that has to do with announcements may keep a grant alive
             log.warning("watch not stopped", error=type(error).__name__)
         await self._auth.disconnect_account(mailbox.account_id, mailbox.user_id)

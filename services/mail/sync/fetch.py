@@ -144,14 +144,7 @@ async def _fetch_together(
 
 
 async def _ask(turn: TurnContext, gets: Sequence[Get], *, live: bool, singly: bool) -> dict[str, FetchResult]:
-    results = dict(await turn.call_prepaid(lambda token: turn.provider.fetch(token, gets, singly=singly)))
-    refused = _failed_with(TokenRefusedError, gets, results)
-    if refused:
-
-        async def again(token: str) -> None:
-            results.update(await turn.provider.fetch(token, refused, singly=singly))
-
-        await turn.call_with_new_token(again)
+    results = dict(await turn.call_prepaid(lambda: turn.session.fetch(gets, singly=singly)))
     await _repeat_unanswered(turn, gets, results, live=live)
     return results
 
@@ -160,17 +153,13 @@ async def _repeat_unanswered(
     turn: TurnContext, gets: Sequence[Get], results: dict[str, FetchResult], *, live: bool
 ) -> None:
     """Repeat single gets without an answer once; without quota for that they are retried later."""
-    lost = _failed_with(NoAnswerError, gets, results)
+    lost = [get for get in gets if isinstance(results.get(get.external_ids[0]), NoAnswerError)]
     if not lost:
         return
     log.info("a call without an answer is repeated", mailbox_id=turn.mailbox_id, gets=len(lost))
     with contextlib.suppress(QuotaWaitError, ProviderError, AppError):
         units = sum(get.units for get in lost)
-        results |= await turn.call(units, lambda token: turn.provider.fetch(token, lost, singly=True), live=live)
-
-
-def _failed_with(error: type[ProviderError], gets: Sequence[Get], results: Mapping[str, FetchResult]) -> Sequence[Get]:
-    return [get for get in gets if isinstance(results.get(get.external_ids[0]), error)]
+        results |= await turn.call(units, lambda: turn.session.fetch(lost, singly=True), live=live)
 
 
 async def _complete_partial(turn: TurnContext, results: dict[str, FetchResult]) -> QuotaWaitError | None:
@@ -192,7 +181,7 @@ async def _complete_partial(turn: TurnContext, results: dict[str, FetchResult]) 
 async def _complete(turn: TurnContext, partial: PartialMessage) -> ProviderMessage | ProviderError:
     await turn.calls.take(partial.units, patience=_COMPLETION_PATIENCE)
     try:
-        return await turn.call_prepaid(lambda token: turn.provider.complete(token, partial))
+        return await turn.call_prepaid(lambda: turn.session.complete(partial))
     except ProviderError as error:
         return error
 

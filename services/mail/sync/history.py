@@ -90,19 +90,19 @@ async def _cap_versions(turn: TurnContext, cursor: int) -> None:
 
 async def _present(turn: TurnContext) -> int | None:
     """Return the mailbox's current cursor; without one the newest message's version, which is older and so safe."""
-    provider, costs = turn.provider, turn.provider.costs
+    costs = turn.provider.costs
     async with turn.calls.reserved(costs.profile + costs.list_page + costs.get):
-        profile = await turn.call(costs.profile, provider.profile)
+        profile = await turn.call(costs.profile, turn.session.profile)
         if profile.cursor is not None:
             return profile.cursor
         newest = await turn.call(
             costs.list_page,
-            lambda token: provider.list_ids(token, page_token=None, page_size=1, include_spam_trash=True),
+            lambda: turn.session.list_ids(page_token=None, page_size=1, include_spam_trash=True),
         )
         if not newest.listed:
             return None
         external_id = newest.listed[0].external_id
-        return await turn.call(costs.get, lambda token: provider.version(token, external_id))
+        return await turn.call(costs.get, lambda: turn.session.version(external_id))
 
 
 async def read_on(turn: TurnContext, state: SyncProgress, cursor: int, *, deadline: float = math.inf) -> bool:
@@ -141,7 +141,7 @@ async def read_on(turn: TurnContext, state: SyncProgress, cursor: int, *, deadli
 async def _read_page(turn: TurnContext, cursor: int, page_token: str | None) -> HistoryPage:
     return await turn.call(
         turn.provider.costs.history_page,
-        lambda token: turn.provider.list_changes(token, cursor=cursor, page_token=page_token),
+        lambda: turn.session.list_changes(cursor=cursor, page_token=page_token),
     )
 
 

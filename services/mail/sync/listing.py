@@ -140,8 +140,7 @@ async def _ask(turn: TurnContext, state: SyncProgress, *, size: int) -> IdPage |
     try:
         return await turn.call(
             turn.provider.costs.list_page,
-            lambda token: turn.provider.list_ids(
-                token,
+            lambda: turn.session.list_ids(
                 page_token=state.listing_page_token,
                 page_size=size,
                 include_spam_trash=_includes_spam_trash(state),

@@ -66,7 +66,7 @@ async def _is_carried(turn: TurnContext, state: SyncProgress) -> bool:
 
 
 async def _expected(turn: TurnContext, state: SyncProgress) -> int:
-    profile = await turn.call(turn.provider.costs.profile, turn.provider.profile)
+    profile = await turn.call(turn.provider.costs.profile, turn.session.profile)
     total = profile.message_count or 0
     return total if state.listing_target is None else min(total, state.listing_target)
 
@@ -76,7 +76,7 @@ async def _lacks_with_spam_and_trash(turn: TurnContext, expected: int) -> bool:
     size = min(expected, turn.provider.page_size)
     page = await turn.call(
         turn.provider.costs.list_page,
-        lambda token: turn.provider.list_ids(token, page_token=None, page_size=size, include_spam_trash=True),
+        lambda: turn.session.list_ids(page_token=None, page_size=size, include_spam_trash=True),
         live=False,
     )
     return 2 * len(page.listed) < size

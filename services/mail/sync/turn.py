@@ -9,7 +9,7 @@ import structlog
 
 from services.kit.context import start_request
 from services.kit.errors import AppError
-from services.mail.model import MailboxStatus, SyncState, WaitReason
+from services.mail.model import Mailbox, MailboxStatus, SyncState, WaitReason
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.quota import QuotaUnavailableError
 from services.mail.providers.base import Provider, ProviderError
@@ -157,15 +157,22 @@ class TurnRunner:
         if mailbox is None:
             await self._eraser.work(lease)
             return
-        context = TurnContext(
-            lease=lease,
-            mailbox=mailbox,
-            pool=self._pool,
-            provider=self._providers[mailbox.provider],
-            access=self._access,
-            metrics=self._metrics,
-            intervals=self._intervals,
-        )
+        provider = self._providers[mailbox.provider]
+        async with self._access.open(provider, mailbox) as session:
+            context = TurnContext(
+                lease=lease,
+                mailbox=mailbox,
+                pool=self._pool,
+                provider=provider,
+                session=session,
+                access=self._access,
+                metrics=self._metrics,
+                intervals=self._intervals,
+            )
+            await self._run(context, mailbox)
+
+    async def _run(self, context: TurnContext, mailbox: Mailbox) -> None:
+        lease = context.lease
         self._under_way[lease] = context
         try:
             release = await run_turn(

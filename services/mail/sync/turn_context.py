@@ -10,7 +10,7 @@ import structlog
 from services.mail.model import Mailbox
 from services.mail.provider_access.calls import SHORT_WAIT, ProviderAccess
 from services.mail.provider_access.quota import QuotaScope, QuotaWaitError
-from services.mail.providers.base import LimitError, Profile, Provider
+from services.mail.providers.base import LimitError, MailboxSession, Profile, Provider
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import schedule
 from services.mail.store.control.schedule import Lease
@@ -41,6 +41,7 @@ class TurnContext:
         mailbox: Mailbox,
         pool: Pool,
         provider: Provider,
+        session: MailboxSession,
         access: ProviderAccess,
         metrics: TurnMetrics,
         intervals: Intervals,
@@ -48,6 +49,7 @@ class TurnContext:
         self.lease = lease
         self.mailbox_id = mailbox.mailbox_id
         self.provider = provider
+        self.session = session
         self.calls = access.calls(mailbox)
         self.uncounted_calls = access.calls(mailbox)
         self.quota = access.quota
@@ -119,19 +121,19 @@ class TurnContext:
             await syncs.count(connection, self.mailbox_id, units=units, stored=stored)
         self._units_in_report = taken
 
-    async def call[T](self, units: int, ask: Callable[[str], Awaitable[T]], *, live: bool = True) -> T:
+    async def call[T](self, units: int, ask: Callable[[], Awaitable[T]], *, live: bool = True) -> T:
         """Take quota and call the provider. Raises QuotaWaitError, also if the call meets a limit."""
         await self.calls.take(units, live=live)
         return await self.call_prepaid(ask)
 
     async def call_uncounted[T](
-        self, units: int, ask: Callable[[str], Awaitable[T]], *, patience: float = SHORT_WAIT
+        self, units: int, ask: Callable[[], Awaitable[T]], *, patience: float = SHORT_WAIT
     ) -> T:
         """Take quota and call for the mailbox itself, at no expense of the active sync. Raises what `call` raises."""
         with _limits_as_waits():
             return await self.uncounted_calls.call(units, ask, patience=patience)
 
-    async def call_prepaid[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
+    async def call_prepaid[T](self, ask: Callable[[], Awaitable[T]]) -> T:
         """Call the provider with quota taken before. Raises QuotaWaitError if the call meets a limit."""
         with _limits_as_waits():
             answer = await self.calls.call_prepaid(ask)
@@ -139,11 +141,6 @@ class TurnContext:
         if isinstance(answer, Profile):
             self.profile = answer
         return answer
-
-    async def call_with_new_token[T](self, ask: Callable[[str], Awaitable[T]]) -> T:
-        """Call with another token: the provider refused the current one for a part of a batch."""
-        with _limits_as_waits():
-            return await self.calls.call_with_new_token(ask)
 
     def begin_beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` while the turn's steps go on, until `end_beside`. It uses `call_uncounted` and `fenced` only."""

@@ -5,7 +5,7 @@ import structlog
 from services.kit.errors import AppError
 from services.mail.provider_access.calls import ProviderCalls
 from services.mail.provider_access.quota import QuotaWaitError
-from services.mail.providers.base import Provider, ProviderError
+from services.mail.providers.base import MailboxSession, Provider, ProviderError
 from services.mail.store.connection import Connection
 from services.mail.store.control import watches as store
 from services.mail.sync.turn_context import TurnContext
@@ -30,7 +30,7 @@ async def keep(turn: TurnContext) -> None:
             return
     try:
         # The sync that caused this turn has ended, and a sync requested since is not concerned.
-        expires_at = await turn.call_uncounted(turn.provider.costs.watch, turn.provider.watch, patience=_PATIENCE)
+        expires_at = await turn.call_uncounted(turn.provider.costs.watch, turn.session.watch, patience=_PATIENCE)
     except ProviderError as error:
         turn.metrics.watch_renewals.labels("failed").inc()
         log.warning("watch not renewed", mailbox_id=turn.mailbox_id, reason=error.reason, detail=error.detail)
@@ -42,7 +42,7 @@ async def keep(turn: TurnContext) -> None:
         await store.keep(connection, turn.mailbox_id, expires_at=expires_at, renew_seconds=RENEW_SECONDS)
 
 
-async def end(calls: ProviderCalls, *, provider: Provider) -> bool:
+async def end(calls: ProviderCalls, *, provider: Provider, session: MailboxSession) -> bool:
     """Stop the announcements of a disconnected mailbox; log a failure and return false.
 
     They end by themselves after a week, and a late one is harmless.
@@ -50,7 +50,7 @@ async def end(calls: ProviderCalls, *, provider: Provider) -> bool:
     if not provider.can_push:
         return True
     try:
-        await calls.call(provider.costs.stop, provider.stop, patience=_PATIENCE)
+        await calls.call(provider.costs.stop, session.stop, patience=_PATIENCE)
     except (ProviderError, QuotaWaitError, AppError) as error:
         log.warning("watch not stopped", error=str(error))
         return False

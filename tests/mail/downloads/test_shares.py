@@ -12,7 +12,7 @@ from services.mail.downloads.disk_cache import DiskCache
 from services.mail.downloads.fetch import Download, Downloads
 from services.mail.model import Mailbox, MailboxStatus
 from services.mail.provider_access.calls import ProviderAccess
-from services.mail.providers.base import Write
+from services.mail.providers.base import DownloadSession, Write
 from services.mail.store.connection import Pool
 from tests.support.mail.waiting import eventually
 
@@ -31,11 +31,25 @@ class Access:
         calls._user_id, calls.without_quota = mailbox.user_id, self.without_quota
         return calls
 
-    async def call[T](self, _: int, ask: Callable[[str], Awaitable[T]], **__: object) -> T:
+    def tokens_of(self, _: Mailbox) -> None:
+        """Return no tokens: nothing is called."""
+
+    async def call[T](self, _: int, ask: Callable[[], Awaitable[T]], **__: object) -> T:
         """Wait for quota, then call."""
         if self._user_id in self.without_quota:
             await asyncio.Event().wait()
-        return await ask("token")
+        return await ask()
+
+
+class Source:
+    """A source whose sessions are not used."""
+
+    raw_units = part_units = 1
+
+    @asynccontextmanager
+    async def open(self, *_: object) -> AsyncIterator[DownloadSession]:
+        """Yield nothing that can be called."""
+        yield cast("DownloadSession", None)
 
 
 class Fetches:
@@ -49,7 +63,7 @@ class Fetches:
         cache.open()
         # Nothing is looked up: the downloads are made here.
         self._downloads = Downloads(
-            cast("Pool", None), sources={}, access=cast("ProviderAccess", self.access), cache=cache
+            cast("Pool", None), sources={"google": Source()}, access=cast("ProviderAccess", self.access), cache=cache
         )
 
     async def fill_a_share(self) -> bool:
@@ -59,7 +73,7 @@ class Fetches:
     async def read(self, user_id: UUID, number: int, *, stands_still: bool = False) -> bytes:
         """Return the content of a user's message."""
 
-        async def copy(_: str, write: Write) -> None:
+        async def copy(_: DownloadSession, write: Write) -> None:
             self.running += 1
             if stands_still:
                 await asyncio.Event().wait()

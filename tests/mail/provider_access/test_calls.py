@@ -1,10 +1,9 @@
-"""Calls of a provider: their units, their tokens, and the effect of a limit on later calls."""
+"""Calls of a provider: their units, and the effect of a limit on later calls."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
@@ -16,15 +15,14 @@ from services.mail.provider_access.provider_tokens import ProviderTokenCache
 from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError
 from services.mail.provider_access.watermarks import Mark, Watermarks
 from services.mail.providers.base import (
-    AccessDeniedError,
     LimitError,
     NoAnswerError,
     ProviderUnavailableError,
     RateLimitedError,
-    TokenRefusedError,
     TooConcurrentError,
 )
 from services.mail.providers.gmail.limits import GMAIL_COSTS
+from tests.support.mail.numbered_tokens import NumberedTokens
 from tests.support.mail.quota import NothingOwed
 from tests.support.mail.waiting import eventually
 
@@ -39,30 +37,17 @@ PROFILE = QuotaProfile(
 
 
 @dataclass
-class NumberedTokens:
-    """An auth service that issues `token-1`, and the next number after each refused token."""
-
-    given: int = 1
-    asked: int = 0
-
-    async def access_token(self, *_: UUID, refused_fingerprint: str = "") -> tuple[str, datetime]:
-        self.asked += 1
-        self.given += bool(refused_fingerprint)
-        return f"token-{self.given}", datetime.now(UTC) + timedelta(hours=1)
-
-
-@dataclass
 class Asked:
-    """A provider that records its callers' tokens and fails with the given errors first."""
+    """A provider that counts calls and fails with the given errors first."""
 
     errors: list[BaseException] = field(default_factory=list)
-    tokens: list[str] = field(default_factory=list)
+    calls: int = 0
 
-    async def __call__(self, token: str) -> str:
-        self.tokens.append(token)
+    async def __call__(self) -> str:
+        self.calls += 1
         if self.errors:
             raise self.errors.pop(0)
-        return f"answer to {token}"
+        return "answer"
 
 
 def mailbox(mailbox_id: int = 1) -> Mailbox:
@@ -78,18 +63,13 @@ def mailbox(mailbox_id: int = 1) -> Mailbox:
 
 
 @pytest.fixture
-def auth() -> NumberedTokens:
-    return NumberedTokens()
-
-
-@pytest.fixture
-async def access(quota_redis: Redis, auth: NumberedTokens) -> AsyncIterator[ProviderAccess]:
+async def access(quota_redis: Redis) -> AsyncIterator[ProviderAccess]:
     """Yield an access with an unused quota."""
     await quota_redis.flushdb()
     access = ProviderAccess(
         quota=Quota(quota_redis, profile=PROFILE, batch_units=BATCH, now=lambda: MIDNIGHT, watermarks=NothingOwed()),
         concurrency_limit=ConcurrencyLimit(quota_redis, batch_size=BATCH_SIZE),
-        tokens=ProviderTokenCache(auth),
+        tokens=ProviderTokenCache(NumberedTokens()),
     )
     yield access
     await access.quota.flush()
@@ -118,39 +98,6 @@ async def wait_of(quota: Quota, mailbox_id: int) -> float:
     return 0.0
 
 
-class TestTokens:
-    async def test_that_is_refused_is_replaced_once(self, calls: ProviderCalls, auth: NumberedTokens) -> None:
-        ask = Asked([TokenRefusedError()])
-        assert await calls.call_prepaid(ask) == "answer to token-2"
-        assert (ask.tokens, auth.asked) == (["token-1", "token-2"], 2)
-
-    async def test_that_is_refused_again_ends_the_call(self, calls: ProviderCalls) -> None:
-        ask = Asked([TokenRefusedError(), TokenRefusedError()])
-        with pytest.raises(TokenRefusedError):
-            await calls.call_prepaid(ask)
-        assert len(ask.tokens) == 2
-
-    async def test_that_is_denied_access_is_asked_for_anew(self, calls: ProviderCalls, auth: NumberedTokens) -> None:
-        with pytest.raises(AccessDeniedError):
-            await calls.call_prepaid(Asked([AccessDeniedError()]))
-        # A sign-in meanwhile: auth has another token.
-        auth.given = 7
-        assert await calls.call_prepaid(Asked()) == "answer to token-7"
-
-    async def test_is_requested_once_for_all_calls_of_a_mailbox(
-        self, calls: ProviderCalls, auth: NumberedTokens
-    ) -> None:
-        for _ in range(3):
-            await calls.call_prepaid(Asked())
-        assert auth.asked == 1
-
-    async def test_can_be_replaced_without_a_refused_call(self, calls: ProviderCalls) -> None:
-        ask = Asked()
-        await calls.call_prepaid(ask)
-        await calls.call_with_new_token(ask)
-        assert ask.tokens == ["token-1", "token-2"]
-
-
 class TestUnits:
     async def test_are_taken_before_the_call_and_counted(self, calls: ProviderCalls, access: ProviderAccess) -> None:
         await calls.call(20, Asked(), patience=5)
@@ -165,15 +112,11 @@ class TestUnits:
         with pytest.raises(QuotaWaitError) as wait:
             await calls.call(20, ask, patience=5)
         assert wait.value.seconds == pytest.approx(30, abs=1)
-        assert (ask.tokens, calls.units_taken) == ([], 0)
+        assert (ask.calls, calls.units_taken) == (0, 0)
 
     async def test_beyond_a_burst_are_taken_in_parts(self, calls: ProviderCalls, access: ProviderAccess) -> None:
         await calls.take(2 * BATCH + 1, patience=5)
         assert calls.units_taken == (await access.quota.use()).day_used == 2 * BATCH + 1
-
-    async def test_are_not_taken_again_after_a_refused_token(self, calls: ProviderCalls) -> None:
-        await calls.call(20, Asked([TokenRefusedError()]), patience=5)
-        assert calls.units_taken == 20
 
 
 class TestReservations:
@@ -263,28 +206,28 @@ class TestFurtherUnits:
 class TestRepeats:
     async def test_follow_a_call_without_an_answer_once(self, calls: ProviderCalls, access: ProviderAccess) -> None:
         asked = Asked([NoAnswerError()])
-        assert await calls.call(20, asked, patience=5) == "answer to token-1"
-        assert len(asked.tokens) == 2
+        assert await calls.call(20, asked, patience=5) == "answer"
+        assert asked.calls == 2
         # Both calls may have arrived.
         assert calls.units_taken == (await access.quota.use()).day_used == 40
         asked = Asked([NoAnswerError(), NoAnswerError()])
         with pytest.raises(NoAnswerError):
             await calls.call(20, asked, patience=5)
-        assert len(asked.tokens) == 2
+        assert asked.calls == 2
 
     @pytest.mark.parametrize("error", [ProviderUnavailableError(), RateLimitedError("", retry_after=0)])
     async def test_follow_no_other_failure(self, calls: ProviderCalls, error: Exception) -> None:
         asked = Asked([error])
         with pytest.raises(type(error)):
             await calls.call(20, asked, patience=5)
-        assert len(asked.tokens) == 1
+        assert asked.calls == 1
 
     async def test_are_left_out_without_units(self, later: "Later") -> None:
         asked = Asked([NoAnswerError()])
         await later.calls.take(later.quota.most_units)
         with pytest.raises(NoAnswerError):
             await later.calls.call_prepaid(asked)
-        assert len(asked.tokens) == 1
+        assert asked.calls == 1
 
     async def test_of_a_groups_call_take_its_units_too(self, later: "Later") -> None:
         await later.quota.take_each({1: 2})
@@ -323,13 +266,6 @@ class TestEnds:
         await later.calls.call_prepaid(Asked())
         # The other mailbox has not called yet.
         assert await later.in_use_after_a_window() == 2
-
-    async def test_of_a_repeated_batch_are_reported_by_the_repeat(self, later: "Later") -> None:
-        await later.calls.take(20)
-        await later.calls.call_prepaid(Asked())
-        with pytest.raises(NoAnswerError):
-            await later.calls.call_with_new_token(Asked([NoAnswerError()]))
-        assert await later.in_use_after_a_window() == 20
 
     async def test_of_reservations_are_reported_by_their_calls(self, later: "Later") -> None:
         async with later.calls.reserved(60):
@@ -403,25 +339,19 @@ LIMITS = {
     ),
     "concurrent requests": Limit(TooConcurrentError(), 2, others_wait=False, batch_size=BATCH_SIZE // 2),
 }
-type Call = Callable[[ProviderCalls, Asked], Awaitable[str]]
-CALLS: dict[str, Call] = {
-    "a call": lambda calls, ask: calls.call_prepaid(ask),
-    "a repeated call": lambda calls, ask: calls.call_with_new_token(ask),
-}
 
 
 class TestLimits:
-    @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
     @pytest.mark.parametrize("limit", LIMITS.values(), ids=LIMITS)
     async def test_stop_the_calls_of_all_processes(
-        self, calls: ProviderCalls, access: ProviderAccess, limit: Limit, call: Call
+        self, calls: ProviderCalls, access: ProviderAccess, limit: Limit
     ) -> None:
         async def other_has_units() -> bool:
             return not await wait_of(access.quota, 2)
 
         await eventually(other_has_units)
         with pytest.raises(type(limit.error)):
-            await call(calls, Asked([limit.error]))
+            await calls.call_prepaid(Asked([limit.error]))
         assert await wait_of(access.quota, 1) == pytest.approx(limit.seconds, abs=0.5)
         assert (await wait_of(access.quota, 2) > 20) is limit.others_wait
         assert await access.concurrency_limit.limit(1) == limit.batch_size

@@ -6,7 +6,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.mail.model import Mailbox, MailboxStatus
-from services.mail.provider_access.provider_tokens import ProviderTokenCache
+from services.mail.provider_access.provider_tokens import MailboxTokens, ProviderTokenCache
+from services.mail.providers.base import AccessDeniedError, ProviderError, TokenRefusedError
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MAILBOX = Mailbox(
@@ -47,3 +48,65 @@ class TestGet:
         tokens = ProviderTokenCache(auth, now=lambda: NOW)
         assert [await tokens.get(MAILBOX) for _ in range(2)] == ["token 0", "token 0"]
         assert auth.given == ["token 0"]
+
+
+class Asked:
+    """A call that records its tokens and fails with the given errors first."""
+
+    def __init__(self, *errors: ProviderError) -> None:
+        self.tokens: list[str] = []
+        self._errors = [*errors]
+
+    async def __call__(self, token: str) -> str:
+        self.tokens.append(token)
+        if self._errors:
+            raise self._errors.pop(0)
+        return f"answer to {token}"
+
+
+@pytest.fixture
+def auth() -> Auth:
+    return Auth(3600)
+
+
+@pytest.fixture
+def tokens(auth: Auth) -> MailboxTokens:
+    return MailboxTokens(ProviderTokenCache(auth, now=lambda: NOW), MAILBOX)
+
+
+class TestUse:
+    async def test_replaces_a_refused_token_once(self, tokens: MailboxTokens, auth: Auth) -> None:
+        ask = Asked(TokenRefusedError())
+        assert await tokens.use(ask) == "answer to token 1"
+        assert ask.tokens == auth.given == ["token 0", "token 1"]
+
+    async def test_ends_with_the_second_refusal(self, tokens: MailboxTokens) -> None:
+        ask = Asked(TokenRefusedError(), TokenRefusedError())
+        with pytest.raises(TokenRefusedError):
+            await tokens.use(ask)
+        assert ask.tokens == ["token 0", "token 1"]
+
+    async def test_asks_auth_anew_after_a_denial(self, tokens: MailboxTokens) -> None:
+        with pytest.raises(AccessDeniedError):
+            await tokens.use(Asked(AccessDeniedError()))
+        # A sign-in meanwhile may have brought a token that allows more.
+        assert await tokens.use(Asked()) == "answer to token 1"
+
+    async def test_forgets_another_token_that_is_denied_too(self, tokens: MailboxTokens) -> None:
+        with pytest.raises(AccessDeniedError):
+            await tokens.use(Asked(TokenRefusedError(), AccessDeniedError()))
+        assert await tokens.use(Asked()) == "answer to token 2"
+
+    async def test_asks_auth_once_for_all_calls(self, tokens: MailboxTokens, auth: Auth) -> None:
+        for _ in range(3):
+            await tokens.use(Asked())
+        assert auth.given == ["token 0"]
+
+
+class TestUseAnother:
+    async def test_leaves_out_the_last_token(self, tokens: MailboxTokens) -> None:
+        ask = Asked()
+        await tokens.use(ask)
+        await tokens.use_another(ask)
+        await tokens.use(ask)
+        assert ask.tokens == ["token 0", "token 1", "token 1"]

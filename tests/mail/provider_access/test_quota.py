@@ -247,15 +247,6 @@ class TestCallsInFlight:
         quota.give_back(await quota.take(1, BURST, live=False))
         await call(quota, BURST, live=False)
 
-    async def test_can_be_reopened_after_their_reported_end(self, quota: Quota) -> None:
-        taken = await quota.take(1, 10)
-        quota.end(taken)
-        assert quota.reopen(taken)
-        await quota.flush()
-        quota.end(taken)
-        await quota.flush()
-        assert not quota.reopen(taken)
-
     async def test_are_reported_with_the_next_take_without_a_round_trip(self, redis: Redis, quota: Quota) -> None:
         await call(quota, 10)
         before = await scripts_run(redis)

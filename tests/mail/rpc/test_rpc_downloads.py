@@ -11,13 +11,13 @@ from mailroom.mail.v1 import mail_pb2
 
 from services.mail.downloads.fetch import Download, Downloads
 from services.mail.model import Mailbox, MailboxStatus
-from services.mail.providers.base import Write
+from services.mail.providers.base import DownloadSession, Write
 from services.mail.rpc.downloads import attachment_id_of, part_id_of, stream_parts
 
 DATA = bytes(range(256)) * 3000
 
 
-async def _never(_: str, __: Write) -> None:
+async def _never(_: DownloadSession, __: Write) -> None:
     raise AssertionError("nothing is fetched here")
 
 

@@ -9,7 +9,8 @@ import pytest
 from services.kit.stores.postgres import create_pool
 from services.mail.model import HistoryDelta, Label, ListedId, Listing, SyncProgress
 from services.mail.providers.base import HistoryPage, IdPage, Profile
-from services.mail.providers.gmail.adapter import PAGE_SIZE, GmailProvider
+from services.mail.providers.gmail.adapter import GmailProvider
+from services.mail.providers.gmail.api import PAGE_SIZE
 from services.mail.providers.gmail.limits import GMAIL_COSTS
 from services.mail.store import labels
 from services.mail.store.sync import sync_state

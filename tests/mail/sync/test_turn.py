@@ -91,7 +91,7 @@ class TestLease:
 
 class TestBound:
     async def test_cancels_a_turn_beyond_its_time_limit(self, stage: OpenStage) -> None:
-        async with stage(messages=3, deadlines=PATIENT, longest_turn=0.5) as s:
+        async with stage(messages=3, deadlines=PATIENT, longest_turn=2.0) as s:
             await hang(s, "gmail.messages.list", count=1)
             with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logs:
                 report = await s.request()

@@ -60,7 +60,7 @@ class TestUnits:
             assert await spent(s) == 0
 
 
-type Call = Callable[[TurnContext, Callable[[str], Awaitable[None]]], Awaitable[None]]
+type Call = Callable[[TurnContext, Callable[[], Awaitable[None]]], Awaitable[None]]
 
 
 class TestLimits:
@@ -68,10 +68,9 @@ class TestLimits:
         "call",
         [
             lambda turn, ask: turn.call_prepaid(ask),
-            lambda turn, ask: turn.call_with_new_token(ask),
             lambda turn, ask: turn.call_uncounted(1, ask),
         ],
-        ids=["a call", "a repeated call", "an uncounted call"],
+        ids=["a call", "an uncounted call"],
     )
     @pytest.mark.parametrize(
         ("error", "seconds"),
@@ -81,7 +80,7 @@ class TestLimits:
     async def test_make_the_mailbox_wait_and_count_as_no_failure(
         self, stage: OpenStage, call: Call, error: Exception, seconds: float
     ) -> None:
-        async def ask(_: str) -> None:
+        async def ask() -> None:
             raise error
 
         async with stage(workers=0) as s, httpx.AsyncClient() as http:

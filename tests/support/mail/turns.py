@@ -90,12 +90,15 @@ async def begin_turn(
     if units != PLENTY:
         # What other turns have used is not to count.
         await s.servers.forget_quota()
+    mailbox, access = await s.mailbox(), provider_access(s, provider, units=units, quota_type=quota_type)
     return TurnContext(
         lease=await claim(pool),
-        mailbox=await s.mailbox(),
+        mailbox=mailbox,
         pool=pool,
         provider=provider,
-        access=provider_access(s, provider, units=units, quota_type=quota_type),
+        # These providers' sessions hold nothing that has to be closed.
+        session=await access.open(provider, mailbox).__aenter__(),
+        access=access,
         metrics=TurnMetrics(Telemetry(CollectorRegistry())),
         intervals=intervals,
     )

@@ -11,11 +11,13 @@ from typing import Any
 from urllib.parse import quote
 
 from services.mail.content.mime.tree import Part
+from services.mail.model import Mailbox
 from services.mail.providers.base import (
     MessageGoneError,
     PartMissingError,
     ProviderUnavailableError,
     RejectedError,
+    Tokens,
     UnitCosts,
     UnreadableMessageError,
     Write,
@@ -39,6 +41,22 @@ _NOTHING_FETCHED: Mapping[str, bytes] = {}
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"))
 
 
+class GmailDownloadSession:
+    """The `DownloadSession` for Gmail."""
+
+    def __init__(self, downloads: "GmailDownloads", tokens: Tokens) -> None:
+        self._downloads = downloads
+        self._tokens = tokens
+
+    async def copy_raw(self, external_id: str, write: Write) -> None:
+        """See GmailDownloads."""
+        await self._tokens.use(lambda token: self._downloads.copy_raw(token, external_id, write))
+
+    async def copy_part(self, external_id: str, part_id: str, write: Write) -> None:
+        """See GmailDownloads."""
+        await self._tokens.use(lambda token: self._downloads.copy_part(token, external_id, part_id, write))
+
+
 class GmailDownloads:
     """The `DownloadSource` for Gmail, and for stand-ins that follow its protocol."""
 
@@ -47,6 +65,12 @@ class GmailDownloads:
         self.part_units = costs.get + costs.attachment
         self._exchange = exchange
         self._messages = f"{user_url(api_url)}/messages"
+
+    @asynccontextmanager
+    async def open(self, mailbox: Mailbox, tokens: Tokens) -> AsyncIterator[GmailDownloadSession]:
+        """Yield a session; the token names the mailbox."""
+        del mailbox
+        yield GmailDownloadSession(self, tokens)
 
     async def copy_raw(self, access_token: str, external_id: str, write: Write) -> None:
         """Call messages.get with format=raw."""

@@ -36,7 +36,7 @@ async def learn(turn: TurnContext, mailbox: Mailbox, *, auth: AccountReports) ->
 
 async def _read(turn: TurnContext) -> Profile:
     # No expense of the sync that is requested meanwhile.
-    return await turn.call_uncounted(turn.provider.costs.profile, turn.provider.profile)
+    return await turn.call_uncounted(turn.provider.costs.profile, turn.session.profile)
 
 
 async def learn_send_as(turn: TurnContext) -> None:
@@ -45,7 +45,7 @@ async def learn_send_as(turn: TurnContext) -> None:
         return
     turn.send_as_is_due = False
     try:
-        listed = await turn.call_uncounted(turn.provider.costs.send_as, turn.provider.list_send_as)
+        listed = await turn.call_uncounted(turn.provider.costs.send_as, turn.session.list_send_as)
     except (QuotaWaitError, AppError):
         return
     except ProviderError as error:

@@ -246,13 +246,14 @@ class IdleCheck:
 
     async def _ask_provider(self, look: _Look) -> tuple[HistoryPage, list[Label] | None]:
         """Return the history since the cursor and, if they are due and there are any, the labels."""
-        provider = self._providers[look.member.mailbox.provider]
+        mailbox = look.member.mailbox
+        async with self._access.open(self._providers[mailbox.provider], mailbox) as session:
 
-        async def ask(token: str) -> tuple[HistoryPage, list[Label] | None]:
-            page = await provider.list_changes(token, cursor=look.member.cursor, page_token=None)
-            return page, await provider.list_labels(token) if look.with_labels else None
+            async def ask() -> tuple[HistoryPage, list[Label] | None]:
+                page = await session.list_changes(cursor=look.member.cursor, page_token=None)
+                return page, await session.list_labels() if look.with_labels else None
 
-        return await self._access.calls(look.member.mailbox).call_prepaid(ask)
+            return await self._access.calls(mailbox).call_prepaid(ask)
 
     async def _are_other_labels(self, mailbox_id: int, listed: Sequence[Label]) -> bool:
         """Return whether the labels differ from those stored; then they are due to be copied."""

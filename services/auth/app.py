@@ -103,7 +103,9 @@ async def rotate_signing_keys(settings: AuthKeySettings) -> bool:
 async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterator[Ports]:
     """Run the service while the block lasts; the two port settings may be 0. Raises OSError if an address is taken."""
     async with AsyncExitStack() as stack:
-        telemetry = stack.enter_context(open_telemetry("auth", collector=settings.otel_exporter_otlp_endpoint))
+        telemetry = stack.enter_context(
+            open_telemetry("auth", collector=settings.otel_exporter_otlp_endpoint, version=settings.mailroom_version)
+        )
         pools = PoolMetrics(telemetry.registry)
         CertificateExpiry(telemetry.registry, settings.identity)
         engine = create_engine(

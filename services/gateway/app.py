@@ -153,7 +153,9 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then drain."""
     ready = Readiness(stop)
     async with AsyncExitStack() as stack:
-        telemetry = stack.enter_context(open_telemetry("gateway", collector=settings.otel_exporter_otlp_endpoint))
+        telemetry = stack.enter_context(
+            open_telemetry("gateway", collector=settings.otel_exporter_otlp_endpoint, version=settings.mailroom_version)
+        )
         CertificateExpiry(telemetry.registry, settings.identity)
         services = await stack.enter_async_context(
             connect(

@@ -110,6 +110,8 @@ class ServiceSettings(Settings):
     mailroom_tls_ca: Path | None = None
     mailroom_insecure_grpc: bool = False
     log_level: str = "INFO"
+    # The release that runs, for metrics only.
+    mailroom_version: str = "unknown"
     # The collector of traces, by OTLP over gRPC. Unset: no traces.
     otel_exporter_otlp_endpoint: str | None = None
     # Seconds after which a process whose event loop stands still writes where, and exits. 0: never, for debuggers.

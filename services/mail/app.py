@@ -48,7 +48,9 @@ log = structlog.get_logger()
 async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
     """Serve mail's RPCs until `stop` is set."""
     async with AsyncExitStack() as stack:
-        telemetry = stack.enter_context(open_telemetry("mail", collector=settings.otel_exporter_otlp_endpoint))
+        telemetry = stack.enter_context(
+            open_telemetry("mail", collector=settings.otel_exporter_otlp_endpoint, version=settings.mailroom_version)
+        )
         pools = PoolMetrics(telemetry.registry)
         CertificateExpiry(telemetry.registry, settings.identity)
         calls = CallObserver(telemetry)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from opentelemetry.trace import Tracer
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
 
 # Seconds. An exporter that cannot reach its collector must not keep the process from ending.
 _EXPORT_TIMEOUT = 2
@@ -20,8 +20,10 @@ class Telemetry:
 
 
 @contextmanager
-def open_telemetry(service: str, *, collector: str | None) -> Iterator[Telemetry]:
+def open_telemetry(service: str, *, collector: str | None, version: str = "unknown") -> Iterator[Telemetry]:
     """Yield a registry that holds the metrics of the process, and a tracer that exports to `collector`.
+
+    `version` is the release that the metrics show.
 
     The collector speaks OTLP over gRPC, for example at `http://collector:4317`; None switches traces off at no cost.
     Spans that are still buffered are exported at the end. The SDK reads OTEL_ variables from the environment for
@@ -31,6 +33,9 @@ def open_telemetry(service: str, *, collector: str | None) -> Iterator[Telemetry
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
+    Gauge("mailroom_build_info", "1, with the release that runs.", ["version"], registry=registry).labels(version).set(
+        1
+    )
     if collector is None:
         yield Telemetry(registry)
         return

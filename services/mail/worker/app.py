@@ -42,7 +42,11 @@ log = structlog.get_logger()
 async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
     """Run a worker until `stop` is set."""
     async with AsyncExitStack() as stack:
-        telemetry = stack.enter_context(open_telemetry("mail-worker", collector=settings.otel_exporter_otlp_endpoint))
+        telemetry = stack.enter_context(
+            open_telemetry(
+                "mail-worker", collector=settings.otel_exporter_otlp_endpoint, version=settings.mailroom_version
+            )
+        )
         pools = PoolMetrics(telemetry.registry)
         CertificateExpiry(telemetry.registry, settings.identity)
         # Each slot uses a connection for its turn and its lease; the loop claims.

@@ -154,6 +154,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 - {name: AUTH_REQUIRE_CLIENT_PROOF, value: "true"}
 {{- end }}
 {{- end }}
+- {name: MAILROOM_VERSION, value: {{ $values.image.tag | default .root.Chart.AppVersion | quote }}}
 - {name: DRAIN_DELAY_SECONDS, value: {{ $values.drainDelaySeconds | quote }}}
 {{- end }}
 {{- range $variable, $value := $values.settings }}

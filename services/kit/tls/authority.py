@@ -7,6 +7,7 @@ no service may read. Certificates that end soon are made anew: run it again, and
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -215,6 +216,8 @@ def main(arguments: list[str]) -> None:
     if options.every is None:
         _report(ensure_certificates, options.directory, life)
         return
+    # Told to stop between two looks: nothing is left undone.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     while True:
         _report(renew_certificates, options.directory, life)
         if options.stamp is not None:

@@ -392,7 +392,7 @@ class TestCertificates:
             assert (tmp_path / "looked").exists()
         finally:
             renewal.terminate()
-            await renewal.wait()
+            assert await renewal.wait() == 0
 
     def test_are_read_by_their_owner_only(self, certificates: Path) -> None:
         files = [path for path in certificates.rglob("*") if path.is_file()]

@@ -18,6 +18,7 @@ class LimitsBody(ControlBody):
 
     connections: int | None = Field(default=None, ge=1)
     logins_per_minute: int | None = Field(default=None, ge=1)
+    refusals_before_lock: int | None = Field(default=None, ge=1)
 
 
 @dataclass(frozen=True, slots=True)

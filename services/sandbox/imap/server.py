@@ -25,6 +25,7 @@ from services.sandbox.mailboxes.registry import Mailboxes
 from services.sandbox.mailboxes.user import User
 
 LOGIN_WINDOW = 60.0
+LOCK_SECONDS = 3600.0
 
 
 class Tokens(Protocol):
@@ -33,6 +34,9 @@ class Tokens(Protocol):
     def user_of(self, token: str, address: str) -> User | None:
         """Return the user of a token that reads mail, if the address is theirs and IMAP is switched on for them."""
 
+    def owner_of(self, address: str) -> User | None:
+        """Return the user with this address, or None."""
+
 
 @dataclass(slots=True)
 class Limits:
@@ -40,6 +44,8 @@ class Limits:
 
     connections: int | None = 20
     logins_per_minute: int | None = None
+    refusals_before_lock: int | None = None
+    """Refused tokens within an hour that lock the account for an hour, as if someone tried to break in."""
 
 
 @dataclass(slots=True)
@@ -55,6 +61,8 @@ class Statistics:
 class _Account:
     connections: set[Session] = field(default_factory=set)
     logins: deque[float] = field(default_factory=deque)
+    refusals: deque[float] = field(default_factory=deque)
+    locked_until: float = 0.0
     statistics: Statistics = field(default_factory=Statistics)
 
 
@@ -103,6 +111,7 @@ class ImapServer:
                 "refused_logins": account.statistics.refused_logins,
                 "connections": len(account.connections),
                 "most_connections": account.statistics.most_connections,
+                "locked": account.locked_until > self._clock.now(),
             }
             for sub, account in self._accounts.items()
         }
@@ -117,9 +126,13 @@ class ImapServer:
     def admit(self, session: Session, token: str, address: str) -> tuple[User, MailboxFolders] | None:
         """Return the user of a token with their folders, None if it is refused. Raises NoError for too many logins."""
         user = self._tokens.user_of(token, address)
-        if user is None:
+        owner = user or self._tokens.owner_of(address)
+        if owner is None:
             return None
-        account = self._account(user)
+        account = self._account(owner)
+        if user is None or account.locked_until > self._clock.now():
+            self._refuse(account)
+            return None
         self._check_limits(account)
         account.connections.add(session)
         account.statistics.logins += 1
@@ -167,10 +180,17 @@ class ImapServer:
             self.leave(session)
             writer.close()
 
+    def _refuse(self, account: _Account) -> None:
+        account.statistics.refused_logins += 1
+        limit, now = self.limits.refusals_before_lock, self._clock.now()
+        _forget_before(account.refusals, now - LOCK_SECONDS)
+        account.refusals.append(now)
+        if limit is not None and len(account.refusals) >= limit:
+            account.locked_until = now + LOCK_SECONDS
+
     def _check_limits(self, account: _Account) -> None:
         limits, now = self.limits, self._clock.now()
-        while account.logins and account.logins[0] <= now - LOGIN_WINDOW:
-            account.logins.popleft()
+        _forget_before(account.logins, now - LOGIN_WINDOW)
         if limits.connections is not None and len(account.connections) >= limits.connections:
             account.statistics.refused_logins += 1
             raise NoError("Maximum number of connections from user+IP exceeded", code="LIMIT")
@@ -185,6 +205,11 @@ class ImapServer:
     def _new_uidvalidity(self) -> int:
         self._uidvalidity += 1
         return self._uidvalidity
+
+
+def _forget_before(times: deque[float], begin: float) -> None:
+    while times and times[0] <= begin:
+        times.popleft()
 
 
 def _greeting(session: Session) -> str:

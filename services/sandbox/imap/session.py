@@ -1,6 +1,7 @@
 """One connection: its state, and the loop that executes commands."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,10 +17,17 @@ from services.sandbox.mailboxes.user import User
 
 IDLE_SECONDS = 30 * 60.0
 FLUSH_BYTES = 256 * 1024
+_LITERAL = re.compile(rb"\{(\d+)\}\r\n")
 # HTTP's statuses, which the counts of all other calls have.
 _STATUS_OF_OUTCOME = {"OK": 200, "NO": 403, "BAD": 400}
 
 type Handler = Callable[["Session", Command], Awaitable[str]]
+
+
+def _cut(response: bytes, *, in_literal: bool) -> int:
+    """Return where a cut response ends: in the middle, or in the middle of its first literal if it has one."""
+    match = _LITERAL.search(response) if in_literal else None
+    return len(response) // 2 if match is None else match.end() + int(match[1]) // 2
 
 
 def _call_name(command: Command) -> str:
@@ -192,9 +200,7 @@ class Session:
                     await self.writer.drain()
                     await asyncio.sleep(fault.seconds / 10)
             case _:
-                # Half of it: `cut_literal` ends inside of the first literal if there is one.
-                end = whole.find(b"}\r\n") if fault.kind == "cut_literal" else -1
-                self.writer.write(whole[: end + 3 + (len(whole) - end) // 4] if end > 0 else whole[: len(whole) // 2])
+                self.writer.write(whole[: _cut(whole, in_literal=fault.kind == "cut_literal")])
                 await self.writer.drain()
                 raise DisconnectError
 

@@ -28,6 +28,10 @@ class MailTokens:
             return None
         return user if not address or address.lower() in _names_of(user) else None
 
+    def owner_of(self, address: str) -> User | None:
+        """Return the user with this address, or None."""
+        return self._users.find_user(address)
+
 
 def _names_of(user: User) -> set[str]:
     names = {address.lower() for address in user.addresses}

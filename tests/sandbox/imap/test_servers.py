@@ -218,6 +218,18 @@ class TestLogin:
             servers.clock.advance(60)
             assert (await fourth.run(login))[-1].startswith(b"OK")
 
+    async def test_that_is_refused_too_often_locks_the_account_for_an_hour(self, servers: Servers) -> None:
+        await servers.control("PATCH", "imap", {"refusals_before_lock": 3})
+        wrong, right = (f"AUTHENTICATE XOAUTH2 {servers.xoauth2(token=token)}" for token in ("wrong", None))
+        async with servers.connection(login=False) as connection:
+            for _ in range(3):
+                assert (await connection.run(wrong))[-1].startswith(b"NO")
+            assert b"or IMAP is disabled" in (await connection.run(right))[-1]
+            facts = (await servers.control("GET", "imap"))["accounts"][EMAIL]
+            assert (facts["refused_logins"], facts["locked"]) == (4, True)
+            servers.clock.advance(3600)
+            assert (await connection.run(right))[-1].startswith(b"OK")
+
 
 class TestFolders:
     async def test_follow_the_mailbox_whoever_changes_it(self, servers: Servers, connection: Connection) -> None:

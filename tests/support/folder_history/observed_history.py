@@ -8,6 +8,7 @@ from services.mail.providers.base import ProviderError
 from services.mail.providers.folder_history.history import FolderHistory
 from services.mail.providers.folder_history.model import RecordKind, labels_by_message
 from services.mail.providers.folder_history.pass_context import HistoryLimits
+from services.mail.providers.folder_history.port import MailFolders
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.folder_history import folders, locations, passes
 from tests.support.folder_history.fake_folders import FakeFolders
@@ -22,7 +23,7 @@ class CutError(Exception):
 
 
 @dataclass
-class ObservedHistory:
+class ObservedHistory[P: MailFolders = FakeFolders]:
     """The history of one mailbox at a fake provider, and the copy that follows from its records.
 
     `cut_in` is the number of transactions until one is rolled back; `lost` are the messages that records deleted.
@@ -30,7 +31,7 @@ class ObservedHistory:
 
     pool: Pool
     mailbox_id: int
-    provider: FakeFolders
+    provider: P
     limits: HistoryLimits = SMALL
     ignores_old: bool = False
     cut_in: int | None = None

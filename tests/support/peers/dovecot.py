@@ -71,6 +71,10 @@ class Dovecot:
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout
 
+    def heard(self) -> bytes:
+        """Return all that clients have sent after sign-in."""
+        return b"".join(path.read_bytes() for path in (self.directory / "rawlog").glob("*.in"))
+
     async def save(self, user: str, folder: str, *messages: bytes) -> None:
         """Put messages into a folder, which is made where it is missing."""
         if folder.encode() not in (await self.doveadm("mailbox", "list", "-u", user)).split(b"\n"):
@@ -128,7 +132,7 @@ def _write_files(directory: Path, values: dict[str, str], key: ec.EllipticCurveP
     keys.mkdir(parents=True)
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     (keys / "default").write_bytes(public)
-    for name in ("run", "state", "mail", "home"):
+    for name in ("run", "state", "mail", "home", "rawlog"):
         (directory / name).mkdir()
 
 

@@ -142,6 +142,24 @@ async def fetch_bodies(connection: Connection, uids: str, *, section: str = "") 
     return found
 
 
+async def fetch_headers(connection: Connection, uids: str) -> dict[int, tuple[int, bytes]]:
+    """Return size and header block of messages by UID; without those that the server gives no header of.
+
+    Raises RefusedError. Sets no flag.
+    """
+    found: dict[int, tuple[int, bytes]] = {}
+
+    def collect(response: Data | Status) -> None:
+        given = _fetched(response) or {}
+        uid, size, body = number_of(given.get("UID")), number_of(given.get("RFC822.SIZE")), _body(given)
+        if uid is not None and size is not None and isinstance(body, bytes) and body:
+            found[uid] = (size, body)
+
+    wanted = group([atom("UID"), atom("RFC822.SIZE"), atom("BODY.PEEK[HEADER]")])
+    await connection.run(command("UID FETCH", sequence(uids), wanted), collect=collect)
+    return found
+
+
 async def copy_body(connection: Connection, uid: int, sink: Sink, *, section: str = "") -> int | None:
     """Write the bytes of a message, or of one of its sections, to `sink` as they come; return how many.
 
@@ -182,19 +200,23 @@ def _body(given: Mapping[str, Value]) -> bytes | Streamed | None:
     return None
 
 
-async def search(connection: Connection, limits: UidRange) -> list[int]:
-    """Return the UIDs of all messages within `limits`, ascending. Raises RefusedError, MalformedResponseError."""
+async def search(connection: Connection, limits: UidRange, *, among: str = "") -> list[int]:
+    """Return the UIDs of all messages within `limits`, ascending, or of those in the set `among`.
+
+    Raises RefusedError, MalformedResponseError.
+    """
+    criteria = [atom("UID"), sequence(among or str(limits))]
     if connection.has("ESEARCH"):
-        compact = await _search(connection, limits, [atom("RETURN"), group([atom("ALL")])])
+        compact = await _search(connection, limits, [atom("RETURN"), group([atom("ALL")]), *criteria])
         if compact is not None:
             return compact
-    plain = await _search(connection, limits, [])
+    plain = await _search(connection, limits, criteria)
     if plain is None:
         raise MalformedResponseError("a search without a result")
     return plain
 
 
-async def _search(connection: Connection, limits: UidRange, options: Sequence[Argument]) -> list[int] | None:
+async def _search(connection: Connection, limits: UidRange, arguments: Sequence[Argument]) -> list[int] | None:
     """Return the UIDs; None if the server gives no list of them."""
     responses: list[Data] = []
 
@@ -202,8 +224,7 @@ async def _search(connection: Connection, limits: UidRange, options: Sequence[Ar
         if isinstance(response, Data) and response.name in ("SEARCH", "ESEARCH"):
             responses.append(response)
 
-    criteria = [atom("UID"), sequence(str(limits))]
-    await connection.run(command("UID SEARCH", *options, *criteria), collect=collect)
+    await connection.run(command("UID SEARCH", *arguments), collect=collect)
     listed = [ranges for response in responses if (ranges := _found(response)) is not None]
     return within([each for ranges in listed for each in ranges], limits) if listed else None
 

@@ -1,0 +1,176 @@
+"""The folders of a mailbox over IMAP, as the history of a mailbox looks at them (folder_history/port.py).
+
+A look takes the best step that the server offers, and asks for nothing that it does not advertise:
+
+- QRESYNC names what vanished; else the count of messages tells whether any did, and a search tells which.
+- CONDSTORE names whose marks changed; else those of the last messages are read in each look, and the others in turn.
+- Whatever the server offers, a look ends only when its count of messages equals ours.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
+from typing import Final
+
+from services.mail.content.text.clean import clean_text
+from services.mail.providers.folder_history.port import Folder, FolderListing, Item, Page
+from services.mail.providers.imap.client.errors import RefusedError
+from services.mail.providers.imap.client.folders import (
+    INBOX,
+    FolderStatus,
+    ListedFolder,
+    examine,
+    list_folders,
+    statuses,
+)
+from services.mail.providers.imap.client.messages import Attributes, fetch_attributes, fetch_headers, search
+from services.mail.providers.imap.client.names import decode_name
+from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, sets_of
+from services.mail.providers.imap.identity import id_by_content, id_by_server
+from services.mail.providers.imap.look import first_page, next_page
+from services.mail.providers.imap.look_plan import FolderState, key_of
+from services.mail.providers.imap.refusals import is_absence, provider_error
+from services.mail.providers.imap.session import ImapSession
+
+# Header blocks that are fetched at once: some kilobytes each.
+_HEADERS: Final = 100
+_ROLES: Final[Mapping[str, str]] = {
+    "\\inbox": "inbox",
+    "\\sent": "sent",
+    "\\drafts": "drafts",
+    "\\junk": "spam",
+    "\\trash": "trash",
+    "\\archive": "archive",
+}
+_MARKS: Final[Mapping[str, str]] = {
+    "\\seen": "seen",
+    "\\flagged": "flagged",
+    "\\draft": "draft",
+    "\\answered": "answered",
+    "\\deleted": "deleted",
+}
+# Names that no command can have.
+_UNNAMED: Final = re.compile(rb"[\x00\r\n]")
+_PRINTABLE: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ImapFolders:
+    """Implements MailFolders. Keys are UIDs with leading zeros; paths are the raw names as Latin-1."""
+
+    def __init__(self, session: ImapSession, *, hidden_marks: AbstractSet[str] = frozenset()) -> None:
+        """`hidden_marks` are keywords that the server sets for itself; names that end with `*` are prefixes."""
+        self.session = session
+        self._hidden = hidden_marks
+        self._statuses: dict[bytes, FolderStatus] = {}
+        # The numbers of the selected folder can be old ones.
+        self._selected = b""
+
+    async def folders(self) -> FolderListing:
+        """List the folders that can be selected, and ask for their numbers."""
+        async with self.session.connection() as connection:
+            self._selected = b"" if connection.selected is None else connection.selected.name
+            listed = await list_folders(connection)
+            found = [each for each in listed.folders if each.holds_mail and not _UNNAMED.search(each.name)]
+            given = await statuses(connection, [each.name for each in found])
+        self._statuses = {name: each for name, each in given.items() if isinstance(each, FolderStatus)}
+        names = {each.name for each in found}
+        return FolderListing(
+            folders=[self._folder(each) for each in found], is_complete=listed.is_complete and INBOX in names
+        )
+
+    def _folder(self, listed: ListedFolder) -> Folder:
+        status = self._statuses.get(listed.name)
+        path = listed.name.decode("latin-1")
+        object_id = None if status is None else status.object_id
+        role = "inbox" if listed.name == INBOX else next(map(_ROLES.get, listed.attributes & _ROLES.keys()), "")
+        key = f"name:{path}" if object_id is None else f"id:{object_id}"
+        return Folder(key=key, path=path, name=clean_text(decode_name(listed.name)), role=role or "")
+
+    async def exists(self, folder: Folder) -> bool:
+        """Return whether the folder exists."""
+        name = _name_of(folder)
+        async with self.session.connection() as connection:
+            given = (await statuses(connection, [name])).get(name)
+        if not isinstance(given, RefusedError):
+            return True
+        if is_absence(given):
+            return False
+        raise provider_error(given)
+
+    async def continues(self, folder: Folder, *, state: str) -> bool:
+        """Return whether a folder has the numbering of a state."""
+        known, status = FolderState.of(state), self._statuses.get(_name_of(folder))
+        if status is None or not known.validity or status.uid_validity != known.validity:
+            return False
+        return status.uid_next is None or status.uid_next >= known.uid_next
+
+    async def page(self, folder: Folder, *, state: str | None, known: int, token: str | None) -> Page:
+        """Return the next page of a look."""
+        name = _name_of(folder)
+        if token is None:
+            status = None if name == self._selected else self._statuses.get(name)
+            return await first_page(self.session, name, state=state, known=known, status=status, item=self.item)
+        return await next_page(self.session, name, token=token, known=known, item=self.item)
+
+    async def items(self, folder: Folder, keys: Sequence[str]) -> Sequence[Item]:
+        """Return messages. One that the server has, and whose attributes it does not give, has none."""
+        found: dict[int, Item] = {}
+        async with self.session.selected(_name_of(folder)) as connection:
+            for uids in sets_of(map(int, keys)):
+                given = await fetch_attributes(connection, uids)
+                there = await search(connection, UidRange(1, HIGHEST_UID), among=uids)
+                found |= {uid: self.item(given.get(uid, Attributes(uid=uid))) for uid in there}
+        return [found[uid] for uid in sorted(set(map(int, keys)) & found.keys())]
+
+    async def identify(self, folder: Folder, keys: Sequence[str]) -> Mapping[str, str]:
+        """Return ids by header block and size."""
+        found: dict[str, str] = {}
+        async with self.session.selected(_name_of(folder)) as connection:
+            for begin in range(0, len(keys), _HEADERS):
+                for uids in sets_of(map(int, keys[begin : begin + _HEADERS])):
+                    for uid, (size, header) in (await fetch_headers(connection, uids)).items():
+                        found[key_of(uid)] = id_by_content(header, size)
+        return {key: found[key] for key in keys if key in found}
+
+    async def still_there(self, folder: Folder, keys: Sequence[str]) -> AbstractSet[str]:
+        """Ask over a new connection which messages are there."""
+        name = _name_of(folder)
+        found: set[str] = set()
+        async with self.session.apart() as connection:
+            await examine(connection, name)
+            for uids in sets_of(map(int, keys)):
+                found.update(map(key_of, await search(connection, UidRange(1, HIGHEST_UID), among=uids)))
+        return found
+
+    def item(self, given: Attributes) -> Item:
+        """Return a message with its marks: names of the system's flags, and keywords as they are."""
+        return Item(
+            key=key_of(given.uid),
+            size=given.size or 0,
+            arrived_at=given.arrived_at or _UNKNOWN_TIME,
+            marks=frozenset(self._marks(given.flags or ())),
+            external_id=_server_id(given.object_id),
+        )
+
+    def _marks(self, flags: Iterable[str]) -> Iterator[str]:
+        for flag in flags:
+            if flag.startswith("\\"):
+                if (mark := _MARKS.get(flag.lower())) is not None:
+                    yield mark
+            elif _PRINTABLE.fullmatch(flag) and not self._is_hidden(flag):
+                yield f"kw:{flag}"
+
+    def _is_hidden(self, keyword: str) -> bool:
+        return keyword in self._hidden or any(
+            keyword.startswith(each[:-1]) for each in self._hidden if each.endswith("*")
+        )
+
+
+def _name_of(folder: Folder) -> bytes:
+    return folder.path.encode("latin-1")
+
+
+def _server_id(object_id: str | None) -> str | None:
+    return id_by_server(object_id) if object_id is not None and _PRINTABLE.fullmatch(object_id) else None

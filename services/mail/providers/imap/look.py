@@ -1,0 +1,244 @@
+"""A look at one folder over IMAP, page by page: what is new, what is gone, and whose marks have changed."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from services.mail.providers.folder_history.port import Item, KeyRange, Page
+from services.mail.providers.imap.client.connection import Connection
+from services.mail.providers.imap.client.errors import MalformedResponseError, RefusedError
+from services.mail.providers.imap.client.folders import Examined, FolderStatus, examine
+from services.mail.providers.imap.client.messages import Attributes, fetch_attributes, search
+from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, sets_of
+from services.mail.providers.imap.look_plan import FolderState, LookPlan, Stage, key_of, state_at, width_for
+from services.mail.providers.imap.session import ImapSession
+
+# Messages of a page: with attributes, about 90 bytes each on the wire, and as numbers only, about 8 bytes each.
+_LISTED: Final = 2_000
+_COMPARED: Final = 50_000
+_RECENT: Final = 1_000
+_MOST_RANGES: Final = 100
+# Extensions that a server may advertise and not have: a proxy before it does (cyrus-imapd 4787).
+_DOUBTFUL: Final = frozenset({"QRESYNC", "CONDSTORE", "ESEARCH"})
+
+log = structlog.get_logger()
+
+type MakeItem = Callable[[Attributes], Item]
+
+
+async def first_page(
+    session: ImapSession,
+    name: bytes,
+    *,
+    state: str | None,
+    known: int,
+    status: FolderStatus | None,
+    item: MakeItem,
+) -> Page:
+    """Return the first page of a look. `status` are the folder's present numbers, as far as they are known."""
+    before = None if state is None else FolderState.of(state)
+    if before is not None and status is not None and _is_unchanged(before, status, known):
+        return Page(state=before.text())
+    since = None if before is None or before.modseq is None else (before.validity, before.modseq)
+    async with session.connection() as connection:
+        examined = await _examine(connection, name, since=since)
+        if before is None:
+            return await _begin(connection, examined.status, item)
+        if (examined.status.uid_validity or 0) != before.validity:
+            return Page(restarts=True)
+        end = replace(state_at(examined.status), swept=before.swept)
+        plan = LookPlan(stage=Stage.NEW, at=before.uid_next, width=1, end=end, since=before.modseq)
+        page = await _new(connection, plan, item)
+        vanished = [_keys(each.first, each.last) for each in examined.vanished]
+        # The count tells of those that so many ranges name, and one search finds them all.
+        return replace(page, vanished=vanished if len(vanished) <= _MOST_RANGES else ())
+
+
+def _is_unchanged(before: FolderState, status: FolderStatus, known: int) -> bool:
+    same = (status.uid_validity, status.uid_next, status.exists) == (before.validity, before.uid_next, known)
+    return same and (known == 0 or (before.modseq is not None and status.modseq == before.modseq))
+
+
+async def _begin(connection: Connection, status: FolderStatus, item: MakeItem) -> Page:
+    """Begin the first look at a folder."""
+    end = state_at(status)
+    plan = LookPlan(stage=Stage.ALL, at=max(1, end.uid_next - 1), width=width_for(_LISTED, status=status), end=end)
+    if not status.exists:
+        return Page(state=replace(end, uid_next=1 if status.uid_next is None else end.uid_next).text())
+    return await _all(connection, plan, item)
+
+
+async def next_page(session: ImapSession, name: bytes, *, token: str, known: int, item: MakeItem) -> Page:
+    """Return the page at which a look goes on."""
+    plan = LookPlan.of(token)
+    async with session.connection() as connection:
+        status: FolderStatus | None = None
+        counts = plan.stage in (Stage.COUNT, Stage.COMPARE)
+        if counts or connection.selected is None or connection.selected.name != name:
+            status = (await _examine(connection, name)).status
+            if (status.uid_validity or 0) != plan.end.validity:
+                return Page(restarts=True)
+        match plan.stage:
+            case Stage.ALL:
+                return await _all(connection, plan, item)
+            case Stage.NEW:
+                return await _new(connection, plan, item)
+            case Stage.COUNT:
+                return _count(plan, status or FolderStatus(), known)
+            case Stage.COMPARE:
+                return await _compare(connection, plan, status or FolderStatus())
+            case Stage.CHANGED:
+                return await _changed(connection, plan, item)
+            case Stage.RECENT | Stage.SWEEP:
+                return await _marks(connection, plan, item)
+
+
+async def _examine(connection: Connection, name: bytes, *, since: tuple[int, int] | None = None) -> Examined:
+    """Select a folder, without the extensions with which the server cannot do it. Raises ImapError."""
+    try:
+        return await examine(connection, name, since=since)
+    except (RefusedError, MalformedResponseError) as error:
+        doubtful = _DOUBTFUL & (connection.capabilities | connection.enabled)
+        if not doubtful or (isinstance(error, RefusedError) and error.status != "BAD"):
+            raise
+        log.warning("the mail server has not what it advertises", extensions=sorted(doubtful), error=str(error))
+    connection.capabilities -= _DOUBTFUL
+    connection.enabled -= _DOUBTFUL
+    return await examine(connection, name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Messages from `bottom` up to the window's top, all of them; and the width of the next window."""
+
+    bottom: int
+    uids: Sequence[int]
+    width: int
+
+
+async def _window(connection: Connection, plan: LookPlan, *, most: int) -> _Window:
+    """Return the messages at and below the plan's place, at most so many. UIDs can be far apart: the width adapts."""
+    bottom = max(1, plan.at - plan.width + 1)
+    uids = await search(connection, UidRange(bottom, plan.at))
+    width = plan.width
+    if len(uids) > 2 * most:
+        width = max(most, width // 2)
+    elif len(uids) < most // 2:
+        width = min(HIGHEST_UID, width * 4)
+    if len(uids) > most:
+        uids = uids[-most:]
+        bottom = uids[0]
+    return _Window(bottom, uids, width)
+
+
+async def _attributes(connection: Connection, uids: Iterable[int], item: MakeItem) -> list[Item]:
+    items: list[Item] = []
+    wanted = set(uids)
+    for some in sets_of(wanted):
+        given = await fetch_attributes(connection, some)
+        items += [item(each) for uid, each in given.items() if uid in wanted]
+    return items
+
+
+async def _all(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
+    """List the next messages of a new folder, in descending order."""
+    window = await _window(connection, plan, most=_LISTED)
+    items = await _attributes(connection, window.uids, item)
+    end = replace(plan.end, uid_next=_known_next(plan.end, window.uids))
+    following = replace(plan, end=end).next(Stage.ALL, at=window.bottom - 1, width=window.width)
+    return Page(
+        items=items,
+        present=[key_of(uid) for uid in window.uids],
+        covers=_keys(window.bottom, plan.at),
+        token=following.text() if window.bottom > 1 else None,
+        state=end.text(),
+    )
+
+
+def _known_next(end: FolderState, uids: Sequence[int]) -> int:
+    """Return the next UID; where the server did not say, the one after those that were found."""
+    if end.uid_next < HIGHEST_UID:
+        return end.uid_next
+    return uids[-1] + 1 if uids else end.uid_next
+
+
+async def _new(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
+    """List the next messages that are new, in ascending order."""
+    top = max(plan.at, plan.end.uid_next - 1)
+    uids = await search(connection, UidRange(plan.at, top)) if plan.at < plan.end.uid_next else []
+    chosen = uids[:_LISTED]
+    items = await _attributes(connection, chosen, item)
+    # A message that the server lists and whose attributes it does not give is found by the count.
+    if len(uids) > len(chosen):
+        return Page(items=items, token=plan.next(Stage.NEW, at=chosen[-1] + 1).text())
+    end = plan.end
+    if end.uid_next == HIGHEST_UID:
+        end = replace(end, uid_next=chosen[-1] + 1 if chosen else plan.at)
+    return Page(items=items, token=replace(plan, end=end).next(Stage.COUNT, at=end.uid_next).text())
+
+
+def _count(plan: LookPlan, status: FolderStatus, known: int) -> Page:
+    """Compare the server's count with ours, unless messages have come since."""
+    if status.uid_next is not None and status.uid_next > plan.end.uid_next:
+        end = replace(plan.end, uid_next=status.uid_next)
+        return Page(token=replace(plan, end=end).next(Stage.NEW, at=plan.end.uid_next).text())
+    if status.exists != known:
+        following = plan.next(Stage.COMPARE, at=HIGHEST_UID, width=HIGHEST_UID)
+        if status.exists and status.exists > _COMPARED:
+            width = width_for(_COMPARED, status=status)
+            following = plan.next(Stage.COMPARE, at=max(1, plan.end.uid_next - 1), width=width)
+        return Page(token=following.text())
+    return _then_marks(plan, Page(), status)
+
+
+async def _compare(connection: Connection, plan: LookPlan, status: FolderStatus) -> Page:
+    """Tell which messages are there, in descending order. Raises MalformedResponseError if some are left out."""
+    window = await _window(connection, plan, most=_COMPARED)
+    is_whole = plan.at == HIGHEST_UID and window.bottom == 1
+    if is_whole and len(window.uids) != status.exists:
+        raise MalformedResponseError(f"a search finds {len(window.uids)} of {status.exists} messages")
+    page = Page(present=[key_of(uid) for uid in window.uids], covers=_keys(window.bottom, plan.at))
+    if window.bottom > 1:
+        return replace(page, token=plan.next(Stage.COMPARE, at=window.bottom - 1, width=window.width).text())
+    return _then_marks(plan, page, status)
+
+
+def _then_marks(plan: LookPlan, page: Page, status: FolderStatus) -> Page:
+    """Go on with the marks, or end the look where none can have changed."""
+    top = plan.end.uid_next - 1
+    if not status.exists or top < 1 or (plan.end.modseq is not None and plan.end.modseq == plan.since):
+        return replace(page, token=None, state=plan.end.text())
+    if plan.end.modseq is not None and plan.since is not None:
+        return replace(page, token=plan.next(Stage.CHANGED, at=top, width=width_for(_COMPARED, status=status)).text())
+    return replace(page, token=plan.next(Stage.RECENT, at=top, width=width_for(_RECENT, status=status)).text())
+
+
+async def _changed(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
+    """Read the messages that changed since the last look, in descending order."""
+    bottom = max(1, plan.at - plan.width + 1)
+    try:
+        given = await fetch_attributes(connection, str(UidRange(bottom, plan.at)), changed_since=plan.since)
+    except RefusedError as error:
+        if error.status != "BAD":
+            raise
+        return Page(token=plan.next(Stage.RECENT, at=plan.end.uid_next - 1).text())
+    page = Page(items=[item(each) for uid, each in given.items() if bottom <= uid <= plan.at])
+    if bottom > 1:
+        return replace(page, token=plan.next(Stage.CHANGED, at=bottom - 1).text())
+    return replace(page, state=plan.end.text())
+
+
+async def _marks(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
+    """Read the last messages, or those whose turn it is: without modseq marks change unnoticed."""
+    window = await _window(connection, plan, most=_RECENT)
+    page = Page(items=await _attributes(connection, window.uids, item))
+    if plan.stage is Stage.RECENT and window.bottom > 1:
+        turn = plan.end.swept - 1 if 1 < plan.end.swept <= window.bottom else window.bottom - 1
+        return replace(page, token=plan.next(Stage.SWEEP, at=turn, width=window.width).text())
+    return replace(page, state=replace(plan.end, swept=window.bottom).text())
+
+
+def _keys(first: int, last: int) -> KeyRange:
+    return KeyRange(key_of(first), key_of(last))

@@ -1,0 +1,93 @@
+"""The plan of a look at a folder, and the state that a look leaves: small texts that outlive a process."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Self
+
+from services.mail.providers.imap.client.folders import FolderStatus
+from services.mail.providers.imap.client.uids import HIGHEST_UID
+
+
+def key_of(uid: int) -> str:
+    """Return a UID as a key: keys are in the order of texts."""
+    return f"{uid:010d}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderState:
+    """What is known of a folder after a look: all messages below `uid_next`, and marks as of `modseq`.
+
+    `swept` is the UID down to which marks were looked at in turn, where the server has no modseq.
+    """
+
+    validity: int
+    uid_next: int
+    modseq: int | None = None
+    swept: int = 1
+
+    def text(self) -> str:
+        """Return the state as a text."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Return the state that a text holds."""
+        return cls(**json.loads(text))
+
+
+class Stage(StrEnum):
+    """The stages of a look, in their order. The first look at a folder has the first stage only."""
+
+    ALL = "all"
+    NEW = "new"
+    COUNT = "count"
+    COMPARE = "compare"
+    CHANGED = "changed"
+    RECENT = "recent"
+    SWEEP = "sweep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookPlan:
+    """How far a look has come: its stage, the UID to go on at, the UIDs of a window, and the state at its end.
+
+    `since` is the modseq of the last look. The state's numbers are those of the begin of this one: what comes later is
+    the next look's.
+    """
+
+    stage: Stage
+    at: int
+    width: int
+    end: FolderState
+    since: int | None = None
+
+    def text(self) -> str:
+        """Return the plan as a text."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Return the plan that a text holds."""
+        given = json.loads(text)
+        return cls(**{**given, "stage": Stage(given["stage"]), "end": FolderState(**given["end"])})
+
+    def next(self, stage: Stage, *, at: int, width: int | None = None) -> Self:
+        """Return the plan with its next window."""
+        return replace(self, stage=stage, at=at, width=self.width if width is None else width)
+
+
+def state_at(status: FolderStatus, *, swept: int = 1) -> FolderState:
+    """Return the state of a folder that is selected now. Without UIDNEXT any UID may be there already."""
+    return FolderState(
+        validity=status.uid_validity or 0,
+        uid_next=HIGHEST_UID if status.uid_next is None else status.uid_next,
+        modseq=status.modseq,
+        swept=swept,
+    )
+
+
+def width_for(messages: int, *, status: FolderStatus) -> int:
+    """Return the UIDs of a window that has about so many messages, if they are spread evenly."""
+    top = max(1, (status.uid_next or HIGHEST_UID) - 1)
+    return max(messages, min(HIGHEST_UID, top * messages // max(1, status.exists or 1)))

@@ -1,0 +1,62 @@
+"""A session with a mailbox: a connection that is opened when it is needed, and again after a loss."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from services.mail.providers.imap.client.connection import Connection
+from services.mail.providers.imap.client.errors import ImapError
+from services.mail.providers.imap.client.folders import Examined, examine
+from services.mail.providers.imap.client.login import log_out
+from services.mail.providers.imap.refusals import provider_error
+
+# Opens a connection and signs in. Raises ImapError, ProviderError.
+type Open = Callable[[], Awaitable[Connection]]
+
+
+class ImapSession:
+    """Methods raise ProviderError. One caller at a time."""
+
+    def __init__(self, open_: Open) -> None:
+        self._open = open_
+        self._connection: Connection | None = None
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Yield the connection; errors of the protocol become the engine's."""
+        try:
+            if self._connection is None or not self._connection.is_open:
+                self._connection = await self._open()
+            yield self._connection
+        except ImapError as error:
+            raise provider_error(error) from error
+
+    @asynccontextmanager
+    async def selected(self, name: bytes) -> AsyncIterator[Connection]:
+        """Yield the connection with a folder selected. What it is numbered by cannot change while it is."""
+        async with self.connection() as connection:
+            if connection.selected is None or connection.selected.name != name:
+                await examine(connection, name)
+            yield connection
+
+    @asynccontextmanager
+    async def examined(self, name: bytes, *, since: tuple[int, int] | None = None) -> AsyncIterator[Examined]:
+        """Select a folder, anew if it is selected; yield what the server says of it."""
+        async with self.connection() as connection:
+            yield await examine(connection, name, since=since)
+
+    @asynccontextmanager
+    async def apart(self) -> AsyncIterator[Connection]:
+        """Yield a new connection, which is closed in the end: its answers do not depend on those of the first one."""
+        try:
+            connection = await self._open()
+            try:
+                yield connection
+            finally:
+                await log_out(connection)
+        except ImapError as error:
+            raise provider_error(error) from error
+
+    async def close(self) -> None:
+        """Sign out."""
+        if self._connection is not None:
+            await log_out(self._connection)

@@ -1,0 +1,380 @@
+"""The port over IMAP: the best step that a server offers, and servers that are not what they advertise."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from services.mail.providers.base import (
+    ProviderUnavailableError,
+    RateLimitedError,
+    RejectedError,
+    TokenRefusedError,
+    TooConcurrentError,
+    UnreadableMessageError,
+)
+from services.mail.providers.folder_history.port import Folder, KeyRange, Page
+from services.mail.providers.imap.client.connection import Connection
+from services.mail.providers.imap.client.errors import (
+    ConnectionLostError,
+    ImapError,
+    LoginRefusedError,
+    NoMechanismError,
+    RefusedError,
+)
+from services.mail.providers.imap.client.login import enable
+from services.mail.providers.imap.folders import ImapFolders
+from services.mail.providers.imap.identity import id_by_content
+from services.mail.providers.imap.look_plan import FolderState, key_of
+from services.mail.providers.imap.refusals import provider_error
+from services.mail.providers.imap.session import ImapSession
+from tests.support.imap.scripted_server import CUT, ScriptedServer, Step, connect, hears, scripted_server
+
+INBOX = Folder(key="name:INBOX", path="INBOX", name="INBOX", role="inbox")
+ALL = "(UID FLAGS INTERNALDATE RFC822.SIZE)"
+
+
+def greeting(capabilities: bytes = b"") -> bytes:
+    return b"* OK [CAPABILITY IMAP4rev1 " + capabilities + b"] ready\r\n"
+
+
+def selected(exists: int, *, next_uid: int | None, validity: int = 7, modseq: int | None = None) -> bytes:
+    """Return the answer to EXAMINE."""
+    lines = [b"* %d EXISTS" % exists, b"* OK [UIDVALIDITY %d] x" % validity]
+    if next_uid is not None:
+        lines.append(b"* OK [UIDNEXT %d] x" % next_uid)
+    if modseq is not None:
+        lines.append(b"* OK [HIGHESTMODSEQ %d] x" % modseq)
+    return b"\r\n".join([*lines, b"TAG OK done\r\n"])
+
+
+def fetched(*uids: int, flags: bytes = b"") -> bytes:
+    """Return the answer to a fetch of attributes."""
+    line = b'* %d FETCH (UID %d FLAGS (%s) INTERNALDATE "02-Jan-2026 12:00:00 +0000" RFC822.SIZE 9)\r\n'
+    return b"".join(line % (uid, uid, flags) for uid in uids) + b"TAG OK done\r\n"
+
+
+def found(*uids: int) -> bytes:
+    """Return the answer to a search."""
+    return b"* SEARCH" + b"".join(b" %d" % uid for uid in uids) + b"\r\nTAG OK done\r\n"
+
+
+@asynccontextmanager
+async def served(*scripts: list[Step], offers: bytes = b"") -> AsyncIterator[tuple[ImapFolders, ScriptedServer]]:
+    """Yield the folders of a mailbox at a server with these scripts, and the server."""
+    opened: list[Connection] = []
+    async with scripted_server(*scripts, greeting=greeting(offers)) as server:
+
+        async def open_() -> Connection:
+            opened.append(await connect(server))
+            await enable(opened[-1], "QRESYNC")
+            return opened[-1]
+
+        try:
+            yield ImapFolders(ImapSession(open_)), server
+        finally:
+            for connection in opened:
+                connection.close()
+
+
+async def look(
+    *scripts: list[Step], state: FolderState | None = None, known: int = 0, offers: bytes = b""
+) -> tuple[list[Page], FolderState]:
+    """Look at the inbox to the end; return the pages and the state."""
+    pages: list[Page] = []
+    text = None if state is None else state.text()
+    async with served(*scripts, offers=offers) as (folders, _):
+        while not pages or pages[-1].token is not None:
+            token = pages[-1].token if pages else None
+            pages.append(await folders.page(INBOX, state=text, known=known, token=token))
+            known += len([item for item in pages[-1].items if state is None or int(item.key) >= state.uid_next])
+    return pages, FolderState.of(pages[-1].state) if pages[-1].state else FolderState(validity=0, uid_next=0)
+
+
+def keys_of(pages: list[Page]) -> list[int]:
+    return [int(item.key) for page in pages for item in page.items]
+
+
+class TestFirstLook:
+    async def test_lists_all_messages(self) -> None:
+        script = [
+            hears(b'EXAMINE "INBOX"', selected(3, next_uid=10)),
+            hears(b"UID SEARCH UID 1:9", found(2, 5, 9)),
+            hears(f"UID FETCH 2,5,9 {ALL}".encode(), fetched(2, 5, 9, flags=b"\\Seen $X \\Recent \\Odd")),
+        ]
+        pages, state = await look(script)
+        assert keys_of(pages) == [2, 5, 9]
+        assert pages[0].items[0].marks == {"seen", "kw:$X"}
+        assert state == FolderState(validity=7, uid_next=10)
+
+    async def test_of_an_empty_folder_asks_for_nothing(self) -> None:
+        pages, state = await look([hears(None, selected(0, next_uid=10))])
+        assert (keys_of(pages), state.uid_next) == ([], 10)
+
+    async def test_takes_few_pages_for_numbers_that_are_far_apart(self) -> None:
+        script = [hears(None, selected(2, next_uid=4_000_000_000))]
+        script += [hears(None, found(3, 3_999_999_999)), hears(None, fetched(3, 3_999_999_999))]
+        pages, _ = await look(script)
+        assert len(pages) == 1
+
+    async def test_shows_messages_whose_attributes_the_server_leaves_out(self) -> None:
+        script = [hears(None, selected(2, next_uid=3)), hears(None, found(1, 2)), hears(None, fetched(1))]
+        pages, _ = await look(script)
+        assert [int(key) for key in pages[0].present] == [1, 2]
+
+    async def test_finds_the_next_number_where_the_server_gives_none(self) -> None:
+        """trap 22: no UIDNEXT (chatmail PR 4842, twenty PR 22153)."""
+        script = [hears(None, selected(2, next_uid=None)), hears(None, found(4, 8)), hears(None, fetched(4, 8))]
+        _, state = await look(script)
+        assert state.uid_next == 9
+
+
+KNOWN = FolderState(validity=7, uid_next=10)
+
+
+class TestLook:
+    async def test_finds_new_messages(self) -> None:
+        script = [
+            hears(b'EXAMINE "INBOX"', selected(4, next_uid=12)),
+            hears(b"UID SEARCH UID 10:11", found(10)),
+            hears(None, fetched(10)),
+            hears(b'EXAMINE "INBOX"', selected(4, next_uid=12)),
+            hears(None, found(2, 5, 9, 10)),
+            hears(None, fetched(2, 5, 9, 10)),
+        ]
+        pages, state = await look(script, state=KNOWN, known=3)
+        assert keys_of(pages[:1]) == [10]
+        assert (state.validity, state.uid_next) == (7, 12)
+
+    async def test_compares_only_where_the_count_differs(self) -> None:
+        script = [
+            hears(None, selected(2, next_uid=10)),
+            hears(None, selected(2, next_uid=10)),
+            hears(None, selected(2, next_uid=10)),
+            hears(b"UID SEARCH UID 1:4294967295", found(2, 9)),
+            hears(None, found(2, 9)),
+            hears(None, fetched(2, 9)),
+        ]
+        pages, _ = await look(script, state=KNOWN, known=3)
+        [compared] = [page for page in pages if page.covers is not None]
+        assert compared.covers == KeyRange(key_of(1), key_of(4_294_967_295))
+        assert [int(key) for key in compared.present] == [2, 9]
+
+    async def test_does_not_believe_a_search_that_leaves_messages_out(self) -> None:
+        """trap 9: a search of at most 1,000 messages (mail-archiver 490), or of 10,000 (bichon 144)."""
+        script = [hears(None, selected(3, next_uid=10))] * 3 + [hears(None, found(2, 9))]
+        with pytest.raises(UnreadableMessageError, match="finds 2 of 3"):
+            await look(script, state=KNOWN, known=4)
+
+    async def test_counts_again_where_messages_come_meanwhile(self) -> None:
+        script = [
+            hears(None, selected(3, next_uid=10)),
+            hears(b'EXAMINE "INBOX"', selected(4, next_uid=11)),
+            hears(b"UID SEARCH UID 10", found(10)),
+            hears(None, fetched(10)),
+            hears(None, selected(4, next_uid=11)),
+            hears(None, found(2, 5, 9, 10)),
+            hears(None, fetched(2, 5, 9, 10)),
+        ]
+        pages, state = await look(script, state=KNOWN, known=3)
+        assert 10 in keys_of(pages)
+        assert state.uid_next == 11
+
+    async def test_of_a_folder_that_is_numbered_anew_begins_again(self) -> None:
+        pages, _ = await look([hears(None, selected(3, next_uid=10, validity=8))], state=KNOWN, known=3)
+        assert pages == [Page(restarts=True)]
+
+    async def test_goes_on_in_the_same_numbering_only(self) -> None:
+        """trap 23: after a reconnection another message has the number (chatmail/core 7330)."""
+        begun = [hears(None, selected(4_000, next_uid=4_001)), hears(None, found(*range(1, 4_001)))]
+        begun.append(hears(None, fetched(*range(2_001, 4_001)), CUT))
+        anew = [hears(None, selected(4_000, next_uid=4_001, validity=8))]
+        async with served(begun, anew) as (folders, _):
+            first = await folders.page(INBOX, state=None, known=0, token=None)
+            assert len(first.items) == 2_000
+            with pytest.raises(ProviderUnavailableError):
+                await folders.page(INBOX, state=None, known=0, token=first.token)
+            assert (await folders.page(INBOX, state=None, known=0, token=first.token)).restarts
+
+    async def test_reads_marks_of_old_messages_in_turn(self) -> None:
+        """Without modseq: the last thousand in each look, a window of older ones in turn."""
+        swept: list[int] = []
+        state = FolderState(validity=7, uid_next=5_001)
+        for _ in range(3):
+            script = [
+                hears(None, selected(5_000, next_uid=5_001)),
+                hears(None, selected(5_000, next_uid=5_001)),
+                hears(b"UID SEARCH UID 4001:5000", found(*range(4_001, 5_001))),
+                hears(None, fetched(*range(4_001, 5_001))),
+                hears(None, found(*range(state.swept - 1_000 if state.swept > 1 else 3_001, state.swept or 4_001))),
+                hears(None, fetched(1)),
+            ]
+            _, state = await look(script, state=state, known=5_000)
+            swept.append(state.swept)
+        assert swept == [3_001, 2_001, 1_001]
+
+
+MODSEQ = FolderState(validity=7, uid_next=10, modseq=90)
+
+
+class TestExtensions:
+    async def test_condstore_reads_what_has_changed(self) -> None:
+        script = [
+            hears(b'EXAMINE "INBOX" (CONDSTORE)', selected(3, next_uid=10, modseq=95)),
+            hears(None, selected(3, next_uid=10, modseq=96)),
+            hears(f"UID FETCH 1:9 {ALL} (CHANGEDSINCE 90)".encode(), fetched(5, flags=b"\\Flagged")),
+        ]
+        pages, state = await look(script, state=MODSEQ, known=3, offers=b"CONDSTORE")
+        assert keys_of(pages) == [5]
+        # What changes after the begin of a look is the next one's: twenty 24826.
+        assert state.modseq == 95
+
+    async def test_condstore_reads_nothing_where_nothing_has_changed(self) -> None:
+        script = [hears(None, selected(3, next_uid=10, modseq=90))] * 2
+        pages, _ = await look(script, state=MODSEQ, known=3, offers=b"CONDSTORE")
+        assert keys_of(pages) == []
+
+    async def test_qresync_names_what_vanished(self) -> None:
+        answer = b"* VANISHED (EARLIER) 2:3,8\r\n" + selected(1, next_uid=10, modseq=95)
+        script = [
+            hears(b"ENABLE QRESYNC", b"* ENABLED QRESYNC\r\nTAG OK\r\n"),
+            hears(b'EXAMINE "INBOX" (QRESYNC (7 90))', answer),
+            hears(None, selected(1, next_uid=10, modseq=95)),
+            hears(None, fetched()),
+        ]
+        pages, _ = await look(script, state=MODSEQ, known=1, offers=b"ENABLE CONDSTORE QRESYNC")
+        assert pages[0].vanished == [KeyRange(key_of(2), key_of(3)), KeyRange(key_of(8), key_of(8))]
+
+    async def test_that_is_advertised_and_missing_is_not_used_again(self) -> None:
+        """trap 6: a proxy advertises QRESYNC, and then does not know it (cyrus-imapd 4787)."""
+        script = [
+            hears(b"ENABLE QRESYNC", b"* ENABLED QRESYNC\r\nTAG OK\r\n"),
+            hears(b'EXAMINE "INBOX" (QRESYNC (7 90))', b"TAG BAD what\r\n"),
+            hears(b'EXAMINE "INBOX"', selected(0, next_uid=10)),
+            hears(b'EXAMINE "INBOX"', selected(0, next_uid=10)),
+        ]
+        pages, state = await look(script, state=MODSEQ, known=0, offers=b"ENABLE CONDSTORE QRESYNC")
+        assert (keys_of(pages), state.modseq) == ([], None)
+
+    async def test_esearch_and_object_ids_are_used(self) -> None:
+        script = [
+            hears(None, selected(1, next_uid=3)),
+            hears(b"UID SEARCH RETURN (ALL) UID 1:2", b'* ESEARCH (TAG "A1") UID ALL 2\r\nTAG OK\r\n'),
+            hears(None, b"* 1 FETCH (UID 2 EMAILID (M77))\r\nTAG OK\r\n"),
+        ]
+        pages, _ = await look(script, offers=b"ESEARCH OBJECTID")
+        assert pages[0].items[0].external_id == "EM77"
+
+
+class TestFolders:
+    async def test_have_roles_and_names_for_people(self) -> None:
+        listed = (
+            b'* LIST (\\Sent) "|" "&BB4EQgQ,BEAEMAQyBDsENQQ9BD0ESwQ1-"\r\n* LIST () "|" inbox\r\n'
+            b'* LIST (\\Noselect) "|" x\r\n* LIST () "|" "&AAA-"\r\nTAG OK\r\n'
+        )
+        script = [hears(b'LIST "" "*"', listed), *[hears(None, b"TAG OK\r\n")] * 3]
+        async with served(script) as (folders, _):
+            listing = await folders.folders()
+        assert listing.is_complete
+        assert [(each.name, each.role) for each in listing.folders] == [
+            ("Отправленные", "sent"),
+            ("INBOX", "inbox"),
+            ("", ""),
+        ]
+
+    @pytest.mark.parametrize("line", [b'* LIST () "|" x\r\n', b'* LIST () "|" INBOX\r\n* LIST (\r\n'])
+    async def test_are_not_complete_without_the_inbox_or_a_line(self, line: bytes) -> None:
+        script = [hears(None, line + b"TAG OK\r\n"), hears(None, b"TAG OK\r\n")]
+        async with served(script) as (folders, _):
+            assert not (await folders.folders()).is_complete
+
+    @pytest.mark.parametrize(
+        ("answer", "exists"),
+        [
+            (b"* STATUS INBOX (MESSAGES 1)\r\nTAG OK\r\n", True),
+            (b"TAG NO [NONEXISTENT] gone\r\n", False),
+            (b"TAG NO Mailbox doesn't exist: INBOX\r\n", False),
+        ],
+    )
+    async def test_exist_or_not(self, answer: bytes, exists: bool) -> None:
+        async with served([hears(None, answer)]) as (folders, _):
+            assert await folders.exists(INBOX) is exists
+
+    async def test_that_are_refused_for_a_time_are_not_gone(self) -> None:
+        async with served([hears(None, b"TAG NO [UNAVAILABLE] Backend error\r\n")]) as (folders, _):
+            with pytest.raises(ProviderUnavailableError):
+                await folders.exists(INBOX)
+
+
+class TestMessages:
+    async def test_absent_in_a_fetch_are_there_if_a_search_finds_them(self) -> None:
+        """trap 2: a UID missing from a FETCH was taken for deleted (msgvault 731, PR 739)."""
+        script = [
+            hears(None, selected(3, next_uid=10)),
+            hears(f"UID FETCH 2,5 {ALL}".encode(), fetched(2)),
+            hears(b"UID SEARCH UID 2,5", found(2, 5)),
+        ]
+        async with served(script) as (folders, _):
+            items = await folders.items(INBOX, [key_of(2), key_of(5)])
+        assert [(int(item.key), item.size) for item in items] == [(2, 9), (5, 0)]
+
+    async def test_get_ids_by_header_and_size(self) -> None:
+        answer = (
+            b"* 1 FETCH (UID 2 RFC822.SIZE 9 BODY[HEADER] {6}\r\nA: b\r\n)\r\n"
+            b"* 2 FETCH (UID 3 RFC822.SIZE 9 BODY[HEADER] NIL)\r\nTAG OK\r\n"
+        )
+        script = [
+            hears(None, selected(3, next_uid=10)),
+            hears(b"UID FETCH 2:3 (UID RFC822.SIZE BODY.PEEK[HEADER])", answer),
+        ]
+        async with served(script) as (folders, _):
+            ids = await folders.identify(INBOX, [key_of(2), key_of(3)])
+        assert ids == {key_of(2): id_by_content(b"A: b\r\n", 9)}
+        assert id_by_content(b"A: b\r\n", 8) != id_by_content(b"A: b\r\n", 9)
+
+    async def test_are_proved_over_a_connection_of_their_own(self) -> None:
+        script = [
+            hears(None, selected(3, next_uid=10)),
+            hears(b"UID SEARCH UID 2,5", found(5)),
+            hears(b"LOGOUT", b"TAG OK\r\n"),
+        ]
+        async with served([], script) as (folders, server):
+            async with folders.session.connection():
+                there = await folders.still_there(INBOX, [key_of(2), key_of(5)])
+            assert (there, server.connections) == ({key_of(5)}, 2)
+
+
+def refused(status: str = "NO", code: str = "", text: str = "x") -> RefusedError:
+    return RefusedError("STATUS", status=status, code=code, text=text)
+
+
+class TestProviderError:
+    @pytest.mark.parametrize(
+        ("error", "kind"),
+        [
+            (refused(), RejectedError),
+            (refused("BAD"), RejectedError),
+            (refused(code="NONEXISTENT"), RejectedError),
+            (refused(code="UNAVAILABLE", text="Backend error"), ProviderUnavailableError),
+            (refused(code="SERVERBUG"), ProviderUnavailableError),
+            (refused(code="LIMIT"), RateLimitedError),
+            (refused("BAD", text="Request is throttled. Suggested Backoff Time: 9 milliseconds"), RateLimitedError),
+            (refused(code="ALERT", text="Too many simultaneous connections. (Failure)"), TooConcurrentError),
+            (
+                refused(code="LIMIT", text="Maximum number of connections from user+IP exceeded"),
+                TooConcurrentError,
+            ),
+            (LoginRefusedError("AUTHENTICATE", status="NO", code="AUTHENTICATIONFAILED"), TokenRefusedError),
+            (LoginRefusedError("AUTHENTICATE", status="NO", code="UNAVAILABLE"), ProviderUnavailableError),
+            (ConnectionLostError("BYE Server shutting down"), ProviderUnavailableError),
+            (ConnectionLostError("BYE Rate limit hit."), RateLimitedError),
+            (NoMechanismError("PLAIN only"), ProviderUnavailableError),
+        ],
+    )
+    def test_is_of_the_engine(self, error: ImapError, kind: type[Exception]) -> None:
+        assert type(provider_error(error)) is kind
+
+    def test_waits_as_long_as_the_server_says(self) -> None:
+        error = provider_error(refused("BAD", text="throttled. Suggested Backoff Time: 92415 milliseconds"))
+        assert isinstance(error, RateLimitedError)
+        assert error.retry_after == pytest.approx(92.415)

@@ -3,17 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from email.message import EmailMessage
 
 import pytest
 
 from deploy.local.postgres import Database
 from services.kit.stores.postgres import create_pool
+from services.mail.content.parse import parse_raw
 from services.mail.providers.folder_history.pass_context import HistoryLimits
+from services.mail.providers.folder_history.port import Folder
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.dial import dial
+from services.mail.providers.imap.client.folders import examine
 from services.mail.providers.imap.client.login import Credentials, enable, log_in
+from services.mail.providers.imap.contents import ImapContents
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.identity import id_by_content
+from services.mail.providers.imap.look_plan import FolderState, key_of
 from services.mail.providers.imap.session import ImapSession
 from services.mail.store.connection import Pool
 from tests.mail.conftest import migrate, settings_of
@@ -51,6 +57,20 @@ def dovecot(request: pytest.FixtureRequest) -> Iterator[Dovecot]:
     is_full = request.param == "full"
     with running_dovecot(capability="" if is_full else YANDEX_LIKE, separator="/" if is_full else "|") as server:
         yield server
+
+
+def large_message() -> bytes:
+    """Return a message with texts, an attached message and an attachment of 2 MB."""
+    message = EmailMessage()
+    message["From"], message["Subject"] = "Ada <ada@example.com>", "Grüße"
+    message.set_content("Der Text, länger.\n")
+    message.add_alternative("<p>Der <b>Text</b></p>", subtype="html")
+    inner = EmailMessage()
+    inner["Subject"] = "inner"
+    inner.set_content("inside")
+    message.add_attachment(inner)
+    message.add_attachment(bytes(range(256)) * 8_000, maintype="application", subtype="pdf", filename="große.pdf")
+    return message.as_bytes().replace(b"\n", b"\r\n")
 
 
 def message(name: str) -> bytes:
@@ -179,6 +199,24 @@ class TestHistory:
         await mailbox.dovecot.doveadm("kick", mailbox.user)
         assert await mailbox.equals()
         assert mailbox.observed.deleted == []
+
+    async def test_reads_large_messages_without_their_attachments(self, mailbox: Mailbox) -> None:
+        raw = large_message()
+        await mailbox.dovecot.save(mailbox.user, "INBOX", raw, message("small"))
+        folder = Folder(key="name:INBOX", path="INBOX", name="INBOX")
+        async with mailbox.session.connection() as connection:
+            validity = (await examine(connection, b"INBOX")).status.uid_validity or 0
+        contents = ImapContents(mailbox.session)
+        state = FolderState(validity=validity, uid_next=1).text()
+        sizes = {key_of(8): len(raw), key_of(9): 100}
+        large, small = (await contents.fetch(folder, sizes, state=state)).values()
+        whole = parse_raw(raw)
+        assert not isinstance(large, Exception)
+        assert (large.text, large.html, large.headers) == (whole.text, whole.html, whole.headers)
+        assert large.attachments[0] == whole.attachments[0]
+        assert large.attachments[1].size == pytest.approx(whole.attachments[1].size, rel=0.01)
+        assert small == parse_raw(message("small"))
+        assert b"BODY.PEEK[3]" not in mailbox.dovecot.heard()
 
     async def test_sends_nothing_that_is_not_advertised(self, mailbox: Mailbox) -> None:
         await mailbox.deliver("INBOX", "j")

@@ -234,6 +234,34 @@ class TestExtensions:
         pages, _ = await look(script, state=MODSEQ, known=3, offers=b"CONDSTORE")
         assert keys_of(pages) == []
 
+    async def test_condstore_keeps_the_modseq_of_the_begin_when_messages_come_meanwhile(self) -> None:
+        script = [
+            hears(None, selected(3, next_uid=10, modseq=95)),
+            hears(None, selected(4, next_uid=11, modseq=97)),
+            hears(None, found(10)),
+            hears(None, fetched(10)),
+            hears(None, selected(4, next_uid=11, modseq=97)),
+            hears(None, fetched(5, 10)),
+        ]
+        _, state = await look(script, state=MODSEQ, known=3, offers=b"CONDSTORE")
+        assert (state.uid_next, state.modseq) == (11, 95)
+
+    async def test_status_of_the_selected_folder_is_not_believed(self) -> None:
+        status = b"* STATUS INBOX (MESSAGES 3 UIDNEXT 10 UIDVALIDITY 7 HIGHESTMODSEQ 90)\r\nTAG OK\r\n"
+        listed = b'* LIST () "/" INBOX\r\nTAG OK\r\n'
+        script = [hears(None, listed), hears(None, status)]
+        script += [hears(None, selected(3, next_uid=10, modseq=90)), hears(None, listed), hears(None, status)]
+        script.append(hears(b'EXAMINE "INBOX" (CONDSTORE)', selected(4, next_uid=11, modseq=91)))
+        script += [hears(None, found(10)), hears(None, fetched(10))]
+        async with served(script, offers=b"CONDSTORE") as (folders, server):
+            await folders.folders()
+            unchanged = await folders.page(INBOX, state=MODSEQ.text(), known=3, token=None)
+            assert (unchanged.token, len(server.heard)) == (None, 2)
+            async with folders.session.selected(b"INBOX"):
+                await folders.folders()
+            changed = await folders.page(INBOX, state=MODSEQ.text(), known=3, token=None)
+            assert [int(item.key) for item in changed.items] == [10]
+
     async def test_qresync_names_what_vanished(self) -> None:
         answer = b"* VANISHED (EARLIER) 2:3,8\r\n" + selected(1, next_uid=10, modseq=95)
         script = [
@@ -308,7 +336,7 @@ class TestFolders:
 
 class TestMessages:
     async def test_absent_in_a_fetch_are_there_if_a_search_finds_them(self) -> None:
-        """trap 2: a UID missing from a FETCH was taken for deleted (msgvault 731, PR 739)."""
+        """trap 2: a UID missing from a FETCH was taken for deleted."""
         script = [
             hears(None, selected(3, next_uid=10)),
             hears(f"UID FETCH 2,5 {ALL}".encode(), fetched(2)),

@@ -70,7 +70,7 @@ def attributes_in(responses: Sequence[Data]) -> dict[int, Attributes]:
     """Return the attributes in FETCH responses. One without a UID, or that cannot be read, is left out."""
     found: dict[int, Attributes] = {}
     for response in responses:
-        given = _fetched(response)
+        given = fetched_in(response)
         uid = None if given is None else number_of(given.get("UID"))
         if given is None or uid is None or not 0 < uid <= HIGHEST_UID:
             continue
@@ -78,7 +78,8 @@ def attributes_in(responses: Sequence[Data]) -> dict[int, Attributes]:
     return found
 
 
-def _fetched(response: Data | Status) -> dict[str, Value] | None:
+def fetched_in(response: Data | Status) -> dict[str, Value] | None:
+    """Return what a FETCH response says of a message; None for another one, or one that cannot be read."""
     if not isinstance(response, Data) or response.name != "FETCH":
         return None
     try:
@@ -132,7 +133,7 @@ async def fetch_bodies(connection: Connection, uids: str, *, section: str = "") 
     found: dict[int, bytes] = {}
 
     def collect(response: Data | Status) -> None:
-        given = _fetched(response)
+        given = fetched_in(response)
         uid = None if given is None else number_of(given.get("UID"))
         body = None if given is None else _body(given)
         if uid is not None and isinstance(body, bytes):
@@ -150,7 +151,7 @@ async def fetch_headers(connection: Connection, uids: str) -> dict[int, tuple[in
     found: dict[int, tuple[int, bytes]] = {}
 
     def collect(response: Data | Status) -> None:
-        given = _fetched(response) or {}
+        given = fetched_in(response) or {}
         uid, size, body = number_of(given.get("UID")), number_of(given.get("RFC822.SIZE")), _body(given)
         if uid is not None and size is not None and isinstance(body, bytes) and body:
             found[uid] = (size, body)
@@ -171,7 +172,7 @@ async def copy_body(connection: Connection, uid: int, sink: Sink, *, section: st
 
     def collect(response: Data | Status) -> None:
         nonlocal strangers
-        given = _fetched(response)
+        given = fetched_in(response)
         body = None if given is None else _body(given)
         if given is None or body is None:
             return

@@ -1,0 +1,135 @@
+"""Contents of messages over IMAP: small ones whole and several at once, large ones without their attachments."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from services.mail.content.limits import LARGE_BYTES
+from services.mail.content.model import ParsedMessage
+from services.mail.content.parse import build_message, parse_raw
+from services.mail.providers.base import (
+    MessageGoneError,
+    ProviderError,
+    ProviderUnavailableError,
+    UnreadableMessageError,
+    Write,
+)
+from services.mail.providers.folder_history.port import Folder
+from services.mail.providers.imap.client.connection import Connection
+from services.mail.providers.imap.client.errors import MalformedResponseError, RefusedError
+from services.mail.providers.imap.client.folders import examine
+from services.mail.providers.imap.client.messages import copy_body, fetch_bodies, search
+from services.mail.providers.imap.client.parts import fetch_sections, fetch_structure
+from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, sets_of
+from services.mail.providers.imap.look_plan import FolderState, key_of
+from services.mail.providers.imap.session import ImapSession
+from services.mail.providers.imap.skeleton import sections_of, tree_of
+from services.mail.providers.imap.structure import structure_of
+
+WHOLE_UP_TO: Final = 1024 * 1024
+"""Bytes of a message that is fetched whole."""
+_BATCH_BYTES: Final = 8 * 1024 * 1024
+_BATCH_MESSAGES: Final = 50
+
+type Contents = Mapping[str, ParsedMessage | ProviderError]
+
+
+class ImapContents:
+    """The contents of a mailbox's messages. Methods raise ProviderError.
+
+    They take the folder's state after its last look: under another numbering a key would be another message.
+    """
+
+    def __init__(self, session: ImapSession, *, whole_up_to: int = WHOLE_UP_TO) -> None:
+        self._session = session
+        self._whole_up_to = whole_up_to
+
+    async def fetch(self, folder: Folder, sizes: Mapping[str, int], *, state: str) -> Contents:
+        """Return the contents of messages by key, with an error for each that has none. `sizes` are those by key."""
+        found: dict[str, ParsedMessage | ProviderError] = {}
+        for keys in _batches(sizes, self._whole_up_to):
+            found |= await self._fetch_batch(folder, keys, sizes, state)
+        return found
+
+    async def _fetch_batch(self, folder: Folder, keys: Sequence[str], sizes: Mapping[str, int], state: str) -> Contents:
+        """Fetch messages at once; where that ends the connection, in halves, so that one message stops no other."""
+        try:
+            async with self._session.connection() as connection:
+                await _select(connection, folder, state)
+                if len(keys) == 1 and sizes[keys[0]] > self._whole_up_to:
+                    return {keys[0]: await _fetch_large(connection, int(keys[0]))}
+                return await _fetch_whole(connection, keys)
+        except (ProviderUnavailableError, UnreadableMessageError) as error:
+            if len(keys) == 1:
+                return {keys[0]: error}
+        middle = len(keys) // 2
+        first = await self._fetch_batch(folder, keys[:middle], sizes, state)
+        return {**first, **await self._fetch_batch(folder, keys[middle:], sizes, state)}
+
+    async def copy_raw(self, folder: Folder, key: str, write: Write, *, state: str) -> None:
+        """Write the RFC 5322 bytes of a message as they come. Raises MessageGoneError."""
+        async with self._session.connection() as connection:
+            await _select(connection, folder, state)
+            if await copy_body(connection, int(key), write) is None:
+                raise await _reason(connection, int(key))
+
+
+def _batches(sizes: Mapping[str, int], whole_up_to: int) -> list[list[str]]:
+    """Return the messages of each command, large ones alone."""
+    batches: list[list[str]] = []
+    room = count = 0
+    for key, size in sizes.items():
+        if not batches or size > min(room, whole_up_to) or not count:
+            batches.append([])
+            room, count = (0, 0) if size > whole_up_to else (_BATCH_BYTES, _BATCH_MESSAGES)
+        batches[-1].append(key)
+        room, count = room - size, count - 1
+    return batches
+
+
+async def _select(connection: Connection, folder: Folder, state: str) -> None:
+    """Select a folder in the numbering of a state."""
+    status = (await examine(connection, folder.path.encode("latin-1"))).status
+    if (status.uid_validity or 0) != FolderState.of(state).validity:
+        raise ProviderUnavailableError("the folder is numbered anew, and has to be looked at first")
+
+
+async def _fetch_whole(connection: Connection, keys: Sequence[str]) -> Contents:
+    found: dict[int, bytes] = {}
+    for uids in sets_of(map(int, keys)):
+        found |= await fetch_bodies(connection, uids)
+    contents: dict[str, ParsedMessage | ProviderError] = {}
+    for key in keys:
+        body = found.get(int(key))
+        contents[key] = await _parsed(body) if body else await _fetch_again(connection, int(key))
+    return contents
+
+
+async def _parsed(body: bytes) -> ParsedMessage:
+    return await asyncio.to_thread(parse_raw, body) if len(body) > LARGE_BYTES else parse_raw(body)
+
+
+async def _fetch_again(connection: Connection, uid: int) -> ParsedMessage | ProviderError:
+    """Fetch a message alone, after an answer that has left it out."""
+    body = (await fetch_bodies(connection, str(uid))).get(uid)
+    return await _parsed(body) if body else await _reason(connection, uid)
+
+
+async def _reason(connection: Connection, uid: int) -> ProviderError:
+    """Return why a message has no bytes: its absence in a fetch proves nothing, but a search does."""
+    there = await search(connection, UidRange(1, HIGHEST_UID), among=str(uid))
+    return UnreadableMessageError("the server gives no bytes") if there else MessageGoneError(key_of(uid))
+
+
+async def _fetch_large(connection: Connection, uid: int) -> ParsedMessage | ProviderError:
+    """Fetch a message without its attachments, or whole where the server does not describe it rightly."""
+    try:
+        structure = structure_of(await fetch_structure(connection, uid))
+        tree = tree_of(structure, await fetch_sections(connection, uid, sections_of(structure)))
+    except MalformedResponseError:
+        tree = None
+    except RefusedError as error:
+        if error.status != "BAD":
+            raise
+        tree = None
+    return await _fetch_again(connection, uid) if tree is None else build_message(tree)

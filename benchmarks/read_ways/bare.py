@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from benchmarks.read_ways.server import POOL, ServerConfig, Tokens, serve
-from services.mail.ids import PublicId
+from services.mail.ids import PublicIds
 from services.mail.read_model import MessageFilter, Position
 from services.mail.reading import page_tokens
 
@@ -42,6 +42,9 @@ class Bare:
         if scope["type"] == "lifespan":
             await receive()
             self._pool = await asyncpg.create_pool(self._dsn, min_size=1, max_size=POOL)
+            key = await self._pool.fetchrow("SELECT key, plain_until FROM public_id_key")
+            assert key is not None
+            self._ids = PublicIds(key["key"], plain_until=key["plain_until"])
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await self._pool.close()
@@ -71,13 +74,15 @@ class Bare:
         if len(rows) > limit:
             last = Position(received_at=rows[limit - 1]["received_at"], message_id=rows[limit - 1]["message_id"])
             token = page_tokens.encode(last, scope=scope)
-        return to_json({"emails": [_email(row, mailbox, names) for row in rows[:limit]], "next_cursor": token})
+        return to_json(
+            {"emails": [_email(row, mailbox, names, self._ids) for row in rows[:limit]], "next_cursor": token}
+        )
 
 
-def _email(row: asyncpg.Record, mailbox: asyncpg.Record, names: Mapping[str, str]) -> dict[str, object]:
+def _email(row: asyncpg.Record, mailbox: asyncpg.Record, names: Mapping[str, str], ids: PublicIds) -> dict[str, object]:
     email = row["from_email"]
     return {
-        "id": str(PublicId(mailbox["mailbox_id"], row["message_id"])),
+        "id": ids.encode(mailbox["mailbox_id"], row["message_id"]),
         "external_id": row["external_id"],
         "mailbox_id": mailbox["account_id"],
         "account_id": mailbox["account_id"],

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
 
 from benchmarks.read_ways.server import POOL, ServerConfig, Tokens, serve
-from services.mail.ids import PublicId
+from services.mail.ids import PublicIds
 from services.mail.read_model import MessageFilter, Position
 from services.mail.reading import page_tokens
 
@@ -168,17 +168,21 @@ def create_app(config: ServerConfig) -> FastAPI:
         if len(found) > limit:
             last = Position(received_at=shown[-1].received_at, message_id=shown[-1].message_id)
             token = page_tokens.encode(last, scope=scope)
-        return EmailPage(emails=[_summary(message, mailbox, names) for message in shown], next_cursor=token)
+        return EmailPage(
+            emails=[_summary(message, mailbox, names, app.state.ids) for message in shown], next_cursor=token
+        )
 
     return app
 
 
 @asynccontextmanager
-async def _with_users(engine: AsyncEngine, _: FastAPI) -> AsyncIterator[None]:
+async def _with_users(engine: AsyncEngine, app: FastAPI) -> AsyncIterator[None]:
     async with engine.begin() as connection:
         await connection.execute(text("CREATE SCHEMA IF NOT EXISTS benchmark"))
         await connection.run_sync(Base.metadata.create_all, tables=[Base.metadata.tables["benchmark.users"]])
         await connection.execute(text(_FILL_USERS))
+        key = (await connection.execute(text("SELECT key, plain_until FROM public_id_key"))).one()
+        app.state.ids = PublicIds(key.key, plain_until=key.plain_until)
     yield
     await engine.dispose()
 
@@ -199,10 +203,10 @@ async def _messages(database: AsyncSession, mailbox: Mailbox, after: Position | 
     return (await database.scalars(query)).all()
 
 
-def _summary(message: Message, mailbox: Mailbox, names: dict[str, str]) -> EmailSummary:
+def _summary(message: Message, mailbox: Mailbox, names: dict[str, str], ids: PublicIds) -> EmailSummary:
     email = message.from_email
     return EmailSummary(
-        id=str(PublicId(message.mailbox_id, message.message_id)),
+        id=ids.encode(message.mailbox_id, message.message_id),
         external_id=message.external_id,
         mailbox_id=mailbox.account_id,
         account_id=mailbox.account_id,

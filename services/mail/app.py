@@ -3,10 +3,11 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+import asyncpg
 import structlog
 
 from services.kit.http.admin import admin_app
@@ -28,6 +29,7 @@ from services.mail.disconnect import Disconnections
 from services.mail.downloads.cache_cleanup import cleanup_task
 from services.mail.downloads.disk_cache import DiskCache
 from services.mail.downloads.fetch import Downloads
+from services.mail.ids import PublicIds
 from services.mail.mailboxes import Mailboxes
 from services.mail.metrics import MailboxMetrics
 from services.mail.notifications import Notifications
@@ -40,7 +42,11 @@ from services.mail.reading.user_connections import UserConnections
 from services.mail.rpc import CALLERS, registrations
 from services.mail.settings import MailSettings
 from services.mail.store.connection import DATABASE_LOST, Pool, is_reachable, reason_if_lost
+from services.mail.store.control import public_id_key
 from services.mail.syncs import Syncs
+
+# Between two attempts to read from the database at the start.
+_DATABASE_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -73,6 +79,13 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         sources = await stack.enter_async_context(open_download_sources(settings, observer=calls))
         cache = await stack.enter_async_context(_disk_cache(settings, pool))
         connections = UserConnections(pool)
+        ready = Readiness(stop, check=lambda: is_reachable(pool))
+        values = MailboxMetrics(telemetry.registry, pool=pool, quota=access.quota)
+        admin = admin_app(ready=ready, registry=telemetry.registry, refresh=values.refresh)
+        await stack.enter_async_context(serve_http(admin, host=settings.mail_admin_host, port=settings.mail_admin_port))
+        ids = await _public_ids(pool, stop)
+        if ids is None:
+            return
         services = registrations(
             mailboxes=mailboxes,
             disconnections=Disconnections(pool, mailboxes, auth),
@@ -83,13 +96,10 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
             sync_list=SyncList(connections),
             downloads=Downloads(pool, sources=sources, access=access, cache=cache),
             notifications=Notifications(pool, source=notification_source),
+            ids=ids,
             units_per_second=settings.quota.mailbox_limit / settings.quota.window,
             units_per_message=settings.quota.costs.get,
         )
-        ready = Readiness(stop, check=lambda: is_reachable(pool))
-        values = MailboxMetrics(telemetry.registry, pool=pool, quota=access.quota)
-        admin = admin_app(ready=ready, registry=telemetry.registry, refresh=values.refresh)
-        await stack.enter_async_context(serve_http(admin, host=settings.mail_admin_host, port=settings.mail_admin_port))
         port = await stack.enter_async_context(
             serve_rpc(
                 host=settings.mail_host,
@@ -109,6 +119,19 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         ready.serving()
         log.info("mail is serving", port=port)
         await ready.until_stopped(drain_delay=settings.drain_delay_seconds)
+
+
+async def _public_ids(pool: Pool, stop: asyncio.Event) -> PublicIds | None:
+    """Return the spelling of public ids as soon as the database has told its key; None if `stop` is set before."""
+    while not stop.is_set():
+        try:
+            async with pool.acquire() as connection:
+                return await public_id_key.load(connection)
+        except (*DATABASE_LOST, asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError) as error:
+            log.warning("waiting for the database; is it migrated?", error=type(error).__name__)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _DATABASE_SECONDS)
+    return None
 
 
 @asynccontextmanager

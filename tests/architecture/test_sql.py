@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 STORE = "services.mail.store"
 CONTROL_TABLES = {
     *("mailboxes", "mailbox_schedule", "watches", "disconnections", "user_deletions", "workers"),
-    *("quota_watermarks", "idle_groups", "sync_requests"),
+    *("quota_watermarks", "public_id_key", "idle_groups", "sync_requests"),
 }
 DATA_TABLES = set(metadata.tables) - CONTROL_TABLES
 # Postgres's own, the same on every node.

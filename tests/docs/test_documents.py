@@ -87,18 +87,18 @@ class TestMissingNames:
     def test_are_reported_at_every_level(self) -> None:
         text = (
             "`services/mail/ids.py::none` `services/mail/ids.py::PublicId::none` `services/mail/none.py::PublicId` "
-            "`services/mail/ids.py::parse_id::found`"
+            "`services/mail/ids.py::_to_text::found`"
         )
         assert missing_names(text) == [
             "services/mail/ids.py::PublicId::none",
+            "services/mail/ids.py::_to_text::found",
             "services/mail/ids.py::none",
-            "services/mail/ids.py::parse_id::found",
             "services/mail/none.py::PublicId",
         ]
 
     def test_are_none_of_classes_methods_functions_fields_and_constants(self) -> None:
         text = (
-            "`services/mail/ids.py::PublicId::mailbox_id` `services/mail/ids.py::parse_id` "
+            "`services/mail/ids.py::PublicId::mailbox_id` `services/mail/ids.py::_to_text` "
             "`services/mail/store/tables.py::mailboxes` `services/auth/cipher.py::Cipher::encrypt` "
             "`services/kit/rpc/allow_list.py::Callers`"
         )

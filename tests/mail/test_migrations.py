@@ -1,6 +1,7 @@
 """The migrations, run as operators run them."""
 
 import asyncio
+import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from deploy.local.postgres import Database
 from services.kit.settings import Postgres
 from services.kit.stores.engine import database_url
+from services.kit.stores.postgres import create_pool
+from services.mail.store.control import public_id_key
 from services.mail.store.tables import metadata
 from tests.mail.conftest import migrate, settings_of
 
@@ -57,3 +60,27 @@ class TestMigrations:
         done = await asyncio.to_thread(migrate, database, "upgrade", directory=tmp_path)
         assert done.returncode == 0, done.stderr
         assert await differences(database) == []
+
+    async def test_leave_the_ids_of_existing_mailboxes_as_they_are(
+        self, create_database: Callable[[str], Database], tmp_path: Path
+    ) -> None:
+        async def migrated(*arguments: str) -> None:
+            done = await asyncio.to_thread(migrate, database, *arguments, directory=tmp_path)
+            assert done.returncode == 0, done.stderr
+
+        database = settings_of(create_database("mail_ids"))
+        await migrated("upgrade")
+        pool = await create_pool(database, application_name="migrations", size=1)
+        async with pool, pool.acquire() as connection:
+            assert await connection.fetchval("SELECT plain_until FROM public_id_key") == 0
+            await migrated("downgrade", "0015")
+            await connection.execute(
+                "INSERT INTO mailboxes (account_id, provider, email, status) "
+                "SELECT gen_random_uuid(), 'google', 'ada@example.com', 'active' FROM generate_series(1, 7)"
+            )
+            await migrated("upgrade")
+            ids = await public_id_key.load(connection)
+        shown = [base64.urlsafe_b64decode(ids.encode(mailbox_id, 5) + "==") for mailbox_id in (7, 107, 108)]
+        plain = [mailbox_id.to_bytes(8) + (5).to_bytes(8) for mailbox_id in (7, 107, 108)]
+        assert shown[:2] == plain[:2]
+        assert shown[2] != plain[2]

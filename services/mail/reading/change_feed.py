@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from services.kit.errors import AppError, Kind
-from services.mail.ids import FeedPosition, parse_position
+from services.mail.ids import FeedPosition
 from services.mail.model import Mailbox
 from services.mail.store import changes as store
 from services.mail.store import labels
@@ -39,22 +39,28 @@ class ChangeFeed:
         self._watch = _Watch(pool, stop)
 
     async def page(
-        self, mailbox: Mailbox, *, since: str, page_size: int, wait_seconds: float, include_labels: bool = True
+        self,
+        mailbox: Mailbox,
+        *,
+        since: FeedPosition | None,
+        page_size: int,
+        wait_seconds: float,
+        include_labels: bool = True,
     ) -> ChangePage:
         """Return the changes after `since`; wait up to `wait_seconds` if there are none yet.
 
-        An empty `since` returns the latest position and no changes. Raises AppError invalid_page_size, invalid_since,
+        Without `since` the latest position is returned, and no changes. Raises AppError invalid_page_size,
         resync_required.
         """
         size = page_size or DEFAULT_PAGE_SIZE
         if not 1 <= size <= LARGEST_PAGE_SIZE:
             raise AppError(Kind.INVALID, "invalid_page_size", f"The page size is 1 to {LARGEST_PAGE_SIZE}.")
         mailbox_id = mailbox.mailbox_id
-        if not since:
+        if since is None:
             async with self._pool.acquire() as connection:
                 latest = await store.position(connection, mailbox_id)
             return ChangePage(changes=[], position=_at(mailbox_id, latest), has_more=False)
-        seen = _parse(since, mailbox_id)
+        seen = _seen(since, mailbox_id)
         page = await self._read(mailbox, seen, size)
         if not page.changes and wait_seconds > 0 and await self._watch.passes(mailbox_id, seen.seq, wait_seconds):
             page = await self._read(mailbox, seen, size)
@@ -117,14 +123,11 @@ def _at(mailbox_id: int, position: Position) -> FeedPosition:
     return FeedPosition(mailbox_id, position.incarnation, position.seq)
 
 
-def _parse(since: str, mailbox_id: int) -> Position:
-    found = parse_position(since)
-    if found is None:
-        raise AppError(Kind.INVALID, "invalid_since", "since is not a position that this feed gave.")
-    if found.mailbox_id != mailbox_id:
+def _seen(since: FeedPosition, mailbox_id: int) -> Position:
+    if since.mailbox_id != mailbox_id:
         # The position can be from before the address was disconnected and connected again.
         raise _resync_required()
-    return Position(incarnation=found.incarnation, seq=found.seq)
+    return Position(incarnation=since.incarnation, seq=since.seq)
 
 
 def _resync_required() -> AppError:

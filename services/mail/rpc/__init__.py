@@ -8,6 +8,7 @@ from mailroom.mail.v1 import mail_pb2_grpc
 
 from services.mail.disconnect import Disconnections
 from services.mail.downloads.fetch import Downloads
+from services.mail.ids import PublicIds
 from services.mail.mailboxes import Mailboxes
 from services.mail.notifications import Notifications
 from services.mail.reading.change_feed import ChangeFeed
@@ -37,6 +38,7 @@ def registrations(
     sync_list: SyncList,
     notifications: Notifications,
     downloads: Downloads,
+    ids: PublicIds,
     units_per_second: float,
     units_per_message: int,
 ) -> list[Callable[[aio.Server], None]]:
@@ -45,7 +47,7 @@ def registrations(
         partial(mail_pb2_grpc.add_MailboxServiceServicer_to_server, MailboxServicer(mailboxes, disconnections)),
         partial(
             mail_pb2_grpc.add_MessageServiceServicer_to_server,
-            MessageServicer(mailboxes, messages, threads, changes, downloads),
+            MessageServicer(mailboxes, messages, threads, changes, downloads, ids=ids),
         ),
         partial(
             mail_pb2_grpc.add_SyncServiceServicer_to_server,
@@ -54,6 +56,7 @@ def registrations(
                 syncs,
                 sync_list,
                 notifications,
+                ids=ids,
                 seconds_per_message=units_per_message / units_per_second,
             ),
         ),

@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.mail.v1 import mail_pb2
 
 from services.kit.errors import AppError, Kind
+from services.mail.ids import FeedPosition, PublicIds
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import OpenMailbox
 from services.mail.read_model import MessageFilter
@@ -37,6 +38,14 @@ def uuid_of(value: str, field: str) -> UUID:
         return UUID(value)
     except ValueError:
         raise AppError(Kind.INVALID, f"invalid_{field}", f"{field} is not a UUID.") from None
+
+
+def position_of(since: str, ids: PublicIds) -> FeedPosition | None:
+    """Parse a position in a change feed; None for the empty one. Raises AppError invalid_since."""
+    position = ids.parse_position(since)
+    if since and position is None:
+        raise AppError(Kind.INVALID, "invalid_since", "since is not a position that this feed gave.")
+    return position
 
 
 def filter_of(request: mail_pb2.ListMessagesRequest | mail_pb2.ExportMessagesRequest) -> MessageFilter:

@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from services.mail.content.model import Address
-from services.mail.ids import PublicId
+from services.mail.ids import PublicIds
 from services.mail.read_model import MessageSummary
 
 
@@ -32,15 +32,15 @@ class _Listed(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     highlight: str | None = None
 
 
-def summaries_to_json(messages: Iterable[MessageSummary]) -> bytes:
+def summaries_to_json(messages: Iterable[MessageSummary], ids: PublicIds) -> bytes:
     """Encode the messages as a JSON array."""
-    return msgspec.json.encode([_listed(message) for message in messages])
+    return msgspec.json.encode([_listed(message, ids) for message in messages])
 
 
-def _listed(message: MessageSummary) -> _Listed:
+def _listed(message: MessageSummary, ids: PublicIds) -> _Listed:
     sender = message.sender
     return _Listed(
-        id=str(PublicId(message.mailbox_id, message.message_id)),
+        id=ids.encode(message.mailbox_id, message.message_id),
         external_id=message.external_id,
         mailbox_id=message.account_id,
         account_id=message.account_id,

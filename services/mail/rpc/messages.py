@@ -8,14 +8,14 @@ from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 from services.kit.fair_share import FairShare
 from services.kit.rpc.server import Context
 from services.mail.downloads.fetch import Downloads
-from services.mail.ids import parse_id
+from services.mail.ids import PublicIds
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import OpenMailbox
 from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
 from services.mail.reading.threads import Threads
 from services.mail.rpc.downloads import fields_of, part_id_of, stream_parts
-from services.mail.rpc.from_proto import filter_of, find_mailbox, named_mailboxes, uuid_of
+from services.mail.rpc.from_proto import filter_of, find_mailbox, named_mailboxes, position_of, uuid_of
 from services.mail.rpc.list_json import summaries_to_json
 from services.mail.rpc.to_proto import (
     change_to_proto,
@@ -36,7 +36,14 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
     """Messages: lists, threads, labels, changes, export and downloads."""
 
     def __init__(
-        self, mailboxes: Mailboxes, messages: Messages, threads: Threads, changes: ChangeFeed, downloads: Downloads
+        self,
+        mailboxes: Mailboxes,
+        messages: Messages,
+        threads: Threads,
+        changes: ChangeFeed,
+        downloads: Downloads,
+        *,
+        ids: PublicIds,
     ) -> None:
         self._mailboxes = mailboxes
         self._messages = messages
@@ -44,6 +51,7 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
         self._changes = changes
         self._downloads = downloads
         self._whole = FairShare(_MOST_WHOLE, per_user=_WHOLE_PER_USER, waiting=_MOST_WAITING, work="messages are read")
+        self._ids = ids
 
     async def ListMessages(
         self, request: mail_pb2.ListMessagesRequest, context: Context
@@ -57,18 +65,18 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
             highlighted=request.highlight,
         )
         return mail_pb2.ListMessagesResponse(
-            messages_json=summaries_to_json(page.messages), next_page_token=page.next_page_token
+            messages_json=summaries_to_json(page.messages, self._ids), next_page_token=page.next_page_token
         )
 
     async def GetMessage(self, request: mail_pb2.GetMessageRequest, context: Context) -> mail_pb2.GetMessageResponse:
         user_id = uuid_of(request.user_id, "user_id")
         async with self._whole.of(request.user_id):
-            return detail_to_proto(await self._messages.get(user_id, parse_id(request.message_id)))
+            return detail_to_proto(await self._messages.get(user_id, self._ids.parse(request.message_id)), self._ids)
 
     async def DownloadRaw(
         self, request: mail_pb2.DownloadRawRequest, context: Context
     ) -> AsyncIterator[mail_pb2.DownloadRawResponse]:
-        download = await self._downloads.raw(uuid_of(request.user_id, "user_id"), parse_id(request.message_id))
+        download = await self._downloads.raw(uuid_of(request.user_id, "user_id"), self._ids.parse(request.message_id))
         async with aclosing(stream_parts(self._downloads, download, request.condition)) as parts:
             async for part in parts:
                 yield mail_pb2.DownloadRawResponse(**fields_of(part))
@@ -77,7 +85,7 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
         self, request: mail_pb2.DownloadAttachmentRequest, context: Context
     ) -> AsyncIterator[mail_pb2.DownloadAttachmentResponse]:
         download = await self._downloads.attachment(
-            uuid_of(request.user_id, "user_id"), parse_id(request.message_id), part_id_of(request.attachment_id)
+            uuid_of(request.user_id, "user_id"), self._ids.parse(request.message_id), part_id_of(request.attachment_id)
         )
         async with aclosing(stream_parts(self._downloads, download, request.condition)) as parts:
             async for part in parts:
@@ -103,7 +111,9 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
 
     async def _thread(self, mailboxes: list[OpenMailbox], thread_id: str) -> mail_pb2.GetThreadResponse:
         thread, messages = await self._threads.find(mailboxes, thread_id)
-        return mail_pb2.GetThreadResponse(thread=thread_to_proto(thread), messages=map(summary_to_proto, messages))
+        return mail_pb2.GetThreadResponse(
+            thread=thread_to_proto(thread), messages=[summary_to_proto(message, self._ids) for message in messages]
+        )
 
     async def ExportMessages(
         self, request: mail_pb2.ExportMessagesRequest, context: Context
@@ -111,20 +121,20 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
         mailbox = await find_mailbox(self._mailboxes, request.user_id, request.mailbox)
         async with aclosing(self._messages.export(mailbox, filter_of(request))) as details:
             async for detail in details:
-                yield mail_pb2.ExportMessagesResponse(message=detail_to_proto(detail))
+                yield mail_pb2.ExportMessagesResponse(message=detail_to_proto(detail, self._ids))
 
     async def ListChanges(self, request: mail_pb2.ListChangesRequest, context: Context) -> mail_pb2.ListChangesResponse:
         mailbox = await find_mailbox(self._mailboxes, request.user_id, request.mailbox)
         page = await self._changes.page(
             mailbox,
-            since=request.since,
+            since=position_of(request.since, self._ids),
             page_size=request.page_size,
             wait_seconds=request.wait_seconds,
             include_labels=request.include_labels,
         )
         return mail_pb2.ListChangesResponse(
-            changes=[change_to_proto(change, mailbox.mailbox_id) for change in page.changes],
-            position=str(page.position),
+            changes=[change_to_proto(change, mailbox.mailbox_id, self._ids) for change in page.changes],
+            position=self._ids.encode_position(page.position),
             has_more=page.has_more,
             account_id=str(mailbox.account_id),
         )

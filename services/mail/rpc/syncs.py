@@ -3,7 +3,7 @@
 from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
 from services.kit.rpc.server import Context
-from services.mail.ids import PublicId, parse_id
+from services.mail.ids import PublicIds
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import SyncReport, SyncState, Verification, WaitReason
 from services.mail.notifications import Notifications
@@ -42,12 +42,14 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
         sync_list: SyncList,
         notifications: Notifications,
         *,
+        ids: PublicIds,
         seconds_per_message: float,
     ) -> None:
         self._mailboxes = mailboxes
         self._syncs = syncs
         self._list = sync_list
         self._notifications = notifications
+        self._ids = ids
         self._seconds_per_message = seconds_per_message
 
     async def StartSync(self, request: mail_pb2.StartSyncRequest, context: Context) -> mail_pb2.StartSyncResponse:
@@ -61,7 +63,7 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
 
     async def GetSync(self, request: mail_pb2.GetSyncRequest, context: Context) -> mail_pb2.GetSyncResponse:
         user_id = uuid_of(request.user_id, "user_id")
-        report = await self._syncs.get(user_id, parse_id(request.sync_id), wait_seconds=request.wait_seconds)
+        report = await self._syncs.get(user_id, self._ids.parse(request.sync_id), wait_seconds=request.wait_seconds)
         return mail_pb2.GetSyncResponse(sync=self._to_proto(report))
 
     async def ListSyncs(self, request: mail_pb2.ListSyncsRequest, context: Context) -> mail_pb2.ListSyncsResponse:
@@ -70,11 +72,11 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
         return mail_pb2.ListSyncsResponse(syncs=map(self._to_proto, page.reports), next_page_token=page.next_page_token)
 
     async def CancelSync(self, request: mail_pb2.CancelSyncRequest, context: Context) -> mail_pb2.CancelSyncResponse:
-        report = await self._syncs.cancel(uuid_of(request.user_id, "user_id"), parse_id(request.sync_id))
+        report = await self._syncs.cancel(uuid_of(request.user_id, "user_id"), self._ids.parse(request.sync_id))
         return mail_pb2.CancelSyncResponse(sync=self._to_proto(report))
 
     async def RetrySync(self, request: mail_pb2.RetrySyncRequest, context: Context) -> mail_pb2.RetrySyncResponse:
-        report = await self._syncs.retry(uuid_of(request.user_id, "user_id"), parse_id(request.sync_id))
+        report = await self._syncs.retry(uuid_of(request.user_id, "user_id"), self._ids.parse(request.sync_id))
         return mail_pb2.RetrySyncResponse(sync=self._to_proto(report))
 
     async def VerifyMailbox(
@@ -91,7 +93,7 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
         sync = report.sync
         known = sync.listing_done and sync.ended_at is None
         return mail_pb2.Sync(
-            sync_id=str(PublicId(sync.mailbox_id, sync.sync_id)),
+            sync_id=self._ids.encode(sync.mailbox_id, sync.sync_id),
             account_id=str(report.mailbox.account_id),
             email=report.mailbox.email,
             state=_SYNC_STATE[sync.state],

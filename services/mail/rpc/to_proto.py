@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.mail.v1 import mail_pb2
 
 from services.mail.content.model import Address
-from services.mail.ids import PublicId
+from services.mail.ids import PublicIds
 from services.mail.model import Label
 from services.mail.read_model import CountedLabel, MessageDetail, MessageSummary, Thread
 from services.mail.rpc.downloads import attachment_id_of
@@ -32,12 +32,12 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     return stamp
 
 
-def summary_to_proto(message: MessageSummary) -> mail_pb2.MessageSummary:
+def summary_to_proto(message: MessageSummary, ids: PublicIds) -> mail_pb2.MessageSummary:
     """Convert a message of a list."""
     # `from` is a keyword in Python.
     optional: dict[str, Any] = {} if message.sender is None else {"from": _address_to_proto(message.sender)}
     return mail_pb2.MessageSummary(
-        message_id=str(PublicId(message.mailbox_id, message.message_id)),
+        message_id=ids.encode(message.mailbox_id, message.message_id),
         external_id=message.external_id,
         account_id=str(message.account_id),
         thread_id=message.thread_id,
@@ -82,21 +82,21 @@ def thread_to_proto(thread: Thread) -> mail_pb2.Thread:
     )
 
 
-def change_to_proto(change: Change, mailbox_id: int) -> mail_pb2.Change:
+def change_to_proto(change: Change, mailbox_id: int, ids: PublicIds) -> mail_pb2.Change:
     """Convert a change of the mailbox."""
     return mail_pb2.Change(
         kind=_CHANGE_KIND[change.kind],
-        message_id="" if change.message_id is None else str(PublicId(mailbox_id, change.message_id)),
-        message=None if change.message is None else summary_to_proto(change.message),
+        message_id="" if change.message_id is None else ids.encode(mailbox_id, change.message_id),
+        message=None if change.message is None else summary_to_proto(change.message, ids),
         label_id=change.label_id or "",
         label=None if change.label is None else _label_to_proto(change.label),
     )
 
 
-def detail_to_proto(detail: MessageDetail) -> mail_pb2.GetMessageResponse:
+def detail_to_proto(detail: MessageDetail, ids: PublicIds) -> mail_pb2.GetMessageResponse:
     """Convert a message with headers, bodies and attachments."""
     return mail_pb2.GetMessageResponse(
-        summary=summary_to_proto(detail.summary),
+        summary=summary_to_proto(detail.summary, ids),
         headers=[mail_pb2.Header(name=name, value=value) for name, value in detail.headers],
         text=detail.text,
         html=detail.html,

@@ -26,6 +26,7 @@ MAIL: Mapping[str, str] = {
     "fetch_queue": "SELECT, INSERT, DELETE",
     "dead_letters": "SELECT, DELETE",
     "idle_groups": "SELECT",
+    "public_id_key": "SELECT",
     "watches": "SELECT",
     "labels": "SELECT",
     "messages": "SELECT",

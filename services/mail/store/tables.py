@@ -8,6 +8,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Numeric,
     PrimaryKeyConstraint,
@@ -182,6 +183,15 @@ idle_groups = Table(
     _time("lease_until", nullable=True),
     Column("lease_epoch", BigInteger, nullable=False, server_default=text("0")),
     postgresql_with={"fillfactor": 10},
+)
+
+# The key of public ids (ids.py), in one row, and the last mailbox whose ids have plain numbers.
+public_id_key = Table(
+    "public_id_key",
+    metadata,
+    Column("is_only", Boolean, primary_key=True, server_default=text("true")),
+    Column("key", LargeBinary, nullable=False),
+    Column("plain_until", BigInteger, nullable=False),
 )
 
 # Running workers, and those whose end was not noticed yet. See store/control/workers.py.

@@ -17,7 +17,7 @@ from deploy.local.ports import Ports
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call
 from services.mail import app
-from services.mail.ids import PublicId
+from services.mail.ids import PublicIds
 from services.mail.settings import MailSettings
 from tests.mail.conftest import OpenStage
 from tests.support.mail.auth_server import served_auth
@@ -26,6 +26,10 @@ from tests.support.mail.stage import Stage
 ALL = {"all": True}
 # Milliseconds until a client that connected before the server retries.
 _SOON_AGAIN = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 20)]
+
+# Ids under the key of another database, and with plain numbers.
+_FOREIGN = PublicIds(bytes(16), plain_until=0)
+_PLAIN = PublicIds(bytes(16), plain_until=2**63)
 
 
 @dataclass(frozen=True)
@@ -317,7 +321,8 @@ class TestGetMessage:
             [summary] = (await c.list_messages()).messages
             missing = (Kind.NOT_FOUND, "message_not_found")
             assert await refusal(c.get_message(message_id=summary.message_id, user_id=str(uuid4()))) == missing
-            for message_id in ("", "x", str(PublicId(1, 1)), str(PublicId(2**63 - 1, 2**63 - 1)), "Ж"):
+            foreign = (_FOREIGN.encode(1, 1), _PLAIN.encode(1, 1), _PLAIN.encode(2**63 - 1, 2**63 - 1))
+            for message_id in ("", "x", *foreign, "Ж"):
                 assert await refusal(c.get_message(message_id=message_id)) == missing
 
 
@@ -388,7 +393,7 @@ class TestSyncs:
             started = await c.start_sync(newest_count=5)
             missing = (Kind.NOT_FOUND, "sync_not_found")
             assert await refusal(c.get_sync(sync_id=started.sync_id, user_id=str(uuid4()))) == missing
-            for sync_id in ("", "x", str(PublicId(1, 2**60))):
+            for sync_id in ("", "x", _FOREIGN.encode(1, 1), _PLAIN.encode(1, 2**60)):
                 assert await refusal(c.get_sync(sync_id=sync_id)) == missing
 
 

@@ -10,7 +10,7 @@ from mailroom.mail.v1 import mail_pb2
 
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.server import Context
-from services.mail.ids import PublicId
+from services.mail.ids import PublicId, PublicIds
 from services.mail.read_model import MessageDetail
 from services.mail.reading.messages import Messages
 from services.mail.rpc.messages import MessageServicer
@@ -36,7 +36,8 @@ class HeldMessages(Messages):
 
 def servicer_of(messages: Messages) -> MessageServicer:
     nothing = None
-    return MessageServicer(nothing, messages, nothing, nothing, nothing)  # type: ignore[arg-type]  # is not used
+    ids = PublicIds(bytes(16), plain_until=0)
+    return MessageServicer(nothing, messages, nothing, nothing, nothing, ids=ids)  # type: ignore[arg-type]  # is not used
 
 
 async def reason_of(servicer: MessageServicer, user_id: UUID) -> str:

@@ -109,7 +109,7 @@ class TestMissingLabels:
     async def test_missing_in_two_answers_apart_are_removed(self, servers: Servers, stage: OpenStage) -> None:
         async with labelled(servers, stage, AlteredLabels(), intervals=APART, poll_seconds=0.2) as (s, label):
             feed = ChangeFeed(s.pool, stop=asyncio.Event())
-            since = (await feed.page(await s.mailbox(), since="", page_size=0, wait_seconds=0)).position
+            since = (await feed.page(await s.mailbox(), since=None, page_size=0, wait_seconds=0)).position
             await s.at_provider.control("DELETE", f"labels/{label}")
             await s.sync(count=None)
             assert await s.fetchval("SELECT missing_since IS NOT NULL FROM labels WHERE label_id = $1", label)
@@ -119,7 +119,7 @@ class TestMissingLabels:
 
             await eventually(is_gone)
             assert await s.stored() == await s.at_provider.truth()
-            page = await feed.page(await s.mailbox(), since=str(since), page_size=0, wait_seconds=0)
+            page = await feed.page(await s.mailbox(), since=since, page_size=0, wait_seconds=0)
             assert [change.kind for change in page.changes if change.label_id == label] == [ChangeKind.LABEL_DELETED]
             assert len([change for change in page.changes if change.message_id is not None]) == len(
                 await s.at_provider.visible()

@@ -6,7 +6,7 @@ LOCAL := $(BIN)/python -m deploy.local
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run dev migrate makemigrations rotate-keys rotate-signing-keys psql redis_cli clean check \
-  format test test-all fuzz soak mutants bench bench-read bench-sync protos lock lock-peers test-compose test-peers
+  format test test-all fuzz soak mutants bench bench-read bench-sync protos lock lock-peers sbom audit test-compose test-peers
 
 # pip shows its progress to people, and is silent in CI.
 QUIET = $(if $(MAKE_TERMOUT),,--quiet)
@@ -117,12 +117,31 @@ protos: install ## Regenerate the gRPC code from protos/
 	  --grpc_python_out=$(PROTOS_OUT) --mypy_out=$(PROTOS_OUT) --mypy_grpc_out=only_async:$(PROTOS_OUT) $(PROTOS)
 
 COMPILE = $(BIN)/uv pip compile --universal --python-version 3.13 --generate-hashes --no-header --quiet
-lock: install ## Recompile requirements.lock from pyproject.toml, from both each image's lock, and the linters'
+lock: install ## Recompile requirements.lock from pyproject.toml, from both each image's lock, and those of tools
 	$(COMPILE) pyproject.toml --all-extras --group dev --output-file requirements.lock
 	for service in auth mail gateway sandbox; do \
 	  $(COMPILE) pyproject.toml --extra $$service --constraint requirements.lock --output-file deploy/locks/$$service.txt || exit 1; \
 	done
-	$(COMPILE) deploy/lint-tools.in --no-annotate --output-file deploy/lint-tools.txt
+	for tools in lint-tools supply-chain; do \
+	  $(COMPILE) deploy/$$tools.in --no-annotate --output-file deploy/$$tools.txt || exit 1; \
+	done
+
+# Programs that the services do not use have an environment of their own.
+SUPPLY := .venv/supply-chain
+$(SUPPLY): deploy/supply-chain.txt | $(STAMP)
+	@rm -rf $@ && $(BIN)/uv venv --quiet --python $(BIN)/python $@
+	@$(BIN)/uv pip install --quiet --python $@/bin/python --require-hashes --requirement $< || { rm -rf $@; exit 1; }
+	@touch $@
+
+sbom: $(SUPPLY) ## Write a bill of materials (CycloneDX) of each image's Python packages into sbom/
+	@mkdir -p sbom
+	@for service in auth mail gateway sandbox; do \
+	  PYTHONWARNINGS=ignore $(SUPPLY)/bin/cyclonedx-py requirements deploy/locks/$$service.txt --pyproject pyproject.toml \
+	    --output-reproducible --no-validate --output-file sbom/$$service.cdx.json && echo "sbom/$$service.cdx.json" || exit 1; \
+	done
+
+audit: $(SUPPLY) ## Look for known advisories of all packages, where an advisory database can be reached
+	@deploy/audit $(SUPPLY)/bin/pip-audit requirements.lock
 
 # notmuch's bindings are Debian's, and so is the interpreter that runs these packages: 3.11 or newer.
 lock-peers: install ## Recompile the locks of tests/peers; needs npm

@@ -37,16 +37,16 @@ _LINK = """\
     | python3 -c 'import json,sys; print(json.load(sys.stdin)["authorization_url"])')
   CALLBACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' -d account=grace@example.org -d decision=allow "$URL")
   BACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' "$CALLBACK")
-  curl -s {gateway}/auth/token -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
+  curl -s -w '\\n' {gateway}/auth/token -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
     -d "{{\\"state\\": \\"${{BACK##*state=}}\\", \\"code_verifier\\": \\"$VERIFIER\\"}}"
-  curl -s {gateway}/mailboxes -H "Authorization: Bearer $TOKEN"
+  curl -s -w '\\n' {gateway}/mailboxes -H "Authorization: Bearer $TOKEN"
 """
 _READ = """\
   # Sync the newest 100 messages, then read
-  curl -s {gateway}/mailboxes -H "Authorization: Bearer $TOKEN"
-  curl -s {gateway}/emails/sync -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
+  curl -s -w '\\n' {gateway}/mailboxes -H "Authorization: Bearer $TOKEN"
+  curl -s -w '\\n' {gateway}/emails/sync -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
     -H 'Prefer: wait=30' -d '{{"email": "{email}", "count": 100}}'
-  curl -s "{gateway}/emails?email={email}&limit=5" -H "Authorization: Bearer $TOKEN"
+  curl -s -w '\\n' "{gateway}/emails?email={email}&limit=5" -H "Authorization: Bearer $TOKEN"
 """
 _ADMIN_PORTS = {
     "gateway": "GATEWAY_ADMIN_PORT",

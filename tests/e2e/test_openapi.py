@@ -49,6 +49,7 @@ def ada(new_person: Callable[..., Person]) -> Caller:
     )
 
 
+@pytest.mark.timeout(max(600, REQUESTS // 5))
 @pytest.mark.usefixtures("http")
 def test_no_request_yields_a_server_error_or_an_undocumented_answer(stack: RunningStack, ada: Caller) -> None:
     fuzzer = Fuzzer(stack.gateway_url, seed=SEED)

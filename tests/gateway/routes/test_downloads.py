@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -181,3 +182,26 @@ class TestContentDisposition:
     )
     def test_names_the_file_for_old_and_new_clients(self, filename: str, expected: str) -> None:
         assert content_disposition(filename) == expected
+
+
+class TestShare:
+    async def test_of_a_user_leaves_room_for_others(self, gateway: Gateway) -> None:
+        gateway.mail.download = [header(), None]
+        downloads = {asyncio.create_task(get(gateway, RAW)) for _ in range(PER_USER + WAITING + 1)}
+        try:
+            async with asyncio.timeout(20):
+                [refused], _ = await asyncio.wait(downloads, return_when=asyncio.FIRST_COMPLETED)
+                assert (refused.result().status_code, refused.result().json()["code"]) == (429, "too_many_requests")
+                downloads.add(asyncio.create_task(gateway.http.get(RAW, headers=gateway.as_user("grace"))))
+                while len(gateway.mail.downloads) < PER_USER + 1:  # noqa: ASYNC110 - the fake tells nothing
+                    await asyncio.sleep(0.01)
+            users = Counter(request.user_id for request in gateway.mail.downloads)
+            assert users == {"ada": PER_USER, "grace": 1}
+        finally:
+            for download in downloads:
+                download.cancel()
+            await asyncio.wait(downloads)
+
+
+PER_USER, WAITING = 8, 64
+"""Downloads of a user at a time, and those that wait."""

@@ -304,6 +304,14 @@ class TestAddresses:
         assert not any(client.dropped for client in clients)
         assert len(connections) == 9
 
+    def test_have_a_bound_together(self) -> None:
+        connections = Connections(Bounds(connections=2))
+        clients = [Client() for _ in range(3)]
+        for number, client in enumerate(clients):
+            assert connections.add(client, f"192.0.2.{number}")
+        assert [client.dropped for client in clients] == [True, False, False]
+        assert len(connections) == 2
+
     def test_that_work_are_not_displaced(self) -> None:
         connections = Connections(Bounds(connections=1))
         first, second = Client(), Client()

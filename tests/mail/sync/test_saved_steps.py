@@ -1,7 +1,7 @@
 """What a turn saves between its calls, so that the next one does not pay for them again."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,6 +13,7 @@ from services.kit.observe.setup import Telemetry
 from services.mail.model import (
     CursorLoss,
     FetchItem,
+    HistoryDelta,
     Label,
     Lane,
     ListedId,
@@ -29,7 +30,9 @@ from services.mail.providers.base import (
     Get,
     HistoryPage,
     HistoryRestartedError,
+    IdPage,
     PartialMessage,
+    Provider,
     ProviderUnavailableError,
 )
 from services.mail.store.sync import fetch_queue, sync_state
@@ -42,7 +45,7 @@ from services.mail.sync.turn_metrics import TurnMetrics
 from tests.mail.conftest import OpenStage
 from tests.support.mail.generated_mail import some_message
 from tests.support.mail.proxied_gmail import ProxiedCall, proxied
-from tests.support.mail.scripted_history import ScriptedHistory
+from tests.support.mail.scripted_history import ScriptedHistory, page
 from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage
 from tests.support.mail.turns import begin_turn, claim, end_turn, provider_access
@@ -163,6 +166,22 @@ class TestTextByReference:
             assert await s.fetchval("SELECT count(*) FROM fetch_queue") == 0
 
 
+def turn_runner(s: Stage, provider: Provider) -> TurnRunner:
+    """A runner of turns with the provider, which has plenty of units."""
+    access = provider_access(s, provider)
+    return TurnRunner(
+        pool=s.pool,
+        providers={"google": provider},
+        auth=s.auth,
+        access=access,
+        eraser=Eraser(pool=s.pool, auth=s.auth, providers={}, access=access),
+        metrics=TurnMetrics(Telemetry(CollectorRegistry())),
+        lease_seconds=60,
+        poll_seconds=600,
+        verify_seconds=0,
+    )
+
+
 class CountedQuota(Quota):
     """A quota that counts how often units are taken."""
 
@@ -174,12 +193,32 @@ class CountedQuota(Quota):
         return await super().take(mailbox_id, units, more=more, live=live)
 
 
+async def _nothing() -> None:
+    pass
+
+
 class ManyMessages(ScriptedHistory):
-    """A mailbox that brings every message that is asked for."""
+    """A mailbox that lists nothing and brings every message that is asked for. `meanwhile` runs during each fetch."""
+
+    def __init__(self) -> None:
+        super().__init__(page(HistoryDelta(), last_record=10))
+        self.fetches = 0
+        self.meanwhile: Callable[[], Awaitable[None]] = _nothing
+
+    async def list_ids(self, *_: object, **__: object) -> IdPage:
+        """No message."""
+        return IdPage(listed=[], next_page_token=None)
+
+    async def list_send_as(self, access_token: str) -> list[str] | None:
+        """No other addresses."""
+        del access_token
+        return None
 
     async def fetch(self, access_token: str, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:
         """The messages."""
         del access_token, singly
+        self.fetches += 1
+        await self.meanwhile()
         ids = [id_ for get in gets for id_ in get.external_ids]
         return {id_: replace(message(), external_id=id_, size=1) for id_ in ids}
 
@@ -196,6 +235,22 @@ class TestBatches:
             assert CountedQuota.takes == 2
             assert turn.calls.units_taken == 50 * 20 + 1
             assert turn.calls.reserved_units == 0
+
+    async def test_follow_none_in_which_the_sync_was_cancelled(self, stage: OpenStage) -> None:
+        provider = ManyMessages()
+        async with stage(workers=0) as s:
+            await queue(s, messages=50)
+            report = await s.request(count=None)
+            runner = turn_runner(s, provider)
+
+            async def cancel() -> None:
+                await s.cancel(report)
+                runner.cancelled((await s.mailbox()).mailbox_id)
+
+            provider.meanwhile = cancel
+            await runner.run(await claim(s.pool))
+            assert provider.fetches == 1
+            assert await s.fetchval("SELECT count(*) FROM messages") == 10
 
 
 class TestUnknownLabels:
@@ -242,18 +297,7 @@ class TestTurnsWithoutProgress:
         async with stage(workers=0) as s:
             await caught_up(s)
             report = await s.request(count=None)
-            access = provider_access(s, provider)
-            runner = TurnRunner(
-                pool=s.pool,
-                providers={"google": provider},
-                auth=s.auth,
-                access=access,
-                eraser=Eraser(pool=s.pool, auth=s.auth, providers={}, access=access),
-                metrics=TurnMetrics(Telemetry(CollectorRegistry())),
-                lease_seconds=60,
-                poll_seconds=600,
-                verify_seconds=0,
-            )
+            runner = turn_runner(s, provider)
             # The first of them records that the sync runs.
             pauses, due_in = [], "SELECT extract(epoch FROM due_at - now())::float8 FROM mailbox_schedule"
             for _ in range(4):

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -14,6 +14,7 @@ from services.kit.settings import Postgres
 from services.kit.stores.postgres import RELEASE_TIMEOUT, connect
 from services.mail.model import SyncState
 from services.mail.providers.gmail.http.deadlines import Deadlines
+from services.mail.store.control import schedule
 from services.mail.sync.listener import Listener
 from services.mail.sync.turn_metrics import TurnMetrics
 from services.mail.sync.worker import Limits
@@ -34,13 +35,15 @@ def through(database: Postgres, proxy: SilentServer) -> Postgres:
 
 
 @asynccontextmanager
-async def listening(database: Postgres) -> AsyncIterator[tuple[Listener, CollectorRegistry]]:
+async def listening(
+    database: Postgres, *, cancelled: Callable[[int], None] = lambda _: None
+) -> AsyncIterator[tuple[Listener, CollectorRegistry]]:
     """A listener at work."""
     registry = CollectorRegistry()
     listener = Listener(
         lambda: connect(database),
         wake=lambda: None,
-        cancelled=lambda _: None,
+        cancelled=cancelled,
         metrics=TurnMetrics(Telemetry(registry)),
         setup_seconds=QUICK.listen,
         ping_seconds=QUICK.ping,
@@ -59,6 +62,21 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float:
 
 
 class TestListener:
+    async def test_hears_whose_sync_is_cancelled(self, servers: Servers) -> None:
+        heard: list[int] = []
+        async with listening(servers.database, cancelled=heard.append) as (listener, _):
+
+            async def hears() -> bool:
+                return listener.owner is not None
+
+            async def has_heard() -> bool:
+                return heard == [7]
+
+            await eventually(hears, within=5)
+            async with servers.pool.acquire() as connection:
+                await schedule.announce_cancelled(connection, 7)
+            await eventually(has_heard, within=5)
+
     async def test_gives_up_a_database_that_never_answers(self, servers: Servers) -> None:
         async with silent_server() as silent:
             with structlog.testing.capture_logs() as logs:

@@ -42,7 +42,7 @@ class Prometheus:
     def rules(self) -> list[dict[str, Any]]:
         """Return the alert rules with their state."""
         groups = self.http.get("/api/v1/rules").json()["data"]["groups"]
-        return [rule for group in groups for rule in group["rules"]]
+        return [rule for group in groups for rule in group["rules"] if rule["type"] == "alerting"]
 
 
 @pytest.fixture

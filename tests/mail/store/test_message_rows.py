@@ -39,7 +39,7 @@ class TestPortions:
         outer = replace(attachment, part_id="0", message=replace(inner, text=None, attachments=(attachment,)))
         with_messages = replace(made, content=replace(made.content, attachments=(outer,)))
         for message in (with_headers, with_texts, with_messages):
-            assert [len(some) for some in messages._portions([message] * 5)] == [2, 2, 1]
+            assert [len(some) for some, _ in messages._portions([message] * 5)] == [2, 2, 1]
 
 
 class TestTableFiles:

@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from services.mail.model import HistoryDelta, Label
-from services.mail.providers.base import HistoryPage
+from services.mail.providers.base import HistoryPage, Profile
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.limits import gmail_quota
 
@@ -57,6 +57,11 @@ class SimulatedGmail(GmailProvider):
         """Return the same labels for all."""
         self._units.idle += self.costs.labels
         return LABELS
+
+    async def profile(self, access_token: str) -> Profile:  # noqa: ARG002 - the port's
+        """Return no address: none is renamed."""
+        self._units.idle += self.costs.profile
+        return Profile()
 
     async def access_token(
         self,

@@ -20,8 +20,10 @@ RETRIED = (
     ("mailroom.auth.v1.AccountService", "DeleteUser"),
     ("mailroom.auth.v1.ProviderTokenService", "GetAccessToken"),
 )
-# A refresh or a revocation at the provider can take this many seconds.
-_TOKEN_TIMEOUT = 30.0
+# Seconds. A revocation at the provider can take long. A lookup takes a refresh at most, for which auth waits 8 s; auth
+# finishes it also if this call has ended.
+_REVOCATION_TIMEOUT = 30.0
+_LOOKUP_TIMEOUT = 9.0
 # A report is made by a worker that holds a lease: shorter than that.
 _REPORT_TIMEOUT = 5.0
 _STATUS = {
@@ -38,7 +40,8 @@ def connect(address: str, *, identity: ServiceIdentity | None, tracer: Tracer | 
 class AuthClient:
     """Typed calls of auth. They raise AppError with auth's reasons."""
 
-    def __init__(self, channel: aio.Channel) -> None:
+    def __init__(self, channel: aio.Channel, *, lookup_timeout: float = _LOOKUP_TIMEOUT) -> None:
+        self._lookup_timeout = lookup_timeout
         self._accounts = auth_pb2_grpc.AccountServiceStub(channel)
         self._tokens = auth_pb2_grpc.ProviderTokenServiceStub(channel)
 
@@ -75,21 +78,23 @@ class AuthClient:
     async def disconnect_account(self, account_id: UUID, user_id: UUID) -> None:
         """Delete an account, its grant and its tokens. Idempotent: unknown accounts succeed."""
         request = auth_pb2.DisconnectAccountRequest(account_id=str(account_id), user_id=str(user_id))
-        await call(self._accounts.DisconnectAccount, request, timeout=_TOKEN_TIMEOUT)
+        await call(self._accounts.DisconnectAccount, request, timeout=_REVOCATION_TIMEOUT)
 
     async def delete_user(self, user_id: UUID) -> None:
         """Delete a user with accounts, grants and sessions. Idempotent: unknown users succeed."""
-        await call(self._accounts.DeleteUser, auth_pb2.DeleteUserRequest(user_id=str(user_id)), timeout=_TOKEN_TIMEOUT)
+        request = auth_pb2.DeleteUserRequest(user_id=str(user_id))
+        await call(self._accounts.DeleteUser, request, timeout=_REVOCATION_TIMEOUT)
 
     async def access_token(
         self, account_id: UUID, user_id: UUID, *, refused_fingerprint: str = ""
     ) -> tuple[str, datetime]:
         """Return an access token and its expiry.
 
-        Raises AppError account_not_found, reauth_required, provider_access_denied (metadata: denial).
+        Raises AppError account_not_found, reauth_required, provider_access_denied (metadata: denial),
+        deadline_exceeded.
         """
         request = auth_pb2.GetAccessTokenRequest(
             account_id=str(account_id), user_id=str(user_id), refused_token_fingerprint=refused_fingerprint
         )
-        answer = await call(self._tokens.GetAccessToken, request, timeout=_TOKEN_TIMEOUT)
+        answer = await call(self._tokens.GetAccessToken, request, timeout=self._lookup_timeout)
         return answer.access_token, answer.expire_time.ToDatetime(tzinfo=UTC)

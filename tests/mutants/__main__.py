@@ -1,6 +1,6 @@
 """Whether the tests notice mistakes: puts each of mistakes.toml into a copy of the tree and runs the tests it names.
 
-`make mutants` takes all, `make mutants only=quota` those whose name or file has this text in it.
+`make mutants` takes all, `make mutants only=quota` those whose name, file or origin has this text in it.
 """
 
 import argparse
@@ -26,9 +26,9 @@ _TIME_LIMIT = 60
 def main() -> int:
     """Run the command; 1 where a mistake went unnoticed that tests should notice, or tests fail without any."""
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
-    parser.add_argument("--only", default="", help="take the mistakes with this text in their name or file")
+    parser.add_argument("--only", default="", help="take the mistakes with this text in their name, file or origin")
     only = parser.parse_args().only
-    mistakes = [mistake for mistake in read() if only in f"{mistake.name} {mistake.file}"]
+    mistakes = [mistake for mistake in read() if only in f"{mistake.name} {mistake.file} {mistake.origin}"]
     with _servers() as environment, tempfile.TemporaryDirectory() as folder:
         checkout = Checkout(Path(folder) / "mailroom", environment=environment)
         tests = sorted({test for mistake in mistakes for test in mistake.tests})

@@ -1,18 +1,53 @@
 """The SQLAlchemy engine of a process. Only processes that use one import this, which takes a third of their start."""
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, override
 
+import structlog
 from opentelemetry.trace import Tracer
-from sqlalchemy import URL, event
+from sqlalchemy import URL, AsyncAdaptedQueuePool, ExceptionContext, PoolProxiedConnection, event
 from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import QueuePool
 
 from services.kit.observe.query_spans import QuerySpans
 from services.kit.settings import Postgres
 from services.kit.stores.pool_metrics import PoolMetrics
-from services.kit.stores.postgres import COMMAND_TIMEOUT, CONNECT_TIMEOUT, limits, session_parameters
+from services.kit.stores.postgres import (
+    ACQUIRE_TIMEOUT,
+    ANSWER_MARGIN,
+    STATEMENT_TIMEOUT,
+    limits,
+    session_parameters,
+    tell_of_silence,
+)
+
+log = structlog.get_logger()
+
+
+def _nothing() -> None:
+    pass
+
+
+class BoundedQueuePool(AsyncAdaptedQueuePool):
+    """SQLAlchemy's pool, which tells of waits that were given up.
+
+    `on_timeout` is called when a wait for a connection is given up, `on_statement_timeout` when one for an answer is.
+    """
+
+    on_timeout: Callable[[], None] = staticmethod(_nothing)
+    on_statement_timeout: Callable[[], None] = staticmethod(_nothing)
+
+    @override
+    def connect(self) -> PoolProxiedConnection:
+        """Return a connection. Raises sqlalchemy.exc.TimeoutError if none is free, TimeoutError if none can be made."""
+        try:
+            return super().connect()
+        except (PoolTimeoutError, TimeoutError):
+            log.warning("no connection to Postgres within the time limit", seconds=self.timeout())
+            self.on_timeout()
+            raise
 
 
 def database_url(settings: Postgres) -> URL:
@@ -28,31 +63,48 @@ def database_url(settings: Postgres) -> URL:
 
 
 def create_engine(
-    settings: Postgres, *, application_name: str, pool_size: int, tracer: Tracer | None = None
+    settings: Postgres,
+    *,
+    application_name: str,
+    pool_size: int,
+    statement: float = STATEMENT_TIMEOUT,
+    acquire: float = ACQUIRE_TIMEOUT,
+    tracer: Tracer | None = None,
 ) -> AsyncEngine:
     """Return an engine with a pool of a fixed size, which connects on first use.
 
-    Sessions have the settings and limits of `create_pool`. With a `tracer` statements become spans
-    of the current trace.
+    Sessions have the settings and limits of `create_pool`; a wait for a connection takes `acquire` seconds at most.
+    With a `tracer` statements become spans of the current trace.
     """
     engine = create_async_engine(
         database_url(settings),
+        poolclass=BoundedQueuePool,
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=10,
+        # A wait for a free place, and then for a new connection.
+        pool_timeout=acquire / 2,
         # Errors would quote the values, and errors are logged.
         hide_parameters=True,
         connect_args={
-            "timeout": CONNECT_TIMEOUT,
-            "command_timeout": COMMAND_TIMEOUT,
+            "timeout": acquire / 2,
+            "command_timeout": ANSWER_MARGIN * statement,
             "server_settings": session_parameters(application_name),
         },
     )
 
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def give_up_silent_connection(context: ExceptionContext) -> None:
+        if isinstance(context.original_exception, TimeoutError):
+            # Only this one: the others may be answered.
+            context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
+            tell_of_silence(ANSWER_MARGIN * statement)
+            _pool_of(engine).on_statement_timeout()
+
     @event.listens_for(engine.sync_engine, "connect")
     def limit(dbapi_connection: object, _record: object) -> None:
         # Not through its cursor, which would begin a transaction, with which the limits would go.
-        dbapi_connection.run_async(lambda connection: connection.execute(limits()))  # type: ignore[attr-defined]
+        session = limits(statement=statement)
+        dbapi_connection.run_async(lambda connection: connection.execute(session))  # type: ignore[attr-defined]
 
     @event.listens_for(engine.sync_engine, "checkout")
     def refuse_dead_connection(dbapi_connection: object, _record: object, _proxy: object) -> None:
@@ -67,9 +119,15 @@ def create_engine(
 
 def show_pool(engine: AsyncEngine, metrics: PoolMetrics) -> None:
     """Show the pool of an engine of `create_engine` as `postgres`."""
-    pool = engine.pool
-    assert isinstance(pool, QueuePool)  # noqa: S101 - `create_engine` builds no other pool
+    pool = _pool_of(engine)
+    metrics.count_timeouts("postgres", pool)
     metrics.show("postgres", limit=pool.size(), used=pool.checkedout)
+
+
+def _pool_of(engine: AsyncEngine) -> BoundedQueuePool:
+    pool = engine.pool
+    assert isinstance(pool, BoundedQueuePool)  # noqa: S101 - `create_engine` builds no other pool
+    return pool
 
 
 def _trace(engine: AsyncEngine, spans: QuerySpans) -> None:

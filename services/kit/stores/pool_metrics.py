@@ -1,11 +1,19 @@
 """Metrics of a process's connection pools, read when the metrics are scraped."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis.asyncio import Redis
 
 from services.kit.stores.postgres import BoundedPool
+
+
+class TellsOfTimeouts(Protocol):
+    """A pool that tells of waits that were given up: for a connection, and for the answer to a statement."""
+
+    on_timeout: Callable[[], None]
+    on_statement_timeout: Callable[[], None]
 
 
 class PoolMetrics:
@@ -21,10 +29,16 @@ class PoolMetrics:
         self._timeouts = Counter(
             "mailroom_pool_timeouts", "Waits for a connection that were given up.", ["pool"], registry=registry
         )
+        self._statement_timeouts = Counter(
+            "mailroom_statement_timeouts",
+            "Waits for the answer to a statement that were given up.",
+            ["pool"],
+            registry=registry,
+        )
 
     def asyncpg(self, pool: BoundedPool) -> None:
         """Show an asyncpg pool as `postgres`."""
-        pool.on_timeout = self._timeouts.labels("postgres").inc
+        self.count_timeouts("postgres", pool)
         self.show("postgres", limit=pool.get_max_size(), used=lambda: pool.get_size() - pool.get_idle_size())
 
     def redis(self, redis: Redis, *, name: str = "redis") -> None:
@@ -32,6 +46,11 @@ class PoolMetrics:
         pool = redis.connection_pool
         # The pool counts idle connections and those in use.
         self.show(name, limit=pool.max_connections, used=lambda: pool.get_connection_count()[1][0])
+
+    def count_timeouts(self, name: str, pool: TellsOfTimeouts) -> None:
+        """Count the waits for a pool under this name that are given up."""
+        pool.on_timeout = self._timeouts.labels(name).inc
+        pool.on_statement_timeout = self._statement_timeouts.labels(name).inc
 
     def show(self, name: str, *, limit: int, used: Callable[[], int]) -> None:
         """Show a pool of `limit` connections under this name; `used` counts those in use."""

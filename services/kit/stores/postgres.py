@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, override
 
 import asyncpg
 import structlog
+from asyncpg.connection import LoggedQuery
 from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
 from opentelemetry.trace import Tracer
 
 from services.kit.observe.query_spans import QuerySpans
 from services.kit.settings import Postgres
 
-# Seconds. The server's own statement time-out is shorter, so that its error arrives instead of ours.
-CONNECT_TIMEOUT = 10
-COMMAND_TIMEOUT = 60
+# Seconds.
+CONNECT_TIMEOUT = 10.0
 STATEMENT_TIMEOUT = 30.0
 LOCK_TIMEOUT = 10.0
 IDLE_IN_TRANSACTION_TIMEOUT = 60.0
+# The client waits for an answer so much longer than the server works on it, so that the server's error arrives.
+ANSWER_MARGIN = 1.2
 # Until a connection of the pool is free, a new one included; until the statement of a cancelled caller has ended, else
 # its connection is cut off; until all connections have ended.
 ACQUIRE_TIMEOUT = 10.0
@@ -92,13 +94,14 @@ def _nothing() -> None:
 class BoundedPool(_AsyncpgPool):
     """A pool in which no wait is endless; asyncpg's own waits for a free connection for ever.
 
-    `on_timeout` is called when a wait for a connection is given up.
+    `on_timeout` is called when a wait for a connection is given up, `on_statement_timeout` when one for an answer is.
     """
 
     acquire_timeout = ACQUIRE_TIMEOUT
     release_timeout = RELEASE_TIMEOUT
     close_timeout = CLOSE_TIMEOUT
     on_timeout: Callable[[], None] = staticmethod(_nothing)
+    on_statement_timeout: Callable[[], None] = staticmethod(_nothing)
 
     @override
     def acquire(self, *, timeout: float | None = None) -> _Acquisition:
@@ -148,11 +151,17 @@ async def _leave_as_it_is(_: object) -> None:
     pass
 
 
+def tell_of_silence(seconds: float) -> None:
+    """Log a statement that got no answer: its connection is silent, or the server is stuck."""
+    log.warning("no answer from Postgres within the time limit", seconds=round(seconds, 1))
+
+
 async def create_pool(
     settings: Postgres,
     *,
     application_name: str,
     size: int,
+    statement: float = STATEMENT_TIMEOUT,
     idle_in_transaction: float = IDLE_IN_TRANSACTION_TIMEOUT,
     transaction: float = 0,
     tracer: Tracer | None = None,
@@ -166,8 +175,16 @@ async def create_pool(
     """
     query_spans = None if tracer is None else QuerySpans(tracer)
 
+    session = limits(statement=statement, idle_in_transaction=idle_in_transaction, transaction=transaction)
+
+    def note_silence(query: LoggedQuery) -> None:
+        if isinstance(query.exception, TimeoutError):
+            tell_of_silence(query.elapsed)
+            pool.on_statement_timeout()
+
     async def prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        await connection.execute(limits(idle_in_transaction=idle_in_transaction, transaction=transaction))
+        await connection.execute(session)
+        connection.add_query_logger(note_silence)
         if query_spans is not None:
             connection.add_query_logger(query_spans.of_asyncpg)
 
@@ -189,7 +206,7 @@ async def create_pool(
         init=prepare,
         reset=_leave_as_it_is,
         timeout=CONNECT_TIMEOUT,
-        command_timeout=COMMAND_TIMEOUT,
+        command_timeout=ANSWER_MARGIN * statement,
         server_settings=session_parameters(application_name),
     )
     await pool

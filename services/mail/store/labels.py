@@ -170,13 +170,14 @@ async def of_mailbox(connection: Connection, mailbox_id: int) -> list[Label]:
 
 
 async def unknown(connection: Connection, mailbox_id: int, label_ids: Collection[str]) -> set[str]:
-    """Return the label ids that the mailbox does not have."""
+    """Return the label ids that the mailbox does not have, or that were removed: these may be back."""
     if not label_ids:
         return set()
     rows = await connection.fetch(
         """
         SELECT id FROM unnest($2::text[]) AS named(id)
-        WHERE NOT EXISTS (SELECT FROM labels WHERE mailbox_id = $1 AND label_id = named.id)
+        WHERE NOT EXISTS (
+            SELECT FROM labels WHERE mailbox_id = $1 AND label_id = named.id AND removed_at IS NULL)
         """,
         mailbox_id,
         list(label_ids),

@@ -61,7 +61,8 @@ async def run_turn(turn: TurnContext, *, poll_seconds: float, verify_seconds: fl
     except QuotaWaitError as wait:
         if _was_in_vain(turn, wait):
             raise NoProgressError(wait.seconds) from wait
-        after = max(_SHORTEST_WAIT, wait.seconds - _HEAD_START)
+        # Meanwhile history is due like that of any other mailbox: what waits for the next day must not delay new mail.
+        after = max(_SHORTEST_WAIT, min(wait.seconds - _HEAD_START, poll_seconds))
         return Release(lane=await _lane(turn), after=after, waiting_for=wait_reason(wait))
 
 

@@ -85,6 +85,13 @@ _LARGE: dict[str, dict[str, object]] = {
     "short words": {"text": _words(100_000, 2)},
     "450 kB of recipients": {"to": _people(10_000), "text": _words(60_000, 7)},
     "long addresses": {"cc": _people(1_000, local=240), "text": _words(60_000, 7)},
+    "addresses of four bytes a character": {
+        "to": tuple(
+            Address("", "".join(chr(0x20000 + (at * 60 + place) % 40_000) for place in range(60)) + f"@{at}.example")
+            for at in range(1_400)
+        ),
+        "text": _words(60_000, 7),
+    },
     "a megabyte of people": {"to": _people(5_000, name=55, local=59), "text": _words(60_000, 7)},
     "long names": {"bcc": (Address(_words(60_000, 7), "x@example.com"), *_people(100)), "text": _words(60_000, 7)},
     "450 kB of subject": {"subject": "first " + _words(60_000, 7), "text": _words(60_000, 7)},

@@ -172,6 +172,13 @@ class TestUnknown:
         assert await labels.unknown(connection, mailbox_id, set()) == set()
         assert await labels.unknown(connection, UNKNOWN, {"l1"}) == {"l1"}
 
+    async def test_returns_removed_labels(self, connection: Connection, mailbox_id: int) -> None:
+        await record(connection, mailbox_id, BILLS, TRIPS)
+        await record(connection, mailbox_id, BILLS)
+        assert await labels.unknown(connection, mailbox_id, {"l1", "l2"}) == set()
+        await record(connection, mailbox_id, BILLS)
+        assert await labels.unknown(connection, mailbox_id, {"l1", "l2"}) == {"l2"}
+
 
 class TestCounted:
     async def test_counts_messages_and_unread_ones_of_each_label(

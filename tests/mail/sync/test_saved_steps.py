@@ -32,6 +32,7 @@ from services.mail.providers.base import (
     HistoryRestartedError,
     IdPage,
     PartialMessage,
+    Profile,
     Provider,
     ProviderUnavailableError,
 )
@@ -103,6 +104,57 @@ class TestLostCursor:
             with pytest.raises(QuotaWaitError):
                 await history.catch_up(turn, await state_of(turn))
             assert (await state_of(turn)).cursor_loss is CursorLoss.RESTARTED
+
+
+class WithoutCursor(ScriptedHistory):
+    """A mailbox whose profile has no cursor, so that the newest message's version is the present."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    async def profile(self, access_token: str) -> Profile:
+        """No cursor."""
+        del access_token
+        self.calls.append("profile")
+        return Profile()
+
+    async def list_ids(
+        self,
+        access_token: str,
+        *,
+        page_token: str | None,
+        page_size: int,
+        include_spam_trash: bool,
+        label_id: str | None = None,
+    ) -> IdPage:
+        """One message."""
+        del access_token, page_token, page_size, include_spam_trash, label_id
+        self.calls.append("list")
+        return IdPage(listed=[ListedId(external_id="m1", thread_id=None)], next_page_token=None)
+
+    async def version(self, access_token: str, external_id: str) -> int | None:
+        """The message's version."""
+        del access_token, external_id
+        self.calls.append("version")
+        return 7
+
+
+class TestPresentCursor:
+    async def test_is_sought_with_the_units_of_all_its_calls_only(self, stage: OpenStage) -> None:
+        provider = WithoutCursor()
+        async with stage(workers=0) as s:
+            await s.request(count=None)
+            # The profile takes 1 unit, a page of the listing 5, a get 20.
+            turn = await begin_turn(s, provider, units=25)
+            with pytest.raises(QuotaWaitError):
+                await history.catch_up(turn, await state_of(turn))
+            assert (provider.calls, turn.calls.units_taken) == ([], 0)
+            await end_turn(turn)
+            turn = await begin_turn(s, provider, units=26)
+            assert await history.catch_up(turn, await state_of(turn))
+            assert (provider.calls, turn.calls.units_taken) == (["profile", "list", "version"], 26)
+            assert (await state_of(turn)).cursor == 7
 
 
 class OneMessage(ScriptedHistory):

@@ -16,6 +16,7 @@ from services.mail.providers.gmail.http.deadlines import Deadlines
 from services.mail.store.control.schedule import Lease
 from services.mail.sync.turn import LONGEST_BACKOFF
 from tests.mail.conftest import OpenStage
+from tests.support.mail.cost import begin_count
 from tests.support.mail.running_worker import WorkerOptions
 from tests.support.mail.stage import Stage, connect_user
 from tests.support.mail.waiting import eventually
@@ -23,6 +24,8 @@ from tests.support.mail.waiting import eventually
 # Calls do not fail before a test ends.
 PATIENT = Deadlines(small=60.0, between=60.0, whole=60.0, longest=60.0)
 LEASE = 0.9
+# On a busy machine.
+SECONDS_OF_A_TURN = 4.0
 
 
 async def is_slow(s: Stage) -> bool:
@@ -186,6 +189,26 @@ class TestRedisGone:
             s.servers = replace(s.servers, redis=redis)
             async with s.another_worker():
                 assert (await s.ended(report)).sync.state is SyncState.COMPLETED
+
+
+class TestSpentDay:
+    async def test_of_backfills_delays_no_new_mail(self, stage: OpenStage) -> None:
+        async with stage(messages=60, poll_seconds=1.0) as s:
+            # Nine tenths are spent: the last one is for live mail.
+            await begin_count(s.servers.redis, spent=73_000_000)
+            report = await s.request(count=None)
+
+            async def waits() -> bool:
+                now = await s.report(report)
+                return now.wait is not None and now.wait.reason is WaitReason.QUOTA_DAY
+
+            await eventually(waits)
+            new = await s.at_provider.deliver()
+            began = time.monotonic()
+            await s.until_stored(new)
+            assert time.monotonic() - began < 1.0 + SECONDS_OF_A_TURN
+            assert int(await s.fetchval("SELECT count(*) FROM messages")) < 60
+            await eventually(waits)
 
 
 class TestFailure:

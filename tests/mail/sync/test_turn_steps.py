@@ -12,6 +12,7 @@ from services.mail.sync.turn_context import ProviderLimitError, TurnContext
 from services.mail.sync.turn_steps import Release, run_turn, wait_reason
 from tests.mail.conftest import OpenStage
 from tests.support.mail.running_worker import QUICK_RETRIES
+from tests.support.mail.scripted_history import ScriptedHistory
 from tests.support.mail.stage import Stage
 from tests.support.mail.turns import begin_turn, sandbox_provider
 
@@ -48,6 +49,14 @@ class TestWaitForQuota:
             release = await run(turn)
             assert (release.lane, release.waiting_for) == (lane, WaitReason.QUOTA)
             assert 25.0 < release.after <= 30.0
+
+    async def test_lasts_half_a_second_at_least(self, stage: OpenStage) -> None:
+        provider = ScriptedHistory(RateLimitedError("", retry_after=0.2))
+        async with stage(messages=2, workers=0) as s:
+            await s.sync_with_worker()
+            await s.until_released()
+            await s.hint()
+            assert (await run(await begin_turn(s, provider))).after == 0.5
 
     async def test_names_the_whole_project(self, stage: OpenStage) -> None:
         async with stage(messages=2, workers=0) as s, sandbox_provider(s) as provider:

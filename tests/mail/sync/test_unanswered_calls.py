@@ -1,17 +1,22 @@
-"""Calls that the provider takes and never answers: the cost for the sync that makes them, and for other mailboxes."""
+"""Calls that are taken and never answered, by the provider or by auth: their cost for the sync, and for others."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
 import structlog
 
+from services.mail import auth_client
+from services.mail.auth_client import AuthClient
 from services.mail.model import SyncState
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 from services.mail.store.control import schedule
 from tests.mail.conftest import OpenStage
+from tests.support.mail.auth_server import served_auth
+from tests.support.mail.running_worker import WorkerOptions, working
 from tests.support.mail.sandbox_control import SandboxMailbox
 from tests.support.mail.stage import Stage, connect_user
 from tests.support.mail.waiting import eventually
@@ -67,24 +72,71 @@ class Cost:
 
 
 async def cost_of(stage: OpenStage, kind: Kind, deadlines: Deadlines) -> Cost:
-    """Measures what one unanswered call costs a mailbox, and another one meanwhile."""
+    """Measures what one unanswered call of the provider costs a mailbox, and another one meanwhile."""
     async with stage(messages=6, deadlines=deadlines, batch=kind.batch) as s:
-        account, other = await connect_user(s.servers.sandbox, s.auth, messages=3, user_id=s.user_id)
-        bystander = await s.mailboxes.find(s.user_id, account_id=account.account_id)
-        await s.ended(await s.syncs.start(bystander, newest_count=None))
-        if kind.synced:
-            await s.sync(count=None)
-        await s.at_provider.fail({"method": kind.method, "kind": "timeout", "seconds": 120.0, "count": 1})
-        with structlog.testing.capture_logs() as logs:
-            acting = asyncio.create_task(seconds_of(kind.act(s)))
-            await s.until_fault_fired()
-            beside = await seconds_of(new_mail_of(s, other, bystander.mailbox_id))
-            assert not acting.done()
-            cost = Cost(sync=await acting, bystander=beside, logs=[entry["event"] for entry in logs])
+        cost = await cost_beside(s, kind, silence=lambda: silence_provider(s, kind), is_silent=s.until_fault_fired)
         await s.at_provider.fail()
         truth = await s.at_provider.truth()
         assert await s.stored() == truth
         return cost
+
+
+async def silence_provider(s: Stage, kind: Kind) -> None:
+    """Lets the provider leave the next call of this kind unanswered."""
+    await s.at_provider.fail({"method": kind.method, "kind": "timeout", "seconds": 120.0, "count": 1})
+
+
+async def cost_beside(
+    s: Stage,
+    kind: Kind,
+    *,
+    silence: Callable[[], Awaitable[None]],
+    is_silent: Callable[[], Awaitable[None]],
+) -> Cost:
+    """Measures the cost of a call that is silenced, and waits for its begin before the bystander gets mail."""
+    account, other = await connect_user(s.servers.sandbox, s.auth, messages=3, user_id=s.user_id)
+    bystander = await s.mailboxes.find(s.user_id, account_id=account.account_id)
+    await s.ended(await s.syncs.start(bystander, newest_count=None))
+    if kind.synced:
+        await s.sync(count=None)
+    await silence()
+    with structlog.testing.capture_logs() as logs:
+        acting = asyncio.create_task(seconds_of(kind.act(s)))
+        await is_silent()
+        beside = await seconds_of(new_mail_of(s, other, bystander.mailbox_id))
+        assert not acting.done()
+        return Cost(sync=await acting, bystander=beside, logs=[entry["event"] for entry in logs])
+
+
+async def cost_of_lookup(stage: OpenStage, *, lookup_timeout: float | None = None) -> Cost:
+    """Measures what one lookup of a provider token costs that auth never answers."""
+    async with stage(messages=6, workers=0) as s, asking_auth(s, lookup_timeout=lookup_timeout):
+
+        async def silence() -> None:
+            s.auth.unanswered = 1
+
+        async def is_silent() -> None:
+            await eventually(is_asked)
+
+        async def is_asked() -> bool:
+            return s.auth.unanswered == 0
+
+        cost = await cost_beside(s, Kind(method="token", act=first_sync), silence=silence, is_silent=is_silent)
+        # The unit of the call that was not made is not given back.
+        await s.mirrors(exactly_paid=False)
+        return cost
+
+
+@asynccontextmanager
+async def asking_auth(s: Stage, *, lookup_timeout: float | None) -> AsyncIterator[None]:
+    """Run a worker that asks auth over gRPC."""
+    async with (
+        served_auth(s.auth) as address,
+        auth_client.connect(address, identity=None, tracer=None) as channel,
+    ):
+        client = AuthClient(channel) if lookup_timeout is None else AuthClient(channel, lookup_timeout=lookup_timeout)
+        async with working(s.servers, client, WorkerOptions()):
+            yield
 
 
 async def new_mail_of(s: Stage, at: SandboxMailbox, mailbox_id: int) -> None:
@@ -118,5 +170,23 @@ async def test_one_costs_the_sync_seconds_and_others_nothing(
     record_property("sync_seconds", cost.sync)
     record_property("bystander_seconds", cost.bystander)
     print(f"{kind.method}: sync {cost.sync:.2f} s, bystander {cost.bystander:.2f} s")
+    assert cost.sync < SYNC_SECONDS
+    assert cost.bystander < BYSTANDER_SECONDS
+
+
+async def test_a_lookup_that_auth_never_answers_is_made_again(stage: OpenStage) -> None:
+    cost = await cost_of_lookup(stage, lookup_timeout=1.0)
+    assert cost.logs.count("turn failed") == 1
+    assert cost.sync > 1.0
+
+
+@pytest.mark.long
+async def test_a_lookup_that_auth_never_answers_costs_the_sync_seconds_and_others_nothing(
+    stage: OpenStage, record_property: Callable[[str, object], None]
+) -> None:
+    cost = await cost_of_lookup(stage)
+    record_property("sync_seconds", cost.sync)
+    record_property("bystander_seconds", cost.bystander)
+    print(f"token: sync {cost.sync:.2f} s, bystander {cost.bystander:.2f} s")
     assert cost.sync < SYNC_SECONDS
     assert cost.bystander < BYSTANDER_SECONDS

@@ -39,10 +39,10 @@ class Cost:
         assert self.claims <= _CLAIMS_BESIDES + self.messages / 10 + _CLAIMS_A_SECOND * self.seconds, self
 
 
-async def begin_count(redis: Redis) -> None:
-    """Count the units of the day from zero; an absent count would begin with those of a day spent evenly."""
+async def begin_count(redis: Redis, *, spent: int = 0) -> None:
+    """Count the units of the day from zero, or from `spent`; an absent count would begin with an evenly spent day's."""
     profile = gmail_quota("2026-05")
-    await redis.set(f"mail:quota:day:{(time.time() - profile.day_begins) // 86_400:.0f}", 0)
+    await redis.set(f"mail:quota:day:{(time.time() - profile.day_begins) // 86_400:.0f}", spent)
 
 
 async def count(*, redis: Redis, pool: Pool, sandbox: Sandbox, began: float) -> Cost:

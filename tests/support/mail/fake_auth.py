@@ -1,5 +1,6 @@
 """Auth as mail sees it: accounts, and access tokens that are the sandbox's own."""
 
+import asyncio
 import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,8 @@ class FakeAuth:
 
     sandbox: Sandbox
     is_down: bool = False
+    # So many lookups of tokens are taken and never answered.
+    unanswered: int = 0
     # Tokens that mail reported as refused by the provider.
     refused: list[str] = field(default_factory=list)
     deleted_users: list[UUID] = field(default_factory=list)
@@ -117,6 +120,9 @@ class FakeAuth:
     ) -> tuple[str, datetime]:
         """As AuthClient."""
         self._answer()
+        if self.unanswered:
+            self.unanswered -= 1
+            await asyncio.Event().wait()
         grant = self._grants.get(account_id)
         if grant is None or grant.account.user_id != user_id:
             raise AppError(Kind.NOT_FOUND, "account_not_found", "There is no such account.")

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import Telemetry
 from services.kit.stores.postgres import create_pool
+from services.mail.auth_client import AuthClient
 from services.mail.disconnect import Disconnections
 from services.mail.mailboxes import Mailboxes
 from services.mail.provider_access.calls import ProviderAccess
@@ -63,6 +64,8 @@ class WorkerOptions:
     poll_seconds: float = 600.0
     # None: all looks come as often as the first ones.
     longest_poll_seconds: float | None = None
+    # Between two looks at the address of an idle mailbox.
+    address_seconds: float = 86_400.0
     # Never by itself.
     verify_seconds: float = 0.0
     deadlines: Deadlines = DEADLINES
@@ -110,7 +113,9 @@ class RunningWorker:
 
 
 @asynccontextmanager
-async def working(servers: Servers, auth: FakeAuth, options: WorkerOptions) -> AsyncIterator[RunningWorker]:
+async def working(
+    servers: Servers, auth: FakeAuth | AuthClient, options: WorkerOptions
+) -> AsyncIterator[RunningWorker]:
     """A worker at work until the block ends, on connections of its own."""
     name = f"mail-worker-{next(_numbers)}"
     async with AsyncExitStack() as stack:
@@ -135,7 +140,7 @@ def _profile(options: WorkerOptions) -> QuotaProfile:
 
 
 def _access(
-    servers: Servers, auth: FakeAuth, options: WorkerOptions, *, pool: Pool, registry: CollectorRegistry
+    servers: Servers, auth: FakeAuth | AuthClient, options: WorkerOptions, *, pool: Pool, registry: CollectorRegistry
 ) -> ProviderAccess:
     profile = _profile(options)
     quota = shared_quota(
@@ -150,7 +155,7 @@ def _access(
 
 def _worker(
     servers: Servers,
-    auth: FakeAuth,
+    auth: FakeAuth | AuthClient,
     options: WorkerOptions,
     *,
     access: ProviderAccess,
@@ -196,7 +201,9 @@ def _worker(
             providers=providers,
             access=access,
             intervals=IdleIntervals(
-                shortest=options.poll_seconds, longest=options.longest_poll_seconds or options.poll_seconds
+                shortest=options.poll_seconds,
+                longest=options.longest_poll_seconds or options.poll_seconds,
+                addresses=options.address_seconds,
             ),
             metrics=IdleMetrics(registry),
             parallel=16,

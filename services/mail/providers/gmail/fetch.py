@@ -39,6 +39,10 @@ _NO_BATCHES = frozenset({400, 404, 405, 501})
 log = structlog.get_logger()
 
 
+class _NoBatchesError(Exception):
+    """The server has no batch endpoint, so that it has made none of the calls."""
+
+
 class GmailFetch:
     """Fetches messages, and threads for their messages, with at most `parallel_gets` single gets at a time."""
 
@@ -56,8 +60,12 @@ class GmailFetch:
         if url is not None and not singly:
             try:
                 return await self._fetch_batch(access_token, gets, url)
+            except _NoBatchesError as error:
+                self._batch_endpoint.refused(str(error))
             except batch.MalformedBatchError as error:
                 self._batch_endpoint.refused(str(error))
+                # The server may have made the calls, and their units pay for each once: single gets are taken anew.
+                raise ProviderUnavailableError(f"a malformed batch answer: {error}") from error
             except RejectedError as error:
                 log.info("batch too large, fetching one by one", gets=len(gets), reason=error.detail)
         return await self._fetch_singly(access_token, gets)
@@ -72,7 +80,7 @@ class GmailFetch:
             headers={"Content-Type": batch.CONTENT_TYPE},
         )
         if response.status_code in _NO_BATCHES:
-            raise batch.MalformedBatchError(f"answered with {response.status_code}")
+            raise _NoBatchesError(f"answered with {response.status_code}")
         raise_for_status(response, body)
         content_type = response.headers.get("Content-Type", "")
         if len(body) > LARGE_BYTES:

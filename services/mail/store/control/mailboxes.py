@@ -249,6 +249,11 @@ async def set_address(connection: Connection, mailbox_id: int, email: str) -> No
     )
 
 
+async def expect_rename(connection: Connection, mailbox_id: int) -> None:
+    """Have the next turn compare the address with the provider's."""
+    await connection.execute("UPDATE mailboxes SET address_check_due = true WHERE mailbox_id = $1", mailbox_id)
+
+
 async def set_send_as(connection: Connection, mailbox_id: int, addresses: Sequence[str] | None) -> None:
     """Record the addresses that the user may send mail from; the first ones, if there are very many.
 

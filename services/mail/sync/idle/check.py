@@ -12,13 +12,13 @@ from typing import Any
 import structlog
 
 from services.kit.errors import AppError
-from services.mail.model import Label
+from services.mail.model import Label, Mailbox
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.quota import QuotaScope, QuotaWaitError
-from services.mail.providers.base import HistoryPage, Provider, ProviderError
+from services.mail.providers.base import HistoryPage, Profile, Provider, ProviderError
 from services.mail.store import labels
 from services.mail.store.connection import DATABASE_LOST, Pool
-from services.mail.store.control import idle_groups, idle_mailboxes
+from services.mail.store.control import idle_groups, idle_mailboxes, mailboxes
 from services.mail.store.control.idle_groups import IdleGroup
 from services.mail.store.control.idle_mailboxes import IdleMailbox
 from services.mail.sync.idle.budget import report_misfit
@@ -53,11 +53,21 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Look:
-    """A look to make; `announced` changes are no surprise."""
+    """A look to make: at the history, and at labels or address. `announced` changes are no surprise."""
 
     member: IdleMailbox
-    with_labels: bool
     announced: bool
+    with_labels: bool = False
+    with_address: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What a look shows; None for what was not asked for, or does not exist there."""
+
+    page: HistoryPage
+    labels: list[Label] | None
+    profile: Profile | None
 
 
 class IdleCheck:
@@ -170,7 +180,7 @@ class IdleCheck:
     async def _visit_singles(self, mailbox_ids: Sequence[int]) -> None:
         async with self._pool.acquire() as connection:
             members = await idle_mailboxes.load(connection, mailbox_ids)
-        await self._look_at([_Look(member=member, with_labels=False, announced=True) for member in members])
+        await self._look_at([_Look(member=member, announced=True) for member in members])
 
     async def _visit(self, group: IdleGroup) -> None:
         async with self._pool.acquire() as connection:
@@ -181,7 +191,12 @@ class IdleCheck:
             members = await idle_mailboxes.load(connection, due.mailbox_ids)
         await self._wake([activity.mailbox_id for activity in activities if activity.needs_watch])
         looks = [
-            _Look(member=member, with_labels=member.mailbox.mailbox_id in due.with_labels, announced=False)
+            _Look(
+                member=member,
+                announced=False,
+                with_labels=member.mailbox.mailbox_id in due.with_labels,
+                with_address=member.mailbox.mailbox_id in due.with_address,
+            )
             for member in members
         ]
         await self._look_at(looks, group=group)
@@ -219,7 +234,7 @@ class IdleCheck:
 
     def _units(self, look: _Look) -> int:
         costs = self._providers[look.member.mailbox.provider].costs
-        return costs.history_page + (costs.labels if look.with_labels else 0)
+        return costs.history_page + look.with_labels * costs.labels + look.with_address * costs.profile
 
     async def _ask(self, look: _Look) -> asyncio.Task[None]:
         """Start to ask about a mailbox as soon as there is a slot."""
@@ -231,27 +246,33 @@ class IdleCheck:
     async def _check(self, look: _Look) -> None:
         mailbox_id = look.member.mailbox.mailbox_id
         try:
-            page, listed = await self._ask_provider(look)
+            answer = await self._ask_provider(look)
         except (ProviderError, AppError) as error:
             # A turn of its own meets the error again and deals with it.
             log.info("idle check failed", mailbox_id=mailbox_id, error=type(error).__name__)
             self._metrics.looked(Outcome.FAILED)
             await self._wake([mailbox_id])
             return
+        page = answer.page
         changed = page.last_record is not None or page.next_page_token is not None or page.latest > look.member.cursor
-        relabelled = listed is not None and await self._are_other_labels(mailbox_id, listed)
-        self._metrics.looked(Outcome.CHANGED if changed or relabelled else Outcome.UNCHANGED)
-        if changed or relabelled:
+        relabelled = answer.labels is not None and await self._are_other_labels(mailbox_id, answer.labels)
+        renamed = answer.profile is not None and await self._is_other_address(look.member.mailbox, answer.profile)
+        is_new = changed or relabelled or renamed
+        self._metrics.looked(Outcome.CHANGED if is_new else Outcome.UNCHANGED)
+        if is_new:
             await self._wake([mailbox_id], changed=True, missed=changed and not look.announced)
 
-    async def _ask_provider(self, look: _Look) -> tuple[HistoryPage, list[Label] | None]:
-        """Return the history since the cursor and, if they are due and there are any, the labels."""
+    async def _ask_provider(self, look: _Look) -> _Found:
+        """Return the history since the cursor and, as far as they are due, labels and profile."""
         mailbox = look.member.mailbox
         async with self._access.open(self._providers[mailbox.provider], mailbox) as session:
 
-            async def ask() -> tuple[HistoryPage, list[Label] | None]:
-                page = await session.list_changes(cursor=look.member.cursor, page_token=None)
-                return page, await session.list_labels() if look.with_labels else None
+            async def ask() -> _Found:
+                return _Found(
+                    page=await session.list_changes(cursor=look.member.cursor, page_token=None),
+                    labels=await session.list_labels() if look.with_labels else None,
+                    profile=await session.profile() if look.with_address else None,
+                )
 
             return await self._access.calls(mailbox).call_prepaid(ask)
 
@@ -261,6 +282,14 @@ class IdleCheck:
             if set(await labels.of_mailbox(connection, mailbox_id)) == set(listed):
                 return False
             await labels.postpone(connection, mailbox_id, seconds=0)
+            return True
+
+    async def _is_other_address(self, mailbox: Mailbox, profile: Profile) -> bool:
+        """Return whether the mailbox has another address at the provider; then a turn is to learn it."""
+        if not profile.address or profile.address.casefold() == mailbox.email.casefold():
+            return False
+        async with self._pool.acquire() as connection:
+            await mailboxes.expect_rename(connection, mailbox.mailbox_id)
             return True
 
     async def _wake(self, mailbox_ids: Collection[int], *, changed: bool = False, missed: bool = False) -> None:

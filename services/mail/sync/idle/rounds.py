@@ -11,15 +11,21 @@ from services.mail.store.control.idle_mailboxes import Activity
 _QUIET_SHARE = 1 / 4
 # Labels are looked at with every so many looks: no history and no announcement tells of them.
 _CHECKS_PER_LABELS = 4
+# Seconds between two comparisons of an address with the provider's, at most: history does not tell of a new one.
+_ADDRESSES = 86_400.0
 _DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleIntervals:
-    """Between two looks pass `shortest` seconds or a power of two times that, never more than `longest`."""
+    """Between two looks pass `shortest` seconds or a power of two times that, never more than `longest`.
+
+    Every so often, within `addresses` seconds, a look is at the mailbox's address, too.
+    """
 
     shortest: float
     longest: float
+    addresses: float = _ADDRESSES
 
     @property
     def longest_in_effect(self) -> float:
@@ -34,7 +40,12 @@ class IdleIntervals:
 
     def least_units(self, costs: UnitCosts) -> float:
         """Units that looks at one mailbox take in a day at least."""
-        return (costs.history_page + costs.labels / _CHECKS_PER_LABELS) * _DAY / self.longest_in_effect
+        checks = (costs.history_page + costs.labels / _CHECKS_PER_LABELS) * _DAY / self.longest_in_effect
+        return checks + costs.profile * _DAY / (self.shortest * self.rounds_between_addresses(self._most_rounds))
+
+    def rounds_between_addresses(self, rounds_between_checks: int) -> int:
+        """A multiple of the rounds between two looks, so that it costs no look of its own."""
+        return max(rounds_between_checks, _power_of_two(self.addresses / self.shortest))
 
     @property
     def _most_rounds(self) -> int:
@@ -43,10 +54,11 @@ class IdleIntervals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueChecks:
-    """Ids of the mailboxes that are due: for a look, and of these for a look at their labels too."""
+    """Ids of the mailboxes that are due: for a look, and of these for a look at their labels, or address, too."""
 
     mailbox_ids: list[int]
     with_labels: set[int]
+    with_address: set[int]
 
 
 def due_checks(group: IdleGroup, activities: list[Activity], intervals: IdleIntervals) -> DueChecks:
@@ -55,13 +67,15 @@ def due_checks(group: IdleGroup, activities: list[Activity], intervals: IdleInte
     Intervals are powers of two, so that one that grows skips no look: every round of the longer is one of the shorter.
     """
     last, present = group.rounds(intervals.shortest)
-    due = DueChecks(mailbox_ids=[], with_labels=set())
+    due = DueChecks(mailbox_ids=[], with_labels=set(), with_address=set())
     for activity in activities:
         between = intervals.rounds_between_checks(activity)
         if _is_due(activity.mailbox_id, every=between, last=last, present=present):
             due.mailbox_ids.append(activity.mailbox_id)
         if _is_due(activity.mailbox_id, every=between * _CHECKS_PER_LABELS, last=last, present=present):
             due.with_labels.add(activity.mailbox_id)
+        if _is_due(activity.mailbox_id, every=intervals.rounds_between_addresses(between), last=last, present=present):
+            due.with_address.add(activity.mailbox_id)
     return due
 
 

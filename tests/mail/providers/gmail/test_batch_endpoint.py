@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from services.mail.model import ProviderMessage
-from services.mail.providers.base import Get
+from services.mail.providers.base import Get, ProviderUnavailableError
 from services.mail.providers.gmail.batch import BOUNDARY
 from services.mail.providers.gmail.batch_endpoint import LONGEST_PAUSE, BatchEndpoint
 from tests.support.mail.gmail_calls import COSTS, TOKEN, gmail_that_answers
@@ -72,8 +72,6 @@ class TestFetch:
             missing(501),
             missing(400, text="<html>"),
             missing(404, text=json.dumps({"error": {"code": 404, "errors": [{"reason": "notFound"}]}})),
-            missing(200, text="<p>Welcome"),
-            missing(200, text=f"--{BOUNDARY}--", kind=MULTIPART),
         ],
         ids=lambda answer: f"{answer.status_code} {answer.text[:12]}",
     )
@@ -85,6 +83,18 @@ class TestFetch:
                 results = await at.batching.fetch(TOKEN, GETS)
                 assert all(isinstance(result, ProviderMessage) for result in results.values())
                 assert (gmail.batches, gmail.gets) == (batches, gets)
+
+    @pytest.mark.parametrize(
+        "answer", [missing(200, text="<p>Welcome"), missing(200, text=f"--{BOUNDARY}--", kind=MULTIPART)]
+    )
+    async def test_makes_no_call_twice_for_the_same_units(self, answer: httpx.Response) -> None:
+        gmail = Gmail([answer])
+        async with gmail_that_answers(gmail) as at:
+            with pytest.raises(ProviderUnavailableError, match="malformed batch answer"):
+                await at.batching.fetch(TOKEN, GETS)
+            assert (gmail.batches, gmail.gets) == (1, 0)
+            await at.batching.fetch(TOKEN, GETS)
+            assert (gmail.batches, gmail.gets) == (1, 3)
 
     async def test_reopens_after_a_batch_answer(self) -> None:
         gmail, clock = Gmail([missing(), None, missing(), None]), Clock()

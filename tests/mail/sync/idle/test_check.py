@@ -1,21 +1,29 @@
 """Idle mailboxes are checked in groups, and become due when something has changed."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import ClassVar
 
 import pytest
 import structlog
+from prometheus_client import CollectorRegistry
 
-from services.mail.model import Lane, MailboxStatus
+from services.mail.model import HistoryDelta, Label, Lane, MailboxStatus
+from services.mail.providers.base import HistoryPage, Profile, TokenRefusedError
 from services.mail.store.control import mailboxes
 from services.mail.sync.idle.budget import report_misfit
+from services.mail.sync.idle.check import IdleCheck
+from services.mail.sync.idle.metrics import IdleMetrics
 from services.mail.sync.idle.rounds import IdleIntervals
 from tests.mail.conftest import OpenStage
 from tests.support.mail.running_worker import quota_profile
 from tests.support.mail.sandbox_control import SandboxMailbox
+from tests.support.mail.scripted_history import ScriptedHistory
 from tests.support.mail.stage import Stage, connect_user
-from tests.support.mail.turns import worker_access
+from tests.support.mail.turns import provider_access, worker_access
 from tests.support.mail.waiting import eventually
 
 POLL = 0.3
@@ -78,6 +86,25 @@ class TestAtRest:
                 return bool(await s.fetchval("SELECT name = 'Leisure' FROM labels WHERE label_id = $1", label_id))
 
             await eventually(is_renamed)
+
+    async def test_a_new_address_is_learned_without_a_turn_before(self, stage: OpenStage) -> None:
+        async with stage(messages=2, poll_seconds=POLL, address_seconds=4 * POLL) as s:
+            await s.sync()
+            await until_at_rest(s)
+            epoch = await s.fetchval("SELECT lease_epoch FROM mailbox_schedule")
+            await until_looked_at(s, times=5)
+            # As long as it is the same, no turn is taken.
+            assert await s.fetchval("SELECT lease_epoch FROM mailbox_schedule") == epoch
+            new = f"new.{s.at_provider.email}"
+            s.at_provider = await s.at_provider.renamed(new)
+
+            async def is_learned() -> bool:
+                return bool(await s.fetchval("SELECT email = $1 AND NOT address_check_due FROM mailboxes", new))
+
+            await eventually(is_learned)
+            assert s.auth.addresses == [new]
+            await until_at_rest(s)
+            await s.mirrors()
 
     async def test_what_happens_at_the_provider_is_found_without_any_hint(self, stage: OpenStage) -> None:
         async with stage(messages=5, poll_seconds=POLL) as s:
@@ -166,6 +193,110 @@ class TestAtRest:
 
             await eventually(all_were_looked_at)
             assert await s.fetchval(epochs, changed) == before
+
+
+# The lease of a group says that a visit of it is under way.
+UNDER_WAY = "SELECT count(*) FROM idle_groups WHERE lease_until > now()"
+
+
+class Unanswered(ScriptedHistory):
+    """A provider that answers no look until `answers` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+
+    async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:
+        """No changes, later."""
+        del access_token, page_token
+        await self.answers.wait()
+        return HistoryPage(changes=HistoryDelta(), last_record=None, latest=cursor, next_page_token=None)
+
+
+@asynccontextmanager
+async def due_check(stage: OpenStage, provider: ScriptedHistory) -> AsyncIterator[tuple[Stage, IdleCheck]]:
+    """Yield the check of an idle mailbox of this provider that is due: for history, labels and address."""
+    async with stage(messages=2, workers=0) as s:
+        await s.sync_with_worker()
+        await until_at_rest(s)
+        await s.pool.execute("UPDATE idle_groups SET checked_at = '-infinity'")
+        await s.pool.execute("UPDATE mailbox_schedule SET due_at = now()")
+        check = IdleCheck(
+            pool=s.pool,
+            providers={"google": provider},
+            access=provider_access(s, provider),
+            intervals=IdleIntervals(shortest=600, longest=600),
+            metrics=IdleMetrics(CollectorRegistry()),
+            parallel=4,
+        )
+        yield s, check
+        await check.close()
+
+
+class RefusedToken(Unanswered):
+    """A provider that refuses the token when it is asked for labels first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers.set()
+        self.calls: list[str] = []
+
+    async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:
+        """No changes."""
+        self.calls.append("history")
+        return await super().list_changes(access_token, cursor=cursor, page_token=page_token)
+
+    async def list_labels(self, access_token: str) -> list[Label] | None:
+        """The labels, at the second time."""
+        self.calls.append("labels")
+        if self.calls.count("labels") == 1:
+            raise TokenRefusedError
+        return await super().list_labels(access_token)
+
+    async def profile(self, access_token: str) -> Profile:
+        """A profile without an address."""
+        self.calls.append("profile")
+        return await super().profile(access_token)
+
+
+class TestRefusedTokens:
+    async def test_repeat_no_call_that_was_answered_and_paid_for(self, stage: OpenStage) -> None:
+        provider = RefusedToken()
+        async with due_check(stage, provider) as (s, check):
+            await check.look()
+
+            async def has_ended() -> bool:
+                return int(await s.fetchval(UNDER_WAY)) == 0
+
+            await eventually(has_ended)
+            assert provider.calls == ["history", "labels", "labels", "profile"]
+
+
+class TestUnansweredCalls:
+    @asynccontextmanager
+    async def unanswered(self, stage: OpenStage) -> AsyncIterator[tuple[Stage, IdleCheck]]:
+        """Yield a check whose calls are not answered."""
+        provider = Unanswered()
+        async with due_check(stage, provider) as found:
+            yield found
+            provider.answers.set()
+
+    async def test_do_not_delay_the_next_look(self, stage: OpenStage) -> None:
+        async with self.unanswered(stage) as (s, check):
+            assert await check.look()
+            assert await s.fetchval(UNDER_WAY) == 1
+
+    async def test_do_not_delay_the_next_visit_of_the_group(self, stage: OpenStage) -> None:
+        async with self.unanswered(stage) as (s, check):
+            await check.look()
+
+            async def has_ended() -> bool:
+                return int(await s.fetchval(UNDER_WAY)) == 0
+
+            await eventually(has_ended)
+            assert await s.fetchval("SELECT checked_at > now() - interval '1 hour' FROM idle_groups")
+            # The mailbox itself is looked at once more.
+            assert await s.fetchval("SELECT look_at IS NOT NULL FROM mailbox_schedule")
 
 
 class TestIntervals:
@@ -311,10 +442,10 @@ class TestWorkers:
                 async with s.pool.acquire() as connection:
                     intervals = IdleIntervals(shortest=60, longest=960)
                     assert await report_misfit(connection, profile=profile, intervals=intervals)
-            # 202.5 units are needed, 25 allowed.
+            # 203.9 units are needed, 25 allowed.
             [line] = logs
-            assert (line["log_level"], line["units_needed"], line["units_allowed"]) == ("error", 202, 25)
-            assert (line["longest_seconds_that_fit"], line["share_that_fits"]) == (16 * 960, 2.02)
+            assert (line["log_level"], line["units_needed"], line["units_allowed"]) == ("error", 204, 25)
+            assert (line["longest_seconds_that_fit"], line["share_that_fits"]) == (16 * 960, 2.04)
             fitting = IdleIntervals(shortest=60, longest=16 * 960)
             async with s.pool.acquire() as connection:
                 assert not await report_misfit(connection, profile=profile, intervals=fitting)

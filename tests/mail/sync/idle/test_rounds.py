@@ -26,12 +26,12 @@ def group_at(checked_at: float, claimed_at: float, *, group_id: int = 3) -> Idle
     return IdleGroup(group_id=group_id, checked_at=checked_at, claimed_at=claimed_at, lease_epoch=1)
 
 
-def checks(mailbox: Activity, *, visits: list[float], labels: bool = False) -> list[float]:
-    """Return the times at which the mailbox is due in visits of its group."""
+def checks(mailbox: Activity, *, visits: list[float], of: str = "mailbox_ids") -> list[float]:
+    """Return the times at which the mailbox is due in visits of its group: for a look, or for more."""
     found = []
     for checked_at, claimed_at in pairwise(visits):
         due = due_checks(group_at(checked_at, claimed_at), [mailbox], INTERVALS)
-        if mailbox.mailbox_id in (due.with_labels if labels else due.mailbox_ids):
+        if mailbox.mailbox_id in getattr(due, of):
             found.append(claimed_at)
     return found
 
@@ -69,9 +69,16 @@ class TestDueChecks:
         assert len(found) == 16 * times
 
     def test_of_labels_are_every_fourth(self) -> None:
-        found = checks(activity(1000, quiet=0), visits=every_minute(1), labels=True)
+        found = checks(activity(1000, quiet=0), visits=every_minute(1), of="with_labels")
         assert len(found) == 15
         assert set(found) <= set(checks(activity(1000, quiet=0), visits=every_minute(1)))
+
+    @pytest.mark.parametrize("quiet", [0, math.inf])
+    def test_of_addresses_come_with_a_look_within_a_day(self, quiet: float) -> None:
+        mailbox = activity(1000, quiet=quiet)
+        found = checks(mailbox, visits=every_minute(100), of="with_address")
+        assert max(later - earlier for earlier, later in pairwise(found)) == 1024 * MINUTE
+        assert set(found) <= set(checks(mailbox, visits=every_minute(100)))
 
     def test_of_a_group_are_spread_over_the_interval(self) -> None:
         members = [activity(number) for number in group_at(0, 0).mailbox_ids]
@@ -107,8 +114,9 @@ class TestDueChecks:
 
 class TestBudget:
     def test_of_a_mailbox_is_that_of_the_longest_interval(self) -> None:
-        # 90 times a day a page of history, 2 units, and with every fourth the labels, 1 unit.
-        assert INTERVALS.least_units(GMAIL_COSTS["2026-05"]) == 90 * 2.25
+        # 90 times a day a page of history, 2 units, and with every fourth the labels, 1 unit; every 1024 minutes the
+        # address, 1 unit.
+        assert INTERVALS.least_units(GMAIL_COSTS["2026-05"]) == 90 * 2.25 + 1440 / 1024
 
     def test_that_is_too_small_asks_for_longer_intervals(self) -> None:
         assert fitting_longest(INTERVALS, units_needed=100, units_allowed=100) == 16 * MINUTE

@@ -31,7 +31,7 @@ class Clock:
         await woken
 
     async def move(self, connection: Connection, to: float) -> None:
-        """Set the time, and wake whoever has waited for it."""
+        """Set the time, and wake those that have waited for it."""
         self.now = max(self.now, to)
         await connection.execute("SELECT setval('simulated.clock', $1)", round(self.now * 1_000_000))
         while self._sleepers and self._sleepers[0][0] <= self.now:

@@ -1,11 +1,14 @@
-"""A simulated day: mail comes and is announced, idle checks find the rest, turns fetch it."""
+"""A simulated day: mail comes and is announced, idle checks find the rest, turns fetch it.
+
+Moving the clock is a statement, and looking for due turns another one. So announcements arrive in portions of a quarter
+of a second, and mail that comes moves no clock.
+"""
 
 import asyncio
 import heapq
 import math
 import random
 import statistics
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -43,6 +46,11 @@ ANNOUNCED_AFTER: Final = (0.5, 3.0)
 LOST: Final = 0.01
 # Seconds between two times at which a worker looks for what is due.
 TICK: Final = 5.0
+# Announcements arrive at multiples of so many seconds: an eighth of a second later than they would, on average.
+PORTION: Final = 0.25
+# Turns that run at the same time.
+TURNS: Final = 50
+_MARKED_AT_ONCE: Final = 1_000
 
 
 class Day:
@@ -57,21 +65,24 @@ class Day:
         self._push = push
         self._boxes: dict[UUID, Box] = {}
         self._by_id: dict[int, tuple[UUID, Box]] = {}
-        self._events: list[tuple[float, int, Callable[[], Awaitable[None]]]] = []
-        self._number = 0
+        # Mail to come, by its time, and announcements of history ids by the number of their portion.
+        self._mail: list[tuple[float, UUID]] = []
+        self._announcements: dict[int, dict[UUID, int]] = {}
+        self._portions: list[int] = []
         profile = replace(gmail_quota("2026-05"), daily_limit=round(DAILY_LIMIT * mailboxes / FULL))
         self._provider = SimulatedGmail(self._boxes, self.units, can_push=push)
+        self._watermarks = PostgresWatermarks(
+            pool,
+            mailbox_limit=profile.mailbox_limit,
+            window=profile.window,
+            longest_call=profile.longest_call,
+            monotonic=clock,
+        )
         self.quota = Quota(
             redis,
             profile=profile,
             batch_units=200,
-            watermarks=PostgresWatermarks(
-                pool,
-                mailbox_limit=profile.mailbox_limit,
-                window=profile.window,
-                longest_call=profile.longest_call,
-                monotonic=clock,
-            ),
+            watermarks=self._watermarks,
             now=clock,
             redis_time=clock,
             monotonic=clock,
@@ -128,7 +139,7 @@ class Day:
             self._boxes[row["account_id"]] = box
             self._by_id[row["mailbox_id"]] = (row["account_id"], box)
             if mail:
-                self._plan_mail(row["account_id"], box)
+                self._plan_mail(row["account_id"], after=self._clock.now)
         await connection.execute(
             "INSERT INTO sync_states (mailbox_id, cursor, caught_up_at, covered_all) "
             "SELECT mailbox_id, 1, now(), true FROM mailboxes"
@@ -148,37 +159,52 @@ class Day:
             "INSERT INTO idle_groups (group_id, checked_at) SELECT DISTINCT mailbox_id / $1, now() FROM mailboxes",
             GROUP_SIZE,
         )
+        # Their marks of quota: else each mailbox's first check would write one.
+        for start in range(0, len(rows), _MARKED_AT_ONCE):
+            marked = [row["mailbox_id"] for row in rows[start : start + _MARKED_AT_ONCE]]
+            await self._watermarks.cover(dict.fromkeys(marked, self._provider.costs.history_page))
         await connection.execute("VACUUM ANALYZE")
 
     async def run(self, connection: Connection, *, until: float) -> None:
         """Let the time pass."""
         next_tick = self._clock.now
         while self._clock.now < until:
-            at = min(next_tick, self._events[0][0] if self._events else math.inf)
-            await self._clock.move(connection, at)
-            while self._events and self._events[0][0] <= self._clock.now:
-                await heapq.heappop(self._events)[2]()
+            # Each message may be announced earlier than what is known so far.
+            while self._mail and self._mail[0][0] <= min(next_tick, self._next_portion()):
+                self._deliver(*heapq.heappop(self._mail))
+            await self._clock.move(connection, min(next_tick, self._next_portion()))
+            if self._clock.now >= self._next_portion():
+                announced = self._announcements.pop(heapq.heappop(self._portions))
+                await asyncio.gather(*(self._announce(account, history) for account, history in announced.items()))
             if self._clock.now >= next_tick:
                 next_tick += TICK
                 while await self.check.look():
                     pass
             await self._work()
 
-    def _at(self, when: float, do: Callable[[], Awaitable[None]]) -> None:
-        self._number += 1
-        heapq.heappush(self._events, (when, self._number, do))
+    def _next_portion(self) -> float:
+        return self._portions[0] * PORTION if self._portions else math.inf
 
-    def _plan_mail(self, account: UUID, box: Box) -> None:
-        at = self._clock.now + self._random.expovariate(box.per_day / DAY)
-        self._at(at, lambda: self._deliver(account, box))
+    def _plan_mail(self, account: UUID, *, after: float) -> None:
+        rate = self._boxes[account].per_day / DAY
+        heapq.heappush(self._mail, (after + self._random.expovariate(rate), account))
 
-    async def _deliver(self, account: UUID, box: Box) -> None:
+    def _deliver(self, at: float, account: UUID) -> None:
+        """Let a message come, and plan the next one of its mailbox."""
+        box = self._boxes[account]
         box.history += 1
-        box.unread.append(self._clock.now)
-        self._plan_mail(account, box)
+        box.unread.append(at)
+        self._plan_mail(account, after=at)
         if self._push and self._random.random() >= LOST:
-            history = box.history
-            self._at(self._clock.now + self._random.uniform(*ANNOUNCED_AFTER), lambda: self._announce(account, history))
+            self._plan_announcement(account, box.history, at=at + self._random.uniform(*ANNOUNCED_AFTER))
+
+    def _plan_announcement(self, account: UUID, history: int, *, at: float) -> None:
+        portion = math.ceil(at / PORTION)
+        if portion not in self._announcements:
+            self._announcements[portion] = {}
+            heapq.heappush(self._portions, portion)
+        known = self._announcements[portion].get(account, 0)
+        self._announcements[portion][account] = max(known, history)
 
     async def _announce(self, account: UUID, history: int) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
@@ -192,13 +218,13 @@ class Day:
                     connection,
                     owner=uuid4(),
                     lane=Lane.LIVE,
-                    limit=100,
-                    failing_limit=100,
+                    limit=TURNS,
+                    failing_limit=TURNS,
                     lease_seconds=15,
                     backoff_limit=60,
                 )
             await asyncio.gather(*map(self._turn, leases))
-            if len(leases) < 100:
+            if len(leases) < TURNS:
                 return
 
     async def _turn(self, lease: Lease) -> None:
@@ -228,8 +254,7 @@ class Day:
         expires = datetime.fromtimestamp(self._clock.now, UTC) + timedelta(days=7)
         await watches.keep(connection, mailbox_id, expires_at=expires, renew_seconds=RENEW_SECONDS)
         # A new watch is announced at once.
-        history = box.history
-        self._at(self._clock.now + 1, lambda: self._announce(account, history))
+        self._plan_announcement(account, box.history, at=self._clock.now + 1)
 
     async def _spend(self, mailbox_id: int, units: int) -> None:
         with suppress(QuotaWaitError):

@@ -75,7 +75,7 @@ class TestReencryption:
             return GrantRevocations(store=store, cipher=cipher, providers={}, clock=time.now, new_id=uuid4)
 
         time = Time()
-        consent = Consent("google", ProviderIdentity("1", "a@b.c", email_verified=True), grant_of("token", time))
+        consent = Consent("google", ProviderIdentity("1", "a@b.c", email_verified=None), grant_of("token", time))
         grant_id = await revocations(Cipher(OLD, previous=None)).add_pending(consent, seconds=120)
         assert (await Reencryption(store=store, cipher=Cipher(NEW, previous=OLD)).run()).done == 1
         async with store.transaction() as transaction:

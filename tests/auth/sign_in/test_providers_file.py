@@ -1,5 +1,6 @@
 """A provider that only PROVIDERS_FILE knows, from the consent to the end of the grant."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from grpc import aio
 
 from services.kit.rpc.errors import from_rpc_error
 from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET
-from tests.support.auth.client import Client, StartService
+from tests.support.auth.client import Client, OpenService
 from tests.support.auth.yandex_browser import Browser
 
 # The sandbox's Yandex under another name.
@@ -50,9 +51,10 @@ def file(yandex_origin: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-async def service(start_service: StartService, file: Path) -> Client:
+async def service(open_service: OpenService, file: Path) -> AsyncIterator[Client]:
     """Auth with a provider by a file."""
-    return await start_service(providers_file=file)
+    async with open_service(providers_file=file) as client:
+        yield client
 
 
 class TestProviderByFile:

@@ -1,6 +1,8 @@
 """Auth with Yandex as the sandbox plays it, from the consent to the end of the grant."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
@@ -16,32 +18,30 @@ from services.auth.sign_in.sign_in import SignInError
 from services.auth.store.tables import provider_tokens
 from services.kit.rpc.errors import from_rpc_error
 from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET
-from tests.support.auth.client import Client, SignedIn, StartService
+from tests.support.auth.client import Client, OpenService, SignedIn
 from tests.support.auth.stand_in import Person
 from tests.support.auth.yandex_browser import Browser
 from tests.support.mail.waiting import eventually
 
 
 @pytest.fixture(scope="module")
-def start_with_yandex(start_service: StartService, yandex_origin: str) -> StartService:
-    async def start(**overrides: object) -> Client:
-        return await start_service(
-            yandex_client_id=DEV_CLIENT_ID,
-            yandex_client_secret=SecretStr(DEV_CLIENT_SECRET),
-            yandex_auth_url=f"{yandex_origin}/yandex/authorize",
-            yandex_token_url=f"{yandex_origin}/yandex/token",
-            yandex_userinfo_url=f"{yandex_origin}/yandex/info?format=json",
-            yandex_revoke_url=f"{yandex_origin}/yandex/revoke_token",
-            **overrides,
-        )
-
-    return start
+def open_with_yandex(open_service: OpenService, yandex_origin: str) -> OpenService:
+    return partial(
+        open_service,
+        yandex_client_id=DEV_CLIENT_ID,
+        yandex_client_secret=SecretStr(DEV_CLIENT_SECRET),
+        yandex_auth_url=f"{yandex_origin}/yandex/authorize",
+        yandex_token_url=f"{yandex_origin}/yandex/token",
+        yandex_userinfo_url=f"{yandex_origin}/yandex/info?format=json",
+        yandex_revoke_url=f"{yandex_origin}/yandex/revoke_token",
+    )
 
 
 @pytest.fixture(scope="module")
-async def service(start_with_yandex: StartService) -> Client:
+async def service(open_with_yandex: OpenService) -> AsyncIterator[Client]:
     """Auth with Yandex beside Google."""
-    return await start_with_yandex()
+    async with open_with_yandex() as client:
+        yield client
 
 
 async def reason_of(call: object) -> str:
@@ -97,12 +97,12 @@ class TestSignIn:
         assert (await service.complete(**redirect)).error == SignInError.REAUTHENTICATION_REQUIRED
 
     async def test_is_no_sign_up_where_only_verified_addresses_may(
-        self, start_with_yandex: StartService, browser: Browser
+        self, open_with_yandex: OpenService, browser: Browser
     ) -> None:
-        guarded = await start_with_yandex(auth_allowed_domains="yandex.example")
-        started = await guarded.start(provider="yandex")
-        redirect = await browser.consent(started.authorization_url, await browser.new_user())
-        assert (await guarded.complete(**redirect)).error == SignInError.SIGN_UP_NOT_ALLOWED
+        async with open_with_yandex(auth_allowed_domains="yandex.example") as guarded:
+            started = await guarded.start(provider="yandex")
+            redirect = await browser.consent(started.authorization_url, await browser.new_user())
+            assert (await guarded.complete(**redirect)).error == SignInError.SIGN_UP_NOT_ALLOWED
 
 
 class TestLink:
@@ -174,18 +174,18 @@ class TestRefusedToken:
 
 class TestOldGrant:
     async def test_is_refreshed_before_it_expires_unasked(
-        self, start_with_yandex: StartService, service: Client, browser: Browser, engine: AsyncEngine
+        self, open_with_yandex: OpenService, service: Client, browser: Browser, engine: AsyncEngine
     ) -> None:
         old = await browser.sign_in(service, await browser.new_user())
         young = await browser.sign_in(service, await browser.new_user())
         await self._age(engine, old, days=91)
         await self._age(engine, young, days=89)
-        await start_with_yandex()
 
         async def is_refreshed() -> bool:
             return (await browser.calls(old.person.email))["yandex.token"] == 2
 
-        await eventually(is_refreshed)
+        async with open_with_yandex():
+            await eventually(is_refreshed)
         await asyncio.gather(*[service.provider_token(user) for user in (old, young)])
         assert (await browser.calls(young.person.email))["yandex.token"] == 1
         query = select(provider_tokens.c.version).where(provider_tokens.c.account_id == UUID(old.account_id))

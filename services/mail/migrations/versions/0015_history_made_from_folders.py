@@ -44,9 +44,10 @@ def upgrade() -> None:
         sa.Column("restarted_at", _TIME, nullable=True),
         sa.PrimaryKeyConstraint("mailbox_id", "folder_id", name=op.f("pk_mail_folders")),
         _of_mailbox("mail_folders"),
-        sa.Index("ix_mail_folders_key", "mailbox_id", "key", unique=True, postgresql_where=sa.text("NOT is_gone")),
         postgresql_with={"fillfactor": 70},
     )
+    where = sa.text("NOT is_gone")
+    op.create_index("ix_mail_folders_key", "mail_folders", ["mailbox_id", "key"], unique=True, postgresql_where=where)
     op.create_table(
         "mail_locations",
         sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
@@ -60,17 +61,13 @@ def upgrade() -> None:
         sa.Column("gone_in", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("mailbox_id", "folder_id", "generation", "key", name=op.f("pk_mail_locations")),
         _of_mailbox("mail_locations"),
-        sa.Index(
-            "ix_mail_locations_external_id",
-            "mailbox_id",
-            "external_id",
-            postgresql_where=sa.text("external_id IS NOT NULL"),
-        ),
-        sa.Index("ix_mail_locations_gone", "mailbox_id", "size", postgresql_where=sa.text("gone_in IS NOT NULL")),
-        sa.Index(
-            "ix_mail_locations_unidentified", "mailbox_id", "size", postgresql_where=sa.text("external_id IS NULL")
-        ),
     )
+    for name, column, where in (
+        ("external_id", "external_id", sa.text("external_id IS NOT NULL")),
+        ("gone", "size", sa.text("gone_in IS NOT NULL")),
+        ("unidentified", "size", sa.text("external_id IS NULL")),
+    ):
+        op.create_index(f"ix_mail_locations_{name}", "mail_locations", ["mailbox_id", column], postgresql_where=where)
     op.create_table(
         "folder_records",
         sa.Column("mailbox_id", sa.BigInteger(), nullable=False),

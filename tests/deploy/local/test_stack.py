@@ -127,8 +127,8 @@ class TestRun:
                 said = subprocess.run(
                     ["bash", "-eu", "-c", flow], capture_output=True, text=True, check=True, timeout=60
                 )
-                addresses = json.loads(said.stdout[said.stdout.rindex('{"addresses"') :])["addresses"]
-                assert [address["email"] for address in addresses] == ["ada@example.com", "grace@example.org"]
+                listed = json.loads(said.stdout[said.stdout.rindex('{"mailboxes"') :].splitlines()[0])
+                assert [mailbox["email"] for mailbox in listed["mailboxes"]] == ["ada@example.com", "grace@example.org"]
 
             code, rest = _finish(process, signal.SIGINT)
         assert code == 0, rest

@@ -8,11 +8,12 @@ from tests.mail.conftest import OpenStage
 from tests.support.mail.proxied_gmail import ProxiedCall, proxied
 from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage
+from tests.support.mail.waiting import PATIENCE
 
 GONE: dict[str, object] = {"kind": "error", "status": 404, "reason": "notFound"}
 # A proxy or an outage page with the same status.
 FOREIGN: dict[str, object] = {"kind": "html_503", "status": 404}
-SLOW_LISTING: dict[str, object] = {"method": "gmail.messages.list", "kind": "slow", "seconds": 0.1}
+SLOW_LISTING: dict[str, object] = {"method": "gmail.messages.list", "kind": "slow", "seconds": 0.2}
 
 
 async def _fetch_again(s: Stage, external_id: str, answer: dict[str, object]) -> None:
@@ -91,7 +92,7 @@ class TestStoredMessages:
             # Meanwhile labels are no base for changes, so this one takes a get.
             await s.at_provider.relabel(target, add=("STARRED",))
             await s.hint()
-            await s.mirrors(exactly_paid=False)
+            await s.mirrors(exactly_paid=False, within=PATIENCE)
             assert (await s.at_provider.fired())[1] == 1
 
 

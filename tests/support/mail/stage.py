@@ -30,7 +30,7 @@ from tests.support.mail.waiting import PATIENCE, Waits, eventually
 
 EVERYTHING = MessageFilter()
 # Seconds in which a worker ends what is left to do for a test's mailbox, on a machine that is not overloaded.
-END_SECONDS = 3.0
+END_SECONDS = 5.0
 _numbers = itertools.count(1)
 
 

@@ -111,8 +111,8 @@ def test_the_walk_through_of_the_readme_works_as_it_is_printed(
     script = _walk_through().replace("http://localhost:8000", system.gateway_url)
     assert system.gateway_url in script
     done = subprocess.run(["sh", "-eu", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
-    addresses, sync, newest, unread, found, message = _documents(done.stdout)
-    assert [address["email"] for address in addresses["addresses"]] == ["ada@example.com"]
+    listed, sync, newest, unread, found, message = _documents(done.stdout)
+    assert [mailbox["email"] for mailbox in listed["mailboxes"]] == ["ada@example.com"]
     # Quota alone makes this sync take 20 of the 30 seconds for which the command waits.
     assert (sync["state"] in ("running", "completed"), sync["listed"]) == (True, 100)
     assert external_ids(newest["emails"]) == ids(provider.truth("ada@example.com", all_labels=False))[:5]

@@ -91,9 +91,10 @@ class TestDoctor:
     def test_finds_no_fault_and_the_bundle_holds_no_secret(
         self, system: ComposedSystem, operator: Operator, tmp_path: Path
     ) -> None:
-        # How full the disk of the machine is, is its own matter.
+        # The machine's disk and what tests before this one restored and backed up are no faults of the installation.
+        passing = ("disk of Postgres", "warn  backups", "warn  restore: kept")
         found = system.run(["sh", "-c", "deploy/mailroom doctor || true"])
-        others = [line for line in found.splitlines() if "disk of Postgres" not in line and "warn  backups" not in line]
+        others = [line for line in found.splitlines() if not any(words in line for words in passing)]
         assert [line for line in others if not line.startswith("ok ")] == []
         assert len(others) >= 10
         operator.mailroom("support-bundle", str(tmp_path / "bundle.tar.gz"))

@@ -19,7 +19,7 @@ def measure(stage: Stage) -> dict[str, float]:
     with growth(stage.pids) as grown:
         query = {"user_email": person.email}
         with person.http.stream("GET", "/emails/export", params=query, headers=headers) as answer:
-            for piece in answer.iter_raw(1 << 20):
+            for piece in answer.iter_bytes(1 << 20):
                 lines += piece.count(b"\n")
     if lines != expected:
         raise SystemExit(f"{lines} of {expected} messages were exported")

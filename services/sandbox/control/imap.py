@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from services.sandbox.control.json_body import ControlBody, ControlError, read_body
+from services.sandbox.control.path_user import user_of_path
 from services.sandbox.imap.server import ImapServer
 from services.sandbox.mailboxes.user import User, UserDirectory
 
@@ -100,8 +101,4 @@ class ImapControl:
         return JSONResponse({"dropped": self._server.drop_connections(self._user(request))})
 
     def _user(self, request: Request) -> User:
-        email = request.path_params["email"]
-        user = self._users.find_user(email)
-        if user is None:
-            raise ControlError(404, f"no user {email}")
-        return user
+        return user_of_path(request, self._users)

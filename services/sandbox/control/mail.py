@@ -12,6 +12,7 @@ from services.sandbox.clock import Clock
 from services.sandbox.control.json_body import ControlBody, ControlError, read_body
 from services.sandbox.control.mbox_import import split_mail
 from services.sandbox.control.new_mail import NewMail, compose_mail
+from services.sandbox.control.path_user import user_of_path
 from services.sandbox.control.state import NDJSON, json_lines
 from services.sandbox.google.gmail.labels import label_resource
 from services.sandbox.google.gmail.watch_and_push import PushService
@@ -254,10 +255,7 @@ class MailControl:
         return Response(status_code=202)
 
     def _mailbox(self, request: Request) -> tuple[User, Mailbox]:
-        email = request.path_params["email"]
-        user = self._users.find_user(email)
-        if user is None:
-            raise ControlError(404, f"no user {email}")
+        user = user_of_path(request, self._users)
         return user, self._mailboxes.of(user)
 
 

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from services.sandbox.clock import Clock
 from services.sandbox.control.json_body import ControlBody, ControlError, read_body
+from services.sandbox.control.path_user import user_of_path
 from services.sandbox.google.oauth.users import Deviations, SandboxUsers, UserExistsError
 from services.sandbox.mailboxes.user import User
 from services.sandbox.oauth.clients import Client, Clients
@@ -234,11 +235,7 @@ class UserControl:
         return JSONResponse({"kid": self._users.keys.rotate(announced=body.announced, keep_old=body.keep_old)})
 
     def _user(self, request: Request) -> User:
-        email = request.path_params["email"]
-        user = self._users.find_user(email)
-        if user is None:
-            raise ControlError(404, f"no user {email}")
-        return user
+        return user_of_path(request, self._users)
 
     def _describe(self, user: User) -> dict[str, object]:
         return {**asdict(user), "messages": self._mailboxes.count(user)}

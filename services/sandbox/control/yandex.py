@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.sandbox.control.json_body import ControlBody, ControlError, read_body
+from services.sandbox.control.json_body import ControlBody, read_body
+from services.sandbox.control.path_user import user_of_path
 from services.sandbox.mailboxes.user import User, UserDirectory
 from services.sandbox.yandex.rules import AllRules, UserRules
 
@@ -69,8 +70,4 @@ class YandexControl:
         return JSONResponse(body.model_dump())
 
     def _user(self, request: Request) -> User:
-        email = request.path_params["email"]
-        user = self._users.find_user(email)
-        if user is None:
-            raise ControlError(404, f"no user {email}")
-        return user
+        return user_of_path(request, self._users)

@@ -115,6 +115,13 @@ class TestRole:
         await earlier.close()
         await site.execute(site.process, "UPDATE mails SET is_read = true")
 
+    async def test_is_made_where_others_keep_tables_in_the_database(self, site: Site) -> None:
+        in_database = site.administrator.model_copy(update={"database": site.owner.database})
+        await site.execute(in_database, "CREATE TABLE notes (note text)")
+        await site.migrate(READER)
+        await site.execute(site.process, "SELECT mail_id FROM mails")
+        assert await site.is_refused("SELECT FROM notes")
+
     async def test_loses_what_a_later_release_does_not_declare(self, site: Site) -> None:
         await site.migrate({"mails": "SELECT, INSERT", "secrets": "SELECT (secret)"})
         await site.migrate(READER)

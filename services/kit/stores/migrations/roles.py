@@ -11,6 +11,12 @@ from services.kit.settings import Postgres
 from services.kit.stores.migrations.database import create_role, quoted
 from services.kit.stores.postgres import connect
 
+# Others may keep tables in the database, an operator or an extension: those are not the owner's to revoke.
+_OWN_TABLES = """
+    SELECT relname FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relowner = current_user::regrole AND relkind IN ('r', 'p', 'v', 'm')
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessRole:
@@ -76,7 +82,8 @@ async def _grant(
 ) -> None:
     role = quoted(user)
     await connection.execute(f"GRANT CONNECT ON DATABASE {quoted(database)} TO {role}")
-    # Takes the privileges on columns, too.
-    await connection.execute(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}")
+    for own in await connection.fetch(_OWN_TABLES):
+        # Takes the privileges on columns, too.
+        await connection.execute(f"REVOKE ALL ON {quoted(own['relname'])} FROM {role}")
     for table, wanted in chain.from_iterable(each.items() for each in privileges):
         await connection.execute(f"GRANT {wanted} ON {quoted(table)} TO {role}")

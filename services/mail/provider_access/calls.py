@@ -12,7 +12,14 @@ from services.mail.model import Mailbox
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.provider_tokens import MailboxTokens, ProviderTokenCache
 from services.mail.provider_access.quota import Quota, QuotaWaitError, Taken
-from services.mail.providers.base import LimitError, MailboxSession, NoAnswerError, Provider, TooConcurrentError
+from services.mail.providers.base import (
+    LimitError,
+    MailboxSession,
+    NoAnswerError,
+    Provider,
+    TooConcurrentError,
+    Writing,
+)
 
 # Default wait for quota in seconds: less than claiming the mailbox again costs.
 SHORT_WAIT = 0.1
@@ -40,9 +47,11 @@ class ProviderAccess:
         """Return the access tokens of a mailbox."""
         return MailboxTokens(self.tokens, mailbox)
 
-    def open(self, provider: Provider, mailbox: Mailbox) -> AbstractAsyncContextManager[MailboxSession]:
-        """Open a session with a mailbox."""
-        return provider.open(mailbox, self.tokens_of(mailbox))
+    def open(
+        self, provider: Provider, mailbox: Mailbox, *, writing: Writing | None
+    ) -> AbstractAsyncContextManager[MailboxSession]:
+        """Open a session with a mailbox, as `Provider.open` does."""
+        return provider.open(mailbox, self.tokens_of(mailbox), writing=writing)
 
 
 class ProviderCalls:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from services.mail.model import Denial, HistoryDelta, Label, ListedId, Mailbox, ProviderMessage
+from services.mail.store.connection import Connection
 
 # Seconds without calls after too many concurrent requests: providers name no time for this limit.
 CONCURRENCY_PAUSE: Final = 2.0
@@ -241,6 +242,10 @@ class Tokens(Protocol):
         ...
 
 
+# Opens a transaction that commits only while the turn holds the mailbox. Raises LeaseLostError when it does not.
+type Writing = Callable[[], AbstractAsyncContextManager[Connection]]
+
+
 class MailboxSession(Protocol):
     """Calls for one mailbox, one at a time but for `watch`, under units taken before. Methods raise ProviderError.
 
@@ -315,8 +320,13 @@ class Provider(Protocol):
     # The labels of every mailbox, for providers that do not list them.
     built_in_labels: Sequence[Label]
 
-    def open(self, mailbox: Mailbox, tokens: Tokens) -> AbstractAsyncContextManager[MailboxSession]:
-        """Open a session for a turn or a look. It makes no call before the first of its methods is called."""
+    def open(
+        self, mailbox: Mailbox, tokens: Tokens, *, writing: Writing | None
+    ) -> AbstractAsyncContextManager[MailboxSession]:
+        """Open a session for a turn or a look. It makes no call before the first of its methods is called.
+
+        `writing` is a turn's; None leaves the session without a place to record what it learns, so that it only looks.
+        """
         ...
 
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from services.mail.store.control import erasures as store
 from services.mail.store.control import schedule
 from services.mail.store.control.schedule import Lease, LeaseLostError
 from services.mail.sync import watches
+from services.mail.sync.fenced import FencedTransactions
 
 # Seconds after which a turn ends, so that other mailboxes get theirs.
 _MAX_SECONDS = 2.0
@@ -73,7 +74,7 @@ class Eraser:
     async def _give_up_access(self, lease: Lease, mailbox: Mailbox) -> None:
         try:
             provider = self._providers[mailbox.provider]
-            async with asyncio.timeout(_STOP_SECONDS), self._access.open(provider, mailbox) as session:
+            async with asyncio.timeout(_STOP_SECONDS), self._access.open(provider, mailbox, writing=None) as session:
                 await watches.end(self._access.calls(mailbox), provider=provider, session=session)
         except Exception as error:  # noqa: BLE001 - nothing that has to do with announcements may keep a grant alive
             log.warning("watch not stopped", error=type(error).__name__)
@@ -110,8 +111,5 @@ class Eraser:
         log.info("mailbox disconnected", account_id=str(mailbox.account_id), messages=messages)
         return True
 
-    @asynccontextmanager
-    async def _writing(self, lease: Lease) -> AsyncIterator[Connection]:
-        async with self._pool.acquire() as connection, connection.transaction():
-            await schedule.fence(connection, lease)
-            yield connection
+    def _writing(self, lease: Lease) -> AbstractAsyncContextManager[Connection]:
+        return FencedTransactions(self._pool, lease).begin()

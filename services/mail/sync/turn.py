@@ -27,6 +27,7 @@ from services.mail.sync.accounts.access import (
     denial_of,
 )
 from services.mail.sync.erase import Eraser
+from services.mail.sync.fenced import FencedTransactions
 from services.mail.sync.intervals import Intervals
 from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn_context import TurnContext
@@ -158,11 +159,11 @@ class TurnRunner:
             await self._eraser.work(lease)
             return
         provider = self._providers[mailbox.provider]
-        async with self._access.open(provider, mailbox) as session:
+        transactions = FencedTransactions(self._pool, lease)
+        async with self._access.open(provider, mailbox, writing=transactions.begin) as session:
             context = TurnContext(
-                lease=lease,
+                transactions=transactions,
                 mailbox=mailbox,
-                pool=self._pool,
                 provider=provider,
                 session=session,
                 access=self._access,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import structlog
@@ -11,10 +11,9 @@ from services.mail.model import Mailbox
 from services.mail.provider_access.calls import SHORT_WAIT, ProviderAccess
 from services.mail.provider_access.quota import QuotaScope, QuotaWaitError
 from services.mail.providers.base import LimitError, MailboxSession, Profile, Provider
-from services.mail.store.connection import Connection, Pool
-from services.mail.store.control import schedule
-from services.mail.store.control.schedule import Lease
+from services.mail.store.connection import Connection
 from services.mail.store.sync import syncs
+from services.mail.sync.fenced import FencedTransactions
 from services.mail.sync.intervals import Intervals
 from services.mail.sync.turn_metrics import TurnMetrics
 
@@ -28,25 +27,23 @@ class ProviderLimitError(QuotaWaitError):
 
 
 class TurnContext:
-    """The parts that a turn needs. `newest_hint` is the latest hint that a transaction of this turn has seen.
+    """The parts that a turn needs.
 
-    `has_saved` says whether a transaction was committed. Units taken by `calls` count towards the active sync, those of
-    `uncounted_calls` do not.
+    Units taken by `calls` count towards the active sync, those of `uncounted_calls` do not.
     """
 
     def __init__(
         self,
         *,
-        lease: Lease,
+        transactions: FencedTransactions,
         mailbox: Mailbox,
-        pool: Pool,
         provider: Provider,
         session: MailboxSession,
         access: ProviderAccess,
         metrics: TurnMetrics,
         intervals: Intervals,
     ) -> None:
-        self.lease = lease
+        self.lease = transactions.lease
         self.mailbox_id = mailbox.mailbox_id
         self.provider = provider
         self.session = session
@@ -56,7 +53,6 @@ class TurnContext:
         self.concurrency_limit = access.concurrency_limit
         self.metrics = metrics
         self.intervals = intervals
-        self.newest_hint = lease.hint_seq
         # Whether the provider has answered a call for mail or labels in this turn: access to these counts.
         self.answered = False
         # Whether a sync of the mailbox was cancelled during this turn, as far as this process has heard.
@@ -66,8 +62,7 @@ class TurnContext:
         # The profile that a call of this turn has read.
         self.profile: Profile | None = None
         self.step = "claimed"
-        self._pool = pool
-        self.has_saved = False
+        self._transactions = transactions
         # Whether this turn has asked for the provider's labels, and the labels that it knows to be stored.
         self.has_listed_labels = False
         # The hint that it had seen when it asked.
@@ -75,6 +70,16 @@ class TurnContext:
         self.known_labels: set[str] = set()
         self._reported_units = self._units_in_report = 0
         self._beside: asyncio.Task[None] | None = None
+
+    @property
+    def newest_hint(self) -> int:
+        """The latest hint that a transaction of this turn has seen."""
+        return self._transactions.newest_hint
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether a transaction was committed."""
+        return self._transactions.has_saved
 
     @property
     def step(self) -> str:
@@ -89,16 +94,12 @@ class TurnContext:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
         """Acquire a connection for reads."""
-        async with self._pool.acquire() as connection:
+        async with self._transactions.pool.acquire() as connection:
             yield connection
 
-    @asynccontextmanager
-    async def fenced(self) -> AsyncIterator[Connection]:
+    def fenced(self) -> AbstractAsyncContextManager[Connection]:
         """Open a transaction that commits only while the lease is held. Raises LeaseLostError."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            self.newest_hint = await schedule.fence(connection, self.lease)
-            yield connection
-        self.has_saved = True
+        return self._transactions.begin()
 
     @asynccontextmanager
     async def writing(self, *, reports: bool = True) -> AsyncIterator[Connection]:

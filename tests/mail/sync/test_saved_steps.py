@@ -6,10 +6,8 @@ from dataclasses import replace
 
 import pytest
 import structlog
-from prometheus_client import CollectorRegistry
 from starlette.responses import Response
 
-from services.kit.observe.setup import Telemetry
 from services.mail.model import (
     CursorLoss,
     FetchItem,
@@ -33,23 +31,19 @@ from services.mail.providers.base import (
     IdPage,
     PartialMessage,
     Profile,
-    Provider,
     ProviderUnavailableError,
 )
 from services.mail.store.sync import fetch_queue, sync_state
 from services.mail.sync import fetch, history
-from services.mail.sync.erase import Eraser
 from services.mail.sync.store_fetched import Retries, store_fetched
-from services.mail.sync.turn import TurnRunner
 from services.mail.sync.turn_context import TurnContext
-from services.mail.sync.turn_metrics import TurnMetrics
 from tests.mail.conftest import OpenStage
 from tests.support.mail.generated_mail import some_message
 from tests.support.mail.proxied_gmail import ProxiedCall, proxied
 from tests.support.mail.scripted_history import ScriptedHistory, page
 from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage
-from tests.support.mail.turns import begin_turn, claim, end_turn, provider_access
+from tests.support.mail.turns import begin_turn, claim, end_turn, turn_runner
 
 
 def message() -> ProviderMessage:
@@ -216,22 +210,6 @@ class TestTextByReference:
             assert (provider.fetches, provider.completions) == (2, 1)
             assert await s.fetchval("SELECT count(*) FROM messages") == 1
             assert await s.fetchval("SELECT count(*) FROM fetch_queue") == 0
-
-
-def turn_runner(s: Stage, provider: Provider) -> TurnRunner:
-    """A runner of turns with the provider, which has plenty of units."""
-    access = provider_access(s, provider)
-    return TurnRunner(
-        pool=s.pool,
-        providers={"google": provider},
-        auth=s.auth,
-        access=access,
-        eraser=Eraser(pool=s.pool, auth=s.auth, providers={}, access=access),
-        metrics=TurnMetrics(Telemetry(CollectorRegistry())),
-        lease_seconds=60,
-        poll_seconds=600,
-        verify_seconds=0,
-    )
 
 
 class CountedQuota(Quota):

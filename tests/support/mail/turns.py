@@ -20,7 +20,10 @@ from services.mail.providers.gmail.limits import GMAIL_COSTS
 from services.mail.store.connection import Pool
 from services.mail.store.control import schedule
 from services.mail.store.control.schedule import Lease
+from services.mail.sync.erase import Eraser
+from services.mail.sync.fenced import FencedTransactions
 from services.mail.sync.intervals import Intervals
+from services.mail.sync.turn import TurnRunner
 from services.mail.sync.turn_context import TurnContext
 from services.mail.sync.turn_metrics import TurnMetrics
 from tests.support.mail.quota import NothingOwed, shared_quota, tracked
@@ -91,13 +94,13 @@ async def begin_turn(
         # What other turns have used is not to count.
         await s.servers.forget_quota()
     mailbox, access = await s.mailbox(), provider_access(s, provider, units=units, quota_type=quota_type)
+    transactions = FencedTransactions(pool, await claim(pool))
     return TurnContext(
-        lease=await claim(pool),
+        transactions=transactions,
         mailbox=mailbox,
-        pool=pool,
         provider=provider,
         # These providers' sessions hold nothing that has to be closed.
-        session=await access.open(provider, mailbox).__aenter__(),
+        session=await access.open(provider, mailbox, writing=transactions.begin).__aenter__(),
         access=access,
         metrics=TurnMetrics(Telemetry(CollectorRegistry())),
         intervals=intervals,
@@ -111,6 +114,22 @@ def worker_access(s: Stage) -> ProviderAccess:
         quota=shared_quota(s.servers.redis, s.pool, profile=profile, batch_units=10 * profile.costs.get),
         concurrency_limit=ConcurrencyLimit(s.servers.redis, batch_size=10),
         tokens=ProviderTokenCache(s.auth),
+    )
+
+
+def turn_runner(s: Stage, provider: Provider) -> TurnRunner:
+    """A runner of turns with the provider, which has plenty of units."""
+    access = provider_access(s, provider)
+    return TurnRunner(
+        pool=s.pool,
+        providers={"google": provider},
+        auth=s.auth,
+        access=access,
+        eraser=Eraser(pool=s.pool, auth=s.auth, providers={}, access=access),
+        metrics=TurnMetrics(Telemetry(CollectorRegistry())),
+        lease_seconds=60,
+        poll_seconds=600,
+        verify_seconds=0,
     )
 
 

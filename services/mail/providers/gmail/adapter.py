@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from services.mail.model import Label, Mailbox
-from services.mail.providers.base import Tokens
+from services.mail.providers.base import Tokens, Writing
 from services.mail.providers.gmail.api import GmailApi
 from services.mail.providers.gmail.fields import SYSTEM_LABELS
 from services.mail.providers.gmail.session import GmailSession
@@ -16,7 +16,7 @@ class GmailProvider(GmailApi):
     built_in_labels: Sequence[Label] = SYSTEM_LABELS
 
     @asynccontextmanager
-    async def open(self, mailbox: Mailbox, tokens: Tokens) -> AsyncIterator[GmailSession]:
+    async def open(self, mailbox: Mailbox, tokens: Tokens, *, writing: Writing | None) -> AsyncIterator[GmailSession]:
         """Yield a session; it calls nothing by itself. The token names the mailbox."""
-        del mailbox
+        del mailbox, writing
         yield GmailSession(self, tokens)

@@ -265,7 +265,7 @@ class IdleCheck:
     async def _ask_provider(self, look: _Look) -> _Found:
         """Return the history since the cursor and, as far as they are due, labels and profile."""
         mailbox = look.member.mailbox
-        async with self._access.open(self._providers[mailbox.provider], mailbox) as session:
+        async with self._access.open(self._providers[mailbox.provider], mailbox, writing=None) as session:
 
             async def ask() -> _Found:
                 return _Found(

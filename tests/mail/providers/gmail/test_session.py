@@ -105,7 +105,7 @@ class TestFetch:
     async def test_repeats_what_was_refused_of_a_batch(self, tokens: MailboxTokens) -> None:
         provider = Batches()
         gets = [Get(external_ids=(id_,), thread_id=None, units=20) for id_ in ("m0", "m1", "m2", "m3")]
-        async with provider.open(MAILBOX, tokens) as session:
+        async with provider.open(MAILBOX, tokens, writing=None) as session:
             results = await session.fetch(gets, singly=True)
         assert provider.asked == [("token-1", ["m0", "m1", "m2", "m3"], True), ("token-2", ["m1", "m2"], True)]
         assert {id_: type(result) for id_, result in results.items()} == dict.fromkeys(

@@ -1,21 +1,29 @@
-"""Retention of the records that outlive mailboxes and users."""
+"""Retention of changes, and of the records that outlive mailboxes and users."""
 
 from datetime import timedelta
 from functools import partial
 
 from services.kit.periodic import PeriodicTask
+from services.mail.store import changes
 from services.mail.store.connection import Pool
-from services.mail.store.control import erasures
+from services.mail.store.control import erasures, mailboxes
 
 # Seconds.
 INTERVAL = 3600.0
-# Records per statement.
+# A round looks at each mailbox, which takes Postgres 0.02 ms where nothing has expired: a second for 50,000 mailboxes.
+_CHANGES_INTERVAL = 6 * 3600.0
+# Records per statement: a few hundredths of a second, and as much WAL as a few batches of messages.
 _BATCH = 5_000
+# Mailboxes for which a round keeps its connection.
+_MAILBOXES = 1_000
 
 
-def retention_task(pool: Pool, keep: timedelta) -> PeriodicTask:
-    """Return the task that deletes records of disconnections and of users' deletions which ended before `keep`."""
-    return PeriodicTask("forget disconnections", INTERVAL, partial(forget_ended, pool, keep))
+def retention_tasks(pool: Pool, keep: timedelta) -> list[PeriodicTask]:
+    """Return the tasks that delete expired changes, and records of deletions that ended before `keep`."""
+    return [
+        PeriodicTask("forget disconnections", INTERVAL, partial(forget_ended, pool, keep)),
+        PeriodicTask("forget changes", _CHANGES_INTERVAL, partial(forget_changes, pool)),
+    ]
 
 
 async def forget_ended(pool: Pool, keep: timedelta, *, batch: int = _BATCH) -> None:
@@ -24,3 +32,17 @@ async def forget_ended(pool: Pool, keep: timedelta, *, batch: int = _BATCH) -> N
     while forgotten >= batch:
         async with pool.acquire() as connection:
             forgotten = await erasures.forget_ended(connection, older_than=keep, limit=batch)
+
+
+async def forget_changes(pool: Pool, *, batch: int = _BATCH, page: int = _MAILBOXES) -> None:
+    """Delete the expired changes of all mailboxes, in batches.
+
+    Writers delete those of their own mailbox (changes.RECORD). A mailbox in which nothing happens has no writer.
+    """
+    ids = [0]
+    while ids:
+        async with pool.acquire() as connection:
+            ids = await mailboxes.ids_after(connection, ids[-1], limit=page)
+            for mailbox_id in ids:
+                while await changes.forget_expired(connection, mailbox_id, limit=batch) >= batch:
+                    pass

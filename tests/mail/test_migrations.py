@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from deploy.local.postgres import Database
 from services.kit.settings import Postgres
 from services.kit.stores.engine import database_url
-from services.kit.stores.postgres import create_pool
+from services.kit.stores.postgres import connect, create_pool
 from services.mail.store.control import public_id_key
 from services.mail.store.tables import metadata
 from tests.mail.conftest import migrate, settings_of
@@ -44,10 +44,30 @@ async def relations(database: Postgres) -> set[str]:
     return names - {"alembic_version"}
 
 
+async def parameters(database: Postgres) -> dict[str, dict[str, float]]:
+    """Return the storage parameters of the tables that have any."""
+    connection = await connect(database)
+    rows = await connection.fetch(
+        "SELECT relname, reloptions FROM pg_class WHERE relkind = 'r' AND reloptions IS NOT NULL"
+        " AND relnamespace = 'public'::regnamespace"
+    )
+    await connection.close()
+    split = {row["relname"]: [option.split("=") for option in row["reloptions"]] for row in rows}
+    return {table: {name: float(value) for name, value in options} for table, options in split.items()}
+
+
 class TestMigrations:
     async def test_result_in_the_declared_tables(self, mail_database: Postgres) -> None:
         assert await differences(mail_database) == []
         assert await relations(mail_database) == set(metadata.tables)
+
+    async def test_result_in_the_declared_storage_parameters(self, mail_database: Postgres) -> None:
+        # Alembic does not compare them.
+        declared = {name: table.dialect_options["postgresql"]["with"] for name, table in metadata.tables.items()}
+        declared = {name: options for name, options in declared.items() if options}
+        hot = {"mailbox_schedule", "mailboxes", "fetch_queue", "message_changes", "messages"}
+        assert hot <= {name for name, options in declared.items() if "autovacuum_vacuum_scale_factor" in options}
+        assert await parameters(mail_database) == declared
 
     async def test_can_be_reverted_and_repeated(
         self, create_database: Callable[[str], Database], tmp_path: Path

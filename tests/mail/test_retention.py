@@ -1,11 +1,12 @@
-"""Retention of the records of disconnections and of users' deletions."""
+"""Retention of changes, and of the records of disconnections and of users' deletions."""
 
 from datetime import timedelta
 from uuid import uuid4
 
-from services.mail.retention import forget_ended
+from services.mail.retention import forget_changes, forget_ended
 from services.mail.store.control import erasures
 from tests.mail.conftest import OpenStage
+from tests.support.mail.stored import add_mailbox, store
 
 
 async def test_all_records_that_are_old_enough_go_in_batches(stage: OpenStage) -> None:
@@ -21,3 +22,21 @@ async def test_all_records_that_are_old_enough_go_in_batches(stage: OpenStage) -
         assert await s.fetchval("SELECT count(*) FROM user_deletions") == 8
         await forget_ended(s.pool, timedelta(days=1), batch=3)
         assert await s.fetchval("SELECT array_agg(user_id) FROM user_deletions") == [lasting]
+
+
+async def test_expired_changes_of_all_mailboxes_go_in_batches_without_a_new_one(stage: OpenStage) -> None:
+    async with stage(workers=0) as s:
+        async with s.pool.acquire() as connection:
+            await connection.execute("DELETE FROM message_changes")
+            idle = [(await add_mailbox(connection, email=f"{n}@example.com")).mailbox_id for n in range(5)]
+            for mailbox_id in idle:
+                await store(connection, mailbox_id, *(f"m{n}" for n in range(7)))
+            await connection.execute(
+                "UPDATE message_changes SET changed_at = changed_at - interval '31 days' "
+                "WHERE seq <= 5 AND mailbox_id <> $1",
+                idle[2],
+            )
+        await forget_changes(s.pool, batch=2, page=2)
+        kept = "SELECT array_agg(n ORDER BY n) FROM (SELECT count(*) AS n FROM message_changes GROUP BY mailbox_id) c"
+        assert await s.fetchval(kept) == [2, 2, 2, 2, 7]
+        assert await s.fetchval("SELECT min(seq) FROM message_changes WHERE mailbox_id = $1", idle[0]) == 6

@@ -31,6 +31,14 @@ _DATABASE_ID = """(
     FROM pg_database WHERE datname = current_database()
 )"""
 
+# Of the mailbox $1. Reads no more than the oldest one where that is not old enough, however many there are.
+_EXPIRED = f"""
+    mailbox_id = $1 AND changed_at < now() - interval '{KEPT.days} days'
+    AND (SELECT changed_at FROM message_changes WHERE mailbox_id = $1 ORDER BY seq LIMIT 1)
+        < now() - interval '{KEPT.days} days'
+    AND seq = ANY(ARRAY(SELECT seq FROM message_changes WHERE mailbox_id = $1 ORDER BY seq LIMIT {{limit}}))
+"""
+
 RECORD = f"""
     this_database AS (
         SELECT {_DATABASE_ID} AS id WHERE EXISTS (SELECT FROM changed)
@@ -53,11 +61,7 @@ RECORD = f"""
             coalesce(message_id, 0), label_id, kind
         FROM changed, feed
     ), forgotten AS (
-        -- Reads no more than the oldest one where that is not old enough, however many there are.
-        DELETE FROM message_changes WHERE mailbox_id = $1 AND changed_at < now() - interval '{KEPT.days} days'
-            AND (SELECT changed_at FROM message_changes WHERE mailbox_id = $1 ORDER BY seq LIMIT 1)
-                < now() - interval '{KEPT.days} days'
-            AND seq = ANY(ARRAY(SELECT seq FROM message_changes WHERE mailbox_id = $1 ORDER BY seq LIMIT 500))
+        DELETE FROM message_changes WHERE {_EXPIRED.format(limit=500)}
     )
 """
 """Part of a statement that writes messages or labels of the mailbox $1.
@@ -127,6 +131,14 @@ async def positions(connection: Connection, mailbox_ids: Sequence[int]) -> dict[
         "SELECT mailbox_id, last_seq FROM change_feeds WHERE mailbox_id = ANY($1::bigint[])", mailbox_ids
     )
     return {row["mailbox_id"]: row["last_seq"] for row in rows}
+
+
+async def forget_expired(connection: Connection, mailbox_id: int, *, limit: int) -> int:
+    """Delete up to `limit` expired changes, the oldest first; return how many were deleted."""
+    done = await connection.execute(
+        f"DELETE FROM message_changes WHERE {_EXPIRED.format(limit='$2')}", mailbox_id, limit
+    )
+    return int(done.removeprefix("DELETE "))
 
 
 async def between(

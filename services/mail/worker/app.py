@@ -24,7 +24,7 @@ from services.mail.auth_client import AuthClient
 from services.mail.disconnect import Disconnections
 from services.mail.mailboxes import Mailboxes
 from services.mail.providers.registry import open_adapters, provider_access
-from services.mail.retention import retention_task
+from services.mail.retention import retention_tasks
 from services.mail.settings import WorkerSettings
 from services.mail.store.connection import is_reachable, reason_if_lost
 from services.mail.sync.erase import Eraser
@@ -106,12 +106,12 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(
             serve_http(admin, host=settings.worker_admin_host, port=settings.worker_admin_port)
         )
-        retention = retention_task(pool, timedelta(days=settings.mail_disconnection_days))
+        retention = retention_tasks(pool, timedelta(days=settings.mail_disconnection_days))
         dependencies = Dependencies(
             telemetry.registry,
             {"postgres": partial(postgres.check_writes, pool), "redis": partial(redis_client.check_writes, redis)},
         )
-        await stack.enter_async_context(repeated([retention, dependencies.task], explain=reason_if_lost))
+        await stack.enter_async_context(repeated([*retention, dependencies.task], explain=reason_if_lost))
         ready.serving()
         log.info("worker is working", gmail=settings.gmail_api_url, batch=settings.batch_url)
         await worker.run(stop)

@@ -127,6 +127,14 @@ async def of_user(connection: Connection, user_id: UUID) -> list[OpenMailbox]:
     ]
 
 
+async def ids_after(connection: Connection, mailbox_id: int, *, limit: int) -> list[int]:
+    """Return the ids of the next mailboxes, in order."""
+    rows = await connection.fetch(
+        "SELECT mailbox_id FROM mailboxes WHERE mailbox_id > $1 ORDER BY mailbox_id LIMIT $2", mailbox_id, limit
+    )
+    return [row["mailbox_id"] for row in rows]
+
+
 async def overviews(connection: Connection, user_id: UUID) -> list[MailboxOverview]:
     """Return the user's mailboxes with counts, oldest first."""
     rows = await connection.fetch(

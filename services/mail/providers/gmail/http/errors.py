@@ -72,7 +72,12 @@ _TABLE: Final = (
     _Row(403, "insufficientPermissions ACCESS_TOKEN_SCOPE_INSUFFICIENT", "", ScopeMissingError),
     _Row(403, "domainPolicy", "", AdminPolicyError),
     _Row(403, "forbidden PERMISSION_DENIED", "scope", ScopeMissingError),
-    # Quota errors have PERMISSION_DENIED too, but with a reason.
+    # Quota errors have PERMISSION_DENIED too. Without `errors` and `details` only their words tell them from denials.
+    _Row(403, "forbidden PERMISSION_DENIED", "daily limit exceeded", _DAY),
+    _Row(403, "forbidden PERMISSION_DENIED", "rate limit exceeded", _MAILBOX),
+    _Row(403, "forbidden PERMISSION_DENIED", "quota exceeded", _MAILBOX),
+    _Row(403, "forbidden PERMISSION_DENIED", "has not been used in project", ProviderUnavailableError),
+    _Row(403, "forbidden PERMISSION_DENIED", "administrators have disabled", AdminPolicyError),
     _Row(403, "forbidden PERMISSION_DENIED", "", AccessDeniedError),
     _Row(403, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "user", _MAILBOX),
     _Row(403, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "", _PROJECT),

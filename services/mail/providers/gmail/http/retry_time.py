@@ -40,6 +40,6 @@ def _from_header(value: str | None, *, now: datetime) -> datetime | None:
         pass
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

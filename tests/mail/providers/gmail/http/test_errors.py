@@ -69,6 +69,7 @@ PER_USER = (
 PER_PROJECT = PER_USER.replace(" per user", "")
 NOT_USED = "Gmail API has not been used in project 1 before or it is disabled"
 SCOPES = "Request had insufficient authentication scopes."
+ADMINISTRATORS = "The domain administrators have disabled Gmail apps."
 CONCURRENT = "Too many concurrent requests for user"
 # Google's answers: HTTP status, reason in `errors`, `status`, reason in `details`, message, and the error.
 GOOGLES: list[tuple[int, str, str, str | None, str, type[ProviderError]]] = [
@@ -81,8 +82,7 @@ GOOGLES: list[tuple[int, str, str, str | None, str, type[ProviderError]]] = [
     (401, "required", "UNAUTHENTICATED", "CREDENTIALS_MISSING", "Login Required.", TokenRefusedError),
     (403, "insufficientPermissions", "PERMISSION_DENIED", "ACCESS_TOKEN_SCOPE_INSUFFICIENT", SCOPES, ScopeMissingError),
     (403, "accessNotConfigured", "PERMISSION_DENIED", "SERVICE_DISABLED", NOT_USED, ProviderUnavailableError),
-    (403, "domainPolicy", "PERMISSION_DENIED", None, "The domain administrators have disabled Gmail apps.",
-     AdminPolicyError),
+    (403, "domainPolicy", "PERMISSION_DENIED", None, ADMINISTRATORS, AdminPolicyError),
     (403, "forbidden", "PERMISSION_DENIED", None, "Metadata scope doesn't allow format FULL", ScopeMissingError),
     (403, "forbidden", "PERMISSION_DENIED", None, "Delegation denied for a@example.com", AccessDeniedError),
     (403, "dailyLimitExceeded", "RESOURCE_EXHAUSTED", None, "Daily Limit Exceeded", RateLimitedError),
@@ -109,6 +109,12 @@ NEARLY_GOOGLES: list[tuple[int, str, type[ProviderError]]] = [
     (400, '{"error": {"code": 400, "message": "Bad Request"}}', InvalidArgumentError),
     (401, '{"error": {"code": 401}}', TokenRefusedError),
     (403, bare(403, "Forbidden", "PERMISSION_DENIED").decode(), AccessDeniedError),
+    (403, bare(403, UNTIL, "PERMISSION_DENIED").decode(), RateLimitedError),
+    (403, bare(403, PER_USER, "PERMISSION_DENIED").decode(), RateLimitedError),
+    (403, bare(403, "Rate Limit Exceeded", "PERMISSION_DENIED").decode(), RateLimitedError),
+    (403, bare(403, "Daily Limit Exceeded", "PERMISSION_DENIED").decode(), RateLimitedError),
+    (403, bare(403, NOT_USED, "PERMISSION_DENIED").decode(), ProviderUnavailableError),
+    (403, bare(403, ADMINISTRATORS, "PERMISSION_DENIED").decode(), AdminPolicyError),
     (403, '{"error": {"code": 403, "message": "Rate Limit Exceeded"}}', RateLimitedError),
     (403, '{"error": {"code": 403, "message": "Out of quota"}}', RateLimitedError),
     (403, old(403, "backendError", "Backend Error").decode(), ProviderUnavailableError),
@@ -259,7 +265,14 @@ class TestLimits:
         assert 30 <= error.retry_after <= 31
 
     @pytest.mark.parametrize(
-        ("header", "seconds"), [("7", 7), (" 7 ", 7), ("Fri, 11 Sep 2026 20:00:00 GMT", 30), ("Fri, 11 Sep 2026", None)]
+        ("header", "seconds"),
+        [
+            ("7", 7),
+            (" 7 ", 7),
+            ("Fri, 11 Sep 2026 20:00:00 GMT", 30),
+            ("Fri, 11 Sep 2026", None),
+            ("Fri, 11 Sep 99999999999 20:00:00 GMT", None),
+        ],
     )
     def test_last_until_the_time_in_the_header(self, header: str, seconds: int | None) -> None:
         body = old(429, "userRateLimitExceeded", "User Rate Limit Exceeded")
@@ -277,3 +290,6 @@ class TestLimits:
         body = old(429, "userRateLimitExceeded", "Retry after 9999-01-01T00:00:00Z")
         assert limit(429, body).retry_after <= 3600
         assert limit(429, body, retry_after="9" * 400).retry_after <= 3600
+
+    def test_without_reasons_last_until_the_time_in_the_message(self) -> None:
+        assert 30 <= limit(403, bare(403, UNTIL, "PERMISSION_DENIED")).retry_after <= 31

@@ -3,9 +3,12 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
+from services.auth.providers.registry import build_providers
 from services.auth.settings import AuthDatabaseSettings, AuthMigrationSettings, AuthSettings
+from services.kit.http.outbound import Egress
 from services.kit.settings import load
 from services.kit.tls.authority import ensure_certificates, identity_in
 
@@ -169,6 +172,24 @@ class TestSignInRedis:
         assert (settings.redis_host, settings.redis_db) == ("redis.example", 3)
         assert own.redis_password is not None
         assert own.redis_password.get_secret_value() == "another"
+
+
+class TestGoogle:
+    def test_without_a_client_leaves_its_place_to_another_provider(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"):
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("YANDEX_CLIENT_ID", "ours")
+        monkeypatch.setenv("YANDEX_CLIENT_SECRET", "secret")
+        settings, egress = load(AuthSettings), Egress(httpx.AsyncClient(), unavailable=TimeoutError)
+        assert build_providers(settings, egress=egress, clock=lambda: datetime.now(UTC)).keys() == {"yandex"}
+
+    def test_is_refused_without_a_secret(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("GOOGLE_CLIENT_SECRET", "")
+        with pytest.raises(SystemExit):
+            load(AuthSettings)
+        assert capsys.readouterr().err.startswith("GOOGLE_CLIENT_SECRET: must be set")
 
 
 class TestYandex:

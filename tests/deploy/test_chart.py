@@ -221,6 +221,23 @@ class TestSecrets:
             "REDIS_PASSWORD": {"auth", "gateway", "mail", "worker"},
         }
 
+    def test_of_further_providers_are_auths_alone(self) -> None:
+        pods = dict(_pods(_rendered("--set", "secrets.providers.name=own")))
+        shown = {
+            name: volume["secret"].get("items", "all")
+            for name, pod in pods.items()
+            for volume in pod["volumes"]
+            if volume["name"] == "providers"
+        }
+        file = [{"key": "providers.toml", "path": "providers.toml"}]
+        assert shown == {"auth": "all", "mail": file, "worker": file}
+        for name in shown:
+            assert _variables(pods[name])["PROVIDERS_FILE"] == "/run/secrets/providers/providers.toml"
+
+    def test_of_google_are_not_asked_for_where_it_has_no_client(self) -> None:
+        pods = dict(_pods(_rendered("--set", "secrets.googleClientId.name=,secrets.googleClientSecret.name=")))
+        assert not [name for name in _variables(pods["auth"]) if name.startswith("GOOGLE_")]
+
     def test_of_owners_of_tables_are_not_asked_for_where_the_processes_own_them(self) -> None:
         owned = _rendered("--set", "postgres.authOwner=,postgres.mailOwner=")
         for name, pod in _pods(owned):

@@ -138,6 +138,20 @@ def test_each_service_sees_its_own_certificate_only_and_none_the_key_of_the_auth
     assert mounted == {"certificates": all_of_them} | {name: {f"tls-{identity}"} for name, identity in own.items()}
 
 
+def test_a_file_of_providers_is_mounted_where_it_is_used() -> None:
+    inside = "/run/mailroom/providers.toml"
+    for file, source in (("", "/dev/null"), ("/etc/mine.toml", "/etc/mine.toml")):
+        services = _services(**({"PROVIDERS_FILE": file} if file else {}))
+        mounted = {
+            name: volume["source"]
+            for name, service in services.items()
+            for volume in service.get("volumes", [])
+            if volume["target"] == inside
+        }
+        assert mounted == dict.fromkeys(("auth", "mail", "worker"), source)
+        assert {services[name]["environment"]["PROVIDERS_FILE"] for name in mounted} == {inside if file else ""}
+
+
 class TestProduction:
     def test_has_no_password_and_no_secret_in_an_environment(self, tmp_path: Path) -> None:
         for name, service in _production(tmp_path).items():
@@ -159,6 +173,7 @@ class TestProduction:
             "secret_key": {"auth"},
             "secret_key_previous": {"auth"},
             "google_client_secret": {"auth"},
+            "yandex_client_secret": {"auth"},
             "postgres_password": {"postgres", "auth-migrations", "mail-migrations"},
             "postgres_auth_password": {"auth-migrations"},
             "postgres_auth_service_password": {"auth", "auth-migrations"},
@@ -168,6 +183,19 @@ class TestProduction:
             "redis_password": {"redis", "auth", "mail", "worker"},
             "redis_gateway_password": {"redis", "gateway"},
         }
+
+    def test_gives_the_file_of_providers_to_those_that_use_it_and_its_secrets_to_auth_alone(
+        self, tmp_path: Path
+    ) -> None:
+        inside, directory = "/run/mailroom/providers", str(tmp_path / "providers")
+        mounted = {
+            name: (volume["source"], volume["target"], volume["read_only"])
+            for name, service in _production(tmp_path).items()
+            for volume in service.get("volumes", [])
+            if volume["target"].startswith(inside)
+        }
+        file = (f"{directory}/providers.toml", f"{inside}/providers.toml", True)
+        assert mounted == {"auth": (directory, inside, True), "mail": file, "worker": file}
 
     def test_has_the_gateway_count_in_redis_away_from_databases(self, tmp_path: Path) -> None:
         services = _production(tmp_path)

@@ -87,6 +87,18 @@ class TestDoctor:
         (operated.production / "secrets").chmod(0o755)
         assert f"others can enter {operated.production}/secrets; chmod 700" in _findings(operated)[1][0]
 
+    def test_names_a_client_without_its_secret(self, operated: Operated) -> None:
+        assert (operated.production / "secrets/yandex_client_secret").read_text() == ""
+        operated.settings("YANDEX_CLIENT_ID=y")
+        assert f"{operated.production}/secrets/yandex_client_secret; write it" in _findings(operated)[1][0]
+
+    def test_is_content_with_a_file_of_providers_alone(self, operated: Operated) -> None:
+        operated.settings("GOOGLE_CLIENT_ID=")
+        file = operated.production / "providers/providers.toml"
+        file.chmod(0o644)
+        file.write_text("[example]\n")
+        assert _findings(operated) == (0, [])
+
     @pytest.mark.parametrize("settings", [["GOOGLE_CLIENT_ID="], ["PUBLIC_URL=http://mail.example.com"]])
     def test_names_a_setting_that_cannot_be_right(self, operated: Operated, settings: list[str]) -> None:
         operated.settings(*settings)

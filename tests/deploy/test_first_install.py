@@ -7,8 +7,10 @@ from pathlib import Path
 
 import yaml
 
+from services.auth.providers.providers_file import read_providers
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
-# Issued by Google, so the script cannot make it.
+# Issued by the provider, so the script makes an empty file.
 GIVEN = "google_client_secret"
 
 
@@ -26,7 +28,7 @@ class TestFirstInstall:
     def test_makes_every_secret_that_the_production_file_mounts(self, tmp_path: Path) -> None:
         _install(tmp_path / "production")
         mounted = yaml.safe_load((DEPLOY / "compose.production.yml").read_text())["secrets"].keys()
-        assert {file.name for file in (tmp_path / "production/secrets").iterdir()} == mounted - {GIVEN}
+        assert {file.name for file in (tmp_path / "production/secrets").iterdir()} == mounted
 
     def test_makes_long_secrets_that_differ(self, tmp_path: Path) -> None:
         _install(tmp_path)
@@ -38,11 +40,18 @@ class TestFirstInstall:
         _install(tmp_path / "production")
         for directory in ("", "secrets", "certificates"):
             assert (tmp_path / "production" / directory).stat().st_mode & 0o777 == 0o700
-        # Containers run as another user and mount each file separately.
+        # Containers run as another user and mount each file separately, and the directory of providers.
         assert (tmp_path / "production/secrets/secret_key").stat().st_mode & 0o777 == 0o444
+        assert (tmp_path / "production/providers").stat().st_mode & 0o777 == 0o755
+        assert (tmp_path / "production/providers/providers.toml").stat().st_mode & 0o777 == 0o444
+
+    def test_describes_no_further_providers(self, tmp_path: Path) -> None:
+        _install(tmp_path)
+        assert read_providers(tmp_path / "providers/providers.toml") == {}
 
     def test_keeps_existing_files(self, tmp_path: Path) -> None:
-        assert f"put the secret of your Google client into {tmp_path}/secrets/{GIVEN}" in _install(tmp_path)
+        assert f"put the secret of your OAuth client into {tmp_path}/secrets/{GIVEN}" in _install(tmp_path)
+        (tmp_path / "secrets" / GIVEN).chmod(0o644)
         (tmp_path / "secrets" / GIVEN).write_text("given")
         (tmp_path / "secrets/redis_password").unlink()
         before = _contents(tmp_path)

@@ -114,6 +114,13 @@ class TestSecrets:
         assert (done.returncode, f"services cannot read {secret}" in done.stderr) == (1, True)
         assert _composed(operated) == []
 
+    def test_of_a_file_of_providers_is_named_when_it_is_missing_or_hidden(self, operated: Operated) -> None:
+        file = operated.production / "providers/providers.toml"
+        file.chmod(0o600)
+        assert f"services cannot read {file}" in operated.run("up").stderr
+        file.unlink()
+        assert f"{file} is missing: deploy/mailroom first-install" in operated.run("up").stderr
+
     def test_that_are_missing_are_named(self, operated: Operated) -> None:
         for name in ("google_client_secret", "redis_gateway_password"):
             (operated.production / "secrets" / name).unlink()

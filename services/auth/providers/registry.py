@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import partial
 
 import structlog
+from pydantic import SecretStr
 
 from services.auth.providers.base import Provider
 from services.auth.providers.call_names import Addresses, hosts, name_call
@@ -23,7 +24,9 @@ log = structlog.get_logger()
 
 def call_names(settings: AuthSettings) -> NameCall:
     """Return the function that names the calls of all providers."""
-    addresses: dict[str, Addresses] = {"google": _google_endpoints(settings).by_name()}
+    addresses: dict[str, Addresses] = {}
+    if settings.google_client_id:
+        addresses[Google.name] = _google_endpoints(settings).by_name()
     if settings.yandex_client_id:
         addresses[YANDEX] = _yandex_endpoints(settings).by_name()
     addresses |= {name: table.endpoints.by_name() for name, table in settings.file_providers.items()}
@@ -32,7 +35,9 @@ def call_names(settings: AuthSettings) -> NameCall:
 
 def build_providers(settings: AuthSettings, *, egress: Egress, clock: Callable[[], datetime]) -> Mapping[str, Provider]:
     """Return the providers that have a client."""
-    providers: dict[str, Provider] = {"google": _google(settings, egress=egress, clock=clock)}
+    providers: dict[str, Provider] = {}
+    if settings.google_client_id:
+        providers[Google.name] = _google(settings, egress=egress, clock=clock)
     if settings.yandex_client_id:
         providers[YANDEX] = _yandex(settings, egress=egress, clock=clock)
     for name, table in settings.file_providers.items():
@@ -61,10 +66,11 @@ def _google_endpoints(settings: AuthSettings) -> GoogleEndpoints:
 
 def _google(settings: AuthSettings, *, egress: Egress, clock: Callable[[], datetime]) -> Provider:
     endpoints = _google_endpoints(settings)
-    log.info("provider", provider="google", issuer=settings.google_issuer or "none", hosts=hosts(endpoints.by_name()))
+    issuer = settings.google_issuer or "none"
+    log.info("provider", provider=Google.name, issuer=issuer, hosts=hosts(endpoints.by_name()))
     client = RegisteredClient(
         client_id=settings.google_client_id,
-        client_secret=settings.google_client_secret.get_secret_value(),
+        client_secret=_text_of(settings.google_client_secret),
         redirect_uri=settings.redirect_uri,
         scopes=tuple(settings.google_scopes.split()),
     )
@@ -83,12 +89,15 @@ def _yandex_endpoints(settings: AuthSettings) -> Endpoints:
 def _yandex(settings: AuthSettings, *, egress: Egress, clock: Callable[[], datetime]) -> Provider:
     endpoints = _yandex_endpoints(settings)
     log.info("provider", provider=YANDEX, hosts=hosts(endpoints.by_name()))
-    secret = settings.yandex_client_secret
     client = RegisteredClient(
         client_id=settings.yandex_client_id,
-        client_secret="" if secret is None else secret.get_secret_value(),
+        client_secret=_text_of(settings.yandex_client_secret),
         redirect_uri=settings.yandex_redirect_uri or settings.callback_of(YANDEX),
         scopes=tuple(settings.yandex_scopes.split()),
     )
     device_id = device_id_of(settings.secret_key.get_secret_value(), settings.yandex_client_id)
     return yandex(endpoints=endpoints, client=client, device_id=device_id, egress=egress, clock=clock)
+
+
+def _text_of(secret: SecretStr | None) -> str:
+    return "" if secret is None else secret.get_secret_value()

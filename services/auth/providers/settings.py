@@ -48,10 +48,10 @@ class PublicSettings(Settings):
 
 
 class GoogleSettings(PublicSettings):
-    """GOOGLE_..."""
+    """GOOGLE_...: without a client the provider does not exist."""
 
-    google_client_id: str
-    google_client_secret: SecretStr
+    google_client_id: str = ""
+    google_client_secret: SecretStr | None = None
     google_redirect_uri: Url = ""
     google_scopes: str = "openid email profile https://www.googleapis.com/auth/gmail.readonly"
     google_auth_url: Url = "https://accounts.google.com/o/oauth2/v2/auth"
@@ -74,6 +74,12 @@ class GoogleSettings(PublicSettings):
         if not {"openid", "email"} <= set(value.split()):
             raise ValueError("must contain openid and email, which tell who signed in")
         return value
+
+    @model_validator(mode="after")
+    def _has_a_secret(self) -> Self:
+        if self.google_client_id and not self.google_client_secret:
+            raise ValueError("GOOGLE_CLIENT_SECRET: must be set, since GOOGLE_CLIENT_ID is")
+        return self
 
     @property
     def redirect_uri(self) -> str:
@@ -135,6 +141,12 @@ class FileSettings(PublicSettings):
 
 class ProviderSettings(GoogleSettings, YandexSettings, FileSettings):
     """The settings of all providers."""
+
+    @model_validator(mode="after")
+    def _has_a_provider(self) -> Self:
+        if not (self.google_client_id or self.yandex_client_id or self.file_providers):
+            raise ValueError("GOOGLE_CLIENT_ID: must be set, or YANDEX_CLIENT_ID, or PROVIDERS_FILE with a provider")
+        return self
 
 
 def _defaults(

@@ -32,6 +32,7 @@ class Operated:
         made.write(containers=containers, projects={}, broken=False, kill_caller=False, made=0, answers={}, calls=[])
         made.run("first-install")
         secret = production / "secrets/google_client_secret"
+        secret.chmod(0o644)
         secret.write_text("given")
         secret.chmod(0o444)
         return made

@@ -63,6 +63,11 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{ toJson $own }}
 {{- end }}
 
+{{/* Whether a process gets the file of further providers. */}}
+{{- define "mailroom.hasProviders" -}}
+{{ and (ne .name "gateway") (not .migrations) (ne .root.Values.secrets.providers.name "") }}
+{{- end }}
+
 {{/* Whether a process gets the CA of Postgres's certificate. */}}
 {{- define "mailroom.hasPostgresCa" -}}
 {{ and (ne .name "gateway") (hasPrefix "verify-" .root.Values.postgres.sslMode) }}
@@ -147,9 +152,14 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- if and $values.ingress.enabled (not (hasKey $values.settings "GATEWAY_TRUSTED_PROXIES")) }}
 {{- fail "settings.GATEWAY_TRUSTED_PROXIES must name the networks of the ingress controller's pods: without it all clients count as one" }}
 {{- end }}
+{{- if and (ne .name "gateway") $values.secrets.providers.name }}
+- {name: PROVIDERS_FILE, value: /run/secrets/providers/{{ $values.secrets.providers.key }}}
+{{- end }}
 {{- if eq .name "auth" }}
+{{- if $values.secrets.googleClientId.name }}
 - name: GOOGLE_CLIENT_ID
   valueFrom: {secretKeyRef: {name: {{ $values.secrets.googleClientId.name }}, key: {{ $values.secrets.googleClientId.key }}}}
+{{- end }}
 {{- if not (hasKey $values.settings "AUTH_REQUIRE_CLIENT_PROOF") }}
 - {name: AUTH_REQUIRE_CLIENT_PROOF, value: "true"}
 {{- end }}
@@ -190,6 +200,17 @@ secret: {secretName: {{ .name }}, defaultMode: 0440, items: [{key: {{ .key }}, p
 - name: redis
   {{- include "mailroom.certificateVolume" .root.Values.secrets.redisCa | nindent 2 }}
 {{- end }}
+{{- if eq (include "mailroom.hasProviders" .) "true" }}
+- name: providers
+  secret:
+    secretName: {{ .root.Values.secrets.providers.name }}
+    defaultMode: 0440
+    {{- if ne .name "auth" }}
+    {{- with .root.Values.secrets.providers.key }}
+    items: [{key: {{ . }}, path: {{ . }}}]
+    {{- end }}
+    {{- end }}
+{{- end }}
 {{- if not .migrations }}
 - name: identity
   secret: {secretName: {{ get .root.Values.tls.secrets (include "mailroom.service" .) }}, defaultMode: 0440}
@@ -209,6 +230,9 @@ secret: {secretName: {{ .name }}, defaultMode: 0440, items: [{key: {{ .key }}, p
 {{- end }}
 {{- if and (not .migrations) .root.Values.secrets.redisCa.name }}
 - {name: redis, mountPath: /run/secrets/redis, readOnly: true}
+{{- end }}
+{{- if eq (include "mailroom.hasProviders" .) "true" }}
+- {name: providers, mountPath: /run/secrets/providers, readOnly: true}
 {{- end }}
 {{- if not .migrations }}
 - {name: identity, mountPath: /run/secrets/identity, readOnly: true}

@@ -7,17 +7,21 @@ protocols that of httptools lets each header be counted as it is parsed; h11 bou
 import asyncio
 from typing import Any, override
 
+import httptools
 from starlette.responses import Response
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from services.kit.http.bounds import Bounds, Refusal, RenderRefusal
 from services.kit.http.connections import Connections
 from services.kit.http.unread import UnreadResponses
 
-# Bytes that are parsed between two looks at the size of a head.
-SLICE = 8 * 1024
+# Bytes that are read at a time, of which those behind a request wait for its response.
+READ_BYTES = 16 * 1024
+# Bytes that are parsed between two looks at the size of a head, and at whether a request is complete. Requests that
+# stand in one slice are all parsed, into 4 kB each; the shortest has 18 bytes.
+SLICE = 256
 # Seconds for which a refused client may read the response, while what it still sends is thrown away.
 LINGER_SECONDS = 2.0
 # Bytes that a connection may have unread without being counted.
@@ -25,11 +29,14 @@ UNCOUNTED_BYTES = 16 * 1024
 
 
 class _RefusedError(Exception):
-    """Stops the parser; uvicorn then asks for `send_400_response`."""
+    """Stops the parser."""
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     """A connection of an HTTP server, within bounds."""
+
+    # One for all connections: what was read is copied from it at once.
+    _read_buffer = memoryview(bytearray(READ_BYTES))
 
     def __init__(
         self,
@@ -50,6 +57,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._render = render
         self._refusal = Refusal.MALFORMED
         self._refused = False
+        self._unparsed = b""
+        # The request that the application handles; `cycle` is the last one that was parsed.
+        self._handled: RequestResponseCycle | None = None
         # Bytes of the head, or of what stands between two pieces of a body.
         self._framing_bytes = 0
         self._head_begun = False
@@ -71,6 +81,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        self._unparsed = b""
+        self.pipeline.clear()
+        if self._handled is not None and not self._handled.response_complete:
+            _disconnect(self._handled)
         self._unread_responses.release(self)
         self._open_connections.remove(self)
         self._stop_reading_timer()
@@ -91,17 +105,46 @@ class BoundedProtocol(HttpToolsProtocol):
     # Reading
 
     @override
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._read_buffer
+
+    @override
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self._read_buffer[:nbytes]))
+
+    @override
     def data_received(self, data: bytes) -> None:
-        view = memoryview(data)
-        for start in range(0, len(view), SLICE):
-            if self._refused or self.transport.is_closing():
+        if not self._refused:
+            self._unparsed += data
+            self._parse()
+
+    def _parse(self) -> None:
+        """Parse up to the end of a request. What follows waits unparsed until it is answered, and is not read on."""
+        self._unset_keepalive_if_required()
+        while self._unparsed and not self._is_to_be_answered():
+            if self.transport.is_closing():
                 return
-            piece = view[start : start + SLICE]
-            super().data_received(bytes(piece))
+            piece, self._unparsed = self._unparsed[:SLICE], self._unparsed[SLICE:]
+            self._feed(piece)
             self._framing_bytes += len(piece)
             if self._framing_bytes > self._bounds.head_bytes + SLICE:
                 self._refuse(Refusal.LARGE_HEAD)
-        self._watch_reading()
+        if self._unparsed:
+            self.flow.pause_reading()
+        if not self._refused:
+            self._watch_reading()
+
+    def _feed(self, data: bytes) -> None:
+        """Parse bytes. An offer to upgrade is declined by going on in HTTP/1.1 (RFC 9110 section 7.8)."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as offer:
+                data = data[offer.args[0] :]
+            except httptools.HttpParserError:
+                self._refuse(self._refusal)
+                return
 
     @override
     def on_message_begin(self) -> None:
@@ -184,6 +227,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    def _is_to_be_answered(self) -> bool:
+        """Tell whether a whole request waits for its response."""
+        return self._answering() and not self._body_open
+
+    @override
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._handled = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _start_reading_timer(self, seconds: float, look: Any) -> None:
         if self._read_timer is None:
             self._read_timer = self.loop.call_later(seconds, look)
@@ -195,28 +247,28 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # Refusing
 
-    @override
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(self._refusal)
-
     def _refuse(self, refusal: Refusal) -> None:
         """Answer the request with the refusal, and close the connection once the client can have read it."""
         if self._refused:
             return
         self._refused = True
+        self._unparsed = b""
         self._stop_reading_timer()
         self._unset_keepalive_if_required()
-        if self._answering() and (self.cycle.response_started or not self._body_open):
+        if self._answering() and not self._is_answered_by_refusal():
             # The bytes would be taken for the response to the request that is under way.
             self.drop()
             return
         if self.cycle is not None:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+            _disconnect(self.cycle)
         self.transport.write(_bytes_of(self._render(refusal)))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._read_timer = self.loop.call_later(LINGER_SECONDS, self.drop)
+
+    def _is_answered_by_refusal(self) -> bool:
+        """Tell whether the first response that the client waits for is that of the request that is refused."""
+        return self._body_open and self.cycle is self._handled and not self.cycle.response_started
 
     # Writing
 
@@ -229,6 +281,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._open_connections.waits(self)
             return
         super().on_response_complete()
+        if self._unparsed:
+            self._parse()
         if self.pipeline or self._answering():
             return
         self._open_connections.waits(self)
@@ -274,6 +328,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
+
+
+def _disconnect(cycle: RequestResponseCycle) -> None:
+    cycle.disconnected = True
+    cycle.message_event.set()
 
 
 def _bytes_of(response: Response) -> bytes:

@@ -1,6 +1,7 @@
 """The bounds of HTTP servers, held against clients on sockets."""
 
 import asyncio
+import gc
 import resource
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -11,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from services.kit.http.bounds import OTHER_DESCRIPTORS, Bounds, raise_descriptor_limit
 from services.kit.http.connections import Connections
@@ -151,6 +153,61 @@ class TestBody:
             await asyncio.wait({ended}, timeout=0.3)
             writer.write(b"a")
             assert (await ended).endswith(b"1 3")
+
+
+class TestPipelining:
+    async def test_keeps_requests_unparsed_while_one_is_answered(self) -> None:
+        arrived, go_on = asyncio.Event(), asyncio.Event()
+
+        async def wait(request: Request) -> Response:
+            arrived.set()
+            await go_on.wait()
+            return await _hello(request)
+
+        async with served(Bounds(), wait) as connect:
+            reader, writer = await connect()
+            writer.write((GET + b"\r\n") * 5_000)
+            await arrived.wait()
+            await asyncio.wait({asyncio.ensure_future(writer.drain())}, timeout=0.5)
+            assert sum(isinstance(item, RequestResponseCycle) for item in gc.get_objects()) < 20
+            go_on.set()
+            for _ in range(5_000):
+                assert status_of(await reader.readuntil(b"0 1")) == 200
+
+    @pytest.mark.parametrize("between", [0, 1_000], ids=["in one slice", "in another slice"])
+    async def test_answers_no_request_with_the_refusal_of_a_later_one(self, between: int) -> None:
+        async def slow(_: Request) -> Response:
+            await asyncio.sleep(0.1)
+            return PlainTextResponse("slow")
+
+        async with served(QUICK, slow) as connect:
+            reader, writer = await connect()
+            writer.write(GET + b"\r\n" + POST + b"A: " + b"a" * between)
+            writer.write(b"\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n")
+            answers = (await reader.read()).split(b"HTTP/1.1 ")[1:]
+        assert [answer[:3] for answer in answers] == ([b"200", b"400"] if between else [])
+
+    async def test_tells_the_request_under_way_that_its_client_left(self) -> None:
+        begun, left = asyncio.Event(), asyncio.Event()
+
+        async def wait(request: Request) -> Response:
+            begun.set()
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            left.set()
+            return PlainTextResponse("late")
+
+        async with served(Bounds(), wait) as connect:
+            _, writer = await connect()
+            writer.write((GET + b"\r\n") * 2)
+            await begun.wait()
+            writer.close()
+            await asyncio.wait_for(left.wait(), 5)
+
+    async def test_goes_on_behind_an_upgrade_that_is_offered(self) -> None:
+        offer = GET + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+        answer = await answer_to(offer + GET + b"Connection: close\r\n\r\n")
+        assert answer.count(b"HTTP/1.1 200") == 2
 
 
 class TestResponse:

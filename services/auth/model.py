@@ -5,6 +5,9 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+# The application of users that sign in to Mailroom itself. A migration makes it with this id.
+DEFAULT_APPLICATION = UUID("00000000-0000-4000-8000-000000000000")
+
 
 class AccountStatus(StrEnum):
     """Whether the provider still honours the grant."""
@@ -24,12 +27,28 @@ class Denial(StrEnum):
 
 
 @dataclass(frozen=True)
+class Application:
+    """A tenant: it owns users and their accounts. Browsers may be sent to its redirect URLs."""
+
+    application_id: UUID
+    name: str
+    redirect_urls: tuple[str, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
 class Account:
-    """A provider's account that a user connected."""
+    """A provider's account that a user connected.
+
+    Its grant has the id of the account that holds the tokens: this one, or another application's of the same subject.
+    """
 
     account_id: UUID
+    application_id: UUID
     user_id: UUID
+    grant_id: UUID
     provider: str
+    subject: str
     email: str
     status: AccountStatus
     created_at: datetime
@@ -41,10 +60,12 @@ class Account:
 
 @dataclass(frozen=True)
 class User:
-    """A user, created by their first sign-in."""
+    """A user of an application, created by their first sign-in, or by the application under an id of its own."""
 
     user_id: UUID
+    application_id: UUID
     created_at: datetime
+    external_user_id: str | None = None
 
 
 @dataclass(frozen=True)

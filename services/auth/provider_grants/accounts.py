@@ -6,7 +6,16 @@ from datetime import datetime
 from uuid import UUID
 
 from services.auth.cipher import Cipher
-from services.auth.model import UNKNOWN_CLIENT, Account, AccountStatus, Client, EventType, SecurityEvent, User
+from services.auth.model import (
+    DEFAULT_APPLICATION,
+    UNKNOWN_CLIENT,
+    Account,
+    AccountStatus,
+    Client,
+    EventType,
+    SecurityEvent,
+    User,
+)
 from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.provider_grants.token_encryption import encrypt_grant
 from services.auth.providers.base import Consent, Grant
@@ -61,19 +70,26 @@ class Accounts:
         async with self._store.transaction() as transaction:
             await transaction.accounts.lock_subject(provider=provider, subject=subject)
             user_id = await transaction.users.find_login(provider=provider, subject=subject, lock=True)
-            account = await transaction.accounts.lock_by_subject(provider=provider, subject=subject)
+            on_grant = await transaction.accounts.lock_on_grant(provider=provider, subject=subject)
+            account = _of_application(on_grant, DEFAULT_APPLICATION)
             if account is not None and account.user_id != user_id:
                 raise AccountIsLinkedError
             if user_id is None and not self._sign_ups.admits(consent.identity):
                 await self._refuse_sign_up(transaction, consent, client)
                 raise SignUpRefusedError
             # Checked before a user is added.
-            await self._check_offline_access(transaction, account, consent.grant)
+            await self._check_offline_access(transaction, on_grant, consent.grant)
             if user_id is None:
                 user_id = self._new_id()
                 await transaction.users.add(user_id, provider=provider, subject=subject)
             account = await self._connected(
-                transaction, account, consent, user_id=user_id, new=EventType.ACCOUNT_CONNECTED, client=client
+                transaction,
+                on_grant,
+                consent,
+                application_id=DEFAULT_APPLICATION,
+                user_id=user_id,
+                new=EventType.ACCOUNT_CONNECTED,
+                client=client,
             )
             await transaction.commit()
         return account
@@ -87,27 +103,40 @@ class Accounts:
         """
         provider, subject = consent.provider, consent.identity.subject
         await transaction.accounts.lock_subject(provider=provider, subject=subject)
-        if not await transaction.users.lock(user_id):
+        user = await transaction.users.lock(user_id)
+        if user is None:
             return None
-        owner = await transaction.users.find_login(provider=provider, subject=subject)
-        account = await transaction.accounts.lock_by_subject(provider=provider, subject=subject)
-        if (account is not None and account.user_id != user_id) or owner not in (None, user_id):
+        on_grant = await transaction.accounts.lock_on_grant(provider=provider, subject=subject)
+        account = _of_application(on_grant, user.application_id)
+        if account is not None and account.user_id != user_id:
             raise AccountOfAnotherUserError
-        await self._check_offline_access(transaction, account, consent.grant)
+        login = await transaction.users.find_login(provider=provider, subject=subject)
+        # Logins are users of the default application: another application's user takes nothing from them.
+        if user.application_id == DEFAULT_APPLICATION and login not in (None, user_id):
+            raise AccountOfAnotherUserError
+        await self._check_offline_access(transaction, on_grant, consent.grant)
         return await self._connected(
-            transaction, account, consent, user_id=user_id, new=EventType.ACCOUNT_LINKED, client=client
+            transaction,
+            on_grant,
+            consent,
+            application_id=user.application_id,
+            user_id=user_id,
+            new=EventType.ACCOUNT_LINKED,
+            client=client,
         )
 
     async def needs_consent(self, consent: Consent, *, user_id: UUID) -> bool:
         """Return whether a link needs a new consent: the grant has no refresh token, and none is stored."""
         async with self._store.transaction() as transaction:
-            account = await transaction.accounts.lock_by_subject(
+            user = await transaction.users.find(user_id)
+            on_grant = await transaction.accounts.lock_on_grant(
                 provider=consent.provider, subject=consent.identity.subject
             )
+            account = None if user is None else _of_application(on_grant, user.application_id)
             if account is not None and account.user_id != user_id:
                 # Its tokens cannot serve this user: the link is refused later, or the account is disconnected by then.
-                account = None
-            return consent.grant.refresh_token is None and await self._kept_tokens(transaction, account) is None
+                on_grant = []
+            return consent.grant.refresh_token is None and await self._kept_tokens(transaction, on_grant) is None
 
     async def list_accounts(self, user_id: UUID) -> list[Account]:
         """Return a user's accounts, oldest first; none for an unknown user."""
@@ -164,13 +193,14 @@ class Accounts:
                 raise AppError(Kind.NOT_FOUND, "user_not_found", "There is no such user.")
             return user, await transaction.accounts.list_of(user_id)
 
-    async def _check_offline_access(self, transaction: Transaction, account: Account | None, grant: Grant) -> None:
-        if grant.refresh_token is None and await self._kept_tokens(transaction, account) is None:
+    async def _check_offline_access(self, transaction: Transaction, on_grant: list[Account], grant: Grant) -> None:
+        if grant.refresh_token is None and await self._kept_tokens(transaction, on_grant) is None:
             raise OfflineAccessMissingError
 
-    async def _kept_tokens(self, transaction: Transaction, account: Account | None) -> TokenRecord | None:
-        """Return the stored tokens if they have a refresh token of an active account."""
-        if account is None or account.status is not AccountStatus.ACTIVE:
+    async def _kept_tokens(self, transaction: Transaction, on_grant: list[Account]) -> TokenRecord | None:
+        """Return the stored tokens of the grant if they have a refresh token and its accounts are active."""
+        account = next((account for account in on_grant if account.status is AccountStatus.ACTIVE), None)
+        if account is None:
             return None
         stored = await transaction.provider_tokens.find(account.account_id, user_id=account.user_id)
         if stored is None or stored.record.refresh_token is None:
@@ -181,28 +211,38 @@ class Accounts:
     async def _connected(
         self,
         transaction: Transaction,
-        account: Account | None,
+        on_grant: list[Account],
         consent: Consent,
         *,
+        application_id: UUID,
         user_id: UUID,
         new: EventType,
         client: Client,
     ) -> Account:
         identity = consent.identity
-        kept = await self._kept_tokens(transaction, account)
+        kept = await self._kept_tokens(transaction, on_grant)
+        account = _of_application(on_grant, application_id)
         event = EventType.ACCOUNT_RECONNECTED
         if account is None:
             event = new
+            account_id = self._new_id()
             account = await transaction.accounts.add(
-                account_id=self._new_id(),
+                account_id=account_id,
+                application_id=application_id,
                 user_id=user_id,
+                grant_id=on_grant[0].grant_id if on_grant else account_id,
                 provider=consent.provider,
                 subject=identity.subject,
                 email=identity.email,
             )
         else:
             account = await transaction.accounts.activate(account.account_id, email=identity.email)
-        record = encrypt_grant(self._cipher, account.account_id, consent.grant, kept=kept)
-        await transaction.provider_tokens.put(account.account_id, record)
+        await transaction.accounts.activate_grant(account.grant_id)
+        record = encrypt_grant(self._cipher, account.grant_id, consent.grant, kept=kept)
+        await transaction.provider_tokens.put(account.grant_id, record)
         await self._add_event(transaction, account, event, client=client)
         return account
+
+
+def _of_application(on_grant: list[Account], application_id: UUID) -> Account | None:
+    return next((account for account in on_grant if account.application_id == application_id), None)

@@ -26,7 +26,7 @@ from services.auth.providers.base import (
     ProviderRefusedError,
 )
 from services.auth.store.provider_tokens import StoredTokens
-from services.auth.store.transaction import Store
+from services.auth.store.transaction import Store, Transaction
 from services.kit.errors import AppError, Kind
 from services.kit.observe.tracing import only_the_trace
 
@@ -60,7 +60,7 @@ class ProviderToken:
 
 
 class ProviderTokens:
-    """The provider tokens of all accounts. An account is refreshed by one process at a time.
+    """The provider tokens of all accounts. A grant is refreshed by one process at a time.
 
     A refresh runs to its end even if its caller gives up: where the provider rotates refresh tokens, a response that is
     not stored would lose the grant.
@@ -148,39 +148,38 @@ class ProviderTokens:
     def _usable(self, stored: StoredTokens, refused_fingerprint: str, *, margin: timedelta) -> ProviderToken | None:
         if stored.record.access_token_expires_at - margin <= self._clock():
             return None
-        value = decrypt_access_token(self._cipher, stored.account.account_id, stored.record)
+        value = decrypt_access_token(self._cipher, stored.account.grant_id, stored.record)
         if _is_refused(value, refused_fingerprint):
             return None
         return ProviderToken(value, stored.record.access_token_expires_at)
 
     async def _refresh_once(self, stored: StoredTokens, refused_fingerprint: str) -> None:
-        account_id = stored.account.account_id
-        task = self._refreshes.get(account_id)
+        grant_id = stored.account.grant_id
+        task = self._refreshes.get(grant_id)
         if task is None or task.done():
             # The refresh has a time limit of its own instead of the first caller's deadline.
             task = asyncio.create_task(self._refresh(stored, refused_fingerprint), context=only_the_trace())
-            self._refreshes[account_id] = task
-            task.add_done_callback(partial(self._forget, account_id))
+            self._refreshes[grant_id] = task
+            task.add_done_callback(partial(self._forget, grant_id))
         await asyncio.shield(task)
 
-    def _forget(self, account_id: UUID, task: asyncio.Task[None]) -> None:
-        if self._refreshes.get(account_id) is task:
-            del self._refreshes[account_id]
+    def _forget(self, grant_id: UUID, task: asyncio.Task[None]) -> None:
+        if self._refreshes.get(grant_id) is task:
+            del self._refreshes[grant_id]
         if not task.cancelled():
             # asyncio logs an exception that is never retrieved, as when every caller has gone.
             task.exception()
 
     async def _refresh(self, seen: StoredTokens, refused_fingerprint: str) -> None:
-        account_id = seen.account.account_id
-        async with self._lock.hold(account_id):
-            stored = await self._owned(account_id, seen.account.user_id)
+        async with self._lock.hold(seen.account.grant_id):
+            stored = await self._owned(seen.account.account_id, seen.account.user_id)
             if stored.version != seen.version and self._usable(stored, refused_fingerprint, margin=timedelta(0)):
                 # Another process refreshed it, or the user signed in, while this one waited for the lock.
                 return
             await self._refresh_locked(stored, refused_fingerprint)
 
     async def _refresh_locked(self, stored: StoredTokens, refused_fingerprint: str) -> None:
-        refresh_token = decrypt_refresh_token(self._cipher, stored.account.account_id, stored.record)
+        refresh_token = decrypt_refresh_token(self._cipher, stored.account.grant_id, stored.record)
         if refresh_token is None:
             await self._require_reauth(stored)
             raise _reauth_required()
@@ -206,7 +205,7 @@ class ProviderTokens:
         """
         if not refused_fingerprint or stored.record.access_token_expires_at <= self._clock():
             return False
-        value = decrypt_access_token(self._cipher, stored.account.account_id, stored.record)
+        value = decrypt_access_token(self._cipher, stored.account.grant_id, stored.record)
         return _is_refused(value, refused_fingerprint) and await provider.is_dead(value, timeout=QUESTION_TIMEOUT)
 
     async def _give_up(self, stored: StoredTokens, refused_fingerprint: str) -> None:
@@ -224,19 +223,17 @@ class ProviderTokens:
 
         A sign-in without a refresh token has kept the token spent here, which a rotating provider has invalidated.
         """
-        account_id = stored.account.account_id
+        account_id, grant_id = stored.account.account_id, stored.account.grant_id
         async with self._store.transaction() as transaction:
-            await transaction.accounts.lock(account_id)
-            current = await transaction.provider_tokens.find(account_id, user_id=stored.account.user_id)
-            if current is None or decrypt_refresh_token(self._cipher, account_id, current.record) != spent:
+            current = await self._locked(transaction, stored)
+            if current is None or decrypt_refresh_token(self._cipher, grant_id, current.record) != spent:
                 log.info("refreshed a provider token too late", account_id=str(account_id))
                 return
-            await transaction.provider_tokens.put(
-                account_id, encrypt_grant(self._cipher, account_id, grant, kept=current.record)
-            )
+            record = encrypt_grant(self._cipher, grant_id, grant, kept=current.record)
+            await transaction.provider_tokens.put(grant_id, record)
             if current.account.status is not AccountStatus.ACTIVE:
                 # The lock of another process expired, and the provider refused it the token that this process rotated.
-                await transaction.accounts.activate(account_id)
+                await transaction.accounts.activate_grant(grant_id)
             await transaction.commit()
         log.info("refreshed a provider token", account_id=str(account_id))
 
@@ -257,20 +254,29 @@ class ProviderTokens:
         raise provider_unavailable("The provider is unavailable, try again later.") from error
 
     async def _require_reauth(self, stored: StoredTokens) -> bool:
-        """Mark the account unless its tokens have changed since; return whether it was marked."""
-        account_id = stored.account.account_id
+        """Mark the accounts on the grant unless its tokens have changed since; return whether they were marked."""
         async with self._store.transaction() as transaction:
-            await transaction.accounts.lock(account_id)
-            account = stored.account
-            current = await transaction.provider_tokens.find(account_id, user_id=account.user_id)
+            current = await self._locked(transaction, stored)
             if current is None or current.version != stored.version:
                 return False
-            await transaction.accounts.require_reauth(account_id)
-            await transaction.events.add(
-                SecurityEvent(account.user_id, EventType.REAUTH_REQUIRED, account_id=account_id, email=account.email)
-            )
+            for account in await transaction.accounts.require_reauth(stored.account.grant_id):
+                await transaction.events.add(
+                    SecurityEvent(
+                        account.user_id,
+                        EventType.REAUTH_REQUIRED,
+                        account_id=account.account_id,
+                        email=account.email,
+                    )
+                )
             await transaction.commit()
         return True
+
+    async def _locked(self, transaction: Transaction, stored: StoredTokens) -> StoredTokens | None:
+        """Return the tokens as they are now, with the accounts on their grant locked; None if they were moved."""
+        account = stored.account
+        await transaction.accounts.lock_on_grant(provider=account.provider, subject=account.subject)
+        current = await transaction.provider_tokens.find(account.account_id, user_id=account.user_id)
+        return None if current is None or current.account.grant_id != account.grant_id else current
 
 
 def _margin(stored: StoredTokens) -> timedelta:

@@ -137,7 +137,7 @@ class GrantRevocations:
     async def _is_done(self, record: RevocationRecord) -> bool:
         """Revoke the grant if that is still needed; return whether its record can be removed."""
         async with self._store.transaction() as transaction:
-            if await transaction.accounts.lock_by_subject(provider=record.provider, subject=record.subject) is not None:
+            if await transaction.accounts.lock_on_grant(provider=record.provider, subject=record.subject):
                 return True
             if await transaction.revocations.is_pending_link(provider=record.provider, subject=record.subject):
                 # A link of this account is pending: wait for its outcome.

@@ -10,9 +10,9 @@ ACCESS_TOKEN = "access_token"  # noqa: S105 - a field's name
 REFRESH_TOKEN = "refresh_token"  # noqa: S105 - a field's name
 
 
-def encrypt_grant(cipher: Cipher, account_id: UUID, grant: Grant, *, kept: TokenRecord | None) -> TokenRecord:
+def encrypt_grant(cipher: Cipher, grant_id: UUID, grant: Grant, *, kept: TokenRecord | None) -> TokenRecord:
     """Return the record of a grant; without a new refresh token it keeps the stored one, as refreshes often omit it."""
-    owner = str(account_id)
+    owner = str(grant_id)
     refresh_token = kept.refresh_token if kept is not None else None
     refresh_token_expires_at = grant.refresh_token_expires_at
     if grant.refresh_token is not None:
@@ -28,13 +28,13 @@ def encrypt_grant(cipher: Cipher, account_id: UUID, grant: Grant, *, kept: Token
     )
 
 
-def decrypt_access_token(cipher: Cipher, account_id: UUID, record: TokenRecord) -> str:
+def decrypt_access_token(cipher: Cipher, grant_id: UUID, record: TokenRecord) -> str:
     """Return the access token. Raises DecryptionError."""
-    return cipher.decrypt(record.access_token, owner=str(account_id), field=ACCESS_TOKEN)
+    return cipher.decrypt(record.access_token, owner=str(grant_id), field=ACCESS_TOKEN)
 
 
-def decrypt_refresh_token(cipher: Cipher, account_id: UUID, record: TokenRecord) -> str | None:
+def decrypt_refresh_token(cipher: Cipher, grant_id: UUID, record: TokenRecord) -> str | None:
     """Return the refresh token, None if the provider gave none. Raises DecryptionError."""
     if record.refresh_token is None:
         return None
-    return cipher.decrypt(record.refresh_token, owner=str(account_id), field=REFRESH_TOKEN)
+    return cipher.decrypt(record.refresh_token, owner=str(grant_id), field=REFRESH_TOKEN)

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 # Locking a row needs the privilege to update one of its columns. Deleting rows with others (ON DELETE CASCADE) needs
 # none.
 AUTH: Mapping[str, str] = {
+    "applications": "SELECT, INSERT, UPDATE (redirect_urls)",
     "users": "SELECT, INSERT, UPDATE (created_at), DELETE",
-    "accounts": "SELECT, INSERT, UPDATE (email, status, access_denied_reason, updated_at), DELETE",
+    "accounts": "SELECT, INSERT, UPDATE (email, status, access_denied_reason, updated_at, grant_account_id), DELETE",
     "provider_tokens": "SELECT, INSERT, UPDATE (access_token, access_token_expires_at, refresh_token, "
     "refresh_token_expires_at, scopes, version, updated_at)",
     "grant_revocations": "SELECT, INSERT, UPDATE (encrypted, pending_link, due_at, attempts), DELETE",

@@ -10,13 +10,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.auth.model import Account, AccountStatus
-from services.auth.store.accounts import account_of
+from services.auth.store.accounts import account_of, grant_id_of_account
 from services.auth.store.tables import accounts, provider_tokens
 
 
 @dataclass(frozen=True)
 class TokenRecord:
-    """The encrypted tokens of an account."""
+    """The encrypted tokens of a grant."""
 
     access_token: bytes
     access_token_expires_at: datetime
@@ -42,11 +42,11 @@ class ProviderTokenQueries:
         self._connection = connection
 
     async def find(self, account_id: UUID, *, user_id: UUID) -> StoredTokens | None:
-        """Return an account with its tokens, if it belongs to this user."""
+        """Return an account with the tokens of its grant, if it belongs to this user."""
         changed_at = provider_tokens.c.updated_at.label("changed_at")
         query = (
             select(accounts, provider_tokens, changed_at)
-            .join(provider_tokens, provider_tokens.c.account_id == accounts.c.account_id)
+            .join(provider_tokens, provider_tokens.c.account_id == grant_id_of_account)
             .where(accounts.c.account_id == account_id, accounts.c.user_id == user_id)
         )
         row = (await self._connection.execute(query)).one_or_none()
@@ -55,7 +55,10 @@ class ProviderTokenQueries:
     async def list_old(
         self, *, provider: str, changed_before: datetime, after: UUID | None, limit: int
     ) -> list[StoredTokens]:
-        """Return a provider's active accounts whose tokens have not changed since, with a refresh token, by id."""
+        """Return a provider's active accounts that hold tokens which have not changed since, by id.
+
+        The tokens include a refresh token.
+        """
         changed_at = provider_tokens.c.updated_at.label("changed_at")
         query = (
             select(accounts, provider_tokens, changed_at)
@@ -74,12 +77,12 @@ class ProviderTokenQueries:
         rows = await self._connection.execute(query)
         return [StoredTokens(account_of(row), _record(row), row.version, row.changed_at) for row in rows]
 
-    async def put(self, account_id: UUID, record: TokenRecord) -> None:
-        """Set an account's tokens and raise their version."""
+    async def put(self, grant_id: UUID, record: TokenRecord) -> None:
+        """Set a grant's tokens and raise their version."""
         values = _values(record)
         await self._connection.execute(
             insert(provider_tokens)
-            .values(account_id=account_id, **values)
+            .values(account_id=grant_id, **values)
             .on_conflict_do_update(
                 index_elements=[provider_tokens.c.account_id],
                 set_={**values, "version": provider_tokens.c.version + 1, "updated_at": func.now()},

@@ -1,5 +1,7 @@
 """The tables of the auth service."""
 
+from uuid import UUID
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -18,6 +20,8 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+
+from services.auth.model import DEFAULT_APPLICATION
 
 metadata = MetaData(
     naming_convention={
@@ -39,16 +43,43 @@ def _client() -> tuple[Column[str | None], ...]:
     return Column("client_address", Text), Column("user_agent", Text)
 
 
+def _application() -> Column[UUID]:
+    """Return the column of the application that a row belongs to, the default one where none is named."""
+    return Column(
+        "application_id",
+        Uuid,
+        ForeignKey("applications.application_id"),
+        nullable=False,
+        server_default=text(f"'{DEFAULT_APPLICATION}'"),
+    )
+
+
+# The tenants. The default one is made by a migration.
+applications = Table(
+    "applications",
+    metadata,
+    Column("application_id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    # Where the browser may be sent after a connect session.
+    Column("redirect_urls", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    _time("created_at"),
+)
+
 # The login is the provider account that the user first signed in with. It stays theirs while it is disconnected, so
-# that the user can return to the addresses that they linked.
+# that the user can return to the addresses that they linked. A user whom an application named has no login.
 users = Table(
     "users",
     metadata,
     Column("user_id", Uuid, primary_key=True),
-    Column("login_provider", Text, nullable=False),
-    Column("login_subject", Text, nullable=False),
+    _application(),
+    # The application's own id of the user.
+    Column("external_user_id", Text),
+    Column("login_provider", Text),
+    Column("login_subject", Text),
     _time("created_at"),
     UniqueConstraint("login_provider", "login_subject"),
+    Index(None, "application_id", "external_user_id", unique=True),
+    Index(None, "application_id", "user_id"),
 )
 
 # A provider's account that a user connected. The address is an attribute: it can change, and pass to another person.
@@ -56,21 +87,27 @@ accounts = Table(
     "accounts",
     metadata,
     Column("account_id", Uuid, primary_key=True),
+    _application(),
     Column("user_id", Uuid, ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False),
     Column("provider", Text, nullable=False),
     Column("subject", Text, nullable=False),
+    # The account of the same subject, in another application, with which the tokens of their grant are kept; null: this
+    # one. A provider has one grant of a subject, however many applications use it.
+    Column("grant_account_id", Uuid, ForeignKey("accounts.account_id")),
     Column("email", Text, nullable=False),
     Column("status", Text, nullable=False),
     # Why the provider denies access lastingly. Beside the status, which earlier releases read.
     Column("access_denied_reason", Text, nullable=False, server_default=text("''")),
     _time("created_at"),
     _time("updated_at"),
-    UniqueConstraint("provider", "subject"),
+    Index(None, "application_id", "provider", "subject", unique=True),
+    Index(None, "provider", "subject"),
+    Index(None, "grant_account_id"),
     CheckConstraint("status IN ('active', 'reauth_required')", name="status"),
     Index(None, "user_id"),
 )
 
-# The tokens that the provider granted, encrypted by the cipher.
+# The tokens of a grant, encrypted by the cipher, with the account that holds it.
 provider_tokens = Table(
     "provider_tokens",
     metadata,

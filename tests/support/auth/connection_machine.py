@@ -261,8 +261,7 @@ class Connections(RuleBasedStateMachine):
 
     async def disconnect_subject(self, subject: str, user_id: UUID) -> None:
         async with self.world.store.transaction() as transaction:
-            account = await transaction.accounts.lock_by_subject(provider="google", subject=subject)
-        assert account is not None
+            [account] = await transaction.accounts.lock_on_grant(provider="google", subject=subject)
         await self.disconnections.disconnect(account_id=account.account_id, user_id=user_id)
 
     @precondition(lambda self: self.users)

@@ -1,0 +1,133 @@
+"""One account of a provider that several applications have connected: one grant, whose tokens serve all of them."""
+
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.auth.cipher import Cipher
+from services.auth.model import DEFAULT_APPLICATION, Account, AccountStatus
+from services.auth.provider_grants.accounts import AccountOfAnotherUserError, Accounts
+from services.auth.provider_grants.disconnect import Disconnections
+from services.auth.provider_grants.refresh_lock import RefreshLock
+from services.auth.provider_grants.revocations import GrantRevocations
+from services.auth.provider_grants.token_encryption import decrypt_refresh_token
+from services.auth.providers.base import Consent
+from services.auth.sign_up import SignUpPolicy
+from services.auth.store.transaction import Store
+from tests.support.auth.client import SECRET_KEY
+from tests.support.auth.clock import Time
+from tests.support.auth.parts import ScriptedProvider
+
+
+@dataclass
+class Grants:
+    """Accounts of several applications, at a provider in this process."""
+
+    store: Store
+    provider: ScriptedProvider
+    accounts: Accounts
+    disconnections: Disconnections
+    cipher: Cipher
+
+    async def consent(self, subject: str) -> Consent:
+        """Consent as the owner of the account."""
+        code = self.provider.consent(subject)
+        identity, grant = await self.provider.exchange(code, code_verifier="v", nonce="n", max_age=None, timeout=1)
+        return Consent("google", identity, grant)
+
+    async def connected(self, application_id: UUID, consent: Consent) -> Account:
+        """Connect the account for a new user of the application."""
+        async with self.store.transaction() as transaction:
+            user = await transaction.users.add_external(
+                uuid4(), application_id=application_id, external_user_id=uuid4().hex
+            )
+            assert user is not None
+            account = await self.accounts.link(transaction, consent, user_id=user.user_id)
+            assert account is not None
+            await transaction.commit()
+        return account
+
+    async def refresh_token(self, account: Account) -> str | None:
+        """Return the refresh token that serves an account."""
+        async with self.store.transaction() as transaction:
+            stored = await transaction.provider_tokens.find(account.account_id, user_id=account.user_id)
+        assert stored is not None
+        return decrypt_refresh_token(self.cipher, stored.account.grant_id, stored.record)
+
+
+@pytest.fixture
+async def grants(fresh_engine: AsyncEngine, redis: Redis) -> Grants:
+    store, time, cipher = Store(fresh_engine), Time(), Cipher(SECRET_KEY, previous=None)
+    provider = ScriptedProvider(time)
+    revocations = GrantRevocations(
+        store=store, cipher=cipher, providers={"google": provider}, clock=time.now, new_id=uuid4
+    )
+    accounts = Accounts(
+        store=store, cipher=cipher, revocations=revocations, sign_ups=SignUpPolicy(), new_id=uuid4, clock=time.now
+    )
+    lock = RefreshLock(redis=redis, lease=5, wait=5)
+    disconnections = Disconnections(store=store, cipher=cipher, revocations=revocations, lock=lock)
+    return Grants(store, provider, accounts, disconnections, cipher)
+
+
+@pytest.fixture
+async def shop(grants: Grants) -> UUID:
+    """A second application, beside the default one."""
+    application_id = uuid4()
+    async with grants.store.transaction() as transaction:
+        await transaction.applications.add(application_id, name=application_id.hex, redirect_urls=[])
+        await transaction.commit()
+    return application_id
+
+
+class TestSharedGrants:
+    async def test_are_served_by_the_latest_tokens(self, grants: Grants, shop: UUID) -> None:
+        first = await grants.accounts.sign_in(await grants.consent("ada"))
+        renewal = await grants.consent("ada")
+        second = await grants.connected(shop, renewal)
+        assert second.account_id != first.account_id
+        assert second.user_id != first.user_id
+        assert (first.application_id, second.application_id) == (DEFAULT_APPLICATION, shop)
+        tokens = {await grants.refresh_token(first), await grants.refresh_token(second)}
+        assert tokens == {renewal.grant.refresh_token}
+
+    @pytest.mark.parametrize("leaving", [0, 1])
+    async def test_outlive_one_of_their_applications(self, grants: Grants, shop: UUID, leaving: int) -> None:
+        first = await grants.accounts.sign_in(await grants.consent("ada"))
+        consent = await grants.consent("ada")
+        accounts = [first, await grants.connected(shop, consent)]
+        gone = accounts.pop(leaving)
+        await grants.disconnections.disconnect(account_id=gone.account_id, user_id=gone.user_id)
+        assert grants.provider.live("ada")
+        [left] = accounts
+        assert await grants.refresh_token(left) == consent.grant.refresh_token
+        await grants.disconnections.disconnect(account_id=left.account_id, user_id=left.user_id)
+        assert not grants.provider.live("ada")
+
+    async def test_are_connected_again_with_the_accounts_id(self, grants: Grants, shop: UUID) -> None:
+        await grants.accounts.sign_in(await grants.consent("ada"))
+        second = await grants.connected(shop, await grants.consent("ada"))
+        async with grants.store.transaction() as transaction:
+            again = await grants.accounts.link(transaction, await grants.consent("ada"), user_id=second.user_id)
+            await transaction.commit()
+        assert again is not None
+        assert again.account_id == second.account_id
+
+    async def test_are_refused_to_another_user_of_an_application(self, grants: Grants, shop: UUID) -> None:
+        await grants.connected(shop, await grants.consent("ada"))
+        with pytest.raises(AccountOfAnotherUserError):
+            await grants.connected(shop, await grants.consent("ada"))
+
+    async def test_end_and_come_back_for_all_applications(self, grants: Grants, shop: UUID) -> None:
+        first = await grants.accounts.sign_in(await grants.consent("ada"))
+        second = await grants.connected(shop, await grants.consent("ada"))
+        async with grants.store.transaction() as transaction:
+            ended = await transaction.accounts.require_reauth(second.grant_id)
+            await transaction.commit()
+        assert {account.account_id for account in ended} == {first.account_id, second.account_id}
+        await grants.accounts.sign_in(await grants.consent("ada"))
+        [account] = await grants.accounts.list_accounts(second.user_id)
+        assert account.status is AccountStatus.ACTIVE

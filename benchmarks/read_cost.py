@@ -4,7 +4,7 @@ The messages are in 100 mailboxes, a tenth of them in one; they are loaded once 
 requested in turn from Mailroom (gateway and gRPC, with an access token), from a plain FastAPI and ORM monolith, and
 from bare ASGI with asyncpg; values are medians of the rounds. CPU time is that of each alternative's processes and of
 Postgres.
-Claims: a list takes at most half of the monolith's CPU time and of its p50; each kind of search in the large mailbox
+Claims: the monolith takes at least 2.2 times a list's CPU time and p50; each kind of search in the large mailbox
 has a p50 below 20 ms and a maximum below 100 ms (a phrase of three very common words: a p50 below 50 ms); all idle
 processes of the stack take less than 0.6 GB; exporting the large mailbox makes none of them grow by more than three
 times the largest attachment (75 MB).
@@ -24,7 +24,7 @@ from benchmarks.read_ways.searches import Found
 from benchmarks.read_ways.stage import open_stage
 from benchmarks.read_ways.words import load_words
 
-CLAIM_TIMES = 2.0
+CLAIM_TIMES = 2.2
 CLAIM_MB = 600
 _REST_SECONDS = 5
 

@@ -109,6 +109,8 @@ def create_app(
         servers=[{"url": public_url, "description": "This installation"}],
         openapi_url=None,
         redirect_slashes=False,
+        # RequestTelemetry names requests in our own way, and FastAPI's would ask for every request whether it is on.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
     app.state.safe_html = SafeHtml()

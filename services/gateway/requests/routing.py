@@ -1,6 +1,7 @@
 """The router of all routes. It holds requests to what the route declares: what it does not name is refused."""
 
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, override
 
@@ -13,6 +14,7 @@ from services.gateway.errors import problem
 from services.gateway.http.methods import CAME_AS_HEAD
 from services.gateway.openapi import operation_id
 from services.gateway.requests.conditional import CONDITIONAL, with_etag
+from services.gateway.requests.query_models import without_model_fields
 from services.gateway.requests.strict_input import StrictRequest, check_body, check_path, check_query
 
 UNKNOWN_ENCODING = "unsupported_content_encoding"
@@ -25,6 +27,8 @@ async def _nothing() -> None:
 # In the `dependencies` of a route that providers call: its parameters are not checked. Source: RFC 6749 section 4.1.2,
 # which has clients ignore unknown parameters of a response. Nor can a browser handle a problem.
 CALLED_BY_PROVIDERS = Depends(_nothing)
+# They do nothing when they are called.
+_MARKS = frozenset({CALLED_BY_PROVIDERS.dependency, CONDITIONAL.dependency})
 
 
 class Router(APIRouter):
@@ -40,7 +44,7 @@ class StrictRoute(APIRoute):
     @override
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler with the checks before it. They run before the token is looked at."""
-        handle = super().get_route_handler()
+        handle = self._handler()
         known = frozenset(_query_names(self.dependant))
         is_lenient = CALLED_BY_PROVIDERS in self.dependencies
         has_body = self.body_field is not None
@@ -55,7 +59,7 @@ class StrictRoute(APIRoute):
             strict = StrictRequest(request.scope, request.receive)
             check_path(strict)
             if not is_lenient:
-                check_query(request.scope["query_string"], known=known)
+                strict.query = check_query(request.scope["query_string"], known=known)
             if has_body:
                 await check_body(strict)
             response = await handle(strict)
@@ -64,6 +68,16 @@ class StrictRoute(APIRoute):
             return response
 
         return checked
+
+    def _handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return FastAPI's handler, without what it need not solve for each request; the document shows all of it."""
+        documented = self.dependant
+        dependencies = [one for one in documented.dependencies if one.call not in _MARKS]
+        solved = replace(documented, dependencies=dependencies)
+        self.dependant = solved if CALLED_BY_PROVIDERS in self.dependencies else without_model_fields(solved)
+        handle = super().get_route_handler()
+        self.dependant = documented
+        return handle
 
 
 def _query_names(dependant: Dependant) -> Iterator[str]:

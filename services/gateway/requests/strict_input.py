@@ -2,9 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, NoReturn, override
 from urllib.parse import unquote_to_bytes
 
@@ -17,8 +18,12 @@ _MOST_ERRORS = 20
 
 
 class StrictRequest(Request):
-    """A request whose JSON is UTF-8 (RFC 8259 section 8.1) without doubled names and without NaN."""
+    """A request whose JSON is UTF-8 (RFC 8259 section 8.1) without doubled names and without NaN.
 
+    `query` holds the parameters that `check_query` has passed.
+    """
+
+    query: Mapping[str, str] = MappingProxyType({})
     _json: Any
 
     @override
@@ -49,13 +54,15 @@ def check_path(request: Request) -> None:
         refuse(["path"], "string_unicode", part="path")
 
 
-def check_query(query: bytes, *, known: frozenset[str]) -> None:
-    """Refuse parameters that are not UTF-8, doubled, or not of `known`. Raises RequestValidationError."""
-    if not query:
-        return
-    names = Counter(_names(query))
-    refuse((name for name in names if name not in known), "extra_forbidden")
-    refuse((name for name, times in names.items() if times > 1), "doubled")
+def check_query(query: bytes, *, known: frozenset[str]) -> dict[str, str]:
+    """Return the parameters by name. Raises RequestValidationError for others than `known`, doubled, not UTF-8."""
+    parameters = _parameters(query)
+    found = dict(parameters)
+    if len(found) < len(parameters) or not known.issuperset(found):
+        times = Counter(name for name, _ in parameters)
+        refuse((name for name in times if name not in known), "extra_forbidden")
+        refuse((name for name in times if times[name] > 1), "doubled")
+    return found
 
 
 def refuse(names: Iterable[str], kind: str, *, part: str = "query") -> None:
@@ -67,8 +74,8 @@ def refuse(names: Iterable[str], kind: str, *, part: str = "query") -> None:
         raise RequestValidationError(errors)
 
 
-def _names(query: bytes) -> list[str]:
-    names = []
+def _parameters(query: bytes) -> list[tuple[str, str]]:
+    parameters = []
     for item in query.split(b"&"):
         if not item:
             continue
@@ -76,8 +83,8 @@ def _names(query: bytes) -> list[str]:
         name, value = _text(unquote_to_bytes(raw_name)), _text(unquote_to_bytes(raw_value))
         if name is None or value is None:
             refuse([name or "query"], "string_unicode")
-        names.append(str(name))
-    return names
+        parameters.append((str(name), str(value)))
+    return parameters
 
 
 def _text(data: bytes) -> str | None:

@@ -26,7 +26,7 @@ def unmirrored_test_folders(root: Path) -> list[str]:
     `tests/support` is named after the folder of tests that it serves, at any depth.
     """
     tests = _folders(tracked_files(root, "tests"))
-    code = _folders(tracked_files(root, "services", "deploy", "protos", "benchmarks"))
+    code = _folders(tracked_files(root, "services", "deploy", "protos", "benchmarks", "clients"))
     return sorted(folder for folder in tests if not _is_expected(PurePosixPath(folder), tests, code))
 
 

@@ -1,0 +1,1 @@
+"""The asynchronous client. The folder `_sync` is made from this one: generate_sync.py."""

@@ -1,0 +1,83 @@
+"""The feed of a mailbox's changes."""
+
+from collections.abc import Callable, Generator
+from time import sleep
+
+from mailroom_client._request import MailboxName, Request, naming, parameters
+from mailroom_client._retry import Retries
+from mailroom_client._sync.transport import Transport
+from mailroom_client.errors import (
+    ApiError,
+    MailroomError,
+    ResyncRequiredError,
+    UnexpectedResponseError,
+    UnreachableError,
+)
+from mailroom_client.models import ChangePage
+
+_LONGEST_WAIT = 60
+_LARGEST_PAGE = 500
+# Restarts and failovers: 5xx of Mailroom, and too many requests.
+_PASSING = frozenset({429, 500, 502, 503, 504})
+
+
+class Changes:
+    """Changes of messages and labels, in the order in which they became visible."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def position(self, mailbox: MailboxName) -> str:
+        """Return the present position: ask for it before you list anything."""
+        return (self.after(mailbox, None)).next_since
+
+    def after(
+        self, mailbox: MailboxName, since: str | None, *, limit: int = _LARGEST_PAGE, wait: int | None = None
+    ) -> ChangePage:
+        """Return the changes after a position; `wait` waits up to a minute for some. Raises ResyncRequiredError."""
+        params = naming(mailbox) | parameters(since=since, limit=limit)
+        return self._transport.call(Request("GET", "/emails/changes", params, wait=wait), ChangePage)
+
+    def follow(
+        self,
+        mailbox: MailboxName,
+        since: str | None = None,
+        *,
+        wait: int = _LONGEST_WAIT,
+        on_trouble: Callable[[MailroomError], None] | None = None,
+    ) -> Generator[ChangePage]:
+        """Return pages of changes for ever, from a position or from now on.
+
+        Store `page.next_since` with what you made of `page.changes`, and go on from it after a restart: nothing is left
+        out, and what was not stored comes again. Servers that cannot be reached or restart are asked again, at most
+        half a minute later; `on_trouble` hears of each failure. Raises ResyncRequiredError, and every other refusal.
+        """
+        position, failures = since, 0
+        while True:
+            try:
+                if position is None:
+                    position = self.position(mailbox)
+                page = self.after(mailbox, position, wait=wait)
+            except (UnreachableError, UnexpectedResponseError, ApiError) as error:
+                if not _passes(error):
+                    raise
+                failures += 1
+                if on_trouble is not None:
+                    on_trouble(error)
+                sleep(_pause(self._transport.retries, error, failures))
+                continue
+            failures = 0
+            if page.changes:
+                yield page
+            position = page.next_since
+
+
+def _passes(error: MailroomError) -> bool:
+    if isinstance(error, ResyncRequiredError):
+        return False
+    return not isinstance(error, ApiError) or error.status in _PASSING
+
+
+def _pause(retries: Retries, error: MailroomError, failures: int) -> float:
+    asked = error.retry_after if isinstance(error, ApiError) else None
+    return max(asked or 0.0, retries.pause(min(failures, 10)))

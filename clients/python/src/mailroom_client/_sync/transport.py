@@ -1,0 +1,157 @@
+"""Sends requests: authorization, repeats, errors."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from threading import Lock
+from time import sleep
+from typing import Self
+
+import httpx
+
+from mailroom_client._request import Request
+from mailroom_client._retry import Retries
+from mailroom_client.errors import ApiError, NotAuthorizedError, UnexpectedResponseError, UnreachableError, error_of
+from mailroom_client.models import Model, Token
+
+# The server may hold an answer for as long as a request says, and needs this long for the rest, in seconds.
+_CONNECT, _ANSWER = 5.0, 30.0
+_USER_AGENT = "mailroom-client-python"
+
+
+class Transport:
+    """A connection pool with a token, which is refreshed where a refresh token is known."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None,
+        refresh_token: str | None,
+        on_refresh: Callable[[Token], None] | None,
+        retries: Retries,
+        http: httpx.Client | None,
+    ) -> None:
+        self.retries = retries
+        self._base = base_url.rstrip("/")
+        self._token = token
+        self._refresh_token = refresh_token
+        self._on_refresh = on_refresh
+        self._refreshing = Lock()
+        self._http = http or httpx.Client()
+
+    def __enter__(self) -> Self:
+        self._http.__enter__()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def call[T: Model](self, request: Request, answer: type[T]) -> T:
+        """Return the answer. Raises MailroomError."""
+        response = self.send(request)
+        try:
+            return answer.model_validate_json(response.content)
+        except ValueError as error:
+            raise UnexpectedResponseError(f"{request.path}: {error}") from error
+
+    def send(self, request: Request) -> httpx.Response:
+        """Return a response that succeeded, read to its end. Raises MailroomError."""
+        response = self._authorized(request)
+        if not response.is_success:
+            raise error_of(response)
+        return response
+
+    def status(self, request: Request) -> int | None:
+        """Return the status that a request gets at once, None where no answer comes."""
+        try:
+            return (self._once(request, streamed=False)).status_code
+        except httpx.RequestError:
+            return None
+
+    @contextmanager
+    def stream(self, request: Request) -> Generator[Generator[bytes]]:
+        """Return the chunks of the body of a response that succeeded. Raises MailroomError."""
+        response = self._authorized(request, streamed=True)
+        try:
+            if not response.is_success:
+                raise error_of(response)
+            yield _chunks(response)
+        finally:
+            response.close()
+
+    def _authorized(self, request: Request, *, streamed: bool = False) -> httpx.Response:
+        used = self._token
+        response = self._repeat(request, streamed=streamed)
+        if request.authorized and self._is_expired(response) and self._refresh(instead_of=used):
+            return self._repeat(request, streamed=streamed)
+        return response
+
+    def _repeat(self, request: Request, *, streamed: bool) -> httpx.Response:
+        attempt = 1
+        while True:
+            try:
+                response = self._once(request, streamed=streamed)
+            except httpx.RequestError as error:
+                pause = self.retries.pause_after_failure(request, error, attempt=attempt)
+                if pause is None:
+                    raise UnreachableError(f"{request.path}: {error!r}") from error
+            else:
+                pause = self.retries.pause_after_response(request, response, attempt=attempt)
+                if pause is None:
+                    return response
+            sleep(pause)
+            attempt += 1
+
+    def _once(self, request: Request, *, streamed: bool) -> httpx.Response:
+        """Return a response, read to its end unless it is a success that is streamed."""
+        headers = {"User-Agent": _USER_AGENT, **request.all_headers()}
+        if request.authorized and self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
+        made = self._http.build_request(
+            request.method,
+            self._base + request.path,
+            params=request.params or None,
+            json=request.body,
+            headers=headers,
+            timeout=httpx.Timeout(_ANSWER + (request.wait or 0), connect=_CONNECT),
+        )
+        response = self._http.send(made, stream=True)
+        if not (streamed and response.is_success):
+            try:
+                response.read()
+            finally:
+                response.close()
+        return response
+
+    def _is_expired(self, response: httpx.Response) -> bool:
+        if response.status_code != httpx.codes.UNAUTHORIZED or self._refresh_token is None:
+            return False
+        error = error_of(response)
+        return isinstance(error, NotAuthorizedError) and error.code == "invalid_token"
+
+    def _refresh(self, *, instead_of: str | None) -> bool:
+        """Return whether there is another token than the one that was refused. Concurrent calls refresh once."""
+        with self._refreshing:
+            if self._token != instead_of:
+                return True
+            body = {"refresh_token": self._refresh_token}
+            try:
+                token = self.call(Request("POST", "/auth/refresh", body=body, authorized=False), Token)
+            except ApiError:
+                # The session has ended: the first refusal says so.
+                return False
+            self._token, self._refresh_token = token.access_token, token.refresh_token or self._refresh_token
+            if self._on_refresh is not None:
+                self._on_refresh(token)
+            return True
+
+
+def _chunks(response: httpx.Response) -> Generator[bytes]:
+    try:
+        yield from response.iter_bytes()
+    except httpx.RequestError as error:
+        raise UnreachableError(f"the answer broke off: {error!r}") from error

@@ -1,0 +1,283 @@
+"""What Mailroom answers, as typed and frozen objects.
+
+Fields that a newer server adds are kept (`extra`), and words that it adds to a list of words are taken as they are.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# Known words, and any that a newer server may say.
+type AccessStatus = Literal["active", "reauth_required", "access_denied"] | str
+type SyncState = Literal["queued", "running", "completed", "failed", "cancelled"] | str
+type ChangeType = Literal["created", "updated", "deleted", "label_updated", "label_deleted"] | str
+type LabelType = Literal["system", "user"] | str
+
+
+class Model(BaseModel):
+    """The base of all answers."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+
+
+class EmailAddress(Model):
+    """A name with an address; the name may be empty."""
+
+    name: str
+    email: str
+
+
+class EmailSummary(Model):
+    """A message as lists show it; `highlight` comes with a search that asks for it."""
+
+    id: str
+    external_id: str
+    mailbox_id: UUID
+    thread_id: str
+    sender: EmailAddress | None = Field(alias="from")
+    to: Sequence[EmailAddress]
+    cc: Sequence[EmailAddress]
+    subject: str | None
+    snippet: str
+    received_at: datetime
+    is_read: bool
+    labels: Sequence[str]
+    has_attachments: bool
+    size: int
+    highlight: str | None = None
+
+
+class Header(Model):
+    """A header of a message."""
+
+    name: str
+    value: str
+
+
+class Attachment(Model):
+    """An attachment without its bytes; `size` is in bytes."""
+
+    id: str
+    filename: str
+    mime_type: str
+    size: int
+    inline: bool
+    content_id: str | None
+
+
+class Email(EmailSummary):
+    """A whole message. `html` is sanitised by the server."""
+
+    bcc: Sequence[EmailAddress]
+    reply_to: Sequence[EmailAddress]
+    headers: Sequence[Header]
+    text: str | None
+    html: str | None
+    attachments: Sequence[Attachment]
+
+
+class Thread(Model):
+    """A thread, described by its newest message."""
+
+    id: str
+    mailbox_id: UUID
+    subject: str | None
+    snippet: str
+    last_message_at: datetime
+    message_count: int
+    unread_count: int
+    participants: Sequence[EmailAddress]
+    labels: Sequence[str]
+    has_attachments: bool
+
+
+class ThreadWithEmails(Thread):
+    """A thread with its messages, the oldest first."""
+
+    emails: Sequence[EmailSummary]
+
+
+class Label(Model):
+    """A label of a mailbox with its counts."""
+
+    id: str
+    mailbox_id: UUID
+    name: str
+    type: LabelType
+    message_count: int
+    unread_count: int
+
+
+class LabelName(Model):
+    """A label as changes show it."""
+
+    id: str
+    name: str
+    type: LabelType
+
+
+class Mailbox(Model):
+    """A connected mailbox. `reconnect_by` is when its access ends unless the user signs in again."""
+
+    mailbox_id: UUID
+    email: str
+    provider: str
+    status: AccessStatus
+    access_denied_reason: str | None
+    reconnect_by: datetime | None
+    last_synced_at: datetime | None
+    message_count: int
+    unread_count: int
+
+
+class DeadLetter(Model):
+    """A message that could not be fetched."""
+
+    external_id: str
+    reason: str
+    attempts: int
+
+
+class Verification(Model):
+    """What a comparison with the provider found and repaired."""
+
+    done: bool
+    missing: int
+    extra: int
+    drift: int
+    digest: str | None
+
+
+class Sync(Model):
+    """A sync: what it has done, and what it waits for."""
+
+    id: str
+    mailbox_id: UUID
+    email: str
+    state: SyncState
+    count: int | str
+    listed: int
+    stored: int
+    pending: int
+    dead_letter_count: int
+    units_spent: int
+    units_per_message: float | None
+    eta_seconds: int | None
+    verification: Verification | None
+    error: str | None
+    last_error: str | None
+    access_denied_reason: str | None
+    waiting_for: str | None
+    waiting_until: datetime | None
+    progress_at: datetime | None
+    created_at: datetime
+    ended_at: datetime | None
+    # Lists leave them out.
+    dead_letters: Sequence[DeadLetter] = ()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.ended_at is not None
+
+
+class Change(Model):
+    """A change of a message (`email`: as it is now) or of a label. Ignore types that you do not know."""
+
+    type: ChangeType
+    id: str
+    mailbox_id: UUID
+    email: EmailSummary | None
+    label: LabelName | None
+
+
+class ChangePage(Model):
+    """Changes after a position, and the position after them: store both in one transaction."""
+
+    changes: Sequence[Change]
+    next_since: str
+    has_more: bool
+
+
+class Account(Model):
+    """A connected account of the user."""
+
+    mailbox_id: UUID
+    provider: str
+    email: str
+    status: AccessStatus
+    access_denied_reason: str | None
+    connected_at: datetime
+    reconnect_by: datetime | None
+
+
+class User(Model):
+    """The user who signed in."""
+
+    user_id: UUID
+    created_at: datetime
+    accounts: Sequence[Account]
+
+
+class Session(Model):
+    """A session of the user."""
+
+    id: UUID
+    is_current: bool
+    created_at: datetime
+    last_used_at: datetime
+    client_network: str | None
+    client: str | None
+
+
+class SecurityEvent(Model):
+    """What happened to a session or an account."""
+
+    id: str
+    type: str
+    created_at: datetime
+    mailbox_id: UUID | None
+    session_id: UUID | None
+    email: str | None
+    client_network: str | None
+    client: str | None
+
+
+class SignInStart(Model):
+    """Where the user's browser goes to consent; valid for `expires_in` seconds."""
+
+    authorization_url: str
+    state: str
+    expires_in: int
+
+
+class Token(Model):
+    """An access token for `expires_in` seconds; `mailbox_id` is set where a mailbox was linked."""
+
+    access_token: str
+    token_type: str
+    expires_in: int
+    refresh_token: str | None = None
+    mailbox_id: UUID | None = None
+
+
+class FieldError(Model):
+    """A field of a request that was refused."""
+
+    field: str
+    message: str
+
+
+class Problem(Model):
+    """A failure as the server tells it (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: Sequence[FieldError] = ()

@@ -1,0 +1,80 @@
+"""Each operation of the OpenAPI document has its method in the client."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from typing import Any
+
+import pytest
+from mailroom_client import Mailroom, MailroomError
+
+from tests.support.clients.gateways import Gateway, problem
+from tests.support.gateway.document import openapi_document, operations
+
+# For browsers and providers, and the older names of `listMailboxes` and `disconnectMailbox`.
+NO_METHOD = {"completeSignIn", "acceptGooglePush", "listAddresses", "disconnectAddress"}
+ID = "0190b0a0-0000-7000-8000-000000000001"
+CALLS: dict[str, Callable[[Mailroom], object]] = {
+    "listEmails": lambda client: list(client.emails.list(ID)),
+    "getEmail": lambda client: client.emails.get(ID),
+    "getRawEmail": lambda client: _opened(client.emails.raw(ID)),
+    "getAttachment": lambda client: _opened(client.emails.attachment(ID, "a1")),
+    "exportEmails": lambda client: list(client.emails.export(ID)),
+    "listThreads": lambda client: list(client.emails.threads(ID)),
+    "getThread": lambda client: client.emails.thread(ID),
+    "listLabels": lambda client: client.emails.labels(ID),
+    "listChanges": lambda client: client.changes.after(ID, None),
+    "listMailboxes": lambda client: client.mailboxes.list(),
+    "getMailbox": lambda client: client.mailboxes.get(ID),
+    "disconnectMailbox": lambda client: client.mailboxes.disconnect(ID),
+    "startSync": lambda client: client.syncs.start(ID),
+    "verifyMailbox": lambda client: client.syncs.verify(ID),
+    "listSyncs": lambda client: list(client.syncs.list()),
+    "getSync": lambda client: client.syncs.get(ID),
+    "cancelSync": lambda client: client.syncs.cancel(ID),
+    "retrySync": lambda client: client.syncs.retry(ID),
+    "startSignIn": lambda client: client.auth.start("google", code_challenge="c"),
+    "redeemSignIn": lambda client: client.auth.redeem("s", code_verifier="v"),
+    "refreshSession": lambda client: client.auth.refresh("r"),
+    "endSession": lambda client: client.auth.logout(),
+    "getUser": lambda client: client.auth.user(),
+    "deleteUser": lambda client: client.auth.delete_user(),
+    "listSessions": lambda client: client.auth.sessions(),
+    "endOneSession": lambda client: client.auth.end_session(ID),
+    "listSecurityEvents": lambda client: list(client.auth.events()),
+    "listSigningKeys": lambda client: client.auth.signing_keys(),
+    "getLiveness": lambda client: client.is_alive(),
+    "getReadiness": lambda client: client.is_ready(),
+}
+
+
+def _opened(body: AbstractContextManager[Iterator[bytes]]) -> None:
+    with body:
+        pass
+
+
+@pytest.fixture(scope="module")
+def documented() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Method with path, and description, by operation id."""
+    return {operation["operationId"]: (name, operation) for name, operation in operations(openapi_document())}
+
+
+def test_every_operation_has_a_method(documented: dict[str, Any]) -> None:
+    assert set(documented) == CALLS.keys() | NO_METHOD
+
+
+@pytest.mark.parametrize("operation_id", CALLS)
+def test_a_method_sends_what_the_document_says(
+    documented: dict[str, tuple[str, dict[str, Any]]], operation_id: str
+) -> None:
+    name, operation = documented[operation_id]
+    method, path = name.split()
+    gateway = Gateway([problem(418, "teapot")])
+    with gateway.client() as client, suppress(MailroomError):
+        CALLS[operation_id](client)
+    [request] = gateway.requests
+    assert request.method == method
+    assert re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", path), request.url.path)
+    known = {parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "query"}
+    assert set(request.url.params) <= known
+    assert ("Authorization" in request.headers) == bool(operation.get("security"))

@@ -1,0 +1,24 @@
+"""The package as it is published."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+CLIENT = Path(__file__).parents[3] / "clients/python"
+
+
+def test_the_wheel_holds_the_typed_package_alone(tmp_path: Path) -> None:
+    build = ["uv", "build", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", *build, str(CLIENT)], check=True, capture_output=True)
+    [wheel] = tmp_path.glob("*.whl")
+    files = set(zipfile.ZipFile(wheel).namelist())
+    modules = {str(path.relative_to(CLIENT / "src")) for path in (CLIENT / "src").rglob("*.py")}
+    assert {"mailroom_client/py.typed", *modules} <= files
+    assert {name.split("/")[0] for name in files} == {"mailroom_client", "mailroom_client-0.1.0.dist-info"}
+
+
+def test_importing_it_loads_nothing_of_the_services() -> None:
+    code = "import mailroom_client, sys; print({name.split('.')[0] for name in sys.modules} & {'services', 'deploy'})"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"

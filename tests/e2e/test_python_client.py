@@ -1,0 +1,45 @@
+"""The Python client against the whole system."""
+
+from collections.abc import Callable
+
+import pytest
+from mailroom_client import Mailroom, NotFoundError
+
+from tests.support.e2e.people import Person, Provider
+from tests.support.e2e.running_stack import RunningStack
+
+NewPerson = Callable[..., Person]
+
+
+def _client(stack: RunningStack, person: Person) -> Mailroom:
+    return Mailroom(stack.gateway_url, token=person.token)
+
+
+class TestClient:
+    def test_reads_a_mailbox_in_every_way(self, stack: RunningStack, new_person: NewPerson, provider: Provider) -> None:
+        ada = new_person(messages=30)
+        with _client(stack, ada) as client:
+            sync = client.syncs.wait(client.syncs.start(ada.email, count="all").id, timeout=60)
+            assert (sync.state, sync.stored) == ("completed", 30)
+            [mailbox] = client.mailboxes.list()
+            listed = {email.id for email in client.emails.list(mailbox.mailbox_id, page_size=7)}
+            exported = {email.id: email for email in client.emails.export(ada.email)}
+            assert listed == exported.keys()
+            assert len(listed) == 30
+            some = client.emails.get(min(listed))
+            assert some == exported[some.id]
+            with client.emails.raw(some.id) as chunks:
+                assert b"".join(chunks) == provider.raw(ada.email, some.external_id)
+            assert client.emails.thread(some.thread_id).message_count >= 1
+            assert {label.name for label in client.emails.labels(ada.email)} >= {"INBOX"}
+            with pytest.raises(NotFoundError):
+                client.emails.get("nothing")
+
+    def test_follows_new_mail(self, stack: RunningStack, new_person: NewPerson, provider: Provider) -> None:
+        ada = new_person()
+        ada.sync()
+        with _client(stack, ada) as client:
+            pages = client.changes.follow(ada.email, client.changes.position(ada.email))
+            provider.deliver(ada.email, subject="Now", text="It is there", to=ada.email)
+            [change] = next(pages).changes
+        assert (change.type, change.email and change.email.subject) == ("created", "Now")

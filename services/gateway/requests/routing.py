@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, override
+from typing import Any, get_args, override
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.dependencies.models import Dependant
@@ -47,7 +47,7 @@ class StrictRoute(APIRoute):
         handle = self._handler()
         known = frozenset(_query_names(self.dependant))
         is_lenient = CALLED_BY_PROVIDERS in self.dependencies
-        has_body = self.body_field is not None
+        fields = None if self.body_field is None else frozenset(_field_names(self.body_field.field_info.annotation))
         is_conditional = CONDITIONAL in self.dependencies
 
         async def checked(request: Request) -> Response:
@@ -60,8 +60,8 @@ class StrictRoute(APIRoute):
             check_path(strict)
             if not is_lenient:
                 strict.query = check_query(request.scope["query_string"], known=known)
-            if has_body:
-                await check_body(strict)
+            if fields is not None:
+                await check_body(strict, known=fields)
             response = await handle(strict)
             if is_conditional:
                 return with_etag(response, if_none_match=request.headers.get("if-none-match", ""))
@@ -83,13 +83,16 @@ class StrictRoute(APIRoute):
 def _query_names(dependant: Dependant) -> Iterator[str]:
     """Yield the names of the query parameters of a route and of its dependencies."""
     for field in dependant.query_params:
-        model = field.field_info.annotation
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            yield from (info.alias or name for name, info in model.model_fields.items())
-        else:
-            yield field.alias
+        yield from list(_field_names(field.field_info.annotation)) or [field.alias]
     for dependency in dependant.dependencies:
         yield from _query_names(dependency)
+
+
+def _field_names(annotation: Any) -> Iterator[str]:
+    """Yield the names of the fields of a model, or of a model that may be absent; none for any other type."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from (info.alias or name for name, info in kind.model_fields.items())
 
 
 def _encoding(request: Request) -> str | None:

@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 
 from services.gateway import app as gateway_app
 from services.gateway.routes import pages, push
-from tests.gateway.conftest import Gateway, OpenGateway
+from tests.gateway.conftest import BODY_LIMIT, Gateway, OpenGateway
 
 JSON = {"Content-Type": "application/json"}
 # Called by providers, who may add parameters (RFC 6749 section 4.1.2).
@@ -119,6 +119,22 @@ class TestBody:
         headers = gateway.as_user("ada") | JSON
         errors = await errors_of(gateway, method, filled(path), content=b'{"a": 1, "a": 1}', headers=headers)
         assert errors == [("a", "must be given once")]
+
+    @pytest.mark.parametrize(("method", "path"), with_body())
+    async def test_with_many_unknown_fields_has_few_named(self, gateway: Gateway, method: str, path: str) -> None:
+        content = json.dumps({f"{'x' * 150}{number}": 1 for number in range(10)} | {f"{n}": 1 for n in range(40)})
+        assert len(content) < BODY_LIMIT
+        errors = await errors_of(gateway, method, filled(path), content=content, headers=gateway.as_user("ada") | JSON)
+        assert [len(field) for field, _ in errors] == [100] * 10 + [1] * 10
+        assert {message for _, message in errors} == {"is not known here"}
+
+    @pytest.mark.parametrize("name", ["\\ud800", "\\udfff x", "\\ud800\\ud800"])
+    @pytest.mark.parametrize("times", [1, 2], ids=["once", "doubled"])
+    async def test_with_half_a_character_as_a_name_is_refused(self, gateway: Gateway, name: str, times: int) -> None:
+        content = f"{{{', '.join([f'"{name}": 1'] * times)}}}"
+        [(field, message)] = await errors_of(gateway, "POST", "/auth/token", content=content, headers=JSON)
+        assert "?" in field
+        assert message == ("is not known here" if times == 1 else "must be given once")
 
     @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1"])
     async def test_in_another_encoding_is_malformed(self, gateway: Gateway, encoding: str) -> None:

@@ -8,6 +8,7 @@ from http import HTTPStatus
 import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.errors import INTERNAL, from_app_error
@@ -93,6 +94,9 @@ class CatchAll:
 
         try:
             await self._app(scope, receive, watched_send)
+        except ClientDisconnect:
+            # No failure of ours, and no client to respond to.
+            return
         except Exception as error:
             if answering or scope["type"] != "http":
                 raise

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from mailroom.auth.v1.auth_pb2_grpc import (
     add_SessionServiceServicer_to_server,
     add_SignInServiceServicer_to_server,
@@ -66,6 +67,7 @@ class Clock:
 class Gateway:
     """A client of the gateway, with the fakes behind it."""
 
+    app: FastAPI
     http: httpx.AsyncClient
     auth: FakeAuth
     mail: FakeMail
@@ -158,4 +160,4 @@ async def _opened(
     transport = httpx.ASGITransport(app, client=(address, 123))
     hooks = {"response": [pages_can_read]}
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway", event_hooks=hooks) as http:
-        yield Gateway(http=http, auth=auth, mail=mail, clock=clock, registry=registry, stop=stop)
+        yield Gateway(app=app, http=http, auth=auth, mail=mail, clock=clock, registry=registry, stop=stop)

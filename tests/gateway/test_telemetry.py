@@ -1,8 +1,14 @@
 """The gateway's metrics of requests, and their labels."""
 
-import pytest
+import asyncio
 
-from tests.gateway.conftest import Gateway
+import pytest
+from structlog.testing import capture_logs
+
+from services.kit.http.bounds import Bounds
+from services.kit.http.server import serve_http
+from tests.gateway.conftest import Gateway, OpenGateway
+from tests.support.mail.waiting import eventually
 
 
 def count(gateway: Gateway, **labels: str) -> float | None:
@@ -28,3 +34,25 @@ class TestRequest:
     async def test_of_a_made_up_method_makes_no_label_of_its_own(self, gateway: Gateway) -> None:
         await gateway.http.request("BREW", "/emails/addresses")
         assert count(gateway, method="other", route="/emails/addresses", status="405") == 1
+
+    @pytest.mark.parametrize("path", ["/auth/token", "/auth/logout", "/emails/sync", "/hooks/google"])
+    @pytest.mark.parametrize("stays", [False, True], ids=["left", "stopped sending"])
+    async def test_whose_body_does_not_end_is_no_failure(
+        self, open_gateway: OpenGateway, path: str, stays: bool
+    ) -> None:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Length: 9\r\n\r\n{{"
+        async with open_gateway(accepts_google_push=True) as gateway:
+            bounds = Bounds(body_seconds=0.1)
+            with capture_logs() as logs:
+                async with serve_http(gateway.app, host="127.0.0.1", port=0, bounds=bounds) as port:
+                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.write(head.encode())
+                    await (reader.read() if stays else writer.drain())
+                    writer.close()
+
+                    async def is_counted() -> bool:
+                        return count(gateway, method="POST", route=path, status="none") == 1
+
+                    await eventually(is_counted)
+            assert count(gateway, method="POST", route=path, status="500") is None
+            assert [entry for entry in logs if entry["log_level"] in ("warning", "error")] == []

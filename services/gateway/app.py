@@ -16,7 +16,6 @@ from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.http.compression import Compression
 from services.gateway.http.cors import allow_origins
 from services.gateway.http.methods import HeadAsGet, Methods, Resources
-from services.gateway.limits.client_address import Network
 from services.gateway.limits.long_polls import LongPolls
 from services.gateway.limits.rate_limits import Counters, RateLimit
 from services.gateway.limits.shares import Shares
@@ -44,6 +43,7 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.telemetry import RequestTelemetry
 from services.kit.http.admin import admin_app
 from services.kit.http.bounds import Bounds
+from services.kit.http.client_address import Network
 from services.kit.http.readiness import Readiness, ReadinessCheck
 from services.kit.http.server import serve_http
 from services.kit.jwks import KeySet

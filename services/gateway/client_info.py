@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from mailroom.auth.v1.auth_pb2 import ClientInfo
 
-from services.gateway.limits.client_address import Network, client_address
+from services.kit.http.client_address import Network, client_address
 
 # A household, or a site of a company, rather than a person.
 _PREFIXES = {4: 24, 6: 48}

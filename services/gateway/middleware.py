@@ -12,11 +12,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.errors import INTERNAL, from_app_error
-from services.gateway.limits.client_address import Network, client_networks
 from services.gateway.limits.rate_limits import RateLimit
 from services.gateway.limits.standings import standing_headers, standings_of
 from services.kit.context import REQUEST_ID_HEADER, start_request
 from services.kit.errors import AppError
+from services.kit.http.client_address import Network, client_networks
 
 # Responses hold mail or tokens: they must not be cached, and later requests must not name their URLs.
 _DEFAULT_HEADERS = (

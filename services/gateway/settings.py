@@ -8,7 +8,7 @@ from limits import RateLimitItem, parse
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from services.gateway.limits.client_address import Network
+from services.kit.http.client_address import Network
 from services.kit.settings import RedisSettings, ServiceSettings
 
 

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from services.kit.http.bounds import Bounds, Refusal, RenderRefusal
+from services.kit.http.client_address import forwarded_client
 from services.kit.http.connections import Connections
 from services.kit.http.unread import UnreadResponses
 
@@ -175,8 +176,9 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._body_open = True
         self._framing_bytes = self._body_bytes = 0
         self._stop_reading_timer()
+        if not self._open_connections.begins(self, client=self._forwarded_client(self.scope)):
+            self._stop_parsing(Refusal.CONNECTIONS)
         super().on_headers_complete()
-        self._open_connections.works(self)
 
     @override
     def on_body(self, body: bytes) -> None:
@@ -189,6 +191,13 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._body_open = False
         self._stop_reading_timer()
         super().on_message_complete()
+        if self._answering():
+            self._open_connections.works(self)
+
+    def _forwarded_client(self, scope: Any) -> str:
+        if self._open_connections.address_of(self):
+            return ""
+        return forwarded_client(scope, trusted_proxies=self._bounds.trusted_proxies)
 
     def _stop_parsing(self, refusal: Refusal) -> None:
         self._refusal = refusal
@@ -295,7 +304,9 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._watch_writing()
-        self._unread_responses.hold(self, self._open_connections.address_of(self))
+        scope = self.scope if self._handled is None else self._handled.scope
+        reader = self._open_connections.address_of(self) or self._forwarded_client(scope)
+        self._unread_responses.hold(self, reader)
 
     @override
     def resume_writing(self) -> None:

@@ -1,7 +1,8 @@
 """The connections of a server, bounded per address and in all.
 
-Beyond a bound the connection that has waited for a request for the longest time is closed for the new one: clients that
-open connections and send nothing, or half a head, displace each other, and lock no other client out.
+Beyond a bound the connection that has waited for a request, or for the rest of one, for the longest time is closed for
+the new one: clients that open connections and send nothing, or half a request, displace each other, and lock no other
+client out. Behind a trusted proxy, of which each client needs many connections at once, the requests of a client count.
 """
 
 from collections import defaultdict
@@ -37,6 +38,8 @@ class Connections:
         self._all = _Group()
         self._by_address: defaultdict[str, _Group] = defaultdict(_Group)
         self._addresses: dict[Connection, str] = {}
+        # Of the connections of proxies, those with a request: the clients that it comes from.
+        self._forwarded: dict[Connection, str] = {}
 
     def __len__(self) -> int:
         return len(self._all.members)
@@ -59,23 +62,48 @@ class Connections:
         """Return the key of the connection's client; empty for a proxy, and for a connection that is not there."""
         return self._addresses.get(connection, "")
 
+    def begins(self, connection: Connection, *, client: str) -> bool:
+        """Note that the connection waits for the rest of a request; return False if its client has too many under way.
+
+        `client` is the address of the client that a trusted proxy names, or empty.
+        """
+        self.waits(connection)
+        if not client:
+            return True
+        group = self._by_address[client]
+        if len(group.members) >= self._bounds.connections_per_address:
+            return False
+        group.members[connection] = None
+        self._forwarded[connection] = client
+        return True
+
     def waits(self, connection: Connection) -> None:
-        """Note that the connection waits for a request from now on."""
+        """Note that the connection has no request, and waits for one from now on."""
+        self._forget_client(connection)
         for group in self._groups(connection):
             group.waiting.pop(connection, None)
             group.waiting[connection] = None
 
     def works(self, connection: Connection) -> None:
-        """Note that the connection has a request, and must not be closed for another."""
+        """Note that the connection has a whole request, and must not be closed for another."""
         for group in self._groups(connection):
             group.waiting.pop(connection, None)
 
     def remove(self, connection: Connection) -> None:
         """Remove a connection; one that is not there is left alone."""
+        self._forget_client(connection)
         for group in self._groups(connection):
             group.members.pop(connection, None)
             group.waiting.pop(connection, None)
-        address = self._addresses.pop(connection, "")
+        self._forget_if_unused(self._addresses.pop(connection, ""))
+
+    def _forget_client(self, connection: Connection) -> None:
+        client = self._forwarded.pop(connection, "")
+        if client:
+            del self._by_address[client].members[connection]
+            self._forget_if_unused(client)
+
+    def _forget_if_unused(self, address: str) -> None:
         if address and not self._by_address[address].members:
             del self._by_address[address]
 

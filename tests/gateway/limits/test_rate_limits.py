@@ -19,11 +19,11 @@ from structlog.testing import capture_logs
 
 from deploy.local.ports import Ports
 from deploy.local.valkey import RedisAddress
-from services.gateway.limits.client_address import client_networks
 from services.gateway.limits.rate_limits import MOST_CALLERS, TIMEOUT, Counters, RateLimit
 from services.gateway.limits.standings import Standing
 from services.gateway.settings import GatewaySettings
 from services.kit.errors import AppError
+from services.kit.http.client_address import client_networks
 from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
 from tests.gateway.conftest import OpenGateway

@@ -5,6 +5,7 @@ import gc
 import resource
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -20,6 +21,7 @@ from services.kit.http.server import serve_http
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+BEHIND_A_PROXY = Bounds(connections_per_address=2, trusted_proxies=(ip_network("127.0.0.1/32"),))
 QUICK = Bounds(head_seconds=0.2, body_seconds=0.2, body_rate=100, stall_seconds=0.2)
 
 
@@ -255,6 +257,18 @@ class TestUnreadResponses:
         assert whole[:6] == [False] * 6
         assert whole[-1]
 
+    async def test_displace_none_of_another_client_of_the_same_proxy(self) -> None:
+        bounds = replace(BEHIND_A_PROXY, unread_bytes=3 * LARGE, connections_per_address=20)
+        async with served(bounds, large) as connect:
+            slow, writer = await connect()
+            writer.write(forwarded(2) + b"\r\n")
+            await slow.readexactly(12)
+            for _ in range(10):
+                reader, writer = await connect()
+                writer.write(forwarded(1) + b"\r\n")
+                await reader.readexactly(12)
+            assert len(await taken(slow)) >= LARGE
+
     async def test_keep_later_requests_of_their_connection_waiting(self) -> None:
         begun = 0
 
@@ -300,6 +314,23 @@ async def taken(reader: asyncio.StreamReader) -> bytes:
     return bytes(found)
 
 
+class Waiting:
+    """A route that waits to be told to go on."""
+
+    def __init__(self) -> None:
+        self.arrived, self.go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def answer(self, _: Request) -> Response:
+        self.arrived.release()
+        await self.go_on.wait()
+        return PlainTextResponse("done")
+
+
+def forwarded(client: int) -> bytes:
+    """Return the head, without its end, of a request that a proxy passes on for a client."""
+    return GET + b"X-Forwarded-For: 198.51.100.7, 203.0.113.%d\r\n" % client
+
+
 class TestConnections:
     async def test_that_send_nothing_lock_no_client_out(self) -> None:
         async with served(Bounds(connections_per_address=20)) as connect:
@@ -309,22 +340,47 @@ class TestConnections:
             assert status_of(await reader.read()) == 200
             assert await idle[0].read() == b""
 
+    async def test_that_send_half_a_body_lock_no_client_out(self) -> None:
+        async with served(Bounds(connections_per_address=20)) as connect:
+            slow = [await connect() for _ in range(20)]
+            for reader, writer in slow:
+                writer.write(POST + b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\na")
+                await reader.readuntil(b"\r\n\r\n")
+            reader, writer = await connect()
+            writer.write(GET + b"Connection: close\r\n\r\n")
+            assert status_of(await reader.read()) == 200
+            assert await slow[0][0].read() == b""
+            for reader, writer in slow[1:]:
+                writer.write(b"a" * 8)
+                assert status_of(await reader.readuntil(b"9 3")) == 200
+
     async def test_beyond_the_requests_under_way_are_refused(self) -> None:
-        arrived, go_on = asyncio.Semaphore(0), asyncio.Event()
-
-        async def wait(_: Request) -> Response:
-            arrived.release()
-            await go_on.wait()
-            return PlainTextResponse("done")
-
-        async with served(Bounds(connections_per_address=2), wait) as connect:
+        waiting = Waiting()
+        async with served(Bounds(connections_per_address=2), waiting.answer) as connect:
             under_way = [await connect() for _ in range(2)]
             for _, writer in under_way:
                 writer.write(GET + b"Connection: close\r\n\r\n")
-                await arrived.acquire()
+                await waiting.arrived.acquire()
             assert status_of(await (await connect())[0].read()) == 503
-            go_on.set()
+            waiting.go_on.set()
             assert [status_of(await reader.read()) for reader, _ in under_way] == [200, 200]
+
+    async def test_of_a_proxy_are_bounded_by_the_requests_under_way_of_each_client(self) -> None:
+        waiting = Waiting()
+        async with served(BEHIND_A_PROXY, waiting.answer) as connect:
+            under_way = [await connect() for _ in range(3)]
+            for client, (_, writer) in zip((1, 1, 2), under_way, strict=True):
+                writer.write(forwarded(client) + b"\r\n")
+                await waiting.arrived.acquire()
+            refused, writer = await connect()
+            writer.write(forwarded(1) + b"\r\n")
+            assert status_of(await refused.read()) == 503
+            waiting.go_on.set()
+            for reader, _ in under_way:
+                assert status_of(await reader.readuntil(b"done")) == 200
+            reader, writer = under_way[0]
+            writer.write(forwarded(1) + b"\r\n")
+            assert status_of(await reader.readuntil(b"done")) == 200
 
     def test_fit_into_the_descriptors(self) -> None:
         allowed = raise_descriptor_limit()

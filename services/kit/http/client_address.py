@@ -32,6 +32,14 @@ def client_address(scope: Scope, *, trusted_proxies: Sequence[Network]) -> Addre
     return address
 
 
+def forwarded_client(scope: Scope, *, trusted_proxies: Sequence[Network]) -> str:
+    """Return the client that a trusted proxy names, as `client_networks` does; empty without such a one."""
+    address, peer = client_address(scope, trusted_proxies=trusted_proxies), client_address(scope, trusted_proxies=())
+    if address is None or address == peer or any(address in network for network in trusted_proxies):
+        return ""
+    return client_networks(scope, trusted_proxies=trusted_proxies)[0]
+
+
 def client_networks(scope: Scope, *, trusted_proxies: Sequence[Network]) -> tuple[str, ...]:
     """Return the client's IPv4 address, or the /64, /56 and /48 of its IPv6 address; "unknown" without a peer."""
     address = client_address(scope, trusted_proxies=trusted_proxies)

@@ -42,11 +42,14 @@ class SignUpPolicy:
 
 
 def canonical_address(text: str) -> str:
-    """Return an address without differences of case and of the domain's form. Raises ValueError."""
+    """Return an address without differences of case and of the domain's form. Raises ValueError.
+
+    Other letters make another address, which can be another person's: strasse is not straße.
+    """
     local, at, domain = text.rpartition("@")
     if not local or not at:
         raise ValueError("must be an address, such as ada@example.com")
-    return f"{unicodedata.normalize('NFC', local).casefold()}@{canonical_domain(domain)}"
+    return f"{unicodedata.normalize('NFC', local).lower()}@{canonical_domain(domain)}"
 
 
 def canonical_domain(text: str) -> str:

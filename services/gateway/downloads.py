@@ -45,7 +45,8 @@ def condition_of(*, wanted: str, if_range: str, if_none_match: str) -> DownloadC
 
     A Range that is malformed or has several ranges is ignored, as RFC 9110 section 14.2 allows.
     """
-    known = ["*"] if if_none_match.strip() == "*" else _ETAG.findall(if_none_match)
+    # In quotation marks the star is a tag like others, and no tag of ours.
+    known = ["*"] if if_none_match.strip() == "*" else [tag for tag in _ETAG.findall(if_none_match) if tag != "*"]
     condition = DownloadCondition(known_etags=known)
     match = _RANGE.fullmatch(wanted.strip())
     if match is None or not (match[1] or match[2]):

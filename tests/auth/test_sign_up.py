@@ -28,6 +28,20 @@ class TestPolicy:
         assert admits("ada@example.org", emails="Ada@EXAMPLE.org")
         assert not admits("ada@example.com", emails="ada@example.org")
 
+    @pytest.mark.parametrize(
+        ("listed", "other"),
+        [
+            ("strasse", "straße"),
+            ("boss", "bo\u017f\u017f"),
+            ("fiona", "\ufb01ona"),
+            ("ada", "\uff41da"),
+            ("ada", "аda"),
+        ],
+    )
+    def test_tells_letters_apart_that_look_or_fold_alike(self, listed: str, other: str) -> None:
+        assert not admits(f"{other}@example.org", emails=f"{listed}@example.org")
+        assert not admits(f"{listed}@example.org", emails=f"{other}@example.org")
+
     def test_compares_domains_without_case(self) -> None:
         assert admits("ada@EXAMPLE.org", domains="example.com Example.Org")
 

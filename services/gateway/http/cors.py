@@ -14,7 +14,7 @@ from services.gateway.errors import problem
 
 CORS_NOT_ALLOWED = "cors_not_allowed"
 # Headers beyond those that the standard lets every page send and read.
-_REQUEST_HEADERS = (
+REQUEST_HEADERS = (
     *("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "If-Range", "Prefer", "Range"),
     "X-Request-Id",
 )
@@ -59,7 +59,7 @@ def allow_origins(app: FastAPI, origins: Sequence[str], *, routers: Iterable[API
         Cors,
         allow_origins=origins,
         allow_methods=_methods(routers),
-        allow_headers=_REQUEST_HEADERS,
+        allow_headers=REQUEST_HEADERS,
         expose_headers=EXPOSED_HEADERS,
     )
 

@@ -5,6 +5,7 @@ protocols that of httptools lets each header be counted as it is parsed; h11 bou
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, override
 
 import httptools
@@ -172,6 +173,8 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     def on_headers_complete(self) -> None:
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self._bounds.head_bytes:
             self._stop_parsing(Refusal.LARGE_HEAD)
+        if not _is_unambiguous(self.headers, version=self.parser.get_http_version()):
+            self._stop_parsing(Refusal.MALFORMED)
         self._head_begun = False
         self._body_open = True
         self._framing_bytes = self._body_bytes = 0
@@ -339,6 +342,18 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
+
+
+def _is_unambiguous(headers: Sequence[tuple[bytes, bytes]], *, version: str) -> bool:
+    """Tell whether a proxy can have read neither another host nor another end of the body.
+
+    The parser has refused what else is ambiguous. Source: RFC 9112 sections 3.2 and 6.1.
+    """
+    hosts = sum(name == b"host" for name, _ in headers)
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    if version == "1.0":
+        return hosts <= 1 and not codings
+    return hosts == 1 and codings in ([], [b"chunked"])
 
 
 def _disconnect(cycle: RequestResponseCycle) -> None:

@@ -36,6 +36,28 @@ class TestList:
         for one in (answer, plain):
             assert "accept-encoding" in one.headers["vary"].lower()
 
+    @pytest.mark.parametrize(
+        ("accepted", "is_compressed"),
+        [
+            ("gzip", True),
+            ("br, GZIP;q=0.5, identity", True),
+            ("deflate,gzip ; q=1.0", True),
+            ("gzip;q=0.01", True),
+            ("gzip;q=0", False),
+            ("br, gzip; q=0.000 , identity", False),
+            ("gzipped", False),
+            ("identity", False),
+            ("", False),
+        ],
+    )
+    async def test_is_compressed_only_for_clients_that_accept_it(
+        self, gateway: Gateway, accepted: str, is_compressed: bool
+    ) -> None:
+        account_id = connect(gateway, *(message(number) for number in range(20)))
+        answer, _ = await raw(gateway, f"/emails?account_id={account_id}", **{"Accept-Encoding": accepted})
+        assert ("content-encoding" in answer.headers) == is_compressed
+        assert "accept-encoding" in answer.headers["vary"].lower()
+
     async def test_that_is_small_is_not(self, gateway: Gateway) -> None:
         account_id = connect(gateway)
         answer, body = await raw(gateway, f"/emails?account_id={account_id}")

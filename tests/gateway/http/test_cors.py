@@ -1,5 +1,6 @@
 """Pages of other origins: which may read, and what they may send."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -7,8 +8,9 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 
-from services.gateway.http.cors import allow_origins
+from services.gateway.http.cors import REQUEST_HEADERS, allow_origins
 from tests.gateway.conftest import Gateway, OpenGateway
+from tests.support.checkout import ROOT
 
 ORIGIN = "https://app.example"
 
@@ -55,6 +57,13 @@ class TestOrigins:
     async def test_that_are_not_allowed_may_not(self, gateway: Gateway) -> None:
         unknown = await gateway.http.get("/healthz", headers={"Origin": "https://evil.example"})
         assert "access-control-allow-origin" not in unknown.headers
+
+
+class TestPage:
+    def test_names_every_header_that_pages_may_send(self) -> None:
+        text = (ROOT / "docs/frontends.md").read_text(encoding="utf-8")
+        [sentence] = re.findall(r"and the headers (.+?)\. They may read", text, re.DOTALL)
+        assert sorted(re.findall("`(.+?)`", sentence)) == sorted(REQUEST_HEADERS)
 
 
 class TestPreflights:

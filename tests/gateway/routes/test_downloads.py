@@ -165,6 +165,7 @@ class TestConditions:
 
     def test_know_any_etag(self) -> None:
         assert list(condition_of(wanted="", if_range="", if_none_match="*").known_etags) == ["*"]
+        assert list(condition_of(wanted="", if_range="", if_none_match='"*", "e"').known_etags) == ["e"]
 
 
 class TestContentDisposition:

@@ -76,6 +76,11 @@ class TestHead:
             (b"GET /?" + b"a" * 8_180 + b" HTTP/1.1\r\nHost: x\r\n", 200),
             (b"GET /?" + b"a" * 8_200 + b" HTTP/1.1\r\nHost: x\r\n", 414),
             (b"HELLO\r\n", 400),
+            (b"GET / HTTP/1.1\r\n", 400),
+            (GET + b"Host: y\r\n", 400),
+            (GET + b"HOST: x\r\n", 400),
+            (b"GET / HTTP/1.0\r\n", 200),
+            (b"GET / HTTP/1.0\r\nHost: x\r\nHost: y\r\n", 400),
         ],
     )
     async def test_is_bounded_in_size_headers_and_url(self, head: bytes, status: int) -> None:
@@ -121,6 +126,50 @@ class TestHead:
         chunked = POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
         answer = await answer_to(chunked + b"Authorization: Bearer x\r\n\r\n")
         assert answer.endswith(b"1 3")
+
+
+class TestFraming:
+    """Requests whose end a proxy and the server could find in different places (request smuggling)."""
+
+    @pytest.mark.parametrize(
+        "framing",
+        [
+            b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+            b"Content-Length: 5\r\nContent-Length: 6",
+            b"Content-Length: 5\r\nContent-Length: 5",
+            b"Content-Length: 5, 5",
+            b"Content-Length: +5",
+            b"Content-Length:\r\n 5",
+            b"Transfer-Encoding: gzip, chunked",
+            b"Transfer-Encoding: chunked, identity",
+            b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            b"Transfer-Encoding : chunked",
+            b"Transfer-Encoding: chunked\nA: b",
+            b"Transfer-Encoding: \x0bchunked",
+            b"A: b\r\n c\r\nContent-Length: 5",
+        ],
+    )
+    async def test_that_is_ambiguous_is_refused(self, framing: bytes) -> None:
+        answer = await answer_to(POST + framing + b"\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert status_of(answer) == 400
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+    @pytest.mark.parametrize(
+        "body", [b"5\nabcde\r\n0\r\n\r\n", b"5;\nabcde\r\n0\r\n\r\n", b"5\r\nabcde\n0\r\n\r\n", b"0x5\r\n"]
+    )
+    async def test_of_chunks_that_is_ambiguous_is_refused(self, body: bytes) -> None:
+        answer = await answer_to(POST + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+        assert status_of(answer) == 400
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+    async def test_by_chunks_is_none_of_http_1_0(self) -> None:
+        head = b"POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        assert status_of(await answer_to(head + b"1\r\na\r\n0\r\n\r\n")) == 400
+
+    @pytest.mark.parametrize("coding", [b"chunked", b"Chunked"])
+    async def test_by_chunks_is_read(self, coding: bytes) -> None:
+        head = POST + b"Connection: close\r\nTransfer-Encoding: " + coding + b"\r\n\r\n"
+        assert (await answer_to(head + b"1\r\na\r\n0\r\n\r\n")).endswith(b"1 3")
 
 
 class TestBody:

@@ -24,7 +24,7 @@ _MEANINGFUL_WHEN_EMPTY = frozenset({"GMAIL_BATCH_URL"})  # empty means: the prov
 _FALSE = frozenset({"off", "false", "no", "0"})
 _TRUE = frozenset({"on", "true", "yes", "1"})
 _OURS = (
-    *("AUTH_", "CORS_", "FRONTEND_", "GATEWAY_", "GMAIL_", "GOOGLE_", "MAIL_", "MAILROOM_", "POSTGRES_"),
+    *("AUTH_", "CORS_", "FRONTEND_", "GATEWAY_", "GMAIL_", "GOOGLE_", "IMAP_", "MAIL_", "MAILROOM_", "POSTGRES_"),
     *("PROVIDERS_FILE", "PUBLIC_URL", "REDIS_", "SANDBOX_", "SECRET_KEY", "WORKER_", "YANDEX_"),
 )
 # A user who replaces the first with another stand-in must not have its tokens sent to, or verified by, the sandbox.

@@ -25,6 +25,7 @@ from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.providers.gmail.http.client import create_gmail_client
 from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.providers.gmail.push import GmailPush
+from services.mail.providers.imap.adapter import open_imap
 from services.mail.providers.settings import NotificationSettings, ProviderSettings
 from services.mail.store.connection import Pool
 
@@ -55,9 +56,11 @@ def provider_access(
 
 
 @asynccontextmanager
-async def open_adapters(settings: ProviderSettings, *, observer: CallObserver) -> AsyncIterator[Mapping[str, Provider]]:
+async def open_adapters(
+    settings: ProviderSettings, *, pool: Pool, observer: CallObserver
+) -> AsyncIterator[Mapping[str, Provider]]:
     """Open the adapters. Callers limit their calls: connections are opened as needed."""
-    async with create_gmail_client(observer=observer) as http:
+    async with create_gmail_client(observer=observer) as http, open_imap(settings, pool=pool) as imap:
         gmail = GmailProvider(
             http,
             api_url=settings.gmail_api_url,
@@ -65,7 +68,7 @@ async def open_adapters(settings: ProviderSettings, *, observer: CallObserver) -
             costs=settings.quota.costs,
             push_topic=settings.gmail_push_topic,
         )
-        yield {GOOGLE: gmail}
+        yield {GOOGLE: gmail, **imap}
 
 
 @asynccontextmanager

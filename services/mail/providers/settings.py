@@ -1,9 +1,10 @@
 """The settings of the providers."""
 
 from services.mail.providers.gmail.settings import GmailPushSettings, GmailSettings
+from services.mail.providers.imap.settings import ImapSettings
 
 
-class ProviderSettings(GmailSettings):
+class ProviderSettings(GmailSettings, ImapSettings):
     """The settings of all providers."""
 
 

@@ -60,7 +60,7 @@ WORKER: Mapping[str, str] = {
     "message_changes": "SELECT, INSERT, DELETE",
     "change_feeds": "SELECT, INSERT, UPDATE (last_seq, incarnation, database_id)",
     "feed_incarnations": "SELECT, INSERT",
-    "folder_histories": "SELECT, INSERT, UPDATE (revision, pass_number, phase)",
+    "folder_histories": "SELECT, INSERT, UPDATE (revision, pass_number, phase, ended_at)",
     "mail_folders": "SELECT, INSERT, UPDATE, DELETE",
     "mail_locations": "SELECT, INSERT, UPDATE (external_id, marks, gone_in), DELETE",
     "folder_records": "SELECT, INSERT, DELETE",

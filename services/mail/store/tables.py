@@ -471,6 +471,8 @@ folder_histories = Table(
     Column("pass_number", BigInteger, nullable=False),
     # idle, look or settle.
     Column("phase", Text, nullable=False),
+    # The end of the last pass.
+    _time("ended_at", nullable=True),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
     postgresql_with={"fillfactor": 50},
 )
@@ -533,6 +535,7 @@ mail_locations = Table(
         "external_id",
         postgresql_where=text("external_id IS NOT NULL"),
     ),
+    Index("ix_mail_locations_arrival", "mailbox_id", "arrived_at", "folder_id", "generation", "key"),
     Index("ix_mail_locations_gone", "mailbox_id", "size", postgresql_where=text("gone_in IS NOT NULL")),
     Index("ix_mail_locations_unidentified", "mailbox_id", "size", postgresql_where=text("external_id IS NULL")),
 )

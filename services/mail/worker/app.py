@@ -69,7 +69,9 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         channel = await stack.enter_async_context(
             auth_client.connect(settings.auth_address, identity=settings.identity, tracer=telemetry.tracer)
         )
-        providers = await stack.enter_async_context(open_adapters(settings, observer=CallObserver(telemetry)))
+        providers = await stack.enter_async_context(
+            open_adapters(settings, pool=pool, observer=CallObserver(telemetry))
+        )
         auth = AuthClient(channel)
         access = provider_access(settings, redis=redis, pool=pool, auth=auth, registry=telemetry.registry)
         stack.push_async_callback(access.quota.flush)

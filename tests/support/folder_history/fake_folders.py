@@ -18,6 +18,7 @@ class FakeMessage:
 
     content: str
     marks: frozenset[str] = frozenset()
+    delay: timedelta = timedelta()
 
     @property
     def size(self) -> int:
@@ -73,11 +74,13 @@ class FakeFolders:
         self.by_name[name] = FakeFolder(validity=self._validities, role=role)
         return self.by_name[name]
 
-    def add(self, name: str, content: str, marks: AbstractSet[str] = frozenset()) -> int:
-        """Put a message into a folder; return its number."""
+    def add(
+        self, name: str, content: str, marks: AbstractSet[str] = frozenset(), *, delay: timedelta = timedelta()
+    ) -> int:
+        """Put a message into a folder, as if it arrived with a `delay`; return its number."""
         folder = self.by_name[name]
         number = folder.next_number
-        folder.messages[number] = FakeMessage(content, frozenset(marks))
+        folder.messages[number] = FakeMessage(content, frozenset(marks), delay)
         folder.next_number += 1
         return number
 
@@ -179,7 +182,7 @@ class FakeFolders:
         return Item(
             key=key_of(number),
             size=message.size,
-            arrived_at=arrival_of(message.content),
+            arrived_at=arrival_of(message.content) + message.delay,
             marks=message.marks,
             external_id=message.content if self.gives_ids else None,
         )

@@ -2,8 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 import httpx
@@ -19,6 +19,7 @@ from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.provider_tokens import ProviderTokenCache
 from services.mail.provider_access.quota import QuotaProfile
+from services.mail.providers.base import Provider
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.http.client import create_gmail_client
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
@@ -83,6 +84,8 @@ class WorkerOptions:
     push_topic: str | None = None
     # Where the provider is; None: the sandbox.
     api_url: str | None = None
+    # Opens providers besides Google's, on the worker's own pool.
+    further: Callable[[Pool], AbstractAsyncContextManager[Mapping[str, Provider]]] | None = None
 
 
 @dataclass
@@ -124,7 +127,10 @@ async def working(
         registry = CollectorRegistry()
         http = await stack.enter_async_context(create_gmail_client(observer=CallObserver(Telemetry(registry))))
         access = _access(servers, auth, options, pool=pool, registry=registry)
-        worker = _worker(servers, auth, options, access=access, pool=pool, http=http, name=name, registry=registry)
+        further = {} if options.further is None else await stack.enter_async_context(options.further(pool))
+        worker = _worker(
+            servers, auth, options, access=access, pool=pool, http=http, name=name, registry=registry, further=further
+        )
         stop = asyncio.Event()
         running = RunningWorker(worker, name, stop, asyncio.create_task(worker.run(stop)), registry)
         try:
@@ -163,6 +169,7 @@ def _worker(
     http: httpx.AsyncClient,
     name: str,
     registry: CollectorRegistry,
+    further: Mapping[str, Provider],
 ) -> Worker:
     api_url = options.api_url or servers.sandbox.url
     gmail = GmailProvider(
@@ -174,7 +181,7 @@ def _worker(
         push_topic=options.push_topic,
         deadlines=options.deadlines,
     )
-    providers = {"google": gmail}
+    providers: Mapping[str, Provider] = {"google": gmail, **further}
     observer = TurnMetrics(Telemetry(registry))
     turns = TurnRunner(
         pool=pool,

@@ -2,9 +2,10 @@
 
 import asyncio
 import base64
+import json
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -58,6 +59,28 @@ class Servers:
         """Return the true contents of each folder: message ids by UID."""
         folders = (await self.control("GET", f"users/{EMAIL}/folders"))["folders"]
         return {folder["id"]: folder["messages"] for folder in folders}
+
+    async def messages(self) -> list[dict[str, Any]]:
+        """Return the facts about Ada's messages, newest first."""
+        answer = await self.control_api.http.get(f"/_sandbox/users/{EMAIL}/messages?sha256=0")
+        return [json.loads(line) for line in answer.text.splitlines()]
+
+    async def raw(self, message_id: str) -> bytes:
+        """Return the bytes of a message of Ada's."""
+        answer = await self.control_api.http.get(f"/_sandbox/users/{EMAIL}/messages/{message_id}/raw")
+        assert answer.is_success, answer.text
+        return answer.content
+
+    async def relabel(self, message_id: str, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
+        """Add and remove labels of a message: folders and flags."""
+        await self.control(
+            "POST", f"users/{EMAIL}/messages/{message_id}/labels", {"add": list(add), "remove": list(remove)}
+        )
+
+    async def account(self) -> dict[str, Any]:
+        """Return what the servers know of Ada's logins and connections."""
+        accounts = (await self.control("GET", "imap"))["accounts"]
+        return dict(accounts.get(EMAIL, {"logins": 0, "refused_logins": 0, "connections": 0, "most_connections": 0}))
 
     @asynccontextmanager
     async def connection(self, profile: str = "yandex", *, login: bool = True) -> AsyncIterator["Connection"]:

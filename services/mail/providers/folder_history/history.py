@@ -4,7 +4,7 @@ A step asks the provider, and then writes what it learnt with the place where to
 and then decides which messages are deleted: those that were in no folder before it began, and still are in none.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
@@ -70,9 +70,9 @@ class FolderHistory:
         async with self._reading() as connection:
             return await passes.after(connection, self._mailbox_id, after, limit=limit)
 
-    async def list_page(self, *, token: str | None, limit: int) -> ListingPage:
-        """Return the next page of all messages, as of the last look at their folders."""
-        return await listing.list_page(await self._context(), token=token, limit=limit)
+    async def list_page(self, *, token: str | None, limit: int, without_roles: Collection[str] = ()) -> ListingPage:
+        """Return the next page of all messages, as of the last look at their folders; see listing.py."""
+        return await listing.list_page(await self._context(), token=token, limit=limit, without_roles=without_roles)
 
     async def _context(self) -> PassContext:
         async with self._reading() as connection:

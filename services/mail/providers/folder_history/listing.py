@@ -1,64 +1,61 @@
-"""A listing of a mailbox's messages: by folders, the newest of each first. Listed messages get their ids."""
+"""A listing of a mailbox's messages in the order of their arrival, newest first. Listed messages get their ids."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from services.mail.providers.folder_history.identities import identify_places, identify_twins, known_folders
 from services.mail.providers.folder_history.model import KnownFolder, Location
-from services.mail.providers.folder_history.pass_context import PassContext, own_id
-from services.mail.store.folder_history import folders, locations
+from services.mail.providers.folder_history.pass_context import PassContext
+from services.mail.store.folder_history import arrivals
+from services.mail.store.folder_history.arrivals import Place, place_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListingPage:
-    """A page of ids; one that is in several folders is listed several times. The last page has no `token`."""
+    """A page of ids, each message once however many folders it is in. The last page has no `token`."""
 
     external_ids: Sequence[str]
     token: str | None
 
 
-async def list_page(context: PassContext, *, token: str | None, limit: int) -> ListingPage:
-    """Return the next page of messages as of the last look at their folders."""
-    async with context.reading() as connection:
-        known = [each for each in await folders.all_of(connection, context.mailbox_id) if not each.is_gone]
-    place, below = _place(known, token)
-    if place == len(known):
-        return ListingPage(external_ids=(), token=None)
-    folder = known[place]
-    async with context.reading() as connection:
-        listed = await locations.newest(
-            connection, context.mailbox_id, folder.folder_id, folder.generation, below=below, limit=limit
-        )
-    ids = await _identified(context, folder, listed)
-    if len(listed) == limit:
-        return ListingPage(external_ids=ids, token=f"{folder.folder_id}:{folder.generation}:{listed[-1].key}")
-    if place + 1 == len(known):
-        return ListingPage(external_ids=ids, token=None)
-    following = known[place + 1]
-    return ListingPage(external_ids=ids, token=f"{following.folder_id}:{following.generation}:")
+async def list_page(
+    context: PassContext, *, token: str | None, limit: int, without_roles: Collection[str] = ()
+) -> ListingPage:
+    """Return the next page of messages as of the last look at their folders, without those in folders of these roles.
 
-
-def _place(known: Sequence[KnownFolder], token: str | None) -> tuple[int, str | None]:
-    """Return the folder of a token by its place, and the key to go on below.
-
-    A folder that was numbered anew since is listed from its top. For one that is gone the listing goes on with the next
-    one: folders are in the order of their ids, after the inbox.
+    Messages without an id in a folder that fails are left out. A verification finds them when it works again.
     """
-    if token is None:
-        return 0, None
-    folder_id, generation, below = token.split(":", 2)
-    for place, each in enumerate(known):
-        if each.folder_id == int(folder_id):
-            return place, (below or None) if each.generation == int(generation) else None
-    following = (place for place, each in enumerate(known) if place and each.folder_id > int(folder_id))
-    return next(following, len(known)), None
+    known = await known_folders(context)
+    hidden = [each.folder_id for each in known.values() if each.folder.role in without_roles]
+    below = None if token is None else _place_in(token)
+    while True:
+        async with context.reading() as connection:
+            listed = await arrivals.newest(connection, context.mailbox_id, below=below, hidden=hidden, limit=limit)
+        unknown = [each for each in listed if each.external_id is None]
+        if not unknown:
+            break
+        # With their ids they may turn out to be messages that are listed at another place.
+        hidden += await _identify(context, known, unknown)
+    ids = [each.external_id for each in listed if each.external_id is not None]
+    return ListingPage(external_ids=ids, token=_token_of(listed[-1]) if len(listed) == limit else None)
 
 
-async def _identified(context: PassContext, folder: KnownFolder, listed: Sequence[Location]) -> list[str]:
-    unknown = [each.key for each in listed if each.external_id is None]
-    ids: dict[str, str] = {}
-    if unknown:
-        found = await context.folders.identify(folder.folder, unknown)
-        ids = {key: found.get(key) or own_id(folder, key) for key in unknown}
-        async with context.writing() as connection, context.recording(connection, ids.values(), adds=False):
-            await locations.set_ids(connection, context.mailbox_id, folder.folder_id, folder.generation, ids)
-    return [each.external_id or ids[each.key] for each in listed]
+def _token_of(last: Location) -> str:
+    place = place_of(last)
+    return json.dumps([place.arrived_at.isoformat(), place.folder_id, place.generation, place.key])
+
+
+def _place_in(token: str) -> Place:
+    arrived_at, folder_id, generation, key = json.loads(token)
+    return Place(datetime.fromisoformat(arrived_at), folder_id, generation, key)
+
+
+async def _identify(context: PassContext, known: Mapping[int, KnownFolder], unknown: Sequence[Location]) -> list[int]:
+    """Give ids to messages and to their copies; return the folders that the provider refuses."""
+    places: dict[tuple[int, int], list[str]] = {}
+    for each in unknown:
+        places.setdefault((each.folder_id, each.generation), []).append(each.key)
+    await identify_twins(context, ((each.size, each.arrived_at) for each in unknown), but=places)
+    return await identify_places(context, known, places)

@@ -6,6 +6,7 @@ from typing import Final
 import structlog
 
 from services.mail.providers.base import ProviderUnavailableError, RejectedError, UnreadableMessageError
+from services.mail.providers.folder_history.identities import identify_twins
 from services.mail.providers.folder_history.model import KnownFolder, Location, Phase
 from services.mail.providers.folder_history.pass_context import PassContext, ids_of, own_id
 from services.mail.providers.folder_history.port import Item, KeyRange, Page
@@ -186,7 +187,9 @@ async def _put_some(context: PassContext, known: KnownFolder, items: Sequence[It
         new = [item for item in changed if item.key not in stored and item.external_id is None]
         moved = await _put_moved(context, known, new)
         changed = [item for item in changed if item.key not in moved]
-        ids |= await _identify(context, known, [item.key for item in new if item.key not in moved])
+        unknown = [item for item in new if item.key not in moved]
+        await identify_twins(context, ((item.size, item.arrived_at) for item in unknown))
+        ids |= await _identify(context, known, [item.key for item in unknown])
     await _store(context, known, changed, stored=stored, ids=ids)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from services.mail.providers.folder_history.port import Folder
@@ -18,16 +19,25 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryState:
-    """The history's last record and the present pass. The first pass is the baseline: what it finds is not new."""
+    """The history's last record and the present pass. The first pass is the baseline: what it finds is not new.
+
+    `ended_ago` are the seconds since the last pass ended, None before that.
+    """
 
     revision: int
     pass_number: int
     phase: Phase
+    ended_ago: float | None = None
 
     @property
     def is_baseline(self) -> bool:
-        """Whether no pass has ended yet."""
+        """Whether no pass has ended yet, but for the end of this one."""
         return self.pass_number <= 1
+
+    @property
+    def has_baseline(self) -> bool:
+        """Whether the first pass has ended."""
+        return self.pass_number > 1 or (self.pass_number == 1 and self.phase is Phase.IDLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +74,7 @@ class Location:
     key: str
     external_id: str | None
     size: int
+    arrived_at: datetime
     marks: frozenset[str]
     gone_in: int | None
 

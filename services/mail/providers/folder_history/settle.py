@@ -5,9 +5,9 @@ from typing import Final
 
 import structlog
 
-from services.mail.providers.base import RejectedError
+from services.mail.providers.folder_history.identities import identify_places
 from services.mail.providers.folder_history.model import KnownFolder, Location, Phase
-from services.mail.providers.folder_history.pass_context import PassContext, own_id
+from services.mail.providers.folder_history.pass_context import PassContext
 from services.mail.store.folder_history import folders, locations, passes, settling
 
 # Messages of equal size whose ids are asked for at once.
@@ -60,21 +60,11 @@ async def _compare(context: PassContext, known: dict[int, KnownFolder], lost: Se
     """Give ids to some messages that can be lost ones by their size; return whether there were any."""
     async with context.reading() as connection:
         candidates = await settling.unidentified_of_equal_size(connection, context.mailbox_id, lost, limit=_COMPARED)
-    for (folder_id, generation), keys in candidates.items():
-        folder = known[folder_id]
-        try:
-            found = await context.folders.identify(folder.folder, keys)
-        except RejectedError as error:
-            log.warning("a folder fails", mailbox_id=context.mailbox_id, folder_id=folder_id, error=str(error))
-            async with context.writing() as connection:
-                await folders.fail(
-                    connection, context.mailbox_id, folder_id, pass_number=context.state.pass_number, skips=True
-                )
-            continue
-        ids = {key: found.get(key) or own_id(folder, key) for key in keys}
-        # They were known by their place only: nothing has to know of them now, unless they are known messages.
-        async with context.writing() as connection, context.recording(connection, ids.values(), adds=False):
-            await locations.set_ids(connection, context.mailbox_id, folder_id, generation, ids)
+    for folder_id in await identify_places(context, known, candidates):
+        async with context.writing() as connection:
+            await folders.fail(
+                connection, context.mailbox_id, folder_id, pass_number=context.state.pass_number, skips=True
+            )
     return bool(candidates)
 
 

@@ -53,6 +53,8 @@ class ImapContents:
 
     async def _fetch_batch(self, folder: Folder, keys: Sequence[str], sizes: Mapping[str, int], state: str) -> Contents:
         """Fetch messages at once; where that ends the connection, in halves, so that one message stops no other."""
+        # A server that cannot be reached is no fault of these messages.
+        await self._session.ensure_open()
         try:
             async with self._session.connection() as connection:
                 await _select(connection, folder, state)

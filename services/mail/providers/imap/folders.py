@@ -53,7 +53,8 @@ _MARKS: Final[Mapping[str, str]] = {
 # Names that no command can have.
 _UNNAMED: Final = re.compile(rb"[\x00\r\n]")
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]{1,255}")
-_UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
+UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Stands for an arrival that the server does not give."""
 
 
 class ImapFolders:
@@ -79,6 +80,19 @@ class ImapFolders:
         return FolderListing(
             folders=[self._folder(each) for each in found], is_complete=listed.is_complete and INBOX in names
         )
+
+    async def folders_now(self) -> FolderListing:
+        """List the folders with numbers that are not older than this call, those of the inbox included."""
+        async with self.session.examined(INBOX) as examined:
+            inbox = examined.status
+        listed = await self.folders()
+        self._statuses[INBOX] = inbox
+        self._selected = b""
+        return listed
+
+    def status_of(self, folder: Folder) -> FolderStatus | None:
+        """Return the numbers that a folder had when the folders were listed; None if the server gave none."""
+        return self._statuses.get(_name_of(folder))
 
     def _folder(self, listed: ListedFolder) -> Folder:
         status = self._statuses.get(listed.name)
@@ -149,7 +163,7 @@ class ImapFolders:
         return Item(
             key=key_of(given.uid),
             size=given.size or 0,
-            arrived_at=given.arrived_at or _UNKNOWN_TIME,
+            arrived_at=given.arrived_at or UNKNOWN_TIME,
             marks=frozenset(self._marks(given.flags or ())),
             external_id=_server_id(given.object_id),
         )

@@ -57,8 +57,7 @@ async def first_page(
 
 
 def _is_unchanged(before: FolderState, status: FolderStatus, known: int) -> bool:
-    same = (status.uid_validity, status.uid_next, status.exists) == (before.validity, before.uid_next, known)
-    return same and (known == 0 or (before.modseq is not None and status.modseq == before.modseq))
+    return before.is_like(status, known=known) and (known == 0 or before.modseq is not None)
 
 
 async def _begin(connection: Connection, status: FolderStatus, item: MakeItem) -> Page:

@@ -35,6 +35,11 @@ class FolderState:
         """Return the state that a text holds."""
         return cls(**json.loads(text))
 
+    def is_like(self, status: FolderStatus, *, known: int) -> bool:
+        """Return whether a folder of `known` messages has the same numbers; only a modseq tells of marks."""
+        same = (status.uid_validity or 0, status.uid_next, status.exists) == (self.validity, self.uid_next, known)
+        return same and (self.modseq is None or status.modseq == self.modseq)
+
 
 class Stage(StrEnum):
     """The stages of a look, in their order. The first look at a folder has the first stage only."""

@@ -1,4 +1,4 @@
-"""A session with a mailbox: a connection that is opened when it is needed, and again after a loss."""
+"""Commands with a mailbox's connection; errors of the protocol become the engine's."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,21 +14,30 @@ type Open = Callable[[], Awaitable[Connection]]
 
 
 class ImapSession:
-    """Methods raise ProviderError. One caller at a time."""
+    """Methods raise ProviderError. One caller at a time.
 
-    def __init__(self, open_: Open) -> None:
+    `open_` opens the connection when it is needed, and again after a loss; `apart` opens further ones.
+    """
+
+    def __init__(self, open_: Open, *, apart: Open | None = None) -> None:
         self._open = open_
+        self._open_apart = apart or open_
         self._connection: Connection | None = None
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Yield the connection; errors of the protocol become the engine's."""
+        """Yield the connection."""
         try:
             if self._connection is None or not self._connection.is_open:
                 self._connection = await self._open()
             yield self._connection
         except ImapError as error:
             raise provider_error(error) from error
+
+    async def ensure_open(self) -> None:
+        """Open the connection unless it is open: what the server refuses shows here."""
+        async with self.connection():
+            pass
 
     @asynccontextmanager
     async def selected(self, name: bytes) -> AsyncIterator[Connection]:
@@ -48,7 +57,7 @@ class ImapSession:
     async def apart(self) -> AsyncIterator[Connection]:
         """Yield a new connection, which is closed in the end: its answers do not depend on those of the first one."""
         try:
-            connection = await self._open()
+            connection = await self._open_apart()
             try:
                 yield connection
             finally:

@@ -1,6 +1,7 @@
 """Where the messages of a mailbox are: a row for each message in each folder."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import asyncpg
 
@@ -8,17 +9,19 @@ from services.mail.providers.folder_history.model import Location
 from services.mail.providers.folder_history.port import Item, KeyRange
 from services.mail.store.connection import Connection
 
-_COLUMNS = "folder_id, generation, key, external_id, size, marks, gone_in"
+COLUMNS = "folder_id, generation, key, external_id, size, arrived_at, marks, gone_in"
 _SEPARATOR = "\x1f"
 
 
-def _location_of(row: asyncpg.Record) -> Location:
+def location_of(row: asyncpg.Record) -> Location:
+    """Return the location of a row with COLUMNS."""
     return Location(
         folder_id=row["folder_id"],
         generation=row["generation"],
         key=row["key"],
         external_id=row["external_id"],
         size=row["size"],
+        arrived_at=row["arrived_at"],
         marks=frozenset(row["marks"]),
         gone_in=row["gone_in"],
     )
@@ -27,11 +30,11 @@ def _location_of(row: asyncpg.Record) -> Location:
 async def of_messages(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> list[Location]:
     """Return all locations of these messages."""
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM mail_locations WHERE mailbox_id = $1 AND external_id = ANY($2::text[])",
+        f"SELECT {COLUMNS} FROM mail_locations WHERE mailbox_id = $1 AND external_id = ANY($2::text[])",
         mailbox_id,
         external_ids,
     )
-    return [_location_of(row) for row in rows]
+    return [location_of(row) for row in rows]
 
 
 async def with_keys(
@@ -40,7 +43,7 @@ async def with_keys(
     """Return the known messages of a folder among these keys."""
     rows = await connection.fetch(
         f"""
-        SELECT {_COLUMNS} FROM mail_locations
+        SELECT {COLUMNS} FROM mail_locations
         WHERE mailbox_id = $1 AND folder_id = $2 AND generation = $3 AND key = ANY($4::text[])
         """,
         mailbox_id,
@@ -48,7 +51,7 @@ async def with_keys(
         generation,
         keys,
     )
-    return {row["key"]: _location_of(row) for row in rows}
+    return {row["key"]: location_of(row) for row in rows}
 
 
 async def absent(
@@ -64,7 +67,7 @@ async def absent(
     """Return known messages within a range of keys that are not among those present."""
     rows = await connection.fetch(
         f"""
-        SELECT {_COLUMNS} FROM mail_locations
+        SELECT {COLUMNS} FROM mail_locations
         WHERE mailbox_id = $1 AND folder_id = $2 AND generation = $3 AND key BETWEEN $4 AND $5 AND gone_in IS NULL
             AND key NOT IN (SELECT unnest($6::text[])) ORDER BY key LIMIT $7
         """,
@@ -76,7 +79,7 @@ async def absent(
         present,
         limit,
     )
-    return [_location_of(row) for row in rows]
+    return [location_of(row) for row in rows]
 
 
 async def unknown(
@@ -153,7 +156,7 @@ async def of_earlier_generations(
     """Return messages of a folder from before this generation that are not marked as gone."""
     rows = await connection.fetch(
         f"""
-        SELECT {_COLUMNS} FROM mail_locations
+        SELECT {COLUMNS} FROM mail_locations
         WHERE mailbox_id = $1 AND folder_id = $2 AND generation < $3 AND gone_in IS NULL
         ORDER BY generation, key LIMIT $4
         """,
@@ -162,7 +165,7 @@ async def of_earlier_generations(
         generation,
         limit,
     )
-    return [_location_of(row) for row in rows]
+    return [location_of(row) for row in rows]
 
 
 async def take_moved(connection: Connection, mailbox_id: int, items: Sequence[Item]) -> set[str]:
@@ -201,32 +204,13 @@ async def take_moved(connection: Connection, mailbox_id: int, items: Sequence[It
     return {row["key"] for row in rows}
 
 
-async def newest(
-    connection: Connection, mailbox_id: int, folder_id: int, generation: int, *, below: str | None, limit: int
-) -> list[Location]:
-    """Return messages that are in a folder, in descending order of keys, those below a key if one is given."""
-    rows = await connection.fetch(
-        f"""
-        SELECT {_COLUMNS} FROM mail_locations
-        WHERE mailbox_id = $1 AND folder_id = $2 AND generation = $3 AND gone_in IS NULL
-            AND ($4::text IS NULL OR key < $4) ORDER BY key DESC LIMIT $5
-        """,
-        mailbox_id,
-        folder_id,
-        generation,
-        below,
-        limit,
-    )
-    return [_location_of(row) for row in rows]
-
-
 async def identified(
     connection: Connection, mailbox_id: int, folder_id: int, generation: int, *, limit: int
 ) -> list[Location]:
     """Return the last messages of a folder that have an id."""
     rows = await connection.fetch(
         f"""
-        SELECT {_COLUMNS} FROM mail_locations
+        SELECT {COLUMNS} FROM mail_locations
         WHERE mailbox_id = $1 AND folder_id = $2 AND generation = $3 AND gone_in IS NULL AND external_id IS NOT NULL
         ORDER BY key DESC LIMIT $4
         """,
@@ -235,7 +219,28 @@ async def identified(
         generation,
         limit,
     )
-    return [_location_of(row) for row in rows]
+    return [location_of(row) for row in rows]
+
+
+async def unidentified(
+    connection: Connection, mailbox_id: int, messages: Sequence[tuple[int, datetime]]
+) -> dict[tuple[int, int], list[str]]:
+    """Return the messages without an id of these sizes and arrivals: keys by folder and generation."""
+    rows = await connection.fetch(
+        """
+        SELECT u.folder_id, u.generation, u.key FROM mail_locations u
+        JOIN unnest($2::bigint[], $3::timestamptz[]) AS w(size, arrived_at) USING (size, arrived_at)
+        WHERE u.mailbox_id = $1 AND u.external_id IS NULL AND u.gone_in IS NULL
+        ORDER BY u.folder_id, u.generation, u.key
+        """,
+        mailbox_id,
+        [size for size, _ in messages],
+        [arrived_at for _, arrived_at in messages],
+    )
+    found: dict[tuple[int, int], list[str]] = {}
+    for row in rows:
+        found.setdefault((row["folder_id"], row["generation"]), []).append(row["key"])
+    return found
 
 
 async def set_ids(

@@ -11,11 +11,20 @@ _SEPARATOR = "\x1f"
 async def load(connection: Connection, mailbox_id: int) -> HistoryState:
     """Return the state of the history; a mailbox without one is before its first pass."""
     row = await connection.fetchrow(
-        "SELECT revision, pass_number, phase FROM folder_histories WHERE mailbox_id = $1", mailbox_id
+        """
+        SELECT revision, pass_number, phase, extract(epoch FROM now() - ended_at)::float8 AS ended_ago
+        FROM folder_histories WHERE mailbox_id = $1
+        """,
+        mailbox_id,
     )
     if row is None:
         return HistoryState(revision=0, pass_number=0, phase=Phase.IDLE)
-    return HistoryState(revision=row["revision"], pass_number=row["pass_number"], phase=Phase(row["phase"]))
+    return HistoryState(
+        revision=row["revision"],
+        pass_number=row["pass_number"],
+        phase=Phase(row["phase"]),
+        ended_ago=row["ended_ago"],
+    )
 
 
 async def begin(connection: Connection, mailbox_id: int) -> None:
@@ -31,8 +40,16 @@ async def begin(connection: Connection, mailbox_id: int) -> None:
 
 
 async def enter(connection: Connection, mailbox_id: int, phase: Phase) -> None:
-    """Go on with another phase."""
-    await connection.execute("UPDATE folder_histories SET phase = $2 WHERE mailbox_id = $1", mailbox_id, phase)
+    """Go on with another phase; the pass ends with IDLE."""
+    await connection.execute(
+        """
+        UPDATE folder_histories SET phase = $2, ended_at = CASE WHEN $3 THEN now() ELSE ended_at END
+        WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+        phase,
+        phase is Phase.IDLE,
+    )
 
 
 async def append(connection: Connection, mailbox_id: int, records: Sequence[Record]) -> None:

@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -197,16 +198,26 @@ class TestDeletion:
     async def test_waits_for_messages_of_equal_size_without_an_id(self, observed: ObservedHistory) -> None:
         """A copy that was never listed may be the message."""
         observed.provider.create("Work")
-        for name in ("Inbox", "Work"):
-            observed.provider.add(name, "a")
+        observed.provider.add("Inbox", "a", delay=timedelta(hours=1))
+        observed.provider.add("Work", "a")
         await observed.look()
-        page = await observed.history.list_page(token=None, limit=5)
+        page = await observed.history.list_page(token=None, limit=1)
         assert page.external_ids == ["a"]
         observed.copy["a"] = {"folder:1"}
         observed.provider.remove("Inbox", 1)
         await observed.settle()
         assert await equals(observed)
         assert observed.deleted == []
+
+    async def test_of_one_copy_leaves_the_others(self, observed: ObservedHistory) -> None:
+        """Copies with the same arrival get their ids together."""
+        observed.provider.create("Work")
+        for name in ("Inbox", "Work"):
+            observed.provider.add(name, "a")
+        await observed.look()
+        page = await observed.history.list_page(token=None, limit=1)
+        assert page.external_ids == ["a"]
+        assert sorted(observed.provider.identified) == ["Inbox/1", "Work/1"]
 
     async def test_is_delayed_by_a_folder_that_fails(self, begun: ObservedHistory) -> None:
         begun.provider.failing.add("Work")

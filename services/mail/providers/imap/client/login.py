@@ -65,14 +65,15 @@ MECHANISMS: Final[Mapping[str, _Mechanism]] = {
 """By name, the most tried first."""
 
 
-async def log_in(connection: Connection, credentials: Credentials) -> None:
+async def log_in(connection: Connection, credentials: Credentials, *, prefer: str = "XOAUTH2") -> None:
     """Sign in, and learn the capabilities that count from now on. Raises LoginRefusedError, NoMechanismError.
 
+    `prefer` is the mechanism to use where the server offers both, or none.
     Neither errors nor logs contain the token.
     """
     if not _TOKEN.fullmatch(credentials.token) or not _USER.fullmatch(credentials.user):
         raise UnsafeArgumentError("a control character in a user or token")
-    name = choose(connection)
+    name = choose(connection, prefer=prefer)
     before = connection.capabilities
     connection.capabilities = frozenset()
     try:
@@ -84,10 +85,10 @@ async def log_in(connection: Connection, credentials: Credentials) -> None:
         await ask_capabilities(connection)
 
 
-def choose(connection: Connection) -> str:
+def choose(connection: Connection, *, prefer: str = "XOAUTH2") -> str:
     """Return the mechanism to use. A server that advertises none at all may still know XOAUTH2: older ones do."""
     offered = {each.removeprefix("AUTH=") for each in connection.capabilities if each.startswith("AUTH=")}
-    for name in MECHANISMS:
+    for name in (prefer, *MECHANISMS):
         if name in offered or not offered:
             return name
     raise NoMechanismError(f"the server offers {', '.join(sorted(offered))} only")

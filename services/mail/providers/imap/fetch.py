@@ -1,0 +1,124 @@
+"""Messages by their ids: where they are, what is in them, and their labels as of the history's last record."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from services.mail.content.model import ParsedMessage
+from services.mail.providers.base import FetchResult, MessageGoneError, ProviderError, ProviderUnavailableError
+from services.mail.providers.folder_history.model import KnownFolder, Location, labels_by_message
+from services.mail.providers.imap.contents import ImapContents
+from services.mail.providers.imap.folders import UNKNOWN_TIME
+from services.mail.providers.imap.labels import FolderLabels
+from services.mail.providers.imap.look_plan import FolderState, LookPlan
+from services.mail.providers.imap.messages import message_of
+from services.mail.store.connection import Pool
+from services.mail.store.folder_history import folders, locations, passes
+
+
+class Snapshot:
+    """What the history knows of some messages, as of its last record."""
+
+    def __init__(self, *, revision: int, known: Sequence[KnownFolder], places: Iterable[Location]) -> None:
+        self.revision = revision
+        self.folders = {each.folder_id: each for each in known}
+        self.labels = FolderLabels(known)
+        self._places: dict[str, list[Location]] = {}
+        for place in places:
+            self._places.setdefault(place.external_id or "", []).append(place)
+
+    def knows(self, external_id: str) -> bool:
+        """Return whether the message is not deleted, as far as the history knows."""
+        return external_id in self._places
+
+    def place_of(self, external_id: str) -> Location | None:
+        """Return a place from which a message can be fetched; None while it is in no folder."""
+        return next((each for each in self._places.get(external_id, ()) if self._is_there(each)), None)
+
+    def _is_there(self, place: Location) -> bool:
+        folder = self.folders.get(place.folder_id)
+        return place.gone_in is None and folder is not None and folder.generation == place.generation
+
+    def arrival_of(self, external_id: str) -> datetime | None:
+        """Return when the message arrived: the earliest time that a folder has for it."""
+        times = [each.arrived_at for each in self._places[external_id] if each.arrived_at != UNKNOWN_TIME]
+        return min(times, default=None)
+
+    def labels_of(self, external_id: str) -> tuple[str, ...]:
+        """Return the labels of a message."""
+        given = labels_by_message(self._places[external_id])
+        return self.labels.of_message(given[external_id])
+
+
+async def snapshot(pool: Pool, mailbox_id: int, external_ids: Sequence[str]) -> Snapshot:
+    """Return what the history knows of these messages. During a turn nothing but its own session changes it."""
+    async with pool.acquire() as connection:
+        state = await passes.load(connection, mailbox_id)
+        known = await folders.all_of(connection, mailbox_id)
+        places = await locations.of_messages(connection, mailbox_id, external_ids)
+    return Snapshot(revision=state.revision, known=known, places=places)
+
+
+class MovedError(ProviderUnavailableError):
+    """The message is not where the last pass has found it. A later pass tells where it is, or that it is deleted."""
+
+
+async def fetch(found: Snapshot, external_ids: Sequence[str], contents: ImapContents) -> dict[str, FetchResult]:
+    """Return messages by id, with an error for each that failed.
+
+    MessageGoneError says that the history does not know the message, MovedError that it is not at its place.
+    """
+    by_folder: dict[int, dict[str, Location]] = {}
+    results: dict[str, FetchResult] = {}
+    for external_id in external_ids:
+        place = found.place_of(external_id)
+        if place is None:
+            known = found.knows(external_id)
+            results[external_id] = MovedError(external_id) if known else MessageGoneError(external_id)
+        else:
+            by_folder.setdefault(place.folder_id, {})[external_id] = place
+    for folder_id, places in by_folder.items():
+        folder = found.folders[folder_id]
+        given = await _contents(folder, places, contents)
+        for external_id, place in places.items():
+            results[external_id] = _result(found, external_id, place, given.get(place.key))
+    return results
+
+
+async def _contents(
+    folder: KnownFolder, places: Mapping[str, Location], contents: ImapContents
+) -> Mapping[str, ParsedMessage | ProviderError]:
+    sizes = {place.key: place.size for place in places.values()}
+    return await contents.fetch(folder.folder, sizes, state=state_of(folder))
+
+
+def _result(
+    found: Snapshot, external_id: str, place: Location, content: ParsedMessage | ProviderError | None
+) -> FetchResult:
+    if content is None:
+        return ProviderUnavailableError("the server gave no answer for a message")
+    if isinstance(content, MessageGoneError):
+        return MovedError(content.detail)
+    if isinstance(content, ProviderError):
+        return content
+    return message_of(
+        external_id,
+        content,
+        version=found.revision,
+        arrived_at=found.arrival_of(external_id),
+        label_ids=found.labels_of(external_id),
+        size=place.size,
+    )
+
+
+def state_of(folder: KnownFolder) -> str:
+    """Return the state of a folder with its present numbering, also during the first look at it."""
+    if folder.state is not None:
+        return folder.state
+    if folder.token is None:
+        return FolderState(validity=0, uid_next=1).text()
+    return LookPlan.of(folder.token).end.text()
+
+
+def not_at_their_places(results: Mapping[str, FetchResult]) -> list[str]:
+    """Return the messages that were not where the history has them."""
+    return [external_id for external_id, result in results.items() if isinstance(result, MovedError)]

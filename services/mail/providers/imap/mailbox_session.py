@@ -1,0 +1,197 @@
+"""A session of the engine with a mailbox over IMAP: its history is made from passes over its folders."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from services.mail.model import Label, ListedId, ProviderMessage
+from services.mail.providers.base import (
+    FetchResult,
+    Get,
+    HistoryPage,
+    HistoryRestartedError,
+    IdPage,
+    MessageGoneError,
+    PartialMessage,
+    Profile,
+    ProviderUnavailableError,
+    RejectedError,
+    UnreadableMessageError,
+    Writing,
+)
+from services.mail.providers.folder_history.history import FolderHistory
+from services.mail.providers.folder_history.model import HistoryState, KnownFolder, labels_by_message
+from services.mail.providers.imap.changes import delta_of, last_of
+from services.mail.providers.imap.contents import ImapContents
+from services.mail.providers.imap.fetch import fetch, not_at_their_places, snapshot
+from services.mail.providers.imap.folders import ImapFolders
+from services.mail.providers.imap.labels import HIDING_ROLES, FolderLabels
+from services.mail.providers.imap.passes import has_news, run_steps
+from services.mail.providers.imap.session import ImapSession
+from services.mail.store.connection import Pool
+from services.mail.store.folder_history import arrivals, folders, locations, passes
+
+# Records of a page of changes, and messages whose labels are compared for a page of a listing by label.
+_RECORDS: Final = 500
+_COMPARED: Final = 1_000
+_LOOKING: Final = "look"
+"""The token of listings while the first pass is under way."""
+# Seconds for which passes look for messages that have left their places: two of them prove a deletion.
+_SEARCH_SECONDS: Final = 2.0
+
+
+class ImapMailboxSession:
+    """The `MailboxSession` for IMAP. Without `writing` it only looks whether there are changes."""
+
+    def __init__(
+        self,
+        mailbox_id: int,
+        *,
+        session: ImapSession,
+        folders: ImapFolders,
+        contents: ImapContents,
+        pool: Pool,
+        writing: Writing | None,
+    ) -> None:
+        self._mailbox_id = mailbox_id
+        self._session = session
+        self._folders = folders
+        self._contents = contents
+        self._pool = pool
+        self._history: FolderHistory | None = None
+        if writing is not None:
+            self._history = FolderHistory(mailbox_id, folders=folders, reading=pool.acquire, writing=writing)
+
+    async def profile(self) -> Profile:
+        """Return the number of the last record. The server counts messages of folders only."""
+        await self._session.ensure_open()
+        return Profile(cursor=(await self._state()).revision)
+
+    async def version(self, external_id: str) -> int | None:
+        """Return the number of the last record: what the history knows is of that version."""
+        found = await snapshot(self._pool, self._mailbox_id, [external_id])
+        if not found.knows(external_id):
+            raise MessageGoneError(external_id)
+        return found.revision
+
+    async def list_ids(
+        self, *, page_token: str | None, page_size: int, include_spam_trash: bool, label_id: str | None = None
+    ) -> IdPage:
+        """Return ids in descending order of arrival, those of a label in the order of ids.
+
+        The first pass comes before any listing, and its pages are empty.
+        """
+        history = self._writing_history()
+        if not (await self._state()).has_baseline and not await run_steps(history):
+            return IdPage(listed=[], next_page_token=_LOOKING)
+        token = None if page_token == _LOOKING else page_token
+        if label_id is not None:
+            return await self._list_by_label(label_id, after=token or "")
+        hidden = frozenset() if include_spam_trash else HIDING_ROLES
+        page = await history.list_page(token=token, limit=page_size, without_roles=hidden)
+        return IdPage(listed=[_listed(each) for each in page.external_ids], next_page_token=page.token)
+
+    async def _list_by_label(self, label_id: str, *, after: str) -> IdPage:
+        async with self._pool.acquire() as connection:
+            ids = await arrivals.identified(connection, self._mailbox_id, after=after, limit=_COMPARED)
+            places = await locations.of_messages(connection, self._mailbox_id, ids)
+        labels = FolderLabels(await self._known())
+        listed = [
+            _listed(external_id)
+            for external_id, given in sorted(labels_by_message(places).items())
+            if label_id in labels.of_message(given)
+        ]
+        return IdPage(listed=listed, next_page_token=ids[-1] if len(ids) == _COMPARED else None)
+
+    async def list_changes(self, *, cursor: int, page_token: str | None) -> HistoryPage:
+        """Go on with a pass, and return the records after `cursor`; outside of turns only whether there are any.
+
+        The last page is that of a pass that has ended.
+        """
+        if self._history is None:
+            return await self._look(cursor)
+        after, ended = cursor, False
+        if page_token is not None:
+            position, _, word = page_token.partition(":")
+            after, ended = int(position), word == "ended"
+        if not ended:
+            ended = await run_steps(self._history)
+        state = await self._state()
+        if state.revision < cursor:
+            raise HistoryRestartedError(f"{state.revision} is behind {cursor}")
+        records = await self._history.records(after, limit=_RECORDS)
+        last = last_of(records)
+        is_last = ended and len(records) < _RECORDS
+        return HistoryPage(
+            changes=delta_of(records, FolderLabels(await self._known())),
+            last_record=last,
+            latest=state.revision,
+            next_page_token=None if is_last else f"{last or after}:{'ended' if ended else 'looking'}",
+        )
+
+    async def _look(self, cursor: int) -> HistoryPage:
+        state = await self._state()
+        news = state.revision > cursor or await has_news(self._folders, await self._known(), passed=state.ended_ago)
+        latest = max(state.revision, cursor) + news
+        return HistoryPage(
+            changes=delta_of((), FolderLabels(())), last_record=None, latest=latest, next_page_token=None
+        )
+
+    async def list_labels(self) -> list[Label] | None:
+        """Return the folders of the last pass as labels, and the flags that people see."""
+        await self._session.ensure_open()
+        known = await self._known()
+        if not known and self._history is not None:
+            # The first step of a pass lists the folders.
+            await self._history.step()
+            known = await self._known()
+        return FolderLabels(known).all() if known else None
+
+    async def list_send_as(self) -> list[str] | None:
+        """Return None: IMAP does not tell."""
+        return None
+
+    async def fetch(self, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:  # noqa: ARG002
+        """Return messages from their places; a batch that fails is halved in any case.
+
+        A message that is not at its place is looked for by passes: only the history tells that it is deleted.
+        """
+        ids = [external_id for get in gets for external_id in get.external_ids]
+        results = await self._fetch(ids)
+        moved = not_at_their_places(results)
+        if moved and self._history is not None:
+            for _ in range(2):
+                await run_steps(self._history, seconds=_SEARCH_SECONDS / 2)
+            results |= await self._fetch(moved)
+        return results
+
+    async def _fetch(self, ids: Sequence[str]) -> dict[str, FetchResult]:
+        return await fetch(await snapshot(self._pool, self._mailbox_id, ids), ids, self._contents)
+
+    async def complete(self, partial: PartialMessage) -> ProviderMessage:
+        """Raise UnreadableMessageError: messages come with all text that is stored."""
+        raise UnreadableMessageError(partial.external_id)
+
+    async def watch(self) -> datetime:
+        """Raise RejectedError: changes are announced over a kept connection, not by watches."""
+        raise RejectedError("there are no watches")
+
+    async def stop(self) -> None:
+        """Do nothing: there are no watches."""
+
+    def _writing_history(self) -> FolderHistory:
+        if self._history is None:
+            raise ProviderUnavailableError("a listing needs a turn")
+        return self._history
+
+    async def _state(self) -> HistoryState:
+        async with self._pool.acquire() as connection:
+            return await passes.load(connection, self._mailbox_id)
+
+    async def _known(self) -> list[KnownFolder]:
+        async with self._pool.acquire() as connection:
+            return await folders.all_of(connection, self._mailbox_id)
+
+
+def _listed(external_id: str) -> ListedId:
+    return ListedId(external_id=external_id, thread_id=None)

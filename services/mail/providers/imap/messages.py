@@ -1,0 +1,44 @@
+"""Messages for the engine, made from their contents and their places."""
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Final
+
+from services.mail.content.model import ParsedMessage
+from services.mail.model import ProviderMessage
+
+_SNIPPET: Final = 200
+"""Characters, as other providers give them."""
+_SCANNED: Final = 2_000
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def message_of(
+    external_id: str,
+    content: ParsedMessage,
+    *,
+    version: int,
+    arrived_at: datetime | None,
+    label_ids: tuple[str, ...],
+    size: int,
+) -> ProviderMessage:
+    """Return a message. Without a time of arrival its own date orders it."""
+    return ProviderMessage(
+        external_id=external_id,
+        thread_id=thread_of(content, external_id=external_id),
+        version=version,
+        received_at=arrived_at or content.sent_at or _EARLIEST,
+        label_ids=label_ids,
+        snippet=" ".join((content.text or "")[:_SCANNED].split())[:_SNIPPET],
+        size=size,
+        content=content,
+    )
+
+
+def thread_of(content: ParsedMessage, *, external_id: str) -> str:
+    """Return the thread of a message: the same for all that refer to one root (RFC 5256, section 3)."""
+    chain = (*content.references, content.in_reply_to, content.message_id)
+    root = next((each for each in chain if each), None)
+    if root is None:
+        return external_id
+    return "T" + hashlib.sha256(root.encode()).hexdigest()[:24]

@@ -1,0 +1,63 @@
+"""The mail servers of providers, and the file that describes further ones (PROVIDERS_FILE, TOML)."""
+
+import ssl
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+XOAUTH2: Final = "XOAUTH2"
+_MECHANISMS: Final = frozenset({XOAUTH2, "OAUTHBEARER"})
+_PORT: Final = 993
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailServer:
+    """A server: where it is, the mechanism that it takes if it offers several, and keywords that it sets for itself.
+
+    Names of `hidden_marks` that end with `*` are prefixes.
+    """
+
+    host: str
+    port: int = _PORT
+    mechanism: str = XOAUTH2
+    hidden_marks: frozenset[str] = field(default=frozenset())
+
+
+# Source: sessions of 2025 with Yandex's server.
+YANDEX_MARKS: Final = frozenset({"encrypted", "system_*"})
+
+
+def read_servers(path: Path) -> Mapping[str, MailServer]:
+    """Return the servers of a file by provider. Raises ValueError with a line that names a field, never its value.
+
+    Auth checks the rest of the file.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{path} cannot be read ({type(error).__name__})") from error
+    return {name: _server(name, table) for name, table in tables.items()}
+
+
+def _server(name: str, table: object) -> MailServer:
+    given = table.get("imap") if isinstance(table, dict) else None
+    if not isinstance(given, dict):
+        raise ValueError(f"{name}.imap: is missing")
+    host, port, mechanism = given.get("host"), given.get("port", _PORT), given.get("mechanism", XOAUTH2)
+    if not isinstance(host, str) or not host:
+        raise ValueError(f"{name}.imap.host: is missing")
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 < port <= 65_535:
+        raise ValueError(f"{name}.imap.port: is no port")
+    if mechanism not in _MECHANISMS:
+        raise ValueError(f"{name}.imap.mechanism: is not one of {', '.join(sorted(_MECHANISMS))}")
+    return MailServer(host=host, port=port, mechanism=mechanism)
+
+
+def trusting(authority: Path | None) -> ssl.SSLContext:
+    """Return a TLS context that trusts the system's authorities, and those of a PEM file. Raises OSError."""
+    context = ssl.create_default_context()
+    if authority is not None:
+        context.load_verify_locations(authority)
+    return context

@@ -1,0 +1,71 @@
+"""The messages of a mailbox in the order of their arrival, whatever folders they are in."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.mail.providers.folder_history.model import Location
+from services.mail.store.connection import Connection
+from services.mail.store.folder_history.locations import COLUMNS, location_of
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The place of a message in the order. Those of equal arrival are in the order of folder, generation and key."""
+
+    arrived_at: datetime
+    folder_id: int
+    generation: int
+    key: str
+
+
+def place_of(location: Location) -> Place:
+    """Return the place of a location."""
+    return Place(location.arrived_at, location.folder_id, location.generation, location.key)
+
+
+async def newest(
+    connection: Connection, mailbox_id: int, *, below: Place | None, hidden: Collection[int], limit: int
+) -> list[Location]:
+    """Return the next messages in descending order, each at its first place outside of the `hidden` folders.
+
+    A message that is in no folder any more keeps its places until a pass has decided that it is deleted.
+    """
+    rows = await connection.fetch(
+        f"""
+        SELECT {COLUMNS} FROM mail_locations l
+        WHERE l.mailbox_id = $1 AND l.folder_id <> ALL($2::bigint[])
+            AND (l.arrived_at, l.folder_id, l.generation, l.key) < (coalesce($3::timestamptz, 'infinity'), $4, $5, $6)
+            AND (l.gone_in IS NULL OR l.external_id IS NOT NULL)
+            AND NOT EXISTS (
+                SELECT FROM mail_locations o
+                WHERE o.mailbox_id = $1 AND o.external_id = l.external_id AND o.folder_id <> ALL($2::bigint[])
+                    AND CASE WHEN (o.gone_in IS NULL) = (l.gone_in IS NULL)
+                        THEN (o.arrived_at, o.folder_id, o.generation, o.key)
+                            > (l.arrived_at, l.folder_id, l.generation, l.key)
+                        ELSE o.gone_in IS NULL END)
+        ORDER BY l.arrived_at DESC, l.folder_id DESC, l.generation DESC, l.key DESC LIMIT $7
+        """,
+        mailbox_id,
+        list(hidden),
+        None if below is None else below.arrived_at,
+        0 if below is None else below.folder_id,
+        0 if below is None else below.generation,
+        "" if below is None else below.key,
+        limit,
+    )
+    return [location_of(row) for row in rows]
+
+
+async def identified(connection: Connection, mailbox_id: int, *, after: str, limit: int) -> Sequence[str]:
+    """Return the next ids of messages, in the order of ids."""
+    rows = await connection.fetch(
+        """
+        SELECT DISTINCT external_id FROM mail_locations
+        WHERE mailbox_id = $1 AND external_id > $2 ORDER BY external_id LIMIT $3
+        """,
+        mailbox_id,
+        after,
+        limit,
+    )
+    return [row["external_id"] for row in rows]

@@ -1,0 +1,71 @@
+"""Auth as mail sees it, for the one account of the sandbox's IMAP servers."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from services.kit.errors import AppError, Kind
+from services.mail.model import Account, MailboxStatus
+from tests.support.sandbox.imap_servers import EMAIL
+from tests.support.sandbox.imap_servers import Servers as ImapServers
+
+
+@dataclass
+class ImapAccounts:
+    """Gives out the token of the servers. A refused one is replaced only if userinfo refuses it, too, as auth does."""
+
+    at_provider: ImapServers
+    account: Account = field(
+        default_factory=lambda: Account(
+            account_id=uuid4(), user_id=uuid4(), provider="yandex", email=EMAIL, status=MailboxStatus.ACTIVE
+        )
+    )
+    # The reports of denied access that mail has made (empty: granted), and how often it reported a refused token.
+    denials: list[str] = field(default_factory=list)
+    refusals: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin with the token of the servers."""
+        self.token = self.at_provider.token
+
+    async def list_accounts(self, user_id: UUID) -> list[Account]:
+        """As AuthClient."""
+        return [self.account] if user_id == self.account.user_id else []
+
+    async def report_account(
+        self,
+        account_id: UUID,  # noqa: ARG002 - there is one account
+        user_id: UUID,  # noqa: ARG002
+        *,
+        access_denied_reason: str | None = None,
+        email: str = "",  # noqa: ARG002 - the servers tell no address
+    ) -> None:
+        """As AuthClient."""
+        if access_denied_reason is not None:
+            self.denials.append(access_denied_reason)
+            self.account = replace(self.account, access_denied_reason=access_denied_reason)
+
+    async def disconnect_account(self, account_id: UUID, user_id: UUID) -> None:
+        """As AuthClient."""
+
+    async def delete_user(self, user_id: UUID) -> None:
+        """As AuthClient."""
+
+    async def access_token(
+        self,
+        account_id: UUID,  # noqa: ARG002 - there is one account
+        user_id: UUID,  # noqa: ARG002
+        *,
+        refused_fingerprint: str = "",
+    ) -> tuple[str, datetime]:
+        """As AuthClient."""
+        if refused_fingerprint == hashlib.sha256(self.token.encode()).hexdigest():
+            self.refusals += 1
+            answer = await self.at_provider.control_api.info(self.token)
+            if answer.status_code != 401:
+                raise AppError(
+                    Kind.CONFLICT, "provider_access_denied", "IMAP is off.", metadata={"denial": "imap_disabled"}
+                )
+            raise AppError(Kind.CONFLICT, "reauth_required", "The grant is gone.")
+        return self.token, datetime.now(UTC) + timedelta(days=1)

@@ -1,0 +1,162 @@
+"""Ada's mailbox at the sandbox's IMAP servers, and its copy by real workers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from services.mail.content.parse import parse_raw
+from services.mail.disconnect import Disconnections
+from services.mail.mailboxes import Mailboxes
+from services.mail.providers.base import Provider
+from services.mail.providers.imap.adapter import ImapProvider
+from services.mail.providers.imap.client.frames import Patience
+from services.mail.providers.imap.connections import Connections
+from services.mail.providers.imap.contents import WHOLE_UP_TO
+from services.mail.providers.imap.identity import id_by_content, id_by_server
+from services.mail.providers.imap.servers import YANDEX_MARKS, MailServer
+from services.mail.providers.imap.sign_in import SignIn
+from services.mail.reading.messages import Messages
+from services.mail.reading.user_connections import UserConnections
+from services.mail.store.connection import Pool
+from services.mail.syncs import Syncs
+from services.sandbox.imap.profiles import PROFILES
+from tests.support.imap.accounts import ImapAccounts
+from tests.support.mail.running_worker import WorkerOptions
+from tests.support.mail.sandbox_control import SandboxMailbox
+from tests.support.mail.servers import Servers
+from tests.support.mail.stage import Stage
+from tests.support.mail.waiting import eventually
+from tests.support.sandbox.imap_servers import EMAIL, open_servers
+from tests.support.sandbox.imap_servers import Servers as ImapServers
+
+FLAGS: Final = frozenset({"UNREAD", "STARRED"})
+PATIENCE: Final = Patience(connect=5, first=5, next=5, done=2)
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A message as both sides have it: its folders and flags by name, its subject and its text."""
+
+    labels: frozenset[str]
+    subject: str | None
+    text: str | None
+
+
+@dataclass
+class ImapStage(Stage):
+    """The stage of a mailbox at a server of one profile."""
+
+    profile: str = ""
+    servers_at_provider: ImapServers | None = None
+    accounts: ImapAccounts | None = None
+    folder_names: dict[str, str] = field(default_factory=dict)
+
+    async def create_folder(self, name: str) -> str:
+        """Create a folder; return its id at the sandbox."""
+        folder_id = await self.imap.label(name)
+        self.folder_names[folder_id] = name
+        return folder_id
+
+    @property
+    def imap(self) -> ImapServers:
+        """The servers."""
+        assert self.servers_at_provider is not None
+        return self.servers_at_provider
+
+    async def true_mail(self) -> dict[str, Copied]:
+        """Return the messages of the true log by the ids that they have in the copy."""
+        folders = (await self.imap.control("GET", f"users/{EMAIL}/folders"))["folders"]
+        names = {"ARCHIVE": PROFILES[self.profile].folder_names["ARCHIVE"], **self.folder_names}
+        places: dict[str, set[str]] = {}
+        for folder in folders:
+            for message_id in folder["messages"].values():
+                places.setdefault(message_id, set()).add(names.get(folder["id"], folder["id"]))
+        found = {}
+        for fact in await self.imap.messages():
+            raw = await self.imap.raw(fact["id"])
+            parsed = parse_raw(raw)
+            labels = frozenset(places[fact["id"]] | (set(fact["labelIds"]) & FLAGS))
+            found[self.id_of(fact["id"], raw)] = Copied(labels, parsed.subject, parsed.text)
+        return found
+
+    def id_of(self, message_id: str, raw: bytes) -> str:
+        """Return the id that a message of the sandbox has in the copy."""
+        if self.profile == "modern":
+            return id_by_server(f"M{message_id}")
+        header, separator, _ = raw.partition(b"\r\n\r\n")
+        return id_by_content(header + separator, len(raw))
+
+    async def copied_mail(self) -> dict[str, Copied]:
+        """Return the copy."""
+        found = {}
+        for summary in await self.listed():
+            detail = await self.detail(summary.external_id)
+            found[summary.external_id] = Copied(frozenset(summary.labels), summary.subject, detail.text)
+        return found
+
+    async def equals(self, *, within: float = 30.0) -> None:
+        """Wait until the copy equals the true log; the worker is told to look now and then, as polling does."""
+        truth, copy = dict[str, Copied](), dict[str, Copied]()
+
+        async def is_equal() -> bool:
+            nonlocal truth, copy
+            await self.hint()
+            await self.until_idle(within=within)
+            truth, copy = await self.true_mail(), await self.copied_mail()
+            return truth == copy
+
+        with suppress(TimeoutError):
+            await eventually(is_equal, within=within)
+        differing = {id_: (truth.get(id_), copy.get(id_)) for id_ in truth.keys() | copy.keys()}
+        assert copy == truth, {id_: each for id_, each in differing.items() if each[0] != each[1]}
+
+
+async def _name_by_ids(at_provider: ImapServers) -> None:
+    """Give generated folders their ids as names, which the control API does not tell."""
+    for folder_id in await at_provider.truth():
+        if folder_id.startswith("Label_"):
+            await at_provider.control("PATCH", f"users/{EMAIL}/labels/{folder_id}", {"name": folder_id})
+
+
+def provider_at(server: MailServer, at_provider: ImapServers, *, connections: Connections, pool: Pool) -> ImapProvider:
+    """Return the adapter for a server of the sandbox."""
+    sign_in = SignIn(server, tls=at_provider.tls, patience=PATIENCE)
+    return ImapProvider(server, sign_in=sign_in, connections=connections, pool=pool, whole_up_to=WHOLE_UP_TO)
+
+
+@asynccontextmanager
+async def open_imap_stage(
+    servers: Servers, profile: str, *, messages: int = 0, workers: int = 1, **options: Any
+) -> AsyncIterator[ImapStage]:
+    """Yield Ada's mailbox with `messages` generated messages, and workers with these options."""
+    await servers.empty()
+    async with open_servers(messages) as at_provider, AsyncExitStack() as stack:
+        server = MailServer(host="localhost", port=at_provider.ports[profile], hidden_marks=YANDEX_MARKS)
+
+        @asynccontextmanager
+        async def further(pool: Pool) -> AsyncIterator[Mapping[str, Provider]]:
+            connections = Connections(keep_seconds=60)
+            async with connections.sweeping():
+                yield {"yandex": provider_at(server, at_provider, connections=connections, pool=pool)}
+
+        accounts = ImapAccounts(at_provider)
+        mailboxes = Mailboxes(servers.mail_pool, accounts)
+        stage = ImapStage(
+            servers=servers,
+            auth=accounts,  # type: ignore[arg-type]  # the methods that workers call
+            account=accounts.account,
+            at_provider=SandboxMailbox(servers.sandbox, EMAIL),
+            mailboxes=mailboxes,
+            messages=Messages(servers.mail_pool, UserConnections(servers.mail_pool)),
+            syncs=Syncs(servers.mail_pool, mailboxes, stop=asyncio.Event()),
+            disconnections=Disconnections(servers.mail_pool, mailboxes, accounts),
+            profile=profile,
+            servers_at_provider=at_provider,
+            accounts=accounts,
+        )
+        await _name_by_ids(at_provider)
+        for _ in range(workers):
+            await stack.enter_async_context(stage.another_worker(WorkerOptions(further=further, **options)))
+        yield stage

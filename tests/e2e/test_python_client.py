@@ -1,6 +1,12 @@
 """The Python client against the whole system."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from mailroom_client import Mailroom, NotFoundError
@@ -13,6 +19,37 @@ NewPerson = Callable[..., Person]
 
 def _client(stack: RunningStack, person: Person) -> Mailroom:
     return Mailroom(stack.gateway_url, token=person.token)
+
+
+class TestCommandLine:
+    def test_syncs_finds_and_shows_mail(
+        self, stack: RunningStack, new_person: NewPerson, provider: Provider, tmp_path: Path
+    ) -> None:
+        ada = new_person(messages=12)
+        provider.deliver(ada.email, subject="Okapi 42", text="An animal", to=ada.email)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "MAILROOM_CONFIG": str(tmp_path / "profiles.json"),
+            "MAILROOM_URL": stack.gateway_url,
+            "MAILROOM_TOKEN": ada.token,
+        }
+
+        def command(*arguments: str) -> list[dict[str, Any]]:
+            done = subprocess.run(
+                [sys.executable, "-m", "mailroom_cli", *arguments, "--json"],
+                env=environment, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert (done.returncode, done.stderr) == (0, "")
+            lines = [done.stdout] if arguments[0] in ("sync", "get") else done.stdout.splitlines()
+            return [json.loads(line) for line in lines]
+
+        [sync] = command("sync", "--count", "all", "--watch")
+        assert (sync["state"], sync["stored"]) == ("completed", 13)
+        [found] = command("search", "subject:okapi")
+        [shown] = command("get", found["id"])
+        assert shown == ada.get(f"/emails/{found['id']}").json()
+        assert len(command("export")) == 13
+        assert command("mailboxes") == ada.get("/mailboxes").json()["mailboxes"]
 
 
 class TestClient:

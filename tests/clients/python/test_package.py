@@ -15,7 +15,19 @@ def test_the_wheel_holds_the_typed_package_alone(tmp_path: Path) -> None:
     files = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(path.relative_to(CLIENT / "src")) for path in (CLIENT / "src").rglob("*.py")}
     assert {"mailroom_client/py.typed", *modules} <= files
-    assert {name.split("/")[0] for name in files} == {"mailroom_client", "mailroom_client-0.1.0.dist-info"}
+    assert {name.split("/")[0] for name in files} == {
+        "mailroom_cli", "mailroom_client", "mailroom_client-0.1.0.dist-info",
+    }  # fmt: skip
+
+
+def test_help_loads_neither_the_client_nor_what_it_needs() -> None:
+    code = (
+        "import sys\nfrom mailroom_cli.main import app\n"
+        "app(['--help'], standalone_mode=False)\n"
+        "print(sys.modules.keys() & {'httpx', 'pydantic', 'rich', 'mailroom_client', 'asyncio'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 def test_importing_it_loads_nothing_of_the_services() -> None:

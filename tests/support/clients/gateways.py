@@ -59,7 +59,7 @@ def email(number: int) -> dict[str, object]:
         "cc": [],
         "subject": f"number {number}",
         "snippet": "",
-        "received_at": "2026-01-31T10:00:00Z",
+        "received_at": "2026-01-31T10:00:00.120Z",
         "is_read": False,
         "labels": ["INBOX"],
         "has_attachments": False,

@@ -4,12 +4,19 @@ Fields that a newer server adds are kept (`extra`), and words that it adds to a 
 """
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
+
+def _as_the_api_does(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# Written as the API writes it: RFC 3339 in UTC, with milliseconds.
+type Time = Annotated[datetime, PlainSerializer(_as_the_api_does, when_used="json")]
 # Known words, and any that a newer server may say.
 type AccessStatus = Literal["active", "reauth_required", "access_denied"] | str
 type SyncState = Literal["queued", "running", "completed", "failed", "cancelled"] | str
@@ -42,7 +49,7 @@ class EmailSummary(Model):
     cc: Sequence[EmailAddress]
     subject: str | None
     snippet: str
-    received_at: datetime
+    received_at: Time
     is_read: bool
     labels: Sequence[str]
     has_attachments: bool
@@ -86,7 +93,7 @@ class Thread(Model):
     mailbox_id: UUID
     subject: str | None
     snippet: str
-    last_message_at: datetime
+    last_message_at: Time
     message_count: int
     unread_count: int
     participants: Sequence[EmailAddress]
@@ -127,8 +134,8 @@ class Mailbox(Model):
     provider: str
     status: AccessStatus
     access_denied_reason: str | None
-    reconnect_by: datetime | None
-    last_synced_at: datetime | None
+    reconnect_by: Time | None
+    last_synced_at: Time | None
     message_count: int
     unread_count: int
 
@@ -171,10 +178,10 @@ class Sync(Model):
     last_error: str | None
     access_denied_reason: str | None
     waiting_for: str | None
-    waiting_until: datetime | None
-    progress_at: datetime | None
-    created_at: datetime
-    ended_at: datetime | None
+    waiting_until: Time | None
+    progress_at: Time | None
+    created_at: Time
+    ended_at: Time | None
     # Lists leave them out.
     dead_letters: Sequence[DeadLetter] = ()
 
@@ -210,15 +217,15 @@ class Account(Model):
     email: str
     status: AccessStatus
     access_denied_reason: str | None
-    connected_at: datetime
-    reconnect_by: datetime | None
+    connected_at: Time
+    reconnect_by: Time | None
 
 
 class User(Model):
     """The user who signed in."""
 
     user_id: UUID
-    created_at: datetime
+    created_at: Time
     accounts: Sequence[Account]
 
 
@@ -227,8 +234,8 @@ class Session(Model):
 
     id: UUID
     is_current: bool
-    created_at: datetime
-    last_used_at: datetime
+    created_at: Time
+    last_used_at: Time
     client_network: str | None
     client: str | None
 
@@ -238,7 +245,7 @@ class SecurityEvent(Model):
 
     id: str
     type: str
-    created_at: datetime
+    created_at: Time
     mailbox_id: UUID | None
     session_id: UUID | None
     email: str | None

@@ -1,0 +1,93 @@
+"""mailroom doctor."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from mailroom_cli import exit_codes
+from mailroom_cli.context import chosen
+
+if TYPE_CHECKING:
+    import httpx
+
+    from mailroom_cli.profile import Profile
+
+# Seconds by which the clocks may differ: tokens are checked with 30.
+_CLOCK = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was examined, and what to do about it; no remedy means that it is well."""
+
+    name: str
+    text: str
+    remedy: str | None = None
+
+
+def doctor(context: typer.Context) -> None:
+    """Examine the way to the server, the clocks and the sign-in. Ends with 1 if something needs a remedy."""
+    options = chosen(context)
+    found = list(_findings(options.profile()))
+    if options.output.as_json:
+        import json
+
+        for finding in found:
+            named = {"name": finding.name, "text": finding.text, "remedy": finding.remedy}
+            options.output.text(json.dumps(named, ensure_ascii=False))
+    else:
+        for finding in found:
+            mark, remedy = ("ok  ", "") if finding.remedy is None else ("FAIL", f"; {finding.remedy}")
+            options.output.text(f"{mark}  {finding.name}: {finding.text}{remedy}")
+    if any(finding.remedy for finding in found):
+        raise typer.Exit(exit_codes.FAILED)
+
+
+def _findings(profile: "Profile") -> Iterator[Finding]:
+    import httpx
+
+    try:
+        response = httpx.get(f"{profile.url}/readyz", timeout=10)
+    except (httpx.RequestError, httpx.InvalidURL) as error:
+        yield Finding("server", f"{profile.url} does not answer ({error})", "is it running? is --url right?")
+        return
+    yield _readiness(profile, response)
+    yield _clock(response)
+    yield _sign_in(profile)
+
+
+def _readiness(profile: "Profile", response: "httpx.Response") -> Finding:
+    if response.is_success:
+        return Finding("server", f"{profile.url} serves requests")
+    if response.status_code == 503:
+        return Finding("server", f"{profile.url} is not ready", "see its log, and /readyz of its admin port")
+    return Finding("server", f"{profile.url} answers {response.status_code}", "is it Mailroom? is a proxy in between?")
+
+
+def _clock(response: "httpx.Response") -> Finding:
+    from email.utils import parsedate_to_datetime
+
+    date = response.headers.get("Date")
+    if date is None:
+        return Finding("clock", "the server tells no time")
+    off = round(time.time() - parsedate_to_datetime(date).timestamp())
+    remedy = None if abs(off) <= _CLOCK else "synchronize it: tokens seem expired or not yet valid"
+    return Finding("clock", f"{off} s off the server's", remedy)
+
+
+def _sign_in(profile: "Profile") -> Finding:
+    from mailroom_client import Mailroom, MailroomError
+
+    if profile.token is None:
+        return Finding("sign-in", "none", "mailroom login")
+    with Mailroom(profile.url, token=profile.token) as client:
+        try:
+            boxes = client.mailboxes.list()
+        except MailroomError as error:
+            return Finding("sign-in", str(error), "mailroom login")
+    broken = [box.email for box in boxes if box.status != "active"]
+    remedy = f"sign in again at the provider: {', '.join(broken)}" if broken else None
+    return Finding("sign-in", f"valid; {len(boxes)} mailboxes", remedy)

@@ -1,0 +1,79 @@
+"""What the options before the command say, and the client for it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import typer
+
+from mailroom_cli import exit_codes
+from mailroom_cli.failures import CommandError, reported
+from mailroom_cli.output import Output
+from mailroom_cli.profile import Profile, Profiles, chosen_profile
+
+if TYPE_CHECKING:
+    from mailroom_client import Mailroom
+    from mailroom_client.models import Mailbox, Token
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The options of all commands."""
+
+    profiles: Profiles
+    name: str
+    url: str | None
+    output: Output
+
+    def profile(self) -> Profile:
+        """Return the profile in use."""
+        return chosen_profile(self.profiles, self.name, url=self.url)
+
+    @contextmanager
+    def client(self, *, signed_in: bool = True) -> Iterator["Mailroom"]:
+        """Return the client; failures end the process. Tokens that it replaces are stored."""
+        from mailroom_client import Mailroom
+
+        with reported():
+            profile = self.profile()
+            if signed_in and profile.token is None:
+                raise CommandError("not signed in; sign in with: mailroom login", code=exit_codes.NOT_AUTHORIZED)
+            with Mailroom(
+                profile.url,
+                token=profile.token,
+                refresh_token=profile.refresh_token,
+                on_refresh=lambda token: self.keep(profile, token),
+            ) as client:
+                yield client
+
+    def keep(self, profile: Profile, token: "Token") -> None:
+        """Store the tokens of a profile."""
+        refresh_token = token.refresh_token or profile.refresh_token
+        self.profiles.save(self.name, replace(profile, token=token.access_token, refresh_token=refresh_token))
+
+
+def chosen(context: typer.Context) -> Chosen:
+    """Return the options of a command's context."""
+    found = context.find_object(Chosen)
+    assert found is not None  # noqa: S101 - the callback of the app has set it
+    return found
+
+
+def mailbox_of(client: "Mailroom", name: str | None) -> "Mailbox":
+    """Return the mailbox of an address or id, or the only one. Raises CommandError."""
+    mailboxes = client.mailboxes.list()
+    named = [box for box in mailboxes if name is None or name in (box.email, str(box.mailbox_id))]
+    if len(named) == 1:
+        return named[0]
+    if name is not None:
+        raise CommandError(f"there is no mailbox {name}; see: mailroom mailboxes", code=exit_codes.NOT_FOUND)
+    if not mailboxes:
+        raise CommandError("no mailbox is connected; connect one with: mailroom login", code=exit_codes.NOT_FOUND)
+    raise CommandError(f"choose a mailbox with --mailbox: {', '.join(box.email for box in mailboxes)}", code=2)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment."""
+    return dict(os.environ)

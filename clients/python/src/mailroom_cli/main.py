@@ -1,0 +1,65 @@
+"""The command and the options of all its commands."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mailroom_cli.commands import changes, doctor, emails, mailboxes, sign_in, syncs
+from mailroom_cli.context import Chosen, environment
+from mailroom_cli.output import Output
+from mailroom_cli.profile import profiles_of_user
+
+app = typer.Typer(
+    name="mailroom",
+    help="Read, search and follow the mailboxes that a Mailroom server keeps.",
+    no_args_is_help=True,
+    # Tracebacks with all local variables would show tokens.
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("mailroom-client"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    url: Annotated[str | None, typer.Option(help="The server. Default: MAILROOM_URL, the profile's.")] = None,
+    profile: Annotated[str, typer.Option(envvar="MAILROOM_PROFILE", help="Which sign-in to use.")] = "default",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON as the API words it.")] = False,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version)] = False,  # noqa: ARG001
+) -> None:
+    """Options come before the command; --json may stand anywhere."""
+    context.obj = Chosen(profiles_of_user(environment()), profile, url, Output(as_json))
+
+
+app.command()(sign_in.login)
+app.command()(sign_in.logout)
+app.command()(sign_in.connect)
+app.command()(mailboxes.mailboxes)
+app.command()(syncs.sync)
+app.command()(emails.search)
+app.command()(emails.get)
+app.command()(emails.export)
+app.command()(changes.changes)
+app.command()(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command."""
+    app(args=with_json_first(sys.argv[1:]))
+
+
+def with_json_first(arguments: list[str]) -> list[str]:
+    """Return the arguments with --json in front: people write it last."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = [argument for argument in arguments[:end] if argument != "--json"]
+    return ["--json"] * (len(options) < end) + options + arguments[end:]

@@ -1,0 +1,83 @@
+"""What commands print: tables for people, JSON for programs."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mailroom_client.models import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Prints answers; with `as_json` exactly as the API words them, one document or one line each."""
+
+    as_json: bool
+
+    def one(self, answer: "Model", lines: Mapping[str, object]) -> None:
+        """Print one answer: JSON, or its lines as "name  value"."""
+        if self.as_json:
+            self.document(answer)
+            return
+        width = max(map(len, lines), default=0)
+        for name, value in lines.items():
+            if value is not None:
+                self.text(f"{name:<{width}}  {shown(value)}")
+
+    def many(self, answers: Iterable["Model"], columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Print a list: JSON lines, or a table."""
+        if self.as_json:
+            for answer in answers:
+                self.line(answer)
+            return
+        self._table(columns, [[shown(cell) for cell in row] for row in rows])
+
+    def document(self, answer: "Model") -> None:
+        """Print an answer as an indented JSON document."""
+        self.text(json.dumps(json.loads(_json(answer)), indent=2, ensure_ascii=False))
+
+    def line(self, answer: "Model") -> None:
+        """Print an answer as a line of JSON, at once."""
+        self.text(_json(answer))
+
+    def text(self, text: str) -> None:
+        """Print text as it is, at once."""
+        sys.stdout.write(f"{printable(text)}\n")
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """Tell the user something that is no part of the answer."""
+        sys.stderr.write(f"{printable(text)}\n")
+
+    def _table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console
+        from rich.table import Table
+
+        # rich reads NO_COLOR; where the output is no terminal nothing is cut.
+        console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False, emoji=False)
+        table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+        for row in rows:
+            table.add_row(*(printable(cell) for cell in row))
+        console.print(table)
+
+
+def shown(value: object) -> str:
+    """Return a value as people read it: times in the local zone, nothing as a dash."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M")
+    return str(value)
+
+
+def printable(text: str) -> str:
+    """Return text without control characters: mail must not steer the reader's terminal."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _json(answer: "Model") -> str:
+    return answer.model_dump_json(by_alias=True, exclude_unset=True)

@@ -1,0 +1,58 @@
+"""A scripted gateway behind a port, for commands that are processes of their own."""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+type Reply = tuple[int, object]
+
+
+@dataclass
+class ServedGateway:
+    """Replies by method and path; each request is remembered as "METHOD path?query"."""
+
+    url: str
+    replies: dict[str, Reply]
+    requests: list[str] = field(default_factory=list)
+    tokens: list[str | None] = field(default_factory=list)
+
+
+@contextmanager
+def served_gateway(replies: Mapping[str, Reply]) -> Iterator[ServedGateway]:
+    """Serve replies on a free port."""
+    gateway = ServedGateway("", dict(replies))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._reply()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self._reply()
+
+        def _reply(self) -> None:
+            gateway.requests.append(f"{self.command} {self.path}")
+            gateway.tokens.append(self.headers.get("Authorization"))
+            status, body = gateway.replies.get(f"{self.command} {self.path.split('?')[0]}", (404, {}))
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *details: Any) -> None:
+            """Log nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        gateway.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield gateway
+        finally:
+            server.shutdown()
+            thread.join()

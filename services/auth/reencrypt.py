@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 
 from services.auth.cipher import Cipher, DecryptionError
-from services.auth.provider_grants.revocations import GRANT
+from services.auth.provider_grants.revocations import decrypt_grant, encrypt_grant
 from services.auth.provider_grants.token_encryption import ACCESS_TOKEN, REFRESH_TOKEN
 from services.auth.sessions.signing_keys import PRIVATE_KEY
 from services.auth.store.provider_tokens import TokenRecord
@@ -91,7 +91,7 @@ class Reencryption:
                 for record in batch:
                     last = record.grant_id
                     try:
-                        encrypted = self._anew(record.encrypted, owner=str(last), field=GRANT)
+                        encrypted = encrypt_grant(self._cipher, grant_id=last, text=decrypt_grant(self._cipher, record))
                     except DecryptionError as error:
                         passed.failed += 1
                         log.error("a grant that is to be revoked does not open", reason=str(error))

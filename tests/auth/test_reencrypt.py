@@ -9,13 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.auth.cipher import Cipher, DecryptionError
 from services.auth.model import Account
 from services.auth.provider_grants.accounts import Accounts
-from services.auth.provider_grants.revocations import GrantRevocations
+from services.auth.provider_grants.revocations import GrantRevocations, decrypt_grant
 from services.auth.provider_grants.token_encryption import decrypt_access_token, decrypt_refresh_token
 from services.auth.providers.base import Consent, Grant, ProviderIdentity
 from services.auth.reencrypt import BATCH, Reencryption
 from services.auth.sessions.signing_keys import SigningKeys
 from services.auth.sign_up import SignUpPolicy
-from services.auth.store.tables import provider_tokens
+from services.auth.store.revocations import RevocationRecord
+from services.auth.store.tables import grant_revocations, provider_tokens
 from services.auth.store.transaction import Store
 from tests.support.auth.clock import Time
 from tests.support.auth.parts import grant_of
@@ -80,6 +81,22 @@ class TestReencryption:
         assert (await Reencryption(store=store, cipher=Cipher(NEW, previous=OLD)).run()).done == 1
         async with store.transaction() as transaction:
             assert await revocations(Cipher(NEW, previous=None)).claim_pending(transaction, grant_id) == consent
+
+    async def test_includes_grants_of_releases_that_called_the_field_otherwise(
+        self, store: Store, fresh_engine: AsyncEngine
+    ) -> None:
+        old, new, time = Cipher(OLD, previous=None), Cipher(NEW, previous=None), Time()
+        grant_id = uuid4()
+        former = old.encrypt("the grant", owner=str(grant_id), field="loose_grant")
+        async with store.transaction() as transaction:
+            record = RevocationRecord(grant_id, "google", "1", former)
+            await transaction.revocations.put(record, pending=False, due_at=time.now())
+            await transaction.commit()
+        assert (await Reencryption(store=store, cipher=Cipher(NEW, previous=OLD)).run()).done == 1
+        async with fresh_engine.begin() as connection:
+            encrypted = await connection.scalar(select(grant_revocations.c.encrypted))
+        assert encrypted is not None
+        assert decrypt_grant(new, RevocationRecord(grant_id, "google", "1", encrypted)) == "the grant"
 
     async def test_does_nothing_the_second_time(self, store: Store) -> None:
         await connect(store, number=3)

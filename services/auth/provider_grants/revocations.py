@@ -21,7 +21,9 @@ from services.kit.errors import AppError
 log = structlog.get_logger()
 
 REVOKE_TIMEOUT = 5.0
-GRANT = "grant_revocation"
+# The fields with which records are encrypted, and were before 30 November 2026: those wait for days at most, but
+# backups keep them.
+_GRANT, _FORMER_GRANT = "grant_revocation", "loose_grant"
 _BATCH = 10
 # A claimed revocation is hidden from other processes for this long.
 _CLAIM = timedelta(seconds=60)
@@ -117,7 +119,7 @@ class GrantRevocations:
             grant_id,
             consent.provider,
             consent.identity.subject,
-            self._cipher.encrypt(text, owner=str(grant_id), field=GRANT),
+            encrypt_grant(self._cipher, grant_id=grant_id, text=text),
         )
         # The caller revokes a scheduled grant right away. If it were due right away as well, another process could
         # still be revoking it when the account is connected again.
@@ -161,11 +163,23 @@ class GrantRevocations:
             await transaction.commit()
 
     def _decrypted(self, record: RevocationRecord) -> _GrantContent:
-        text = self._cipher.decrypt(record.encrypted, owner=str(record.grant_id), field=GRANT)
         try:
-            return _GrantContent.model_validate_json(text)
+            return _GrantContent.model_validate_json(decrypt_grant(self._cipher, record))
         except ValidationError as error:
             raise DecryptionError("a grant of another release") from error
+
+
+def encrypt_grant(cipher: Cipher, *, grant_id: UUID, text: str) -> bytes:
+    """Return the record of a grant's content."""
+    return cipher.encrypt(text, owner=str(grant_id), field=_GRANT)
+
+
+def decrypt_grant(cipher: Cipher, record: RevocationRecord) -> str:
+    """Return the content that was encrypted, by whichever release. Raises DecryptionError."""
+    try:
+        return cipher.decrypt(record.encrypted, owner=str(record.grant_id), field=_GRANT)
+    except DecryptionError:
+        return cipher.decrypt(record.encrypted, owner=str(record.grant_id), field=_FORMER_GRANT)
 
 
 def _content_of(consent: Consent) -> _GrantContent:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import HTMLResponse, JSONResponse
 
 from services.auth.cipher import Cipher
-from services.auth.provider_grants.revocations import GRANT, GrantRevocations
+from services.auth.provider_grants.revocations import GrantRevocations, encrypt_grant
 from services.auth.providers.base import Consent, Grant, ProviderIdentity
 from services.auth.store.revocations import RevocationRecord
 from services.auth.store.tables import accounts, grant_revocations, provider_tokens, security_events, sessions, users
@@ -276,7 +276,7 @@ class TestRevokingLater:
     ) -> None:
         provider_down.is_down = False
         grant_id = uuid4()
-        encrypted = Cipher(SECRET_KEY, previous=None).encrypt('{"other": "secret"}', owner=str(grant_id), field=GRANT)
+        encrypted = encrypt_grant(Cipher(SECRET_KEY, previous=None), grant_id=grant_id, text='{"other": "secret"}')
         async with Store(fresh_engine).transaction() as transaction:
             record = RevocationRecord(grant_id, "google", "another", encrypted)
             await transaction.revocations.put(record, pending=False, due_at=time.now())

@@ -1,5 +1,6 @@
 """The migrations' command, with the migrations of a service that exists only here."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +33,13 @@ revision, down_revision = "0003", "0002"
 
 def upgrade():
     op.execute("CREATE TABLE seen AS SELECT name, setting FROM pg_settings WHERE name LIKE '%_timeout'")
+"""
+COLUMN = """
+from alembic import op
+revision, down_revision = "0002", "0001"
+
+def upgrade():
+    op.execute("ALTER TABLE busy ADD COLUMN colour text")
 """
 RUN = """
 import sys
@@ -77,6 +85,27 @@ def run(database: Database, versions: Path, *arguments: str) -> str:
     return done.stdout
 
 
+async def _lost_a_lock(database: Database, table: str) -> None:
+    """Wait until a session has begun to wait for the table, and then no longer does."""
+    connection = await asyncpg.connect(database.dsn)
+    waits = f"SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '{table}'::regclass"  # noqa: S608 - a constant
+    try:
+        for waiting in (1, 0):
+            while await connection.fetchval(waits) != waiting:
+                pass
+    finally:
+        await connection.close()
+
+
+async def _revision(database: Database) -> str | None:
+    connection = await asyncpg.connect(database.dsn)
+    try:
+        revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+    finally:
+        await connection.close()
+    return revision
+
+
 class TestUpgrade:
     async def test_gives_up_on_locks_soon_and_may_build_indexes_beside_others(
         self, database: Database, versions: Path
@@ -88,7 +117,29 @@ class TestUpgrade:
             timeouts = {row["name"]: row["setting"] for row in await connection.fetch("SELECT * FROM seen")}
         finally:
             await connection.close()
-        assert (timeouts["lock_timeout"], timeouts["statement_timeout"]) == ("5000", "600000")
+        assert (timeouts["lock_timeout"], timeouts["statement_timeout"]) == ("400", "600000")
+
+    async def test_repeats_a_migration_until_its_table_is_free_and_keeps_those_before(
+        self, database: Database, versions: Path
+    ) -> None:
+        (versions / "0002_index.py").write_text(INDEX.replace("0002", "0003").replace("0001", "0002"))
+        (versions / "0002_index.py").rename(versions / "0003_index.py")
+        (versions / "0003_settings.py").unlink()
+        (versions / "0002_column.py").write_text(COLUMN)
+        connection = await asyncpg.connect(database.dsn)
+        try:
+            await connection.execute("CREATE TABLE busy (size int)")
+            await connection.execute("BEGIN; SELECT FROM busy")
+            upgrading = asyncio.create_task(asyncio.to_thread(attempt, database, versions, "upgrade"))
+            await _lost_a_lock(database, "busy")
+            assert await _revision(database) == "0001"
+            await connection.execute("COMMIT")
+            done = await upgrading
+        finally:
+            await connection.close()
+        assert done.returncode == 0, done.stderr
+        assert "a table is in use: trying again\n" in done.stdout
+        assert await _revision(database) == "0003"
 
     async def test_after_a_rollback_leaves_the_tables_of_the_later_release(
         self, database: Database, versions: Path

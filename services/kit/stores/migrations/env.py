@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from services.kit.settings import Postgres
 from services.kit.stores.engine import database_url
 
-# A migration that waits longer for a lock would block the service's own queries behind it. Milliseconds.
-_LIMITS = "SELECT set_config('lock_timeout', '5000', false), set_config('statement_timeout', '600000', false)"
+# While a migration waits for a lock, the service's own queries wait behind it: see lock_retries.py. Shorter than the
+# second after which Postgres looks for a deadlock, and would end either transaction. Milliseconds.
+_LIMITS = "SELECT set_config('lock_timeout', '400', false), set_config('statement_timeout', '600000', false)"
 # What works concurrently blocks no queries, takes hours on large tables, and waits for transactions that began before.
 _LIMITS_OF_CONCURRENT = (
     "SELECT set_config('lock_timeout', '600000', false), set_config('statement_timeout', '0', false)"

@@ -8,8 +8,43 @@ revision: str = "0002"
 down_revision: str | None = "0001"
 
 
+# Installations from before 30 November 2026 have other names of two tables, under which their processes still use them.
+_RENAMED = {
+    "fetch_items": (
+        "fetch_queue",
+        """
+        ALTER TABLE fetch_queue RENAME CONSTRAINT pk_fetch_items TO pk_fetch_queue;
+        ALTER TABLE fetch_queue RENAME CONSTRAINT fk_fetch_items_mailboxes TO fk_fetch_queue_mailboxes;
+        ALTER INDEX ix_fetch_items_mailbox_id_lane_ordinal RENAME TO ix_fetch_queue_mailbox_id_lane_ordinal;
+        ALTER INDEX ix_fetch_items_mailbox_id_thread_id RENAME TO ix_fetch_queue_mailbox_id_thread_id;
+        """,
+    ),
+    "relisted": (
+        "listed_ids",
+        """
+        ALTER TABLE listed_ids RENAME CONSTRAINT pk_relisted TO pk_listed_ids;
+        ALTER TABLE listed_ids RENAME CONSTRAINT fk_relisted_mailboxes TO fk_listed_ids_mailboxes;
+        """,
+    ),
+}
+
+
 def upgrade() -> None:
     """Apply the change; the release before this one runs on the result (docs/migrations.md)."""
+    for former, (name, others) in _RENAMED.items():
+        # Each by itself: a transaction that held the lock of one table and waited for others could wait for ever.
+        with op.get_context().autocommit_block():
+            op.execute(
+                f"""
+                DO $$ BEGIN
+                    IF to_regclass('{former}') IS NOT NULL THEN
+                        ALTER TABLE {former} RENAME TO {name};
+                        {others}
+                        CREATE VIEW {former} AS SELECT ctid, * FROM {name};
+                    END IF;
+                END $$
+                """  # noqa: S608 - constants
+            )
     op.create_table(
         "feed_incarnations",
         sa.Column("mailbox_id", sa.BigInteger(), nullable=False),

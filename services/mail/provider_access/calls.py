@@ -54,6 +54,13 @@ class ProviderAccess:
         return provider.open(mailbox, self.tokens_of(mailbox), writing=writing)
 
 
+@dataclass(slots=True)
+class _Call:
+    """A call under way; `lost_units` are those of parts that got no answer."""
+
+    lost_units: int = 0
+
+
 class ProviderCalls:
     """Calls of a provider for a single mailbox, one at a time. `units_taken` counts their quota units."""
 
@@ -76,28 +83,49 @@ class ProviderCalls:
         await self.take(units, patience=patience, live=live)
         return await self.call_prepaid(ask)
 
-    async def call_prepaid[T](self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def call_prepaid[T](
+        self, ask: Callable[[], Awaitable[T]], *, lost_units: Callable[[T], int] = lambda _: 0
+    ) -> T:
         """Call with quota taken before: `ask` makes one call of a session.
 
         Providers do not count what a session repeats with another token. A provider's limit pauses all processes. A
         call without an answer is repeated at once, over a new connection and for the same units again, unless these
-        come too late. Raises what `ask` raises.
+        come too late. `lost_units` tells from the answer the units of those parts of the call that got none: they may
+        still reach the provider. Raises what `ask` raises.
         """
         try:
-            return await self._call_once(ask)
+            return await self._call_once(ask, lost_units)
         except NoAnswerError as error:
             if not await self._take_again():
                 raise
             log.info("a call without an answer is repeated", mailbox_id=self._mailbox.mailbox_id, detail=error.detail)
-        return await self._call_once(ask)
+        return await self._call_once(ask, lost_units)
 
-    async def _call_once[T](self, ask: Callable[[], Awaitable[T]]) -> T:
-        async with self._counted_until_its_end():
+    async def _call_once[T](self, ask: Callable[[], Awaitable[T]], lost_units: Callable[[T], int]) -> T:
+        await self._look_up_token()
+        async with self._counted_until_its_end() as call:
             try:
-                return await ask()
+                answer = await ask()
             except LimitError as error:
                 await self.back_off(error)
                 raise
+            call.lost_units = lost_units(answer)
+            return answer
+
+    async def _look_up_token(self) -> None:
+        """Look up the token that the call needs; give its units back if none can be had: nothing is sent then."""
+        try:
+            await self._access.tokens.get(self._mailbox)
+        except BaseException:
+            self._prepaid, unused = [], self._prepaid
+            self.units_taken -= _sum(unused)
+            for taken in unused + self._claimed():
+                self._access.quota.give_back(taken)
+            raise
+
+    def _claimed(self) -> list[Taken]:
+        claimed = self._access.quota.claim(self._mailbox.mailbox_id)
+        return [] if claimed is None else [claimed]
 
     async def _take_again(self) -> bool:
         """Take the units of the lost call anew. None come from reservations: these are for the calls that follow."""
@@ -128,7 +156,7 @@ class ProviderCalls:
         try:
             yield
         finally:
-            for taken in self._draw(max(0, _sum(self._reserved) - before)):
+            for taken in _draw(self._reserved, max(0, _sum(self._reserved) - before)):
                 self._access.quota.give_back(taken)
 
     async def take(self, units: int, *, patience: float = SHORT_WAIT, live: bool = True) -> None:
@@ -136,7 +164,7 @@ class ProviderCalls:
 
         Takes all units or none. Raises QuotaWaitError.
         """
-        drawn = self._draw(min(units, _sum(self._reserved)))
+        drawn = _draw(self._reserved, min(units, _sum(self._reserved)))
         try:
             drawn += await self._take_all(units - _sum(drawn), patience=patience, live=live)
         except BaseException:
@@ -145,18 +173,6 @@ class ProviderCalls:
         self._prepaid += drawn
         self._live = live
         self.units_taken += units
-
-    def _draw(self, units: int) -> list[Taken]:
-        """Draw up to this many of the reserved units, the most recent ones first."""
-        drawn = []
-        while units > 0:
-            taken = self._reserved.pop()
-            if taken.units > units:
-                taken, rest = taken.split(units)
-                self._reserved.append(rest)
-            drawn.append(taken)
-            units -= taken.units
-        return drawn
 
     async def _take_all(self, units: int, *, more: int = 0, patience: float, live: bool) -> list[Taken]:
         """Take all units, in parts if they exceed what can be taken at once, or none. Raises QuotaWaitError.
@@ -185,12 +201,12 @@ class ProviderCalls:
         await self._access.quota.pause(mailbox_id, error.retry_after, whole_project=error.whole_project)
 
     @asynccontextmanager
-    async def _counted_until_its_end(self) -> AsyncIterator[None]:
+    async def _counted_until_its_end(self) -> AsyncIterator[_Call]:
         """Report the end of a call. A cancelled call may still reach the provider, so its units come back later."""
-        claimed = self._access.quota.claim(self._mailbox.mailbox_id)
-        prepaid, self._prepaid = self._prepaid + ([claimed] if claimed else []), []
+        prepaid, self._prepaid = self._prepaid + self._claimed(), []
+        call = _Call()
         try:
-            yield
+            yield call
         except asyncio.CancelledError:
             raise
         except NoAnswerError:
@@ -199,6 +215,7 @@ class ProviderCalls:
         except BaseException:
             self._end(prepaid)
             raise
+        _draw(prepaid, call.lost_units)
         self._end(prepaid)
 
     def _end(self, prepaid: list[Taken]) -> None:
@@ -214,6 +231,19 @@ class ProviderCalls:
                 if time.monotonic() + wait.seconds > deadline:
                     raise
                 await asyncio.sleep(wait.seconds)
+
+
+def _draw(units_taken: list[Taken], units: int) -> list[Taken]:
+    """Draw so many units, the most recent ones first; those that are left stay."""
+    drawn = []
+    while units > 0:
+        taken = units_taken.pop()
+        if taken.units > units:
+            taken, rest = taken.split(units)
+            units_taken.append(rest)
+        drawn.append(taken)
+        units -= taken.units
+    return drawn
 
 
 def _sum(taken: Iterable[Taken]) -> int:

@@ -144,22 +144,33 @@ async def _fetch_together(
 
 
 async def _ask(turn: TurnContext, gets: Sequence[Get], *, live: bool, singly: bool) -> dict[str, FetchResult]:
-    results = dict(await turn.call_prepaid(lambda: turn.session.fetch(gets, singly=singly)))
+    results = dict(await _get(turn, gets, singly=singly))
     await _repeat_unanswered(turn, gets, results, live=live)
     return results
+
+
+async def _get(turn: TurnContext, gets: Sequence[Get], *, singly: bool) -> Mapping[str, FetchResult]:
+    return await turn.call_prepaid(
+        lambda: turn.session.fetch(gets, singly=singly),
+        lost_units=lambda results: sum(get.units for get in _unanswered(gets, results)),
+    )
+
+
+def _unanswered(gets: Sequence[Get], results: Mapping[str, FetchResult]) -> list[Get]:
+    return [get for get in gets if isinstance(results.get(get.external_ids[0]), NoAnswerError)]
 
 
 async def _repeat_unanswered(
     turn: TurnContext, gets: Sequence[Get], results: dict[str, FetchResult], *, live: bool
 ) -> None:
     """Repeat single gets without an answer once; without quota for that they are retried later."""
-    lost = [get for get in gets if isinstance(results.get(get.external_ids[0]), NoAnswerError)]
+    lost = _unanswered(gets, results)
     if not lost:
         return
     log.info("a call without an answer is repeated", mailbox_id=turn.mailbox_id, gets=len(lost))
     with contextlib.suppress(QuotaWaitError, ProviderError, AppError):
-        units = sum(get.units for get in lost)
-        results |= await turn.call(units, lambda: turn.session.fetch(lost, singly=True), live=live)
+        await turn.calls.take(sum(get.units for get in lost), live=live)
+        results |= await _get(turn, lost, singly=True)
 
 
 async def _complete_partial(turn: TurnContext, results: dict[str, FetchResult]) -> QuotaWaitError | None:

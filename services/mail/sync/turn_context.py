@@ -134,10 +134,12 @@ class TurnContext:
         with _limits_as_waits():
             return await self.uncounted_calls.call(units, ask, patience=patience)
 
-    async def call_prepaid[T](self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def call_prepaid[T](
+        self, ask: Callable[[], Awaitable[T]], *, lost_units: Callable[[T], int] = lambda _: 0
+    ) -> T:
         """Call the provider with quota taken before. Raises QuotaWaitError if the call meets a limit."""
         with _limits_as_waits():
-            answer = await self.calls.call_prepaid(ask)
+            answer = await self.calls.call_prepaid(ask, lost_units=lost_units)
         self.answered = True
         if isinstance(answer, Profile):
             self.profile = answer

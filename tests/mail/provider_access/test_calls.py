@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from uuid import uuid4
+from datetime import datetime
+from uuid import UUID, uuid4
 
 import pytest
 from redis.asyncio import Redis
 
+from services.kit.errors import AppError, Kind
 from services.mail.model import Mailbox, MailboxStatus
 from services.mail.provider_access.calls import ProviderAccess, ProviderCalls
 from services.mail.provider_access.concurrency import ConcurrencyLimit
-from services.mail.provider_access.provider_tokens import ProviderTokenCache
+from services.mail.provider_access.provider_tokens import ProviderTokenCache, TokenSource
 from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError
 from services.mail.provider_access.watermarks import Mark, Watermarks
 from services.mail.providers.base import (
@@ -267,6 +269,12 @@ class TestEnds:
         # The other mailbox has not called yet.
         assert await later.in_use_after_a_window() == 2
 
+    async def test_are_not_reported_for_parts_that_may_still_arrive(self, later: "Later") -> None:
+        await later.calls.take(60)
+        await later.calls.call_prepaid(Asked(), lost_units=lambda answer: 20 if answer == "answer" else 0)
+        assert later.calls.units_taken == 60
+        assert await later.in_use_after_a_window() == 20
+
     async def test_of_reservations_are_reported_by_their_calls(self, later: "Later") -> None:
         async with later.calls.reserved(60):
             await later.calls.call(20, Asked())
@@ -276,6 +284,26 @@ class TestEnds:
             await later.calls.take(10, patience=0)
             assert await later.day_used() == 60 + 30
         assert await later.in_use_after_a_window() == 30 + 10
+
+
+class NoTokens:
+    """An auth service without a token."""
+
+    async def access_token(self, *_: UUID, refused_fingerprint: str = "") -> tuple[str, datetime]:
+        """Raise AppError."""
+        del refused_fingerprint
+        raise AppError(Kind.UNAVAILABLE, "auth_unavailable", "Try again later.")
+
+
+class TestTokens:
+    async def test_that_cannot_be_had_cost_no_units(self, quota_redis: Redis) -> None:
+        await quota_redis.flushdb()
+        later, asked = Later(quota_redis, tokens=NoTokens()), Asked()
+        await later.quota.take_each({1: 2})
+        with pytest.raises(AppError, match="auth_unavailable"):
+            await later.calls.call(20, asked)
+        assert (asked.calls, later.calls.units_taken) == (0, 0)
+        assert (await later.quota.use()).window_used == await later.day_used() == 0
 
 
 class Marked(NothingOwed):
@@ -291,7 +319,12 @@ class Later:
     """Calls of mailbox 1 by a fixed clock, until one window has passed."""
 
     def __init__(
-        self, redis: Redis, *, project_limit: int = PROFILE.project_limit, watermarks: Watermarks | None = None
+        self,
+        redis: Redis,
+        *,
+        project_limit: int = PROFILE.project_limit,
+        watermarks: Watermarks | None = None,
+        tokens: TokenSource | None = None,
     ) -> None:
         self._now = 1_700_000_000.0
         self.profile = replace(PROFILE, window=60.0, longest_call=1_000.0, project_limit=project_limit)
@@ -307,7 +340,7 @@ class Later:
         access = ProviderAccess(
             quota=self.quota,
             concurrency_limit=ConcurrencyLimit(redis, batch_size=BATCH_SIZE),
-            tokens=ProviderTokenCache(NumberedTokens()),
+            tokens=ProviderTokenCache(tokens or NumberedTokens()),
         )
         self.calls = access.calls(mailbox())
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,14 +12,60 @@ import structlog
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
 from services.mail.model import SyncState
+from services.mail.provider_access.quota import Quota, Taken
+from services.mail.providers.base import FetchResult, Get, NoAnswerError, ProviderUnavailableError
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 from services.mail.store.control import schedule
+from services.mail.sync.fetch import fetch_batch
+from services.mail.sync.store_fetched import Retries
 from tests.mail.conftest import OpenStage
 from tests.support.mail.auth_server import served_auth
 from tests.support.mail.running_worker import WorkerOptions, working
 from tests.support.mail.sandbox_control import SandboxMailbox
+from tests.support.mail.scripted_history import ScriptedHistory
 from tests.support.mail.stage import Stage, connect_user
+from tests.support.mail.turns import begin_turn
 from tests.support.mail.waiting import eventually
+
+
+class Parts(ScriptedHistory):
+    """A provider that answers one get of each fetch, with an error, and labels."""
+
+    async def fetch(self, access_token: str, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:
+        """Answer the last get."""
+        del access_token, singly
+        lost = {get.external_ids[0]: NoAnswerError() for get in gets[:-1]}
+        return {**lost, gets[-1].external_ids[0]: ProviderUnavailableError()}
+
+
+class Ends(Quota):
+    """A quota that counts the units of calls that are known to have ended."""
+
+    ended = 0
+
+    def end(self, taken: Taken) -> None:
+        """See Quota."""
+        self.ended += taken.units
+        super().end(taken)
+
+
+class TestGets:
+    async def test_without_an_answer_have_not_ended(self, stage: OpenStage) -> None:
+        provider = Parts()
+        async with stage(messages=2, workers=0) as s:
+            await s.sync_with_worker()
+            await s.pool.execute(
+                "INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal) "
+                "SELECT mailbox_id, 'm' || n, 0, n FROM mailboxes, generate_series(1, 3) n"
+            )
+            await s.hint()
+            turn = await begin_turn(s, provider, quota_type=Ends)
+            await fetch_batch(turn, Retries())
+            assert isinstance(turn.quota, Ends)
+            # Two of three gets are lost, and one of these two again. Labels are asked for to tell an outage.
+            assert turn.calls.units_taken == (3 + 2) * provider.costs.get + provider.costs.labels
+            assert turn.quota.ended == (1 + 1) * provider.costs.get + provider.costs.labels
+
 
 SYNC_SECONDS, BYSTANDER_SECONDS = 15.0, 1.0
 QUICK = Deadlines(small=0.5, get=1.0, batch=1.2, between=1.0)

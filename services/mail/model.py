@@ -270,8 +270,15 @@ class FetchItem:
     lane: Lane
     # The provider did not have it at the last attempt.
     is_doubted: bool = False
+    # Failed attempts.
+    attempts: int = 0
     # Units for its text, where an earlier get brought the message without it.
     completion_units: int = 0
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it needs a call of its own: it may be to blame for the failure of the call that it shared."""
+        return self.is_doubted or self.attempts > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

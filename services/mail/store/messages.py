@@ -162,6 +162,21 @@ async def delete(connection: Connection, mailbox_id: int, external_ids: Sequence
     return int(rows)
 
 
+async def newest_ids(connection: Connection, mailbox_id: int, *, limit: int) -> list[str]:
+    """Return the ids of the messages that were stored last, without those to fetch again."""
+    rows = await connection.fetch(
+        """
+        SELECT external_id FROM messages m
+        WHERE mailbox_id = $1
+            AND NOT EXISTS (SELECT FROM fetch_queue i WHERE i.mailbox_id = $1 AND i.external_id = m.external_id)
+        ORDER BY message_id DESC LIMIT $2
+        """,
+        mailbox_id,
+        limit,
+    )
+    return [row["external_id"] for row in rows]
+
+
 async def versions(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> dict[str, int]:
     """Return the versions of those messages that are stored."""
     rows = await connection.fetch(

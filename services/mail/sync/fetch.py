@@ -11,7 +11,6 @@ from services.kit.errors import AppError
 from services.mail.model import FetchItem, Lane, ProviderMessage
 from services.mail.provider_access.quota import QuotaWaitError
 from services.mail.providers.base import (
-    AccessDeniedError,
     FetchResult,
     Get,
     LimitError,
@@ -19,11 +18,10 @@ from services.mail.providers.base import (
     PartialMessage,
     ProviderError,
     ProviderUnavailableError,
-    TokenRefusedError,
 )
 from services.mail.store import messages
 from services.mail.store.sync import fetch_queue, syncs
-from services.mail.sync import label_copy
+from services.mail.sync import outage
 from services.mail.sync.plan_fetches import in_one_way, plan_gets
 from services.mail.sync.store_fetched import Retries, store_fetched
 from services.mail.sync.turn_context import ProviderLimitError, TurnContext
@@ -36,6 +34,8 @@ _TEXT_TOGETHER = 4 * 1024 * 1024
 _SECONDS_TOGETHER = 0.5
 # Seconds. Giving up for lack of units would waste the get, and the next get would meet the same.
 _COMPLETION_PATIENCE = 10.0
+# Failed turns in a row after which the messages of a call that fails as a whole are fetched each by itself.
+_FAILED_TURNS_TOGETHER = 2
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ async def fetch_batch(turn: TurnContext, retries: Retries, *, sync_id: int | Non
     most_gets = await turn.concurrency_limit.limit(turn.mailbox_id)
     async with turn.reading() as connection:
         queued = await fetch_queue.next_batch(connection, turn.mailbox_id, most_gets * _LOOK_AHEAD)
-    results, interruption = await _fetch(turn, queued, sync_id=sync_id, most_gets=most_gets)
+    results, interruption = await _fetch(turn, queued, retries, sync_id=sync_id, most_gets=most_gets)
     if results:
         await store_fetched(turn, queued, results, retries)
     if interruption is not None:
@@ -58,7 +58,7 @@ async def fetch_batch(turn: TurnContext, retries: Retries, *, sync_id: int | Non
 
 
 async def _fetch(
-    turn: TurnContext, queued: Sequence[FetchItem], *, sync_id: int | None, most_gets: int
+    turn: TurnContext, queued: Sequence[FetchItem], retries: Retries, *, sync_id: int | None, most_gets: int
 ) -> tuple[dict[str, FetchResult], Exception | None]:
     """Fetch the first messages of the queue; return their results, and the error that kept the rest from being fetched.
 
@@ -80,10 +80,12 @@ async def _fetch(
             live = left[0].lane is Lane.LIVE
             try:
                 may_go_on = await _reserve(
-                    turn, ahead, left, gets, messages=min(len(left), most - len(results)), live=live
+                    turn, ahead, left, gets, retries, messages=min(len(left), most - len(results)), live=live
                 )
                 batch, interruption = await _fetch_together(turn, gets, live=live, singly=singly)
+                await outage.tell(turn, left, batch, retries)
             except (QuotaWaitError, ProviderError, AppError) as error:
+                await _suspect(turn, gets, error)
                 return results, error
             results |= batch
             text += sum(messages.text_size(result) for result in batch.values() if isinstance(result, ProviderMessage))
@@ -92,11 +94,20 @@ async def _fetch(
     return results, None
 
 
+async def _suspect(turn: TurnContext, gets: Sequence[Get], error: Exception) -> None:
+    """Fetch the messages of a call that keeps failing as a whole each by itself from now on: one may break it."""
+    if not isinstance(error, ProviderUnavailableError) or turn.lease.attempts <= _FAILED_TURNS_TOGETHER:
+        return
+    async with turn.writing() as connection:
+        await fetch_queue.suspect(connection, turn.mailbox_id, [id_ for get in gets for id_ in get.external_ids])
+
+
 async def _reserve(
     turn: TurnContext,
     ahead: AsyncExitStack,
     queued: Sequence[FetchItem],
     gets: Sequence[Get],
+    retries: Retries,
     *,
     messages: int,
     live: bool,
@@ -104,11 +115,11 @@ async def _reserve(
     """Reserve the units of a batch, and those of the following ones as far as they remain; return whether any did.
 
     A take costs as much as a message. A get is worth nothing without what follows it: texts that it delivers by
-    reference, and the call that tells an outage. Where units are scarce a turn has as many batches as transactions, or
+    reference, and the calls that tell an outage. Where units are scarce a turn has as many batches as transactions, or
     other mailboxes would wait for its whole group.
     """
     calls, costs, units = turn.calls, turn.provider.costs, sum(get.units for get in gets)
-    needed = units + _completion_units(queued, gets) + costs.labels
+    needed = units + _completion_units(queued, gets) + outage.units(costs, queued, gets, retries)
     if (missing := needed - calls.reserved_units) > 0:
         more = max(0, messages * costs.get - units)
         await ahead.enter_async_context(calls.reserved(missing, more=more, live=live))
@@ -139,7 +150,6 @@ async def _fetch_together(
     await turn.calls.take(sum(get.units for get in gets), live=live)
     results = await _ask(turn, gets, live=live, singly=singly)
     wait = await _complete_partial(turn, results)
-    await _tell_outage(turn, results)
     return results, wait
 
 
@@ -195,16 +205,6 @@ async def _complete(turn: TurnContext, partial: PartialMessage) -> ProviderMessa
         return await turn.call_prepaid(lambda: turn.session.complete(partial))
     except ProviderError as error:
         return error
-
-
-async def _tell_outage(turn: TurnContext, results: Mapping[str, FetchResult]) -> None:
-    """If no message was fetched, make a cheap call to find out whether the messages are to blame.
-
-    During an outage this call fails too and ends the turn, so that no message has an attempt counted against it.
-    """
-    suspicious = ProviderUnavailableError | TokenRefusedError | AccessDeniedError
-    if results and all(isinstance(result, suspicious) for result in results.values()):
-        await label_copy.refresh(turn)
 
 
 async def _back_off_if_limited(turn: TurnContext, results: Mapping[str, FetchResult]) -> None:

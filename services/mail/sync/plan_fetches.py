@@ -29,12 +29,12 @@ def plan_gets(queued: Sequence[FetchItem], *, costs: UnitCosts, most_gets: int, 
 def in_one_way(queued: Sequence[FetchItem]) -> tuple[Sequence[FetchItem], bool]:
     """Return the messages fetched in the same way as the first, and whether each of them needs a call of its own.
 
-    A message needs its own call if the provider did not have it in an earlier call together with others. Live messages
-    share their calls with no others, whose units they would have to wait for.
+    A message needs its own call after one in which the provider did not have it, or which failed. Live messages share
+    their calls with no others, whose units they would have to wait for.
     """
-    singly = bool(queued) and queued[0].is_doubted
+    singly = bool(queued) and queued[0].is_alone
     lane = queued[0].lane if queued else None
-    return [item for item in queued if item.is_doubted is singly and item.lane is lane], singly
+    return [item for item in queued if item.is_alone is singly and item.lane is lane], singly
 
 
 def _cheapest(item: FetchItem, *, costs: UnitCosts, most_units: int) -> Get:

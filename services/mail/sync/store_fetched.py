@@ -42,6 +42,11 @@ class Retries:
     # A message that the provider does not have is requested again after this pause.
     gone_seconds: float = 5.0
 
+    def attempts_after(self, error: ProviderError) -> int:
+        """Return the attempts that a message has which fails so."""
+        transient = isinstance(error, ProviderUnavailableError | TokenRefusedError)
+        return self.unavailable if transient else self.refused
+
     @property
     def stale_pauses(self) -> list[float]:
         """The pauses before repeated gets of a message that arrived in too old a version.
@@ -146,12 +151,8 @@ async def _postpone_failed(
     if failed:
         reasons = sorted({error.reason for error in failed.values()})
         log.info("messages failed", mailbox_id=mailbox_id, reasons=reasons, n=len(failed))
-    for transient, limit in ((True, retries.unavailable), (False, retries.refused)):
-        reasons_by_id = {
-            id_: error.reason
-            for id_, error in failed.items()
-            if isinstance(error, ProviderUnavailableError | TokenRefusedError) is transient
-        }
+    for limit in {retries.unavailable, retries.refused}:
+        reasons_by_id = {id_: error.reason for id_, error in failed.items() if retries.attempts_after(error) == limit}
         await fetch_queue.postpone(
             connection, mailbox_id, reasons_by_id, attempts_limit=limit, base_seconds=retries.base_seconds
         )

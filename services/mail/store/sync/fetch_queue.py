@@ -116,7 +116,7 @@ async def next_batch(connection: Connection, mailbox_id: int, limit: int) -> lis
     """Return the next messages to fetch: the live lane first, then in listing order."""
     rows = await connection.fetch(
         """
-        SELECT i.external_id, i.thread_id, i.lane, i.doubted, i.completion_units, s.siblings
+        SELECT i.external_id, i.thread_id, i.lane, i.doubted, i.attempts, i.completion_units, s.siblings
         FROM (
             SELECT * FROM fetch_queue
             WHERE mailbox_id = $1 AND not_before <= now() ORDER BY lane, ordinal LIMIT $2
@@ -137,6 +137,7 @@ async def next_batch(connection: Connection, mailbox_id: int, limit: int) -> lis
             siblings=tuple(row["siblings"] or ()),
             lane=Lane(row["lane"]),
             is_doubted=row["doubted"],
+            attempts=row["attempts"],
             completion_units=row["completion_units"],
         )
         for row in rows
@@ -240,7 +241,7 @@ async def finish(
 async def postpone(
     connection: Connection, mailbox_id: int, reasons: Mapping[str, str], *, attempts_limit: int, base_seconds: float
 ) -> None:
-    """Count a failed attempt per message: retry after a growing delay, or make it a dead letter."""
+    """Count a failed attempt per message: retry it alone after a growing delay, or make it a dead letter."""
     if not reasons:
         return
     await connection.execute(
@@ -257,7 +258,7 @@ async def postpone(
             SET reason = excluded.reason, attempts = excluded.attempts, wanted_version = excluded.wanted_version,
                 died_at = now()
         )
-        UPDATE fetch_queue i SET attempts = i.attempts + 1,
+        UPDATE fetch_queue i SET attempts = i.attempts + 1, thread_id = NULL,
             not_before = now() + make_interval(secs => $5 * power(2, i.attempts))
         FROM failed f
         WHERE i.mailbox_id = $1 AND i.external_id = f.external_id AND i.attempts + 1 < $4
@@ -267,6 +268,18 @@ async def postpone(
         list(reasons.values()),
         attempts_limit,
         base_seconds,
+    )
+
+
+async def suspect(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> None:
+    """Count one failed attempt, not more however often, so that these messages are fetched each by itself."""
+    await connection.execute(
+        """
+        UPDATE fetch_queue SET attempts = greatest(attempts, 1), thread_id = NULL
+        WHERE mailbox_id = $1 AND external_id = ANY($2::text[])
+        """,
+        mailbox_id,
+        external_ids,
     )
 
 

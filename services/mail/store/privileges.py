@@ -15,7 +15,7 @@ MAIL: Mapping[str, str] = {
     "mailboxes": "SELECT, INSERT, UPDATE (user_id, email, former_emails, status, reconnect_by, access_denied_reason, "
     "denials, denied_since, address_check_due)",
     "mailbox_schedule": "SELECT, INSERT, UPDATE (lane, due_at, hint_seq, hinted_at, attempts, lease_owner, "
-    "lease_until, lease_epoch, look_at, active_at, announced_at)",
+    "lease_until, lease_epoch, look_at, active_at, announced_at, announced_cursor)",
     "disconnections": "SELECT, INSERT",
     "user_deletions": "SELECT, INSERT, UPDATE (ended_at)",
     "quota_watermarks": "SELECT, INSERT, UPDATE (few_until, many_until), DELETE",

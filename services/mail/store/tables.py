@@ -180,6 +180,8 @@ mailbox_schedule = Table(
     # what it had not announced.
     _time("active_at", default="now()"),
     _time("announced_at", nullable=True),
+    # The history record up to which announcements reach: history that ends before it lags.
+    Column("announced_cursor", Numeric),
     _time("missed_at", nullable=True),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
     Index(None, "lane", "due_at"),

@@ -14,7 +14,7 @@ from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.quota import QuotaUnavailableError
 from services.mail.providers.base import Provider, ProviderError
 from services.mail.store.connection import DATABASE_LOST, Connection, Pool
-from services.mail.store.control import mailboxes, schedule
+from services.mail.store.control import mailboxes, schedule, watches
 from services.mail.store.control.schedule import Lease, LeaseLostError
 from services.mail.store.sync import syncs
 from services.mail.sync.accounts import addresses
@@ -216,6 +216,7 @@ class TurnRunner:
         """
         if isinstance(error, AppError) and error.reason in ("reauth_required", "account_not_found"):
             await mailboxes.set_status(connection, lease.mailbox_id, MailboxStatus.REAUTH_REQUIRED)
+            await watches.end(connection, lease.mailbox_id)
             await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=error.reason)
             return _REAUTH_SECONDS, WaitReason.ACCESS
         reason = _reason(error)

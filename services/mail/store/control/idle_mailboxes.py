@@ -7,10 +7,15 @@ nothing writes nothing.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import asyncpg
+
 from services.mail.model import Lane, Mailbox
 from services.mail.store.connection import Connection
 from services.mail.store.control.mailboxes import COLUMNS, mailbox_of
 from services.mail.store.control.schedule import CHANNEL, DUE_NOW, HINTED, IDLE_DUE_SECONDS
+
+# Seconds after an announcement for which history that does not show its change counts as lagging.
+LONGEST_LAG = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +34,23 @@ class Activity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleMailbox:
-    """A mailbox to look at; `needs_turn` says that it has to be worked on whatever the look shows."""
+    """A mailbox to look at; `needs_turn` says that it has to be worked on whatever the look shows.
+
+    `lags_for` are the seconds since an announcement of changes that its history has not shown yet; None without one.
+    """
 
     mailbox: Mailbox
     cursor: int
     needs_turn: bool
+    lags_for: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Announced:
+    """An announcement of changes up to a history record, and the seconds since."""
+
+    cursor: int
+    ago: float
 
 
 async def activities(
@@ -112,10 +129,33 @@ async def load(connection: Connection, mailbox_ids: Sequence[int]) -> list[IdleM
         """,
         mailbox_ids,
     )
-    return [
-        IdleMailbox(mailbox=mailbox_of(row), cursor=int(row["cursor"] or 0), needs_turn=row["needs_turn"])
-        for row in rows
-    ]
+    announced = await _announced(connection, mailbox_ids)
+    return [_idle_mailbox_of(row, announced.get(row["mailbox_id"])) for row in rows]
+
+
+def _idle_mailbox_of(row: asyncpg.Record, announced: _Announced | None) -> IdleMailbox:
+    cursor = int(row["cursor"] or 0)
+    return IdleMailbox(
+        mailbox=mailbox_of(row),
+        cursor=cursor,
+        needs_turn=row["needs_turn"],
+        lags_for=announced.ago if announced is not None and announced.cursor > cursor else None,
+    )
+
+
+async def _announced(connection: Connection, mailbox_ids: Sequence[int]) -> dict[int, _Announced]:
+    """Return the announcements that history may still lag behind."""
+    rows = await connection.fetch(
+        """
+        SELECT mailbox_id, announced_cursor, extract(epoch FROM now() - announced_at)::float8 AS ago
+        FROM mailbox_schedule
+        WHERE mailbox_id = ANY($1::bigint[]) AND announced_cursor IS NOT NULL
+            AND announced_at > now() - make_interval(secs => $2)
+        """,
+        mailbox_ids,
+        LONGEST_LAG,
+    )
+    return {row["mailbox_id"]: _Announced(cursor=int(row["announced_cursor"]), ago=row["ago"]) for row in rows}
 
 
 async def wake(

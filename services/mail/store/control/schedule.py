@@ -11,6 +11,8 @@ from services.mail.store.connection import Connection
 # The channel on which workers listen. The payload of triggers is empty: the table has the due mailboxes. Any other one
 # is the id of a mailbox whose sync was cancelled.
 CHANNEL = "mailbox_due"
+# Announcements within so many seconds are one burst: the furthest of them counts, in whatever order they arrive.
+_BURST_SECONDS = 60.0
 # Providers drop a notification that follows another within a second, so its changes are checked for after that.
 ECHO_SECONDS = 1.1
 # A mailbox is due so many seconds after it has become idle. Only the release before this one, after a rollback, waits
@@ -92,7 +94,9 @@ async def hint(connection: Connection, *, provider: str, email: str, cursor: int
             FROM named WHERE s.mailbox_id = named.mailbox_id AND named.known RETURNING s.lane = $5 AS hinted
         ), news AS (
             UPDATE mailbox_schedule s
-            SET announced_at = now(), active_at = now(), due_at = {DUE_NOW}, lane = $4, look_at = NULL, {HINTED}
+            SET announced_at = now(), active_at = now(), due_at = {DUE_NOW}, lane = $4, look_at = NULL, {HINTED},
+                announced_cursor = CASE WHEN s.announced_at > now() - make_interval(secs => $7)
+                    THEN greatest(s.announced_cursor, $3) ELSE $3 END
             FROM named WHERE s.mailbox_id = named.mailbox_id AND NOT named.known RETURNING true AS hinted
         )
         SELECT hinted FROM known UNION ALL SELECT hinted FROM news
@@ -103,6 +107,7 @@ async def hint(connection: Connection, *, provider: str, email: str, cursor: int
         Lane.LIVE,
         Lane.IDLE,
         ECHO_SECONDS,
+        _BURST_SECONDS,
     )
     hinted = [row for row in rows if row["hinted"]]
     if hinted:

@@ -38,6 +38,13 @@ async def postpone(connection: Connection, mailbox_id: int, *, seconds: float) -
     )
 
 
+async def end(connection: Connection, mailbox_id: int) -> None:
+    """Record that the provider announces nothing any more: a watch ends with the access to its mailbox."""
+    await connection.execute(
+        "UPDATE watches SET expires_at = least(expires_at, now()), renew_at = now() WHERE mailbox_id = $1", mailbox_id
+    )
+
+
 async def expiring(connection: Connection, *, within_seconds: float) -> int:
     """Return how many active mailboxes have a watch that ends within `within_seconds` or has ended."""
     found: int = await connection.fetchval(

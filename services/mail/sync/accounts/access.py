@@ -10,7 +10,7 @@ from services.kit.errors import AppError
 from services.mail.model import Denial, Mailbox, MailboxStatus, SyncState, WaitReason
 from services.mail.providers.base import AccessDeniedError
 from services.mail.store.connection import Pool
-from services.mail.store.control import mailboxes, schedule
+from services.mail.store.control import mailboxes, schedule, watches
 from services.mail.store.control.schedule import Lease
 from services.mail.store.sync import syncs
 
@@ -85,6 +85,7 @@ class MailboxAccess:
             await schedule.fence(connection, lease)
             if lasts:
                 await mailboxes.set_access_denied(connection, lease.mailbox_id, denial)
+                await watches.end(connection, lease.mailbox_id)
                 await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=ACCESS_DENIED)
             await schedule.release_failed(
                 connection,

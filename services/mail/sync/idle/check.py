@@ -21,6 +21,7 @@ from services.mail.store.connection import DATABASE_LOST, Pool
 from services.mail.store.control import idle_groups, idle_mailboxes, mailboxes
 from services.mail.store.control.idle_groups import IdleGroup
 from services.mail.store.control.idle_mailboxes import IdleMailbox
+from services.mail.store.control.schedule import ECHO_SECONDS
 from services.mail.sync.idle.budget import report_misfit
 from services.mail.sync.idle.metrics import IdleMetrics, Outcome
 from services.mail.sync.idle.rounds import IdleIntervals, due_checks
@@ -36,9 +37,10 @@ _PATIENCE = 0.5
 # Seconds after which an answer is late, and seconds until a mailbox whose answer is late is looked at once more.
 _LATE_SECONDS = 2.0
 _AGAIN_SECONDS = 60.0
-# Seconds for which it is shown how late a group was: longer than between two scrapes.
+# Seconds for which it is shown how late a group was: longer than between two scrapes. One in time hides no other.
 _SHOWN_SECONDS = 120.0
-# Groups under way at the same time.
+# Groups under way at the same time, and as many portions of mailboxes that are looked at by themselves: what waits for
+# units stays due in the database.
 _GROUPS = 4
 # A visit that takes longer renews its claim whenever it waits.
 _LEASE_SECONDS = 60.0
@@ -70,6 +72,14 @@ class _Found:
     profile: Profile | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Visit:
+    """A visit of a group under way since a monotonic time."""
+
+    group: IdleGroup
+    began: float
+
+
 class IdleCheck:
     """Finds the idle mailboxes that have changed and makes them due. It changes nothing else about them.
 
@@ -98,9 +108,10 @@ class IdleCheck:
         self._monotonic = monotonic
         self._slots = asyncio.Semaphore(parallel)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._visits: dict[asyncio.Task[None], IdleGroup] = {}
+        self._visits: dict[asyncio.Task[None], _Visit] = {}
+        self._single_visits: set[asyncio.Task[None]] = set()
         self._next_full_scan = 0.0
-        self._late_until = 0.0
+        self._shown_lateness = self._shown_until = 0.0
         # Seconds between two times at which it is looked for what is due.
         self.pause = min(_LONGEST_REST, intervals.shortest / 4)
 
@@ -109,14 +120,18 @@ class IdleCheck:
 
         It waits a moment for the answers. A provider that takes longer delays only the mailbox that was asked about.
         """
-        singles = await self._claim_singles()
+        singles = await self._claim_singles() if len(self._single_visits) < _GROUPS else []
         if singles:
-            await asyncio.wait([self._start(self._visit_singles(singles))], timeout=_PATIENCE)
+            visit = self._start(self._visit_singles(singles))
+            self._single_visits.add(visit)
+            await asyncio.wait([visit], timeout=_PATIENCE)
         group = await self._claim_group() if len(self._visits) < _GROUPS else None
         if group is not None:
             visit = self._start(self._visit(group))
-            self._visits[visit] = group
+            self._visits[visit] = _Visit(group=group, began=self._monotonic())
+            self._show_lateness()
             await asyncio.wait([visit], timeout=_PATIENCE)
+        self._show_lateness()
         return group is not None or len(singles) == _SINGLES
 
     async def report_misfit(self) -> None:
@@ -126,7 +141,7 @@ class IdleCheck:
 
     async def close(self) -> None:
         """Give up the calls under way; what was claimed for them is due again."""
-        claimed = list(self._visits.values())
+        claimed = [visit.group for visit in self._visits.values()]
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -145,6 +160,7 @@ class IdleCheck:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._visits.pop(task, None)
+        self._single_visits.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("idle check failed", exc_info=error)
 
@@ -161,19 +177,21 @@ class IdleCheck:
     async def _claim_group(self) -> IdleGroup | None:
         async with self._pool.acquire() as connection:
             await idle_groups.add_missing(connection)
-            group = await idle_groups.claim(
+            return await idle_groups.claim(
                 connection, round_seconds=self._intervals.shortest, lease_seconds=_LEASE_SECONDS
             )
-        if group is not None:
-            self._metrics.claimed(late_seconds=self._lateness(group))
-            self._late_until = self._monotonic() + _SHOWN_SECONDS
-        elif self._monotonic() >= self._late_until:
-            self._metrics.claimed(late_seconds=0.0)
-        return group
 
-    def _lateness(self, group: IdleGroup) -> float:
+    def _show_lateness(self) -> None:
+        """Show how late the latest group under way is, those that wait for their units included."""
+        now = self._monotonic()
+        lateness = max([0.0, *(self._lateness(visit, now) for visit in self._visits.values())])
+        if lateness >= self._shown_lateness or now >= self._shown_until:
+            self._shown_lateness, self._shown_until = lateness, now + _SHOWN_SECONDS
+            self._metrics.late(lateness)
+
+    def _lateness(self, visit: _Visit, now: float) -> float:
         """Seconds for which the group was left alone beyond the longest interval; 0 for one that was never checked."""
-        passed = group.claimed_at - group.checked_at
+        passed = visit.group.claimed_at - visit.group.checked_at + now - visit.began
         allowed = self._intervals.longest_in_effect + self._intervals.shortest
         return passed - allowed if math.isfinite(passed) else 0.0
 
@@ -219,12 +237,15 @@ class IdleCheck:
         await self._wait_for_answers(asked)
 
     async def _wait_for_answers(self, asked: Mapping[int, asyncio.Task[None]]) -> None:
-        """Wait a while. Later answers delay no others; if this process ends first, those are checked again."""
+        """Wait a while. Later answers delay no others, and a look that failed may have shown something new.
+
+        Both are looked at again: this process can end before the answers, and what failed woke no mailbox.
+        """
         if asked:
             await asyncio.wait(asked.values(), timeout=_LATE_SECONDS)
-        if late := [id_ for id_, call in asked.items() if not call.done()]:
+        if again := [id_ for id_, call in asked.items() if not call.done() or call.exception() is not None]:
             async with self._pool.acquire() as connection:
-                await idle_mailboxes.look_again(connection, late, seconds=_AGAIN_SECONDS)
+                await idle_mailboxes.look_again(connection, again, seconds=_AGAIN_SECONDS)
 
     async def _pause(self, seconds: float, group: IdleGroup | None) -> None:
         await self._sleep(min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, seconds)))
@@ -261,6 +282,18 @@ class IdleCheck:
         self._metrics.looked(Outcome.CHANGED if is_new else Outcome.UNCHANGED)
         if is_new:
             await self._wake([mailbox_id], changed=True, missed=changed and not look.announced)
+        else:
+            await self._look_again_if_it_lags(look.member)
+
+    async def _look_again_if_it_lags(self, member: IdleMailbox) -> None:
+        """Look again at history that ends before what was announced, after as long as that is ago.
+
+        Announcements can overtake it, and a look every quarter of an hour would delay the mail by that.
+        """
+        if member.lags_for is not None:
+            seconds = max(ECHO_SECONDS, member.lags_for)
+            async with self._pool.acquire() as connection:
+                await idle_mailboxes.look_again(connection, [member.mailbox.mailbox_id], seconds=seconds)
 
     async def _ask_provider(self, look: _Look) -> _Found:
         """Return the history since the cursor and, as far as they are due, labels and profile."""

@@ -25,7 +25,7 @@ class IdleMetrics:
             self._looks.labels(outcome)
         self._late = Gauge(
             "mailroom_idle_checks_late_seconds",
-            "By how much the latest group of idle mailboxes was claimed later than it may be.",
+            "By how much some group of idle mailboxes is checked later than it may be.",
             registry=registry,
         )
 
@@ -33,6 +33,6 @@ class IdleMetrics:
         """Count a look."""
         self._looks.labels(outcome).inc()
 
-    def claimed(self, *, late_seconds: float) -> None:
-        """Note how late a group was claimed, 0 where none is due."""
-        self._late.set(max(0.0, late_seconds))
+    def late(self, seconds: float) -> None:
+        """Set how late the latest group of the last minutes is; 0 where all are in time."""
+        self._late.set(seconds)

@@ -299,6 +299,56 @@ class TestUnansweredCalls:
             assert await s.fetchval("SELECT look_at IS NOT NULL FROM mailbox_schedule")
 
 
+class Changed(ScriptedHistory):
+    """A provider with a change that nothing announced."""
+
+    async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:
+        """Return the change."""
+        del access_token, page_token
+        return HistoryPage(changes=HistoryDelta(), last_record=cursor + 1, latest=cursor + 1, next_page_token=None)
+
+
+class TestChecksThatFail:
+    async def test_after_the_answer_are_made_again_soon(self, stage: OpenStage) -> None:
+        async with due_check(stage, Changed()) as (s, check):
+            await s.pool.execute(
+                f"""
+                CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                    IF NEW.lane = {Lane.LIVE} THEN RAISE EXCEPTION 'dying' USING ERRCODE = 'admin_shutdown'; END IF;
+                    RETURN NEW; END $$;
+                CREATE TRIGGER die BEFORE UPDATE ON mailbox_schedule FOR EACH ROW EXECUTE FUNCTION die()
+                """
+            )
+            try:
+                await check.look()
+
+                async def has_ended() -> bool:
+                    return int(await s.fetchval(UNDER_WAY)) == 0
+
+                await eventually(has_ended)
+            finally:
+                await s.pool.execute("DROP FUNCTION die CASCADE")
+            assert await s.fetchval(
+                "SELECT look_at BETWEEN now() AND now() + interval '1 minute' FROM mailbox_schedule"
+            )
+
+
+class TestUnitsThatCannotBeHad:
+    async def test_are_waited_for_by_few_looks(self, stage: OpenStage) -> None:
+        async with due_check(stage, Unanswered()) as (s, check):
+            await s.pool.execute("UPDATE idle_groups SET checked_at = now()")
+            own = (await s.mailbox()).mailbox_id
+            await provider_access(s, ScriptedHistory()).quota.pause(own, 600, whole_project=True)
+            claimed = 0
+            for _ in range(8):
+                await s.pool.execute("UPDATE mailbox_schedule SET look_at = now() - interval '1 second'")
+                await check.look()
+                claimed += await s.fetchval("SELECT count(*) FROM mailbox_schedule WHERE look_at IS NULL")
+            assert 0 < claimed < 8
+            # The others are not forgotten.
+            assert await s.fetchval("SELECT look_at < now() FROM mailbox_schedule")
+
+
 class TestIntervals:
     """Rounds of 0.2 s: a quiet mailbox, or one whose changes are announced, is looked at every 16 rounds."""
 
@@ -433,6 +483,45 @@ class TestWorkers:
                 return 86_400 - 2 * 600 <= worker.count("idle_checks_late_seconds") < 86_400 - 2 * 600 + 60
 
             await eventually(is_shown)
+
+    async def test_show_a_late_group_beside_others_in_time_and_while_it_waits(self, stage: OpenStage) -> None:
+        provider = Unanswered()
+        async with stage(messages=2, workers=0) as s:
+            await s.sync_with_worker()
+            await until_at_rest(s)
+            own, registry, clock = (await s.mailbox()).mailbox_id, CollectorRegistry(), [0.0]
+            access = provider_access(s, provider)
+            await access.quota.pause(own, 3600, whole_project=True)
+            await s.pool.execute("UPDATE idle_groups SET checked_at = now() - interval '1200 seconds'")
+            await s.pool.execute("UPDATE mailbox_schedule SET due_at = now()")
+            check = IdleCheck(
+                pool=s.pool,
+                providers={"google": provider},
+                access=access,
+                intervals=IdleIntervals(shortest=600, longest=600),
+                metrics=IdleMetrics(registry),
+                parallel=4,
+                monotonic=lambda: clock[0],
+            )
+
+            def late() -> float:
+                return registry.get_sample_value("mailroom_idle_checks_late_seconds") or 0.0
+
+            await check.look()
+            assert late() < 60
+            # It waits for units, and nothing else is due meanwhile.
+            clock[0] = 300.0
+            await check.look()
+            assert 300 <= late() < 360
+            await check.close()
+            await s.pool.execute("UPDATE idle_groups SET checked_at = now() - interval '601 seconds'")
+            clock[0] = 301.0
+            await check.look()
+            assert 300 <= late() < 360
+            clock[0] = 300.0 + 121
+            await check.close()
+            await check.look()
+            assert late() == 0
 
     async def test_tell_at_their_start_what_would_fit_the_day(self, stage: OpenStage) -> None:
         async with stage(messages=1, workers=0) as s:

@@ -24,6 +24,9 @@ from services.mail.sync.turn_context import TurnContext
 
 # Consecutive turns without history before the provider counts as one that keeps none.
 _TURNS_WITHOUT_HISTORY = 3
+# Consecutive turns, 15 s, before history and profile that both end before the cursor count as a history that began anew:
+# both can come from a replica that lags, and a comparison of everything costs a large mailbox minutes.
+_TURNS_BEHIND = 5
 # Messages in a transaction: a mailbox can have a million.
 _CAPPED_AT_ONCE = 1_000
 
@@ -61,10 +64,10 @@ async def _begin(turn: TurnContext, state: SyncProgress, *, hint: int) -> None:
     """Set the cursor to the present before any listing, and have stored messages compared."""
     cursor = await _present(turn)
     if state.cursor_loss is CursorLoss.RESTARTED and state.cursor is not None:
-        if cursor is None or cursor >= state.cursor:
+        if cursor is None or cursor >= state.cursor or turn.lease.attempts < _TURNS_BEHIND:
             async with turn.writing() as connection:
                 await sync_state.set_cursor_loss(connection, turn.mailbox_id, None)
-            raise ProviderUnavailableError("history lags behind the profile")
+            raise ProviderUnavailableError("history lags")
         await _cap_versions(turn, cursor)
     async with turn.writing() as connection:
         await _move(connection, turn, previous=state.cursor, cursor=cursor, caught_up_hint=hint)
@@ -113,6 +116,7 @@ async def read_on(turn: TurnContext, state: SyncProgress, cursor: int, *, deadli
     hint = turn.newest_hint
     start = position = bound = cursor
     page_token: str | None = None
+    tokens = set[str]()
     while True:
         try:
             page = await _read_page(turn, start, page_token)
@@ -121,6 +125,7 @@ async def read_on(turn: TurnContext, state: SyncProgress, cursor: int, *, deadli
                 # Nothing was gained since the last beginning, so another one would lead here again.
                 raise
             start, page_token = position, None
+            tokens.clear()
             continue
         last = page.next_page_token is None
         if page_token is None:
@@ -131,9 +136,13 @@ async def read_on(turn: TurnContext, state: SyncProgress, cursor: int, *, deadli
         async with turn.writing() as connection:
             await _apply(connection, turn.mailbox_id, page.changes, state)
             await _move(connection, turn, previous=position, cursor=reached, caught_up_hint=hint if last else None)
-        if last:
+        if page.next_page_token is None:
             return True
+        if page.next_page_token in tokens:
+            # Counts as a failed turn, or they would be read in a circle for ever.
+            raise ProviderUnavailableError("a page of history names an earlier one as its next")
         position, page_token = reached, page.next_page_token
+        tokens.add(page_token)
         if time.monotonic() > deadline:
             return False
 

@@ -116,6 +116,9 @@ async def _list_and_record(turn: TurnContext, state: SyncProgress) -> None:
     page = await _ask(turn, state, size=max(1, min(turn.provider.page_size, left or turn.provider.page_size)))
     if page is None:
         return
+    if page.next_page_token is not None and page.next_page_token == state.listing_page_token:
+        # Counts as a failed turn, or it would be listed for ever.
+        raise ProviderUnavailableError("a page of a listing names itself as its next")
     # Some providers send more than the requested number.
     listed = page.listed[:left]
     is_last = state.listing is Listing.HEAD or _is_full(state, state.listed_count + len(listed))

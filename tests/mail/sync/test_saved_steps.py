@@ -77,15 +77,19 @@ class TestLostCursor:
             await end_turn(turn)
             provider = ScriptedHistory(present=5)
             turn = await begin_turn(s, provider)
+            turn.lease = replace(turn.lease, attempts=5)
             assert await history.catch_up(turn, await state_of(turn))
             assert provider.asked == []
             state = await state_of(turn)
             assert (state.cursor, state.cursor_loss, state.listing) == (5, None, Listing.RELIST)
 
-    async def test_that_was_a_lag_is_asked_for_again(self, stage: OpenStage) -> None:
+    @pytest.mark.parametrize(("present", "attempts"), [(10, 9), (9, 4)])
+    async def test_that_was_a_lag_is_asked_for_again(self, stage: OpenStage, present: int, attempts: int) -> None:
+        """A replica that lags answers both calls with its past."""
         async with stage(workers=0) as s:
             await caught_up(s)
-            turn = await begin_turn(s, ScriptedHistory(HistoryRestartedError()))
+            turn = await begin_turn(s, ScriptedHistory(HistoryRestartedError(), present=present))
+            turn.lease = replace(turn.lease, attempts=attempts)
             with pytest.raises(ProviderUnavailableError, match="lags"):
                 await history.catch_up(turn, await state_of(turn))
             state = await state_of(turn)

@@ -39,6 +39,10 @@ _NO_BATCHES = frozenset({400, 404, 405, 501})
 log = structlog.get_logger()
 
 
+class _OtherMessageError(UnreadableMessageError):
+    """The answer is about another message."""
+
+
 class _NoBatchesError(Exception):
     """The server has no batch endpoint, so that it has made none of the calls."""
 
@@ -101,6 +105,9 @@ class GmailFetch:
         results: dict[str, FetchResult] = {}
         for place, get in enumerate(gets):
             results |= self._read_part(get, parts.pop(place, None))
+        if any(isinstance(result, _OtherMessageError) for result in results.values()):
+            # The parts are in another order, or some are missing, and no Content-ID tells which is which.
+            raise batch.MalformedBatchError("answers to other calls")
         return results
 
     def _read_part(self, get: Get, part: batch.Part | None) -> Mapping[str, FetchResult]:
@@ -157,7 +164,7 @@ class GmailFetch:
 
     def _read_message(self, external_id: str, resource: Mapping[str, Any]) -> FetchResult:
         if text(resource.get("id")) not in (external_id, None):
-            return UnreadableMessageError("the answer is about another message")
+            return _OtherMessageError("the answer is about another message")
         if not is_message(resource):
             return ProviderUnavailableError("the answer is no message")
         try:

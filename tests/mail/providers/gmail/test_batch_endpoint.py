@@ -28,6 +28,18 @@ class Clock:
         return self.now
 
 
+def message(id_: str) -> str:
+    """Return the answer to a get."""
+    return json.dumps({"id": id_, "payload": {}})
+
+
+def batch_of(ids: str) -> httpx.Response:
+    """Return the answer to a batch, with parts for these messages."""
+    head = f"--{BOUNDARY}\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
+    text = "".join(f"{head}{message(id_)}\r\n" for id_ in ids) + f"--{BOUNDARY}--"
+    return httpx.Response(200, text=text, headers={"Content-Type": MULTIPART})
+
+
 class Gmail:
     """A server that answers gets, and batches as configured, and counts both."""
 
@@ -38,17 +50,9 @@ class Gmail:
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if request.url.path == "/batch":
             self.batches += 1
-            return next(self._answers) or self._batch()
+            return next(self._answers) or batch_of("abc")
         self.gets += 1
-        return httpx.Response(200, text=self._message(request.url.path[-1]))
-
-    def _batch(self) -> httpx.Response:
-        head = f"--{BOUNDARY}\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
-        text = "".join(f"{head}{self._message(get.external_ids[0])}\r\n" for get in GETS) + f"--{BOUNDARY}--"
-        return httpx.Response(200, text=text, headers={"Content-Type": MULTIPART})
-
-    def _message(self, id_: str) -> str:
-        return json.dumps({"id": id_, "payload": {}})
+        return httpx.Response(200, text=message(request.url.path[-1]))
 
 
 def missing(status: int = 404, *, text: str = "", kind: str = "text/html") -> httpx.Response:
@@ -85,7 +89,14 @@ class TestFetch:
                 assert (gmail.batches, gmail.gets) == (batches, gets)
 
     @pytest.mark.parametrize(
-        "answer", [missing(200, text="<p>Welcome"), missing(200, text=f"--{BOUNDARY}--", kind=MULTIPART)]
+        "answer",
+        [
+            missing(200, text="<p>Welcome"),
+            missing(200, text=f"--{BOUNDARY}--", kind=MULTIPART),
+            # In another order, or with a part missing: no Content-ID tells which answer is whose.
+            batch_of("cba"),
+            batch_of("bc"),
+        ],
     )
     async def test_makes_no_call_twice_for_the_same_units(self, answer: httpx.Response) -> None:
         gmail = Gmail([answer])

@@ -23,6 +23,8 @@ from services.mail.sync.turn_metrics import TurnMetrics
 
 # A LISTEN connection can die silently, so the schedule is also read at this interval.
 _LOOK_SECONDS = 1.0
+# A due mailbox that cannot be claimed is locked by a transaction, which can hang: it is tried again after this time.
+_LOCKED_SECONDS = 0.05
 # Interval of checks for users to delete.
 _DELETIONS_SECONDS = 5.0
 # Interval of checks for watches that are not renewed.
@@ -194,10 +196,11 @@ class Worker:
             return _LOOK_SECONDS
         async with self._pool.acquire() as connection:
             await self._take_over(connection)
-            for lane in lanes:
-                await self._claim_lane(connection, owner, lane)
+            claimed = [await self._claim_lane(connection, owner, lane) for lane in lanes]
             due_in = await schedule.seconds_until_due(connection, lanes, failing=self._room_for_failing() > 0)
-        return _LOOK_SECONDS if due_in is None else min(_LOOK_SECONDS, max(0.001, due_in))
+        if due_in is None:
+            return _LOOK_SECONDS
+        return min(_LOOK_SECONDS, max(0.001 if due_in > 0 or any(claimed) else _LOCKED_SECONDS, due_in))
 
     def _room(self, lane: Lane) -> int:
         return self._slots - len(self._running) - (self._kept_for_live if lane is Lane.BACKFILL else 0)
@@ -205,9 +208,10 @@ class Worker:
     def _room_for_failing(self) -> int:
         return max(0, self._for_failing - self._failing_turns)
 
-    async def _claim_lane(self, connection: Connection, owner: UUID, lane: Lane) -> None:
+    async def _claim_lane(self, connection: Connection, owner: UUID, lane: Lane) -> int:
+        """Start the turns of a lane's due mailboxes; return how many were claimed."""
         if self._room(lane) <= 0:
-            return
+            return 0
         leases = await schedule.claim(
             connection,
             owner=owner,
@@ -219,6 +223,7 @@ class Worker:
         )
         for lease in leases:
             self._start(lease)
+        return len(leases)
 
     async def _take_over(self, connection: Connection) -> None:
         """Free the leases of dead workers, at intervals."""

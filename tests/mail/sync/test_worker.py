@@ -53,3 +53,24 @@ class TestSlots:
             await asyncio.wait_for(s.until_stored(new), 5.0)
             await eventually(two_are_held)
             await s.servers.sandbox.control("DELETE", "faults")
+
+
+class TestLockedMailboxes:
+    async def test_are_not_claimed_in_a_busy_loop(self, stage: OpenStage) -> None:
+        """A worker that lost its network within a transaction holds its lock until the server notices."""
+        async with stage(messages=2) as s:
+            await s.sync()
+            await s.until_released()
+            await s.pool.execute(
+                "UPDATE mailbox_schedule SET lane = $1, due_at = now() + interval '0.3 seconds'", Lane.LIVE
+            )
+            async with s.pool.acquire() as connection, connection.transaction():
+                await connection.execute("SELECT FROM mailbox_schedule FOR SHARE")
+
+                async def is_due() -> bool:
+                    return bool(
+                        await s.fetchval("SELECT due_at <= now() AND lease_owner IS NULL FROM mailbox_schedule")
+                    )
+
+                await eventually(is_due)
+                assert 0.05 <= await s.workers[0].worker._claim_safely() < 1

@@ -24,7 +24,7 @@ from services.mail.sync.turn_context import TurnContext
 
 # Consecutive turns without history before the provider counts as one that keeps none.
 _TURNS_WITHOUT_HISTORY = 3
-# Consecutive turns, 15 s, before history and profile that both end before the cursor count as a history that began anew:
+# Consecutive turns, 15 s, before history and profile that both end before the cursor count as a history that restarted:
 # both can come from a replica that lags, and a comparison of everything costs a large mailbox minutes.
 _TURNS_BEHIND = 5
 # Messages in a transaction: a mailbox can have a million.

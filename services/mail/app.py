@@ -76,7 +76,9 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         notification_source = await stack.enter_async_context(open_notification_source(settings, observer=calls))
         access = provider_access(settings, redis=redis, pool=pool, auth=auth, registry=telemetry.registry)
         stack.push_async_callback(access.quota.flush)
-        sources = await stack.enter_async_context(open_download_sources(settings, observer=calls))
+        sources = await stack.enter_async_context(
+            open_download_sources(settings, pool=pool, redis=redis, observer=calls)
+        )
         cache = await stack.enter_async_context(_disk_cache(settings, pool))
         connections = UserConnections(pool)
         ready = Readiness(stop, check=lambda: is_reachable(pool))

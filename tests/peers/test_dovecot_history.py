@@ -16,7 +16,7 @@ from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.dial import dial
 from services.mail.providers.imap.client.folders import examine
 from services.mail.providers.imap.client.login import Credentials, enable, log_in
-from services.mail.providers.imap.contents import ImapContents
+from services.mail.providers.imap.content.contents import ImapContents
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.identity import id_by_content
 from services.mail.providers.imap.look_plan import FolderState, key_of

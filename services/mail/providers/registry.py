@@ -25,7 +25,7 @@ from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.providers.gmail.http.client import create_gmail_client
 from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.providers.gmail.push import GmailPush
-from services.mail.providers.imap.adapter import open_imap
+from services.mail.providers.imap.adapter import open_imap, open_imap_downloads
 from services.mail.providers.settings import NotificationSettings, ProviderSettings
 from services.mail.store.connection import Pool
 
@@ -57,10 +57,10 @@ def provider_access(
 
 @asynccontextmanager
 async def open_adapters(
-    settings: ProviderSettings, *, pool: Pool, observer: CallObserver
+    settings: ProviderSettings, *, pool: Pool, redis: Redis, observer: CallObserver
 ) -> AsyncIterator[Mapping[str, Provider]]:
     """Open the adapters. Callers limit their calls: connections are opened as needed."""
-    async with create_gmail_client(observer=observer) as http, open_imap(settings, pool=pool) as imap:
+    async with create_gmail_client(observer=observer) as http, open_imap(settings, pool=pool, redis=redis) as imap:
         gmail = GmailProvider(
             http,
             api_url=settings.gmail_api_url,
@@ -73,11 +73,15 @@ async def open_adapters(
 
 @asynccontextmanager
 async def open_download_sources(
-    settings: ProviderSettings, *, observer: CallObserver
+    settings: ProviderSettings, *, pool: Pool, redis: Redis, observer: CallObserver
 ) -> AsyncIterator[Mapping[str, DownloadSource]]:
     """Open the sources of raw messages and attachments. Connections are opened as needed."""
-    async with create_gmail_client(observer=observer) as http:
-        yield {GOOGLE: GmailDownloads(Exchange(http), api_url=settings.gmail_api_url, costs=settings.quota.costs)}
+    async with (
+        create_gmail_client(observer=observer) as http,
+        open_imap_downloads(settings, pool=pool, redis=redis) as imap,
+    ):
+        gmail = GmailDownloads(Exchange(http), api_url=settings.gmail_api_url, costs=settings.quota.costs)
+        yield {GOOGLE: gmail, **imap}
 
 
 @asynccontextmanager

@@ -70,7 +70,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             auth_client.connect(settings.auth_address, identity=settings.identity, tracer=telemetry.tracer)
         )
         providers = await stack.enter_async_context(
-            open_adapters(settings, pool=pool, observer=CallObserver(telemetry))
+            open_adapters(settings, pool=pool, redis=redis, observer=CallObserver(telemetry))
         )
         auth = AuthClient(channel)
         access = provider_access(settings, redis=redis, pool=pool, auth=auth, registry=telemetry.registry)

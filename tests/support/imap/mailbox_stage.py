@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
+
+from redis.asyncio import Redis
 
 from services.mail.content.parse import parse_raw
 from services.mail.disconnect import Disconnections
@@ -13,8 +16,10 @@ from services.mail.providers.base import Provider
 from services.mail.providers.imap.adapter import ImapProvider
 from services.mail.providers.imap.client.frames import Patience
 from services.mail.providers.imap.connections import Connections
-from services.mail.providers.imap.contents import WHOLE_UP_TO
+from services.mail.providers.imap.content.contents import WHOLE_UP_TO
+from services.mail.providers.imap.downloads import ImapDownloads
 from services.mail.providers.imap.identity import id_by_content, id_by_server
+from services.mail.providers.imap.login_budget import LoginBudget
 from services.mail.providers.imap.servers import YANDEX_MARKS, MailServer
 from services.mail.providers.imap.sign_in import SignIn
 from services.mail.reading.messages import Messages
@@ -23,6 +28,7 @@ from services.mail.store.connection import Pool
 from services.mail.syncs import Syncs
 from services.sandbox.imap.profiles import PROFILES
 from tests.support.imap.accounts import ImapAccounts
+from tests.support.mail.downloads import StageDownloads, downloads
 from tests.support.mail.running_worker import WorkerOptions
 from tests.support.mail.sandbox_control import SandboxMailbox
 from tests.support.mail.servers import Servers
@@ -81,6 +87,15 @@ class ImapStage(Stage):
             found[self.id_of(fact["id"], raw)] = Copied(labels, parsed.subject, parsed.text)
         return found
 
+    @asynccontextmanager
+    async def downloads(self, directory: Path) -> AsyncIterator[StageDownloads]:
+        """Yield the downloads of the mailbox, cached in `directory`."""
+        sign_in = sign_in_at(self.imap, self.profile, redis=self.servers.redis)
+        connections = Connections(keep_seconds=60)
+        source = ImapDownloads(sign_in=sign_in, connections=connections, pool=self.servers.mail_pool)
+        async with connections.sweeping(), downloads(self, directory, further={"yandex": source}) as opened:
+            yield opened
+
     def id_of(self, message_id: str, raw: bytes) -> str:
         """Return the id that a message of the sandbox has in the copy."""
         if self.profile == "modern":
@@ -120,10 +135,14 @@ async def _name_by_ids(at_provider: ImapServers) -> None:
             await at_provider.control("PATCH", f"users/{EMAIL}/labels/{folder_id}", {"name": folder_id})
 
 
-def provider_at(server: MailServer, at_provider: ImapServers, *, connections: Connections, pool: Pool) -> ImapProvider:
-    """Return the adapter for a server of the sandbox."""
-    sign_in = SignIn(server, tls=at_provider.tls, patience=PATIENCE)
-    return ImapProvider(server, sign_in=sign_in, connections=connections, pool=pool, whole_up_to=WHOLE_UP_TO)
+def server_of(at_provider: ImapServers, profile: str) -> MailServer:
+    """Return a server of the sandbox as a file or a setting names it."""
+    return MailServer(host="localhost", port=at_provider.ports[profile], hidden_marks=YANDEX_MARKS)
+
+
+def sign_in_at(at_provider: ImapServers, profile: str, *, redis: Redis) -> SignIn:
+    """Return sign-ins at a server of the sandbox."""
+    return SignIn(server_of(at_provider, profile), tls=at_provider.tls, budget=LoginBudget(redis), patience=PATIENCE)
 
 
 @asynccontextmanager
@@ -133,13 +152,16 @@ async def open_imap_stage(
     """Yield Ada's mailbox with `messages` generated messages, and workers with these options."""
     await servers.empty()
     async with open_servers(messages) as at_provider, AsyncExitStack() as stack:
-        server = MailServer(host="localhost", port=at_provider.ports[profile], hidden_marks=YANDEX_MARKS)
+        server, sign_in = server_of(at_provider, profile), sign_in_at(at_provider, profile, redis=servers.redis)
 
         @asynccontextmanager
         async def further(pool: Pool) -> AsyncIterator[Mapping[str, Provider]]:
             connections = Connections(keep_seconds=60)
             async with connections.sweeping():
-                yield {"yandex": provider_at(server, at_provider, connections=connections, pool=pool)}
+                adapter = ImapProvider(
+                    server, sign_in=sign_in, connections=connections, pool=pool, whole_up_to=WHOLE_UP_TO
+                )
+                yield {"yandex": adapter}
 
         accounts = ImapAccounts(at_provider)
         mailboxes = Mailboxes(servers.mail_pool, accounts)

@@ -1,7 +1,7 @@
 """Downloads on a stage: the real cache and quota, against the real sandbox."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from services.mail.ids import PublicId
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.provider_tokens import ProviderTokenCache
+from services.mail.providers.base import DownloadSource
 from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.read_model import MessageDetail
@@ -63,6 +64,7 @@ async def downloads(
     patience: float = 20.0,
     timeout: float = 10.0,
     redis: Redis | None = None,
+    further: Mapping[str, DownloadSource] = {},
 ) -> AsyncIterator[StageDownloads]:
     """The stage's downloads, cached in `directory`."""
     servers, profile = stage.servers, quota_profile()
@@ -79,7 +81,13 @@ async def downloads(
         source = GmailDownloads(Exchange(http), api_url=servers.sandbox.url, costs=profile.costs)
         yield StageDownloads(
             stage,
-            Downloads(servers.mail_pool, sources={"google": source}, access=access, cache=cache, patience=patience),
+            Downloads(
+                servers.mail_pool,
+                sources={"google": source, **further},
+                access=access,
+                cache=cache,
+                patience=patience,
+            ),
             cache,
             directory,
         )

@@ -71,6 +71,11 @@ class Servers:
         assert answer.is_success, answer.text
         return answer.content
 
+    async def import_message(self, raw: bytes) -> str:
+        """Import a message of any size into Ada's inbox; return its id."""
+        answer = await self.control_api.http.post(f"/_sandbox/users/{EMAIL}/import", content=raw)
+        return str(answer.json()["messages"][0]["id"])
+
     async def relabel(self, message_id: str, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
         """Add and remove labels of a message: folders and flags."""
         await self.control(

@@ -35,9 +35,12 @@ _BOUNDARY_LINE = re.compile(rb"(?:\A|\n)--([^\s\r\n-][^\r\n]{0,199}?)[ \t]*\r?\n
 _DELIMITER_END = rb"(--)?[ \t]*\r*(?=\n|\Z)"
 
 
-def read_raw(data: bytes) -> Tree:
-    """Read a message into its tree. Bounds as in `limits`; never fails."""
-    return _RawReader(data, Budget()).read(data)
+def read_raw(data: bytes, *, keeps_content: bool = False) -> Tree:
+    """Read a message into its tree, with the contents of attachments if it `keeps_content`.
+
+    Bounds as in `limits`; never fails.
+    """
+    return _RawReader(data, Budget(), keeps_content=keeps_content).read(data)
 
 
 def read_entity(data: bytes, part: Part, budget: Budget) -> None:

@@ -1,18 +1,20 @@
 """IMAP as a provider of mailboxes: one adapter for each server."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Final
+
+from redis.asyncio import Redis
 
 from services.mail.model import Label, Mailbox
 from services.mail.providers.base import Tokens, UnitCosts, Writing
-from services.mail.providers.imap.client.connection import Connection
-from services.mail.providers.imap.connections import Connections, Lent
-from services.mail.providers.imap.contents import ImapContents
+from services.mail.providers.imap.connections import Connections
+from services.mail.providers.imap.content.contents import ImapContents
+from services.mail.providers.imap.downloads import ImapDownloads
 from services.mail.providers.imap.folders import ImapFolders
+from services.mail.providers.imap.login_budget import LoginBudget
 from services.mail.providers.imap.mailbox_session import ImapMailboxSession
 from services.mail.providers.imap.servers import MailServer, trusting
-from services.mail.providers.imap.session import ImapSession
 from services.mail.providers.imap.settings import ImapSettings
 from services.mail.providers.imap.sign_in import SignIn
 from services.mail.store.connection import Pool
@@ -21,22 +23,38 @@ from services.mail.store.connection import Pool
 COSTS: Final = UnitCosts(
     profile=1, list_page=1, labels=1, send_as=1, history_page=1, get=1, thread=1, attachment=1, watch=1, stop=1
 )
+# Seconds for which a download's connection is kept: one file of a message is often followed by another.
+_DOWNLOAD_SECONDS: Final = 30.0
 
 
 @asynccontextmanager
-async def open_imap(settings: ImapSettings, *, pool: Pool) -> AsyncIterator[Mapping[str, "ImapProvider"]]:
+async def open_imap(settings: ImapSettings, *, pool: Pool, redis: Redis) -> AsyncIterator[Mapping[str, "ImapProvider"]]:
     """Yield the providers of all servers by name. Their connections are closed at the end."""
     connections = Connections(keep_seconds=settings.imap_connection_seconds)
-    tls = trusting(settings.imap_ca_file)
+    tls, budget = trusting(settings.imap_ca_file), LoginBudget(redis)
     async with connections.sweeping():
         yield {
             name: ImapProvider(
                 server,
-                sign_in=SignIn(server, tls=tls),
+                sign_in=SignIn(server, tls=tls, budget=budget),
                 connections=connections,
                 pool=pool,
                 whole_up_to=settings.imap_whole_bytes,
             )
+            for name, server in settings.mail_servers.items()
+        }
+
+
+@asynccontextmanager
+async def open_imap_downloads(
+    settings: ImapSettings, *, pool: Pool, redis: Redis
+) -> AsyncIterator[Mapping[str, ImapDownloads]]:
+    """Yield the sources of downloads of all servers by name."""
+    connections = Connections(keep_seconds=min(_DOWNLOAD_SECONDS, settings.imap_connection_seconds))
+    tls, budget = trusting(settings.imap_ca_file), LoginBudget(redis)
+    async with connections.sweeping():
+        yield {
+            name: ImapDownloads(sign_in=SignIn(server, tls=tls, budget=budget), connections=connections, pool=pool)
             for name, server in settings.mail_servers.items()
         }
 
@@ -63,19 +81,9 @@ class ImapProvider:
         self, mailbox: Mailbox, tokens: Tokens, *, writing: Writing | None
     ) -> AsyncIterator[ImapMailboxSession]:
         """Yield a session. It takes the mailbox's connection with its first call, and has it until its end."""
-        async with AsyncExitStack() as stack:
-            lent: Lent | None = None
-
-            async def connect() -> Connection:
-                return await self._sign_in.open(mailbox.email, tokens)
-
-            async def connection() -> Connection:
-                nonlocal lent
-                if lent is None:
-                    lent = await stack.enter_async_context(self._connections.lend(mailbox.mailbox_id, connect))
-                return await lent.connection()
-
-            session = ImapSession(connection, apart=connect)
+        async with self._connections.session(
+            mailbox.mailbox_id, lambda: self._sign_in.open(mailbox, tokens)
+        ) as session:
             yield ImapMailboxSession(
                 mailbox.mailbox_id,
                 session=session,

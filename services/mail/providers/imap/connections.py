@@ -1,10 +1,12 @@
-"""The connections of a process: one for each mailbox, kept across sessions, since servers lock accounts that sign in
-again and again."""
+"""The connections of a process: one for each mailbox, kept across sessions.
+
+Servers lock accounts that sign in again and again.
+"""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +16,7 @@ from services.mail.providers.imap.client.commands import command
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.errors import ImapError
 from services.mail.providers.imap.client.login import log_out
+from services.mail.providers.imap.session import ImapSession, Open
 
 # Seconds without use after which it is asked whether the server is still there: networks drop quiet connections.
 _DOUBTFUL: Final = 20.0
@@ -33,10 +36,10 @@ class _Held:
     waiting: int = 0
 
 
-class Lent:
+class _Lent:
     """The right of one session to a mailbox's connection."""
 
-    def __init__(self, held: _Held, dial: Callable[[], Awaitable[Connection]]) -> None:
+    def __init__(self, held: _Held, dial: Open) -> None:
         self._held = held
         self._dial = dial
 
@@ -69,13 +72,27 @@ class Connections:
         self._held: dict[int, _Held] = {}
 
     @asynccontextmanager
-    async def lend(self, mailbox_id: int, dial: Callable[[], Awaitable[Connection]]) -> AsyncIterator[Lent]:
+    async def session(self, mailbox_id: int, dial: Open) -> AsyncIterator[ImapSession]:
+        """Yield a session that takes the mailbox's connection with its first command, and has it until its end."""
+        async with AsyncExitStack() as stack:
+            lent: _Lent | None = None
+
+            async def connection() -> Connection:
+                nonlocal lent
+                if lent is None:
+                    lent = await stack.enter_async_context(self._lend(mailbox_id, dial))
+                return await lent.connection()
+
+            yield ImapSession(connection, apart=dial)
+
+    @asynccontextmanager
+    async def _lend(self, mailbox_id: int, dial: Open) -> AsyncIterator["_Lent"]:
         """Wait until no other session has the mailbox's connection; keep it afterwards."""
         held = self._held.setdefault(mailbox_id, _Held())
         held.waiting += 1
         try:
             async with held.lock:
-                yield Lent(held, dial)
+                yield _Lent(held, dial)
                 held.used_at = time.monotonic()
         finally:
             held.waiting -= 1

@@ -6,11 +6,11 @@ from datetime import datetime
 from services.mail.content.model import ParsedMessage
 from services.mail.providers.base import FetchResult, MessageGoneError, ProviderError, ProviderUnavailableError
 from services.mail.providers.folder_history.model import KnownFolder, Location, labels_by_message
-from services.mail.providers.imap.contents import ImapContents
+from services.mail.providers.imap.content.contents import ImapContents
+from services.mail.providers.imap.content.messages import message_of
 from services.mail.providers.imap.folders import UNKNOWN_TIME
 from services.mail.providers.imap.labels import FolderLabels
 from services.mail.providers.imap.look_plan import FolderState, LookPlan
-from services.mail.providers.imap.messages import message_of
 from services.mail.store.connection import Pool
 from services.mail.store.folder_history import folders, locations, passes
 

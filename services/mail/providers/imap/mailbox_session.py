@@ -22,7 +22,7 @@ from services.mail.providers.base import (
 from services.mail.providers.folder_history.history import FolderHistory
 from services.mail.providers.folder_history.model import HistoryState, KnownFolder, labels_by_message
 from services.mail.providers.imap.changes import delta_of, last_of
-from services.mail.providers.imap.contents import ImapContents
+from services.mail.providers.imap.content.contents import ImapContents
 from services.mail.providers.imap.fetch import fetch, not_at_their_places, snapshot
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.labels import HIDING_ROLES, FolderLabels

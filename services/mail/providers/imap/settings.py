@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pydantic import Field, FilePath, field_validator
 
 from services.kit.settings import Settings
-from services.mail.providers.imap.contents import WHOLE_UP_TO
+from services.mail.providers.imap.content.contents import WHOLE_UP_TO
 from services.mail.providers.imap.servers import YANDEX_MARKS, MailServer, read_servers
 
 

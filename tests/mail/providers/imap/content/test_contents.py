@@ -14,11 +14,11 @@ from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.errors import MalformedResponseError
 from services.mail.providers.imap.client.frames import Frame
 from services.mail.providers.imap.client.values import Value, values_of
-from services.mail.providers.imap.contents import ImapContents
+from services.mail.providers.imap.content.contents import ImapContents
+from services.mail.providers.imap.content.skeleton import sections_of, tree_of
+from services.mail.providers.imap.content.structure import structure_of
 from services.mail.providers.imap.look_plan import FolderState, key_of
 from services.mail.providers.imap.session import ImapSession
-from services.mail.providers.imap.skeleton import sections_of, tree_of
-from services.mail.providers.imap.structure import structure_of
 from tests.support.imap.scripted_server import CUT, Step, connect, hears, scripted_server
 
 INBOX = Folder(key="name:INBOX", path="INBOX", name="INBOX", role="inbox")

@@ -21,10 +21,10 @@ from services.mail.providers.imap.client.folders import examine
 from services.mail.providers.imap.client.messages import copy_body, fetch_bodies, search
 from services.mail.providers.imap.client.parts import fetch_sections, fetch_structure
 from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, sets_of
+from services.mail.providers.imap.content.skeleton import sections_of, tree_of
+from services.mail.providers.imap.content.structure import structure_of
 from services.mail.providers.imap.look_plan import FolderState, key_of
 from services.mail.providers.imap.session import ImapSession
-from services.mail.providers.imap.skeleton import sections_of, tree_of
-from services.mail.providers.imap.structure import structure_of
 
 WHOLE_UP_TO: Final = 1024 * 1024
 """Bytes of a message that is fetched whole."""

@@ -10,7 +10,7 @@ from typing import Final
 from services.mail.content.limits import ATTACHED_BYTES, BODY_BYTES
 from services.mail.content.mime.raw import read_raw
 from services.mail.content.mime.tree import Part, Tree
-from services.mail.providers.imap.structure import Structure
+from services.mail.providers.imap.content.structure import Structure
 
 # Base64 doubles no text: so many bytes of a body hold all of the text that is stored.
 LARGEST_BODY: Final = 2 * BODY_BYTES

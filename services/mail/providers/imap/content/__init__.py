@@ -1,0 +1,1 @@
+"""Contents of messages over IMAP: whole, without attachments, and on demand."""

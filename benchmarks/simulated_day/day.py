@@ -10,7 +10,6 @@ import math
 import random
 import statistics
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4
@@ -20,13 +19,13 @@ from redis.asyncio import Redis
 
 from benchmarks.simulated_day.clock import Clock
 from benchmarks.simulated_day.gmail import Box, SimulatedGmail, Units
-from services.mail.model import Lane
+from services.mail.model import Lane, Mailbox, MailboxStatus
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.provider_tokens import ProviderTokenCache
 from services.mail.provider_access.quota import Quota, QuotaWaitError
 from services.mail.provider_access.watermarks import PostgresWatermarks
-from services.mail.providers.gmail.limits import gmail_quota
+from services.mail.providers.gmail.limits import gmail_limits
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import schedule, watches
 from services.mail.store.control.idle_groups import GROUP_SIZE
@@ -53,6 +52,18 @@ TURNS: Final = 50
 _MARKED_AT_ONCE: Final = 1_000
 
 
+def identity_of(account: UUID) -> str:
+    """Return the identity at the provider of an account's mailbox."""
+    return Mailbox(
+        mailbox_id=0,
+        account_id=account,
+        user_id=account,
+        provider="google",
+        email=f"{account}@example.com",
+        status=MailboxStatus.ACTIVE,
+    ).identity
+
+
 class Day:
     """A simulated day: events in order, idle checks at every tick, turns at once."""
 
@@ -69,27 +80,20 @@ class Day:
         self._mail: list[tuple[float, UUID]] = []
         self._announcements: dict[int, dict[UUID, int]] = {}
         self._portions: list[int] = []
-        profile = replace(gmail_quota("2026-05"), daily_limit=round(DAILY_LIMIT * mailboxes / FULL))
+        limits = gmail_limits("2026-05", daily_limit=round(DAILY_LIMIT * mailboxes / FULL))
         self._provider = SimulatedGmail(self._boxes, self.units, can_push=push)
-        self._watermarks = PostgresWatermarks(
-            pool,
-            mailbox_limit=profile.mailbox_limit,
-            window=profile.window,
-            longest_call=profile.longest_call,
-            monotonic=clock,
-        )
+        self._watermarks = PostgresWatermarks(pool, "google", limits, monotonic=clock)
         self.quota = Quota(
             redis,
-            profile=profile,
-            batch_units=200,
+            limits=limits,
             watermarks=self._watermarks,
             now=clock,
             redis_time=clock,
             monotonic=clock,
         )
         access = ProviderAccess(
-            quota=self.quota,
-            concurrency_limit=ConcurrencyLimit(redis, batch_size=10),
+            quotas={"google": self.quota},
+            concurrency_limit=ConcurrencyLimit(redis),
             tokens=ProviderTokenCache(self._provider),
         )
         self.check = IdleCheck(
@@ -161,8 +165,8 @@ class Day:
         )
         # Their marks of quota: else each mailbox's first check would write one.
         for start in range(0, len(rows), _MARKED_AT_ONCE):
-            marked = [row["mailbox_id"] for row in rows[start : start + _MARKED_AT_ONCE]]
-            await self._watermarks.cover(dict.fromkeys(marked, self._provider.costs.history_page))
+            marked = [identity_of(row["account_id"]) for row in rows[start : start + _MARKED_AT_ONCE]]
+            await self._watermarks.cover(dict.fromkeys(marked, self._provider.costs.list_changes))
         await connection.execute("VACUUM ANALYZE")
 
     async def run(self, connection: Connection, *, until: float) -> None:
@@ -232,8 +236,8 @@ class Day:
         costs = self._provider.costs
         account, box = self._by_id[lease.mailbox_id]
         came, box.unread = box.unread, []
-        await self._spend(lease.mailbox_id, costs.history_page + costs.labels + costs.get * len(came))
-        self.units.mail += costs.history_page + costs.labels + costs.get * len(came)
+        await self._spend(account, costs.list_changes + costs.list_labels + costs.fetch * len(came))
+        self.units.mail += costs.list_changes + costs.list_labels + costs.fetch * len(came)
         self.delays += [self._clock.now - at for at in came]
         async with self._pool.acquire() as connection, connection.transaction():
             await schedule.fence(connection, lease)
@@ -249,13 +253,13 @@ class Day:
             await schedule.release(connection, lease, lane=Lane.IDLE, after=after)
 
     async def _renew(self, connection: Connection, mailbox_id: int, account: UUID, box: Box) -> None:
-        await self._spend(mailbox_id, self._provider.costs.watch)
+        await self._spend(account, self._provider.costs.watch)
         self.units.watches += self._provider.costs.watch
         expires = datetime.fromtimestamp(self._clock.now, UTC) + timedelta(days=7)
         await watches.keep(connection, mailbox_id, expires_at=expires, renew_seconds=RENEW_SECONDS)
         # A new watch is announced at once.
         self._plan_announcement(account, box.history, at=self._clock.now + 1)
 
-    async def _spend(self, mailbox_id: int, units: int) -> None:
+    async def _spend(self, account: UUID, units: int) -> None:
         with suppress(QuotaWaitError):
-            self.quota.end(await self.quota.take(mailbox_id, units))
+            self.quota.end(await self.quota.take(identity_of(account), units))

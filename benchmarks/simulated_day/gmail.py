@@ -8,7 +8,7 @@ from uuid import UUID
 from services.mail.model import HistoryDelta, Label
 from services.mail.providers.base import HistoryPage, Profile
 from services.mail.providers.gmail.adapter import GmailProvider
-from services.mail.providers.gmail.limits import gmail_quota
+from services.mail.providers.gmail.limits import GMAIL_COSTS
 
 LABELS: Final = [Label(label_id="INBOX", name="INBOX", type="system")]
 
@@ -36,7 +36,7 @@ class SimulatedGmail(GmailProvider):
     """Answers idle checks from the simulated mailboxes. Its access tokens are the ids of the accounts."""
 
     def __init__(self, boxes: dict[UUID, Box], units: Units, *, can_push: bool) -> None:
-        self.costs = gmail_quota("2026-05").costs
+        self.costs = GMAIL_COSTS["2026-05"]
         self.can_push = can_push
         self._boxes = boxes
         self._units = units
@@ -44,7 +44,7 @@ class SimulatedGmail(GmailProvider):
     async def list_changes(self, access_token: str, *, cursor: int, page_token: str | None) -> HistoryPage:  # noqa: ARG002 - the port's
         """Return whether anything happened since the cursor."""
         self._units.checks += 1
-        self._units.idle += self.costs.history_page
+        self._units.idle += self.costs.list_changes
         latest = self._boxes[UUID(access_token)].history
         return HistoryPage(
             changes=HistoryDelta(),
@@ -55,7 +55,7 @@ class SimulatedGmail(GmailProvider):
 
     async def list_labels(self, access_token: str) -> list[Label] | None:  # noqa: ARG002 - the port's
         """Return the same labels for all."""
-        self._units.idle += self.costs.labels
+        self._units.idle += self.costs.list_labels
         return LABELS
 
     async def profile(self, access_token: str) -> Profile:  # noqa: ARG002 - the port's

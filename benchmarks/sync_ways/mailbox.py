@@ -78,4 +78,4 @@ async def fetch_all(task: Task) -> list[ProviderMessage]:
 
 def get(external_id: str) -> Get:
     """Return the call for one message."""
-    return Get(external_ids=(external_id,), thread_id=None, units=COSTS.get)
+    return Get(external_ids=(external_id,), thread_id=None, units=COSTS.fetch)

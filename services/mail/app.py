@@ -75,14 +75,14 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         mailboxes = Mailboxes(pool, auth)
         notification_source = await stack.enter_async_context(open_notification_source(settings, observer=calls))
         access = provider_access(settings, redis=redis, pool=pool, auth=auth, registry=telemetry.registry)
-        stack.push_async_callback(access.quota.flush)
+        stack.push_async_callback(access.flush)
         sources = await stack.enter_async_context(
             open_download_sources(settings, pool=pool, redis=redis, observer=calls)
         )
         cache = await stack.enter_async_context(_disk_cache(settings, pool))
         connections = UserConnections(pool)
         ready = Readiness(stop, check=lambda: is_reachable(pool))
-        values = MailboxMetrics(telemetry.registry, pool=pool, quota=access.quota)
+        values = MailboxMetrics(telemetry.registry, pool=pool, quotas=access.quotas.values())
         admin = admin_app(ready=ready, registry=telemetry.registry, refresh=values.refresh)
         await stack.enter_async_context(serve_http(admin, host=settings.mail_admin_host, port=settings.mail_admin_port))
         ids = await _public_ids(pool, stop)
@@ -99,8 +99,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
             downloads=Downloads(pool, sources=sources, access=access, cache=cache),
             notifications=Notifications(pool, source=notification_source),
             ids=ids,
-            units_per_second=settings.quota.mailbox_limit / settings.quota.window,
-            units_per_message=settings.quota.costs.get,
+            limits={provider: quota.limits for provider, quota in access.quotas.items()},
         )
         port = await stack.enter_async_context(
             serve_rpc(

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -28,9 +28,9 @@ log = structlog.get_logger()
 class MailboxMetrics(Collector):
     """Gauges over all mailboxes. The mail service exports them, its workers do not, or they would be counted twice."""
 
-    def __init__(self, registry: CollectorRegistry, *, pool: Pool, quota: Quota) -> None:
+    def __init__(self, registry: CollectorRegistry, *, pool: Pool, quotas: Collection[Quota]) -> None:
         self._pool = pool
-        self._quota = quota
+        self._quotas = quotas
         self._lock = asyncio.Lock()
         self._next_read = 0.0
         self._of_database: list[GaugeMetricFamily] = []
@@ -64,11 +64,11 @@ class MailboxMetrics(Collector):
     async def _read_quota(self) -> None:
         try:
             async with asyncio.timeout(_READ_SECONDS):
-                use = await self._quota.use()
+                uses = [await quota.use() for quota in self._quotas]
         except (TimeoutError, RedisError) as error:
             log.warning("metrics not read", store="redis", error=type(error).__name__)
         else:
-            self._of_quota = [*_of_quota(use), _gauge(*_QUOTA_READ_AT, time.time())]
+            self._of_quota = [*_of_quota(max(uses, key=_used_part)), _gauge(*_QUOTA_READ_AT, time.time())]
 
 
 # Published label values: dashboards and rules of deployments use them.
@@ -101,6 +101,11 @@ def _of_database(values: MetricValues) -> Iterator[GaugeMetricFamily]:
     )
     if values.next_watch_expiry is not None:
         yield _gauge("mailroom_next_watch_expiry_seconds", "Until the next watch ends.", values.next_watch_expiry)
+
+
+def _used_part(use: QuotaUse) -> float:
+    """Return which part of the day's units is used: the gauges show the provider with most."""
+    return use.day_used / use.day_limit if use.day_limit else 0.0
 
 
 def _of_quota(use: QuotaUse) -> Iterator[GaugeMetricFamily]:

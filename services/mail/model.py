@@ -1,5 +1,6 @@
 """The domain types of mail, except those that users see (read_model.py). Names are those of docs and protos."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -124,6 +125,11 @@ class Mailbox:
     address_is_due: bool = False
     # Whether the provider is to be asked which addresses the user may send mail from.
     send_as_is_due: bool = False
+
+    @property
+    def identity(self) -> str:
+        """The mailbox's identity at its provider, by which limits are kept; it tells nothing about the user."""
+        return hashlib.sha256(f"{self.provider} {self.email.lower()}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

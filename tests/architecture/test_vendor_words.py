@@ -46,7 +46,6 @@ EXCEPTIONS: Final[Mapping[str, frozenset[str]]] = {
     "services/mail/store/labels.py": frozenset({"unread"}),
     "services/mail/store/reading/message_rows.py": frozenset({"unread"}),
     "services/mail/store/reading/threads.py": frozenset({"unread"}),
-    "services/mail/worker/app.py": frozenset({"gmail"}),
 }
 
 PLANTED = {

@@ -9,11 +9,12 @@ from services.kit.stores.postgres import create_pool
 from services.kit.stores.redis_client import create_redis
 from services.mail.metrics import MailboxMetrics
 from services.mail.provider_access.quota import Quota
+from services.mail.providers.gmail.limits import GMAIL_DAILY_LIMITS
 from services.mail.store.control.idle_groups import GROUP_SIZE
 from services.mail.sync.watches import WARNING_SECONDS
 from tests.mail.conftest import OpenStage
 from tests.support.mail.quota import shared_quota
-from tests.support.mail.running_worker import WorkerOptions, quota_profile
+from tests.support.mail.running_worker import WorkerOptions, worker_limits
 from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage
 from tests.support.mail.waiting import eventually
@@ -25,12 +26,9 @@ class Scraper:
     """Reads the metrics and renders them as /metrics does."""
 
     def __init__(self, servers: Servers, *, quota: Quota | None = None) -> None:
-        profile = quota_profile()
         self._registry = CollectorRegistry()
-        self.quota = quota or shared_quota(
-            servers.redis, servers.mail_pool, profile=profile, batch_units=profile.costs.get
-        )
-        self._gauges = MailboxMetrics(self._registry, pool=servers.mail_pool, quota=self.quota)
+        self.quota = quota or shared_quota(servers.redis, servers.mail_pool, limits=worker_limits())
+        self._gauges = MailboxMetrics(self._registry, pool=servers.mail_pool, quotas=[self.quota])
 
     async def scrape(self) -> None:
         """Read the metrics, once per instance: values are cached for some seconds."""
@@ -127,15 +125,15 @@ class TestMailboxMetrics:
     async def test_of_the_quota(self, stage: OpenStage) -> None:
         async with stage(workers=0) as s:
             scraper = Scraper(s.servers)
-            mailbox_id = (await s.mailbox()).mailbox_id
+            identity = (await s.mailbox()).identity
 
             async def is_taken() -> bool:
-                return not (await scraper.quota.take_each({mailbox_id: 7}))[mailbox_id]
+                return not (await scraper.quota.take_each({identity: 7}))[identity]
 
             await eventually(is_taken)
-            await scraper.quota.pause(mailbox_id, 100, whole_project=True)
+            await scraper.quota.pause(identity, 100, whole_project=True)
             await scraper.scrape()
-            assert scraper("quota_day_units_limit") == scraper.quota.profile.daily_limit
+            assert scraper("quota_day_units_limit") == GMAIL_DAILY_LIMITS["2026-05"]
             assert (scraper("quota_day_units_used") or 0) >= 7
             assert 90 < (scraper("quota_paused_seconds") or 0) <= 100
 
@@ -162,11 +160,10 @@ class TestMailboxMetrics:
             assert (await scrape(s))("oldest_hint_seconds", lane="live") == 0
 
     async def test_of_the_database_are_read_while_redis_is_away(self, stage: OpenStage, free_port: int) -> None:
-        profile = quota_profile()
         redis = create_redis(RedisSettings(redis_host="127.0.0.1", redis_port=free_port, redis_db=0))
         async with stage(workers=0) as s:
             await s.mailbox()
-            scraper = Scraper(s.servers, quota=Quota(redis, profile=profile, batch_units=profile.costs.get))
+            scraper = Scraper(s.servers, quota=Quota(redis, limits=worker_limits()))
             await scraper.scrape()
             await redis.aclose()
             assert scraper("mailboxes", status="active") == 1
@@ -181,7 +178,7 @@ class TestMailboxMetrics:
         await scraper.scrape()
         await pool.close()
         assert scraper("figures_read_timestamp_seconds") is None
-        assert scraper("quota_day_units_limit") == scraper.quota.profile.daily_limit
+        assert scraper("quota_day_units_limit") == GMAIL_DAILY_LIMITS["2026-05"]
 
 
 class TestWorker:

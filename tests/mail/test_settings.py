@@ -5,6 +5,7 @@ import pytest
 from services.kit.settings import load
 from services.mail.providers.gmail.settings import GOOGLE_API_URL
 from services.mail.settings import WorkerSettings
+from tests.support.mail.quota import limit_of
 
 
 @pytest.fixture(autouse=True)
@@ -35,14 +36,14 @@ class TestBatchUrl:
 
 class TestQuota:
     def test_is_that_of_new_projects_by_default(self) -> None:
-        quota = load(WorkerSettings).quota
-        assert (quota.mailbox_limit, quota.project_limit, quota.window) == (6_000, 1_200_000, 60)
-        assert (quota.costs.get, quota.costs.thread) == (20, 40)
+        limits = load(WorkerSettings).gmail_limits
+        assert [(bucket.limit, bucket.window) for bucket in limits.buckets] == [(6_000, 60), (1_200_000, 60)]
+        assert (limits.costs.fetch, limits.costs.fetch_thread) == (20, 40)
 
     def test_can_be_the_legacy_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("GMAIL_QUOTA_PROFILE", "legacy")
-        quota = load(WorkerSettings).quota
-        assert (quota.mailbox_limit, quota.costs.get, quota.costs.thread) == (15_000, 5, 10)
+        limits = load(WorkerSettings).gmail_limits
+        assert (limit_of(limits), limits.costs.fetch, limits.costs.fetch_thread) == (15_000, 5, 10)
 
     @pytest.mark.parametrize(
         ("name", "value"),
@@ -59,4 +60,4 @@ class TestQuota:
     def test_with_room_for_one_batch_is_accepted(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("GMAIL_MAILBOX_LIMIT", "201")
         monkeypatch.setenv("GMAIL_PROJECT_LIMIT", "400")
-        assert load(WorkerSettings).quota.mailbox_limit == 201
+        assert limit_of(load(WorkerSettings).gmail_limits) == 201

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
@@ -33,11 +33,16 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderAccess:
-    """The parts of provider calls that a process shares."""
+    """The parts of provider calls that a process shares; quotas by provider."""
 
-    quota: Quota
+    quotas: Mapping[str, Quota]
     concurrency_limit: ConcurrencyLimit
     tokens: ProviderTokenCache
+
+    async def flush(self) -> None:
+        """Send what was not reported yet to Redis."""
+        for quota in self.quotas.values():
+            await quota.flush()
 
     def calls(self, mailbox: Mailbox) -> "ProviderCalls":
         """Return the calls for a mailbox."""
@@ -74,7 +79,10 @@ class ProviderCalls:
         self._lost: list[Taken] = []
         self._live = True
         self._mailbox = mailbox
-        self._access = access
+        self._identity = mailbox.identity
+        self._quota = access.quotas[mailbox.provider]
+        self._concurrency_limit = access.concurrency_limit
+        self._tokens = access.tokens
 
     async def call[T](
         self, units: int, ask: Callable[[], Awaitable[T]], *, patience: float = SHORT_WAIT, live: bool = True
@@ -115,16 +123,16 @@ class ProviderCalls:
     async def _look_up_token(self) -> None:
         """Look up the token that the call needs; give its units back if none can be had: nothing is sent then."""
         try:
-            await self._access.tokens.get(self._mailbox)
+            await self._tokens.get(self._mailbox)
         except BaseException:
             self._prepaid, unused = [], self._prepaid
             self.units_taken -= _sum(unused)
             for taken in unused + self._claimed():
-                self._access.quota.give_back(taken)
+                self._quota.give_back(taken)
             raise
 
     def _claimed(self) -> list[Taken]:
-        claimed = self._access.quota.claim(self._mailbox.mailbox_id)
+        claimed = self._quota.claim(self._identity)
         return [] if claimed is None else [claimed]
 
     async def _take_again(self) -> bool:
@@ -157,7 +165,7 @@ class ProviderCalls:
             yield
         finally:
             for taken in _draw(self._reserved, max(0, _sum(self._reserved) - before)):
-                self._access.quota.give_back(taken)
+                self._quota.give_back(taken)
 
     async def take(self, units: int, *, patience: float = SHORT_WAIT, live: bool = True) -> None:
         """Take quota for the next call, reserved units first; wait up to `patience` seconds for the rest.
@@ -182,23 +190,22 @@ class ProviderCalls:
         parts: list[Taken] = []
         try:
             while (left := units - _sum(parts)) > 0:
-                part = min(left, self._access.quota.most_units)
+                part = min(left, self._quota.most_units)
                 # To give up after a part would return it, and the next attempt would come to the same point.
                 enough = max(patience, _PATIENCE_BETWEEN_PARTS) if parts else patience
                 extra = more if part == left else 0
                 parts.append(await self._take_part(part, more=extra, patience=enough, live=live))
         except BaseException:
             for taken in parts:
-                self._access.quota.give_back(taken)
+                self._quota.give_back(taken)
             raise
         return parts
 
     async def back_off(self, error: LimitError) -> None:
         """Pause the mailbox, or the whole project, in all processes for as long as the provider asks."""
-        mailbox_id = self._mailbox.mailbox_id
         if isinstance(error, TooConcurrentError):
-            await self._access.concurrency_limit.lower(mailbox_id)
-        await self._access.quota.pause(mailbox_id, error.retry_after, whole_project=error.whole_project)
+            await self._concurrency_limit.lower(self._identity, most=self._quota.limits.concurrency)
+        await self._quota.pause(self._identity, error.retry_after, whole_project=error.whole_project)
 
     @asynccontextmanager
     async def _counted_until_its_end(self) -> AsyncIterator[_Call]:
@@ -220,13 +227,13 @@ class ProviderCalls:
 
     def _end(self, prepaid: list[Taken]) -> None:
         for taken in prepaid:
-            self._access.quota.end(taken)
+            self._quota.end(taken)
 
     async def _take_part(self, units: int, *, more: int, patience: float, live: bool) -> Taken:
         deadline = time.monotonic() + patience
         while True:
             try:
-                return await self._access.quota.take(self._mailbox.mailbox_id, units, more=more, live=live)
+                return await self._quota.take(self._identity, units, more=more, live=live)
             except QuotaWaitError as wait:
                 if time.monotonic() + wait.seconds > deadline:
                     raise

@@ -1,10 +1,7 @@
 -- Closes a window for some seconds and sets its level to 0; does not shorten a longer pause.
 -- An unknown window counts as used up, as the provider has just said.
-local limit, live_units, burst, seconds = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local slots = ARGV[8] == '1' and project_slots or mailbox_slots
-
-local paused = read_window(KEYS[1], slots, limit, live_units, burst, limit)
+local paused = read_window(KEYS[1], 4, tonumber(ARGV[6]))
 paused.level = math.min(paused.level, 0)
-paused.closed = math.max(paused.closed, now + seconds)
+paused.closed = math.max(paused.closed, now + tonumber(ARGV[3]))
 write_window(paused)
 return 1

@@ -1,49 +1,64 @@
--- Settles earlier takes, then takes units for a mailbox from its window, the project's window and the day's count.
--- Returns {1, slot of the mailbox, slot of the project, units taken}, {0, milliseconds to wait, number of the reason},
--- {-1} if it needs the units that a lost count of the project owes, {-2} if the mailbox's mark allows less.
+-- Settles earlier takes, then takes units from the window of each bucket and from the day's count.
+-- Returns {1, units taken, slot in each window}, {0, milliseconds to wait, number of the bucket that lacks units (after
+-- the last one: the day)}, {-1} if it needs the units that a lost count of a shared window owes, {-2} if the mailbox's
+-- mark allows less.
 --
--- `line` is the queue of mailboxes that wait for the project's units, except for live mail. Its scores are the times at
--- which their units will be available, after those of the mailboxes ahead. A mailbox leaves those ahead their units, as
--- far as the window's level can hold them. A mailbox far behind asks again half-way, since those ahead may have left. A
--- mailbox that is late by `grace` seconds loses its place.
-local mailbox_key, project_key, line, day_count = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local check_count = KEYS[5]
-local units, mailbox, live = tonumber(ARGV[4]), ARGV[5], ARGV[6] == '1'
-local mailbox_limit, mailbox_live, mailbox_burst = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-local project_limit, project_live, project_burst = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
-local batch, marked = tonumber(ARGV[13]), tonumber(ARGV[14])
-local mailbox_owes, project_owes = tonumber(ARGV[15]), tonumber(ARGV[16])
-local day_limit, day_assumed, day_left = tonumber(ARGV[17]), tonumber(ARGV[18]), tonumber(ARGV[19])
-local checks_allowed, checks_assumed, checks_per_second = tonumber(ARGV[20]), tonumber(ARGV[21]), tonumber(ARGV[22])
-local more = tonumber(ARGV[23])
-local first_settled, is_check = 24, checks_allowed >= 0
-local grace, longest_line, longest_day_wait, shortest_wait = 10, 10 * window, 300, 0.5
+-- `line` is the queue of mailboxes that wait for the first shared window, except for live mail. Its scores are the times
+-- at which their units will be available, after those of the mailboxes ahead. A mailbox leaves those ahead their units,
+-- as far as the window's level can hold them. A mailbox far behind asks again half-way, since those ahead may have left.
+-- A mailbox that is late by `grace` seconds loses its place.
+local count, units, mailbox, live = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6] == '1'
+local more, batch = tonumber(ARGV[7]), tonumber(ARGV[8])
+-- Each window has eight arguments: those of `read_window`, 1 if it is shared by all mailboxes, what a lost count owes
+-- (-1: unknown), what the mark allows.
+local first_window, per_window = 9, 8
+local line, day_count, check_count = KEYS[count + 1], KEYS[count + 2], KEYS[count + 3]
+-- The day has six: its limit (empty: none), units of a lost count, seconds left, units of checks allowed by now (-1: this
+-- is none), of a lost count of checks, per second.
+local day = first_window + per_window * count
+local day_limit, day_assumed, day_left = tonumber(ARGV[day]), tonumber(ARGV[day + 1]), tonumber(ARGV[day + 2])
+local checks_allowed, checks_assumed = tonumber(ARGV[day + 3]), tonumber(ARGV[day + 4])
+local checks_per_second = tonumber(ARGV[day + 5])
+local first_settled, is_check = day + 6, day_limit and checks_allowed >= 0
+local longest_day_wait, shortest_wait, grace = 300, 0.5, 10
 
-if project_owes < 0 and redis.call('EXISTS', project_key) == 0 then
-  return { -1 }
+local windows, shared = {}, nil
+for i = 1, count do
+  local first = first_window + per_window * (i - 1)
+  local is_shared, owes = ARGV[first + 5] == '1', tonumber(ARGV[first + 6])
+  if owes < 0 and redis.call('EXISTS', KEYS[i]) == 0 then
+    return { -1 }
+  end
+  local w = read_window(KEYS[i], first, math.max(0, owes))
+  w.is_shared, w.allowed = is_shared, tonumber(ARGV[first + 7])
+  windows[i] = w
+  if is_shared and not shared then
+    shared = w
+  end
 end
-local mailbox_window = read_window(mailbox_key, mailbox_slots, mailbox_limit, mailbox_live, mailbox_burst, mailbox_owes)
-local project_window = read_window(
-  project_key, project_slots, project_limit, project_live, project_burst, math.max(0, project_owes)
-)
-local project_rate = math.max(project_window.rate, project_window.room / window / 4)
+local shared_rate = shared and math.max(shared.rate, shared.room / shared.window / 4)
+local longest_line = shared and 10 * shared.window
 
-local day_used = tonumber(redis.call('GET', day_count))
+local day_used = day_limit and tonumber(redis.call('GET', day_count))
 local checks_used = is_check and tonumber(redis.call('GET', check_count))
 -- A new window is stored even without a take: the return of its owed units counts from now.
-local is_changed = mailbox_window.is_new or project_window.is_new
+local is_changed = false
+for _, w in ipairs(windows) do
+  is_changed = is_changed or w.is_new
+end
 
--- Settles earlier takes. Each has four arguments: both slots, units, and the seconds since the call's end, negative
--- if there was no call.
+-- Settles earlier takes. Each has two arguments, units and the seconds since the call's end, negative if there was no
+-- call, and then its slot in each window.
 local function settle()
   local unused = 0
-  for i = first_settled, #ARGV, 4 do
-    local settled, ended_ago, action = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), finish
+  for i = first_settled, #ARGV, 2 + count do
+    local settled, ended_ago, action = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), finish
     if ended_ago < 0 then
       action, unused = give_back, unused + settled
     end
-    action(mailbox_window, tonumber(ARGV[i]), settled, ended_ago)
-    action(project_window, tonumber(ARGV[i + 1]), settled, ended_ago)
+    for place, w in ipairs(windows) do
+      action(w, tonumber(ARGV[i + 1 + place]), settled, ended_ago)
+    end
     is_changed = true
   end
   if unused > 0 and day_used then
@@ -61,29 +76,26 @@ local function find_place()
     return place
   end
   local last = redis.call('ZRANGE', line, -1, -1, 'WITHSCORES')
-  return math.min(now + longest_line, math.max(now, tonumber(last[2]) or now) + units / project_rate)
+  return math.min(now + longest_line, math.max(now, tonumber(last[2]) or now) + units / shared_rate)
 end
 
--- Returns the project's level at which this mailbox may take its units: those of the mailboxes ahead come first.
+-- Returns the shared level at which this mailbox may take its units: those of the mailboxes ahead come first.
 local function needed_in_line(place)
   local first = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
   if not first[1] or first[1] == mailbox then
     return units
   end
   local ahead = redis.call('ZRANK', line, mailbox) or redis.call('ZCARD', line)
-  return math.min(batch + (place - first[2]) * project_rate, batch * ahead + units)
+  return math.min(batch + (place - first[2]) * shared_rate, batch * ahead + units)
 end
 
-local function wait_for_project()
-  if live then
-    return seconds_until(project_window, units, true)
-  end
+local function wait_in_line()
   local place = find_place()
   local needed, half_way = needed_in_line(place), 0
-  if needed > project_burst then
-    needed, half_way = project_burst, math.min(place - now, window) / 2
+  if needed > shared.burst then
+    needed, half_way = shared.burst, math.min(place - now, shared.window) / 2
   end
-  local wait = seconds_until(project_window, needed, false)
+  local wait = seconds_until(shared, needed, false)
   return wait > 0 and math.max(wait, half_way) or 0, place
 end
 
@@ -95,62 +107,63 @@ local function wait_for_day()
   return math.min(day_left, longest_day_wait, wait)
 end
 
-local function keep_place(place, waits)
-  if waits then
-    redis.call('ZADD', line, place, mailbox)
-    redis.call('EXPIRE', line, math.ceil(longest_line + grace))
-  else
-    redis.call('ZREM', line, mailbox)
+-- Returns the seconds until the mailbox's own windows have so many units.
+local function own_wait(wanted, is_live)
+  local wait = 0
+  for _, w in ipairs(windows) do
+    if not w.is_shared then
+      wait = math.max(wait, seconds_until(w, wanted, is_live))
+    end
   end
+  return wait
 end
 
-local function longest(waits)
+-- Returns the seconds until the bucket with the longest wait has the units, and its number.
+local function longest_wait()
   local wait, reason = 0, 0
-  for i = 1, #waits do
-    if waits[i] > wait then
-      wait, reason = waits[i], i
+  local function consider(seconds, i)
+    if seconds > wait then
+      wait, reason = seconds, i
     end
+  end
+  for i, w in ipairs(windows) do
+    if live or w ~= shared then
+      consider(seconds_until(w, units, live), i)
+    else
+      local seconds, place = wait_in_line()
+      consider(seconds, i)
+      if seconds > own_wait(units, live) then
+        redis.call('ZADD', line, place, mailbox)
+        redis.call('EXPIRE', line, math.ceil(longest_line + grace))
+      else
+        redis.call('ZREM', line, mailbox)
+      end
+    end
+  end
+  if day_limit then
+    consider(wait_for_day(), count + 1)
   end
   return wait, reason
 end
 
--- Returns how many units remain in a window for calls other than live ones.
-local function remaining(w)
-  return math.min(w.level, w.room - w.used) - units
-end
-
--- Returns the units to take in addition: up to `more` of those that remain, if no mailbox waits for the project's. Of
--- what remains to the project, a tenth at most: others begin at the same time.
+-- Returns the units to take in addition: up to `more` of those that remain, if no mailbox waits in line. Of what remains
+-- to all, a tenth at most: others begin at the same time.
 local function further_units()
   if more == 0 or redis.call('EXISTS', line) == 1 then
     return 0
   end
-  local spare = math.min(day_limit - day_used - units, remaining(mailbox_window), remaining(project_window) / 10)
-  if marked < mailbox_limit then
-    spare = math.min(spare, marked - mailbox_window.used - units)
+  local spare = day_limit and day_limit - day_used - units or more
+  for _, w in ipairs(windows) do
+    local remaining = math.min(w.level, w.room - w.used) - units
+    spare = math.min(spare, w.is_shared and remaining / 10 or remaining)
+    if w.allowed < w.limit then
+      spare = math.min(spare, w.allowed - w.used - units)
+    end
   end
   return math.max(0, math.min(more, math.floor(spare)))
 end
 
--- Takes the units if all counts have them.
-local function take()
-  if marked < mailbox_limit and mailbox_window.used + units > marked then
-    return { -2 }
-  end
-  local mailbox_wait = seconds_until(mailbox_window, units, live)
-  local project_wait, place = wait_for_project()
-  if not live then
-    keep_place(place, project_wait > mailbox_wait)
-  end
-  local wait, reason = longest({ mailbox_wait, project_wait, wait_for_day() })
-  if wait > 0 then
-    if not live then
-      -- A turn for less than a batch is hardly worth its claim.
-      wait = math.max(wait, math.min(shortest_wait, seconds_until(mailbox_window, batch, false)))
-    end
-    return { 0, math.ceil(wait * 1000), reason }
-  end
-  is_changed = true
+local function count_day()
   if not day_used then
     redis.call('SET', day_count, day_assumed, 'EX', math.ceil(day_left))
   end
@@ -163,13 +176,41 @@ local function take()
     end
     redis.call('INCRBY', check_count, units)
   end
-  return { 1, spend(mailbox_window, units), spend(project_window, units), units }
+end
+
+-- Takes the units if all counts have them.
+local function take()
+  for _, w in ipairs(windows) do
+    if w.allowed < w.limit and w.used + units > w.allowed then
+      return { -2 }
+    end
+  end
+  local wait, reason = longest_wait()
+  if wait > 0 then
+    if not live then
+      -- A turn for less than a batch is hardly worth its claim.
+      wait = math.max(wait, math.min(shortest_wait, own_wait(batch, false)))
+    end
+    return { 0, math.ceil(wait * 1000), reason }
+  end
+  is_changed = true
+  if day_limit then
+    count_day()
+  else
+    units = units + further_units()
+  end
+  local taken = { 1, units }
+  for i, w in ipairs(windows) do
+    taken[i + 2] = spend(w, units)
+  end
+  return taken
 end
 
 settle()
-local answer = units > 0 and take() or { 1, 0, 0, 0 }
+local answer = units > 0 and take() or { 1, 0 }
 if is_changed then
-  write_window(mailbox_window)
-  write_window(project_window)
+  for _, w in ipairs(windows) do
+    write_window(w)
+  end
 end
 return answer

@@ -1,11 +1,10 @@
--- Sliding windows of units, one per mailbox and one for the project; the first part of each quota script.
+-- Sliding windows of what buckets count; the first part of each quota script.
 --
 -- A call may reach the provider at any moment between its take and its end. Its units count from the take until one
 -- window after the end, so that no window of the provider's clock exceeds the limit. A call without a reported end
 -- counts as ended `longest_call` seconds after its take.
 --
--- Slots are short periods, numbered since 1970: units in slot n come back when slot n begins. A mailbox's window has
--- more slots than the project's: rounding its few calls up to a long slot would waste units.
+-- Slots are short periods, numbered since 1970: units in slot n come back when slot n begins.
 -- A stored window is {seen, closed, level, used, back, open}, packed:
 --   seen    time of the last write, to which the other values refer
 --   closed  end of the provider's pause
@@ -13,8 +12,7 @@
 --   used    the sum of the units below
 --   back    {slot, units, slot, units, ...}, ascending: of calls that have ended
 --   open    the same: of calls in flight, each in the slot in which it comes back if its end is never reported
-local window, longest_call = tonumber(ARGV[2]), tonumber(ARGV[3])
-local mailbox_slots, project_slots, forget_after = 600, 60, 3600
+local longest_call, forget_after = tonumber(ARGV[2]), 3600
 local longest_gap, nearly_full = 1 / 6, 0.8
 
 -- ARGV[1] is the time for tests that set it.
@@ -25,7 +23,7 @@ if not now then
 end
 
 local function slot_of_return(w, ended_at)
-  return math.ceil((ended_at + window) / w.slot_seconds)
+  return math.ceil((ended_at + w.window) / w.slot_seconds)
 end
 
 local function add(entries, slot, units)
@@ -78,18 +76,23 @@ local function follow_clock(w)
   w.seen, w.closed, w.is_new = now, w.closed - back, true
 end
 
+-- A bucket whose units may all be spent at once is not paced: its level is what is free.
+local function is_paced(w)
+  return w.burst < w.room
+end
+
 -- Returns the units per second by which the level rises: the full rate, or less if that would use up the free units
 -- long before others come back, as after a burst. Short gaps keep the full rate: units spread over them would not be
 -- used up before others come back.
 local function even_rate(w)
-  local full = w.room / window
+  local full = w.room / w.window
   local free, rate = w.room - w.used, full
   if free > w.room * nearly_full then
     return full
   end
   for i = 1, #w.back, 2 do
     local seconds = w.back[i] * w.slot_seconds - now
-    if seconds > window * longest_gap then
+    if seconds > w.window * longest_gap then
       rate = math.min(rate, free / seconds)
     end
     free = free + w.back[i + 1]
@@ -97,19 +100,21 @@ local function even_rate(w)
   return rate > full * nearly_full and full or math.max(rate, full / 20)
 end
 
--- Returns the current window. `room` is the part of the limit that is not kept for live mail; an unknown window counts
--- `owed` units as used.
-local function read_window(key, slots, limit, live_units, burst, owed)
+-- Returns the current window of the bucket that the five arguments from `first` on describe: seconds, number of slots,
+-- limit, the part kept for live mail, burst. `room` is what is not kept for live mail; an unknown window counts `owed`
+-- units as used.
+local function read_window(key, first, owed)
   local packed = redis.call('GET', key)
-  local w = { key = key, limit = limit, live_units = live_units, room = limit - live_units, burst = burst }
-  w.slot_seconds = window / slots
+  local w = { key = key, window = tonumber(ARGV[first]), limit = tonumber(ARGV[first + 2]) }
+  w.live_units, w.burst = tonumber(ARGV[first + 3]), tonumber(ARGV[first + 4])
+  w.room, w.slot_seconds = w.limit - w.live_units, w.window / ARGV[first + 1]
   w.this_slot = math.floor(now / w.slot_seconds)
   if packed then
     w.seen, w.closed, w.level, w.used, w.back, w.open = unpack(cmsgpack.unpack(packed))
     follow_clock(w)
   else
-    w.seen, w.closed, w.used, w.back, w.open = now, now, owed, {}, {}
-    w.level = math.max(0, math.min(burst, w.room - owed))
+    w.seen, w.closed, w.used, w.back, w.open = now, now - w.window, owed, {}, {}
+    w.level = math.max(0, math.min(w.burst, w.room - owed))
     if owed > 0 then
       add(w.back, slot_of_return(w, now), owed)
     end
@@ -117,14 +122,17 @@ local function read_window(key, slots, limit, live_units, burst, owed)
   end
   w.back, w.open = take_back(w, w.back), take_back(w, w.open)
   w.rate = even_rate(w)
-  w.level = math.min(burst, w.level + math.max(0, now - math.max(w.seen, w.closed)) * w.rate)
+  w.level = math.min(w.burst, w.level + math.max(0, now - math.max(w.seen, w.closed)) * w.rate)
+  if not is_paced(w) then
+    w.level = w.room - w.used
+  end
   w.seen = now
   return w
 end
 
 local function write_window(w)
   local last = math.max(w.back[#w.back - 1] or 0, w.open[#w.open - 1] or 0) * w.slot_seconds
-  local keep = math.max(last, w.closed, now) - now + window + forget_after
+  local keep = math.max(last, w.closed, now) - now + w.window + forget_after
   redis.call('SET', w.key, cmsgpack.pack({ w.seen, w.closed, w.level, w.used, w.back, w.open }), 'PX', math.ceil(keep * 1000))
 end
 
@@ -141,15 +149,18 @@ local function seconds_until_room(w, units, room)
     end
   end
   -- Calls in flight end soon.
-  return window
+  return w.window
 end
 
 local function seconds_until(w, units, live)
-  local level, room = w.level, w.room
-  if live then
-    level, room = level + w.live_units, w.limit
+  local at_once, room = live and w.live_units or 0, live and w.limit or w.room
+  local paced
+  if is_paced(w) then
+    paced = math.max(0, w.closed - now) + math.max(0, units - at_once - w.level) / w.rate
+  else
+    -- No burst follows a pause.
+    paced = w.closed - now + math.max(0, units - at_once) * w.window / w.room
   end
-  local paced = math.max(0, w.closed - now) + math.max(0, units - level) / w.rate
   return math.max(paced, seconds_until_room(w, units, room))
 end
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from services.mail.model import Denial, HistoryDelta, Label, ListedId, Mailbox, ProviderMessage
+from services.mail.providers.limits import CallCosts
 from services.mail.store.connection import Connection
 
 # Seconds without calls after too many concurrent requests: providers name no time for this limit.
@@ -149,22 +150,6 @@ class LabelGoneError(ProviderError):
     """The provider itself says that the label of the listing does not exist."""
 
     reason = "label_gone"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitCosts:
-    """Quota units per call of each kind."""
-
-    profile: int
-    list_page: int
-    labels: int
-    send_as: int
-    history_page: int
-    get: int
-    thread: int
-    attachment: int
-    watch: int
-    stop: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,13 +297,17 @@ class MailboxSession(Protocol):
 class Provider(Protocol):
     """A provider of mailboxes."""
 
-    costs: UnitCosts
     # Ids per page of a listing.
     page_size: int
     # Whether the provider can announce changes; see `MailboxSession.watch`.
     can_push: bool
     # The labels of every mailbox, for providers that do not list them.
     built_in_labels: Sequence[Label]
+
+    @property
+    def costs(self) -> CallCosts:
+        """Units per call."""
+        ...
 
     def open(
         self, mailbox: Mailbox, tokens: Tokens, *, writing: Writing | None

@@ -26,6 +26,8 @@ from services.mail.providers.gmail.http.client import create_gmail_client
 from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.providers.gmail.push import GmailPush
 from services.mail.providers.imap.adapter import open_imap, open_imap_downloads
+from services.mail.providers.imap.servers import imap_limits
+from services.mail.providers.limits import ProviderLimits
 from services.mail.providers.settings import NotificationSettings, ProviderSettings
 from services.mail.store.connection import Pool
 
@@ -36,23 +38,23 @@ def provider_access(
     settings: ProviderSettings, *, redis: Redis, pool: Pool, auth: TokenSource, registry: CollectorRegistry
 ) -> ProviderAccess:
     """Create the access to quota and tokens. Processes with the same Redis and settings share the quota."""
-    profile = settings.quota
+    metrics = QuotaMetrics(registry)
     return ProviderAccess(
-        quota=Quota(
-            redis,
-            profile=profile,
-            batch_units=settings.batch_units,
-            watermarks=PostgresWatermarks(
-                pool,
-                mailbox_limit=profile.mailbox_limit,
-                window=profile.window,
-                longest_call=profile.longest_call,
-            ),
-            metrics=QuotaMetrics(registry),
-        ),
-        concurrency_limit=ConcurrencyLimit(redis, batch_size=settings.gmail_batch_size),
+        quotas={
+            provider: Quota(
+                redis, limits=limits, watermarks=PostgresWatermarks(pool, provider, limits), metrics=metrics
+            )
+            for provider, limits in provider_limits(settings).items()
+        },
+        concurrency_limit=ConcurrencyLimit(redis),
         tokens=ProviderTokenCache(auth),
     )
+
+
+def provider_limits(settings: ProviderSettings) -> Mapping[str, ProviderLimits]:
+    """Return the limits of each provider."""
+    servers = {name: imap_limits(name) for name in settings.mail_servers}
+    return {GOOGLE: settings.gmail_limits, **servers}
 
 
 @asynccontextmanager
@@ -65,7 +67,7 @@ async def open_adapters(
             http,
             api_url=settings.gmail_api_url,
             batch_url=settings.batch_url,
-            costs=settings.quota.costs,
+            costs=settings.gmail_costs,
             push_topic=settings.gmail_push_topic,
         )
         yield {GOOGLE: gmail, **imap}
@@ -80,7 +82,7 @@ async def open_download_sources(
         create_gmail_client(observer=observer) as http,
         open_imap_downloads(settings, pool=pool, redis=redis) as imap,
     ):
-        gmail = GmailDownloads(Exchange(http), api_url=settings.gmail_api_url, costs=settings.quota.costs)
+        gmail = GmailDownloads(Exchange(http), api_url=settings.gmail_api_url, costs=settings.gmail_costs)
         yield {GOOGLE: gmail, **imap}
 
 

@@ -1,6 +1,6 @@
 """The gRPC services of mail: convert, call, convert. Only here does protobuf meet the domain."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from grpc import aio
@@ -11,6 +11,7 @@ from services.mail.downloads.fetch import Downloads
 from services.mail.ids import PublicIds
 from services.mail.mailboxes import Mailboxes
 from services.mail.notifications import Notifications
+from services.mail.providers.limits import ProviderLimits
 from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
 from services.mail.reading.sync_list import SyncList
@@ -39,10 +40,9 @@ def registrations(
     notifications: Notifications,
     downloads: Downloads,
     ids: PublicIds,
-    units_per_second: float,
-    units_per_message: int,
+    limits: Mapping[str, ProviderLimits],
 ) -> list[Callable[[aio.Server], None]]:
-    """Return the functions that add mail's services to a server. `units_...` serve to estimate the end of syncs."""
+    """Return the functions that add mail's services to a server. `limits` of providers tell when syncs may end."""
     return [
         partial(mail_pb2_grpc.add_MailboxServiceServicer_to_server, MailboxServicer(mailboxes, disconnections)),
         partial(
@@ -57,7 +57,7 @@ def registrations(
                 sync_list,
                 notifications,
                 ids=ids,
-                seconds_per_message=units_per_message / units_per_second,
+                seconds_per_message={name: limit.seconds_per_message for name, limit in limits.items()},
             ),
         ),
     ]

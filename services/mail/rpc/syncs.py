@@ -1,5 +1,7 @@
 """The servicer of mailroom.mail.v1.SyncService."""
 
+from collections.abc import Mapping
+
 from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
 from services.kit.rpc.server import Context
@@ -43,7 +45,7 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
         notifications: Notifications,
         *,
         ids: PublicIds,
-        seconds_per_message: float,
+        seconds_per_message: Mapping[str, float],
     ) -> None:
         self._mailboxes = mailboxes
         self._syncs = syncs
@@ -92,6 +94,7 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
     def _to_proto(self, report: SyncReport) -> mail_pb2.Sync:
         sync = report.sync
         known = sync.listing_done and sync.ended_at is None
+        pace = self._seconds_per_message.get(report.mailbox.provider, 0.0)
         return mail_pb2.Sync(
             sync_id=self._ids.encode(sync.mailbox_id, sync.sync_id),
             account_id=str(report.mailbox.account_id),
@@ -104,7 +107,7 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
             dead_letter_count=report.dead_letter_count,
             units_spent=sync.units_spent,
             units_per_message=sync.units_spent / sync.stored_count if sync.stored_count else None,
-            eta_seconds=round(report.pending_count * self._seconds_per_message) if known else None,
+            eta_seconds=round(report.pending_count * pace) if known else None,
             error=sync.error,
             verification=None if sync.verification is None else _verification_to_proto(sync.verification),
             progress_time=timestamp(sync.progress_at),

@@ -18,7 +18,7 @@ MAIL: Mapping[str, str] = {
     "lease_until, lease_epoch, look_at, active_at, announced_at, announced_cursor)",
     "disconnections": "SELECT, INSERT",
     "user_deletions": "SELECT, INSERT, UPDATE (ended_at)",
-    "quota_watermarks": "SELECT, INSERT, UPDATE (few_until, many_until), DELETE",
+    "quota_watermarks": "SELECT, INSERT, UPDATE (provider, few_until, many_until), DELETE",
     "sync_states": "SELECT, INSERT, UPDATE (covered_count, covered_all, listing, verify_at, labels_due_at)",
     "syncs": "SELECT, INSERT, UPDATE (state, error, ended_at, newest_count, hint_seq, listing_done, verification, "
     "trace_parent)",
@@ -45,7 +45,7 @@ WORKER: Mapping[str, str] = {
     "mailbox_schedule": "SELECT, INSERT, UPDATE",
     "disconnections": "SELECT, INSERT, UPDATE (message_count, revoked_at, erased_at, ended_at), DELETE",
     "user_deletions": "SELECT, INSERT, UPDATE (ended_at), DELETE",
-    "quota_watermarks": "SELECT, INSERT, UPDATE (few_until, many_until), DELETE",
+    "quota_watermarks": "SELECT, INSERT, UPDATE (provider, few_until, many_until), DELETE",
     "idle_groups": "SELECT, INSERT, UPDATE (checked_at, all_seen_at, lease_until, lease_epoch)",
     "workers": "SELECT, INSERT, DELETE",
     "watches": "SELECT, INSERT, UPDATE (expires_at, renew_at)",

@@ -557,14 +557,17 @@ folder_records = Table(
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )
 
-# The upper bounds of calls that lost counts of quota may owe, by address at the provider: rows outlive the mailbox.
+# The upper bounds of calls that lost counts of quota may owe, by identity at the provider: rows outlive the mailbox.
 # They are updated often and never grow.
 quota_watermarks = Table(
     "quota_watermarks",
     metadata,
+    # `Mailbox.identity`.
     Column("scope", Text, primary_key=True),
     # Ends of the periods in which calls may use few units, and units up to the limit.
     _time("few_until"),
     _time("many_until"),
+    # Empty in rows that a release without it has written: they count for every provider.
+    Column("provider", Text, nullable=False, server_default=text("''")),
     postgresql_with={"fillfactor": 50},
 )

@@ -45,7 +45,7 @@ async def fetch_batch(turn: TurnContext, retries: Retries, *, sync_id: int | Non
 
     `sync_id` is the active sync: after its end no further batch is requested.
     """
-    most_gets = await turn.concurrency_limit.limit(turn.mailbox_id)
+    most_gets = await turn.concurrency_limit.limit(turn.identity, most=turn.quota.limits.concurrency)
     async with turn.reading() as connection:
         queued = await fetch_queue.next_batch(connection, turn.mailbox_id, most_gets * _LOOK_AHEAD)
     results, interruption = await _fetch(turn, queued, retries, sync_id=sync_id, most_gets=most_gets)
@@ -73,7 +73,8 @@ async def _fetch(
             if results and not await _still_wanted(turn, sync_id):
                 break
             left, singly = in_one_way([item for item in queued if item.external_id not in results])
-            gets = plan_gets(left, costs=turn.provider.costs, most_gets=most_gets, most_units=turn.quota.batch_units)
+            most_units = turn.quota.limits.batch_units
+            gets = plan_gets(left, costs=turn.provider.costs, most_gets=most_gets, most_units=most_units)
             if not gets:
                 break
             # Live messages come first in the queue, so the first one decides for its batch.
@@ -121,7 +122,7 @@ async def _reserve(
     calls, costs, units = turn.calls, turn.provider.costs, sum(get.units for get in gets)
     needed = units + _completion_units(queued, gets) + outage.units(costs, queued, gets, retries)
     if (missing := needed - calls.reserved_units) > 0:
-        more = max(0, messages * costs.get - units)
+        more = max(0, messages * costs.fetch - units)
         await ahead.enter_async_context(calls.reserved(missing, more=more, live=live))
     return calls.reserved_units > needed
 

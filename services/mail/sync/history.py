@@ -94,18 +94,18 @@ async def _cap_versions(turn: TurnContext, cursor: int) -> None:
 async def _present(turn: TurnContext) -> int | None:
     """Return the mailbox's current cursor; without one the newest message's version, which is older and so safe."""
     costs = turn.provider.costs
-    async with turn.calls.reserved(costs.profile + costs.list_page + costs.get):
+    async with turn.calls.reserved(costs.profile + costs.list_ids + costs.version):
         profile = await turn.call(costs.profile, turn.session.profile)
         if profile.cursor is not None:
             return profile.cursor
         newest = await turn.call(
-            costs.list_page,
+            costs.list_ids,
             lambda: turn.session.list_ids(page_token=None, page_size=1, include_spam_trash=True),
         )
         if not newest.listed:
             return None
         external_id = newest.listed[0].external_id
-        return await turn.call(costs.get, lambda: turn.session.version(external_id))
+        return await turn.call(costs.version, lambda: turn.session.version(external_id))
 
 
 async def read_on(turn: TurnContext, state: SyncProgress, cursor: int, *, deadline: float = math.inf) -> bool:
@@ -149,7 +149,7 @@ async def read_on(turn: TurnContext, state: SyncProgress, cursor: int, *, deadli
 
 async def _read_page(turn: TurnContext, cursor: int, page_token: str | None) -> HistoryPage:
     return await turn.call(
-        turn.provider.costs.history_page,
+        turn.provider.costs.list_changes,
         lambda: turn.session.list_changes(cursor=cursor, page_token=page_token),
     )
 

@@ -40,7 +40,7 @@ async def learn(turn: TurnContext, named: Set[str]) -> None:
 async def refresh(turn: TurnContext) -> None:
     """Copy the provider's labels. Raises the errors of calls."""
     turn.labels_hint = turn.newest_hint
-    listed = await turn.call(turn.provider.costs.labels, turn.session.list_labels)
+    listed = await turn.call(turn.provider.costs.list_labels, turn.session.list_labels)
     async with turn.writing() as connection:
         await record(connection, turn, listed)
     turn.has_listed_labels = True

@@ -107,7 +107,7 @@ async def _wait_for_index(state: SyncProgress) -> None:
 async def _list_page(turn: TurnContext, state: SyncProgress) -> None:
     costs = turn.provider.costs
     may_ask_history = state.listing_pass > 1 and state.listing in _TO_FETCH
-    async with turn.calls.reserved(costs.list_page + may_ask_history * costs.history_page, live=False):
+    async with turn.calls.reserved(costs.list_ids + may_ask_history * costs.list_changes, live=False):
         await _list_and_record(turn, state)
 
 
@@ -142,7 +142,7 @@ async def _ask(turn: TurnContext, state: SyncProgress, *, size: int) -> IdPage |
     """Return the next page; None if the label of the listing was deleted meanwhile."""
     try:
         return await turn.call(
-            turn.provider.costs.list_page,
+            turn.provider.costs.list_ids,
             lambda: turn.session.list_ids(
                 page_token=state.listing_page_token,
                 page_size=size,

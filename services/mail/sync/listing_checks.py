@@ -41,7 +41,7 @@ async def length_of(turn: TurnContext, state: SyncProgress) -> Length:
             # The number of messages without Spam and Trash is unknown. The second round is checked.
             return Length.PLAUSIBLE
     costs = turn.provider.costs
-    async with turn.calls.reserved(costs.profile + (state.listing is Listing.NEWEST) * costs.list_page):
+    async with turn.calls.reserved(costs.profile + (state.listing is Listing.NEWEST) * costs.list_ids):
         return await _compare_with_total(turn, state)
 
 
@@ -75,7 +75,7 @@ async def _lacks_with_spam_and_trash(turn: TurnContext, expected: int) -> bool:
     """Return whether a page of the whole mailbox is as short: the provider's total may include Spam and Trash."""
     size = min(expected, turn.provider.page_size)
     page = await turn.call(
-        turn.provider.costs.list_page,
+        turn.provider.costs.list_ids,
         lambda: turn.session.list_ids(page_token=None, page_size=size, include_spam_trash=True),
         live=False,
     )

@@ -12,8 +12,8 @@ from services.mail.providers.base import (
     ProviderUnavailableError,
     RejectedError,
     TokenRefusedError,
-    UnitCosts,
 )
+from services.mail.providers.limits import CallCosts
 from services.mail.store import messages
 from services.mail.sync import label_copy
 from services.mail.sync.store_fetched import Retries
@@ -24,12 +24,12 @@ _SUSPICIOUS = ProviderUnavailableError | TokenRefusedError | AccessDeniedError
 _KNOWN_TO_WORK = 10
 
 
-def units(costs: UnitCosts, queued: Sequence[FetchItem], gets: Sequence[Get], retries: Retries) -> int:
+def units(costs: CallCosts, queued: Sequence[FetchItem], gets: Sequence[Get], retries: Retries) -> int:
     """Return the units that `tell` may need after these gets."""
     wanted = {id_ for get in gets for id_ in get.external_ids}
     fewest = min(retries.unavailable, retries.refused)
     may_die = any(item.attempts + 1 >= fewest for item in queued if item.external_id in wanted)
-    return costs.labels + may_die * costs.get
+    return costs.list_labels + may_die * costs.version
 
 
 async def tell(
@@ -57,4 +57,4 @@ async def tell(
 
 async def _get(turn: TurnContext, external_id: str) -> None:
     with suppress(MessageGoneError, RejectedError):
-        await turn.call(turn.provider.costs.get, lambda: turn.session.version(external_id))
+        await turn.call(turn.provider.costs.version, lambda: turn.session.version(external_id))

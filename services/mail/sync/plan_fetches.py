@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from services.mail.model import FetchItem
-from services.mail.providers.base import Get, UnitCosts
+from services.mail.providers.base import Get
+from services.mail.providers.limits import CallCosts
 
 
-def plan_gets(queued: Sequence[FetchItem], *, costs: UnitCosts, most_gets: int, most_units: int) -> list[Get]:
+def plan_gets(queued: Sequence[FetchItem], *, costs: CallCosts, most_gets: int, most_units: int) -> list[Get]:
     """Return the calls that fetch the first messages of `queued`, in order and within both limits; at least one.
 
     An item's `siblings` are the queued messages of its thread, itself included.
@@ -37,7 +38,8 @@ def in_one_way(queued: Sequence[FetchItem]) -> tuple[Sequence[FetchItem], bool]:
     return [item for item in queued if item.is_alone is singly and item.lane is lane], singly
 
 
-def _cheapest(item: FetchItem, *, costs: UnitCosts, most_units: int) -> Get:
-    if item.thread_id is not None and costs.thread <= most_units and len(item.siblings) * costs.get > costs.thread:
-        return Get(external_ids=item.siblings, thread_id=item.thread_id, units=costs.thread)
-    return Get(external_ids=(item.external_id,), thread_id=None, units=costs.get)
+def _cheapest(item: FetchItem, *, costs: CallCosts, most_units: int) -> Get:
+    thread = costs.fetch_thread
+    if item.thread_id is None or thread is None or thread > most_units or len(item.siblings) * costs.fetch <= thread:
+        return Get(external_ids=(item.external_id,), thread_id=None, units=costs.fetch)
+    return Get(external_ids=item.siblings, thread_id=item.thread_id, units=thread)

@@ -49,7 +49,8 @@ class TurnContext:
         self.session = session
         self.calls = access.calls(mailbox)
         self.uncounted_calls = access.calls(mailbox)
-        self.quota = access.quota
+        self.identity = mailbox.identity
+        self.quota = access.quotas[mailbox.provider]
         self.concurrency_limit = access.concurrency_limit
         self.metrics = metrics
         self.intervals = intervals

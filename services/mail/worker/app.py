@@ -74,7 +74,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         )
         auth = AuthClient(channel)
         access = provider_access(settings, redis=redis, pool=pool, auth=auth, registry=telemetry.registry)
-        stack.push_async_callback(access.quota.flush)
+        stack.push_async_callback(access.flush)
         metrics = TurnMetrics(telemetry)
         turns = TurnRunner(
             pool=pool,
@@ -115,5 +115,5 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         )
         await stack.enter_async_context(repeated([*retention, dependencies.task], explain=reason_if_lost))
         ready.serving()
-        log.info("worker is working", gmail=settings.gmail_api_url, batch=settings.batch_url)
+        log.info("worker is working", providers=sorted(providers))
         await worker.run(stop)

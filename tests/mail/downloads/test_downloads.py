@@ -18,11 +18,12 @@ from services.mail.ids import PublicId
 from services.mail.provider_access.quota import QuotaWaitError
 from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.providers.gmail.http.exchange import Exchange
+from services.mail.providers.gmail.limits import GMAIL_COSTS
 from services.mail.read_model import MessageDetail
 from tests.mail.conftest import OpenStage
 from tests.support.mail.downloads import downloads
 from tests.support.mail.quota import shared_quota
-from tests.support.mail.running_worker import quota_profile
+from tests.support.mail.running_worker import worker_limits
 from tests.support.mail.stage import Stage
 from tests.support.mail.waiting import eventually
 
@@ -81,7 +82,7 @@ async def copied_part(answers: dict[str, object]) -> bytes:
         copy.extend(data)
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        source = GmailDownloads(Exchange(http), api_url="http://gmail.example", costs=quota_profile().costs)
+        source = GmailDownloads(Exchange(http), api_url="http://gmail.example", costs=GMAIL_COSTS["2026-05"])
         await source.copy_part("token", "m", "1", write)
     return bytes(copy)
 
@@ -231,17 +232,17 @@ class TestFaults:
                 await d.raw(message)
             assert int(refusal.value.metadata["retry_after"]) >= 1
             # Workers leave the mailbox alone, too.
-            quota = shared_quota(s.servers.redis, s.pool, profile=quota_profile(), batch_units=200)
+            quota = shared_quota(s.servers.redis, s.pool, limits=worker_limits())
             with pytest.raises(QuotaWaitError):
-                await quota.take((await s.mailbox()).mailbox_id, 1)
+                await quota.take((await s.mailbox()).identity, 1)
 
     async def test_of_our_quota_are_provider_rate_limited_after_the_patience(
         self, stage: OpenStage, tmp_path: Path
     ) -> None:
         async with stage() as s, downloads(s, tmp_path, patience=0.0) as d:
             message = await synced(s)
-            quota = shared_quota(s.servers.redis, s.pool, profile=quota_profile(), batch_units=200)
-            await quota.pause((await s.mailbox()).mailbox_id, 30, whole_project=False)
+            quota = shared_quota(s.servers.redis, s.pool, limits=worker_limits())
+            await quota.pause((await s.mailbox()).identity, 30, whole_project=False)
             with pytest.raises(AppError, match="provider_rate_limited"):
                 await d.raw(message)
 

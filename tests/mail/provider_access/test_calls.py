@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -14,8 +14,8 @@ from services.mail.model import Mailbox, MailboxStatus
 from services.mail.provider_access.calls import ProviderAccess, ProviderCalls
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.provider_tokens import ProviderTokenCache, TokenSource
-from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError
-from services.mail.provider_access.watermarks import Mark, Watermarks
+from services.mail.provider_access.quota import Quota, QuotaWaitError
+from services.mail.provider_access.watermarks import FEW_UNITS, Level, Mark, Watermarks
 from services.mail.providers.base import (
     LimitError,
     NoAnswerError,
@@ -23,9 +23,8 @@ from services.mail.providers.base import (
     RateLimitedError,
     TooConcurrentError,
 )
-from services.mail.providers.gmail.limits import GMAIL_COSTS
 from tests.support.mail.numbered_tokens import NumberedTokens
-from tests.support.mail.quota import NothingOwed
+from tests.support.mail.quota import NothingOwed, limits
 from tests.support.mail.waiting import eventually
 
 BATCH = 100
@@ -33,9 +32,7 @@ BATCH_SIZE = 10
 # At the beginning of the day no units are used.
 MIDNIGHT = 20_000 * 86_400.0
 # Its units come back within 10 ms.
-PROFILE = QuotaProfile(
-    mailbox_limit=10_000, project_limit=1_000_000, daily_limit=10**9, window=1, costs=GMAIL_COSTS["2026-05"]
-)
+LIMITS_OF_A_SECOND = limits(mailbox=10_000, project=1_000_000, window=1, batch_units=BATCH)
 
 
 @dataclass
@@ -59,9 +56,12 @@ def mailbox(mailbox_id: int = 1) -> Mailbox:
         account_id=uuid4(),
         user_id=uuid4(),
         provider="google",
-        email="a@example.com",
+        email=f"a{mailbox_id}@example.com",
         status=MailboxStatus.ACTIVE,
     )
+
+
+ONE, TWO = mailbox(1).identity, mailbox(2).identity
 
 
 @pytest.fixture
@@ -69,12 +69,14 @@ async def access(quota_redis: Redis) -> AsyncIterator[ProviderAccess]:
     """Yield an access with an unused quota."""
     await quota_redis.flushdb()
     access = ProviderAccess(
-        quota=Quota(quota_redis, profile=PROFILE, batch_units=BATCH, now=lambda: MIDNIGHT, watermarks=NothingOwed()),
-        concurrency_limit=ConcurrencyLimit(quota_redis, batch_size=BATCH_SIZE),
+        quotas={
+            "google": Quota(quota_redis, limits=LIMITS_OF_A_SECOND, now=lambda: MIDNIGHT, watermarks=NothingOwed())
+        },
+        concurrency_limit=ConcurrencyLimit(quota_redis),
         tokens=ProviderTokenCache(NumberedTokens()),
     )
     yield access
-    await access.quota.flush()
+    await access.flush()
 
 
 @pytest.fixture
@@ -91,10 +93,10 @@ async def later(quota_redis: Redis) -> AsyncIterator["Later"]:
     await later.quota.flush()
 
 
-async def wait_of(quota: Quota, mailbox_id: int) -> float:
+async def wait_of(quota: Quota, identity: str) -> float:
     """Return the seconds until the mailbox gets a unit; 0 if it gets one now."""
     try:
-        await quota.take(mailbox_id, 1)
+        await quota.take(identity, 1)
     except QuotaWaitError as wait:
         return wait.seconds
     return 0.0
@@ -104,12 +106,12 @@ class TestUnits:
     async def test_are_taken_before_the_call_and_counted(self, calls: ProviderCalls, access: ProviderAccess) -> None:
         await calls.call(20, Asked(), patience=5)
         assert calls.units_taken == 20
-        assert (await access.quota.use()).day_used == 20
+        assert (await access.quotas["google"].use()).day_used == 20
 
     async def test_that_are_not_available_in_time_prevent_the_call(
         self, calls: ProviderCalls, access: ProviderAccess
     ) -> None:
-        await access.quota.pause(1, 30, whole_project=False)
+        await access.quotas["google"].pause(ONE, 30, whole_project=False)
         ask = Asked()
         with pytest.raises(QuotaWaitError) as wait:
             await calls.call(20, ask, patience=5)
@@ -118,7 +120,7 @@ class TestUnits:
 
     async def test_beyond_a_burst_are_taken_in_parts(self, calls: ProviderCalls, access: ProviderAccess) -> None:
         await calls.take(2 * BATCH + 1, patience=5)
-        assert calls.units_taken == (await access.quota.use()).day_used == 2 * BATCH + 1
+        assert calls.units_taken == (await access.quotas["google"].use()).day_used == 2 * BATCH + 1
 
 
 class TestReservations:
@@ -126,37 +128,37 @@ class TestReservations:
         self, calls: ProviderCalls, access: ProviderAccess
     ) -> None:
         async with calls.reserved(60, patience=5):
-            assert (calls.units_taken, (await access.quota.use()).day_used) == (0, 60)
+            assert (calls.units_taken, (await access.quotas["google"].use()).day_used) == (0, 60)
             await calls.call(20, Asked())
             await calls.call(5, Asked())
-        assert calls.units_taken == (await access.quota.use()).day_used == 25
+        assert calls.units_taken == (await access.quotas["google"].use()).day_used == 25
 
     async def test_that_are_used_up_are_followed_by_quota(self, calls: ProviderCalls, access: ProviderAccess) -> None:
         async with calls.reserved(10, patience=5):
             await calls.take(BATCH + 5, patience=5)
-        assert calls.units_taken == (await access.quota.use()).day_used == BATCH + 5
+        assert calls.units_taken == (await access.quotas["google"].use()).day_used == BATCH + 5
 
     async def test_take_all_units_or_none(self, calls: ProviderCalls, access: ProviderAccess) -> None:
-        await access.quota.pause(1, 30, whole_project=False)
+        await access.quotas["google"].pause(ONE, 30, whole_project=False)
         with pytest.raises(QuotaWaitError):
             async with calls.reserved(20):
                 raise AssertionError("nothing is reserved")
-        assert (calls.units_taken, (await access.quota.use()).day_used) == (0, 0)
+        assert (calls.units_taken, (await access.quotas["google"].use()).day_used) == (0, 0)
 
     async def test_survive_a_take_that_fails(self, calls: ProviderCalls, access: ProviderAccess) -> None:
         async with calls.reserved(20, patience=5):
-            await access.quota.pause(1, 30, whole_project=False)
+            await access.quotas["google"].pause(ONE, 30, whole_project=False)
             with pytest.raises(QuotaWaitError):
                 await calls.take(21)
             assert calls.units_taken == 0
             await calls.take(20)
-        assert calls.units_taken == (await access.quota.use()).day_used == 20
+        assert calls.units_taken == (await access.quotas["google"].use()).day_used == 20
 
     async def test_end_with_a_block_that_fails(self, calls: ProviderCalls, access: ProviderAccess) -> None:
         with pytest.raises(ZeroDivisionError):
             async with calls.reserved(20, patience=5):
                 raise ZeroDivisionError
-        assert (calls.units_taken, (await access.quota.use()).day_used) == (0, 0)
+        assert (calls.units_taken, (await access.quotas["google"].use()).day_used) == (0, 0)
 
     async def test_within_others_take_quota_and_end_separately(
         self, calls: ProviderCalls, access: ProviderAccess
@@ -164,14 +166,14 @@ class TestReservations:
         async with calls.reserved(20, patience=5):
             async with calls.reserved(10, patience=5):
                 await calls.take(4)
-            assert (await access.quota.use()).day_used == 24
+            assert (await access.quotas["google"].use()).day_used == 24
             await calls.take(20)
-        assert calls.units_taken == (await access.quota.use()).day_used == 24
+        assert calls.units_taken == (await access.quotas["google"].use()).day_used == 24
 
 
 class TestParts:
     async def test_of_a_take_are_waited_for_after_the_first(self, calls: ProviderCalls, access: ProviderAccess) -> None:
-        most = access.quota.most_units
+        most = access.quotas["google"].most_units
         async with calls.reserved(most + 2_000, patience=0):
             assert calls.reserved_units == most + 2_000
 
@@ -183,26 +185,26 @@ class TestFurtherUnits:
             async with later.calls.reserved(20, more=10**6):
                 assert later.calls.reserved_units == later.quota.most_units
                 with pytest.raises(QuotaWaitError):
-                    await later.quota.take(1, 1, live=False)
+                    await later.quota.take(ONE, 1, live=False)
         assert later.calls.reserved_units == 0
         assert (await later.quota.use()).day_used == 0
 
     async def test_stay_within_the_mark_of_a_mailbox(self, quota_redis: Redis) -> None:
         await quota_redis.flushdb()
         later = Later(quota_redis, watermarks=Marked())
-        assert (await later.quota.take(1, 20, more=30)).units == 50
-        assert (await later.quota.take(1, 20, more=1000)).units == 50
+        assert (await later.quota.take(ONE, 2, more=3)).units == 5
+        assert (await later.quota.take(ONE, 2, more=1000)).units == FEW_UNITS - 5
 
     async def test_are_none_while_mailboxes_wait_for_the_project(self, quota_redis: Redis) -> None:
         await quota_redis.flushdb()
         later = Later(quota_redis, project_limit=1_000)
         # The project's burst is 416 units, of which a third mailbox leaves 300, and the first one most of the rest.
-        await later.quota.take(3, 116, live=False)
-        assert (await later.quota.take(1, 20, more=1_000)).units == 20 + 28
-        await later.quota.take(3, 172, live=False)
+        await later.quota.take("3", 116, live=False)
+        assert (await later.quota.take(ONE, 20, more=1_000)).units == 20 + 28
+        await later.quota.take("3", 172, live=False)
         with pytest.raises(QuotaWaitError):
-            await later.quota.take(2, 100, live=False)
-        assert (await later.quota.take(1, 20, more=30)).units == 20
+            await later.quota.take(TWO, 100, live=False)
+        assert (await later.quota.take(ONE, 20, more=30)).units == 20
 
 
 class TestRepeats:
@@ -211,7 +213,7 @@ class TestRepeats:
         assert await calls.call(20, asked, patience=5) == "answer"
         assert asked.calls == 2
         # Both calls may have arrived.
-        assert calls.units_taken == (await access.quota.use()).day_used == 40
+        assert calls.units_taken == (await access.quotas["google"].use()).day_used == 40
         asked = Asked([NoAnswerError(), NoAnswerError()])
         with pytest.raises(NoAnswerError):
             await calls.call(20, asked, patience=5)
@@ -232,7 +234,7 @@ class TestRepeats:
         assert asked.calls == 1
 
     async def test_of_a_groups_call_take_its_units_too(self, later: "Later") -> None:
-        await later.quota.take_each({1: 2})
+        await later.quota.take_each({ONE: 2})
         await later.calls.call_prepaid(Asked([NoAnswerError()]))
         assert await later.day_used() == 4
 
@@ -264,7 +266,7 @@ class TestEnds:
         assert await later.in_use_after_a_window() == units
 
     async def test_of_a_groups_units_are_reported_by_each_call(self, later: "Later") -> None:
-        await later.quota.take_each({1: 2, 2: 2})
+        await later.quota.take_each({ONE: 2, TWO: 2})
         await later.calls.call_prepaid(Asked())
         # The other mailbox has not called yet.
         assert await later.in_use_after_a_window() == 2
@@ -299,7 +301,7 @@ class TestTokens:
     async def test_that_cannot_be_had_cost_no_units(self, quota_redis: Redis) -> None:
         await quota_redis.flushdb()
         later, asked = Later(quota_redis, tokens=NoTokens()), Asked()
-        await later.quota.take_each({1: 2})
+        await later.quota.take_each({ONE: 2})
         with pytest.raises(AppError, match="auth_unavailable"):
             await later.calls.call(20, asked)
         assert (asked.calls, later.calls.units_taken) == (0, 0)
@@ -307,12 +309,12 @@ class TestTokens:
 
 
 class Marked(NothingOwed):
-    """Watermarks under which a mailbox may have 100 units in use."""
+    """Watermarks under which a mailbox may have few units in use."""
 
-    async def cover(self, units: Mapping[int, int], *, many: Collection[int] = ()) -> Mapping[int, Mark]:
-        """Allow 100 units."""
+    async def cover(self, units: Mapping[str, int], *, many: Collection[str] = ()) -> Mapping[str, Mark]:
+        """Allow few units."""
         del many
-        return dict.fromkeys(units, Mark(allowed=100, owes=0))
+        return dict.fromkeys(units, Mark(allows=Level.FEW, owes=Level.NONE))
 
 
 class Later:
@@ -322,24 +324,22 @@ class Later:
         self,
         redis: Redis,
         *,
-        project_limit: int = PROFILE.project_limit,
+        project_limit: int = 1_000_000,
         watermarks: Watermarks | None = None,
         tokens: TokenSource | None = None,
     ) -> None:
         self._now = 1_700_000_000.0
-        self.profile = replace(PROFILE, window=60.0, longest_call=1_000.0, project_limit=project_limit)
         self.quota = Quota(
             redis,
-            profile=self.profile,
-            batch_units=BATCH,
+            limits=limits(mailbox=10_000, project=project_limit, batch_units=BATCH, longest_call=1_000.0),
             now=lambda: MIDNIGHT,
             watermarks=watermarks or NothingOwed(),
             redis_time=lambda: self._now,
             monotonic=lambda: self._now,
         )
         access = ProviderAccess(
-            quota=self.quota,
-            concurrency_limit=ConcurrencyLimit(redis, batch_size=BATCH_SIZE),
+            quotas={"google": self.quota},
+            concurrency_limit=ConcurrencyLimit(redis),
             tokens=ProviderTokenCache(tokens or NumberedTokens()),
         )
         self.calls = access.calls(mailbox())
@@ -351,7 +351,7 @@ class Later:
     async def in_use_after_a_window(self) -> int:
         """Return the project's units in use after one window."""
         await self.quota.flush()
-        self._now += self.profile.window + 2
+        self._now += 60.0 + 2
         return (await self.quota.use()).window_used
 
 
@@ -380,17 +380,17 @@ class TestLimits:
         self, calls: ProviderCalls, access: ProviderAccess, limit: Limit
     ) -> None:
         async def other_has_units() -> bool:
-            return not await wait_of(access.quota, 2)
+            return not await wait_of(access.quotas["google"], TWO)
 
         await eventually(other_has_units)
         with pytest.raises(type(limit.error)):
             await calls.call_prepaid(Asked([limit.error]))
-        assert await wait_of(access.quota, 1) == pytest.approx(limit.seconds, abs=0.5)
-        assert (await wait_of(access.quota, 2) > 20) is limit.others_wait
-        assert await access.concurrency_limit.limit(1) == limit.batch_size
+        assert await wait_of(access.quotas["google"], ONE) == pytest.approx(limit.seconds, abs=0.5)
+        assert (await wait_of(access.quotas["google"], TWO) > 20) is limit.others_wait
+        assert await access.concurrency_limit.limit(ONE, most=BATCH_SIZE) == limit.batch_size
 
     async def test_do_not_apply_after_other_errors(self, calls: ProviderCalls, access: ProviderAccess) -> None:
         with pytest.raises(ProviderUnavailableError):
             await calls.call_prepaid(Asked([ProviderUnavailableError()]))
-        assert await wait_of(access.quota, 1) < 0.1
-        assert await access.concurrency_limit.limit(1) == BATCH_SIZE
+        assert await wait_of(access.quotas["google"], ONE) < 0.1
+        assert await access.concurrency_limit.limit(ONE, most=BATCH_SIZE) == BATCH_SIZE

@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from services.mail.provider_access.quota import Quota, QuotaScope, QuotaWaitError
-from services.mail.providers.gmail.limits import gmail_quota
+from services.mail.providers.gmail.limits import gmail_limits
 from tests.support.mail.quota import NothingOwed
 
 DAY = 86_400.0
@@ -51,15 +51,16 @@ async def shared(quota_redis: Redis, clock: Clock) -> AsyncIterator[Quota]:
 @asynccontextmanager
 async def open_quota(redis: Redis, clock: Clock, *, idle_share: float) -> AsyncIterator[Quota]:
     await redis.flushdb()
-    profile = gmail_quota(
+    limits = gmail_limits(
         "2026-05",
         mailbox_limit=10_000_000,
         project_limit=10_000_000,
         daily_limit=LIMIT,
         live_reserve=0.2,
         idle_share=idle_share,
+        batch_size=LIMIT // 20,
     )
-    made = Quota(redis, profile=profile, batch_units=LIMIT, now=clock, watermarks=NothingOwed())
+    made = Quota(redis, limits=limits, now=clock, watermarks=NothingOwed())
     yield made
     await made.flush()
 
@@ -67,45 +68,45 @@ async def open_quota(redis: Redis, clock: Clock, *, idle_share: float) -> AsyncI
 async def wait_for(quota: Quota, units: int, *, live: bool) -> float:
     """Return the seconds until the day's units are available."""
     with pytest.raises(QuotaWaitError) as wait:
-        await quota.take(1, units, live=live)
+        await quota.take("1", units, live=live)
     assert wait.value.scope is QuotaScope.DAY
     return wait.value.seconds
 
 
 class TestDailyBudget:
     async def test_keeps_a_part_for_live_mail(self, quota: Quota) -> None:
-        await quota.take(1, FOR_BACKFILL - 10, live=False)
+        await quota.take("1", FOR_BACKFILL - 10, live=False)
         assert 60 < await wait_for(quota, 11, live=False) <= MINUTES
-        await quota.take(1, 194, live=True)
+        await quota.take("1", 194, live=True)
         assert 60 < await wait_for(quota, 17, live=True) <= MINUTES
-        await quota.take(1, 16, live=True)
+        await quota.take("1", 16, live=True)
 
     async def test_is_shared_by_all_mailboxes(self, quota: Quota) -> None:
-        await quota.take(1, LIMIT - 3)
-        await quota.take(2, 2)
+        await quota.take("1", LIMIT - 3)
+        await quota.take("2", 2)
         assert 60 < await wait_for(quota, 2, live=True) <= MINUTES
 
     async def test_begins_again_every_day(self, quota: Quota, clock: Clock) -> None:
-        await quota.take(1, LIMIT)
+        await quota.take("1", LIMIT)
         clock.now = MIDNIGHT + DAY - 10
         assert await wait_for(quota, 1, live=True) <= 10
         clock.now = MIDNIGHT + DAY
-        await quota.take(1, 1)
+        await quota.take("1", 1)
 
     async def test_gets_back_units_without_a_call(self, quota: Quota) -> None:
-        quota.give_back(await quota.take(1, FOR_BACKFILL, live=False))
-        await quota.take(1, FOR_BACKFILL, live=False)
+        quota.give_back(await quota.take("1", FOR_BACKFILL, live=False))
+        await quota.take("1", FOR_BACKFILL, live=False)
         assert (await quota.use()).day_used == FOR_BACKFILL
 
     async def test_that_was_lost_counts_as_evenly_spent(self, quota: Quota, clock: Clock) -> None:
         clock.now = MIDNIGHT + DAY / 2
-        await quota.take(1, FOR_BACKFILL // 2 - 10, live=False)
+        await quota.take("1", FOR_BACKFILL // 2 - 10, live=False)
         assert await wait_for(quota, 20, live=False) > 60
 
 
 async def check(quota: Quota, times: int) -> list[float]:
     """Take the units of so many idle checks; return the waits of those that get none."""
-    waits = await quota.take_each(dict.fromkeys(range(1, times + 1), 2))
+    waits = await quota.take_each(dict.fromkeys(map(str, range(1, times + 1)), 2))
     assert all(wait is None or wait.scope is QuotaScope.DAY for wait in waits.values())
     return [wait.seconds for wait in waits.values() if wait is not None]
 
@@ -126,19 +127,19 @@ class TestPartOfIdleChecks:
         await check(shared, 1)
         clock.now = MIDNIGHT + DAY - 1
         assert len(await check(shared, 200)) == 200 - 124
-        await shared.take(1, LIMIT - 250, live=True)
+        await shared.take("1", LIMIT - 250, live=True)
         assert 0 < await wait_for(shared, 1, live=True) <= 1
 
     async def test_is_left_to_them_by_backfills_as_far_as_it_is_to_come(self, shared: Quota, clock: Clock) -> None:
         assert await check(shared, 1) == []
-        await shared.take(1, FOR_BACKFILL - 250 - 2, live=False)
+        await shared.take("1", FOR_BACKFILL - 250 - 2, live=False)
         assert await wait_for(shared, 1, live=False) > 60
         clock.now += DAY / 2
-        await shared.take(1, 124, live=False)
+        await shared.take("1", 124, live=False)
         assert await wait_for(shared, 2, live=False) > 60
         assert len(await check(shared, 70)) == 70 - 62
         clock.now = MIDNIGHT + DAY - 1
-        await shared.take(1, 1, live=False)
+        await shared.take("1", 1, live=False)
 
     async def test_that_was_lost_counts_as_spent_evenly(self, shared: Quota, clock: Clock, quota_redis: Redis) -> None:
         clock.now += DAY / 2

@@ -10,16 +10,16 @@ from redis.asyncio import Redis
 
 from services.mail.model import Mailbox
 from services.mail.provider_access.quota import Quota, QuotaWaitError
-from services.mail.providers.gmail.limits import gmail_quota
+from services.mail.providers.gmail.limits import gmail_limits
 from tests.mail.conftest import OpenStage
-from tests.support.mail.quota import NothingOwed
+from tests.support.mail.quota import NothingOwed, limit_of
 from tests.support.mail.stage import Stage, connect_user
 from tests.support.mail.waiting import eventually
 
 BATCH = 200
 # Units per second of the project. A mailbox may take 98.
 PROJECT_RATE = 1_000
-PROFILE = gmail_quota("2026-05", project_limit=60 * PROJECT_RATE)
+LIMITS = gmail_limits("2026-05", project_limit=60 * PROJECT_RATE)
 BACKFILLS = range(1, 41)
 # Mailboxes with small batches for a while, since they made too many concurrent requests.
 CAREFUL = range(41, 51)
@@ -34,8 +34,7 @@ class Race:
         self.now = 1_700_000_000.0
         self.quota = Quota(
             redis,
-            profile=PROFILE,
-            batch_units=BATCH,
+            limits=LIMITS,
             watermarks=NothingOwed(),
             redis_time=lambda: self.now,
             monotonic=lambda: self.now,
@@ -56,7 +55,7 @@ class Race:
             self.now, mailbox_id = heappop(queue)
             if self.now >= end:
                 break
-            wait = await self._ask(mailbox_id, units.get(mailbox_id, PROFILE.costs.get))
+            wait = await self._ask(mailbox_id, units.get(mailbox_id, LIMITS.costs.fetch))
             if mailbox_id == LIVE and not wait:
                 self.live_waits.append(self.now - since)
                 wait = 1.0
@@ -66,7 +65,7 @@ class Race:
     async def _ask(self, mailbox_id: int, units: int) -> float:
         self.asked[mailbox_id] += 1
         try:
-            taken = await self.quota.take(mailbox_id, units, live=mailbox_id == LIVE)
+            taken = await self.quota.take(str(mailbox_id), units, live=mailbox_id == LIVE)
         except QuotaWaitError as wait:
             return wait.seconds
         self.quota.end(taken)
@@ -112,7 +111,7 @@ class TestFairness:
         race.turns.clear()
         await race.run({1: BATCH}, seconds=60)
         # All that a mailbox may take, except for some seconds.
-        assert race.turns[1] * BATCH > 0.6 * PROFILE.mailbox_limit
+        assert race.turns[1] * BATCH > 0.6 * limit_of(LIMITS)
 
 
 class TestWorkers:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 from typing import Any, Protocol
@@ -16,7 +16,6 @@ from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
 from services.mail.provider_access.quota import (
     Quota,
-    QuotaProfile,
     QuotaScope,
     QuotaUnavailableError,
     QuotaWaitError,
@@ -24,15 +23,16 @@ from services.mail.provider_access.quota import (
 )
 from services.mail.provider_access.quota_metrics import QuotaMetrics
 from services.mail.provider_access.watermarks import NoWatermarks, Watermarks
-from services.mail.providers.gmail.limits import QuotaGeneration, gmail_quota
-from tests.support.mail.quota import NothingOwed
+from services.mail.providers.gmail.limits import DAY_BEGINS, QuotaGeneration, gmail_limits
+from services.mail.providers.limits import ProviderLimits
+from tests.support.mail.quota import NothingOwed, limit_of
 from tests.support.mail.waiting import eventually
 
 WINDOW = 60.0
 EPOCH = 1_700_000_000.0
 BATCH = 200
-PROFILE = gmail_quota("2026-05")
-LIMIT = PROFILE.mailbox_limit
+LIMITS = gmail_limits("2026-05")
+LIMIT = limit_of(LIMITS)
 BURST = 2_500
 LIVE_UNITS = 120
 
@@ -63,7 +63,7 @@ class MakeQuota(Protocol):
     """Creates a worker's quota at the beginning of a day."""
 
     def __call__(
-        self, server: Redis = ..., *, profile: QuotaProfile = ..., watermarks: Watermarks = ..., **options: Any
+        self, server: Redis = ..., *, limits: ProviderLimits = ..., watermarks: Watermarks = ..., **options: Any
     ) -> Quota:
         """Return a quota; by default one with Gmail's limits, and mailboxes without earlier calls."""
         ...
@@ -77,16 +77,15 @@ async def quota_of(redis: Redis, clock: Clock) -> AsyncIterator[MakeQuota]:
     def make(
         server: Redis = redis,
         *,
-        profile: QuotaProfile = PROFILE,
+        limits: ProviderLimits = LIMITS,
         watermarks: Watermarks = NothingOwed(),  # noqa: B008 - it has no state
         **options: Any,
     ) -> Quota:
         quota = Quota(
             server,
-            profile=profile,
-            batch_units=profile.costs.get * 10,
+            limits=limits,
             watermarks=watermarks,
-            now=lambda: 20_000 * 86_400.0 + profile.day_begins,
+            now=lambda: 20_000 * 86_400.0 + DAY_BEGINS,
             redis_time=clock,
             monotonic=clock,
             **options,
@@ -107,13 +106,13 @@ def quota(quota_of: MakeQuota) -> Quota:
 async def wait_for(quota: Quota, units: int, *, mailbox_id: int = 1, live: bool = True) -> QuotaWaitError:
     """Return the wait that the mailbox is told."""
     with pytest.raises(QuotaWaitError) as wait:
-        await quota.take(mailbox_id, units, live=live)
+        await quota.take(str(mailbox_id), units, live=live)
     return wait.value
 
 
 async def call(quota: Quota, units: int, *, mailbox_id: int = 1, live: bool = True) -> None:
     """Make a call that takes no time."""
-    quota.end(await quota.take(mailbox_id, units, live=live))
+    quota.end(await quota.take(str(mailbox_id), units, live=live))
 
 
 async def get_patiently(
@@ -135,19 +134,19 @@ class TestBurst:
     async def test_is_available_at_once_after_idleness(
         self, quota_of: MakeQuota, generation: QuotaGeneration, burst: int
     ) -> None:
-        quota = quota_of(profile=gmail_quota(generation))
+        quota = quota_of(limits=gmail_limits(generation))
         await call(quota, burst, live=False)
         assert (await wait_for(quota, BATCH, live=False)).seconds > 0.1
 
     async def test_covers_the_first_sync_of_the_newest_hundred(self, quota: Quota) -> None:
-        costs = PROFILE.costs
-        await call(quota, costs.profile + costs.labels + costs.watch)
-        await call(quota, costs.list_page, live=False)
+        costs = LIMITS.costs
+        await call(quota, costs.profile + costs.list_labels + costs.watch)
+        await call(quota, costs.list_ids, live=False)
         for _ in range(10):
-            await call(quota, 10 * costs.get, live=False)
+            await call(quota, 10 * costs.fetch, live=False)
 
     async def test_can_be_configured(self, quota_of: MakeQuota) -> None:
-        quota = quota_of(profile=gmail_quota("2026-05", burst=1_000))
+        quota = quota_of(limits=gmail_limits("2026-05", burst=1_000))
         await call(quota, 1_000, live=False)
         assert (await wait_for(quota, BATCH, live=False)).seconds > 0.1
 
@@ -172,12 +171,12 @@ class TestPacing:
 
     @pytest.mark.parametrize("generation", ["2026-05", "legacy"])
     async def test_uses_all_units(self, quota_of: MakeQuota, clock: Clock, generation: QuotaGeneration) -> None:
-        profile = gmail_quota(generation)
-        quota = quota_of(profile=profile)
-        batch = quota.batch_units
+        limits = gmail_limits(generation)
+        quota = quota_of(limits=limits)
+        batch = limits.batch_units
         await get_patiently(quota, clock, seconds=2 * WINDOW, units=batch)
         taken = await get_patiently(quota, clock, seconds=10 * WINDOW, units=batch)
-        assert len(taken) * batch > 0.95 * 10 * profile.mailbox_limit
+        assert len(taken) * batch > 0.95 * 10 * limit_of(limits)
 
     @pytest.mark.parametrize("live", [True, False])
     async def test_announces_a_wait_after_which_the_units_are_available(
@@ -201,7 +200,7 @@ class TestPacing:
 
 class TestLiveMail:
     async def test_has_a_part_that_backfills_leave(self, quota_of: MakeQuota) -> None:
-        quota = quota_of(profile=replace(PROFILE, burst=1.0))
+        quota = quota_of(limits=gmail_limits("2026-05", burst=LIMIT))
         await call(quota, LIMIT - LIVE_UNITS, live=False)
         assert (await wait_for(quota, 1, live=False)).scope is QuotaScope.MAILBOX
         await call(quota, LIVE_UNITS)
@@ -223,7 +222,7 @@ class TestLiveMail:
 
 class TestCallsInFlight:
     async def test_count_until_a_window_after_their_end(self, quota: Quota, clock: Clock) -> None:
-        held = [await quota.take(1, 1_000) for _ in range(2)]
+        held = [await quota.take("1", 1_000) for _ in range(2)]
         clock.now += 100
         for taken in held:
             quota.end(taken)
@@ -235,16 +234,16 @@ class TestCallsInFlight:
     ) -> None:
         dead, alive = (quota_of() for _ in range(2))
         for _ in range(2):
-            await dead.take(1, BURST)
+            await dead.take("1", BURST)
             clock.now += 30
-        clock.now += PROFILE.longest_call - 31
+        clock.now += LIMITS.longest_call - 31
         # 5,000 of 6,000 units still count, 70 s after the last take.
         assert (await wait_for(alive, 1_001)).seconds < WINDOW + 30
         clock.now += WINDOW + 32
         await call(alive, BURST)
 
     async def test_that_are_given_back_do_not_count(self, quota: Quota) -> None:
-        quota.give_back(await quota.take(1, BURST, live=False))
+        quota.give_back(await quota.take("1", BURST, live=False))
         await call(quota, BURST, live=False)
 
     async def test_are_reported_with_the_next_take_without_a_round_trip(self, redis: Redis, quota: Quota) -> None:
@@ -272,8 +271,7 @@ class TestLostCounts:
         await call(quota_of(watermarks=NothingOwed()), BURST)
 
     async def test_owe_the_window_after_calls(self, quota_of: MakeQuota, clock: Clock) -> None:
-        owed = NoWatermarks(mailbox_limit=LIMIT, project_limit=PROFILE.project_limit)
-        quota = quota_of(watermarks=owed)
+        quota = quota_of(watermarks=NoWatermarks())
         wait = await wait_for(quota, 1)
         assert WINDOW <= wait.seconds <= WINDOW + 2
         # It is owed once, for any number of requests meanwhile.
@@ -303,7 +301,7 @@ class TestClockOfRedis:
         assert clock.now - began < WINDOW / 2
 
     async def test_that_goes_back_does_not_extend_a_pause(self, quota: Quota, clock: Clock) -> None:
-        await quota.pause(1, 30, whole_project=False)
+        await quota.pause("1", 30, whole_project=False)
         clock.now -= 1_800
         assert (await wait_for(quota, 1)).seconds < 30 + WINDOW + 2
 
@@ -318,31 +316,31 @@ class TestPauses:
     async def test_stop_a_mailbox_in_all_workers(self, quota_of: MakeQuota) -> None:
         ours, theirs = (quota_of() for _ in range(2))
         await call(ours, 1)
-        await ours.pause(1, 30, whole_project=False)
+        await ours.pause("1", 30, whole_project=False)
         assert 30 <= (await wait_for(theirs, 1)).seconds <= 31
         await call(theirs, 1, mailbox_id=2)
 
     async def test_of_the_project_stop_all_mailboxes(self, quota: Quota) -> None:
         await call(quota, 1)
-        await quota.pause(1, 30, whole_project=True)
+        await quota.pause("1", 30, whole_project=True)
         wait = await wait_for(quota, 1, mailbox_id=2)
         assert (30 <= wait.seconds <= 31, wait.scope) == (True, QuotaScope.PROJECT)
         assert 29 < (await quota.use()).paused <= 30
 
     async def test_are_not_shortened_by_later_ones(self, quota: Quota) -> None:
         await call(quota, 1)
-        await quota.pause(1, 30, whole_project=False)
-        await quota.pause(1, 1, whole_project=False)
+        await quota.pause("1", 30, whole_project=False)
+        await quota.pause("1", 1, whole_project=False)
         assert (await wait_for(quota, 1)).seconds >= 30
 
     async def test_are_followed_by_no_burst(self, quota: Quota, clock: Clock) -> None:
         await call(quota, 1)
-        await quota.pause(1, 30, whole_project=False)
+        await quota.pause("1", 30, whole_project=False)
         clock.now += 31
         assert (await wait_for(quota, BURST, live=False)).seconds > 10
 
     async def test_of_an_unknown_mailbox_count_as_a_full_window(self, quota: Quota) -> None:
-        await quota.pause(1, 5, whole_project=False)
+        await quota.pause("1", 5, whole_project=False)
         assert (await wait_for(quota, 1)).seconds >= WINDOW
 
 
@@ -350,7 +348,7 @@ class TestLimits:
     @pytest.mark.parametrize("limits", [{"mailbox_limit": BATCH}, {"project_limit": BATCH}])
     async def test_without_room_for_a_batch_are_refused(self, quota_of: MakeQuota, limits: dict[str, int]) -> None:
         with pytest.raises(ValueError, match="does not allow batches"):
-            quota_of(profile=gmail_quota("2026-05", **limits))
+            quota_of(limits=gmail_limits("2026-05", **limits))
 
 
 @pytest.fixture
@@ -365,20 +363,20 @@ class TestWithoutRedis:
     async def test_no_units_are_taken(self, no_redis: Redis, quota_of: MakeQuota) -> None:
         quota = quota_of(no_redis)
         with pytest.raises(QuotaUnavailableError) as wait:
-            await quota.take(1, 1)
+            await quota.take("1", 1)
         assert (wait.value.seconds > 0, wait.value.scope) == (True, QuotaScope.SERVICE)
         # Without units there is nothing to pause.
-        await quota.pause(1, 3, whole_project=False)
+        await quota.pause("1", 3, whole_project=False)
 
     async def test_no_mailbox_of_a_group_takes_units(self, no_redis: Redis, quota_of: MakeQuota) -> None:
         quota = quota_of(no_redis)
-        waits = await quota.take_each({1: 2, 2: 2})
+        waits = await quota.take_each({"1": 2, "2": 2})
         assert [wait and wait.scope for wait in waits.values()] == [QuotaScope.SERVICE] * 2
-        assert (quota.claim(1), quota.claim(2)) == (None, None)
+        assert (quota.claim("1"), quota.claim("2")) == (None, None)
 
     async def test_reports_of_ends_are_lost_without_an_error(self, no_redis: Redis, quota_of: MakeQuota) -> None:
         quota = quota_of(no_redis)
-        quota.end(Taken(mailbox_id=1, units=1, mailbox_slot=1, project_slot=1))
+        quota.end(Taken(identity="1", units=1, slots=(1, 1)))
         await quota.flush()
 
     async def test_its_loss_and_its_return_are_logged_once(
@@ -390,10 +388,10 @@ class TestWithoutRedis:
         with structlog.testing.capture_logs() as logs:
             for _ in range(3):
                 with suppress(QuotaUnavailableError):
-                    await lost.take(1, 1)
+                    await lost.take("1", 1)
             assert registry.get_sample_value("mailroom_quota_reachable") == 0
             for _ in range(3):
-                await found.take(1, 1)
+                await found.take("1", 1)
         assert [entry["log_level"] for entry in logs] == ["error", "info"]
         assert registry.get_sample_value("mailroom_quota_reachable") == 1
         assert registry.get_sample_value("mailroom_quota_waits_total", {"scope": "service"}) == 3
@@ -403,10 +401,10 @@ class TestWaits:
     async def test_are_counted_by_scope(self, quota_of: MakeQuota) -> None:
         registry = CollectorRegistry()
         quota = quota_of(metrics=QuotaMetrics(registry))
-        await quota.take(1, BURST)
+        await quota.take("1", BURST)
         await wait_for(quota, BATCH)
-        await quota.pause(1, 100, whole_project=True)
-        await quota.take_each({2: 2, 3: 2})
+        await quota.pause("1", 100, whole_project=True)
+        await quota.take_each({"2": 2, "3": 2})
         counted = {
             scope: registry.get_sample_value("mailroom_quota_waits_total", {"scope": scope}) for scope in QuotaScope
         }
@@ -415,13 +413,13 @@ class TestWaits:
 
 class TestGroups:
     async def test_take_in_one_round_trip_and_each_call_claims_its_units(self, redis: Redis, quota: Quota) -> None:
-        await quota.take_each({1: 2})
+        await quota.take_each({"1": 2})
         before = await scripts_run(redis)
-        assert await quota.take_each({1: 2, 2: 2, 3: 2}) == dict.fromkeys((1, 2, 3))
+        assert await quota.take_each({"1": 2, "2": 2, "3": 2}) == dict.fromkeys(("1", "2", "3"))
         assert await scripts_run(redis) - before == 3
-        claimed = quota.claim(2)
+        claimed = quota.claim("2")
         assert claimed is not None
-        assert (claimed.mailbox_id, claimed.units, quota.claim(2)) == (2, 2, None)
+        assert (claimed.identity, claimed.units, quota.claim("2")) == ("2", 2, None)
 
 
 async def scripts_run(redis: Redis) -> int:

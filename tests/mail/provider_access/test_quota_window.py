@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from services.mail.provider_access.quota import Quota, QuotaProfile, QuotaWaitError, Taken
-from services.mail.provider_access.watermarks import Mark
-from services.mail.providers.gmail.limits import GMAIL_COSTS
+from services.mail.provider_access.quota import Quota, QuotaWaitError, Taken
+from services.mail.provider_access.watermarks import Level, Mark
+from services.mail.store.control.quota_watermarks import Recent
+from tests.support.mail.quota import limits
 
 WINDOW = 60.0
 LONGEST = 130.0
@@ -21,13 +22,12 @@ BATCH = 100
 EPOCH = 1_700_000_000.0
 # Longer than any of the simulated calls.
 _EVER = 10**9
-PROFILE = QuotaProfile(
-    mailbox_limit=MAILBOX_LIMIT,
-    project_limit=PROJECT_LIMIT,
+LIMITS = limits(
+    mailbox=MAILBOX_LIMIT,
+    project=PROJECT_LIMIT,
     window=WINDOW,
     longest_call=LONGEST,
-    daily_limit=10**9,
-    costs=GMAIL_COSTS["2026-05"],
+    batch_units=BATCH,
     # Without pacing the windows are full most of the time.
     burst=1.0,
 )
@@ -85,17 +85,18 @@ class TrueWatermarks:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def cover(self, units: Mapping[int, int], **_: object) -> Mapping[int, Mark]:
+    async def cover(self, units: Mapping[str, int], **_: object) -> Mapping[str, Mark]:
         """Return the mailboxes' use, rounded up to all or nothing."""
-        return {id_: Mark(allowed=MAILBOX_LIMIT, owes=MAILBOX_LIMIT if self._recent(id_) else 0) for id_ in units}
+        owed = {id_: Level.MANY if self._recent(int(id_)) else Level.NONE for id_ in units}
+        return {id_: Mark(allows=Level.MANY, owes=level) for id_, level in owed.items()}
 
-    def called(self, mailbox_ids: object) -> None:
+    def called(self, identities: object) -> None:
         """Do nothing: the world knows."""
 
-    async def project_owes(self) -> int:
-        """Return the limits of the mailboxes with calls."""
+    async def recent(self) -> Recent:
+        """Count the mailboxes with calls."""
         called = {call.mailbox_id for call in self._world.calls if self._recent(call.mailbox_id)}
-        return min(PROJECT_LIMIT, MAILBOX_LIMIT * len(called))
+        return Recent(many=len(called), few=0)
 
     def _recent(self, mailbox_id: int) -> bool:
         return any(
@@ -170,8 +171,7 @@ class Replay:
         self._redis = redis
         self._quota = Quota(
             redis,
-            profile=PROFILE,
-            batch_units=BATCH,
+            limits=LIMITS,
             watermarks=TrueWatermarks(self.world),
             now=lambda: 20_000 * 86_400.0,
             redis_time=self.world.redis_time,
@@ -197,7 +197,7 @@ class Replay:
             case Settle() if self._under_way:
                 await self._settle(step)
             case Pause():
-                await self._quota.pause(step.mailbox_id, step.seconds, whole_project=step.whole_project)
+                await self._quota.pause(str(step.mailbox_id), step.seconds, whole_project=step.whole_project)
             case SetBack():
                 self.world.clock_error -= step.seconds
             case Forget():
@@ -207,7 +207,7 @@ class Replay:
 
     async def _take(self, take: Take) -> None:
         try:
-            taken = await self._quota.take(take.mailbox_id, take.units, live=take.live)
+            taken = await self._quota.take(str(take.mailbox_id), take.units, live=take.live)
         except QuotaWaitError:
             return
         call = Call(take.mailbox_id, take.units, self.world.now)

@@ -49,7 +49,7 @@ class TestPlan:
     @given(
         st.lists(st.none() | st.sampled_from("abcdef"), max_size=60),
         st.integers(1, 30),
-        st.integers(COSTS.get, 25 * COSTS.get),
+        st.integers(COSTS.fetch, 25 * COSTS.fetch),
     )
     def test_stays_within_limits_and_gets_no_message_twice(
         self, threads: list[str | None], most_gets: int, most_units: int
@@ -60,7 +60,7 @@ class TestPlan:
         assert sum(get.units for get in gets) <= most_units
         assert len(ids) == len(set(ids))
         assert bool(gets) == bool(threads)
-        assert all(get.units <= COSTS.get * len(get.external_ids) for get in gets)
+        assert all(get.units <= COSTS.fetch * len(get.external_ids) for get in gets)
 
 
 class TestOneWay:

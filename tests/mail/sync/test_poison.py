@@ -120,8 +120,8 @@ class TestCalls:
     async def test_of_a_first_attempt_reserve_no_get_that_tells_an_outage(self) -> None:
         item = FetchItem(external_id="m", thread_id=None, siblings=(), lane=Lane.LIVE)
         get, costs, retries = Get(external_ids=("m",), thread_id=None, units=20), GMAIL_COSTS["2026-05"], Retries()
-        assert outage.units(costs, [item], [get], retries) == costs.labels
+        assert outage.units(costs, [item], [get], retries) == costs.list_labels
         last = replace(item, attempts=retries.refused - 1)
-        assert outage.units(costs, [last], [get], retries) == costs.labels + costs.get
+        assert outage.units(costs, [last], [get], retries) == costs.list_labels + costs.fetch
         other = replace(last, external_id="n")
-        assert outage.units(costs, [other], [get], retries) == costs.labels
+        assert outage.units(costs, [other], [get], retries) == costs.list_labels

@@ -14,17 +14,19 @@ from starlette.responses import Response
 
 from services.mail.model import SyncState
 from services.mail.provider_access.quota import QuotaWaitError
+from services.mail.providers.gmail.limits import LIVE_SHARE
 from tests.mail.conftest import OpenStage
 from tests.support.mail.proxied_gmail import ProxiedCall, proxied
-from tests.support.mail.quota import shared_quota
-from tests.support.mail.running_worker import BATCH_SIZE, WorkerOptions, quota_profile
+from tests.support.mail.quota import limit_of, shared_quota
+from tests.support.mail.running_worker import WorkerOptions, worker_limits
 from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage
 
 # Google's window: its 100 units a second come too slowly for a get to be worth waiting for within a turn.
-PROFILE = quota_profile(window=60.0)
-LIVE_UNITS = int(PROFILE.mailbox_limit * PROFILE.live_share)
-PER_SECOND = (PROFILE.mailbox_limit - LIVE_UNITS) / PROFILE.window
+WINDOW = 60.0
+LIMITS = worker_limits(window=WINDOW)
+LIVE_UNITS = int(limit_of(LIMITS) * LIVE_SHARE)
+PER_SECOND = (limit_of(LIMITS) - LIVE_UNITS) / WINDOW
 SECONDS_OF_GRACE = 2.0
 
 
@@ -132,14 +134,14 @@ class Run:
 
 async def empty_window(s: Stage) -> None:
     """Takes all units of the mailbox that are to be had at once, those for live mail included."""
-    quota = shared_quota(s.servers.redis, s.pool, profile=PROFILE, batch_units=BATCH_SIZE * PROFILE.costs.get)
-    mailbox_id = (await s.mailbox()).mailbox_id
+    quota = shared_quota(s.servers.redis, s.pool, limits=LIMITS)
+    identity = (await s.mailbox()).identity
     # A pause leaves no level; a window that is not known yet would count as used up.
-    quota.end(await quota.take(mailbox_id, 1))
-    await quota.pause(mailbox_id, 0.0, whole_project=False)
+    quota.end(await quota.take(identity, 1))
+    await quota.pause(identity, 0.0, whole_project=False)
     with contextlib.suppress(QuotaWaitError):
         while True:
-            quota.end(await quota.take(mailbox_id, 1))
+            quota.end(await quota.take(identity, 1))
     await quota.flush()
 
 
@@ -148,9 +150,7 @@ async def run(servers: Servers, stage: OpenStage, way: Way, *, empty: bool) -> R
     async with AsyncExitStack() as stack:
         url = None if way.profile_cursor else await stack.enter_async_context(proxied(servers.sandbox, without_cursor))
         topic = "projects/p/topics/t" if way.watch else None
-        s = await stack.enter_async_context(
-            stage(window=PROFILE.window, batch=way.batch, api_url=url, push_topic=topic)
-        )
+        s = await stack.enter_async_context(stage(window=WINDOW, batch=way.batch, api_url=url, push_topic=topic))
         first = await s.at_provider.deliver()
         for _ in range(3):
             await s.at_provider.deliver(**({"thread_id": first} if way.threads else {}))

@@ -33,6 +33,7 @@ from services.mail.providers.base import (
     Profile,
     ProviderUnavailableError,
 )
+from services.mail.providers.limits import UNITS
 from services.mail.store.sync import fetch_queue, sync_state
 from services.mail.sync import fetch, history
 from services.mail.sync.store_fetched import Retries, store_fetched
@@ -221,10 +222,10 @@ class CountedQuota(Quota):
 
     takes = 0
 
-    async def take(self, mailbox_id: int, units: int, *, more: int = 0, live: bool = True) -> Taken:
+    async def take(self, identity: str, units: int, *, counts: str = UNITS, more: int = 0, live: bool = True) -> Taken:
         """Take units and count that."""
         type(self).takes += 1
-        return await super().take(mailbox_id, units, more=more, live=live)
+        return await super().take(identity, units, counts=counts, more=more, live=live)
 
 
 async def _nothing() -> None:

@@ -45,7 +45,7 @@ class TestWaitForQuota:
             await s.sync_with_worker()
             turn = await due_turn(s, provider)
             await queue_one(s, lane)
-            await turn.quota.pause(turn.mailbox_id, 30.0, whole_project=False)
+            await turn.quota.pause(turn.identity, 30.0, whole_project=False)
             release = await run(turn)
             assert (release.lane, release.waiting_for) == (lane, WaitReason.QUOTA)
             assert 25.0 < release.after <= 30.0
@@ -63,7 +63,7 @@ class TestWaitForQuota:
             await s.sync_with_worker()
             turn = await due_turn(s, provider)
             await queue_one(s, Lane.LIVE)
-            await turn.quota.pause(turn.mailbox_id, 30.0, whole_project=True)
+            await turn.quota.pause(turn.identity, 30.0, whole_project=True)
             assert (await run(turn)).waiting_for is WaitReason.QUOTA_PROJECT
 
     @pytest.mark.parametrize(
@@ -87,17 +87,17 @@ class RequestAtTheEnd(ConcurrencyLimit):
     """A limit that is asked for right before a queue is read. Once that is empty, a user asks for a sync."""
 
     def __init__(self, s: Stage) -> None:
-        super().__init__(s.servers.redis, batch_size=10)
+        super().__init__(s.servers.redis)
         self._stage = s
         self.new: str | None = None
 
-    async def limit(self, mailbox_id: int) -> int:
+    async def limit(self, identity: str, *, most: int) -> int:
         """Delivers a message and requests a sync after the last write of the turn."""
         done = "SELECT listing_done AND NOT EXISTS (SELECT FROM fetch_queue) FROM syncs WHERE ended_at IS NULL"
         if self.new is None and await self._stage.fetchval(done):
             self.new = await self._stage.at_provider.deliver()
             await self._stage.request(count=2)
-        return await super().limit(mailbox_id)
+        return await super().limit(identity, most=most)
 
 
 class TestEnd:

@@ -63,8 +63,8 @@ class TestGets:
             await fetch_batch(turn, Retries())
             assert isinstance(turn.quota, Ends)
             # Two of three gets are lost, and one of these two again. Labels are asked for to tell an outage.
-            assert turn.calls.units_taken == (3 + 2) * provider.costs.get + provider.costs.labels
-            assert turn.quota.ended == (1 + 1) * provider.costs.get + provider.costs.labels
+            assert turn.calls.units_taken == (3 + 2) * provider.costs.fetch + provider.costs.list_labels
+            assert turn.quota.ended == (1 + 1) * provider.costs.fetch + provider.costs.list_labels
 
 
 SYNC_SECONDS, BYSTANDER_SECONDS = 15.0, 1.0

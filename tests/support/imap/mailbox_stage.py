@@ -20,7 +20,7 @@ from services.mail.providers.imap.content.contents import WHOLE_UP_TO
 from services.mail.providers.imap.downloads import ImapDownloads
 from services.mail.providers.imap.identity import id_by_content, id_by_server
 from services.mail.providers.imap.login_budget import LoginBudget
-from services.mail.providers.imap.servers import YANDEX_MARKS, MailServer
+from services.mail.providers.imap.servers import YANDEX_MARKS, MailServer, imap_limits
 from services.mail.providers.imap.sign_in import SignIn
 from services.mail.reading.messages import Messages
 from services.mail.reading.user_connections import UserConnections
@@ -180,5 +180,8 @@ async def open_imap_stage(
         )
         await _name_by_ids(at_provider)
         for _ in range(workers):
-            await stack.enter_async_context(stage.another_worker(WorkerOptions(further=further, **options)))
+            limits = {"yandex": imap_limits("yandex")}
+            await stack.enter_async_context(
+                stage.another_worker(WorkerOptions(further=further, further_limits=limits, **options))
+            )
         yield stage

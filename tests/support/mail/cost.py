@@ -6,7 +6,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from services.mail.providers.gmail.limits import gmail_quota
+from services.mail.providers.gmail.limits import DAY_BEGINS
 from services.mail.store.connection import Pool
 from tests.support.mail.sandbox_control import Sandbox
 
@@ -41,8 +41,7 @@ class Cost:
 
 async def begin_count(redis: Redis, *, spent: int = 0) -> None:
     """Count the units of the day from zero, or from `spent`; an absent count would begin with an evenly spent day's."""
-    profile = gmail_quota("2026-05")
-    await redis.set(f"mail:quota:day:{(time.time() - profile.day_begins) // 86_400:.0f}", spent)
+    await redis.set(f"mail:quota:day:{(time.time() - DAY_BEGINS) // 86_400:.0f}", spent)
 
 
 async def count(*, redis: Redis, pool: Pool, sandbox: Sandbox, began: float) -> Cost:

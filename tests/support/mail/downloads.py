@@ -18,9 +18,10 @@ from services.mail.provider_access.provider_tokens import ProviderTokenCache
 from services.mail.providers.base import DownloadSource
 from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.providers.gmail.http.exchange import Exchange
+from services.mail.providers.gmail.limits import GMAIL_COSTS
 from services.mail.read_model import MessageDetail
 from tests.support.mail.quota import shared_quota
-from tests.support.mail.running_worker import BATCH_SIZE, quota_profile
+from tests.support.mail.running_worker import worker_limits
 from tests.support.mail.stage import Stage
 
 
@@ -67,18 +68,16 @@ async def downloads(
     further: Mapping[str, DownloadSource] = {},
 ) -> AsyncIterator[StageDownloads]:
     """The stage's downloads, cached in `directory`."""
-    servers, profile = stage.servers, quota_profile()
+    servers = stage.servers
     cache = DiskCache(directory, max_bytes=max_bytes, max_age=3600)
     cache.open()
     access = ProviderAccess(
-        quota=shared_quota(
-            redis or servers.redis, servers.mail_pool, profile=profile, batch_units=profile.costs.get * BATCH_SIZE
-        ),
-        concurrency_limit=ConcurrencyLimit(servers.redis, batch_size=BATCH_SIZE),
+        quotas={"google": shared_quota(redis or servers.redis, servers.mail_pool, limits=worker_limits())},
+        concurrency_limit=ConcurrencyLimit(servers.redis),
         tokens=ProviderTokenCache(stage.auth),
     )
     async with httpx.AsyncClient(timeout=timeout, trust_env=False) as http:
-        source = GmailDownloads(Exchange(http), api_url=servers.sandbox.url, costs=profile.costs)
+        source = GmailDownloads(Exchange(http), api_url=servers.sandbox.url, costs=GMAIL_COSTS["2026-05"])
         yield StageDownloads(
             stage,
             Downloads(

@@ -21,8 +21,8 @@ from services.mail.providers.gmail.limits import GMAIL_COSTS
 
 TOKEN = "ya29.token"
 COSTS = GMAIL_COSTS["2026-05"]
-MESSAGE = Get(external_ids=("m",), thread_id=None, units=COSTS.get)
-THREAD = Get(external_ids=("m", "n", "o"), thread_id="t", units=COSTS.thread)
+MESSAGE = Get(external_ids=("m",), thread_id=None, units=COSTS.fetch)
+THREAD = Get(external_ids=("m", "n", "o"), thread_id="t", units=40)
 PARTIAL = PartialMessage(
     external_id="m", units=COSTS.attachment, source=({}, (MissingPart("0", "a", "text/plain", 9),))
 )

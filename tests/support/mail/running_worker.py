@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -18,12 +18,13 @@ from services.mail.mailboxes import Mailboxes
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.provider_tokens import ProviderTokenCache
-from services.mail.provider_access.quota import QuotaProfile
+from services.mail.provider_access.quota_metrics import QuotaMetrics
 from services.mail.providers.base import Provider
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.http.client import create_gmail_client
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
-from services.mail.providers.gmail.limits import QuotaGeneration, gmail_quota
+from services.mail.providers.gmail.limits import GMAIL_COSTS, QuotaGeneration, gmail_limits
+from services.mail.providers.limits import ProviderLimits
 from services.mail.store.connection import Pool
 from services.mail.sync.accounts.access import DEFAULT_PATIENCE, Patience
 from services.mail.sync.erase import Eraser
@@ -47,9 +48,9 @@ AT_ONCE = Intervals(listing_lag=0, labels_confirm=0)
 _numbers = itertools.count(1)
 
 
-def quota_profile(*, window: float = QUOTA_WINDOW, name: QuotaGeneration = "2026-05") -> QuotaProfile:
-    """A profile of Google's with another window."""
-    return gmail_quota(name, window=window)
+def worker_limits(*, window: float = QUOTA_WINDOW, name: QuotaGeneration = "2026-05", **other: int) -> ProviderLimits:
+    """Gmail's limits with another window."""
+    return gmail_limits(name, window=window, **other)
 
 
 @dataclass
@@ -86,6 +87,7 @@ class WorkerOptions:
     api_url: str | None = None
     # Opens providers besides Google's, on the worker's own pool.
     further: Callable[[Pool], AbstractAsyncContextManager[Mapping[str, Provider]]] | None = None
+    further_limits: Mapping[str, ProviderLimits] = field(default_factory=dict)
 
 
 @dataclass
@@ -140,21 +142,23 @@ async def working(
                 await running.drain()
 
 
-def _profile(options: WorkerOptions) -> QuotaProfile:
-    profile = quota_profile(window=options.window)
-    return profile if options.project_limit is None else replace(profile, project_limit=options.project_limit)
+def _limits(options: WorkerOptions) -> ProviderLimits:
+    return gmail_limits(
+        "2026-05", window=options.window, project_limit=options.project_limit, batch_size=options.batch_size
+    )
 
 
 def _access(
     servers: Servers, auth: FakeAuth | AuthClient, options: WorkerOptions, *, pool: Pool, registry: CollectorRegistry
 ) -> ProviderAccess:
-    profile = _profile(options)
-    quota = shared_quota(
-        servers.redis, pool, profile=profile, batch_units=profile.costs.get * options.batch_size, registry=registry
-    )
+    limits = {"google": _limits(options), **options.further_limits}
+    metrics = QuotaMetrics(registry)
     return ProviderAccess(
-        quota=quota,
-        concurrency_limit=ConcurrencyLimit(servers.redis, batch_size=options.batch_size),
+        quotas={
+            provider: shared_quota(servers.redis, pool, limits=of, provider=provider, metrics=metrics)
+            for provider, of in limits.items()
+        },
+        concurrency_limit=ConcurrencyLimit(servers.redis),
         tokens=ProviderTokenCache(auth),
     )
 
@@ -176,7 +180,7 @@ def _worker(
         http,
         api_url=api_url,
         batch_url=f"{api_url}/batch" if options.batch else None,
-        costs=_profile(options).costs,
+        costs=GMAIL_COSTS["2026-05"],
         page_size=options.page_size,
         push_topic=options.push_topic,
         deadlines=options.deadlines,

@@ -12,7 +12,7 @@ from services.mail.model import Lane
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.provider_tokens import ProviderTokenCache
-from services.mail.provider_access.quota import Quota, QuotaProfile
+from services.mail.provider_access.quota import Quota
 from services.mail.providers.base import Provider
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.http.client import create_gmail_client
@@ -26,8 +26,8 @@ from services.mail.sync.intervals import Intervals
 from services.mail.sync.turn import TurnRunner
 from services.mail.sync.turn_context import TurnContext
 from services.mail.sync.turn_metrics import TurnMetrics
-from tests.support.mail.quota import NothingOwed, shared_quota, tracked
-from tests.support.mail.running_worker import AT_ONCE, quota_profile
+from tests.support.mail.quota import NothingOwed, limits, shared_quota, tracked
+from tests.support.mail.running_worker import AT_ONCE, worker_limits
 from tests.support.mail.stage import Stage
 
 # More than any test takes.
@@ -58,23 +58,18 @@ async def end_turn(turn: TurnContext) -> None:
         await schedule.release(connection, turn.lease, lane=Lane.LIVE, after=0)
 
 
-def provider_access(
-    s: Stage, provider: Provider, *, units: int = PLENTY, quota_type: type[Quota] = Quota
-) -> ProviderAccess:
+def provider_access(s: Stage, *, units: int = PLENTY, quota_type: type[Quota] = Quota) -> ProviderAccess:
     """Access with quota for so many units, and no more for as long as any test lasts."""
-    profile = QuotaProfile(
-        mailbox_limit=units,
-        project_limit=PLENTY,
-        daily_limit=PLENTY,
+    given = limits(
+        mailbox=units,
         window=1.0 if units == PLENTY else FOR_EVER,
-        costs=provider.costs,
         burst=1.0,
         live_share=0.0,
+        batch_units=min(BATCH_UNITS, units - 1),
     )
-    batch_units = min(BATCH_UNITS, units - 1)
     return ProviderAccess(
-        quota=tracked(quota_type(s.servers.redis, profile=profile, batch_units=batch_units, watermarks=NothingOwed())),
-        concurrency_limit=ConcurrencyLimit(s.servers.redis, batch_size=10),
+        quotas={"google": tracked(quota_type(s.servers.redis, limits=given, watermarks=NothingOwed()))},
+        concurrency_limit=ConcurrencyLimit(s.servers.redis),
         tokens=ProviderTokenCache(s.auth),
     )
 
@@ -93,7 +88,7 @@ async def begin_turn(
     if units != PLENTY:
         # What other turns have used is not to count.
         await s.servers.forget_quota()
-    mailbox, access = await s.mailbox(), provider_access(s, provider, units=units, quota_type=quota_type)
+    mailbox, access = await s.mailbox(), provider_access(s, units=units, quota_type=quota_type)
     transactions = FencedTransactions(pool, await claim(pool))
     return TurnContext(
         transactions=transactions,
@@ -109,17 +104,16 @@ async def begin_turn(
 
 def worker_access(s: Stage) -> ProviderAccess:
     """What the calls of a worker's process share, under the quota of every other worker."""
-    profile = quota_profile()
     return ProviderAccess(
-        quota=shared_quota(s.servers.redis, s.pool, profile=profile, batch_units=10 * profile.costs.get),
-        concurrency_limit=ConcurrencyLimit(s.servers.redis, batch_size=10),
+        quotas={"google": shared_quota(s.servers.redis, s.pool, limits=worker_limits())},
+        concurrency_limit=ConcurrencyLimit(s.servers.redis),
         tokens=ProviderTokenCache(s.auth),
     )
 
 
 def turn_runner(s: Stage, provider: Provider) -> TurnRunner:
     """A runner of turns with the provider, which has plenty of units."""
-    access = provider_access(s, provider)
+    access = provider_access(s)
     return TurnRunner(
         pool=s.pool,
         providers={"google": provider},

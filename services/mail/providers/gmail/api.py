@@ -26,7 +26,6 @@ from services.mail.providers.base import (
     ProviderError,
     ProviderUnavailableError,
     RouteMissingError,
-    UnitCosts,
 )
 from services.mail.providers.gmail.batch_endpoint import BatchEndpoint
 from services.mail.providers.gmail.downloads import GmailDownloads
@@ -37,6 +36,7 @@ from services.mail.providers.gmail.http.calls import GmailCalls
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 from services.mail.providers.gmail.http.errors import InvalidArgumentError, NotFoundError
 from services.mail.providers.gmail.http.exchange import Exchange
+from services.mail.providers.gmail.limits import GmailCosts
 from services.mail.providers.gmail.message import is_message, message_of
 from services.mail.providers.gmail.missing_parts import without_the_rest
 from services.mail.providers.gmail.payload import parse_gmail
@@ -61,7 +61,7 @@ class GmailApi:
         *,
         api_url: str,
         batch_url: str | None,
-        costs: UnitCosts,
+        costs: GmailCosts,
         parallel_gets: int = 4,
         page_size: int = PAGE_SIZE,
         push_topic: str | None = None,

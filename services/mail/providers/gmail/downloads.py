@@ -18,7 +18,6 @@ from services.mail.providers.base import (
     ProviderUnavailableError,
     RejectedError,
     Tokens,
-    UnitCosts,
     UnreadableMessageError,
     Write,
 )
@@ -26,6 +25,7 @@ from services.mail.providers.gmail.http.calls import json_object, raise_for_stat
 from services.mail.providers.gmail.http.errors import NotFoundError
 from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.providers.gmail.json_string_stream import JsonFieldReader
+from services.mail.providers.gmail.limits import GmailCosts
 from services.mail.providers.gmail.payload import read_gmail
 
 # Gmail's messages have at most 50 MB, which base64 makes a third larger.
@@ -60,9 +60,9 @@ class GmailDownloadSession:
 class GmailDownloads:
     """The `DownloadSource` for Gmail, and for stand-ins that follow its protocol."""
 
-    def __init__(self, exchange: Exchange, *, api_url: str, costs: UnitCosts) -> None:
-        self.raw_units = costs.get
-        self.part_units = costs.get + costs.attachment
+    def __init__(self, exchange: Exchange, *, api_url: str, costs: GmailCosts) -> None:
+        self.raw_units = costs.fetch
+        self.part_units = costs.fetch + costs.attachment
         self._exchange = exchange
         self._messages = f"{user_url(api_url)}/messages"
 

@@ -21,7 +21,6 @@ from services.mail.providers.base import (
     RejectedError,
     RouteMissingError,
     TokenRefusedError,
-    UnitCosts,
     UnreadableMessageError,
 )
 from services.mail.providers.gmail import batch
@@ -29,6 +28,7 @@ from services.mail.providers.gmail.batch_endpoint import BatchEndpoint
 from services.mail.providers.gmail.fields import objects, text
 from services.mail.providers.gmail.http.calls import USER_PATH, GmailCalls, json_object, raise_for_status
 from services.mail.providers.gmail.http.errors import NotFoundError, now, parse_error
+from services.mail.providers.gmail.limits import GmailCosts
 from services.mail.providers.gmail.message import is_message, message_of
 from services.mail.providers.gmail.missing_parts import parts_to_fetch
 from services.mail.providers.gmail.payload import parse_gmail
@@ -51,7 +51,7 @@ class GmailFetch:
     """Fetches messages, and threads for their messages, with at most `parallel_gets` single gets at a time."""
 
     def __init__(
-        self, calls: GmailCalls, *, batch_endpoint: BatchEndpoint, costs: UnitCosts, parallel_gets: int
+        self, calls: GmailCalls, *, batch_endpoint: BatchEndpoint, costs: GmailCosts, parallel_gets: int
     ) -> None:
         self._calls = calls
         self._batch_endpoint = batch_endpoint

@@ -1,12 +1,20 @@
 """Gmail's quota: units per call and per period. Source: Gmail API "Usage limits"."""
 
+from dataclasses import dataclass
 from typing import Final, Literal
 
-from services.mail.provider_access.quota import QuotaProfile
-from services.mail.providers.base import UnitCosts
+from services.mail.providers.limits import Bucket, CallCosts, DayBucket, Per, ProviderLimits
 
 # "legacy" applies to projects that used the API before 2026-05-01.
 type QuotaGeneration = Literal["2026-05", "legacy"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GmailCosts(CallCosts):
+    """Units per call, that of attachments.get among them."""
+
+    attachment: int
+
 
 # Units per minute of a mailbox and of a project.
 GMAIL_LIMITS: Final[dict[QuotaGeneration, tuple[int, int]]] = {
@@ -14,21 +22,32 @@ GMAIL_LIMITS: Final[dict[QuotaGeneration, tuple[int, int]]] = {
     "legacy": (15_000, 1_200_000),
 }
 GMAIL_DAILY_LIMITS: Final[dict[QuotaGeneration, int]] = {"2026-05": 80_000_000, "legacy": 1_000_000_000}
-GMAIL_COSTS: Final[dict[QuotaGeneration, UnitCosts]] = {
-    "2026-05": UnitCosts(
+GMAIL_COSTS: Final[dict[QuotaGeneration, GmailCosts]] = {
+    "2026-05": GmailCosts(
         profile=1,
-        list_page=5,
-        labels=1,
-        send_as=1,
-        history_page=2,
-        get=20,
-        thread=40,
+        version=20,
+        list_ids=5,
+        list_labels=1,
+        list_send_as=1,
+        list_changes=2,
+        fetch=20,
+        fetch_thread=40,
         attachment=20,
         watch=100,
         stop=50,
     ),
-    "legacy": UnitCosts(
-        profile=1, list_page=5, labels=1, send_as=1, history_page=2, get=5, thread=10, attachment=5, watch=100, stop=50
+    "legacy": GmailCosts(
+        profile=1,
+        version=5,
+        list_ids=5,
+        list_labels=1,
+        list_send_as=1,
+        list_changes=2,
+        fetch=5,
+        fetch_thread=10,
+        attachment=5,
+        watch=100,
+        stop=50,
     ),
 }
 # The part of a mailbox's limit that it gets at once after a while without calls: 2,500 of 6,000 units.
@@ -39,9 +58,11 @@ LIVE_SHARE: Final = 120 / 6_000
 LONGEST_CALL: Final = 130.0
 # Seconds after midnight UTC. Google's day begins at midnight in California; winter time is assumed all year.
 DAY_BEGINS: Final = 8 * 3600
+# Google counts each part of a batch as a request, and allows about ten at a time.
+BATCH_SIZE: Final = 10
 
 
-def gmail_quota(
+def gmail_limits(
     generation: QuotaGeneration,
     *,
     window: float = 60,
@@ -51,23 +72,31 @@ def gmail_quota(
     live_reserve: float = 0.1,
     idle_share: float = 0.25,
     burst: int | None = None,
-) -> QuotaProfile:
+    batch_size: int = BATCH_SIZE,
+) -> ProviderLimits:
     """Return limits and costs. A limit that is not None replaces Google's, `burst` its usual part of the limit.
 
-    `window` is in seconds.
+    `window` is in seconds. Raises ValueError if a batch does not fit.
     """
-    limits = GMAIL_LIMITS[generation]
-    mailbox_limit = mailbox_limit or limits[0]
-    return QuotaProfile(
-        mailbox_limit=mailbox_limit,
-        project_limit=project_limit or limits[1],
-        window=window,
-        daily_limit=daily_limit or GMAIL_DAILY_LIMITS[generation],
-        live_reserve=live_reserve,
-        idle_share=idle_share,
-        day_begins=DAY_BEGINS,
-        costs=GMAIL_COSTS[generation],
-        burst=BURST if burst is None else min(1.0, burst / mailbox_limit),
-        live_share=LIVE_SHARE,
+    usual = GMAIL_LIMITS[generation]
+    costs = GMAIL_COSTS[generation]
+    mailbox_limit = mailbox_limit or usual[0]
+    limits = {"mailbox": (Per.MAILBOX, mailbox_limit), "project": (Per.PROJECT, project_limit or usual[1])}
+    share = BURST if burst is None else min(1.0, burst / mailbox_limit)
+    return ProviderLimits(
+        buckets=tuple(
+            Bucket(name=name, per=per, limit=limit, window=window, burst=share, live_share=LIVE_SHARE)
+            for name, (per, limit) in limits.items()
+        ),
+        day=DayBucket(
+            name="day",
+            limit=daily_limit or GMAIL_DAILY_LIMITS[generation],
+            begins=DAY_BEGINS,
+            live_reserve=live_reserve,
+            idle_share=idle_share,
+        ),
+        costs=costs,
+        concurrency=batch_size,
+        batch_units=costs.fetch * batch_size,
         longest_call=LONGEST_CALL,
     )

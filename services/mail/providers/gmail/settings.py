@@ -5,9 +5,9 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 
 from services.kit.settings import Settings
-from services.mail.provider_access.quota import QuotaProfile, check_fits
-from services.mail.providers.gmail.limits import QuotaGeneration, gmail_quota
+from services.mail.providers.gmail.limits import BATCH_SIZE, GMAIL_COSTS, GmailCosts, QuotaGeneration, gmail_limits
 from services.mail.providers.gmail.push import Sender
+from services.mail.providers.limits import ProviderLimits
 
 GOOGLE_API_URL = "https://gmail.googleapis.com"
 
@@ -34,8 +34,7 @@ class GmailSettings(Settings):
     gmail_quota_burst: int | None = Field(None, ge=1)
     # projects/.../topics/... for Google's notifications. Unset turns them off: polling finds the changes.
     gmail_push_topic: str | None = Field(None, pattern=r"^projects/[^/]+/topics/[^/]+$")
-    # Google counts each part of a batch as a request, and allows about ten at a time.
-    gmail_batch_size: int = Field(10, ge=1, le=100)
+    gmail_batch_size: int = Field(BATCH_SIZE, ge=1, le=100)
 
     @property
     def batch_url(self) -> str | None:
@@ -45,9 +44,9 @@ class GmailSettings(Settings):
         return self.gmail_batch_url or None
 
     @property
-    def quota(self) -> QuotaProfile:
+    def gmail_limits(self) -> ProviderLimits:
         """Return limits and costs of the chosen profile, with the overrides."""
-        return gmail_quota(
+        return gmail_limits(
             self.gmail_quota_profile,
             window=self.gmail_quota_window,
             mailbox_limit=self.gmail_mailbox_limit,
@@ -56,12 +55,13 @@ class GmailSettings(Settings):
             live_reserve=self.gmail_live_reserve,
             idle_share=self.gmail_idle_share,
             burst=self.gmail_quota_burst,
+            batch_size=self.gmail_batch_size,
         )
 
     @property
-    def batch_units(self) -> int:
-        """Return the units of a full batch of messages."""
-        return self.quota.costs.get * self.gmail_batch_size
+    def gmail_costs(self) -> GmailCosts:
+        """Return the costs of calls in the chosen profile."""
+        return GMAIL_COSTS[self.gmail_quota_profile]
 
     @model_validator(mode="after")
     def _check_parts_of_day(self) -> Self:
@@ -72,7 +72,7 @@ class GmailSettings(Settings):
     @model_validator(mode="after")
     def _check_batch_fits_quota(self) -> Self:
         try:
-            check_fits(self.quota, self.batch_units)
+            self.gmail_limits  # noqa: B018 - raises if a batch does not fit
         except ValueError as error:
             raise ValueError(f"{error}: see GMAIL_MAILBOX_LIMIT, GMAIL_PROJECT_LIMIT and GMAIL_BATCH_SIZE") from error
         return self

@@ -7,22 +7,18 @@ from typing import Final
 from redis.asyncio import Redis
 
 from services.mail.model import Label, Mailbox
-from services.mail.providers.base import Tokens, UnitCosts, Writing
+from services.mail.providers.base import Tokens, Writing
 from services.mail.providers.imap.connections import Connections
 from services.mail.providers.imap.content.contents import ImapContents
 from services.mail.providers.imap.downloads import ImapDownloads
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.login_budget import LoginBudget
 from services.mail.providers.imap.mailbox_session import ImapMailboxSession
-from services.mail.providers.imap.servers import MailServer, trusting
+from services.mail.providers.imap.servers import COSTS, MailServer, trusting
 from services.mail.providers.imap.settings import ImapSettings
 from services.mail.providers.imap.sign_in import SignIn
 from services.mail.store.connection import Pool
 
-# Servers count connections and logins, not calls.
-COSTS: Final = UnitCosts(
-    profile=1, list_page=1, labels=1, send_as=1, history_page=1, get=1, thread=1, attachment=1, watch=1, stop=1
-)
 # Seconds for which a download's connection is kept: one file of a message is often followed by another.
 _DOWNLOAD_SECONDS: Final = 30.0
 

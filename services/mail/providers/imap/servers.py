@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from services.mail.providers.limits import Bucket, CallCosts, Per, ProviderLimits
+
 XOAUTH2: Final = "XOAUTH2"
+# Servers count connections and logins rather than calls.
+COSTS: Final = CallCosts()
+# Calls of a mailbox in a minute. More than one connection makes: it is there to be closed when a server asks for that.
+_CALLS: Final = 6_000
+# Messages that are requested at once.
+_BATCH: Final = 10
+# Seconds.
+_LONGEST_CALL: Final = 130.0
 _MECHANISMS: Final = frozenset({XOAUTH2, "OAUTHBEARER"})
 _PORT: Final = 993
 
@@ -61,3 +71,14 @@ def trusting(authority: Path | None) -> ssl.SSLContext:
     if authority is not None:
         context.load_verify_locations(authority)
     return context
+
+
+def imap_limits(provider: str) -> ProviderLimits:
+    """Return the limits of a provider's server."""
+    return ProviderLimits(
+        buckets=(Bucket(name=f"{provider}_calls", per=Per.MAILBOX, limit=_CALLS, window=60),),
+        costs=COSTS,
+        concurrency=_BATCH,
+        batch_units=_BATCH * COSTS.fetch,
+        longest_call=_LONGEST_CALL,
+    )

@@ -108,13 +108,14 @@ async def look_again(connection: Connection, mailbox_ids: Sequence[int], *, seco
     )
 
 
-async def count(connection: Connection) -> int:
-    """Count the mailboxes that are kept current."""
+async def count(connection: Connection, provider: str) -> int:
+    """Count the provider's mailboxes that are kept current."""
     found: int = await connection.fetchval(
         """
         SELECT count(*) FROM mailbox_schedule s JOIN mailboxes m USING (mailbox_id)
-        WHERE m.status = 'active' AND m.user_id IS NOT NULL
-        """
+        WHERE m.provider = $1 AND m.status = 'active' AND m.user_id IS NOT NULL
+        """,
+        provider,
     )
     return found
 

@@ -1,7 +1,7 @@
 """Watermarks of quota: until when calls of a mailbox may run, marked before the calls, for lost counts in Redis.
 
-A row belongs to an address at a provider and outlives its mailbox, since a reconnect does not reset the provider's
-quota. The address itself is not kept.
+A row belongs to an identity at a provider (`Mailbox.identity`) and outlives its mailbox, since a reconnect does not
+reset the provider's quota.
 """
 
 from collections.abc import Sequence
@@ -19,46 +19,50 @@ class Recent:
 
 
 async def mark(
-    connection: Connection, mailbox_ids: Sequence[int], *, many: bool, seconds: float, within_seconds: float
-) -> dict[int, Recent]:
+    connection: Connection,
+    provider: str,
+    identities: Sequence[str],
+    *,
+    many: bool,
+    seconds: float,
+    within_seconds: float,
+) -> dict[str, Recent]:
     """Mark mailboxes for calls within the next `seconds`; return their marks within the last window."""
     rows = await connection.fetch(
         """
-        WITH asked AS (
-            SELECT a.mailbox_id, coalesce(
-                encode(sha256(convert_to(m.provider || ' ' || lower(m.email), 'UTF8')), 'hex'),
-                'mailbox ' || a.mailbox_id) AS scope
-            FROM unnest($1::bigint[]) AS a(mailbox_id) LEFT JOIN mailboxes m USING (mailbox_id)
-        ), marked AS (
-            INSERT INTO quota_watermarks AS q (scope, few_until, many_until)
-            SELECT DISTINCT scope, now() + make_interval(secs => $3),
+        WITH marked AS (
+            INSERT INTO quota_watermarks AS q (scope, provider, few_until, many_until)
+            SELECT a.scope, $5, now() + make_interval(secs => $3),
                 CASE WHEN $2 THEN now() + make_interval(secs => $3) ELSE '-infinity' END
-            FROM asked ORDER BY scope
+            FROM unnest($1::text[]) AS a(scope) ORDER BY a.scope
             ON CONFLICT (scope) DO UPDATE
-            SET few_until = greatest(q.few_until, excluded.few_until),
+            SET provider = excluded.provider, few_until = greatest(q.few_until, excluded.few_until),
                 many_until = greatest(q.many_until, excluded.many_until)
         )
-        SELECT a.mailbox_id, coalesce(q.many_until > now() - make_interval(secs => $4), false) AS many,
+        SELECT a.scope, coalesce(q.many_until > now() - make_interval(secs => $4), false) AS many,
             coalesce(q.few_until > now() - make_interval(secs => $4), false) AS few
-        FROM asked a LEFT JOIN quota_watermarks q USING (scope)
+        FROM unnest($1::text[]) AS a(scope) LEFT JOIN quota_watermarks q USING (scope)
         """,
-        mailbox_ids,
+        identities,
         many,
         seconds,
         within_seconds,
+        provider,
     )
-    return {row["mailbox_id"]: Recent(many=int(row["many"]), few=int(row["few"] and not row["many"])) for row in rows}
+    return {row["scope"]: Recent(many=int(row["many"]), few=int(row["few"] and not row["many"])) for row in rows}
 
 
-async def count_recent(connection: Connection, *, within_seconds: float) -> Recent:
-    """Count the marks within the last window."""
+async def count_recent(connection: Connection, provider: str, *, within_seconds: float) -> Recent:
+    """Count the provider's marks within the last window. Those without a provider count for each."""
     [row] = await connection.fetch(
         """
         SELECT count(*) FILTER (WHERE many) AS many, count(*) FILTER (WHERE few AND NOT many) AS few
         FROM (SELECT many_until > now() - make_interval(secs => $1) AS many,
-                     few_until > now() - make_interval(secs => $1) AS few FROM quota_watermarks) recent
+                     few_until > now() - make_interval(secs => $1) AS few
+              FROM quota_watermarks WHERE provider IN ($2, '')) recent
         """,
         within_seconds,
+        provider,
     )
     return Recent(many=row["many"], few=row["few"])
 

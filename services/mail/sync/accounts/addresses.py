@@ -45,7 +45,7 @@ async def learn_send_as(turn: TurnContext) -> None:
         return
     turn.send_as_is_due = False
     try:
-        listed = await turn.call_uncounted(turn.provider.costs.send_as, turn.session.list_send_as)
+        listed = await turn.call_uncounted(turn.provider.costs.list_send_as, turn.session.list_send_as)
     except (QuotaWaitError, AppError):
         return
     except ProviderError as error:

@@ -2,7 +2,7 @@
 
 import structlog
 
-from services.mail.provider_access.quota import QuotaProfile
+from services.mail.providers.limits import ProviderLimits
 from services.mail.store.connection import Connection
 from services.mail.store.control import idle_mailboxes
 from services.mail.sync.idle.rounds import IdleIntervals
@@ -18,19 +18,24 @@ def fitting_longest(intervals: IdleIntervals, *, units_needed: float, units_allo
     return longest
 
 
-async def report_misfit(connection: Connection, *, profile: QuotaProfile, intervals: IdleIntervals) -> bool:
+async def report_misfit(
+    connection: Connection, provider: str, *, limits: ProviderLimits, intervals: IdleIntervals
+) -> bool:
     """Log an error, with what would fit, if looks as rare as they may be take more than their part of the day."""
-    mailboxes = await idle_mailboxes.count(connection)
-    needed = mailboxes * intervals.least_units(profile.costs)
-    allowed = profile.daily_limit * profile.idle_share
+    if limits.day is None:
+        return False
+    mailboxes = await idle_mailboxes.count(connection, provider)
+    needed = mailboxes * intervals.least_units(limits.costs)
+    allowed = limits.day.limit * limits.day.idle_share
     if needed <= allowed:
         return False
     log.error(
         "idle checks do not fit their part of the day's units: they come later than MAIL_POLL_LONGEST_SECONDS",
+        provider=provider,
         mailboxes=mailboxes,
         units_needed=round(needed),
         units_allowed=round(allowed),
         longest_seconds_that_fit=fitting_longest(intervals, units_needed=needed, units_allowed=allowed),
-        share_that_fits=round(needed / profile.daily_limit, 2),
+        share_that_fits=round(needed / limits.day.limit, 2),
     )
     return True

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import math
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -135,9 +136,10 @@ class IdleCheck:
         return group is not None or len(singles) == _SINGLES
 
     async def report_misfit(self) -> None:
-        """Log an error if there are more mailboxes than the day has units to look at."""
+        """Log an error if there are more mailboxes of a provider than its day has units to look at."""
         async with self._pool.acquire() as connection:
-            await report_misfit(connection, profile=self._access.quota.profile, intervals=self._intervals)
+            for provider, quota in self._access.quotas.items():
+                await report_misfit(connection, provider, limits=quota.limits, intervals=self._intervals)
 
     async def close(self) -> None:
         """Give up the calls under way; what was claimed for them is due again."""
@@ -227,8 +229,7 @@ class IdleCheck:
         left = {look.member.mailbox.mailbox_id: look for look in looks if not look.member.needs_turn}
         asked: dict[int, asyncio.Task[None]] = {}
         while left:
-            wanted = {id_: self._units(look) for id_, look in islice(left.items(), _PAID_AT_ONCE)}
-            outcomes = await self._access.quota.take_each(wanted)
+            outcomes = await self._pay(dict(islice(left.items(), _PAID_AT_ONCE)))
             asked |= {id_: await self._ask(left.pop(id_)) for id_, wait in outcomes.items() if wait is None}
             waits = {id_: wait for id_, wait in outcomes.items() if wait is not None}
             await self._wake([id_ for id_, wait in waits.items() if _is_busy(wait) and left.pop(id_)])
@@ -253,9 +254,21 @@ class IdleCheck:
             async with self._pool.acquire() as connection:
                 await idle_groups.renew(connection, group, lease_seconds=_LEASE_SECONDS)
 
+    async def _pay(self, looks: Mapping[int, _Look]) -> dict[int, QuotaWaitError | None]:
+        """Take the units of looks, one of each identity; return the waits, None for those that have them."""
+        by_provider: dict[str, dict[str, _Look]] = defaultdict(dict)
+        for look in looks.values():
+            by_provider[look.member.mailbox.provider].setdefault(look.member.mailbox.identity, look)
+        waits: dict[int, QuotaWaitError | None] = {}
+        for provider, by_identity in by_provider.items():
+            units = {identity: self._units(look) for identity, look in by_identity.items()}
+            outcomes = await self._access.quotas[provider].take_each(units)
+            waits |= {by_identity[identity].member.mailbox.mailbox_id: wait for identity, wait in outcomes.items()}
+        return waits
+
     def _units(self, look: _Look) -> int:
         costs = self._providers[look.member.mailbox.provider].costs
-        return costs.history_page + look.with_labels * costs.labels + look.with_address * costs.profile
+        return costs.list_changes + look.with_labels * costs.list_labels + look.with_address * costs.profile
 
     async def _ask(self, look: _Look) -> asyncio.Task[None]:
         """Start to ask about a mailbox as soon as there is a slot."""

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from services.mail.providers.base import UnitCosts
+from services.mail.providers.limits import CallCosts
 from services.mail.store.control.idle_groups import IdleGroup
 from services.mail.store.control.idle_mailboxes import Activity
 
@@ -38,9 +38,9 @@ class IdleIntervals:
             return self._most_rounds
         return _power_of_two(min(self.longest, activity.quiet_seconds * _QUIET_SHARE) / self.shortest)
 
-    def least_units(self, costs: UnitCosts) -> float:
+    def least_units(self, costs: CallCosts) -> float:
         """Units that looks at one mailbox take in a day at least."""
-        checks = (costs.history_page + costs.labels / _CHECKS_PER_LABELS) * _DAY / self.longest_in_effect
+        checks = (costs.list_changes + costs.list_labels / _CHECKS_PER_LABELS) * _DAY / self.longest_in_effect
         return checks + costs.profile * _DAY / (self.shortest * self.rounds_between_addresses(self._most_rounds))
 
     def rounds_between_addresses(self, rounds_between_checks: int) -> int:

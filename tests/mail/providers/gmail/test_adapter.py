@@ -400,7 +400,7 @@ class TestBatchParts:
         ],
     )
     async def test_fail_one_by_one(self, part: tuple[int, str], kind: type[ProviderError]) -> None:
-        other = Get(external_ids=("n",), thread_id=None, units=COSTS.get)
+        other = Get(external_ids=("n",), thread_id=None, units=COSTS.fetch)
         good = json.dumps({"id": "n", "payload": {}})
         async with gmail_that_answers(lambda _: batch_of(part, (200, good))) as at:
             results = await at.batching.fetch(TOKEN, [MESSAGE, other])

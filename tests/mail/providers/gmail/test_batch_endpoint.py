@@ -14,7 +14,7 @@ from services.mail.providers.gmail.batch import BOUNDARY
 from services.mail.providers.gmail.batch_endpoint import LONGEST_PAUSE, BatchEndpoint
 from tests.support.mail.gmail_calls import COSTS, TOKEN, gmail_that_answers
 
-GETS = [Get(external_ids=(id_,), thread_id=None, units=COSTS.get) for id_ in "abc"]
+GETS = [Get(external_ids=(id_,), thread_id=None, units=COSTS.fetch) for id_ in "abc"]
 MULTIPART = f"multipart/mixed; boundary={BOUNDARY}"
 
 

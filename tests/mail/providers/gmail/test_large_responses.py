@@ -35,7 +35,7 @@ async def given_to_threads(s: Stage, text: str, *, batch: bool) -> int:
     external_id = await s.at_provider.deliver_large(text)
     token, _ = await s.auth.access_token(s.account.account_id, s.user_id)
     costs = GMAIL_COSTS["2026-05"]
-    get = Get(external_ids=(external_id,), thread_id=None, units=costs.get)
+    get = Get(external_ids=(external_id,), thread_id=None, units=costs.fetch)
     url = s.servers.sandbox.url
     threads = CountingThreads()
 

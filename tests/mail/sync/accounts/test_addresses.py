@@ -108,6 +108,8 @@ class TestProfile:
     async def test_is_told_to_auth_before_it_counts(self, stage: OpenStage) -> None:
         async with stage(messages=2) as s:
             await s.sync(count=None)
+            # The turn that ended the sync compares the address, too.
+            await s.until_released()
             old, new = s.account.email, await rename(s)
             await let_a_day_pass(s)
             s.auth.refuses_reports = True
@@ -194,6 +196,8 @@ class TestBothNames:
     async def test_find_the_mailbox_and_its_mail(self, stage: OpenStage) -> None:
         async with stage(messages=2) as s:
             await s.sync(count=None)
+            # The turn that ended the sync compares the address, too.
+            await s.until_released()
             old, new = s.account.email, await rename(s)
             await let_a_day_pass(s)
             await s.hint()

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime
 from typing import ClassVar
 
@@ -19,7 +18,7 @@ from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.idle.metrics import IdleMetrics
 from services.mail.sync.idle.rounds import IdleIntervals
 from tests.mail.conftest import OpenStage
-from tests.support.mail.running_worker import quota_profile
+from tests.support.mail.running_worker import worker_limits
 from tests.support.mail.sandbox_control import SandboxMailbox
 from tests.support.mail.scripted_history import ScriptedHistory
 from tests.support.mail.stage import Stage, connect_user
@@ -89,7 +88,7 @@ class TestAtRest:
 
     async def test_a_new_address_is_learned_without_a_turn_before(self, stage: OpenStage) -> None:
         async with stage(messages=2, poll_seconds=POLL, address_seconds=4 * POLL) as s:
-            await s.sync()
+            await s.sync(count=None)
             await until_at_rest(s)
             epoch = await s.fetchval("SELECT lease_epoch FROM mailbox_schedule")
             await until_looked_at(s, times=5)
@@ -163,10 +162,10 @@ class TestAtRest:
         async with stage(messages=5, poll_seconds=POLL) as s:
             await s.sync(count=None)
             await until_at_rest(s)
-            quota, mailbox_id = worker_access(s).quota, (await s.mailbox()).mailbox_id
+            quota, identity = worker_access(s).quotas["google"], (await s.mailbox()).identity
 
             async def has_waited() -> bool:
-                await quota.pause(mailbox_id, 0.2, whole_project=True)
+                await quota.pause(identity, 0.2, whole_project=True)
                 return s.workers[0].count("quota_waits_total", scope="project") > 0
 
             await eventually(has_waited)
@@ -224,7 +223,7 @@ async def due_check(stage: OpenStage, provider: ScriptedHistory) -> AsyncIterato
         check = IdleCheck(
             pool=s.pool,
             providers={"google": provider},
-            access=provider_access(s, provider),
+            access=provider_access(s),
             intervals=IdleIntervals(shortest=600, longest=600),
             metrics=IdleMetrics(CollectorRegistry()),
             parallel=4,
@@ -337,8 +336,8 @@ class TestUnitsThatCannotBeHad:
     async def test_are_waited_for_by_few_looks(self, stage: OpenStage) -> None:
         async with due_check(stage, Unanswered()) as (s, check):
             await s.pool.execute("UPDATE idle_groups SET checked_at = now()")
-            own = (await s.mailbox()).mailbox_id
-            await provider_access(s, ScriptedHistory()).quota.pause(own, 600, whole_project=True)
+            own = (await s.mailbox()).identity
+            await provider_access(s).quotas["google"].pause(own, 600, whole_project=True)
             claimed = 0
             for _ in range(8):
                 await s.pool.execute("UPDATE mailbox_schedule SET look_at = now() - interval '1 second'")
@@ -489,9 +488,9 @@ class TestWorkers:
         async with stage(messages=2, workers=0) as s:
             await s.sync_with_worker()
             await until_at_rest(s)
-            own, registry, clock = (await s.mailbox()).mailbox_id, CollectorRegistry(), [0.0]
-            access = provider_access(s, provider)
-            await access.quota.pause(own, 3600, whole_project=True)
+            own, registry, clock = (await s.mailbox()).identity, CollectorRegistry(), [0.0]
+            access = provider_access(s)
+            await access.quotas["google"].pause(own, 3600, whole_project=True)
             await s.pool.execute("UPDATE idle_groups SET checked_at = now() - interval '1200 seconds'")
             await s.pool.execute("UPDATE mailbox_schedule SET due_at = now()")
             check = IdleCheck(
@@ -526,15 +525,15 @@ class TestWorkers:
     async def test_tell_at_their_start_what_would_fit_the_day(self, stage: OpenStage) -> None:
         async with stage(messages=1, workers=0) as s:
             await s.sync_with_worker()
-            profile = replace(quota_profile(), daily_limit=100)
+            limits = worker_limits(daily_limit=100)
             with structlog.testing.capture_logs() as logs:
                 async with s.pool.acquire() as connection:
                     intervals = IdleIntervals(shortest=60, longest=960)
-                    assert await report_misfit(connection, profile=profile, intervals=intervals)
+                    assert await report_misfit(connection, "google", limits=limits, intervals=intervals)
             # 203.9 units are needed, 25 allowed.
             [line] = logs
             assert (line["log_level"], line["units_needed"], line["units_allowed"]) == ("error", 204, 25)
             assert (line["longest_seconds_that_fit"], line["share_that_fits"]) == (16 * 960, 2.04)
             fitting = IdleIntervals(shortest=60, longest=16 * 960)
             async with s.pool.acquire() as connection:
-                assert not await report_misfit(connection, profile=profile, intervals=fitting)
+                assert not await report_misfit(connection, "google", limits=limits, intervals=fitting)

@@ -34,6 +34,7 @@ _COMPANIONS = {
 }
 _MOVABLE_PORTS = {
     "SANDBOX_PORT": 8100,
+    "SANDBOX_IMAP_YANDEX_PORT": 8993,
     "AUTH_PORT": 50051,
     "AUTH_ADMIN_PORT": 9101,
     "MAIL_PORT": 50052,
@@ -173,7 +174,9 @@ def service_variables(settings: Settings, ports: Ports, secret: Secret) -> dict[
     variables["GOOGLE_REDIRECT_URI"] = f"{variables['PUBLIC_URL']}/auth/google/callback"
     if settings.sandbox:
         variables |= _sandbox(settings.variables, numbers["SANDBOX_PORT"]) | _push(gateway)
-        variables["SANDBOX_GRANTS_FILE"] = str(settings.home.absolute() / "sandbox-grants.json")
+        variables["SANDBOX_GRANTS_FILE"] = str(settings.home / "sandbox-grants.json")
+        if "YANDEX_CLIENT_ID" not in settings.variables:
+            variables |= _yandex(variables, imap_port=fixed["SANDBOX_IMAP_YANDEX_PORT"], home=settings.home)
         for replaced, companions in _COMPANIONS.items():
             if replaced in settings.variables:
                 unwanted = companions - settings.variables.keys()
@@ -215,6 +218,23 @@ def _sandbox(chosen: Mapping[str, str], port: int) -> dict[str, str]:
         "GMAIL_BATCH_URL": f"{server}/batch/gmail/v1",
         "FRONTEND_REDIRECT_URL": f"{browser}/demo",
         "CORS_ORIGINS": browser,
+    }
+
+
+def _yandex(sandbox: Mapping[str, str], *, imap_port: str, home: Path) -> dict[str, str]:
+    browser, server = sandbox["GOOGLE_ISSUER"], sandbox["GMAIL_API_URL"]
+    authority = str(home / "sandbox-imap-ca.pem")
+    return {
+        "YANDEX_CLIENT_ID": sandbox["SANDBOX_CLIENT_ID"],
+        "YANDEX_CLIENT_SECRET": sandbox["SANDBOX_CLIENT_SECRET"],
+        "YANDEX_AUTH_URL": f"{browser}/yandex/authorize",
+        "YANDEX_TOKEN_URL": f"{server}/yandex/token",
+        "YANDEX_USERINFO_URL": f"{server}/yandex/info",
+        "YANDEX_REVOKE_URL": f"{server}/yandex/revoke_token",
+        "YANDEX_IMAP_HOST": "localhost",
+        "YANDEX_IMAP_PORT": imap_port,
+        "SANDBOX_IMAP_CA_FILE": authority,
+        "IMAP_CA_FILE": authority,
     }
 
 

@@ -18,14 +18,18 @@ from rich.table import Table
 from deploy.local.errors import StackError
 
 EMAIL = "ada@example.com"
+# The sandbox keeps this user's mailbox too, and shows it over IMAP.
+YANDEX_EMAIL = "grace@example.org"
+_YANDEX_COUNT = 100
 _NEW_MAIL = 25
 _PATIENCE = 120.0  # seconds that one sync may take
 _NEXT = """
 Next:
-  make run                      the stack itself, until Ctrl-C, with a walk-through for curl
-  docs/api.md                   every route; docs/sessions.md: tokens, more addresses
-  docs/connect-google.md        a Google project of your own instead of the stand-in
-  docs/architecture.md          how it works, and where to change what"""
+  make run                  the stack itself, until Ctrl-C, with a walk-through
+  docs/api.md               every route; docs/sessions.md: tokens, addresses
+  docs/command-line.md      the same from a terminal
+  docs/connect-google.md    a Google project of your own; docs/connect-yandex.md
+  docs/architecture.md      how it works, and where to change what"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,38 +44,44 @@ class Tour:
         """Show every step. Raises StackError for an unexpected response."""
         async with httpx.AsyncClient(base_url=self.gateway, trust_env=False, timeout=30.0) as client:
             self._step("Sign in with (sandbox) Google")
-            client.headers["Authorization"] = f"Bearer {await self._sign_in(client)}"
+            token = await self._consent(client, provider="google", email=EMAIL)
+            self.console.print(f"signed in as {EMAIL}, access token for {token['expires_in']} s")
+            client.headers["Authorization"] = f"Bearer {token['access_token']}"
             await self._show_addresses(client)
             self._step(f"Copy the whole mailbox of {EMAIL} (with a quota larger than Gmail's)")
-            await self._sync(client)
+            await self._sync(client, EMAIL, count="all")
             await self._show_addresses(client)
             self._step("Read the newest mail")
             await self._show_newest(client)
             self._step(f"{_NEW_MAIL} new messages arrive; an incremental sync fetches only these")
             await self._deliver()
-            await self._sync(client)
+            await self._sync(client, EMAIL, count="all")
             await self._show_newest(client)
+            self._step(
+                f"Connect the (sandbox) Yandex mailbox of {YANDEX_EMAIL} too, and copy its newest mail over IMAP"
+            )
+            await self._consent(client, provider="yandex", email=YANDEX_EMAIL)
+            await self._sync(client, YANDEX_EMAIL, count=_YANDEX_COUNT)
             await self._show_addresses(client)
         self.console.print(_NEXT, markup=False, highlight=False)
 
-    async def _sign_in(self, client: httpx.AsyncClient) -> str:
-        """Return an access token; posts the consent page's form as a browser does."""
+    async def _consent(self, client: httpx.AsyncClient, *, provider: str, email: str) -> dict[str, Any]:
+        """Sign in, or with a token connect one more mailbox; posts the consent page's form as a browser does."""
         verifier = secrets.token_urlsafe(48)
-        start = await _json(client.get("/auth/google/start", params={"code_challenge": _challenge_of(verifier)}))
-        consent = {"account": EMAIL, "decision": "allow"}
+        challenge = {"code_challenge": _challenge_of(verifier)}
+        start = await _json(client.get(f"/auth/{provider}/start", params=challenge))
+        consent = {"account": email, "decision": "allow"}
         callback = await _redirect(client.post(start["authorization_url"], data=consent))
         back = parse_qs(urlsplit(await _redirect(client.get(callback))).query)
         if "state" not in back:
             raise StackError(f"the sign-in ended with {back}")
         redemption = {"state": back["state"][0], "code_verifier": verifier}
-        token = await _json(client.post("/auth/token", json=redemption))
-        self.console.print(f"signed in as {EMAIL}, access token for {token['expires_in']} s")
-        return str(token["access_token"])
+        return await _json(client.post("/auth/token", json=redemption))
 
-    async def _sync(self, client: httpx.AsyncClient) -> None:
-        """Start a sync of everything and follow it to its end."""
+    async def _sync(self, client: httpx.AsyncClient, email: str, *, count: int | str) -> None:
+        """Start a sync and follow it to its end."""
         began = time.monotonic()
-        answer = await _checked(client.post("/emails/sync", json={"email": EMAIL, "count": "all"}))
+        answer = await _checked(client.post("/emails/sync", json={"email": email, "count": count}))
         try:
             async with asyncio.timeout(_PATIENCE):
                 sync = await self._follow(client, answer.headers["Location"])

@@ -52,6 +52,7 @@ from services.sandbox.oauth.clients import Client, Clients
 from services.sandbox.settings import Settings
 from services.sandbox.yandex.authorize import AuthorizationEndpoint as YandexAuthorization
 from services.sandbox.yandex.grants import YandexGrants
+from services.sandbox.yandex.grants_file import yandex_grants_file
 from services.sandbox.yandex.mail_tokens import MailTokens
 from services.sandbox.yandex.pages import Pages
 from services.sandbox.yandex.routes import YandexRoutes
@@ -93,7 +94,12 @@ async def open_sandbox(
         label_scheme=GmailLabels(),
     )
     rules = AllRules()
-    yandex_grants = YandexGrants(clock=clock, rules=rules, new_token=secrets.token_urlsafe)
+    yandex_grants = YandexGrants(
+        clock=clock,
+        rules=rules,
+        new_token=secrets.token_urlsafe,
+        file=None if settings.grants_file is None else yandex_grants_file(settings.grants_file),
+    )
     push = _push(settings, clock, users)
     imap = ImapServer(
         tokens=MailTokens(users=users, grants=yandex_grants, rules=rules),
@@ -159,9 +165,7 @@ async def _imap_listeners(settings: Settings, server: ImapServer) -> AsyncIterat
     if not settings.imap_ports:
         yield Listeners(settings.imap_host, {}, "")
         return
-    tls, authority = server_tls(names=_IMAP_NAMES)
-    if settings.imap_ca_file is not None:
-        settings.imap_ca_file.write_text(authority, encoding="ascii")
+    tls, authority = server_tls(names=_IMAP_NAMES, kept=settings.imap_ca_file)
     async with AsyncExitStack() as stack:
         opened = {}
         for name, port in settings.imap_ports.items():

@@ -52,6 +52,12 @@ def _provider_urls(service: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def services_of_yandex(services: dict[str, Any]) -> dict[str, str]:
+    """Return the variables of Yandex and of mail servers that auth gets."""
+    environment = services["auth"]["environment"].items()
+    return {name: value for name, value in environment if value and name.startswith(("YANDEX_", "IMAP_"))}
+
+
 def test_without_variables_browsers_and_services_reach_the_sandbox_as_one_issuer() -> None:
     services = _services()
     urls = _provider_urls(services["auth"])
@@ -62,6 +68,31 @@ def test_without_variables_browsers_and_services_reach_the_sandbox_as_one_issuer
     assert all(url.startswith("http://sandbox:8100") for url in urls.values())
     for name in ("mail", "worker"):
         assert services[name]["environment"]["GMAIL_API_URL"] == "http://sandbox:8100"
+
+
+def test_without_variables_yandex_is_the_sandbox_too_and_its_authority_is_where_mail_reads_it() -> None:
+    services = _services()
+    assert services["auth"]["environment"]["YANDEX_TOKEN_URL"] == "http://sandbox:8100/yandex/token"
+    sandbox = services["sandbox"]
+    [authority] = [volume for volume in sandbox["volumes"] if volume["source"] == "sandbox-authority"]
+    assert sandbox["environment"]["SANDBOX_IMAP_CA_FILE"].startswith(f"{authority['target']}/")
+    for name in ("mail", "worker"):
+        environment = services[name]["environment"]
+        assert (environment["YANDEX_IMAP_HOST"], environment["YANDEX_IMAP_PORT"]) == ("sandbox", "8993")
+        assert environment["IMAP_CA_FILE"] == sandbox["environment"]["SANDBOX_IMAP_CA_FILE"]
+        mounted = {volume["source"]: volume for volume in services[name]["volumes"]}
+        assert mounted["sandbox-authority"]["target"] == authority["target"]
+        assert mounted["sandbox-authority"]["read_only"]
+
+
+def test_with_a_google_client_yandex_is_the_users_or_none() -> None:
+    assert services_of_yandex(_services(**REAL)) == {}
+    chosen = {
+        "YANDEX_CLIENT_ID": "mine",
+        "YANDEX_CLIENT_SECRET": "secret",
+        "YANDEX_AUTH_URL": "https://oauth.yandex.com/authorize",
+    }
+    assert services_of_yandex(_services(**REAL, **chosen)) == chosen
 
 
 def test_with_a_google_client_the_sandbox_is_gone_and_urls_are_googles_own() -> None:

@@ -1,4 +1,4 @@
-"""The certificate of the servers, for this machine, from an authority that exists only while the sandbox runs."""
+"""The certificate of the servers, for this machine. It is its own authority."""
 
 import ipaddress
 import ssl
@@ -13,24 +13,46 @@ from cryptography.x509.oid import NameOID
 
 _LIFE = timedelta(days=365)
 _SKEW = timedelta(hours=1)
+# A certificate is used again while it lasts for longer than this.
+_REST = timedelta(days=30)
 
 
-def server_tls(*, names: tuple[str, ...]) -> tuple[ssl.SSLContext, str]:
-    """Return the context of a server with these names and addresses, and the PEM that clients trust."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _self_signed(key, names)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+def server_tls(*, names: tuple[str, ...], kept: Path | None = None) -> tuple[ssl.SSLContext, str]:
+    """Return the context of a server with these names and addresses, and the PEM that clients trust.
+
+    `kept` is the file of that PEM. The key lies beside it, so that clients which have read it go on after a restart.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "server.pem"
-        file.touch(mode=0o600)
-        file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            + certificate.public_bytes(serialization.Encoding.PEM)
+        ca = kept or Path(folder) / "ca.pem"
+        key = ca.with_suffix(".key")
+        context = _loaded(ca, key)
+        if context is None:
+            _make(ca, key, names)
+            context = _loaded(ca, key)
+        assert context is not None, "a new certificate is not valid"  # noqa: S101 - a fault of this module
+        return context, ca.read_text("ascii")
+
+
+def _loaded(ca: Path, key: Path) -> ssl.SSLContext | None:
+    """Return the context of a certificate that is there and lasts for a month."""
+    try:
+        certificate = x509.load_pem_x509_certificate(ca.read_bytes())
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(ca, key)
+    except (OSError, ValueError):
+        return None
+    return context if certificate.not_valid_after_utc - datetime.now(UTC) > _REST else None
+
+
+def _make(ca: Path, key: Path, names: tuple[str, ...]) -> None:
+    private = ec.generate_private_key(ec.SECP256R1())
+    key.touch(mode=0o600)
+    key.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        context.load_cert_chain(file)
-    return context, certificate.public_bytes(serialization.Encoding.PEM).decode()
+    )
+    ca.write_bytes(_self_signed(private, names).public_bytes(serialization.Encoding.PEM))
 
 
 def _self_signed(key: ec.EllipticCurvePrivateKey, names: tuple[str, ...]) -> x509.Certificate:

@@ -1,4 +1,4 @@
-"""Codes and tokens of Yandex ID, in memory.
+"""Codes and tokens of Yandex ID.
 
 Rules of Yandex (reference "OAuth for web services"): a code works once within ten minutes; both tokens live for a
 year; each refresh brings a new refresh token, and another access token only late in the present one's life; tokens for
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.sandbox.clock import Clock
+from services.sandbox.oauth.kept_file import KeptFile
+from services.sandbox.yandex.grants_file import Consent, KeptTokens, TokenPair
 from services.sandbox.yandex.rules import AllRules
 
 CODE_LIFETIME = 600.0
@@ -28,34 +30,30 @@ class Approval:
     code_challenge_method: str = "plain"
 
 
-@dataclass(slots=True, eq=False)
-class TokenPair:
-    """An access token and its refresh token. The pair stays the same one over its refreshes."""
-
-    sub: str
-    client_id: str
-    scopes: frozenset[str]
-    device_id: str | None
-    access: str
-    access_expires_at: float
-    refresh: str
-    refresh_expires_at: float
-
-
 class RefreshExpiredError(Exception):
     """The refresh token was genuine and has expired."""
 
 
 class YandexGrants:
-    """The consents, codes and tokens of all users."""
+    """The consents, codes and tokens of all users, in memory; with a file, consents and tokens outlive the process."""
 
-    def __init__(self, *, clock: Clock, rules: AllRules, new_token: Callable[[int], str]) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        rules: AllRules,
+        new_token: Callable[[int], str],
+        file: KeptFile[KeptTokens] | None = None,
+    ) -> None:
+        """Raises OSError or ValueError if the file cannot be read."""
         self._clock = clock
         self._rules = rules
         self._new_token = new_token
-        self._consents: dict[tuple[str, str], frozenset[str]] = {}
+        self._file = file
+        kept = (file.load() if file is not None else None) or KeptTokens()
+        self._consents = {(consent.sub, consent.client_id): consent.scopes for consent in kept.consents}
         self._codes: dict[str, tuple[Approval, float]] = {}
-        self._pairs: list[TokenPair] = []
+        self._pairs = list(kept.pairs)
 
     def granted(self, sub: str, client_id: str) -> frozenset[str]:
         """Return the scopes that the user has granted to the client."""
@@ -69,6 +67,7 @@ class YandexGrants:
         self._codes = {code: entry for code, entry in self._codes.items() if entry[1] > now}
         code = hashlib.sha256(self._new_token(24).encode()).hexdigest()[:16]
         self._codes[code] = (approval, now + CODE_LIFETIME)
+        self._save()
         return code
 
     def peek_code(self, code: str) -> Approval | None:
@@ -103,6 +102,7 @@ class YandexGrants:
         ]
         beyond = of_devices[: max(0, len(of_devices) - rules.device_cap)]
         self._drop(lambda pair: pair in beyond)
+        self._save()
         return pair
 
     def refresh(self, pair: TokenPair) -> TokenPair:
@@ -115,6 +115,7 @@ class YandexGrants:
         if pair.access_expires_at - now < rules.renew_below:
             pair.access = "y0_" + self._new_token(44)
             pair.access_expires_at = now + rules.token_lifetime
+        self._save()
         return pair
 
     def find_refresh(self, token: str) -> TokenPair | None:
@@ -129,12 +130,14 @@ class YandexGrants:
     def end(self, pair: TokenPair) -> None:
         """End both tokens of a pair; the consent stays."""
         self._drop(lambda other: other is pair)
+        self._save()
 
     def revoke(self, sub: str) -> None:
         """End all tokens and consents of the user, as on the page of data access."""
         self._drop(lambda pair: pair.sub == sub)
         self._consents = {key: scopes for key, scopes in self._consents.items() if key[0] != sub}
         self._codes = {code: entry for code, entry in self._codes.items() if entry[0].sub != sub}
+        self._save()
 
     def expire_access_tokens(self, sub: str) -> int:
         """Expire the user's access tokens; refresh tokens stay valid. Returns their number."""
@@ -142,13 +145,21 @@ class YandexGrants:
         alive = [pair for pair in self._pairs if pair.sub == sub and pair.access_expires_at > now]
         for pair in alive:
             pair.access_expires_at = now
+        self._save()
         return len(alive)
 
     def end_by_password(self, sub: str) -> int:
         """End all tokens of the user, as a new password does. Returns the number of refresh tokens."""
-        return self._drop(lambda pair: pair.sub == sub)
+        ended = self._drop(lambda pair: pair.sub == sub)
+        self._save()
+        return ended
 
     def _drop(self, is_dead: Callable[[TokenPair], bool]) -> int:
         before = len(self._pairs)
         self._pairs = [pair for pair in self._pairs if not is_dead(pair)]
         return before - len(self._pairs)
+
+    def _save(self) -> None:
+        if self._file is not None:
+            consents = [Consent(sub, client_id, scopes) for (sub, client_id), scopes in self._consents.items()]
+            self._file.save(KeptTokens(consents, self._pairs))

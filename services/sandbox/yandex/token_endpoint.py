@@ -11,7 +11,8 @@ from services.sandbox.oauth.clients import Client, Clients
 from services.sandbox.oauth.forms import Form, MalformedHeaderError, basic_credentials
 from services.sandbox.oauth.pkce import proves
 from services.sandbox.yandex.authorization_request import DEVICE_ID
-from services.sandbox.yandex.grants import Approval, RefreshExpiredError, TokenPair, YandexGrants
+from services.sandbox.yandex.grants import Approval, RefreshExpiredError, YandexGrants
+from services.sandbox.yandex.grants_file import TokenPair
 from services.sandbox.yandex.rules import AllRules
 
 _CODE = re.compile(r"[a-z0-9]{7,16}")

@@ -3,7 +3,7 @@
 import hashlib
 
 from services.sandbox.mailboxes.user import User
-from services.sandbox.yandex.grants import TokenPair
+from services.sandbox.yandex.grants_file import TokenPair
 from services.sandbox.yandex.scopes import AVATAR, BIRTHDAY, EMAIL, INFO, PHONE
 
 

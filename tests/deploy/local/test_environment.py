@@ -62,11 +62,30 @@ class TestSandbox:
         assert variables["GOOGLE_CLIENT_SECRET"] == variables["SANDBOX_CLIENT_SECRET"]
         assert variables["GOOGLE_REDIRECT_URI"] == f"{variables['PUBLIC_URL']}/auth/google/callback"
 
+    def test_stands_in_for_yandex_and_its_mail_server_too(self, ports: Ports) -> None:
+        variables = _services(ports)
+        browser, server = (f"http://{host}:{variables['SANDBOX_PORT']}" for host in ("localhost", "127.0.0.1"))
+        assert variables["YANDEX_CLIENT_ID"] == variables["SANDBOX_CLIENT_ID"]
+        assert variables["YANDEX_AUTH_URL"] == f"{browser}/yandex/authorize"
+        for name in ("TOKEN_URL", "USERINFO_URL", "REVOKE_URL"):
+            assert variables[f"YANDEX_{name}"].startswith(f"{server}/yandex/")
+        assert variables["YANDEX_IMAP_PORT"] == variables["SANDBOX_IMAP_YANDEX_PORT"]
+        # The worker trusts the authority that the sandbox writes down.
+        assert variables["IMAP_CA_FILE"] == variables["SANDBOX_IMAP_CA_FILE"]
+
+    def test_leaves_a_client_of_the_users_at_yandex_alone(self, ports: Ports) -> None:
+        variables = _services(ports, YANDEX_CLIENT_ID="real", YANDEX_CLIENT_SECRET="secret")
+        assert not [name for name in variables if name.startswith(("YANDEX_", "IMAP_"))]
+        assert "GOOGLE_TOKEN_URL" in variables
+
     @pytest.mark.parametrize("chosen", [{"GOOGLE_CLIENT_ID": "real"}, {"MAILROOM_SANDBOX": "off"}])
     def test_a_real_client_or_the_switch_leaves_it_out(self, chosen: dict[str, str], ports: Ports) -> None:
         assert not Settings(chosen).sandbox
         variables = _services(ports, **chosen)
-        assert not {"SANDBOX_ENABLED", "GOOGLE_TOKEN_URL", "GMAIL_API_URL", "CORS_ORIGINS"} & variables.keys()
+        assert (
+            not {"SANDBOX_ENABLED", "GOOGLE_TOKEN_URL", "GMAIL_API_URL", "CORS_ORIGINS", "YANDEX_TOKEN_URL"}
+            & variables.keys()
+        )
 
     def test_a_stand_in_of_the_users_never_shares_tokens_with_the_sandbox(self, ports: Ports) -> None:
         variables = _services(ports, GMAIL_API_URL="http://localhost:1", GOOGLE_TOKEN_URL="http://localhost:2/token")

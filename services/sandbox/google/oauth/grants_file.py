@@ -1,11 +1,10 @@
 """The file that keeps grants and refresh tokens while a sandbox is not running."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from services.sandbox.oauth.kept_file import KeptFile
 
 
 @dataclass(slots=True)
@@ -41,28 +40,20 @@ class _Content:
     refresh: dict[str, RefreshToken]
 
 
-_JSON = TypeAdapter(_Content)
-
-
 class GrantsFile:
-    """A JSON file that is replaced as a whole."""
+    """The file of grants and refresh tokens."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = KeptFile(path, _Content)
 
     def load(self) -> KeptGrants:
         """Return what was saved last, nothing without a file. Raises OSError, and ValueError for a damaged file."""
-        try:
-            content = _JSON.validate_json(self._path.read_bytes())
-        except FileNotFoundError:
+        content = self._file.load()
+        if content is None:
             return KeptGrants()
         return KeptGrants({(sub, project): grant for sub, project, grant in content.grants}, content.refresh)
 
     def save(self, kept: KeptGrants) -> None:
         """Replace what was saved before. Raises OSError."""
         grants = [(sub, project, grant) for (sub, project), grant in kept.grants.items()]
-        unfinished = self._path.with_suffix(".unfinished")
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(_JSON.dump_json(_Content(grants, dict(kept.refresh))))
-        unfinished.replace(self._path)
+        self._file.save(_Content(grants, dict(kept.refresh)))

@@ -16,6 +16,18 @@ def cpu_seconds(pid: int) -> float:
     return 0.0 if own is None else own + sum(_own_times(child) for child in children(pid))
 
 
+def thread_seconds(pid: int) -> float:
+    """Return the CPU time of a process of one thread to the nanosecond, such as that of a connection to Postgres."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def command(pid: int) -> str:
+    """Return the command line of a process, which Postgres replaces by a title; empty for an ended process."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    return ""
+
+
 def machine_seconds() -> float:
     """Return the CPU time of the machine since boot, over all cores; see proc_stat(5)."""
     times = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]

@@ -6,7 +6,10 @@ entries in the index; values are medians. The sandbox's quota is lifted.
 There are two naive alternatives: one parses the mail with Python's parser and stores what Mailroom stores; the other
 picks from Gmail's JSON, which is cheaper, and wrong where mail is not UTF-8 or not of the usual form. The share that
 each stored like Mailroom is counted.
-Claims: at most 1 ms per message, and at least 8 times less than the naive alternative that stores the same.
+The stages of a message are measured one after the other in another process; what the worker costs beside them, and
+beside what it costs at rest for as long, is that of queue, lease and quota.
+Claims: at most 1 ms per message, and at least 8 times less than the naive alternative that stores the same; queue,
+lease and quota cost no more than parsing MIME.
 """
 
 import argparse
@@ -15,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.sync_ways.stage import Stage, open_stage
@@ -23,6 +26,7 @@ from tests.support.e2e.people import Person
 
 CLAIM_MS = 1.0
 CLAIM_TIMES = 8.0
+QUEUE = "queue, lease, quota"
 NAIVE = {"naive": "raw", "naive, from JSON": "json"}
 # The naive alternatives are slower, and copy this fraction of the mail.
 _NAIVE_SHARE = 4
@@ -40,12 +44,13 @@ def main() -> int:
     with open_stage(more_workers=1) as stage:
         stage.stack.stop("worker-2")
         _sync(stage, messages=options.messages, seed=999)  # all processes are warm
+        at_rest = stage.at_rest()
         results = [line for turn in range(options.rounds) for line in _round(stage, turn, options.messages)]
         alike = {way: _alike(stage, way, options.messages // _NAIVE_SHARE) for way in NAIVE}
         speeds = {workers: _speed(stage, workers, options.messages, options.rounds) for workers in (1, 2)}
         person = stage.person(messages=options.messages, seed=1000)
         stages = _run(stage, person, "stages")
-    return _report(results, alike, speeds, stages)
+    return _report(results, alike, speeds, stages, at_rest=at_rest)
 
 
 def _round(stage: Stage, turn: int, messages: int) -> Iterator[Line]:
@@ -65,6 +70,7 @@ def _line(way: str, turn: int, messages: int, figures: Mapping[str, float]) -> L
         "messages": messages,
         "client_ms": round(figures["client_cpu"] * 1000 / messages, 3),
         "postgres_ms": round(figures["postgres_cpu"] * 1000 / messages, 3),
+        "connections_ms": round(figures.get("connections_cpu", 0) * 1000 / messages, 3),
         "messages_per_second": round(messages / figures["seconds"]),
     }
     print(json.dumps(line), flush=True)
@@ -74,12 +80,13 @@ def _line(way: str, turn: int, messages: int, figures: Mapping[str, float]) -> L
 def _sync(stage: Stage, *, messages: int, seed: int) -> dict[str, float]:
     person = stage.person(messages=messages, seed=seed)
     began, cpu, server = time.perf_counter(), stage.cpu("worker"), stage.postgres_cpu()
+    connections = stage.worker_connections_cpu()
     person.sync("all")
-    seconds = time.perf_counter() - began
+    seconds, connections = time.perf_counter() - began, stage.worker_connections_cpu() - connections
     stage.finish_index()
     figures = {"client_cpu": stage.cpu("worker") - cpu, "postgres_cpu": stage.postgres_cpu() - server}
     stage.assert_stored(person, messages)
-    return {**figures, "seconds": seconds}
+    return {**figures, "seconds": seconds, "connections_cpu": connections}
 
 
 def _run_naive(stage: Stage, way: str, person: Person, messages: int) -> Line:
@@ -130,7 +137,12 @@ def _speed(stage: Stage, workers: int, messages: int, rounds: int) -> float:
 
 
 def _report(
-    results: Sequence[Line], alike: Mapping[str, float], speeds: Mapping[int, float], stages: Mapping[str, Any]
+    results: Sequence[Line],
+    alike: Mapping[str, float],
+    speeds: Mapping[int, float],
+    stages: Mapping[str, Any],
+    *,
+    at_rest: float,
 ) -> int:
     costs = {stage: round(cpu * 1000 / stages["messages"], 4) for stage, cpu in stages["cpu"].items()}
     print(json.dumps({"stages_ms": costs, "alike": alike}))
@@ -143,14 +155,34 @@ def _report(
         total[way] = statistics.median(line["client_ms"] + line["postgres_ms"] for line in lines)
         same = f"{alike[way]:9.1%}" if way in alike else ""
         print(f"{way:<22}{client:>9.3f}{server:>10.3f}{total[way]:>9.3f}{same}")
+    costs |= _own_stages([line for line in results if line["way"] == "mailroom"], costs, at_rest=at_rest)
     print(f"\n{'stage, ms per message':<22}")
     for stage, cost in costs.items():
         print(f"  {stage:<24}{cost:>9.3f}")
-    print(f"  {'queue, lease, quota':<24}{total['mailroom'] - sum(costs.values()):>9.3f}")
     times = {way: total[way] / total["mailroom"] for way in NAIVE}
     print("\n" + ", ".join(f"{times[way]:.1f} times less than {way}" for way in NAIVE))
     print(f"{speeds[1]:.0f} messages/s by 1 worker, {speeds[2]:.0f} by 2")
-    return 0 if total["mailroom"] <= CLAIM_MS and times["naive"] >= CLAIM_TIMES else 1
+    fits = total["mailroom"] <= CLAIM_MS and costs[QUEUE] <= costs["MIME"]
+    return 0 if fits and times["naive"] >= CLAIM_TIMES else 1
+
+
+def _own_stages(lines: Sequence[Line], costs: Mapping[str, float], *, at_rest: float) -> dict[str, float]:
+    """Return the costs of what only Mailroom's worker does, in ms per message.
+
+    Postgres vacuums tables for all alternatives, whichever runs at that moment: only the worker's connections count.
+    """
+
+    def median(cost: Callable[[Line], float]) -> float:
+        return statistics.median(cost(line) for line in lines)
+
+    resting = at_rest * 1000 * median(lambda line: 1 / line["messages_per_second"])
+    working = median(lambda line: line["client_ms"] + line["connections_ms"])
+    vacuum = median(lambda line: line["postgres_ms"] - line["connections_ms"])
+    return {
+        "Postgres: vacuum, WAL": round(vacuum, 4),
+        "worker at rest": round(resting, 4),
+        QUEUE: round(working - sum(costs.values()) - resting, 4),
+    }
 
 
 if __name__ == "__main__":

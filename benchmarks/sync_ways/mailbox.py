@@ -15,6 +15,7 @@ from services.mail.model import ProviderMessage
 from services.mail.providers.base import Get
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.limits import GMAIL_COSTS
+from services.mail.store.connection import Connection
 
 COSTS = GMAIL_COSTS["2026-05"]
 BATCH = 10
@@ -40,7 +41,7 @@ class Task:
         return cls(**json.load(sys.stdin))
 
 
-async def finish_index(connection: "asyncpg.Connection[asyncpg.Record]", index: str) -> None:
+async def finish_index(connection: "asyncpg.Connection[asyncpg.Record] | Connection", index: str) -> None:
     """Merge a GIN index's list of pending entries into the index."""
     await connection.execute(f"SELECT gin_clean_pending_list('{index}')")
 

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import asyncpg
 import httpx
 
-from benchmarks.process_cpu import cpu_seconds
+from benchmarks.process_cpu import children, command, cpu_seconds, thread_seconds
 from benchmarks.sync_ways.mailbox import Task, finish_index
 from deploy.local import placement
 from deploy.local.postgres import Database, EmbeddedPostgres
@@ -21,6 +22,9 @@ from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET
 from tests.support.e2e.people import Person, Provider
 from tests.support.e2e.running_stack import RunningStack, running_stack
 
+# Roles of connections. The benchmark asks often how a sync is going.
+_OF_REQUESTS = "mailroom_mail_service"
+_OF_WORKERS = "mailroom_mail_worker"
 _REDIRECT = "http://localhost/callback"
 _SCOPE = "https://www.googleapis.com/auth/gmail.readonly"
 _STORED = """
@@ -66,8 +70,20 @@ class Stage:
         return sum(cpu_seconds(self.stack.pid(service)) for service in services)
 
     def postgres_cpu(self) -> float:
-        """Return the CPU seconds so far of all of Postgres's processes."""
-        return cpu_seconds(self.postgres_pid)
+        """Return the CPU seconds so far of Postgres's processes, without those that serve requests of users."""
+        asking = [child for child in children(self.postgres_pid) if _OF_REQUESTS in command(child)]
+        return cpu_seconds(self.postgres_pid) - sum(map(cpu_seconds, asking))
+
+    def worker_connections_cpu(self) -> float:
+        """Return the CPU seconds so far of the worker's connections to Postgres; they last longer than a sync."""
+        own = [child for child in children(self.postgres_pid) if _OF_WORKERS in command(child)]
+        return sum(map(thread_seconds, own))
+
+    def at_rest(self, seconds: float = 5) -> float:
+        """Return the CPU of a worker and of Postgres per second without work: claims, idle checks, heartbeats."""
+        began, cpu = time.perf_counter(), self.cpu("worker") + self.postgres_cpu()
+        time.sleep(seconds)
+        return (self.cpu("worker") + self.postgres_cpu() - cpu) / (time.perf_counter() - began)
 
     def person(self, *, messages: int, seed: int) -> Person:
         """Create a person with a mailbox that Mailroom knows and has not copied."""

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from benchmarks.read_ways.server import POOL, ServerConfig, Tokens, serve
 from services.mail.ids import PublicIds
 from services.mail.read_model import MessageFilter, Position
-from services.mail.reading import page_tokens
+from services.mail.reading.page_tokens import PageTokens
 
 _MAILBOX = """
     SELECT mailbox_id, account_id::text,
@@ -45,6 +45,7 @@ class Bare:
             key = await self._pool.fetchrow("SELECT key, plain_until FROM public_id_key")
             assert key is not None
             self._ids = PublicIds(key["key"], plain_until=key["plain_until"])
+            self._page_tokens = PageTokens(key["key"])
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await self._pool.close()
@@ -66,14 +67,14 @@ class Bare:
             mailbox = await connection.fetchrow(_MAILBOX, user_id, query["user_email"])
             assert mailbox is not None
             scope = {"mailbox": mailbox["mailbox_id"], **MessageFilter().fingerprint()}
-            after = page_tokens.decode(query.get("cursor", ""), scope=scope)
+            after = self._page_tokens.decode(query.get("cursor", ""), scope=scope)
             position = (after and after.received_at, after and after.message_id)
             rows = await connection.fetch(_MESSAGES, mailbox["mailbox_id"], *position, limit + 1)
         names = dict(zip(mailbox["ids"], mailbox["names"], strict=True))
         token = None
         if len(rows) > limit:
             last = Position(received_at=rows[limit - 1]["received_at"], message_id=rows[limit - 1]["message_id"])
-            token = page_tokens.encode(last, scope=scope)
+            token = self._page_tokens.encode(last, scope=scope)
         return to_json(
             {"emails": [_email(row, mailbox, names, self._ids) for row in rows[:limit]], "next_cursor": token}
         )

@@ -23,7 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship,
 from benchmarks.read_ways.server import POOL, ServerConfig, Tokens, serve
 from services.mail.ids import PublicIds
 from services.mail.read_model import MessageFilter, Position
-from services.mail.reading import page_tokens
+from services.mail.reading.page_tokens import PageTokens
 
 _FILL_USERS = """
     INSERT INTO benchmark.users SELECT DISTINCT user_id, true FROM mailboxes WHERE user_id IS NOT NULL
@@ -162,12 +162,12 @@ def create_app(config: ServerConfig) -> FastAPI:
     ) -> EmailPage:
         mailbox = await _mailbox(database, user.user_id, user_email)
         scope = {"mailbox": mailbox.mailbox_id, **MessageFilter().fingerprint()}
-        found = await _messages(database, mailbox, page_tokens.decode(cursor, scope=scope), limit + 1)
+        found = await _messages(database, mailbox, app.state.page_tokens.decode(cursor, scope=scope), limit + 1)
         names = {label.label_id: label.name for label in mailbox.labels}
         shown, token = found[:limit], None
         if len(found) > limit:
             last = Position(received_at=shown[-1].received_at, message_id=shown[-1].message_id)
-            token = page_tokens.encode(last, scope=scope)
+            token = app.state.page_tokens.encode(last, scope=scope)
         return EmailPage(
             emails=[_summary(message, mailbox, names, app.state.ids) for message in shown], next_cursor=token
         )
@@ -183,6 +183,7 @@ async def _with_users(engine: AsyncEngine, app: FastAPI) -> AsyncIterator[None]:
         await connection.execute(text(_FILL_USERS))
         key = (await connection.execute(text("SELECT key, plain_until FROM public_id_key"))).one()
         app.state.ids = PublicIds(key.key, plain_until=key.plain_until)
+        app.state.page_tokens = PageTokens(key.key)
     yield
     await engine.dispose()
 

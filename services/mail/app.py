@@ -36,6 +36,7 @@ from services.mail.notifications import Notifications
 from services.mail.providers.registry import open_download_sources, open_notification_source, provider_access
 from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
+from services.mail.reading.page_tokens import PageTokens
 from services.mail.reading.sync_list import SyncList
 from services.mail.reading.threads import Threads
 from services.mail.reading.user_connections import UserConnections
@@ -85,17 +86,18 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         values = MailboxMetrics(telemetry.registry, pool=pool, quotas=access.quotas.values())
         admin = admin_app(ready=ready, registry=telemetry.registry, refresh=values.refresh)
         await stack.enter_async_context(serve_http(admin, host=settings.mail_admin_host, port=settings.mail_admin_port))
-        ids = await _public_ids(pool, stop)
-        if ids is None:
+        spelling = await _spelling(pool, stop)
+        if spelling is None:
             return
+        ids, tokens = spelling
         services = registrations(
             mailboxes=mailboxes,
             disconnections=Disconnections(pool, mailboxes, auth),
-            messages=Messages(pool, connections),
-            threads=Threads(connections),
+            messages=Messages(pool, connections, tokens=tokens),
+            threads=Threads(connections, tokens=tokens),
             changes=ChangeFeed(pool, stop=stop),
             syncs=Syncs(pool, mailboxes, stop=stop),
-            sync_list=SyncList(connections),
+            sync_list=SyncList(connections, tokens=tokens),
             downloads=Downloads(pool, sources=sources, access=access, cache=cache),
             notifications=Notifications(pool, source=notification_source),
             ids=ids,
@@ -122,12 +124,12 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         await ready.until_stopped(drain_delay=settings.drain_delay_seconds)
 
 
-async def _public_ids(pool: Pool, stop: asyncio.Event) -> PublicIds | None:
-    """Return the spelling of public ids as soon as the database has told its key; None if `stop` is set before."""
+async def _spelling(pool: Pool, stop: asyncio.Event) -> tuple[PublicIds, PageTokens] | None:
+    """Return the spelling of ids and page tokens once the database has told its key; None if `stop` is set before."""
     while not stop.is_set():
         try:
             async with pool.acquire() as connection:
-                return await public_id_key.load(connection)
+                return await public_id_key.load(connection), PageTokens(await public_id_key.secret(connection))
         except (*DATABASE_LOST, asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError) as error:
             log.warning("waiting for the database; is it migrated?", error=type(error).__name__)
         with suppress(TimeoutError):

@@ -66,8 +66,12 @@ class Download:
 
     @property
     def etag(self) -> str:
-        """Entity tag of the bytes. Derived from the key: a provider never changes the bytes of a message."""
-        return hashlib.sha256(f"etag {self.key}".encode()).hexdigest()[:32]
+        """Entity tag of the bytes, which a provider never changes.
+
+        Derived from ids that the user knows: from our numbers, which count all mailboxes, the user could guess them.
+        """
+        content = self.key.rpartition("-")[2]
+        return hashlib.sha256(f"etag {self.mailbox.account_id} {content}".encode()).hexdigest()[:32]
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from services.mail.ids import PublicId
 from services.mail.mailboxes import mailbox_not_found
 from services.mail.model import Mailbox, OpenMailbox
 from services.mail.read_model import CountedLabel, MessageDetail, MessageFilter, MessageSummary, Position
-from services.mail.reading import page_tokens
+from services.mail.reading.page_tokens import PageTokens
 from services.mail.reading.user_connections import UserConnections
 from services.mail.search import filters
 from services.mail.search.highlight import highlight, wanted_terms
@@ -51,9 +51,12 @@ class Page:
 class Messages:
     """Stored messages of users. Every query names the user."""
 
-    def __init__(self, pool: Pool, connections: UserConnections, *, now: Callable[[], datetime] = _now) -> None:
+    def __init__(
+        self, pool: Pool, connections: UserConnections, *, tokens: PageTokens, now: Callable[[], datetime] = _now
+    ) -> None:
         self._pool = pool
         self._connections = connections
+        self._tokens = tokens
         self._exports = FairShare(_MOST_EXPORTS, per_user=_EXPORTS_PER_USER, waiting=0, work="exports are running")
         self._now = now
 
@@ -66,7 +69,7 @@ class Messages:
         """
         size = checked_size(page_size)
         scope = {"mailbox": mailbox.mailbox_id, **wanted.fingerprint()}
-        after = page_tokens.decode(page_token, scope=scope)
+        after = self._tokens.decode(page_token, scope=scope)
         node = filters.node_of(wanted, me=mailbox.own_addresses, now=self._now())
         async with self._connections.of(mailbox.user_id) as connection:
             found = await newest_first(
@@ -84,7 +87,7 @@ class Messages:
         token = ""
         if len(found) > size:
             last = Position(received_at=shown[-1].received_at, message_id=shown[-1].message_id)
-            token = page_tokens.encode(last, scope=scope)
+            token = self._tokens.encode(last, scope=scope)
         return Page(messages=shown, next_page_token=token)
 
     async def get(self, user_id: UUID, message_id: PublicId | None) -> MessageDetail:

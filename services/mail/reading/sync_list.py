@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from services.mail.model import OpenMailbox, Sync, SyncReport
 from services.mail.read_model import Position
-from services.mail.reading import page_tokens
 from services.mail.reading.messages import checked_size
+from services.mail.reading.page_tokens import PageTokens
 from services.mail.reading.user_connections import UserConnections
 from services.mail.store.connection import Connection
 from services.mail.store.control import schedule
@@ -25,8 +25,9 @@ class SyncPage:
 class SyncList:
     """The syncs of mailboxes, ended ones included."""
 
-    def __init__(self, connections: UserConnections) -> None:
+    def __init__(self, connections: UserConnections, *, tokens: PageTokens) -> None:
         self._connections = connections
+        self._tokens = tokens
 
     async def page(self, mailboxes: Sequence[OpenMailbox], *, page_size: int, page_token: str) -> SyncPage:
         """Return a page of the syncs of a user's mailboxes, newest first.
@@ -35,7 +36,7 @@ class SyncList:
         """
         size = checked_size(page_size)
         scope = {"list": "syncs", "mailboxes": sorted(mailbox.mailbox_id for mailbox in mailboxes)}
-        after = page_tokens.decode(page_token, scope=scope)
+        after = self._tokens.decode(page_token, scope=scope)
         before = None if after is None else after.message_id
         if not mailboxes:
             return SyncPage(reports=[], next_page_token="")
@@ -45,7 +46,7 @@ class SyncList:
         token = ""
         if len(found) > size:
             last = found[size - 1]
-            token = page_tokens.encode(Position(received_at=last.created_at, message_id=last.sync_id), scope=scope)
+            token = self._tokens.encode(Position(received_at=last.created_at, message_id=last.sync_id), scope=scope)
         return SyncPage(reports=reports, next_page_token=token)
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from services.kit.errors import AppError, Kind
 from services.mail.model import OpenMailbox
 from services.mail.read_model import MessageSummary, Position, Thread
-from services.mail.reading import page_tokens
 from services.mail.reading.messages import checked_size
+from services.mail.reading.page_tokens import PageTokens
 from services.mail.reading.user_connections import UserConnections
 from services.mail.store.reading import threads as store
 
@@ -23,8 +23,9 @@ class ThreadPage:
 class Threads:
     """The threads of stored messages."""
 
-    def __init__(self, connections: UserConnections) -> None:
+    def __init__(self, connections: UserConnections, *, tokens: PageTokens) -> None:
         self._connections = connections
+        self._tokens = tokens
 
     async def page(self, mailbox: OpenMailbox, *, page_size: int, page_token: str) -> ThreadPage:
         """Return a page of threads, ordered by their newest message, newest first.
@@ -34,7 +35,7 @@ class Threads:
         """
         size = checked_size(page_size)
         scope = {"mailbox": mailbox.mailbox_id, "list": "threads"}
-        after = page_tokens.decode(page_token, scope=scope)
+        after = self._tokens.decode(page_token, scope=scope)
         async with self._connections.of(mailbox.user_id) as connection:
             found = await store.newest_first(
                 connection,
@@ -48,7 +49,7 @@ class Threads:
         token = ""
         if len(found) > size:
             last = Position(received_at=shown[-1].last_message_at, message_id=shown[-1].last_message_id)
-            token = page_tokens.encode(last, scope=scope)
+            token = self._tokens.encode(last, scope=scope)
         return ThreadPage(threads=shown, next_page_token=token)
 
     async def find(self, mailboxes: Iterable[OpenMailbox], thread_id: str) -> tuple[Thread, list[MessageSummary]]:

@@ -18,6 +18,7 @@ from services.mail.ids import PublicId
 from services.mail.model import Account, Label, MailboxStatus, OpenMailbox, ProviderMessage
 from services.mail.read_model import CountedLabel, MessageFilter
 from services.mail.reading.messages import EXPORT_BYTES, Messages
+from services.mail.reading.page_tokens import PageTokens
 from services.mail.reading.threads import Threads
 from services.mail.reading.user_connections import UserConnections
 from services.mail.store import labels, messages
@@ -28,6 +29,7 @@ from tests.support.mail.generated_mail import NOW, some_message
 
 ADA = Address("Ada", "ada@example.com")
 GRACE = Address("Grace", "grace@example.org")
+TOKENS = PageTokens(bytes(16))
 
 
 def message(number: int, *, thread: str = "", text: str | None = "hello", **fields: object) -> ProviderMessage:
@@ -56,8 +58,8 @@ class Case:
     def __init__(self, pool: Pool, mailbox: OpenMailbox) -> None:
         self.pool = pool
         self.mailbox = mailbox
-        self.messages = Messages(pool, UserConnections(pool), now=lambda: NOW)
-        self.threads = Threads(UserConnections(pool))
+        self.messages = Messages(pool, UserConnections(pool), tokens=TOKENS, now=lambda: NOW)
+        self.threads = Threads(UserConnections(pool), tokens=TOKENS)
 
     async def store(self, *stored: ProviderMessage) -> None:
         async with self.pool.acquire() as connection:

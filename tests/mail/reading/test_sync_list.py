@@ -8,6 +8,7 @@ import pytest
 
 from services.kit.errors import AppError
 from services.mail.model import OpenMailbox, SyncState
+from services.mail.reading.page_tokens import PageTokens
 from services.mail.reading.sync_list import SyncList, SyncPage
 from services.mail.reading.user_connections import UserConnections
 from tests.mail.conftest import OpenStage
@@ -40,7 +41,7 @@ async def two_mailboxes(stage: OpenStage) -> AsyncIterator[Lists]:
     async with stage(workers=0) as s:
         other, _ = await connect_user(s.servers.sandbox, s.auth, user_id=s.user_id)
         mailboxes = [await s.mailbox(), await s.mailboxes.find(s.user_id, account_id=other.account_id)]
-        yield Lists(s, SyncList(UserConnections(s.pool)), mailboxes)
+        yield Lists(s, SyncList(UserConnections(s.pool), tokens=PageTokens(bytes(16))), mailboxes)
 
 
 def ids(page: SyncPage) -> list[int]:

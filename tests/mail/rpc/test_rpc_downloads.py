@@ -1,7 +1,7 @@
 """Downloads as gRPC streams: ranges, entity tags and chunks."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -109,3 +109,15 @@ class TestAttachmentId:
     def test_is_unique_and_never_empty(self, part_id: str) -> None:
         assert attachment_id_of(part_id)
         assert part_id_of(attachment_id_of(part_id)) == part_id
+
+
+class TestEtag:
+    def test_tells_nothing_of_numbers_that_count_all_mailboxes(self) -> None:
+        digest = "a" * 64
+        made = [replace(DOWNLOAD, key=f"{mailbox}-{message}-{digest}") for mailbox in (1, 2) for message in (1, 2)]
+        assert len({download.etag for download in made}) == 1
+
+    def test_is_another_one_for_another_content_or_account(self) -> None:
+        mailbox = replace(DOWNLOAD.mailbox, account_id=uuid4())
+        first, second = (replace(DOWNLOAD, key=f"1-1-{letter * 64}") for letter in "ab")
+        assert len({first.etag, second.etag, replace(first, mailbox=mailbox).etag}) == 3

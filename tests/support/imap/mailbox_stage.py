@@ -23,6 +23,7 @@ from services.mail.providers.imap.login_budget import LoginBudget
 from services.mail.providers.imap.servers import YANDEX_MARKS, MailServer, imap_limits
 from services.mail.providers.imap.sign_in import SignIn
 from services.mail.reading.messages import Messages
+from services.mail.reading.page_tokens import PageTokens
 from services.mail.reading.user_connections import UserConnections
 from services.mail.store.connection import Pool
 from services.mail.syncs import Syncs
@@ -171,7 +172,7 @@ async def open_imap_stage(
             account=accounts.account,
             at_provider=SandboxMailbox(servers.sandbox, EMAIL),
             mailboxes=mailboxes,
-            messages=Messages(servers.mail_pool, UserConnections(servers.mail_pool)),
+            messages=Messages(servers.mail_pool, UserConnections(servers.mail_pool), tokens=PageTokens(bytes(16))),
             syncs=Syncs(servers.mail_pool, mailboxes, stop=asyncio.Event()),
             disconnections=Disconnections(servers.mail_pool, mailboxes, accounts),
             profile=profile,

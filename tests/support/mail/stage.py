@@ -17,6 +17,7 @@ from services.mail.mailboxes import Mailboxes
 from services.mail.model import Account, OpenMailbox, SyncReport
 from services.mail.read_model import MessageDetail, MessageFilter, MessageSummary
 from services.mail.reading.messages import Messages
+from services.mail.reading.page_tokens import PageTokens
 from services.mail.reading.user_connections import UserConnections
 from services.mail.store.connection import Pool
 from services.mail.store.control.schedule import HINTED
@@ -227,7 +228,7 @@ async def open_stage(
         account=account,
         at_provider=at_provider,
         mailboxes=mailboxes,
-        messages=Messages(servers.mail_pool, UserConnections(servers.mail_pool)),
+        messages=Messages(servers.mail_pool, UserConnections(servers.mail_pool), tokens=PageTokens(bytes(16))),
         syncs=Syncs(servers.mail_pool, mailboxes, stop=asyncio.Event()),
         disconnections=Disconnections(servers.mail_pool, mailboxes, auth),
     )

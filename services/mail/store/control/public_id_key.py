@@ -1,4 +1,4 @@
-"""The key of public ids, which the migration made."""
+"""The key of public ids, from which that of page tokens is derived; the migration made it."""
 
 from services.mail.ids import PublicIds
 from services.mail.store.connection import Connection
@@ -9,3 +9,8 @@ async def load(connection: Connection) -> PublicIds:
     row = await connection.fetchrow("SELECT key, plain_until FROM public_id_key")
     assert row is not None, "a migration has made it"  # noqa: S101 - states what the migration guarantees
     return PublicIds(row["key"], plain_until=row["plain_until"])
+
+
+async def secret(connection: Connection) -> bytes:
+    """Return the key itself."""
+    return bytes(await connection.fetchval("SELECT key FROM public_id_key"))

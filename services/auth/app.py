@@ -143,7 +143,9 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
             clock=_now,
         )
         sessions = _sessions(settings, store=store, signing_keys=signing_keys)
-        events = SecurityEvents(store=store, retention=timedelta(days=settings.auth_event_days), clock=_now)
+        events = SecurityEvents(
+            store=store, cipher=cipher, retention=timedelta(days=settings.auth_event_days), clock=_now
+        )
         sign_in = SignIn(
             providers=providers,
             authorization_requests=OneTimeRecords(

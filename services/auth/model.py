@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from uuid import UUID
+from uuid import UUID, uuid5
 
 # The application of users that sign in to Mailroom itself. A migration makes it with this id.
 DEFAULT_APPLICATION = UUID("00000000-0000-4000-8000-000000000000")
@@ -122,3 +122,10 @@ class RecordedEvent:
     event_id: int
     created_at: datetime
     event: SecurityEvent
+
+    @property
+    def public_id(self) -> UUID:
+        """The id for users, made of what they know (RFC 9562 section 5.5): `event_id` counts the events of all."""
+        event = self.event
+        about = (self.created_at.isoformat(), event.type, event.account_id, event.session_id, event.email)
+        return uuid5(event.user_id, " ".join(map(str, about)))

@@ -1,13 +1,15 @@
 """Security events of users, and their retention."""
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 from mailroom.auth.v1 import auth_pb2
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.auth.model import EventType, SecurityEvent
+from services.auth.cipher import Cipher
+from services.auth.model import EventType, RecordedEvent, SecurityEvent
 from services.auth.security_events import SecurityEvents
 from services.auth.store.transaction import Store
 from tests.auth.sign_in.test_sign_in import reason_of
@@ -86,8 +88,16 @@ class TestList:
     async def test_shows_nothing_of_others(self, client: Client, stand_in: StandIn) -> None:
         user, stranger = await client.signed_in(stand_in.person()), await client.signed_in(stand_in.person())
         first = await page(client, user, page_size=1)
-        theirs = await page(client, stranger, page_token=first.next_page_token)
+        assert await reason_of(page(client, stranger, page_token=first.next_page_token)) == "invalid_page_token"
+        theirs = await page(client, stranger)
         assert {event.email for event in theirs.events} <= {"", stranger.person.email}
+
+    async def test_shows_no_number_that_counts_the_events_of_all(self, client: Client, stand_in: StandIn) -> None:
+        user = await client.signed_in(stand_in.person())
+        first = await page(client, user, page_size=1)
+        assert UUID(first.events[0].event_id).version == 5
+        # Another token for the same place: none is the number alone.
+        assert (await page(client, user, page_size=1)).next_page_token != first.next_page_token
 
     @pytest.mark.parametrize("token", ["x", "!", "A" * 400, "_" * 11, "é", "AAAAAAAAAAAA"])
     async def test_refuses_a_malformed_page_token(self, client: Client, stand_in: StandIn, token: str) -> None:
@@ -100,10 +110,27 @@ class TestList:
         assert await reason_of(page(client, user, page_size=size)) == "invalid_page_size"
 
 
+class TestId:
+    def test_is_made_of_what_the_user_knows(self) -> None:
+        moment = datetime(2026, 11, 30, tzinfo=UTC)
+        signed_in = SecurityEvent(USER, EventType.SIGNED_IN, session_id=USER)
+        ids = {RecordedEvent(number, moment, signed_in).public_id for number in range(3)}
+        assert len(ids) == 1
+        others = [
+            RecordedEvent(0, moment + timedelta(microseconds=1), signed_in),
+            RecordedEvent(0, moment, replace(signed_in, type=EventType.SIGNED_OUT)),
+            RecordedEvent(0, moment, replace(signed_in, session_id=None)),
+            RecordedEvent(0, moment, replace(signed_in, user_id=UUID(int=1))),
+        ]
+        assert len(ids | {other.public_id for other in others}) == 5
+
+
 class TestRetention:
     async def test_deletes_events_older_than_the_retention(self, fresh_engine: AsyncEngine) -> None:
         time, store = Time(), Store(fresh_engine)
-        events = SecurityEvents(store=store, retention=timedelta(days=365), clock=time.now)
+        events = SecurityEvents(
+            store=store, cipher=Cipher("s" * 32, previous=None), retention=timedelta(days=365), clock=time.now
+        )
         async with store.transaction() as transaction:
             await transaction.events.add(SecurityEvent(USER, EventType.SIGNED_IN))
             await transaction.commit()

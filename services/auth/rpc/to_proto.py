@@ -52,7 +52,7 @@ def event_to_proto(recorded: RecordedEvent) -> auth_pb2.SecurityEvent:
     """Return the protobuf form of a security event."""
     event = recorded.event
     return auth_pb2.SecurityEvent(
-        event_id=str(recorded.event_id),
+        event_id=str(recorded.public_id),
         type=event.type,
         create_time=timestamp(recorded.created_at),
         account_id="" if event.account_id is None else str(event.account_id),

@@ -254,6 +254,30 @@ class TestSecrets:
         rest = ("rest", ("mailroom", "redis-password"))
         assert secrets == dict.fromkeys(SETTINGS, rest) | {"gateway": ("gateway", ("own", "redis-gateway-password"))}
 
+    def test_of_sign_ins_at_redis_are_auths_alone_where_they_have_a_server_of_their_own(self) -> None:
+        chosen = "redis.signIns.host=sign-ins,redis.signIns.port=6380,secrets.redisSignInsPassword.name=own"
+        rendered = _rendered("--set", chosen)
+        pods = dict(_pods(rendered))
+        names = {name for name, pod in pods.items() if any("SIGN_IN_REDIS" in each for each in _variables(pod))}
+        assert names == {"auth"}
+        assert _secret_of(pods["auth"], "AUTH_SIGN_IN_REDIS_PASSWORD") == ("own", "redis-sign-ins-password")
+        variables = _variables(pods["auth"])
+        assert {name: value for name, value in variables.items() if "SIGN_IN_REDIS" in name} == {
+            "AUTH_SIGN_IN_REDIS_HOST": "sign-ins",
+            "AUTH_SIGN_IN_REDIS_PORT": "6380",
+            "AUTH_SIGN_IN_REDIS_DB": "0",
+            "AUTH_SIGN_IN_REDIS_USERNAME": "",
+            "AUTH_SIGN_IN_REDIS_PASSWORD_FILE": "/run/secrets/mailroom/AUTH_SIGN_IN_REDIS_PASSWORD",
+        }
+        known = SETTINGS["auth"].model_fields
+        assert {name.lower().removesuffix("_file") for name in variables if "SIGN_IN" in name} <= known.keys()
+        reached = {
+            name
+            for name, policy in _of(rendered, "NetworkPolicy").items()
+            if any(port["port"] == 6380 for rule in policy["spec"].get("egress", ()) for port in rule.get("ports", ()))
+        }
+        assert reached == {"auth"}
+
     @pytest.mark.parametrize(
         ("user", "secret"),
         [("redis.gatewayUsername", "redisGatewayPassword"), ("postgres.administrator", "postgresPassword")],

@@ -139,6 +139,21 @@ def test_secrets_reach_only_the_services_that_use_them() -> None:
         assert {name for name in services if variable in services[name]["environment"]} == users
 
 
+def test_sign_ins_under_way_may_have_a_redis_of_their_own_which_auth_alone_knows() -> None:
+    own = {
+        "AUTH_SIGN_IN_REDIS_HOST": "sign-ins",
+        "AUTH_SIGN_IN_REDIS_PORT": "6380",
+        "AUTH_SIGN_IN_REDIS_DB": "1",
+        "AUTH_SIGN_IN_REDIS_USERNAME": "auth",
+        "AUTH_SIGN_IN_REDIS_PASSWORD": "secret",
+    }
+    services = _services(**own)
+    assert services["auth"]["environment"].items() >= own.items()
+    assert not [name for name, each in services.items() if name != "auth" and own.keys() & each["environment"].keys()]
+    # Without a value they are no variables: an empty port would be refused.
+    assert not [name for name in own if _services()["auth"]["environment"].get(name) is not None]
+
+
 def test_each_process_has_its_own_database_role_which_owns_nothing() -> None:
     environments = {name: service["environment"] for name, service in _services().items()}
     roles = [

@@ -11,6 +11,15 @@
   {{- end }}
 {{- end }}
 
+{{- define "mailroom.egressSignInRedis" -}}
+{{- if .Values.redis.signIns.host }}
+- ports: [{protocol: TCP, port: {{ .Values.redis.signIns.port }}}]
+  {{- with .Values.networkPolicy.redis }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "mailroom.egressRedis" -}}
 - ports: [{protocol: TCP, port: {{ .Values.redis.port }}}]
   {{- with .Values.networkPolicy.redis }}

@@ -51,6 +51,9 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- $ofGateway := and (eq .name "gateway") .root.Values.redis.gatewayUsername -}}
 {{- $_ := set $own "REDIS_PASSWORD" (ternary $secrets.redisGatewayPassword $secrets.redisPassword (not (not $ofGateway))) -}}
 {{- if eq .name "auth" -}}
+{{- if .root.Values.redis.signIns.host -}}
+{{- $_ := set $own "AUTH_SIGN_IN_REDIS_PASSWORD" $secrets.redisSignInsPassword -}}
+{{- end -}}
 {{- $_ := set $own "SECRET_KEY" $secrets.secretKey -}}
 {{- $_ := set $own "SECRET_KEY_PREVIOUS" $secrets.secretKeyPrevious -}}
 {{- $_ := set $own "GOOGLE_CLIENT_SECRET" $secrets.googleClientSecret -}}
@@ -159,6 +162,14 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- if $values.secrets.googleClientId.name }}
 - name: GOOGLE_CLIENT_ID
   valueFrom: {secretKeyRef: {name: {{ $values.secrets.googleClientId.name }}, key: {{ $values.secrets.googleClientId.key }}}}
+{{- end }}
+{{- with $values.redis.signIns }}
+{{- if .host }}
+- {name: AUTH_SIGN_IN_REDIS_HOST, value: {{ .host | quote }}}
+- {name: AUTH_SIGN_IN_REDIS_PORT, value: {{ .port | quote }}}
+- {name: AUTH_SIGN_IN_REDIS_DB, value: {{ .database | quote }}}
+- {name: AUTH_SIGN_IN_REDIS_USERNAME, value: {{ .username | quote }}}
+{{- end }}
 {{- end }}
 {{- if not (hasKey $values.settings "AUTH_REQUIRE_CLIENT_PROOF") }}
 - {name: AUTH_REQUIRE_CLIENT_PROOF, value: "true"}

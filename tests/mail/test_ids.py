@@ -35,6 +35,13 @@ class TestIds:
         assert len(public_id) == 22
 
     @given(st.integers(1001, 2**40 - 1), LOCAL)
+    def test_of_messages_and_syncs_are_never_taken_for_each_other(self, mailbox_id: int, local_id: int) -> None:
+        sync_id = IDS.encode_sync(mailbox_id, local_id)
+        assert IDS.parse_sync(sync_id) == PublicId(mailbox_id, local_id)
+        assert IDS.parse(sync_id) is None
+        assert IDS.parse_sync(IDS.encode(mailbox_id, local_id)) is None
+
+    @given(st.integers(1001, 2**40 - 1), LOCAL)
     def test_show_no_numbers(self, mailbox_id: int, local_id: int) -> None:
         public_id = IDS.encode(mailbox_id, local_id)
         assert public_id != plain(mailbox_id, local_id)
@@ -49,7 +56,8 @@ class TestIds:
 
     @given(st.integers(1, 1000), LOCAL)
     def test_of_mailboxes_from_before_stay(self, mailbox_id: int, local_id: int) -> None:
-        assert IDS.encode(mailbox_id, local_id) == plain(mailbox_id, local_id)
+        assert IDS.encode(mailbox_id, local_id) == IDS.encode_sync(mailbox_id, local_id) == plain(mailbox_id, local_id)
+        assert IDS.parse_sync(plain(mailbox_id, local_id)) == PublicId(mailbox_id, local_id)
 
     @given(st.integers(1001, 2**40 - 1), LOCAL)
     def test_of_later_mailboxes_cannot_be_guessed_from_numbers(self, mailbox_id: int, local_id: int) -> None:

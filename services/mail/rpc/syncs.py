@@ -65,7 +65,8 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
 
     async def GetSync(self, request: mail_pb2.GetSyncRequest, context: Context) -> mail_pb2.GetSyncResponse:
         user_id = uuid_of(request.user_id, "user_id")
-        report = await self._syncs.get(user_id, self._ids.parse(request.sync_id), wait_seconds=request.wait_seconds)
+        sync_id = self._ids.parse_sync(request.sync_id)
+        report = await self._syncs.get(user_id, sync_id, wait_seconds=request.wait_seconds)
         return mail_pb2.GetSyncResponse(sync=self._to_proto(report))
 
     async def ListSyncs(self, request: mail_pb2.ListSyncsRequest, context: Context) -> mail_pb2.ListSyncsResponse:
@@ -74,11 +75,11 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
         return mail_pb2.ListSyncsResponse(syncs=map(self._to_proto, page.reports), next_page_token=page.next_page_token)
 
     async def CancelSync(self, request: mail_pb2.CancelSyncRequest, context: Context) -> mail_pb2.CancelSyncResponse:
-        report = await self._syncs.cancel(uuid_of(request.user_id, "user_id"), self._ids.parse(request.sync_id))
+        report = await self._syncs.cancel(uuid_of(request.user_id, "user_id"), self._ids.parse_sync(request.sync_id))
         return mail_pb2.CancelSyncResponse(sync=self._to_proto(report))
 
     async def RetrySync(self, request: mail_pb2.RetrySyncRequest, context: Context) -> mail_pb2.RetrySyncResponse:
-        report = await self._syncs.retry(uuid_of(request.user_id, "user_id"), self._ids.parse(request.sync_id))
+        report = await self._syncs.retry(uuid_of(request.user_id, "user_id"), self._ids.parse_sync(request.sync_id))
         return mail_pb2.RetrySyncResponse(sync=self._to_proto(report))
 
     async def VerifyMailbox(
@@ -96,7 +97,7 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
         known = sync.listing_done and sync.ended_at is None
         pace = self._seconds_per_message.get(report.mailbox.provider, 0.0)
         return mail_pb2.Sync(
-            sync_id=self._ids.encode(sync.mailbox_id, sync.sync_id),
+            sync_id=self._ids.encode_sync(sync.mailbox_id, sync.sync_id),
             account_id=str(report.mailbox.account_id),
             email=report.mailbox.email,
             state=_SYNC_STATE[sync.state],

@@ -393,7 +393,7 @@ class TestSyncs:
             started = await c.start_sync(newest_count=5)
             missing = (Kind.NOT_FOUND, "sync_not_found")
             assert await refusal(c.get_sync(sync_id=started.sync_id, user_id=str(uuid4()))) == missing
-            for sync_id in ("", "x", _FOREIGN.encode(1, 1), _PLAIN.encode(1, 2**60)):
+            for sync_id in ("", "x", _FOREIGN.encode_sync(1, 1), _PLAIN.encode(1, 2**60)):
                 assert await refusal(c.get_sync(sync_id=sync_id)) == missing
 
 

@@ -32,13 +32,13 @@ from services.gateway.routes import (
     message_list,
     messages,
     pages,
-    push,
     sessions,
     sign_in,
     syncs,
     threads,
     user_deletion,
 )
+from services.gateway.routes.push import push_router
 from services.gateway.settings import GatewaySettings
 from services.gateway.telemetry import RequestTelemetry
 from services.kit.http.admin import admin_app
@@ -87,7 +87,7 @@ def create_app(
     frontend_redirect_url: str,
     cors_origins: Sequence[str],
     body_limit: int,
-    accepts_google_push: bool = False,
+    notifying_providers: Sequence[str] = (),
     has_docs: bool = True,
     https: bool = False,
     address_limit: RateLimit | None = None,
@@ -124,7 +124,7 @@ def create_app(
     app.state.frontend_redirect_url = frontend_redirect_url
     errors.register(app)
     app.state.has_docs = has_docs
-    routers = [module.router for module in (*_ROUTES, *([push] if accepts_google_push else []))]
+    routers = [*(module.router for module in _ROUTES), push_router(notifying_providers)]
     routers += [pages.docs] if has_docs else []
     # The last one added is the outermost. CORS is outside of CatchAll, so that pages can read a 500, too.
     resources = Resources(routers)
@@ -182,7 +182,7 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
             frontend_redirect_url=settings.frontend_redirect_url,
             cors_origins=settings.cors_origins,
             body_limit=settings.gateway_body_limit,
-            accepts_google_push=settings.accepts_google_push,
+            notifying_providers=settings.notifying_providers,
             has_docs=settings.gateway_docs,
             https=settings.issuer.startswith("https:"),
             address_limit=_limit(settings.gateway_auth_limit, counters, policy="address"),

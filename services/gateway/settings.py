@@ -91,9 +91,10 @@ class GatewaySettings(RedisSettings, ServiceSettings):
     google_push_service_account: str | None = None
 
     @property
-    def accepts_google_push(self) -> bool:
-        """Whether POST /hooks/google exists."""
-        return self.google_push_audience is not None and self.google_push_service_account is not None
+    def notifying_providers(self) -> tuple[str, ...]:
+        """The providers whose notifications are accepted at POST /hooks/{provider}."""
+        is_set = self.google_push_audience is not None and self.google_push_service_account is not None
+        return ("google",) if is_set else ()
 
     @property
     def issuer(self) -> str:

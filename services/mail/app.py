@@ -33,7 +33,12 @@ from services.mail.ids import PublicIds
 from services.mail.mailboxes import Mailboxes
 from services.mail.metrics import MailboxMetrics
 from services.mail.notifications import Notifications
-from services.mail.providers.registry import open_download_sources, open_notification_source, provider_access
+from services.mail.providers.registry import (
+    FIRST_NOTIFIER,
+    open_download_sources,
+    open_notification_sources,
+    provider_access,
+)
 from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
 from services.mail.reading.page_tokens import PageTokens
@@ -74,7 +79,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         )
         auth = AuthClient(channel)
         mailboxes = Mailboxes(pool, auth)
-        notification_source = await stack.enter_async_context(open_notification_source(settings, observer=calls))
+        notification_sources = await stack.enter_async_context(open_notification_sources(settings, observer=calls))
         access = provider_access(settings, redis=redis, pool=pool, auth=auth, registry=telemetry.registry)
         stack.push_async_callback(access.flush)
         sources = await stack.enter_async_context(
@@ -99,7 +104,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
             syncs=Syncs(pool, mailboxes, stop=stop),
             sync_list=SyncList(connections, tokens=tokens),
             downloads=Downloads(pool, sources=sources, access=access, cache=cache),
-            notifications=Notifications(pool, source=notification_source),
+            notifications=Notifications(pool, sources=notification_sources, unnamed=FIRST_NOTIFIER),
             ids=ids,
             limits={provider: quota.limits for provider, quota in access.quotas.items()},
         )

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from fastapi.routing import APIRoute
 
 from services.gateway import routes
+from services.gateway.routes import push
 from tests.support.docs.documents import ROOT
 
 
 def served() -> Iterator[str]:
     """Method and path of every route that OpenAPI describes."""
-    for module in pkgutil.iter_modules(routes.__path__):
-        router = importlib.import_module(f"{routes.__name__}.{module.name}").router
+    modules = [
+        importlib.import_module(f"{routes.__name__}.{one.name}") for one in pkgutil.iter_modules(routes.__path__)
+    ]
+    for router in (*(module.router for module in modules if module is not push), push.push_router(["google"])):
         for route in router.routes:
             if isinstance(route, APIRoute) and route.include_in_schema:
                 yield from (f"{method} {route.path}" for method in route.methods or ())

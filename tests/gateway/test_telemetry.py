@@ -41,7 +41,7 @@ class TestRequest:
         self, open_gateway: OpenGateway, path: str, stays: bool
     ) -> None:
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Length: 9\r\n\r\n{{"
-        async with open_gateway(accepts_google_push=True) as gateway:
+        async with open_gateway(notifying_providers=("google",)) as gateway:
             bounds = Bounds(body_seconds=0.1)
             with capture_logs() as logs:
                 async with serve_http(gateway.app, host="127.0.0.1", port=0, bounds=bounds) as port:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -10,9 +11,10 @@ from services.kit.errors import AppError, Kind
 from services.mail.model import Lane
 from services.mail.notifications import Notifications
 from services.mail.providers.gmail.limits import GMAIL_COSTS
+from services.mail.providers.notifications import HookAnswer, HookRequest, Notification
 from services.mail.store.control import watches
 from tests.mail.conftest import OpenStage
-from tests.support.mail.push_sender import PushSender, envelope
+from tests.support.mail.push_sender import PushSender, envelope, pushed
 from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage
 from tests.support.mail.waiting import eventually
@@ -29,7 +31,7 @@ def sender() -> PushSender:
 @pytest.fixture
 async def notifications(servers: Servers, sender: PushSender) -> AsyncIterator[Notifications]:
     async with sender.receiver() as source:
-        yield Notifications(servers.mail_pool, source=source)
+        yield Notifications(servers.mail_pool, sources={"google": source})
 
 
 async def schedule_of(s: Stage) -> tuple[int, bool, int]:
@@ -44,14 +46,16 @@ class TestAccept:
         await self.refused(notifications, sender.token(aud="https://other.example"))
 
     async def test_refuses_every_token_without_a_configured_sender(self, servers: Servers, sender: PushSender) -> None:
-        await self.refused(Notifications(servers.mail_pool, source=None), sender.token())
+        await self.refused(Notifications(servers.mail_pool, sources={}), sender.token())
 
     async def test_asks_for_another_delivery_while_the_keys_are_unavailable(self, servers: Servers) -> None:
         sender = PushSender()
         sender.is_down = True
         async with sender.receiver() as source:
             with pytest.raises(AppError) as caught:
-                await Notifications(servers.mail_pool, source=source).accept(sender.token(), UNKNOWN)
+                await Notifications(servers.mail_pool, sources={"google": source}).accept(
+                    "google", pushed(sender.token(), UNKNOWN)
+                )
         assert (caught.value.kind, caught.value.reason) == (Kind.UNAVAILABLE, "provider_unavailable")
 
     async def test_drops_other_bodies(self, stage: OpenStage, notifications: Notifications, sender: PushSender) -> None:
@@ -59,13 +63,48 @@ class TestAccept:
             await s.sync_with_worker()
             before = await schedule_of(s)
             for body in (b"", b"{}", b"\xff" * 65_536, s.account.email.encode()):
-                await notifications.accept(sender.token(), body)
+                await notifications.accept("google", pushed(sender.token(), body))
             assert await schedule_of(s) == before
 
     async def refused(self, notifications: Notifications, token: str) -> None:
         with pytest.raises(AppError) as caught:
-            await notifications.accept(token, UNKNOWN)
+            await notifications.accept("google", pushed(token, UNKNOWN))
         assert (caught.value.kind, caught.value.reason) == (Kind.UNAUTHENTICATED, "invalid_token")
+
+
+class Handshake:
+    """A source that answers a handshake, and reports two mailboxes."""
+
+    def __init__(self, *emails: str) -> None:
+        self._emails = emails
+
+    async def receive(self, request: HookRequest) -> HookAnswer:
+        """Echo the query."""
+        found = [Notification(email=email, cursor=None) for email in self._emails]
+        return HookAnswer(
+            notifications=found, status=HTTPStatus.OK, content_type="text/plain", body=request.query.encode()
+        )
+
+
+class TestSources:
+    async def test_answer_in_their_own_way(self, servers: Servers) -> None:
+        notifications = Notifications(servers.mail_pool, sources={"new": Handshake()})
+        answer = await notifications.accept("new", HookRequest(query="a=b"))
+        assert (answer.status, answer.content_type, answer.body) == (200, "text/plain", b"a=b")
+
+    async def test_report_mailboxes_of_their_provider_only(self, stage: OpenStage, servers: Servers) -> None:
+        async with stage(messages=1, workers=0) as s:
+            await s.sync_with_worker()
+            hints, *_ = await schedule_of(s)
+            sources = {"google": Handshake("nobody@example.com", s.account.email), "new": Handshake(s.account.email)}
+            notifications = Notifications(servers.mail_pool, sources=sources, unnamed="google")
+            await notifications.accept("new", HookRequest())
+            assert (await schedule_of(s))[0] == hints
+            await notifications.accept("google", HookRequest())
+            assert (await schedule_of(s))[0] == hints + 1
+            # A gateway of an earlier release names no provider.
+            await notifications.accept("", HookRequest())
+            assert (await schedule_of(s))[0] == hints + 2
 
 
 class TestHint:
@@ -76,7 +115,7 @@ class TestHint:
             await s.sync_with_worker()
             hints, due, lane = await schedule_of(s)
             assert (due, lane) == (False, Lane.IDLE)
-            await notifications.accept(sender.token(), envelope(s.account.email.upper(), str(2**60)))
+            await notifications.accept("google", pushed(sender.token(), envelope(s.account.email.upper(), str(2**60))))
             assert await schedule_of(s) == (hints + 1, True, Lane.LIVE)
 
     async def test_about_known_changes_causes_a_check_a_second_later(
@@ -87,7 +126,7 @@ class TestHint:
             before = await schedule_of(s)
             cursor = await s.fetchval("SELECT cursor FROM sync_states")
             for history_id in (int(cursor), int(cursor) - 1, "1"):
-                await notifications.accept(sender.token(), envelope(s.account.email, history_id))
+                await notifications.accept("google", pushed(sender.token(), envelope(s.account.email, history_id)))
             assert await schedule_of(s) == before
             soon = "SELECT look_at - now() BETWEEN interval '0' AND interval '1.2 s' FROM mailbox_schedule"
             assert await s.fetchval(soon)
@@ -98,7 +137,7 @@ class TestHint:
         async with stage(messages=1) as s:
             await s.mailbox()
             for email in ("nobody@example.com", s.account.email, "%", "'; --", "\0", "x" * 60_000):
-                await notifications.accept(sender.token(), envelope(email, 5))
+                await notifications.accept("google", pushed(sender.token(), envelope(email, 5)))
             assert await s.fetchval("SELECT count(*) FROM mailbox_schedule") == 0
 
     async def test_about_a_mailbox_that_needs_its_user_does_nothing(
@@ -108,7 +147,7 @@ class TestHint:
             await s.sync_with_worker()
             await s.pool.execute("UPDATE mailboxes SET status = 'reauth_required'")
             before = await schedule_of(s)
-            await notifications.accept(sender.token(), envelope(s.account.email, str(2**60)))
+            await notifications.accept("google", pushed(sender.token(), envelope(s.account.email, str(2**60))))
             assert await schedule_of(s) == before
 
     async def test_brings_new_mail_in_any_number_and_order(
@@ -119,7 +158,7 @@ class TestHint:
             new = await s.at_provider.deliver_many(3)
             known = int(await s.fetchval("SELECT cursor FROM sync_states"))
             for history_id in (known + 3, 1, known + 3, known + 2):
-                await notifications.accept(sender.token(), envelope(s.account.email, history_id))
+                await notifications.accept("google", pushed(sender.token(), envelope(s.account.email, history_id)))
             for external_id in new:
                 await s.until_stored(external_id)
             await s.mirrors()

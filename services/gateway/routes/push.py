@@ -1,5 +1,6 @@
-"""Notifications from providers. The route exists only where they are configured."""
+"""Requests of providers: notifications, and whether they may send such. A route exists only where it is configured."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from fastapi import Request, Response
@@ -8,26 +9,47 @@ from mailroom.mail.v1.mail_pb2 import AcceptPushRequest
 from services.gateway.dependencies import Backends
 from services.gateway.openapi import problems
 from services.gateway.requests.routing import CALLED_BY_PROVIDERS, Router
-from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call
 
-router = Router(prefix="/hooks", tags=["hooks"], dependencies=[CALLED_BY_PROVIDERS])
-
-# Seconds. Cloud Pub/Sub waits for ten seconds by default before it delivers again.
+# Seconds. Some providers wait for ten seconds before they send again.
 _TIMEOUT = 8.0
 
 
-@router.post(
-    "/google",
-    status_code=HTTPStatus.NO_CONTENT,
-    responses=problems(
-        "missing_token", "invalid_token", "request_too_large", "service_unavailable", "provider_unavailable"
-    ),
-)
-async def accept_google_push(services: Backends, request: Request) -> Response:
-    """Accept a Gmail notification, pushed by Cloud Pub/Sub with the token of its service account."""
+def push_router(providers: Sequence[str]) -> Router:
+    """Return the routes POST /hooks/{provider} of these providers; mail verifies who called them."""
+    router = Router(prefix="/hooks", tags=["hooks"], dependencies=[CALLED_BY_PROVIDERS])
+    for provider in providers:
+        router.add_api_route(
+            f"/{provider}",
+            _accept,
+            methods=["POST"],
+            name=f"accept_{provider}_push",
+            status_code=HTTPStatus.NO_CONTENT,
+            responses=problems(
+                "missing_token", "invalid_token", "request_too_large", "service_unavailable", "provider_unavailable"
+            ),
+        )
+    return router
+
+
+async def _accept(services: Backends, request: Request) -> Response:
+    """Accept a notification that the provider sends, and answer as it expects."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise AppError(Kind.UNAUTHENTICATED, "missing_token", "Send the push service account's token.")
-    await call(services.syncs.AcceptPush, AcceptPushRequest(token=token, body=await request.body()), timeout=_TIMEOUT)
-    return Response(status_code=HTTPStatus.NO_CONTENT)
+    answer = await call(
+        services.syncs.AcceptPush,
+        AcceptPushRequest(
+            provider=request.url.path.rpartition("/")[2],
+            token=token if scheme.lower() == "bearer" else "",
+            body=await request.body(),
+            headers=[
+                AcceptPushRequest.Header(name=name, value=value)
+                for name, value in request.headers.items()
+                if name != "cookie"
+            ],
+            query=request.url.query,
+        ),
+        timeout=_TIMEOUT,
+    )
+    return Response(
+        answer.body, status_code=answer.status or HTTPStatus.NO_CONTENT, media_type=answer.content_type or None
+    )

@@ -12,7 +12,6 @@ from services.kit.http.jwks import RETRY_INTERVAL, keys_at
 from services.kit.http.outbound import Egress, create_http_client
 from services.kit.jwks import KeySet
 from services.kit.observe.http_calls import CallObserver
-from services.mail.notifications import NotificationSource
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.provider_tokens import ProviderTokenCache, TokenSource
@@ -28,10 +27,13 @@ from services.mail.providers.gmail.push import GmailPush
 from services.mail.providers.imap.adapter import open_imap, open_imap_downloads
 from services.mail.providers.imap.servers import imap_limits
 from services.mail.providers.limits import ProviderLimits
+from services.mail.providers.notifications import NotificationSource
 from services.mail.providers.settings import NotificationSettings, ProviderSettings
 from services.mail.store.connection import Pool
 
 GOOGLE: Final = "google"
+# The provider of a notification that names none: gateways of earlier releases know this one only.
+FIRST_NOTIFIER: Final = GOOGLE
 
 
 def provider_access(
@@ -87,14 +89,14 @@ async def open_download_sources(
 
 
 @asynccontextmanager
-async def open_notification_source(
+async def open_notification_sources(
     settings: NotificationSettings, *, observer: CallObserver
-) -> AsyncIterator[NotificationSource | None]:
-    """Open the source that verifies and parses notifications; None if the settings name no sender."""
+) -> AsyncIterator[Mapping[str, NotificationSource]]:
+    """Open the sources that verify and parse notifications, of the providers for which the settings name a sender."""
     if settings.push_sender is None:
-        yield None
+        yield {}
         return
     async with create_http_client(observer=observer, name_call=lambda _: "google.keys") as http:
         fetch = keys_at(settings.google_jwks_url, egress=Egress(http, unavailable=ProviderUnavailableError))
         keys = KeySet(fetch, algorithm="RS256", retry_interval=RETRY_INTERVAL, monotonic=time.monotonic)
-        yield GmailPush(settings.push_sender, keys=keys)
+        yield {GOOGLE: GmailPush(settings.push_sender, keys=keys)}

@@ -9,6 +9,7 @@ from services.mail.ids import PublicIds
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import SyncReport, SyncState, Verification, WaitReason
 from services.mail.notifications import Notifications
+from services.mail.providers.notifications import HookRequest
 from services.mail.reading.sync_list import SyncList
 from services.mail.rpc.from_proto import find_mailbox, named_mailboxes, uuid_of
 from services.mail.rpc.to_proto import timestamp
@@ -89,8 +90,14 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
         return mail_pb2.VerifyMailboxResponse(sync=self._to_proto(await self._syncs.verify(mailbox)))
 
     async def AcceptPush(self, request: mail_pb2.AcceptPushRequest, context: Context) -> mail_pb2.AcceptPushResponse:
-        await self._notifications.accept(request.token, request.body)
-        return mail_pb2.AcceptPushResponse()
+        hook = HookRequest(
+            token=request.token,
+            body=request.body,
+            headers=[(header.name, header.value) for header in request.headers],
+            query=request.query,
+        )
+        answer = await self._notifications.accept(request.provider, hook)
+        return mail_pb2.AcceptPushResponse(status=answer.status, content_type=answer.content_type, body=answer.body)
 
     def _to_proto(self, report: SyncReport) -> mail_pb2.Sync:
         sync = report.sync

@@ -18,7 +18,7 @@ ORIGIN = "https://app.example"
 @pytest.fixture
 async def whole_gateway(open_gateway: OpenGateway) -> AsyncIterator[Gateway]:
     """A gateway with the routes that a setting adds, too."""
-    async with open_gateway(accepts_google_push=True) as gateway:
+    async with open_gateway(notifying_providers=("google",)) as gateway:
         yield gateway
 
 

@@ -17,7 +17,7 @@ CALLED_BY_PROVIDERS = {("GET", "/auth/{provider}/callback"), ("POST", "/hooks/go
 
 def routes() -> Iterator[APIRoute]:
     """Every route of the gateway, those that a setting adds included."""
-    for router in (*(module.router for module in gateway_app._ROUTES), push.router, pages.docs):
+    for router in (*(module.router for module in gateway_app._ROUTES), push.push_router(["google"]), pages.docs):
         yield from (route for route in router.routes if isinstance(route, APIRoute))
 
 
@@ -36,7 +36,7 @@ def filled(path: str) -> str:
 
 @pytest.fixture
 async def whole_gateway(open_gateway: OpenGateway) -> AsyncIterator[Gateway]:
-    async with open_gateway(accepts_google_push=True) as gateway:
+    async with open_gateway(notifying_providers=("google",)) as gateway:
         yield gateway
 
 

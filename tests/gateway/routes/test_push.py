@@ -1,10 +1,11 @@
-"""Notifications from Google, passed on to mail."""
+"""Requests of providers, passed on to mail."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from mailroom.mail.v1 import mail_pb2
 from prometheus_client import CollectorRegistry
 
 from services.gateway.access_tokens import AccessTokens, auth_key_set
@@ -23,7 +24,7 @@ GOOD = bearer(PUSH_TOKEN)
 
 @pytest.fixture
 async def http(services: Services) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a gateway that accepts Google's notifications."""
+    """A client of a gateway that accepts the notifications of two providers."""
     keys = auth_key_set(services.sessions)
 
     async def ready() -> bool:
@@ -40,7 +41,7 @@ async def http(services: Services) -> AsyncIterator[httpx.AsyncClient]:
         frontend_redirect_url=ISSUER,
         cors_origins=(),
         body_limit=65_536,
-        accepts_google_push=True,
+        notifying_providers=("google", "other"),
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
         yield client
@@ -53,7 +54,8 @@ class TestGoogle:
         for body in (b'{"message": {}}', b"", b"\xff" * 65_536):
             answer = await http.post("/hooks/google", content=body, headers=GOOD)
             assert (answer.status_code, answer.content) == (204, b"")
-        assert mail.pushed == [b'{"message": {}}', b"", b"\xff" * 65_536]
+        assert [request.body for request in mail.pushed] == [b'{"message": {}}', b"", b"\xff" * 65_536]
+        assert {request.provider for request in mail.pushed} == {"google"}
 
     @pytest.mark.parametrize(
         ("headers", "code"),
@@ -84,6 +86,26 @@ class TestGoogle:
         assert (await gateway.http.post("/hooks/google", content=b"{}", headers=GOOD)).status_code == 404
 
 
+class TestAnyProvider:
+    async def test_gets_the_response_of_its_adapter(self, http: httpx.AsyncClient, mail: FakeMail) -> None:
+        mail.push_answer = mail_pb2.AcceptPushResponse(status=200, content_type="text/plain", body=b"a <b>")
+        answer = await http.post("/hooks/other?validationToken=a%20%3Cb%3E&x=1&x=2", headers=GOOD)
+        assert (answer.status_code, answer.content) == (200, b"a <b>")
+        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+    async def test_is_passed_on_with_query_and_headers(self, http: httpx.AsyncClient, mail: FakeMail) -> None:
+        headers = {**GOOD, "X-Signature": "sha256=1", "Cookie": "session=1"}
+        await http.post("/hooks/other?a=%20&a=b", content=b"{}", headers=headers)
+        [request] = mail.pushed
+        names = {header.name: header.value for header in request.headers}
+        assert (request.provider, request.query, request.token) == ("other", "a=%20&a=b", PUSH_TOKEN)
+        assert names["x-signature"] == "sha256=1"
+        assert "cookie" not in names
+
+    async def test_without_notifications_has_no_route(self, http: httpx.AsyncClient) -> None:
+        assert (await http.post("/hooks/new", content=b"{}", headers=GOOD)).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("chosen", "exists"),
     [
@@ -97,4 +119,4 @@ class TestGoogle:
 def test_the_route_exists_where_audience_and_service_account_are_configured(
     chosen: dict[str, str], exists: bool
 ) -> None:
-    assert GatewaySettings(mailroom_insecure_grpc=True, **chosen).accepts_google_push is exists  # type: ignore[arg-type]
+    assert GatewaySettings(mailroom_insecure_grpc=True, **chosen).notifying_providers == (("google",) if exists else ())  # type: ignore[arg-type]

@@ -40,7 +40,7 @@ def openapi_document() -> dict[str, Any]:
         frontend_redirect_url=_URL,
         cors_origins=(),
         body_limit=1,
-        accepts_google_push=True,
+        notifying_providers=("google",),
     )
     return app.openapi()
 

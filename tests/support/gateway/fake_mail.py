@@ -50,7 +50,8 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     ends_when_watched: bool = True
     never_ends_when_watched: bool = False
     watched: asyncio.Event = field(default_factory=asyncio.Event)
-    pushed: list[bytes] = field(default_factory=list)
+    pushed: list[mail_pb2.AcceptPushRequest] = field(default_factory=list)
+    push_answer: mail_pb2.AcceptPushResponse = field(default_factory=mail_pb2.AcceptPushResponse)
     # The users whose accounts are learned anew.
     refreshed: list[str] = field(default_factory=list)
 
@@ -249,10 +250,12 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     @override
     async def AcceptPush(self, request: mail_pb2.AcceptPushRequest, _: Context) -> mail_pb2.AcceptPushResponse:
         self._check()
+        if not request.token:
+            raise AppError(Kind.UNAUTHENTICATED, "missing_token", "Send the push service account's token.")
         if request.token != PUSH_TOKEN:
             raise AppError(Kind.UNAUTHENTICATED, "invalid_token", "The token is not one of the push service account.")
-        self.pushed.append(request.body)
-        return mail_pb2.AcceptPushResponse()
+        self.pushed.append(request)
+        return self.push_answer
 
     @override
     async def VerifyMailbox(self, request: mail_pb2.VerifyMailboxRequest, _: Context) -> mail_pb2.VerifyMailboxResponse:

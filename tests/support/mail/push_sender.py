@@ -15,6 +15,7 @@ from services.kit.http.outbound import Egress
 from services.kit.jwks import KeySet
 from services.mail.providers.base import ProviderUnavailableError
 from services.mail.providers.gmail.push import GmailPush, Sender
+from services.mail.providers.notifications import HookRequest
 from services.sandbox.google.oauth.signing_keys import SigningKeys
 
 SENDER = Sender(
@@ -59,6 +60,11 @@ class PushSender:
 
     def _answer(self, _: httpx.Request) -> httpx.Response:
         return httpx.Response(503) if self.is_down else httpx.Response(200, json=self.keys.public_set())
+
+
+def pushed(token: str, body: bytes) -> HookRequest:
+    """The request of a push."""
+    return HookRequest(token=token, body=body)
 
 
 def envelope(email: str, history_id: object = None, *, encode: Callable[[bytes], bytes] = base64.b64encode) -> bytes:

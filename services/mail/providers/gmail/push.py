@@ -8,16 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import structlog
+
+from services.kit.errors import AppError, Kind
+from services.kit.jwks import KeysUnavailableError
 from services.kit.jwt import InvalidTokenError, Keys, TokenRules, TokenVerifier
 from services.mail.content.mime.transfer import decode_base64
-from services.mail.notifications import Notification
 from services.mail.providers.gmail.fields import number, text
+from services.mail.providers.notifications import HookAnswer, HookRequest, Notification
 
-PROVIDER = "google"
 # Seconds by which Google's clock may differ.
 LEEWAY = 60
 # Longest accepted token in characters.
 LONGEST_TOKEN = 8192
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +35,7 @@ class Sender:
 
 
 class GmailPush:
-    """Verifies and parses the notifications of a subscription."""
-
-    provider = PROVIDER
+    """The `NotificationSource` for the notifications of a subscription."""
 
     def __init__(self, sender: Sender, *, keys: Keys, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._service_account = sender.service_account
@@ -45,6 +48,23 @@ class GmailPush:
             longest=LONGEST_TOKEN,
         )
         self._verifier = TokenVerifier(rules, keys=keys, now=lambda: now().timestamp())
+
+    async def receive(self, request: HookRequest) -> HookAnswer:
+        """Verify and parse a push. Raises AppError missing_token, invalid_token, provider_unavailable."""
+        if not request.token:
+            raise AppError(Kind.UNAUTHENTICATED, "missing_token", "Send the push service account's token.")
+        try:
+            await self.verify(request.token)
+        except InvalidTokenError as error:
+            log.warning("notification refused", reason=str(error))
+            detail = "The token is not one of the push service account."
+            raise AppError(Kind.UNAUTHENTICATED, "invalid_token", detail) from error
+        except KeysUnavailableError as error:
+            raise AppError(Kind.UNAVAILABLE, "provider_unavailable", "The provider's keys are unavailable.") from error
+        notification = self.parse(request.body)
+        if notification is None:
+            log.warning("notification not understood", size=len(request.body))
+        return HookAnswer(notifications=() if notification is None else (notification,))
 
     async def verify(self, token: str) -> None:
         """Verify that the service account signed the token. Raises InvalidTokenError, KeysUnavailableError."""

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.kit.errors import AppError, Kind
 from services.kit.jwks import KeysUnavailableError
 from services.kit.jwt import InvalidTokenError
-from services.mail.notifications import Notification
 from services.mail.providers.gmail.push import GmailPush
+from services.mail.providers.notifications import HookAnswer, HookRequest, Notification
 from tests.support.mail.push_sender import SENDER, PushSender, envelope
 
 
@@ -32,6 +33,22 @@ async def push(sender: PushSender) -> AsyncIterator[GmailPush]:
 def wrapped(data: object) -> bytes:
     """Return a push with this data."""
     return json.dumps({"message": {"data": data}}).encode()
+
+
+class TestReceive:
+    async def test_reads_a_push_of_the_service_account(self, push: GmailPush, sender: PushSender) -> None:
+        body = envelope("ada@example.com", 7)
+        answer = await push.receive(HookRequest(token=sender.token(), body=body))
+        assert answer == HookAnswer(notifications=(Notification(email="ada@example.com", cursor=7),))
+
+    async def test_acknowledges_what_it_cannot_read(self, push: GmailPush, sender: PushSender) -> None:
+        assert await push.receive(HookRequest(token=sender.token(), body=b"{}")) == HookAnswer()
+
+    @pytest.mark.parametrize(("token", "reason"), [("", "missing_token"), ("x", "invalid_token")])
+    async def test_refuses_a_push_without_a_valid_token(self, push: GmailPush, token: str, reason: str) -> None:
+        with pytest.raises(AppError) as caught:
+            await push.receive(HookRequest(token=token, body=envelope("ada@example.com")))
+        assert (caught.value.kind, caught.value.reason) == (Kind.UNAUTHENTICATED, reason)
 
 
 class TestVerify:

@@ -11,7 +11,7 @@ from services.mail.store.control import mailboxes
 from services.mail.store.control.schedule import LeaseLostError
 from services.mail.sync.accounts.addresses import learn, learn_send_as
 from tests.mail.conftest import OpenStage
-from tests.support.mail.push_sender import PushSender, envelope
+from tests.support.mail.push_sender import PushSender, envelope, pushed
 from tests.support.mail.running_worker import WorkerOptions
 from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage, connect_user
@@ -29,7 +29,7 @@ def sender() -> PushSender:
 @pytest.fixture
 async def notifications(servers: Servers, sender: PushSender) -> AsyncIterator[Notifications]:
     async with sender.receiver() as source:
-        yield Notifications(servers.mail_pool, source=source, monotonic=lambda: 0.0)
+        yield Notifications(servers.mail_pool, sources={"google": source}, monotonic=lambda: 0.0)
 
 
 async def rename(s: Stage) -> str:
@@ -264,7 +264,7 @@ class TestNotification:
                 await mailboxes.set_address(connection, (await s.mailbox()).mailbox_id, "new@example.com")
             for name in (s.account.email, "new@example.com"):
                 before = await s.fetchval("SELECT hint_seq FROM mailbox_schedule")
-                await notifications.accept(sender.token(), envelope(name, str(2**60)))
+                await notifications.accept("google", pushed(sender.token(), envelope(name, str(2**60))))
                 assert await s.fetchval("SELECT hint_seq FROM mailbox_schedule") == before + 1
 
     async def test_that_names_the_new_address_teaches_it(
@@ -276,7 +276,7 @@ class TestNotification:
             await s.pool.execute("UPDATE mailboxes SET address_checked_at = now() - interval '7 hours'")
             new = await rename(s)
             id_ = await s.at_provider.deliver()
-            await notifications.accept(sender.token(), envelope(new, str(2**60)))
+            await notifications.accept("google", pushed(sender.token(), envelope(new, str(2**60))))
             await s.until_stored(id_)
             await until_named(s, new)
 
@@ -290,10 +290,12 @@ class TestNotification:
             await s.pool.execute("UPDATE mailboxes SET address_checked_at = now() - interval '7 hours'")
             before = await s.fetchval("SELECT hint_seq FROM mailbox_schedule")
             # Neither its domain nor its name is known.
-            await notifications.accept(sender.token(), envelope("nobody@elsewhere.example", "9"))
+            await notifications.accept("google", pushed(sender.token(), envelope("nobody@elsewhere.example", "9")))
             assert await s.fetchval("SELECT hint_seq FROM mailbox_schedule") == before
             for number in range(5):
-                await notifications.accept(sender.token(), envelope(f"nobody{number}@example.com", "9"))
+                await notifications.accept(
+                    "google", pushed(sender.token(), envelope(f"nobody{number}@example.com", "9"))
+                )
             assert await s.fetchval("SELECT hint_seq FROM mailbox_schedule") == before + 1
 
 

@@ -776,9 +776,10 @@ class SyncServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AcceptPush(self, request, context):
-        """A notification of Google's that something has changed. The mailboxes that it is about are due when this returns; one
-        that makes no sense, or is about nobody, is dropped. A repeat is harmless.
-        UNAUTHENTICATED invalid_token; UNAVAILABLE provider_unavailable (the token cannot be checked now).
+        """A request of a provider that something has changed, or that it wants to know whether it may send such. The mailboxes
+        that it is about are due when this returns; one that makes no sense, or is about nobody, is dropped. A repeat is
+        harmless. UNAUTHENTICATED missing_token, invalid_token; UNAVAILABLE provider_unavailable (the sender cannot be
+        verified now).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

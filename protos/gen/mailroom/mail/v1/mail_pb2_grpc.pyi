@@ -245,9 +245,10 @@ class SyncServiceStub:
     NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address, nothing_to_verify, reauth_required.
     """
     AcceptPush: _aio.UnaryUnaryMultiCallable[_mail_pb2.AcceptPushRequest, _mail_pb2.AcceptPushResponse]
-    """A notification of Google's that something has changed. The mailboxes that it is about are due when this returns; one
-    that makes no sense, or is about nobody, is dropped. A repeat is harmless.
-    UNAUTHENTICATED invalid_token; UNAVAILABLE provider_unavailable (the token cannot be checked now).
+    """A request of a provider that something has changed, or that it wants to know whether it may send such. The mailboxes
+    that it is about are due when this returns; one that makes no sense, or is about nobody, is dropped. A repeat is
+    harmless. UNAUTHENTICATED missing_token, invalid_token; UNAVAILABLE provider_unavailable (the sender cannot be
+    verified now).
     """
 
 class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -321,9 +322,10 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mail_pb2.AcceptPushRequest,
         context: _aio.ServicerContext[_mail_pb2.AcceptPushRequest, _abc.Awaitable[_mail_pb2.AcceptPushResponse]],
     ) -> _abc.Awaitable[_mail_pb2.AcceptPushResponse]:
-        """A notification of Google's that something has changed. The mailboxes that it is about are due when this returns; one
-        that makes no sense, or is about nobody, is dropped. A repeat is harmless.
-        UNAUTHENTICATED invalid_token; UNAVAILABLE provider_unavailable (the token cannot be checked now).
+        """A request of a provider that something has changed, or that it wants to know whether it may send such. The mailboxes
+        that it is about are due when this returns; one that makes no sense, or is about nobody, is dropped. A repeat is
+        harmless. UNAUTHENTICATED missing_token, invalid_token; UNAVAILABLE provider_unavailable (the sender cannot be
+        verified now).
         """
 
 def add_SyncServiceServicer_to_server(servicer: SyncServiceServicer, server: _aio.Server) -> None: ...

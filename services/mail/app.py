@@ -81,7 +81,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         mailboxes = Mailboxes(pool, auth)
         notification_sources = await stack.enter_async_context(open_notification_sources(settings, observer=calls))
         access = provider_access(settings, redis=redis, pool=pool, auth=auth, registry=telemetry.registry)
-        stack.push_async_callback(access.flush)
+        stack.push_async_callback(access.close)
         sources = await stack.enter_async_context(
             open_download_sources(settings, pool=pool, redis=redis, observer=calls)
         )

@@ -19,6 +19,7 @@ from deploy.local.valkey import RedisAddress
 from services.kit.settings import Postgres, RedisSettings
 from services.kit.stores.postgres import create_pool
 from services.kit.stores.redis_client import create_redis
+from tests.support.mail.quota import close_tracked
 from tests.support.mail.sandbox_control import served_sandbox
 from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage, open_stage
@@ -119,6 +120,7 @@ async def servers(
             mail_pool=mail_pool,
             redis=redis,
         )
+    await close_tracked()
     await redis.aclose()
     await mail_pool.close()
     await pool.close()

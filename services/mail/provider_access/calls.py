@@ -39,10 +39,10 @@ class ProviderAccess:
     concurrency_limit: ConcurrencyLimit
     tokens: ProviderTokenCache
 
-    async def flush(self) -> None:
-        """Send what was not reported yet to Redis."""
+    async def close(self) -> None:
+        """Send what was not reported yet to Redis, before it is closed."""
         for quota in self.quotas.values():
-            await quota.flush()
+            await quota.close()
 
     def calls(self, mailbox: Mailbox) -> "ProviderCalls":
         """Return the calls for a mailbox."""

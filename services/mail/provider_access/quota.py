@@ -118,6 +118,7 @@ class Quota:
         self._settled: dict[tuple[str, str], list[_Report]] = defaultdict(list)
         self._flush_handle: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
+        self._is_closed = False
         # Units from `take_each` until the mailboxes' calls claim them.
         self._for_groups: dict[str, list[Taken]] = defaultdict(list)
 
@@ -171,9 +172,17 @@ class Quota:
 
     async def flush(self) -> None:
         """Send the reports to Redis. Units of a lost report stay counted until the longest call would have ended."""
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+            self._flush_handle = None
         if self._flushing is not None:
             await self._flushing
         await self._flush()
+
+    async def close(self) -> None:
+        """Send the reports; later ones are sent with the next take only. For the time before Redis is closed."""
+        self._is_closed = True
+        await self.flush()
 
     async def _flush(self) -> None:
         settled, self._settled = self._settled, defaultdict(list)
@@ -302,7 +311,7 @@ class Quota:
     def _settle(self, taken: Taken, *, used: bool) -> None:
         report = _Report(taken=taken, used=used, at=self._monotonic())
         self._settled[taken.counts, taken.identity].append(report)
-        if self._flush_handle is None:
+        if self._flush_handle is None and not self._is_closed:
             self._flush_handle = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._begin_flush)
 
     def _told(self, report: _Report) -> Settled:

@@ -74,7 +74,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         )
         auth = AuthClient(channel)
         access = provider_access(settings, redis=redis, pool=pool, auth=auth, registry=telemetry.registry)
-        stack.push_async_callback(access.flush)
+        stack.push_async_callback(access.close)
         metrics = TurnMetrics(telemetry)
         turns = TurnRunner(
             pool=pool,

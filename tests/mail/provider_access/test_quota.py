@@ -426,3 +426,14 @@ async def scripts_run(redis: Redis) -> int:
     """Return how many scripts Redis has run."""
     stats = await redis.info("commandstats")
     return int(stats.get("cmdstat_evalsha", {"calls": 0})["calls"])
+
+
+class TestClose:
+    async def test_leaves_no_report_for_later(self, quota: Quota) -> None:
+        """It would open a connection after Redis was closed."""
+        first, second = await quota.take(1, 20), await quota.take(1, 20)
+        quota.end(first)
+        await quota.close()
+        assert quota._flush_handle is None
+        quota.end(second)
+        assert quota._flush_handle is None

@@ -17,15 +17,15 @@ _made: weakref.WeakSet[Quota] = weakref.WeakSet()
 
 
 def tracked(quota: Quota) -> Quota:
-    """Return the quota, whose reports are sent before the next test counts."""
+    """Return the quota, which is closed before the next test counts."""
     _made.add(quota)
     return quota
 
 
-async def flush_tracked() -> None:
-    """Send the reports of all quotas of earlier tests: a later one would count in the next test."""
+async def close_tracked() -> None:
+    """Close all quotas of earlier tests: a report would count in the next test, or come after the last one."""
     for quota in list(_made):
-        await quota.flush()
+        await quota.close()
     _made.clear()
 
 

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from services.kit.settings import Postgres
 from services.mail.store.connection import Pool
 from tests.support.mail.cost import begin_count
-from tests.support.mail.quota import flush_tracked
+from tests.support.mail.quota import close_tracked
 from tests.support.mail.sandbox_control import Sandbox
 
 
@@ -32,7 +32,7 @@ class Servers:
         """Delete all mailboxes, users to delete, quota and faults."""
         # TRUNCATE makes new files for every table and index, which takes longer than most tests.
         await self.pool.execute("DELETE FROM mailboxes; DELETE FROM user_deletions; DELETE FROM quota_watermarks")
-        await flush_tracked()
+        await close_tracked()
         await self.forget_quota()
         await begin_count(self.redis)
         await self.sandbox.be_ordinary()

@@ -119,7 +119,7 @@ async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: floa
             raise wait
         turn.step = "finishing"
         more = more or (not fetched and await label_copy.keep_when_quiet(turn, state))
-        if not (fetched or more) and (release := await _finish(turn, poll_seconds, verify_seconds)):
+        if not (fetched or more) and (release := await _finish(turn, sync, poll_seconds, verify_seconds)):
             turn.step = "watch"
             await turn.end_beside()
             await watches.keep(turn)
@@ -170,8 +170,9 @@ def _history_is_due(turn: TurnContext, state: SyncProgress, *, poll_seconds: flo
     return state.caught_up_ago is None or state.caught_up_ago >= poll_seconds
 
 
-async def _finish(turn: TurnContext, poll_seconds: float, verify_seconds: float) -> Release | None:
-    """End the sync if no work is left; return None if more work is due now."""
+async def _finish(turn: TurnContext, seen: Sync | None, poll_seconds: float, verify_seconds: float) -> Release | None:
+    """End the sync if no work is left; return None if more work is due now. `seen` is the sync as last looked at."""
+    digest = await verify.digest(turn, seen)
     async with turn.writing() as connection:
         state = await sync_state.load(connection, turn.mailbox_id)
         sync = await syncs.active(connection, turn.mailbox_id)
@@ -182,8 +183,10 @@ async def _finish(turn: TurnContext, poll_seconds: float, verify_seconds: float)
         wait = await fetch_queue.seconds_until_next(connection, turn.mailbox_id)
         if wait is not None:
             return Release(lane=Lane.BACKFILL, after=min(wait, poll_seconds)) if wait > 0 else None
+        if verify.has_compared(sync) and digest is None:
+            return None
         await sync_state.mark_synced(connection, turn.mailbox_id)
-        if await verify.is_to_do(connection, turn, sync, every_seconds=verify_seconds):
+        if await verify.is_to_do(connection, turn, sync, digest=digest, every_seconds=verify_seconds):
             return Release(lane=Lane.BACKFILL, after=0.0)
         await syncs.end(connection, turn.mailbox_id, SyncState.COMPLETED)
         if await labels.is_any_missing(connection, turn.mailbox_id):

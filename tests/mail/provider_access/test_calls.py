@@ -76,7 +76,7 @@ async def access(quota_redis: Redis) -> AsyncIterator[ProviderAccess]:
         tokens=ProviderTokenCache(NumberedTokens()),
     )
     yield access
-    await access.flush()
+    await access.close()
 
 
 @pytest.fixture

@@ -431,7 +431,7 @@ async def scripts_run(redis: Redis) -> int:
 class TestClose:
     async def test_leaves_no_report_for_later(self, quota: Quota) -> None:
         """It would open a connection after Redis was closed."""
-        first, second = await quota.take(1, 20), await quota.take(1, 20)
+        first, second = await quota.take("1", 20), await quota.take("1", 20)
         quota.end(first)
         await quota.close()
         assert quota._flush_handle is None

@@ -170,24 +170,32 @@ class TestSetDone:
         assert (await result(connection, mailbox_id)).done
 
 
-class TestSetDigest:
-    async def test_is_computed_from_ids_and_sorted_labels(self, connection: Connection, mailbox_id: int) -> None:
-        await start(connection, mailbox_id)
-        await request(connection, mailbox_id)
+class TestDigest:
+    @pytest.mark.parametrize("at_once", [1, 2, 10])
+    async def test_is_computed_from_ids_and_sorted_labels(
+        self, connection: Connection, mailbox_id: int, other_id: int, at_once: int
+    ) -> None:
         await store(connection, mailbox_id, "m1", labels=("b", "Ж", "B"))
-        await store(connection, mailbox_id, "m2")
-        await verification.set_digest(connection, mailbox_id)
-        expected = 0
-        for line in ("m1 B,b,Ж", "m2 "):
-            expected ^= int.from_bytes(hashlib.sha256(line.encode()).digest()[:16])
-        assert (await result(connection, mailbox_id)).digest == f"{expected:032x}"
-
-    async def test_of_no_messages_is_zero(self, connection: Connection, mailbox_id: int, other_id: int) -> None:
         await store(connection, other_id, "m1")
+        await store(connection, mailbox_id, "m2")
+        await store(connection, mailbox_id, "m3", labels=("INBOX",))
+        expected = 0
+        for line in ("m1 B,b,Ж", "m2 ", "m3 INBOX"):
+            expected ^= int.from_bytes(hashlib.sha256(line.encode()).digest()[:16])
+        value, last = 0, 0
+        while True:
+            part = await verification.part_of_digest(connection, mailbox_id, after=last, limit=at_once)
+            if part.last is None:
+                break
+            value, last = value ^ part.value, part.last
+        assert value == expected
+        assert (part.value, last > 0) == (0, True)
+
+    async def test_is_stored_in_the_active_sync(self, connection: Connection, mailbox_id: int) -> None:
         await start(connection, mailbox_id)
         await request(connection, mailbox_id)
-        await verification.set_digest(connection, mailbox_id)
-        assert (await result(connection, mailbox_id)).digest == "0" * 32
+        await verification.set_digest(connection, mailbox_id, "f" * 32)
+        assert (await result(connection, mailbox_id)).digest == "f" * 32
 
 
 class TestEveryFunction:
@@ -207,7 +215,7 @@ class TestEveryFunction:
         await verification.begin(connection, mailbox_id)
         await verification.count(connection, mailbox_id, missing=1, extra=1, drift=1)
         await verification.set_done(connection, mailbox_id)
-        await verification.set_digest(connection, mailbox_id)
+        await verification.set_digest(connection, mailbox_id, "f" * 32)
         await verification.plan_next(connection, mailbox_id, seconds=60, verified=True)
         assert await rows_of(connection, mailbox_id, "syncs") == ended
         await cover(connection, mailbox_id)

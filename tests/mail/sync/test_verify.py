@@ -1,5 +1,6 @@
 """Verifying a copy against the provider, and repairing the differences."""
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 
@@ -7,8 +8,13 @@ import pytest
 
 from services.kit.errors import AppError
 from services.mail.model import SyncReport, SyncState, Verification
+from services.mail.store.control import schedule
+from services.mail.sync.turn_steps import run_turn
 from tests.mail.conftest import OpenStage
+from tests.support.mail.running_worker import QUICK_RETRIES
+from tests.support.mail.scripted_history import ScriptedHistory
 from tests.support.mail.stage import Stage
+from tests.support.mail.turns import begin_turn
 from tests.support.mail.waiting import eventually
 
 
@@ -276,3 +282,27 @@ class TestByItself:
             await s.until_released()
             assert await s.fetchval("SELECT count(*) FROM syncs") == 1
             assert await s.fetchval("SELECT verify_at > now() + interval '59 minutes' FROM sync_states")
+
+
+class TestLargeMailbox:
+    async def test_is_digested_while_hints_are_recorded_and_the_lease_is_renewed(self, stage: OpenStage) -> None:
+        """Reading it takes many seconds; here the messages are locked, which takes as long as the test likes."""
+        async with stage(messages=2, workers=0) as s:
+            await s.sync_with_worker(count=None)
+            await s.until_released()
+            await s.syncs.verify(await s.mailbox())
+            await s.pool.execute("UPDATE syncs SET state = 'running', verification = 'done' WHERE ended_at IS NULL")
+            await s.pool.execute("UPDATE sync_states SET caught_up_hint = 10, caught_up_at = now()")
+            turn = await begin_turn(s, ScriptedHistory())
+            async with s.pool.acquire() as connection, connection.transaction():
+                await connection.execute("LOCK messages")
+                running = asyncio.create_task(run_turn(turn, poll_seconds=600, verify_seconds=0, retries=QUICK_RETRIES))
+
+                async def is_reading() -> bool:
+                    return bool(await s.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
+
+                await eventually(is_reading)
+                async with s.pool.acquire() as other:
+                    assert await asyncio.wait_for(schedule.renew(other, turn.lease, lease_seconds=60), 5)
+                    await asyncio.wait_for(schedule.trigger(other, turn.mailbox_id), 5)
+            await running

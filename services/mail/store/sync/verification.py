@@ -1,5 +1,7 @@
 """Verifications: their schedule and their results."""
 
+from dataclasses import dataclass
+
 from services.mail.model import Listing
 from services.mail.store.connection import Connection
 from services.mail.store.sync import sync_state
@@ -84,26 +86,45 @@ async def set_done(connection: Connection, mailbox_id: int) -> None:
     )
 
 
-async def set_digest(connection: Connection, mailbox_id: int) -> None:
-    """Store the digest of the stored messages in the active sync.
+async def set_digest(connection: Connection, mailbox_id: int, digest: str) -> None:
+    """Store the digest of the stored messages in the active sync."""
+    await connection.execute(
+        "UPDATE syncs SET digest = $2 WHERE mailbox_id = $1 AND ended_at IS NULL", mailbox_id, digest
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartOfDigest:
+    """The digest of some messages, and the number of the last one; None if there is none."""
+
+    value: int
+    last: int | None
+
+
+async def part_of_digest(connection: Connection, mailbox_id: int, *, after: int, limit: int) -> PartOfDigest:
+    """Return the digest of up to `limit` stored messages whose numbers follow `after`.
 
     The digest is the XOR, over all messages, of the first 128 bits of the SHA-256 of `id label,label,...` with the
     provider's ids and the labels in byte order. It can be computed in any order of messages, in constant memory.
     """
-    await connection.execute(
+    row = await connection.fetchrow(
         """
-        WITH hashes AS (
-            SELECT encode(sha256(convert_to(external_id || ' ' || coalesce((
+        WITH portion AS (
+            SELECT message_id, external_id, label_ids FROM messages WHERE mailbox_id = $1 AND message_id > $2
+            ORDER BY message_id LIMIT $3
+        ), hashes AS (
+            SELECT message_id, encode(sha256(convert_to(external_id || ' ' || coalesce((
                 SELECT string_agg(label, ',' ORDER BY label COLLATE "C") FROM unnest(label_ids) AS l(label)), ''),
                 'UTF8')), 'hex') AS hex
-            FROM messages WHERE mailbox_id = $1
-        ), halves AS (
-            SELECT coalesce(bit_xor(('x' || left(hex, 16))::bit(64)::bigint), 0) AS high,
-                coalesce(bit_xor(('x' || substr(hex, 17, 16))::bit(64)::bigint), 0) AS low
-            FROM hashes
+            FROM portion
         )
-        UPDATE syncs SET digest = lpad(to_hex(high), 16, '0') || lpad(to_hex(low), 16, '0') FROM halves
-        WHERE mailbox_id = $1 AND ended_at IS NULL
+        SELECT coalesce(bit_xor(('x' || left(hex, 16))::bit(64)::bigint), 0) AS high,
+            coalesce(bit_xor(('x' || substr(hex, 17, 16))::bit(64)::bigint), 0) AS low, max(message_id) AS last
+        FROM hashes
         """,
         mailbox_id,
+        after,
+        limit,
     )
+    assert row is not None, "an aggregate has one row"  # noqa: S101 - states what the statement guarantees
+    return PartOfDigest(value=row["high"] % 2**64 << 64 | row["low"] % 2**64, last=row["last"])

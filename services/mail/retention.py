@@ -1,4 +1,4 @@
-"""Retention of changes, and of the records that outlive mailboxes and users."""
+"""Retention of changes and syncs, and of the records that outlive mailboxes and users."""
 
 from datetime import timedelta
 from functools import partial
@@ -7,6 +7,7 @@ from services.kit.periodic import PeriodicTask
 from services.mail.store import changes
 from services.mail.store.connection import Pool
 from services.mail.store.control import erasures, mailboxes
+from services.mail.store.sync import syncs
 
 # Seconds.
 INTERVAL = 3600.0
@@ -14,6 +15,8 @@ INTERVAL = 3600.0
 _CHANGES_INTERVAL = 6 * 3600.0
 # Records per statement: a few hundredths of a second, and as much WAL as a few batches of messages.
 _BATCH = 5_000
+# Ended syncs that are kept of each mailbox.
+SYNCS_KEPT = 1_000
 # Mailboxes for which a round keeps its connection.
 _MAILBOXES = 1_000
 
@@ -23,6 +26,7 @@ def retention_tasks(pool: Pool, keep: timedelta) -> list[PeriodicTask]:
     return [
         PeriodicTask("forget disconnections", INTERVAL, partial(forget_ended, pool, keep)),
         PeriodicTask("forget changes", _CHANGES_INTERVAL, partial(forget_changes, pool)),
+        PeriodicTask("forget syncs", INTERVAL, partial(forget_syncs, pool)),
     ]
 
 
@@ -45,4 +49,15 @@ async def forget_changes(pool: Pool, *, batch: int = _BATCH, page: int = _MAILBO
             ids = await mailboxes.ids_after(connection, ids[-1], limit=page)
             for mailbox_id in ids:
                 while await changes.forget_expired(connection, mailbox_id, limit=batch) >= batch:
+                    pass
+
+
+async def forget_syncs(pool: Pool, *, keep: int = SYNCS_KEPT, batch: int = _BATCH, page: int = _MAILBOXES) -> None:
+    """Delete the ended syncs of all mailboxes but the newest ones, in batches: a user can make thousands a minute."""
+    ids = [0]
+    while ids:
+        async with pool.acquire() as connection:
+            ids = await mailboxes.ids_after(connection, ids[-1], limit=page)
+            for mailbox_id in ids:
+                while await syncs.forget_older(connection, mailbox_id, keep=keep, limit=batch) == batch:
                     pass

@@ -18,6 +18,10 @@ from services.mail.store.sync import syncs as store
 
 LARGEST_COUNT = 1_000_000
 LONGEST_WAIT = 60
+# Requests with a key of a user that are remembered: each one is a row for 24 hours.
+MOST_KEYS = 10_000
+# Retry-After beyond them.
+_KEYS_RETRY_SECONDS = 600
 # Seconds between two reads of a sync that a call waits for.
 _LOOK_SECONDS = 0.1
 
@@ -43,7 +47,7 @@ class Syncs:
         """Start a sync of the newest messages (None for all), or widen the active one.
 
         A request with the key of an earlier one of the last 24 hours returns its sync, as it is now. Raises AppError
-        invalid_count, reauth_required, idempotency_key_reused.
+        invalid_count, reauth_required, idempotency_key_reused, too_many_requests.
         """
         if newest_count is not None and not 1 <= newest_count <= LARGEST_COUNT:
             raise AppError(Kind.INVALID, "invalid_count", f"count is 1 to {LARGEST_COUNT:,}, or all.")
@@ -65,6 +69,8 @@ class Syncs:
         """Start the sync of a request with a key, or return the sync of the first one that had it."""
         async with self._pool.acquire() as connection:
             earlier = await sync_requests.find(connection, request.user_id, request.key)
+            if earlier is None and await sync_requests.count(connection, request.user_id, most=MOST_KEYS) >= MOST_KEYS:
+                raise _too_many_keys()
         if earlier is None:
             await self._with_access(mailbox)
             async with self._pool.acquire() as connection, connection.transaction():
@@ -167,3 +173,12 @@ class Syncs:
         if report is None:
             raise AppError(Kind.NOT_FOUND, "sync_not_found", "There is no such sync.")
         return report
+
+
+def _too_many_keys() -> AppError:
+    return AppError(
+        Kind.RATE_LIMITED,
+        "too_many_requests",
+        f"More than {MOST_KEYS:,} idempotency keys in 24 hours.",
+        {"retry_after": str(_KEYS_RETRY_SECONDS)},
+    )

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import uuid4
 
-from services.mail.retention import forget_changes, forget_ended
+from services.mail.retention import forget_changes, forget_ended, forget_syncs
 from services.mail.store.control import erasures
 from tests.mail.conftest import OpenStage
 from tests.support.mail.stored import add_mailbox, store
@@ -40,3 +40,24 @@ async def test_expired_changes_of_all_mailboxes_go_in_batches_without_a_new_one(
         kept = "SELECT array_agg(n ORDER BY n) FROM (SELECT count(*) AS n FROM message_changes GROUP BY mailbox_id) c"
         assert await s.fetchval(kept) == [2, 2, 2, 2, 7]
         assert await s.fetchval("SELECT min(seq) FROM message_changes WHERE mailbox_id = $1", idle[0]) == 6
+
+
+async def test_ended_syncs_of_each_mailbox_go_but_the_newest(stage: OpenStage) -> None:
+    async with stage(workers=0) as s:
+        async with s.pool.acquire() as connection:
+            ids = [(await add_mailbox(connection, email=f"{n}@example.com")).mailbox_id for n in range(3)]
+            await connection.execute(
+                """
+                INSERT INTO syncs (mailbox_id, state, hint_seq, ended_at)
+                SELECT mailbox_id, 'cancelled', number, CASE WHEN number > 1 THEN now() END
+                FROM unnest($1::bigint[]) mailbox_id, generate_series(1, 9) number
+                WHERE number <= 4 OR mailbox_id <> $2
+                """,
+                ids,
+                ids[1],
+            )
+        await forget_syncs(s.pool, keep=5, batch=2, page=2)
+        kept = "SELECT array_agg(hint_seq ORDER BY hint_seq) FROM syncs WHERE mailbox_id = $1"
+        # The active one stays, too.
+        assert await s.fetchval(kept, ids[0]) == await s.fetchval(kept, ids[2]) == [1, 5, 6, 7, 8, 9]
+        assert await s.fetchval(kept, ids[1]) == [1, 2, 3, 4]

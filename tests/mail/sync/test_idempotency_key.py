@@ -7,6 +7,7 @@ import pytest
 
 from services.kit.errors import AppError
 from services.mail.model import MailboxStatus, SyncReport, SyncState
+from services.mail.syncs import MOST_KEYS
 from tests.mail.conftest import OpenStage
 from tests.support.mail.stage import Stage, connect_user, id_of
 
@@ -129,3 +130,27 @@ async def hints_of_all(s: Stage) -> dict[UUID, int]:
             "SELECT m.account_id, s.hint_seq FROM mailbox_schedule s JOIN mailboxes m USING (mailbox_id)"
         )
     return {row["account_id"]: row["hint_seq"] for row in rows}
+
+
+class TestTooMany:
+    async def test_keys_of_a_user_in_24_hours_are_refused_and_known_ones_answered(self, stage: OpenStage) -> None:
+        async with stage(workers=0) as s:
+            first = await start(s, "a")
+            await ended(s, first)
+            async with s.pool.acquire() as connection:
+                await connection.execute(
+                    """
+                    INSERT INTO sync_requests (user_id, key, mailbox_id, sync_id)
+                    SELECT $1, 'key ' || number, $2, $3 FROM generate_series(2, $4::int) number
+                    """,
+                    s.user_id,
+                    first.sync.mailbox_id,
+                    first.sync.sync_id,
+                    MOST_KEYS,
+                )
+            with pytest.raises(AppError, match="too_many_requests") as refused:
+                await start(s, "b")
+            assert float(refused.value.metadata["retry_after"]) > 0
+            assert id_of(await start(s, "a")) == id_of(first)
+            await age(s, 24.01)
+            assert id_of(await start(s, "b")) != id_of(first)

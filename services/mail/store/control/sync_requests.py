@@ -43,6 +43,22 @@ async def find(connection: Connection, user_id: UUID, key: str) -> Answered | No
     return Answered(sync_id=values.pop("sync_id"), request=SyncRequest(**values))
 
 
+async def count(connection: Connection, user_id: UUID, *, most: int) -> int:
+    """Return the number of the user's requests of the last 24 hours, counted up to `most`."""
+    return int(
+        await connection.fetchval(
+            """
+            SELECT count(*) FROM (
+                SELECT FROM sync_requests
+                WHERE user_id = $1 AND created_at > now() - interval '24 hours' LIMIT $2
+            ) counted
+            """,
+            user_id,
+            most,
+        )
+    )
+
+
 async def claim(connection: Connection, request: SyncRequest) -> bool:
     """Store the request unless its key is taken; waits for a transaction that is taking it.
 

@@ -87,6 +87,22 @@ async def start(
     return sync_of(row)
 
 
+async def forget_older(connection: Connection, mailbox_id: int, *, keep: int, limit: int) -> int:
+    """Delete up to `limit` ended syncs of a mailbox, but none of the newest `keep`; return how many were deleted."""
+    done = await connection.execute(
+        """
+        DELETE FROM syncs WHERE mailbox_id = $1 AND sync_id IN (
+            SELECT sync_id FROM syncs WHERE mailbox_id = $1 AND ended_at IS NOT NULL
+            ORDER BY sync_id DESC OFFSET $2 LIMIT $3
+        )
+        """,
+        mailbox_id,
+        keep,
+        limit,
+    )
+    return int(done.removeprefix("DELETE "))
+
+
 async def active(connection: Connection, mailbox_id: int) -> Sync | None:
     """Return the mailbox's active sync."""
     row = await connection.fetchrow("SELECT * FROM syncs WHERE mailbox_id = $1 AND ended_at IS NULL", mailbox_id)

@@ -23,6 +23,9 @@ class TestModulesPerFolder:
         root = checkout(modules("services/mail/store", 21) | modules("services/mail/sync", 20))
         assert crowded_folders(root) == {"services/mail/store": 21}
 
+    def test_leave_migrations_out(self, checkout: Checkout) -> None:
+        assert crowded_folders(checkout(modules("services/mail/migrations/versions", 21))) == {}
+
     def test_count_neither_entry_points_nor_other_files(self, checkout: Checkout) -> None:
         others = ("__init__.py", "__main__.py", "page.html", "below/module.py")
         root = checkout(modules("services/mail", 20) | {f"services/mail/{name}": "" for name in others})

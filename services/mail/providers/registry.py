@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
+from uuid import UUID
 
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
@@ -61,10 +62,13 @@ def provider_limits(settings: ProviderSettings) -> Mapping[str, ProviderLimits]:
 
 @asynccontextmanager
 async def open_adapters(
-    settings: ProviderSettings, *, pool: Pool, redis: Redis, observer: CallObserver
+    settings: ProviderSettings, *, pool: Pool, redis: Redis, holder: UUID, observer: CallObserver
 ) -> AsyncIterator[Mapping[str, Provider]]:
-    """Open the adapters. Callers limit their calls: connections are opened as needed."""
-    async with create_gmail_client(observer=observer) as http, open_imap(settings, pool=pool, redis=redis) as imap:
+    """Open the adapters. Callers limit their calls: connections are opened as needed, and held by `holder`."""
+    async with (
+        create_gmail_client(observer=observer) as http,
+        open_imap(settings, pool=pool, redis=redis, holder=holder) as imap,
+    ):
         gmail = GmailProvider(
             http,
             api_url=settings.gmail_api_url,

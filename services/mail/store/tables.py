@@ -183,6 +183,9 @@ mailbox_schedule = Table(
     # The history record up to which announcements reach: history that ends before it lags.
     Column("announced_cursor", Numeric),
     _time("missed_at", nullable=True),
+    # The worker that holds a connection of the mailbox at the provider, and until when: see control/holds.py.
+    Column("held_by", Uuid),
+    _time("held_until", nullable=True),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
     Index(None, "lane", "due_at"),
     Index("ix_mailbox_schedule_look_at", "look_at", postgresql_where=text("look_at IS NOT NULL")),

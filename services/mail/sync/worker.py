@@ -54,7 +54,7 @@ DEFAULT_LIMITS = Limits()
 
 
 class Worker:
-    """A worker with up to `slots` turns at a time.
+    """A worker with up to `slots` turns at a time. `holder` is under which its adapters hold connections.
 
     A third of the slots is reserved for live mail. Mailboxes whose last turn failed share a quarter of them: an
     unanswered call occupies its slot for seconds.
@@ -71,6 +71,7 @@ class Worker:
         metrics: TurnMetrics,
         slots: int,
         limits: Limits = DEFAULT_LIMITS,
+        holder: UUID | None = None,
     ) -> None:
         self._pool = pool
         self._turns = turns
@@ -84,6 +85,7 @@ class Worker:
         self._next_take_over = 0.0
         self._wake = asyncio.Event()
         self._limits = limits
+        self._holder = holder
         self._listener = Listener(
             connect_listener,
             wake=self._wake.set,
@@ -197,7 +199,9 @@ class Worker:
         async with self._pool.acquire() as connection:
             await self._take_over(connection)
             claimed = [await self._claim_lane(connection, owner, lane) for lane in lanes]
-            due_in = await schedule.seconds_until_due(connection, lanes, failing=self._room_for_failing() > 0)
+            due_in = await schedule.seconds_until_due(
+                connection, lanes, failing=self._room_for_failing() > 0, holder=self._holder
+            )
         if due_in is None:
             return _LOOK_SECONDS
         return min(_LOOK_SECONDS, max(0.001 if due_in > 0 or any(claimed) else _LOCKED_SECONDS, due_in))
@@ -220,6 +224,7 @@ class Worker:
             failing_limit=self._room_for_failing(),
             lease_seconds=self._turns.lease_seconds,
             backoff_limit=LONGEST_BACKOFF,
+            holder=self._holder,
         )
         for lease in leases:
             self._start(lease)

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
+from uuid import uuid4
 
 import structlog
 
@@ -69,8 +70,9 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         channel = await stack.enter_async_context(
             auth_client.connect(settings.auth_address, identity=settings.identity, tracer=telemetry.tracer)
         )
+        holder = uuid4()
         providers = await stack.enter_async_context(
-            open_adapters(settings, pool=pool, redis=redis, observer=CallObserver(telemetry))
+            open_adapters(settings, pool=pool, redis=redis, holder=holder, observer=CallObserver(telemetry))
         )
         auth = AuthClient(channel)
         access = provider_access(settings, redis=redis, pool=pool, auth=auth, registry=telemetry.registry)
@@ -102,6 +104,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             finish_deletions=Disconnections(pool, Mailboxes(pool, auth), auth).finish_deletions,
             metrics=metrics,
             slots=settings.worker_slots,
+            holder=holder,
         )
         ready = Readiness(stop, check=lambda: is_reachable(pool))
         admin = admin_app(ready=ready, registry=telemetry.registry)

@@ -50,8 +50,9 @@ class TestPrivileges:
         called = places_called_by("services.mail.app", root=ROOT, store=STORE)
         assert {"control/mailboxes.py: upsert", "reading/message_list.py: newest_first"} <= called
         refused = await refused_to(mail_databases.mail) & called
-        # Passes over folders belong to the adapters, which the registry has beside the sources of downloads.
-        assert {place for place in refused if not place.startswith("folder_history/")} == NOT_CALLED_BY_MAIL
+        # Passes over folders, and holds, belong to the adapters, which the registry has beside sources of downloads.
+        of_adapters = ("folder_history/", "control/holds.py")
+        assert {place for place in refused if not place.startswith(of_adapters)} == NOT_CALLED_BY_MAIL
         assert not any(place.endswith((": of_messages", ": all_of", ": load")) for place in refused)
 
     async def test_of_workers_suffice_for_what_they_call(self, mail_databases: MailRoles) -> None:

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
 from services.mail.model import Account, Lane, MailboxStatus, WaitReason
 from services.mail.store.connection import Pool
-from services.mail.store.control import mailboxes, schedule
+from services.mail.store.control import holds, mailboxes, schedule
 from services.mail.store.control.schedule import Lease, LeaseLostError
 from tests.support.mail.servers import Servers
 from tests.support.mail.waiting import eventually
@@ -59,8 +59,9 @@ async def claim(
     lane: Lane = Lane.LIVE,
     seconds: float = LEASE_SECONDS,
     backoff_limit: float = 60,
+    holder: UUID | None = None,
 ) -> list[Lease]:
-    """Claim as a new worker."""
+    """Claim as a new worker, which holds connections as `holder`."""
     async with pool.acquire() as connection:
         return await schedule.claim(
             connection,
@@ -70,6 +71,7 @@ async def claim(
             failing_limit=failing_limit,
             lease_seconds=seconds,
             backoff_limit=backoff_limit,
+            holder=holder,
         )
 
 
@@ -398,3 +400,37 @@ class TestAgeOfHints:
             await schedule.trigger(connection, mailbox_id)
             await schedule.release(connection, lease, lane=Lane.IDLE, after=60)
         assert 0 <= await pool.fetchval(_HINT_AGE) < 60
+
+
+class TestHolds:
+    """A mailbox whose connection a worker holds."""
+
+    async def test_is_claimed_by_its_holder_at_once_and_by_others_a_second_later(self, pool: Pool) -> None:
+        [mailbox_id], holder = await add_mailboxes(pool), uuid4()
+        async with pool.acquire() as connection:
+            assert await holds.hold(connection, [mailbox_id], holder=holder, seconds=60) == {mailbox_id}
+            seconds = await schedule.seconds_until_due(connection, [Lane.LIVE], failing=True, holder=uuid4())
+            assert seconds is not None
+            assert 0.5 < seconds <= 1
+        assert await claim(pool, holder=uuid4()) == []
+        [lease] = await claim(pool, holder=holder)
+        await release(pool, lease, after=0)
+        await pool.execute("UPDATE mailbox_schedule SET due_at = now() - interval '2 seconds'")
+        assert len(await claim(pool, holder=uuid4())) == 1
+
+    async def test_is_free_after_the_death_of_its_holder(self, pool: Pool) -> None:
+        [mailbox_id] = await add_mailboxes(pool)
+        async with pool.acquire() as connection:
+            await holds.hold(connection, [mailbox_id], holder=uuid4(), seconds=60)
+            await connection.execute("UPDATE mailbox_schedule SET held_until = now() - interval '1 second'")
+            other = uuid4()
+            assert await holds.hold(connection, [mailbox_id], holder=other, seconds=60) == {mailbox_id}
+            assert await holds.is_held_by_another(connection, mailbox_id, holder=uuid4())
+            await holds.release(connection, [mailbox_id], holder=other)
+            assert not await holds.is_held_by_another(connection, mailbox_id, holder=uuid4())
+
+    async def test_is_held_by_one_worker(self, pool: Pool) -> None:
+        [mailbox_id] = await add_mailboxes(pool)
+        async with pool.acquire() as connection:
+            await holds.hold(connection, [mailbox_id], holder=uuid4(), seconds=60)
+            assert await holds.hold(connection, [mailbox_id], holder=uuid4(), seconds=60) == set()

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 from redis.asyncio import Redis
 
@@ -16,9 +17,9 @@ from services.mail.providers.base import Provider
 from services.mail.providers.imap.adapter import ImapProvider
 from services.mail.providers.imap.client.frames import Patience
 from services.mail.providers.imap.connections import Connections
-from services.mail.providers.imap.content.contents import WHOLE_UP_TO
 from services.mail.providers.imap.downloads import ImapDownloads
 from services.mail.providers.imap.identity import id_by_content, id_by_server
+from services.mail.providers.imap.keeping import HeldMailboxes
 from services.mail.providers.imap.login_budget import LoginBudget
 from services.mail.providers.imap.servers import YANDEX_MARKS, MailServer, imap_limits
 from services.mail.providers.imap.sign_in import SignIn
@@ -148,7 +149,7 @@ def sign_in_at(at_provider: ImapServers, profile: str, *, redis: Redis) -> SignI
 
 @asynccontextmanager
 async def open_imap_stage(
-    servers: Servers, profile: str, *, messages: int = 0, workers: int = 1, **options: Any
+    servers: Servers, profile: str, *, messages: int = 0, workers: int = 1, idles: bool = True, **options: Any
 ) -> AsyncIterator[ImapStage]:
     """Yield Ada's mailbox with `messages` generated messages, and workers with these options."""
     await servers.empty()
@@ -156,12 +157,11 @@ async def open_imap_stage(
         server, sign_in = server_of(at_provider, profile), sign_in_at(at_provider, profile, redis=servers.redis)
 
         @asynccontextmanager
-        async def further(pool: Pool) -> AsyncIterator[Mapping[str, Provider]]:
-            connections = Connections(keep_seconds=60)
+        async def further(pool: Pool, holder: UUID) -> AsyncIterator[Mapping[str, Provider]]:
+            keeper = HeldMailboxes(pool, holder=holder)
+            connections = Connections(keep_seconds=60, keeper=keeper, most_idling=10 if idles else 0)
             async with connections.sweeping():
-                adapter = ImapProvider(
-                    server, sign_in=sign_in, connections=connections, pool=pool, whole_up_to=WHOLE_UP_TO
-                )
+                adapter = ImapProvider(server, sign_in=sign_in, connections=connections, keeper=keeper, pool=pool)
                 yield {"yandex": adapter}
 
         accounts = ImapAccounts(at_provider)

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from uuid import UUID, uuid4
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -85,8 +86,8 @@ class WorkerOptions:
     push_topic: str | None = None
     # Where the provider is; None: the sandbox.
     api_url: str | None = None
-    # Opens providers besides Google's, on the worker's own pool.
-    further: Callable[[Pool], AbstractAsyncContextManager[Mapping[str, Provider]]] | None = None
+    # Opens providers besides Google's, on the worker's own pool, whose connections it holds.
+    further: Callable[[Pool, UUID], AbstractAsyncContextManager[Mapping[str, Provider]]] | None = None
     further_limits: Mapping[str, ProviderLimits] = field(default_factory=dict)
 
 
@@ -129,9 +130,19 @@ async def working(
         registry = CollectorRegistry()
         http = await stack.enter_async_context(create_gmail_client(observer=CallObserver(Telemetry(registry))))
         access = _access(servers, auth, options, pool=pool, registry=registry)
-        further = {} if options.further is None else await stack.enter_async_context(options.further(pool))
+        holder = uuid4()
+        further = {} if options.further is None else await stack.enter_async_context(options.further(pool, holder))
         worker = _worker(
-            servers, auth, options, access=access, pool=pool, http=http, name=name, registry=registry, further=further
+            servers,
+            auth,
+            options,
+            access=access,
+            pool=pool,
+            http=http,
+            name=name,
+            registry=registry,
+            further=further,
+            holder=holder,
         )
         stop = asyncio.Event()
         running = RunningWorker(worker, name, stop, asyncio.create_task(worker.run(stop)), registry)
@@ -174,6 +185,7 @@ def _worker(
     name: str,
     registry: CollectorRegistry,
     further: Mapping[str, Provider],
+    holder: UUID,
 ) -> Worker:
     api_url = options.api_url or servers.sandbox.url
     gmail = GmailProvider(
@@ -223,4 +235,5 @@ def _worker(
         metrics=observer,
         slots=options.slots,
         limits=options.limits,
+        holder=holder,
     )

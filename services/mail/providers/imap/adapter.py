@@ -1,17 +1,23 @@
 """IMAP as a provider of mailboxes: one adapter for each server."""
 
+import asyncio
+import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
+from uuid import UUID
 
 from redis.asyncio import Redis
 
 from services.mail.model import Label, Mailbox
 from services.mail.providers.base import Tokens, Writing
+from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.connections import Connections
-from services.mail.providers.imap.content.contents import ImapContents
+from services.mail.providers.imap.content.contents import WHOLE_UP_TO, ImapContents
 from services.mail.providers.imap.downloads import ImapDownloads
 from services.mail.providers.imap.folders import ImapFolders
+from services.mail.providers.imap.idling import wait_for_news
+from services.mail.providers.imap.keeping import HeldMailboxes, is_inbox_known
 from services.mail.providers.imap.login_budget import LoginBudget
 from services.mail.providers.imap.mailbox_session import ImapMailboxSession
 from services.mail.providers.imap.servers import COSTS, MailServer, trusting
@@ -24,9 +30,14 @@ _DOWNLOAD_SECONDS: Final = 30.0
 
 
 @asynccontextmanager
-async def open_imap(settings: ImapSettings, *, pool: Pool, redis: Redis) -> AsyncIterator[Mapping[str, "ImapProvider"]]:
+async def open_imap(
+    settings: ImapSettings, *, pool: Pool, redis: Redis, holder: UUID
+) -> AsyncIterator[Mapping[str, "ImapProvider"]]:
     """Yield the providers of all servers by name. Their connections are closed at the end."""
-    connections = Connections(keep_seconds=settings.imap_connection_seconds)
+    keeper = HeldMailboxes(pool, holder=holder)
+    connections = Connections(
+        keep_seconds=settings.imap_connection_seconds, keeper=keeper, most_idling=settings.imap_idle_connections
+    )
     tls, budget = trusting(settings.imap_ca_file), LoginBudget(redis)
     async with connections.sweeping():
         yield {
@@ -34,6 +45,7 @@ async def open_imap(settings: ImapSettings, *, pool: Pool, redis: Redis) -> Asyn
                 server,
                 sign_in=SignIn(server, tls=tls, budget=budget),
                 connections=connections,
+                keeper=keeper,
                 pool=pool,
                 whole_up_to=settings.imap_whole_bytes,
             )
@@ -64,11 +76,20 @@ class ImapProvider:
     built_in_labels: Sequence[Label] = ()
 
     def __init__(
-        self, server: MailServer, *, sign_in: SignIn, connections: Connections, pool: Pool, whole_up_to: int
+        self,
+        server: MailServer,
+        *,
+        sign_in: SignIn,
+        connections: Connections,
+        keeper: HeldMailboxes,
+        pool: Pool,
+        whole_up_to: int = WHOLE_UP_TO,
     ) -> None:
         self._server = server
         self._sign_in = sign_in
         self._connections = connections
+        self._keeper = keeper
+        self._announcer = keeper.announcer(random.Random())  # noqa: S311 - spreads renewals, hides nothing
         self._pool = pool
         self._whole_up_to = whole_up_to
 
@@ -77,14 +98,26 @@ class ImapProvider:
         self, mailbox: Mailbox, tokens: Tokens, *, writing: Writing | None
     ) -> AsyncIterator[ImapMailboxSession]:
         """Yield a session. It takes the mailbox's connection with its first call, and has it until its end."""
-        async with self._connections.session(
-            mailbox.mailbox_id, lambda: self._sign_in.open(mailbox, tokens)
-        ) as session:
+
+        async def connect() -> Connection:
+            return await self._sign_in.open(mailbox, tokens)
+
+        async with self._connections.session(mailbox.mailbox_id, connect, between=self._idle) as session:
             yield ImapMailboxSession(
                 mailbox.mailbox_id,
                 session=session,
                 folders=ImapFolders(session, hidden_marks=self._server.hidden_marks),
                 contents=ImapContents(session, whole_up_to=self._whole_up_to),
+                keeper=self._keeper,
                 pool=self._pool,
                 writing=writing,
             )
+
+    async def _idle(self, mailbox_id: int, connection: Connection, stop: asyncio.Event) -> None:
+        await wait_for_news(
+            mailbox_id,
+            connection,
+            is_known=lambda status: is_inbox_known(self._pool, mailbox_id, status),
+            announcer=self._announcer,
+            stop=stop,
+        )

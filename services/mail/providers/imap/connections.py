@@ -1,14 +1,14 @@
 """The connections of a process: one for each mailbox, kept across sessions.
 
-Servers lock accounts that sign in again and again.
+Servers lock accounts that sign in again and again. Between the sessions of a worker a connection idles.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -25,15 +25,43 @@ _LOGOUT_SECONDS: Final = 2.0
 
 log = structlog.get_logger()
 
+# Uses a connection while no session does, until the event is set.
+type BetweenSessions = Callable[[int, Connection, asyncio.Event], Coroutine[Any, Any, None]]
+
+
+class Keeper(Protocol):
+    """Decides which connections this process keeps, among all processes."""
+
+    async def keeps(self, mailbox_id: int) -> bool:
+        """Return whether this process is to keep the mailbox's connection after a session."""
+        ...
+
+    async def renew(self, mailbox_ids: list[int]) -> None:
+        """Go on keeping these; called every few seconds."""
+        ...
+
+    async def gives_up(self, mailbox_ids: list[int]) -> None:
+        """Keep these no more."""
+        ...
+
 
 @dataclass(slots=True)
 class _Held:
-    """The connection of a mailbox, used by one session at a time."""
+    """The connection of a mailbox, used by one session at a time, and what uses it between them."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     connection: Connection | None = None
     used_at: float = 0.0
     waiting: int = 0
+    between: asyncio.Task[None] | None = None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def end_between(self) -> None:
+        """Have the connection for a session again."""
+        if self.between is not None:
+            self.stop.set()
+            await asyncio.gather(self.between, return_exceptions=True)
+            self.between = None
 
 
 class _Lent:
@@ -65,37 +93,67 @@ async def _probe(connection: Connection) -> None:
 
 
 class Connections:
-    """Lends each mailbox's connection, and closes those without work for `keep_seconds`."""
+    """Lends each mailbox's connection, and closes those without work for `keep_seconds`.
 
-    def __init__(self, *, keep_seconds: float) -> None:
+    With a `keeper` at most `most_idling` connections idle between sessions, and these are not closed.
+    """
+
+    def __init__(self, *, keep_seconds: float, keeper: Keeper | None = None, most_idling: int = 0) -> None:
         self._keep_seconds = keep_seconds
+        self._keeper = keeper
+        self._most_idling = most_idling
         self._held: dict[int, _Held] = {}
 
     @asynccontextmanager
-    async def session(self, mailbox_id: int, dial: Open) -> AsyncIterator[ImapSession]:
-        """Yield a session that takes the mailbox's connection with its first command, and has it until its end."""
+    async def session(
+        self, mailbox_id: int, dial: Open, *, between: BetweenSessions | None = None
+    ) -> AsyncIterator[ImapSession]:
+        """Yield a session that takes the mailbox's connection with its first command, and has it until its end.
+
+        `between` uses the connection until the next session.
+        """
         async with AsyncExitStack() as stack:
             lent: _Lent | None = None
 
             async def connection() -> Connection:
                 nonlocal lent
                 if lent is None:
-                    lent = await stack.enter_async_context(self._lend(mailbox_id, dial))
+                    lent = await stack.enter_async_context(self._lend(mailbox_id, dial, between))
                 return await lent.connection()
 
             yield ImapSession(connection, apart=dial)
 
     @asynccontextmanager
-    async def _lend(self, mailbox_id: int, dial: Open) -> AsyncIterator["_Lent"]:
+    async def _lend(self, mailbox_id: int, dial: Open, between: BetweenSessions | None) -> AsyncIterator[_Lent]:
         """Wait until no other session has the mailbox's connection; keep it afterwards."""
         held = self._held.setdefault(mailbox_id, _Held())
         held.waiting += 1
         try:
             async with held.lock:
-                yield _Lent(held, dial)
-                held.used_at = time.monotonic()
+                await held.end_between()
+                try:
+                    yield _Lent(held, dial)
+                finally:
+                    held.used_at = time.monotonic()
+                    if held.waiting == 1 and held.connection is not None and held.connection.is_open:
+                        await self._leave(mailbox_id, held, held.connection, between)
         finally:
             held.waiting -= 1
+
+    async def _leave(
+        self, mailbox_id: int, held: _Held, connection: Connection, between: BetweenSessions | None
+    ) -> None:
+        """Let the connection idle, or close it if another process keeps one."""
+        if self._keeper is None or between is None:
+            return
+        if not await self._keeper.keeps(mailbox_id):
+            await _close(held)
+        elif connection.has("IDLE") and self._idling() < self._most_idling:
+            held.stop = asyncio.Event()
+            held.between = asyncio.create_task(between(mailbox_id, connection, held.stop))
+
+    def _idling(self) -> int:
+        return sum(held.between is not None and not held.between.done() for held in self._held.values())
 
     @asynccontextmanager
     async def sweeping(self) -> AsyncIterator[None]:
@@ -106,27 +164,40 @@ class Connections:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            held, self._held = list(self._held.values()), {}
-            await asyncio.gather(*(_close(each) for each in held))
+            kept, self._held = self._held, {}
+            await asyncio.gather(*(_end(each) for each in kept.values()))
+            if self._keeper is not None and kept:
+                await self._keeper.gives_up(list(kept))
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            now = time.monotonic()
-            unused = [
-                mailbox_id
-                for mailbox_id, held in self._held.items()
-                if not held.waiting and now - held.used_at > self._keep_seconds
-            ]
+            unused = [mailbox_id for mailbox_id, held in self._held.items() if self._is_unused(held)]
             for mailbox_id in unused:
-                await _close(self._held.pop(mailbox_id))
+                await _end(self._held.pop(mailbox_id))
+            if self._keeper is not None:
+                await self._keeper.gives_up(unused)
+                await self._keeper.renew(list(self._held))
+
+    def _is_unused(self, held: _Held) -> bool:
+        if held.waiting or (held.between is not None and not held.between.done()):
+            return False
+        return time.monotonic() - held.used_at > self._keep_seconds
+
+
+async def _end(held: _Held) -> None:
+    if held.between is not None:
+        held.between.cancel()
+        await asyncio.gather(held.between, return_exceptions=True)
+    await _close(held)
 
 
 async def _close(held: _Held) -> None:
-    if held.connection is None:
+    connection, held.connection = held.connection, None
+    if connection is None:
         return
     try:
         async with asyncio.timeout(_LOGOUT_SECONDS):
-            await log_out(held.connection)
+            await log_out(connection)
     except TimeoutError:
-        held.connection.close()
+        connection.close()

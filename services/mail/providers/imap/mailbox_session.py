@@ -25,6 +25,7 @@ from services.mail.providers.imap.changes import delta_of, last_of
 from services.mail.providers.imap.content.contents import ImapContents
 from services.mail.providers.imap.fetch import fetch, not_at_their_places, snapshot
 from services.mail.providers.imap.folders import ImapFolders
+from services.mail.providers.imap.keeping import HeldMailboxes
 from services.mail.providers.imap.labels import HIDING_ROLES, FolderLabels
 from services.mail.providers.imap.passes import has_news, run_steps
 from services.mail.providers.imap.session import ImapSession
@@ -50,6 +51,7 @@ class ImapMailboxSession:
         session: ImapSession,
         folders: ImapFolders,
         contents: ImapContents,
+        keeper: HeldMailboxes,
         pool: Pool,
         writing: Writing | None,
     ) -> None:
@@ -57,6 +59,7 @@ class ImapMailboxSession:
         self._session = session
         self._folders = folders
         self._contents = contents
+        self._keeper = keeper
         self._pool = pool
         self._history: FolderHistory | None = None
         if writing is not None:
@@ -131,7 +134,12 @@ class ImapMailboxSession:
 
     async def _look(self, cursor: int) -> HistoryPage:
         state = await self._state()
-        news = state.revision > cursor or await has_news(self._folders, await self._known(), passed=state.ended_ago)
+        news = state.revision > cursor
+        if not news and await self._keeper.is_held_by_another(self._mailbox_id):
+            # A turn looks over the connection that is there; this worker would have to sign in.
+            news = True
+        elif not news:
+            news = await has_news(self._folders, await self._known(), passed=state.ended_ago)
         latest = max(state.revision, cursor) + news
         return HistoryPage(
             changes=delta_of((), FolderLabels(())), last_record=None, latest=latest, next_page_token=None

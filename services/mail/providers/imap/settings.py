@@ -20,8 +20,10 @@ class ImapSettings(Settings):
     imap_ca_file: FilePath | None = None
     # Bytes of a message up to which it is fetched whole; of larger ones attachments are left out.
     imap_whole_bytes: int = Field(WHOLE_UP_TO, ge=0)
-    # Seconds for which a connection is kept without work.
+    # Seconds for which a connection is kept without work, where it does not idle.
     imap_connection_seconds: float = Field(300, ge=0)
+    # Connections of a worker over which servers announce new mail.
+    imap_idle_connections: int = Field(1_000, ge=0)
 
     @field_validator("providers_file")
     @classmethod

@@ -20,6 +20,8 @@ ECHO_SECONDS = 1.1
 IDLE_DUE_SECONDS = 600.0
 # Due now. An idle mailbox was not due before, whatever its row says.
 DUE_NOW = f"CASE WHEN s.lane = {Lane.IDLE.value} THEN now() ELSE least(s.due_at, now()) END"
+# Another worker than the holder of a mailbox's connection takes it so many seconds later.
+_HOLDERS_SECONDS = 1.0
 # One more hint. The time of the first one that is not read stays.
 HINTED = "hint_seq = s.hint_seq + 1, hinted_at = coalesce(s.hinted_at, now())"
 
@@ -115,6 +117,22 @@ async def hint(connection: Connection, *, provider: str, email: str, cursor: int
     return len(hinted)
 
 
+async def announce(connection: Connection, mailbox_id: int) -> None:
+    """Make a mailbox due now, of which its provider has announced news to a connection that a worker holds."""
+    hinted = await connection.execute(
+        f"""
+        UPDATE mailbox_schedule s
+        SET announced_at = now(), active_at = now(), due_at = {DUE_NOW}, lane = $2, look_at = NULL, {HINTED}
+        FROM mailboxes m
+        WHERE s.mailbox_id = $1 AND m.mailbox_id = $1 AND m.status = 'active' AND m.access_denied_reason = ''
+        """,
+        mailbox_id,
+        Lane.LIVE,
+    )
+    if hinted == "UPDATE 1":
+        await connection.execute(f"NOTIFY {CHANNEL}")
+
+
 async def claim(
     connection: Connection,
     *,
@@ -124,8 +142,11 @@ async def claim(
     failing_limit: int,
     lease_seconds: float,
     backoff_limit: float,
+    holder: UUID | None = None,
 ) -> list[Lease]:
     """Claim up to `limit` due and free mailboxes; up to `failing_limit` of those whose last turn failed.
+
+    Those whose connections another worker than `holder` holds are free a second later (control/holds.py).
 
     Each claim delays the due time by a back-off that grows with the claims since the last release, so that a mailbox
     that kills its worker does not do so again at once.
@@ -135,10 +156,14 @@ async def claim(
         WITH healthy AS (
             SELECT mailbox_id FROM mailbox_schedule
             WHERE lane = $2 AND due_at <= now() AND (lease_until IS NULL OR lease_until < now()) AND attempts = 0
+                AND (held_until IS NULL OR held_until < now() OR held_by = $7
+                    OR due_at < now() - make_interval(secs => $8))
             ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
         ), failing AS (
             SELECT mailbox_id FROM mailbox_schedule
             WHERE lane = $2 AND due_at <= now() AND (lease_until IS NULL OR lease_until < now()) AND attempts > 0
+                AND (held_until IS NULL OR held_until < now() OR held_by = $7
+                    OR due_at < now() - make_interval(secs => $8))
             ORDER BY due_at LIMIT least($6, $3 - (SELECT count(*) FROM healthy)) FOR UPDATE SKIP LOCKED
         ), due AS (
             SELECT mailbox_id FROM healthy UNION ALL SELECT mailbox_id FROM failing
@@ -157,6 +182,8 @@ async def claim(
         lease_seconds,
         backoff_limit,
         failing_limit,
+        holder,
+        _HOLDERS_SECONDS,
     )
     return [
         Lease(
@@ -170,23 +197,30 @@ async def claim(
     ]
 
 
-async def seconds_until_due(connection: Connection, lanes: Sequence[Lane], *, failing: bool) -> float | None:
+async def seconds_until_due(
+    connection: Connection, lanes: Sequence[Lane], *, failing: bool, holder: UUID | None = None
+) -> float | None:
     """Return the seconds until a free mailbox of these lanes is due, 0 or less if one is; None if none is scheduled.
 
-    Without `failing`, mailboxes whose last turn failed are ignored.
+    Without `failing`, mailboxes whose last turn failed are ignored. `holder` is as in `claim`.
     """
     seconds: float | None = await connection.fetchval(
         """
-        SELECT extract(epoch FROM min(greatest(due_at, lease_until)) - now())::float8
+        SELECT extract(epoch FROM min(greatest(due_at, lease_until, free_at)) - now())::float8
         FROM unnest($1::smallint[]) AS wanted(lane)
         CROSS JOIN LATERAL (
-            SELECT due_at, lease_until FROM mailbox_schedule s
+            SELECT due_at, lease_until,
+                CASE WHEN held_until > now() AND held_by IS DISTINCT FROM $3
+                    THEN due_at + make_interval(secs => $4) END AS free_at
+            FROM mailbox_schedule s
             WHERE s.lane = wanted.lane AND (lease_until IS NULL OR lease_until < now()) AND ($2 OR attempts = 0)
             ORDER BY due_at LIMIT 1
         ) next
         """,
         list(lanes),
         failing,
+        holder,
+        _HOLDERS_SECONDS,
     )
     return seconds
 

@@ -1,0 +1,75 @@
+"""The connections that a worker keeps, among all workers: the one that holds a mailbox has its turns."""
+
+import random
+import time
+from contextlib import suppress
+from typing import Final
+from uuid import UUID
+
+from services.mail.providers.imap.client.folders import FolderStatus
+from services.mail.providers.imap.idling import Announcer
+from services.mail.providers.imap.look_plan import FolderState
+from services.mail.store.connection import DATABASE_LOST, Pool
+from services.mail.store.control import holds, schedule
+from services.mail.store.folder_history import folders
+
+# Seconds for which a worker holds mailboxes, and after which it renews that: others take them over after its death.
+_HELD_SECONDS: Final = 60.0
+_RENEW_SECONDS: Final = 20.0
+
+
+class HeldMailboxes:
+    """The `Keeper` of a worker. While the database is away it keeps what it has."""
+
+    def __init__(self, pool: Pool, *, holder: UUID) -> None:
+        self._pool = pool
+        self._holder = holder
+        self._renewed_at = 0.0
+
+    async def keeps(self, mailbox_id: int) -> bool:
+        """Hold the mailbox, unless another worker does."""
+        with suppress(*DATABASE_LOST):
+            async with self._pool.acquire() as connection:
+                return bool(await holds.hold(connection, [mailbox_id], holder=self._holder, seconds=_HELD_SECONDS))
+        return True
+
+    async def renew(self, mailbox_ids: list[int]) -> None:
+        """Go on holding mailboxes."""
+        if not mailbox_ids or time.monotonic() - self._renewed_at < _RENEW_SECONDS:
+            return
+        with suppress(*DATABASE_LOST):
+            async with self._pool.acquire() as connection:
+                await holds.hold(connection, mailbox_ids, holder=self._holder, seconds=_HELD_SECONDS)
+            self._renewed_at = time.monotonic()
+
+    async def gives_up(self, mailbox_ids: list[int]) -> None:
+        """Let other workers have the mailboxes."""
+        if mailbox_ids:
+            with suppress(*DATABASE_LOST):
+                async with self._pool.acquire() as connection:
+                    await holds.release(connection, mailbox_ids, holder=self._holder)
+
+    async def is_held_by_another(self, mailbox_id: int) -> bool:
+        """Return whether another worker has the mailbox's connection."""
+        async with self._pool.acquire() as connection:
+            return await holds.is_held_by_another(connection, mailbox_id, holder=self._holder)
+
+    def announcer(self, generator: random.Random) -> Announcer:
+        """Return what tells the schedule of announced news."""
+        return Announcer(announce=self._announce, generator=generator)
+
+    async def _announce(self, mailbox_id: int) -> None:
+        # Without it polling finds the news.
+        with suppress(*DATABASE_LOST):
+            async with self._pool.acquire() as connection, connection.transaction():
+                await schedule.announce(connection, mailbox_id)
+
+
+async def is_inbox_known(pool: Pool, mailbox_id: int, status: FolderStatus) -> bool:
+    """Return whether the inbox has the numbers that the last pass has left, or no pass has looked at it yet."""
+    async with pool.acquire() as connection:
+        known = await folders.all_of(connection, mailbox_id)
+    inbox = next((each for each in known if each.folder.role == "inbox" and not each.is_gone), None)
+    if inbox is None or inbox.state is None or inbox.token is not None:
+        return True
+    return FolderState.of(inbox.state).is_like(status, known=inbox.known)

@@ -1,0 +1,92 @@
+"""Connections are kept by one worker, and the server announces news of the inbox over them."""
+
+import pytest
+
+from tests.support.imap.mailbox_stage import ImapStage, open_imap_stage
+from tests.support.mail.servers import Servers
+from tests.support.mail.waiting import eventually
+from tests.support.sandbox.imap_servers import EMAIL
+
+PROFILES = ["yandex", "modern"]
+
+
+async def until_subjects(stage: ImapStage, *subjects: str) -> None:
+    """Wait until these are the subjects of the copy, without telling the worker anything."""
+
+    async def are_there() -> bool:
+        return {message.subject for message in await stage.listed()} == set(subjects)
+
+    await eventually(are_there)
+
+
+async def until_held(stage: ImapStage) -> None:
+    """Wait until a worker holds the connection."""
+
+    async def is_held() -> bool:
+        return bool(await stage.fetchval("SELECT bool_and(held_until > now()) FROM mailbox_schedule"))
+
+    await eventually(is_held)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+class TestIdling:
+    async def test_brings_new_mail_without_a_poll(self, servers: Servers, profile: str) -> None:
+        async with open_imap_stage(servers, profile) as stage:
+            await stage.imap.deliver(subject="first")
+            await stage.sync(count=None)
+            for number in range(3):
+                await until_held(stage)
+                await stage.imap.deliver(subject=f"new {number}")
+                await until_subjects(stage, "first", *(f"new {each}" for each in range(number + 1)))
+            assert (await stage.imap.account())["logins"] == 1
+
+    async def test_brings_marks_and_deletions_of_the_inbox(self, servers: Servers, profile: str) -> None:
+        async with open_imap_stage(servers, profile) as stage:
+            read = await stage.imap.deliver(subject="read")
+            await stage.sync(count=None)
+            await until_held(stage)
+            await stage.imap.relabel(read, remove=["UNREAD"])
+
+            async def is_read() -> bool:
+                return all("UNREAD" not in message.labels for message in await stage.listed())
+
+            await eventually(is_read)
+
+
+class TestKeptConnections:
+    async def test_are_those_of_one_worker(self, servers: Servers) -> None:
+        async with open_imap_stage(servers, "yandex", workers=3) as stage:
+            await stage.imap.deliver(subject="first")
+            await stage.sync(count=None)
+            subjects = ["first"]
+            for number in range(6):
+                await until_held(stage)
+                subjects.append(f"new {number}")
+                await stage.imap.deliver(subject=subjects[-1])
+                await until_subjects(stage, *subjects)
+            account = await stage.imap.account()
+            assert (account["logins"], account["connections"]) == (1, 1)
+
+    async def test_are_taken_over_from_a_worker_that_has_ended(self, servers: Servers) -> None:
+        async with open_imap_stage(servers, "yandex", workers=2) as stage:
+            await stage.imap.deliver(subject="first")
+            await stage.sync(count=None)
+            await until_held(stage)
+            holder = await stage.fetchval("SELECT held_by FROM mailbox_schedule")
+            assert holder is not None
+            [ended] = [worker for worker in stage.workers if worker.worker._holder == holder]
+            await ended.drain()
+            await stage.imap.deliver(subject="second")
+            await stage.hint()
+            await until_subjects(stage, "first", "second")
+
+    async def test_that_the_server_has_dropped_are_opened_again(self, servers: Servers) -> None:
+        async with open_imap_stage(servers, "yandex") as stage:
+            await stage.imap.deliver(subject="first")
+            await stage.sync(count=None)
+            await until_held(stage)
+            await stage.imap.control("DELETE", f"users/{EMAIL}/connections")
+            await stage.imap.deliver(subject="second")
+            await stage.hint()
+            await until_subjects(stage, "first", "second")
+            assert (await stage.imap.account())["logins"] == 2

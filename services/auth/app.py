@@ -45,6 +45,7 @@ from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
 from services.kit.observe.dependencies import Dependencies
 from services.kit.observe.http_calls import CallObserver
+from services.kit.observe.postgres_capacity import PostgresCapacity
 from services.kit.observe.setup import open_telemetry
 from services.kit.periodic import PeriodicTask, repeated
 from services.kit.rpc.server import serve_rpc
@@ -187,7 +188,10 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
                 "sign_in_redis": partial(check_writes, sign_in_redis),
             },
         )
-        ready = Readiness(stop, check=partial(_check, store=store, signing_keys=signing_keys))
+        capacity = PostgresCapacity(
+            telemetry.registry, wanted=settings.auth_postgres_pool, read=partial(_allowed_connections, store)
+        )
+        ready = Readiness(stop, check=partial(_check, store=store, signing_keys=signing_keys, capacity=capacity))
         admin = admin_app(ready=ready, registry=telemetry.registry)
         admin_port = await stack.enter_async_context(
             serve_http(admin, host=settings.auth_admin_host, port=settings.auth_admin_port)
@@ -212,6 +216,7 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
         )
         tasks = [
             dependencies.task,
+            capacity.task,
             PeriodicTask("revoke grants", REVOKE_INTERVAL, revocations.revoke_due),
             PeriodicTask(
                 "rotate signing keys",
@@ -270,7 +275,12 @@ async def _write(store: Store) -> None:
         await transaction.write()
 
 
-async def _check(*, store: Store, signing_keys: SigningKeys) -> bool:
+async def _allowed_connections(store: Store) -> tuple[str, int]:
+    async with store.transaction() as transaction:
+        return await transaction.allowed_connections()
+
+
+async def _check(*, store: Store, signing_keys: SigningKeys, capacity: PostgresCapacity) -> bool:
     """Return whether the database responds and the signing key can be decrypted; log the reason otherwise.
 
     Without Redis only sign-ins, or refreshes of provider tokens, fail: sessions and tokens that are valid go on.
@@ -286,5 +296,5 @@ async def _check(*, store: Store, signing_keys: SigningKeys) -> bool:
     except (AppError, OSError) as error:
         log.warning("not ready", reason=str(error))
     else:
-        return True
+        return capacity.fits
     return False

@@ -15,6 +15,7 @@ from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
 from services.kit.observe.dependencies import Dependencies
 from services.kit.observe.http_calls import CallObserver
+from services.kit.observe.postgres_capacity import PostgresCapacity
 from services.kit.observe.setup import open_telemetry
 from services.kit.periodic import repeated
 from services.kit.rpc.server import serve_rpc
@@ -87,7 +88,10 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         )
         cache = await stack.enter_async_context(_disk_cache(settings, pool))
         connections = UserConnections(pool)
-        ready = Readiness(stop, check=lambda: is_reachable(pool))
+        capacity = PostgresCapacity(
+            telemetry.registry, wanted=settings.mail_postgres_pool, read=partial(postgres.allowed_connections, pool)
+        )
+        ready = Readiness(stop, check=partial(_is_ready, pool, capacity))
         values = MailboxMetrics(telemetry.registry, pool=pool, quotas=access.quotas.values())
         admin = admin_app(ready=ready, registry=telemetry.registry, refresh=values.refresh)
         await stack.enter_async_context(serve_http(admin, host=settings.mail_admin_host, port=settings.mail_admin_port))
@@ -123,10 +127,14 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
             telemetry.registry,
             {"postgres": partial(postgres.check_writes, pool), "redis": partial(redis_client.check_writes, redis)},
         )
-        await stack.enter_async_context(repeated([dependencies.task]))
+        await stack.enter_async_context(repeated([dependencies.task, capacity.task], explain=reason_if_lost))
         ready.serving()
         log.info("mail is serving", port=port)
         await ready.until_stopped(drain_delay=settings.drain_delay_seconds)
+
+
+async def _is_ready(pool: Pool, capacity: PostgresCapacity) -> bool:
+    return capacity.fits and await is_reachable(pool)
 
 
 async def _spelling(pool: Pool, stop: asyncio.Event) -> tuple[PublicIds, PageTokens] | None:

@@ -17,6 +17,7 @@ RUNNING = {"service": "auth", "state": "running", "health": "healthy"}
 WELL = {
     "version --format": ("28.0.1", 0),
     "compose version": ("2.40.3", 0),
+    "SHOW max_connections": ("200", 0),
     "max_connections": ("31", 0),
     "xact_start": ("4", 0),
     "df -P": ("Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/a 10 4 6 40% /var/lib/postgresql", 0),
@@ -24,7 +25,17 @@ WELL = {
     "services.kit.reach": ("0", 0),
     "before\\_restore": ("", 0),
 }
-CHECKS = ("versions", "settings", "secrets", "containers", "certificates", "connections", "snapshots", "provider")
+CHECKS = (
+    "versions",
+    "settings",
+    "secrets",
+    "containers",
+    "certificates",
+    "connections",
+    "pools",
+    "snapshots",
+    "provider",
+)
 
 
 @pytest.fixture
@@ -60,6 +71,7 @@ class TestDoctor:
             ("config --quiet", "PUBLIC_URL is missing a value", 1, "settings: PUBLIC_URL is missing a value; correct"),
             ("max_connections", "91", 0, "connections: 91 % used; raise POSTGRES_MAX_CONNECTIONS"),
             ("max_connections", "", 1, "connections: unknown; is its container healthy?"),
+            ("SHOW max_connections", "100", 0, "pools: processes can open 122 connections, Postgres allows 100; raise"),
             ("xact_start", "7200", 0, "snapshots: a transaction is 7200 s old"),
             ("df -P", "/dev/a 10 9 1 96% /var/lib/postgresql", 0, "disk of Postgres: 96 % used; make room"),
             ("info memory", "used_memory:95\r\nmaxmemory:100\r", 0, "memory of Valkey: 95 % used; raise REDIS_MAXMEM"),

@@ -21,7 +21,7 @@ from services.auth.store.sessions import SessionQueries
 from services.auth.store.signing_keys import SigningKeyQueries
 from services.auth.store.users import UserQueries
 from services.kit.errors import service_unavailable
-from services.kit.stores.postgres import CHECK_WRITES, ReadOnlyError
+from services.kit.stores.postgres import ALLOWED_CONNECTIONS, CHECK_WRITES, ReadOnlyError
 
 # SQLSTATE classes and codes after which the same request may succeed: connection lost, out of resources, server
 # going down or starting, lock and statement time-outs, deadlock. Source: PostgreSQL, appendix A.
@@ -51,6 +51,11 @@ class Transaction:
         if await self._connection.scalar(text(CHECK_WRITES)):
             raise ReadOnlyError
         await self.commit()
+
+    async def allowed_connections(self) -> tuple[str, int]:
+        """Return an id of the server, and how many connections it allows all processes of this role together."""
+        server, allowed = (await self._connection.execute(text(ALLOWED_CONNECTIONS))).one()
+        return server, allowed
 
     async def ping(self) -> None:
         """Check that the database answers."""

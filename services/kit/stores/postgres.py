@@ -49,6 +49,15 @@ CHECK_WRITES = """
     SELECT current_setting('transaction_read_only') = 'on' FROM pg_logical_emit_message(true, 'mailroom', '')
 """
 
+ALLOWED_CONNECTIONS = """
+    SELECT (SELECT system_identifier::text FROM pg_control_system()), least(
+        current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+            - current_setting('reserved_connections')::int,
+        nullif(rolconnlimit, -1), nullif(datconnlimit, -1))
+    FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()
+"""
+"""Selects an id of the server, and how many connections it allows all processes of this role together."""
+
 
 def session_parameters(application_name: str) -> dict[str, str]:
     """Return the parameters of a connection's start: those that PgBouncer accepts."""
@@ -145,6 +154,14 @@ async def check_writes(pool: Pool) -> None:
     async with pool.acquire(timeout=4) as connection:
         if await connection.fetchval(CHECK_WRITES, timeout=4):
             raise ReadOnlyError
+
+
+async def allowed_connections(pool: Pool) -> tuple[str, int]:
+    """Return what ALLOWED_CONNECTIONS selects. Raises asyncpg's errors, TimeoutError, OSError."""
+    async with pool.acquire() as connection:
+        row = await connection.fetchrow(ALLOWED_CONNECTIONS)
+    assert row is not None  # noqa: S101 - a connected role and its database exist
+    return row[0], row[1]
 
 
 async def _leave_as_it_is(_: object) -> None:

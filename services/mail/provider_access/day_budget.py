@@ -17,11 +17,11 @@ class DayBudget:
         self.bucket = bucket
         self._now = now
 
-    def keys(self) -> tuple[str, str]:
-        """Return the keys of the day's counts in Redis: of all units, and of those of idle checks."""
+    def keys(self) -> tuple[str, str, str]:
+        """Return the keys of the day's counts in Redis: all units, those of idle checks, and those that are assumed."""
         day, _ = self._day()
         key = f"mail:quota:{self.bucket.name}:{day:.0f}"
-        return key, f"{key}:idle"
+        return key, f"{key}:idle", f"{key}:assumed"
 
     def assumed(self) -> int:
         """Return the units to assume for a lost count: those of an evenly spent day."""

@@ -27,7 +27,8 @@ from services.mail.providers.limits import UNITS, Per, ProviderLimits
 class QuotaUse:
     """The project's units of the day, of the last window and per second, and the seconds until units are available.
 
-    All are 0 for a provider without limits of the whole project.
+    All are 0 for a provider without limits of the whole project. The day's used ones were counted: what a lost count is
+    assumed to have been holds syncs back, but was not spent as far as anyone knows.
     """
 
     window_used: int
@@ -215,8 +216,8 @@ class Quota:
         day = self._scripts.day
         if day is None:
             return 0
-        used = await self._redis.get(day.keys()[0])
-        return day.assumed() if used is None else int(used)
+        counted, _, assumed = await self._redis.mget(day.keys())
+        return int(counted or 0) - int(assumed or 0)
 
     async def pause(self, identity: str, seconds: float, *, whole_project: bool) -> None:
         """Stop all workers' calls of the mailbox, or of the project, for `seconds`; no burst follows.

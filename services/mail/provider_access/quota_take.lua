@@ -13,6 +13,7 @@ local more, batch = tonumber(ARGV[7]), tonumber(ARGV[8])
 -- (-1: unknown), what the mark allows.
 local first_window, per_window = 9, 8
 local line, day_count, check_count = KEYS[count + 1], KEYS[count + 2], KEYS[count + 3]
+local assumed_count = KEYS[count + 4]
 -- The day has six: its limit (empty: none), units of a lost count, seconds left, units of checks allowed by now (-1: this
 -- is none), of a lost count of checks, per second.
 local day = first_window + per_window * count
@@ -166,6 +167,7 @@ end
 local function count_day()
   if not day_used then
     redis.call('SET', day_count, day_assumed, 'EX', math.ceil(day_left))
+    redis.call('SET', assumed_count, day_assumed, 'EX', math.ceil(day_left))
   end
   day_used = day_used or day_assumed
   units = units + further_units()

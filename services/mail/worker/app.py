@@ -13,6 +13,7 @@ from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
 from services.kit.observe.dependencies import Dependencies
 from services.kit.observe.http_calls import CallObserver
+from services.kit.observe.postgres_capacity import PostgresCapacity
 from services.kit.observe.setup import open_telemetry
 from services.kit.periodic import repeated
 from services.kit.stores import postgres, redis_client
@@ -27,7 +28,7 @@ from services.mail.mailboxes import Mailboxes
 from services.mail.providers.registry import open_adapters, provider_access
 from services.mail.retention import retention_tasks
 from services.mail.settings import WorkerSettings
-from services.mail.store.connection import is_reachable, reason_if_lost
+from services.mail.store.connection import Pool, is_reachable, reason_if_lost
 from services.mail.sync.erase import Eraser
 from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.idle.metrics import IdleMetrics
@@ -106,7 +107,11 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             slots=settings.worker_slots,
             holder=holder,
         )
-        ready = Readiness(stop, check=lambda: is_reachable(pool))
+        # The listener has another connection.
+        capacity = PostgresCapacity(
+            telemetry.registry, wanted=size + 1, read=partial(postgres.allowed_connections, pool)
+        )
+        ready = Readiness(stop, check=partial(_is_ready, pool, capacity))
         admin = admin_app(ready=ready, registry=telemetry.registry)
         await stack.enter_async_context(
             serve_http(admin, host=settings.worker_admin_host, port=settings.worker_admin_port)
@@ -116,7 +121,13 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             telemetry.registry,
             {"postgres": partial(postgres.check_writes, pool), "redis": partial(redis_client.check_writes, redis)},
         )
-        await stack.enter_async_context(repeated([*retention, dependencies.task], explain=reason_if_lost))
+        await stack.enter_async_context(
+            repeated([*retention, dependencies.task, capacity.task], explain=reason_if_lost)
+        )
         ready.serving()
         log.info("worker is working", providers=sorted(providers))
         await worker.run(stop)
+
+
+async def _is_ready(pool: Pool, capacity: PostgresCapacity) -> bool:
+    return capacity.fits and await is_reachable(pool)

@@ -100,8 +100,11 @@ class TestDailyBudget:
 
     async def test_that_was_lost_counts_as_evenly_spent(self, quota: Quota, clock: Clock) -> None:
         clock.now = MIDNIGHT + DAY / 2
+        assert (await quota.use()).day_used == 0
         await quota.take("1", FOR_BACKFILL // 2 - 10, live=False)
         assert await wait_for(quota, 20, live=False) > 60
+        # Metrics tell what was counted, not what is assumed.
+        assert (await quota.use()).day_used == FOR_BACKFILL // 2 - 10
 
 
 async def check(quota: Quota, times: int) -> list[float]:

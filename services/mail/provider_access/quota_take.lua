@@ -167,7 +167,9 @@ end
 local function count_day()
   if not day_used then
     redis.call('SET', day_count, day_assumed, 'EX', math.ceil(day_left))
-    redis.call('SET', assumed_count, day_assumed, 'EX', math.ceil(day_left))
+    if day_assumed > 0 then
+      redis.call('SET', assumed_count, day_assumed, 'EX', math.ceil(day_left))
+    end
   end
   day_used = day_used or day_assumed
   units = units + further_units()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from services.mail.model import ProviderMessage
+from services.mail.providers.label_ids import mark_ids
 from services.mail.search.vector import vector_of
 
 type TableFile = tuple[str, Sequence[str], bytes]
@@ -16,6 +17,7 @@ _MESSAGES = (
     *("to_addresses", "cc_addresses", "subject", "snippet", "label_ids", "has_attachments", "size"),
 )
 _CONTENTS = ("mailbox_id", "message_id", "headers", "recipients", "text", "html", "attachments")
+_MARK_IDS = mark_ids("google")
 _SEARCH = ("mailbox_id", "message_id", "received_at", "vector")
 
 
@@ -30,7 +32,11 @@ def table_files(messages: Iterable[ProviderMessage], *, mailbox_id: int, first_i
                 *(key, number, message.external_id, message.thread_id, message.version, received),
                 *(sender and sender.name, sender and sender.email, _json(content.to), _json(content.cc)),
                 *(content.subject, message.snippet),
-                *("{" + ",".join(message.label_ids) + "}", content.has_attachments, message.size),
+                *(
+                    "{" + ",".join((*message.label_ids, *_MARK_IDS.of(message.marks))) + "}",
+                    content.has_attachments,
+                    message.size,
+                ),
             )
         )
         recipients = (content.to, content.cc, content.bcc, content.reply_to)

@@ -92,6 +92,6 @@ async def _copy(dsn: str, load: Load) -> None:
 async def _copy_labels(connection: "asyncpg.Connection[asyncpg.Record]", load: Load) -> None:
     await connection.copy_records_to_table(
         "labels",
-        records=[(load.mailbox_id, label.label_id, label.name, label.type) for label in LABELS],
-        columns=["mailbox_id", "label_id", "name", "type"],
+        records=[(load.mailbox_id, label.label_id, label.name, label.type, label.role) for label in LABELS],
+        columns=["mailbox_id", "label_id", "name", "type", "role"],
     )

@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from benchmarks.read_ways.words import Words
 from services.mail.content.model import Address, Attachment, ParsedMessage
+from services.mail.marks import Mark
 from services.mail.model import Label, ProviderMessage
+from services.mail.providers.gmail.labels import role_of
+from services.mail.providers.label_ids import mark_ids
 
 NEWEST = datetime(2026, 6, 1, tzinfo=UTC)
 YEARS = 5
@@ -14,7 +17,7 @@ _SYSTEM = ("INBOX", "UNREAD", "STARRED", "IMPORTANT", "SENT", "SPAM", "TRASH", "
 _SHARES = (0.7, 0.15, 0.02, 0.2, 0.15, 0.03, 0.02, 0.25)
 _FOLDERS = 12
 LABELS = [
-    *(Label(label_id=name, name=name, type="system") for name in _SYSTEM),
+    *(Label(label_id=name, name=name, type="system", role=role_of(name)) for name in _SYSTEM),
     *(Label(label_id=f"Label_{number}", name=f"Folder/{number}", type="user") for number in range(_FOLDERS)),
 ]
 _CONTACTS = 200
@@ -60,13 +63,15 @@ def _message(
     # A number that is in no other message, like those of orders and invoices in real mail.
     text = f"{words.text(int(seed.lognormvariate(4.4, 0.7)), seed)} Nr. {seed.getrandbits(40)}"
     attached = seed.random() < 0.12
+    labels = mark_ids("google").read(_labels(seed))
     name, mime_type = seed.choice(_FILES)
     return ProviderMessage(
         external_id=external_id,
         thread_id=thread_id,
         version=seed.randrange(1, 10**7),
         received_at=received_at,
-        label_ids=_labels(seed),
+        label_ids=labels.label_ids,
+        marks=labels.marked | ({Mark.SEEN} - labels.unmarked),
         snippet=text[:_SNIPPET],
         size=len(text) + 2000 + attached * 100_000,
         content=ParsedMessage(

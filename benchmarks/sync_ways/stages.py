@@ -16,6 +16,7 @@ from benchmarks.sync_ways.mailbox import BATCH, Task, fetch_all, finish_index, l
 from services.mail.providers.gmail import batch
 from services.mail.providers.gmail.message import message_of
 from services.mail.providers.gmail.payload import parse_gmail
+from services.mail.providers.label_ids import mark_ids
 from services.mail.search.vector import vector_of
 from services.mail.store import messages as store
 
@@ -56,7 +57,7 @@ async def main() -> None:
         with stage("storing, terms included"):
             for some in batched(messages, _STORED_TOGETHER, strict=False):
                 async with connection.transaction():
-                    await store.upsert(connection, task.mailbox_id, some)
+                    await store.upsert(connection, task.mailbox_id, some, mark_ids=mark_ids("google"))
         await finish_index(connection, "ix_message_search_vector")
         stage.cpu["Postgres: storing"] = thread_seconds(server) - began
     stage.cpu["storing"] = stage.cpu.pop("storing, terms included") - stage.cpu["search terms"]

@@ -10,7 +10,7 @@ from mailroom.mail.v1 import mail_pb2
 
 from services.gateway.schemas.addresses import AccessStatus, Address, Mailbox
 from services.gateway.schemas.changes import Change, ChangeType, LabelName
-from services.gateway.schemas.emails import Attachment, Email, EmailAddress, EmailSummary, FilterQuery, Label
+from services.gateway.schemas.emails import Attachment, Email, EmailAddress, EmailSummary, FilterQuery, Label, LabelRole
 from services.gateway.schemas.requests import MailboxName
 from services.gateway.schemas.sessions import Token
 from services.gateway.schemas.syncs import Sync, SyncState, SyncSummary, Verification, WaitReason
@@ -25,6 +25,15 @@ _SYNC_STATE: dict[int, SyncState] = {
     mail_pb2.SYNC_STATE_COMPLETED: "completed",
     mail_pb2.SYNC_STATE_FAILED: "failed",
     mail_pb2.SYNC_STATE_CANCELLED: "cancelled",
+}
+# Other values are those of a mail service of an earlier or a later release.
+_LABEL_ROLE: dict[int, LabelRole] = {
+    mail_pb2.LABEL_ROLE_INBOX: "inbox",
+    mail_pb2.LABEL_ROLE_SENT: "sent",
+    mail_pb2.LABEL_ROLE_DRAFTS: "drafts",
+    mail_pb2.LABEL_ROLE_SPAM: "spam",
+    mail_pb2.LABEL_ROLE_TRASH: "trash",
+    mail_pb2.LABEL_ROLE_ARCHIVE: "archive",
 }
 _LABEL_TYPE: dict[int, Literal["system", "user"]] = {
     mail_pb2.LABEL_TYPE_SYSTEM: "system",
@@ -171,6 +180,7 @@ def label(value: mail_pb2.Label, *, mailbox_id: str) -> Label:
         "mailbox_id": mailbox_id,
         "name": value.name,
         "type": _LABEL_TYPE[value.type],
+        "role": _LABEL_ROLE.get(value.role, "none"),
         "message_count": value.message_count,
         "unread_count": value.unread_count,
     }
@@ -205,7 +215,12 @@ def change(value: mail_pb2.Change, *, mailbox_id: str) -> Change:
 
 
 def _label_name(value: mail_pb2.Label) -> LabelName:
-    return {"id": value.label_id, "name": value.name, "type": _LABEL_TYPE[value.type]}
+    return {
+        "id": value.label_id,
+        "name": value.name,
+        "type": _LABEL_TYPE[value.type],
+        "role": _LABEL_ROLE.get(value.role, "none"),
+    }
 
 
 def address(value: mail_pb2.Mailbox) -> Address:

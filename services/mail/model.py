@@ -8,6 +8,7 @@ from enum import Enum, IntEnum, StrEnum
 from uuid import UUID
 
 from services.mail.content.model import ParsedMessage
+from services.mail.marks import Mark
 
 
 class MailboxStatus(Enum):
@@ -30,6 +31,18 @@ class Denial(StrEnum):
     # The account has no mailbox.
     MAILBOX_DISABLED = "mailbox_disabled"
     DENIED = "denied"
+
+
+class Role(StrEnum):
+    """The purpose of a label or folder. Several of a mailbox may have the same one."""
+
+    INBOX = "inbox"
+    SENT = "sent"
+    DRAFTS = "drafts"
+    SPAM = "spam"
+    TRASH = "trash"
+    ARCHIVE = "archive"
+    NONE = "none"
 
 
 class SyncState(Enum):
@@ -134,9 +147,10 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenMailbox(Mailbox):
-    """A mailbox with the names of its labels by id."""
+    """A mailbox with the names of its labels by id, and the roles of those that have one."""
 
     label_names: Mapping[str, str]
+    label_roles: Mapping[str, Role]
     # In lower case.
     former_emails: tuple[str, ...] = ()
     # The addresses that the user may send mail from, as the provider lists them.
@@ -289,16 +303,17 @@ class FetchItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """A provider's label. `type` is system or user."""
+    """A provider's label or folder. `type` is system or user."""
 
     label_id: str
     name: str
     type: str
+    role: Role = Role.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderMessage:
-    """A decoded message of a provider."""
+    """A decoded message of a provider. `label_ids` are without marks, also where the provider keeps these as labels."""
 
     external_id: str
     thread_id: str
@@ -306,6 +321,7 @@ class ProviderMessage:
     version: int | None
     received_at: datetime
     label_ids: tuple[str, ...]
+    marks: frozenset[Mark]
     snippet: str
     size: int
     content: ParsedMessage
@@ -313,11 +329,13 @@ class ProviderMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelChange:
-    """The labels that a history record added to a message or removed from it."""
+    """The labels that a history record added to a message or removed from it, and the marks that it set or removed."""
 
     version: int
     added: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
+    marked: frozenset[Mark] = frozenset()
+    unmarked: frozenset[Mark] = frozenset()
 
 
 @dataclass(slots=True, kw_only=True)

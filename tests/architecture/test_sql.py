@@ -20,6 +20,7 @@ from uuid import UUID
 
 import pytest
 
+from services.mail.model import Role
 from services.mail.read_model import Position
 from services.mail.search.parser import parse
 from services.mail.search.syntax import InThread, Node
@@ -70,7 +71,15 @@ EXCEPTIONS = {
 # One query of each kind that compiles to other SQL, and the ways into the list.
 _QUERIES = (
     *("", "word", '"two words"', "-word", '-"two words"', "word OR other", "from:anna@example.com", "to:example.com"),
-    *("label:work", "label:work word", "is:unread -label:work", "has:attachment word", "larger:1M", "has:attachment"),
+    *(
+        "label:work",
+        "label:work word",
+        "is:unread -label:work",
+        "in:inbox is:read",
+        "has:attachment word",
+        "larger:1M",
+        "has:attachment",
+    ),
     *("after:2026/01/01 word", "before:2026/01/01", "rfc822msgid:<a@example.com>", "(word OR label:work) larger:1K"),
 )
 
@@ -80,7 +89,14 @@ def lists(node: Node, *, after: Position | None = None) -> Callable[[Recorder], 
 
     def ask(connection: Any) -> Any:
         return newest_first(
-            connection, UUID(int=1), 1, node, after=after, limit=10, label_names={"Label_1": "work", "UNREAD": "UNREAD"}
+            connection,
+            UUID(int=1),
+            1,
+            node,
+            after=after,
+            limit=10,
+            label_names={"Label_1": "work"},
+            label_roles={"Label_2": Role.INBOX},
         )
 
     return ask

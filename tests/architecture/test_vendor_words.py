@@ -19,31 +19,11 @@ EXCEPTIONS: Final[Mapping[str, frozenset[str]]] = {
     "services/auth/providers/providers_file.py": frozenset({"google", "imap", "yandex"}),
     "services/auth/providers/userinfo_oauth.py": frozenset({"imap"}),
     "services/gateway/requests/path_parameters.py": frozenset({"google"}),
-    "services/gateway/schemas/emails.py": frozenset({"gmail"}),
     "services/gateway/schemas/ids.py": frozenset({"google"}),
     "services/gateway/settings.py": frozenset({"gmail", "google"}),
     "services/kit/errors.py": frozenset({"google"}),
     "services/kit/http/outbound.py": frozenset({"google"}),
     "services/kit/observe/http_calls.py": frozenset({"gmail"}),
-    "services/mail/search/__init__.py": frozenset({"gmail"}),
-    "services/mail/search/filters.py": frozenset({"unread"}),
-    "services/mail/search/operators.py": frozenset(
-        {
-            "category_forums",
-            "category_personal",
-            "category_promotions",
-            "category_social",
-            "category_updates",
-            "gmail",
-            "starred",
-            "unread",
-        }
-    ),
-    "services/mail/search/parser.py": frozenset({"gmail", "google"}),
-    "services/mail/store/control/mailboxes.py": frozenset({"unread"}),
-    "services/mail/store/labels.py": frozenset({"unread"}),
-    "services/mail/store/reading/message_rows.py": frozenset({"unread"}),
-    "services/mail/store/reading/threads.py": frozenset({"unread"}),
 }
 
 PLANTED = {

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypedDict
 
 from pydantic import Field
 
-from services.gateway.schemas.emails import EmailSummary, LabelType
+from services.gateway.schemas.emails import EmailSummary, LabelRole, LabelType
 from services.gateway.schemas.ids import MailboxUuid
 from services.gateway.schemas.requests import NO_NUL, MailboxQuery
 
@@ -20,10 +20,14 @@ class LabelName(TypedDict):
     id: Annotated[str, Field(description="The provider's id")]
     name: Annotated[str, Field(description="As the user sees it")]
     type: LabelType
+    role: LabelRole
 
 
 class Change(TypedDict):
-    """A change of a message, or of a label: `label_updated` (created or renamed) and `label_deleted`."""
+    """A change of a message, or of a label.
+
+    `label_updated` is for created and renamed labels, and for those with another type or role.
+    """
 
     type: Annotated[ChangeType, Field(description="What happened")]
     id: Annotated[str, Field(description="The message's id, or the label's")]

@@ -96,6 +96,12 @@ class EmailPage(TypedDict):
 LabelType = Annotated[Literal["system", "user"], Field(description="Whether the provider or the user made it")]
 
 
+LabelRole = Annotated[
+    Literal["inbox", "sent", "drafts", "spam", "trash", "archive", "none"],
+    Field(description="Its purpose; several labels of a mailbox may have the same one"),
+]
+
+
 class Label(TypedDict):
     """A label of a mailbox."""
 
@@ -103,6 +109,7 @@ class Label(TypedDict):
     mailbox_id: MailboxUuid
     name: Annotated[str, Field(description="As the user sees it")]
     type: LabelType
+    role: LabelRole
     message_count: Annotated[int, Field(description="Stored messages that carry it")]
     unread_count: UnreadCount
 
@@ -128,7 +135,8 @@ class FilterQuery(MailboxQuery):
     """The filters of messages; a message must match all of them."""
 
     q: Annotated[
-        str, Field(max_length=1000, pattern=NO_NUL, description="A search like Gmail's: `from:ada -is:unread invoice`")
+        str,
+        Field(max_length=1000, pattern=NO_NUL, description="A search: `from:ada -is:unread invoice`"),
     ] = ""
     label: Annotated[str, Field(max_length=500, pattern=NO_NUL, description="A label's name or id")] = ""
     thread_id: Annotated[str, Field(max_length=200, pattern=NO_NUL, description="A message's `thread_id`")] = ""

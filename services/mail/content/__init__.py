@@ -10,7 +10,7 @@ from services.mail.content.model import (
     ParsedMessage,
 )
 from services.mail.content.parse import parse_raw
-from services.mail.content.text.clean import clean_line, clean_text, cut_utf8, unescape_snippet
+from services.mail.content.text.clean import clean_line, clean_text, cut_utf8
 from services.mail.content.text.html_text import html_to_text
 from services.mail.content.text.indexable import indexable
 
@@ -29,5 +29,4 @@ __all__ = [
     "name_download",
     "parse_raw",
     "sanitise_filename",
-    "unescape_snippet",
 ]

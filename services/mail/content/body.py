@@ -131,8 +131,8 @@ class _Walk:
     def _read_text(self, part: Part, *, limit: int, is_html: bool) -> str | None:
         """Decode the text of a part, with LF line ends; None if it must be fetched first."""
         if part.content is None:
-            if part.attachment_id:
-                self.body.missing.append(MissingPart(part.part_id, part.attachment_id, part.mime_type, part.size))
+            if part.handle:
+                self.body.missing.append(MissingPart(part.part_id, part.handle, part.mime_type, part.size))
             return None
         text, guessed = decode_text(part.content, part.parameters.get("charset"), html=is_html)
         if guessed:

@@ -71,10 +71,13 @@ class CalendarPart:
 
 @dataclass(frozen=True, slots=True)
 class MissingPart:
-    """One body part that the provider left out and that the caller must fetch before the message is complete."""
+    """One body part that the provider left out and that the caller must fetch before the message is complete.
+
+    `handle` is the provider's, as in the part tree.
+    """
 
     part_id: str
-    attachment_id: str
+    handle: str
     mime_type: str
     size: int
 

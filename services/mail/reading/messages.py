@@ -80,6 +80,7 @@ class Messages:
                 after=after,
                 limit=size + 1,
                 label_names=mailbox.label_names,
+                label_roles=mailbox.label_roles,
             )
             shown = found[:size]
             if highlighted:
@@ -128,6 +129,7 @@ class Messages:
                     after=after,
                     limit=LARGEST_PAGE_SIZE,
                     label_names=names,
+                    label_roles=mailbox.label_roles,
                 )
             for portion in _portions(page):
                 async with self._pool.acquire() as connection:

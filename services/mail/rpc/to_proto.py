@@ -8,7 +8,7 @@ from mailroom.mail.v1 import mail_pb2
 
 from services.mail.content.model import Address
 from services.mail.ids import PublicIds
-from services.mail.model import Label
+from services.mail.model import Label, Role
 from services.mail.read_model import CountedLabel, MessageDetail, MessageSummary, Thread
 from services.mail.rpc.downloads import attachment_id_of
 from services.mail.store.changes import Change, ChangeKind
@@ -19,6 +19,15 @@ _CHANGE_KIND = {
     ChangeKind.DELETED: mail_pb2.CHANGE_KIND_DELETED,
     ChangeKind.LABEL_UPDATED: mail_pb2.CHANGE_KIND_LABEL_UPDATED,
     ChangeKind.LABEL_DELETED: mail_pb2.CHANGE_KIND_LABEL_DELETED,
+}
+_LABEL_ROLE = {
+    Role.NONE: mail_pb2.LABEL_ROLE_NONE,
+    Role.INBOX: mail_pb2.LABEL_ROLE_INBOX,
+    Role.SENT: mail_pb2.LABEL_ROLE_SENT,
+    Role.DRAFTS: mail_pb2.LABEL_ROLE_DRAFTS,
+    Role.SPAM: mail_pb2.LABEL_ROLE_SPAM,
+    Role.TRASH: mail_pb2.LABEL_ROLE_TRASH,
+    Role.ARCHIVE: mail_pb2.LABEL_ROLE_ARCHIVE,
 }
 _LABEL_TYPE = {"system": mail_pb2.LABEL_TYPE_SYSTEM, "user": mail_pb2.LABEL_TYPE_USER}
 
@@ -63,7 +72,9 @@ def label_to_proto(counted: CountedLabel) -> mail_pb2.Label:
 
 
 def _label_to_proto(label: Label) -> mail_pb2.Label:
-    return mail_pb2.Label(label_id=label.label_id, name=label.name, type=_LABEL_TYPE[label.type])
+    return mail_pb2.Label(
+        label_id=label.label_id, name=label.name, type=_LABEL_TYPE[label.type], role=_LABEL_ROLE[label.role]
+    )
 
 
 def thread_to_proto(thread: Thread) -> mail_pb2.Thread:

@@ -1,1 +1,1 @@
-"""Search: a query language like Gmail's, and the searchable form of messages. The store turns queries into SQL."""
+"""Search: a query language, and the searchable form of messages. The store turns queries into SQL."""

@@ -4,9 +4,10 @@ from collections.abc import Collection
 from datetime import datetime
 
 from services.kit.errors import AppError, Kind
+from services.mail.marks import Mark
 from services.mail.read_model import MessageFilter
 from services.mail.search.parser import parse
-from services.mail.search.syntax import And, HasAttachment, HasLabel, InThread, Node, Not, Received
+from services.mail.search.syntax import And, HasAttachment, HasLabel, HasMark, InThread, Node, Not, Received
 
 LONGEST_QUERY = 1_000
 
@@ -22,7 +23,7 @@ def node_of(wanted: MessageFilter, *, me: Collection[str], now: datetime) -> Nod
     if wanted.thread_id:
         nodes.append(InThread(wanted.thread_id))
     if wanted.unread is not None:
-        nodes.append(_if(wanted.unread, HasLabel("UNREAD")))
+        nodes.append(_if(not wanted.unread, HasMark(Mark.SEEN)))
     if wanted.has_attachment is not None:
         nodes.append(_if(wanted.has_attachment, HasAttachment()))
     if wanted.after or wanted.before:

@@ -4,7 +4,21 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from services.mail.search.syntax import And, HasAttachment, HasLabel, MessageId, Node, Not, Received, Size
+from services.mail.marks import Mark
+from services.mail.model import Role
+from services.mail.search.syntax import (
+    And,
+    HasAttachment,
+    HasLabel,
+    HasMark,
+    HasRole,
+    InCategory,
+    MessageId,
+    Node,
+    Not,
+    Received,
+    Size,
+)
 from services.mail.search.tokens import Token, invalid_query
 from services.mail.search.vector import Field
 
@@ -16,24 +30,23 @@ FIELDS: Mapping[str, Field] = {
     "bcc": Field.BCC,
     "filename": Field.FILENAME,
 }
-_PLACES: Mapping[str, Node] = {
-    "anywhere": And(),
-    "draft": HasLabel("DRAFT"),
-    "drafts": HasLabel("DRAFT"),
-    "read": Not(HasLabel("UNREAD")),
-}
 _STATES: Mapping[str, Node] = {
-    "unread": HasLabel("UNREAD"),
-    "read": Not(HasLabel("UNREAD")),
-    "starred": HasLabel("STARRED"),
-    "important": HasLabel("IMPORTANT"),
+    "unread": Not(HasMark(Mark.SEEN)),
+    "read": HasMark(Mark.SEEN),
+    "starred": HasMark(Mark.FLAGGED),
+    "important": HasMark(Mark.IMPORTANT),
+}
+_DRAFTS = HasRole(Role.DRAFTS, ("draft", "drafts"))
+# What `in:` takes besides names of labels. Folders may be called "Important", so that is no state here.
+_PLACES: Mapping[str, Node] = {
+    **{state: _STATES[state] for state in ("unread", "read", "starred")},
+    **{role.value: HasRole(role, (role.value,)) for role in Role if role is not Role.NONE},
+    "draft": _DRAFTS,
+    "drafts": _DRAFTS,
+    "anywhere": And(),
 }
 _CATEGORIES: Mapping[str, Node] = {
-    "primary": HasLabel("CATEGORY_PERSONAL"),
-    "social": HasLabel("CATEGORY_SOCIAL"),
-    "promotions": HasLabel("CATEGORY_PROMOTIONS"),
-    "updates": HasLabel("CATEGORY_UPDATES"),
-    "forums": HasLabel("CATEGORY_FORUMS"),
+    name: InCategory(name) for name in ("primary", "social", "promotions", "updates", "forums")
 }
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _SPANS = {"h": timedelta(hours=1), "d": timedelta(days=1), "m": timedelta(days=30), "y": timedelta(days=365)}
@@ -107,7 +120,7 @@ _CONDITIONS: Mapping[str, Callable[[Token, datetime], Node]] = {
     "smaller": lambda token, _: Size(below=_size(token)),
     "rfc822msgid": lambda token, _: MessageId(token.text),
 }
-# Gmail's other names for these.
+# Other names of these, which people know from web mail.
 _CONDITIONS = {**_CONDITIONS, "newer": _CONDITIONS["after"], "older": _CONDITIONS["before"]}
 
 OPERATORS = frozenset((*FIELDS, *_CONDITIONS))

@@ -1,11 +1,11 @@
 """The query language, by recursive descent.
 
     query    = { either [ "AND" ] }                all of them
-    either   = item { "OR" item }                  OR binds closer than a space, as at Gmail
+    either   = item { "OR" item }                  OR binds closer than a space
     item     = "-" item | group | [ operator ] word | [ operator ] phrase | operator group
     group    = "(" query ")" | "{" { item } "}"    braces: one of them
 
-docs/search.md is the user's manual. Source: https://support.google.com/mail/answer/7190
+docs/search.md is the user's manual, and names its source.
 """
 
 from collections.abc import Collection, Sequence

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.mail.marks import Mark
+from services.mail.model import Role
 from services.mail.search.terms import Term
 from services.mail.search.vector import Field
 
@@ -44,6 +46,28 @@ class HasLabel:
     """It carries the label with this id or name."""
 
     label: str
+
+
+@dataclass(frozen=True, slots=True)
+class HasRole:
+    """A label of it has this role; in a mailbox without such a label, a label of it has one of these names."""
+
+    role: Role
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HasMark:
+    """It has this mark."""
+
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class InCategory:
+    """The provider has put it into this category."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +120,21 @@ class Or:
 
 
 type Node = (
-    Text | HasAddress | InDomain | MessageId | HasLabel | HasAttachment | InThread | Received | Size | Not | And | Or
+    Text
+    | HasAddress
+    | InDomain
+    | MessageId
+    | HasLabel
+    | HasRole
+    | HasMark
+    | InCategory
+    | HasAttachment
+    | InThread
+    | Received
+    | Size
+    | Not
+    | And
+    | Or
 )
 
 EVERYTHING = And()

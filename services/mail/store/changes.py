@@ -16,7 +16,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.mail.model import Label
+from services.mail.model import Label, Role
 from services.mail.read_model import MessageSummary
 from services.mail.store.connection import Connection
 from services.mail.store.reading.message_rows import SUMMARY, summary_of
@@ -155,7 +155,7 @@ async def between(
     rows = await connection.fetch(
         f"""
         SELECT {SUMMARY}, c.seq, c.message_id AS changed_id, c.kind, c.label_id AS changed_label,
-            l.name AS label_name, l.type AS label_type
+            l.name AS label_name, l.type AS label_type, l.role AS label_role
         FROM message_changes c
         LEFT JOIN (messages m JOIN mailboxes b ON b.mailbox_id = m.mailbox_id)
             ON (m.mailbox_id, m.message_id) = (c.mailbox_id, c.message_id)
@@ -182,5 +182,7 @@ def _change_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> Change:
         message_id=row["changed_id"] if label_id is None else None,
         message=None if row["message_id"] is None else summary_of(row, label_names),
         label_id=label_id,
-        label=None if name is None else Label(label_id=label_id, name=name, type=row["label_type"]),
+        label=None
+        if name is None
+        else Label(label_id=label_id, name=name, type=row["label_type"], role=Role(row["label_role"])),
     )

@@ -2,7 +2,10 @@
 
 from collections.abc import Collection, Sequence
 
-from services.mail.model import Label
+import asyncpg
+
+from services.mail.model import Label, Role
+from services.mail.providers.label_ids import UNSEEN
 from services.mail.read_model import CountedLabel
 from services.mail.store import message_labels
 from services.mail.store.changes import RECORD
@@ -79,11 +82,13 @@ async def _record_listed(connection: Connection, mailbox_id: int, listed: Sequen
     await connection.execute(
         f"""
         WITH changed AS (
-            INSERT INTO labels AS l (mailbox_id, label_id, name, type)
-            SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[])
+            INSERT INTO labels AS l (mailbox_id, label_id, name, type, role)
+            SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[])
             ON CONFLICT (mailbox_id, label_id) DO UPDATE
-            SET name = excluded.name, type = excluded.type, missing_since = NULL, removed_at = NULL
-            WHERE (l.name, l.type) IS DISTINCT FROM (excluded.name, excluded.type) OR l.removed_at IS NOT NULL
+            SET name = excluded.name, type = excluded.type, role = excluded.role, missing_since = NULL,
+                removed_at = NULL
+            WHERE (l.name, l.type, l.role) IS DISTINCT FROM (excluded.name, excluded.type, excluded.role)
+                OR l.removed_at IS NOT NULL
             RETURNING NULL::bigint AS message_id, label_id, 'updated' AS kind
         ), {RECORD}
         SELECT
@@ -92,6 +97,7 @@ async def _record_listed(connection: Connection, mailbox_id: int, listed: Sequen
         [label.label_id for label in listed],
         [label.name for label in listed],
         [label.type for label in listed],
+        [label.role for label in listed],
     )
 
 
@@ -161,12 +167,17 @@ async def of_mailbox(connection: Connection, mailbox_id: int) -> list[Label]:
     """Return the mailbox's labels by name."""
     rows = await connection.fetch(
         """
-        SELECT label_id, name, type FROM labels WHERE mailbox_id = $1 AND removed_at IS NULL
+        SELECT label_id, name, type, role FROM labels WHERE mailbox_id = $1 AND removed_at IS NULL
         ORDER BY lower(name), label_id
         """,
         mailbox_id,
     )
-    return [Label(label_id=row["label_id"], name=row["name"], type=row["type"]) for row in rows]
+    return [label_of(row) for row in rows]
+
+
+def label_of(row: asyncpg.Record) -> Label:
+    """Return the label of a row with its columns."""
+    return Label(label_id=row["label_id"], name=row["name"], type=row["type"], role=Role(row["role"]))
 
 
 async def unknown(connection: Connection, mailbox_id: int, label_ids: Collection[str]) -> set[str]:
@@ -189,11 +200,11 @@ async def counted(connection: Connection, mailbox_id: int) -> list[CountedLabel]
     """Return the mailbox's labels by name, with the number of messages and unread messages of each."""
     rows = await connection.fetch(
         """
-        SELECT l.label_id, l.name, l.type, coalesce(c.messages, 0)::bigint AS messages,
+        SELECT l.label_id, l.name, l.type, l.role, coalesce(c.messages, 0)::bigint AS messages,
             coalesce(c.unread, 0)::bigint AS unread
         FROM labels l LEFT JOIN (
             -- There are far fewer combinations of labels than messages.
-            SELECT label_id, sum(g.messages) AS messages, sum(g.messages) FILTER (WHERE 'UNREAD' = ANY(g.ids)) AS unread
+            SELECT label_id, sum(g.messages) AS messages, sum(g.messages) FILTER (WHERE g.ids && $2) AS unread
             FROM (
                 SELECT m.label_ids AS ids, count(*) AS messages FROM messages m WHERE m.mailbox_id = $1
                 GROUP BY m.label_ids
@@ -202,10 +213,11 @@ async def counted(connection: Connection, mailbox_id: int) -> list[CountedLabel]
         WHERE l.mailbox_id = $1 AND l.removed_at IS NULL ORDER BY lower(l.name), l.label_id
         """,
         mailbox_id,
+        UNSEEN,
     )
     return [
         CountedLabel(
-            label=Label(label_id=row["label_id"], name=row["name"], type=row["type"]),
+            label=label_of(row),
             message_count=row["messages"],
             unread_count=row["unread"],
         )

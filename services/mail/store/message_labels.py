@@ -2,17 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 
+from services.mail.marks import NEUTRAL_MARK_IDS, MarkIds
 from services.mail.model import LabelChange
 from services.mail.store.changes import RECORD
 from services.mail.store.connection import Connection
 from services.mail.store.messages import UNIT_SEPARATOR
 
 
-async def change(connection: Connection, mailbox_id: int, changes: Mapping[str, Sequence[LabelChange]]) -> set[str]:
+async def change(
+    connection: Connection,
+    mailbox_id: int,
+    changes: Mapping[str, Sequence[LabelChange]],
+    *,
+    mark_ids: MarkIds = NEUTRAL_MARK_IDS,
+) -> set[str]:
     """Apply label changes newer than the stored message, in order; return the ids of the messages they could apply to.
 
     Changes are not applied to messages that are missing, or wanted in a newer version (queued or dead letters): the
-    stored labels of these are no base for them.
+    stored labels of these are no base for them. `mark_ids` are those of the mailbox's provider.
     """
     rows = await connection.fetch(
         """
@@ -30,7 +37,8 @@ async def change(connection: Connection, mailbox_id: int, changes: Mapping[str, 
         version, labels = int(row["version"]), set(row["label_ids"])
         newer = [each for each in changes[row["external_id"]] if each.version > version]
         for each in newer:
-            labels = (labels | each.added) - each.removed
+            gained, lost = mark_ids.of_changes(marked=each.marked, unmarked=each.unmarked)
+            labels = (labels | each.added | gained) - each.removed - lost
         if newer:
             updates.append((row["external_id"], newer[-1].version, UNIT_SEPARATOR.join(sorted(labels))))
     if updates:

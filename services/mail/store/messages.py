@@ -7,6 +7,7 @@ import msgspec
 
 from services.mail.content.limits import LARGE_BYTES
 from services.mail.content.model import Address, Attachment
+from services.mail.marks import NEUTRAL_MARK_IDS, MarkIds
 from services.mail.model import ProviderMessage
 from services.mail.search.vector import vector_of
 from services.mail.store.changes import RECORD
@@ -69,14 +70,23 @@ UNIT_SEPARATOR = "\x1f"
 """Separates label ids: arrays of arrays are sent as arrays of strings."""
 
 
-async def upsert(connection: Connection, mailbox_id: int, messages: Sequence[ProviderMessage]) -> int:
-    """Store messages with their contents, unless a newer version is stored; return the number of rows written."""
+async def upsert(
+    connection: Connection,
+    mailbox_id: int,
+    messages: Sequence[ProviderMessage],
+    *,
+    mark_ids: MarkIds = NEUTRAL_MARK_IDS,
+) -> int:
+    """Store messages with their contents, unless a newer version is stored; return the number of rows written.
+
+    `mark_ids` are those of the mailbox's provider.
+    """
     rows = 0
     for some, size in _portions(messages):
         if size > LARGE_BYTES:
-            columns = await asyncio.to_thread(_columns, mailbox_id, some)
+            columns = await asyncio.to_thread(_columns, mailbox_id, some, mark_ids)
         else:
-            columns = _columns(mailbox_id, some)
+            columns = _columns(mailbox_id, some, mark_ids)
         rows += int(await connection.fetchval(_UPSERT, mailbox_id, *columns))
     return rows
 
@@ -109,7 +119,7 @@ def _attached_size(attachments: Sequence[Attachment]) -> int:
     return sum(len(message.text or "") + _attached_size(message.attachments) for message in attached)
 
 
-def _columns(mailbox_id: int, messages: Sequence[ProviderMessage]) -> list[object]:
+def _columns(mailbox_id: int, messages: Sequence[ProviderMessage], mark_ids: MarkIds) -> list[object]:
     """Return the arguments of _UPSERT after the first."""
     contents = [message.content for message in messages]
     return [
@@ -123,7 +133,7 @@ def _columns(mailbox_id: int, messages: Sequence[ProviderMessage]) -> list[objec
         [_to_json(_listed(content.cc)) for content in contents],
         [content.subject and content.subject[:LISTED_TEXT] for content in contents],
         [message.snippet[:LISTED_TEXT] for message in messages],
-        [UNIT_SEPARATOR.join(message.label_ids) for message in messages],
+        [UNIT_SEPARATOR.join([*message.label_ids, *mark_ids.of(message.marks)]) for message in messages],
         [content.has_attachments for content in contents],
         [message.size for message in messages],
         [_to_json(content.headers) for content in contents],

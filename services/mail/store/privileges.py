@@ -54,7 +54,7 @@ WORKER: Mapping[str, str] = {
     "fetch_queue": "SELECT, INSERT, UPDATE, DELETE",
     "dead_letters": "SELECT, INSERT, UPDATE (wanted_version, reason, attempts, died_at), DELETE",
     "listed_ids": "SELECT, INSERT, DELETE",
-    "labels": "SELECT, INSERT, UPDATE (name, type, missing_since, removed_at), DELETE",
+    "labels": "SELECT, INSERT, UPDATE (name, type, role, missing_since, removed_at), DELETE",
     # A statement that replaces a row reads it, in Postgres's eyes.
     "messages": "SELECT, INSERT, UPDATE (thread_id, version, received_at, from_name, from_email, to_addresses, "
     "cc_addresses, subject, snippet, label_ids, has_attachments, size), DELETE",

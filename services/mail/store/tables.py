@@ -343,6 +343,8 @@ labels = Table(
     Column("label_id", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("type", Text, nullable=False),
+    # inbox, sent, drafts, spam, trash, archive or none. Releases before 0022 do not write it.
+    Column("role", Text, nullable=False, server_default=text("'none'")),
     # Since when the provider has not listed it, and since when it is believed to be gone and comes off its messages.
     _time("missing_since", nullable=True),
     _time("removed_at", nullable=True),

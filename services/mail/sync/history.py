@@ -134,7 +134,7 @@ async def read_on(turn: TurnContext, state: SyncProgress, cursor: int, *, deadli
         reached = max(position, page.last_record or position, bound if last else position)
         await label_copy.learn(turn, _added_labels(page.changes))
         async with turn.writing() as connection:
-            await _apply(connection, turn.mailbox_id, page.changes, state)
+            await _apply(connection, turn, page.changes, state)
             await _move(connection, turn, previous=position, cursor=reached, caught_up_hint=hint if last else None)
         if page.next_page_token is None:
             return True
@@ -168,8 +168,9 @@ def _added_labels(changes: HistoryDelta) -> set[str]:
     return {label for listed in changes.labels.values() for change in listed for label in change.added}
 
 
-async def _apply(connection: Connection, mailbox_id: int, changes: HistoryDelta, state: SyncProgress) -> None:
+async def _apply(connection: Connection, turn: TurnContext, changes: HistoryDelta, state: SyncProgress) -> None:
     """Store or queue the changes of a page."""
+    mailbox_id = turn.mailbox_id
     if changes.deleted:
         gone = list(changes.deleted)
         await sync_state.disturb_listing(connection, mailbox_id)
@@ -180,7 +181,7 @@ async def _apply(connection: Connection, mailbox_id: int, changes: HistoryDelta,
     stored = await messages.versions(connection, mailbox_id, list(changes.added.keys() | relabelled.keys()))
     # A message that was added again has new labels and contents: changes cannot be based on the stored ones.
     wanted = {id_: version for id_, version in changes.added.items() if stored.get(id_, -1) < version}
-    done = await _apply_labels(connection, mailbox_id, changes, state, without=wanted.keys())
+    done = await _apply_labels(connection, turn, changes, state, without=wanted.keys())
     for id_ in await _in_copy(connection, mailbox_id, relabelled.keys() - done, changes, state):
         if stored.get(id_, -1) < relabelled[id_]:
             wanted[id_] = max(relabelled[id_], wanted.get(id_, 0))
@@ -191,14 +192,16 @@ async def _apply(connection: Connection, mailbox_id: int, changes: HistoryDelta,
 
 
 async def _apply_labels(
-    connection: Connection, mailbox_id: int, changes: HistoryDelta, state: SyncProgress, *, without: Set[str]
+    connection: Connection, turn: TurnContext, changes: HistoryDelta, state: SyncProgress, *, without: Set[str]
 ) -> set[str]:
-    """Change the labels of stored messages; return the ids that are up to date now. The others need a get."""
+    """Change the labels and marks of stored messages; return the ids that are up to date now. The others need a get."""
     # After a lost cursor, changes cannot be based on the stored labels.
     if state.listing in (Listing.RELIST, Listing.RELABEL):
         return set()
     applicable = {id_: listed for id_, listed in changes.labels.items() if id_ not in without}
-    return await message_labels.change(connection, mailbox_id, applicable) if applicable else set()
+    if not applicable:
+        return set()
+    return await message_labels.change(connection, turn.mailbox_id, applicable, mark_ids=turn.mark_ids)
 
 
 async def _in_copy(

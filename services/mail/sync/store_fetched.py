@@ -86,9 +86,9 @@ async def _store(
     async with turn.writing(reports=False) as connection:
         refused: dict[str, str] = {}
         if singly:
-            stored, refused = await _upsert_singly(connection, turn.mailbox_id, got)
+            stored, refused = await _upsert_singly(connection, turn, got)
         else:
-            stored = await messages.upsert(connection, turn.mailbox_id, list(got.values()))
+            stored = await messages.upsert(connection, turn.mailbox_id, list(got.values()), mark_ids=turn.mark_ids)
         versions = {id_: message.version for id_, message in got.items() if id_ not in refused}
         stale = await fetch_queue.finish(connection, turn.mailbox_id, versions, pauses=retries.stale_pauses)
         await _record_absent(connection, turn.mailbox_id, queued, results, retries)
@@ -101,7 +101,7 @@ async def _store(
 
 
 async def _upsert_singly(
-    connection: Connection, mailbox_id: int, got: Mapping[str, ProviderMessage]
+    connection: Connection, turn: TurnContext, got: Mapping[str, ProviderMessage]
 ) -> tuple[int, dict[str, str]]:
     """Return the number of rows written, and the refused messages with the reasons of their dead letters."""
     stored, refused = 0, dict[str, str]()
@@ -109,10 +109,12 @@ async def _upsert_singly(
         try:
             # A savepoint: a failed statement must not undo the others.
             async with connection.transaction():
-                stored += await messages.upsert(connection, mailbox_id, [message])
+                stored += await messages.upsert(connection, turn.mailbox_id, [message], mark_ids=turn.mark_ids)
         except DATA_REFUSED as error:
             # The error's text can contain the message's.
-            log.warning("the database refuses a message", mailbox_id=mailbox_id, id=id_, error=type(error).__name__)
+            log.warning(
+                "the database refuses a message", mailbox_id=turn.mailbox_id, id=id_, error=type(error).__name__
+            )
             refused[id_] = REFUSED_BY_DATABASE
     return stored, refused
 

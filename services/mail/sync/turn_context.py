@@ -11,6 +11,7 @@ from services.mail.model import Mailbox
 from services.mail.provider_access.calls import SHORT_WAIT, ProviderAccess
 from services.mail.provider_access.quota import QuotaScope, QuotaWaitError
 from services.mail.providers.base import LimitError, MailboxSession, Profile, Provider
+from services.mail.providers.label_ids import mark_ids
 from services.mail.store.connection import Connection
 from services.mail.store.sync import syncs
 from services.mail.sync.fenced import FencedTransactions
@@ -45,6 +46,7 @@ class TurnContext:
     ) -> None:
         self.lease = transactions.lease
         self.mailbox_id = mailbox.mailbox_id
+        self.mark_ids = mark_ids(mailbox.provider)
         self.provider = provider
         self.session = session
         self.calls = access.calls(mailbox)

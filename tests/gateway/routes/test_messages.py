@@ -289,7 +289,12 @@ class TestLabels:
         account_id = connect(gateway)
         gateway.mail.labels[account_id] = [
             mail_pb2.Label(
-                label_id="INBOX", name="INBOX", type=mail_pb2.LABEL_TYPE_SYSTEM, message_count=7, unread_count=2
+                label_id="INBOX",
+                name="INBOX",
+                type=mail_pb2.LABEL_TYPE_SYSTEM,
+                role=mail_pb2.LABEL_ROLE_INBOX,
+                message_count=7,
+                unread_count=2,
             ),
             mail_pb2.Label(label_id="Label_1", name="Работа", type=mail_pb2.LABEL_TYPE_USER),
         ]
@@ -298,8 +303,24 @@ class TestLabels:
         exactly(LabelList, body)
         of = {"mailbox_id": account_id}
         assert body["labels"] == [
-            {"id": "INBOX", **of, "name": "INBOX", "type": "system", "message_count": 7, "unread_count": 2},
-            {"id": "Label_1", **of, "name": "Работа", "type": "user", "message_count": 0, "unread_count": 0},
+            {
+                "id": "INBOX",
+                **of,
+                "name": "INBOX",
+                "type": "system",
+                "role": "inbox",
+                "message_count": 7,
+                "unread_count": 2,
+            },
+            {
+                "id": "Label_1",
+                **of,
+                "name": "Работа",
+                "type": "user",
+                "role": "none",
+                "message_count": 0,
+                "unread_count": 0,
+            },
         ]
 
     async def test_need_a_mailbox(self, gateway: Gateway) -> None:

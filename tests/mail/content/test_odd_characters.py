@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.mail.content import clean_line, clean_text, parse_raw, sanitise_filename, unescape_snippet
+from services.mail.content import clean_line, clean_text, parse_raw, sanitise_filename
 from services.mail.providers.gmail.payload import parse_gmail
 from tests.support.mail.samples import parse
 
@@ -73,13 +73,6 @@ class TestControls:
         assert parse("From: pay\u202epal <a@x.org>").authors[0].name == "paypal"
         assert sanitise_filename("invoice\u202efdp.exe\u200b\x07") == "invoicefdp.exe"
         assert clean_line("a\u0085b") == "a b"
-
-    def test_snippets_are_unescaped_exactly_once(self) -> None:
-        assert unescape_snippet("It&#39;s &lt;b&gt; &amp;amp; more") == "It's <b> &amp; more"
-
-    def test_zero_width_padding_goes_and_joiners_stay(self) -> None:
-        assert unescape_snippet("Sale\u034f \u200c \u00ad\u034f \u200c now") == "Sale now"
-        assert unescape_snippet("👩\u200d👩 می\u200cخواهم") == "👩\u200d👩 می\u200cخواهم"
 
 
 class TestMissingFields:

@@ -16,10 +16,10 @@ from services.mail.content import (
     html_to_text,
     parse_raw,
     sanitise_filename,
-    unescape_snippet,
 )
 from services.mail.content.headers.addresses import parse_addresses
 from services.mail.content.text.indexable import indexable
+from services.mail.providers.gmail.message import plain_snippet
 from services.mail.providers.gmail.payload import parse_gmail
 from tests.support.mail.comparison import DOCUMENTED, compare_where_email_is_sure
 from tests.support.mail.samples import gmail_resource, parse_as_gmail
@@ -229,7 +229,7 @@ class TestLong:
 
 
 def check_text_functions(text: str) -> None:
-    for result in (clean_text(text), unescape_snippet(text), html_to_text(text), indexable(clean_text(text))):
+    for result in (clean_text(text), plain_snippet(text), html_to_text(text), indexable(clean_text(text))):
         result.encode()
         assert "\0" not in result
     assert clean_text(clean_text(text)) == clean_text(text)

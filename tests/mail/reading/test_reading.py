@@ -15,6 +15,7 @@ from services.kit.settings import Postgres
 from services.kit.stores.postgres import create_pool
 from services.mail.content.model import Address
 from services.mail.ids import PublicId
+from services.mail.marks import Mark
 from services.mail.model import Account, Label, MailboxStatus, OpenMailbox, ProviderMessage
 from services.mail.read_model import CountedLabel, MessageFilter
 from services.mail.reading.messages import EXPORT_BYTES, Messages
@@ -41,6 +42,7 @@ def message(number: int, *, thread: str = "", text: str | None = "hello", **fiel
         thread_id=thread or f"t{number}",
         received_at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number),
         label_ids=(),
+        marks=frozenset({Mark.SEEN}),
         snippet=f"Snippet {number}",
         size=1000,
         content=content,

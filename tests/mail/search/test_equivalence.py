@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.kit.settings import Postgres
 from services.kit.stores.postgres import create_pool
 from services.mail.content.text.clean import clean_text
-from services.mail.model import Account, MailboxStatus, ProviderMessage
+from services.mail.model import Account, MailboxStatus, ProviderMessage, Role
 from services.mail.read_model import MessageSummary, Position
 from services.mail.search.parser import parse
 from services.mail.search.syntax import And, InThread, Node, Text
@@ -27,6 +27,7 @@ from tests.support.mail.generated_mail import LABELS, ME, NOW, OWN_ADDRESSES, QU
 from tests.support.mail.query_evaluator import matches
 
 NAMES = {label.label_id: label.name for label in LABELS}
+ROLES = {label.label_id: label.role for label in LABELS if label.role is not Role.NONE}
 SIZE = 150
 # Pages that end within the messages looked through first, and pages that do not.
 _LIMITS = st.sampled_from([7, 40, 1000])
@@ -44,7 +45,9 @@ class Stored:
 
     def expected(self, node: Node) -> list[str]:
         """The external ids that the evaluator finds; of the same time, the last stored comes first."""
-        found = [(message.received_at, at) for at, message in enumerate(self.messages) if matches(node, message, NAMES)]
+        found = [
+            (message.received_at, at) for at, message in enumerate(self.messages) if matches(node, message, LABELS)
+        ]
         return [self.messages[at].external_id for _, at in sorted(found, reverse=True)]
 
     async def found(self, node: Node, *, limit: int, probed: int) -> list[str]:
@@ -68,6 +71,7 @@ class Stored:
                 after=after,
                 limit=limit,
                 label_names=NAMES,
+                label_roles=ROLES,
                 probed=probed,
             )
 
@@ -131,9 +135,9 @@ class TestEquivalence:
         for part in (sought, text[start : start + length]):
             node = Text(Field.SUBJECT, tuple(query_terms(part)))
             if node.terms:
-                lexemes = Compiler(83, NAMES).compile(node).lexemes
+                lexemes = Compiler(83, NAMES, ROLES).compile(node).lexemes
                 found = await stored.pool.fetchval("SELECT $1::text::tsvector @@ $2::text::tsquery", vector, lexemes)
-                assert found == matches(node, message, NAMES)
+                assert found == matches(node, message, LABELS)
 
 
 class TestIsolation:

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.kit.errors import AppError, Kind
+from services.mail.marks import Mark
+from services.mail.model import Role
 from services.mail.search.parser import parse
 from services.mail.search.syntax import (
     EVERYTHING,
@@ -16,6 +18,9 @@ from services.mail.search.syntax import (
     HasAddress,
     HasAttachment,
     HasLabel,
+    HasMark,
+    HasRole,
+    InCategory,
     InDomain,
     MessageId,
     Node,
@@ -49,7 +54,7 @@ class TestMeaning:
             ("?!", NOTHING),
             ("()", NOTHING),
             ("from:!!!", NOTHING),
-            ("is:unread !!!", HasLabel("UNREAD")),
+            ("is:unread !!!", Not(HasMark(Mark.SEEN))),
             ("Re: a", And((text("re"), text("a")))),
             ("C:\\mail", text("c", "mail")),
             ("std::map", text("std", "map")),
@@ -103,14 +108,19 @@ class TestMeaning:
             ("subject:OR", text("or", field=Field.SUBJECT)),
             ("from:a@b.c", HasAddress(Field.FROM, "a@b.c")),
             ('label:"My label"', HasLabel("My label")),
-            ("in:inbox", HasLabel("inbox")),
+            ("in:Inbox", HasRole(Role.INBOX, ("inbox",))),
+            ("in:none", HasLabel("none")),
             ("in:anywhere", EVERYTHING),
-            ("in:drafts", HasLabel("DRAFT")),
+            ("in:draft", HasRole(Role.DRAFTS, ("draft", "drafts"))),
+            ("in:drafts", HasRole(Role.DRAFTS, ("draft", "drafts"))),
             ("has:attachment", HasAttachment()),
-            ("is:unread", HasLabel("UNREAD")),
-            ("is:read", Not(HasLabel("UNREAD"))),
-            ("is:starred", HasLabel("STARRED")),
-            ("category:promotions", HasLabel("CATEGORY_PROMOTIONS")),
+            ("is:unread", Not(HasMark(Mark.SEEN))),
+            ("is:read", HasMark(Mark.SEEN)),
+            ("is:starred", HasMark(Mark.FLAGGED)),
+            ("is:important", HasMark(Mark.IMPORTANT)),
+            ("in:unread", Not(HasMark(Mark.SEEN))),
+            ("in:important", HasLabel("important")),
+            ("category:promotions", InCategory("promotions")),
             ("after:2026/01/31", Received(since=datetime(2026, 1, 31, tzinfo=UTC))),
             ("before:2026-1-31", Received(until=datetime(2026, 1, 31, tzinfo=UTC))),
             ("after:1767225600", Received(since=datetime(2026, 1, 1, tzinfo=UTC))),

@@ -47,7 +47,7 @@ async def pool(mail_database: Postgres) -> AsyncIterator[Pool]:
 async def fits(pool: Pool, message: ParsedMessage, *nodes: Node) -> list[bool]:
     """Whether the message fits each condition."""
     vector = vector_of(message, mailbox_id=MAILBOX)
-    queries = [Compiler(MAILBOX, {}).compile(node).lexemes for node in nodes]
+    queries = [Compiler(MAILBOX, {}, {}).compile(node).lexemes for node in nodes]
     return [await pool.fetchval(_MATCHES, vector, query) for query in queries]
 
 
@@ -179,7 +179,7 @@ class TestPhrasesOfShortWords:
         vector = vector_of(content(text="the cat and a dog to the cow"), mailbox_id=MAILBOX)
         phrases = [Text(None, tuple(query_terms(text))) for text in ("and a", "a and", "to the", "the to", "cat cow")]
         phrases.append(Text(None, tuple(query_terms("dog the", prefix=True))))
-        queries = [Compiler(MAILBOX, {}).compile(phrase).unordered for phrase in phrases]
+        queries = [Compiler(MAILBOX, {}, {}).compile(phrase).unordered for phrase in phrases]
         found = [await pool.fetchval(_MATCHES, vector, query) for query in queries]
         assert found == [True, False, True, False, False, True]
 

@@ -1,8 +1,10 @@
 """The labels of a mailbox: listed, renamed, missing, removed."""
 
+from dataclasses import replace
+
 import pytest
 
-from services.mail.model import Label
+from services.mail.model import Label, Role
 from services.mail.store import changes, labels
 from services.mail.store.connection import Connection
 from tests.support.mail.stored import rows_of, store
@@ -49,6 +51,14 @@ class TestRecord:
         await record(connection, mailbox_id, INBOX, renamed)
         assert await labels.of_mailbox(connection, mailbox_id) == [INBOX, renamed]
         assert (await changes.position(connection, mailbox_id)).seq == before + 1
+
+    async def test_records_roles_and_their_changes(self, connection: Connection, mailbox_id: int) -> None:
+        await record(connection, mailbox_id, INBOX, BILLS)
+        before = (await changes.position(connection, mailbox_id)).seq
+        inbox, archive = replace(INBOX, role=Role.INBOX), replace(BILLS, role=Role.ARCHIVE)
+        await record(connection, mailbox_id, inbox, archive)
+        assert await labels.of_mailbox(connection, mailbox_id) == [archive, inbox]
+        assert (await changes.position(connection, mailbox_id)).seq == before + 2
 
     async def test_removes_a_label_that_two_answers_lack(self, connection: Connection, mailbox_id: int) -> None:
         await record(connection, mailbox_id, INBOX, BILLS)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from services.mail.marks import Mark, MarkIds
 from services.mail.model import LabelChange
 from services.mail.store import changes, message_labels, messages
 from services.mail.store.connection import Connection, Pool
@@ -44,6 +45,20 @@ class TestChange:
         await message_labels.change(connection, mailbox_id, steps)
         assert await labels_of(connection, mailbox_id) == {"a": ["x", "y", "z"], "b": [], "c": ["x"]}
         assert (await changes.position(connection, mailbox_id)).seq == before.seq + 2
+
+    async def test_applies_marks_as_the_label_ids_of_the_provider(
+        self, connection: Connection, mailbox_id: int
+    ) -> None:
+        await store(connection, mailbox_id, "a", labels=("x",))
+        seen, flagged = frozenset({Mark.SEEN}), frozenset({Mark.FLAGGED})
+        ids = MarkIds(unseen="new", flagged="star")
+        for change, expected in (
+            (LabelChange(version=2, unmarked=seen, marked=flagged), ["new", "star", "x"]),
+            (LabelChange(version=3, marked=seen, added=frozenset("y")), ["star", "x", "y"]),
+            (LabelChange(version=4, unmarked=flagged, removed=frozenset("x")), ["y"]),
+        ):
+            await message_labels.change(connection, mailbox_id, {"a": [change]}, mark_ids=ids)
+            assert await labels_of(connection, mailbox_id) == {"a": expected}
 
     async def test_repeated_changes_nothing(self, connection: Connection, mailbox_id: int) -> None:
         await store(connection, mailbox_id, "a")

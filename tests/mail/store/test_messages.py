@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from services.mail.content.model import Address
+from services.mail.marks import Mark, MarkIds
 from services.mail.model import Mailbox, ProviderMessage
 from services.mail.store import messages
 from services.mail.store.connection import Connection, Pool
@@ -54,6 +55,11 @@ class TestUpsert:
         assert await upsert(connection, mailbox_id, titled("second", version=version)) == written
         expected = ("second", version, "text of second") if written else ("first", 5, "text of first")
         assert await stored(connection, mailbox_id) == [expected]
+
+    async def test_keeps_marks_as_the_label_ids_of_the_provider(self, connection: Connection, mailbox_id: int) -> None:
+        made = replace(stored_message("a", labels=("x",)), marks=frozenset({Mark.FLAGGED}))
+        await messages.upsert(connection, mailbox_id, [made], mark_ids=MarkIds(unseen="new", flagged="star"))
+        assert await connection.fetchval("SELECT label_ids FROM messages") == ["x", "new", "star"]
 
     async def test_keeps_the_id_of_a_message(self, connection: Connection, mailbox_id: int) -> None:
         await upsert(connection, mailbox_id, titled("first", version=5))

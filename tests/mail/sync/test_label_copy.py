@@ -10,7 +10,7 @@ import pytest
 from starlette.responses import Response
 
 from services.mail.model import Label, SyncState
-from services.mail.providers.gmail.fields import SYSTEM_LABELS
+from services.mail.providers.gmail.labels import SYSTEM_LABELS
 from services.mail.reading.change_feed import ChangeFeed
 from services.mail.store import labels
 from services.mail.store.changes import ChangeKind

@@ -1,8 +1,6 @@
 """Version rules: which of two states of a message, or of the cursor, wins."""
 
-import random
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -13,8 +11,8 @@ from services.mail.store.connection import Connection
 from services.mail.store.control import mailboxes
 from services.mail.store.sync import fetch_queue, sync_state
 from services.mail.sync.store_fetched import Retries
-from tests.support.mail.generated_mail import some_message
 from tests.support.mail.servers import Servers
+from tests.support.mail.stored import stored_message
 
 
 @pytest.fixture
@@ -38,7 +36,7 @@ async def mailbox(connection: Connection) -> Mailbox:
 
 async def store(connection: Connection, mailbox: Mailbox, *, version: int, labels: Sequence[str] = ()) -> None:
     """Store the message m1."""
-    made = replace(some_message(1, random.Random(1)), external_id="m1", version=version, label_ids=tuple(labels))
+    made = stored_message("m1", version=version, labels=tuple(labels))
     await messages.upsert(connection, mailbox.mailbox_id, [made])
 
 

@@ -71,9 +71,7 @@ async def _get_batch(mail: MailClient, ids: Iterable[str], *, form: str) -> list
 async def _parse_full(mail: MailClient, resource: dict[str, Any]) -> ParsedMessage:
     """Parse as the sync does: text parts that came by reference are fetched."""
     first = parse_gmail(resource)
-    fetched = {
-        part.part_id: await _attachment(mail, resource["id"], part.attachment_id) for part in first.missing_parts
-    }
+    fetched = {part.part_id: await _attachment(mail, resource["id"], part.handle) for part in first.missing_parts}
     return parse_gmail(resource, fetched=fetched) if fetched else first
 
 

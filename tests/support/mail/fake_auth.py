@@ -68,6 +68,14 @@ class FakeAuth:
         )
         return account
 
+    def add_account(self, provider: str, email: str) -> Account:
+        """An account at a provider that asks for no tokens."""
+        account = Account(
+            account_id=uuid4(), user_id=uuid4(), provider=provider, email=email, status=MailboxStatus.ACTIVE
+        )
+        self._grants[account.account_id] = _Grant(account, "", "", _end(0))
+        return account
+
     def add_twin(self, account: Account) -> Account:
         """One more account of the user with the same address, written differently; without any grant."""
         twin = replace(account, account_id=uuid4(), email=account.email.title())

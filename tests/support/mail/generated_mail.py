@@ -7,16 +7,18 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from services.mail.content.model import Address, AttachedMessage, Attachment, ParsedMessage
-from services.mail.model import Label, ProviderMessage
+from services.mail.marks import Mark
+from services.mail.model import Label, ProviderMessage, Role
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ME = "ada@example.com"
 OWN_ADDRESSES = (ME, "Pat@A-B.example")
 LABELS = [
-    Label(label_id="INBOX", name="INBOX", type="system"),
-    Label(label_id="UNREAD", name="UNREAD", type="system"),
-    Label(label_id="STARRED", name="STARRED", type="system"),
-    Label(label_id="SPAM", name="SPAM", type="system"),
+    Label(label_id="INBOX", name="INBOX", type="system", role=Role.INBOX),
+    Label(label_id="SPAM", name="SPAM", type="system", role=Role.SPAM),
+    # A second one with this role, and a name that is a role of no label.
+    Label(label_id="JUNK", name="Junk", type="system", role=Role.SPAM),
+    Label(label_id="Label_3", name="Archive", type="user"),
     Label(label_id="Label_1", name="Work/Big projects", type="user"),
     Label(label_id="Label_2", name="Счета", type="user"),
 ]
@@ -132,6 +134,7 @@ def some_message(number: int, seed: random.Random) -> ProviderMessage:
         # Some at the very same time.
         received_at=NOW - timedelta(hours=seed.randrange(24 * 60)),
         label_ids=_some([label.label_id for label in LABELS] + ["Unknown_9"], 4, seed),
+        marks=frozenset(_some(list(Mark), 4, seed)),
         snippet="",
         size=seed.choice([0, 1024, 1025, 2_000_000, 5 << 20]),
         content=content,
@@ -186,7 +189,18 @@ _FIELD = st.builds(
 )
 _FACT = st.sampled_from(
     [
-        *("is:unread", "is:read", "is:starred", "in:inbox", "in:spam", "in:anywhere", "label:work-big-projects"),
+        *(
+            "is:unread",
+            "is:read",
+            "is:starred",
+            "is:important",
+            "in:inbox",
+            "in:spam",
+            "in:archive",
+            "in:trash",
+            "in:anywhere",
+            "label:work-big-projects",
+        ),
         *(
             'label:"Work/Big projects"',
             "label:Счета",

@@ -1,14 +1,17 @@
 """The meaning of a query, as plainly as possible and without regard to speed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 
 from services.mail.content.model import Address, Attachment
-from services.mail.model import ProviderMessage
+from services.mail.model import Label, ProviderMessage
 from services.mail.search.syntax import (
     And,
     HasAddress,
     HasAttachment,
     HasLabel,
+    HasMark,
+    HasRole,
+    InCategory,
     InDomain,
     InThread,
     MessageId,
@@ -24,16 +27,16 @@ from services.mail.search.vector import Field
 
 
 def matches(  # noqa: C901 - one line per kind of condition
-    node: Node, message: ProviderMessage, label_names: Mapping[str, str]
+    node: Node, message: ProviderMessage, labels: Sequence[Label]
 ) -> bool:
     """Whether the message is found."""
     match node:
         case Not(inner):
-            return not matches(inner, message, label_names)
+            return not matches(inner, message, labels)
         case And(nodes):
-            return all(matches(inner, message, label_names) for inner in nodes)
+            return all(matches(inner, message, labels) for inner in nodes)
         case Or(nodes):
-            return any(matches(inner, message, label_names) for inner in nodes)
+            return any(matches(inner, message, labels) for inner in nodes)
         case Text(field, terms):
             return any(_contains(terms_of(text), terms) for text in _texts(message, field))
         case HasAddress(field, address, tagged):
@@ -43,7 +46,14 @@ def matches(  # noqa: C901 - one line per kind of condition
         case MessageId(value):
             return message.content.message_id == value.strip("<>")
         case HasLabel(label):
-            return any(label == id_ or _like(label, label_names.get(id_, "")) for id_ in message.label_ids)
+            return _is_labelled(label, message, labels)
+        case HasRole(role, names):
+            of_role = [label.label_id for label in labels if label.role is role]
+            return any(_is_labelled(each, message, labels) for each in of_role or names)
+        case HasMark(mark):
+            return mark in message.marks
+        case InCategory(name):
+            return f"CATEGORY_{name.upper()}" in message.label_ids
         case HasAttachment():
             return message.content.has_attachments
         case InThread(thread_id):
@@ -111,6 +121,11 @@ def _is_address(email: str, address: str, *, tagged: bool) -> bool:
 
 def _people(addresses: tuple[Address, ...]) -> list[str]:
     return [f"{address.name} {address.email}" for address in addresses]
+
+
+def _is_labelled(label: str, message: ProviderMessage, labels: Sequence[Label]) -> bool:
+    names = {each.label_id: each.name for each in labels}
+    return any(label == id_ or _like(label, names.get(id_, "")) for id_ in message.label_ids)
 
 
 def _like(label: str, name: str) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from uuid import UUID, uuid4
 
+from services.mail.marks import Mark
 from services.mail.model import Account, Mailbox, MailboxStatus, ProviderMessage
 from services.mail.store import messages
 from services.mail.store.connection import Connection
@@ -30,7 +31,12 @@ async def add_mailbox(
 def stored_message(external_id: str, *, version: int | None = 1, labels: tuple[str, ...] = ()) -> ProviderMessage:
     """Return a small message."""
     return replace(
-        some_message(1, random.Random(1)), external_id=external_id, thread_id="t", version=version, label_ids=labels
+        some_message(1, random.Random(1)),
+        external_id=external_id,
+        thread_id="t",
+        version=version,
+        label_ids=labels,
+        marks=frozenset({Mark.SEEN}),
     )
 
 

@@ -82,7 +82,7 @@ async def reads(connection: Connection) -> None:
     names = await labels.names(connection, MAILBOX)
     for query in ("", "label:inbox", "report"):
         node = parse(query, now=_NOW, me=["ada@example.com"])
-        await newest_first(connection, USER, MAILBOX, node, after=None, limit=50, label_names=names)
+        await newest_first(connection, USER, MAILBOX, node, after=None, limit=50, label_names=names, label_roles={})
     await changes.position(connection, MAILBOX)
     await changes.between(connection, USER, MAILBOX, 0, 50, limit=50, label_names=names)
     await sync_state.load(connection, MAILBOX)

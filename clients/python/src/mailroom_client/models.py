@@ -21,6 +21,7 @@ type Time = Annotated[datetime, PlainSerializer(_as_the_api_does, when_used="jso
 type AccessStatus = Literal["active", "reauth_required", "access_denied"] | str
 type SyncState = Literal["queued", "running", "completed", "failed", "cancelled"] | str
 type ChangeType = Literal["created", "updated", "deleted", "label_updated", "label_deleted"] | str
+type LabelRole = Literal["inbox", "sent", "drafts", "spam", "trash", "archive", "none"] | str
 type LabelType = Literal["system", "user"] | str
 
 
@@ -114,6 +115,7 @@ class Label(Model):
     mailbox_id: UUID
     name: str
     type: LabelType
+    role: LabelRole = "none"
     message_count: int
     unread_count: int
 
@@ -124,6 +126,7 @@ class LabelName(Model):
     id: str
     name: str
     type: LabelType
+    role: LabelRole = "none"
 
 
 class Mailbox(Model):

@@ -23,7 +23,7 @@ class Part:
 
     `fields` holds the first value of each header by lower-case name. `content` is the body without its transfer
     encoding, None where it was not delivered or is not text. `size` is in bytes without the transfer encoding.
-    `attachment_id` is the provider's handle for fetching what was not delivered. `children` are the parts of a
+    `handle` is the provider's, for fetching what was not delivered. `children` are the parts of a
     multipart, the root of an attached message, or the files that stood uuencoded in a text. `headers` are those of a
     message, in order, unfolded, encoded words not yet decoded; empty for other parts than the root of one.
     """
@@ -37,7 +37,7 @@ class Part:
     content_id: str | None = None
     content: bytes | None = None
     size: int = 0
-    attachment_id: str | None = None
+    handle: str | None = None
     children: list["Part"] = field(default_factory=list)
     headers: Sequence[tuple[str, str]] = ()
 

@@ -3,7 +3,6 @@
 Postgres refuses U+0000 in text and jsonb; a lone surrogate cannot be encoded as UTF-8 at all.
 """
 
-import html
 import re
 
 # Characters that are joined with their neighbours by a zero-width joiner, or kept apart by a non-joiner: of Arabic and
@@ -20,7 +19,6 @@ _INVISIBLE = re.compile(
     "|(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0020-\U000e007f]++"
 )
 _LONE_JOINER = re.compile(f"(?<![{_JOINED}])[\u200c\u200d]++|[\u200c\u200d]++(?![{_JOINED}])")
-_PADDING = re.compile("(?:[\u00ad\u034f\u061c\u180e\u200b-\u200d\u2060\ufeff]\\s*){2,}")
 
 
 def clean_text(value: str) -> str:
@@ -56,11 +54,3 @@ def cut_utf8(value: str, limit: int) -> tuple[str, bool]:
     if len(encoded) <= limit:
         return value, False
     return encoded[:limit].decode("utf-8", "ignore"), True
-
-
-def unescape_snippet(value: str) -> str:
-    """Turn a provider's snippet into plain text: resolve entities exactly once, remove zero-width padding.
-
-    Single zero-width joiners stay, since emoji and several scripts need them.
-    """
-    return clean_line(_PADDING.sub(" ", html.unescape(value)))

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from services.mail.model import Label, Mailbox
 from services.mail.providers.base import Tokens, Writing
 from services.mail.providers.gmail.api import GmailApi
-from services.mail.providers.gmail.fields import SYSTEM_LABELS
+from services.mail.providers.gmail.labels import SYSTEM_LABELS
 from services.mail.providers.gmail.session import GmailSession
 
 

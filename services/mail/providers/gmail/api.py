@@ -36,6 +36,7 @@ from services.mail.providers.gmail.http.calls import GmailCalls
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 from services.mail.providers.gmail.http.errors import InvalidArgumentError, NotFoundError
 from services.mail.providers.gmail.http.exchange import Exchange
+from services.mail.providers.gmail.labels import role_of
 from services.mail.providers.gmail.limits import GmailCosts
 from services.mail.providers.gmail.message import is_message, message_of
 from services.mail.providers.gmail.missing_parts import without_the_rest
@@ -159,6 +160,7 @@ class GmailApi:
                 label_id=id_,
                 name=text(entry.get("name")) or id_,
                 type="user" if entry.get("type") == "user" else "system",
+                role=role_of(id_),
             )
             for entry in entries(answer, "labels")
         }
@@ -210,9 +212,7 @@ class GmailApi:
         async def write(piece: bytes) -> None:
             content.write(piece)
 
-        await self._content.copy_attachment(
-            access_token, external_id, missing.attachment_id, write, empty=missing.size == 0
-        )
+        await self._content.copy_attachment(access_token, external_id, missing.handle, write, empty=missing.size == 0)
         return content.getvalue()
 
 

@@ -86,10 +86,10 @@ class GmailDownloads:
         part = await asyncio.to_thread(_find_part, resource, part_id)
         if part is None:
             part = await self._find_in_text(access_token, external_id, resource, part_id)
-        if part.attachment_id is None:
+        if part.handle is None:
             await write(part.content or b"")
             return
-        await self.copy_attachment(access_token, external_id, part.attachment_id, write, empty=part.size == 0)
+        await self.copy_attachment(access_token, external_id, part.handle, write, empty=part.size == 0)
 
     async def copy_attachment(
         self, access_token: str, external_id: str, attachment_id: str, write: Write, *, empty: bool
@@ -121,14 +121,14 @@ class GmailDownloads:
         """Return a file embedded in a text delivered by reference: fetch the text and split it as the parser does."""
         holder_id, _, _ = part_id.rpartition(".")
         holder = await asyncio.to_thread(_find_part, resource, holder_id) if part_id else None
-        if holder is None or holder.attachment_id is None or holder.size > _LARGEST_TEXT:
+        if holder is None or holder.handle is None or holder.size > _LARGEST_TEXT:
             raise PartMissingError(part_id)
         text = bytearray()
 
         async def collect(data: bytes) -> None:
             text.extend(data)
 
-        await self.copy_attachment(access_token, external_id, holder.attachment_id, collect, empty=False)
+        await self.copy_attachment(access_token, external_id, holder.handle, collect, empty=False)
         part = await asyncio.to_thread(_find_part, resource, part_id, fetched={holder_id: bytes(text)})
         if part is None:
             raise PartMissingError(part_id)

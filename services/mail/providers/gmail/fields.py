@@ -4,18 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.mail.content.text.clean import clean_text
-from services.mail.model import Label
 from services.mail.providers.base import ProviderUnavailableError
-
-# The labels of every mailbox.
-SYSTEM_LABELS = tuple(
-    Label(label_id=id_, name=id_, type="system")
-    for id_ in (
-        *("INBOX", "SPAM", "TRASH", "UNREAD", "STARRED", "IMPORTANT", "SENT", "DRAFT", "CHAT"),
-        *(f"CATEGORY_{name}" for name in ("PERSONAL", "SOCIAL", "PROMOTIONS", "UPDATES", "FORUMS")),
-    )
-)
-
 
 # Fields of a listing other than its array.
 _OF_A_LISTING = frozenset({"nextPageToken", "resultSizeEstimate", "historyId"})

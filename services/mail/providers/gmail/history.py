@@ -7,6 +7,7 @@ from services.mail.content.text.clean import clean_text
 from services.mail.model import HistoryDelta, LabelChange
 from services.mail.providers.base import HistoryPage, HistoryRestartedError, ProviderUnavailableError
 from services.mail.providers.gmail.fields import entries, next_page, number, objects, text
+from services.mail.providers.gmail.labels import MARK_IDS
 
 # Listings leave out messages with these labels unless they include Spam and Trash.
 _HIDING = frozenset({"SPAM", "TRASH"})
@@ -85,8 +86,18 @@ def _relabel(
     if version is None:
         changes.unnumbered.add(event.message_id)
         return
-    change = LabelChange(version=version, added=added, removed=removed)
-    changes.labels.setdefault(event.message_id, []).append(change)
+    changes.labels.setdefault(event.message_id, []).append(_change(version, added=added, removed=removed))
+
+
+def _change(version: int, *, added: frozenset[str], removed: frozenset[str]) -> LabelChange:
+    gained, lost = MARK_IDS.read(added), MARK_IDS.read(removed)
+    return LabelChange(
+        version=version,
+        added=frozenset(gained.label_ids),
+        removed=frozenset(lost.label_ids),
+        marked=gained.marked | lost.unmarked,
+        unmarked=gained.unmarked | lost.marked,
+    )
 
 
 def _events(record: Mapping[str, Any], kind: str) -> Iterator[_Event]:

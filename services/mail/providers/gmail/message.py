@@ -3,15 +3,21 @@
 Source: Gmail API reference, users.messages.
 """
 
+import html
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from services.mail.content.model import ParsedMessage
-from services.mail.content.text.clean import clean_text, unescape_snippet
+from services.mail.content.text.clean import clean_line, clean_text
+from services.mail.marks import Mark
 from services.mail.model import ProviderMessage
 from services.mail.providers.gmail.fields import number, text
+from services.mail.providers.gmail.labels import MARK_IDS
 
+# Characters that senders put behind the text of a preview, to keep the rest of the message out of it.
+_PADDING = re.compile("(?:[\u00ad\u034f\u061c\u180e\u200b-\u200d\u2060\ufeff]\\s*){2,}")
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 # Every known stand-in sends at least one of them.
@@ -27,16 +33,26 @@ def is_message(resource: Mapping[str, Any]) -> bool:
 
 def message_of(external_id: str, resource: Mapping[str, Any], content: ParsedMessage) -> ProviderMessage:
     """Return the message requested as `external_id`, with its content parsed."""
+    labels = MARK_IDS.read(_label_ids(resource.get("labelIds")))
     return ProviderMessage(
         external_id=external_id,
         thread_id=text(resource.get("threadId")) or external_id,
         version=number(resource.get("historyId")),
         received_at=_received_at(number(resource.get("internalDate")), content),
-        label_ids=_label_ids(resource.get("labelIds")),
-        snippet=unescape_snippet(text(resource.get("snippet")) or ""),
+        label_ids=labels.label_ids,
+        marks=labels.marked | ({Mark.SEEN} - labels.unmarked),
+        snippet=plain_snippet(text(resource.get("snippet")) or ""),
         size=min(max(0, number(resource.get("sizeEstimate")) or 0), _LARGEST_SIZE),
         content=content,
     )
+
+
+def plain_snippet(value: str) -> str:
+    """Return a snippet as plain text: entities resolved exactly once, without zero-width padding.
+
+    Single zero-width joiners stay, since emoji and several scripts need them.
+    """
+    return clean_line(_PADDING.sub(" ", html.unescape(value)))
 
 
 def _label_ids(labels: Any) -> tuple[str, ...]:

@@ -92,16 +92,16 @@ class _GmailReader:
         """Read a multipart that has no parts in the resource: split it here, or take it for text."""
         if part.content:
             read_entity(part.content, part, self._budget)
-        elif part.attachment_id:
+        elif part.handle:
             part.mime_type = "text/plain"
 
     def _read_body(self, part: Part, body: Mapping[str, Any]) -> None:
         data = _text(body.get("data"))
-        part.attachment_id = clean_text(_text(body.get("attachmentId"))) or None
+        part.handle = clean_text(_text(body.get("attachmentId"))) or None
         part.size = _integer(body.get("size"))
         if part.part_id in self._fetched:
             part.content = self._fetched[part.part_id]
-        elif data or part.attachment_id is None:
+        elif data or part.handle is None:
             part.content = decode_base64_text(data)
         if part.content is not None and (data or not part.size):
             part.size = len(part.content)

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import asyncpg
 
-from services.mail.model import Account, Lane, Mailbox, MailboxOverview, MailboxStatus, OpenMailbox
+from services.mail.model import Account, Lane, Mailbox, MailboxOverview, MailboxStatus, OpenMailbox, Role
+from services.mail.providers.label_ids import UNSEEN
 from services.mail.search.addresses import LONGEST_ADDRESS
 from services.mail.store.connection import Connection
 from services.mail.store.control.idle_groups import GROUP_SIZE
@@ -103,9 +104,13 @@ async def of_user(connection: Connection, user_id: UUID) -> list[OpenMailbox]:
     # Includes the labels: lists need them, and another query costs 0.2 ms of CPU, a tenth of a list.
     rows = await connection.fetch(
         f"""
-        SELECT {COLUMNS}, (SELECT json_object_agg(label_id, name) FROM labels l WHERE l.mailbox_id = m.mailbox_id)
-            AS label_names, m.former_emails, m.send_as
-        FROM mailboxes m WHERE m.user_id = $1 ORDER BY m.mailbox_id
+        SELECT {COLUMNS}, l.names, l.roles, m.former_emails, m.send_as
+        FROM mailboxes m CROSS JOIN LATERAL (
+            SELECT json_object_agg(label_id, name) AS names,
+                json_object_agg(label_id, role) FILTER (WHERE role <> 'none') AS roles
+            FROM labels WHERE mailbox_id = m.mailbox_id
+        ) l
+        WHERE m.user_id = $1 ORDER BY m.mailbox_id
         """,
         user_id,
     )
@@ -119,7 +124,8 @@ async def of_user(connection: Connection, user_id: UUID) -> list[OpenMailbox]:
             status=MailboxStatus(row["status"]),
             access_denied_reason=row["access_denied_reason"],
             denials=row["denials"],
-            label_names=json.loads(row["label_names"] or "{}"),
+            label_names=json.loads(row["names"] or "{}"),
+            label_roles={id_: Role(role) for id_, role in json.loads(row["roles"] or "{}").items()},
             former_emails=tuple(row["former_emails"]),
             send_as=tuple(row["send_as"]),
         )
@@ -143,12 +149,13 @@ async def overviews(connection: Connection, user_id: UUID) -> list[MailboxOvervi
         FROM mailboxes m
         LEFT JOIN sync_states s USING (mailbox_id)
         CROSS JOIN LATERAL (
-            SELECT count(*) AS messages, count(*) FILTER (WHERE 'UNREAD' = ANY(label_ids)) AS unread
+            SELECT count(*) AS messages, count(*) FILTER (WHERE label_ids && $2) AS unread
             FROM messages WHERE mailbox_id = m.mailbox_id
         ) c
         WHERE m.user_id = $1 ORDER BY m.mailbox_id
         """,
         user_id,
+        UNSEEN,
     )
     checked = await _checked_at(connection, user_id)
     return [

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
+from services.mail.model import Role
 from services.mail.read_model import MessageSummary, Position
 from services.mail.search.syntax import InThread, Node
 from services.mail.store.connection import Connection
@@ -49,10 +50,11 @@ async def newest_first(
     after: Position | None,
     limit: int,
     label_names: Mapping[str, str],
+    label_roles: Mapping[str, Role],
     probed: int = PROBED,
 ) -> list[MessageSummary]:
     """Return up to `limit` messages of the user's mailbox below `after` that fit the query."""
-    compiler = Compiler(mailbox_id, label_names)
+    compiler = Compiler(mailbox_id, label_names, label_roles)
     query = compiler.compile(node)
     wanted = _Wanted(user_id=user_id, compiler=compiler, query=query, after=after, limit=limit)
 

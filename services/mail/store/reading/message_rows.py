@@ -8,12 +8,14 @@ import msgspec
 from msgspec.structs import replace
 
 from services.mail.content.model import Address, Attachment
+from services.mail.providers.label_ids import NOT_SHOWN, UNSEEN
 from services.mail.read_model import MessageDetail, MessageSummary, Recipients
 from services.mail.store.connection import Connection
 
 _addresses_from_json = msgspec.json.Decoder(list[Address]).decode
 _recipients_from_json = msgspec.json.Decoder(Recipients).decode
 _headers_from_json = msgspec.json.Decoder(list[tuple[str, str]]).decode
+_UNSEEN = frozenset(UNSEEN)
 attachments_from_json = msgspec.json.Decoder(list[Attachment]).decode
 
 SUMMARY = """
@@ -77,8 +79,8 @@ def summary_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> MessageSu
         subject=subject,
         snippet=snippet,
         received_at=received_at,
-        is_read="UNREAD" not in label_ids,
-        labels=[label_names.get(label_id, label_id) for label_id in label_ids],
+        is_read=_UNSEEN.isdisjoint(label_ids),
+        labels=[label_names.get(label_id, label_id) for label_id in label_ids if label_id not in NOT_SHOWN],
         has_attachments=has_attachments,
         size=size,
     )

@@ -9,6 +9,9 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from services.mail.marks import Mark
+from services.mail.model import Role
+from services.mail.providers.label_ids import NOT_SHOWN, UNSEEN, ids_of_category, ids_of_mark
 from services.mail.search.addresses import TAG, address_key
 from services.mail.search.neighbours import pairs_of
 from services.mail.search.syntax import (
@@ -17,6 +20,9 @@ from services.mail.search.syntax import (
     HasAddress,
     HasAttachment,
     HasLabel,
+    HasMark,
+    HasRole,
+    InCategory,
     InDomain,
     InThread,
     MessageId,
@@ -60,17 +66,18 @@ class Query:
 
     lexemes: str | None = None
     unordered: str | None = None
-    labels: list[list[str]] = field(default_factory=list)
+    labels: list[Sequence[str]] = field(default_factory=list)
     received: list[Received] = field(default_factory=list)
     rest: list[Node] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Compiler:
-    """A compiler of queries for one mailbox. `label_names` are its labels: ids to names."""
+    """A compiler of queries for one mailbox. `label_names` and `label_roles` are those of its labels, by id."""
 
     mailbox_id: int
     label_names: Mapping[str, str]
+    label_roles: Mapping[str, Role]
 
     def compile(self, node: Node) -> Query:
         """Return the parts of a query, by the way in which they are found."""
@@ -81,8 +88,8 @@ class Compiler:
             match part:
                 case _ if self._lexemes(part):
                     (positive if _needs_lexeme(part) else negative).append(part)
-                case HasLabel(label):
-                    query.labels.append(self._label_ids(label))
+                case _ if (label_ids := self._label_ids(part)) is not None:
+                    query.labels.append(label_ids)
                 case Received():
                     query.received.append(part)
                 case _:
@@ -118,8 +125,10 @@ class Compiler:
 
     def _fact(self, node: Node, arguments: Arguments) -> str:
         match node:
-            case HasLabel(label):
-                return carries(self._label_ids(label), arguments)
+            case _ if (label_ids := self._label_ids(node)) is not None:
+                return carries(label_ids, arguments)
+            case HasMark(Mark.SEEN):
+                return f"NOT {carries(UNSEEN, arguments)}"
             case HasAttachment():
                 return "m.has_attachments"
             case InThread(thread_id):
@@ -136,12 +145,30 @@ class Compiler:
             case _:
                 raise TypeError(node)
 
-    def _label_ids(self, label: str) -> list[str]:
+    def _label_ids(self, node: Node) -> Sequence[str] | None:
+        """Return the label ids of which a message that fits has one; None if the node is about something else."""
+        match node:
+            case HasLabel(label):
+                return self._named(label)
+            case HasRole(role, names):
+                ids = [id_ for id_, known in self.label_roles.items() if known is role]
+                return ids or [id_ for name in names for id_ in self._named(name)]
+            case Not(HasMark(Mark.SEEN)):
+                return UNSEEN
+            case HasMark(mark) if mark is not Mark.SEEN:
+                return ids_of_mark(mark)
+            case InCategory(name):
+                return ids_of_category(name)
+            case _:
+                return None
+
+    def _named(self, label: str) -> list[str]:
         if label in self.label_names:
             return [label]
         key = label_key(label)
-        # An unknown label matches nothing.
-        return [id_ for id_, name in self.label_names.items() if label_key(name) == key] or [label]
+        named = [id_ for id_, name in self.label_names.items() if label_key(name) == key]
+        # Messages can carry labels that the provider does not list.
+        return named or ([] if label in NOT_SHOWN else [label])
 
     def _lexemes(self, node: Node, *, ordered: bool = True) -> str | None:
         """Return the node as a tsquery; None if it is about more than lexemes."""

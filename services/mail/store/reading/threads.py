@@ -6,6 +6,7 @@ from uuid import UUID
 import asyncpg
 
 from services.mail.content.model import Address
+from services.mail.providers.label_ids import NOT_SHOWN, UNSEEN
 from services.mail.read_model import MessageSummary, Position, Thread
 from services.mail.store.connection import Connection
 from services.mail.store.reading.message_rows import SUMMARY, summary_of
@@ -13,8 +14,9 @@ from services.mail.store.reading.message_rows import SUMMARY, summary_of
 LONGEST_VIEW = 1_000
 """Messages shown of a thread."""
 
+_UNSEEN = f"ARRAY{list(UNSEEN)}"
 # The threads whose newest messages are in `heads`; each one costs a lookup in ix_messages_thread.
-_THREADS = """
+_THREADS = f"""
     SELECT h.message_id, h.received_at, h.thread_id, h.snippet, b.account_id, first.subject, facts.*, authors.*
     FROM heads h JOIN mailboxes b USING (mailbox_id)
     CROSS JOIN LATERAL (
@@ -22,7 +24,7 @@ _THREADS = """
         ORDER BY n.received_at, n.message_id LIMIT 1
     ) first
     CROSS JOIN LATERAL (
-        SELECT count(*) AS message_count, count(*) FILTER (WHERE 'UNREAD' = ANY(n.label_ids)) AS unread_count,
+        SELECT count(*) AS message_count, count(*) FILTER (WHERE n.label_ids && {_UNSEEN}) AS unread_count,
             bool_or(n.has_attachments) AS has_attachments,
             array(
                 SELECT DISTINCT label FROM messages l, unnest(l.label_ids) AS label
@@ -127,6 +129,8 @@ def _thread_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> Thread:
             Address(name, email)
             for name, email in zip(row["author_names"] or (), row["author_emails"] or (), strict=True)
         ],
-        labels=sorted(label_names.get(label_id, label_id) for label_id in row["label_ids"]),
+        labels=sorted(
+            label_names.get(label_id, label_id) for label_id in row["label_ids"] if label_id not in NOT_SHOWN
+        ),
         has_attachments=row["has_attachments"],
     )

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.mail.model import Label, ListedId
+from services.mail.model import Label, ListedId, Role
 from services.mail.providers.base import (
     AdminPolicyError,
     CursorLostError,
@@ -294,10 +294,10 @@ class TestLabels:
         async with gmail_that_answers(lambda _: answered(status, body)) as at:
             return await at.provider.list_labels(TOKEN)
 
-    async def test_have_names_and_types(self) -> None:
+    async def test_have_names_types_and_roles(self) -> None:
         body = {"labels": [{"id": "INBOX", "name": "INBOX", "type": "system"}, {"id": 7, "type": "user"}]}
         assert await self.read(200, body) == [
-            Label(label_id="INBOX", name="INBOX", type="system"),
+            Label(label_id="INBOX", name="INBOX", type="system", role=Role.INBOX),
             Label(label_id="7", name="7", type="user"),
         ]
 

@@ -1,8 +1,6 @@
 """What a listing says of stored messages: nothing of those that have changed since it began."""
 
-import random
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -13,8 +11,8 @@ from services.mail.store.connection import Connection
 from services.mail.store.control import mailboxes
 from services.mail.store.sync import listing_diff, sync_state
 from services.mail.store.sync.listing_diff import IdRange
-from tests.support.mail.generated_mail import some_message
 from tests.support.mail.servers import Servers
+from tests.support.mail.stored import stored_message
 
 ALL_IDS = IdRange("", "\U0010ffff")
 FLOOR = 10
@@ -40,8 +38,8 @@ async def mailbox(connection: Connection) -> Mailbox:
     await sync_state.move_cursor(connection, mailbox.mailbox_id, previous=None, cursor=FLOOR)
     await sync_state.start_listing(connection, mailbox.mailbox_id, Listing.VERIFY_IDS, target=None)
     made = [
-        replace(some_message(i, random.Random(i)), external_id=id_, version=version, label_ids=("STARRED",))
-        for i, (id_, version) in enumerate({"old": FLOOR, "new": FLOOR + 1}.items())
+        stored_message(id_, version=version, labels=("STARRED",))
+        for id_, version in {"old": FLOOR, "new": FLOOR + 1}.items()
     ]
     await messages.upsert(connection, mailbox.mailbox_id, made)
     return mailbox

@@ -41,6 +41,35 @@ MAILBOX_STATUS_ACTIVE: MailboxStatus.ValueType  # 1
 MAILBOX_STATUS_REAUTH_REQUIRED: MailboxStatus.ValueType  # 2
 Global___MailboxStatus: _TypeAlias = MailboxStatus  # noqa: Y015
 
+class _LabelRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LabelRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LabelRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LABEL_ROLE_UNSPECIFIED: _LabelRole.ValueType  # 0
+    """Of a server that does not know roles."""
+    LABEL_ROLE_NONE: _LabelRole.ValueType  # 1
+    LABEL_ROLE_INBOX: _LabelRole.ValueType  # 2
+    LABEL_ROLE_SENT: _LabelRole.ValueType  # 3
+    LABEL_ROLE_DRAFTS: _LabelRole.ValueType  # 4
+    LABEL_ROLE_SPAM: _LabelRole.ValueType  # 5
+    LABEL_ROLE_TRASH: _LabelRole.ValueType  # 6
+    LABEL_ROLE_ARCHIVE: _LabelRole.ValueType  # 7
+
+class LabelRole(_LabelRole, metaclass=_LabelRoleEnumTypeWrapper): ...
+
+LABEL_ROLE_UNSPECIFIED: LabelRole.ValueType  # 0
+"""Of a server that does not know roles."""
+LABEL_ROLE_NONE: LabelRole.ValueType  # 1
+LABEL_ROLE_INBOX: LabelRole.ValueType  # 2
+LABEL_ROLE_SENT: LabelRole.ValueType  # 3
+LABEL_ROLE_DRAFTS: LabelRole.ValueType  # 4
+LABEL_ROLE_SPAM: LabelRole.ValueType  # 5
+LABEL_ROLE_TRASH: LabelRole.ValueType  # 6
+LABEL_ROLE_ARCHIVE: LabelRole.ValueType  # 7
+Global___LabelRole: _TypeAlias = LabelRole  # noqa: Y015
+
 class _LabelType:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -69,7 +98,7 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     CHANGE_KIND_UPDATED: _ChangeKind.ValueType  # 2
     CHANGE_KIND_DELETED: _ChangeKind.ValueType  # 3
     CHANGE_KIND_LABEL_UPDATED: _ChangeKind.ValueType  # 4
-    """A label was created or renamed."""
+    """A label was created or renamed, or has another type or role."""
     CHANGE_KIND_LABEL_DELETED: _ChangeKind.ValueType  # 5
 
 class ChangeKind(_ChangeKind, metaclass=_ChangeKindEnumTypeWrapper): ...
@@ -79,7 +108,7 @@ CHANGE_KIND_CREATED: ChangeKind.ValueType  # 1
 CHANGE_KIND_UPDATED: ChangeKind.ValueType  # 2
 CHANGE_KIND_DELETED: ChangeKind.ValueType  # 3
 CHANGE_KIND_LABEL_UPDATED: ChangeKind.ValueType  # 4
-"""A label was created or renamed."""
+"""A label was created or renamed, or has another type or role."""
 CHANGE_KIND_LABEL_DELETED: ChangeKind.ValueType  # 5
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
 
@@ -968,6 +997,7 @@ class Label(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
     UNREAD_COUNT_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     label_id: _builtins.str
     """The provider's id."""
     name: _builtins.str
@@ -975,6 +1005,8 @@ class Label(_message.Message):
     message_count: _builtins.int
     """Of the stored messages."""
     unread_count: _builtins.int
+    role: Global___LabelRole.ValueType
+    """Its purpose. Several labels of a mailbox may have the same one."""
     def __init__(
         self,
         *,
@@ -983,10 +1015,11 @@ class Label(_message.Message):
         type: Global___LabelType.ValueType = ...,
         message_count: _builtins.int = ...,
         unread_count: _builtins.int = ...,
+        role: Global___LabelRole.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_id", b"label_id", "message_count", b"message_count", "name", b"name", "type", b"type", "unread_count", b"unread_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_id", b"label_id", "message_count", b"message_count", "name", b"name", "role", b"role", "type", b"type", "unread_count", b"unread_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

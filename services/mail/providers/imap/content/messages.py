@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from services.mail.content.model import ParsedMessage
+from services.mail.marks import Mark
 from services.mail.model import ProviderMessage
 
 _SNIPPET: Final = 200
@@ -29,6 +30,8 @@ def message_of(
         version=version,
         received_at=arrived_at or content.sent_at or _EARLIEST,
         label_ids=label_ids,
+        # The lack of it is a label, as other flags are (labels.py).
+        marks=frozenset({Mark.SEEN}),
         snippet=" ".join((content.text or "")[:_SCANNED].split())[:_SNIPPET],
         size=size,
         content=content,

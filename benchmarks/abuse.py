@@ -37,6 +37,9 @@ HALF_HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 HALF_HEADS = 300
 CONNECTIONS = 1030
 READERS = 100
+# Requests on each of so many connections, none of whose responses are read.
+AHEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 9_000
+AHEAD_CONNECTIONS = 20
 
 
 def memory(pid: int) -> int:
@@ -172,6 +175,19 @@ class Attacks:
             except OSError:
                 pass
         return {"CPU s of a header of 20 MB": cpu_seconds(self._stack.pids["gateway"]) - before}
+
+    def requests_ahead(self) -> dict[str, float]:
+        """Requests that are sent before earlier ones are answered, 250 kB of them on each connection."""
+        before = memory(self._stack.pids["gateway"])
+        with ExitStack() as stack:
+            for _ in range(AHEAD_CONNECTIONS):
+                connection = stack.enter_context(self._stack.connect(b""))
+                connection.settimeout(0.2)
+                with suppress(TimeoutError):
+                    connection.sendall(AHEAD)
+            time.sleep(2)
+            grown = memory(self._stack.pids["gateway"]) - before
+        return {f"MiB for requests ahead on {AHEAD_CONNECTIONS} connections": grown}
 
     def half_heads(self) -> dict[str, float]:
         """Half-sent heads, and then more connections than the process has descriptors."""
@@ -361,6 +377,7 @@ async def attack(stack: Stack) -> dict[str, float]:
                 figures |= await step()
                 highest |= stack.peaks
             figures |= attacks.huge_head()
+            figures |= attacks.requests_ahead()
             figures |= attacks.half_heads()
             highest |= stack.peaks
     finally:

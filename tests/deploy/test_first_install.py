@@ -17,6 +17,7 @@ GIVEN = "google_client_secret"
 def _install(directory: Path) -> str:
     environment = {"PATH": os.environ["PATH"], "MAILROOM_PRODUCTION": str(directory)}
     done = subprocess.run([DEPLOY / "first-install"], env=environment, check=True, capture_output=True, text=True)
+    assert done.stderr == ""
     return done.stdout
 
 
@@ -44,6 +45,14 @@ class TestFirstInstall:
         assert (tmp_path / "production/secrets/secret_key").stat().st_mode & 0o777 == 0o444
         assert (tmp_path / "production/providers").stat().st_mode & 0o777 == 0o755
         assert (tmp_path / "production/providers/providers.toml").stat().st_mode & 0o777 == 0o444
+
+    def test_directories_that_the_operator_has_made_for_a_kept_key_are_closed_too(self, tmp_path: Path) -> None:
+        (tmp_path / "production/secrets").mkdir(parents=True, mode=0o755)
+        (tmp_path / "production/secrets/secret_key").write_text("kept")
+        _install(tmp_path / "production")
+        for directory in ("", "secrets"):
+            assert (tmp_path / "production" / directory).stat().st_mode & 0o777 == 0o700
+        assert (tmp_path / "production/secrets/secret_key").read_text() == "kept"
 
     def test_describes_no_further_providers(self, tmp_path: Path) -> None:
         _install(tmp_path)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from services.mail.providers.base import ProviderUnavailableError, RejectedError
-from services.mail.providers.folder_history.port import Folder, FolderListing, Item, KeyRange, Page
+from services.mail.providers.folder_history.port import Folder, FolderListing, Item, KeyRange, LookedAt, Page
 
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 _LAST_KEY = 10**9
@@ -50,7 +50,8 @@ class FakeFolders:
     """Implements MailFolders. Pages show `window` numbers, newest first.
 
     `gives_ids` is a provider with ids of its own for messages. Methods fail for the folders in `failing`, and once
-    after `cut_in` more calls. `lies` hides messages of a folder from its pages, not from a proof.
+    after `cut_in` more calls. `lies` hides messages of a folder from its pages, not from a proof. Listings say that
+    `quiet` folders are unchanged.
     """
 
     def __init__(self, *, window: int = 3, gives_ids: bool = False) -> None:
@@ -59,6 +60,8 @@ class FakeFolders:
         self.gives_ids = gives_ids
         self.failing: set[str] = set()
         self.lies: dict[str, set[int]] = {}
+        self.quiet: set[str] = set()
+        self.looked_at: list[str] = []
         self.cut_in: int | None = None
         self.identified: list[str] = []
         self.proofs = 0
@@ -130,6 +133,10 @@ class FakeFolders:
             ]
         )
 
+    def unchanged(self, looked_at: Sequence[LookedAt]) -> AbstractSet[str]:
+        """Name the quiet folders."""
+        return self.quiet & {each.folder.key for each in looked_at}
+
     async def exists(self, folder: Folder) -> bool:
         """Tell whether a folder exists."""
         self._call()
@@ -144,6 +151,7 @@ class FakeFolders:
     async def page(self, folder: Folder, *, state: str | None, known: int, token: str | None) -> Page:
         """Show a window of numbers; first the validity and the next number are noted."""
         del known
+        self.looked_at.append(folder.key)
         found = self._open(folder)
         if state is not None and int(state.split(":")[0]) != found.validity:
             return Page(restarts=True)

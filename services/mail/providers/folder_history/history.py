@@ -15,7 +15,7 @@ from services.mail.providers.folder_history import listing, look, settle
 from services.mail.providers.folder_history.listing import ListingPage
 from services.mail.providers.folder_history.model import KnownFolder, Phase, Record
 from services.mail.providers.folder_history.pass_context import HistoryLimits, PassContext
-from services.mail.providers.folder_history.port import Folder, FolderListing, MailFolders
+from services.mail.providers.folder_history.port import Folder, FolderListing, LookedAt, MailFolders
 from services.mail.store.connection import Connection
 from services.mail.store.folder_history import folders, locations, passes
 
@@ -99,7 +99,20 @@ async def _begin(context: PassContext) -> None:
         for folder_id, folder in renamed.items():
             await folders.rename(connection, context.mailbox_id, folder_id, folder)
         await folders.record_listed(connection, context.mailbox_id, listed.folders, is_complete=listed.is_complete)
-        await passes.begin(connection, context.mailbox_id)
+        pass_number = await passes.begin(connection, context.mailbox_id)
+        unchanged = _unchanged(context, await folders.all_of(connection, context.mailbox_id))
+        await folders.skip(connection, context.mailbox_id, unchanged, pass_number=pass_number)
+
+
+def _unchanged(context: PassContext, known: Sequence[KnownFolder]) -> list[int]:
+    """Return the folders that this pass need not look at: of thousands most are quiet."""
+    looked_at = {
+        each.folder.key: LookedAt(folder=each.folder, state=each.state, known=each.known)
+        for each in known
+        if each.state is not None and each.token is None and each.is_there
+    }
+    quiet = context.folders.unchanged(list(looked_at.values()))
+    return [each.folder_id for each in known if each.folder.key in quiet and each.is_there]
 
 
 async def _renamed(context: PassContext, known: Sequence[KnownFolder], listed: FolderListing) -> dict[int, Folder]:

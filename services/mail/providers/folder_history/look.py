@@ -36,7 +36,7 @@ async def step(context: PassContext) -> None:
 
 async def _skip(context: PassContext, known: KnownFolder) -> None:
     async with context.writing() as connection:
-        await folders.skip(connection, context.mailbox_id, known.folder_id, pass_number=context.state.pass_number)
+        await folders.skip(connection, context.mailbox_id, [known.folder_id], pass_number=context.state.pass_number)
 
 
 async def _guarded(context: PassContext, known: KnownFolder) -> None:

@@ -64,6 +64,11 @@ class KnownFolder:
     # The pass in which it loses so many messages that each loss needs a proof.
     doubtful_in: int | None
 
+    @property
+    def is_there(self) -> bool:
+        """Whether listings have the folder, and it does not fail."""
+        return not self.is_gone and not self.is_retiring and self.missing_for is None and self.failing_for is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:

@@ -69,11 +69,24 @@ class Page:
     state: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookedAt:
+    """A folder after its last look: the state of its end, and the number of known messages."""
+
+    folder: Folder
+    state: str
+    known: int
+
+
 class MailFolders(Protocol):
     """The folders of one mailbox. Methods raise ProviderError; RejectedError is of the one folder only."""
 
     async def folders(self) -> FolderListing:
         """Return the folders that hold mail."""
+        ...
+
+    def unchanged(self, looked_at: Sequence[LookedAt]) -> AbstractSet[str]:
+        """Return the keys of folders whose look would find nothing, as far as the last listing told."""
         ...
 
     async def exists(self, folder: Folder) -> bool:

@@ -8,13 +8,14 @@ A look takes the best step that the server offers, and asks for nothing that it 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import Final
 
 from services.mail.content.text.clean import clean_text
-from services.mail.providers.folder_history.port import Folder, FolderListing, Item, Page
+from services.mail.providers.folder_history.port import Folder, FolderListing, Item, LookedAt, Page
 from services.mail.providers.imap.client.errors import RefusedError
 from services.mail.providers.imap.client.folders import (
     INBOX,
@@ -60,9 +61,16 @@ UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class ImapFolders:
     """Implements MailFolders. Keys are UIDs with leading zeros; paths are the raw names as Latin-1."""
 
-    def __init__(self, session: ImapSession, *, hidden_marks: AbstractSet[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        session: ImapSession,
+        *,
+        hidden_marks: AbstractSet[str] = frozenset(),
+        now: Callable[[], float] = time.time,
+    ) -> None:
         """`hidden_marks` are keywords that the server sets for itself; names that end with `*` are prefixes."""
         self.session = session
+        self._now = now
         self._hidden = hidden_marks
         self._statuses: dict[bytes, FolderStatus] = {}
         # The numbers of the selected folder can be old ones.
@@ -102,6 +110,17 @@ class ImapFolders:
         key = f"name:{path}" if object_id is None else f"id:{object_id}"
         return Folder(key=key, path=path, name=clean_text(decode_name(listed.name)), role=role or "")
 
+    def unchanged(self, looked_at: Sequence[LookedAt]) -> AbstractSet[str]:
+        """Compare the numbers. The inbox is looked at in each pass where the server does not number marks."""
+        return {each.folder.key for each in looked_at if self._is_unchanged(each)}
+
+    def _is_unchanged(self, looked_at: LookedAt) -> bool:
+        name = _name_of(looked_at.folder)
+        status, before = self._statuses.get(name), FolderState.of(looked_at.state)
+        if status is None or name == self._selected or (name == INBOX and before.modseq is None):
+            return False
+        return before.is_final(status, known=looked_at.known, now=self._now())
+
     async def exists(self, folder: Folder) -> bool:
         """Return whether the folder exists."""
         name = _name_of(folder)
@@ -125,7 +144,7 @@ class ImapFolders:
         name = _name_of(folder)
         if token is None:
             status = None if name == self._selected else self._statuses.get(name)
-            return await first_page(self.session, name, state=state, known=known, status=status, item=self.item)
+            return await first_page(self.session, name, state=state, status=status, item=self.item, now=self._now())
         return await next_page(self.session, name, token=token, known=known, item=self.item)
 
     async def items(self, folder: Folder, keys: Sequence[str]) -> Sequence[Item]:

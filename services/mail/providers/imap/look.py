@@ -33,22 +33,24 @@ async def first_page(
     name: bytes,
     *,
     state: str | None,
-    known: int,
     status: FolderStatus | None,
     item: MakeItem,
+    now: float,
 ) -> Page:
-    """Return the first page of a look. `status` are the folder's present numbers, as far as they are known."""
+    """Return the first page of a look. `status` are the folder's numbers before it, as far as they are known.
+
+    `now` is Unix time.
+    """
     before = None if state is None else FolderState.of(state)
-    if before is not None and status is not None and _is_unchanged(before, status, known):
-        return Page(state=before.text())
+    seen = _Seen(unseen=None if status is None else status.unseen, marks_at=now)
     since = None if before is None or before.modseq is None else (before.validity, before.modseq)
     async with session.connection() as connection:
         examined = await _examine(connection, name, since=since)
         if before is None:
-            return await _begin(connection, examined.status, item)
+            return await _begin(connection, examined.status, item, seen)
         if (examined.status.uid_validity or 0) != before.validity:
             return Page(restarts=True)
-        end = replace(state_at(examined.status), swept=before.swept)
+        end = replace(state_at(examined.status), swept=before.swept, unseen=seen.unseen, marks_at=seen.marks_at)
         plan = LookPlan(stage=Stage.NEW, at=before.uid_next, width=1, end=end, since=before.modseq)
         page = await _new(connection, plan, item)
         vanished = [_keys(each.first, each.last) for each in examined.vanished]
@@ -56,13 +58,17 @@ async def first_page(
         return replace(page, vanished=vanished if len(vanished) <= _MOST_RANGES else ())
 
 
-def _is_unchanged(before: FolderState, status: FolderStatus, known: int) -> bool:
-    return before.is_like(status, known=known) and (known == 0 or before.modseq is not None)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """The count of unseen messages before a look, and the time of the look."""
+
+    unseen: int | None
+    marks_at: float
 
 
-async def _begin(connection: Connection, status: FolderStatus, item: MakeItem) -> Page:
+async def _begin(connection: Connection, status: FolderStatus, item: MakeItem, seen: _Seen) -> Page:
     """Begin the first look at a folder."""
-    end = state_at(status)
+    end = replace(state_at(status), unseen=seen.unseen, marks_at=seen.marks_at)
     plan = LookPlan(stage=Stage.ALL, at=max(1, end.uid_next - 1), width=width_for(_LISTED, status=status), end=end)
     if not status.exists:
         return Page(state=replace(end, uid_next=1 if status.uid_next is None else end.uid_next).text())

@@ -3,10 +3,13 @@
 import json
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import Self
+from typing import Final, Self
 
 from services.mail.providers.imap.client.folders import FolderStatus
 from services.mail.providers.imap.client.uids import HIGHEST_UID
+
+MARKS_SECONDS: Final = 900.0
+"""Seconds between two looks at the marks of a quiet folder whose server does not number their changes."""
 
 
 def key_of(uid: int) -> str:
@@ -18,13 +21,16 @@ def key_of(uid: int) -> str:
 class FolderState:
     """What is known of a folder after a look: all messages below `uid_next`, and marks as of `modseq`.
 
-    `swept` is the UID down to which marks were looked at in turn, where the server has no modseq.
+    Where the server has no modseq, `swept` is the UID down to which marks were looked at in turn, `unseen` the count of
+    unseen messages before that look, and `marks_at` its time (Unix).
     """
 
     validity: int
     uid_next: int
     modseq: int | None = None
     swept: int = 1
+    unseen: int | None = None
+    marks_at: float = 0.0
 
     def text(self) -> str:
         """Return the state as a text."""
@@ -34,6 +40,15 @@ class FolderState:
     def of(cls, text: str) -> Self:
         """Return the state that a text holds."""
         return cls(**json.loads(text))
+
+    def is_final(self, status: FolderStatus, *, known: int, now: float) -> bool:
+        """Return whether a look would find nothing. Without a modseq marks are looked at when `unseen` has changed,
+        and from time to time."""
+        if not self.is_like(status, known=known):
+            return False
+        if known == 0 or self.modseq is not None:
+            return True
+        return self.unseen is not None and self.unseen == status.unseen and now - self.marks_at < MARKS_SECONDS
 
     def is_like(self, status: FolderStatus, *, known: int) -> bool:
         """Return whether a folder of `known` messages has the same numbers; only a modseq tells of marks."""

@@ -8,12 +8,10 @@ from services.mail.providers.folder_history.history import FolderHistory
 from services.mail.providers.folder_history.model import KnownFolder
 from services.mail.providers.imap.client.folders import FolderStatus
 from services.mail.providers.imap.folders import ImapFolders
-from services.mail.providers.imap.look_plan import FolderState
+from services.mail.providers.imap.look_plan import MARKS_SECONDS, FolderState
 
 _STEP_SECONDS: Final = 0.5
 """Seconds for the steps of one call of the engine, which looks at the time between its calls."""
-_MARKS_SECONDS: Final = 900.0
-"""Seconds between two passes of a quiet mailbox whose server does not number changes of marks."""
 
 
 async def run_steps(history: FolderHistory, *, seconds: float = _STEP_SECONDS) -> bool:
@@ -41,10 +39,13 @@ async def has_news(folders: ImapFolders, known: Sequence[KnownFolder], *, passed
 def _may_have_news(known: KnownFolder, status: FolderStatus | None, *, passed: float) -> bool:
     if known.failing_for is not None or status is None:
         # The next pass looks at it; a turn for each look would find nothing else.
-        return passed >= _MARKS_SECONDS
+        return passed >= MARKS_SECONDS
     if known.state is None or known.token is not None:
         return True
     before = FolderState.of(known.state)
     if not before.is_like(status, known=known.known):
         return True
-    return before.modseq is None and known.known > 0 and passed >= _MARKS_SECONDS
+    if before.modseq is not None or not known.known:
+        return False
+    # The numbers of the inbox come from its selection, which does not count unseen messages.
+    return (status.unseen is not None and status.unseen != before.unseen) or passed >= MARKS_SECONDS

@@ -69,6 +69,8 @@ async def record_listed(
         FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) WITH ORDINALITY AS l(key, path, name, role, place)
         ON CONFLICT (mailbox_id, key) WHERE NOT is_gone DO UPDATE
         SET path = excluded.path, name = excluded.name, role = excluded.role, missing_since = NULL
+        WHERE (f.path, f.name, f.role, f.missing_since)
+            IS DISTINCT FROM (excluded.path, excluded.name, excluded.role, NULL::timestamptz)
         """,
         mailbox_id,
         [folder.key for folder in listed],
@@ -133,12 +135,12 @@ async def count(connection: Connection, mailbox_id: int, folder_id: int, more: i
     )
 
 
-async def skip(connection: Connection, mailbox_id: int, folder_id: int, *, pass_number: int) -> None:
-    """Leave a folder out of this pass."""
+async def skip(connection: Connection, mailbox_id: int, folder_ids: Sequence[int], *, pass_number: int) -> None:
+    """Leave folders out of this pass."""
     await connection.execute(
-        "UPDATE mail_folders SET looked_pass = $3 WHERE mailbox_id = $1 AND folder_id = $2",
+        "UPDATE mail_folders SET looked_pass = $3 WHERE mailbox_id = $1 AND folder_id = ANY($2::bigint[])",
         mailbox_id,
-        folder_id,
+        folder_ids,
         pass_number,
     )
 

@@ -27,16 +27,18 @@ async def load(connection: Connection, mailbox_id: int) -> HistoryState:
     )
 
 
-async def begin(connection: Connection, mailbox_id: int) -> None:
-    """Begin the next pass."""
-    await connection.execute(
+async def begin(connection: Connection, mailbox_id: int) -> int:
+    """Begin the next pass; return its number."""
+    number: int = await connection.fetchval(
         """
         INSERT INTO folder_histories AS h (mailbox_id, pass_number, phase) VALUES ($1, 1, $2)
         ON CONFLICT (mailbox_id) DO UPDATE SET pass_number = h.pass_number + 1, phase = excluded.phase
+        RETURNING pass_number
         """,
         mailbox_id,
         Phase.LOOK,
     )
+    return number
 
 
 async def enter(connection: Connection, mailbox_id: int, phase: Phase) -> None:

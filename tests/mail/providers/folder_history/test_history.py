@@ -184,6 +184,25 @@ class TestMove:
         assert observed.added == ["a"]
 
 
+class TestQuietFolder:
+    async def test_is_not_looked_at(self, begun: ObservedHistory) -> None:
+        begun.provider.quiet = {"Work"}
+        begun.provider.looked_at.clear()
+        begun.provider.add("Inbox", "new")
+        await begun.look()
+        assert set(begun.provider.looked_at) == {"Inbox"}
+        assert await equals(begun)
+
+    async def test_that_failed_is_looked_at(self, begun: ObservedHistory) -> None:
+        begun.provider.failing.add("Work")
+        await begun.look()
+        begun.provider.failing.clear()
+        begun.provider.quiet = {"Work"}
+        begun.provider.remove("Work", 1)
+        await begun.settle()
+        assert await equals(begun)
+
+
 class TestDeletion:
     async def test_takes_two_passes(self, begun: ObservedHistory) -> None:
         begun.provider.remove("Inbox", 1)

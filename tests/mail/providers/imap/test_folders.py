@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from services.mail.providers.base import (
     TooConcurrentError,
     UnreadableMessageError,
 )
-from services.mail.providers.folder_history.port import Folder, KeyRange, Page
+from services.mail.providers.folder_history.port import Folder, KeyRange, LookedAt, Page
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.errors import (
     ConnectionLostError,
@@ -25,7 +27,7 @@ from services.mail.providers.imap.client.errors import (
 from services.mail.providers.imap.client.login import enable
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.identity import id_by_content
-from services.mail.providers.imap.look_plan import FolderState, key_of
+from services.mail.providers.imap.look_plan import MARKS_SECONDS, FolderState, key_of
 from services.mail.providers.imap.refusals import provider_error
 from services.mail.providers.imap.session import ImapSession
 from tests.support.imap.scripted_server import CUT, ScriptedServer, Step, connect, hears, scripted_server
@@ -71,7 +73,7 @@ async def served(*scripts: list[Step], offers: bytes = b"") -> AsyncIterator[tup
             return opened[-1]
 
         try:
-            yield ImapFolders(ImapSession(open_)), server
+            yield ImapFolders(ImapSession(open_), now=lambda: 0.0), server
         finally:
             for connection in opened:
                 connection.close()
@@ -253,14 +255,39 @@ class TestExtensions:
         script += [hears(None, selected(3, next_uid=10, modseq=90)), hears(None, listed), hears(None, status)]
         script.append(hears(b'EXAMINE "INBOX" (CONDSTORE)', selected(4, next_uid=11, modseq=91)))
         script += [hears(None, found(10)), hears(None, fetched(10))]
-        async with served(script, offers=b"CONDSTORE") as (folders, server):
+        async with served(script, offers=b"CONDSTORE") as (folders, _):
             await folders.folders()
-            unchanged = await folders.page(INBOX, state=MODSEQ.text(), known=3, token=None)
-            assert (unchanged.token, len(server.heard)) == (None, 2)
+            looked_at = [LookedAt(folder=INBOX, state=MODSEQ.text(), known=3)]
+            assert folders.unchanged(looked_at) == {INBOX.key}
+            assert folders.unchanged([replace(looked_at[0], known=2)]) == set()
             async with folders.session.selected(b"INBOX"):
                 await folders.folders()
+            assert folders.unchanged(looked_at) == set()
             changed = await folders.page(INBOX, state=MODSEQ.text(), known=3, token=None)
             assert [int(item.key) for item in changed.items] == [10]
+
+    @pytest.mark.parametrize(
+        ("changes", "name", "is_unchanged"),
+        [
+            ({}, "Work", True),
+            ({"unseen": 2}, "Work", False),
+            ({"unseen": None}, "Work", False),
+            # The marks of most messages that were read before can change without any number.
+            ({"marks_at": -MARKS_SECONDS}, "Work", False),
+            ({"uid_next": 11}, "Work", False),
+            ({}, "INBOX", False),
+        ],
+    )
+    async def test_without_modseq_unseen_messages_and_time_tell_of_marks(
+        self, changes: dict[str, Any], name: str, is_unchanged: bool
+    ) -> None:
+        listed = f'* LIST () "/" {name}\r\nTAG OK\r\n'.encode()
+        status = f"* STATUS {name} (MESSAGES 3 UIDNEXT 10 UIDVALIDITY 7 UNSEEN 1)\r\nTAG OK\r\n".encode()
+        state = replace(FolderState(validity=7, uid_next=10, unseen=1, marks_at=-1.0), **changes)
+        async with served([hears(None, listed), hears(None, status)]) as (folders, _):
+            [folder] = (await folders.folders()).folders
+            looked_at = [LookedAt(folder=folder, state=state.text(), known=3)]
+            assert bool(folders.unchanged(looked_at)) is is_unchanged
 
     async def test_qresync_names_what_vanished(self) -> None:
         answer = b"* VANISHED (EARLIER) 2:3,8\r\n" + selected(1, next_uid=10, modseq=95)

@@ -50,6 +50,7 @@ class FolderStatus:
     uid_validity: int | None = None
     modseq: int | None = None
     object_id: str | None = None
+    unseen: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +122,9 @@ async def statuses(connection: Connection, names: Sequence[bytes]) -> Mapping[by
 
 def _ask_status(connection: Connection, name: bytes) -> Command:
     wanted = ["MESSAGES", "UIDNEXT", "UIDVALIDITY"]
-    wanted += ["HIGHESTMODSEQ"] * connection.has("CONDSTORE") + ["MAILBOXID"] * connection.has("OBJECTID")
+    # Where no number tells of marks, the count of unseen messages tells of most.
+    wanted += ["HIGHESTMODSEQ" if connection.has("CONDSTORE") else "UNSEEN"]
+    wanted += ["MAILBOXID"] * connection.has("OBJECTID")
     return command("STATUS", string(name), group(map(atom, wanted)))
 
 
@@ -148,6 +151,7 @@ def _status(values: Sequence[Value]) -> tuple[bytes, FolderStatus]:
         uid_validity=number_of(given.get("UIDVALIDITY")),
         modseq=number_of(given.get("HIGHESTMODSEQ")) or None,
         object_id=_object_id(object_id),
+        unseen=number_of(given.get("UNSEEN")),
     )
 
 

@@ -63,9 +63,9 @@ class TestListFolders:
 class TestStatuses:
     async def test_of_several_folders_are_asked_for_at_once(self) -> None:
         script = [
-            hears(b'STATUS "INBOX" (MESSAGES UIDNEXT UIDVALIDITY)'),
+            hears(b'STATUS "INBOX" (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)'),
             hears(
-                b'STATUS "gone" (MESSAGES UIDNEXT UIDVALIDITY)',
+                b'STATUS "gone" (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)',
                 b"* STATUS inbox (MESSAGES 3 UIDNEXT 9 UIDVALIDITY 1)\r\nA1 OK done\r\n"
                 b"A2 NO [NONEXISTENT] no such folder\r\n",
             ),
@@ -79,10 +79,10 @@ class TestStatuses:
 
     async def test_of_a_name_with_a_literal_is_asked_for_alone(self) -> None:
         script = [
-            hears(b'STATUS "a" (MESSAGES UIDNEXT UIDVALIDITY)', b"* STATUS a (MESSAGES 1)\r\nTAG OK\r\n"),
+            hears(b'STATUS "a" (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)', b"* STATUS a (MESSAGES 1)\r\nTAG OK\r\n"),
             hears(b"STATUS {1}", b"+ go\r\n"),
-            hears(b"\xff (MESSAGES UIDNEXT UIDVALIDITY)", b"* STATUS {1}\r\n\xff (MESSAGES 2)\r\nTAG OK\r\n"),
-            hears(b'STATUS "b" (MESSAGES UIDNEXT UIDVALIDITY)', b"* STATUS b (MESSAGES 3)\r\nTAG OK\r\n"),
+            hears(b"\xff (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)", b"* STATUS {1}\r\n\xff (MESSAGES 2)\r\nTAG OK\r\n"),
+            hears(b'STATUS "b" (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)', b"* STATUS b (MESSAGES 3)\r\nTAG OK\r\n"),
         ]
         async with conversation(*script) as (connection, _):
             found = await statuses(connection, [b"a", b"\xff", b"b"])
@@ -99,7 +99,7 @@ class TestStatuses:
         names = [b"f%d" % number for number in range(120)]
         script = [
             hears(
-                b'STATUS "%s" (MESSAGES UIDNEXT UIDVALIDITY)' % name,
+                b'STATUS "%s" (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)' % name,
                 b"* STATUS %s (MESSAGES %d)\r\nTAG OK\r\n" % (name, place),
             )
             for place, name in enumerate(names)

@@ -21,6 +21,7 @@ from services.mail.providers.imap.downloads import ImapDownloads
 from services.mail.providers.imap.identity import id_by_content, id_by_server
 from services.mail.providers.imap.keeping import HeldMailboxes
 from services.mail.providers.imap.login_budget import LoginBudget
+from services.mail.providers.imap.passes import STEP_SECONDS
 from services.mail.providers.imap.servers import YANDEX_MARKS, MailServer, imap_limits
 from services.mail.providers.imap.sign_in import SignIn
 from services.mail.reading.messages import Messages
@@ -149,7 +150,14 @@ def sign_in_at(at_provider: ImapServers, profile: str, *, redis: Redis) -> SignI
 
 @asynccontextmanager
 async def open_imap_stage(
-    servers: Servers, profile: str, *, messages: int = 0, workers: int = 1, idles: bool = True, **options: Any
+    servers: Servers,
+    profile: str,
+    *,
+    messages: int = 0,
+    workers: int = 1,
+    idles: bool = True,
+    step_seconds: float = STEP_SECONDS,
+    **options: Any,
 ) -> AsyncIterator[ImapStage]:
     """Yield Ada's mailbox with `messages` generated messages, and workers with these options."""
     await servers.empty()
@@ -161,7 +169,14 @@ async def open_imap_stage(
             keeper = HeldMailboxes(pool, holder=holder)
             connections = Connections(keep_seconds=60, keeper=keeper, most_idling=10 if idles else 0)
             async with connections.sweeping():
-                adapter = ImapProvider(server, sign_in=sign_in, connections=connections, keeper=keeper, pool=pool)
+                adapter = ImapProvider(
+                    server,
+                    sign_in=sign_in,
+                    connections=connections,
+                    keeper=keeper,
+                    pool=pool,
+                    step_seconds=step_seconds,
+                )
                 yield {"yandex": adapter}
 
         accounts = ImapAccounts(at_provider)

@@ -20,6 +20,7 @@ from services.mail.providers.imap.idling import wait_for_news
 from services.mail.providers.imap.keeping import HeldMailboxes, is_inbox_known
 from services.mail.providers.imap.login_budget import LoginBudget
 from services.mail.providers.imap.mailbox_session import ImapMailboxSession
+from services.mail.providers.imap.passes import STEP_SECONDS
 from services.mail.providers.imap.servers import COSTS, MailServer, trusting
 from services.mail.providers.imap.settings import ImapSettings
 from services.mail.providers.imap.sign_in import SignIn
@@ -84,7 +85,9 @@ class ImapProvider:
         keeper: HeldMailboxes,
         pool: Pool,
         whole_up_to: int = WHOLE_UP_TO,
+        step_seconds: float = STEP_SECONDS,
     ) -> None:
+        """`step_seconds` are those for the steps of a pass within one call of the engine."""
         self._server = server
         self._sign_in = sign_in
         self._connections = connections
@@ -92,6 +95,7 @@ class ImapProvider:
         self._announcer = keeper.announcer(random.Random())  # noqa: S311 - spreads renewals, hides nothing
         self._pool = pool
         self._whole_up_to = whole_up_to
+        self._step_seconds = step_seconds
 
     @asynccontextmanager
     async def open(
@@ -111,6 +115,7 @@ class ImapProvider:
                 keeper=self._keeper,
                 pool=self._pool,
                 writing=writing,
+                step_seconds=self._step_seconds,
             )
 
     async def _idle(self, mailbox_id: int, connection: Connection, stop: asyncio.Event) -> None:

@@ -35,8 +35,8 @@ from services.mail.store.folder_history import arrivals, folders, locations, pas
 # Records of a page of changes, and messages whose labels are compared for a page of a listing by label.
 _RECORDS: Final = 500
 _COMPARED: Final = 1_000
-_LOOKING: Final = "look"
-"""The token of listings while the first pass is under way."""
+_LOOKING: Final = "look:"
+"""Begins the tokens of listings while the first pass is under way. Each page has another one, as listings must."""
 # Seconds for which passes look for messages that have left their places: two of them prove a deletion.
 _SEARCH_SECONDS: Final = 2.0
 
@@ -54,12 +54,14 @@ class ImapMailboxSession:
         keeper: HeldMailboxes,
         pool: Pool,
         writing: Writing | None,
+        step_seconds: float,
     ) -> None:
         self._mailbox_id = mailbox_id
         self._session = session
         self._folders = folders
         self._contents = contents
         self._keeper = keeper
+        self._step_seconds = step_seconds
         self._pool = pool
         self._history: FolderHistory | None = None
         if writing is not None:
@@ -85,9 +87,9 @@ class ImapMailboxSession:
         The first pass comes before any listing, and its pages are empty.
         """
         history = self._writing_history()
-        if not (await self._state()).has_baseline and not await run_steps(history):
-            return IdPage(listed=[], next_page_token=_LOOKING)
-        token = None if page_token == _LOOKING else page_token
+        if not (await self._state()).has_baseline and not await run_steps(history, seconds=self._step_seconds):
+            return IdPage(listed=[], next_page_token=_next_look(page_token))
+        token = None if page_token is not None and page_token.startswith(_LOOKING) else page_token
         if label_id is not None:
             return await self._list_by_label(label_id, after=token or "")
         hidden = frozenset() if include_spam_trash else HIDING_ROLES
@@ -118,7 +120,7 @@ class ImapMailboxSession:
             position, _, word = page_token.partition(":")
             after, ended = int(position), word == "ended"
         if not ended:
-            ended = await run_steps(self._history)
+            ended = await run_steps(self._history, seconds=self._step_seconds)
         state = await self._state()
         if state.revision < cursor:
             raise HistoryRestartedError(f"{state.revision} is behind {cursor}")
@@ -199,6 +201,11 @@ class ImapMailboxSession:
     async def _known(self) -> list[KnownFolder]:
         async with self._pool.acquire() as connection:
             return await folders.all_of(connection, self._mailbox_id)
+
+
+def _next_look(token: str | None) -> str:
+    number = 0 if token is None else int(token.removeprefix(_LOOKING))
+    return f"{_LOOKING}{number + 1}"
 
 
 def _listed(external_id: str) -> ListedId:

@@ -10,11 +10,11 @@ from services.mail.providers.imap.client.folders import FolderStatus
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.look_plan import MARKS_SECONDS, FolderState
 
-_STEP_SECONDS: Final = 0.5
+STEP_SECONDS: Final = 0.5
 """Seconds for the steps of one call of the engine, which looks at the time between its calls."""
 
 
-async def run_steps(history: FolderHistory, *, seconds: float = _STEP_SECONDS) -> bool:
+async def run_steps(history: FolderHistory, *, seconds: float) -> bool:
     """Go on with the pass, or begin one; return whether it has ended."""
     end = time.monotonic() + seconds
     while True:

@@ -18,6 +18,13 @@ class TestSync:
             await stage.equals()
             assert report.dead_letter_count == 0
 
+    async def test_goes_on_with_a_pass_that_takes_many_calls(self, servers: Servers, profile: str) -> None:
+        async with open_imap_stage(servers, profile, messages=10, step_seconds=0.0) as stage:
+            await stage.sync(count=None)
+            await stage.equals()
+            await stage.imap.deliver(subject="new")
+            await stage.equals()
+
     async def test_copies_the_newest_of_all_folders(self, servers: Servers, profile: str) -> None:
         async with open_imap_stage(servers, profile, messages=30) as stage:
             await stage.sync(count=7)

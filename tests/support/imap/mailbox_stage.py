@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from services.mail.content.parse import parse_raw
 from services.mail.disconnect import Disconnections
 from services.mail.mailboxes import Mailboxes
+from services.mail.marks import NEUTRAL_MARK_IDS
 from services.mail.providers.base import Provider
 from services.mail.providers.imap.adapter import ImapProvider
 from services.mail.providers.imap.client.frames import Patience
@@ -41,6 +42,7 @@ from tests.support.sandbox.imap_servers import EMAIL, open_servers
 from tests.support.sandbox.imap_servers import Servers as ImapServers
 
 FLAGS: Final = frozenset({"UNREAD", "STARRED"})
+_FLAG_OF_MARKS: Final = {NEUTRAL_MARK_IDS.unseen: "UNREAD", NEUTRAL_MARK_IDS.flagged: "STARRED"}
 PATIENCE: Final = Patience(connect=5, first=5, next=5, done=2)
 
 
@@ -77,7 +79,7 @@ class ImapStage(Stage):
     async def true_mail(self) -> dict[str, Copied]:
         """Return the messages of the true log by the ids that they have in the copy."""
         folders = (await self.imap.control("GET", f"users/{EMAIL}/folders"))["folders"]
-        names = {"ARCHIVE": PROFILES[self.profile].folder_names["ARCHIVE"], **self.folder_names}
+        names = {**PROFILES[self.profile].folder_names, **self.folder_names}
         places: dict[str, set[str]] = {}
         for folder in folders:
             for message_id in folder["messages"].values():
@@ -108,10 +110,17 @@ class ImapStage(Stage):
 
     async def copied_mail(self) -> dict[str, Copied]:
         """Return the copy."""
+        rows = await self.pool.fetch("SELECT external_id, label_ids FROM messages")
+        marks = {
+            row["external_id"]: {_FLAG_OF_MARKS[id_] for id_ in row["label_ids"] if id_ in _FLAG_OF_MARKS}
+            for row in rows
+        }
         found = {}
         for summary in await self.listed():
             detail = await self.detail(summary.external_id)
-            found[summary.external_id] = Copied(frozenset(summary.labels), summary.subject, detail.text)
+            labels = frozenset(summary.labels) | marks[summary.external_id]
+            assert summary.is_read is ("UNREAD" not in labels)
+            found[summary.external_id] = Copied(labels, summary.subject, detail.text)
         return found
 
     async def equals(self, *, within: float = 30.0) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from services.mail.model import HistoryDelta, LabelChange
 from services.mail.providers.folder_history.model import Record, RecordKind
-from services.mail.providers.imap.labels import HIDING, FolderLabels
+from services.mail.providers.imap.labels import FolderLabels, labels_in, marks_in
 
 
 def delta_of(records: Iterable[Record], labels: FolderLabels) -> HistoryDelta:
@@ -23,14 +23,19 @@ def delta_of(records: Iterable[Record], labels: FolderLabels) -> HistoryDelta:
 
 
 def _relabel(changes: HistoryDelta, record: Record, labels: FolderLabels) -> None:
-    added, removed = labels.change(record.added, record.removed)
-    if not added and not removed:
+    change = LabelChange(
+        version=record.revision,
+        added=labels_in(record.added),
+        removed=labels_in(record.removed),
+        marked=marks_in(record.added),
+        unmarked=marks_in(record.removed),
+    )
+    if not (change.added or change.removed or change.marked or change.unmarked):
         return
-    if removed & HIDING:
+    if change.removed & labels.hiding:
         changes.shown.add(record.external_id)
-    if added & HIDING:
+    if change.added & labels.hiding:
         changes.shown.discard(record.external_id)
-    change = LabelChange(version=record.revision, added=added, removed=removed)
     changes.labels.setdefault(record.external_id, []).append(change)
 
 

@@ -9,7 +9,6 @@ from services.mail.providers.folder_history.model import KnownFolder, Location, 
 from services.mail.providers.imap.content.contents import ImapContents
 from services.mail.providers.imap.content.messages import message_of
 from services.mail.providers.imap.folders import UNKNOWN_TIME
-from services.mail.providers.imap.labels import FolderLabels
 from services.mail.providers.imap.look_plan import FolderState, LookPlan
 from services.mail.store.connection import Pool
 from services.mail.store.folder_history import folders, locations, passes
@@ -21,7 +20,6 @@ class Snapshot:
     def __init__(self, *, revision: int, known: Sequence[KnownFolder], places: Iterable[Location]) -> None:
         self.revision = revision
         self.folders = {each.folder_id: each for each in known}
-        self.labels = FolderLabels(known)
         self._places: dict[str, list[Location]] = {}
         for place in places:
             self._places.setdefault(place.external_id or "", []).append(place)
@@ -43,10 +41,9 @@ class Snapshot:
         times = [each.arrived_at for each in self._places[external_id] if each.arrived_at != UNKNOWN_TIME]
         return min(times, default=None)
 
-    def labels_of(self, external_id: str) -> tuple[str, ...]:
-        """Return the labels of a message."""
-        given = labels_by_message(self._places[external_id])
-        return self.labels.of_message(given[external_id])
+    def labels_of(self, external_id: str) -> frozenset[str]:
+        """Return the folders and marks of a message."""
+        return labels_by_message(self._places[external_id])[external_id]
 
 
 async def snapshot(pool: Pool, mailbox_id: int, external_ids: Sequence[str]) -> Snapshot:
@@ -105,7 +102,7 @@ def _result(
         content,
         version=found.revision,
         arrived_at=found.arrival_of(external_id),
-        label_ids=found.labels_of(external_id),
+        labels=found.labels_of(external_id),
         size=place.size,
     )
 

@@ -1,74 +1,53 @@
-"""Labels of messages: their folders, and the flags that people see. Those with a role have Gmail's ids."""
+"""Labels and marks of messages: a label for each folder and keyword, a mark for each flag that people see."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
-from services.mail.model import Label
+from services.mail.marks import Mark
+from services.mail.model import Label, Role
 from services.mail.providers.folder_history.model import KnownFolder, folder_label
 from services.mail.store.labels import SYSTEM
 
 USER: Final = "user"
-_OF_ROLES: Final = {"inbox": "INBOX", "sent": "SENT", "drafts": "DRAFT", "spam": "SPAM", "trash": "TRASH"}
-_UNREAD: Final = "UNREAD"
-_OF_MARKS: Final = {"flagged": "STARRED", "deleted": "DELETED"}
-_SEEN: Final = "seen"
+HIDING_ROLES: Final = frozenset({Role.SPAM, Role.TRASH})
+"""The roles of folders whose messages listings leave out."""
+_FOLDER: Final = "folder:"
 _KEYWORD: Final = "kw:"
-_FLAGS: Final = (
-    Label(label_id=_UNREAD, name=_UNREAD, type=SYSTEM),
-    *(Label(label_id=label_id, name=label_id, type=SYSTEM) for label_id in _OF_MARKS.values()),
-)
-HIDING: Final = frozenset({"SPAM", "TRASH"})
-"""The labels whose messages listings leave out."""
-HIDING_ROLES: Final = frozenset({"spam", "trash"})
+# A message that is marked as deleted is there until it is expunged.
+_DELETED: Final = Label(label_id="deleted", name="Deleted", type=SYSTEM)
+_MARKS: Final = {mark.value: mark for mark in (Mark.SEEN, Mark.FLAGGED, Mark.DRAFT)}
 
 
 class FolderLabels:
-    """The labels of a mailbox with these folders. Of several folders with one role the oldest has its label."""
+    """The labels of a mailbox with these folders."""
 
-    def __init__(self, folders: Iterable[KnownFolder]) -> None:
-        known = sorted(folders, key=lambda each: (each.is_gone, each.folder_id))
-        self._listed = [each for each in known if not each.is_gone]
-        self._ids: dict[str, str] = {}
-        taken: set[str] = set()
-        for each in known:
-            role = _OF_ROLES.get(each.folder.role)
-            # Records can still name a folder that is gone.
-            if role is not None and (each.is_gone or role not in taken):
-                taken.add(role)
-                self._ids[folder_label(each.folder_id)] = role
+    def __init__(self, folders: Iterable[KnownFolder] = ()) -> None:
+        self._known = list(folders)
+        # Records can still name a folder that is gone.
+        self.hiding = frozenset(
+            folder_label(each.folder_id) for each in self._known if each.folder.role in HIDING_ROLES
+        )
 
     def all(self) -> list[Label]:
         """Return the labels of the mailbox, but for keywords, which no server lists."""
-        return [*(self._label(known) for known in self._listed), *_FLAGS]
+        return [*(_label(each) for each in self._known if not each.is_gone), _DELETED]
 
-    def _label(self, known: KnownFolder) -> Label:
-        own = folder_label(known.folder_id)
-        role = self._ids.get(own)
-        if role is not None:
-            return Label(label_id=role, name=role, type=SYSTEM)
-        return Label(label_id=own, name=known.folder.name or own, type=USER)
 
-    def of_message(self, places_and_marks: Iterable[str]) -> tuple[str, ...]:
-        """Return the labels of a message with these folders and marks."""
-        given = frozenset(places_and_marks)
-        unread = () if _SEEN in given else (_UNREAD,)
-        return tuple(sorted((*self._translated(given), *unread)))
+def _label(known: KnownFolder) -> Label:
+    label_id, role = folder_label(known.folder_id), Role(known.folder.role or Role.NONE)
+    return Label(
+        label_id=label_id,
+        name=known.folder.name or label_id,
+        type=USER if role is Role.NONE else SYSTEM,
+        role=role,
+    )
 
-    def change(self, added: Iterable[str], removed: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the labels that are added and removed with these folders and marks."""
-        more, less = frozenset(added), frozenset(removed)
-        return (
-            frozenset(self._translated(more)) | (frozenset({_UNREAD}) if _SEEN in less else frozenset()),
-            frozenset(self._translated(less)) | (frozenset({_UNREAD}) if _SEEN in more else frozenset()),
-        )
 
-    def _translated(self, given: Iterable[str]) -> Sequence[str]:
-        found = []
-        for each in given:
-            if each in _OF_MARKS:
-                found.append(_OF_MARKS[each])
-            elif each.startswith(_KEYWORD):
-                found.append(each)
-            elif each.startswith("folder:"):
-                found.append(self._ids.get(each, each))
-        return found
+def labels_in(given: Iterable[str]) -> frozenset[str]:
+    """Return the labels among folders and marks of the history."""
+    return frozenset(each for each in given if each.startswith((_FOLDER, _KEYWORD)) or each == _DELETED.label_id)
+
+
+def marks_in(given: Iterable[str]) -> frozenset[Mark]:
+    """Return the marks among folders and marks of the history."""
+    return frozenset(_MARKS[each] for each in given if each in _MARKS)

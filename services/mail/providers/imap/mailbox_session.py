@@ -26,7 +26,7 @@ from services.mail.providers.imap.content.contents import ImapContents
 from services.mail.providers.imap.fetch import fetch, not_at_their_places, snapshot
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.keeping import HeldMailboxes
-from services.mail.providers.imap.labels import HIDING_ROLES, FolderLabels
+from services.mail.providers.imap.labels import HIDING_ROLES, FolderLabels, labels_in
 from services.mail.providers.imap.passes import has_news, run_steps
 from services.mail.providers.imap.session import ImapSession
 from services.mail.store.connection import Pool
@@ -100,11 +100,10 @@ class ImapMailboxSession:
         async with self._pool.acquire() as connection:
             ids = await arrivals.identified(connection, self._mailbox_id, after=after, limit=_COMPARED)
             places = await locations.of_messages(connection, self._mailbox_id, ids)
-        labels = FolderLabels(await self._known())
         listed = [
             _listed(external_id)
             for external_id, given in sorted(labels_by_message(places).items())
-            if label_id in labels.of_message(given)
+            if label_id in labels_in(given)
         ]
         return IdPage(listed=listed, next_page_token=ids[-1] if len(ids) == _COMPARED else None)
 
@@ -143,9 +142,7 @@ class ImapMailboxSession:
         elif not news:
             news = await has_news(self._folders, await self._known(), passed=state.ended_ago)
         latest = max(state.revision, cursor) + news
-        return HistoryPage(
-            changes=delta_of((), FolderLabels(())), last_record=None, latest=latest, next_page_token=None
-        )
+        return HistoryPage(changes=delta_of((), FolderLabels()), last_record=None, latest=latest, next_page_token=None)
 
     async def list_labels(self) -> list[Label] | None:
         """Return the folders of the last pass as labels, and the flags that people see."""

@@ -48,7 +48,7 @@ class TestIdling:
             await stage.imap.relabel(read, remove=["UNREAD"])
 
             async def is_read() -> bool:
-                return all("UNREAD" not in message.labels for message in await stage.listed())
+                return all(message.is_read for message in await stage.listed())
 
             await eventually(is_read)
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from services.mail.content.model import ParsedMessage
-from services.mail.marks import Mark
 from services.mail.model import ProviderMessage
+from services.mail.providers.imap.labels import labels_in, marks_in
 
 _SNIPPET: Final = 200
 """Characters, as other providers give them."""
@@ -20,18 +20,17 @@ def message_of(
     *,
     version: int,
     arrived_at: datetime | None,
-    label_ids: tuple[str, ...],
+    labels: frozenset[str],
     size: int,
 ) -> ProviderMessage:
-    """Return a message. Without a time of arrival its own date orders it."""
+    """Return a message. Without a time of arrival its own date orders it. `labels` are its folders and marks."""
     return ProviderMessage(
         external_id=external_id,
         thread_id=thread_of(content, external_id=external_id),
         version=version,
         received_at=arrived_at or content.sent_at or _EARLIEST,
-        label_ids=label_ids,
-        # The lack of it is a label, as other flags are (labels.py).
-        marks=frozenset({Mark.SEEN}),
+        label_ids=tuple(sorted(labels_in(labels))),
+        marks=marks_in(labels),
         snippet=" ".join((content.text or "")[:_SCANNED].split())[:_SNIPPET],
         size=size,
         content=content,

@@ -13,11 +13,17 @@ import httpx
 
 from tests.support.e2e.people import Person, Provider, frontend_query
 from tests.support.e2e.running_stack import RunningStack
+from tests.support.mail.waiting import eventually
 
 # The S256 challenge of RFC 7636, appendix B, and a verifier of the right form that does not belong to it.
 _CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 STRICT_CONNECTIONS = 4
-_HALF_BODY = b"POST /auth/refresh HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
+# A well-formed token, which auth looks up.
+_TOKEN_JSON = b'{"refresh_token": "%b"}' % (b"A" * 88)
+_REFRESH = (
+    b"POST /auth/refresh HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+    % (len(_TOKEN_JSON), _TOKEN_JSON)
+)
 _OTHER_VERIFIER = "a" * 43
 
 
@@ -367,9 +373,17 @@ async def _many_cookies(place: Place) -> httpx.Response:
 @_gives("too_many_connections")
 async def _beside_open_requests(place: Place) -> httpx.Response:
     with ExitStack() as stack:
-        for _ in range(STRICT_CONNECTIONS):
-            stack.enter_context(_connect(place.strict, _HALF_BODY))
-        return _answer(_connect(place.strict, b""))
+        async with place.database("auth") as connection, connection.transaction():
+            await connection.execute("LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE")
+            for _ in range(STRICT_CONNECTIONS):
+                stack.enter_context(_connect(place.strict, _REFRESH))
+
+            async def are_under_way() -> bool:
+                waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'sessions'::regclass AND NOT granted"
+                return int(await connection.fetchval(waiting)) == STRICT_CONNECTIONS
+
+            await eventually(are_under_way)
+            return _answer(_connect(place.strict, b""))
 
 
 @_gives("too_many_requests")

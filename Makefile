@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 LOCAL := $(BIN)/python -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run dev migrate makemigrations rotate-keys rotate-signing-keys psql redis_cli clean check \
+.PHONY: help install demo run dev migrate makemigrations rotate-keys rotate-signing-keys api-key psql redis_cli clean check \
   format test test-all fuzz soak mutants bench bench-read bench-sync protos lock lock-peers sbom audit test-compose test-peers
 
 # pip shows its progress to people, and is silent in CI.
@@ -44,6 +44,9 @@ rotate-keys: install ## Reencrypt tokens and keys under a new SECRET_KEY, while 
 
 rotate-signing-keys: install ## Make the next key of access tokens now instead of in its time
 	@$(LOCAL) rotate-signing-keys
+
+api-key: install ## Make an API key: make api-key args="--application shop --scopes mail.read" (docs/applications.md)
+	@$(LOCAL) api-key $(args)
 
 psql: install ## Open psql on the database of a service, mail's without service=: make psql service=auth
 	@$(LOCAL) psql $(if $(service),--service $(service))

@@ -32,7 +32,7 @@ _BUNDLED_MAJOR_VERSION = 18
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. A user's error is one line on stderr."""
     own = 3 if arguments[:2] == ["psql", "--service"] else 1
-    passed_on = arguments[own:] if arguments[:1] in (["psql"], ["redis-cli"]) else []
+    passed_on = arguments[own:] if arguments[:1] in (["psql"], ["redis-cli"], ["api-key"]) else []
     options = _parser().parse_args(arguments[:own] if passed_on else arguments)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background job otherwise
     signal.signal(signal.SIGTERM, _exit)
@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         _rotate_signing_keys,
         "Make the key that signs access tokens from a quarter of an hour on",
     )
+    add("api-key", _api_key, "Make an API key; arguments go to `python -m services.auth api-key`")
     psql = add("psql", _psql, "Open psql on a service's database; arguments go to it")
     psql.add_argument("--service", choices=stack.MIGRATED, default="mail")
     add("redis-cli", _redis_cli, "Open a Redis command line; arguments are one command")
@@ -94,6 +95,7 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
     with home.lock(), stack.servers(settings, home, ports) as started:
         variables = stack.all_variables(settings, home, ports, started)
         stack.migrate(settings, variables)
+        stack.ensure_first_key(settings, variables, home)
 
         def announce() -> None:
             home.record(variables)
@@ -133,12 +135,16 @@ def _rotate_signing_keys(settings: Settings, _: argparse.Namespace) -> int:
     return _auth_command(settings, "rotate-signing-keys")
 
 
-def _auth_command(settings: Settings, command: str) -> int:
+def _api_key(settings: Settings, options: argparse.Namespace) -> int:
+    return _auth_command(settings, "api-key", *options.arguments)
+
+
+def _auth_command(settings: Settings, *command: str) -> int:
     with _postgres(settings, ready_to_use=True) as variables:
         # A running stack has its own key on record.
         key = settings.variables.get("SECRET_KEY") or Home(settings.home).secret("secret_key")
         environment = stack.process_environment(settings, {"SECRET_KEY": key, **variables}, process="auth.command")
-        return _interact([sys.executable, "-m", "services.auth", command], environment)
+        return _interact([sys.executable, "-m", "services.auth", *command], environment)
 
 
 def _psql(settings: Settings, options: argparse.Namespace) -> int:

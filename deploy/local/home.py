@@ -22,6 +22,16 @@ class Home:
         """The directory of the logs of all servers and processes."""
         return self.path / "logs"
 
+    @property
+    def api_key(self) -> Path:
+        """The file with the first API key."""
+        return self.path / "api-key"
+
+    def write_api_key(self, text: str) -> None:
+        """Store the first API key, for the owner of the home alone."""
+        with os.fdopen(os.open(self.api_key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the home while the block runs; creates it if missing. Only its owner can list it.

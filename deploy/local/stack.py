@@ -21,6 +21,7 @@ from deploy.local.valkey import EmbeddedValkey
 from services.kit.tls.authority import ensure_certificates
 
 MIGRATED = ("auth", "mail")
+_FIRST_KEY_SCOPES = "mail.read,mailboxes.read,mailboxes.manage,keys.manage"
 _ROOT = Path(__file__).parents[2]
 
 
@@ -113,6 +114,20 @@ def migrate(settings: Settings, variables: Mapping[str, str], *arguments: str, o
         ).returncode
         if code != 0:
             raise StackError(f"the migrations of {name} failed with exit code {code}")
+
+
+def ensure_first_key(settings: Settings, variables: Mapping[str, str], home: Home) -> None:
+    """Write an API key of the application `default` into the home, unless one is there. Raises StackError."""
+    if home.api_key.exists():
+        return
+    environment = process_environment(settings, variables, process="auth.command")
+    command = [sys.executable, "-m", "services.auth", "api-key", "--name", "first key", "--scopes", _FIRST_KEY_SCOPES]
+    made = subprocess.run(  # noqa: S603  # our own module
+        command, env=environment, cwd=settings.directory, check=False, stdout=subprocess.PIPE, text=True
+    )
+    if made.returncode != 0:
+        raise StackError("the first API key could not be made")
+    home.write_api_key(made.stdout)
 
 
 def all_variables(settings: Settings, home: Home, ports: Ports, started: Started) -> dict[str, str]:

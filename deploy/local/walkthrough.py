@@ -48,6 +48,12 @@ _READ = """\
     -H 'Prefer: wait=30' -d '{{"email": "{email}", "count": 100}}'
   curl -s -w '\\n' "{gateway}/emails?email={email}&limit=5" -H "Authorization: Bearer $TOKEN"
 """
+_WITH_A_KEY = """\
+  # As a back end: the first API key reaches all mailboxes, with no sign-in (docs/applications.md)
+  KEY=$(cat {key})
+  curl -s -w '\\n' {gateway}/mailboxes -H "Authorization: Bearer $KEY"
+  curl -s -w '\\n' "{gateway}/emails?email={email}&limit=5" -H "Authorization: Bearer $KEY"
+"""
 _ADMIN_PORTS = {
     "gateway": "GATEWAY_ADMIN_PORT",
     "auth": "AUTH_ADMIN_PORT",
@@ -74,12 +80,15 @@ def walkthrough(variables: Mapping[str, str], *, home: Path, sandbox: bool) -> s
         "Metrics": ", ".join(f"{name} {variables[port]}" for name, port in _ADMIN_PORTS.items())
         + " (/metrics, /readyz)",
         "State": str(home),
+        "API key": str(home / "api-key"),
         "Logs": str(home / "logs"),
     }
     listed = "\n".join(f"  {name:<12} {place}" for name, place in places.items())
     frontend = variables.get("FRONTEND_REDIRECT_URL", "http://localhost:3000/your-frontend")
-    flow = _PROOF + (_SIGN_IN_WITH_SANDBOX + _READ + _LINK if sandbox else _SIGN_IN_WITH_GOOGLE + _READ)
+    signed_in = _SIGN_IN_WITH_SANDBOX + _READ + _LINK if sandbox else _SIGN_IN_WITH_GOOGLE + _READ
+    flow = (_PROOF + signed_in + _WITH_A_KEY).format(
+        gateway=gateway, email=email, frontend=frontend, key=home / "api-key"
+    )
     return (
-        f"\nMailroom is up.\n\n{listed}\n\nThe whole flow, in another terminal:\n\n"
-        f"{flow.format(gateway=gateway, email=email, frontend=frontend)}\nCtrl-C stops everything.\n"
+        f"\nMailroom is up.\n\n{listed}\n\nThe whole flow, in another terminal:\n\n{flow}\nCtrl-C stops everything.\n"
     )

@@ -12,6 +12,9 @@ from uuid import uuid4
 import structlog
 from sqlalchemy.exc import DBAPIError
 
+from services.auth.applications.api_keys import ApiKeys
+from services.auth.applications.applications import Applications
+from services.auth.applications.revoked import Revoked
 from services.auth.cipher import Cipher, DecryptionError
 from services.auth.provider_grants.accounts import Accounts
 from services.auth.provider_grants.disconnect import Disconnections
@@ -169,6 +172,8 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
             require_pkce=settings.auth_require_client_proof,
             clock=_now,
         )
+        api_keys = ApiKeys(store=store, clock=_now, random=os.urandom)
+        revoked = Revoked(store=store, clock=_now)
         provider_tokens = ProviderTokens(
             providers=providers,
             store=store,
@@ -210,6 +215,10 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
                     events=events,
                     disconnections=disconnections,
                     provider_tokens=provider_tokens,
+                    api_keys=api_keys,
+                    access_tokens=_access_tokens(settings, signing_keys),
+                    revoked=revoked,
+                    applications=Applications(store=store, api_keys=api_keys, new_id=uuid4),
                 ),
                 telemetry=telemetry,
             )
@@ -226,6 +235,7 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
             PeriodicTask("refresh old grants", SLOW_INTERVAL, provider_tokens.refresh_old),
             PeriodicTask("forget sessions", SLOW_INTERVAL, sessions.forget_expired),
             PeriodicTask("forget events", SLOW_INTERVAL, events.forget_old),
+            PeriodicTask("forget ended sessions", SLOW_INTERVAL, revoked.forget_old),
         ]
         await stack.enter_async_context(repeated(tasks, explain=_explain))
         ready.serving()
@@ -239,11 +249,15 @@ def _explain(error: Exception) -> str | None:
     return f"is the database migrated? {error.orig}" if isinstance(error, DBAPIError) else None
 
 
+def _access_tokens(settings: AuthSettings, signing_keys: SigningKeys) -> AccessTokens:
+    return AccessTokens(signing_keys=signing_keys, issuer=settings.issuer, clock=_now, new_id=uuid4)
+
+
 def _sessions(settings: AuthSettings, *, store: Store, signing_keys: SigningKeys) -> Sessions:
     previous = settings.secret_key_previous
     return Sessions(
         store=store,
-        access_tokens=AccessTokens(signing_keys=signing_keys, issuer=settings.issuer, clock=_now, new_id=uuid4),
+        access_tokens=_access_tokens(settings, signing_keys),
         refresh_tokens=RefreshTokens(
             settings.secret_key.get_secret_value(),
             previous=None if previous is None else previous.get_secret_value(),

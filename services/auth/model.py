@@ -5,6 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID, uuid5
 
+from services.kit.scopes import Scope
+
 # The application of users that sign in to Mailroom itself. A migration makes it with this id.
 DEFAULT_APPLICATION = UUID("00000000-0000-4000-8000-000000000000")
 
@@ -68,6 +70,30 @@ class User:
     external_user_id: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ApiKey:
+    """A key that acts for an application; an operator key has none. Of limits, None stands for no limit."""
+
+    key_id: str
+    application_id: UUID | None
+    name: str
+    scopes: frozenset[Scope]
+    mailbox_ids: frozenset[UUID] | None
+    # CIDR.
+    networks: tuple[str, ...] | None
+    # The key that created it; None: the command line of the server.
+    created_by: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None = None
+    # Recorded coarsely.
+    used_at: datetime | None = None
+
+    def is_live(self, now: datetime) -> bool:
+        """Return whether the key is neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
 @dataclass(frozen=True)
 class Client:
     """Where a request came from, coarse; empty where unknown."""
@@ -100,6 +126,23 @@ class EventType(StrEnum):
     DELETION_REQUESTED = "deletion_requested"
     USER_DELETED = "user_deleted"
     SIGN_UP_REFUSED = "sign_up_refused"
+
+
+class KeyEventType(StrEnum):
+    """The types of events of an API key; a series of refusals is one event."""
+
+    CREATED = "created"
+    REFUSED = "refused"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True)
+class KeyEvent:
+    """Something that happened to an API key."""
+
+    type: KeyEventType
+    created_at: datetime
+    client: Client
 
 
 @dataclass(frozen=True)

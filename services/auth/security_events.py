@@ -50,6 +50,7 @@ class SecurityEvents:
         while deleted == _BATCH:
             async with self._store.transaction() as transaction:
                 deleted = await transaction.events.forget_before(before, limit=_BATCH)
+                await transaction.api_keys.forget_events_before(before)
                 await transaction.commit()
 
     def _page_token(self, last: RecordedEvent, user_id: UUID) -> str:

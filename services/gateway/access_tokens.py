@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import jwt
 from mailroom.auth.v1.auth_pb2 import ListSigningKeysRequest
 from mailroom.auth.v1.auth_pb2_grpc import SessionServiceStub
 
+from services.gateway.caller import Caller
 from services.kit.errors import AppError, Kind, service_unavailable
 from services.kit.jwks import FetchKeys, KeySet, KeysUnavailableError, PublishedKeys
 from services.kit.jwt import InvalidTokenError, Keys, TokenRules, TokenVerifier
@@ -39,16 +40,6 @@ def _keys_from(sessions: SessionServiceStub) -> FetchKeys:
         return PublishedKeys(answer.jwks.encode(), max_age=MAX_AGE_SECONDS)
 
     return fetch
-
-
-@dataclass(frozen=True)
-class Caller:
-    """The user and session of a request, with its access token, which expires at the Unix time `expires_at`."""
-
-    user_id: str
-    session_id: str
-    expires_at: int
-    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from limits import RateLimitItem
 
 from services.gateway import errors
 from services.gateway.access_tokens import AccessTokens, auth_key_set
+from services.gateway.api_keys import ApiKeys
 from services.gateway.clients import Services, connect
 from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.http.compression import Compression
@@ -21,13 +22,16 @@ from services.gateway.limits.rate_limits import Counters, RateLimit
 from services.gateway.limits.shares import Shares
 from services.gateway.middleware import AddressLimit, BodyLimit, CatchAll, RequestContext, SignInLimit
 from services.gateway.openapi import DESCRIPTION, TAGS, DocumentedApp
+from services.gateway.revocations import Revocations
 from services.gateway.routes import (
     addresses,
+    applications,
     changes,
     downloads,
     events,
     export,
     health,
+    keys,
     mailboxes,
     message_list,
     messages,
@@ -37,6 +41,7 @@ from services.gateway.routes import (
     syncs,
     threads,
     user_deletion,
+    users,
 )
 from services.gateway.routes.push import push_router
 from services.gateway.settings import GatewaySettings
@@ -62,6 +67,9 @@ _ROUTES = (
     user_deletion,
     events,
     mailboxes,
+    users,
+    keys,
+    applications,
     addresses,
     syncs,
     threads,
@@ -80,6 +88,8 @@ def create_app(
     services: Services,
     signing_keys: KeySet,
     access_tokens: AccessTokens,
+    api_keys: ApiKeys,
+    revocations: Revocations,
     ready: ReadinessCheck,
     long_polls: LongPolls,
     telemetry: Telemetry,
@@ -117,7 +127,10 @@ def create_app(
     app.state.shares = Shares()
     app.state.signing_keys = signing_keys
     app.state.access_tokens = access_tokens
+    app.state.api_keys = api_keys
+    app.state.revocations = revocations
     app.state.user_limit = user_limit
+    app.state.address_limit = address_limit
     app.state.ready = ready
     app.state.long_polls = long_polls
     app.state.trusted_proxies = trusted_proxies
@@ -171,12 +184,15 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(redis.aclose)
         counters = Counters(redis)
         signing_keys = auth_key_set(services.sessions)
+        revocations = Revocations(services.api_keys)
         app = create_app(
             services=services,
             signing_keys=signing_keys,
             access_tokens=AccessTokens(signing_keys, issuer=settings.issuer, audience=settings.issuer),
+            api_keys=ApiKeys(services.api_keys),
+            revocations=revocations,
             ready=ready,
-            long_polls=LongPolls(stop),
+            long_polls=LongPolls(stop, revocations=revocations),
             telemetry=telemetry,
             public_url=settings.issuer,
             frontend_redirect_url=settings.frontend_redirect_url,
@@ -209,7 +225,7 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
             )
         )
         dependencies = Dependencies(telemetry.registry, {"redis": partial(check_writes, redis)})
-        await stack.enter_async_context(repeated([dependencies.task]))
+        await stack.enter_async_context(repeated([dependencies.task, revocations.task]))
         ready.serving()
         log.info("gateway serves", host=settings.gateway_host, port=port, public_url=settings.issuer)
         await ready.until_stopped(drain_delay=settings.drain_delay_seconds)

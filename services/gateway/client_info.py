@@ -56,12 +56,17 @@ def _first(names: dict[str, str], text: str) -> str:
     return next((name for part, name in names.items() if part in text), "")
 
 
-async def _client_info(request: Request) -> ClientInfo:
+def client_of(request: Request) -> ClientInfo:
+    """Return where a request came from."""
     trusted_proxies: Sequence[Network] = request.app.state.trusted_proxies
     return ClientInfo(
         address=network_of(request, trusted_proxies=trusted_proxies),
         user_agent=program_of(request.headers.get("user-agent", "")),
     )
+
+
+async def _client_info(request: Request) -> ClientInfo:
+    return client_of(request)
 
 
 RequestClient = Annotated[ClientInfo, Depends(_client_info)]

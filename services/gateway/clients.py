@@ -4,7 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from mailroom.auth.v1.auth_pb2_grpc import SessionServiceStub, SignInServiceStub, UserServiceStub
+from mailroom.auth.v1.auth_pb2_grpc import (
+    ApiKeyServiceStub,
+    ApplicationServiceStub,
+    SessionServiceStub,
+    SignInServiceStub,
+    UserServiceStub,
+)
 from mailroom.mail.v1.mail_pb2_grpc import MailboxServiceStub, MessageServiceStub, SyncServiceStub
 from opentelemetry.trace import Tracer
 
@@ -26,6 +32,16 @@ AUTH_RETRIED = [
     ("mailroom.auth.v1.SessionService", "VerifyRecentSignIn"),
     ("mailroom.auth.v1.UserService", "GetUser"),
     ("mailroom.auth.v1.UserService", "ListSecurityEvents"),
+    ("mailroom.auth.v1.ApiKeyService", "VerifyApiKey"),
+    ("mailroom.auth.v1.ApiKeyService", "ListApiKeys"),
+    ("mailroom.auth.v1.ApiKeyService", "ListApiKeyEvents"),
+    ("mailroom.auth.v1.ApiKeyService", "RevokeApiKey"),
+    ("mailroom.auth.v1.ApiKeyService", "ListRevocations"),
+    ("mailroom.auth.v1.ApplicationService", "ListApplications"),
+    ("mailroom.auth.v1.ApplicationService", "UpdateApplication"),
+    ("mailroom.auth.v1.ApplicationService", "AddUser"),
+    ("mailroom.auth.v1.ApplicationService", "ListUsers"),
+    ("mailroom.auth.v1.ApplicationService", "GetApplicationUser"),
 ]
 MAIL_RETRIED = [
     ("mailroom.mail.v1.MailboxService", "ListMailboxes"),
@@ -60,6 +76,8 @@ class Services:
     sign_in: SignInServiceStub
     sessions: SessionServiceStub
     users: UserServiceStub
+    api_keys: ApiKeyServiceStub
+    applications: ApplicationServiceStub
     mailboxes: MailboxServiceStub
     messages: MessageServiceStub
     syncs: SyncServiceStub
@@ -81,6 +99,8 @@ async def connect(
             sign_in=SignInServiceStub(auth),
             sessions=SessionServiceStub(auth),
             users=UserServiceStub(auth),
+            api_keys=ApiKeyServiceStub(auth),
+            applications=ApplicationServiceStub(auth),
             mailboxes=MailboxServiceStub(mail),
             messages=MessageServiceStub(mail),
             syncs=SyncServiceStub(mail),

@@ -12,7 +12,7 @@ from services.gateway.schemas.addresses import AccessStatus, Address, Mailbox
 from services.gateway.schemas.changes import Change, ChangeType, LabelName
 from services.gateway.schemas.emails import Attachment, Email, EmailAddress, EmailSummary, FilterQuery, Label, LabelRole
 from services.gateway.schemas.requests import MailboxName
-from services.gateway.schemas.sessions import Token
+from services.gateway.schemas.sessions import Account, Token
 from services.gateway.schemas.syncs import Sync, SyncState, SyncSummary, Verification, WaitReason
 from services.gateway.schemas.threads import Thread
 
@@ -223,6 +223,24 @@ def _label_name(value: mail_pb2.Label) -> LabelName:
     }
 
 
+def account(account: auth_pb2.Account) -> Account:
+    """Return a connected account."""
+    by = account.reconnect_by_time if account.HasField("reconnect_by_time") else None
+    return {
+        "account_id": account.account_id,
+        "mailbox_id": account.account_id,
+        "provider": account.provider,
+        "email": account.email,
+        "status": access_status(
+            is_active=account.status == auth_pb2.ACCOUNT_STATUS_ACTIVE,
+            access_denied_reason=account.access_denied_reason,
+        ),
+        "access_denied_reason": account.access_denied_reason or None,
+        "connected_at": rfc3339(account.create_time),
+        "reconnect_by": None if by is None else rfc3339(by),
+    }
+
+
 def address(value: mail_pb2.Mailbox) -> Address:
     """Return a connected mailbox, with the older name of its id."""
     return {"account_id": value.account_id, **mailbox(value)}
@@ -243,6 +261,7 @@ def mailbox(mailbox: mail_pb2.Mailbox) -> Mailbox:
         "last_synced_at": rfc3339(mailbox.last_synced_time) if mailbox.HasField("last_synced_time") else None,
         "message_count": mailbox.message_count,
         "unread_count": mailbox.unread_count,
+        "user_id": mailbox.user_id,
     }
 
 

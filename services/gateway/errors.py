@@ -64,6 +64,11 @@ def from_app_error(error: AppError) -> Response:
     headers: dict[str, str] = {}
     if error.kind is Kind.UNAUTHENTICATED:
         headers["WWW-Authenticate"] = _challenge(error)
+    if error.reason == "insufficient_scope":
+        # RFC 6750 section 3.1.
+        headers["WWW-Authenticate"] = (
+            f'Bearer realm="mailroom", error="insufficient_scope", scope="{error.metadata["scope"]}"'
+        )
     if error.kind in (Kind.RATE_LIMITED, Kind.UNAVAILABLE) and (seconds := _retry_after(error)):
         headers["Retry-After"] = seconds
     return problem(

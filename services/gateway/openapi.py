@@ -1,5 +1,6 @@
 """The OpenAPI document: problem documents, which FastAPI does not know, names of operations, and tags."""
 
+import re
 from collections import defaultdict
 from http import HTTPStatus
 from typing import Any
@@ -8,15 +9,24 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
+from services.gateway.access import KEYS_ONLY, codes_of, requirement_of
 from services.gateway.errors import PROBLEM_TYPE
 from services.gateway.problems.error_codes import ERROR_CODES
 from services.gateway.schemas.problems import Problem
+from services.kit.scopes import Scope
 
 _REFERENCE = "#/components/schemas/"
 _PROBLEMS = {PROBLEM_TYPE: {"schema": {"$ref": f"{_REFERENCE}Problem"}}}
 # Codes that every route can give.
 _OF_ALL = ("invalid_request", "unsupported_content_encoding")
 _FAILURES = ("internal", "service_unavailable", "deadline_exceeded")
+
+_API_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "mr_...",
+    "description": "An API key of an application, or of an operator; it needs the scope that the operation names",
+}
 
 DESCRIPTION = """\
 Mailroom gives an application access to its users' mailboxes: it keeps a copy of the mail, keeps the copy current, and
@@ -27,6 +37,9 @@ Every failure is `application/problem+json` (RFC 9457) with a stable `code`.
 TAGS = [
     {"name": "sign-in", "description": "Signing in through a provider, and linking further accounts"},
     {"name": "sessions", "description": "Sessions of the user, and the user"},
+    {"name": "applications", "description": "Applications, for operators"},
+    {"name": "keys", "description": "API keys of an application"},
+    {"name": "users", "description": "Users of an application"},
     {"name": "mailboxes", "description": "Connected mailboxes"},
     {"name": "addresses", "description": "Connected mailboxes by their older name"},
     {"name": "syncs", "description": "Bringing the copy of a mailbox up to date"},
@@ -71,8 +84,30 @@ class DocumentedApp(FastAPI):
             del schema["properties"]["code"]["type"]
             codes = {"type": "string", "enum": sorted(ERROR_CODES), "description": "The codes of this version"}
             document = super().openapi()
+            for methods in document["paths"].values():
+                for operation in methods.values():
+                    _add_access(operation)
+            document["components"]["securitySchemes"]["ApiKey"] = _API_KEY
             document["components"]["schemas"] |= schema.pop("$defs") | {"Problem": schema, "ErrorCode": codes}
         return super().openapi()
+
+
+def _add_access(operation: dict[str, Any]) -> None:
+    """Describe what the operation asks of its caller, as its row in access.py says."""
+    name = operation["operationId"]
+    requirement = requirement_of(name)
+    responses = operation["responses"]
+    by_status: dict[int, list[str]] = defaultdict(list)
+    for code in codes_of(name):
+        by_status[ERROR_CODES[code].value].append(code)
+    for status, codes in by_status.items():
+        earlier = re.findall("`([a-z_]+)`", responses.get(str(status), {}).get("description", ""))
+        description = _described(HTTPStatus(status).phrase, [*earlier, *codes])
+        responses[str(status)] = {"description": description, "content": _PROBLEMS}
+    if isinstance(requirement, Scope):
+        users = [] if name in KEYS_ONLY else operation.get("security", [])
+        operation["security"] = [*users, {"ApiKey": [str(requirement)]}]
+        operation["description"] += f"\n\nAn API key needs the scope `{requirement}`."
 
 
 def _described(phrase: str, codes: tuple[str, ...] | list[str]) -> str:

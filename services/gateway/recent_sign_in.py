@@ -2,7 +2,7 @@
 
 from mailroom.auth.v1.auth_pb2 import VerifyRecentSignInRequest
 
-from services.gateway.access_tokens import Caller
+from services.gateway.caller import Caller
 from services.gateway.clients import Services
 from services.kit.rpc.client import call
 

@@ -9,7 +9,9 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from services.gateway.caller import caller_in
 from services.gateway.errors import from_app_error
+from services.gateway.revocations import Revocations
 from services.kit.errors import AppError
 
 # Seconds for which a client may stop reading.
@@ -27,18 +29,20 @@ class Streamed(Response):
         super().__init__()
         self._share = share
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI. Raises what `send_all` raises."""
         sending = asyncio.create_task(self._send_within_share(send))
         leaving = asyncio.create_task(_until_gone(receive))
+        ending = asyncio.create_task(_until_ended(scope))
         try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({sending, leaving, ending}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             leaving.cancel()
             if not sending.done():
-                log.info("client left a download")
+                log.info("ended a download: its caller was revoked" if ending.done() else "client left a download")
                 sending.cancel()
-            await asyncio.wait({sending, leaving})
+            ending.cancel()
+            await asyncio.wait({sending, leaving, ending})
         if not sending.cancelled():
             sending.result()
 
@@ -93,6 +97,16 @@ async def _send_line(send: Send, line: bytes) -> None:
         for start in range(0, len(line), _PIECE):
             await send({"type": "http.response.body", "body": line[start : start + _PIECE], "more_body": True})
         await send({"type": "http.response.body", "body": b"\n", "more_body": True})
+
+
+async def _until_ended(scope: Scope) -> None:
+    """Wait until the request's key or session has ended, however long that is."""
+    caller = caller_in(scope)
+    if caller is None:
+        await asyncio.Event().wait()
+        return
+    revocations: Revocations = scope["app"].state.revocations
+    await revocations.until_ended(caller)
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -10,15 +11,18 @@ from pathlib import Path
 import asyncpg
 import structlog
 
+from services.kit.errors import AppError
 from services.kit.http.admin import admin_app
 from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
+from services.kit.jwks import KeySet, KeysUnavailableError, PublishedKeys
 from services.kit.observe.dependencies import Dependencies
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.postgres_capacity import PostgresCapacity
 from services.kit.observe.setup import open_telemetry
 from services.kit.periodic import repeated
-from services.kit.rpc.server import serve_rpc
+from services.kit.principals import Principals
+from services.kit.rpc.server import Authenticate, proven_by, serve_rpc, unproven
 from services.kit.stores import postgres, redis_client
 from services.kit.stores.pool_metrics import PoolMetrics
 from services.kit.stores.postgres import create_pool
@@ -46,7 +50,7 @@ from services.mail.reading.page_tokens import PageTokens
 from services.mail.reading.sync_list import SyncList
 from services.mail.reading.threads import Threads
 from services.mail.reading.user_connections import UserConnections
-from services.mail.rpc import CALLERS, registrations
+from services.mail.rpc import CALLERS, UNPROVEN, registrations
 from services.mail.settings import MailSettings
 from services.mail.store.connection import DATABASE_LOST, Pool, is_reachable, reason_if_lost
 from services.mail.store.control import public_id_key
@@ -54,6 +58,9 @@ from services.mail.syncs import Syncs
 
 # Between two attempts to read from the database at the start.
 _DATABASE_SECONDS = 1.0
+# Seconds. A key that auth has withdrawn is refused after this long.
+_KEYS_MAX_AGE = 600.0
+_KEYS_RETRY = 1.0
 
 log = structlog.get_logger()
 
@@ -121,6 +128,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
                 identity=settings.identity,
                 passing=DATABASE_LOST,
                 telemetry=telemetry,
+                authenticate=_authenticate(settings, auth),
             )
         )
         dependencies = Dependencies(
@@ -135,6 +143,24 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
 
 async def _is_ready(pool: Pool, capacity: PostgresCapacity) -> bool:
     return capacity.fits and await is_reachable(pool)
+
+
+def _authenticate(settings: MailSettings, auth: AuthClient) -> Authenticate:
+    if not settings.mail_require_principals:
+        log.warning("calls need not prove who asks: MAIL_REQUIRE_PRINCIPALS is for an upgrade only")
+        return unproven
+    return proven_by(_principals(settings, auth), exempt=UNPROVEN)
+
+
+def _principals(settings: MailSettings, auth: AuthClient) -> Principals:
+    async def fetch() -> PublishedKeys:
+        try:
+            return PublishedKeys(await auth.verification_keys(), max_age=_KEYS_MAX_AGE)
+        except AppError as error:
+            raise KeysUnavailableError(error.reason) from error
+
+    keys = KeySet(fetch, algorithm="ES256", retry_interval=_KEYS_RETRY, monotonic=time.monotonic)
+    return Principals(keys, issuer=settings.issuer)
 
 
 async def _spelling(pool: Pool, stop: asyncio.Event) -> tuple[PublicIds, PageTokens] | None:

@@ -9,7 +9,7 @@ from opentelemetry.trace import Tracer
 
 from services.kit.rpc.client import call, open_channel
 from services.kit.tls.identity import ServiceIdentity
-from services.mail.model import Account, MailboxStatus
+from services.mail.model import DEFAULT_APPLICATION, Account, MailboxStatus
 
 # Retried when auth is unavailable: all are idempotent. tests/protos/test_retries.py requires each RPC here, or a reason
 # there.
@@ -18,6 +18,7 @@ RETRIED = (
     ("mailroom.auth.v1.AccountService", "ReportAccount"),
     ("mailroom.auth.v1.AccountService", "DisconnectAccount"),
     ("mailroom.auth.v1.AccountService", "DeleteUser"),
+    ("mailroom.auth.v1.SigningKeyService", "ListVerificationKeys"),
     ("mailroom.auth.v1.ProviderTokenService", "GetAccessToken"),
 )
 # Seconds. A revocation at the provider can take long. A lookup takes a refresh at most, for which auth waits 8 s; auth
@@ -26,6 +27,7 @@ _REVOCATION_TIMEOUT = 30.0
 _LOOKUP_TIMEOUT = 9.0
 # A report is made by a worker that holds a lease: shorter than that.
 _REPORT_TIMEOUT = 5.0
+_KEYS_TIMEOUT = 3.0
 _STATUS = {
     auth_pb2.ACCOUNT_STATUS_ACTIVE: MailboxStatus.ACTIVE,
     auth_pb2.ACCOUNT_STATUS_REAUTH_REQUIRED: MailboxStatus.REAUTH_REQUIRED,
@@ -43,25 +45,28 @@ class AuthClient:
     def __init__(self, channel: aio.Channel, *, lookup_timeout: float = _LOOKUP_TIMEOUT) -> None:
         self._lookup_timeout = lookup_timeout
         self._accounts = auth_pb2_grpc.AccountServiceStub(channel)
+        self._signing_keys = auth_pb2_grpc.SigningKeyServiceStub(channel)
         self._tokens = auth_pb2_grpc.ProviderTokenServiceStub(channel)
 
     async def list_accounts(self, user_id: UUID) -> list[Account]:
         """Return the accounts that the user has connected."""
         answer = await call(self._accounts.ListAccounts, auth_pb2.ListAccountsRequest(user_id=str(user_id)))
-        return [
-            Account(
-                account_id=UUID(account.account_id),
-                user_id=UUID(account.user_id),
-                provider=account.provider,
-                email=account.email,
-                status=_STATUS.get(account.status, MailboxStatus.REAUTH_REQUIRED),
-                reconnect_by=(
-                    account.reconnect_by_time.ToDatetime(tzinfo=UTC) if account.HasField("reconnect_by_time") else None
-                ),
-                access_denied_reason=account.access_denied_reason,
-            )
-            for account in answer.accounts
-        ]
+        return [_account_of(account) for account in answer.accounts]
+
+    async def list_application_accounts(self, application_id: UUID, *, account_id: UUID | None) -> list[Account]:
+        """Return the newest accounts of an application, or the one with this id."""
+        request = auth_pb2.ListAccountsRequest(
+            application_id=str(application_id), account_id="" if account_id is None else str(account_id)
+        )
+        answer = await call(self._accounts.ListAccounts, request)
+        return [_account_of(account) for account in answer.accounts]
+
+    async def verification_keys(self) -> bytes:
+        """Return the public keys of auth's tokens as a JSON Web Key Set."""
+        answer = await call(
+            self._signing_keys.ListVerificationKeys, auth_pb2.ListVerificationKeysRequest(), timeout=_KEYS_TIMEOUT
+        )
+        return answer.jwks.encode()
 
     async def report_account(
         self, account_id: UUID, user_id: UUID, *, access_denied_reason: str | None = None, email: str = ""
@@ -80,9 +85,14 @@ class AuthClient:
         request = auth_pb2.DisconnectAccountRequest(account_id=str(account_id), user_id=str(user_id))
         await call(self._accounts.DisconnectAccount, request, timeout=_REVOCATION_TIMEOUT)
 
-    async def delete_user(self, user_id: UUID) -> None:
-        """Delete a user with accounts, grants and sessions. Idempotent: unknown users succeed."""
-        request = auth_pb2.DeleteUserRequest(user_id=str(user_id))
+    async def delete_user(self, user_id: UUID, *, application_id: UUID | None = None) -> None:
+        """Delete a user with accounts, grants and sessions. Idempotent: unknown users succeed.
+
+        With an application, users of others are unknown.
+        """
+        request = auth_pb2.DeleteUserRequest(
+            user_id=str(user_id), application_id="" if application_id is None else str(application_id)
+        )
         await call(self._accounts.DeleteUser, request, timeout=_REVOCATION_TIMEOUT)
 
     async def access_token(
@@ -98,3 +108,19 @@ class AuthClient:
         )
         answer = await call(self._tokens.GetAccessToken, request, timeout=self._lookup_timeout)
         return answer.access_token, answer.expire_time.ToDatetime(tzinfo=UTC)
+
+
+def _account_of(account: auth_pb2.Account) -> Account:
+    return Account(
+        account_id=UUID(account.account_id),
+        user_id=UUID(account.user_id),
+        # Empty from an auth of the release before applications.
+        application_id=UUID(account.application_id) if account.application_id else DEFAULT_APPLICATION,
+        provider=account.provider,
+        email=account.email,
+        status=_STATUS.get(account.status, MailboxStatus.REAUTH_REQUIRED),
+        reconnect_by=(
+            account.reconnect_by_time.ToDatetime(tzinfo=UTC) if account.HasField("reconnect_by_time") else None
+        ),
+        access_denied_reason=account.access_denied_reason,
+    )

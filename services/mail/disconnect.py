@@ -5,8 +5,9 @@ from uuid import UUID
 
 import structlog
 
-from services.kit.errors import AppError
+from services.kit.errors import AppError, Kind
 from services.mail.mailboxes import Mailboxes
+from services.mail.model import Account, Reach
 from services.mail.store.connection import Pool
 from services.mail.store.control import erasures as store
 from services.mail.store.control import mailboxes
@@ -14,18 +15,25 @@ from services.mail.store.control import mailboxes
 log = structlog.get_logger()
 
 
-class UserDeletion(Protocol):
-    """The deletion of users that auth offers."""
+class Users(Protocol):
+    """The accounts and the deletion of users that auth offers."""
 
-    async def delete_user(self, user_id: UUID) -> None:
-        """Delete a user with everything that auth stores; unknown users succeed. Raises AppError."""
+    async def delete_user(self, user_id: UUID, *, application_id: UUID | None = None) -> None:
+        """Delete a user with everything that auth stores; unknown users succeed. Raises AppError.
+
+        With an application, users of others are unknown.
+        """
+        ...
+
+    async def list_accounts(self, user_id: UUID) -> list[Account]:
+        """Return the accounts that the user has connected. Raises AppError."""
         ...
 
 
 class Disconnections:
     """Requests to disconnect. They return whether all data is erased: repeat a request to follow the erasure."""
 
-    def __init__(self, pool: Pool, known: Mailboxes, auth: UserDeletion) -> None:
+    def __init__(self, pool: Pool, known: Mailboxes, auth: Users) -> None:
         self._pool = pool
         self._mailboxes = known
         self._auth = auth
@@ -55,6 +63,19 @@ class Disconnections:
             if due:
                 await store.end_user(connection, user_id)
             return await store.user_is_deleted(connection, user_id)
+
+    async def delete_user_within(self, user_id: UUID, reach: Reach) -> bool:
+        """Delete a user for an API key. Raises AppError user_not_found for a user of another application.
+
+        A user without mailboxes is left to auth, which knows its application.
+        """
+        accounts = await self._auth.list_accounts(user_id)
+        if reach.account_ids is not None or any(account.application_id != reach.application_id for account in accounts):
+            raise AppError(Kind.NOT_FOUND, "user_not_found", "There is no such user.")
+        if accounts:
+            return await self.delete_user(user_id)
+        await self._auth.delete_user(user_id, application_id=reach.application_id)
+        return True
 
     async def finish_deletions(self) -> None:
         """Continue interrupted deletions of users, and those that failed because auth was down.

@@ -6,7 +6,7 @@ from uuid import UUID
 import structlog
 
 from services.kit.errors import AppError, Kind
-from services.mail.model import Account, MailboxOverview, OpenMailbox
+from services.mail.model import Account, MailboxOverview, MailboxQuery, OpenMailbox, Reach
 from services.mail.store.connection import Pool
 from services.mail.store.control import erasures
 from services.mail.store.control import mailboxes as store
@@ -21,6 +21,10 @@ class Accounts(Protocol):
         """Return the accounts that the user has connected. Raises AppError."""
         ...
 
+    async def list_application_accounts(self, application_id: UUID, *, account_id: UUID | None) -> list[Account]:
+        """Return the newest accounts of an application, or the one with this id. Raises AppError."""
+        ...
+
 
 class Mailboxes:
     """The mailboxes of users. Asks auth about accounts that mail does not know yet."""
@@ -29,22 +33,61 @@ class Mailboxes:
         self._pool = pool
         self._auth = auth
 
-    async def overviews(self, user_id: UUID) -> list[MailboxOverview]:
-        """Return all mailboxes of the user as auth knows them; while auth is down, as it knew them last."""
+    async def overviews(self, query: MailboxQuery) -> list[MailboxOverview]:
+        """Return the mailboxes of a user, or those that a key reaches, as auth knows them, oldest first.
+
+        While auth is down, it returns them as auth knew them last. Of an application auth is asked about the newest
+        accounts, for the first page.
+        """
         try:
-            await self.refresh(user_id)
+            if query.user_id is not None and query.reach is None:
+                await self.refresh(query.user_id)
+            elif query.reach is not None and not query.after:
+                await self._refresh_reach(query.reach, account_id=query.account_id)
         except AppError as error:
             if error.kind not in (Kind.UNAVAILABLE, Kind.TIMEOUT):
                 raise
             log.warning("auth is unavailable, showing known mailboxes")
         async with self._pool.acquire() as connection:
-            return await store.overviews(connection, user_id)
+            return await store.overviews(connection, query)
 
     async def refresh(self, user_id: UUID) -> None:
         """Copy the user's accounts from auth; mailboxes whose access is back are due. Raises AppError."""
-        accounts = await self._auth.list_accounts(user_id)
+        await self._copy(await self._auth.list_accounts(user_id))
+
+    async def find_within(
+        self, reach: Reach, *, account_id: UUID | None = None, email: str | None = None
+    ) -> OpenMailbox:
+        """Return the mailbox within a key's reach. Raises AppError mailbox_not_found, ambiguous_address."""
+        found = await self._known_within(reach, account_id=account_id, email=email)
+        if not found:
+            await self._refresh_reach(reach, account_id=account_id)
+            found = await self._known_within(reach, account_id=account_id, email=email)
+        return _the_one(found)
+
+    async def owner(self, mailbox_id: int, reach: Reach) -> UUID | None:
+        """Return the user of a mailbox within a key's reach."""
+        async with self._pool.acquire() as connection:
+            return await store.owner(connection, mailbox_id, reach)
+
+    async def owner_of_account(self, account_id: UUID, reach: Reach) -> UUID | None:
+        """Return the user of an account within a key's reach, also after its disconnection."""
+        async with self._pool.acquire() as connection:
+            return await store.owner_of_account(connection, account_id, reach)
+
+    async def _refresh_reach(self, reach: Reach, *, account_id: UUID | None) -> None:
+        await self._copy(await self._auth.list_application_accounts(reach.application_id, account_id=account_id))
+
+    async def _known_within(self, reach: Reach, *, account_id: UUID | None, email: str | None) -> list[OpenMailbox]:
+        async with self._pool.acquire() as connection:
+            if account_id is not None:
+                return await store.account_within(connection, reach, account_id)
+            return _at_address(await store.address_within(connection, reach, (email or "").strip()), email)
+
+    async def _copy(self, accounts: list[Account]) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
-            await erasures.hold_off_deletion(connection, user_id)
+            for user_id in sorted({account.user_id for account in accounts}):
+                await erasures.hold_off_deletion(connection, user_id)
             await store.revive(connection, accounts)
             await store.upsert(connection, accounts)
 
@@ -54,15 +97,7 @@ class Mailboxes:
         if not found:
             await self.refresh(user_id)
             found = await self._known(user_id, account_id=account_id, email=email)
-        if not found:
-            raise mailbox_not_found()
-        if len(found) > 1:
-            raise AppError(
-                Kind.CONFLICT,
-                "ambiguous_address",
-                "Several of your mailboxes have this address; name one by mailbox_id.",
-            )
-        return found[0]
+        return _the_one(found)
 
     async def all_of(self, user_id: UUID) -> list[OpenMailbox]:
         """Return the user's mailboxes, oldest first."""
@@ -74,11 +109,27 @@ class Mailboxes:
             mailboxes = await store.of_user(connection, user_id)
         if account_id is not None:
             return [mailbox for mailbox in mailboxes if mailbox.account_id == account_id]
-        wanted = (email or "").strip().casefold()
-        # An address of the past counts where no mailbox has it at present: it may have passed to another account.
-        return [mailbox for mailbox in mailboxes if mailbox.email.casefold() == wanted] or [
-            mailbox for mailbox in mailboxes if wanted in map(str.casefold, mailbox.former_emails)
-        ]
+        return _at_address(mailboxes, email)
+
+
+def _at_address(mailboxes: list[OpenMailbox], email: str | None) -> list[OpenMailbox]:
+    wanted = (email or "").strip().casefold()
+    # An address of the past counts where no mailbox has it at present: it may have passed to another account.
+    return [mailbox for mailbox in mailboxes if mailbox.email.casefold() == wanted] or [
+        mailbox for mailbox in mailboxes if wanted in map(str.casefold, mailbox.former_emails)
+    ]
+
+
+def _the_one(found: list[OpenMailbox]) -> OpenMailbox:
+    if not found:
+        raise mailbox_not_found()
+    if len(found) > 1:
+        raise AppError(
+            Kind.CONFLICT,
+            "ambiguous_address",
+            "Several of your mailboxes have this address; name one by mailbox_id.",
+        )
+    return found[0]
 
 
 def mailbox_not_found() -> AppError:

@@ -10,6 +10,9 @@ from uuid import UUID
 from services.mail.content.model import ParsedMessage
 from services.mail.marks import Mark
 
+# The application of users that sign in to Mailroom itself, as auth names it.
+DEFAULT_APPLICATION = UUID("00000000-0000-4000-8000-000000000000")
+
 
 class MailboxStatus(Enum):
     """Whether the provider still grants access."""
@@ -114,6 +117,7 @@ class Account:
     provider: str
     email: str
     status: MailboxStatus
+    application_id: UUID = DEFAULT_APPLICATION
     # The end of the grant, if the provider limits its duration.
     reconnect_by: datetime | None = None
     # Why the provider denies access lastingly, a Denial or one of auth's; empty: it does not.
@@ -160,6 +164,31 @@ class OpenMailbox(Mailbox):
     def own_addresses(self) -> tuple[str, ...]:
         """The addresses that `me` stands for in a query."""
         return (self.email, *self.former_emails, *self.send_as)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """What an API key reaches: the mailboxes of its application, or some of them."""
+
+    application_id: UUID
+    # The accounts of these mailboxes; None: of all.
+    account_ids: frozenset[UUID] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxQuery:
+    """Which mailboxes of a user, or of those that a key reaches, are listed; None and empty texts leave any."""
+
+    user_id: UUID | None = None
+    reach: Reach | None = None
+    account_id: UUID | None = None
+    email: str = ""
+    provider: str = ""
+    status: MailboxStatus | None = None
+    is_denied: bool | None = None
+    # Mailboxes with higher ids.
+    after: int = 0
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,16 @@ class MailSettings(NotificationSettings, MailProcessSettings):
     # Size in bytes.
     mail_cache_bytes: int = Field(1024**3, ge=0)
     mail_cache_seconds: float = Field(86_400, gt=0)
+    # The gateway's public address and port: auth issues its tokens for it.
+    public_url: str | None = None
+    # Whether calls have to prove who asks. Off while gateways of the release before still serve.
+    mail_require_principals: bool = True
+    gateway_port: int = 8000
+
+    @property
+    def issuer(self) -> str:
+        """Issuer and audience of the tokens that prove who asks: the public address."""
+        return (self.public_url or f"http://localhost:{self.gateway_port}").rstrip("/")
 
 
 class WorkerSettings(MailProcessSettings, WorkerDatabaseSettings):

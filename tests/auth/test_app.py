@@ -59,7 +59,7 @@ class TestPeriodicTasks:
                 while len(failures := _failures(logs)) < 4:  # noqa: ASYNC110 - the log has no event to wait for
                     await asyncio.sleep(0.01)
         assert {entry["task"] for entry in failures} == {
-            *("revoke grants", "rotate signing keys", "forget sessions", "forget events")
+            *("revoke grants", "rotate signing keys", "forget sessions", "forget events", "forget ended sessions")
         }
         for entry in failures:
             assert entry["reason"].startswith("is the database migrated? ")

@@ -32,7 +32,11 @@ class TestCallers:
 
     def test_of_provider_tokens_are_mail_alone(self) -> None:
         allowed = {service for service, callers in auth_rpc.CALLERS.items() if callers == {"mail"}}
-        assert allowed == {"mailroom.auth.v1.AccountService", "mailroom.auth.v1.ProviderTokenService"}
+        assert allowed == {
+            "mailroom.auth.v1.AccountService",
+            "mailroom.auth.v1.ProviderTokenService",
+            "mailroom.auth.v1.SigningKeyService",
+        }
 
     def test_of_everything_else_are_the_gateway_alone(self) -> None:
         rest = {**auth_rpc.CALLERS, **mail_rpc.CALLERS}

@@ -11,6 +11,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from mailroom.auth.v1.auth_pb2_grpc import (
+    add_ApiKeyServiceServicer_to_server,
+    add_ApplicationServiceServicer_to_server,
     add_SessionServiceServicer_to_server,
     add_SignInServiceServicer_to_server,
     add_UserServiceServicer_to_server,
@@ -24,14 +26,18 @@ from prometheus_client import CollectorRegistry
 
 from services.auth.rpc import CALLERS as AUTH
 from services.gateway.access_tokens import AccessTokens, auth_key_set
+from services.gateway.api_keys import ApiKeys
 from services.gateway.app import create_app
 from services.gateway.clients import Services, connect
 from services.gateway.http.cors import EXPOSED_HEADERS
 from services.gateway.limits.long_polls import LongPolls
+from services.gateway.revocations import Revocations
 from services.kit.observe.setup import Telemetry
 from services.kit.rpc.server import serve_rpc
+from services.kit.scopes import Scope
 from services.mail.rpc import CALLERS as MAIL
 from tests.support.gateway.fake_auth import ISSUER, FakeAuth
+from tests.support.gateway.fake_keys import FakeKeys
 from tests.support.gateway.fake_mail import FakeMail
 
 FRONTEND = "https://app.example/signed-in?lang=ru#top"
@@ -74,10 +80,21 @@ class Gateway:
     clock: Clock
     registry: CollectorRegistry
     stop: asyncio.Event
+    revocations: Revocations
+    keys: FakeKeys
 
     def as_user(self, user_id: str) -> dict[str, str]:
         """The headers of a signed-in user's request."""
         return bearer(self.auth.access_token(user_id))
+
+    def as_key(self, *scopes: Scope) -> dict[str, str]:
+        """The headers of a request with an API key that has these scopes."""
+        return bearer(self.keys.add(*scopes))
+
+    def admitted_to(self, path: str) -> dict[str, str]:
+        """The headers of a caller to whom all operations at this path are open."""
+        is_keys_only = path.startswith(("/applications", "/keys", "/users"))
+        return self.as_key(*Scope) if is_keys_only else self.as_user("ada")
 
 
 async def pages_can_read(response: httpx.Response) -> None:
@@ -97,16 +114,23 @@ def auth() -> FakeAuth:
 
 
 @pytest.fixture
+def keys() -> FakeKeys:
+    return FakeKeys()
+
+
+@pytest.fixture
 def mail() -> FakeMail:
     return FakeMail()
 
 
 @pytest.fixture
-async def services(auth: FakeAuth, mail: FakeMail) -> AsyncIterator[Services]:
+async def services(auth: FakeAuth, mail: FakeMail, keys: FakeKeys) -> AsyncIterator[Services]:
     """Stubs of the fakes, served by one gRPC server on loopback."""
     register = [
         partial(add_SignInServiceServicer_to_server, auth),
         partial(add_SessionServiceServicer_to_server, auth),
+        partial(add_ApiKeyServiceServicer_to_server, keys),
+        partial(add_ApplicationServiceServicer_to_server, keys),
         partial(add_UserServiceServicer_to_server, auth),
         partial(add_MailboxServiceServicer_to_server, mail),
         partial(add_MessageServiceServicer_to_server, mail),
@@ -128,18 +152,26 @@ async def gateway(open_gateway: OpenGateway) -> AsyncIterator[Gateway]:
 
 
 @pytest.fixture
-def open_gateway(services: Services, auth: FakeAuth, mail: FakeMail) -> OpenGateway:
+def open_gateway(services: Services, auth: FakeAuth, mail: FakeMail, keys: FakeKeys) -> OpenGateway:
     """Call it for one more gateway before the same services, with other arguments of `create_app` where given."""
-    return partial(_opened, services, auth, mail)
+    return partial(_opened, services, auth, mail, keys)
 
 
 @asynccontextmanager
 async def _opened(
-    services: Services, auth: FakeAuth, mail: FakeMail, *, address: str = "192.0.2.1", **options: Any
+    services: Services,
+    auth: FakeAuth,
+    mail: FakeMail,
+    fake_keys: FakeKeys,
+    *,
+    address: str = "192.0.2.1",
+    **options: Any,
 ) -> AsyncIterator[Gateway]:
     clock = Clock()
     registry, stop = CollectorRegistry(), asyncio.Event()
     keys = auth_key_set(services.sessions, monotonic=clock)
+
+    revocations = Revocations(services.api_keys, monotonic=clock)
 
     async def ready() -> bool:
         return True
@@ -148,8 +180,10 @@ async def _opened(
         services=services,
         signing_keys=keys,
         access_tokens=AccessTokens(keys, issuer=ISSUER, audience=ISSUER),
+        api_keys=ApiKeys(services.api_keys),
+        revocations=revocations,
         ready=ready,
-        long_polls=LongPolls(stop),
+        long_polls=LongPolls(stop, revocations=revocations),
         telemetry=Telemetry(registry),
         public_url=ISSUER,
         frontend_redirect_url=FRONTEND,
@@ -160,4 +194,14 @@ async def _opened(
     transport = httpx.ASGITransport(app, client=(address, 123))
     hooks = {"response": [pages_can_read]}
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway", event_hooks=hooks) as http:
-        yield Gateway(app=app, http=http, auth=auth, mail=mail, clock=clock, registry=registry, stop=stop)
+        yield Gateway(
+            app=app,
+            http=http,
+            auth=auth,
+            mail=mail,
+            clock=clock,
+            registry=registry,
+            stop=stop,
+            revocations=revocations,
+            keys=fake_keys,
+        )

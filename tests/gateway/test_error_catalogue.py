@@ -19,7 +19,7 @@ INTERNAL_REASONS = {
     "invalid_max_age": "the gateway checks max_age",
     "invalid_time": "the gateway checks after and before",
     "invalid_count": "the gateway checks count",
-    "mailbox_required": "the gateway names a mailbox in every request for one",
+    "invalid_external_user_id": "the gateway checks external_user_id",
     "invalid_user_id": "access tokens are ours, and name users by their UUIDs",
 }
 ROOT = Path(__file__).parents[2]

@@ -24,6 +24,9 @@ from services.auth.store.provider_tokens import TokenRecord
 from services.auth.store.transaction import Store, Transaction
 from services.kit.errors import AppError, Kind
 
+# Accounts of an application that mail is told of at a time: those that it may not know yet.
+_NEWEST = 200
+
 
 class OfflineAccessMissingError(Exception):
     """The grant has no refresh token, and none that still works is stored."""
@@ -142,6 +145,17 @@ class Accounts:
         """Return a user's accounts, oldest first; none for an unknown user."""
         async with self._store.transaction() as transaction:
             return await transaction.accounts.list_of(user_id)
+
+    async def list_of_application(self, application_id: UUID, *, account_id: UUID | None) -> list[Account]:
+        """Return an application's newest accounts, or the one with this id if it is the application's."""
+        async with self._store.transaction() as transaction:
+            return await transaction.accounts.list_of_application(application_id, account_id=account_id, limit=_NEWEST)
+
+    async def has_user(self, user_id: UUID, *, application_id: UUID) -> bool:
+        """Return whether the user exists and is the application's."""
+        async with self._store.transaction() as transaction:
+            user = await transaction.users.find(user_id)
+        return user is not None and user.application_id == application_id
 
     async def report(
         self, *, account_id: UUID, user_id: UUID, access_denied_reason: str | None = None, email: str = ""

@@ -65,7 +65,7 @@ class Disconnections:
     async def delete_user(self, user_id: UUID) -> None:
         """End the user's sessions, disconnect their accounts and delete the user. Raises AppError like `disconnect`."""
         async with self._store.transaction() as transaction:
-            await transaction.sessions.end_all(user_id)
+            await transaction.sessions.end_for_deletion(user_id)
             await transaction.commit()
         while not await self._forget(user_id):
             async with self._store.transaction() as transaction:

@@ -6,15 +6,22 @@ from functools import partial
 from grpc import aio
 from mailroom.auth.v1 import auth_pb2_grpc
 
+from services.auth.applications.api_keys import ApiKeys
+from services.auth.applications.applications import Applications
+from services.auth.applications.revoked import Revoked
 from services.auth.provider_grants.accounts import Accounts
 from services.auth.provider_grants.disconnect import Disconnections
 from services.auth.provider_grants.provider_tokens import ProviderTokens
 from services.auth.rpc.accounts import AccountServicer
+from services.auth.rpc.api_keys import ApiKeyServicer
+from services.auth.rpc.applications import ApplicationServicer
 from services.auth.rpc.provider_tokens import ProviderTokenServicer
 from services.auth.rpc.sessions import SessionServicer
 from services.auth.rpc.sign_in import SignInServicer
+from services.auth.rpc.signing_keys import SigningKeyServicer
 from services.auth.rpc.users import UserServicer
 from services.auth.security_events import SecurityEvents
+from services.auth.sessions.access_tokens import AccessTokens
 from services.auth.sessions.sessions import Sessions
 from services.auth.sessions.signing_keys import SigningKeys
 from services.auth.sign_in.sign_in import SignIn
@@ -24,6 +31,10 @@ CALLERS = {
     "mailroom.auth.v1.SignInService": frozenset({"gateway"}),
     "mailroom.auth.v1.SessionService": frozenset({"gateway"}),
     "mailroom.auth.v1.UserService": frozenset({"gateway"}),
+    "mailroom.auth.v1.ApiKeyService": frozenset({"gateway"}),
+    "mailroom.auth.v1.ApplicationService": frozenset({"gateway"}),
+    # Public keys: mail verifies with them who asks. The gateway gets them as SessionService publishes them.
+    "mailroom.auth.v1.SigningKeyService": frozenset({"mail"}),
     "mailroom.auth.v1.AccountService": frozenset({"mail"}),
     "mailroom.auth.v1.ProviderTokenService": frozenset({"mail"}),
 }
@@ -38,11 +49,18 @@ def registrations(
     events: SecurityEvents,
     disconnections: Disconnections,
     provider_tokens: ProviderTokens,
+    api_keys: ApiKeys,
+    access_tokens: AccessTokens,
+    revoked: Revoked,
+    applications: Applications,
 ) -> list[Callable[[aio.Server], None]]:
     """Return functions that add auth's services to a server."""
     return [
         partial(auth_pb2_grpc.add_SignInServiceServicer_to_server, SignInServicer(sign_in)),
         partial(auth_pb2_grpc.add_SessionServiceServicer_to_server, SessionServicer(sessions, signing_keys)),
+        partial(auth_pb2_grpc.add_SigningKeyServiceServicer_to_server, SigningKeyServicer(signing_keys)),
+        partial(auth_pb2_grpc.add_ApiKeyServiceServicer_to_server, ApiKeyServicer(api_keys, access_tokens, revoked)),
+        partial(auth_pb2_grpc.add_ApplicationServiceServicer_to_server, ApplicationServicer(applications)),
         partial(auth_pb2_grpc.add_UserServiceServicer_to_server, UserServicer(accounts, events)),
         partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(accounts, disconnections)),
         partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, ProviderTokenServicer(provider_tokens)),

@@ -4,6 +4,7 @@ from typing import override
 
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
+from services.auth.model import Account
 from services.auth.provider_grants.accounts import Accounts
 from services.auth.provider_grants.disconnect import Disconnections
 from services.auth.rpc.from_proto import user_id_of, uuid_or_none
@@ -23,7 +24,10 @@ class AccountServicer(auth_pb2_grpc.AccountServiceServicer):
     async def ListAccounts(
         self, request: auth_pb2.ListAccountsRequest, context: Context
     ) -> auth_pb2.ListAccountsResponse:
-        accounts = await self._accounts.list_accounts(user_id_of(request.user_id))
+        if request.application_id:
+            accounts = await self._of_application(request)
+        else:
+            accounts = await self._accounts.list_accounts(user_id_of(request.user_id))
         return auth_pb2.ListAccountsResponse(accounts=[account_to_proto(account) for account in accounts])
 
     @override
@@ -53,5 +57,14 @@ class AccountServicer(auth_pb2_grpc.AccountServiceServicer):
 
     @override
     async def DeleteUser(self, request: auth_pb2.DeleteUserRequest, context: Context) -> auth_pb2.DeleteUserResponse:
-        await self._disconnections.delete_user(user_id_of(request.user_id))
+        user_id = user_id_of(request.user_id)
+        application_id = uuid_or_none(request.application_id)
+        if application_id is None or await self._accounts.has_user(user_id, application_id=application_id):
+            await self._disconnections.delete_user(user_id)
         return auth_pb2.DeleteUserResponse()
+
+    async def _of_application(self, request: auth_pb2.ListAccountsRequest) -> list[Account]:
+        application_id, account_id = uuid_or_none(request.application_id), uuid_or_none(request.account_id)
+        if application_id is None or (request.account_id and account_id is None):
+            return []
+        return await self._accounts.list_of_application(application_id, account_id=account_id)

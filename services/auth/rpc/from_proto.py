@@ -1,11 +1,13 @@
 """Conversion of requests' fields to the domain."""
 
+from collections.abc import Iterable
 from uuid import UUID
 
 from mailroom.auth.v1 import auth_pb2
 
 from services.auth.model import Client
 from services.kit.errors import AppError, Kind
+from services.kit.scopes import Scope
 
 _LONGEST_TEXT = 100
 
@@ -16,6 +18,14 @@ def uuid_or_none(value: str) -> UUID | None:
         return UUID(value)
     except ValueError:
         return None
+
+
+def scopes_of(values: Iterable[str]) -> frozenset[Scope]:
+    """Return the scopes of these names. Raises AppError invalid_key_rules."""
+    try:
+        return frozenset(map(Scope, values))
+    except ValueError as error:
+        raise AppError(Kind.INVALID, "invalid_key_rules", "There is no such scope.") from error
 
 
 def client_of(info: auth_pb2.ClientInfo) -> Client:

@@ -6,7 +6,17 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.auth.v1 import auth_pb2
 
-from services.auth.model import UNKNOWN_CLIENT, Account, AccountStatus, Client, RecordedEvent
+from services.auth.model import (
+    UNKNOWN_CLIENT,
+    Account,
+    AccountStatus,
+    ApiKey,
+    Application,
+    Client,
+    KeyEvent,
+    RecordedEvent,
+    User,
+)
 from services.auth.sessions.sessions import Tokens
 from services.auth.store.sessions import SessionRecord
 
@@ -45,6 +55,51 @@ def account_to_proto(account: Account) -> auth_pb2.Account:
         create_time=timestamp(account.created_at),
         reconnect_by_time=None if account.reconnect_by is None else timestamp(account.reconnect_by),
         access_denied_reason=account.access_denied_reason,
+        application_id=str(account.application_id),
+        grant_id=str(account.grant_id),
+    )
+
+
+def application_to_proto(application: Application) -> auth_pb2.Application:
+    """Return the protobuf form of an application."""
+    return auth_pb2.Application(
+        application_id=str(application.application_id),
+        name=application.name,
+        redirect_urls=application.redirect_urls,
+        create_time=timestamp(application.created_at),
+    )
+
+
+def user_to_proto(user: User) -> auth_pb2.User:
+    """Return the protobuf form of a user."""
+    return auth_pb2.User(
+        user_id=str(user.user_id),
+        external_user_id=user.external_user_id or "",
+        create_time=timestamp(user.created_at),
+    )
+
+
+def api_key_to_proto(key: ApiKey) -> auth_pb2.ApiKey:
+    """Return the protobuf form of a key."""
+    return auth_pb2.ApiKey(
+        key_id=key.key_id,
+        application_id="" if key.application_id is None else str(key.application_id),
+        name=key.name,
+        scopes=sorted(key.scopes),
+        mailbox_ids=sorted(map(str, key.mailbox_ids or ())),
+        networks=key.networks or (),
+        created_by=key.created_by or "",
+        create_time=timestamp(key.created_at),
+        expire_time=None if key.expires_at is None else timestamp(key.expires_at),
+        revoke_time=None if key.revoked_at is None else timestamp(key.revoked_at),
+        use_time=None if key.used_at is None else timestamp(key.used_at),
+    )
+
+
+def key_event_to_proto(event: KeyEvent) -> auth_pb2.ApiKeyEvent:
+    """Return the protobuf form of an event of a key."""
+    return auth_pb2.ApiKeyEvent(
+        type=event.type, create_time=timestamp(event.created_at), client=_client_to_proto(event.client)
     )
 
 

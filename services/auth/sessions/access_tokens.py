@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import jwt
 
-from services.auth.sessions.signing_keys import SigningKeys
+from services.auth.model import ApiKey
+from services.auth.sessions.signing_keys import SigningKey, SigningKeys
+from services.kit.principals import PRINCIPAL_TYPE, key_subject
 
 LIFETIME = timedelta(minutes=15)
 # The operator's frontend is the only client; RFC 9068 requires its name.
@@ -58,5 +61,29 @@ class AccessTokens:
             # The session's id, as OpenID Connect Front-Channel Logout names it.
             "sid": str(session_id),
         }
-        headers = {"typ": "at+jwt", "kid": key.key_id}
-        return AccessToken(jwt.encode(claims, key.private_key, algorithm="ES256", headers=headers), expires_at)
+        return _signed(claims, key, type_="at+jwt", expires_at=expires_at)
+
+    async def issue_for_key(self, api_key: ApiKey) -> AccessToken:
+        """Issue the principal of an API key: a token by which services behind the gateway recognise it."""
+        key = await self._signing_keys.current()
+        now = self._clock()
+        expires_at = now + LIFETIME if api_key.expires_at is None else min(now + LIFETIME, api_key.expires_at)
+        claims = {
+            "iss": self._issuer,
+            "aud": self._issuer,
+            "sub": key_subject(api_key.key_id),
+            "iat": int(now.timestamp()),
+            "exp": int(expires_at.timestamp()),
+            "jti": str(self._new_id()),
+            "scope": " ".join(sorted(api_key.scopes)),
+        }
+        if api_key.application_id is not None:
+            claims["app"] = str(api_key.application_id)
+        if api_key.mailbox_ids is not None:
+            claims["mailboxes"] = sorted(map(str, api_key.mailbox_ids))
+        return _signed(claims, key, type_=PRINCIPAL_TYPE, expires_at=expires_at)
+
+
+def _signed(claims: dict[str, Any], key: SigningKey, *, type_: str, expires_at: datetime) -> AccessToken:
+    headers = {"typ": type_, "kid": key.key_id}
+    return AccessToken(jwt.encode(claims, key.private_key, algorithm="ES256", headers=headers), expires_at)

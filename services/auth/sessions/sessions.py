@@ -138,7 +138,7 @@ class Sessions:
         async with self._store.transaction() as transaction:
             if not await transaction.users.lock(user_id):
                 return False
-            ended = await transaction.sessions.end_all(user_id)
+            ended = await transaction.sessions.end_for_deletion(user_id)
             if not await transaction.events.has(user_id, EventType.DELETION_REQUESTED):
                 await transaction.events.add(SecurityEvent(user_id, EventType.DELETION_REQUESTED, client=client))
             await transaction.commit()

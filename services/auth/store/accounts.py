@@ -56,6 +56,18 @@ class AccountQueries:
         rows = await self._connection.execute(query)
         return [replace(account_of(row), reconnect_by=row.refresh_token_expires_at) for row in rows]
 
+    async def list_of_application(self, application_id: UUID, *, account_id: UUID | None, limit: int) -> list[Account]:
+        """Return the newest accounts of an application, oldest first, or the one with this id."""
+        query = select(accounts, provider_tokens.c.refresh_token_expires_at).outerjoin(
+            provider_tokens, provider_tokens.c.account_id == grant_id_of_account
+        )
+        query = query.where(accounts.c.application_id == application_id)
+        if account_id is not None:
+            query = query.where(accounts.c.account_id == account_id)
+        rows = await self._connection.execute(query.order_by(accounts.c.created_at.desc()).limit(limit))
+        found = [replace(account_of(row), reconnect_by=row.refresh_token_expires_at) for row in rows]
+        return found[::-1]
+
     async def add(
         self,
         *,

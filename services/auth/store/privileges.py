@@ -10,6 +10,10 @@ from collections.abc import Mapping
 # none.
 AUTH: Mapping[str, str] = {
     "applications": "SELECT, INSERT, UPDATE (redirect_urls)",
+    "api_keys": "SELECT, INSERT, UPDATE (revoked_at, used_at)",
+    # Nothing that was recorded is changed.
+    "api_key_events": "SELECT, INSERT, DELETE",
+    "ended_sessions": "SELECT, INSERT, DELETE",
     "users": "SELECT, INSERT, UPDATE (created_at), DELETE",
     "accounts": "SELECT, INSERT, UPDATE (email, status, access_denied_reason, updated_at, grant_account_id), DELETE",
     "provider_tokens": "SELECT, INSERT, UPDATE (access_token, access_token_expires_at, refresh_token, "

@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, delete, literal, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.auth.model import UNKNOWN_CLIENT, Client
-from services.auth.store.tables import refresh_tokens, sessions, users
+from services.auth.store.tables import ended_sessions, refresh_tokens, sessions, users
 
 
 @dataclass(frozen=True)
@@ -108,16 +108,39 @@ class SessionQueries:
 
     async def end(self, session_id: UUID) -> int:
         """Delete a session with its refresh tokens; return the number of deleted sessions."""
-        return (await self._connection.execute(delete(sessions).where(sessions.c.session_id == session_id))).rowcount
+        return await self._end(sessions.c.session_id == session_id)
 
     async def end_all(self, user_id: UUID) -> int:
         """Delete all sessions of a user; return their number."""
+        return await self._end(sessions.c.user_id == user_id)
+
+    async def end_for_deletion(self, user_id: UUID) -> int:
+        """Delete all sessions of a user who is being deleted; return their number.
+
+        Their access tokens live on, so that the request to delete the user can be repeated with the same one.
+        """
         return (await self._connection.execute(delete(sessions).where(sessions.c.user_id == user_id))).rowcount
+
+    async def list_ended(self, *, since: datetime) -> list[UUID]:
+        """Return the sessions that were ended since, expired ones aside."""
+        rows = await self._connection.execute(
+            select(ended_sessions.c.session_id).where(ended_sessions.c.ended_at >= since)
+        )
+        return [row.session_id for row in rows]
+
+    async def forget_ended(self, *, before: datetime) -> None:
+        """Delete the records of sessions that were ended before that time."""
+        await self._connection.execute(delete(ended_sessions).where(ended_sessions.c.ended_at < before))
 
     async def forget_expired(self, *, now: datetime, unused_since: datetime) -> int:
         """Delete the expired and the unused sessions; return their number."""
         over = or_(sessions.c.expires_at <= now, sessions.c.used_at <= unused_since)
         return (await self._connection.execute(delete(sessions).where(over))).rowcount
+
+    async def _end(self, which: ColumnElement[bool]) -> int:
+        ended = delete(sessions).where(which).returning(sessions.c.session_id).cte("ended")
+        records = insert(ended_sessions).from_select(["session_id"], select(ended.c.session_id))
+        return (await self._connection.execute(records.on_conflict_do_nothing())).rowcount
 
     async def _find(self, query: Select[Any]) -> SessionRecord | None:
         row = (await self._connection.execute(query)).one_or_none()

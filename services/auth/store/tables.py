@@ -101,6 +101,7 @@ accounts = Table(
     _time("created_at"),
     _time("updated_at"),
     Index(None, "application_id", "provider", "subject", unique=True),
+    Index(None, "application_id", "created_at"),
     Index(None, "provider", "subject"),
     Index(None, "grant_account_id"),
     CheckConstraint("status IN ('active', 'reauth_required')", name="status"),
@@ -139,6 +140,41 @@ grant_revocations = Table(
     Index(None, "due_at"),
 )
 
+# The keys of applications; those of operators have no application. Of limits, null stands for no limit.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("application_id", Uuid, ForeignKey("applications.application_id")),
+    Column("name", Text, nullable=False),
+    # SHA-256 of the key.
+    Column("digest", LargeBinary, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("mailbox_ids", ARRAY(Uuid)),
+    Column("networks", ARRAY(Text)),
+    # The key that created it; null: the command line of the server.
+    Column("created_by", Text),
+    _time("created_at"),
+    _time("expires_at", nullable=True),
+    _time("revoked_at", nullable=True),
+    _time("used_at", nullable=True),
+    Index(None, "application_id"),
+    Index(None, "revoked_at"),
+)
+
+# Creation, refusals and revocation of keys.
+api_key_events = Table(
+    "api_key_events",
+    metadata,
+    Column("event_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("key_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    _time("created_at"),
+    *_client(),
+    Index(None, "key_id", "event_id"),
+    Index(None, "created_at"),
+)
+
 # A session is a family of refresh tokens, each the successor of the one before.
 sessions = Table(
     "sessions",
@@ -152,6 +188,15 @@ sessions = Table(
     Index(None, "user_id"),
     Index(None, "expires_at"),
     Index(None, "used_at"),
+)
+
+# Sessions that ended while access tokens of theirs may still be valid.
+ended_sessions = Table(
+    "ended_sessions",
+    metadata,
+    Column("session_id", Uuid, primary_key=True),
+    _time("ended_at"),
+    Index(None, "ended_at"),
 )
 
 # The valid token of each session, and those spent a moment ago. A genuine token that is not in the table was spent

@@ -13,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.auth.store.accounts import AccountQueries
+from services.auth.store.api_keys import ApiKeyQueries
 from services.auth.store.applications import ApplicationQueries
 from services.auth.store.events import EventQueries
 from services.auth.store.provider_tokens import ProviderTokenQueries
@@ -34,6 +35,7 @@ class Transaction:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self.applications = ApplicationQueries(connection)
+        self.api_keys = ApiKeyQueries(connection)
         self.users = UserQueries(connection)
         self.accounts = AccountQueries(connection)
         self.provider_tokens = ProviderTokenQueries(connection)

@@ -5,6 +5,8 @@ from typing import Protocol
 
 from grpc import aio
 
+from services.gateway.caller import Caller
+from services.gateway.revocations import Revocations
 from services.kit.fair_share import FairShare
 from services.kit.rpc.client import DEFAULT_TIMEOUT, call
 
@@ -19,16 +21,20 @@ class _Waiting(Protocol):
 
 
 class LongPolls:
-    """Long polls of this process. Once it stops, they return the present state at once."""
+    """Long polls of this process. Once it stops, they return the present state at once.
 
-    def __init__(self, stop: asyncio.Event) -> None:
+    They end when the key or the session of their caller ends.
+    """
+
+    def __init__(self, stop: asyncio.Event, *, revocations: Revocations) -> None:
         self._stop = stop
+        self._revocations = revocations
         self._share = FairShare(
             MOST_POLLS, per_user=POLLS_PER_USER, waiting=0, work="requests with Prefer: wait are open"
         )
 
     async def ask[Request: _Waiting, Response](
-        self, method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request
+        self, method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request, *, caller: Caller
     ) -> Response:
         """Call a method that responds after `request.wait_seconds` at the latest.
 
@@ -37,19 +43,22 @@ class LongPolls:
         if not request.wait_seconds:
             return await call(method, request)
         async with self._share.of(request.user_id):
-            return await self._wait(method, request)
+            return await self._wait(method, request, caller)
 
     async def _wait[Request: _Waiting, Response](
-        self, method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request
+        self, method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request, caller: Caller
     ) -> Response:
         asking = asyncio.create_task(call(method, request, timeout=request.wait_seconds + DEFAULT_TIMEOUT))
         stopping = asyncio.create_task(self._stop.wait())
+        ending = asyncio.create_task(self._revocations.until_ended(caller))
         try:
-            await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({asking, stopping, ending}, return_when=asyncio.FIRST_COMPLETED)
             if asking.done():
                 return asking.result()
+            if ending.done():
+                raise ending.result()
         finally:
-            asking.cancel()
-            stopping.cancel()
+            for task in (asking, stopping, ending):
+                task.cancel()
         request.wait_seconds = 0
         return await call(method, request)

@@ -10,6 +10,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from services.gateway.access import OPERATIONS
+from services.gateway.caller import OPERATION
 from services.gateway.errors import problem
 from services.gateway.http.methods import CAME_AS_HEAD
 from services.gateway.openapi import operation_id
@@ -49,6 +51,9 @@ class StrictRoute(APIRoute):
         is_lenient = CALLED_BY_PROVIDERS in self.dependencies
         fields = None if self.body_field is None else frozenset(_field_names(self.body_field.field_info.annotation))
         is_conditional = CONDITIONAL in self.dependencies
+        operation = operation_id(self)
+        # Nothing would hold a route without a row to what it asks of its callers: it is not served.
+        assert is_lenient or operation in OPERATIONS, f"services/gateway/access.py has no row for {operation}"  # noqa: S101 - a defect
 
         async def checked(request: Request) -> Response:
             if (encoding := _encoding(request)) is not None:
@@ -57,6 +62,7 @@ class StrictRoute(APIRoute):
                 # GET takes the login code, which a look at the headers must not.
                 return Response(status_code=HTTPStatus.NO_CONTENT)
             strict = StrictRequest(request.scope, request.receive)
+            request.scope[OPERATION] = operation
             check_path(strict)
             if not is_lenient:
                 strict.query = check_query(request.scope["query_string"], known=known)

@@ -7,6 +7,7 @@ from fastapi import Query, Response
 from mailroom.mail.v1.mail_pb2 import ListChangesRequest
 
 from services.gateway import conversions
+from services.gateway.bearer import SignedIn
 from services.gateway.dependencies import Backends, Polls, UserId, UserShares
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_MAILBOX
@@ -26,6 +27,7 @@ async def list_changes(
     polls: Polls,
     shares: UserShares,
     user_id: UserId,
+    caller: SignedIn,
     wait_seconds: WaitSeconds,
     query: Annotated[ChangesQuery, Query()],
 ) -> Response:
@@ -44,7 +46,7 @@ async def list_changes(
     )
     # A call that waits brings the first change that comes, and has a share of its own.
     async with nullcontext() if wait_seconds else shares.messages.of(user_id):
-        page = await polls.ask(services.messages.ListChanges, request)
+        page = await polls.ask(services.messages.ListChanges, request, caller=caller)
         return json_response_from(
             {
                 "changes": [conversions.change(item, mailbox_id=page.account_id) for item in page.changes],

@@ -7,14 +7,14 @@ from mailroom.auth.v1 import auth_pb2
 
 from services.gateway.bearer import Credentials, SignedIn, caller_of
 from services.gateway.client_info import RequestClient
-from services.gateway.conversions import access_status, rfc3339, session_tokens
+from services.gateway.conversions import account, rfc3339, session_tokens
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_BODY, OF_A_USER
 from services.gateway.requests.path_parameters import SessionId
 from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
-from services.gateway.schemas.sessions import Account, LogoutRequest, Me, RefreshRequest, Session, SessionList, Token
+from services.gateway.schemas.sessions import LogoutRequest, Me, RefreshRequest, Session, SessionList, Token
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call
 
@@ -49,7 +49,7 @@ async def end_session(
 ) -> Response:
     """End the session of the refresh token, or else of the access token; with `all` every session of the user.
 
-    Its refresh tokens are invalid from then on; its access tokens stay valid until they expire, 15 minutes at most.
+    Its refresh tokens are invalid from then on, its access tokens within five seconds.
     """
     body = body or LogoutRequest()
     ending = auth_pb2.RevokeSessionRequest(all=body.all, client=client)
@@ -70,7 +70,7 @@ async def get_user(services: Backends, user_id: UserId) -> Response:
         {
             "user_id": answer.user_id,
             "created_at": rfc3339(answer.create_time),
-            "accounts": [_account(account) for account in answer.accounts],
+            "accounts": [account(item) for item in answer.accounts],
         }
     )
 
@@ -99,7 +99,7 @@ async def end_one_session(
 ) -> Response:
     """End one session of the user, such as one of a lost device.
 
-    Its refresh tokens are invalid from then on; its access tokens stay valid until they expire, 15 minutes at most.
+    Its refresh tokens are invalid from then on, its access tokens within five seconds.
     """
     ending = auth_pb2.RevokeSessionRequest(user_id=user_id, session_id=session_id, client=client)
     if not (await call(services.sessions.RevokeSession, ending)).ended:
@@ -115,21 +115,4 @@ def _session(session: auth_pb2.Session, *, is_current: bool) -> Session:
         "last_used_at": rfc3339(session.use_time),
         "client_network": session.client.address or None,
         "client": session.client.user_agent or None,
-    }
-
-
-def _account(account: auth_pb2.Account) -> Account:
-    by = account.reconnect_by_time if account.HasField("reconnect_by_time") else None
-    return {
-        "account_id": account.account_id,
-        "mailbox_id": account.account_id,
-        "provider": account.provider,
-        "email": account.email,
-        "status": access_status(
-            is_active=account.status == auth_pb2.ACCOUNT_STATUS_ACTIVE,
-            access_denied_reason=account.access_denied_reason,
-        ),
-        "access_denied_reason": account.access_denied_reason or None,
-        "connected_at": rfc3339(account.create_time),
-        "reconnect_by": None if by is None else rfc3339(by),
     }

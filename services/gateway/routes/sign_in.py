@@ -23,6 +23,7 @@ from services.gateway.requests.path_parameters import ProviderName
 from services.gateway.requests.routing import CALLED_BY_PROVIDERS, Router
 from services.gateway.responses import json_response_from
 from services.gateway.schemas.sessions import SignInStart, Token, TokenRequest
+from services.kit.context import act_for
 from services.kit.errors import AppError, Kind, service_unavailable
 from services.kit.jwks import KeysUnavailableError
 from services.kit.rpc.client import call
@@ -160,11 +161,11 @@ async def redeem_sign_in(
                 "account_id": answer.linked_account_id,
             }
         )
-        response.background = BackgroundTask(_refresh_mailboxes, services, caller.user_id)
+        response.background = BackgroundTask(_refresh_mailboxes, services, caller.user_id, caller.token)
         return response
     response = json_response_from(session_tokens(answer))
     if answer.user_id:
-        response.background = BackgroundTask(_refresh_mailboxes, services, answer.user_id)
+        response.background = BackgroundTask(_refresh_mailboxes, services, answer.user_id, answer.access_token)
     return response
 
 
@@ -186,11 +187,12 @@ async def list_signing_keys(keys: Keys) -> Response:
     return Response(document, headers=headers, media_type="application/jwk-set+json")
 
 
-async def _refresh_mailboxes(services: Services, user_id: str) -> None:
+async def _refresh_mailboxes(services: Services, user_id: str, access_token: str) -> None:
     """Let mail learn of the sign-in, so that it goes on with mailboxes whose access is back.
 
     Without it mail finds that out by itself, later; a sign-in never fails or waits for mail.
     """
+    act_for(access_token)
     request = mail_pb2.RefreshMailboxesRequest(user_id=user_id)
     try:
         await call(services.mailboxes.RefreshMailboxes, request, timeout=_REFRESH_TIMEOUT)

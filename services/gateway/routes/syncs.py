@@ -9,6 +9,8 @@ from fastapi import Depends, Query, Response
 from mailroom.mail.v1 import mail_pb2
 
 from services.gateway import conversions
+from services.gateway.bearer import SignedIn
+from services.gateway.caller import Caller
 from services.gateway.clients import Services
 from services.gateway.dependencies import Backends, Polls, UserId
 from services.gateway.limits.long_polls import LongPolls
@@ -43,12 +45,13 @@ class _Watch:
     services: Services
     polls: LongPolls
     user_id: str
+    caller: Caller
     wait_seconds: int
 
     async def look(self, sync_id: str) -> mail_pb2.Sync:
         """Return the sync when it ends, or after the wait."""
         request = mail_pb2.GetSyncRequest(user_id=self.user_id, sync_id=sync_id, wait_seconds=self.wait_seconds)
-        return (await self.polls.ask(self.services.syncs.GetSync, request)).sync
+        return (await self.polls.ask(self.services.syncs.GetSync, request, caller=self.caller)).sync
 
     async def accepted(self, sync: mail_pb2.Sync) -> Response:
         """Return the response to a request that started this sync."""
@@ -72,8 +75,10 @@ class _Watch:
             return sync
 
 
-async def _watch(services: Backends, polls: Polls, user_id: UserId, wait_seconds: WaitSeconds) -> _Watch:
-    return _Watch(services, polls, user_id, wait_seconds)
+async def _watch(
+    services: Backends, polls: Polls, user_id: UserId, caller: SignedIn, wait_seconds: WaitSeconds
+) -> _Watch:
+    return _Watch(services, polls, user_id, caller, wait_seconds)
 
 
 Watch = Annotated[_Watch, Depends(_watch)]
@@ -116,9 +121,11 @@ async def verify_mailbox(services: Backends, user_id: UserId, watch: Watch, body
     return await watch.accepted(sync)
 
 
-@router.get("/syncs", response_model=SyncPage, responses=problems(*OF_A_MAILBOX, "invalid_page_token"))
+@router.get(
+    "/syncs", response_model=SyncPage, responses=problems(*OF_A_MAILBOX, "invalid_page_token", "mailbox_required")
+)
 async def list_syncs(services: Backends, user_id: UserId, query: Annotated[SyncListQuery, Query()]) -> Response:
-    """List the syncs of one mailbox, or of all mailboxes if none is named, newest first."""
+    """List the syncs of one mailbox, newest first. A user need not name one: then it is those of all mailboxes."""
     request = mail_pb2.ListSyncsRequest(
         user_id=user_id, mailbox=conversions.selector_of(query), page_size=query.limit, page_token=query.cursor
     )

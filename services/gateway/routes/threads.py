@@ -40,7 +40,7 @@ async def list_threads(services: Backends, user_id: UserId, query: Annotated[Thr
     "/{id}",
     response_model=ThreadView,
     dependencies=[CONDITIONAL],
-    responses=NOT_MODIFIED | problems(*OF_A_MAILBOX, "thread_not_found"),
+    responses=NOT_MODIFIED | problems(*OF_A_MAILBOX, "thread_not_found", "mailbox_required"),
 )
 async def get_thread(
     services: Backends,
@@ -49,7 +49,7 @@ async def get_thread(
     query: Annotated[MaybeMailboxQuery, Query()],
     thread_id: ThreadId,
 ) -> Response:
-    """Get one thread with its messages, oldest first. A mailbox need not be named."""
+    """Get one thread with its messages, oldest first. A user need not name a mailbox."""
     request = GetThreadRequest(user_id=user_id, mailbox=conversions.selector_of(query), thread_id=thread_id)
     async with shares.messages.of(user_id):
         answer = await call(services.messages.GetThread, request)

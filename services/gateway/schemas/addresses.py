@@ -4,7 +4,17 @@ from typing import Annotated, Literal, TypedDict
 
 from pydantic import Field
 
-from services.gateway.schemas.ids import MailAddress, MailboxUuid, MessageCount, OlderMailboxUuid, Provider, UnreadCount
+from services.gateway.schemas.ids import (
+    MailAddress,
+    MailboxUuid,
+    MessageCount,
+    NextCursor,
+    OlderMailboxUuid,
+    Provider,
+    UnreadCount,
+    UserUuid,
+)
+from services.gateway.schemas.requests import NO_NUL, Cursor, Limit, Request
 from services.gateway.schemas.times import Time
 
 type AccessStatus = Literal["active", "reauth_required", "access_denied"]
@@ -27,6 +37,7 @@ class Mailbox(TypedDict):
     ]
     message_count: MessageCount
     unread_count: UnreadCount
+    user_id: UserUuid
 
 
 class Address(Mailbox):
@@ -35,10 +46,31 @@ class Address(Mailbox):
     account_id: OlderMailboxUuid
 
 
+class MailboxListQuery(Request):
+    """Which connected mailboxes are listed."""
+
+    status: Annotated[AccessStatus | None, Field(description="Only mailboxes in this state")] = None
+    provider: Annotated[str, Field(max_length=100, pattern=NO_NUL, description="Only those of this provider")] = ""
+    email: Annotated[str, Field(max_length=320, pattern=NO_NUL, description="Only those with this address")] = ""
+    user_id: Annotated[
+        str,
+        Field(max_length=64, pattern=NO_NUL, description="Only those of this user of the application; for API keys"),
+    ] = ""
+    external_user_id: Annotated[
+        str,
+        Field(max_length=200, pattern=NO_NUL, description="Only those of the user of this id; for API keys"),
+    ] = ""
+    limit: Annotated[
+        Limit | None, Field(description="The most items of a page; by default 50 for API keys, else all of them")
+    ] = None
+    cursor: Cursor = ""
+
+
 class MailboxList(TypedDict):
-    """The user's connected mailboxes."""
+    """Connected mailboxes, of the user or of the application."""
 
     mailboxes: Annotated[list[Mailbox], Field(description="Oldest first")]
+    next_cursor: NextCursor
 
 
 class AddressList(TypedDict):

@@ -8,8 +8,9 @@ import grpc
 from grpc import aio
 from opentelemetry.trace import Tracer
 
-from services.kit.context import REQUEST_ID_HEADER, remaining, request_id
+from services.kit.context import REQUEST_ID_HEADER, acting_for, remaining, request_id
 from services.kit.errors import deadline_exceeded
+from services.kit.principals import PRINCIPAL_HEADER
 from services.kit.rpc.errors import from_rpc_error
 from services.kit.rpc.redialing import RedialingChannel
 from services.kit.rpc.server import MAX_MESSAGE_BYTES
@@ -98,12 +99,18 @@ def _keepalive(seconds: float) -> list[tuple[str, int]]:
     ]
 
 
+def _metadata() -> tuple[tuple[str, str], ...]:
+    principal = acting_for()
+    own = ((REQUEST_ID_HEADER, request_id()),)
+    return (*own, (PRINCIPAL_HEADER, principal)) if principal else own
+
+
 async def call[Request, Response](
     method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request, *, timeout: float = DEFAULT_TIMEOUT
 ) -> Response:
     """Call a unary method within the time that the current request has left. Raises AppError."""
     try:
-        return await method(request, timeout=remaining(timeout), metadata=((REQUEST_ID_HEADER, request_id()),))
+        return await method(request, timeout=remaining(timeout), metadata=_metadata())
     except aio.AioRpcError as error:
         raise from_rpc_error(error) from error
 
@@ -119,7 +126,7 @@ async def stream[Request, Response](
 
     The first message may take `first_seconds`, each later one `idle_seconds`.
     """
-    calling = method(request, timeout=STREAM_TIMEOUT, metadata=((REQUEST_ID_HEADER, request_id()),))
+    calling = method(request, timeout=STREAM_TIMEOUT, metadata=_metadata())
     limit = first_seconds
     try:
         while True:

@@ -1,6 +1,6 @@
 """A gRPC server: health, request context, and the one place where exceptions become statuses."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, NoReturn
 
@@ -12,7 +12,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from services.kit.context import REQUEST_ID_HEADER, start_request
 from services.kit.errors import AppError, internal_error, service_unavailable
 from services.kit.observe.setup import Telemetry
-from services.kit.rpc.allow_list import AllowList, Callers
+from services.kit.principals import PRINCIPAL_HEADER, Principals
+from services.kit.rpc.allow_list import HEALTH, AllowList, Callers
 from services.kit.rpc.errors import to_trailing_metadata
 from services.kit.rpc.telemetry import RpcObserver
 from services.kit.tls.identity import Pem, ServiceIdentity, WatchedIdentity
@@ -32,6 +33,8 @@ Context = aio.ServicerContext[Any, Any]
 # Generic in the type stub only.
 type Handler = grpc.RpcMethodHandler[Any, Any]
 type Passing = tuple[type[Exception], ...]
+# Checks who asks before a handler runs: gets the method and the request. Raises AppError.
+type Authenticate = Callable[[str, Any, Context], Awaitable[None]]
 type Observe = Callable[[str, Context], AbstractContextManager[None]]
 
 
@@ -61,6 +64,25 @@ def _unobserved(_: str, __: Context) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+async def unproven(_: str, __: Any, ___: Context) -> None:
+    """Require no principal: callers are known by their certificates alone."""
+
+
+def proven_by(principals: Principals, *, exempt: Collection[str] = ()) -> Authenticate:
+    """Require a principal of each call but those of the `exempt` methods (`/package.Service/Method`), and of health.
+
+    Requests name in `user_id` the subject of the principal that the caller acts for.
+    """
+
+    async def authenticate(method: str, request: Any, context: Context) -> None:
+        if method in exempt or method.startswith(f"/{HEALTH}/"):
+            return
+        metadata = dict(context.invocation_metadata() or ())
+        await principals.bind(str(metadata.get(PRINCIPAL_HEADER, "")), subject=request.user_id)
+
+    return authenticate
+
+
 class ErrorInterceptor(aio.ServerInterceptor):
     """The interceptor that binds the request context, observes each handler and turns its exceptions into a status.
 
@@ -68,8 +90,16 @@ class ErrorInterceptor(aio.ServerInterceptor):
     service is unavailable for the moment.
     """
 
-    def __init__(self, allow_list: AllowList, *, passing: Passing = (), observe: Observe = _unobserved) -> None:
+    def __init__(
+        self,
+        allow_list: AllowList,
+        *,
+        passing: Passing = (),
+        observe: Observe = _unobserved,
+        authenticate: Authenticate = unproven,
+    ) -> None:
         self._allow_list = allow_list
+        self._authenticate = authenticate
         self._passing = passing
         self._observe = observe
         self._wrapped: dict[str, Handler] = {}
@@ -109,6 +139,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
             with self._observe(method, context):
                 await self._allow_list.check(method, context)
                 try:
+                    await self._authenticate(method, request, context)
                     return await behaviour(request, context)
                 except AppError as error:
                     await _abort(context, error)
@@ -123,6 +154,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
             with self._observe(method, context):
                 await self._allow_list.check(method, context)
                 try:
+                    await self._authenticate(method, request, context)
                     async for item in behaviour(request, context):
                         yield item
                 except AppError as error:
@@ -143,16 +175,23 @@ async def serve_rpc(
     identity: ServiceIdentity | None,
     passing: Passing = (),
     telemetry: Telemetry | None = None,
+    authenticate: Authenticate = unproven,
 ) -> AsyncIterator[int]:
     """Serve while the block lasts, then drain; yields the port (useful when `port` is 0).
 
-    `register` are calls such as `partial(add_XServicer_to_server, servicer)`; `passing` is as in ErrorInterceptor.
-    Without an identity the server accepts every caller, in plaintext. Raises IdentityError if it cannot be used.
+    `register` are calls such as `partial(add_XServicer_to_server, servicer)`; `passing` and `authenticate` are as in
+    ErrorInterceptor. Without an identity the server accepts every caller, in plaintext. Raises IdentityError if it
+    cannot be used.
     """
     observe = _unobserved if telemetry is None else RpcObserver(telemetry).observe
     server = aio.server(
         interceptors=[
-            ErrorInterceptor(AllowList(callers, identified=identity is not None), passing=passing, observe=observe)
+            ErrorInterceptor(
+                AllowList(callers, identified=identity is not None),
+                passing=passing,
+                observe=observe,
+                authenticate=authenticate,
+            )
         ],
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

@@ -27,6 +27,9 @@ CALLERS = {
     "mailroom.mail.v1.SyncService": frozenset({"gateway"}),
 }
 
+# Their callers prove themselves by a token of the provider.
+UNPROVEN = frozenset({"/mailroom.mail.v1.SyncService/AcceptPush"})
+
 
 def registrations(
     *,
@@ -44,7 +47,9 @@ def registrations(
 ) -> list[Callable[[aio.Server], None]]:
     """Return the functions that add mail's services to a server. `limits` of providers tell when syncs may end."""
     return [
-        partial(mail_pb2_grpc.add_MailboxServiceServicer_to_server, MailboxServicer(mailboxes, disconnections)),
+        partial(
+            mail_pb2_grpc.add_MailboxServiceServicer_to_server, MailboxServicer(mailboxes, disconnections, ids=ids)
+        ),
         partial(
             mail_pb2_grpc.add_MessageServiceServicer_to_server,
             MessageServicer(mailboxes, messages, threads, changes, downloads, ids=ids),

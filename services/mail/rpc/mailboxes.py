@@ -2,11 +2,13 @@
 
 from mailroom.mail.v1 import mail_pb2, mail_pb2_grpc
 
+from services.kit.errors import AppError, Kind
 from services.kit.rpc.server import Context
 from services.mail.disconnect import Disconnections
+from services.mail.ids import PublicIds
 from services.mail.mailboxes import Mailboxes
-from services.mail.model import MailboxOverview, MailboxStatus
-from services.mail.rpc.from_proto import uuid_of
+from services.mail.model import MailboxOverview, MailboxQuery, MailboxStatus
+from services.mail.rpc.from_proto import id_or_none, reach_of_caller, uuid_of
 from services.mail.rpc.to_proto import timestamp
 
 _MAILBOX_STATUS = {
@@ -15,18 +17,50 @@ _MAILBOX_STATUS = {
 }
 
 
+_STATUS_OF = {value: status for status, value in _MAILBOX_STATUS.items()}
+_LARGEST_PAGE = 200
+
+
 class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
     """Mailboxes: list, disconnect, delete a user's mail."""
 
-    def __init__(self, mailboxes: Mailboxes, disconnections: Disconnections) -> None:
+    def __init__(self, mailboxes: Mailboxes, disconnections: Disconnections, *, ids: PublicIds) -> None:
         self._mailboxes = mailboxes
+        self._ids = ids
         self._disconnections = disconnections
 
     async def ListMailboxes(
         self, request: mail_pb2.ListMailboxesRequest, context: Context
     ) -> mail_pb2.ListMailboxesResponse:
-        overviews = await self._mailboxes.overviews(uuid_of(request.user_id, "user_id"))
-        return mail_pb2.ListMailboxesResponse(mailboxes=map(_overview_to_proto, overviews))
+        query = self._query_of(request)
+        overviews = await self._mailboxes.overviews(query)
+        # One more was asked for than a page has.
+        page = overviews if query.limit is None else overviews[: query.limit - 1]
+        last = page[-1].mailbox.mailbox_id if len(page) < len(overviews) else 0
+        return mail_pb2.ListMailboxesResponse(
+            mailboxes=map(_overview_to_proto, page),
+            next_page_token=self._ids.encode(last, 0) if last else "",
+        )
+
+    def _query_of(self, request: mail_pb2.ListMailboxesRequest) -> MailboxQuery:
+        """Return the query of a request. Raises AppError invalid_user_id, invalid_page_token."""
+        reach = reach_of_caller()
+        owner = request.user_id if reach is None else request.owner_id
+        position = self._ids.parse(request.page_token)
+        if request.page_token and position is None:
+            raise AppError(Kind.INVALID, "invalid_page_token", "The page token is not one of this list.")
+        return MailboxQuery(
+            user_id=uuid_of(owner, "user_id") if reach is None else id_or_none(owner),
+            reach=reach,
+            account_id=id_or_none(request.account_id),
+            email=request.email,
+            provider=request.provider,
+            status=_STATUS_OF.get(request.status),
+            is_denied=request.access_denied if request.HasField("access_denied") else None,
+            after=0 if position is None else position.mailbox_id,
+            # An application can have very many mailboxes.
+            limit=min(request.page_size or _LARGEST_PAGE, _LARGEST_PAGE) + 1 if request.page_size or reach else None,
+        )
 
     async def RefreshMailboxes(
         self, request: mail_pb2.RefreshMailboxesRequest, context: Context
@@ -37,17 +71,27 @@ class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
     async def DisconnectMailbox(
         self, request: mail_pb2.DisconnectMailboxRequest, context: Context
     ) -> mail_pb2.DisconnectMailboxResponse:
-        user_id, account_id = uuid_of(request.user_id, "user_id"), uuid_of(request.account_id, "account_id")
+        account_id = uuid_of(request.account_id, "account_id")
+        if (reach := reach_of_caller()) is None:
+            user_id = uuid_of(request.user_id, "user_id")
+        elif (owner := await self._mailboxes.owner_of_account(account_id, reach)) is not None:
+            user_id = owner
+        else:
+            user_id = (await self._mailboxes.find_within(reach, account_id=account_id)).user_id
         return mail_pb2.DisconnectMailboxResponse(erased=await self._disconnections.disconnect(user_id, account_id))
 
     async def DeleteUser(self, request: mail_pb2.DeleteUserRequest, context: Context) -> mail_pb2.DeleteUserResponse:
-        erased = await self._disconnections.delete_user(uuid_of(request.user_id, "user_id"))
+        if (reach := reach_of_caller()) is None:
+            erased = await self._disconnections.delete_user(uuid_of(request.user_id, "user_id"))
+        else:
+            erased = await self._disconnections.delete_user_within(uuid_of(request.deleted_user_id, "user_id"), reach)
         return mail_pb2.DeleteUserResponse(erased=erased)
 
 
 def _overview_to_proto(overview: MailboxOverview) -> mail_pb2.Mailbox:
     return mail_pb2.Mailbox(
         account_id=str(overview.mailbox.account_id),
+        user_id=str(overview.mailbox.user_id),
         email=overview.mailbox.email,
         provider=overview.mailbox.provider,
         status=_MAILBOX_STATUS[overview.mailbox.status],

@@ -15,7 +15,7 @@ from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
 from services.mail.reading.threads import Threads
 from services.mail.rpc.downloads import fields_of, part_id_of, stream_parts
-from services.mail.rpc.from_proto import filter_of, find_mailbox, named_mailboxes, position_of, uuid_of
+from services.mail.rpc.from_proto import filter_of, find_mailbox, named_mailboxes, owner_of, position_of
 from services.mail.rpc.list_json import summaries_to_json
 from services.mail.rpc.to_proto import (
     change_to_proto,
@@ -69,14 +69,16 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
         )
 
     async def GetMessage(self, request: mail_pb2.GetMessageRequest, context: Context) -> mail_pb2.GetMessageResponse:
-        user_id = uuid_of(request.user_id, "user_id")
+        message_id = self._ids.parse(request.message_id)
+        user_id = await owner_of(self._mailboxes, request.user_id, message_id)
         async with self._whole.of(request.user_id):
-            return detail_to_proto(await self._messages.get(user_id, self._ids.parse(request.message_id)), self._ids)
+            return detail_to_proto(await self._messages.get(user_id, message_id), self._ids)
 
     async def DownloadRaw(
         self, request: mail_pb2.DownloadRawRequest, context: Context
     ) -> AsyncIterator[mail_pb2.DownloadRawResponse]:
-        download = await self._downloads.raw(uuid_of(request.user_id, "user_id"), self._ids.parse(request.message_id))
+        message_id = self._ids.parse(request.message_id)
+        download = await self._downloads.raw(await owner_of(self._mailboxes, request.user_id, message_id), message_id)
         async with aclosing(stream_parts(self._downloads, download, request.condition)) as parts:
             async for part in parts:
                 yield mail_pb2.DownloadRawResponse(**fields_of(part))
@@ -84,8 +86,11 @@ class MessageServicer(mail_pb2_grpc.MessageServiceServicer):
     async def DownloadAttachment(
         self, request: mail_pb2.DownloadAttachmentRequest, context: Context
     ) -> AsyncIterator[mail_pb2.DownloadAttachmentResponse]:
+        message_id = self._ids.parse(request.message_id)
         download = await self._downloads.attachment(
-            uuid_of(request.user_id, "user_id"), self._ids.parse(request.message_id), part_id_of(request.attachment_id)
+            await owner_of(self._mailboxes, request.user_id, message_id),
+            message_id,
+            part_id_of(request.attachment_id),
         )
         async with aclosing(stream_parts(self._downloads, download, request.condition)) as parts:
             async for part in parts:

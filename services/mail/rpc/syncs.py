@@ -11,7 +11,7 @@ from services.mail.model import SyncReport, SyncState, Verification, WaitReason
 from services.mail.notifications import Notifications
 from services.mail.providers.notifications import HookRequest
 from services.mail.reading.sync_list import SyncList
-from services.mail.rpc.from_proto import find_mailbox, named_mailboxes, uuid_of
+from services.mail.rpc.from_proto import find_mailbox, named_mailboxes, owner_of
 from services.mail.rpc.to_proto import timestamp
 from services.mail.syncs import Syncs
 
@@ -65,8 +65,8 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
         return mail_pb2.StartSyncResponse(sync=self._to_proto(report))
 
     async def GetSync(self, request: mail_pb2.GetSyncRequest, context: Context) -> mail_pb2.GetSyncResponse:
-        user_id = uuid_of(request.user_id, "user_id")
         sync_id = self._ids.parse_sync(request.sync_id)
+        user_id = await owner_of(self._mailboxes, request.user_id, sync_id)
         report = await self._syncs.get(user_id, sync_id, wait_seconds=request.wait_seconds)
         return mail_pb2.GetSyncResponse(sync=self._to_proto(report))
 
@@ -76,11 +76,13 @@ class SyncServicer(mail_pb2_grpc.SyncServiceServicer):
         return mail_pb2.ListSyncsResponse(syncs=map(self._to_proto, page.reports), next_page_token=page.next_page_token)
 
     async def CancelSync(self, request: mail_pb2.CancelSyncRequest, context: Context) -> mail_pb2.CancelSyncResponse:
-        report = await self._syncs.cancel(uuid_of(request.user_id, "user_id"), self._ids.parse_sync(request.sync_id))
+        sync_id = self._ids.parse_sync(request.sync_id)
+        report = await self._syncs.cancel(await owner_of(self._mailboxes, request.user_id, sync_id), sync_id)
         return mail_pb2.CancelSyncResponse(sync=self._to_proto(report))
 
     async def RetrySync(self, request: mail_pb2.RetrySyncRequest, context: Context) -> mail_pb2.RetrySyncResponse:
-        report = await self._syncs.retry(uuid_of(request.user_id, "user_id"), self._ids.parse_sync(request.sync_id))
+        sync_id = self._ids.parse_sync(request.sync_id)
+        report = await self._syncs.retry(await owner_of(self._mailboxes, request.user_id, sync_id), sync_id)
         return mail_pb2.RetrySyncResponse(sync=self._to_proto(report))
 
     async def VerifyMailbox(

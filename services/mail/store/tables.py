@@ -21,6 +21,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, TSVECTOR
 
+from services.mail.model import DEFAULT_APPLICATION
+
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -60,6 +62,8 @@ mailboxes = Table(
     Column("account_id", Uuid, nullable=False, unique=True),
     # Null once disconnected, until the mailbox is erased.
     Column("user_id", Uuid, index=True),
+    # Auth's, kept here since the mailboxes of an application are listed and checked with each read of an API key.
+    Column("application_id", Uuid, nullable=False, server_default=text(f"'{DEFAULT_APPLICATION}'")),
     Column("provider", Text, nullable=False),
     Column("email", Text, nullable=False),
     Column("status", Text, nullable=False),
@@ -78,6 +82,7 @@ mailboxes = Table(
     _time("reconnect_by", nullable=True),
     _time("created_at", default="now()"),
     # Notifications name a mailbox by its address, in any letter case.
+    Index("ix_mailboxes_application_id_mailbox_id", "application_id", "mailbox_id"),
     Index("ix_mailboxes_lower_email", text("lower(email)")),
     Index("ix_mailboxes_former_emails", "former_emails", postgresql_using="gin"),
     # Each address is compared once a day: that many dead rows come in an hour.
@@ -91,6 +96,7 @@ disconnections = Table(
     Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
     Column("account_id", Uuid, nullable=False, unique=True),
     Column("user_id", Uuid, nullable=False, index=True),
+    Column("application_id", Uuid, nullable=False, server_default=text(f"'{DEFAULT_APPLICATION}'")),
     Column("provider", Text, nullable=False),
     Column("message_count", BigInteger, nullable=False, server_default=text("0")),
     _time("requested_at", default="now()"),

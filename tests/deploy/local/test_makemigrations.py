@@ -26,7 +26,7 @@ a_new_table = Table(
     Index(None, "mailbox_id", "written_at"),
 )
 """
-COLUMN = '    Column("login_subject", Text, nullable=False),\n'
+COLUMN = '    Column("name", Text, nullable=False, unique=True),\n'
 SERVICES = ("auth", "mail")
 VERSIONS = "services/{}/migrations/versions"
 

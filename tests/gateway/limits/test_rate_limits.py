@@ -22,11 +22,13 @@ from deploy.local.valkey import RedisAddress
 from services.gateway.limits.rate_limits import MOST_CALLERS, TIMEOUT, Counters, RateLimit
 from services.gateway.limits.standings import Standing
 from services.gateway.settings import GatewaySettings
+from services.kit.api_key import generate
 from services.kit.errors import AppError
 from services.kit.http.client_address import client_networks
+from services.kit.scopes import Scope
 from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
-from tests.gateway.conftest import OpenGateway
+from tests.gateway.conftest import OpenGateway, bearer
 from tests.support.gateway.fake_auth import FakeAuth
 
 START = "/auth/google/start"
@@ -53,6 +55,17 @@ async def refusal(limit: RateLimit, who: str) -> AppError:
 
 
 class TestAddress:
+    async def test_has_so_many_api_keys_looked_up_at_most(
+        self, open_gateway: OpenGateway, redis: Redis, limit: RateLimitItem
+    ) -> None:
+        async with open_gateway(address_limit=RateLimit(limit, Counters(redis))) as gateway:
+            known = gateway.as_key(Scope.MAILBOXES_READ)
+            assert (await gateway.http.get("/mailboxes", headers=known)).status_code == 200
+            unknown = [bearer(generate(secrets.token_bytes).value) for _ in range(limit.amount)]
+            statuses = [(await gateway.http.get("/mailboxes", headers=headers)).status_code for headers in unknown]
+            assert statuses == [401] * (limit.amount - 1) + [429]
+            assert (await gateway.http.get("/mailboxes", headers=known)).status_code == 200
+
     async def test_with_too_many_requests_gets_a_retry_after(
         self, open_gateway: OpenGateway, redis: Redis, limit: RateLimitItem
     ) -> None:

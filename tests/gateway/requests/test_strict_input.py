@@ -42,7 +42,7 @@ async def whole_gateway(open_gateway: OpenGateway) -> AsyncIterator[Gateway]:
 
 async def errors_of(gateway: Gateway, method: str, path: str, **options: object) -> list[tuple[str, str]]:
     """Send a request that is refused; return field and message of each error."""
-    answer = await gateway.http.request(method, path, **{"headers": gateway.as_user("ada"), **options})  # type: ignore[arg-type]
+    answer = await gateway.http.request(method, path, **{"headers": gateway.admitted_to(path), **options})  # type: ignore[arg-type]
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request"), answer.text
     return [(error["field"], error["message"]) for error in answer.json()["errors"]]
 

@@ -23,7 +23,8 @@ def names_in(operation: dict[str, Any]) -> dict[str, bool]:
     return {name: bool(schema.get("deprecated")) for name, schema in found.items() if name in NAMES}
 
 
-SELECTING = [name for name, operation in operations(DOCUMENT) if names_in(operation)]
+# The list of mailboxes has the address as a filter only.
+SELECTING = [name for name, operation in operations(DOCUMENT) if names_in(operation) and name != "GET /mailboxes"]
 
 
 class TestMailboxes:

@@ -356,6 +356,7 @@ class TestAddresses:
             "last_synced_at": "2023-11-14T22:13:20.000Z",
             "message_count": 3,
             "unread_count": 1,
+            "user_id": "",
         }
         assert (second["status"], second["last_synced_at"]) == ("reauth_required", None)
         assert second["reconnect_by"] == "2023-11-14T22:13:20.000Z"

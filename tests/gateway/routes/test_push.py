@@ -9,9 +9,11 @@ from mailroom.mail.v1 import mail_pb2
 from prometheus_client import CollectorRegistry
 
 from services.gateway.access_tokens import AccessTokens, auth_key_set
+from services.gateway.api_keys import ApiKeys
 from services.gateway.app import create_app
 from services.gateway.clients import Services
 from services.gateway.limits.long_polls import LongPolls
+from services.gateway.revocations import Revocations
 from services.gateway.settings import GatewaySettings
 from services.kit.errors import AppError, Kind
 from services.kit.observe.setup import Telemetry
@@ -26,6 +28,7 @@ GOOD = bearer(PUSH_TOKEN)
 async def http(services: Services) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a gateway that accepts the notifications of two providers."""
     keys = auth_key_set(services.sessions)
+    revocations = Revocations(services.api_keys)
 
     async def ready() -> bool:
         return True
@@ -34,8 +37,10 @@ async def http(services: Services) -> AsyncIterator[httpx.AsyncClient]:
         services=services,
         signing_keys=keys,
         access_tokens=AccessTokens(keys, issuer=ISSUER, audience=ISSUER),
+        api_keys=ApiKeys(services.api_keys),
+        revocations=revocations,
         ready=ready,
-        long_polls=LongPolls(asyncio.Event()),
+        long_polls=LongPolls(asyncio.Event(), revocations=revocations),
         telemetry=Telemetry(CollectorRegistry()),
         public_url="http://localhost:8000",
         frontend_redirect_url=ISSUER,

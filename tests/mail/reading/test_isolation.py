@@ -9,7 +9,7 @@ import pytest
 
 from services.kit.errors import AppError
 from services.mail.ids import PublicId
-from services.mail.model import Account
+from services.mail.model import Account, MailboxQuery
 from services.mail.read_model import MessageFilter
 from services.mail.store import changes
 from tests.mail.conftest import OpenStage
@@ -40,7 +40,7 @@ async def two_users(stage: OpenStage) -> AsyncIterator[TwoUsers]:
 class TestOtherUsers:
     async def test_do_not_see_the_mailbox(self, stage: OpenStage) -> None:
         async with two_users(stage) as two:
-            overviews = await two.s.mailboxes.overviews(two.grace.user_id)
+            overviews = await two.s.mailboxes.overviews(MailboxQuery(user_id=two.grace.user_id))
             assert [overview.mailbox.account_id for overview in overviews] == [two.grace.account_id]
             with pytest.raises(AppError, match="mailbox_not_found"):
                 await two.s.mailboxes.find(two.grace.user_id, account_id=two.s.account.account_id)
@@ -104,14 +104,14 @@ class TestOneUser:
     async def test_with_two_mailboxes_sees_both(self, stage: OpenStage) -> None:
         async with stage(messages=3) as s:
             second, _ = await connect_user(s.servers.sandbox, s.auth, user_id=s.user_id)
-            overviews = await s.mailboxes.overviews(s.user_id)
+            overviews = await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id))
             assert {overview.mailbox.email for overview in overviews} == {s.account.email, second.email}
             assert (await s.mailboxes.find(s.user_id, email=second.email.upper())).account_id == second.account_id
 
     async def test_with_one_address_twice_has_to_name_the_account(self, stage: OpenStage) -> None:
         async with stage() as s:
             s.auth.add_twin(s.account)
-            await s.mailboxes.overviews(s.user_id)
+            await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id))
             with pytest.raises(AppError, match="ambiguous_address"):
                 await s.mailboxes.find(s.user_id, email=s.account.email)
             assert (await s.mailboxes.find(s.user_id, account_id=s.account.account_id)).email == s.account.email
@@ -120,7 +120,7 @@ class TestOneUser:
         async with stage() as s:
             await s.mailbox()
             s.auth.is_down = True
-            [overview] = await s.mailboxes.overviews(s.user_id)
+            [overview] = await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id))
             assert overview.mailbox.email == s.account.email
             with pytest.raises(AppError, match="service_unavailable"):
                 await s.mailboxes.find(s.user_id, email="other@example.com")

@@ -152,6 +152,8 @@ def _settings(s: Stage, *, port: int, auth_address: str) -> MailSettings:
             "auth_address": auth_address,
             "mail_port": port,
             "mail_admin_port": 0,
+            # tests/mail/rpc/test_principals.py is about the proof.
+            "mail_require_principals": False,
         }
     )
 

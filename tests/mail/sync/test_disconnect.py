@@ -8,7 +8,7 @@ import pytest
 
 from services.kit.errors import AppError
 from services.mail.ids import PublicId
-from services.mail.model import SyncState
+from services.mail.model import MailboxQuery, SyncState
 from services.mail.store.control import erasures
 from services.mail.store.tables import metadata
 from tests.mail.conftest import OpenStage
@@ -78,7 +78,7 @@ class TestAtOnce:
             report = await s.sync_with_worker(count=None)
             message = (await s.listed())[0]
             assert not await s.disconnect()
-            assert await s.mailboxes.overviews(s.user_id) == []
+            assert await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id)) == []
             with pytest.raises(AppError, match="mailbox_not_found"):
                 await s.mailboxes.find(s.user_id, email=s.account.email)
             with pytest.raises(AppError, match="message_not_found"):
@@ -146,7 +146,7 @@ class TestInTheEnd:
             await s.disconnect()
             await s.until_erased()
             s.auth.late.append(s.account)
-            assert await s.mailboxes.overviews(s.user_id) == []
+            assert await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id)) == []
 
     async def test_reconnecting_makes_a_new_mailbox(self, stage: OpenStage) -> None:
         async with stage(messages=8) as s:
@@ -169,7 +169,7 @@ class TestInTheEnd:
             await s.sync(count=None)
             await s.disconnect()
             await s.until_erased()
-            [left] = await s.mailboxes.overviews(s.user_id)
+            [left] = await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id))
             assert left.mailbox.account_id == other.account_id
 
 
@@ -195,7 +195,7 @@ class TestInterrupted:
             await s.disconnect()
             await s.until_turn_failed()
             assert await s.fetchval("SELECT count(*) FROM messages") == 5
-            assert await s.mailboxes.overviews(s.user_id) == []
+            assert await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id)) == []
             s.auth.is_down = False
             await s.until_erased()
 
@@ -226,10 +226,10 @@ class TestDeletedUser:
     async def test_loses_all_mailboxes_and_then_the_account(self, stage: OpenStage) -> None:
         async with stage(messages=12, workers=0) as s:
             await connect_user(s.servers.sandbox, s.auth, messages=4, user_id=s.user_id)
-            await s.mailboxes.overviews(s.user_id)
+            await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id))
             await s.sync_with_worker(count=None)
             assert not await s.disconnections.delete_user(s.user_id)
-            assert await s.mailboxes.overviews(s.user_id) == []
+            assert await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id)) == []
             assert s.auth.deleted_users == []
             async with s.another_worker():
                 await eventually(lambda: s.disconnections.delete_user(s.user_id))
@@ -296,7 +296,7 @@ class TestDeletedUser:
     async def test_is_deleted_in_spite_of_dying_workers(self, stage: OpenStage) -> None:
         async with stage(messages=40, workers=0) as s:
             await connect_user(s.servers.sandbox, s.auth, messages=40, user_id=s.user_id)
-            both = [overview.mailbox for overview in await s.mailboxes.overviews(s.user_id)]
+            both = [overview.mailbox for overview in await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id))]
             async with s.another_worker():
                 for mailbox in both:
                     found = await s.mailboxes.find(s.user_id, account_id=mailbox.account_id)
@@ -342,7 +342,7 @@ class TestDeletedUser:
         async with stage(messages=5) as s:
             await s.sync(count=None)
             other, _ = await connect_user(s.servers.sandbox, s.auth, messages=1)
-            await s.mailboxes.overviews(other.user_id)
+            await s.mailboxes.overviews(MailboxQuery(user_id=other.user_id))
             await s.disconnections.delete_user(other.user_id)
             await eventually(lambda: s.disconnections.delete_user(other.user_id))
             assert len(await s.stored()) == 5

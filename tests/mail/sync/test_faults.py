@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.mail.model import MailboxStatus, SyncState, WaitReason
+from services.mail.model import MailboxQuery, MailboxStatus, SyncState, WaitReason
 from services.mail.sync.store_fetched import Retries
 from tests.mail.conftest import OpenStage
 from tests.support.mail.servers import connect
@@ -150,7 +150,7 @@ class TestTokens:
             await s.at_provider.control("POST", "revoke")
             report = await s.sync(count=None)
             assert (report.sync.state, report.sync.error) == (SyncState.FAILED, "reauth_required")
-            [overview] = await s.mailboxes.overviews(s.user_id)
+            [overview] = await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id))
             assert overview.mailbox.status is MailboxStatus.REAUTH_REQUIRED
             with pytest.raises(Exception, match="reauth_required"):
                 await s.request(count=5)
@@ -166,7 +166,7 @@ class TestTokens:
             await s.sync(count=None)
             new = await s.at_provider.deliver()
             await s.auth.connect(s.account.email)
-            await s.mailboxes.overviews(s.user_id)
+            await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id))
             await s.until_stored(new)
 
     async def test_that_auth_cannot_issue_now_are_waited_for(self, stage: OpenStage) -> None:

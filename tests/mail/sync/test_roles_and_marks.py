@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 
 from services.mail.marks import Mark
-from services.mail.model import Label, Role, SyncState
+from services.mail.model import Label, MailboxQuery, Role, SyncState
 from services.mail.read_model import MessageFilter
 from services.mail.reading.page_tokens import PageTokens
 from services.mail.reading.threads import Threads
@@ -90,7 +90,7 @@ class TestFirstSync:
                 for known in await s.messages.labels(await s.mailbox())
             }
             assert counted == {"f1": (2, 1), "f2": (1, 1), "f3": (1, 1), "f4": (1, 1), "f5": (1, 0), "f6": (1, 0)}
-            [overview] = await s.mailboxes.overviews(s.user_id)
+            [overview] = await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id))
             assert (overview.message_count, overview.unread_count) == (7, 4)
             thread, _ = await Threads(UserConnections(s.servers.mail_pool), tokens=PageTokens(bytes(16))).find(
                 [await s.mailbox()], "thread of unread in the team's"

@@ -1,6 +1,6 @@
 """A sync from the request to its end, as users see it."""
 
-from services.mail.model import SyncState
+from services.mail.model import MailboxQuery, SyncState
 from services.mail.read_model import MessageFilter
 from tests.mail.conftest import OpenStage
 from tests.support.mail.running_worker import WorkerOptions
@@ -57,9 +57,9 @@ class TestFirstSync:
 
     async def test_shows_in_the_list_of_mailboxes(self, stage: OpenStage) -> None:
         async with stage(messages=12) as s:
-            [before] = await s.mailboxes.overviews(s.user_id)
+            [before] = await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id))
             await s.sync(count=None)
-            [after] = await s.mailboxes.overviews(s.user_id)
+            [after] = await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id))
             unread = [id_ for id_, labels in (await s.at_provider.truth()).items() if "UNREAD" in labels]
             assert (before.last_synced_at, before.message_count) == (None, 0)
             assert after.last_synced_at is not None

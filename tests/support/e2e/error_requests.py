@@ -1,5 +1,6 @@
 """A request for every error code of docs/errors.md that the running stack answers with it."""
 
+import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, closing
@@ -11,6 +12,8 @@ from typing import Any
 import asyncpg
 import httpx
 
+from services.kit.api_key import generate
+from services.kit.scopes import OPERATOR_SCOPES, Scope
 from tests.support.e2e.people import Person, Provider, frontend_query
 from tests.support.e2e.running_stack import RunningStack
 from tests.support.mail.waiting import eventually
@@ -54,6 +57,16 @@ class Place:
     def visitor(self) -> Person:
         """A user with a synced mailbox, for requests that change nothing."""
         return self.reader()[0]
+
+    @cached_property
+    def key(self) -> str:
+        """An API key of the application default, with all scopes of applications."""
+        return self.stack.api_key(f"--scopes={','.join(set(Scope) - OPERATOR_SCOPES)}")
+
+    @cached_property
+    def operator_key(self) -> str:
+        """An operator key."""
+        return self.stack.api_key("--operator")
 
     @asynccontextmanager
     async def database(self, service: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
@@ -111,6 +124,51 @@ _simple("invalid_account_id", "GET", "/emails?account_id=1")
 _simple("invalid_refresh_token", "POST", "/auth/refresh", json={"refresh_token": "made-up"})
 _simple("session_not_found", "DELETE", f"/auth/sessions/{_UNKNOWN}")
 _simple("not_found", "GET", "/nowhere")
+
+
+def _by_key(code: str, method: str, path: str, *, operator: bool = False, **options: Any) -> None:
+    """Register a request with an API key that may do what it asks."""
+
+    async def request(place: Place) -> httpx.Response:
+        key = place.operator_key if operator else place.key
+        return place.http.request(method, path, **{**options, "headers": {"Authorization": f"Bearer {key}"}})
+
+    _gives(code)(request)
+
+
+_KEY = {"name": "a key", "scopes": ["mail.read"]}
+
+_simple("wrong_credential", "GET", "/keys")
+_by_key("mailbox_required", "GET", "/emails/syncs")
+_by_key("invalid_key_rules", "POST", "/keys", json={**_KEY, "networks": ["everywhere"]})
+_by_key("insufficient_scope", "GET", "/applications")
+_by_key("api_key_not_found", "DELETE", "/keys/0A1b2C3d4E5")
+_by_key("application_not_found", "PATCH", f"/applications/{_UNKNOWN}", operator=True, json={"redirect_urls": []})
+_by_key("application_exists", "POST", "/applications", operator=True, json={"name": "default"})
+_by_key(
+    "invalid_application",
+    *("POST", "/applications"),
+    operator=True,
+    json={"name": "insecure", "redirect_urls": ["http://shop.example/"]},
+)
+
+
+@_gives("malformed_api_key")
+async def _with_half_a_key(place: Place) -> httpx.Response:
+    return place.http.get("/mailboxes", headers={"Authorization": f"Bearer {place.key[:30]}"})
+
+
+@_gives("invalid_api_key")
+async def _with_an_unknown_key(place: Place) -> httpx.Response:
+    key = generate(secrets.token_bytes).value
+    return place.http.get("/mailboxes", headers={"Authorization": f"Bearer {key}"})
+
+
+@_gives("network_not_allowed")
+async def _from_another_network(place: Place) -> httpx.Response:
+    rules = {**_KEY, "networks": ["192.0.2.0/24"]}
+    made = place.http.post("/keys", json=rules, headers={"Authorization": f"Bearer {place.key}"}).json()
+    return place.http.get("/mailboxes", headers={"Authorization": f"Bearer {made['api_key']}"})
 
 
 @_gives("reauthentication_required")

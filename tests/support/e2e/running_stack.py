@@ -91,6 +91,14 @@ class RunningStack:
         self._processes[name] = process
         wait_for_answer(service.ready_url, process, log=self.log_file(name))
 
+    def api_key(self, *options: str) -> str:
+        """Make an API key by the server's command line; return its text."""
+        auth = self._services["auth"]
+        made = subprocess.run(
+            [*auth.command, "api-key", *options], env=auth.environment, check=True, capture_output=True, text=True
+        )
+        return made.stdout.strip()
+
     def stop(self, name: str) -> int:
         """Stop a service gracefully. Returns its exit code."""
         process = self._processes.pop(name)

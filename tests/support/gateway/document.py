@@ -5,12 +5,15 @@ import time
 from collections.abc import Iterator
 from typing import Any, cast
 
+from mailroom.auth.v1.auth_pb2_grpc import ApiKeyServiceStub
 from prometheus_client import CollectorRegistry
 
 from services.gateway.access_tokens import AccessTokens
+from services.gateway.api_keys import ApiKeys
 from services.gateway.app import create_app
 from services.gateway.clients import Services
 from services.gateway.limits.long_polls import LongPolls
+from services.gateway.revocations import Revocations
 from services.kit.jwks import KeySet, PublishedKeys
 from services.kit.observe.setup import Telemetry
 
@@ -27,14 +30,18 @@ async def _ready() -> bool:
 
 def openapi_document() -> dict[str, Any]:
     """Return the document, with the routes that a setting adds."""
+    no_service = cast("ApiKeyServiceStub", None)
+    revocations = Revocations(no_service)
     keys = KeySet(_no_keys, algorithm="ES256", retry_interval=1, monotonic=time.monotonic)
     app = create_app(
         # No request is sent.
         services=cast("Services", None),
         signing_keys=keys,
         access_tokens=AccessTokens(keys, issuer=_URL, audience=_URL),
+        api_keys=ApiKeys(no_service),
+        revocations=revocations,
         ready=_ready,
-        long_polls=LongPolls(asyncio.Event()),
+        long_polls=LongPolls(asyncio.Event(), revocations=revocations),
         telemetry=Telemetry(CollectorRegistry()),
         public_url=_URL,
         frontend_redirect_url=_URL,

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 
 from services.gateway.conversions import email_summary
 from services.kit.errors import AppError, Kind
+from services.kit.principals import PRINCIPAL_HEADER
 from tests.support.gateway.contract import Context, after
 
 PUSH_TOKEN = "token-of-the-push-service-account"
@@ -52,6 +53,8 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     watched: asyncio.Event = field(default_factory=asyncio.Event)
     pushed: list[mail_pb2.AcceptPushRequest] = field(default_factory=list)
     push_answer: mail_pb2.AcceptPushResponse = field(default_factory=mail_pb2.AcceptPushResponse)
+    # The principals of lists of mailboxes.
+    principals: list[str] = field(default_factory=list)
     # The users whose accounts are learned anew.
     refreshed: list[str] = field(default_factory=list)
 
@@ -65,8 +68,11 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
         return mailbox
 
     @override
-    async def ListMailboxes(self, request: mail_pb2.ListMailboxesRequest, _: Context) -> mail_pb2.ListMailboxesResponse:
+    async def ListMailboxes(
+        self, request: mail_pb2.ListMailboxesRequest, context: Context
+    ) -> mail_pb2.ListMailboxesResponse:
         self._check()
+        self.principals.append(str(dict(context.invocation_metadata() or ()).get(PRINCIPAL_HEADER, "")))
         return mail_pb2.ListMailboxesResponse(mailboxes=self.mailboxes.get(request.user_id, []))
 
     @override

@@ -49,7 +49,20 @@ class ImapAccounts:
     async def disconnect_account(self, account_id: UUID, user_id: UUID) -> None:
         """As AuthClient."""
 
-    async def delete_user(self, user_id: UUID) -> None:
+    async def list_application_accounts(
+        self,
+        application_id: UUID,
+        *,
+        account_id: UUID | None,  # noqa: ARG002 - there is one account
+    ) -> list[Account]:
+        """As AuthClient."""
+        return [
+            account
+            for account in await self.list_accounts(self.account.user_id)
+            if account.application_id == application_id
+        ]
+
+    async def delete_user(self, user_id: UUID, *, application_id: UUID | None = None) -> None:
         """As AuthClient."""
 
     async def access_token(

@@ -33,7 +33,12 @@ class AccountServicer(auth_pb2_grpc.AccountServiceServicer):
         request: auth_pb2.ListAccountsRequest,
         context: Context,  # noqa: ARG002 - as gRPC calls it
     ) -> auth_pb2.ListAccountsResponse:
-        accounts = await self._auth.list_accounts(UUID(request.user_id))
+        if request.application_id:
+            accounts = await self._auth.list_application_accounts(
+                UUID(request.application_id), account_id=UUID(request.account_id) if request.account_id else None
+            )
+        else:
+            accounts = await self._auth.list_accounts(UUID(request.user_id))
         return auth_pb2.ListAccountsResponse(
             accounts=[
                 auth_pb2.Account(
@@ -99,12 +104,27 @@ class ProviderTokenServicer(auth_pb2_grpc.ProviderTokenServiceServicer):
         return auth_pb2.GetAccessTokenResponse(access_token=token, expire_time=expire_time)
 
 
+class SigningKeyServicer(auth_pb2_grpc.SigningKeyServiceServicer):
+    """mailroom.auth.v1.SigningKeyService."""
+
+    def __init__(self, jwks: str) -> None:
+        self._jwks = jwks
+
+    async def ListVerificationKeys(  # noqa: N802 - the contract's name
+        self,
+        request: auth_pb2.ListVerificationKeysRequest,  # noqa: ARG002 - as gRPC calls it
+        context: Context,  # noqa: ARG002 - as gRPC calls it
+    ) -> auth_pb2.ListVerificationKeysResponse:
+        return auth_pb2.ListVerificationKeysResponse(jwks=self._jwks)
+
+
 @asynccontextmanager
-async def served_auth(auth: FakeAuth) -> AsyncIterator[str]:
-    """Serves the fake on loopback; yields its address."""
+async def served_auth(auth: FakeAuth, *, jwks: str = '{"keys": []}') -> AsyncIterator[str]:
+    """Serves the fake on loopback; yields its address. `jwks` are the keys of its tokens."""
     accounts = AccountServicer(auth)
     register = [
         partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, accounts),
+        partial(auth_pb2_grpc.add_SigningKeyServiceServicer_to_server, SigningKeyServicer(jwks)),
         partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, ProviderTokenServicer(auth)),
     ]
     async with serve_rpc(host="127.0.0.1", port=0, register=register, callers=CALLERS, identity=None) as port:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from services.kit.errors import AppError, Kind
-from services.mail.model import Account, MailboxStatus
+from services.mail.model import DEFAULT_APPLICATION, Account, MailboxStatus
 from tests.support.mail.sandbox_control import Sandbox
 from tests.support.sandbox.harness import redirect_params
 
@@ -88,6 +88,16 @@ class FakeAuth:
         accounts = [*(grant.account for grant in self._grants.values()), *self.late]
         return [account for account in accounts if account.user_id == user_id]
 
+    async def list_application_accounts(self, application_id: UUID, *, account_id: UUID | None) -> list[Account]:
+        """As AuthClient."""
+        self._answer()
+        accounts = [grant.account for grant in self._grants.values()]
+        return [
+            account
+            for account in accounts
+            if account.application_id == application_id and account_id in (None, account.account_id)
+        ]
+
     async def report_account(
         self, account_id: UUID, user_id: UUID, *, access_denied_reason: str | None = None, email: str = ""
     ) -> None:
@@ -116,9 +126,11 @@ class FakeAuth:
             self.lost_answers -= 1
             raise AppError(Kind.TIMEOUT, "deadline_exceeded", "No answer came.")
 
-    async def delete_user(self, user_id: UUID) -> None:
+    async def delete_user(self, user_id: UUID, *, application_id: UUID | None = None) -> None:
         """As AuthClient."""
         self._answer()
+        if application_id not in (None, DEFAULT_APPLICATION):
+            return
         for account in await self.list_accounts(user_id):
             await self.disconnect_account(account.account_id, user_id)
         self.deleted_users.append(user_id)

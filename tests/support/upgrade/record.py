@@ -25,7 +25,7 @@ from deploy.local.ports import Ports
 from deploy.local.postgres import Database, EmbeddedPostgres, PostgresAddress
 from services.kit.settings import Postgres
 from services.kit.stores.postgres import Connection, create_pool
-from services.mail.model import Account, Label, LabelChange, Lane, ListedId, MailboxStatus
+from services.mail.model import Account, Label, LabelChange, Lane, ListedId, MailboxQuery, MailboxStatus
 from services.mail.search.parser import parse
 from services.mail.store import changes, labels, message_labels, messages
 from services.mail.store.control import mailboxes, schedule
@@ -78,7 +78,7 @@ async def turn(connection: Connection) -> None:
 async def reads(connection: Connection) -> None:
     """Read a mailbox as clients do."""
     await mailboxes.of_user(connection, USER)
-    await mailboxes.overviews(connection, USER)
+    await mailboxes.overviews(connection, MailboxQuery(user_id=USER))
     names = await labels.names(connection, MAILBOX)
     for query in ("", "label:inbox", "report"):
         node = parse(query, now=_NOW, me=["ada@example.com"])

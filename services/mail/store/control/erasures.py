@@ -43,10 +43,10 @@ async def hide(connection: Connection, user_id: UUID, mailbox_id: int) -> bool:
         """
         WITH hidden AS (
             UPDATE mailboxes SET user_id = NULL WHERE mailbox_id = $1 AND user_id = $2
-            RETURNING mailbox_id, account_id, provider
+            RETURNING mailbox_id, account_id, application_id, provider
         )
-        INSERT INTO disconnections (mailbox_id, account_id, user_id, provider)
-        SELECT mailbox_id, account_id, $2, provider FROM hidden RETURNING true
+        INSERT INTO disconnections (mailbox_id, account_id, user_id, application_id, provider)
+        SELECT mailbox_id, account_id, $2, application_id, provider FROM hidden RETURNING true
         """,
         mailbox_id,
         user_id,

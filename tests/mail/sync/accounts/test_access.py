@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import structlog
 
-from services.mail.model import MailboxStatus, SyncReport, SyncState, WaitReason
+from services.mail.model import MailboxQuery, MailboxStatus, SyncReport, SyncState, WaitReason
 from services.mail.store.control import mailboxes, schedule
 from services.mail.store.control.schedule import LeaseLostError
 from services.mail.sync.accounts.access import MailboxAccess, Patience
@@ -33,7 +33,7 @@ async def allow(s: Stage) -> None:
 
 async def denied_reason(s: Stage) -> str:
     """Return the reason that the list of addresses shows."""
-    [overview] = await s.mailboxes.overviews(s.user_id)
+    [overview] = await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id))
     assert overview.mailbox.status is MailboxStatus.ACTIVE
     return overview.mailbox.access_denied_reason
 

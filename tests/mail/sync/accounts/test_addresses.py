@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.kit.errors import AppError
+from services.mail.model import MailboxQuery
 from services.mail.notifications import Notifications
 from services.mail.providers.base import Profile
 from services.mail.store.control import mailboxes
@@ -66,7 +67,7 @@ class TestProfile:
             await s.hint()
             await until_named(s, new)
             assert s.auth.addresses == [new]
-            [overview] = await s.mailboxes.overviews(s.user_id)
+            [overview] = await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id))
             assert overview.mailbox.email == new
 
     async def test_is_read_once_a_day(self, stage: OpenStage) -> None:

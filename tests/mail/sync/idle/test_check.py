@@ -10,7 +10,7 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
-from services.mail.model import HistoryDelta, Label, Lane, MailboxStatus
+from services.mail.model import HistoryDelta, Label, Lane, MailboxQuery, MailboxStatus
 from services.mail.providers.base import HistoryPage, Profile, TokenRefusedError
 from services.mail.store.control import mailboxes
 from services.mail.sync.idle.budget import report_misfit
@@ -50,7 +50,7 @@ async def until_looked_at(s: Stage, times: int = 2) -> None:
 async def last_synced_at(s: Stage) -> datetime:
     """Return what the user's list of addresses says."""
     async with s.pool.acquire() as connection:
-        [overview] = await mailboxes.overviews(connection, s.user_id)
+        [overview] = await mailboxes.overviews(connection, MailboxQuery(user_id=s.user_id))
     assert overview.last_synced_at is not None
     return overview.last_synced_at
 

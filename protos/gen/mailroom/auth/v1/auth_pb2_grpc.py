@@ -862,3 +862,679 @@ class ProviderTokenService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class ApiKeyServiceStub:
+    """API keys of applications and operators. Called by the gateway.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.VerifyApiKey = channel.unary_unary(
+                '/mailroom.auth.v1.ApiKeyService/VerifyApiKey',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.VerifyApiKeyRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.VerifyApiKeyResponse.FromString,
+                _registered_method=True)
+        self.CreateApiKey = channel.unary_unary(
+                '/mailroom.auth.v1.ApiKeyService/CreateApiKey',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateApiKeyRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateApiKeyResponse.FromString,
+                _registered_method=True)
+        self.ListApiKeys = channel.unary_unary(
+                '/mailroom.auth.v1.ApiKeyService/ListApiKeys',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeysRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeysResponse.FromString,
+                _registered_method=True)
+        self.ListApiKeyEvents = channel.unary_unary(
+                '/mailroom.auth.v1.ApiKeyService/ListApiKeyEvents',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeyEventsRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeyEventsResponse.FromString,
+                _registered_method=True)
+        self.RevokeApiKey = channel.unary_unary(
+                '/mailroom.auth.v1.ApiKeyService/RevokeApiKey',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyResponse.FromString,
+                _registered_method=True)
+        self.ListRevocations = channel.unary_unary(
+                '/mailroom.auth.v1.ApiKeyService/ListRevocations',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListRevocationsRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListRevocationsResponse.FromString,
+                _registered_method=True)
+
+
+class ApiKeyServiceServicer:
+    """API keys of applications and operators. Called by the gateway.
+    """
+
+    def VerifyApiKey(self, request, context):
+        """Verifies a key and returns what it may do, with a token by which other services recognise it. A use is recorded
+        coarsely. Idempotent. UNAUTHENTICATED malformed_api_key, invalid_api_key (unknown, revoked, expired);
+        PERMISSION_DENIED network_not_allowed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateApiKey(self, request, context):
+        """Creates a key of the managing key's application, which may do no more than that. Not idempotent.
+        INVALID_ARGUMENT invalid_key_rules; UNAUTHENTICATED invalid_api_key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListApiKeys(self, request, context):
+        """Lists the keys of the managing key's application, revoked ones too, newest first. Idempotent.
+        UNAUTHENTICATED invalid_api_key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListApiKeyEvents(self, request, context):
+        """Lists the latest events of a key of the application, newest first. Idempotent.
+        NOT_FOUND api_key_not_found; UNAUTHENTICATED invalid_api_key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeApiKey(self, request, context):
+        """Revokes a key of the application. Idempotent. NOT_FOUND api_key_not_found; UNAUTHENTICATED invalid_api_key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRevocations(self, request, context):
+        """Lists the keys and sessions that ended since a time, whose tokens may still be valid. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ApiKeyServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'VerifyApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyApiKey,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.VerifyApiKeyRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.VerifyApiKeyResponse.SerializeToString,
+            ),
+            'CreateApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateApiKey,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateApiKeyRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateApiKeyResponse.SerializeToString,
+            ),
+            'ListApiKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApiKeys,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeysRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeysResponse.SerializeToString,
+            ),
+            'ListApiKeyEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApiKeyEvents,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeyEventsRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeyEventsResponse.SerializeToString,
+            ),
+            'RevokeApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeApiKey,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyResponse.SerializeToString,
+            ),
+            'ListRevocations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRevocations,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListRevocationsRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListRevocationsResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'mailroom.auth.v1.ApiKeyService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('mailroom.auth.v1.ApiKeyService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ApiKeyService:
+    """API keys of applications and operators. Called by the gateway.
+    """
+
+    @staticmethod
+    def VerifyApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ApiKeyService/VerifyApiKey',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.VerifyApiKeyRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.VerifyApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ApiKeyService/CreateApiKey',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateApiKeyRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApiKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ApiKeyService/ListApiKeys',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeysRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApiKeyEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ApiKeyService/ListApiKeyEvents',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeyEventsRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeyEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ApiKeyService/RevokeApiKey',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRevocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ApiKeyService/ListRevocations',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListRevocationsRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListRevocationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class SigningKeyServiceStub:
+    """The public keys of our tokens. Called by mail.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListVerificationKeys = channel.unary_unary(
+                '/mailroom.auth.v1.SigningKeyService/ListVerificationKeys',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListVerificationKeysRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListVerificationKeysResponse.FromString,
+                _registered_method=True)
+
+
+class SigningKeyServiceServicer:
+    """The public keys of our tokens. Called by mail.
+    """
+
+    def ListVerificationKeys(self, request, context):
+        """Lists the public keys that verify access tokens and principals (RFC 7517). Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_SigningKeyServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListVerificationKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVerificationKeys,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListVerificationKeysRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListVerificationKeysResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'mailroom.auth.v1.SigningKeyService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('mailroom.auth.v1.SigningKeyService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class SigningKeyService:
+    """The public keys of our tokens. Called by mail.
+    """
+
+    @staticmethod
+    def ListVerificationKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.SigningKeyService/ListVerificationKeys',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListVerificationKeysRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListVerificationKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class ApplicationServiceStub:
+    """Applications and their users. Called by the gateway.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.CreateApplication = channel.unary_unary(
+                '/mailroom.auth.v1.ApplicationService/CreateApplication',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateApplicationRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateApplicationResponse.FromString,
+                _registered_method=True)
+        self.ListApplications = channel.unary_unary(
+                '/mailroom.auth.v1.ApplicationService/ListApplications',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApplicationsRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApplicationsResponse.FromString,
+                _registered_method=True)
+        self.UpdateApplication = channel.unary_unary(
+                '/mailroom.auth.v1.ApplicationService/UpdateApplication',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.UpdateApplicationRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.UpdateApplicationResponse.FromString,
+                _registered_method=True)
+        self.AddUser = channel.unary_unary(
+                '/mailroom.auth.v1.ApplicationService/AddUser',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.AddUserRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.AddUserResponse.FromString,
+                _registered_method=True)
+        self.ListUsers = channel.unary_unary(
+                '/mailroom.auth.v1.ApplicationService/ListUsers',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListUsersRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListUsersResponse.FromString,
+                _registered_method=True)
+        self.GetApplicationUser = channel.unary_unary(
+                '/mailroom.auth.v1.ApplicationService/GetApplicationUser',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.GetApplicationUserRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.GetApplicationUserResponse.FromString,
+                _registered_method=True)
+
+
+class ApplicationServiceServicer:
+    """Applications and their users. Called by the gateway.
+    """
+
+    def CreateApplication(self, request, context):
+        """Creates an application. Not idempotent. INVALID_ARGUMENT invalid_application;
+        FAILED_PRECONDITION application_exists; UNAUTHENTICATED invalid_api_key (no live operator key).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListApplications(self, request, context):
+        """Lists all applications, oldest first. Idempotent. UNAUTHENTICATED invalid_api_key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateApplication(self, request, context):
+        """Replaces an application's redirect URLs. Idempotent. INVALID_ARGUMENT invalid_application;
+        NOT_FOUND application_not_found; UNAUTHENTICATED invalid_api_key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddUser(self, request, context):
+        """Adds a user under the application's own id, or returns the one that has it. Idempotent.
+        INVALID_ARGUMENT invalid_external_user_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUsers(self, request, context):
+        """Lists the users of an application by id. Idempotent. INVALID_ARGUMENT invalid_page_token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetApplicationUser(self, request, context):
+        """Gets a user of the application with their accounts, oldest first. Idempotent. NOT_FOUND user_not_found.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ApplicationServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'CreateApplication': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateApplication,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateApplicationRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateApplicationResponse.SerializeToString,
+            ),
+            'ListApplications': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApplications,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApplicationsRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApplicationsResponse.SerializeToString,
+            ),
+            'UpdateApplication': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateApplication,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.UpdateApplicationRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.UpdateApplicationResponse.SerializeToString,
+            ),
+            'AddUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddUser,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.AddUserRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.AddUserResponse.SerializeToString,
+            ),
+            'ListUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsers,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListUsersRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListUsersResponse.SerializeToString,
+            ),
+            'GetApplicationUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetApplicationUser,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.GetApplicationUserRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.GetApplicationUserResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'mailroom.auth.v1.ApplicationService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('mailroom.auth.v1.ApplicationService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ApplicationService:
+    """Applications and their users. Called by the gateway.
+    """
+
+    @staticmethod
+    def CreateApplication(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ApplicationService/CreateApplication',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateApplicationRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateApplicationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApplications(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ApplicationService/ListApplications',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApplicationsRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApplicationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateApplication(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ApplicationService/UpdateApplication',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.UpdateApplicationRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.UpdateApplicationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ApplicationService/AddUser',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.AddUserRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.AddUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ApplicationService/ListUsers',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListUsersRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetApplicationUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ApplicationService/GetApplicationUser',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.GetApplicationUserRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.GetApplicationUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

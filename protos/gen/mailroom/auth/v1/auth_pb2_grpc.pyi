@@ -281,3 +281,193 @@ class ProviderTokenServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
 def add_ProviderTokenServiceServicer_to_server(servicer: ProviderTokenServiceServicer, server: _aio.Server) -> None: ...
+
+class ApiKeyServiceStub:
+    """API keys of applications and operators. Called by the gateway."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    VerifyApiKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.VerifyApiKeyRequest, _auth_pb2.VerifyApiKeyResponse]
+    """Verifies a key and returns what it may do, with a token by which other services recognise it. A use is recorded
+    coarsely. Idempotent. UNAUTHENTICATED malformed_api_key, invalid_api_key (unknown, revoked, expired);
+    PERMISSION_DENIED network_not_allowed.
+    """
+    CreateApiKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateApiKeyRequest, _auth_pb2.CreateApiKeyResponse]
+    """Creates a key of the managing key's application, which may do no more than that. Not idempotent.
+    INVALID_ARGUMENT invalid_key_rules; UNAUTHENTICATED invalid_api_key.
+    """
+    ListApiKeys: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListApiKeysRequest, _auth_pb2.ListApiKeysResponse]
+    """Lists the keys of the managing key's application, revoked ones too, newest first. Idempotent.
+    UNAUTHENTICATED invalid_api_key.
+    """
+    ListApiKeyEvents: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListApiKeyEventsRequest, _auth_pb2.ListApiKeyEventsResponse]
+    """Lists the latest events of a key of the application, newest first. Idempotent.
+    NOT_FOUND api_key_not_found; UNAUTHENTICATED invalid_api_key.
+    """
+    RevokeApiKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.RevokeApiKeyRequest, _auth_pb2.RevokeApiKeyResponse]
+    """Revokes a key of the application. Idempotent. NOT_FOUND api_key_not_found; UNAUTHENTICATED invalid_api_key."""
+    ListRevocations: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListRevocationsRequest, _auth_pb2.ListRevocationsResponse]
+    """Lists the keys and sessions that ended since a time, whose tokens may still be valid. Idempotent."""
+
+class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
+    """API keys of applications and operators. Called by the gateway."""
+
+    @_abc_1.abstractmethod
+    def VerifyApiKey(
+        self,
+        request: _auth_pb2.VerifyApiKeyRequest,
+        context: _aio.ServicerContext[_auth_pb2.VerifyApiKeyRequest, _abc.Awaitable[_auth_pb2.VerifyApiKeyResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.VerifyApiKeyResponse]:
+        """Verifies a key and returns what it may do, with a token by which other services recognise it. A use is recorded
+        coarsely. Idempotent. UNAUTHENTICATED malformed_api_key, invalid_api_key (unknown, revoked, expired);
+        PERMISSION_DENIED network_not_allowed.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateApiKey(
+        self,
+        request: _auth_pb2.CreateApiKeyRequest,
+        context: _aio.ServicerContext[_auth_pb2.CreateApiKeyRequest, _abc.Awaitable[_auth_pb2.CreateApiKeyResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.CreateApiKeyResponse]:
+        """Creates a key of the managing key's application, which may do no more than that. Not idempotent.
+        INVALID_ARGUMENT invalid_key_rules; UNAUTHENTICATED invalid_api_key.
+        """
+
+    @_abc_1.abstractmethod
+    def ListApiKeys(
+        self,
+        request: _auth_pb2.ListApiKeysRequest,
+        context: _aio.ServicerContext[_auth_pb2.ListApiKeysRequest, _abc.Awaitable[_auth_pb2.ListApiKeysResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ListApiKeysResponse]:
+        """Lists the keys of the managing key's application, revoked ones too, newest first. Idempotent.
+        UNAUTHENTICATED invalid_api_key.
+        """
+
+    @_abc_1.abstractmethod
+    def ListApiKeyEvents(
+        self,
+        request: _auth_pb2.ListApiKeyEventsRequest,
+        context: _aio.ServicerContext[_auth_pb2.ListApiKeyEventsRequest, _abc.Awaitable[_auth_pb2.ListApiKeyEventsResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ListApiKeyEventsResponse]:
+        """Lists the latest events of a key of the application, newest first. Idempotent.
+        NOT_FOUND api_key_not_found; UNAUTHENTICATED invalid_api_key.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeApiKey(
+        self,
+        request: _auth_pb2.RevokeApiKeyRequest,
+        context: _aio.ServicerContext[_auth_pb2.RevokeApiKeyRequest, _abc.Awaitable[_auth_pb2.RevokeApiKeyResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.RevokeApiKeyResponse]:
+        """Revokes a key of the application. Idempotent. NOT_FOUND api_key_not_found; UNAUTHENTICATED invalid_api_key."""
+
+    @_abc_1.abstractmethod
+    def ListRevocations(
+        self,
+        request: _auth_pb2.ListRevocationsRequest,
+        context: _aio.ServicerContext[_auth_pb2.ListRevocationsRequest, _abc.Awaitable[_auth_pb2.ListRevocationsResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ListRevocationsResponse]:
+        """Lists the keys and sessions that ended since a time, whose tokens may still be valid. Idempotent."""
+
+def add_ApiKeyServiceServicer_to_server(servicer: ApiKeyServiceServicer, server: _aio.Server) -> None: ...
+
+class SigningKeyServiceStub:
+    """The public keys of our tokens. Called by mail."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListVerificationKeys: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListVerificationKeysRequest, _auth_pb2.ListVerificationKeysResponse]
+    """Lists the public keys that verify access tokens and principals (RFC 7517). Idempotent."""
+
+class SigningKeyServiceServicer(metaclass=_abc_1.ABCMeta):
+    """The public keys of our tokens. Called by mail."""
+
+    @_abc_1.abstractmethod
+    def ListVerificationKeys(
+        self,
+        request: _auth_pb2.ListVerificationKeysRequest,
+        context: _aio.ServicerContext[_auth_pb2.ListVerificationKeysRequest, _abc.Awaitable[_auth_pb2.ListVerificationKeysResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ListVerificationKeysResponse]:
+        """Lists the public keys that verify access tokens and principals (RFC 7517). Idempotent."""
+
+def add_SigningKeyServiceServicer_to_server(servicer: SigningKeyServiceServicer, server: _aio.Server) -> None: ...
+
+class ApplicationServiceStub:
+    """Applications and their users. Called by the gateway."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    CreateApplication: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateApplicationRequest, _auth_pb2.CreateApplicationResponse]
+    """Creates an application. Not idempotent. INVALID_ARGUMENT invalid_application;
+    FAILED_PRECONDITION application_exists; UNAUTHENTICATED invalid_api_key (no live operator key).
+    """
+    ListApplications: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListApplicationsRequest, _auth_pb2.ListApplicationsResponse]
+    """Lists all applications, oldest first. Idempotent. UNAUTHENTICATED invalid_api_key."""
+    UpdateApplication: _aio.UnaryUnaryMultiCallable[_auth_pb2.UpdateApplicationRequest, _auth_pb2.UpdateApplicationResponse]
+    """Replaces an application's redirect URLs. Idempotent. INVALID_ARGUMENT invalid_application;
+    NOT_FOUND application_not_found; UNAUTHENTICATED invalid_api_key.
+    """
+    AddUser: _aio.UnaryUnaryMultiCallable[_auth_pb2.AddUserRequest, _auth_pb2.AddUserResponse]
+    """Adds a user under the application's own id, or returns the one that has it. Idempotent.
+    INVALID_ARGUMENT invalid_external_user_id.
+    """
+    ListUsers: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListUsersRequest, _auth_pb2.ListUsersResponse]
+    """Lists the users of an application by id. Idempotent. INVALID_ARGUMENT invalid_page_token."""
+    GetApplicationUser: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetApplicationUserRequest, _auth_pb2.GetApplicationUserResponse]
+    """Gets a user of the application with their accounts, oldest first. Idempotent. NOT_FOUND user_not_found."""
+
+class ApplicationServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Applications and their users. Called by the gateway."""
+
+    @_abc_1.abstractmethod
+    def CreateApplication(
+        self,
+        request: _auth_pb2.CreateApplicationRequest,
+        context: _aio.ServicerContext[_auth_pb2.CreateApplicationRequest, _abc.Awaitable[_auth_pb2.CreateApplicationResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.CreateApplicationResponse]:
+        """Creates an application. Not idempotent. INVALID_ARGUMENT invalid_application;
+        FAILED_PRECONDITION application_exists; UNAUTHENTICATED invalid_api_key (no live operator key).
+        """
+
+    @_abc_1.abstractmethod
+    def ListApplications(
+        self,
+        request: _auth_pb2.ListApplicationsRequest,
+        context: _aio.ServicerContext[_auth_pb2.ListApplicationsRequest, _abc.Awaitable[_auth_pb2.ListApplicationsResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ListApplicationsResponse]:
+        """Lists all applications, oldest first. Idempotent. UNAUTHENTICATED invalid_api_key."""
+
+    @_abc_1.abstractmethod
+    def UpdateApplication(
+        self,
+        request: _auth_pb2.UpdateApplicationRequest,
+        context: _aio.ServicerContext[_auth_pb2.UpdateApplicationRequest, _abc.Awaitable[_auth_pb2.UpdateApplicationResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.UpdateApplicationResponse]:
+        """Replaces an application's redirect URLs. Idempotent. INVALID_ARGUMENT invalid_application;
+        NOT_FOUND application_not_found; UNAUTHENTICATED invalid_api_key.
+        """
+
+    @_abc_1.abstractmethod
+    def AddUser(
+        self,
+        request: _auth_pb2.AddUserRequest,
+        context: _aio.ServicerContext[_auth_pb2.AddUserRequest, _abc.Awaitable[_auth_pb2.AddUserResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.AddUserResponse]:
+        """Adds a user under the application's own id, or returns the one that has it. Idempotent.
+        INVALID_ARGUMENT invalid_external_user_id.
+        """
+
+    @_abc_1.abstractmethod
+    def ListUsers(
+        self,
+        request: _auth_pb2.ListUsersRequest,
+        context: _aio.ServicerContext[_auth_pb2.ListUsersRequest, _abc.Awaitable[_auth_pb2.ListUsersResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ListUsersResponse]:
+        """Lists the users of an application by id. Idempotent. INVALID_ARGUMENT invalid_page_token."""
+
+    @_abc_1.abstractmethod
+    def GetApplicationUser(
+        self,
+        request: _auth_pb2.GetApplicationUserRequest,
+        context: _aio.ServicerContext[_auth_pb2.GetApplicationUserRequest, _abc.Awaitable[_auth_pb2.GetApplicationUserResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.GetApplicationUserResponse]:
+        """Gets a user of the application with their accounts, oldest first. Idempotent. NOT_FOUND user_not_found."""
+
+def add_ApplicationServiceServicer_to_server(servicer: ApplicationServiceServicer, server: _aio.Server) -> None: ...

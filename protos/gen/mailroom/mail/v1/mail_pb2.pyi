@@ -3,7 +3,10 @@
 isort:skip_file
 Contract of the mail service: mailboxes, their messages, and the sync that copies them.
 
-`user_id` is who asks. Whatever belongs to another user does not exist for them: NOT_FOUND, never PERMISSION_DENIED.
+`user_id` is who asks: a user, or an API key as `key:<id>`, which asks for the mailboxes of its application, or for
+some of them. The metadata entry `mailroom-principal` proves it, with a token that auth signed for this subject
+(UNAUTHENTICATED invalid_token); AcceptPush needs none. Whatever belongs to another user or application does not
+exist for them: NOT_FOUND, never PERMISSION_DENIED.
 Errors carry google.rpc.ErrorInfo with a stable `reason`. v1 only grows.
 """
 
@@ -207,17 +210,48 @@ class ListMailboxesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    ACCESS_DENIED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
+    owner_id: _builtins.str
+    """Only mailboxes of this user of the application; for API keys."""
+    account_id: _builtins.str
+    """Only the mailbox of this account, at this address, of this provider. Empty: any."""
+    email: _builtins.str
+    provider: _builtins.str
+    status: Global___MailboxStatus.ValueType
+    """Unspecified: any."""
+    access_denied: _builtins.bool
+    """Whether the provider denies access lastingly; absent: any."""
+    page_size: _builtins.int
+    """1 to 200; 0: all of a user, 200 of an application."""
+    page_token: _builtins.str
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
+        owner_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        email: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        status: Global___MailboxStatus.ValueType = ...,
+        access_denied: _builtins.bool | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_access_denied", b"_access_denied", "access_denied", b"access_denied"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_access_denied", b"_access_denied", "access_denied", b"access_denied", "account_id", b"account_id", "email", b"email", "owner_id", b"owner_id", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "status", b"status", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__access_denied: _TypeAlias = _typing.Literal["access_denied"]  # noqa: Y015
+    _WhichOneofArgType__access_denied: _TypeAlias = _typing.Literal["_access_denied", b"_access_denied"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__access_denied) -> _WhichOneofReturnType__access_denied | None: ...
 
 Global___ListMailboxesRequest: _TypeAlias = ListMailboxesRequest  # noqa: Y015
 
@@ -226,16 +260,20 @@ class ListMailboxesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MAILBOXES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
     @_builtins.property
     def mailboxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mailbox]: ...
     def __init__(
         self,
         *,
         mailboxes: _abc.Iterable[Global___Mailbox] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mailboxes", b"mailboxes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mailboxes", b"mailboxes", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -322,15 +360,19 @@ class DeleteUserRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
+    DELETED_USER_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
+    deleted_user_id: _builtins.str
+    """The user of the application whom an API key deletes; otherwise empty."""
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
+        deleted_user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_user_id", b"deleted_user_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -369,6 +411,7 @@ class Mailbox(_message.Message):
     UNREAD_COUNT_FIELD_NUMBER: _builtins.int
     RECONNECT_BY_TIME_FIELD_NUMBER: _builtins.int
     ACCESS_DENIED_REASON_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     email: _builtins.str
     provider: _builtins.str
@@ -379,6 +422,8 @@ class Mailbox(_message.Message):
     """Why the provider denies access lastingly, one of docs/errors.md; empty: it does not. The status stays active, since
     the grant lives: access comes back without a new sign-in.
     """
+    user_id: _builtins.str
+    """Whose it is."""
     @_builtins.property
     def last_synced_time(self) -> _timestamp_pb2.Timestamp:
         """Absent until a sync has ended."""
@@ -399,10 +444,11 @@ class Mailbox(_message.Message):
         unread_count: _builtins.int = ...,
         reconnect_by_time: _timestamp_pb2.Timestamp | None = ...,
         access_denied_reason: _builtins.str = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_synced_time", b"last_synced_time", "reconnect_by_time", b"reconnect_by_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_denied_reason", b"access_denied_reason", "account_id", b"account_id", "email", b"email", "last_synced_time", b"last_synced_time", "message_count", b"message_count", "provider", b"provider", "reconnect_by_time", b"reconnect_by_time", "status", b"status", "unread_count", b"unread_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_denied_reason", b"access_denied_reason", "account_id", b"account_id", "email", b"email", "last_synced_time", b"last_synced_time", "message_count", b"message_count", "provider", b"provider", "reconnect_by_time", b"reconnect_by_time", "status", b"status", "unread_count", b"unread_count", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,7 +60,8 @@ class MailboxServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def ListMailboxes(self, request, context):
-        """The user's mailboxes, oldest first. Idempotent. INVALID_ARGUMENT invalid_user_id.
+        """The user's mailboxes, or those that the API key reaches, oldest first. Idempotent.
+        INVALID_ARGUMENT invalid_user_id, invalid_page_token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

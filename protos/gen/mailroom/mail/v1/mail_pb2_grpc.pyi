@@ -3,7 +3,10 @@
 isort:skip_file
 Contract of the mail service: mailboxes, their messages, and the sync that copies them.
 
-`user_id` is who asks. Whatever belongs to another user does not exist for them: NOT_FOUND, never PERMISSION_DENIED.
+`user_id` is who asks: a user, or an API key as `key:<id>`, which asks for the mailboxes of its application, or for
+some of them. The metadata entry `mailroom-principal` proves it, with a token that auth signed for this subject
+(UNAUTHENTICATED invalid_token); AcceptPush needs none. Whatever belongs to another user or application does not
+exist for them: NOT_FOUND, never PERMISSION_DENIED.
 Errors carry google.rpc.ErrorInfo with a stable `reason`. v1 only grows.
 """
 
@@ -19,7 +22,9 @@ GRPC_VERSION: str
 class MailboxServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListMailboxes: _aio.UnaryUnaryMultiCallable[_mail_pb2.ListMailboxesRequest, _mail_pb2.ListMailboxesResponse]
-    """The user's mailboxes, oldest first. Idempotent. INVALID_ARGUMENT invalid_user_id."""
+    """The user's mailboxes, or those that the API key reaches, oldest first. Idempotent.
+    INVALID_ARGUMENT invalid_user_id, invalid_page_token.
+    """
     RefreshMailboxes: _aio.UnaryUnaryMultiCallable[_mail_pb2.RefreshMailboxesRequest, _mail_pb2.RefreshMailboxesResponse]
     """Learns the user's accounts from auth, and makes mailboxes due whose access is back. For after a sign-in. Idempotent.
     INVALID_ARGUMENT invalid_user_id.
@@ -41,7 +46,9 @@ class MailboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mail_pb2.ListMailboxesRequest,
         context: _aio.ServicerContext[_mail_pb2.ListMailboxesRequest, _abc.Awaitable[_mail_pb2.ListMailboxesResponse]],
     ) -> _abc.Awaitable[_mail_pb2.ListMailboxesResponse]:
-        """The user's mailboxes, oldest first. Idempotent. INVALID_ARGUMENT invalid_user_id."""
+        """The user's mailboxes, or those that the API key reaches, oldest first. Idempotent.
+        INVALID_ARGUMENT invalid_user_id, invalid_page_token.
+        """
 
     @_abc_1.abstractmethod
     def RefreshMailboxes(

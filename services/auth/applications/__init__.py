@@ -1,0 +1,1 @@
+"""Applications, their users and their API keys."""

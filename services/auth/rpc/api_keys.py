@@ -1,0 +1,90 @@
+"""mailroom.auth.v1.ApiKeyService."""
+
+from datetime import UTC
+from typing import override
+
+from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
+
+from services.auth.applications.api_keys import ApiKeys, KeyRules
+from services.auth.applications.revoked import Revoked
+from services.auth.rpc.from_proto import client_of, scopes_of, uuid_or_none
+from services.auth.rpc.to_proto import api_key_to_proto, key_event_to_proto, timestamp
+from services.auth.sessions.access_tokens import AccessTokens
+from services.kit.errors import AppError, Kind
+from services.kit.rpc.server import Context
+
+
+class ApiKeyServicer(auth_pb2_grpc.ApiKeyServiceServicer):
+    """mailroom.auth.v1.ApiKeyService."""
+
+    def __init__(self, api_keys: ApiKeys, access_tokens: AccessTokens, revoked: Revoked) -> None:
+        self._api_keys = api_keys
+        self._access_tokens = access_tokens
+        self._revoked = revoked
+
+    @override
+    async def VerifyApiKey(
+        self, request: auth_pb2.VerifyApiKeyRequest, context: Context
+    ) -> auth_pb2.VerifyApiKeyResponse:
+        key = await self._api_keys.verify(
+            request.api_key, address=request.client_address, client=client_of(request.client)
+        )
+        principal = await self._access_tokens.issue_for_key(key)
+        return auth_pb2.VerifyApiKeyResponse(
+            key=api_key_to_proto(key), principal=principal.value, expire_time=timestamp(principal.expires_at)
+        )
+
+    @override
+    async def CreateApiKey(
+        self, request: auth_pb2.CreateApiKeyRequest, context: Context
+    ) -> auth_pb2.CreateApiKeyResponse:
+        key, text = await self._api_keys.create_by_key(
+            _rules_of(request), creator_id=request.manager_key_id, client=client_of(request.client)
+        )
+        return auth_pb2.CreateApiKeyResponse(key=api_key_to_proto(key), api_key=text.value)
+
+    @override
+    async def ListApiKeys(self, request: auth_pb2.ListApiKeysRequest, context: Context) -> auth_pb2.ListApiKeysResponse:
+        keys = await self._api_keys.list_of(request.manager_key_id)
+        return auth_pb2.ListApiKeysResponse(keys=map(api_key_to_proto, keys))
+
+    @override
+    async def ListApiKeyEvents(
+        self, request: auth_pb2.ListApiKeyEventsRequest, context: Context
+    ) -> auth_pb2.ListApiKeyEventsResponse:
+        events = await self._api_keys.list_events(request.key_id, manager_id=request.manager_key_id)
+        return auth_pb2.ListApiKeyEventsResponse(events=map(key_event_to_proto, events))
+
+    @override
+    async def RevokeApiKey(
+        self, request: auth_pb2.RevokeApiKeyRequest, context: Context
+    ) -> auth_pb2.RevokeApiKeyResponse:
+        await self._api_keys.revoke_by_key(
+            request.key_id, manager_id=request.manager_key_id, client=client_of(request.client)
+        )
+        return auth_pb2.RevokeApiKeyResponse()
+
+    @override
+    async def ListRevocations(
+        self, request: auth_pb2.ListRevocationsRequest, context: Context
+    ) -> auth_pb2.ListRevocationsResponse:
+        since = request.since_time.ToDatetime(tzinfo=UTC) if request.HasField("since_time") else None
+        revoked = await self._revoked.list_since(since)
+        return auth_pb2.ListRevocationsResponse(
+            key_ids=revoked.key_ids,
+            session_ids=map(str, revoked.session_ids),
+            as_of_time=timestamp(revoked.as_of),
+        )
+
+
+def _rules_of(request: auth_pb2.CreateApiKeyRequest) -> KeyRules:
+    mailbox_ids = [uuid_or_none(value) for value in request.mailbox_ids]
+    if None in mailbox_ids:
+        raise AppError(Kind.INVALID, "invalid_key_rules", "A mailbox id is a UUID.")
+    return KeyRules(
+        name=request.name,
+        scopes=scopes_of(request.scopes),
+        mailbox_ids=frozenset(filter(None, mailbox_ids)) or None,
+        networks=tuple(request.networks) or None,
+        expires_at=request.expire_time.ToDatetime(tzinfo=UTC) if request.HasField("expire_time") else None,
+    )

@@ -1,0 +1,105 @@
+"""Queries of the tables `api_keys` and `api_key_events`."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, delete, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.auth.model import ApiKey, Client, KeyEvent, KeyEventType
+from services.auth.store.tables import api_key_events, api_keys
+from services.kit.scopes import Scope
+
+
+class ApiKeyQueries:
+    """The queries of API keys and their events in a transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, key: ApiKey, *, digest: bytes) -> None:
+        """Add a key, of which the digest is kept."""
+        values = {
+            "key_id": key.key_id,
+            "application_id": key.application_id,
+            "name": key.name,
+            "digest": digest,
+            "scopes": sorted(key.scopes),
+            "mailbox_ids": None if key.mailbox_ids is None else list(key.mailbox_ids),
+            "networks": None if key.networks is None else list(key.networks),
+            "created_by": key.created_by,
+            "created_at": key.created_at,
+            "expires_at": key.expires_at,
+        }
+        await self._connection.execute(insert(api_keys).values(values))
+
+    async def find(self, key_id: str) -> tuple[ApiKey, bytes] | None:
+        """Return a key, revoked ones too, with its digest."""
+        row = (await self._connection.execute(select(api_keys).where(api_keys.c.key_id == key_id))).one_or_none()
+        return None if row is None else (_key_of(row), bytes(row.digest))
+
+    async def list_of(self, application_id: UUID, *, limit: int) -> list[ApiKey]:
+        """Return the keys of an application, revoked ones too, newest first."""
+        query = select(api_keys).where(api_keys.c.application_id == application_id)
+        rows = await self._connection.execute(query.order_by(api_keys.c.created_at.desc()).limit(limit))
+        return [_key_of(row) for row in rows]
+
+    async def revoke(self, key_id: str, *, application_id: UUID | None, now: datetime) -> bool:
+        """Revoke a key of the application; an operator key has none. Return whether it had not been revoked before."""
+        statement = update(api_keys).where(
+            api_keys.c.key_id == key_id,
+            api_keys.c.application_id.is_not_distinct_from(application_id),
+            api_keys.c.revoked_at.is_(None),
+        )
+        return (await self._connection.execute(statement.values(revoked_at=now))).rowcount > 0
+
+    async def set_used(self, key_id: str, *, now: datetime) -> None:
+        """Record that a key was used."""
+        await self._connection.execute(update(api_keys).where(api_keys.c.key_id == key_id).values(used_at=now))
+
+    async def list_revoked(self, *, since: datetime) -> list[str]:
+        """Return the ids of keys that were revoked since."""
+        rows = await self._connection.execute(select(api_keys.c.key_id).where(api_keys.c.revoked_at >= since))
+        return [row.key_id for row in rows]
+
+    async def add_event(self, key_id: str, type_: KeyEventType, *, now: datetime, client: Client) -> None:
+        """Add an event of a key."""
+        values = {
+            "key_id": key_id,
+            "type": type_,
+            "created_at": now,
+            "client_address": client.address or None,
+            "user_agent": client.user_agent or None,
+        }
+        await self._connection.execute(insert(api_key_events).values(values))
+
+    async def list_events(self, key_id: str, *, limit: int) -> list[KeyEvent]:
+        """Return the events of a key, newest first."""
+        query = select(api_key_events).where(api_key_events.c.key_id == key_id)
+        rows = await self._connection.execute(query.order_by(api_key_events.c.event_id.desc()).limit(limit))
+        return [
+            KeyEvent(KeyEventType(row.type), row.created_at, Client(row.client_address or "", row.user_agent or ""))
+            for row in rows
+        ]
+
+    async def forget_events_before(self, moment: datetime) -> None:
+        """Delete the events from before that time."""
+        await self._connection.execute(delete(api_key_events).where(api_key_events.c.created_at < moment))
+
+
+def _key_of(row: Row[Any]) -> ApiKey:
+    return ApiKey(
+        key_id=row.key_id,
+        application_id=row.application_id,
+        name=row.name,
+        scopes=frozenset(map(Scope, row.scopes)),
+        mailbox_ids=None if row.mailbox_ids is None else frozenset(row.mailbox_ids),
+        networks=None if row.networks is None else tuple(row.networks),
+        created_by=row.created_by,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        used_at=row.used_at,
+    )

@@ -1,0 +1,80 @@
+"""Applications, for operators."""
+
+from http import HTTPStatus
+
+from fastapi import Response
+from mailroom.auth.v1 import auth_pb2
+
+from services.gateway.bearer import SignedIn
+from services.gateway.conversions import rfc3339
+from services.gateway.dependencies import Backends, UserId
+from services.gateway.openapi import problems
+from services.gateway.problems.error_codes import OF_A_BODY, OF_A_USER
+from services.gateway.requests.path_parameters import ApplicationId
+from services.gateway.requests.routing import Router
+from services.gateway.responses import json_response_from
+from services.gateway.schemas import applications as schemas
+from services.kit.rpc.client import call
+
+router = Router(prefix="/applications", tags=["applications"])
+
+
+@router.get("", response_model=schemas.ApplicationList, responses=problems(*OF_A_USER))
+async def list_applications(
+    services: Backends,
+    user_id: UserId,  # noqa: ARG001 - counts the request
+    caller: SignedIn,
+) -> Response:
+    """List all applications of the installation, for an operator key."""
+    request = auth_pb2.ListApplicationsRequest(operator_key_id=caller.key_id)
+    answer = await call(services.applications.ListApplications, request)
+    return json_response_from({"applications": [_application(item) for item in answer.applications]})
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    response_model=schemas.Application,
+    responses=problems(*OF_A_USER, *OF_A_BODY, "invalid_application", "application_exists"),
+)
+async def create_application(
+    services: Backends,
+    user_id: UserId,  # noqa: ARG001 - counts the request
+    caller: SignedIn,
+    body: schemas.NewApplication,
+) -> Response:
+    """Create an application, for an operator key. Its first API key comes from the command line of the server."""
+    request = auth_pb2.CreateApplicationRequest(
+        operator_key_id=caller.key_id, name=body.name, redirect_urls=body.redirect_urls
+    )
+    answer = await call(services.applications.CreateApplication, request)
+    return json_response_from(_application(answer.application), status=HTTPStatus.CREATED)
+
+
+@router.patch(
+    "/{id}",
+    response_model=schemas.Application,
+    responses=problems(*OF_A_USER, *OF_A_BODY, "invalid_application", "application_not_found"),
+)
+async def update_application(
+    services: Backends,
+    user_id: UserId,  # noqa: ARG001 - counts the request
+    caller: SignedIn,
+    application_id: ApplicationId,
+    body: schemas.ApplicationChanges,
+) -> Response:
+    """Replace the redirect URLs of an application, for an operator key."""
+    request = auth_pb2.UpdateApplicationRequest(
+        operator_key_id=caller.key_id, application_id=application_id, redirect_urls=body.redirect_urls
+    )
+    answer = await call(services.applications.UpdateApplication, request)
+    return json_response_from(_application(answer.application))
+
+
+def _application(application: auth_pb2.Application) -> schemas.Application:
+    return {
+        "id": application.application_id,
+        "name": application.name,
+        "redirect_urls": list(application.redirect_urls),
+        "created_at": rfc3339(application.create_time),
+    }

@@ -1,0 +1,34 @@
+"""The scopes of API keys."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    """What an API key may do; docs/applications.md explains each."""
+
+    MAIL_READ = "mail.read"
+    MAIL_MODIFY = "mail.modify"
+    MAIL_SEND = "mail.send"
+    MAILBOXES_READ = "mailboxes.read"
+    MAILBOXES_MANAGE = "mailboxes.manage"
+    WEBHOOKS_MANAGE = "webhooks.manage"
+    KEYS_MANAGE = "keys.manage"
+    APPLICATIONS_MANAGE = "applications.manage"
+
+
+MEANINGS: Mapping[Scope, str] = {
+    Scope.MAIL_READ: "read stored mail, and download from the provider",
+    Scope.MAIL_MODIFY: "change mail; no route needs it yet",
+    Scope.MAIL_SEND: "send mail; no route needs it yet",
+    Scope.MAILBOXES_READ: "list mailboxes, their syncs, and users",
+    Scope.MAILBOXES_MANAGE: "add users, start syncs, disconnect mailboxes, delete users",
+    Scope.WEBHOOKS_MANAGE: "manage webhooks; no route needs it yet",
+    Scope.KEYS_MANAGE: "list, create and revoke API keys of the application",
+    Scope.APPLICATIONS_MANAGE: "list, create and change applications; of operator keys only, which reach no mail",
+}
+# An operator key has this one and no other.
+OPERATOR_SCOPES = frozenset({Scope.APPLICATIONS_MANAGE})
+# They concern an application as a whole, so that a key that is limited to some mailboxes cannot have them.
+WHOLE_APPLICATION = frozenset({Scope.KEYS_MANAGE, Scope.WEBHOOKS_MANAGE})
+DEFAULT_SCOPES = frozenset({Scope.MAIL_READ, Scope.MAILBOXES_READ})

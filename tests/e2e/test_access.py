@@ -1,0 +1,360 @@
+"""Who may call what: every operation of OpenAPI, by each kind of credential.
+
+The operations come from the document, so that a new one without a request here fails.
+"""
+
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from services.auth.store.tables import metadata
+from services.gateway.access import KEYS_ONLY, OF_USERS, OPERATIONS, Credential, requirement_of
+from services.kit.scopes import OPERATOR_SCOPES, WHOLE_APPLICATION, Scope
+from tests.support.e2e.people import Person, Provider
+from tests.support.e2e.running_stack import RunningStack
+from tests.support.gateway.document import openapi_document, operations
+
+DOCUMENT = {operation["operationId"]: name for name, operation in operations(openapi_document())}
+# Those that ask something of their callers.
+ASKING = [name for name in DOCUMENT if requirement_of(name) is not Credential.NONE]
+WITH_SCOPE = [name for name in ASKING if isinstance(requirement_of(name), Scope)]
+ALL = sorted(set(Scope) - OPERATOR_SCOPES)
+_ALL_SCOPES = f"--scopes={','.join(ALL)}"
+_MESSAGE = b"""\
+From: Grace <grace@example.com>
+Subject: With an attachment
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary=b
+
+--b
+Content-Type: text/plain
+
+Text.
+--b
+Content-Type: application/octet-stream
+Content-Disposition: attachment; filename=a.bin
+
+bytes
+--b--
+""".replace(b"\n", b"\r\n")
+_UNKNOWN = "00000000-0000-4000-8000-00000000dead"
+
+
+@dataclass
+class Tenant:
+    """An application with a user whose mailbox is synced, and what requests name of it."""
+
+    person: Person
+    mailbox_id: str
+    user_id: str
+    email: dict[str, Any]
+    sync_id: str
+    attachment_id: str = "0"
+    key_id: str = ""
+    application_id: str = ""
+
+    def request(self, operation: str) -> tuple[str, str, dict[str, Any]]:
+        """Return method, path and options of a request for something of this tenant."""
+        method, path = DOCUMENT[operation].split(" ")
+        one = path.rpartition("/{")[0].removesuffix("/retry").rpartition("/")[2]
+        ids = {
+            "syncs": self.sync_id,
+            "threads": str(self.email["thread_id"]),
+            "emails": str(self.email["id"]),
+            "users": self.user_id,
+            "keys": self.key_id,
+            "applications": self.application_id,
+            "sessions": _UNKNOWN,
+        }
+        kind = re.split(r"/\{id\}", path)[0].rpartition("/")[2] if "{id}" in path else one
+        path = path.replace("{id}", ids.get(kind, "")).replace("{attachment_id}", self.attachment_id)
+        path = path.replace("{mailbox_id}", self.mailbox_id).replace("{account_id}", self.mailbox_id)
+        return method, path, self.options(operation)
+
+    def options(self, operation: str) -> dict[str, Any]:
+        """Return the parameters and the body of a request."""
+        mailbox = {"mailbox_id": self.mailbox_id}
+        bodies: dict[str, Any] = {
+            "startSync": {**mailbox, "count": 1},
+            "verifyMailbox": mailbox,
+            "createKey": {"name": "another", "scopes": ["mail.read"]},
+            "createApplication": {"name": f"made beside {self.mailbox_id}"},
+            "updateApplication": {"redirect_urls": ["https://shop.example/"]},
+            "addUser": {"external_user_id": "42"},
+        }
+        if operation in bodies:
+            return {"json": bodies[operation]}
+        named = ("listEmails", "exportEmails", "listChanges", "listLabels", "listThreads", "getThread", "listSyncs")
+        return {"params": mailbox} if operation in named else {}
+
+
+# Operations that name nothing of a tenant: a key gets what is its own application's.
+UNNAMED = frozenset(
+    ("listMailboxes", "listAddresses", "listUsers", "addUser", "listKeys", "createKey", "listApplications")
+) | {"createApplication"}
+# Those after which something is gone: each has a tenant of its own.
+DESTRUCTIVE = frozenset({"disconnectMailbox", "disconnectAddress", "deleteOneUser", "deleteUser"})
+OPERATOR_ONLY = frozenset(name for name in WITH_SCOPE if requirement_of(name) in OPERATOR_SCOPES)
+
+
+@dataclass
+class World:
+    """Two applications on one stack: `tenant` and `neighbour` are users of the application default."""
+
+    stack: RunningStack
+    http: httpx.Client
+    control: Provider
+    tenant: Tenant
+    neighbour: Tenant
+    keys: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    def new_tenant(self) -> Tenant:
+        """Return another user of the application default, with a synced mailbox."""
+        return new_tenant(self.http, self.control)
+
+    def key(self, *options: str) -> str:
+        """Return the key that these options of the command line make."""
+        return self.once(options, lambda: self.stack.api_key(*options))
+
+    def made(self, **rules: object) -> str:
+        """Return the key of the application default that these rules make."""
+
+        def create() -> str:
+            headers = {"Authorization": f"Bearer {self.key(_ALL_SCOPES)}"}
+            answer = self.http.post("/keys", json={"name": "made", "scopes": ALL, **rules}, headers=headers)
+            assert answer.status_code == 201, answer.text
+            return str(answer.json()["api_key"])
+
+        return self.once((repr(rules),), create)
+
+    def once(self, name: tuple[str, ...], make: Callable[[], str]) -> str:
+        """Return what was made under this name, or make it: a command takes seconds."""
+        if name not in self.keys:
+            self.keys[name] = make()
+        return self.keys[name]
+
+    def revoked(self, operation: str) -> str:
+        """Return a key that was revoked before it was used."""
+        if operation in OPERATOR_ONLY:
+            key = self.key("--operator", "--name=revoked")
+            self.once(("revoke", key), lambda: self.stack.api_key("--operator", f"--revoke={id_of(key)}"))
+            return key
+        key = self.made(name="revoked")
+        self.once(("revoke", key), lambda: self.revoke(key))
+        return key
+
+    def revoke(self, key: str) -> str:
+        """Revoke a key of the application default."""
+        headers = {"Authorization": f"Bearer {self.key(_ALL_SCOPES)}"}
+        answer = self.http.delete(f"/keys/{id_of(key)}", headers=headers)
+        assert answer.status_code == 204, answer.text
+        return key
+
+    def credential(self, case: str, operation: str) -> str:
+        """Return the credential of a case."""
+        is_operators = operation in OPERATOR_ONLY
+        match case:
+            case "another application":
+                return self.key("--application=other", _ALL_SCOPES)
+            case "without the scope":
+                return self.made(scopes=sorted(set(ALL) - {requirement_of(operation)}))
+            case "other mailboxes":
+                return self.made(scopes=sorted(set(ALL) - WHOLE_APPLICATION), mailbox_ids=[self.neighbour.mailbox_id])
+            case "revoked":
+                return self.revoked(operation)
+            case "expired":
+                past = "2026-01-01T00:00:00Z"
+                return self.key("--operator", "--days=0") if is_operators else self.made(expires_at=past)
+            case "another network":
+                there = "192.0.2.0/24"
+                return self.key("--operator", f"--networks={there}") if is_operators else self.made(networks=[there])
+            case _:
+                return self.key("--operator") if is_operators else self.key(_ALL_SCOPES)
+
+    def send(self, tenant: Tenant, operation: str, credential: str | None) -> httpx.Response:
+        """Send a request for something of the tenant."""
+        method, path, options = tenant.request(operation)
+        headers = {} if credential is None else {"Authorization": f"Bearer {credential}"}
+        return self.http.request(method, path, headers=headers, **options)
+
+
+def id_of(key: str) -> str:
+    """Return the id in the text of a key."""
+    return key.split("_")[1]
+
+
+def new_tenant(http: httpx.Client, control: Provider) -> Tenant:
+    """Return a new user with a synced mailbox, whose newest message has an attachment."""
+    email = control.new_user()
+    control._http.post(f"/users/{email}/import", content=_MESSAGE).raise_for_status()
+    person = Person.sign_in(http, email)
+    sync = person.sync()
+    [mailbox] = person.get("/mailboxes").json()["mailboxes"]
+    [listed] = person.emails()
+    [attachment] = person.get(f"/emails/{listed['id']}").json()["attachments"]
+    return Tenant(
+        person=person,
+        mailbox_id=mailbox["mailbox_id"],
+        user_id=mailbox["user_id"],
+        email=listed,
+        sync_id=sync["id"],
+        attachment_id=attachment["id"],
+    )
+
+
+@pytest.fixture(scope="module")
+def world(stack: RunningStack, http: httpx.Client) -> Iterator[World]:
+    control = Provider(stack.sandbox_url)
+    world = World(stack, http, control, new_tenant(http, control), new_tenant(http, control))
+    operator = {"Authorization": f"Bearer {world.key('--operator')}"}
+    other = http.post("/applications", json={"name": "other"}, headers=operator)
+    assert other.status_code == 201, other.text
+    world.tenant.application_id = other.json()["id"]
+    world.tenant.key_id = id_of(world.made(name="of the tenant"))
+    yield world
+    control.close()
+
+
+def expected(case: str, operation: str) -> int:
+    """Return the status of a refusal; 200 where an answer must show nothing of the tenant."""
+    is_limited_out = requirement_of(operation) in WHOLE_APPLICATION or operation in OPERATOR_ONLY | OF_USERS
+    match case:
+        case "none" | "revoked" | "expired":
+            return 401
+        case "without the scope" | "another network":
+            return 403
+        case "other mailboxes" if is_limited_out:
+            return 403
+        case _:
+            return 200 if operation in UNNAMED else 404
+
+
+REFUSED = (
+    *("none", "another application", "without the scope", "other mailboxes"),
+    *("revoked", "expired", "another network"),
+)
+
+
+class TestOperation:
+    def test_has_a_row(self) -> None:
+        assert {name for name in DOCUMENT if name not in OPERATIONS} == {"completeSignIn", "acceptGooglePush"}
+
+    @pytest.mark.parametrize("case", REFUSED)
+    @pytest.mark.parametrize("operation", WITH_SCOPE)
+    def test_is_refused(self, world: World, operation: str, case: str) -> None:
+        if case == "another application" and operation in OPERATOR_ONLY:
+            pytest.skip("an operator key belongs to no application")
+        credential = None if case == "none" else world.credential(case, operation)
+        answer = world.send(world.tenant, operation, credential)
+        wanted = expected(case, operation)
+        assert answer.is_success if wanted == 200 else answer.status_code == wanted, answer.text
+        for secret in (world.tenant.mailbox_id, world.tenant.user_id, world.tenant.key_id):
+            assert secret not in answer.text
+        if wanted == 401:
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+
+    @pytest.mark.parametrize("operation", WITH_SCOPE)
+    def test_is_open_to_the_right_key(self, world: World, operation: str) -> None:
+        tenant = world.new_tenant() if operation in DESTRUCTIVE else world.tenant
+        if operation == "revokeKey":
+            tenant = replace(tenant, key_id=id_of(world.made(name="to revoke")))
+        answer = world.send(tenant, operation, world.credential("right", operation))
+        assert answer.is_success, answer.text
+
+    @pytest.mark.parametrize("operation", [name for name in ASKING if name not in WITH_SCOPE])
+    def test_of_a_user_is_refused_to_keys(self, world: World, operation: str) -> None:
+        assert world.send(world.tenant, operation, None).status_code == 401
+        answer = world.send(world.tenant, operation, world.credential("right", operation))
+        assert (answer.status_code, answer.json()["code"]) == (403, "wrong_credential")
+
+    @pytest.mark.parametrize("operation", WITH_SCOPE)
+    def test_is_open_to_a_user_unless_it_is_an_applications(self, world: World, operation: str) -> None:
+        tenant = world.new_tenant() if operation in DESTRUCTIVE - KEYS_ONLY else world.tenant
+        answer = world.send(tenant, operation, tenant.person.token)
+        assert answer.status_code == 403 if operation in KEYS_ONLY else answer.is_success, answer.text
+
+
+async def _rows(stack: RunningStack) -> AsyncIterator[str]:
+    """Yield every row of auth's database as text."""
+    variables = stack.variables
+    connection = await asyncpg.connect(
+        host=variables["POSTGRES_HOST"],
+        port=int(variables["POSTGRES_PORT"]),
+        user=variables["POSTGRES_USER"],
+        password=variables["POSTGRES_PASSWORD"],
+        database=f"{variables['POSTGRES_DB']}_auth",
+    )
+    try:
+        for table in metadata.tables:
+            for row in await connection.fetch(f"SELECT t::text AS row FROM {table} t"):  # noqa: S608 - our own names
+                yield row["row"]
+    finally:
+        await connection.close()
+
+
+class TestKey:
+    def test_with_a_typo_is_told_at_once(self, world: World) -> None:
+        key = world.key(_ALL_SCOPES)
+        typo = key[:-10] + ("A" if key[-10] != "A" else "B") + key[-9:]
+        answer = world.send(world.tenant, "listMailboxes", typo)
+        assert (answer.status_code, answer.json()["code"]) == (401, "malformed_api_key")
+
+    def test_creates_none_that_can_do_more(self, world: World) -> None:
+        headers = {"Authorization": f"Bearer {world.made(scopes=['keys.manage', 'mail.read'])}"}
+        for more in ({"scopes": ["mailboxes.manage"]}, {"scopes": ["applications.manage"]}):
+            answer = world.http.post("/keys", json={"name": "more", **more}, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (400, "invalid_key_rules")
+
+    def test_lists_the_application_in_pages(self, world: World) -> None:
+        headers = {"Authorization": f"Bearer {world.key(_ALL_SCOPES)}"}
+        found: list[str] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = world.http.get("/mailboxes", params={"limit": 1, "cursor": cursor}, headers=headers).json()
+            found += [mailbox["mailbox_id"] for mailbox in page["mailboxes"]]
+            cursor = page["next_cursor"]
+        assert len(found) == len(set(found))
+        assert {world.tenant.mailbox_id, world.neighbour.mailbox_id} <= set(found)
+        mine = world.http.get("/mailboxes", params={"user_id": world.tenant.user_id}, headers=headers).json()
+        assert [mailbox["mailbox_id"] for mailbox in mine["mailboxes"]] == [world.tenant.mailbox_id]
+
+    async def test_is_in_no_log_dump_or_event(self, world: World) -> None:
+        key = world.key(_ALL_SCOPES)
+        secret = key.rpartition("_")[2]
+        world.send(world.tenant, "listMailboxes", key)
+        for name in ("auth", "mail", "gateway", "worker"):
+            assert secret not in world.stack.log_file(name).read_text(errors="replace")
+        rows = [row async for row in _rows(world.stack)]
+        assert any(id_of(key) in row for row in rows)
+        assert not any(secret in row for row in rows)
+
+    def test_is_refused_within_five_seconds_of_its_revocation(self, world: World) -> None:
+        key = world.made(name="short")
+        assert world.send(world.tenant, "listMailboxes", key).status_code == 200
+        world.revoke(key)
+        deadline = time.monotonic() + 5
+        while world.send(world.tenant, "listMailboxes", key).status_code == 200:
+            assert time.monotonic() < deadline
+        answer = world.send(world.tenant, "listMailboxes", key)
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_api_key")
+
+    def test_ends_long_polls_when_it_is_revoked(self, world: World) -> None:
+        key = world.made(name="polling")
+        headers = {"Authorization": f"Bearer {key}"}
+        since = world.http.get("/emails/changes", params={"mailbox_id": world.tenant.mailbox_id}, headers=headers)
+        with ThreadPoolExecutor(1) as pool:
+            polling = pool.submit(
+                world.http.get,
+                "/emails/changes",
+                params={"mailbox_id": world.tenant.mailbox_id, "since": since.json()["next_since"]},
+                headers={**headers, "Prefer": "wait=60"},
+            )
+            world.revoke(key)
+            assert polling.result(timeout=10).json()["code"] == "invalid_api_key"

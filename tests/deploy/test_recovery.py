@@ -124,6 +124,9 @@ class TestRecovery:
         archived = sorted(path.name for path in (site.archive / "wal").iterdir())
 
         with second_instance(site, ports, "before", moment) as second:
+            # It is set on the command line of the first one, and recovery would refuse a lower one.
+            data = placement.place(site.directory / "before", program=placement.installed_program()).data
+            assert "max_connections = 300\n" in (data / "postgresql.auto.conf").read_text()
             connection = await site.connect(second)
             try:
                 rows = await connection.fetch("SELECT number FROM mails ORDER BY 1")

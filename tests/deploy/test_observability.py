@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 OBSERVABILITY = ROOT / "deploy/observability"
@@ -45,3 +46,17 @@ class TestAlerts:
 def test_prometheus_accepts_its_configuration() -> None:
     done = promtool("check", "config", "--lint-fatal", "prometheus.yml")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+class TestExporters:
+    def test_are_scraped_by_their_names_in_compose(self) -> None:
+        services = yaml.safe_load((OBSERVABILITY / "compose.yml").read_text())["services"]
+        jobs = yaml.safe_load((OBSERVABILITY / "prometheus.yml").read_text())["scrape_configs"]
+        targets = [target for job in jobs for one in job.get("static_configs", ()) for target in one["targets"]]
+        exporters = {name for name in services if name.endswith("-exporter")}
+        assert {target.partition(":")[0] for target in targets} == exporters == {"postgres-exporter", "redis-exporter"}
+
+    def test_and_what_they_watch_share_a_network_with_prometheus(self) -> None:
+        services = yaml.safe_load((OBSERVABILITY / "compose.yml").read_text())["services"]
+        for name in ("postgres-exporter", "redis-exporter"):
+            assert {"data", *services["prometheus"]["networks"]} <= set(services[name]["networks"])

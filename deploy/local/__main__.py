@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from deploy.local import placement, redis_shell, stack
+from deploy.local import placement, stack
 from deploy.local.console import Console
 from deploy.local.demo import run_demo
 from deploy.local.environment import Settings, read_settings
@@ -169,6 +169,9 @@ def _redis_cli(settings: Settings, options: argparse.Namespace) -> int:
             user = [] if address.username is None else ["--user", address.username]
             secret = {} if address.password is None else {"REDISCLI_AUTH": address.password}
             return _interact([program, *where, *user, *options.arguments], dict(os.environ) | secret)
+        # Loaded here only: with Redis's client any other command would start a fifth later.
+        from deploy.local import redis_shell
+
         if options.arguments:
             return redis_shell.run_command(address, options.arguments)
         return redis_shell.run_shell(address)

@@ -29,7 +29,6 @@ _SCHEMES = {"http", "https", "mailto", "tel", "cid", "data", "file", "thismessag
 _BODY = re.compile(r"<body(?=[\s/>])", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""[\s/]*+([^\s/>=]++)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s>"']*+)))?""")
 
-PROCESSOR_SECONDS = 4
 MEMORY_BYTES = 1 << 30
 
 
@@ -93,8 +92,12 @@ def _attributes(html: str, at: int) -> Iterator[tuple[str, str]]:
 
 
 def main() -> None:
-    """Read a line with the pictures as JSON, then the HTML, and write the safe HTML, within limits of the system."""
-    resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
+    """Read a line with the pictures as JSON, then the HTML, and write the safe HTML, within limits of the system.
+
+    The argument is the limit of CPU time in seconds.
+    """
+    seconds = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     pictures = json.loads(sys.stdin.buffer.readline())

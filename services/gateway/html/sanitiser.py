@@ -23,7 +23,8 @@ from services.kit.fair_share import FairShare
 _HARMLESS_TAGS, _HARMLESS_LENGTH = 4_000, 200_000
 # So little is not worth handing to a thread: 2 ms at worst, if all of it is styles that no other mail has.
 _TINY_TAGS, _TINY_LENGTH = 50, 4_096
-# Seconds for the whole run of a process, of which the system allows PROCESSOR_SECONDS of work.
+# Seconds of work that the system allows a process, and seconds for its whole run.
+_PROCESSOR_SECONDS = 4
 _PROCESS_SECONDS = 30
 # Messages of a user that wait for a process, and messages that were too heavy.
 _MOST_WAITING = 16
@@ -38,10 +39,11 @@ log = structlog.get_logger()
 class SafeHtml:
     """The sanitiser. It runs at most `processes` processes at a time, one of them for a user.
 
-    HTML that took too long once is remembered, and not parsed again.
+    HTML that took more than `processor_seconds` once is remembered, and not parsed again.
     """
 
-    def __init__(self, *, processes: int = 2) -> None:
+    def __init__(self, *, processes: int = 2, processor_seconds: int = _PROCESSOR_SECONDS) -> None:
+        self._processor_seconds = processor_seconds
         self._slots = FairShare(processes, per_user=1, waiting=_MOST_WAITING, work="large messages are read")
         self._too_heavy: OrderedDict[bytes, None] = OrderedDict()
 
@@ -64,7 +66,7 @@ class SafeHtml:
             if digest in self._too_heavy:
                 return None
             try:
-                safe = await _in_a_process(html, pictures)
+                safe = await _in_a_process(html, pictures, processor_seconds=self._processor_seconds)
             except TimeoutError:
                 # The machine may be busy: another time the work may be done.
                 log.warning("html takes too long, its text is shown", length=len(html))
@@ -85,7 +87,7 @@ def _digest(html: str) -> bytes:
     return hashlib.sha256(html.encode("utf-8", "surrogatepass")).digest()
 
 
-async def _in_a_process(html: str, pictures: Mapping[str, str]) -> str | None:
+async def _in_a_process(html: str, pictures: Mapping[str, str], *, processor_seconds: int) -> str | None:
     """Sanitise in a Python process without our environment; return None if the system ended it for its work.
 
     Raises TimeoutError.
@@ -93,7 +95,7 @@ async def _in_a_process(html: str, pictures: Mapping[str, str]) -> str | None:
     given = json.dumps(dict(pictures)).encode() + b"\n" + html.encode()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-sP", "-m", policy.__name__),
+        *("-sP", "-m", policy.__name__, str(processor_seconds)),
         env={"PYTHONPATH": _CODE},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -5,7 +5,6 @@ Sources: Cloud Pub/Sub "Authentication for push subscriptions"; Gmail API guide 
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
@@ -15,6 +14,7 @@ from services.kit.jwks import KeysUnavailableError
 from services.kit.jwt import InvalidTokenError, Keys, TokenRules, TokenVerifier
 from services.mail.content.mime.transfer import decode_base64
 from services.mail.providers.gmail.fields import number, text
+from services.mail.providers.gmail.push_sender import Sender
 from services.mail.providers.notifications import HookAnswer, HookRequest, Notification
 
 # Seconds by which Google's clock may differ.
@@ -23,15 +23,6 @@ LEEWAY = 60
 LONGEST_TOKEN = 8192
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sender:
-    """The only permitted sender, by the claims of its tokens."""
-
-    issuer: str
-    audience: str
-    service_account: str
 
 
 class GmailPush:

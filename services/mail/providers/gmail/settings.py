@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from services.kit.settings import Settings
 from services.mail.providers.gmail.limits import BATCH_SIZE, GMAIL_COSTS, GmailCosts, QuotaGeneration, gmail_limits
-from services.mail.providers.gmail.push import Sender
+from services.mail.providers.gmail.push_sender import Sender
 from services.mail.providers.limits import ProviderLimits
 
 GOOGLE_API_URL = "https://gmail.googleapis.com"

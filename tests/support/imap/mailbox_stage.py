@@ -98,7 +98,12 @@ class ImapStage(Stage):
         sign_in = sign_in_at(self.imap, self.profile, redis=self.servers.redis)
         connections = Connections(keep_seconds=60)
         source = ImapDownloads(sign_in=sign_in, connections=connections, pool=self.servers.mail_pool)
-        async with connections.sweeping(), downloads(self, directory, further={"yandex": source}) as opened:
+        async with (
+            connections.sweeping(),
+            downloads(
+                self, directory, further={"yandex": source}, further_limits={"yandex": imap_limits("yandex")}
+            ) as opened,
+        ):
             yield opened
 
     def id_of(self, message_id: str, raw: bytes) -> str:

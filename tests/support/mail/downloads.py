@@ -19,6 +19,7 @@ from services.mail.providers.base import DownloadSource
 from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.providers.gmail.limits import GMAIL_COSTS
+from services.mail.providers.limits import ProviderLimits
 from services.mail.read_model import MessageDetail
 from tests.support.mail.quota import shared_quota
 from tests.support.mail.running_worker import worker_limits
@@ -66,13 +67,17 @@ async def downloads(
     timeout: float = 10.0,
     redis: Redis | None = None,
     further: Mapping[str, DownloadSource] = {},
+    further_limits: Mapping[str, ProviderLimits] = {},
 ) -> AsyncIterator[StageDownloads]:
     """The stage's downloads, cached in `directory`."""
     servers = stage.servers
     cache = DiskCache(directory, max_bytes=max_bytes, max_age=3600)
     cache.open()
     access = ProviderAccess(
-        quotas={"google": shared_quota(redis or servers.redis, servers.mail_pool, limits=worker_limits())},
+        quotas={
+            name: shared_quota(redis or servers.redis, servers.mail_pool, limits=limits)
+            for name, limits in {"google": worker_limits(), **further_limits}.items()
+        },
         concurrency_limit=ConcurrencyLimit(servers.redis),
         tokens=ProviderTokenCache(stage.auth),
     )

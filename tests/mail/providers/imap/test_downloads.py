@@ -43,7 +43,7 @@ class TestDownloads:
     async def test_of_a_moved_message_waits_for_the_next_pass(
         self, servers: Servers, profile: str, tmp_path: Path
     ) -> None:
-        async with open_imap_stage(servers, profile) as stage:
+        async with open_imap_stage(servers, profile, idles=False) as stage:
             message_id = await stage.imap.deliver(subject="moved")
             await stage.sync(count=None)
             raw = await stage.imap.raw(message_id)

@@ -1,5 +1,6 @@
 """Messages that break the calls that fetch them: the others arrive, and an outage is not taken for such messages."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from starlette.responses import Response
 
 from services.mail.model import FetchItem, Lane, SyncState
 from services.mail.providers.base import Get
+from services.mail.providers.gmail.http.deadlines import Deadlines
 from services.mail.providers.gmail.limits import GMAIL_COSTS
 from services.mail.sync import outage
 from services.mail.sync.store_fetched import Retries
@@ -18,6 +20,7 @@ from tests.support.mail.proxied_gmail import ProxiedCall, proxied
 from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage
 
+FEW = Retries(base_seconds=0.01, unavailable=3)
 PAGE = "<!DOCTYPE html><title>Error 500 (Server Error)!!1</title>"
 
 
@@ -60,6 +63,32 @@ class TestMessageThatBreaksItsCalls:
             assert [letter.external_id for letter in report.dead_letters] == [poison]
             assert (await s.at_provider.truth()).keys() - (await s.stored()).keys() == {poison}
 
+    async def test_keeps_no_other_from_being_stored_that_was_not_asked_for(
+        self, servers: Servers, stage: OpenStage
+    ) -> None:
+        """As many as are fetched at the same time get no answer, so that the others are not asked for meanwhile."""
+        silent: set[str] = set()
+
+        async def answer(call: ProxiedCall) -> Response | None:
+            if call.request.url.path.rpartition("/")[2] not in silent:
+                return None
+            await asyncio.sleep(60)
+            return Response(PAGE, 500)
+
+        async with (
+            proxied(servers.sandbox, answer) as url,
+            stage(api_url=url, messages=2, batch=False, retries=FEW, deadlines=Deadlines(get=0.5)) as s,
+        ):
+            await s.sync(count=None)
+            ids = [await s.at_provider.deliver() for _ in range(8)]
+            # The newest are fetched first.
+            silent |= {*ids[4:]}
+            await s.hint()
+            await s.until_idle()
+            dead = await s.pool.fetch("SELECT external_id FROM dead_letters")
+            assert {row["external_id"] for row in dead} == silent
+            assert {*ids[:4]} <= (await s.stored()).keys()
+
     async def test_keeps_no_other_of_its_thread_from_being_stored(self, servers: Servers, stage: OpenStage) -> None:
         provider = Breaking()
         async with before(servers, stage, provider, messages=3, batch=False) as s:
@@ -74,9 +103,6 @@ class TestMessageThatBreaksItsCalls:
             assert await s.fetchval("SELECT array_agg(external_id) FROM dead_letters") == [ids[2]]
             assert len(await s.stored()) == known + len(ids) - 1
             assert [text for text in provider.asked if "/threads/" in text]
-
-
-FEW = Retries(base_seconds=0.01, unavailable=3)
 
 
 class TestOutageOfMessagesOnly:

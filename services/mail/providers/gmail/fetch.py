@@ -126,20 +126,20 @@ class GmailFetch:
 
     async def _fetch_singly(self, access_token: str, gets: Sequence[Get]) -> Mapping[str, FetchResult]:
         slots = asyncio.Semaphore(self._parallel_gets)
-        obstacles: list[ProviderError] = []
+        is_stopped = False
 
         async def fetch(get: Get) -> Mapping[str, FetchResult]:
+            nonlocal is_stopped
             async with slots:
-                if obstacles:
+                if is_stopped:
                     # Another call would extend the pause of a limit, or wait for a server that does not answer.
-                    return _failed(get, obstacles[0])
+                    return {}
                 try:
                     body = await self._calls.get_text(
                         access_token, _path(get), {"format": "full"}, within=self._calls.deadlines.get
                     )
                 except ProviderError as error:
-                    if isinstance(error, LimitError | NoAnswerError):
-                        obstacles.append(error)
+                    is_stopped |= isinstance(error, LimitError | NoAnswerError)
                     return _failed(get, error)
             part = batch.Part(status=200, body=body, retry_after=None)
             if len(body) > LARGE_BYTES:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPResponse
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import httpx
@@ -143,7 +144,7 @@ _by_key("mailbox_required", "GET", "/emails/syncs")
 _by_key("invalid_key_rules", "POST", "/keys", json={**_KEY, "networks": ["everywhere"]})
 _by_key("insufficient_scope", "GET", "/applications")
 _by_key("api_key_not_found", "DELETE", "/keys/0A1b2C3d4E5")
-_by_key("application_not_found", "PATCH", f"/applications/{_UNKNOWN}", operator=True, json={"redirect_urls": []})
+_by_key("application_not_found", "PATCH", f"/applications/{uuid4()}", operator=True, json={"redirect_urls": []})
 _by_key("application_exists", "POST", "/applications", operator=True, json={"name": "default"})
 _by_key(
     "invalid_application",

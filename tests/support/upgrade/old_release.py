@@ -38,15 +38,17 @@ class OldRelease:
         await connection.execute((self._folder / f"{service}.sql").read_text())
 
     async def turn(self, connection: Connection, *, user_id: UUID) -> int:
-        """Connect a mailbox of the user and fill it as a turn does, in one transaction; return its id."""
+        """Connect a mailbox of the user and fill it as a turn does; return its id.
+
+        Each statement is a transaction, as short as most of a turn's: turns without pause that lock all tables at once
+        would leave no moment to a migration.
+        """
         account_id = uuid4()
-        async with connection.transaction():
-            connecting = self.sent("turn", replaced={ACCOUNT: account_id, USER: user_id})[:1]
-            await send(connection, connecting)
-            mailbox_id: int = await connection.fetchval(
-                "SELECT mailbox_id FROM mailboxes WHERE account_id = $1", account_id
-            )
-            await send(connection, self.sent("turn", replaced={MAILBOX: mailbox_id, USER: user_id})[1:])
+        await send(connection, self.sent("turn", replaced={ACCOUNT: account_id, USER: user_id})[:1])
+        mailbox_id: int = await connection.fetchval(
+            "SELECT mailbox_id FROM mailboxes WHERE account_id = $1", account_id
+        )
+        await send(connection, self.sent("turn", replaced={MAILBOX: mailbox_id, USER: user_id})[1:])
         return mailbox_id
 
     async def read(self, connection: Connection, *, user_id: UUID, mailbox_id: int) -> int:

@@ -135,7 +135,7 @@ class TestProject:
         assert await ours.recent() == Recent(many=0, few=0)
         await ours.cover({"1": MANY, "2": 2, "3": 2})
         assert await process(pool).recent() == Recent(many=1, few=2)
-        await age(pool, 7 * 3_600)
+        await age(pool, 13 * 3_600)
         assert await ours.recent() == Recent(many=0, few=0)
 
 
@@ -159,7 +159,7 @@ class TestProviders:
 
 
 class TestWrites:
-    @pytest.mark.parametrize(("units", "seconds"), [(MANY, 60), (2, 6 * 3600)])
+    @pytest.mark.parametrize(("units", "seconds"), [(MANY, 60), (2, 12 * 3600)])
     async def test_happen_once_per_mark(self, pool: Pool, clock: Clock, units: int, seconds: float) -> None:
         ours = process(pool, clock)
         await cover(ours, units)
@@ -178,7 +178,7 @@ class TestWrites:
 
     async def test_delete_marks_long_after_their_end(self, pool: Pool) -> None:
         await cover(process(pool), 2, identity="1")
-        await age(pool, 13 * 3_600)
+        await age(pool, 25 * 3_600)
         await cover(process(pool), 2, identity="2")
         assert await pool.fetchval("SELECT count(*) FROM quota_watermarks") == 1
 

@@ -25,15 +25,14 @@ from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.provider_tokens import ProviderTokenCache
 from services.mail.provider_access.quota import Quota, QuotaWaitError
 from services.mail.provider_access.watermarks import PostgresWatermarks
-from services.mail.providers.gmail.limits import gmail_limits
+from services.mail.providers.gmail.limits import WATCH_TIMES, gmail_limits
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import schedule, watches
 from services.mail.store.control.idle_groups import GROUP_SIZE
-from services.mail.store.control.schedule import ECHO_SECONDS, Lease
+from services.mail.store.control.schedule import Lease
 from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.idle.metrics import IdleMetrics
 from services.mail.sync.idle.rounds import IdleIntervals
-from services.mail.sync.watches import RENEW_SECONDS
 
 FULL: Final = 50_000
 DAILY_LIMIT: Final = 80_000_000
@@ -212,7 +211,13 @@ class Day:
 
     async def _announce(self, account: UUID, history: int) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
-            await schedule.hint(connection, provider="google", email=f"{account}@example.com", cursor=history)
+            await schedule.hint(
+                connection,
+                provider="google",
+                email=f"{account}@example.com",
+                cursor=history,
+                echo_seconds=WATCH_TIMES.echo,
+            )
 
     async def _work(self) -> None:
         """Run the turns that are due."""
@@ -249,14 +254,14 @@ class Day:
             renews = self._push and await watches.is_due(connection, lease.mailbox_id)
             if renews:
                 await self._renew(connection, lease.mailbox_id, account, box)
-            after = ECHO_SECONDS if self._push else math.inf
+            after = WATCH_TIMES.echo if self._push else math.inf
             await schedule.release(connection, lease, lane=Lane.IDLE, after=after)
 
     async def _renew(self, connection: Connection, mailbox_id: int, account: UUID, box: Box) -> None:
         await self._spend(account, self._provider.costs.watch)
         self.units.watches += self._provider.costs.watch
         expires = datetime.fromtimestamp(self._clock.now, UTC) + timedelta(days=7)
-        await watches.keep(connection, mailbox_id, expires_at=expires, renew_seconds=RENEW_SECONDS)
+        await watches.keep(connection, mailbox_id, expires_at=expires, renew_seconds=WATCH_TIMES.renew)
         # A new watch is announced at once.
         self._plan_announcement(account, box.history, at=self._clock.now + 1)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from services.mail.model import HistoryDelta, Label
 from services.mail.providers.base import HistoryPage, Profile
 from services.mail.providers.gmail.adapter import GmailProvider
-from services.mail.providers.gmail.limits import GMAIL_COSTS
+from services.mail.providers.gmail.limits import GMAIL_COSTS, WATCH_TIMES
 
 LABELS: Final = [Label(label_id="INBOX", name="INBOX", type="system")]
 
@@ -37,7 +37,7 @@ class SimulatedGmail(GmailProvider):
 
     def __init__(self, boxes: dict[UUID, Box], units: Units, *, can_push: bool) -> None:
         self.costs = GMAIL_COSTS["2026-05"]
-        self.can_push = can_push
+        self.watch_times = WATCH_TIMES if can_push else None
         self._boxes = boxes
         self._units = units
 

@@ -56,7 +56,11 @@ class Notifications:
     async def _hint(self, provider: str, notification: Notification) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             hinted = await schedule.hint(
-                connection, provider=provider, email=notification.email, cursor=notification.cursor
+                connection,
+                provider=provider,
+                email=notification.email,
+                cursor=notification.cursor,
+                echo_seconds=notification.echo,
             )
         log.debug("notified", hinted=hinted)
         if not hinted:

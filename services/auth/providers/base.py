@@ -79,7 +79,7 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str:
-        """The provider's name in URLs and records, for example `google`."""
+        """The provider's name in URLs and records."""
         ...
 
     @property

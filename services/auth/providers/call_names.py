@@ -10,7 +10,7 @@ type Addresses = Mapping[str, str | None]
 
 
 def name_call(url: httpx.URL, providers: Mapping[str, Addresses]) -> str:
-    """Return the name of the call to `url`, such as `google.token`; `other` for an address of no provider."""
+    """Return the name of the call to `url`, such as `{provider}.token`; `other` for an address of no provider."""
     asked = urlsplit(str(url))[:3]
     for provider, addresses in providers.items():
         for name, own in addresses.items():

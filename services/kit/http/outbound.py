@@ -24,7 +24,7 @@ class HttpResponse:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the status is a 2xx: Google answers 200, other providers Created or No Content."""
+        """Whether the status is a 2xx: some providers answer Created or No Content."""
         return 200 <= self.status < 300
 
     def json_object(self) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from services.kit.observe.tracing import is_traced, set_status, start_span
 # Seconds.
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
-# Names the call of a request to this URL, such as `gmail.messages.get`: one of a short list, without ids and queries.
+# Names the call of a request to this URL, such as `messages.get`: one of a short list, without ids and queries.
 type NameCall = Callable[[httpx.URL], str]
 
 

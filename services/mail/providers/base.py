@@ -294,13 +294,24 @@ class MailboxSession(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchTimes:
+    """Seconds after which a watch is renewed, long before its end, and for how long an announcement can hide others.
+
+    A provider may announce nothing that changes within `echo` seconds of an announced change, or of a new watch.
+    """
+
+    renew: float
+    echo: float
+
+
 class Provider(Protocol):
     """A provider of mailboxes."""
 
     # Ids per page of a listing.
     page_size: int
-    # Whether the provider can announce changes; see `MailboxSession.watch`.
-    can_push: bool
+    # None for a provider that cannot announce changes; see `MailboxSession.watch`.
+    watch_times: WatchTimes | None
     # The labels of every mailbox, for providers that do not list them.
     built_in_labels: Sequence[Label]
 

@@ -8,10 +8,14 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """A change of the mailbox of an address, up to the provider's history record `cursor` if it names one."""
+    """A change of the mailbox of an address, up to the provider's history record `cursor` if it names one.
+
+    It can hide others for `echo` seconds, as `WatchTimes` says.
+    """
 
     email: str
     cursor: int | None
+    echo: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,17 +1,13 @@
 """The mail providers by the names that auth uses, built from the settings. New providers are registered here."""
 
-import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from services.kit.http.jwks import RETRY_INTERVAL, keys_at
-from services.kit.http.outbound import Egress, create_http_client
-from services.kit.jwks import KeySet
 from services.kit.observe.http_calls import CallObserver
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
@@ -19,20 +15,20 @@ from services.mail.provider_access.provider_tokens import ProviderTokenCache, To
 from services.mail.provider_access.quota import Quota
 from services.mail.provider_access.quota_metrics import QuotaMetrics
 from services.mail.provider_access.watermarks import PostgresWatermarks
-from services.mail.providers.base import DownloadSource, Provider, ProviderUnavailableError
-from services.mail.providers.gmail.adapter import GmailProvider
-from services.mail.providers.gmail.downloads import GmailDownloads
-from services.mail.providers.gmail.http.client import create_gmail_client
-from services.mail.providers.gmail.http.exchange import Exchange
-from services.mail.providers.gmail.push import GmailPush
-from services.mail.providers.imap.adapter import open_imap, open_imap_downloads
-from services.mail.providers.imap.servers import imap_limits
+from services.mail.providers.base import DownloadSource, Provider
+from services.mail.providers.gmail.registration import GMAIL
+from services.mail.providers.gmail.registration import NAME as GOOGLE
+from services.mail.providers.imap.adapter import IMAP
 from services.mail.providers.limits import ProviderLimits
 from services.mail.providers.notifications import NotificationSource
+from services.mail.providers.registration import Registration, Resources
 from services.mail.providers.settings import NotificationSettings, ProviderSettings
 from services.mail.store.connection import Pool
 
-GOOGLE: Final = "google"
+_PROVIDERS: Final[tuple[Registration[ProviderSettings, NotificationSettings], ...]] = (
+    GMAIL,
+    IMAP,
+)
 # The provider of a notification that names none: gateways of earlier releases know this one only.
 FIRST_NOTIFIER: Final = GOOGLE
 
@@ -56,8 +52,7 @@ def provider_access(
 
 def provider_limits(settings: ProviderSettings) -> Mapping[str, ProviderLimits]:
     """Return the limits of each provider."""
-    servers = {name: imap_limits(name) for name in settings.mail_servers}
-    return {GOOGLE: settings.gmail_limits, **servers}
+    return {name: limits for each in _PROVIDERS for name, limits in each.limits(settings).items()}
 
 
 @asynccontextmanager
@@ -65,18 +60,12 @@ async def open_adapters(
     settings: ProviderSettings, *, pool: Pool, redis: Redis, holder: UUID, observer: CallObserver
 ) -> AsyncIterator[Mapping[str, Provider]]:
     """Open the adapters. Callers limit their calls: connections are opened as needed, and held by `holder`."""
-    async with (
-        create_gmail_client(observer=observer) as http,
-        open_imap(settings, pool=pool, redis=redis, holder=holder) as imap,
-    ):
-        gmail = GmailProvider(
-            http,
-            api_url=settings.gmail_api_url,
-            batch_url=settings.batch_url,
-            costs=settings.gmail_costs,
-            push_topic=settings.gmail_push_topic,
-        )
-        yield {GOOGLE: gmail, **imap}
+    resources = Resources(pool=pool, redis=redis, observer=observer)
+    opened: dict[str, Provider] = {}
+    async with AsyncExitStack() as stack:
+        for each in _PROVIDERS:
+            opened |= await stack.enter_async_context(each.adapters(settings, resources, holder))
+        yield opened
 
 
 @asynccontextmanager
@@ -84,12 +73,12 @@ async def open_download_sources(
     settings: ProviderSettings, *, pool: Pool, redis: Redis, observer: CallObserver
 ) -> AsyncIterator[Mapping[str, DownloadSource]]:
     """Open the sources of raw messages and attachments. Connections are opened as needed."""
-    async with (
-        create_gmail_client(observer=observer) as http,
-        open_imap_downloads(settings, pool=pool, redis=redis) as imap,
-    ):
-        gmail = GmailDownloads(Exchange(http), api_url=settings.gmail_api_url, costs=settings.gmail_costs)
-        yield {GOOGLE: gmail, **imap}
+    resources = Resources(pool=pool, redis=redis, observer=observer)
+    opened: dict[str, DownloadSource] = {}
+    async with AsyncExitStack() as stack:
+        for each in _PROVIDERS:
+            opened |= await stack.enter_async_context(each.downloads(settings, resources))
+        yield opened
 
 
 @asynccontextmanager
@@ -97,10 +86,8 @@ async def open_notification_sources(
     settings: NotificationSettings, *, observer: CallObserver
 ) -> AsyncIterator[Mapping[str, NotificationSource]]:
     """Open the sources that verify and parse notifications, of the providers for which the settings name a sender."""
-    if settings.push_sender is None:
-        yield {}
-        return
-    async with create_http_client(observer=observer, name_call=lambda _: "google.keys") as http:
-        fetch = keys_at(settings.google_jwks_url, egress=Egress(http, unavailable=ProviderUnavailableError))
-        keys = KeySet(fetch, algorithm="RS256", retry_interval=RETRY_INTERVAL, monotonic=time.monotonic)
-        yield {GOOGLE: GmailPush(settings.push_sender, keys=keys)}
+    opened: dict[str, NotificationSource] = {}
+    async with AsyncExitStack() as stack:
+        for each in _PROVIDERS:
+            opened |= await stack.enter_async_context(each.notifications(settings, observer))
+        yield opened

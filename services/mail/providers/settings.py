@@ -4,7 +4,10 @@ from services.mail.providers.gmail.settings import GmailPushSettings, GmailSetti
 from services.mail.providers.imap.settings import ImapSettings
 
 
-class ProviderSettings(GmailSettings, ImapSettings):
+class ProviderSettings(
+    GmailSettings,
+    ImapSettings,
+):
     """The settings of all providers."""
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from services.mail.model import Lane, Sync, SyncProgress, SyncState, WaitReason
 from services.mail.provider_access.quota import QuotaScope, QuotaUnavailableError, QuotaWaitError
 from services.mail.store import labels
-from services.mail.store.control.schedule import ECHO_SECONDS
 from services.mail.store.sync import fetch_queue, sync_state, syncs
 from services.mail.sync import fetch, history, label_copy, listing, verify, watches
 from services.mail.sync.accounts.addresses import learn_send_as
@@ -123,8 +122,8 @@ async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: floa
             turn.step = "watch"
             await turn.end_beside()
             await watches.keep(turn)
-            # The provider does not announce changes right after an announced one, or right after a new watch.
-            return replace(release, after=min(release.after, ECHO_SECONDS)) if turn.provider.can_push else release
+            watch = turn.provider.watch_times
+            return release if watch is None else replace(release, after=min(release.after, watch.echo))
         if time.monotonic() > deadline:
             break
     return Release(lane=await _lane(turn), after=0.0)

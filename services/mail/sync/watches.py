@@ -10,8 +10,6 @@ from services.mail.store.connection import Connection
 from services.mail.store.control import watches as store
 from services.mail.sync.turn_context import TurnContext
 
-# Watches last for a week, and are to be renewed daily.
-RENEW_SECONDS = 86_400.0
 RETRY_SECONDS = 600.0
 # A watch this close to its end has failed to renew for days.
 WARNING_SECONDS = 2 * 86_400.0
@@ -23,7 +21,8 @@ log = structlog.get_logger()
 
 async def keep(turn: TurnContext) -> None:
     """Make or renew the mailbox's watch if that is due. Raises a turn's errors except ProviderError."""
-    if not turn.provider.can_push:
+    times = turn.provider.watch_times
+    if times is None:
         return
     async with turn.reading() as connection:
         if not await store.is_due(connection, turn.mailbox_id):
@@ -39,15 +38,15 @@ async def keep(turn: TurnContext) -> None:
         return
     turn.metrics.watch_renewals.labels("done").inc()
     async with turn.fenced() as connection:
-        await store.keep(connection, turn.mailbox_id, expires_at=expires_at, renew_seconds=RENEW_SECONDS)
+        await store.keep(connection, turn.mailbox_id, expires_at=expires_at, renew_seconds=times.renew)
 
 
 async def end(calls: ProviderCalls, *, provider: Provider, session: MailboxSession) -> bool:
     """Stop the announcements of a disconnected mailbox; log a failure and return false.
 
-    They end by themselves after a week, and a late one is harmless.
+    They end by themselves, and a late one is harmless.
     """
-    if not provider.can_push:
+    if provider.watch_times is None:
         return True
     try:
         await calls.call(provider.costs.stop, session.stop, patience=_PATIENCE)

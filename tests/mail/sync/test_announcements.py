@@ -35,7 +35,10 @@ class LaggingHistory:
 async def announce(s: Stage, cursor: int) -> None:
     """Announce changes up to this history record."""
     async with s.servers.mail_pool.acquire() as connection, connection.transaction():
-        assert await schedule.hint(connection, provider="google", email=s.account.email, cursor=cursor) == 1
+        assert (
+            await schedule.hint(connection, provider="google", email=s.account.email, cursor=cursor, echo_seconds=1.1)
+            == 1
+        )
 
 
 async def cursor(s: Stage) -> int:

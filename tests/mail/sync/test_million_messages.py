@@ -39,7 +39,7 @@ class NumberedMailbox(GmailProvider):
     def __init__(self, everything: range) -> None:
         self.costs = GMAIL_COSTS["2026-05"]
         self.page_size = PAGE_SIZE
-        self.can_push = False
+        self.watch_times = None
         self.everything = everything
         self.labelled = range(0)
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from services.mail.providers.base import IdPage, NoAnswerError, ProviderUnavailableError
+from services.mail.providers.gmail.limits import WATCH_TIMES
 from services.mail.sync import watches
 from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn_context import TurnContext
@@ -20,7 +21,7 @@ class Watched(ScriptedHistory):
 
     def __init__(self, *, lost: int) -> None:
         super().__init__()
-        self.can_push = True
+        self.watch_times = WATCH_TIMES
         self.calls = 0
         self._lost = lost
 

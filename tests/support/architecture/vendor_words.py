@@ -14,9 +14,9 @@ NOT_CHECKED: Final = re.compile(
     r"|services/auth/providers/(?:google|yandex|registry|settings)\.py$"
     r"|.*/migrations/"
 )
-# Packages and files of the protocols themselves are no vendor's: google.protobuf, google.rpc.
+# Packages and files of the protocols themselves are no vendor's: google.protobuf, google.rpc, google/rpc/code.proto.
 WORDS: Final = re.compile(
-    r"gmail|google(?!\.protobuf|\.rpc\b)|yandex|(?<![a-z])imap(?![a-z])|\bgraph\b|history_?id"
+    r"gmail|google(?!\.protobuf|[./]rpc\b)|yandex|(?<![a-z])imap(?![a-z])|\bgraph\b|history_?id"
     r"|\b(?-i:UNREAD|STARRED|CATEGORY_[A-Z]+)\b",
     re.IGNORECASE,
 )

@@ -33,7 +33,7 @@ class ScriptedHistory(GmailProvider):
     ) -> None:
         self.costs = GMAIL_COSTS["2026-05"]
         self.page_size = 500
-        self.can_push = False
+        self.watch_times = None
         self.asked: list[tuple[int, str | None]] = []
         self._pages = [*pages]
         self._present = present

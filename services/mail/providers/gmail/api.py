@@ -37,7 +37,7 @@ from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 from services.mail.providers.gmail.http.errors import InvalidArgumentError, NotFoundError
 from services.mail.providers.gmail.http.exchange import Exchange
 from services.mail.providers.gmail.labels import role_of
-from services.mail.providers.gmail.limits import GmailCosts
+from services.mail.providers.gmail.limits import WATCH_TIMES, GmailCosts
 from services.mail.providers.gmail.message import is_message, message_of
 from services.mail.providers.gmail.missing_parts import without_the_rest
 from services.mail.providers.gmail.payload import parse_gmail
@@ -71,7 +71,7 @@ class GmailApi:
     ) -> None:
         self.costs = costs
         self.page_size = page_size
-        self.can_push = push_topic is not None
+        self.watch_times = None if push_topic is None else WATCH_TIMES
         self._push_topic = push_topic
         self._deadlines = deadlines
         exchange = Exchange(http, deadlines=deadlines, monotonic=monotonic)

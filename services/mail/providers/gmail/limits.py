@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from services.mail.providers.base import WatchTimes
 from services.mail.providers.limits import Bucket, CallCosts, DayBucket, Per, ProviderLimits
 
 # "legacy" applies to projects that used the API before 2026-05-01.
@@ -58,6 +59,9 @@ LIVE_SHARE: Final = 120 / 6_000
 LONGEST_CALL: Final = 130.0
 # Seconds after midnight UTC. Google's day begins at midnight in California; winter time is assumed all year.
 DAY_BEGINS: Final = 8 * 3600
+# A watch lasts for a week and is to be renewed daily. At most one notification a second is sent for a mailbox, further
+# ones are dropped. Source: Gmail API guide "Push notifications".
+WATCH_TIMES: Final = WatchTimes(renew=86_400.0, echo=1.1)
 # Google counts each part of a batch as a request, and allows about ten at a time.
 BATCH_SIZE: Final = 10
 

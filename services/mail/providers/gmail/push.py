@@ -14,6 +14,7 @@ from services.kit.jwks import KeysUnavailableError
 from services.kit.jwt import InvalidTokenError, Keys, TokenRules, TokenVerifier
 from services.mail.content.mime.transfer import decode_base64
 from services.mail.providers.gmail.fields import number, text
+from services.mail.providers.gmail.limits import WATCH_TIMES
 from services.mail.providers.gmail.push_sender import Sender
 from services.mail.providers.notifications import HookAnswer, HookRequest, Notification
 
@@ -76,4 +77,4 @@ class GmailPush:
         email = text(content.get("emailAddress")) if isinstance(content, dict) else None
         if email is None:
             return None
-        return Notification(email=email.strip(), cursor=number(content.get("historyId")))
+        return Notification(email=email.strip(), cursor=number(content.get("historyId")), echo=WATCH_TIMES.echo)

@@ -7,10 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
 
-from redis.asyncio import Redis
-
 from services.mail.model import Label, Mailbox
-from services.mail.providers.base import Tokens, Writing
+from services.mail.providers.base import Tokens, WatchTimes, Writing
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.connections import Connections
 from services.mail.providers.imap.content.contents import WHOLE_UP_TO, ImapContents
@@ -21,9 +19,11 @@ from services.mail.providers.imap.keeping import HeldMailboxes, is_inbox_known
 from services.mail.providers.imap.login_budget import LoginBudget
 from services.mail.providers.imap.mailbox_session import ImapMailboxSession
 from services.mail.providers.imap.passes import STEP_SECONDS
-from services.mail.providers.imap.servers import COSTS, MailServer, trusting
+from services.mail.providers.imap.servers import COSTS, MailServer, imap_limits, trusting
 from services.mail.providers.imap.settings import ImapSettings
 from services.mail.providers.imap.sign_in import SignIn
+from services.mail.providers.limits import ProviderLimits
+from services.mail.providers.registration import Registration, Resources
 from services.mail.store.connection import Pool
 
 # Seconds for which a download's connection is kept: one file of a message is often followed by another.
@@ -32,14 +32,14 @@ _DOWNLOAD_SECONDS: Final = 30.0
 
 @asynccontextmanager
 async def open_imap(
-    settings: ImapSettings, *, pool: Pool, redis: Redis, holder: UUID
+    settings: ImapSettings, resources: Resources, holder: UUID
 ) -> AsyncIterator[Mapping[str, "ImapProvider"]]:
     """Yield the providers of all servers by name. Their connections are closed at the end."""
-    keeper = HeldMailboxes(pool, holder=holder)
+    keeper = HeldMailboxes(resources.pool, holder=holder)
     connections = Connections(
         keep_seconds=settings.imap_connection_seconds, keeper=keeper, most_idling=settings.imap_idle_connections
     )
-    tls, budget = trusting(settings.imap_ca_file), LoginBudget(redis)
+    tls, budget = trusting(settings.imap_ca_file), LoginBudget(resources.redis)
     async with connections.sweeping():
         yield {
             name: ImapProvider(
@@ -47,7 +47,7 @@ async def open_imap(
                 sign_in=SignIn(server, tls=tls, budget=budget),
                 connections=connections,
                 keeper=keeper,
-                pool=pool,
+                pool=resources.pool,
                 whole_up_to=settings.imap_whole_bytes,
             )
             for name, server in settings.mail_servers.items()
@@ -56,14 +56,16 @@ async def open_imap(
 
 @asynccontextmanager
 async def open_imap_downloads(
-    settings: ImapSettings, *, pool: Pool, redis: Redis
+    settings: ImapSettings, resources: Resources
 ) -> AsyncIterator[Mapping[str, ImapDownloads]]:
     """Yield the sources of downloads of all servers by name."""
     connections = Connections(keep_seconds=min(_DOWNLOAD_SECONDS, settings.imap_connection_seconds))
-    tls, budget = trusting(settings.imap_ca_file), LoginBudget(redis)
+    tls, budget = trusting(settings.imap_ca_file), LoginBudget(resources.redis)
     async with connections.sweeping():
         yield {
-            name: ImapDownloads(sign_in=SignIn(server, tls=tls, budget=budget), connections=connections, pool=pool)
+            name: ImapDownloads(
+                sign_in=SignIn(server, tls=tls, budget=budget), connections=connections, pool=resources.pool
+            )
             for name, server in settings.mail_servers.items()
         }
 
@@ -73,7 +75,7 @@ class ImapProvider:
 
     costs = COSTS
     page_size = 500
-    can_push = False
+    watch_times: WatchTimes | None = None
     built_in_labels: Sequence[Label] = ()
 
     def __init__(
@@ -126,3 +128,10 @@ class ImapProvider:
             announcer=self._announcer,
             stop=stop,
         )
+
+
+def _limits(settings: ImapSettings) -> Mapping[str, ProviderLimits]:
+    return {name: imap_limits(name) for name in settings.mail_servers}
+
+
+IMAP: Final = Registration[ImapSettings, object](limits=_limits, adapters=open_imap, downloads=open_imap_downloads)

@@ -13,8 +13,6 @@ from services.mail.store.connection import Connection
 CHANNEL = "mailbox_due"
 # Announcements within so many seconds are one burst: the furthest of them counts, in whatever order they arrive.
 _BURST_SECONDS = 60.0
-# Providers drop a notification that follows another within a second, so its changes are checked for after that.
-ECHO_SECONDS = 1.1
 # A mailbox is due so many seconds after it has become idle. Only the release before this one, after a rollback, waits
 # for that; here it says since when the mailbox is idle.
 IDLE_DUE_SECONDS = 600.0
@@ -72,10 +70,11 @@ async def lock(connection: Connection, mailbox_id: int) -> None:
     await connection.execute("SELECT FROM mailbox_schedule WHERE mailbox_id = $1 FOR UPDATE", mailbox_id)
 
 
-async def hint(connection: Connection, *, provider: str, email: str, cursor: int | None) -> int:
+async def hint(connection: Connection, *, provider: str, email: str, cursor: int | None, echo_seconds: float) -> int:
     """Make the synced mailboxes of this address due now; return how many.
 
-    Mailboxes whose history is already read up to `cursor` are due after ECHO_SECONDS. An address names one account at a
+    Mailboxes whose history is already read up to `cursor` are due after `echo_seconds`: the provider may drop
+    notifications that follow others within them. An address names one account at a
     provider, but several users can have connected it.
     """
     rows = await connection.fetch(
@@ -108,7 +107,7 @@ async def hint(connection: Connection, *, provider: str, email: str, cursor: int
         cursor,
         Lane.LIVE,
         Lane.IDLE,
-        ECHO_SECONDS,
+        echo_seconds,
         _BURST_SECONDS,
     )
     hinted = [row for row in rows if row["hinted"]]

@@ -22,7 +22,6 @@ from services.mail.store.connection import DATABASE_LOST, Pool
 from services.mail.store.control import idle_groups, idle_mailboxes, mailboxes
 from services.mail.store.control.idle_groups import IdleGroup
 from services.mail.store.control.idle_mailboxes import IdleMailbox
-from services.mail.store.control.schedule import ECHO_SECONDS
 from services.mail.sync.idle.budget import report_misfit
 from services.mail.sync.idle.metrics import IdleMetrics, Outcome
 from services.mail.sync.idle.rounds import IdleIntervals, due_checks
@@ -45,6 +44,8 @@ _SHOWN_SECONDS = 120.0
 _GROUPS = 4
 # A visit that takes longer renews its claim whenever it waits.
 _LEASE_SECONDS = 60.0
+# Seconds until a mailbox is looked at again whose history has just been announced.
+_LEAST_LAG = 1.0
 # A mailbox that has to wait longer for its own units gets a turn, which knows how to.
 _SHORT_WAIT = 0.25
 # Looks that units are taken for at once, and seconds between two tries while the day or the project has none.
@@ -101,7 +102,7 @@ class IdleCheck:
     ) -> None:
         self._pool = pool
         self._providers = providers
-        self._pushed = [name for name, provider in providers.items() if provider.can_push]
+        self._pushed = [name for name, provider in providers.items() if provider.watch_times is not None]
         self._access = access
         self._intervals = intervals
         self._metrics = metrics
@@ -304,7 +305,8 @@ class IdleCheck:
         Announcements can overtake it, and a look every quarter of an hour would delay the mail by that.
         """
         if member.lags_for is not None:
-            seconds = max(ECHO_SECONDS, member.lags_for)
+            watch = self._providers[member.mailbox.provider].watch_times
+            seconds = max(_LEAST_LAG if watch is None else watch.echo, member.lags_for)
             async with self._pool.acquire() as connection:
                 await idle_mailboxes.look_again(connection, [member.mailbox.mailbox_id], seconds=seconds)
 

@@ -39,7 +39,7 @@ class TestReceive:
     async def test_reads_a_push_of_the_service_account(self, push: GmailPush, sender: PushSender) -> None:
         body = envelope("ada@example.com", 7)
         answer = await push.receive(HookRequest(token=sender.token(), body=body))
-        assert answer == HookAnswer(notifications=(Notification(email="ada@example.com", cursor=7),))
+        assert answer == HookAnswer(notifications=(Notification(email="ada@example.com", cursor=7, echo=1.1),))
 
     async def test_acknowledges_what_it_cannot_read(self, push: GmailPush, sender: PushSender) -> None:
         assert await push.receive(HookRequest(token=sender.token(), body=b"{}")) == HookAnswer()
@@ -126,11 +126,11 @@ class TestParse:
     ) -> None:
         # The base64 of this address has + and / in the standard alphabet.
         email = "ö~?>>>???@example.com"
-        expected = Notification(email=email, cursor=9876543210)
+        expected = Notification(email=email, cursor=9876543210, echo=1.1)
         assert push.parse(envelope(email, history_id, encode=encode)) == expected
 
     def test_reads_an_address_without_a_history_id(self, push: GmailPush) -> None:
-        assert push.parse(envelope("ada@example.com")) == Notification(email="ada@example.com", cursor=None)
+        assert push.parse(envelope("ada@example.com")) == Notification(email="ada@example.com", cursor=None, echo=1.1)
 
     @given(body=st.binary(max_size=300) | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(wrapped))
     async def test_returns_none_for_malformed_bodies(self, push: GmailPush, body: bytes) -> None:

@@ -270,5 +270,7 @@ class TestNotification:
         async with stage(messages=5, patience=patience) as s:
             await denied_sync(s)
             async with s.pool.acquire() as connection:
-                hinted = await schedule.hint(connection, provider="google", email=s.account.email, cursor=2**60)
+                hinted = await schedule.hint(
+                    connection, provider="google", email=s.account.email, cursor=2**60, echo_seconds=1.1
+                )
             assert hinted == 0

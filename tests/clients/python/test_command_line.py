@@ -29,7 +29,7 @@ ADA = {
 GRACE = ADA | {"mailbox_id": ID.replace("1", "2"), "email": "grace@example.org", "status": "reauth_required"}
 TOKEN = {"access_token": "at", "token_type": "Bearer", "expires_in": 900, "refresh_token": "rt"}
 REPLIES: dict[str, Reply] = {
-    "GET /mailboxes": (200, {"mailboxes": [ADA]}),
+    "GET /mailboxes": (200, {"mailboxes": [ADA], "next_cursor": None}),
     "GET /emails": (200, {"emails": [email(1), email(2)], "next_cursor": None}),
     "GET /emails/m1": (200, whole_email(1)),
     "GET /emails/m1/raw": (200, b"Subject: raw\r\n\r\n\xff"),
@@ -128,10 +128,13 @@ class TestMailbox:
         assert f"GET /emails?mailbox_id={ID}&q=invoice&limit=20" in gateway.requests
 
     def test_has_to_be_named_where_there_are_two(self, run: Run, gateway: ServedGateway) -> None:
-        gateway.replies["GET /mailboxes"] = (200, {"mailboxes": [ADA, GRACE]})
+        gateway.replies["GET /mailboxes"] = (200, {"mailboxes": [ADA, GRACE], "next_cursor": None})
         code, _, told = run("search", "invoice")
         assert (code, told) == (2, "mailroom: choose a mailbox with --mailbox: ada@example.com, grace@example.org\n")
+        gateway.replies["GET /mailboxes"] = (200, {"mailboxes": [GRACE], "next_cursor": None})
         assert run("search", "invoice", "--mailbox", "grace@example.org")[0] == 0
+        assert "GET /mailboxes?email=grace%40example.org&limit=200" in gateway.requests
+        gateway.replies["GET /mailboxes"] = (200, {"mailboxes": [], "next_cursor": None})
         assert run("search", "invoice", "-m", "eve@example.com")[0] == exit_codes.NOT_FOUND
 
 
@@ -217,7 +220,7 @@ class TestDoctor:
 
     def test_names_what_is_wrong_with_a_remedy(self, run: Run, gateway: ServedGateway) -> None:
         gateway.replies["GET /readyz"] = _refusal(503, "service_unavailable")
-        gateway.replies["GET /mailboxes"] = (200, {"mailboxes": [GRACE]})
+        gateway.replies["GET /mailboxes"] = (200, {"mailboxes": [GRACE], "next_cursor": None})
         code, shown, _ = run("doctor", "--json")
         findings = [json.loads(line) for line in shown.splitlines()]
         assert code == exit_codes.FAILED

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from mailroom_client.models import Mailbox, Token
 
 
+# Mailboxes that are named where one has to be chosen.
+_SHOWN = 20
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """The options of all commands."""
@@ -63,15 +67,18 @@ def chosen(context: typer.Context) -> Chosen:
 
 def mailbox_of(client: "Mailroom", name: str | None) -> "Mailbox":
     """Return the mailbox of an address or id, or the only one. Raises CommandError."""
-    mailboxes = client.mailboxes.list()
-    named = [box for box in mailboxes if name is None or name in (box.email, str(box.mailbox_id))]
-    if len(named) == 1:
-        return named[0]
+    if name is not None and "@" not in name:
+        return client.mailboxes.get(name)
+    found = client.mailboxes.list(email=name).first(_SHOWN)
+    if len(found) == 1:
+        return found[0]
+    if name is not None and found:
+        raise CommandError("several mailboxes have this address: take an id of: mailroom mailboxes", code=2)
     if name is not None:
         raise CommandError(f"there is no mailbox {name}; see: mailroom mailboxes", code=exit_codes.NOT_FOUND)
-    if not mailboxes:
+    if not found:
         raise CommandError("no mailbox is connected; connect one with: mailroom login", code=exit_codes.NOT_FOUND)
-    raise CommandError(f"choose a mailbox with --mailbox: {', '.join(box.email for box in mailboxes)}", code=2)
+    raise CommandError(f"choose a mailbox with --mailbox: {', '.join(box.email for box in found)}", code=2)
 
 
 def environment() -> dict[str, str]:

@@ -7,8 +7,9 @@ from urllib.parse import quote
 from uuid import UUID
 
 # A value as it is sent, and as callers give it.
-type Sent = str | int | bool | None
-type Value = Sent | UUID | date
+type Sent = str | int | bool | list[str] | None
+type Value = str | int | bool | UUID | date | None
+type Scalar = str | int | bool | None
 # A mailbox by its id or by its address.
 type MailboxName = UUID | str
 
@@ -19,7 +20,7 @@ class Request:
 
     method: str
     path: str
-    params: Mapping[str, Sent] = field(default_factory=dict)
+    params: Mapping[str, Scalar] = field(default_factory=dict)
     body: Mapping[str, Sent] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
@@ -37,12 +38,12 @@ def path_of(template: str, *ids: str | UUID) -> str:
     return template.format(*(quote(str(part), safe="") for part in ids))
 
 
-def parameters(**values: Value) -> dict[str, Sent]:
+def parameters(**values: Value) -> dict[str, Scalar]:
     """Return the values that are given, ids and times as text. Raises ValueError for a time without a zone."""
     return {name: _text(value) for name, value in values.items() if value is not None}
 
 
-def naming(mailbox: MailboxName | None) -> dict[str, Sent]:
+def naming(mailbox: MailboxName | None) -> dict[str, Scalar]:
     """Return the parameter that names a mailbox: what has an @ is an address."""
     if mailbox is None:
         return {}
@@ -50,7 +51,7 @@ def naming(mailbox: MailboxName | None) -> dict[str, Sent]:
     return {"email" if "@" in name else "mailbox_id": name}
 
 
-def _text(value: Value) -> Sent:
+def _text(value: Value) -> Scalar:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError(f"{value} has no time zone")

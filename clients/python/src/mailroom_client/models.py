@@ -141,6 +141,8 @@ class Mailbox(Model):
     last_synced_at: Time | None
     message_count: int
     unread_count: int
+    # Servers before API keys leave it out.
+    user_id: UUID | None = None
 
 
 class DeadLetter(Model):
@@ -230,6 +232,59 @@ class User(Model):
     user_id: UUID
     created_at: Time
     accounts: Sequence[Account]
+
+
+class ApplicationUser(Model):
+    """A user of the application; `external_user_id` is the application's own id for them."""
+
+    user_id: UUID
+    external_user_id: str | None
+    created_at: Time
+
+
+class ApplicationUserDetails(ApplicationUser):
+    """A user of the application with their accounts."""
+
+    accounts: Sequence[Account]
+
+
+class ApiKey(Model):
+    """An API key without its secret. `mailbox_ids` and `networks` limit it; None: all."""
+
+    id: str
+    name: str
+    scopes: Sequence[str]
+    mailbox_ids: Sequence[str] | None
+    networks: Sequence[str] | None
+    created_by: str | None
+    created_at: Time
+    expires_at: Time | None
+    revoked_at: Time | None
+    last_used_at: Time | None
+
+
+class CreatedKey(ApiKey):
+    """A new API key with `api_key`, which is shown this once."""
+
+    api_key: str
+
+
+class KeyEvent(Model):
+    """What happened to an API key."""
+
+    type: str
+    created_at: Time
+    client_network: str | None
+    client: str | None
+
+
+class Application(Model):
+    """An application: whom keys act for."""
+
+    id: UUID
+    name: str
+    redirect_urls: Sequence[str]
+    created_at: Time
 
 
 class Session(Model):

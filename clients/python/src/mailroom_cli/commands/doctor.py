@@ -85,7 +85,7 @@ def _sign_in(profile: "Profile") -> Finding:
         return Finding("sign-in", "none", "mailroom login")
     with Mailroom(profile.url, token=profile.token) as client:
         try:
-            boxes = client.mailboxes.list()
+            boxes = list(client.mailboxes.list())
         except MailroomError as error:
             return Finding("sign-in", str(error), "mailroom login")
     broken = [box.email for box in boxes if box.status != "active"]

@@ -9,7 +9,7 @@ def mailboxes(context: typer.Context) -> None:
     """List the connected mailboxes."""
     options = chosen(context)
     with options.client() as client:
-        found = client.mailboxes.list()
+        found = list(client.mailboxes.list())
         rows = [
             (box.email, box.provider, _state(box.status, box.access_denied_reason), box.message_count, box.unread_count,
              box.last_synced_at)

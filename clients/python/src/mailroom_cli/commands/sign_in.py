@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mailroom_client.models import Token
 
 Provider = Annotated[str, typer.Option(help="Where the mailbox is: google, yandex or another one of the server's.")]
+# Mailboxes that are named after a sign-in.
+_SHOWN = 10
 Browser = Annotated[bool, typer.Option(help="Open the page in a browser.")]
 
 
@@ -85,4 +87,6 @@ def _state_in(address: str) -> str:
 
 
 def _addresses(client: "Mailroom") -> str:
-    return ", ".join(box.email for box in client.mailboxes.list()) or "none yet"
+    found = client.mailboxes.list().first(_SHOWN + 1)
+    more = ", ..." if len(found) > _SHOWN else ""
+    return ", ".join(box.email for box in found[:_SHOWN]) + more or "none yet"

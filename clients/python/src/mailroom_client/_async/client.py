@@ -5,6 +5,7 @@ from typing import Self
 
 import httpx
 
+from mailroom_client._async.applications import AsyncApplications, AsyncKeys, AsyncUsers
 from mailroom_client._async.auth import AsyncAuth
 from mailroom_client._async.changes import AsyncChanges
 from mailroom_client._async.emails import AsyncEmails
@@ -16,7 +17,7 @@ from mailroom_client.models import Token
 
 
 class AsyncMailroom:
-    """Mailroom at `base_url`, for the owner of `token`.
+    """Mailroom at `base_url`, for the owner of `token`: a user's access token, or an application's API key.
 
     With a `refresh_token` an expired token is replaced once and the call repeated; `on_refresh` gets the new pair, to
     be stored: the old refresh token is worth nothing afterwards. `http` is a client of your own, for proxies and
@@ -46,6 +47,9 @@ class AsyncMailroom:
         self.syncs = AsyncSyncs(self._transport)
         self.emails = AsyncEmails(self._transport)
         self.changes = AsyncChanges(self._transport)
+        self.users = AsyncUsers(self._transport)
+        self.keys = AsyncKeys(self._transport)
+        self.applications = AsyncApplications(self._transport)
 
     async def __aenter__(self) -> Self:
         return self

@@ -6,26 +6,35 @@ from uuid import UUID, uuid4
 from mailroom_client._async.paging import AsyncPaged
 from mailroom_client._async.transport import AsyncTransport
 from mailroom_client._request import MailboxName, Request, naming, parameters, path_of
-from mailroom_client.models import Mailbox, Model, Sync
+from mailroom_client.models import Mailbox, Sync
 
 _LARGEST_PAGE = 200
 # Seconds for which a server holds an answer at most.
 _LONGEST_WAIT = 60
 
 
-class _Mailboxes(Model):
-    mailboxes: list[Mailbox]
-
-
 class AsyncMailboxes:
-    """The mailboxes of the user."""
+    """The mailboxes of the user; with an API key those of the application."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def list(self) -> tuple[Mailbox, ...]:
-        """Return all mailboxes."""
-        return tuple((await self._transport.call(Request("GET", "/mailboxes"), _Mailboxes)).mailboxes)
+    def list(
+        self,
+        *,
+        email: str | None = None,
+        status: str | None = None,
+        provider: str | None = None,
+        user_id: UUID | None = None,
+        external_user_id: str | None = None,
+        page_size: int = _LARGEST_PAGE,
+    ) -> AsyncPaged[Mailbox]:
+        """List the mailboxes that match everything given."""
+        params = parameters(
+            email=email, status=status, provider=provider, user_id=user_id, external_user_id=external_user_id,
+            limit=page_size,
+        )  # fmt: skip
+        return AsyncPaged(self._transport, Request("GET", "/mailboxes", params), field="mailboxes", item=Mailbox)
 
     async def get(self, mailbox_id: UUID | str) -> Mailbox:
         """Return one of them."""

@@ -7,6 +7,7 @@ import httpx
 
 from mailroom_client._request import Request
 from mailroom_client._retry import Retries
+from mailroom_client._sync.applications import Applications, Keys, Users
 from mailroom_client._sync.auth import Auth
 from mailroom_client._sync.changes import Changes
 from mailroom_client._sync.emails import Emails
@@ -16,7 +17,7 @@ from mailroom_client.models import Token
 
 
 class Mailroom:
-    """Mailroom at `base_url`, for the owner of `token`.
+    """Mailroom at `base_url`, for the owner of `token`: a user's access token, or an application's API key.
 
     With a `refresh_token` an expired token is replaced once and the call repeated; `on_refresh` gets the new pair, to
     be stored: the old refresh token is worth nothing afterwards. `http` is a client of your own, for proxies and
@@ -46,6 +47,9 @@ class Mailroom:
         self.syncs = Syncs(self._transport)
         self.emails = Emails(self._transport)
         self.changes = Changes(self._transport)
+        self.users = Users(self._transport)
+        self.keys = Keys(self._transport)
+        self.applications = Applications(self._transport)
 
     def __enter__(self) -> Self:
         return self

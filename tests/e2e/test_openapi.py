@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from services.kit.scopes import OPERATOR_SCOPES, Scope
 from tests.support.e2e.fuzzing import Caller, Fuzzer
 from tests.support.e2e.people import Person
 from tests.support.e2e.running_stack import RunningStack
@@ -49,12 +51,21 @@ def ada(new_person: Callable[..., Person]) -> Caller:
     )
 
 
+@pytest.fixture
+def key(stack: RunningStack, ada: Caller) -> Caller:
+    """An API key with all scopes of an application, for the same mail."""
+    scopes = ",".join(sorted(set(Scope) - OPERATOR_SCOPES))
+    return replace(ada, name="key", token=stack.api_key(f"--scopes={scopes}"))
+
+
 @pytest.mark.timeout(max(600, REQUESTS // 5))
 @pytest.mark.usefixtures("http")
-def test_no_request_yields_a_server_error_or_an_undocumented_answer(stack: RunningStack, ada: Caller) -> None:
+def test_no_request_yields_a_server_error_or_an_undocumented_answer(
+    stack: RunningStack, ada: Caller, key: Caller
+) -> None:
     fuzzer = Fuzzer(stack.gateway_url, seed=SEED)
     try:
-        fuzzer.run([Caller("nobody"), ada], at_least=REQUESTS, last=_LAST)
+        fuzzer.run([Caller("nobody"), ada, key], at_least=REQUESTS, last=_LAST)
     finally:
         fuzzer.close()
     findings = fuzzer.findings

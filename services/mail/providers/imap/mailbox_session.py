@@ -37,6 +37,9 @@ _RECORDS: Final = 500
 _COMPARED: Final = 1_000
 _LOOKING: Final = "look:"
 """Begins the tokens of listings while the first pass is under way. Each page has another one, as listings must."""
+# What tokens of changes say of the pass.
+_ENDED: Final = "ended"
+_UNDER_WAY: Final = "under way"
 # Seconds for which passes look for messages that have left their places: two of them prove a deletion.
 _SEARCH_SECONDS: Final = 2.0
 
@@ -114,10 +117,10 @@ class ImapMailboxSession:
         """
         if self._history is None:
             return await self._look(cursor)
-        after, ended = cursor, False
+        after, ended, number = cursor, False, 0
         if page_token is not None:
-            position, _, word = page_token.partition(":")
-            after, ended = int(position), word == "ended"
+            position, word, page = page_token.split(":")
+            after, ended, number = int(position), word == _ENDED, int(page)
         if not ended:
             ended = await run_steps(self._history, seconds=self._step_seconds)
         state = await self._state()
@@ -130,7 +133,8 @@ class ImapMailboxSession:
             changes=delta_of(records, FolderLabels(await self._known())),
             last_record=last,
             latest=state.revision,
-            next_page_token=None if is_last else f"{last or after}:{'ended' if ended else 'looking'}",
+            # Numbered: a page without records must not name itself as the next one.
+            next_page_token=None if is_last else f"{last or after}:{_ENDED if ended else _UNDER_WAY}:{number + 1}",
         )
 
     async def _look(self, cursor: int) -> HistoryPage:

@@ -25,6 +25,11 @@ class TestSync:
             await stage.equals()
             await stage.imap.deliver(subject="new")
             await stage.equals()
+            for _ in range(3):
+                await stage.hint()
+                await stage.until_idle()
+            assert stage.workers[0].count("sync_turns_total", outcome="provider_unavailable") == 0
+            assert stage.workers[0].count("sync_turns_total", outcome="done") > 0
 
     async def test_copies_the_newest_of_all_folders(self, servers: Servers, profile: str) -> None:
         async with open_imap_stage(servers, profile, messages=30) as stage:

@@ -19,6 +19,7 @@ from deploy.local.secrets import own_environment
 from deploy.local.supervisor import Server, Service
 from deploy.local.valkey import EmbeddedValkey
 from services.kit.tls.authority import ensure_certificates
+from services.sandbox.imap.certificates import ensure_certificate
 
 MIGRATED = ("auth", "mail")
 _FIRST_KEY_SCOPES = "mail.read,mailboxes.read,mailboxes.manage,keys.manage"
@@ -77,6 +78,9 @@ def processes(settings: Settings, variables: Mapping[str, str]) -> list[Service]
     """
     if settings.encrypted:
         ensure_certificates(settings.home / "tls", now=datetime.now(UTC))
+    if authority := variables.get("SANDBOX_IMAP_CA_FILE"):
+        # Workers read it at their start, which may come before the sandbox's.
+        ensure_certificate(Path(authority))
 
     def service(name: str, *, module: str, folder: str, port: str) -> Service:
         return Service(

@@ -62,7 +62,6 @@ from services.sandbox.yandex.token_endpoint import TokenEndpoint as YandexTokens
 _HERE = Path(__file__).parent
 _LOG = logging.getLogger("sandbox")
 # The last one is the name of the container.
-_IMAP_NAMES = ("localhost", "127.0.0.1", "::1", "sandbox")
 
 
 @asynccontextmanager
@@ -165,7 +164,7 @@ async def _imap_listeners(settings: Settings, server: ImapServer) -> AsyncIterat
     if not settings.imap_ports:
         yield Listeners(settings.imap_host, {}, "")
         return
-    tls, authority = server_tls(names=_IMAP_NAMES, kept=settings.imap_ca_file)
+    tls, authority = server_tls(kept=settings.imap_ca_file)
     async with AsyncExitStack() as stack:
         opened = {}
         for name, port in settings.imap_ports.items():

@@ -1,4 +1,4 @@
-"""Users who read and start syncs while services die."""
+"""Users who read, start syncs and verify while services die."""
 
 import random
 import threading
@@ -23,21 +23,33 @@ class Readers:
         self._random = random.Random(seed)
 
     def run(self, stop: threading.Event) -> None:
-        """Request a full sync of each mailbox, then read and request at random until `stop` is set."""
+        """Request a full sync and a verification of each mailbox, then read and request at random until `stop` is set.
+
+        A verification lists the whole mailbox: the faults of listings strike it.
+        """
         with self._http:
-            waiting = list(self._people)
-            while waiting and not stop.is_set():
-                # As a client does, repeat requests that fail while mail is down.
-                waiting = [person for person in waiting if not self._ask(person, stop)]
+            for ask in (self._sync, self._verify):
+                waiting = list(self._people)
+                while waiting and not stop.is_set():
+                    # As a client does, repeat requests that fail while mail is down.
+                    waiting = [person for person in waiting if not ask(person, stop)]
             while not stop.wait(_PAUSE):
-                person = self._random.choice(self._people)
-                if self._random.random() < 0.3:
-                    self._ask(person, stop)
+                person, chance = self._random.choice(self._people), self._random.random()
+                if chance < 0.2:
+                    self._sync(person, stop)
+                elif chance < 0.3:
+                    self._verify(person, stop)
                 else:
                     self._count(person.get(f"/emails?user_email={person.email}&limit=20"))
 
-    def _ask(self, person: Person, stop: threading.Event) -> bool:
-        answer = person.post("/emails/sync", {"email": person.email, "count": "all"})
+    def _sync(self, person: Person, stop: threading.Event) -> bool:
+        return self._ask(person, "/emails/sync", stop, count="all")
+
+    def _verify(self, person: Person, stop: threading.Event) -> bool:
+        return self._ask(person, "/emails/verify", stop)
+
+    def _ask(self, person: Person, path: str, stop: threading.Event, **fields: str) -> bool:
+        answer = person.post(path, {"email": person.email, **fields})
         self._count(answer)
         if not answer.is_success:
             stop.wait(_PAUSE)

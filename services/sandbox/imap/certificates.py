@@ -11,26 +11,32 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+NAMES = ("localhost", "127.0.0.1", "::1", "sandbox")
 _LIFE = timedelta(days=365)
 _SKEW = timedelta(hours=1)
 # A certificate is used again while it lasts for longer than this.
 _REST = timedelta(days=30)
 
 
-def server_tls(*, names: tuple[str, ...], kept: Path | None = None) -> tuple[ssl.SSLContext, str]:
-    """Return the context of a server with these names and addresses, and the PEM that clients trust.
+def server_tls(*, kept: Path | None = None) -> tuple[ssl.SSLContext, str]:
+    """Return the context of a server on this machine, and the PEM that clients trust.
 
     `kept` is the file of that PEM. The key lies beside it, so that clients which have read it go on after a restart.
     """
     with tempfile.TemporaryDirectory() as folder:
         ca = kept or Path(folder) / "ca.pem"
-        key = ca.with_suffix(".key")
+        return ensure_certificate(ca), ca.read_text("ascii")
+
+
+def ensure_certificate(ca: Path) -> ssl.SSLContext:
+    """Return the context of the certificate in this file; make it unless it is there and lasts for a month."""
+    key = ca.with_suffix(".key")
+    context = _loaded(ca, key)
+    if context is None:
+        _make(ca, key)
         context = _loaded(ca, key)
-        if context is None:
-            _make(ca, key, names)
-            context = _loaded(ca, key)
-        assert context is not None, "a new certificate is not valid"  # noqa: S101 - a fault of this module
-        return context, ca.read_text("ascii")
+    assert context is not None, "a new certificate is not valid"  # noqa: S101 - a fault of this module
+    return context
 
 
 def _loaded(ca: Path, key: Path) -> ssl.SSLContext | None:
@@ -44,7 +50,7 @@ def _loaded(ca: Path, key: Path) -> ssl.SSLContext | None:
     return context if certificate.not_valid_after_utc - datetime.now(UTC) > _REST else None
 
 
-def _make(ca: Path, key: Path, names: tuple[str, ...]) -> None:
+def _make(ca: Path, key: Path) -> None:
     private = ec.generate_private_key(ec.SECP256R1())
     key.touch(mode=0o600)
     key.write_bytes(
@@ -52,7 +58,7 @@ def _make(ca: Path, key: Path, names: tuple[str, ...]) -> None:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
-    ca.write_bytes(_self_signed(private, names).public_bytes(serialization.Encoding.PEM))
+    ca.write_bytes(_self_signed(private, NAMES).public_bytes(serialization.Encoding.PEM))
 
 
 def _self_signed(key: ec.EllipticCurvePrivateKey, names: tuple[str, ...]) -> x509.Certificate:

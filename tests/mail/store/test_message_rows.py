@@ -11,6 +11,7 @@ from services.kit.settings import Postgres
 from services.kit.stores.postgres import create_pool
 from services.mail.content.model import AttachedMessage, Attachment
 from services.mail.model import Account, MailboxStatus
+from services.mail.providers.label_ids import mark_ids
 from services.mail.store import labels, messages
 from services.mail.store.connection import Connection
 from services.mail.store.control import mailboxes
@@ -55,7 +56,7 @@ class TestTableFiles:
             [mailbox] = await mailboxes.of_user(connection, user_id)
             await labels.record(connection, mailbox.mailbox_id, LABELS, confirm_seconds=0)
             for message in mail:
-                await messages.upsert(connection, mailbox.mailbox_id, [message])
+                await messages.upsert(connection, mailbox.mailbox_id, [message], mark_ids=mark_ids("google"))
             synced = await rows(connection, mailbox.mailbox_id)
             await messages.delete(connection, mailbox.mailbox_id, [message.external_id for message in mail])
             for table, columns, data in table_files(mail, mailbox_id=mailbox.mailbox_id, first_id=10**9):

@@ -9,8 +9,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.sandbox.imap.certificates import server_tls
 
-NAMES = ("localhost", "127.0.0.1")
-
 
 def _expiring(ca: Path, key: Path) -> None:
     """Replace the certificate by one that ends tomorrow."""
@@ -33,20 +31,20 @@ def _expiring(ca: Path, key: Path) -> None:
 class TestServerTls:
     def test_is_the_same_after_a_restart(self, tmp_path: Path) -> None:
         ca = tmp_path / "ca.pem"
-        _, first = server_tls(names=NAMES, kept=ca)
-        _, second = server_tls(names=NAMES, kept=ca)
+        _, first = server_tls(kept=ca)
+        _, second = server_tls(kept=ca)
         assert first == second == ca.read_text()
         assert ca.with_suffix(".key").stat().st_mode & 0o777 == 0o600
 
     def test_is_made_anew_before_it_ends_and_where_its_key_is_another(self, tmp_path: Path) -> None:
         ca, key = tmp_path / "ca.pem", tmp_path / "ca.key"
-        _, first = server_tls(names=NAMES, kept=ca)
+        _, first = server_tls(kept=ca)
         _expiring(ca, key)
-        _, second = server_tls(names=NAMES, kept=ca)
-        server_tls(names=NAMES, kept=tmp_path / "other.pem")
+        _, second = server_tls(kept=ca)
+        server_tls(kept=tmp_path / "other.pem")
         key.write_bytes((tmp_path / "other.key").read_bytes())
-        _, third = server_tls(names=NAMES, kept=ca)
+        _, third = server_tls(kept=ca)
         assert len({first, second, third}) == 3
 
     def test_of_two_sandboxes_without_a_file_differ(self) -> None:
-        assert server_tls(names=NAMES)[1] != server_tls(names=NAMES)[1]
+        assert server_tls()[1] != server_tls()[1]

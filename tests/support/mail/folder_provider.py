@@ -173,7 +173,7 @@ class FolderProvider:
 
     costs = COSTS
     page_size = 100
-    can_push = False
+    watch_times = None
     built_in_labels: Sequence[Label] = ()
 
     def __init__(self, mailbox: FolderMailbox) -> None:

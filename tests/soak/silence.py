@@ -8,12 +8,14 @@ import asyncpg
 
 # Seconds between two looks.
 _PAUSE = 1.0
-# What users and operators can see of a mailbox's sync.
+# What users and operators can see of a mailbox's sync, and whether it shows a wait for quota that ends within a window
+# of a minute: where Valkey has lost the count, the window counts as used.
 _SIGNS = """
     SELECT b.email, to_json((
         s.cursor::text, s.caught_up_at, s.last_synced_at, s.listing, s.listing_label, s.listing_pass, s.listed_count,
         q.waiting_for, q.last_error, y.progress_at, y.state, y.stored_count
-    ))::text AS signs
+    ))::text AS signs,
+    q.waiting_for LIKE 'quota%' AND q.due_at BETWEEN now() AND now() + interval '61 seconds' AS waits
     FROM mailboxes b JOIN sync_states s USING (mailbox_id) JOIN mailbox_schedule q USING (mailbox_id)
     LEFT JOIN syncs y ON y.mailbox_id = b.mailbox_id AND y.ended_at IS NULL
 """
@@ -49,5 +51,5 @@ class Silence:
         for row in rows:
             address, signs = row["email"], row["signs"]
             before, since = self._seen.get(address, ("", now))
-            self._seen[address] = (signs, since if signs == before else now)
+            self._seen[address] = (signs, since if signs == before and not row["waits"] else now)
             self.longest[address] = max(self.longest.get(address, 0.0), now - self._seen[address][1])

@@ -300,6 +300,13 @@ class TestFollow:
             None, "p0", *["p1"] * (len(restart) + 1), "p2", "p2",
         ]  # fmt: skip
 
+    def test_logs_what_it_repeats_where_nobody_else_hears_of_it(self, caplog: pytest.LogCaptureFixture) -> None:
+        gateway = Gateway([httpx.Response(404, text="<html>"), _page(_deleted("m1"), after="p1")])
+        with gateway.client() as client:
+            assert next(client.changes.follow(MAILBOX, "p0")).next_since == "p1"
+        [told] = [record.getMessage() for record in caplog.records if record.name == "mailroom_client"]
+        assert told.startswith("changes are asked for again: 404 Not Found from http://gateway/emails/changes?")
+
     def test_ends_with_a_refusal_that_no_time_heals(self) -> None:
         gateway = Gateway([problem(404, "mailbox_not_found")])
         with gateway.client() as client, pytest.raises(NotFoundError):

@@ -115,6 +115,21 @@ class TestOutput:
         assert "\x1b" not in shown
         assert "\x07" not in shown
         assert printable("a\tb\u202ec\u009b") == "a\tb\ufffdc\ufffd"
+        # Persian needs its joiners, and so do families of emoji.
+        for text in ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f468\u200d\U0001f469", "co\xadop"):
+            assert printable(text) == text
+
+    @pytest.mark.parametrize("command", [["get", "m1", "--json"], ["export", "--json"]])
+    def test_as_json_is_exact_and_steers_no_terminal(
+        self, run: Run, gateway: ServedGateway, command: list[str]
+    ) -> None:
+        # A family of emoji, a soft hyphen, a line separator, a control sequence, a change of direction.
+        message = whole_email(1) | {"text": "\U0001f468\u200d\U0001f469 co\xadop\u2028\x9b2J\u202e\U000e0041"}
+        gateway.replies["GET /emails/m1"] = (200, message)
+        gateway.replies["GET /emails/export"] = (200, json.dumps(message).encode() + b"\n")
+        _, shown, _ = run(*command)
+        assert json.loads(shown) == message
+        assert all(char.isprintable() or char == "\n" for char in shown)
 
     def test_writes_a_raw_message_byte_for_byte(self, gateway: ServedGateway, config: Path) -> None:
         environment = {"MAILROOM_CONFIG": str(config), "MAILROOM_URL": gateway.url, "MAILROOM_TOKEN": "t"}

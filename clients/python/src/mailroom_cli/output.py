@@ -1,6 +1,7 @@
 """What commands print: tables for people, JSON for programs."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mailroom_client.models import Model
+
+# Control characters but line breaks and tabs, explicit changes of direction, halves of characters. Joiners and soft
+# hyphens belong to the text.
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +42,21 @@ class Output:
 
     def document(self, answer: "Model") -> None:
         """Print an answer as an indented JSON document."""
-        self.text(json.dumps(json.loads(_json(answer)), indent=2, ensure_ascii=False))
+        self._exact(json.dumps(json.loads(_json(answer)), indent=2, ensure_ascii=False))
 
     def line(self, answer: "Model") -> None:
         """Print an answer as a line of JSON, at once."""
-        self.text(_json(answer))
+        self._exact(_json(answer))
 
     def text(self, text: str) -> None:
         """Print text as it is, at once."""
         sys.stdout.write(f"{printable(text)}\n")
+        sys.stdout.flush()
+
+    def _exact(self, text: str) -> None:
+        """Print JSON. What cannot be printed stands in strings only, and is escaped there: the values stay."""
+        shown = (char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
+        sys.stdout.write(f"{''.join(shown)}\n")
         sys.stdout.flush()
 
     def note(self, text: str) -> None:
@@ -75,8 +86,8 @@ def shown(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text without control characters: mail must not steer the reader's terminal."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    """Return text without control characters and changes of direction: mail must not steer the reader's terminal."""
+    return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _json(answer: "Model") -> str:

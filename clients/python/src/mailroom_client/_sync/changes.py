@@ -1,5 +1,6 @@
 """The feed of a mailbox's changes."""
 
+import logging
 from collections.abc import Callable, Generator
 from time import sleep
 
@@ -14,6 +15,8 @@ from mailroom_client.errors import (
     UnreachableError,
 )
 from mailroom_client.models import ChangePage
+
+log = logging.getLogger("mailroom_client")
 
 _LONGEST_WAIT = 60
 _LARGEST_PAGE = 500
@@ -50,7 +53,8 @@ class Changes:
 
         Store `page.next_since` with what you made of `page.changes`, and go on from it after a restart: nothing is left
         out, and what was not stored comes again. Servers that cannot be reached or restart are asked again, at most
-        half a minute later; `on_trouble` hears of each failure. Raises ResyncRequiredError, and every other refusal.
+        half a minute later; `on_trouble` hears of each failure, else the log does. Raises ResyncRequiredError, and
+        every other refusal.
         """
         position, failures = since, 0
         while True:
@@ -62,14 +66,17 @@ class Changes:
                 if not _passes(error):
                     raise
                 failures += 1
-                if on_trouble is not None:
-                    on_trouble(error)
+                (on_trouble or _log_trouble)(error)
                 sleep(_pause(self._transport.retries, error, failures))
                 continue
             failures = 0
             if page.changes:
                 yield page
             position = page.next_since
+
+
+def _log_trouble(error: MailroomError) -> None:
+    log.warning("changes are asked for again: %s", error)
 
 
 def _passes(error: MailroomError) -> bool:

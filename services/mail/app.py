@@ -91,7 +91,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         access = provider_access(settings, redis=redis, pool=pool, auth=auth, registry=telemetry.registry)
         stack.push_async_callback(access.close)
         sources = await stack.enter_async_context(
-            open_download_sources(settings, pool=pool, redis=redis, observer=calls)
+            open_download_sources(settings, pool=pool, access=access, observer=calls)
         )
         cache = await stack.enter_async_context(_disk_cache(settings, pool))
         connections = UserConnections(pool)

@@ -16,6 +16,7 @@ from services.mail.providers.base import (
     LimitError,
     MailboxSession,
     NoAnswerError,
+    OwnLimitError,
     Provider,
     TooConcurrentError,
     Writing,
@@ -203,6 +204,8 @@ class ProviderCalls:
 
     async def back_off(self, error: LimitError) -> None:
         """Pause the mailbox, or the whole project, in all processes for as long as the provider asks."""
+        if isinstance(error, OwnLimitError):
+            return
         if isinstance(error, TooConcurrentError):
             await self._concurrency_limit.lower(self._identity, most=self._quota.limits.concurrency)
         await self._quota.pause(self._identity, error.retry_after, whole_project=error.whole_project)

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from services.mail.model import Mailbox
 from services.mail.provider_access.quota import Quota, QuotaUnavailableError, QuotaWaitError
-from services.mail.providers.base import ProviderUnavailableError, RateLimitedError
+from services.mail.providers.base import OwnLimitError, ProviderUnavailableError
 
 
 class OwnBuckets:
@@ -16,19 +16,26 @@ class OwnBuckets:
         self._counts = counts
 
     @asynccontextmanager
-    async def take(self, mailbox: Mailbox, amount: int = 1) -> AsyncIterator[None]:
+    async def take(
+        self, mailbox: Mailbox, amount: int = 1, *, live: bool = True, only_if: type[Exception] | None = None
+    ) -> AsyncIterator[None]:
         """Take for what the block does; it counts until one window after the block's end.
 
-        Raises RateLimitedError with the wait where the amount is not to be had, ProviderUnavailableError where it
-        cannot be counted.
+        With `only_if` it counts only if the block ends with that error. A take that is not `live` leaves the buckets'
+        parts for live mail. Raises OwnLimitError with the wait where the amount is not to be had,
+        ProviderUnavailableError where it cannot be counted.
         """
         try:
-            taken = await self._quota.take(mailbox.identity, amount, counts=self._counts)
+            taken = await self._quota.take(mailbox.identity, amount, counts=self._counts, live=live)
         except QuotaUnavailableError as error:
             raise ProviderUnavailableError(f"{self._counts} cannot be counted") from error
         except QuotaWaitError as wait:
-            raise RateLimitedError(f"too many {self._counts}", retry_after=wait.seconds) from wait
+            raise OwnLimitError(f"too many {self._counts}", retry_after=wait.seconds) from wait
+        counts = only_if is None
         try:
             yield
+        except BaseException as error:
+            counts = counts or (only_if is not None and isinstance(error, only_if))
+            raise
         finally:
-            self._quota.end(taken)
+            (self._quota.end if counts else self._quota.give_back)(taken)

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -236,7 +236,7 @@ class Quota:
         outcomes: dict[str, Taken | QuotaWaitError] = {}
         asked, many, shared_owe = dict(units), set[str](), None
         while asked:
-            marks = await self._watermarks.cover(asked, many=many)
+            marks = await self._marks(asked, request.counts, many=many)
             answers = await self._run(asked, marks, request, shared_owe=shared_owe)
             for identity, answer in answers.items():
                 match answer:
@@ -250,13 +250,25 @@ class Quota:
                         shared_owe = await self._shared_owe(request.counts)
                     case _:
                         many.add(identity)
-            self._watermarks.called(id_ for id_ in asked if isinstance(outcomes.get(id_), Taken))
+            if request.counts == UNITS:
+                self._watermarks.called(id_ for id_ in asked if isinstance(outcomes.get(id_), Taken))
             asked = {id_: wanted for id_, wanted in asked.items() if id_ not in outcomes}
         return outcomes
+
+    async def _marks(self, units: Mapping[str, int], counts: str, *, many: Collection[str]) -> Mapping[str, Mark]:
+        """Return what the mailboxes' marks allow: marks are for units, and a lost count of anything else owes nothing.
+
+        Such a count ends with its window: logins would wait for one after an hour without any.
+        """
+        if counts != UNITS:
+            return dict.fromkeys(units, Mark(allows=Level.MANY, owes=Level.NONE))
+        return await self._watermarks.cover(units, many=many)
 
     async def _shared_owe(self, counts: str) -> dict[str, int]:
         """Return the units that lost counts of the shared windows owe, by the names of their buckets."""
         windows = self._windows[counts]
+        if counts != UNITS:
+            return {window.bucket.name: 0 for window in windows if window.is_shared}
         recent = await self._watermarks.recent()
         most = {
             level: min((window.units(level) for window in windows if not window.is_shared), default=_NO_LIMIT)

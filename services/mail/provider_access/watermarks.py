@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Protocol
 
-from services.mail.providers.limits import ProviderLimits
+from services.mail.providers.limits import UNITS, ProviderLimits
 from services.mail.store.connection import Pool
 from services.mail.store.control import quota_watermarks as store
 from services.mail.store.control.quota_watermarks import Recent
@@ -96,7 +96,7 @@ class PostgresWatermarks:
         self._pool = pool
         self._provider = provider
         # Of a bucket with a shorter window a lost count owes more than it has to.
-        self._window = max((bucket.window for bucket in limits.buckets), default=0.0)
+        self._window = max((bucket.window for bucket in limits.counting(UNITS)), default=0.0)
         self._longest_call = limits.longest_call
         self._monotonic = monotonic
         self._marked: dict[str, _Marked] = {}

@@ -91,6 +91,10 @@ class RateLimitedError(LimitError):
     reason = "rate_limited"
 
 
+class OwnLimitError(RateLimitedError):
+    """A limit of our own count, before anything is sent: processes that do not need what it counts go on."""
+
+
 class TooConcurrentError(LimitError):
     """Too many concurrent requests for this mailbox, those of other applications included."""
 

@@ -5,9 +5,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from redis.asyncio import Redis
-
 from services.kit.observe.http_calls import CallObserver
+from services.mail.provider_access.quota import Quota
 from services.mail.providers.base import DownloadSource, Provider
 from services.mail.providers.limits import ProviderLimits
 from services.mail.providers.notifications import NotificationSource
@@ -16,10 +15,10 @@ from services.mail.store.connection import Pool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What a process shares with adapters."""
+    """What a process shares with adapters; quotas by provider."""
 
     pool: Pool
-    redis: Redis
+    quotas: Mapping[str, Quota]
     observer: CallObserver
 
 

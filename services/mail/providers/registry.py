@@ -57,10 +57,10 @@ def provider_limits(settings: ProviderSettings) -> Mapping[str, ProviderLimits]:
 
 @asynccontextmanager
 async def open_adapters(
-    settings: ProviderSettings, *, pool: Pool, redis: Redis, holder: UUID, observer: CallObserver
+    settings: ProviderSettings, *, pool: Pool, access: ProviderAccess, holder: UUID, observer: CallObserver
 ) -> AsyncIterator[Mapping[str, Provider]]:
     """Open the adapters. Callers limit their calls: connections are opened as needed, and held by `holder`."""
-    resources = Resources(pool=pool, redis=redis, observer=observer)
+    resources = Resources(pool=pool, quotas=access.quotas, observer=observer)
     opened: dict[str, Provider] = {}
     async with AsyncExitStack() as stack:
         for each in _PROVIDERS:
@@ -70,10 +70,10 @@ async def open_adapters(
 
 @asynccontextmanager
 async def open_download_sources(
-    settings: ProviderSettings, *, pool: Pool, redis: Redis, observer: CallObserver
+    settings: ProviderSettings, *, pool: Pool, access: ProviderAccess, observer: CallObserver
 ) -> AsyncIterator[Mapping[str, DownloadSource]]:
     """Open the sources of raw messages and attachments. Connections are opened as needed."""
-    resources = Resources(pool=pool, redis=redis, observer=observer)
+    resources = Resources(pool=pool, quotas=access.quotas, observer=observer)
     opened: dict[str, DownloadSource] = {}
     async with AsyncExitStack() as stack:
         for each in _PROVIDERS:

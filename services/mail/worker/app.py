@@ -72,12 +72,12 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             auth_client.connect(settings.auth_address, identity=settings.identity, tracer=telemetry.tracer)
         )
         holder = uuid4()
-        providers = await stack.enter_async_context(
-            open_adapters(settings, pool=pool, redis=redis, holder=holder, observer=CallObserver(telemetry))
-        )
         auth = AuthClient(channel)
         access = provider_access(settings, redis=redis, pool=pool, auth=auth, registry=telemetry.registry)
         stack.push_async_callback(access.close)
+        providers = await stack.enter_async_context(
+            open_adapters(settings, pool=pool, access=access, holder=holder, observer=CallObserver(telemetry))
+        )
         metrics = TurnMetrics(telemetry)
         turns = TurnRunner(
             pool=pool,

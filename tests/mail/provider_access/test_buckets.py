@@ -13,6 +13,7 @@ from services.kit.stores.redis_client import create_redis
 from services.mail.model import Mailbox, MailboxStatus
 from services.mail.provider_access.own_buckets import OwnBuckets
 from services.mail.provider_access.quota import Quota, QuotaScope, QuotaWaitError
+from services.mail.provider_access.watermarks import NoWatermarks
 from services.mail.providers.base import ProviderUnavailableError, RateLimitedError
 from services.mail.providers.gmail.limits import gmail_limits
 from services.mail.providers.limits import Bucket, CallCosts, DayBucket, Per, ProviderLimits
@@ -206,6 +207,41 @@ class TestWhatOnlyTheAdapterCounts:
         with pytest.raises(RateLimitedError):
             async with logins.take(ADA):
                 raise AssertionError("no login is left")
+
+    async def test_counts_only_if_it_failed_where_failures_are_limited(self, quota_of: MakeQuota) -> None:
+        refusals = OwnBuckets(quota_of(LOGINS), counts="logins")
+        for _ in range(5):
+            async with refusals.take(ADA, only_if=ZeroDivisionError):
+                pass
+            with pytest.raises(KeyError):
+                async with refusals.take(ADA, only_if=ZeroDivisionError):
+                    raise KeyError
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                async with refusals.take(ADA, only_if=ZeroDivisionError):
+                    raise ZeroDivisionError
+        with pytest.raises(RateLimitedError):
+            async with refusals.take(ADA, only_if=ZeroDivisionError):
+                raise AssertionError("no failure is left")
+
+    async def test_leaves_a_part_to_live_mail(self, quota_of: MakeQuota) -> None:
+        logins = OwnBuckets(quota_of(replace(LOGINS, live_share=0.5)), counts="logins")
+        async with logins.take(ADA, live=False):
+            pass
+        with pytest.raises(RateLimitedError):
+            async with logins.take(ADA, live=False):
+                raise AssertionError("the rest is for live mail")
+        async with logins.take(ADA):
+            pass
+
+    async def test_owes_nothing_where_a_lost_count_of_units_does(self, quota_redis: Redis) -> None:
+        shared = replace(LOGINS, name="new_logins_of_all", per=Per.PROJECT)
+        limits = declared(PER_MINUTE, LOGINS, shared)
+        quota = Quota(quota_redis, limits=limits, watermarks=NoWatermarks())
+        await wait_for(quota, 1, identity=ADA.identity)
+        async with OwnBuckets(quota, counts="logins").take(ADA):
+            pass
+        await quota.close()
 
     async def test_is_not_done_while_it_cannot_be_counted(self, free_port: int) -> None:
         redis = create_redis(RedisSettings(redis_host="127.0.0.1", redis_port=free_port, redis_db=0))

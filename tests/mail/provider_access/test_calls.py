@@ -19,6 +19,7 @@ from services.mail.provider_access.watermarks import FEW_UNITS, Level, Mark, Wat
 from services.mail.providers.base import (
     LimitError,
     NoAnswerError,
+    OwnLimitError,
     ProviderUnavailableError,
     RateLimitedError,
     TooConcurrentError,
@@ -370,6 +371,7 @@ LIMITS = {
     "the project's rate": Limit(
         RateLimitedError("", retry_after=30, whole_project=True), 30, others_wait=True, batch_size=BATCH_SIZE
     ),
+    "one of our own": Limit(OwnLimitError("", retry_after=30), 0, others_wait=False, batch_size=BATCH_SIZE),
     "concurrent requests": Limit(TooConcurrentError(), 2, others_wait=False, batch_size=BATCH_SIZE // 2),
 }
 

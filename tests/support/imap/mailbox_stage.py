@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from redis.asyncio import Redis
-
 from services.mail.content.parse import parse_raw
 from services.mail.disconnect import Disconnections
 from services.mail.mailboxes import Mailboxes
@@ -21,7 +19,6 @@ from services.mail.providers.imap.connections import Connections
 from services.mail.providers.imap.downloads import ImapDownloads
 from services.mail.providers.imap.identity import id_by_content, id_by_server
 from services.mail.providers.imap.keeping import HeldMailboxes
-from services.mail.providers.imap.login_budget import LoginBudget
 from services.mail.providers.imap.passes import STEP_SECONDS
 from services.mail.providers.imap.servers import YANDEX_MARKS, MailServer, imap_limits
 from services.mail.providers.imap.sign_in import SignIn
@@ -33,6 +30,7 @@ from services.mail.syncs import Syncs
 from services.sandbox.imap.profiles import PROFILES
 from tests.support.imap.accounts import ImapAccounts
 from tests.support.mail.downloads import StageDownloads, downloads
+from tests.support.mail.quota import shared_quota
 from tests.support.mail.running_worker import WorkerOptions
 from tests.support.mail.sandbox_control import SandboxMailbox
 from tests.support.mail.servers import Servers
@@ -95,7 +93,7 @@ class ImapStage(Stage):
     @asynccontextmanager
     async def downloads(self, directory: Path) -> AsyncIterator[StageDownloads]:
         """Yield the downloads of the mailbox, cached in `directory`."""
-        sign_in = sign_in_at(self.imap, self.profile, redis=self.servers.redis)
+        sign_in = sign_in_at(self.imap, self.profile, servers=self.servers, live=False)
         connections = Connections(keep_seconds=60)
         source = ImapDownloads(sign_in=sign_in, connections=connections, pool=self.servers.mail_pool)
         async with (
@@ -157,9 +155,10 @@ def server_of(at_provider: ImapServers, profile: str) -> MailServer:
     return MailServer(host="localhost", port=at_provider.ports[profile], hidden_marks=YANDEX_MARKS)
 
 
-def sign_in_at(at_provider: ImapServers, profile: str, *, redis: Redis) -> SignIn:
+def sign_in_at(at_provider: ImapServers, profile: str, *, servers: Servers, live: bool = True) -> SignIn:
     """Return sign-ins at a server of the sandbox."""
-    return SignIn(server_of(at_provider, profile), tls=at_provider.tls, budget=LoginBudget(redis), patience=PATIENCE)
+    quota = shared_quota(servers.redis, servers.mail_pool, limits=imap_limits("yandex"), provider="yandex")
+    return SignIn(server_of(at_provider, profile), tls=at_provider.tls, quota=quota, live=live, patience=PATIENCE)
 
 
 @asynccontextmanager
@@ -176,7 +175,7 @@ async def open_imap_stage(
     """Yield Ada's mailbox with `messages` generated messages, and workers with these options."""
     await servers.empty()
     async with open_servers(messages) as at_provider, AsyncExitStack() as stack:
-        server, sign_in = server_of(at_provider, profile), sign_in_at(at_provider, profile, redis=servers.redis)
+        server, sign_in = server_of(at_provider, profile), sign_in_at(at_provider, profile, servers=servers)
 
         @asynccontextmanager
         async def further(pool: Pool, holder: UUID) -> AsyncIterator[Mapping[str, Provider]]:

@@ -16,7 +16,6 @@ from services.mail.providers.imap.downloads import ImapDownloads
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.idling import wait_for_news
 from services.mail.providers.imap.keeping import HeldMailboxes, is_inbox_known
-from services.mail.providers.imap.login_budget import LoginBudget
 from services.mail.providers.imap.mailbox_session import ImapMailboxSession
 from services.mail.providers.imap.passes import STEP_SECONDS
 from services.mail.providers.imap.servers import COSTS, MailServer, imap_limits, trusting
@@ -39,12 +38,12 @@ async def open_imap(
     connections = Connections(
         keep_seconds=settings.imap_connection_seconds, keeper=keeper, most_idling=settings.imap_idle_connections
     )
-    tls, budget = trusting(settings.imap_ca_file), LoginBudget(resources.redis)
+    tls = trusting(settings.imap_ca_file)
     async with connections.sweeping():
         yield {
             name: ImapProvider(
                 server,
-                sign_in=SignIn(server, tls=tls, budget=budget),
+                sign_in=SignIn(server, tls=tls, quota=resources.quotas[name]),
                 connections=connections,
                 keeper=keeper,
                 pool=resources.pool,
@@ -60,11 +59,13 @@ async def open_imap_downloads(
 ) -> AsyncIterator[Mapping[str, ImapDownloads]]:
     """Yield the sources of downloads of all servers by name."""
     connections = Connections(keep_seconds=min(_DOWNLOAD_SECONDS, settings.imap_connection_seconds))
-    tls, budget = trusting(settings.imap_ca_file), LoginBudget(resources.redis)
+    tls = trusting(settings.imap_ca_file)
     async with connections.sweeping():
         yield {
             name: ImapDownloads(
-                sign_in=SignIn(server, tls=tls, budget=budget), connections=connections, pool=resources.pool
+                sign_in=SignIn(server, tls=tls, quota=resources.quotas[name], live=False),
+                connections=connections,
+                pool=resources.pool,
             )
             for name, server in settings.mail_servers.items()
         }
@@ -131,7 +132,7 @@ class ImapProvider:
 
 
 def _limits(settings: ImapSettings) -> Mapping[str, ProviderLimits]:
-    return {name: imap_limits(name) for name in settings.mail_servers}
+    return {name: imap_limits(name, login_window=settings.imap_login_window) for name in settings.mail_servers}
 
 
 IMAP: Final = Registration[ImapSettings, object](limits=_limits, adapters=open_imap, downloads=open_imap_downloads)

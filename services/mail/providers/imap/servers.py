@@ -16,6 +16,16 @@ COSTS: Final = CallCosts()
 _CALLS: Final = 6_000
 # Messages that are requested at once.
 _BATCH: Final = 10
+LOGINS: Final = "logins"
+REFUSALS: Final = "refused logins"
+# Logins of a mailbox in a window, of which downloads leave some to workers, and refused ones in a long one. Source:
+# reports of accounts that Yandex locked after many logins within minutes. A denial is shown after 300 s of attempts,
+# and then tried every 900 s.
+_LOGINS: Final = 10
+_FOR_WORKERS: Final = 0.4
+LOGIN_WINDOW: Final = 300.0
+"""Seconds."""
+_LONG_WINDOWS: Final = 12
 # Seconds.
 _LONGEST_CALL: Final = 130.0
 _MECHANISMS: Final = frozenset({XOAUTH2, "OAUTHBEARER"})
@@ -73,10 +83,27 @@ def trusting(authority: Path | None) -> ssl.SSLContext:
     return context
 
 
-def imap_limits(provider: str) -> ProviderLimits:
-    """Return the limits of a provider's server."""
+def imap_limits(provider: str, *, login_window: float = LOGIN_WINDOW) -> ProviderLimits:
+    """Return the limits of a provider's server; `login_window` is in seconds."""
     return ProviderLimits(
-        buckets=(Bucket(name=f"{provider}_calls", per=Per.MAILBOX, limit=_CALLS, window=60),),
+        buckets=(
+            Bucket(name=f"{provider}_calls", per=Per.MAILBOX, limit=_CALLS, window=60),
+            Bucket(
+                name=f"{provider}_logins",
+                per=Per.MAILBOX,
+                limit=_LOGINS,
+                window=login_window,
+                counts=LOGINS,
+                live_share=_FOR_WORKERS,
+            ),
+            Bucket(
+                name=f"{provider}_refused_logins",
+                per=Per.MAILBOX,
+                limit=_LOGINS,
+                window=_LONG_WINDOWS * login_window,
+                counts=REFUSALS,
+            ),
+        ),
         costs=COSTS,
         concurrency=_BATCH,
         batch_units=_BATCH * COSTS.fetch,

@@ -6,7 +6,7 @@ from pydantic import Field, FilePath, field_validator
 
 from services.kit.settings import Settings
 from services.mail.providers.imap.content.contents import WHOLE_UP_TO
-from services.mail.providers.imap.servers import YANDEX_MARKS, MailServer, read_servers
+from services.mail.providers.imap.servers import LOGIN_WINDOW, YANDEX_MARKS, MailServer, read_servers
 
 
 class ImapSettings(Settings):
@@ -22,6 +22,8 @@ class ImapSettings(Settings):
     imap_whole_bytes: int = Field(WHOLE_UP_TO, ge=0)
     # Seconds for which a connection is kept without work, where it does not idle.
     imap_connection_seconds: float = Field(300, ge=0)
+    # Seconds within which a mailbox signs in 10 times at most, and in twelve times as many 10 times in vain.
+    imap_login_window: float = Field(LOGIN_WINDOW, gt=0)
     # Connections of a worker over which servers announce new mail.
     imap_idle_connections: int = Field(1_000, ge=0)
 

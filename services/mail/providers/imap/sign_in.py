@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from services.mail.model import Mailbox
+from services.mail.provider_access.own_buckets import OwnBuckets
+from services.mail.provider_access.quota import Quota
 from services.mail.providers.base import Tokens
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.dial import dial
 from services.mail.providers.imap.client.errors import ImapError, LoginRefusedError
 from services.mail.providers.imap.client.frames import Patience
 from services.mail.providers.imap.client.login import Credentials, enable, introduce, log_in
-from services.mail.providers.imap.login_budget import LoginBudget
 from services.mail.providers.imap.refusals import provider_error
-from services.mail.providers.imap.servers import MailServer
+from services.mail.providers.imap.servers import LOGINS, REFUSALS, MailServer
 
 _CLIENT: Final[Mapping[str, str]] = {"name": "mailroom"}
 _PATIENCE: Final = Patience()
@@ -23,11 +24,20 @@ class SignIn:
     """Signs in to one server."""
 
     def __init__(
-        self, server: MailServer, *, tls: ssl.SSLContext, budget: LoginBudget, patience: Patience = _PATIENCE
+        self,
+        server: MailServer,
+        *,
+        tls: ssl.SSLContext,
+        quota: Quota,
+        live: bool = True,
+        patience: Patience = _PATIENCE,
     ) -> None:
+        """Sign-ins that are not `live` leave some of the mailbox's to others."""
         self._server = server
         self._tls = tls
-        self._budget = budget
+        self._logins = OwnBuckets(quota, counts=LOGINS)
+        self._refusals = OwnBuckets(quota, counts=REFUSALS)
+        self._live = live
         self._patience = patience
 
     async def open(self, mailbox: Mailbox, tokens: Tokens) -> Connection:
@@ -39,13 +49,15 @@ class SignIn:
         return await tokens.use(lambda token: self._open(mailbox, token))
 
     async def _open(self, mailbox: Mailbox, token: str) -> Connection:
-        await self._budget.take(mailbox.mailbox_id)
         server = self._server
+        credentials = Credentials(user=mailbox.email, token=token, host=server.host, port=server.port)
         try:
-            return await self._log_in(Credentials(user=mailbox.email, token=token, host=server.host, port=server.port))
+            async with (
+                self._refusals.take(mailbox, only_if=LoginRefusedError),
+                self._logins.take(mailbox, live=self._live),
+            ):
+                return await self._log_in(credentials)
         except ImapError as error:
-            if isinstance(error, LoginRefusedError):
-                await self._budget.refused(mailbox.mailbox_id)
             raise provider_error(error) from error
 
     async def _log_in(self, credentials: Credentials) -> Connection:

@@ -1,13 +1,53 @@
 """Sign-ins of mailboxes: few of them, and none that locks the account."""
 
-from services.mail.model import SyncState
+from datetime import datetime
+from uuid import UUID, uuid4
+
+import pytest
+
+from services.mail.model import Mailbox, MailboxStatus, SyncState
+from services.mail.provider_access.provider_tokens import MailboxTokens, ProviderTokenCache
+from services.mail.provider_access.quota import Quota
+from services.mail.providers.base import ProviderError, RateLimitedError
+from services.mail.providers.imap.servers import imap_limits
+from services.mail.providers.imap.sign_in import SignIn
 from services.mail.sync.accounts.access import Patience
-from tests.support.imap.mailbox_stage import ImapStage, open_imap_stage
+from tests.support.imap.mailbox_stage import ImapStage, open_imap_stage, server_of
+from tests.support.mail.numbered_tokens import NumberedTokens
 from tests.support.mail.servers import Servers
 from tests.support.mail.waiting import eventually
-from tests.support.sandbox.imap_servers import EMAIL
+from tests.support.sandbox.imap_servers import EMAIL, open_servers
+from tests.support.sandbox.imap_servers import Servers as ImapServers
 
 AT_ONCE = Patience(denials=1, seconds=0, pause=0.01, lasting_pause=0.01)
+
+
+ADA = Mailbox(
+    mailbox_id=1,
+    account_id=uuid4(),
+    user_id=uuid4(),
+    provider="yandex",
+    email=EMAIL,
+    status=MailboxStatus.ACTIVE,
+)
+
+
+class Tokens(NumberedTokens):
+    """Issues the token of the servers, which is refused where theirs is."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self.token = token
+
+    async def access_token(self, *ids: UUID, refused_fingerprint: str = "") -> tuple[str, datetime]:
+        """Return the token."""
+        _, expiry = await super().access_token(*ids, refused_fingerprint=refused_fingerprint)
+        return self.token, expiry
+
+
+def sign_in_with(at_provider: ImapServers, quota: Quota, *, live: bool = True) -> SignIn:
+    """Return the sign-ins of one process."""
+    return SignIn(server_of(at_provider, "yandex"), tls=at_provider.tls, quota=quota, live=live)
 
 
 async def switch_imap(stage: ImapStage, *, on: bool) -> None:
@@ -73,3 +113,50 @@ class TestSignIn:
                 await eventually(is_at_rest)
             account = await stage.imap.account()
             assert (account["refused_logins"], account["locked"]) == (9, False)
+
+
+class TestLimits:
+    async def test_of_refused_sign_ins_hold_for_an_hour_and_all_processes(self, servers: Servers) -> None:
+        await servers.forget_quota()
+        async with open_servers() as at_provider:
+            await at_provider.control("PATCH", "imap", {"refusals_before_lock": 20})
+            await at_provider.control("PUT", f"users/{EMAIL}/yandex", {"imap": False})
+            now = [1_700_000_000.0]
+            quotas = [
+                Quota(
+                    servers.redis,
+                    limits=imap_limits("yandex"),
+                    redis_time=lambda: now[0],
+                    monotonic=lambda: now[0],
+                )
+                for _ in range(2)
+            ]
+            tokens = MailboxTokens(ProviderTokenCache(Tokens(at_provider.token)), ADA)
+            for number in range(20):
+                with pytest.raises(ProviderError):
+                    await sign_in_with(at_provider, quotas[number % 2]).open(ADA, tokens)
+                for quota in quotas:
+                    await quota.flush()
+                now[0] += 150.0
+            account = await at_provider.account()
+            assert (account["refused_logins"], account["locked"]) == (10, False)
+            # An hour later it goes on.
+            await at_provider.control("PUT", f"users/{EMAIL}/yandex", {"imap": True})
+            now[0] += 3_600.0
+            (await sign_in_with(at_provider, quotas[0]).open(ADA, tokens)).close()
+
+    async def test_leave_some_of_the_sign_ins_to_workers(self, servers: Servers) -> None:
+        await servers.forget_quota()
+        async with open_servers() as at_provider:
+            quota = Quota(servers.redis, limits=imap_limits("yandex"))
+            downloads, worker = (sign_in_with(at_provider, quota, live=live) for live in (False, True))
+            tokens = MailboxTokens(ProviderTokenCache(Tokens(at_provider.token)), ADA)
+            for _ in range(6):
+                (await downloads.open(ADA, tokens)).close()
+            with pytest.raises(RateLimitedError):
+                await downloads.open(ADA, tokens)
+            for _ in range(4):
+                (await worker.open(ADA, tokens)).close()
+            with pytest.raises(RateLimitedError):
+                await worker.open(ADA, tokens)
+            await quota.close()

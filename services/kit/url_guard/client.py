@@ -1,0 +1,188 @@
+"""Requests to given URLs. A name is resolved for each connection, which goes to an address that was checked.
+
+There is no second resolution between check and connection, so a name server that changes its answer gains nothing. A
+connection that is kept open stays with its address.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import override
+
+import httpcore
+import httpx
+
+from services.kit.url_guard.addresses import AddressPolicy
+from services.kit.url_guard.destination import Destination
+
+# Bytes of an answer that are kept, and read at most.
+KEPT_BYTES = 1024
+_MOST_BYTES = 64 * 1024
+# Servers that close idle connections do so after five seconds or later: a request must not meet that.
+_KEEP_OPEN_SECONDS = 4.0
+
+type Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+
+
+class AddressRefusedError(Exception):
+    """An address of the host may not be reached."""
+
+
+class NoAnswerError(Exception):
+    """No answer came; the text is a word for the reason: `timeout`, `connection`, `tls`, `protocol`, `name`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The reply to a request; `body` has its first bytes."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class GuardedBackend(httpcore.AsyncNetworkBackend):
+    """The network of the client: connections go to checked addresses, and to no host with one that is refused."""
+
+    def __init__(self, resolve: Resolve, policy: AddressPolicy, *, inner: httpcore.AsyncNetworkBackend) -> None:
+        self._resolve = resolve
+        self._policy = policy
+        self._inner = inner
+
+    @override
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        addresses = await self._addresses(host, port)
+        failure: Exception = httpcore.ConnectError("the name has no address")
+        for address in addresses:
+            try:
+                return await self._inner.connect_tcp(
+                    address, port, timeout=timeout, local_address=local_address, socket_options=socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    async def _addresses(self, host: str, port: int) -> Sequence[str]:
+        addresses = await self._resolve(host, port)
+        if not all(self._policy.permits(ip_address(address)) for address in addresses):
+            raise AddressRefusedError
+        return addresses
+
+    @override
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        raise AddressRefusedError
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
+
+
+class GuardedClient:
+    """The client for given URLs. It follows no redirect, uses no proxy, and keeps nothing between requests."""
+
+    def __init__(self, pool: httpcore.AsyncConnectionPool) -> None:
+        self._pool = pool
+
+    async def post(self, to: Destination, *, body: bytes, headers: Mapping[str, str], timeout: float) -> Reply:
+        """Send a POST and return the reply, all within `timeout` seconds.
+
+        Raises AddressRefusedError, NoAnswerError.
+        """
+        url = httpcore.URL(scheme=to.scheme, host=to.host, port=to.port, target=to.target)
+        given = {"host": to.authority, "accept-encoding": "identity", "content-length": str(len(body)), **headers}
+        try:
+            async with (
+                asyncio.timeout(timeout),
+                self._pool.stream("POST", url, headers=list(given.items()), content=body) as response,
+            ):
+                kept = await _read(response)
+                return Reply(response.status, _headers(response), kept)
+        except (TimeoutError, httpcore.TimeoutException) as error:
+            raise NoAnswerError("timeout") from error
+        except (httpcore.NetworkError, OSError) as error:
+            raise NoAnswerError(_reason(error)) from error
+        except (httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
+            raise NoAnswerError("protocol") from error
+
+
+@asynccontextmanager
+async def open_client(
+    policy: AddressPolicy,
+    *,
+    connections: int,
+    resolve: Resolve | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[GuardedClient]:
+    """Open a client with up to so many connections; names are resolved as many at a time.
+
+    Name servers of one receiver that never answer must not hold up the names of others.
+    """
+    executor = ThreadPoolExecutor(max_workers=connections, thread_name_prefix="resolve")
+    backend = GuardedBackend(resolve or _system_resolver(executor), policy, inner=httpcore.AnyIOBackend())
+    try:
+        async with httpcore.AsyncConnectionPool(
+            ssl_context=tls or httpx.create_ssl_context(),
+            max_connections=None,
+            max_keepalive_connections=connections,
+            keepalive_expiry=_KEEP_OPEN_SECONDS,
+            network_backend=backend,
+        ) as pool:
+            yield GuardedClient(pool)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _system_resolver(executor: ThreadPoolExecutor) -> Resolve:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        found = await asyncio.get_running_loop().run_in_executor(
+            executor, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        )
+        return [str(address[0]) for *_, address in found]
+
+    return resolve
+
+
+async def _read(response: httpcore.Response) -> bytes:
+    """Return the first bytes of the body; beyond a bound the rest is not read, and the connection is closed."""
+    body = bytearray()
+    async for chunk in response.aiter_stream():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            break
+    return bytes(body[:KEPT_BYTES])
+
+
+def _headers(response: httpcore.Response) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in response.headers:
+        with suppress(UnicodeDecodeError):
+            headers.setdefault(name.decode("ascii").lower(), value.decode("latin-1"))
+    return headers
+
+
+def _reason(error: Exception) -> str:
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, ssl.SSLError):
+            return "tls"
+        if isinstance(chain, socket.gaierror | UnicodeError):
+            return "name"
+        chain = chain.__cause__ or chain.__context__
+    return "connection"

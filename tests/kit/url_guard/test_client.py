@@ -1,0 +1,188 @@
+"""Requests to given URLs: where they go, what stops them, and how much of an answer is read."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from ipaddress import ip_network
+
+import httpcore
+import pytest
+
+from services.kit.url_guard.addresses import AddressPolicy
+from services.kit.url_guard.client import (
+    KEPT_BYTES,
+    AddressRefusedError,
+    GuardedBackend,
+    GuardedClient,
+    NoAnswerError,
+    Reply,
+    Resolve,
+    open_client,
+)
+from services.kit.url_guard.destination import parse
+from tests.support.imap.scripted_server import client_tls, server_tls
+from tests.support.kit.receiver import raw_receiver
+
+LOOPBACK = AddressPolicy([ip_network("127.0.0.0/8")])
+
+
+class Resolver:
+    """A name server that gives one answer after the other, and the last one from then on."""
+
+    def __init__(self, *answers: Sequence[str]) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+
+    async def __call__(self, _host: str, _port: int) -> Sequence[str]:
+        """Reply."""
+        self.asked += 1
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+class Network(httpcore.AsyncNetworkBackend):
+    """A network that keeps the addresses of connections and makes none."""
+
+    def __init__(self) -> None:
+        self.reached: list[str] = []
+
+    async def connect_tcp(self, host: str, *_: object, **__: object) -> httpcore.AsyncNetworkStream:
+        """Keep the address."""
+        self.reached.append(host)
+        raise httpcore.ConnectError
+
+
+async def post(
+    client: GuardedClient, url: str, *, body: bytes = b"{}", timeout: float = 5, headers: dict[str, str] | None = None
+) -> Reply:
+    return await client.post(parse(url, allow_http=True), body=body, headers=headers or {}, timeout=timeout)
+
+
+async def post_once(url: str, *, resolve: Resolve | None = None, timeout: float = 5) -> Reply:
+    async with open_client(LOOPBACK, connections=2, resolve=resolve) as client:
+        return await post(client, url, timeout=timeout)
+
+
+class TestConnection:
+    async def test_goes_to_the_address_that_was_checked(self) -> None:
+        resolver, network = Resolver(["93.184.215.14"], ["127.0.0.1"]), Network()
+        backend = GuardedBackend(resolver, AddressPolicy(), inner=network)
+        with pytest.raises(httpcore.ConnectError):
+            await backend.connect_tcp("rebinding.example", 443)
+        assert (network.reached, resolver.asked) == (["93.184.215.14"], 1)
+
+    async def test_reaches_nothing_when_the_name_server_changes_its_answer(self) -> None:
+        resolver, network = Resolver(["93.184.215.14"], ["169.254.169.254"]), Network()
+        backend = GuardedBackend(resolver, AddressPolicy(), inner=network)
+        with pytest.raises(httpcore.ConnectError):
+            await backend.connect_tcp("rebinding.example", 443)
+        with pytest.raises(AddressRefusedError):
+            await backend.connect_tcp("rebinding.example", 443)
+        assert network.reached == ["93.184.215.14"]
+
+    async def test_reaches_none_of_several_addresses_if_one_is_refused(self) -> None:
+        network = Network()
+        backend = GuardedBackend(Resolver(["93.184.215.14", "10.0.0.1"]), AddressPolicy(), inner=network)
+        with pytest.raises(AddressRefusedError):
+            await backend.connect_tcp("mixed.example", 443)
+        assert network.reached == []
+
+    async def test_tries_all_addresses(self) -> None:
+        network = Network()
+        backend = GuardedBackend(Resolver(["2606:4700::1", "93.184.215.14"]), AddressPolicy(), inner=network)
+        with pytest.raises(httpcore.ConnectError):
+            await backend.connect_tcp("two.example", 443)
+        assert network.reached == ["2606:4700::1", "93.184.215.14"]
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "169.254.169.254"])
+    async def test_to_this_machine_is_refused(self, host: str) -> None:
+        async with raw_receiver() as receiver, open_client(AddressPolicy(), connections=2) as client:
+            with pytest.raises(AddressRefusedError):
+                await post(client, f"http://{host}:{receiver.port}/")
+            assert receiver.connections == 0
+
+    async def test_to_a_unix_socket_is_refused(self) -> None:
+        with pytest.raises(AddressRefusedError):
+            await GuardedBackend(Resolver([]), AddressPolicy(), inner=Network()).connect_unix_socket("/run/docker.sock")
+
+    async def test_uses_no_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with raw_receiver() as proxy, raw_receiver() as receiver:
+            monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+            await post_once(f"http://receiver.example:{receiver.port}/", resolve=Resolver(["127.0.0.1"]))
+            assert (proxy.connections, len(receiver.requests)) == (0, 1)
+
+    async def test_is_kept_for_the_next_request(self) -> None:
+        resolver = Resolver(["127.0.0.1"])
+        async with raw_receiver() as receiver, open_client(LOOPBACK, connections=2, resolve=resolver) as client:
+            for _ in range(3):
+                await post(client, f"http://receiver.example:{receiver.port}/")
+            assert (receiver.connections, resolver.asked, len(receiver.requests)) == (1, 1, 3)
+
+
+class TestTls:
+    async def test_proves_the_name_in_the_url(self) -> None:
+        async with (
+            raw_receiver(tls=server_tls()) as receiver,
+            open_client(LOOPBACK, connections=1, resolve=Resolver(["127.0.0.1"]), tls=client_tls()) as client,
+        ):
+            assert (await post(client, f"https://localhost:{receiver.port}/")).status == 200
+            with pytest.raises(NoAnswerError, match="tls"):
+                await post(client, f"https://other.example:{receiver.port}/")
+            assert len(receiver.requests) == 1
+
+
+class TestPost:
+    async def test_sends_what_is_given(self) -> None:
+        async with raw_receiver() as receiver, open_client(LOOPBACK, connections=1) as client:
+            url = f"http://127.0.0.1:{receiver.port}/hook?a=b"
+            answer = await post(client, url, body=b'{"a": 1}', headers={"webhook-id": "msg_1"})
+        [request] = receiver.requests
+        assert request.startswith(b"POST /hook?a=b HTTP/1.1\r\n")
+        assert request.endswith(b'\r\n\r\n{"a": 1}')
+        assert f"host: 127.0.0.1:{receiver.port}\r\n".encode() in request
+        assert b"webhook-id: msg_1\r\n" in request
+        assert (answer.status, answer.body) == (200, b"ok")
+
+    async def test_follows_no_redirect(self) -> None:
+        async with raw_receiver() as elsewhere:
+            location = f"http://127.0.0.1:{elsewhere.port}/".encode()
+            answer = b"HTTP/1.1 307 Moved\r\nlocation: " + location + b"\r\ncontent-length: 0\r\n\r\n"
+            async with raw_receiver(answer) as receiver:
+                assert (await post_once(f"http://127.0.0.1:{receiver.port}/")).status == 307
+            assert elsewhere.connections == 0
+
+    async def test_keeps_the_beginning_of_an_answer(self) -> None:
+        body = b"x" * 5000
+        async with raw_receiver(b"HTTP/1.1 500 No\r\ncontent-length: 5000\r\n\r\n" + body) as receiver:
+            answer = await post_once(f"http://127.0.0.1:{receiver.port}/")
+        assert answer.body == body[:KEPT_BYTES]
+
+    async def test_reads_no_endless_answer(self) -> None:
+        endless = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
+        async with raw_receiver(endless + (b"8000\r\n" + b"x" * 0x8000 + b"\r\n") * 3) as receiver:
+            answer = await post_once(f"http://127.0.0.1:{receiver.port}/")
+        assert (answer.status, len(answer.body)) == (200, KEPT_BYTES)
+
+    @pytest.mark.parametrize("answer", [None, b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"])
+    async def test_waits_no_longer_than_it_may(self, answer: bytes | None) -> None:
+        async with raw_receiver(answer) as receiver:
+            began = time.monotonic()
+            with pytest.raises(NoAnswerError, match="timeout"):
+                await post_once(f"http://127.0.0.1:{receiver.port}/", timeout=0.2)
+            assert time.monotonic() - began < 2
+
+    async def test_limits_the_time_of_a_name_server(self) -> None:
+        async def silent(_host: str, _port: int) -> Sequence[str]:
+            await asyncio.Event().wait()
+            return []
+
+        with pytest.raises(NoAnswerError, match="timeout"):
+            await post_once("http://silent.example/", resolve=silent, timeout=0.1)
+
+    async def test_tells_why_no_answer_came(self, closed_port: int) -> None:
+        with pytest.raises(NoAnswerError, match="connection"):
+            await post_once(f"http://127.0.0.1:{closed_port}/")
+        with pytest.raises(NoAnswerError, match="name"):
+            await post_once("http://does-not-exist.invalid/")
+        async with raw_receiver(b"SSH-2.0-OpenSSH\r\n\r\n") as receiver:
+            with pytest.raises(NoAnswerError, match="protocol"):
+                await post_once(f"http://127.0.0.1:{receiver.port}/")

@@ -18,7 +18,9 @@ from services.auth.applications.revoked import Revoked
 from services.auth.cipher import Cipher, DecryptionError
 from services.auth.provider_grants.accounts import Accounts
 from services.auth.provider_grants.disconnect import Disconnections
+from services.auth.provider_grants.new_grants import NewGrants
 from services.auth.provider_grants.provider_tokens import LOCK_LEASE, LOCK_WAIT, ProviderTokens
+from services.auth.provider_grants.recent_revocations import RecentRevocations
 from services.auth.provider_grants.refresh_lock import RefreshLock
 from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.providers.base import ProviderUnavailableError
@@ -137,7 +139,10 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
         egress = Egress(http_client, unavailable=ProviderUnavailableError)
         providers = build_providers(settings, egress=egress, clock=_now)
         refresh_lock = RefreshLock(redis=redis, lease=LOCK_LEASE, wait=LOCK_WAIT)
-        revocations = GrantRevocations(store=store, cipher=cipher, providers=providers, clock=_now, new_id=uuid4)
+        recent_revocations = RecentRevocations(redis)
+        revocations = GrantRevocations(
+            store=store, cipher=cipher, providers=providers, recent=recent_revocations, clock=_now, new_id=uuid4
+        )
         accounts = Accounts(
             store=store,
             cipher=cipher,
@@ -146,6 +151,16 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
             new_id=uuid4,
             clock=_now,
         )
+        provider_tokens = ProviderTokens(
+            providers=providers,
+            store=store,
+            cipher=cipher,
+            lock=refresh_lock,
+            clock=_now,
+            registry=telemetry.registry,
+        )
+        stack.push_async_callback(provider_tokens.drain)
+        new_grants = NewGrants(recent=recent_revocations, tokens=provider_tokens)
         sessions = _sessions(settings, store=store, signing_keys=signing_keys)
         events = SecurityEvents(
             store=store, cipher=cipher, retention=timedelta(days=settings.auth_event_days), clock=_now
@@ -167,22 +182,14 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
                 seconds=LOGIN_CODE_SECONDS,
             ),
             accounts=accounts,
-            linking=Linking(store=store, accounts=accounts, revocations=revocations),
+            new_grants=new_grants,
+            linking=Linking(store=store, accounts=accounts, new_grants=new_grants, revocations=revocations),
             sessions=sessions,
             require_pkce=settings.auth_require_client_proof,
             clock=_now,
         )
         api_keys = ApiKeys(store=store, clock=_now, random=os.urandom)
         revoked = Revoked(store=store, clock=_now)
-        provider_tokens = ProviderTokens(
-            providers=providers,
-            store=store,
-            cipher=cipher,
-            lock=refresh_lock,
-            clock=_now,
-            registry=telemetry.registry,
-        )
-        stack.push_async_callback(provider_tokens.drain)
         disconnections = Disconnections(store=store, cipher=cipher, revocations=revocations, lock=refresh_lock)
 
         dependencies = Dependencies(

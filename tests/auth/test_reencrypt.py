@@ -3,12 +3,14 @@
 from uuid import UUID, uuid4
 
 import pytest
+from redis.asyncio import Redis
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.auth.cipher import Cipher, DecryptionError
 from services.auth.model import Account
 from services.auth.provider_grants.accounts import Accounts
+from services.auth.provider_grants.recent_revocations import RecentRevocations
 from services.auth.provider_grants.revocations import GrantRevocations, decrypt_grant
 from services.auth.provider_grants.token_encryption import decrypt_access_token, decrypt_refresh_token
 from services.auth.providers.base import Consent, Grant, ProviderIdentity
@@ -30,11 +32,18 @@ def store(fresh_engine: AsyncEngine) -> Store:
     return Store(fresh_engine)
 
 
-async def connect(store: Store, *, number: int) -> list[Account]:
+async def connect(store: Store, redis: Redis, *, number: int) -> list[Account]:
     """Connect this number of accounts, whose tokens name the subject and are encrypted under the old secret."""
     time = Time()
     cipher = Cipher(OLD, previous=None)
-    revocations = GrantRevocations(store=store, cipher=cipher, providers={}, clock=time.now, new_id=uuid4)
+    revocations = GrantRevocations(
+        store=store,
+        cipher=cipher,
+        providers={},
+        recent=RecentRevocations(redis),
+        clock=time.now,
+        new_id=uuid4,
+    )
     accounts = Accounts(
         store=store,
         cipher=cipher,
@@ -61,8 +70,8 @@ async def tokens(store: Store, account: Account, *, cipher: Cipher) -> tuple[str
 
 
 class TestReencryption:
-    async def test_afterwards_the_new_secret_alone_decrypts_everything(self, store: Store) -> None:
-        accounts = await connect(store, number=BATCH + 5)
+    async def test_afterwards_the_new_secret_alone_decrypts_everything(self, store: Store, redis: Redis) -> None:
+        accounts = await connect(store, redis, number=BATCH + 5)
         old_key = await SigningKeys(store=store, cipher=Cipher(OLD, previous=None), clock=Time().now).current()
         result = await Reencryption(store=store, cipher=Cipher(NEW, previous=OLD)).run()
         assert (result.done, result.failed) == (BATCH + 6, 0)
@@ -71,9 +80,12 @@ class TestReencryption:
         for n, account in enumerate(accounts):
             assert await tokens(store, account, cipher=cipher) == (f"access {n}", f"refresh {n}")
 
-    async def test_includes_grants_that_belong_to_no_account(self, store: Store) -> None:
+    async def test_includes_grants_that_belong_to_no_account(self, store: Store, redis: Redis) -> None:
         def revocations(cipher: Cipher) -> GrantRevocations:
-            return GrantRevocations(store=store, cipher=cipher, providers={}, clock=time.now, new_id=uuid4)
+            recent = RecentRevocations(redis)
+            return GrantRevocations(
+                store=store, cipher=cipher, providers={}, recent=recent, clock=time.now, new_id=uuid4
+            )
 
         time = Time()
         consent = Consent("google", ProviderIdentity("1", "a@b.c", email_verified=None), grant_of("token", time))
@@ -98,16 +110,16 @@ class TestReencryption:
         assert encrypted is not None
         assert decrypt_grant(new, RevocationRecord(grant_id, "google", "1", encrypted)) == "the grant"
 
-    async def test_does_nothing_the_second_time(self, store: Store) -> None:
-        await connect(store, number=3)
+    async def test_does_nothing_the_second_time(self, store: Store, redis: Redis) -> None:
+        await connect(store, redis, number=3)
         reencrypt = Reencryption(store=store, cipher=Cipher(NEW, previous=OLD))
         await reencrypt.run()
         assert (await reencrypt.run()).done == 0
 
     async def test_leaves_and_reports_records_that_cannot_be_decrypted(
-        self, store: Store, fresh_engine: AsyncEngine
+        self, store: Store, redis: Redis, fresh_engine: AsyncEngine
     ) -> None:
-        broken, whole = await connect(store, number=2)
+        broken, whole = await connect(store, redis, number=2)
         async with fresh_engine.begin() as connection:
             await connection.execute(
                 update(provider_tokens)
@@ -121,16 +133,16 @@ class TestReencryption:
         assert await tokens(store, whole, cipher=Cipher(NEW, previous=None)) == ("access 1", "refresh 1")
 
     async def test_keeps_the_version_so_that_a_refresh_under_way_can_be_stored(
-        self, store: Store, fresh_engine: AsyncEngine
+        self, store: Store, redis: Redis, fresh_engine: AsyncEngine
     ) -> None:
-        [account] = await connect(store, number=1)
+        [account] = await connect(store, redis, number=1)
         _, before = await self._row(fresh_engine, account.account_id)
         await Reencryption(store=store, cipher=Cipher(NEW, previous=OLD)).run()
         _, after = await self._row(fresh_engine, account.account_id)
         assert before == after
 
-    async def test_needs_the_previous_secret(self, store: Store) -> None:
-        [account] = await connect(store, number=1)
+    async def test_needs_the_previous_secret(self, store: Store, redis: Redis) -> None:
+        [account] = await connect(store, redis, number=1)
         result = await Reencryption(store=store, cipher=Cipher(NEW, previous=None)).run()
         assert (result.done, result.failed) == (0, 1)
         with pytest.raises(DecryptionError):

@@ -13,7 +13,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from services.auth.cipher import Cipher, DecryptionError
-from services.auth.model import AccountStatus, EventType, SecurityEvent
+from services.auth.model import Account, AccountStatus, EventType, SecurityEvent
 from services.auth.provider_grants.refresh_lock import RefreshLock, provider_unavailable
 from services.auth.provider_grants.token_encryption import decrypt_access_token, decrypt_refresh_token, encrypt_grant
 from services.auth.providers.base import (
@@ -104,6 +104,10 @@ class ProviderTokens:
         if token is None:
             raise provider_unavailable("The provider gives out no token that works, try again later.")
         return token
+
+    async def renew(self, account: Account) -> None:
+        """Refresh the tokens, whatever their age. Raises AppError like `get`."""
+        await self._refresh_once(await self._owned(account.account_id, account.user_id), "")
 
     async def refresh_old(self) -> None:
         """Refresh the tokens that have reached their provider's `refresh_age`. A failure is left to the next call.

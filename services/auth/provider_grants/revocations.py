@@ -13,6 +13,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.auth.cipher import Cipher, DecryptionError
+from services.auth.provider_grants.recent_revocations import RecentRevocations
 from services.auth.providers.base import Consent, Grant, Provider, ProviderError, ProviderIdentity
 from services.auth.store.revocations import RevocationRecord
 from services.auth.store.transaction import Store, Transaction
@@ -53,12 +54,14 @@ class GrantRevocations:
         store: Store,
         cipher: Cipher,
         providers: Mapping[str, Provider],
+        recent: RecentRevocations,
         clock: Callable[[], datetime],
         new_id: Callable[[], UUID],
     ) -> None:
         self._store = store
         self._cipher = cipher
         self._providers = providers
+        self._recent = recent
         self._clock = clock
         self._new_id = new_id
 
@@ -138,6 +141,13 @@ class GrantRevocations:
 
     async def _is_done(self, record: RevocationRecord) -> bool:
         """Revoke the grant if that is still needed; return whether its record can be removed."""
+        await self._recent.begin(record.grant_id, provider=record.provider, subject=record.subject)
+        try:
+            return await self._is_revoked(record)
+        finally:
+            await self._recent.end(record.grant_id, provider=record.provider, subject=record.subject)
+
+    async def _is_revoked(self, record: RevocationRecord) -> bool:
         async with self._store.transaction() as transaction:
             if await transaction.accounts.lock_on_grant(provider=record.provider, subject=record.subject):
                 return True

@@ -11,6 +11,7 @@ import structlog
 
 from services.auth.model import UNKNOWN_CLIENT, Account, Client, EventType, SecurityEvent
 from services.auth.provider_grants.accounts import AccountOfAnotherUserError, Accounts, OfflineAccessMissingError
+from services.auth.provider_grants.new_grants import NewGrants
 from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.providers.base import Consent
 from services.auth.sign_in.one_time_records import LOGIN_CODE_SECONDS
@@ -23,9 +24,12 @@ log = structlog.get_logger()
 class Linking:
     """Pending links and their commit."""
 
-    def __init__(self, *, store: Store, accounts: Accounts, revocations: GrantRevocations) -> None:
+    def __init__(
+        self, *, store: Store, accounts: Accounts, new_grants: NewGrants, revocations: GrantRevocations
+    ) -> None:
         self._store = store
         self._accounts = accounts
+        self._new_grants = new_grants
         self._revocations = revocations
 
     async def begin(self, consent: Consent, *, user_id: UUID) -> UUID:
@@ -74,6 +78,8 @@ class Linking:
                 raise _expired()
             await transaction.commit()
         log.info("linked", provider=account.provider, account_id=str(account.account_id))
+        # If a revocation has ended the grant, the account requires a sign-in.
+        await self._new_grants.lasts(account)
         return account
 
     async def _refuse(self, grant_id: UUID, user_id: UUID, client: Client) -> None:

@@ -10,6 +10,7 @@ import structlog
 
 from services.auth.model import UNKNOWN_CLIENT, Account, Client
 from services.auth.provider_grants.accounts import AccountIsLinkedError, Accounts, OfflineAccessMissingError
+from services.auth.provider_grants.new_grants import NewGrants
 from services.auth.providers.base import (
     AuthenticationTooOldError,
     Consent,
@@ -107,6 +108,10 @@ class _RefusedError(Exception):
         self.error = error
 
 
+class _GrantEndedError(Exception):
+    """A revocation has ended the grant while it was made."""
+
+
 class SignIn:
     """Sign-ins and links in their three steps: start, complete, redeem."""
 
@@ -117,6 +122,7 @@ class SignIn:
         authorization_requests: OneTimeRecords[AuthorizationRequest],
         login_codes: OneTimeRecords[LoginCode],
         accounts: Accounts,
+        new_grants: NewGrants,
         linking: Linking,
         sessions: Sessions,
         require_pkce: bool,
@@ -127,6 +133,7 @@ class SignIn:
         self._authorization_requests = authorization_requests
         self._login_codes = login_codes
         self._accounts = accounts
+        self._new_grants = new_grants
         self._linking = linking
         self._sessions = sessions
         self._require_pkce = require_pkce
@@ -178,9 +185,9 @@ class SignIn:
         except OfflineAccessMissingError:
             if request.force_consent:
                 return self._refused(provider, SignInError.NO_OFFLINE_ACCESS)
-            renewed = {"force_consent": True, "code_verifier": self._random(), "nonce": self._random()}
-            again = await self._send_to(found, request.model_copy(update=renewed))
-            return ConsentRequired(again.authorization_url)
+            return await self._require_consent(found, request)
+        except _GrantEndedError:
+            return await self._require_consent(found, request)
 
     async def redeem(
         self,
@@ -234,6 +241,11 @@ class SignIn:
         )
         return Started(authorization_url=url, state=state, expires_at=expires_at)
 
+    async def _require_consent(self, provider: Provider, request: AuthorizationRequest) -> ConsentRequired:
+        renewed = {"force_consent": True, "code_verifier": self._random(), "nonce": self._random()}
+        again = await self._send_to(provider, request.model_copy(update=renewed))
+        return ConsentRequired(again.authorization_url)
+
     async def _exchange(
         self, provider: Provider, request: AuthorizationRequest, response: AuthorizationResponse
     ) -> Consent:
@@ -262,7 +274,10 @@ class SignIn:
         return Consent(provider.name, identity, grant)
 
     async def _login_code(self, request: AuthorizationRequest, consent: Consent, client: Client) -> str:
-        """Store the grant, for the account or as a pending link, and return a login code."""
+        """Store the grant, for the account or as a pending link, and return a login code.
+
+        Raises _GrantEndedError if a revocation has ended the grant since, unless the user has consented again already.
+        """
         user_id, pending_link = request.link_to, None
         if user_id is not None:
             pending_link = await self._linking.begin(consent, user_id=user_id)
@@ -270,6 +285,8 @@ class SignIn:
             account = await self._accounts.sign_in(consent, client=client)
             user_id = account.user_id
             log.info("signed in", provider=account.provider, account_id=str(account.account_id))
+            if not await self._new_grants.lasts(account) and not request.force_consent:
+                raise _GrantEndedError
         return await self._login_codes.put(
             LoginCode(user_id=user_id, client_challenge=request.client_challenge, pending_link=pending_link)
         )

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import HTMLResponse, JSONResponse
 
 from services.auth.cipher import Cipher
+from services.auth.provider_grants.recent_revocations import RecentRevocations
 from services.auth.provider_grants.revocations import GrantRevocations, encrypt_grant
 from services.auth.providers.base import Consent, Grant, ProviderIdentity
 from services.auth.store.revocations import RevocationRecord
@@ -180,11 +181,14 @@ class TestRevokingLater:
         return ScriptedProvider(time, is_down=True)
 
     @pytest.fixture
-    def revocations(self, fresh_engine: AsyncEngine, time: Time, provider_down: ScriptedProvider) -> GrantRevocations:
+    def revocations(
+        self, fresh_engine: AsyncEngine, redis: Redis, time: Time, provider_down: ScriptedProvider
+    ) -> GrantRevocations:
         return GrantRevocations(
             store=Store(fresh_engine),
             cipher=Cipher(SECRET_KEY, previous=None),
             providers={"google": provider_down},
+            recent=RecentRevocations(redis),
             clock=time.now,
             new_id=uuid4,
         )

@@ -11,6 +11,7 @@ from services.auth.cipher import Cipher
 from services.auth.model import DEFAULT_APPLICATION, Account, AccountStatus
 from services.auth.provider_grants.accounts import AccountOfAnotherUserError, Accounts
 from services.auth.provider_grants.disconnect import Disconnections
+from services.auth.provider_grants.recent_revocations import RecentRevocations
 from services.auth.provider_grants.refresh_lock import RefreshLock
 from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.provider_grants.token_encryption import decrypt_refresh_token
@@ -63,7 +64,12 @@ async def grants(fresh_engine: AsyncEngine, redis: Redis) -> Grants:
     store, time, cipher = Store(fresh_engine), Time(), Cipher(SECRET_KEY, previous=None)
     provider = ScriptedProvider(time)
     revocations = GrantRevocations(
-        store=store, cipher=cipher, providers={"google": provider}, clock=time.now, new_id=uuid4
+        store=store,
+        cipher=cipher,
+        providers={"google": provider},
+        recent=RecentRevocations(redis),
+        clock=time.now,
+        new_id=uuid4,
     )
     accounts = Accounts(
         store=store, cipher=cipher, revocations=revocations, sign_ups=SignUpPolicy(), new_id=uuid4, clock=time.now

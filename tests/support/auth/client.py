@@ -116,7 +116,11 @@ class Client:
     async def signed_in(self, person: Person) -> SignedIn:
         """Sign in and return the session."""
         outcome = await self.connect(person)
-        session = await self.redeem(outcome.login_code)
+        return await self.redeemed(person, outcome.login_code)
+
+    async def redeemed(self, person: Person, login_code: str) -> SignedIn:
+        """Redeem the login code of a sign-in and return the session."""
+        session = await self.redeem(login_code)
         user_id = jwt.decode(session.access_token, options={"verify_signature": False})["sub"]
         account, *_ = await self.list_accounts(user_id)
         return SignedIn(person, user_id, account.account_id, session.access_token, session.refresh_token)

@@ -14,12 +14,16 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from prometheus_client import CollectorRegistry
 from sqlalchemy import delete, text
 
 from services.auth.cipher import Cipher
 from services.auth.model import Account
 from services.auth.provider_grants.accounts import Accounts
 from services.auth.provider_grants.disconnect import Disconnections
+from services.auth.provider_grants.new_grants import NewGrants
+from services.auth.provider_grants.provider_tokens import ProviderTokens
+from services.auth.provider_grants.recent_revocations import RecentRevocations
 from services.auth.provider_grants.refresh_lock import RefreshLock
 from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.sign_in.linking import Linking
@@ -89,8 +93,9 @@ class Connections(RuleBasedStateMachine):
         cipher = Cipher(SECRET_KEY, previous=None)
         self.redis = create_redis(RedisSettings(redis_host=redis.host, redis_port=redis.port, redis_db=redis.database))
         providers = {"google": self.provider}
+        recent = RecentRevocations(self.redis)
         self.revocations = GrantRevocations(
-            store=store, cipher=cipher, providers=providers, clock=self.time.now, new_id=uuid4
+            store=store, cipher=cipher, providers=providers, recent=recent, clock=self.time.now, new_id=uuid4
         )
         accounts = Accounts(
             store=store,
@@ -106,6 +111,15 @@ class Connections(RuleBasedStateMachine):
             revocations=self.revocations,
             lock=RefreshLock(redis=self.redis, lease=5, wait=5),
         )
+        tokens = ProviderTokens(
+            providers=providers,
+            store=store,
+            cipher=cipher,
+            lock=RefreshLock(redis=self.redis, lease=5, wait=5),
+            clock=self.time.now,
+            registry=CollectorRegistry(),
+        )
+        new_grants = NewGrants(recent=recent, tokens=tokens)
         self.sign_in = SignIn(
             providers=providers,
             authorization_requests=OneTimeRecords(
@@ -119,7 +133,8 @@ class Connections(RuleBasedStateMachine):
                 redis=self.redis, cipher=cipher, kind="login_code", record_type=LoginCode, seconds=LOGIN_CODE_SECONDS
             ),
             accounts=accounts,
-            linking=Linking(store=store, accounts=accounts, revocations=self.revocations),
+            new_grants=new_grants,
+            linking=Linking(store=store, accounts=accounts, new_grants=new_grants, revocations=self.revocations),
             sessions=make_sessions(store, self.time),
             require_pkce=False,
             clock=self.time.now,

@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 from services.auth.cipher import Cipher
-from services.auth.providers.base import Grant, ProviderIdentity, ProviderUnavailableError
+from services.auth.providers.base import Grant, GrantRefusedError, ProviderIdentity, ProviderUnavailableError
 from services.auth.sessions.access_tokens import AccessTokens
 from services.auth.sessions.refresh_tokens import RefreshTokens
 from services.auth.sessions.sessions import Lifetimes, Sessions
@@ -118,7 +118,11 @@ class ScriptedProvider:
         return identity, grant_of(consent.refresh_token, self.time)
 
     async def refresh(self, refresh_token: str, *, scopes: frozenset[str], timeout: float) -> Grant:
-        raise NotImplementedError
+        assert scopes
+        assert timeout > 0
+        if refresh_token not in self.grants:
+            raise GrantRefusedError("refresh: invalid_grant")
+        return grant_of(refresh_token, self.time)
 
     async def is_dead(self, access_token: str, *, timeout: float) -> bool:
         raise NotImplementedError

@@ -82,6 +82,12 @@ class Deviations:
     names_keys: bool = True
     token_answers: list[Response] = field(default_factory=list)
     revoke_answer: Response | None = None
+    # Holds a revocation before it is carried out.
+    revoke_gate: Gate | None = None
+    # Holds the answer of a revocation that has been carried out.
+    revoke_answer_gate: Gate | None = None
+    # A revocation is carried out, and answered with an error.
+    revoke_answer_is_lost: bool = False
     token_gate: Gate | None = None
     # Holds the response of a request that has been carried out.
     answer_gate: Gate | None = None
@@ -259,6 +265,8 @@ class StandIn:
 
     async def _revoke(self, request: Request) -> Response:
         self.calls["revoke"] += 1
+        if self.deviations.revoke_gate is not None:
+            await self.deviations.revoke_gate.pass_through()
         if self.deviations.revoke_answer is not None:
             return self.deviations.revoke_answer
         form = await request.form()
@@ -268,6 +276,10 @@ class StandIn:
         if entry is None:
             return _error(400, "invalid_token")
         self.revoke_everything(entry[0])
+        if self.deviations.revoke_answer_gate is not None:
+            await self.deviations.revoke_answer_gate.pass_through()
+        if self.deviations.revoke_answer_is_lost:
+            return _error(503, "temporarily_unavailable")
         return JSONResponse({})
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from services.auth.applications.api_keys import ApiKeys
 from services.auth.applications.applications import Applications
 from services.auth.applications.revoked import Revoked
+from services.auth.applications.token_exchange import TokenExchange
 from services.auth.cipher import Cipher, DecryptionError
 from services.auth.provider_grants.accounts import Accounts
 from services.auth.provider_grants.disconnect import Disconnections
@@ -27,6 +29,7 @@ from services.auth.providers.base import ProviderUnavailableError
 from services.auth.providers.registry import build_providers, call_names
 from services.auth.reencrypt import Reencryption
 from services.auth.rpc import CALLERS, registrations
+from services.auth.rpc.proof import proven_by_key
 from services.auth.security_events import SecurityEvents
 from services.auth.sessions.access_tokens import AccessTokens
 from services.auth.sessions.refresh_tokens import RefreshTokens
@@ -48,11 +51,13 @@ from services.kit.http.admin import admin_app
 from services.kit.http.outbound import Egress, create_http_client
 from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
+from services.kit.jwks import KeySet, KeysUnavailableError, PublishedKeys
 from services.kit.observe.dependencies import Dependencies
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.postgres_capacity import PostgresCapacity
 from services.kit.observe.setup import open_telemetry
 from services.kit.periodic import PeriodicTask, repeated
+from services.kit.principals import Principals
 from services.kit.rpc.server import serve_rpc
 from services.kit.stores.engine import create_engine, show_pool
 from services.kit.stores.pool_metrics import PoolMetrics
@@ -64,6 +69,9 @@ log = structlog.get_logger()
 # Seconds between runs of periodic tasks.
 REVOKE_INTERVAL = 15.0
 SLOW_INTERVAL = 600.0
+# Seconds. Our own keys are read for the principals of other services.
+_KEYS_MAX_AGE = 60.0
+_KEYS_RETRY = 1.0
 
 
 @dataclass(frozen=True)
@@ -190,6 +198,7 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
         )
         api_keys = ApiKeys(store=store, clock=_now, random=os.urandom)
         revoked = Revoked(store=store, clock=_now)
+        access_tokens = _access_tokens(settings, signing_keys)
         disconnections = Disconnections(store=store, cipher=cipher, revocations=revocations, lock=refresh_lock)
 
         dependencies = Dependencies(
@@ -223,11 +232,13 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
                     disconnections=disconnections,
                     provider_tokens=provider_tokens,
                     api_keys=api_keys,
-                    access_tokens=_access_tokens(settings, signing_keys),
+                    access_tokens=access_tokens,
+                    token_exchange=TokenExchange(store=store, api_keys=api_keys, access_tokens=access_tokens),
                     revoked=revoked,
                     applications=Applications(store=store, api_keys=api_keys, new_id=uuid4),
                 ),
                 telemetry=telemetry,
+                authenticate=proven_by_key(_principals(settings, signing_keys)),
             )
         )
         tasks = [
@@ -258,6 +269,17 @@ def _explain(error: Exception) -> str | None:
 
 def _access_tokens(settings: AuthSettings, signing_keys: SigningKeys) -> AccessTokens:
     return AccessTokens(signing_keys=signing_keys, issuer=settings.issuer, clock=_now, new_id=uuid4)
+
+
+def _principals(settings: AuthSettings, signing_keys: SigningKeys) -> Principals:
+    async def fetch() -> PublishedKeys:
+        try:
+            return PublishedKeys((await signing_keys.jwks()).encode(), max_age=_KEYS_MAX_AGE)
+        except AppError as error:
+            raise KeysUnavailableError(error.reason) from error
+
+    keys = KeySet(fetch, algorithm="ES256", retry_interval=_KEYS_RETRY, monotonic=time.monotonic)
+    return Principals(keys, issuer=settings.issuer, operators=True)
 
 
 def _sessions(settings: AuthSettings, *, store: Store, signing_keys: SigningKeys) -> Sessions:

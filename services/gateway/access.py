@@ -11,14 +11,14 @@ class Credential(Enum):
 
     # No credential; some operations take a user's.
     NONE = "none"
-    # The access token of a user, for operations on their own sessions.
+    # The access token of a user who has signed in, for operations on their own sessions.
     USER = "a user's access token"
 
 
 type Requirement = Scope | Credential
 
-# By operation id, but for those that providers call. An API key needs the scope. A user's access token serves for all
-# but those of KEYS_ONLY.
+# By operation id, but for those that providers call. An API key needs the scope, and so does an access token that was
+# exchanged for it. A user's own access token serves for all but those of KEYS_ONLY.
 OPERATIONS: Mapping[str, Requirement] = {
     **dict.fromkeys(
         (
@@ -28,7 +28,10 @@ OPERATIONS: Mapping[str, Requirement] = {
         Scope.MAIL_READ,
     ),
     **dict.fromkeys(
-        ("listMailboxes", "getMailbox", "listAddresses", "listSyncs", "getSync", "listUsers", "getOneUser"),
+        (
+            *("listMailboxes", "getMailbox", "listAddresses", "listSyncs", "getSync"),
+            *("listUsers", "getOneUser", "exchangeToken"),
+        ),
         Scope.MAILBOXES_READ,
     ),
     **dict.fromkeys(
@@ -55,7 +58,7 @@ OPERATIONS: Mapping[str, Requirement] = {
 }
 
 # Operations on the users of an application.
-OF_USERS = frozenset({"listUsers", "getOneUser", "addUser", "deleteOneUser"})
+OF_USERS = frozenset({"listUsers", "getOneUser", "addUser", "deleteOneUser", "exchangeToken"})
 
 # Operations on an application as a whole: no user's access token serves for them.
 KEYS_ONLY = (

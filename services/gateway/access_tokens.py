@@ -12,7 +12,9 @@ from services.gateway.caller import Caller
 from services.kit.errors import AppError, Kind, service_unavailable
 from services.kit.jwks import FetchKeys, KeySet, KeysUnavailableError, PublishedKeys
 from services.kit.jwt import InvalidTokenError, Keys, TokenRules, TokenVerifier
+from services.kit.principals import actor_key_id
 from services.kit.rpc.client import call
+from services.kit.scopes import known_scopes
 
 # Seconds. A key that auth has withdrawn is refused after this long.
 MAX_AGE_SECONDS = 600.0
@@ -89,7 +91,14 @@ class AccessTokens:
     async def _verify(self, token: str) -> _Verified:
         verified = await self._verifier.verify(token)
         claims = verified.claims
-        caller = Caller(str(claims["sub"]), str(claims.get("sid", "")), int(claims["exp"]), token)
+        caller = Caller(
+            str(claims["sub"]),
+            str(claims.get("sid", "")),
+            int(claims["exp"]),
+            token,
+            actor_key_id=actor_key_id(claims) or "",
+            scopes=known_scopes(str(claims.get("scope", "")).split()),
+        )
         known = self._verified[token] = _Verified(verified.key, caller)
         if len(self._verified) > MOST_TOKENS:
             del self._verified[next(iter(self._verified))]

@@ -13,7 +13,7 @@ from services.kit.api_key import MalformedKeyError, parse
 from services.kit.errors import AppError, Kind
 from services.kit.principals import key_subject
 from services.kit.rpc.client import call
-from services.kit.scopes import Scope
+from services.kit.scopes import known_scopes
 
 # Seconds before its end at which a principal is renewed: it has to last until the services behind have verified it.
 _MARGIN = 60
@@ -70,8 +70,7 @@ class ApiKeys:
             key_id=answer.key.key_id,
             application_id=answer.key.application_id,
             is_limited=bool(answer.key.mailbox_ids),
-            # A scope of a later release grants nothing here.
-            scopes=frozenset(Scope(scope) for scope in answer.key.scopes if scope in set(Scope)),
+            scopes=known_scopes(answer.key.scopes),
         )
         self._verified[place] = caller
         if len(self._verified) > _MOST_KEYS:

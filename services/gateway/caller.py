@@ -1,4 +1,4 @@
-"""The caller of a request: a user with a session, or an API key."""
+"""The caller of a request: a user with a session, an API key, or a user for whom an API key acts."""
 
 from dataclasses import dataclass, field
 
@@ -24,12 +24,20 @@ class Caller:
     session_id: str
     expires_at: int
     token: str = field(repr=False)
+    # The API key that a user's access token was exchanged for; empty for one of a session.
+    actor_key_id: str = ""
     # Of an API key only.
     key_id: str = ""
     application_id: str = ""
-    scopes: frozenset[Scope] = frozenset()
     # Whether the key is limited to some mailboxes.
     is_limited: bool = False
+    # Of an API key, and of an exchanged token.
+    scopes: frozenset[Scope] = frozenset()
+
+    @property
+    def acting_key_id(self) -> str:
+        """The API key with which the caller comes and goes; empty for a user with a session."""
+        return self.key_id or self.actor_key_id
 
 
 def caller_in(request: Request) -> Caller | None:
@@ -42,23 +50,24 @@ def admit(caller: Caller, request: Request) -> None:
     """Note the caller in the request if its operation is open to them. Raises AppError."""
     operation: str = request[OPERATION]
     requirement = requirement_of(operation)
-    if caller.key_id:
-        _check_key(caller, requirement)
-        if caller.is_limited and operation in OF_USERS:
-            raise _wrong_credential("An API key that is limited to mailboxes reaches no users.")
-    elif operation in KEYS_ONLY:
+    if operation in KEYS_ONLY and not caller.key_id:
         raise _wrong_credential("This needs an API key, which a user's access token does not replace.")
+    if caller.acting_key_id:
+        _check_scope(caller, requirement)
+    if caller.is_limited and operation in OF_USERS:
+        raise _wrong_credential("An API key that is limited to mailboxes reaches no users.")
     request[_CALLER] = caller
 
 
-def _check_key(caller: Caller, requirement: Scope | Credential) -> None:
+def _check_scope(caller: Caller, requirement: Scope | Credential) -> None:
     if isinstance(requirement, Credential):
-        raise _wrong_credential("This needs a user's access token, which an API key does not replace.")
+        raise _wrong_credential("This needs the access token of a user who has signed in, which no API key replaces.")
     if requirement not in caller.scopes:
+        credential = "API key" if caller.key_id else "access token"
         raise AppError(
             Kind.FORBIDDEN,
             "insufficient_scope",
-            f"The API key lacks the scope {requirement}.",
+            f"The {credential} lacks the scope {requirement}.",
             {"scope": requirement},
         )
 

@@ -36,6 +36,8 @@ AUTH_RETRIED = [
     ("mailroom.auth.v1.ApiKeyService", "ListApiKeys"),
     ("mailroom.auth.v1.ApiKeyService", "ListApiKeyEvents"),
     ("mailroom.auth.v1.ApiKeyService", "RevokeApiKey"),
+    # A repeat makes another token.
+    ("mailroom.auth.v1.ApiKeyService", "ExchangeToken"),
     ("mailroom.auth.v1.ApiKeyService", "ListRevocations"),
     ("mailroom.auth.v1.ApplicationService", "ListApplications"),
     ("mailroom.auth.v1.ApplicationService", "UpdateApplication"),

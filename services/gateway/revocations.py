@@ -69,9 +69,9 @@ class Revocations:
     async def check(self, caller: Caller) -> None:
         """Check that the caller's key or session goes on. Raises AppError invalid_api_key, invalid_token.
 
-        A key that may have been revoked since the last news is service_unavailable.
+        A key that may have been revoked since the last news is service_unavailable, and so is a token exchanged for it.
         """
-        if caller.key_id and self._monotonic() - self._heard_at > NEWS_SECONDS:
+        if caller.acting_key_id and self._monotonic() - self._heard_at > NEWS_SECONDS:
             # Also a process that has just started asks first.
             await self.refresh()
             if self._monotonic() - self._heard_at > NEWS_SECONDS:
@@ -86,7 +86,7 @@ class Revocations:
         return _ended(caller)
 
     def _has_ended(self, caller: Caller) -> bool:
-        return caller.key_id in self._ended or caller.session_id in self._ended
+        return caller.acting_key_id in self._ended or caller.session_id in self._ended
 
     def _forget(self, before: float) -> None:
         while self._ended and next(iter(self._ended.values())) < before:
@@ -96,4 +96,6 @@ class Revocations:
 def _ended(caller: Caller) -> AppError:
     if caller.key_id:
         return AppError(Kind.UNAUTHENTICATED, "invalid_api_key", "The API key was revoked.")
+    if caller.actor_key_id:
+        return AppError(Kind.UNAUTHENTICATED, "invalid_token", "The API key of the access token was revoked.")
     return AppError(Kind.UNAUTHENTICATED, "invalid_token", "The session of the access token has ended.")

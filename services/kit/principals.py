@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import jwt
@@ -40,6 +41,13 @@ class Principal:
     application_id: UUID | None = None
     # Of an API key that is limited to these mailboxes.
     mailbox_ids: frozenset[UUID] | None = None
+    # The API key that acts for the user (RFC 8693 section 4.1); None: the user has signed in.
+    actor_key_id: str | None = None
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether it is an operator's key, which reaches applications and no mail."""
+        return self.subject.startswith(_KEY) and self.application_id is None
 
 
 def key_subject(key_id: str) -> str:
@@ -60,9 +68,14 @@ class _Verified:
 
 
 class Principals:
-    """The verifier of principals. Verdicts are remembered until the token expires, while its key is the same."""
+    """The verifier of principals. Verdicts are remembered until the token expires, while its key is the same.
 
-    def __init__(self, keys: Keys, *, issuer: str, now: Callable[[], float] = time.time) -> None:
+    Operator keys, which have no application, are principals only where `operators` says so.
+    """
+
+    def __init__(
+        self, keys: Keys, *, issuer: str, operators: bool = False, now: Callable[[], float] = time.time
+    ) -> None:
         rules = TokenRules(
             algorithm="ES256",
             issuers=frozenset({issuer}),
@@ -74,6 +87,7 @@ class Principals:
         )
         self._verifier = TokenVerifier(rules, keys=keys, now=now)
         self._keys = keys
+        self._operators = operators
         self._now = now
         self._verified: dict[str, _Verified] = {}
 
@@ -82,15 +96,19 @@ class Principals:
 
         Raises AppError invalid_token, service_unavailable.
         """
+        principal = await self.read(token)
+        if principal.subject != subject:
+            raise unproven_caller()
+        _current.set(principal)
+
+    async def read(self, token: str) -> Principal:
+        """Return the principal that a token proves. Raises AppError invalid_token, service_unavailable."""
         try:
-            verified = await self._known(token) or await self._verify(token)
+            return (await self._known(token) or await self._verify(token)).principal
         except InvalidTokenError as error:
-            raise _invalid() from error
+            raise unproven_caller() from error
         except KeysUnavailableError as error:
             raise service_unavailable() from error
-        if verified.principal.subject != subject:
-            raise _invalid()
-        _current.set(verified.principal)
 
     async def _known(self, token: str) -> _Verified | None:
         known = self._verified.get(token)
@@ -103,30 +121,45 @@ class Principals:
     async def _verify(self, token: str) -> _Verified:
         verified = await self._verifier.verify(token)
         claims = verified.claims
-        known = self._verified[token] = _Verified(verified.key, _principal_of(claims), int(claims["exp"]))
+        principal = _principal_of(claims)
+        if principal.is_operator and not self._operators:
+            raise InvalidTokenError("no application")
+        known = self._verified[token] = _Verified(verified.key, principal, int(claims["exp"]))
         if len(self._verified) > _MOST_TOKENS:
             del self._verified[next(iter(self._verified))]
         return known
 
 
-def _principal_of(claims: dict[str, object]) -> Principal:
+def _principal_of(claims: dict[str, Any]) -> Principal:
     subject = str(claims["sub"])
     if not subject.startswith(_KEY):
-        return Principal(subject)
+        return Principal(subject, actor_key_id=actor_key_id(claims))
     mailbox_ids = claims.get("mailboxes")
     try:
         return Principal(
             subject,
-            application_id=UUID(str(claims["app"])),
+            application_id=UUID(str(claims["app"])) if "app" in claims else None,
             mailbox_ids=None if mailbox_ids is None else frozenset(map(UUID, _texts(mailbox_ids))),
         )
-    except (KeyError, ValueError) as error:
-        raise InvalidTokenError("no application") from error
+    except ValueError as error:
+        raise InvalidTokenError("an id that is no UUID") from error
+
+
+def actor_key_id(claims: dict[str, Any]) -> str | None:
+    """Return the API key for which a user's token was made; None for one of a session. Raises InvalidTokenError."""
+    if "act" not in claims:
+        return None
+    actor = claims["act"]
+    subject = str(actor.get("sub", "")) if isinstance(actor, dict) else ""
+    if not subject.startswith(_KEY) or subject == _KEY:
+        raise InvalidTokenError("an actor that is no API key")
+    return subject.removeprefix(_KEY)
 
 
 def _texts(value: object) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else []
 
 
-def _invalid() -> AppError:
+def unproven_caller() -> AppError:
+    """Return the error of a call whose principal does not prove who asks."""
     return AppError(Kind.UNAUTHENTICATED, "invalid_token", "The call does not prove who asks.")

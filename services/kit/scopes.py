@@ -1,6 +1,6 @@
 """The scopes of API keys."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 
@@ -17,6 +17,8 @@ class Scope(StrEnum):
     APPLICATIONS_MANAGE = "applications.manage"
 
 
+_NAMES = frozenset(map(str, Scope))
+
 MEANINGS: Mapping[Scope, str] = {
     Scope.MAIL_READ: "read stored mail, and download from the provider",
     Scope.MAIL_MODIFY: "change mail; no route needs it yet",
@@ -32,3 +34,12 @@ OPERATOR_SCOPES = frozenset({Scope.APPLICATIONS_MANAGE})
 # They concern an application as a whole, so that a key that is limited to some mailboxes cannot have them.
 WHOLE_APPLICATION = frozenset({Scope.KEYS_MANAGE, Scope.WEBHOOKS_MANAGE})
 DEFAULT_SCOPES = frozenset({Scope.MAIL_READ, Scope.MAILBOXES_READ})
+# An access token that a key exchanges for a user can have these: they concern the mailboxes of one user.
+EXCHANGEABLE = frozenset(
+    {Scope.MAIL_READ, Scope.MAIL_MODIFY, Scope.MAIL_SEND, Scope.MAILBOXES_READ, Scope.MAILBOXES_MANAGE}
+)
+
+
+def known_scopes(names: Iterable[str]) -> frozenset[Scope]:
+    """Return the scopes of these names; one of a later release grants nothing here."""
+    return frozenset(Scope(name) for name in names if name in _NAMES)

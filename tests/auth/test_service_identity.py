@@ -15,6 +15,7 @@ from mailroom.mail.v1 import mail_pb2
 
 from services.auth import rpc as auth_rpc
 from services.auth.app import serving
+from services.auth.model import DEFAULT_APPLICATION
 from services.auth.settings import AuthSettings
 from services.kit.rpc.client import open_channel
 from services.kit.tls.authority import ensure_certificates, identity_in
@@ -93,6 +94,33 @@ class TestCalls:
         assert await _status(dial("gateway"), method, OF_THE_GATEWAY[method]) is not grpc.StatusCode.PERMISSION_DENIED
 
 
+class TestStolenCertificate:
+    """What a thief of a service's certificate can still do, who sees no request (docs/threat-model.md)."""
+
+    @pytest.mark.parametrize(
+        ("method", "request_"),
+        [
+            ("ExchangeToken", auth_pb2.ExchangeTokenRequest(acting_key_id="0A1b2C3d4E5", user_id=USER)),
+            ("CreateApiKey", auth_pb2.CreateApiKeyRequest(manager_key_id="0A1b2C3d4E5", scopes=["mail.read"])),
+            ("ListUsers", auth_pb2.ListUsersRequest(application_id=str(DEFAULT_APPLICATION))),
+        ],
+    )
+    async def test_of_the_gateway_makes_no_tokens_and_lists_no_users(
+        self, dial: Callable[[str], aio.Channel], method: str, request_: Any
+    ) -> None:
+        assert await _status(dial("gateway"), method, request_) is grpc.StatusCode.UNAUTHENTICATED
+
+    async def test_of_the_gateway_shows_a_user_whose_id_is_known(self, dial: Callable[[str], aio.Channel]) -> None:
+        unknown = auth_pb2.GetUserRequest(user_id=USER)
+        assert await _status(dial("gateway"), "GetUser", unknown) is grpc.StatusCode.NOT_FOUND
+        sessions = auth_pb2.ListSessionsRequest(user_id=USER)
+        assert await _status(dial("gateway"), "ListSessions", sessions) is grpc.StatusCode.OK
+
+    async def test_of_mail_lists_the_accounts_of_an_application(self, dial: Callable[[str], aio.Channel]) -> None:
+        everyone = auth_pb2.ListAccountsRequest(application_id=str(DEFAULT_APPLICATION))
+        assert await _status(dial("mail"), "ListAccounts", everyone) is grpc.StatusCode.OK
+
+
 async def _status(channel: aio.Channel, method: str, request: Any) -> grpc.StatusCode:
     """Return the status of a call."""
     async with channel:
@@ -102,6 +130,8 @@ async def _status(channel: aio.Channel, method: str, request: Any) -> grpc.Statu
             auth_pb2_grpc.UserServiceStub(channel),
             auth_pb2_grpc.AccountServiceStub(channel),
             auth_pb2_grpc.ProviderTokenServiceStub(channel),
+            auth_pb2_grpc.ApiKeyServiceStub(channel),
+            auth_pb2_grpc.ApplicationServiceStub(channel),
         )
         [ask] = [getattr(stub, method) for stub in stubs if hasattr(stub, method)]
         calling = ask(request, timeout=10)

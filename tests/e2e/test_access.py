@@ -12,11 +12,12 @@ from typing import Any
 
 import asyncpg
 import httpx
+import jwt
 import pytest
 
 from services.auth.store.tables import metadata
 from services.gateway.access import KEYS_ONLY, OF_USERS, OPERATIONS, Credential, requirement_of
-from services.kit.scopes import OPERATOR_SCOPES, WHOLE_APPLICATION, Scope
+from services.kit.scopes import EXCHANGEABLE, OPERATOR_SCOPES, WHOLE_APPLICATION, Scope
 from tests.support.e2e.people import Person, Provider
 from tests.support.e2e.running_stack import RunningStack
 from tests.support.gateway.document import openapi_document, operations
@@ -88,11 +89,22 @@ class Tenant:
             "createApplication": {"name": f"made beside {self.mailbox_id}"},
             "updateApplication": {"redirect_urls": ["https://shop.example/"]},
             "addUser": {"external_user_id": "42"},
+            "exchangeToken": exchange_of(self.user_id),
         }
         if operation in bodies:
             return {"json": bodies[operation]}
         named = ("listEmails", "exportEmails", "listChanges", "listLabels", "listThreads", "getThread", "listSyncs")
         return {"params": mailbox} if operation in named else {}
+
+
+def exchange_of(user_id: str, *scopes: str) -> dict[str, str]:
+    """Return the body of a request to exchange a key for a token of this user."""
+    return {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "subject_token": user_id,
+        "subject_token_type": "urn:mailroom:token-type:user-id",
+        "scope": " ".join(scopes),
+    }
 
 
 # Operations that name nothing of a tenant: a key gets what is its own application's.
@@ -149,6 +161,13 @@ class World:
         key = self.made(name="revoked")
         self.once(("revoke", key), lambda: self.revoke(key))
         return key
+
+    def exchanged(self, tenant: Tenant, *scopes: str, key: str = "") -> str:
+        """Return the access token of the tenant that a key is exchanged for."""
+        headers = {"Authorization": f"Bearer {key or self.key(_ALL_SCOPES)}"}
+        answer = self.http.post("/auth/token/exchange", json=exchange_of(tenant.user_id, *scopes), headers=headers)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access_token"])
 
     def revoke(self, key: str) -> str:
         """Revoke a key of the application default."""
@@ -281,6 +300,78 @@ class TestOperation:
         assert answer.status_code == 403 if operation in KEYS_ONLY else answer.is_success, answer.text
 
 
+EXCHANGED = [name for name in WITH_SCOPE if name not in KEYS_ONLY]
+
+
+class TestExchangedToken:
+    def test_verifies_against_the_published_keys_and_names_its_actor(self, world: World) -> None:
+        token = world.exchanged(world.tenant, Scope.MAIL_READ)
+        issuer = world.stack.gateway_url
+        keys = jwt.PyJWKSet.from_dict(world.http.get("/.well-known/jwks.json").json())
+        header = jwt.get_unverified_header(token)
+        claims = jwt.decode(token, keys[header["kid"]], algorithms=["ES256"], audience=issuer, issuer=issuer)
+        assert header["typ"] == "at+jwt"
+        assert claims["sub"] == world.tenant.user_id
+        assert claims["act"] == {"sub": f"key:{id_of(world.key(_ALL_SCOPES))}"}
+        assert claims["scope"] == "mail.read"
+        assert claims["exp"] - claims["iat"] == 900
+        assert "sid" not in claims
+
+    def test_is_no_refresh_token(self, world: World) -> None:
+        headers = {"Authorization": f"Bearer {world.key(_ALL_SCOPES)}"}
+        made = world.http.post("/auth/token/exchange", json=exchange_of(world.tenant.user_id), headers=headers).json()
+        assert made["scope"] == "mail.read mailboxes.read"
+        assert "refresh_token" not in made
+        answer = world.http.post("/auth/refresh", json={"refresh_token": made["access_token"]})
+        assert answer.status_code in (400, 401)
+
+    @pytest.mark.parametrize("operation", EXCHANGED)
+    def test_is_admitted_within_its_scopes_to_its_users_mailboxes(self, world: World, operation: str) -> None:
+        scope = requirement_of(operation)
+        assert isinstance(scope, Scope)
+        tenant = world.new_tenant() if operation in DESTRUCTIVE else world.tenant
+        others = world.exchanged(tenant, *EXCHANGEABLE - {scope})
+        refused = world.send(tenant, operation, others)
+        assert (refused.status_code, refused.json()["code"]) == (403, "insufficient_scope")
+        foreign = world.send(tenant, operation, world.exchanged(world.neighbour, scope))
+        assert foreign.is_success if operation in UNNAMED else foreign.status_code == 404, foreign.text
+        assert tenant.mailbox_id not in foreign.text
+        answer = world.send(tenant, operation, world.exchanged(tenant, scope))
+        assert answer.is_success, answer.text
+
+    @pytest.mark.parametrize("operation", [name for name in ASKING if name not in EXCHANGED])
+    def test_is_refused_what_is_a_users_own_or_an_applications(self, world: World, operation: str) -> None:
+        answer = world.send(world.tenant, operation, world.exchanged(world.tenant, *EXCHANGEABLE))
+        assert (answer.status_code, answer.json()["code"]) == (403, "wrong_credential")
+
+    def test_links_no_account(self, world: World) -> None:
+        headers = {"Authorization": f"Bearer {world.exchanged(world.tenant, *EXCHANGEABLE)}"}
+        started = world.http.get("/auth/google/start", headers=headers)
+        redeemed = world.http.post("/auth/token", json={"state": "made-up"}, headers=headers)
+        for answer in (started, redeemed):
+            assert (answer.status_code, answer.json()["code"]) == (403, "wrong_credential")
+
+    def test_ends_with_its_key(self, world: World) -> None:
+        key = world.made(name="exchanged")
+        token = world.exchanged(world.tenant, Scope.MAIL_READ, key=key)
+        headers = {"Authorization": f"Bearer {token}"}
+        params = {"mailbox_id": world.tenant.mailbox_id}
+        since = world.http.get("/emails/changes", params=params, headers=headers).json()["next_since"]
+        with ThreadPoolExecutor(1) as pool:
+            polling = pool.submit(
+                world.http.get,
+                "/emails/changes",
+                params={**params, "since": since},
+                headers={**headers, "Prefer": "wait=60"},
+            )
+            world.revoke(key)
+            revoked_at = time.monotonic()
+            assert polling.result(timeout=10).json()["code"] == "invalid_token"
+            assert time.monotonic() - revoked_at < 5
+        answer = world.send(world.tenant, "listEmails", token)
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+
+
 async def _rows(stack: RunningStack) -> AsyncIterator[str]:
     """Yield every row of auth's database as text."""
     variables = stack.variables
@@ -311,6 +402,18 @@ class TestKey:
         for more in ({"scopes": ["mailboxes.manage"]}, {"scopes": ["applications.manage"]}):
             answer = world.http.post("/keys", json={"name": "more", **more}, headers=headers)
             assert (answer.status_code, answer.json()["code"]) == (400, "invalid_key_rules")
+
+    def test_that_another_made_outlives_it_and_names_it(self, world: World) -> None:
+        stolen = world.made(name="stolen")
+        made = world.http.post(
+            "/keys",
+            json={"name": "the thief's", "scopes": ["mailboxes.read"]},
+            headers={"Authorization": f"Bearer {stolen}"},
+        ).json()
+        world.revoke(stolen)
+        assert world.send(world.tenant, "listMailboxes", made["api_key"]).status_code == 200
+        listed = world.http.get("/keys", headers={"Authorization": f"Bearer {world.key(_ALL_SCOPES)}"}).json()["keys"]
+        assert [key["created_by"] for key in listed if key["id"] == made["id"]] == [id_of(stolen)]
 
     def test_lists_the_application_in_pages(self, world: World) -> None:
         headers = {"Authorization": f"Bearer {world.key(_ALL_SCOPES)}"}

@@ -1,8 +1,10 @@
 """API keys at the gateway: what is remembered of them, and when they are refused."""
 
 import asyncio
+from typing import Any
 
 import httpx
+import pytest
 
 from services.gateway.revocations import NEWS_SECONDS
 from services.kit.errors import AppError, Kind, service_unavailable
@@ -114,3 +116,68 @@ class TestRevocations:
         gateway.keys.revoked.add(gateway.keys.keys[key].key_id)
         await gateway.revocations.refresh()
         assert code(await asyncio.wait_for(polling, 10)) == (401, "invalid_api_key")
+
+
+def exchanged(gateway: Gateway, key: str, *scopes: Scope, **claims: Any) -> dict[str, str]:
+    """Return the headers of a request with an access token that was exchanged for a key."""
+    actor = {"act": {"sub": gateway.keys.subject(key)}, "scope": " ".join(scopes)}
+    return bearer(gateway.auth.access_token("ada", **{**actor, **claims}))
+
+
+class TestExchangedTokens:
+    async def test_are_made_for_the_key_that_asks(self, gateway: Gateway) -> None:
+        key = gateway.keys.add(*SOME)
+        body = {
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token": "ada",
+            "subject_token_type": "urn:mailroom:token-type:user-id",
+            "scope": "mail.read mail.read",
+        }
+        answer = await gateway.http.post("/auth/token/exchange", json=body, headers=bearer(key))
+        assert answer.json() == {
+            "access_token": "token of ada",
+            "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+            "token_type": "Bearer",
+            "expires_in": answer.json()["expires_in"],
+            "scope": "mail.read",
+        }
+        assert answer.headers["cache-control"] == "no-store"
+        [request] = gateway.keys.exchanges
+        assert (request.acting_key_id, request.user_id) == (gateway.keys.keys[key].key_id, "ada")
+
+    async def test_do_what_their_scopes_say(self, gateway: Gateway) -> None:
+        headers = exchanged(gateway, gateway.keys.add(*SOME), Scope.MAILBOXES_READ)
+        gateway.mail.connect("ada", "ada@example.com")
+        assert (await gateway.http.get("/mailboxes", headers=headers)).status_code == 200
+        refused = await gateway.http.get("/emails?email=ada@example.com", headers=headers)
+        assert code(refused) == (403, "insufficient_scope")
+        assert code(await gateway.http.get("/auth/me", headers=headers)) == (403, "wrong_credential")
+        assert code(await gateway.http.get("/users", headers=headers)) == (403, "wrong_credential")
+
+    @pytest.mark.parametrize("act", [None, "key:k1", {}, {"sub": "key:"}, {"sub": "ada"}, {"sub": 1}, []])
+    async def test_with_another_actor_than_a_key_are_invalid(self, gateway: Gateway, act: object) -> None:
+        headers = exchanged(gateway, gateway.keys.add(*SOME), *SOME, act=act)
+        assert code(await gateway.http.get("/mailboxes", headers=headers)) == (401, "invalid_token")
+
+    async def test_end_with_their_key_and_wait_for_its_news(self, gateway: Gateway) -> None:
+        key = gateway.keys.add(*SOME)
+        headers = exchanged(gateway, key, *SOME)
+        assert (await gateway.http.get("/mailboxes", headers=headers)).status_code == 200
+        gateway.keys.failure = AppError(Kind.UNAVAILABLE, "service_unavailable", "Auth is away.")
+        gateway.clock.now += NEWS_SECONDS + 0.1
+        assert code(await gateway.http.get("/mailboxes", headers=headers)) == (503, "service_unavailable")
+        gateway.keys.failure = None
+        gateway.keys.revoked.add(gateway.keys.keys[key].key_id)
+        await gateway.revocations.refresh()
+        assert code(await gateway.http.get("/mailboxes", headers=headers)) == (401, "invalid_token")
+
+    async def test_end_long_polls_with_their_key(self, gateway: Gateway) -> None:
+        key = gateway.keys.add(*SOME)
+        gateway.mail.never_ends_when_watched = True
+        polling = asyncio.create_task(
+            gateway.http.get("/emails/syncs/s1", headers={**exchanged(gateway, key, *SOME), "Prefer": "wait=60"})
+        )
+        await asyncio.wait_for(gateway.mail.watched.wait(), 10)
+        gateway.keys.revoked.add(gateway.keys.keys[key].key_id)
+        await gateway.revocations.refresh()
+        assert code(await asyncio.wait_for(polling, 10)) == (401, "invalid_token")

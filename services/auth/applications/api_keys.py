@@ -112,6 +112,14 @@ class ApiKeys:
             raise _invalid("The API key may not manage keys, or not any more.")
         return found[0]
 
+    async def acting(self, key_id: str) -> ApiKey:
+        """Return a live key of an application. Raises AppError invalid_api_key."""
+        async with self._store.transaction() as transaction:
+            found = await transaction.api_keys.find(key_id)
+        if found is None or not found[0].is_live(self._clock()) or found[0].application_id is None:
+            raise _invalid("The API key is no application's, or not valid any more.")
+        return found[0]
+
     async def operator(self, key_id: str) -> None:
         """Check that this is a live operator key. Raises AppError invalid_api_key."""
         async with self._store.transaction() as transaction:

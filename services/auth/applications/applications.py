@@ -77,7 +77,7 @@ class Applications:
                 return added, True
             found = await transaction.users.find_external(external_user_id, application_id=application_id)
         if found is None:
-            raise _user_not_found()
+            raise user_not_found()
         return found, False
 
     async def list_users(
@@ -98,7 +98,7 @@ class Applications:
         async with self._store.transaction() as transaction:
             user = await transaction.users.find(user_id)
             if user is None or user.application_id != application_id:
-                raise _user_not_found()
+                raise user_not_found()
             return user, await transaction.accounts.list_of(user_id)
 
 
@@ -123,5 +123,6 @@ def _invalid(message: str) -> AppError:
     return AppError(Kind.INVALID, "invalid_application", message)
 
 
-def _user_not_found() -> AppError:
+def user_not_found() -> AppError:
+    """Return the error for a user that is not, or no longer, the application's."""
     return AppError(Kind.NOT_FOUND, "user_not_found", "There is no such user.")

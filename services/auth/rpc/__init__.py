@@ -9,6 +9,7 @@ from mailroom.auth.v1 import auth_pb2_grpc
 from services.auth.applications.api_keys import ApiKeys
 from services.auth.applications.applications import Applications
 from services.auth.applications.revoked import Revoked
+from services.auth.applications.token_exchange import TokenExchange
 from services.auth.provider_grants.accounts import Accounts
 from services.auth.provider_grants.disconnect import Disconnections
 from services.auth.provider_grants.provider_tokens import ProviderTokens
@@ -51,6 +52,7 @@ def registrations(
     provider_tokens: ProviderTokens,
     api_keys: ApiKeys,
     access_tokens: AccessTokens,
+    token_exchange: TokenExchange,
     revoked: Revoked,
     applications: Applications,
 ) -> list[Callable[[aio.Server], None]]:
@@ -59,7 +61,10 @@ def registrations(
         partial(auth_pb2_grpc.add_SignInServiceServicer_to_server, SignInServicer(sign_in)),
         partial(auth_pb2_grpc.add_SessionServiceServicer_to_server, SessionServicer(sessions, signing_keys)),
         partial(auth_pb2_grpc.add_SigningKeyServiceServicer_to_server, SigningKeyServicer(signing_keys)),
-        partial(auth_pb2_grpc.add_ApiKeyServiceServicer_to_server, ApiKeyServicer(api_keys, access_tokens, revoked)),
+        partial(
+            auth_pb2_grpc.add_ApiKeyServiceServicer_to_server,
+            ApiKeyServicer(api_keys, access_tokens, token_exchange, revoked),
+        ),
         partial(auth_pb2_grpc.add_ApplicationServiceServicer_to_server, ApplicationServicer(applications)),
         partial(auth_pb2_grpc.add_UserServiceServicer_to_server, UserServicer(accounts, events)),
         partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(accounts, disconnections)),

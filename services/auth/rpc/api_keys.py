@@ -7,6 +7,7 @@ from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from services.auth.applications.api_keys import ApiKeys, KeyRules
 from services.auth.applications.revoked import Revoked
+from services.auth.applications.token_exchange import TokenExchange
 from services.auth.rpc.from_proto import client_of, scopes_of, uuid_or_none
 from services.auth.rpc.to_proto import api_key_to_proto, key_event_to_proto, timestamp
 from services.auth.sessions.access_tokens import AccessTokens
@@ -17,9 +18,12 @@ from services.kit.rpc.server import Context
 class ApiKeyServicer(auth_pb2_grpc.ApiKeyServiceServicer):
     """mailroom.auth.v1.ApiKeyService."""
 
-    def __init__(self, api_keys: ApiKeys, access_tokens: AccessTokens, revoked: Revoked) -> None:
+    def __init__(
+        self, api_keys: ApiKeys, access_tokens: AccessTokens, token_exchange: TokenExchange, revoked: Revoked
+    ) -> None:
         self._api_keys = api_keys
         self._access_tokens = access_tokens
+        self._token_exchange = token_exchange
         self._revoked = revoked
 
     @override
@@ -63,6 +67,19 @@ class ApiKeyServicer(auth_pb2_grpc.ApiKeyServiceServicer):
             request.key_id, manager_id=request.manager_key_id, client=client_of(request.client)
         )
         return auth_pb2.RevokeApiKeyResponse()
+
+    @override
+    async def ExchangeToken(
+        self, request: auth_pb2.ExchangeTokenRequest, context: Context
+    ) -> auth_pb2.ExchangeTokenResponse:
+        exchanged = await self._token_exchange.exchange(
+            request.acting_key_id, uuid_or_none(request.user_id), scopes=request.scopes
+        )
+        return auth_pb2.ExchangeTokenResponse(
+            access_token=exchanged.token.value,
+            expire_time=timestamp(exchanged.token.expires_at),
+            scopes=sorted(exchanged.scopes),
+        )
 
     @override
     async def ListRevocations(

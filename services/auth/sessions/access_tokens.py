@@ -1,6 +1,6 @@
 """Our own access tokens: short-lived JWTs (RFC 9068) that name a user and their session."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,6 +11,7 @@ import jwt
 from services.auth.model import ApiKey
 from services.auth.sessions.signing_keys import SigningKey, SigningKeys
 from services.kit.principals import PRINCIPAL_TYPE, key_subject
+from services.kit.scopes import Scope
 
 LIFETIME = timedelta(minutes=15)
 # The operator's frontend is the only client; RFC 9068 requires its name.
@@ -63,11 +64,32 @@ class AccessTokens:
         }
         return _signed(claims, key, type_="at+jwt", expires_at=expires_at)
 
+    async def issue_by_exchange(self, user_id: UUID, *, api_key: ApiKey, scopes: Collection[Scope]) -> AccessToken:
+        """Issue a token of a user in which the key is the actor (RFC 8693 section 4.1); it expires with the key.
+
+        It is of no session, so that nothing refreshes it.
+        """
+        key = await self._signing_keys.current()
+        now = self._clock()
+        expires_at = _end(api_key, now)
+        claims = {
+            "iss": self._issuer,
+            "aud": self._issuer,
+            "sub": str(user_id),
+            "client_id": str(api_key.application_id),
+            "iat": int(now.timestamp()),
+            "exp": int(expires_at.timestamp()),
+            "jti": str(self._new_id()),
+            "scope": " ".join(sorted(scopes)),
+            "act": {"sub": key_subject(api_key.key_id)},
+        }
+        return _signed(claims, key, type_="at+jwt", expires_at=expires_at)
+
     async def issue_for_key(self, api_key: ApiKey) -> AccessToken:
         """Issue the principal of an API key: a token by which services behind the gateway recognise it."""
         key = await self._signing_keys.current()
         now = self._clock()
-        expires_at = now + LIFETIME if api_key.expires_at is None else min(now + LIFETIME, api_key.expires_at)
+        expires_at = _end(api_key, now)
         claims = {
             "iss": self._issuer,
             "aud": self._issuer,
@@ -82,6 +104,10 @@ class AccessTokens:
         if api_key.mailbox_ids is not None:
             claims["mailboxes"] = sorted(map(str, api_key.mailbox_ids))
         return _signed(claims, key, type_=PRINCIPAL_TYPE, expires_at=expires_at)
+
+
+def _end(api_key: ApiKey, now: datetime) -> datetime:
+    return now + LIFETIME if api_key.expires_at is None else min(now + LIFETIME, api_key.expires_at)
 
 
 def _signed(claims: dict[str, Any], key: SigningKey, *, type_: str, expires_at: datetime) -> AccessToken:

@@ -19,6 +19,7 @@ ERROR_CODES = {
     "invalid_account_id": HTTPStatus.BAD_REQUEST,
     "mailbox_required": HTTPStatus.BAD_REQUEST,
     "invalid_key_rules": HTTPStatus.BAD_REQUEST,
+    "invalid_scope": HTTPStatus.BAD_REQUEST,
     "invalid_application": HTTPStatus.BAD_REQUEST,
     "missing_token": HTTPStatus.UNAUTHORIZED,
     "invalid_token": HTTPStatus.UNAUTHORIZED,

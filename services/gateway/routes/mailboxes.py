@@ -97,7 +97,7 @@ async def disconnect_mailbox(
 ) -> Response:
     """Disconnect a mailbox: after the response neither it nor its mail is found.
 
-    It needs a sign-in of the last 10 minutes, or an API key.
+    It needs a sign-in of the last 10 minutes, an API key, or an access token that was exchanged for one.
     In the background the grant is revoked at the provider and the stored mail is erased. A repeat answers 202 while
     that goes on, and 204 when it is done. Connecting the mailbox again starts with an empty copy.
     """
@@ -106,7 +106,7 @@ async def disconnect_mailbox(
 
 async def disconnect(services: Services, caller: Caller, mailbox_id: str) -> Response:
     """Disconnect a mailbox. Raises AppError."""
-    if not caller.key_id:
+    if not caller.acting_key_id:
         await require_recent_sign_in(services, caller)
     request = mail_pb2.DisconnectMailboxRequest(user_id=caller.user_id, account_id=mailbox_id)
     answer = await call(services.mailboxes.DisconnectMailbox, request)

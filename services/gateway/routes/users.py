@@ -1,4 +1,4 @@
-"""The users of an application, whom it names by ids of its own."""
+"""The users of an application, whom it names by ids of its own, and access tokens for its front end."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -8,7 +8,7 @@ from mailroom.auth.v1 import auth_pb2
 from mailroom.mail.v1.mail_pb2 import DeleteUserRequest
 
 from services.gateway.bearer import SignedIn
-from services.gateway.conversions import account, rfc3339
+from services.gateway.conversions import account, rfc3339, seconds_until
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import ERASING, problems
 from services.gateway.problems.error_codes import OF_A_BODY, OF_A_USER
@@ -18,13 +18,13 @@ from services.gateway.responses import json_response_from
 from services.gateway.schemas import applications as schemas
 from services.kit.rpc.client import call
 
-router = Router(prefix="/users", tags=["users"])
+router = Router(tags=["users"])
 
 # Seconds that the revocation of grants at the provider can take.
 _TIMEOUT = 30.0
 
 
-@router.get("", response_model=schemas.UserPage, responses=problems(*OF_A_USER, "invalid_page_token"))
+@router.get("/users", response_model=schemas.UserPage, responses=problems(*OF_A_USER, "invalid_page_token"))
 async def list_users(
     services: Backends,
     user_id: UserId,  # noqa: ARG001 - counts the request
@@ -45,7 +45,7 @@ async def list_users(
 
 
 @router.post(
-    "",
+    "/users",
     status_code=HTTPStatus.CREATED,
     response_model=schemas.ApplicationUser,
     responses={
@@ -65,7 +65,9 @@ async def add_user(
     return json_response_from(_user(answer.user), status=HTTPStatus.CREATED if answer.is_new else HTTPStatus.OK)
 
 
-@router.get("/{id}", response_model=schemas.ApplicationUserDetails, responses=problems(*OF_A_USER, "user_not_found"))
+@router.get(
+    "/users/{id}", response_model=schemas.ApplicationUserDetails, responses=problems(*OF_A_USER, "user_not_found")
+)
 async def get_one_user(
     services: Backends,
     user_id: UserId,  # noqa: ARG001 - counts the request
@@ -79,7 +81,7 @@ async def get_one_user(
 
 
 @router.delete(
-    "/{id}",
+    "/users/{id}",
     status_code=HTTPStatus.ACCEPTED,
     response_class=Response,
     responses={**ERASING, **problems(*OF_A_USER, "user_not_found")},
@@ -91,6 +93,36 @@ async def delete_one_user(services: Backends, user_id: UserId, caller: SignedIn,
     request = DeleteUserRequest(user_id=user_id, deleted_user_id=one_user_id)
     answer = await call(services.mailboxes.DeleteUser, request, timeout=_TIMEOUT)
     return Response(status_code=HTTPStatus.NO_CONTENT if answer.erased else HTTPStatus.ACCEPTED)
+
+
+@router.post(
+    "/auth/token/exchange",
+    response_model=schemas.ExchangedToken,
+    responses=problems(*OF_A_USER, *OF_A_BODY, "invalid_scope", "user_not_found"),
+)
+async def exchange_token(
+    services: Backends,
+    user_id: UserId,  # noqa: ARG001 - counts the request
+    caller: SignedIn,
+    body: schemas.TokenExchangeRequest,
+) -> Response:
+    """Exchange an API key for the access token of one of its application's users (RFC 8693), for a front end.
+
+    It lives for 15 minutes, and ends within five seconds of the key. It belongs to no session: nothing refreshes it,
+    and it does nothing that only a user who has signed in may do.
+    """
+    request = auth_pb2.ExchangeTokenRequest(
+        acting_key_id=caller.key_id, user_id=body.subject_token, scopes=sorted({*body.scope.split()})
+    )
+    answer = await call(services.api_keys.ExchangeToken, request)
+    token: schemas.ExchangedToken = {
+        "access_token": answer.access_token,
+        "issued_token_type": schemas.ACCESS_TOKEN_TYPE,
+        "token_type": "Bearer",
+        "expires_in": seconds_until(answer.expire_time),
+        "scope": " ".join(answer.scopes),
+    }
+    return json_response_from(token)
 
 
 def _user(user: auth_pb2.User) -> schemas.ApplicationUser:

@@ -1,6 +1,6 @@
 """Applications, their users and their API keys."""
 
-from typing import Annotated, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 from pydantic import AwareDatetime, Field
 
@@ -137,6 +137,47 @@ class ApplicationUserDetails(ApplicationUser):
     """A user of the application with their accounts."""
 
     accounts: Annotated[list[Account], Field(description="Oldest first")]
+
+
+# Source: RFC 8693 sections 2.1 and 3; the type of a user's id is our own.
+ACCESS_TOKEN_TYPE: Literal["urn:ietf:params:oauth:token-type:access_token"] = (
+    "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name
+)
+
+
+class TokenExchangeRequest(Request):
+    """The user for whom an access token is wanted, in the terms of RFC 8693."""
+
+    grant_type: Annotated[
+        Literal["urn:ietf:params:oauth:grant-type:token-exchange"], Field(description="The grant type of RFC 8693")
+    ]
+    subject_token: Annotated[
+        str, Field(min_length=1, max_length=64, pattern=NO_NUL, description="The user's `user_id`")
+    ]
+    subject_token_type: Annotated[
+        Literal["urn:mailroom:token-type:user-id"], Field(description="What `subject_token` is")
+    ]
+    scope: Annotated[
+        str,
+        Field(
+            max_length=200,
+            pattern=NO_NUL,
+            description="Scopes of the key, separated by spaces; empty: `mail.read mailboxes.read`, where it has them",
+            examples=["mail.read"],
+        ),
+    ] = ""
+
+
+class ExchangedToken(TypedDict):
+    """An access token of a user, in the terms of RFC 8693."""
+
+    access_token: Annotated[str, Field(description="For the header `Authorization: Bearer ...`, a JWT (RFC 9068)")]
+    issued_token_type: Annotated[
+        Literal["urn:ietf:params:oauth:token-type:access_token"], Field(description="What it is")
+    ]
+    token_type: Annotated[Literal["Bearer"], Field(description="The scheme of that header")]
+    expires_in: Annotated[int, Field(description="Seconds in which it expires")]
+    scope: Annotated[str, Field(description="What it may do, separated by spaces", examples=["mail.read"])]
 
 
 class UserPage(TypedDict):

@@ -29,6 +29,7 @@ CALLS: dict[str, Callable[[Mailroom], object]] = {
     "addUser": lambda client: client.users.add("u1"),
     "getOneUser": lambda client: client.users.get(ID),
     "deleteOneUser": lambda client: client.users.delete(ID),
+    "exchangeToken": lambda client: client.users.exchange_token(ID),
     "listKeys": lambda client: client.keys.list(),
     "createKey": lambda client: client.keys.create("ci", scopes=["mail.read"]),
     "revokeKey": lambda client: client.keys.revoke("k1"),

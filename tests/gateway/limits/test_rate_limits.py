@@ -88,6 +88,21 @@ class TestAddress:
             answers = [await gateway.http.get("/emails/addresses") for _ in range(limit.amount + 1)]
         assert {answer.status_code for answer in answers} == {401}
 
+    async def test_of_a_back_end_is_not_limited_in_exchanges(
+        self, open_gateway: OpenGateway, redis: Redis, limit: RateLimitItem
+    ) -> None:
+        async with open_gateway(address_limit=RateLimit(limit, Counters(redis))) as gateway:
+            key = gateway.as_key(Scope.MAILBOXES_READ)
+            body = {
+                "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+                "subject_token": "ada",
+                "subject_token_type": "urn:mailroom:token-type:user-id",
+            }
+            answers = [
+                await gateway.http.post("/auth/token/exchange", json=body, headers=key) for _ in range(limit.amount + 1)
+            ]
+        assert {answer.status_code for answer in answers} == {200}
+
     async def test_does_not_use_up_the_limits_of_others(
         self, open_gateway: OpenGateway, redis: Redis, limit: RateLimitItem
     ) -> None:

@@ -104,8 +104,28 @@ class TestUsers:
         for principal in wrong:
             assert await refusal(asked, principal(), user_id) == (Kind.UNAUTHENTICATED, "invalid_token")
 
+    async def test_can_be_impersonated_by_a_captured_gateway_until_their_token_ends(self, asked: Asked) -> None:
+        user_id, now = asked.s.user_id, int(time.time())
+        passed_through = asked.user(user_id, iat=now - 890, exp=now + 10)
+        assert await asked.list_mailboxes(passed_through, user_id) == [str(asked.s.account.account_id)]
+        ended = asked.user(user_id, iat=now - 931, exp=now - 31)
+        assert await refusal(asked, ended, user_id) == (Kind.UNAUTHENTICATED, "invalid_token")
+
+    async def test_are_known_by_a_token_that_a_key_was_exchanged_for(self, asked: Asked) -> None:
+        user_id = asked.s.user_id
+        exchanged = asked.user(user_id, act={"sub": "key:one"}, scope="mail.read")
+        assert await asked.list_mailboxes(exchanged, user_id) == [str(asked.s.account.account_id)]
+        for subject in (uuid4(), "key:one"):
+            assert await refusal(asked, exchanged, subject) == (Kind.UNAUTHENTICATED, "invalid_token")
+        forged = asked.user(user_id, act={"sub": "another user"})
+        assert await refusal(asked, forged, user_id) == (Kind.UNAUTHENTICATED, "invalid_token")
+
 
 class TestApiKeys:
+    async def test_of_operators_reach_no_mail(self, asked: Asked) -> None:
+        operator = asked.key.sign(claims_of("key:one", iss=ISSUER, aud=ISSUER), typ=PRINCIPAL_TYPE)
+        assert await refusal(asked, operator, "key:one") == (Kind.UNAUTHENTICATED, "invalid_token")
+
     async def test_reach_the_mailboxes_of_their_application(self, asked: Asked) -> None:
         await asked.list_mailboxes(asked.user(asked.s.user_id), asked.s.user_id)
         account_id = str(asked.s.account.account_id)

@@ -34,6 +34,8 @@ class Client:
         self.users = auth_pb2_grpc.UserServiceStub(channel)
         self.accounts = auth_pb2_grpc.AccountServiceStub(channel)
         self.provider_tokens = auth_pb2_grpc.ProviderTokenServiceStub(channel)
+        self.api_keys = auth_pb2_grpc.ApiKeyServiceStub(channel)
+        self.applications = auth_pb2_grpc.ApplicationServiceStub(channel)
         self._stand_in = stand_in
 
     async def start(

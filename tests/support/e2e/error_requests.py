@@ -142,6 +142,12 @@ _KEY = {"name": "a key", "scopes": ["mail.read"]}
 _simple("wrong_credential", "GET", "/keys")
 _by_key("mailbox_required", "GET", "/emails/syncs")
 _by_key("invalid_key_rules", "POST", "/keys", json={**_KEY, "networks": ["everywhere"]})
+_EXCHANGE = {
+    "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+    "subject_token": _UNKNOWN,
+    "subject_token_type": "urn:mailroom:token-type:user-id",
+}
+_by_key("invalid_scope", "POST", "/auth/token/exchange", json={**_EXCHANGE, "scope": "keys.manage"})
 _by_key("insufficient_scope", "GET", "/applications")
 _by_key("api_key_not_found", "DELETE", "/keys/0A1b2C3d4E5")
 _by_key("application_not_found", "PATCH", f"/applications/{uuid4()}", operator=True, json={"redirect_urls": []})

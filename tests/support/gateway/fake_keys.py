@@ -26,6 +26,7 @@ class FakeKeys(ApiKeyServiceServicer, ApplicationServiceServicer):
     users: dict[str, auth_pb2.User] = field(default_factory=dict)
     applications: list[auth_pb2.Application] = field(default_factory=list)
     lookups: list[auth_pb2.VerifyApiKeyRequest] = field(default_factory=list)
+    exchanges: list[auth_pb2.ExchangeTokenRequest] = field(default_factory=list)
     failure: AppError | None = None
 
     def add(self, *scopes: Scope) -> str:
@@ -75,6 +76,14 @@ class FakeKeys(ApiKeyServiceServicer, ApplicationServiceServicer):
         self._check()
         self.revoked.add(request.key_id)
         return auth_pb2.RevokeApiKeyResponse()
+
+    @override
+    async def ExchangeToken(self, request: auth_pb2.ExchangeTokenRequest, _: Context) -> auth_pb2.ExchangeTokenResponse:
+        self._check()
+        self.exchanges.append(request)
+        return auth_pb2.ExchangeTokenResponse(
+            access_token=f"token of {request.user_id}", expire_time=after(900), scopes=request.scopes
+        )
 
     @override
     async def ListRevocations(

@@ -248,6 +248,16 @@ class ApplicationUserDetails(ApplicationUser):
     accounts: Sequence[Account]
 
 
+class ExchangedToken(Model):
+    """An access token of a user for `expires_in` seconds; `scope` says what it may do."""
+
+    access_token: str
+    issued_token_type: str
+    token_type: str
+    expires_in: int
+    scope: str
+
+
 class ApiKey(Model):
     """An API key without its secret. `mailbox_ids` and `networks` limit it; None: all."""
 

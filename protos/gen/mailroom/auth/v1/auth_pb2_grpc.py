@@ -865,7 +865,8 @@ class ProviderTokenService:
 
 
 class ApiKeyServiceStub:
-    """API keys of applications and operators. Called by the gateway.
+    """API keys of applications and operators. Called by the gateway. All but VerifyApiKey and ListRevocations need the principal
+    of the key that asks. UNAUTHENTICATED invalid_token without it.
     """
 
     def __init__(self, channel):
@@ -899,6 +900,11 @@ class ApiKeyServiceStub:
                 request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyRequest.SerializeToString,
                 response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyResponse.FromString,
                 _registered_method=True)
+        self.ExchangeToken = channel.unary_unary(
+                '/mailroom.auth.v1.ApiKeyService/ExchangeToken',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ExchangeTokenRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ExchangeTokenResponse.FromString,
+                _registered_method=True)
         self.ListRevocations = channel.unary_unary(
                 '/mailroom.auth.v1.ApiKeyService/ListRevocations',
                 request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListRevocationsRequest.SerializeToString,
@@ -907,7 +913,8 @@ class ApiKeyServiceStub:
 
 
 class ApiKeyServiceServicer:
-    """API keys of applications and operators. Called by the gateway.
+    """API keys of applications and operators. Called by the gateway. All but VerifyApiKey and ListRevocations need the principal
+    of the key that asks. UNAUTHENTICATED invalid_token without it.
     """
 
     def VerifyApiKey(self, request, context):
@@ -950,6 +957,16 @@ class ApiKeyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExchangeToken(self, request, context):
+        """Makes an access token of a user of the key's application, for its front end (RFC 8693). It names the key as its actor,
+        ends with the key at the latest and is of no session. Idempotent: a repeat makes another one.
+        INVALID_ARGUMENT invalid_scope; NOT_FOUND user_not_found; UNAUTHENTICATED invalid_api_key; PERMISSION_DENIED
+        wrong_credential (a key that is limited to mailboxes).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRevocations(self, request, context):
         """Lists the keys and sessions that ended since a time, whose tokens may still be valid. Idempotent.
         """
@@ -985,6 +1002,11 @@ def add_ApiKeyServiceServicer_to_server(servicer, server):
                     request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyRequest.FromString,
                     response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyResponse.SerializeToString,
             ),
+            'ExchangeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExchangeToken,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ExchangeTokenRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ExchangeTokenResponse.SerializeToString,
+            ),
             'ListRevocations': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRevocations,
                     request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListRevocationsRequest.FromString,
@@ -999,7 +1021,8 @@ def add_ApiKeyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ApiKeyService:
-    """API keys of applications and operators. Called by the gateway.
+    """API keys of applications and operators. Called by the gateway. All but VerifyApiKey and ListRevocations need the principal
+    of the key that asks. UNAUTHENTICATED invalid_token without it.
     """
 
     @staticmethod
@@ -1138,6 +1161,33 @@ class ApiKeyService:
             _registered_method=True)
 
     @staticmethod
+    def ExchangeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ApiKeyService/ExchangeToken',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ExchangeTokenRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ExchangeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListRevocations(request,
             target,
             options=(),
@@ -1242,7 +1292,8 @@ class SigningKeyService:
 
 
 class ApplicationServiceStub:
-    """Applications and their users. Called by the gateway.
+    """Applications and their users. Called by the gateway, with the principal of the key that asks. UNAUTHENTICATED invalid_token
+    without it.
     """
 
     def __init__(self, channel):
@@ -1284,7 +1335,8 @@ class ApplicationServiceStub:
 
 
 class ApplicationServiceServicer:
-    """Applications and their users. Called by the gateway.
+    """Applications and their users. Called by the gateway, with the principal of the key that asks. UNAUTHENTICATED invalid_token
+    without it.
     """
 
     def CreateApplication(self, request, context):
@@ -1374,7 +1426,8 @@ def add_ApplicationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ApplicationService:
-    """Applications and their users. Called by the gateway.
+    """Applications and their users. Called by the gateway, with the principal of the key that asks. UNAUTHENTICATED invalid_token
+    without it.
     """
 
     @staticmethod

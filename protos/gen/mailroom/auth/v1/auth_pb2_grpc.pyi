@@ -283,7 +283,9 @@ class ProviderTokenServiceServicer(metaclass=_abc_1.ABCMeta):
 def add_ProviderTokenServiceServicer_to_server(servicer: ProviderTokenServiceServicer, server: _aio.Server) -> None: ...
 
 class ApiKeyServiceStub:
-    """API keys of applications and operators. Called by the gateway."""
+    """API keys of applications and operators. Called by the gateway. All but VerifyApiKey and ListRevocations need the principal
+    of the key that asks. UNAUTHENTICATED invalid_token without it.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     VerifyApiKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.VerifyApiKeyRequest, _auth_pb2.VerifyApiKeyResponse]
@@ -305,11 +307,19 @@ class ApiKeyServiceStub:
     """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.RevokeApiKeyRequest, _auth_pb2.RevokeApiKeyResponse]
     """Revokes a key of the application. Idempotent. NOT_FOUND api_key_not_found; UNAUTHENTICATED invalid_api_key."""
+    ExchangeToken: _aio.UnaryUnaryMultiCallable[_auth_pb2.ExchangeTokenRequest, _auth_pb2.ExchangeTokenResponse]
+    """Makes an access token of a user of the key's application, for its front end (RFC 8693). It names the key as its actor,
+    ends with the key at the latest and is of no session. Idempotent: a repeat makes another one.
+    INVALID_ARGUMENT invalid_scope; NOT_FOUND user_not_found; UNAUTHENTICATED invalid_api_key; PERMISSION_DENIED
+    wrong_credential (a key that is limited to mailboxes).
+    """
     ListRevocations: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListRevocationsRequest, _auth_pb2.ListRevocationsResponse]
     """Lists the keys and sessions that ended since a time, whose tokens may still be valid. Idempotent."""
 
 class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """API keys of applications and operators. Called by the gateway."""
+    """API keys of applications and operators. Called by the gateway. All but VerifyApiKey and ListRevocations need the principal
+    of the key that asks. UNAUTHENTICATED invalid_token without it.
+    """
 
     @_abc_1.abstractmethod
     def VerifyApiKey(
@@ -361,6 +371,18 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
         """Revokes a key of the application. Idempotent. NOT_FOUND api_key_not_found; UNAUTHENTICATED invalid_api_key."""
 
     @_abc_1.abstractmethod
+    def ExchangeToken(
+        self,
+        request: _auth_pb2.ExchangeTokenRequest,
+        context: _aio.ServicerContext[_auth_pb2.ExchangeTokenRequest, _abc.Awaitable[_auth_pb2.ExchangeTokenResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ExchangeTokenResponse]:
+        """Makes an access token of a user of the key's application, for its front end (RFC 8693). It names the key as its actor,
+        ends with the key at the latest and is of no session. Idempotent: a repeat makes another one.
+        INVALID_ARGUMENT invalid_scope; NOT_FOUND user_not_found; UNAUTHENTICATED invalid_api_key; PERMISSION_DENIED
+        wrong_credential (a key that is limited to mailboxes).
+        """
+
+    @_abc_1.abstractmethod
     def ListRevocations(
         self,
         request: _auth_pb2.ListRevocationsRequest,
@@ -391,7 +413,9 @@ class SigningKeyServiceServicer(metaclass=_abc_1.ABCMeta):
 def add_SigningKeyServiceServicer_to_server(servicer: SigningKeyServiceServicer, server: _aio.Server) -> None: ...
 
 class ApplicationServiceStub:
-    """Applications and their users. Called by the gateway."""
+    """Applications and their users. Called by the gateway, with the principal of the key that asks. UNAUTHENTICATED invalid_token
+    without it.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateApplication: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateApplicationRequest, _auth_pb2.CreateApplicationResponse]
@@ -414,7 +438,9 @@ class ApplicationServiceStub:
     """Gets a user of the application with their accounts, oldest first. Idempotent. NOT_FOUND user_not_found."""
 
 class ApplicationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Applications and their users. Called by the gateway."""
+    """Applications and their users. Called by the gateway, with the principal of the key that asks. UNAUTHENTICATED invalid_token
+    without it.
+    """
 
     @_abc_1.abstractmethod
     def CreateApplication(

@@ -1,0 +1,181 @@
+"""Tokens that an API key is exchanged for, and the proof that the key asks."""
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import jwt
+import pytest
+from mailroom.auth.v1 import auth_pb2
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.auth.applications.api_keys import ApiKeys, KeyRules
+from services.auth.model import DEFAULT_APPLICATION, ApiKey, User
+from services.auth.rpc import CALLERS
+from services.auth.rpc.proof import is_proven
+from services.auth.store.transaction import Store
+from services.kit.context import act_for
+from services.kit.errors import AppError
+from services.kit.rpc.client import call
+from services.kit.scopes import EXCHANGEABLE, OPERATOR_SCOPES, Scope
+from tests.support.auth.client import Client
+
+READ = frozenset({Scope.MAIL_READ, Scope.MAILBOXES_READ})
+
+
+@dataclass
+class Keys:
+    """Keys of applications at a running service."""
+
+    client: Client
+    store: Store
+    keys: ApiKeys
+
+    async def made(self, application_id: UUID | None = DEFAULT_APPLICATION, **rules: Any) -> ApiKey:
+        """Make a key, and act for it from now on."""
+        merged: dict[str, Any] = {"name": "a key", "scopes": READ, **rules}
+        key, text = await self.keys.create(KeyRules(**merged), application_id=application_id)
+        verified = await call(self.client.api_keys.VerifyApiKey, auth_pb2.VerifyApiKeyRequest(api_key=text.value))
+        act_for(verified.principal)
+        return key
+
+    async def user(self, application_id: UUID = DEFAULT_APPLICATION) -> User:
+        """Add a user of an application."""
+        async with self.store.transaction() as transaction:
+            user = await transaction.users.add_external(
+                uuid4(), application_id=application_id, external_user_id=uuid4().hex
+            )
+            await transaction.commit()
+        assert user is not None
+        return user
+
+    async def application(self) -> UUID:
+        """Add an application."""
+        async with self.store.transaction() as transaction:
+            made = await transaction.applications.add(uuid4(), name=uuid4().hex, redirect_urls=[])
+            await transaction.commit()
+        assert made is not None
+        return made.application_id
+
+    async def exchange(self, key: ApiKey, user_id: object, *scopes: str) -> auth_pb2.ExchangeTokenResponse:
+        """Exchange a key for a token of the user."""
+        request = auth_pb2.ExchangeTokenRequest(acting_key_id=key.key_id, user_id=str(user_id), scopes=scopes)
+        return await call(self.client.api_keys.ExchangeToken, request)
+
+    async def refusal(self, key: ApiKey, user_id: object, *scopes: str) -> str:
+        """Return the reason why no token is made."""
+        with pytest.raises(AppError) as refused:
+            await self.exchange(key, user_id, *scopes)
+        return refused.value.reason
+
+
+@pytest.fixture
+def keys(client: Client, engine: AsyncEngine) -> Keys:
+    store = Store(engine)
+    return Keys(client, store, ApiKeys(store=store, clock=lambda: datetime.now(UTC), random=os.urandom))
+
+
+def claims_in(answer: auth_pb2.ExchangeTokenResponse) -> dict[str, Any]:
+    """Return the claims of an access token."""
+    return jwt.decode(answer.access_token, options={"verify_signature": False})
+
+
+class TestExchange:
+    async def test_reads_unless_more_is_asked_for(self, keys: Keys) -> None:
+        key, user = await keys.made(scopes=EXCHANGEABLE | {Scope.KEYS_MANAGE}), await keys.user()
+        assert claims_in(await keys.exchange(key, user.user_id))["scope"] == "mail.read mailboxes.read"
+        managing = await keys.exchange(key, user.user_id, "mailboxes.manage")
+        assert claims_in(managing)["scope"] == "mailboxes.manage"
+        assert list(managing.scopes) == ["mailboxes.manage"]
+
+    async def test_names_user_application_and_actor_and_no_session(self, keys: Keys) -> None:
+        key, user = await keys.made(), await keys.user()
+        claims = claims_in(await keys.exchange(key, user.user_id))
+        assert claims["sub"] == str(user.user_id)
+        assert claims["client_id"] == str(DEFAULT_APPLICATION)
+        assert claims["act"] == {"sub": f"key:{key.key_id}"}
+        assert {"sid", "auth_time"} & claims.keys() == set()
+
+    async def test_ends_with_the_key(self, keys: Keys) -> None:
+        end = datetime.now(UTC) + timedelta(minutes=5)
+        key, user = await keys.made(expires_at=end), await keys.user()
+        assert claims_in(await keys.exchange(key, user.user_id))["exp"] == int(end.timestamp())
+
+    async def test_finds_users_of_its_own_application_only(self, keys: Keys) -> None:
+        other, user = await keys.user(await keys.application()), await keys.user()
+        key = await keys.made()
+        for unknown in (other.user_id, uuid4(), "42", f"key:{key.key_id}"):
+            assert await keys.refusal(key, unknown) == "user_not_found"
+        await keys.exchange(key, user.user_id)
+
+    @pytest.mark.parametrize("scope", ["mail.send", "keys.manage", "applications.manage", "made.up", "MAIL.READ"])
+    async def test_gives_no_scope_that_the_key_lacks_or_that_is_no_users(self, keys: Keys, scope: str) -> None:
+        key, user = await keys.made(scopes=READ | {Scope.KEYS_MANAGE}), await keys.user()
+        assert await keys.refusal(key, user.user_id, "mail.read", scope) == "invalid_scope"
+
+    async def test_gives_no_token_without_a_scope(self, keys: Keys) -> None:
+        key, user = await keys.made(scopes=frozenset({Scope.KEYS_MANAGE})), await keys.user()
+        assert await keys.refusal(key, user.user_id) == "invalid_scope"
+
+    async def test_is_none_of_a_key_that_is_limited_to_mailboxes(self, keys: Keys) -> None:
+        key, user = await keys.made(mailbox_ids=frozenset({uuid4()})), await keys.user()
+        assert await keys.refusal(key, user.user_id) == "wrong_credential"
+
+    async def test_is_refused_to_a_revoked_key_and_to_an_operators(self, keys: Keys, client: Client) -> None:
+        user = await keys.user()
+        operator = await keys.made(None, scopes=OPERATOR_SCOPES)
+        assert await keys.refusal(operator, user.user_id) == "invalid_api_key"
+        key = await keys.made(scopes=READ | {Scope.KEYS_MANAGE})
+        revocation = auth_pb2.RevokeApiKeyRequest(manager_key_id=key.key_id, key_id=key.key_id)
+        await call(client.api_keys.RevokeApiKey, revocation)
+        assert await keys.refusal(key, user.user_id) == "invalid_api_key"
+
+
+def _requests(key: ApiKey, application_id: UUID) -> list[tuple[str, Any]]:
+    manager: dict[str, Any] = {"manager_key_id": key.key_id}
+    application: dict[str, Any] = {"application_id": str(application_id)}
+    return [
+        ("ExchangeToken", auth_pb2.ExchangeTokenRequest(acting_key_id=key.key_id, user_id=str(uuid4()))),
+        ("CreateApiKey", auth_pb2.CreateApiKeyRequest(**manager, name="more", scopes=["mail.read"])),
+        ("ListApiKeys", auth_pb2.ListApiKeysRequest(**manager)),
+        ("ListApiKeyEvents", auth_pb2.ListApiKeyEventsRequest(**manager, key_id=key.key_id)),
+        ("RevokeApiKey", auth_pb2.RevokeApiKeyRequest(**manager, key_id=key.key_id)),
+        ("CreateApplication", auth_pb2.CreateApplicationRequest(operator_key_id=key.key_id, name="more")),
+        ("ListApplications", auth_pb2.ListApplicationsRequest(operator_key_id=key.key_id)),
+        ("UpdateApplication", auth_pb2.UpdateApplicationRequest(operator_key_id=key.key_id, **application)),
+        ("AddUser", auth_pb2.AddUserRequest(**application, external_user_id="42")),
+        ("ListUsers", auth_pb2.ListUsersRequest(**application)),
+        ("GetApplicationUser", auth_pb2.GetApplicationUserRequest(**application, user_id=str(uuid4()))),
+    ]
+
+
+class TestProof:
+    @pytest.mark.parametrize("proof", ["another application's", "none", "made-up"])
+    async def test_is_asked_of_each_call_that_acts_for_a_key(self, keys: Keys, proof: str) -> None:
+        victim = await keys.made(scopes=READ | {Scope.KEYS_MANAGE})
+        await keys.made(await keys.application(), scopes=READ | {Scope.KEYS_MANAGE})
+        if proof != "another application's":
+            act_for("" if proof == "none" else proof)
+        stubs = keys.client.api_keys, keys.client.applications
+        for method, request in _requests(victim, DEFAULT_APPLICATION):
+            [ask] = [getattr(stub, method) for stub in stubs if hasattr(stub, method)]
+            with pytest.raises(AppError) as refused:
+                await call(ask, request)
+            assert (method, refused.value.reason) == (method, "invalid_token")
+        assert all(
+            key.revoked_at is None for key in await keys.keys.list_of(victim.key_id) if key.key_id == victim.key_id
+        )
+
+    def test_is_asked_in_all_calls_of_the_gateway_but_these(self) -> None:
+        rpcs = {
+            f"/{service}/{method.name}"
+            for service, callers in CALLERS.items()
+            if callers == {"gateway"}
+            for method in auth_pb2.DESCRIPTOR.services_by_name[service.rpartition(".")[2]].methods
+        }
+        of_users = ("SignInService", "SessionService", "UserService")
+        unproven = {rpc for rpc in rpcs if not is_proven(rpc) and rpc.split("/")[1].rpartition(".")[2] not in of_users}
+        service = "/mailroom.auth.v1.ApiKeyService"
+        assert unproven == {f"{service}/VerifyApiKey", f"{service}/ListRevocations"}

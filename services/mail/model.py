@@ -231,6 +231,8 @@ class SyncProgress:
     listable_in: float | None
     # Seconds until the provider's labels must be listed; None if they never were.
     labels_due_in: float | None
+    # Whether messages of merged threads are to be moved.
+    has_merged_threads: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,7 +347,8 @@ class ProviderMessage:
     """A decoded message of a provider. `label_ids` are without marks, also where the provider keeps these as labels."""
 
     external_id: str
-    thread_id: str
+    # None if the provider has no threads: they are made from references as the message is stored.
+    thread_id: str | None
     # None if the provider has no versions: the message counts as new as the cursor.
     version: int | None
     received_at: datetime

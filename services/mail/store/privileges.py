@@ -30,6 +30,7 @@ MAIL: Mapping[str, str] = {
     "folder_histories": "SELECT",
     "mail_folders": "SELECT",
     "mail_locations": "SELECT",
+    "thread_merges": "SELECT",
     "watches": "SELECT",
     "labels": "SELECT",
     "messages": "SELECT",
@@ -67,4 +68,6 @@ WORKER: Mapping[str, str] = {
     "mail_folders": "SELECT, INSERT, UPDATE, DELETE",
     "mail_locations": "SELECT, INSERT, UPDATE (external_id, marks, gone_in), DELETE",
     "folder_records": "SELECT, INSERT, DELETE",
+    "thread_references": "SELECT, INSERT, DELETE",
+    "thread_merges": "SELECT, INSERT, UPDATE (kept_id, kept_since, is_moved), DELETE",
 }

@@ -474,6 +474,37 @@ message_changes = Table(
     postgresql_with=_vacuum(0.02),
 )
 
+# Threads that are made from references, for providers without threads. The ids that messages have or refer to, as
+# digests, each with its thread and when that began. They outlive their messages: a thread does not split.
+thread_references = Table(
+    "thread_references",
+    metadata,
+    Column("mailbox_id", BigInteger, nullable=False),
+    Column("reference", LargeBinary, nullable=False),
+    # Of a merged thread, too: thread_merges then names the kept one.
+    Column("thread_id", Text, nullable=False),
+    _time("since"),
+    PrimaryKeyConstraint("mailbox_id", "reference"),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+)
+
+# Threads that became part of an older one, whose ids were shown before and lead there.
+thread_merges = Table(
+    "thread_merges",
+    metadata,
+    Column("mailbox_id", BigInteger, nullable=False),
+    Column("thread_id", Text, nullable=False),
+    # The thread that has the messages in the end, never a merged one itself, and when that began.
+    Column("kept_id", Text, nullable=False),
+    _time("kept_since"),
+    # Whether all messages have the id of the kept thread.
+    Column("is_moved", Boolean, nullable=False, server_default=text("false")),
+    PrimaryKeyConstraint("mailbox_id", "thread_id"),
+    ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
+    Index(None, "mailbox_id", "kept_id"),
+    Index("ix_thread_merges_unmoved", "mailbox_id", "thread_id", postgresql_where=text("NOT is_moved")),
+)
+
 # The history that is made from looks at folders, for providers that keep none: see providers/folder_history.
 folder_histories = Table(
     "folder_histories",

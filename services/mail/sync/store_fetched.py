@@ -19,6 +19,7 @@ from services.mail.store import messages
 from services.mail.store.connection import DATA_REFUSED, Connection
 from services.mail.store.sync import fetch_queue, listing_diff
 from services.mail.sync import label_copy
+from services.mail.sync.threads.join import with_threads
 from services.mail.sync.turn_context import TurnContext
 
 # Results that do not count as a failed attempt.
@@ -88,7 +89,7 @@ async def _store(
         if singly:
             stored, refused = await _upsert_singly(connection, turn, got)
         else:
-            stored = await messages.upsert(connection, turn.mailbox_id, list(got.values()), mark_ids=turn.mark_ids)
+            stored = await _upsert(connection, turn, list(got.values()))
         versions = {id_: message.version for id_, message in got.items() if id_ not in refused}
         stale = await fetch_queue.finish(connection, turn.mailbox_id, versions, pauses=retries.stale_pauses)
         await _record_absent(connection, turn.mailbox_id, queued, results, retries)
@@ -100,6 +101,12 @@ async def _store(
         log.warning("accepted an older version than wanted", mailbox_id=turn.mailbox_id, id=external_id)
 
 
+async def _upsert(connection: Connection, turn: TurnContext, got: Sequence[ProviderMessage]) -> int:
+    """Store messages in their threads; return the number of rows written."""
+    threaded = await with_threads(connection, turn.mailbox_id, got)
+    return await messages.upsert(connection, turn.mailbox_id, threaded, mark_ids=turn.mark_ids)
+
+
 async def _upsert_singly(
     connection: Connection, turn: TurnContext, got: Mapping[str, ProviderMessage]
 ) -> tuple[int, dict[str, str]]:
@@ -109,7 +116,7 @@ async def _upsert_singly(
         try:
             # A savepoint: a failed statement must not undo the others.
             async with connection.transaction():
-                stored += await messages.upsert(connection, turn.mailbox_id, [message], mark_ids=turn.mark_ids)
+                stored += await _upsert(connection, turn, [message])
         except DATA_REFUSED as error:
             # The error's text can contain the message's.
             log.warning(

@@ -13,6 +13,7 @@ from services.mail.store.sync import fetch_queue, sync_state, syncs
 from services.mail.sync import fetch, history, label_copy, listing, verify, watches
 from services.mail.sync.accounts.addresses import learn_send_as
 from services.mail.sync.store_fetched import Retries
+from services.mail.sync.threads import merges
 from services.mail.sync.turn_context import ProviderLimitError, TurnContext
 
 # A turn ends after this many seconds or batches, so that other mailboxes get theirs.
@@ -110,6 +111,8 @@ async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: floa
             state, sync = await _look(turn)
         turn.step = "labels"
         more = await label_copy.keep(turn, state)
+        turn.step = "threads"
+        more = await merges.move_messages(turn, state) or more
         turn.step = "listing"
         wait = await _list_page(turn, state)
         turn.step = "fetching"
@@ -175,7 +178,7 @@ async def _finish(turn: TurnContext, seen: Sync | None, poll_seconds: float, ver
     async with turn.writing() as connection:
         state = await sync_state.load(connection, turn.mailbox_id)
         sync = await syncs.active(connection, turn.mailbox_id)
-        if state.listing is not None or state.caught_up_hint < turn.newest_hint:
+        if state.listing is not None or state.has_merged_threads or state.caught_up_hint < turn.newest_hint:
             return None
         if sync is not None and not sync.listing_done:
             return None

@@ -38,7 +38,7 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     # Refused by Postgres.
     "nul": with_text("a\0b"),
     "index_entry": lambda made: replace(made, label_ids=(_LONG,)),
-    "no_thread": lambda made: replace(made, thread_id=None),
+    "no_time": lambda made: replace(made, received_at=None),
     # Refused by asyncpg.
     "surrogate": with_text("a\ud800b"),
     "size": lambda made: replace(made, size=2**63),

@@ -93,7 +93,7 @@ class TestFirstSync:
             [overview] = await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id))
             assert (overview.message_count, overview.unread_count) == (7, 4)
             thread, _ = await Threads(UserConnections(s.servers.mail_pool), tokens=PageTokens(bytes(16))).find(
-                [await s.mailbox()], "thread of unread in the team's"
+                [await s.mailbox()], "unread in the team's"
             )
             assert (thread.unread_count, thread.labels) == (1, ["Team"])
 

@@ -52,10 +52,11 @@ class FolderMailbox:
     messages: dict[str, FolderMessage] = field(default_factory=dict)
     changes: list[tuple[str, LabelChange | None]] = field(default_factory=list)
 
-    def deliver(self, id_: str, folder: str, *marks: Mark) -> None:
+    def deliver(self, id_: str, folder: str, *marks: Mark, headers: Sequence[str] = ()) -> None:
         """Add a message, received an hour after the one before."""
         received_at = BEGIN + timedelta(hours=len(self.messages))
-        raw = f"From: Bob <bob@example.net>\r\nSubject: {id_}\r\n\r\nHello\r\n".encode()
+        lines = ("From: Bob <bob@example.net>", f"Subject: {id_}", *headers, "", "Hello", "")
+        raw = "\r\n".join(lines).encode()
         self.messages[id_] = FolderMessage(folder, frozenset(marks), raw, received_at)
         self._record(id_, None)
 
@@ -146,7 +147,7 @@ class FolderSession:
             return MessageGoneError(id_)
         return ProviderMessage(
             external_id=id_,
-            thread_id=f"thread of {id_}",
+            thread_id=None,
             version=message.version,
             received_at=message.received_at,
             label_ids=(message.folder,),

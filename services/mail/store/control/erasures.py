@@ -9,7 +9,10 @@ from services.mail.store.connection import Connection
 from services.mail.store.control.schedule import CHANNEL
 
 # Tables with many rows per mailbox. Other rows are deleted with the mailbox.
-_LARGE = ("mail_locations", "folder_records", "message_changes", "fetch_queue", "listed_ids", "dead_letters", "syncs")
+_LARGE = (
+    *("mail_locations", "folder_records", "message_changes", "fetch_queue", "listed_ids", "dead_letters", "syncs"),
+    *("thread_references", "thread_merges"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,7 @@ from services.mail.search.vector import (
     pair_lexemes,
     prefix_of,
 )
+from services.mail.store.threads import kept_id
 
 
 class Arguments:
@@ -132,7 +133,8 @@ class Compiler:
             case HasAttachment():
                 return "m.has_attachments"
             case InThread(thread_id):
-                return f"m.thread_id = {arguments.add(thread_id, 'text')}"
+                mailbox, thread = arguments.add(self.mailbox_id, "bigint"), arguments.add(thread_id, "text")
+                return f"m.thread_id = {kept_id(mailbox=mailbox, thread=thread)}"
             case Received():
                 return received(node, arguments, "m")
             case Size(above, below):

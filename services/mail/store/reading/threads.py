@@ -10,6 +10,7 @@ from services.mail.providers.label_ids import NOT_SHOWN, UNSEEN
 from services.mail.read_model import MessageSummary, Position, Thread
 from services.mail.store.connection import Connection
 from services.mail.store.reading.message_rows import SUMMARY, summary_of
+from services.mail.store.threads import kept_id
 
 LONGEST_VIEW = 1_000
 """Messages shown of a thread."""
@@ -88,11 +89,15 @@ async def newest_first(
 async def one(
     connection: Connection, user_id: UUID, mailbox_id: int, thread_id: str, *, label_names: Mapping[str, str]
 ) -> tuple[Thread, list[MessageSummary]] | None:
-    """Return a thread of the user's mailbox with its newest messages, oldest first; None without such messages."""
+    """Return a thread of the user's mailbox with its newest messages, oldest first; None without such messages.
+
+    The id of a merged thread finds the kept one.
+    """
     row = await connection.fetchrow(
         f"""
         WITH heads AS MATERIALIZED (
-            SELECT m.* FROM messages m WHERE m.mailbox_id = $1 AND m.thread_id = $3
+            SELECT m.* FROM messages m
+            WHERE m.mailbox_id = $1 AND m.thread_id = {kept_id(mailbox="$1", thread="$3")}
             ORDER BY m.received_at DESC, m.message_id DESC LIMIT 1
         )
         {_THREADS}
@@ -110,7 +115,7 @@ async def one(
         ORDER BY m.received_at DESC, m.message_id DESC LIMIT {LONGEST_VIEW}
         """,
         mailbox_id,
-        thread_id,
+        row["thread_id"],
     )
     return _thread_of(row, label_names), [summary_of(message, label_names) for message in reversed(messages)]
 

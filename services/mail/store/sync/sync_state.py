@@ -13,7 +13,8 @@ _PROGRESS = """
     s.*, extract(epoch FROM now() - s.caught_up_at)::float8 AS caught_up_ago,
     extract(epoch FROM s.listable_at - now())::float8 AS listable_in,
     extract(epoch FROM s.labels_due_at - now())::float8 AS labels_due_in,
-    coalesce(s.caught_up_at > s.listing_ended_at, false) AS caught_up_since
+    coalesce(s.caught_up_at > s.listing_ended_at, false) AS caught_up_since,
+    EXISTS (SELECT FROM thread_merges g WHERE g.mailbox_id = s.mailbox_id AND NOT g.is_moved) AS has_merged_threads
 """
 _ACTIVE_SYNC = ", ".join(f"a.{column} AS active_{column}" for column in syncs.COLUMNS)
 _EXISTS = "a scheduled mailbox has a sync state"
@@ -66,6 +67,7 @@ def _progress_of(row: asyncpg.Record) -> SyncProgress:
         caught_up_since=row["caught_up_since"],
         listable_in=row["listable_in"],
         labels_due_in=row["labels_due_in"],
+        has_merged_threads=row["has_merged_threads"],
     )
 
 

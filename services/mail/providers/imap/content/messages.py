@@ -1,6 +1,5 @@
 """Messages for the engine, made from their contents and their places."""
 
-import hashlib
 from datetime import UTC, datetime
 from typing import Final
 
@@ -26,7 +25,7 @@ def message_of(
     """Return a message. Without a time of arrival its own date orders it. `labels` are its folders and marks."""
     return ProviderMessage(
         external_id=external_id,
-        thread_id=thread_of(content, external_id=external_id),
+        thread_id=None,
         version=version,
         received_at=arrived_at or content.sent_at or _EARLIEST,
         label_ids=tuple(sorted(labels_in(labels))),
@@ -35,12 +34,3 @@ def message_of(
         size=size,
         content=content,
     )
-
-
-def thread_of(content: ParsedMessage, *, external_id: str) -> str:
-    """Return the thread of a message: the same for all that refer to one root (RFC 5256, section 3)."""
-    chain = (*content.references, content.in_reply_to, content.message_id)
-    root = next((each for each in chain if each), None)
-    if root is None:
-        return external_id
-    return "T" + hashlib.sha256(root.encode()).hexdigest()[:24]

@@ -22,6 +22,8 @@ from services.kit.tls.authority import ensure_certificates
 from services.sandbox.imap.certificates import ensure_certificate
 
 MIGRATED = ("auth", "mail")
+# Where browsers of connect sessions return to: a back end in development.
+FIRST_REDIRECT_URL = "http://localhost:3000/connected"
 _FIRST_KEY_SCOPES = "mail.read,mailboxes.read,mailboxes.manage,keys.manage"
 _ROOT = Path(__file__).parents[2]
 
@@ -125,7 +127,8 @@ def ensure_first_key(settings: Settings, variables: Mapping[str, str], home: Hom
     if home.api_key.exists():
         return
     environment = process_environment(settings, variables, process="auth.command")
-    command = [sys.executable, "-m", "services.auth", "api-key", "--name", "first key", "--scopes", _FIRST_KEY_SCOPES]
+    options = ("--name", "first key", "--scopes", _FIRST_KEY_SCOPES, "--redirect-url", FIRST_REDIRECT_URL)
+    command = [sys.executable, "-m", "services.auth", "api-key", *options]
     made = subprocess.run(  # noqa: S603  # our own module
         command, env=environment, cwd=settings.directory, check=False, stdout=subprocess.PIPE, text=True
     )

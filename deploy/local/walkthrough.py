@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from deploy.local.stack import FIRST_REDIRECT_URL
+
 _PROOF = """\
   # The proof that whoever redeems a sign-in has begun it (PKCE): a random verifier, and its SHA-256 as the challenge
   prove() {{
@@ -30,17 +32,6 @@ _SIGN_IN_WITH_GOOGLE = """\
     -d "{{\\"state\\": \\"LOGIN_CODE\\", \\"code_verifier\\": \\"$VERIFIER\\"}}" \\
     | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
 """
-_LINK = """\
-  # Link another address to the same user: a sign-in that carries the user's token
-  prove
-  URL=$(curl -s "{gateway}/auth/google/start?code_challenge=$CHALLENGE" -H "Authorization: Bearer $TOKEN" \\
-    | python3 -c 'import json,sys; print(json.load(sys.stdin)["authorization_url"])')
-  CALLBACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' -d account=grace@example.org -d decision=allow "$URL")
-  BACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' "$CALLBACK")
-  curl -s -w '\\n' {gateway}/auth/token -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
-    -d "{{\\"state\\": \\"${{BACK##*state=}}\\", \\"code_verifier\\": \\"$VERIFIER\\"}}"
-  curl -s -w '\\n' {gateway}/mailboxes -H "Authorization: Bearer $TOKEN"
-"""
 _READ = """\
   # Sync the newest 100 messages, then read
   curl -s -w '\\n' {gateway}/mailboxes -H "Authorization: Bearer $TOKEN"
@@ -48,9 +39,30 @@ _READ = """\
     -H 'Prefer: wait=30' -d '{{"email": "{email}", "count": 100}}'
   curl -s -w '\\n' "{gateway}/emails?email={email}&limit=5" -H "Authorization: Bearer $TOKEN"
 """
-_WITH_A_KEY = """\
-  # As a back end: the first API key reaches all mailboxes, with no sign-in (docs/applications.md)
+_KEY = """\
+  # As a back end, without a sign-in of its own (docs/applications.md): the first API key, and a user that you call 42
   KEY=$(cat {key})
+  SESSION=$(curl -s {gateway}/connect/sessions -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\
+    -d '{{"external_user_id": "42", "redirect_url": "{redirect_url}", "provider": "google"}}')
+  PAGE=$(echo "$SESSION" | python3 -c 'import json,sys; print(json.load(sys.stdin)["url"])')
+  ID=$(echo "$SESSION" | python3 -c 'import json,sys; print(json.load(sys.stdin)["id"])')
+"""
+_CONNECT_WITH_SANDBOX = """\
+  # Connect a mailbox: the page of the session and the sandbox's consent page, answered without a browser
+  URL=$(curl -s -o /dev/null -w '%{{redirect_url}}' -X POST "$PAGE&provider=google")
+  CALLBACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' -d account=grace@example.org -d decision=allow "$URL")
+  BACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' "$CALLBACK")
+  curl -s -w '\\n' {gateway}/connect/sessions/$ID/complete -H "Authorization: Bearer $KEY" \\
+    -H 'Content-Type: application/json' -d "{{\\"code\\": \\"${{BACK##*code=}}\\"}}"
+"""
+_CONNECT_WITH_GOOGLE = """\
+  # Connect a mailbox: open the page in a browser; at the end it goes to {redirect_url}?session=...&code=CODE
+  echo "$PAGE"
+  curl -s -w '\\n' {gateway}/connect/sessions/$ID/complete -H "Authorization: Bearer $KEY" \\
+    -H 'Content-Type: application/json' -d '{{"code": "CODE"}}'
+"""
+_READ_WITH_THE_KEY = """\
+  # The key reads all mailboxes of the application
   curl -s -w '\\n' {gateway}/mailboxes -H "Authorization: Bearer $KEY"
   curl -s -w '\\n' "{gateway}/emails?email={email}&limit=5" -H "Authorization: Bearer $KEY"
 """
@@ -85,9 +97,10 @@ def walkthrough(variables: Mapping[str, str], *, home: Path, sandbox: bool) -> s
     }
     listed = "\n".join(f"  {name:<12} {place}" for name, place in places.items())
     frontend = variables.get("FRONTEND_REDIRECT_URL", "http://localhost:3000/your-frontend")
-    signed_in = _SIGN_IN_WITH_SANDBOX + _READ + _LINK if sandbox else _SIGN_IN_WITH_GOOGLE + _READ
-    flow = (_PROOF + signed_in + _WITH_A_KEY).format(
-        gateway=gateway, email=email, frontend=frontend, key=home / "api-key"
+    signed_in = _PROOF + (_SIGN_IN_WITH_SANDBOX if sandbox else _SIGN_IN_WITH_GOOGLE) + _READ
+    by_key = _KEY + (_CONNECT_WITH_SANDBOX if sandbox else _CONNECT_WITH_GOOGLE) + _READ_WITH_THE_KEY
+    flow = (signed_in + by_key).format(
+        gateway=gateway, email=email, frontend=frontend, key=home / "api-key", redirect_url=FIRST_REDIRECT_URL
     )
     return (
         f"\nMailroom is up.\n\n{listed}\n\nThe whole flow, in another terminal:\n\n{flow}\nCtrl-C stops everything.\n"

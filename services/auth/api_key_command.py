@@ -4,9 +4,10 @@ import argparse
 import os
 import sys
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from services.auth.applications.api_keys import ApiKeys, KeyRules
+from services.auth.applications.applications import Applications
 from services.auth.model import UNKNOWN_CLIENT
 from services.auth.settings import AuthDatabaseSettings
 from services.auth.store.transaction import Store
@@ -31,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--mailboxes", type=_ids, metavar="ID,...", help="the only mailboxes that it reaches")
     parser.add_argument("--networks", type=_names, metavar="CIDR,...", help="the only networks that it is used from")
+    parser.add_argument(
+        "--redirect-url",
+        metavar="URL",
+        help="also let browsers of connect sessions return to this URL of the application",
+    )
     parser.add_argument("--days", type=int, help="after which it expires")
     parser.add_argument(
         "--revoke", metavar="ID", help="revoke the key of this id instead, of the application or operator"
@@ -56,6 +62,9 @@ async def _run(store: Store, options: argparse.Namespace) -> None:
     if options.revoke:
         await keys.revoke(options.revoke, application_id=application_id, client=UNKNOWN_CLIENT)
         return
+    if options.redirect_url is not None and application_id is not None:
+        applications = Applications(store=store, api_keys=keys, new_id=uuid4)
+        await applications.allow_redirect_url(application_id, options.redirect_url)
     rules = KeyRules(
         name=options.name,
         scopes=OPERATOR_SCOPES if options.operator else options.scopes,

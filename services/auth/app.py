@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from services.auth.applications.api_keys import ApiKeys
 from services.auth.applications.applications import Applications
+from services.auth.applications.connect_sessions import ConnectSessions
 from services.auth.applications.revoked import Revoked
 from services.auth.applications.token_exchange import TokenExchange
 from services.auth.cipher import Cipher, DecryptionError
@@ -43,6 +44,7 @@ from services.auth.sign_in.one_time_records import (
     AuthorizationRequest,
     LoginCode,
     OneTimeRecords,
+    random_value,
 )
 from services.auth.sign_in.sign_in import SignIn
 from services.auth.store.transaction import Store
@@ -173,6 +175,19 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
         events = SecurityEvents(
             store=store, cipher=cipher, retention=timedelta(days=settings.auth_event_days), clock=_now
         )
+        api_keys = ApiKeys(store=store, clock=_now, random=os.urandom)
+        applications = Applications(store=store, api_keys=api_keys, new_id=uuid4)
+        connect_sessions = ConnectSessions(
+            store=store,
+            applications=applications,
+            accounts=accounts,
+            new_grants=new_grants,
+            revocations=revocations,
+            providers=providers,
+            clock=_now,
+            new_id=uuid4,
+            random=random_value,
+        )
         sign_in = SignIn(
             providers=providers,
             authorization_requests=OneTimeRecords(
@@ -192,11 +207,11 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
             accounts=accounts,
             new_grants=new_grants,
             linking=Linking(store=store, accounts=accounts, new_grants=new_grants, revocations=revocations),
+            connect_sessions=connect_sessions,
             sessions=sessions,
             require_pkce=settings.auth_require_client_proof,
             clock=_now,
         )
-        api_keys = ApiKeys(store=store, clock=_now, random=os.urandom)
         revoked = Revoked(store=store, clock=_now)
         access_tokens = _access_tokens(settings, signing_keys)
         disconnections = Disconnections(store=store, cipher=cipher, revocations=revocations, lock=refresh_lock)
@@ -235,7 +250,8 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
                     access_tokens=access_tokens,
                     token_exchange=TokenExchange(store=store, api_keys=api_keys, access_tokens=access_tokens),
                     revoked=revoked,
-                    applications=Applications(store=store, api_keys=api_keys, new_id=uuid4),
+                    applications=applications,
+                    connect_sessions=connect_sessions,
                 ),
                 telemetry=telemetry,
                 authenticate=proven_by_key(_principals(settings, signing_keys)),
@@ -254,6 +270,7 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
             PeriodicTask("forget sessions", SLOW_INTERVAL, sessions.forget_expired),
             PeriodicTask("forget events", SLOW_INTERVAL, events.forget_old),
             PeriodicTask("forget ended sessions", SLOW_INTERVAL, revoked.forget_old),
+            PeriodicTask("forget connect sessions", SLOW_INTERVAL, connect_sessions.forget_old),
         ]
         await stack.enter_async_context(repeated(tasks, explain=_explain))
         ready.serving()

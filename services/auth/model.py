@@ -70,6 +70,44 @@ class User:
     external_user_id: str | None = None
 
 
+class Access(StrEnum):
+    """What an application may do with a connected mailbox."""
+
+    READ = "read"
+
+
+class ConnectState(StrEnum):
+    """How far a connect session is."""
+
+    CREATED = "created"
+    CONSENTED = "consented"
+    COMPLETED = "completed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectSession:
+    """A request of an application to connect a mailbox for one of its users.
+
+    `expires_at` is the end of its state: of the page, of the code, and of repeats of the completion.
+    """
+
+    session_id: UUID
+    application_id: UUID
+    user_id: UUID
+    # None: the user chooses.
+    provider: str | None
+    access: frozenset[Access]
+    login_hint: str
+    redirect_url: str
+    state: ConnectState
+    expires_at: datetime
+    # The pending grant, and the SHA-256 of the code that completes the session, once the user has consented.
+    grant_id: UUID | None = None
+    code_digest: bytes | None = None
+    # The account of a completed session.
+    account_id: UUID | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ApiKey:
     """A key that acts for an application; an operator key has none. Of limits, None stands for no limit."""

@@ -37,7 +37,7 @@ OPERATIONS: Mapping[str, Requirement] = {
     **dict.fromkeys(
         (
             *("startSync", "cancelSync", "retrySync", "verifyMailbox", "disconnectMailbox", "disconnectAddress"),
-            *("addUser", "deleteOneUser"),
+            *("addUser", "deleteOneUser", "createConnectSession", "completeConnectSession"),
         ),
         Scope.MAILBOXES_MANAGE,
     ),
@@ -52,13 +52,19 @@ OPERATIONS: Mapping[str, Requirement] = {
             *("startSignIn", "redeemSignIn", "refreshSession", "listSigningKeys"),
             *("getLiveness", "getReadiness"),
             *("showLandingPage", "getAsset", "showDocs", "getOpenapiDocument"),
+            *("showConnectPage", "beginConnectSession"),
         ),
         Credential.NONE,
     ),
 }
 
 # Operations on the users of an application.
-OF_USERS = frozenset({"listUsers", "getOneUser", "addUser", "deleteOneUser", "exchangeToken"})
+OF_USERS = frozenset(
+    (
+        *("listUsers", "getOneUser", "addUser", "deleteOneUser", "exchangeToken"),
+        *("createConnectSession", "completeConnectSession"),
+    )
+)
 
 # Operations on an application as a whole: no user's access token serves for them.
 KEYS_ONLY = (

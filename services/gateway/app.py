@@ -43,6 +43,8 @@ from services.gateway.routes import (
     user_deletion,
     users,
 )
+from services.gateway.routes.connect import page as connect_page
+from services.gateway.routes.connect import sessions as connect_sessions
 from services.gateway.routes.push import push_router
 from services.gateway.settings import GatewaySettings
 from services.gateway.telemetry import RequestTelemetry
@@ -70,6 +72,8 @@ _ROUTES = (
     users,
     keys,
     applications,
+    connect_sessions,
+    connect_page,
     addresses,
     syncs,
     threads,
@@ -134,6 +138,7 @@ def create_app(
     app.state.ready = ready
     app.state.long_polls = long_polls
     app.state.trusted_proxies = trusted_proxies
+    app.state.public_url = public_url
     app.state.frontend_redirect_url = frontend_redirect_url
     errors.register(app)
     app.state.has_docs = has_docs

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mailroom.auth.v1.auth_pb2_grpc import (
     ApiKeyServiceStub,
     ApplicationServiceStub,
+    ConnectServiceStub,
     SessionServiceStub,
     SignInServiceStub,
     UserServiceStub,
@@ -44,6 +45,11 @@ AUTH_RETRIED = [
     ("mailroom.auth.v1.ApplicationService", "AddUser"),
     ("mailroom.auth.v1.ApplicationService", "ListUsers"),
     ("mailroom.auth.v1.ApplicationService", "GetApplicationUser"),
+    # Each call makes a session, or a state, of its own; an unused one expires.
+    ("mailroom.auth.v1.ConnectService", "CreateConnectSession"),
+    ("mailroom.auth.v1.ConnectService", "GetConnectSession"),
+    ("mailroom.auth.v1.ConnectService", "BeginConnectSession"),
+    ("mailroom.auth.v1.ConnectService", "CompleteConnectSession"),
 ]
 MAIL_RETRIED = [
     ("mailroom.mail.v1.MailboxService", "ListMailboxes"),
@@ -80,6 +86,7 @@ class Services:
     users: UserServiceStub
     api_keys: ApiKeyServiceStub
     applications: ApplicationServiceStub
+    connect: ConnectServiceStub
     mailboxes: MailboxServiceStub
     messages: MessageServiceStub
     syncs: SyncServiceStub
@@ -103,6 +110,7 @@ async def connect(
             users=UserServiceStub(auth),
             api_keys=ApiKeyServiceStub(auth),
             applications=ApplicationServiceStub(auth),
+            connect=ConnectServiceStub(auth),
             mailboxes=MailboxServiceStub(mail),
             messages=MessageServiceStub(mail),
             syncs=SyncServiceStub(mail),

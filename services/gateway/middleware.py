@@ -30,6 +30,8 @@ _REQUEST_ID = REQUEST_ID_HEADER.encode()
 _STARTS = re.compile("/auth/[^/]+/start")
 # One back end exchanges the tokens of many users from one address: these requests are counted by its key.
 _BY_KEY = frozenset({"/auth/token/exchange"})
+# The page of connect sessions, whose POST starts a sign-in at the provider.
+_CONNECT_PAGE = "/connect"
 
 # Digits of the largest limit.
 MAX_LENGTH_DIGITS = 18
@@ -111,7 +113,7 @@ _NETWORK_FACTORS = (1, 4, 16)
 
 
 class AddressLimit:
-    """The rate limit per address and network at the routes of sign-in and sessions."""
+    """The rate limit per address and network at the routes of sign-in and sessions, and at the page of connections."""
 
     def __init__(self, app: ASGIApp, *, limit: RateLimit, trusted_proxies: Sequence[Network]) -> None:
         self._app = app
@@ -121,7 +123,7 @@ class AddressLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "http" and scope["path"].startswith("/auth/") and scope["path"] not in _BY_KEY:
+        if scope["type"] == "http" and _is_of_an_address(scope["path"]):
             self._warn_of_an_unknown_proxy(scope)
             try:
                 # The narrowest first: what it refuses takes nothing from its neighbours. Only of this one is the client
@@ -154,13 +156,22 @@ class SignInLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "http" and _STARTS.fullmatch(scope["path"]):
+        if scope["type"] == "http" and _starts_a_sign_in(scope):
             try:
                 await self._limit.take("sign-ins")
             except AppError as error:
                 await from_app_error(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def _is_of_an_address(path: str) -> bool:
+    return (path.startswith("/auth/") and path not in _BY_KEY) or path == _CONNECT_PAGE
+
+
+def _starts_a_sign_in(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return _STARTS.fullmatch(path) is not None or (path == _CONNECT_PAGE and scope["method"] == "POST")
 
 
 class BodyLimit:

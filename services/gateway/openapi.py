@@ -40,6 +40,7 @@ TAGS = [
     {"name": "applications", "description": "Applications, for operators"},
     {"name": "keys", "description": "API keys of an application"},
     {"name": "users", "description": "Users of an application"},
+    {"name": "connect", "description": "Connecting mailboxes of users of an application"},
     {"name": "mailboxes", "description": "Connected mailboxes"},
     {"name": "addresses", "description": "Connected mailboxes by their older name"},
     {"name": "syncs", "description": "Bringing the copy of a mailbox up to date"},

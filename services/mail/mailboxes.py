@@ -43,7 +43,7 @@ class Mailboxes:
             if query.user_id is not None and query.reach is None:
                 await self.refresh(query.user_id)
             elif query.reach is not None and not query.after:
-                await self._refresh_reach(query.reach, account_id=query.account_id)
+                await self.refresh_within(query.reach, account_id=query.account_id)
         except AppError as error:
             if error.kind not in (Kind.UNAVAILABLE, Kind.TIMEOUT):
                 raise
@@ -55,13 +55,17 @@ class Mailboxes:
         """Copy the user's accounts from auth; mailboxes whose access is back are due. Raises AppError."""
         await self._copy(await self._auth.list_accounts(user_id))
 
+    async def refresh_within(self, reach: Reach, *, account_id: UUID | None) -> None:
+        """Copy the newest accounts of a key's application, or one of them, likewise. Raises AppError."""
+        await self._copy(await self._auth.list_application_accounts(reach.application_id, account_id=account_id))
+
     async def find_within(
         self, reach: Reach, *, account_id: UUID | None = None, email: str | None = None
     ) -> OpenMailbox:
         """Return the mailbox within a key's reach. Raises AppError mailbox_not_found, ambiguous_address."""
         found = await self._known_within(reach, account_id=account_id, email=email)
         if not found:
-            await self._refresh_reach(reach, account_id=account_id)
+            await self.refresh_within(reach, account_id=account_id)
             found = await self._known_within(reach, account_id=account_id, email=email)
         return _the_one(found)
 
@@ -74,9 +78,6 @@ class Mailboxes:
         """Return the user of an account within a key's reach, also after its disconnection."""
         async with self._pool.acquire() as connection:
             return await store.owner_of_account(connection, account_id, reach)
-
-    async def _refresh_reach(self, reach: Reach, *, account_id: UUID | None) -> None:
-        await self._copy(await self._auth.list_application_accounts(reach.application_id, account_id=account_id))
 
     async def _known_within(self, reach: Reach, *, account_id: UUID | None, email: str | None) -> list[OpenMailbox]:
         async with self._pool.acquire() as connection:

@@ -18,6 +18,7 @@ import pytest
 from services.auth.store.tables import metadata
 from services.gateway.access import KEYS_ONLY, OF_USERS, OPERATIONS, Credential, requirement_of
 from services.kit.scopes import EXCHANGEABLE, OPERATOR_SCOPES, WHOLE_APPLICATION, Scope
+from tests.support.e2e.back_ends import RETURN, BackEnd, consented
 from tests.support.e2e.people import Person, Provider
 from tests.support.e2e.running_stack import RunningStack
 from tests.support.gateway.document import openapi_document, operations
@@ -60,6 +61,9 @@ class Tenant:
     attachment_id: str = "0"
     key_id: str = ""
     application_id: str = ""
+    # A connect session of the application default, and the code that completes it.
+    connect_session: str = ""
+    connect_code: str = ""
 
     def request(self, operation: str) -> tuple[str, str, dict[str, Any]]:
         """Return method, path and options of a request for something of this tenant."""
@@ -72,7 +76,7 @@ class Tenant:
             "users": self.user_id,
             "keys": self.key_id,
             "applications": self.application_id,
-            "sessions": _UNKNOWN,
+            "sessions": self.connect_session if path.startswith("/connect/") else _UNKNOWN,
         }
         kind = re.split(r"/\{id\}", path)[0].rpartition("/")[2] if "{id}" in path else one
         path = path.replace("{id}", ids.get(kind, "")).replace("{attachment_id}", self.attachment_id)
@@ -87,9 +91,11 @@ class Tenant:
             "verifyMailbox": mailbox,
             "createKey": {"name": "another", "scopes": ["mail.read"]},
             "createApplication": {"name": f"made beside {self.mailbox_id}"},
-            "updateApplication": {"redirect_urls": ["https://shop.example/"]},
+            "updateApplication": {"redirect_urls": [RETURN]},
             "addUser": {"external_user_id": "42"},
             "exchangeToken": exchange_of(self.user_id),
+            "createConnectSession": {"external_user_id": "42", "redirect_url": RETURN},
+            "completeConnectSession": {"code": self.connect_code},
         }
         if operation in bodies:
             return {"json": bodies[operation]}
@@ -110,7 +116,7 @@ def exchange_of(user_id: str, *scopes: str) -> dict[str, str]:
 # Operations that name nothing of a tenant: a key gets what is its own application's.
 UNNAMED = frozenset(
     ("listMailboxes", "listAddresses", "listUsers", "addUser", "listKeys", "createKey", "listApplications")
-) | {"createApplication"}
+) | {"createApplication", "createConnectSession"}
 # Those after which something is gone: each has a tenant of its own.
 DESTRUCTIVE = frozenset({"disconnectMailbox", "disconnectAddress", "deleteOneUser", "deleteUser"})
 OPERATOR_ONLY = frozenset(name for name in WITH_SCOPE if requirement_of(name) in OPERATOR_SCOPES)
@@ -233,10 +239,14 @@ def world(stack: RunningStack, http: httpx.Client) -> Iterator[World]:
     control = Provider(stack.sandbox_url)
     world = World(stack, http, control, new_tenant(http, control), new_tenant(http, control))
     operator = {"Authorization": f"Bearer {world.key('--operator')}"}
-    other = http.post("/applications", json={"name": "other"}, headers=operator)
+    other = http.post("/applications", json={"name": "other", "redirect_urls": [RETURN]}, headers=operator)
     assert other.status_code == 201, other.text
     world.tenant.application_id = other.json()["id"]
     world.tenant.key_id = id_of(world.made(name="of the tenant"))
+    stack.api_key(f"--redirect-url={RETURN}")
+    session = BackEnd(http, world.key(_ALL_SCOPES)).start("42")
+    back = consented(http, session["url"], control.new_user())
+    world.tenant.connect_session, world.tenant.connect_code = back["session"], back["code"]
     yield world
     control.close()
 

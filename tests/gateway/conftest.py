@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from mailroom.auth.v1.auth_pb2_grpc import (
     add_ApiKeyServiceServicer_to_server,
     add_ApplicationServiceServicer_to_server,
+    add_ConnectServiceServicer_to_server,
     add_SessionServiceServicer_to_server,
     add_SignInServiceServicer_to_server,
     add_UserServiceServicer_to_server,
@@ -37,6 +38,7 @@ from services.kit.rpc.server import serve_rpc
 from services.kit.scopes import Scope
 from services.mail.rpc import CALLERS as MAIL
 from tests.support.gateway.fake_auth import ISSUER, FakeAuth
+from tests.support.gateway.fake_connections import FakeConnections
 from tests.support.gateway.fake_keys import FakeKeys
 from tests.support.gateway.fake_mail import FakeMail
 
@@ -82,6 +84,7 @@ class Gateway:
     stop: asyncio.Event
     revocations: Revocations
     keys: FakeKeys
+    connections: FakeConnections
 
     def as_user(self, user_id: str) -> dict[str, str]:
         """The headers of a signed-in user's request."""
@@ -93,7 +96,7 @@ class Gateway:
 
     def admitted_to(self, path: str) -> dict[str, str]:
         """The headers of a caller to whom all operations at this path are open."""
-        is_keys_only = path.startswith(("/applications", "/keys", "/users"))
+        is_keys_only = path.startswith(("/applications", "/connect", "/keys", "/users"))
         return self.as_key(*Scope) if is_keys_only else self.as_user("ada")
 
 
@@ -119,18 +122,26 @@ def keys() -> FakeKeys:
 
 
 @pytest.fixture
+def connections() -> FakeConnections:
+    return FakeConnections()
+
+
+@pytest.fixture
 def mail() -> FakeMail:
     return FakeMail()
 
 
 @pytest.fixture
-async def services(auth: FakeAuth, mail: FakeMail, keys: FakeKeys) -> AsyncIterator[Services]:
+async def services(
+    auth: FakeAuth, mail: FakeMail, keys: FakeKeys, connections: FakeConnections
+) -> AsyncIterator[Services]:
     """Stubs of the fakes, served by one gRPC server on loopback."""
     register = [
         partial(add_SignInServiceServicer_to_server, auth),
         partial(add_SessionServiceServicer_to_server, auth),
         partial(add_ApiKeyServiceServicer_to_server, keys),
         partial(add_ApplicationServiceServicer_to_server, keys),
+        partial(add_ConnectServiceServicer_to_server, connections),
         partial(add_UserServiceServicer_to_server, auth),
         partial(add_MailboxServiceServicer_to_server, mail),
         partial(add_MessageServiceServicer_to_server, mail),
@@ -152,9 +163,11 @@ async def gateway(open_gateway: OpenGateway) -> AsyncIterator[Gateway]:
 
 
 @pytest.fixture
-def open_gateway(services: Services, auth: FakeAuth, mail: FakeMail, keys: FakeKeys) -> OpenGateway:
+def open_gateway(
+    services: Services, auth: FakeAuth, mail: FakeMail, keys: FakeKeys, connections: FakeConnections
+) -> OpenGateway:
     """Call it for one more gateway before the same services, with other arguments of `create_app` where given."""
-    return partial(_opened, services, auth, mail, keys)
+    return partial(_opened, services, auth, mail, keys, connections)
 
 
 @asynccontextmanager
@@ -163,8 +176,10 @@ async def _opened(
     auth: FakeAuth,
     mail: FakeMail,
     fake_keys: FakeKeys,
+    connections: FakeConnections,
     *,
     address: str = "192.0.2.1",
+    public_url: str = ISSUER,
     **options: Any,
 ) -> AsyncIterator[Gateway]:
     clock = Clock()
@@ -185,7 +200,7 @@ async def _opened(
         ready=ready,
         long_polls=LongPolls(stop, revocations=revocations),
         telemetry=Telemetry(registry),
-        public_url=ISSUER,
+        public_url=public_url,
         frontend_redirect_url=FRONTEND,
         cors_origins=("https://app.example",),
         body_limit=BODY_LIMIT,
@@ -204,4 +219,5 @@ async def _opened(
             stop=stop,
             revocations=revocations,
             keys=fake_keys,
+            connections=connections,
         )

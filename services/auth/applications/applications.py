@@ -61,6 +61,20 @@ class Applications:
             await transaction.commit()
         return changed
 
+    async def allow_redirect_url(self, application_id: UUID, redirect_url: str) -> None:
+        """Let browsers be sent to one more address, by the command line of the server. Idempotent.
+
+        Raises AppError invalid_application.
+        """
+        async with self._store.transaction() as transaction:
+            application = await transaction.applications.lock(application_id)
+            if application is None or redirect_url in application.redirect_urls:
+                return
+            redirect_urls = [*application.redirect_urls, redirect_url]
+            _check_urls(redirect_urls)
+            await transaction.applications.set_redirect_urls(application_id, redirect_urls)
+            await transaction.commit()
+
     async def add_user(self, external_user_id: str, *, application_id: UUID) -> tuple[User, bool]:
         """Return the application's user of this id, and whether it was created.
 

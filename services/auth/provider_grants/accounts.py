@@ -98,11 +98,18 @@ class Accounts:
         return account
 
     async def link(
-        self, transaction: Transaction, consent: Consent, *, user_id: UUID, client: Client = UNKNOWN_CLIENT
+        self,
+        transaction: Transaction,
+        consent: Consent,
+        *,
+        user_id: UUID,
+        client: Client = UNKNOWN_CLIENT,
+        new: EventType = EventType.ACCOUNT_LINKED,
     ) -> Account | None:
         """Add the account to the user, or renew it under its id if it is theirs already. The caller commits.
 
-        Returns None if the user was deleted meanwhile. Raises AccountOfAnotherUserError or OfflineAccessMissingError.
+        `new` is the event of an account that is added. Returns None if the user was deleted meanwhile. Raises
+        AccountOfAnotherUserError or OfflineAccessMissingError.
         """
         provider, subject = consent.provider, consent.identity.subject
         await transaction.accounts.lock_subject(provider=provider, subject=subject)
@@ -124,7 +131,7 @@ class Accounts:
             consent,
             application_id=user.application_id,
             user_id=user_id,
-            new=EventType.ACCOUNT_LINKED,
+            new=new,
             client=client,
         )
 

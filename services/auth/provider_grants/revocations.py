@@ -68,9 +68,13 @@ class GrantRevocations:
     async def add_pending(self, consent: Consent, *, seconds: float) -> UUID:
         """Store a grant for a link. Unclaimed grants are revoked after `seconds`."""
         async with self._store.transaction() as transaction:
-            grant_id = await self._put(transaction, consent, pending_for=timedelta(seconds=seconds))
+            grant_id = await self.park(transaction, consent, seconds=seconds)
             await transaction.commit()
         return grant_id
+
+    async def park(self, transaction: Transaction, consent: Consent, *, seconds: float) -> UUID:
+        """Store a pending grant like `add_pending`; takes effect on commit."""
+        return await self._put(transaction, consent, pending_for=timedelta(seconds=seconds))
 
     async def claim_pending(self, transaction: Transaction, grant_id: UUID) -> Consent | None:
         """Claim the pending grant; takes effect on commit. None if it is unknown or expired."""

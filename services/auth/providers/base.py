@@ -99,11 +99,13 @@ class Provider(Protocol):
         force_consent: bool,
         choose_account: bool,
         max_age: int | None,
+        login_hint: str = "",
     ) -> str:
         """Return the URL for the browser. `force_consent` asks for offline access again after an earlier consent.
 
         `choose_account` lets the user take another account than the one that the browser is signed in with.
         `max_age` asks for an authentication of the user that is so many seconds old at most; None takes any.
+        `login_hint` is the address that the user is likely to take (OpenID Connect Core, section 3.1.2.1).
         """
         ...
 

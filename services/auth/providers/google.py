@@ -111,6 +111,7 @@ class Google:
         force_consent: bool,
         choose_account: bool,
         max_age: int | None,
+        login_hint: str = "",
     ) -> str:
         """Return the URL for the browser; it keeps the parameters of the configured URL."""
         parameters = {"access_type": "offline", "nonce": nonce}
@@ -120,6 +121,8 @@ class Google:
             parameters["prompt"] = prompt
         if max_age is not None:
             parameters["max_age"] = str(max_age)
+        if login_hint:
+            parameters["login_hint"] = login_hint
         return self._client.authorization_url(
             self._endpoints.authorization_url, state=state, code_challenge=code_challenge, parameters=parameters
         )

@@ -121,12 +121,14 @@ class UserinfoOAuth:
         force_consent: bool,
         choose_account: bool,
         max_age: int | None,  # noqa: ARG002 - the provider does not tell when the user authenticated
+        login_hint: str = "",
     ) -> str:
         """Return the URL for the browser; it keeps the parameters of the configured URL."""
         parameters = {
             **self._dialect.authorization,
             **(self._dialect.consent if force_consent else {}),
             **(self._dialect.choice if choose_account else {}),
+            **({"login_hint": login_hint} if login_hint else {}),
         }
         return self._client.authorization_url(
             self._endpoints.authorization_url, state=state, code_challenge=code_challenge, parameters=parameters

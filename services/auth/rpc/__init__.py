@@ -8,6 +8,7 @@ from mailroom.auth.v1 import auth_pb2_grpc
 
 from services.auth.applications.api_keys import ApiKeys
 from services.auth.applications.applications import Applications
+from services.auth.applications.connect_sessions import ConnectSessions
 from services.auth.applications.revoked import Revoked
 from services.auth.applications.token_exchange import TokenExchange
 from services.auth.provider_grants.accounts import Accounts
@@ -16,6 +17,7 @@ from services.auth.provider_grants.provider_tokens import ProviderTokens
 from services.auth.rpc.accounts import AccountServicer
 from services.auth.rpc.api_keys import ApiKeyServicer
 from services.auth.rpc.applications import ApplicationServicer
+from services.auth.rpc.connect import ConnectServicer
 from services.auth.rpc.provider_tokens import ProviderTokenServicer
 from services.auth.rpc.sessions import SessionServicer
 from services.auth.rpc.sign_in import SignInServicer
@@ -34,6 +36,7 @@ CALLERS = {
     "mailroom.auth.v1.UserService": frozenset({"gateway"}),
     "mailroom.auth.v1.ApiKeyService": frozenset({"gateway"}),
     "mailroom.auth.v1.ApplicationService": frozenset({"gateway"}),
+    "mailroom.auth.v1.ConnectService": frozenset({"gateway"}),
     # Public keys: mail verifies with them who asks. The gateway gets them as SessionService publishes them.
     "mailroom.auth.v1.SigningKeyService": frozenset({"mail"}),
     "mailroom.auth.v1.AccountService": frozenset({"mail"}),
@@ -55,6 +58,7 @@ def registrations(
     token_exchange: TokenExchange,
     revoked: Revoked,
     applications: Applications,
+    connect_sessions: ConnectSessions,
 ) -> list[Callable[[aio.Server], None]]:
     """Return functions that add auth's services to a server."""
     return [
@@ -66,6 +70,7 @@ def registrations(
             ApiKeyServicer(api_keys, access_tokens, token_exchange, revoked),
         ),
         partial(auth_pb2_grpc.add_ApplicationServiceServicer_to_server, ApplicationServicer(applications)),
+        partial(auth_pb2_grpc.add_ConnectServiceServicer_to_server, ConnectServicer(connect_sessions, sign_in)),
         partial(auth_pb2_grpc.add_UserServiceServicer_to_server, UserServicer(accounts, events)),
         partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(accounts, disconnections)),
         partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, ProviderTokenServicer(provider_tokens)),

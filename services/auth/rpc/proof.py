@@ -6,10 +6,20 @@ from typing import Any
 from services.kit.principals import PRINCIPAL_HEADER, Principal, Principals, key_subject, unproven_caller
 from services.kit.rpc.server import Authenticate, Context
 
-_PROVEN = ("/mailroom.auth.v1.ApiKeyService/", "/mailroom.auth.v1.ApplicationService/")
-# The first one makes principals; the other one is asked by gateways for themselves.
+_PROVEN = (
+    "/mailroom.auth.v1.ApiKeyService/",
+    "/mailroom.auth.v1.ApplicationService/",
+    "/mailroom.auth.v1.ConnectService/",
+)
+# The first one makes principals; the second one is asked by gateways for themselves, the others for browsers that have
+# the token of a connect session.
 _UNPROVEN = frozenset(
-    {"/mailroom.auth.v1.ApiKeyService/VerifyApiKey", "/mailroom.auth.v1.ApiKeyService/ListRevocations"}
+    {
+        "/mailroom.auth.v1.ApiKeyService/VerifyApiKey",
+        "/mailroom.auth.v1.ApiKeyService/ListRevocations",
+        "/mailroom.auth.v1.ConnectService/GetConnectSession",
+        "/mailroom.auth.v1.ConnectService/BeginConnectSession",
+    }
 )
 # The field in which a request names the key, or the application, that asks; the first that it has.
 _ASKING: dict[str, Callable[[Principal], str]] = {

@@ -7,7 +7,7 @@ from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 from services.auth.model import Account
 from services.auth.rpc.from_proto import client_of, user_id_of, uuid_or_none
 from services.auth.rpc.to_proto import session_tokens, timestamp
-from services.auth.sign_in.sign_in import AuthorizationResponse, Completed, Refused, SignIn
+from services.auth.sign_in.sign_in import AuthorizationResponse, Completed, Refused, ReturnToApplication, SignIn
 from services.kit.rpc.server import Context
 
 
@@ -42,6 +42,8 @@ class SignInServicer(auth_pb2_grpc.SignInServiceServicer):
             return auth_pb2.CompleteSignInResponse(login_code=outcome.login_code)
         if isinstance(outcome, Refused):
             return auth_pb2.CompleteSignInResponse(error=outcome.error)
+        if isinstance(outcome, ReturnToApplication):
+            return auth_pb2.CompleteSignInResponse(return_url=outcome.url)
         return auth_pb2.CompleteSignInResponse(authorization_url=outcome.authorization_url)
 
     @override

@@ -40,6 +40,15 @@ end
 """
 
 
+class Connection(BaseModel):
+    """The connect session of an authorization request, and the application's URL to which the browser returns."""
+
+    model_config = ConfigDict(frozen=True)
+
+    session_id: UUID
+    redirect_url: str
+
+
 class AuthorizationRequest(BaseModel):
     """A sign-in that waits for the provider's response."""
 
@@ -53,8 +62,11 @@ class AuthorizationRequest(BaseModel):
     force_consent: bool
     # The largest age of the user's authentication at the provider in seconds; None takes any.
     max_age: int | None = None
-    # The signed-in user of a link; None for a sign-in.
+    # The signed-in user of a link, or the user of a connect session; None for a sign-in.
     link_to: UUID | None = None
+    connection: Connection | None = None
+    # The address that the user is likely to take.
+    login_hint: str = ""
 
 
 class LoginCode(BaseModel):

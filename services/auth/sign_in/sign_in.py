@@ -1,13 +1,15 @@
-"""Signing in through a provider, or linking an account: start, the provider's response, the login code."""
+"""Signing in through a provider, linking or connecting an account: start, the provider's response, the login code."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from urllib.parse import urlencode
 from uuid import UUID
 
 import structlog
 
+from services.auth.applications.connect_sessions import ConnectSessions
 from services.auth.model import UNKNOWN_CLIENT, Account, Client
 from services.auth.provider_grants.accounts import AccountIsLinkedError, Accounts, OfflineAccessMissingError
 from services.auth.provider_grants.new_grants import NewGrants
@@ -24,6 +26,7 @@ from services.auth.sign_in.linking import Linking
 from services.auth.sign_in.one_time_records import (
     AUTHORIZATION_REQUEST_SECONDS,
     AuthorizationRequest,
+    Connection,
     LoginCode,
     OneTimeRecords,
     random_value,
@@ -52,6 +55,7 @@ class SignInError(StrEnum):
     REAUTHENTICATION_REQUIRED = "reauthentication_required"
     PROVIDER_ERROR = "provider_error"
     PROVIDER_UNAVAILABLE = "provider_unavailable"
+    SERVICE_UNAVAILABLE = "service_unavailable"
 
 
 # RFC 6749, section 4.1.2.1. Any other error of a provider is a provider_error.
@@ -83,7 +87,7 @@ class AuthorizationResponse:
 
 @dataclass(frozen=True)
 class Completed:
-    """The user consented; the login code is redeemed for a session, or for the link."""
+    """The user consented; the login code is redeemed for a session, for the link, or for a connect session."""
 
     login_code: str
 
@@ -100,6 +104,13 @@ class ConsentRequired:
     """The user must consent again, at this URL."""
 
     authorization_url: str
+
+
+@dataclass(frozen=True)
+class ReturnToApplication:
+    """The end of a connect session: the browser goes to this URL of the application."""
+
+    url: str
 
 
 class _RefusedError(Exception):
@@ -124,6 +135,7 @@ class SignIn:
         accounts: Accounts,
         new_grants: NewGrants,
         linking: Linking,
+        connect_sessions: ConnectSessions,
         sessions: Sessions,
         require_pkce: bool,
         clock: Callable[[], datetime],
@@ -135,6 +147,7 @@ class SignIn:
         self._accounts = accounts
         self._new_grants = new_grants
         self._linking = linking
+        self._connect_sessions = connect_sessions
         self._sessions = sessions
         self._require_pkce = require_pkce
         self._clock = clock
@@ -162,9 +175,25 @@ class SignIn:
         )
         return await self._send_to(found, request)
 
+    async def start_connection(self, token: str, *, provider: str) -> Started:
+        """Start the consent of a connect session. Raises AppError connect_session_not_found, unknown_provider."""
+        session = await self._connect_sessions.begin(token, provider=provider)
+        request = AuthorizationRequest(
+            provider=provider,
+            code_verifier=self._random(),
+            nonce=self._random(),
+            client_challenge="",
+            force_consent=False,
+            # A process of the release before this one takes it for a link, which no session can redeem.
+            link_to=session.user_id,
+            connection=Connection(session_id=session.session_id, redirect_url=session.redirect_url),
+            login_hint=session.login_hint,
+        )
+        return await self._send_to(self._provider(provider), request)
+
     async def complete(
         self, provider: str, *, response: AuthorizationResponse, client: Client = UNKNOWN_CLIENT
-    ) -> Completed | Refused | ConsentRequired:
+    ) -> Completed | Refused | ConsentRequired | ReturnToApplication:
         """Handle the provider's response; a state is valid once. Raises AppError unknown_provider.
 
         The login code is a new value: the client that started the sign-in knows the state, and may be an attacker's.
@@ -173,6 +202,34 @@ class SignIn:
         request = await self._authorization_requests.take(response.state)
         if request is None or request.provider != provider:
             return self._refused(provider, SignInError.INVALID_STATE)
+        if request.connection is None:
+            return await self._outcome(found, request, response, client)
+        return await self._return(request.connection, self._outcome(found, request, response, client))
+
+    async def _return(
+        self, connection: Connection, pending: Awaitable[Completed | Refused | ConsentRequired]
+    ) -> ConsentRequired | ReturnToApplication:
+        """Return the application's URL with the outcome; of failures that pass it is told as well."""
+        try:
+            outcome = await pending
+        except AppError as error:
+            log.warning("consent of a connect session not stored", reason=error.reason)
+            outcome = Refused(SignInError.SERVICE_UNAVAILABLE)
+        match outcome:
+            case ConsentRequired():
+                return outcome
+            case Completed(code):
+                result = {"code": code}
+            case Refused(reason):
+                result = {"error": str(reason)}
+        query = urlencode({"session": str(connection.session_id), **result})
+        separator = "&" if "?" in connection.redirect_url else "?"
+        return ReturnToApplication(f"{connection.redirect_url}{separator}{query}")
+
+    async def _outcome(
+        self, found: Provider, request: AuthorizationRequest, response: AuthorizationResponse, client: Client
+    ) -> Completed | Refused | ConsentRequired:
+        provider = found.name
         try:
             consent = await self._exchange(found, request, response)
             return Completed(await self._login_code(request, consent, client))
@@ -236,8 +293,9 @@ class SignIn:
             nonce=request.nonce,
             code_challenge=s256(request.code_verifier),
             force_consent=request.force_consent,
-            choose_account=request.link_to is not None and not request.force_consent,
+            choose_account=request.link_to is not None and not (request.force_consent or request.login_hint),
             max_age=request.max_age,
+            login_hint=request.login_hint,
         )
         return Started(authorization_url=url, state=state, expires_at=expires_at)
 
@@ -274,10 +332,15 @@ class SignIn:
         return Consent(provider.name, identity, grant)
 
     async def _login_code(self, request: AuthorizationRequest, consent: Consent, client: Client) -> str:
-        """Store the grant, for the account or as a pending link, and return a login code.
+        """Store the grant, for the account or pending, and return a login code, or the code of a connect session.
 
         Raises _GrantEndedError if a revocation has ended the grant since, unless the user has consented again already.
         """
+        if request.connection is not None:
+            code = await self._connect_sessions.park(request.connection.session_id, consent)
+            if code is None:
+                raise _RefusedError(SignInError.INVALID_STATE)
+            return code
         user_id, pending_link = request.link_to, None
         if user_id is not None:
             pending_link = await self._linking.begin(consent, user_id=user_id)

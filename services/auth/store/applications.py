@@ -32,6 +32,12 @@ class ApplicationQueries:
         row = (await self._connection.execute(query)).one_or_none()
         return None if row is None else _application_of(row)
 
+    async def lock(self, application_id: UUID) -> Application | None:
+        """Return the application, locked until the transaction ends."""
+        query = select(applications).where(applications.c.application_id == application_id).with_for_update()
+        row = (await self._connection.execute(query)).one_or_none()
+        return None if row is None else _application_of(row)
+
     async def find_by_name(self, name: str) -> Application | None:
         """Return the application of this name."""
         row = (await self._connection.execute(select(applications).where(applications.c.name == name))).one_or_none()

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 AUTH: Mapping[str, str] = {
     "applications": "SELECT, INSERT, UPDATE (redirect_urls)",
     "api_keys": "SELECT, INSERT, UPDATE (revoked_at, used_at)",
+    "connect_sessions": "SELECT, INSERT, UPDATE (state, grant_id, code_digest, account_id, expires_at), DELETE",
     # Nothing that was recorded is changed.
     "api_key_events": "SELECT, INSERT, DELETE",
     "ended_sessions": "SELECT, INSERT, DELETE",

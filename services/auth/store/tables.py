@@ -162,6 +162,35 @@ api_keys = Table(
     Index(None, "revoked_at"),
 )
 
+# Requests of applications to connect a mailbox for one of their users. `grant_id` is of grant_revocations, where the
+# grant is pending between the consent and the completion.
+connect_sessions = Table(
+    "connect_sessions",
+    metadata,
+    Column("session_id", Uuid, primary_key=True),
+    Column("application_id", Uuid, ForeignKey("applications.application_id"), nullable=False),
+    Column("user_id", Uuid, ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False),
+    # Null: the user chooses.
+    Column("provider", Text),
+    Column("access", ARRAY(Text), nullable=False),
+    Column("login_hint", Text, nullable=False),
+    Column("redirect_url", Text, nullable=False),
+    # SHA-256 of the token in the URL.
+    Column("token_digest", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("grant_id", Uuid),
+    # SHA-256 of the code.
+    Column("code_digest", LargeBinary),
+    Column("account_id", Uuid),
+    _time("created_at"),
+    _time("expires_at"),
+    CheckConstraint("state IN ('created', 'consented', 'completed')", name="state"),
+    Index(None, "token_digest", unique=True),
+    Index(None, "application_id"),
+    Index(None, "user_id"),
+    Index(None, "expires_at"),
+)
+
 # Creation, refusals and revocation of keys.
 api_key_events = Table(
     "api_key_events",

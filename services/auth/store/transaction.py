@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from services.auth.store.accounts import AccountQueries
 from services.auth.store.api_keys import ApiKeyQueries
 from services.auth.store.applications import ApplicationQueries
+from services.auth.store.connect_sessions import ConnectSessionQueries
 from services.auth.store.events import EventQueries
 from services.auth.store.provider_tokens import ProviderTokenQueries
 from services.auth.store.revocations import RevocationQueries
@@ -36,6 +37,7 @@ class Transaction:
         self._connection = connection
         self.applications = ApplicationQueries(connection)
         self.api_keys = ApiKeyQueries(connection)
+        self.connect_sessions = ConnectSessionQueries(connection)
         self.users = UserQueries(connection)
         self.accounts = AccountQueries(connection)
         self.provider_tokens = ProviderTokenQueries(connection)

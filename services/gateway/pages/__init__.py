@@ -1,4 +1,7 @@
-"""Pages for people: the landing page, and Swagger UI for the OpenAPI document. Swagger UI is 5.35.0 (Apache-2.0)."""
+"""Pages for people: the landing page, those of connect sessions, and Swagger UI for the OpenAPI document.
+
+Swagger UI is 5.35.0 (Apache-2.0).
+"""
 
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +14,12 @@ _POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 LANDING_POLICY = _POLICY.format(styles="")
+# Browsers hold the redirects after a form to its policy, and a provider may send users on to a sign-in of their own
+# organisation, so that not its host alone is allowed.
+CONNECT_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'self' https:{local}; "
+    "frame-ancestors 'none'"
+)
 # Swagger UI writes styles into its elements.
 DOCS_POLICY = _POLICY.format(styles=" 'unsafe-inline'")
 
@@ -25,6 +34,7 @@ class Asset:
 
 _ASSETS = {
     "landing.css": ("landing.css", "text/css"),
+    "connect.css": ("connect.css", "text/css"),
     "docs.js": ("docs.js", "text/javascript"),
     "swagger-ui.css": ("swagger_ui/swagger-ui.css", "text/css"),
     "swagger-ui-bundle.js": ("swagger_ui/swagger-ui-bundle.js", "text/javascript"),

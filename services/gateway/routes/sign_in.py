@@ -103,7 +103,10 @@ async def complete_sign_in(
     error: Annotated[str, Query(description="Why there is no code")] = "",
     iss: Annotated[str, Query(description="The provider's issuer (RFC 9207)")] = "",
 ) -> Response:
-    """Handle the provider's redirect, and send the browser to the frontend with `?state=` or `?error=`."""
+    """Handle the provider's redirect, and send the browser to the frontend with `?state=` or `?error=`.
+
+    At the end of a connect session the browser goes to the application, with `?session=` and `&code=` or `&error=`.
+    """
     if _is_speculative(request):
         # The state is taken once, so that the browser's later load of the page would fail.
         return Response(status_code=HTTPStatus.NO_CONTENT)
@@ -123,6 +126,8 @@ async def complete_sign_in(
             return _see_other(_with_query(frontend, "state", answer.login_code))
         case "authorization_url":
             return _see_other(answer.authorization_url)
+        case "return_url":
+            return _see_other(answer.return_url)
         case _:
             return _see_other(_with_query(frontend, "error", answer.error))
 

@@ -12,7 +12,7 @@ from services.kit.scopes import Scope
 _KEY_ID = Field(description="The part of the key after `mr_`, which is no secret", examples=["0A1b2C3d4E5"])
 _NAME = Field(min_length=1, max_length=100, pattern=NO_NUL)
 _REDIRECT_URLS = Field(max_length=20, description="Where browsers may be sent after a connect session")
-_ExternalUserId = Annotated[
+ExternalUserId = Annotated[
     str, Field(min_length=1, max_length=200, pattern=NO_NUL, description="The application's own id of the user")
 ]
 
@@ -110,7 +110,7 @@ class ApplicationList(TypedDict):
 class NewUser(Request):
     """A user of the application."""
 
-    external_user_id: _ExternalUserId
+    external_user_id: ExternalUserId
 
 
 class UserQuery(Request):

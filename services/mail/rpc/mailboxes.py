@@ -65,7 +65,10 @@ class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
     async def RefreshMailboxes(
         self, request: mail_pb2.RefreshMailboxesRequest, context: Context
     ) -> mail_pb2.RefreshMailboxesResponse:
-        await self._mailboxes.refresh(uuid_of(request.user_id, "user_id"))
+        if (reach := reach_of_caller()) is None:
+            await self._mailboxes.refresh(uuid_of(request.user_id, "user_id"))
+        else:
+            await self._mailboxes.refresh_within(reach, account_id=uuid_of(request.account_id, "account_id"))
         return mail_pb2.RefreshMailboxesResponse()
 
     async def DisconnectMailbox(

@@ -147,6 +147,8 @@ def _requests(key: ApiKey, application_id: UUID) -> list[tuple[str, Any]]:
         ("UpdateApplication", auth_pb2.UpdateApplicationRequest(operator_key_id=key.key_id, **application)),
         ("AddUser", auth_pb2.AddUserRequest(**application, external_user_id="42")),
         ("ListUsers", auth_pb2.ListUsersRequest(**application)),
+        ("CreateConnectSession", auth_pb2.CreateConnectSessionRequest(**application, external_user_id="42")),
+        ("CompleteConnectSession", auth_pb2.CompleteConnectSessionRequest(**application, session_id=str(uuid4()))),
         ("GetApplicationUser", auth_pb2.GetApplicationUserRequest(**application, user_id=str(uuid4()))),
     ]
 
@@ -158,7 +160,7 @@ class TestProof:
         await keys.made(await keys.application(), scopes=READ | {Scope.KEYS_MANAGE})
         if proof != "another application's":
             act_for("" if proof == "none" else proof)
-        stubs = keys.client.api_keys, keys.client.applications
+        stubs = keys.client.api_keys, keys.client.applications, keys.client.connections
         for method, request in _requests(victim, DEFAULT_APPLICATION):
             [ask] = [getattr(stub, method) for stub in stubs if hasattr(stub, method)]
             with pytest.raises(AppError) as refused:
@@ -178,4 +180,5 @@ class TestProof:
         of_users = ("SignInService", "SessionService", "UserService")
         unproven = {rpc for rpc in rpcs if not is_proven(rpc) and rpc.split("/")[1].rpartition(".")[2] not in of_users}
         service = "/mailroom.auth.v1.ApiKeyService"
-        assert unproven == {f"{service}/VerifyApiKey", f"{service}/ListRevocations"}
+        of_browsers = {f"/mailroom.auth.v1.ConnectService/{name}ConnectSession" for name in ("Get", "Begin")}
+        assert unproven == {f"{service}/VerifyApiKey", f"{service}/ListRevocations", *of_browsers}

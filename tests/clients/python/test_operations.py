@@ -30,6 +30,8 @@ CALLS: dict[str, Callable[[Mailroom], object]] = {
     "getOneUser": lambda client: client.users.get(ID),
     "deleteOneUser": lambda client: client.users.delete(ID),
     "exchangeToken": lambda client: client.users.exchange_token(ID),
+    "createConnectSession": lambda client: client.connections.start("u1", redirect_url="https://shop.example"),
+    "completeConnectSession": lambda client: client.connections.complete(ID, "c"),
     "listKeys": lambda client: client.keys.list(),
     "createKey": lambda client: client.keys.create("ci", scopes=["mail.read"]),
     "revokeKey": lambda client: client.keys.revoke("k1"),

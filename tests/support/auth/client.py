@@ -33,6 +33,7 @@ class Client:
         self.sessions = auth_pb2_grpc.SessionServiceStub(channel)
         self.users = auth_pb2_grpc.UserServiceStub(channel)
         self.accounts = auth_pb2_grpc.AccountServiceStub(channel)
+        self.connections = auth_pb2_grpc.ConnectServiceStub(channel)
         self.provider_tokens = auth_pb2_grpc.ProviderTokenServiceStub(channel)
         self.api_keys = auth_pb2_grpc.ApiKeyServiceStub(channel)
         self.applications = auth_pb2_grpc.ApplicationServiceStub(channel)

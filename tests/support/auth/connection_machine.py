@@ -42,7 +42,7 @@ from services.kit.stores.redis_client import create_redis
 from tests.support.auth.client import SECRET_KEY
 from tests.support.auth.clock import Time
 from tests.support.auth.machine_world import World
-from tests.support.auth.parts import ScriptedProvider, make_sessions
+from tests.support.auth.parts import ScriptedProvider, make_connect_sessions, make_sessions
 
 SUBJECTS = ("ada", "work", "grace", "mallory")
 
@@ -135,6 +135,7 @@ class Connections(RuleBasedStateMachine):
             accounts=accounts,
             new_grants=new_grants,
             linking=Linking(store=store, accounts=accounts, new_grants=new_grants, revocations=self.revocations),
+            connect_sessions=make_connect_sessions(store, accounts, new_grants, self.revocations, self.time),
             sessions=make_sessions(store, self.time),
             require_pkce=False,
             clock=self.time.now,

@@ -5,12 +5,19 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+from services.auth.applications.api_keys import ApiKeys
+from services.auth.applications.applications import Applications
+from services.auth.applications.connect_sessions import ConnectSessions
 from services.auth.cipher import Cipher
+from services.auth.provider_grants.accounts import Accounts
+from services.auth.provider_grants.new_grants import NewGrants
+from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.providers.base import Grant, GrantRefusedError, ProviderIdentity, ProviderUnavailableError
 from services.auth.sessions.access_tokens import AccessTokens
 from services.auth.sessions.refresh_tokens import RefreshTokens
 from services.auth.sessions.sessions import Lifetimes, Sessions
 from services.auth.sessions.signing_keys import SigningKeys
+from services.auth.sign_in.one_time_records import random_value
 from services.auth.store.transaction import Store
 from tests.support.auth.client import SECRET_KEY
 from tests.support.auth.clock import Time
@@ -30,6 +37,23 @@ def make_sessions(
         lifetimes=Lifetimes(idle=IDLE, absolute=absolute),
         clock=time.now,
         new_id=uuid4,
+    )
+
+
+def make_connect_sessions(
+    store: Store, accounts: Accounts, new_grants: NewGrants, revocations: GrantRevocations, time: Time
+) -> ConnectSessions:
+    api_keys = ApiKeys(store=store, clock=time.now, random=os.urandom)
+    return ConnectSessions(
+        store=store,
+        applications=Applications(store=store, api_keys=api_keys, new_id=uuid4),
+        accounts=accounts,
+        new_grants=new_grants,
+        revocations=revocations,
+        providers=("google",),
+        clock=time.now,
+        new_id=uuid4,
+        random=random_value,
     )
 
 
@@ -92,8 +116,9 @@ class ScriptedProvider:
         force_consent: bool,
         choose_account: bool,
         max_age: int | None,
+        login_hint: str = "",
     ) -> str:
-        assert max_age is None
+        assert (max_age, login_hint) == (None, "")
         assert not (choose_account and force_consent)
         return f"https://provider.example/?state={state}&nonce={nonce}&c={code_challenge}&f={force_consent}"
 

@@ -15,6 +15,7 @@ import httpx
 
 from services.kit.api_key import generate
 from services.kit.scopes import OPERATOR_SCOPES, Scope
+from tests.support.e2e.back_ends import RETURN, BackEnd
 from tests.support.e2e.people import Person, Provider, frontend_query
 from tests.support.e2e.running_stack import RunningStack
 from tests.support.mail.waiting import eventually
@@ -140,6 +141,9 @@ def _by_key(code: str, method: str, path: str, *, operator: bool = False, **opti
 _KEY = {"name": "a key", "scopes": ["mail.read"]}
 
 _simple("wrong_credential", "GET", "/keys")
+_CONNECT = {"external_user_id": "42", "redirect_url": "https://shop.example/other"}
+_by_key("invalid_redirect_url", "POST", "/connect/sessions", json=_CONNECT)
+_by_key("connect_session_not_found", "POST", f"/connect/sessions/{_UNKNOWN}/complete", json={"code": "c"})
 _by_key("mailbox_required", "GET", "/emails/syncs")
 _by_key("invalid_key_rules", "POST", "/keys", json={**_KEY, "networks": ["everywhere"]})
 _EXCHANGE = {
@@ -260,6 +264,13 @@ async def _redeem_as_another_user(place: Place) -> httpx.Response:
 @_gives("account_of_another_user")
 async def _link_the_account_of_another(place: Place) -> httpx.Response:
     return _linked(place, place.person(), place.person().email)
+
+
+@_gives("invalid_connect_code")
+async def _complete_before_the_consent(place: Place) -> httpx.Response:
+    place.stack.api_key(f"--redirect-url={RETURN}")
+    back_end = BackEnd(place.http, place.key)
+    return back_end.complete(back_end.start("42")["id"], "made-up")
 
 
 @_gives("no_offline_access")

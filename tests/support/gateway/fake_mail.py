@@ -57,6 +57,8 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     principals: list[str] = field(default_factory=list)
     # The users whose accounts are learned anew.
     refreshed: list[str] = field(default_factory=list)
+    # The accounts of these requests; empty for users.
+    refreshed_accounts: list[str] = field(default_factory=list)
 
     def connect(self, user_id: str, email: str, **fields: Any) -> mail_pb2.Mailbox:
         """Connect an empty mailbox of that user."""
@@ -81,6 +83,7 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     ) -> mail_pb2.RefreshMailboxesResponse:
         self._check()
         self.refreshed.append(request.user_id)
+        self.refreshed_accounts.append(request.account_id)
         return mail_pb2.RefreshMailboxesResponse()
 
     @override

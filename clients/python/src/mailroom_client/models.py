@@ -297,6 +297,25 @@ class Application(Model):
     created_at: Time
 
 
+class ConnectSession(Model):
+    """A connect session; `url` is the page for the user's browser, and a secret."""
+
+    id: UUID
+    url: str
+    user_id: UUID
+    expires_at: Time
+
+
+class ConnectedMailbox(Model):
+    """A mailbox that a user of the application connected."""
+
+    mailbox_id: UUID
+    email: str
+    provider: str
+    user_id: UUID
+    external_user_id: str
+
+
 class Session(Model):
     """A session of the user."""
 

@@ -40,12 +40,28 @@ def login(
         options.output.note(f"signed in at {profile.url}; mailboxes: {_addresses(client)}")
 
 
-def connect(context: typer.Context, provider: Provider = "google", browser: Browser = True) -> None:
-    """Connect one more mailbox to the user who is signed in."""
+def connect(
+    context: typer.Context,
+    provider: Provider = "google",
+    browser: Browser = True,
+    user: Annotated[
+        str | None, typer.Option(help="With an API key: your own id of the user whose mailbox it is.")
+    ] = None,
+    redirect_url: Annotated[
+        str, typer.Option(help="With an API key: the application's redirect URL at which the browser ends.")
+    ] = "http://localhost:3000/connected",
+) -> None:
+    """Connect one more mailbox: to the user who is signed in, or with an API key to --user."""
     options = chosen(context)
     with options.client() as client:
-        _consent(options, client, provider, browser=browser)
-        options.output.note(f"connected; mailboxes: {_addresses(client)}")
+        if user is None:
+            _consent(options, client, provider, browser=browser)
+            options.output.note(f"connected; mailboxes: {_addresses(client)}")
+            return
+        session = client.connections.start(user, redirect_url=redirect_url, provider=provider)
+        query = _brought_back(options, session.url, browser=browser, bears="?session= and &code=")
+        mailbox = client.connections.complete(session.id, query.get("code", ""))
+        options.output.one(mailbox, {"mailbox": mailbox.mailbox_id, "address": mailbox.email, "user": mailbox.user_id})
 
 
 def logout(
@@ -60,30 +76,30 @@ def logout(
 
 def _consent(options: Chosen, client: "Mailroom", provider: str, *, browser: bool) -> "Token":
     """Return what the consent of the user brings: the browser ends at a page whose address bears the login code."""
-    import webbrowser
-
     from mailroom_client.pkce import challenge_of, new_verifier
 
     verifier = new_verifier()
     start = client.auth.start(provider, code_challenge=challenge_of(verifier))
-    options.output.note(f"Open this page and allow the access:\n\n  {start.authorization_url}\n")
-    if browser:
-        webbrowser.open(start.authorization_url)
-    options.output.note("You end at a page whose address has ?state=. Paste that address here:")
-    return client.auth.redeem(_state_in(sys.stdin.readline()), code_verifier=verifier)
+    query = _brought_back(options, start.authorization_url, browser=browser, bears="?state=")
+    return client.auth.redeem(query.get("state", query["text"]), code_verifier=verifier)
 
 
-def _state_in(address: str) -> str:
-    """Return the login code in an address, or the text itself."""
+def _brought_back(options: Chosen, url: str, *, browser: bool, bears: str) -> dict[str, str]:
+    """Let the user consent; return the parameters of the address at which the browser ends, and the whole `text`."""
+    import webbrowser
     from urllib.parse import parse_qs, urlsplit
 
-    query = parse_qs(urlsplit(address.strip()).query)
-    if "error" in query:
-        raise CommandError(f"the sign-in ended with {query['error'][0]}")
-    state = query.get("state", [address.strip()])[0]
-    if not state:
+    options.output.note(f"Open this page and allow the access:\n\n  {url}\n")
+    if browser:
+        webbrowser.open(url)
+    options.output.note(f"You end at a page whose address has {bears}. Paste that address here:")
+    text = sys.stdin.readline().strip()
+    if not text:
         raise CommandError("nothing was pasted")
-    return state
+    query = {name: values[0] for name, values in parse_qs(urlsplit(text).query).items()}
+    if "error" in query:
+        raise CommandError(f"the sign-in ended with {query['error']}")
+    return {**query, "text": text}
 
 
 def _addresses(client: "Mailroom") -> str:

@@ -8,6 +8,7 @@ import httpx
 from mailroom_client._async.applications import AsyncApplications, AsyncKeys, AsyncUsers
 from mailroom_client._async.auth import AsyncAuth
 from mailroom_client._async.changes import AsyncChanges
+from mailroom_client._async.connections import AsyncConnections
 from mailroom_client._async.emails import AsyncEmails
 from mailroom_client._async.mailboxes import AsyncMailboxes, AsyncSyncs
 from mailroom_client._async.transport import AsyncTransport
@@ -47,6 +48,7 @@ class AsyncMailroom:
         self.syncs = AsyncSyncs(self._transport)
         self.emails = AsyncEmails(self._transport)
         self.changes = AsyncChanges(self._transport)
+        self.connections = AsyncConnections(self._transport)
         self.users = AsyncUsers(self._transport)
         self.keys = AsyncKeys(self._transport)
         self.applications = AsyncApplications(self._transport)

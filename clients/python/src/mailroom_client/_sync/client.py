@@ -10,6 +10,7 @@ from mailroom_client._retry import Retries
 from mailroom_client._sync.applications import Applications, Keys, Users
 from mailroom_client._sync.auth import Auth
 from mailroom_client._sync.changes import Changes
+from mailroom_client._sync.connections import Connections
 from mailroom_client._sync.emails import Emails
 from mailroom_client._sync.mailboxes import Mailboxes, Syncs
 from mailroom_client._sync.transport import Transport
@@ -47,6 +48,7 @@ class Mailroom:
         self.syncs = Syncs(self._transport)
         self.emails = Emails(self._transport)
         self.changes = Changes(self._transport)
+        self.connections = Connections(self._transport)
         self.users = Users(self._transport)
         self.keys = Keys(self._transport)
         self.applications = Applications(self._transport)

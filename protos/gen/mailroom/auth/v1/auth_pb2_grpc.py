@@ -1591,3 +1591,218 @@ class ApplicationService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class ConnectServiceStub:
+    """Connect sessions: an application sends a browser to a page of ours, and completes what its user consented to there.
+    Called by the gateway.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.CreateConnectSession = channel.unary_unary(
+                '/mailroom.auth.v1.ConnectService/CreateConnectSession',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateConnectSessionRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateConnectSessionResponse.FromString,
+                _registered_method=True)
+        self.GetConnectSession = channel.unary_unary(
+                '/mailroom.auth.v1.ConnectService/GetConnectSession',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.GetConnectSessionRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.GetConnectSessionResponse.FromString,
+                _registered_method=True)
+        self.BeginConnectSession = channel.unary_unary(
+                '/mailroom.auth.v1.ConnectService/BeginConnectSession',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.BeginConnectSessionRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.BeginConnectSessionResponse.FromString,
+                _registered_method=True)
+        self.CompleteConnectSession = channel.unary_unary(
+                '/mailroom.auth.v1.ConnectService/CompleteConnectSession',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.CompleteConnectSessionRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.CompleteConnectSessionResponse.FromString,
+                _registered_method=True)
+
+
+class ConnectServiceServicer:
+    """Connect sessions: an application sends a browser to a page of ours, and completes what its user consented to there.
+    Called by the gateway.
+    """
+
+    def CreateConnectSession(self, request, context):
+        """Creates a session for a user of the application, who is added if they are new. Not idempotent: each call makes one.
+        INVALID_ARGUMENT invalid_redirect_url, unknown_provider, invalid_external_user_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetConnectSession(self, request, context):
+        """Gets what the page shows. Changes nothing. NOT_FOUND connect_session_not_found (also used and expired ones).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginConnectSession(self, request, context):
+        """Returns the provider's URL for the browser. Each call creates a state, which expires unused; the session can begin
+        again until a consent. NOT_FOUND connect_session_not_found; INVALID_ARGUMENT unknown_provider.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteConnectSession(self, request, context):
+        """Connects the account that was consented to. Idempotent: for 10 minutes a repeat gets the same account.
+        NOT_FOUND connect_session_not_found (also another application's); INVALID_ARGUMENT invalid_connect_code (wrong, late,
+        of another session); FAILED_PRECONDITION account_of_another_user, no_offline_access.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ConnectServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'CreateConnectSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateConnectSession,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateConnectSessionRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateConnectSessionResponse.SerializeToString,
+            ),
+            'GetConnectSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConnectSession,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.GetConnectSessionRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.GetConnectSessionResponse.SerializeToString,
+            ),
+            'BeginConnectSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginConnectSession,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.BeginConnectSessionRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.BeginConnectSessionResponse.SerializeToString,
+            ),
+            'CompleteConnectSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteConnectSession,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.CompleteConnectSessionRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.CompleteConnectSessionResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'mailroom.auth.v1.ConnectService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('mailroom.auth.v1.ConnectService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ConnectService:
+    """Connect sessions: an application sends a browser to a page of ours, and completes what its user consented to there.
+    Called by the gateway.
+    """
+
+    @staticmethod
+    def CreateConnectSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ConnectService/CreateConnectSession',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateConnectSessionRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.CreateConnectSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConnectSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ConnectService/GetConnectSession',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.GetConnectSessionRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.GetConnectSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginConnectSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ConnectService/BeginConnectSession',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.BeginConnectSessionRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.BeginConnectSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteConnectSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ConnectService/CompleteConnectSession',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.CompleteConnectSessionRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.CompleteConnectSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

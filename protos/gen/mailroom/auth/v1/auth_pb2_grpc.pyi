@@ -497,3 +497,71 @@ class ApplicationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gets a user of the application with their accounts, oldest first. Idempotent. NOT_FOUND user_not_found."""
 
 def add_ApplicationServiceServicer_to_server(servicer: ApplicationServiceServicer, server: _aio.Server) -> None: ...
+
+class ConnectServiceStub:
+    """Connect sessions: an application sends a browser to a page of ours, and completes what its user consented to there.
+    Called by the gateway.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    CreateConnectSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateConnectSessionRequest, _auth_pb2.CreateConnectSessionResponse]
+    """Creates a session for a user of the application, who is added if they are new. Not idempotent: each call makes one.
+    INVALID_ARGUMENT invalid_redirect_url, unknown_provider, invalid_external_user_id.
+    """
+    GetConnectSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetConnectSessionRequest, _auth_pb2.GetConnectSessionResponse]
+    """Gets what the page shows. Changes nothing. NOT_FOUND connect_session_not_found (also used and expired ones)."""
+    BeginConnectSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.BeginConnectSessionRequest, _auth_pb2.BeginConnectSessionResponse]
+    """Returns the provider's URL for the browser. Each call creates a state, which expires unused; the session can begin
+    again until a consent. NOT_FOUND connect_session_not_found; INVALID_ARGUMENT unknown_provider.
+    """
+    CompleteConnectSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.CompleteConnectSessionRequest, _auth_pb2.CompleteConnectSessionResponse]
+    """Connects the account that was consented to. Idempotent: for 10 minutes a repeat gets the same account.
+    NOT_FOUND connect_session_not_found (also another application's); INVALID_ARGUMENT invalid_connect_code (wrong, late,
+    of another session); FAILED_PRECONDITION account_of_another_user, no_offline_access.
+    """
+
+class ConnectServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Connect sessions: an application sends a browser to a page of ours, and completes what its user consented to there.
+    Called by the gateway.
+    """
+
+    @_abc_1.abstractmethod
+    def CreateConnectSession(
+        self,
+        request: _auth_pb2.CreateConnectSessionRequest,
+        context: _aio.ServicerContext[_auth_pb2.CreateConnectSessionRequest, _abc.Awaitable[_auth_pb2.CreateConnectSessionResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.CreateConnectSessionResponse]:
+        """Creates a session for a user of the application, who is added if they are new. Not idempotent: each call makes one.
+        INVALID_ARGUMENT invalid_redirect_url, unknown_provider, invalid_external_user_id.
+        """
+
+    @_abc_1.abstractmethod
+    def GetConnectSession(
+        self,
+        request: _auth_pb2.GetConnectSessionRequest,
+        context: _aio.ServicerContext[_auth_pb2.GetConnectSessionRequest, _abc.Awaitable[_auth_pb2.GetConnectSessionResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.GetConnectSessionResponse]:
+        """Gets what the page shows. Changes nothing. NOT_FOUND connect_session_not_found (also used and expired ones)."""
+
+    @_abc_1.abstractmethod
+    def BeginConnectSession(
+        self,
+        request: _auth_pb2.BeginConnectSessionRequest,
+        context: _aio.ServicerContext[_auth_pb2.BeginConnectSessionRequest, _abc.Awaitable[_auth_pb2.BeginConnectSessionResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.BeginConnectSessionResponse]:
+        """Returns the provider's URL for the browser. Each call creates a state, which expires unused; the session can begin
+        again until a consent. NOT_FOUND connect_session_not_found; INVALID_ARGUMENT unknown_provider.
+        """
+
+    @_abc_1.abstractmethod
+    def CompleteConnectSession(
+        self,
+        request: _auth_pb2.CompleteConnectSessionRequest,
+        context: _aio.ServicerContext[_auth_pb2.CompleteConnectSessionRequest, _abc.Awaitable[_auth_pb2.CompleteConnectSessionResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.CompleteConnectSessionResponse]:
+        """Connects the account that was consented to. Idempotent: for 10 minutes a repeat gets the same account.
+        NOT_FOUND connect_session_not_found (also another application's); INVALID_ARGUMENT invalid_connect_code (wrong, late,
+        of another session); FAILED_PRECONDITION account_of_another_user, no_offline_access.
+        """
+
+def add_ConnectServiceServicer_to_server(servicer: ConnectServiceServicer, server: _aio.Server) -> None: ...

@@ -68,7 +68,8 @@ class MailboxServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RefreshMailboxes(self, request, context):
-        """Learns the user's accounts from auth, and makes mailboxes due whose access is back. For after a sign-in. Idempotent.
+        """Learns the user's accounts from auth, or one of the API key's application, and makes mailboxes due whose access is
+        back. For after a sign-in, or a connection. Idempotent.
         INVALID_ARGUMENT invalid_user_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

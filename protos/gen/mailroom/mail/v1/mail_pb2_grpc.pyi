@@ -26,7 +26,8 @@ class MailboxServiceStub:
     INVALID_ARGUMENT invalid_user_id, invalid_page_token.
     """
     RefreshMailboxes: _aio.UnaryUnaryMultiCallable[_mail_pb2.RefreshMailboxesRequest, _mail_pb2.RefreshMailboxesResponse]
-    """Learns the user's accounts from auth, and makes mailboxes due whose access is back. For after a sign-in. Idempotent.
+    """Learns the user's accounts from auth, or one of the API key's application, and makes mailboxes due whose access is
+    back. For after a sign-in, or a connection. Idempotent.
     INVALID_ARGUMENT invalid_user_id.
     """
     DisconnectMailbox: _aio.UnaryUnaryMultiCallable[_mail_pb2.DisconnectMailboxRequest, _mail_pb2.DisconnectMailboxResponse]
@@ -56,7 +57,8 @@ class MailboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mail_pb2.RefreshMailboxesRequest,
         context: _aio.ServicerContext[_mail_pb2.RefreshMailboxesRequest, _abc.Awaitable[_mail_pb2.RefreshMailboxesResponse]],
     ) -> _abc.Awaitable[_mail_pb2.RefreshMailboxesResponse]:
-        """Learns the user's accounts from auth, and makes mailboxes due whose access is back. For after a sign-in. Idempotent.
+        """Learns the user's accounts from auth, or one of the API key's application, and makes mailboxes due whose access is
+        back. For after a sign-in, or a connection. Idempotent.
         INVALID_ARGUMENT invalid_user_id.
         """
 

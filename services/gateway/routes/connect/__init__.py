@@ -1,0 +1,1 @@
+"""Connect sessions: their API, and their page."""

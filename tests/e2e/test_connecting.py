@@ -1,0 +1,130 @@
+"""Connect sessions over the whole stack, and the quick start of docs/applications.md as it is printed."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.docs.documents import ROOT
+from tests.support.docs.page_steps import steps_of
+from tests.support.e2e.back_ends import RETURN, BackEnd, consented
+from tests.support.e2e.people import Provider
+from tests.support.e2e.running_stack import RunningStack
+
+_SCOPES = "--scopes=mail.read,mailboxes.read,mailboxes.manage"
+QUICK_START = ROOT / "docs/applications.md"
+_LOCAL = "http://localhost:3000/connected"
+
+
+@pytest.fixture(scope="module")
+def shop(stack: RunningStack, http: httpx.Client) -> BackEnd:
+    """The back end of an application of its own."""
+    operator = {"Authorization": f"Bearer {stack.api_key('--operator')}"}
+    made = http.post("/applications", json={"name": "shop", "redirect_urls": [RETURN]}, headers=operator)
+    assert made.status_code == 201, made.text
+    return BackEnd(http, stack.api_key("--application=shop", _SCOPES))
+
+
+class TestConnection:
+    def test_gives_the_application_a_mailbox_of_its_user(self, shop: BackEnd, provider: Provider) -> None:
+        email = provider.new_user(messages=3)
+        mailbox = shop.connected("42", email)
+        assert (mailbox["email"], mailbox["external_user_id"]) == (email, "42")
+        shop.sync(mailbox["mailbox_id"])
+        assert len(shop.get("/emails", mailbox_id=mailbox["mailbox_id"]).json()["emails"]) == 3
+        [listed] = shop.get("/mailboxes", external_user_id="42").json()["mailboxes"]
+        assert (listed["mailbox_id"], listed["user_id"]) == (mailbox["mailbox_id"], mailbox["user_id"])
+
+    def test_again_keeps_ids_and_mail_and_ends_the_lack_of_access(self, shop: BackEnd, provider: Provider) -> None:
+        email = provider.new_user(messages=3)
+        mailbox = shop.connected("43", email)
+        shop.sync(mailbox["mailbox_id"])
+        ids = [item["id"] for item in shop.get("/emails", mailbox_id=mailbox["mailbox_id"]).json()["emails"]]
+        provider.post(f"/users/{email}/revoke")
+        failed = shop.post("/emails/sync", {"mailbox_id": mailbox["mailbox_id"]}, Prefer="wait=60").json()
+        assert (failed["state"], _status(shop, mailbox["mailbox_id"])) == ("failed", "reauth_required")
+        assert shop.connected("43", email) == mailbox
+        assert _status(shop, mailbox["mailbox_id"]) == "active"
+        assert [item["id"] for item in shop.get("/emails", mailbox_id=mailbox["mailbox_id"]).json()["emails"]] == ids
+        provider.deliver(email)
+        shop.sync(mailbox["mailbox_id"])
+        assert len(shop.get("/emails", mailbox_id=mailbox["mailbox_id"]).json()["emails"]) == 4
+
+    def test_outlives_the_death_of_all_that_took_the_consent(
+        self, stack: RunningStack, shop: BackEnd, provider: Provider
+    ) -> None:
+        back = consented(shop.http, shop.start("44")["url"], provider.new_user())
+        for name in ("auth", "gateway"):
+            stack.kill(name)
+        for name in ("auth", "gateway"):
+            stack.start(name)
+        first, again = (shop.complete(back["session"], back["code"]) for _ in range(2))
+        assert first.status_code == 200, first.text
+        assert again.json() == first.json()
+
+    def test_that_is_not_completed_connects_nothing(self, shop: BackEnd, provider: Provider) -> None:
+        attackers = shop.start("attacker")
+        back = consented(shop.http, attackers["url"], provider.new_user())
+        # What the attacker knows: the session, and its URL.
+        for known in (attackers["id"], attackers["url"], back["session"]):
+            answer = shop.complete(back["session"], known)
+            assert (answer.status_code, answer.json()["code"]) == (400, "invalid_connect_code")
+        assert shop.get("/mailboxes", external_user_id="attacker").json()["mailboxes"] == []
+
+    def test_of_another_users_account_is_refused(self, shop: BackEnd, provider: Provider) -> None:
+        email = provider.new_user()
+        mailbox = shop.connected("owner", email)
+        back = consented(shop.http, shop.start("another")["url"], email)
+        answer = shop.complete(back["session"], back["code"])
+        assert (answer.status_code, answer.json()["code"]) == (409, "account_of_another_user")
+        assert _status(shop, mailbox["mailbox_id"]) == "active"
+
+    def test_that_the_user_refuses_comes_back_with_an_error(self, shop: BackEnd, provider: Provider) -> None:
+        session = shop.start("45")
+        back = consented(shop.http, session["url"], provider.new_user(), decision="deny")
+        assert back == {"session": session["id"], "error": "access_denied"}
+
+    def test_leaves_no_token_or_code_in_logs(self, stack: RunningStack, shop: BackEnd, provider: Provider) -> None:
+        session = shop.start("46")
+        back = consented(shop.http, session["url"], provider.new_user())
+        shop.complete(back["session"], back["code"])
+        for name in ("auth", "mail", "gateway", "worker"):
+            log = stack.log_file(name).read_text(errors="replace")
+            assert back["code"] not in log
+            assert session["url"].partition("token=")[2] not in log
+
+
+def _status(shop: BackEnd, mailbox_id: str) -> str:
+    return str(shop.get(f"/mailboxes/{mailbox_id}").json()["status"])
+
+
+class TestQuickStart:
+    @pytest.mark.parametrize(
+        "blocks",
+        [
+            [step.text for step in steps_of(QUICK_START.read_text(encoding="utf-8"), section="Quick start")],
+            re.findall(r"^```sh\n(API=.*?KEY=.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)[
+                :1
+            ],
+        ],
+        ids=["docs/applications.md", "README.md"],
+    )
+    def test_works_as_it_is_printed(
+        self, stack: RunningStack, provider: Provider, tmp_path: Path, blocks: list[str]
+    ) -> None:
+        email = provider.new_user(messages=2)
+        (tmp_path / ".mailroom").mkdir()
+        key = stack.api_key(_SCOPES, f"--redirect-url={_LOCAL}")
+        (tmp_path / ".mailroom/api-key").write_text(f"{key}\n")
+        script = "\n".join(blocks).replace("http://localhost:8000", stack.gateway_url)
+        script = re.sub("ada@example.com|grace@example.org", email, script).replace('"42"', f'"{email}"')
+        script = script.replace("external_user_id=42", f"external_user_id={email}")
+        assert script.count(email) >= 2
+        done = subprocess.run(
+            ["bash", "-eu", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        assert '"state":"completed"' in done.stdout
+        assert done.stdout.count('"received_at"') == 2

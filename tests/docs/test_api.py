@@ -14,9 +14,8 @@ from tests.support.docs.documents import ROOT
 
 def served() -> Iterator[str]:
     """Method and path of every route that OpenAPI describes."""
-    modules = [
-        importlib.import_module(f"{routes.__name__}.{one.name}") for one in pkgutil.iter_modules(routes.__path__)
-    ]
+    found = pkgutil.walk_packages(routes.__path__, prefix=f"{routes.__name__}.")
+    modules = [importlib.import_module(one.name) for one in found if not one.ispkg]
     for router in (*(module.router for module in modules if module is not push), push.push_router(["google"])):
         for route in router.routes:
             if isinstance(route, APIRoute) and route.include_in_schema:

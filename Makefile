@@ -122,7 +122,7 @@ protos: install ## Regenerate the gRPC code from protos/
 COMPILE = $(BIN)/uv pip compile --universal --python-version 3.13 --generate-hashes --no-header --quiet
 lock: install ## Recompile requirements.lock from pyproject.toml, from both each image's lock, and those of tools
 	$(COMPILE) pyproject.toml --all-extras --group dev --output-file requirements.lock
-	for service in auth mail gateway sandbox; do \
+	for service in auth mail gateway console sandbox; do \
 	  $(COMPILE) pyproject.toml --extra $$service --constraint requirements.lock --output-file deploy/locks/$$service.txt || exit 1; \
 	done
 	for tools in lint-tools supply-chain; do \
@@ -138,7 +138,7 @@ $(SUPPLY): deploy/supply-chain.txt | $(STAMP)
 
 sbom: $(SUPPLY) ## Write a bill of materials (CycloneDX) of each image's Python packages into sbom/
 	@mkdir -p sbom
-	@for service in auth mail gateway sandbox; do \
+	@for service in auth mail gateway console sandbox; do \
 	  PYTHONWARNINGS=ignore $(SUPPLY)/bin/cyclonedx-py requirements deploy/locks/$$service.txt --pyproject pyproject.toml \
 	    --output-reproducible --no-validate --output-file sbom/$$service.cdx.json && echo "sbom/$$service.cdx.json" || exit 1; \
 	done

@@ -24,7 +24,19 @@ _MEANINGFUL_WHEN_EMPTY = frozenset({"GMAIL_BATCH_URL"})  # empty means: the prov
 _FALSE = frozenset({"off", "false", "no", "0"})
 _TRUE = frozenset({"on", "true", "yes", "1"})
 _OURS = (
-    *("AUTH_", "CORS_", "FRONTEND_", "GATEWAY_", "GMAIL_", "GOOGLE_", "IMAP_", "MAIL_", "MAILROOM_", "POSTGRES_"),
+    *(
+        "AUTH_",
+        "CONSOLE_",
+        "CORS_",
+        "FRONTEND_",
+        "GATEWAY_",
+        "GMAIL_",
+        "GOOGLE_",
+        "IMAP_",
+        "MAIL_",
+        "MAILROOM_",
+        "POSTGRES_",
+    ),
     *("PROVIDERS_FILE", "PUBLIC_URL", "REDIS_", "SANDBOX_", "SECRET_KEY", "WORKER_", "YANDEX_"),
 )
 # A user who replaces the first with another stand-in must not have its tokens sent to, or verified by, the sandbox.
@@ -41,6 +53,8 @@ _MOVABLE_PORTS = {
     "MAIL_ADMIN_PORT": 9102,
     "WORKER_ADMIN_PORT": 9103,
     "GATEWAY_ADMIN_PORT": 9100,
+    "CONSOLE_PORT": 8001,
+    "CONSOLE_ADMIN_PORT": 9104,
 }
 # The roles at the embedded Postgres by their variables: the owners of the tables, and the processes.
 _ROLES = {
@@ -169,6 +183,9 @@ def service_variables(settings: Settings, ports: Ports, secret: Secret) -> dict[
         "AUTH_ADDRESS": f"127.0.0.1:{numbers['AUTH_PORT']}",
         "MAIL_ADDRESS": f"127.0.0.1:{numbers['MAIL_PORT']}",
         "PUBLIC_URL": f"http://localhost:{gateway}",
+        "CONSOLE_GATEWAY_URL": f"http://127.0.0.1:{gateway}",
+        "CONSOLE_PUBLIC_URL": f"http://localhost:{numbers['CONSOLE_PORT']}",
+        "CONSOLE_SECRET_KEY": settings.variables.get("CONSOLE_SECRET_KEY") or secret("console_secret_key"),
     }
     variables |= _chosen(settings, variables)
     variables["GOOGLE_REDIRECT_URI"] = f"{variables['PUBLIC_URL']}/auth/google/callback"
@@ -217,6 +234,7 @@ def _sandbox(chosen: Mapping[str, str], port: int) -> dict[str, str]:
         "GMAIL_API_URL": server,
         "GMAIL_BATCH_URL": f"{server}/batch/gmail/v1",
         "FRONTEND_REDIRECT_URL": f"{browser}/demo",
+        "CONSOLE_CONNECT_URL": f"{browser}/demo",
         "CORS_ORIGINS": browser,
     }
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pydantic import SecretStr
 
 from services.auth.settings import AuthKeySettings, AuthMigrationSettings, AuthSettings
+from services.console.settings import ConsoleSettings
 from services.gateway.settings import GatewaySettings
 from services.kit.settings import Settings
 from services.mail.settings import MailMigrationSettings, MailSettings, WorkerSettings
@@ -17,6 +18,7 @@ PROCESSES: Mapping[str, type[Settings]] = {
     "mail": MailSettings,
     "worker": WorkerSettings,
     "gateway": GatewaySettings,
+    "console": ConsoleSettings,
     "auth.migrations": AuthMigrationSettings,
     "mail.migrations": MailMigrationSettings,
     "auth.command": AuthKeySettings,

@@ -104,6 +104,7 @@ def processes(settings: Settings, variables: Mapping[str, str]) -> list[Service]
         service("mail", module="services.mail", folder="mail", port="MAIL_ADMIN_PORT"),
         service("worker", module="services.mail.worker", folder="mail", port="WORKER_ADMIN_PORT"),
         service("gateway", module="services.gateway", folder="gateway", port="GATEWAY_ADMIN_PORT"),
+        service("console", module="services.console", folder="console", port="CONSOLE_ADMIN_PORT"),
     ]
 
 

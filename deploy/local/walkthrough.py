@@ -68,6 +68,7 @@ _READ_WITH_THE_KEY = """\
 """
 _ADMIN_PORTS = {
     "gateway": "GATEWAY_ADMIN_PORT",
+    "console": "CONSOLE_ADMIN_PORT",
     "auth": "AUTH_ADMIN_PORT",
     "mail": "MAIL_ADMIN_PORT",
     "worker": "WORKER_ADMIN_PORT",
@@ -81,6 +82,7 @@ def walkthrough(variables: Mapping[str, str], *, home: Path, sandbox: bool) -> s
     places = {
         "API": gateway,
         "API docs": f"{gateway}/docs",
+        "Console": f"{variables['CONSOLE_PUBLIC_URL']} (sign in with the API key below)",
         **(
             {"Demo page": variables["FRONTEND_REDIRECT_URL"], "Sandbox": variables["SANDBOX_PUBLIC_URL"]}
             if sandbox

@@ -18,7 +18,7 @@ from tests.support.e2e.people import Person, Provider, external_ids, ids
 
 pytestmark = pytest.mark.long
 
-IMAGES = ("auth", "mail", "worker", "gateway", "sandbox")
+IMAGES = ("auth", "mail", "worker", "gateway", "console", "sandbox")
 RECOVERY_SECONDS = 60
 POLL_SECONDS = 0.2
 _DATABASE = {"alembic", "asyncpg", "sqlalchemy"}
@@ -35,6 +35,10 @@ FOREIGN = {
     "mail": {"fastapi", "python_multipart", "services.auth", "services.gateway", "services.sandbox"},
     "worker": {"fastapi", "python_multipart", "services.auth", "services.gateway", "services.sandbox"},
     "gateway": {*_DATABASE, "httpx", "services.auth", "services.mail", "services.sandbox"},
+    "console": {
+        *(*_DATABASE, "redis", "mailroom"),
+        *("services.auth", "services.mail", "services.gateway", "services.sandbox"),
+    },
     "sandbox": {*_DATABASE, "redis", "services.auth", "services.mail", "services.gateway", "mailroom"},
 }
 # Prints the container's properties as the process sees them.
@@ -101,7 +105,7 @@ def test_every_service_is_healthy_and_the_migrations_ended_with_0(system: Compos
     for name in ("certificates", "auth-migrations", "mail-migrations"):
         ended = containers.pop(name)
         assert (ended["State"], ended["ExitCode"]) == ("exited", 0)
-    assert set(containers) == {"postgres", "redis", "auth", "mail", "worker", "gateway", "sandbox"}
+    assert set(containers) == {"postgres", "redis", "auth", "mail", "worker", "gateway", "console", "sandbox"}
     assert {container["Health"] for container in containers.values()} == {"healthy"}
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from services.auth.settings import AuthMigrationSettings, AuthSettings
+from services.console.settings import ConsoleSettings
 from services.gateway.settings import GatewaySettings
 from services.kit.settings import Settings
 from services.mail.settings import MailMigrationSettings, MailSettings, WorkerSettings
@@ -19,8 +20,10 @@ from services.mail.settings import MailMigrationSettings, MailSettings, WorkerSe
 CHART = Path(__file__).parents[2] / "deploy/helm/mailroom"
 VALUES = {"default": CHART / "values.yaml", "production": CHART / "ci/production-values.yaml"}
 SETTINGS: dict[str, type[Settings]] = {
-    "auth": AuthSettings, "gateway": GatewaySettings, "mail": MailSettings, "worker": WorkerSettings,
+    "auth": AuthSettings, "console": ConsoleSettings, "gateway": GatewaySettings, "mail": MailSettings,
+    "worker": WorkerSettings,
 }  # fmt: skip
+WITHOUT_DATABASE = ("console", "gateway")
 MIGRATIONS: dict[str, type[Settings]] = {"auth": AuthMigrationSettings, "mail": MailMigrationSettings}
 # Settings that an operator adds for all processes.
 # Settings that the chart gives where the values choose none.
@@ -183,10 +186,11 @@ class TestServers:
     def test_are_verified_unless_the_values_say_otherwise(self) -> None:
         for name, pod in _pods(_rendered()):
             variables = _variables(pod)
-            if name != "gateway":
+            if name not in WITHOUT_DATABASE:
                 assert variables["PGSSLMODE"] == "verify-full"
                 assert variables["PGSSLROOTCERT"] == "/run/secrets/postgres/postgres-ca.crt"
-            assert variables.get("REDIS_TLS") == (None if name.endswith("-migrations") else "true")
+            has_redis = not name.endswith("-migrations") and name != "console"
+            assert variables.get("REDIS_TLS") == ("true" if has_redis else None)
 
     def test_without_tls_need_no_certificate(self) -> None:
         for name, pod in _pods(_rendered("--set", "postgres.sslMode=disable,redis.tls=false")):
@@ -206,6 +210,7 @@ class TestSecrets:
                 if variable.endswith("_FILE"):
                     owners.setdefault(variable.removesuffix("_FILE"), set()).add(name)
         owners.pop("SECRET_KEY_PREVIOUS", None)
+        assert owners.pop("CONSOLE_SECRET_KEY", {"console"}) == {"console"}
         assert owners.pop("POSTGRES_PASSWORD", {"auth-migrations", "mail-migrations"}) == {
             "auth-migrations",
             "mail-migrations",
@@ -249,10 +254,11 @@ class TestSecrets:
         secrets = {
             name: (_variables(pod)["REDIS_USERNAME"], _secret_of(pod, "REDIS_PASSWORD"))
             for name, pod in _pods(own)
-            if name in SETTINGS
+            if name in SETTINGS and name != "console"
         }
         rest = ("rest", ("mailroom", "redis-password"))
-        assert secrets == dict.fromkeys(SETTINGS, rest) | {"gateway": ("gateway", ("own", "redis-gateway-password"))}
+        gateway = {"gateway": ("gateway", ("own", "redis-gateway-password"))}
+        assert secrets == dict.fromkeys(SETTINGS.keys() - {"console"}, rest) | gateway
 
     def test_of_sign_ins_at_redis_are_auths_alone_where_they_have_a_server_of_their_own(self) -> None:
         chosen = "redis.signIns.host=sign-ins,redis.signIns.port=6380,secrets.redisSignInsPassword.name=own"
@@ -336,6 +342,13 @@ class TestNetworkPolicies:
         assert redis_port in ports
         assert ports <= {53, 4317, 50051, 50052, redis_port}
 
+    def test_let_the_console_reach_the_gateway_alone(self, resources: list[Resource]) -> None:
+        rules = _of(resources, "NetworkPolicy")["console"]["spec"]["egress"]
+        assert {port["port"] for rule in rules for port in rule["ports"]} <= {53, 4317, 8000}
+        admitted = _of(resources, "NetworkPolicy")["gateway"]["spec"]["ingress"][0]
+        peers = [peer["podSelector"]["matchLabels"] for peer in admitted.get("from", ()) if "podSelector" in peer]
+        assert "from" not in admitted or "console" in {peer["app.kubernetes.io/component"] for peer in peers}
+
 
 class TestMonitoring:
     def test_watches_by_the_rules_that_promtool_tests(self) -> None:
@@ -364,6 +377,7 @@ class TestAvailability:
         assert {name: service["spec"].get("clusterIP") for name, service in services.items()} == {
             "auth": "None",
             "mail": "None",
+            "console": None,
             "gateway": None,
         }
 

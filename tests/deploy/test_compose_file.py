@@ -109,12 +109,12 @@ def test_beside_a_google_client_the_users_urls_are_passed_on_and_a_blank_batch_u
 
 
 def test_ports_are_published_on_loopback_only_where_the_user_wants_them() -> None:
-    chosen = {"GATEWAY_PORT": "1", "SANDBOX_PORT": "2", "POSTGRES_PORT": "3", "REDIS_PORT": "4"}
+    chosen = {"GATEWAY_PORT": "1", "SANDBOX_PORT": "2", "POSTGRES_PORT": "3", "REDIS_PORT": "4", "CONSOLE_PORT": "5"}
     services = _services(**chosen)
     ports = {
         (name, port["host_ip"], port["published"]) for name in services for port in services[name].get("ports", [])
     }
-    names = ("gateway", "sandbox", "postgres", "redis")
+    names = ("gateway", "sandbox", "postgres", "redis", "console")
     assert ports == {(name, "127.0.0.1", str(number)) for number, name in enumerate(names, start=1)}
     assert services["auth"]["environment"]["PUBLIC_URL"] == "http://localhost:1"
     assert services["auth"]["environment"]["GOOGLE_ISSUER"] == "http://localhost:2"

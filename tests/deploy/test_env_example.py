@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from services.auth.settings import AuthMigrationSettings, AuthSettings
+from services.console.settings import ConsoleSettings
 from services.gateway.settings import GatewaySettings
 from services.kit.settings import Settings
 from services.mail.settings import MailMigrationSettings, MailSettings, WorkerSettings
@@ -17,7 +18,7 @@ from services.sandbox.settings import Settings as SandboxSettings
 
 ROOT = Path(__file__).parents[2]
 SETTINGS: tuple[type[Settings], ...] = (
-    *(AuthSettings, GatewaySettings, MailSettings, WorkerSettings, SandboxSettings),
+    *(AuthSettings, GatewaySettings, ConsoleSettings, MailSettings, WorkerSettings, SandboxSettings),
     *(AuthMigrationSettings, MailMigrationSettings),
 )
 OF_OPENTELEMETRY = {environment_variables.OTEL_TRACES_SAMPLER, environment_variables.OTEL_TRACES_SAMPLER_ARG}

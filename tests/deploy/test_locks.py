@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SERVICES = ("auth", "mail", "gateway", "sandbox")
+SERVICES = ("auth", "mail", "gateway", "console", "sandbox")
 
 
 def _pins(lock: Path) -> dict[str, frozenset[str]]:
@@ -61,7 +61,7 @@ def test_images_of_others_have_exact_tags() -> None:
     assert [image for image in named if not re.search(r":v?\d+\.\d+\.\d+|^postgres:\d+\.\d+", image)] == []
 
 
-@pytest.mark.parametrize("service", ["gateway", "sandbox"])
+@pytest.mark.parametrize("service", ["gateway", "console", "sandbox"])
 def test_a_service_without_tables_gets_no_database_packages(service: str) -> None:
     pinned = {pin.partition("==")[0] for pin in _pins(ROOT / f"deploy/locks/{service}.txt")}
     assert not pinned & {"alembic", "asyncpg", "sqlalchemy"}

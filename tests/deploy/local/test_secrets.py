@@ -23,6 +23,7 @@ _SECRETS = _DATABASE | {
     "GOOGLE_CLIENT_SECRET": "g-secret",
     "YANDEX_CLIENT_SECRET": "y-secret",
     "SANDBOX_CLIENT_SECRET": "s-secret",
+    "CONSOLE_SECRET_KEY": "c" * 32,
     "REDIS_PASSWORD": "r-secret",
 }
 _OF = {
@@ -34,6 +35,7 @@ _OF = {
     "mail": {"MAIL_POSTGRES_PASSWORD", "REDIS_PASSWORD"},
     "worker": {"WORKER_POSTGRES_PASSWORD", "REDIS_PASSWORD"},
     "gateway": {"REDIS_PASSWORD"},
+    "console": {"CONSOLE_SECRET_KEY"},
     "auth.migrations": {"AUTH_POSTGRES_PASSWORD", "AUTH_POSTGRES_OWNER_PASSWORD", "POSTGRES_PASSWORD"},
     "mail.migrations": {
         *("MAIL_POSTGRES_PASSWORD", "WORKER_POSTGRES_PASSWORD", "MAIL_POSTGRES_OWNER_PASSWORD", "POSTGRES_PASSWORD"),

@@ -19,7 +19,7 @@ from deploy.local.children import command_line
 _FREE = dict.fromkeys(
     (
         *("GATEWAY_PORT", "GATEWAY_ADMIN_PORT", "AUTH_PORT", "AUTH_ADMIN_PORT", "MAIL_PORT", "MAIL_ADMIN_PORT"),
-        *("WORKER_ADMIN_PORT", "SANDBOX_PORT", "POSTGRES_PORT", "REDIS_PORT"),
+        *("WORKER_ADMIN_PORT", "SANDBOX_PORT", "CONSOLE_PORT", "CONSOLE_ADMIN_PORT", "POSTGRES_PORT", "REDIS_PORT"),
     ),
     "0",
 )
@@ -107,8 +107,9 @@ class TestRun:
         with _running(home) as (process, printed):
             assert "curl" in printed
             children = _watch(_children(process.pid))
-            assert len(children) == 7  # two servers, five processes
+            assert len(children) == 8  # two servers, six processes
             assert _holders(process.pid, "SECRET_KEY") == _holders(process.pid, "GOOGLE_CLIENT_SECRET") == ["auth"]
+            assert _holders(process.pid, "CONSOLE_SECRET_KEY") == ["console"]
             assert _holders(process.pid, "MAIL_POSTGRES_PASSWORD") == ["mail"]
             assert _holders(process.pid, "WORKER_POSTGRES_PASSWORD") == ["mail.worker"]
             assert _holders(process.pid, "MAIL_POSTGRES_OWNER_PASSWORD") == []
@@ -134,7 +135,7 @@ class TestRun:
         assert code == 0, rest
         assert "Traceback" not in rest
         assert _all_gone(children)
-        for name in ("auth", "mail", "worker", "gateway", "sandbox", "postgres", "valkey"):
+        for name in ("auth", "mail", "worker", "gateway", "console", "sandbox", "postgres", "valkey"):
             assert (home / "mailroom" / "logs" / f"{name}.log").stat().st_size > 0, name
 
     @pytest.mark.long  # the same promise is tested on small services and on the servers alone

@@ -76,8 +76,8 @@ spec:
             timeoutSeconds: 5
             failureThreshold: 2
           resources: {{- toYaml $own.resources | nindent 12 }}
-          volumeMounts: {{- include "mailroom.mounts" . | nindent 12 }}
-      volumes: {{- include "mailroom.volumes" . | nindent 8 }}
+          volumeMounts: {{- include "mailroom.mounts" . | trim | default "[]" | nindent 12 }}
+      volumes: {{- include "mailroom.volumes" . | trim | default "[]" | nindent 8 }}
 ---
 apiVersion: policy/v1
 kind: PodDisruptionBudget

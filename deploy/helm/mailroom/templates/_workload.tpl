@@ -1,4 +1,4 @@
-{{/* Common parts of all processes. Parameters: (dict "root" $ "name" "auth"|"mail"|"worker"|"gateway"). */}}
+{{/* Common parts of all processes. Parameters: (dict "root" $ "name" "auth"|"mail"|"worker"|"gateway"|"console"). */}}
 
 {{- define "mailroom.fullname" -}}
 {{ .Release.Name | trunc 40 | trimSuffix "-" }}
@@ -47,6 +47,8 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- else if and (eq .name "mail") .root.Values.postgres.mailOwner -}}
 {{- $_ := set $own "MAIL_POSTGRES_OWNER_PASSWORD" $secrets.postgresMailOwnerPassword -}}
 {{- end -}}
+{{- else if eq .name "console" -}}
+{{- $_ := set $own "CONSOLE_SECRET_KEY" $secrets.consoleSecretKey -}}
 {{- else -}}
 {{- $ofGateway := and (eq .name "gateway") .root.Values.redis.gatewayUsername -}}
 {{- $_ := set $own "REDIS_PASSWORD" (ternary $secrets.redisGatewayPassword $secrets.redisPassword (not (not $ofGateway))) -}}
@@ -68,12 +70,12 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 
 {{/* Whether a process gets the file of further providers. */}}
 {{- define "mailroom.hasProviders" -}}
-{{ and (ne .name "gateway") (not .migrations) (ne .root.Values.secrets.providers.name "") }}
+{{ and (not (has .name (list "gateway" "console"))) (not .migrations) (ne .root.Values.secrets.providers.name "") }}
 {{- end }}
 
 {{/* Whether a process gets the CA of Postgres's certificate. */}}
 {{- define "mailroom.hasPostgresCa" -}}
-{{ and (ne .name "gateway") (hasPrefix "verify-" .root.Values.postgres.sslMode) }}
+{{ and (not (has .name (list "gateway" "console"))) (hasPrefix "verify-" .root.Values.postgres.sslMode) }}
 {{- end }}
 
 {{- define "mailroom.postgresVariables" -}}
@@ -128,15 +130,28 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{ ternary ($redis.gatewayUsername | default $redis.username) $redis.username (eq .name "gateway") }}
 {{- end }}
 
+{{/* Of every process but migrations. */}}
+{{- define "mailroom.commonVariables" }}
+- {name: MAILROOM_VERSION, value: {{ .root.Values.image.tag | default .root.Chart.AppVersion | quote }}}
+- {name: DRAIN_DELAY_SECONDS, value: {{ .root.Values.drainDelaySeconds | quote }}}
+{{- end }}
+
 {{- define "mailroom.variables" -}}
 {{- $values := .root.Values -}}
 {{- range $variable, $_ := fromJson (include "mailroom.secretFiles" .) }}
 - {name: {{ $variable }}_FILE, value: /run/secrets/mailroom/{{ $variable }}}
 {{- end }}
-{{- if ne .name "gateway" }}
+{{- if not (has .name (list "gateway" "console")) }}
 {{ include "mailroom.postgresVariables" . }}
 {{- end }}
-{{- if not .migrations }}
+{{- if eq .name "console" }}
+- {name: CONSOLE_GATEWAY_URL, value: "http://{{ include "mailroom.fullname" .root }}-gateway:8000"}
+{{- with $values.consoleUrl }}
+- {name: CONSOLE_PUBLIC_URL, value: {{ . | quote }}}
+{{- end }}
+- {name: PUBLIC_URL, value: {{ $values.publicUrl | quote }}}
+{{- include "mailroom.commonVariables" . }}
+{{- else if not .migrations }}
 - {name: REDIS_HOST, value: {{ $values.redis.host | quote }}}
 - {name: REDIS_PORT, value: {{ $values.redis.port | quote }}}
 - {name: REDIS_DB, value: {{ $values.redis.database | quote }}}
@@ -175,8 +190,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 - {name: AUTH_REQUIRE_CLIENT_PROOF, value: "true"}
 {{- end }}
 {{- end }}
-- {name: MAILROOM_VERSION, value: {{ $values.image.tag | default .root.Chart.AppVersion | quote }}}
-- {name: DRAIN_DELAY_SECONDS, value: {{ $values.drainDelaySeconds | quote }}}
+{{- include "mailroom.commonVariables" . }}
 {{- end }}
 {{- range $variable, $value := $values.settings }}
 {{- /* As a string: Helm prints a number of seven digits as 1e+06. */}}
@@ -207,7 +221,7 @@ secret: {secretName: {{ .name }}, defaultMode: 0440, items: [{key: {{ .key }}, p
 - name: postgres
   {{- include "mailroom.certificateVolume" .root.Values.secrets.postgresCa | nindent 2 }}
 {{- end }}
-{{- if and (not .migrations) .root.Values.secrets.redisCa.name }}
+{{- if and (not .migrations) (ne .name "console") .root.Values.secrets.redisCa.name }}
 - name: redis
   {{- include "mailroom.certificateVolume" .root.Values.secrets.redisCa | nindent 2 }}
 {{- end }}
@@ -222,7 +236,7 @@ secret: {secretName: {{ .name }}, defaultMode: 0440, items: [{key: {{ .key }}, p
     {{- end }}
     {{- end }}
 {{- end }}
-{{- if not .migrations }}
+{{- if and (not .migrations) (ne .name "console") }}
 - name: identity
   secret: {secretName: {{ get .root.Values.tls.secrets (include "mailroom.service" .) }}, defaultMode: 0440}
 {{- end }}
@@ -239,13 +253,13 @@ secret: {secretName: {{ .name }}, defaultMode: 0440, items: [{key: {{ .key }}, p
 {{- if eq (include "mailroom.hasPostgresCa" .) "true" }}
 - {name: postgres, mountPath: /run/secrets/postgres, readOnly: true}
 {{- end }}
-{{- if and (not .migrations) .root.Values.secrets.redisCa.name }}
+{{- if and (not .migrations) (ne .name "console") .root.Values.secrets.redisCa.name }}
 - {name: redis, mountPath: /run/secrets/redis, readOnly: true}
 {{- end }}
 {{- if eq (include "mailroom.hasProviders" .) "true" }}
 - {name: providers, mountPath: /run/secrets/providers, readOnly: true}
 {{- end }}
-{{- if not .migrations }}
+{{- if and (not .migrations) (ne .name "console") }}
 - {name: identity, mountPath: /run/secrets/identity, readOnly: true}
 {{- end }}
 {{- if and (eq .name "mail") (not .migrations) }}

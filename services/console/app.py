@@ -1,0 +1,74 @@
+"""Composition of the console."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import structlog
+from fastapi import FastAPI
+
+from services.console.gateway.client import Gateway, create_http_client
+from services.console.pages import failures
+from services.console.pages.rendering import create_templates
+from services.console.pages.security import SecurityHeaders
+from services.console.pages.visit import Console
+from services.console.routes import api, changes, files, keys, mail, mailboxes, message, sign_in
+from services.console.sessions.session import SessionCipher
+from services.console.sessions.sessions import Sessions
+from services.console.settings import ConsoleSettings
+from services.kit.http.admin import admin_app
+from services.kit.http.readiness import Readiness
+from services.kit.http.server import serve_http
+from services.kit.observe.setup import open_telemetry
+
+_ROUTES = (sign_in, mailboxes, mail, message, changes, keys, api, files)
+
+log = structlog.get_logger()
+
+
+def create_app(settings: ConsoleSettings, *, gateway: Gateway, clock: Callable[[], float] = time.time) -> FastAPI:
+    """Build the console over a gateway; `clock` returns seconds since 1970."""
+    app = FastAPI(title="Mailroom console", openapi_url=None, redirect_slashes=False)
+    https = settings.address.startswith("https:")
+    secret = settings.console_secret_key
+    app.state.console = Console(
+        gateway=gateway,
+        sessions=Sessions(
+            SessionCipher(secrets.token_urlsafe(48) if secret is None else secret.get_secret_value()),
+            idle=settings.console_idle_seconds,
+            longest=settings.console_session_seconds,
+            clock=clock,
+            https=https,
+        ),
+        templates=create_templates(
+            clock=clock, api=settings.api, connect_url=settings.console_connect_url, version=settings.mailroom_version
+        ),
+        clock=clock,
+        origin=settings.address,
+    )
+    failures.register(app)
+    for module in _ROUTES:
+        app.include_router(module.router)
+    app.add_middleware(SecurityHeaders, https=https)
+    return app
+
+
+async def run(settings: ConsoleSettings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then drain."""
+    ready = Readiness(stop)
+    async with AsyncExitStack() as stack:
+        telemetry = stack.enter_context(open_telemetry("console", collector=None, version=settings.mailroom_version))
+        http = await stack.enter_async_context(create_http_client(settings.console_gateway_url))
+        admin = admin_app(ready=ready, registry=telemetry.registry)
+        await stack.enter_async_context(
+            serve_http(admin, host=settings.console_admin_host, port=settings.console_admin_port)
+        )
+        app = create_app(settings, gateway=Gateway(http))
+        port = await stack.enter_async_context(
+            serve_http(app, host=settings.console_host, port=settings.console_port, stop=stop)
+        )
+        ready.serving()
+        log.info("console serves", host=settings.console_host, port=port, url=settings.address)
+        await ready.until_stopped(drain_delay=settings.drain_delay_seconds)

@@ -1,0 +1,1 @@
+"""The public REST API as the console uses it."""

@@ -1,0 +1,1 @@
+"""What every page has: policy, templates, the calls that it made."""

@@ -1,0 +1,1 @@
+"""The console's routes, a module for each part of it."""

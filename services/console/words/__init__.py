@@ -1,0 +1,1 @@
+"""What machines say, in words for people."""

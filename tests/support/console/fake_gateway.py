@@ -1,0 +1,153 @@
+"""A gateway that holds mailboxes, syncs, messages and keys, and answers as the REST API does."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+NOW = 1_796_000_000.0
+"""Seconds since 1970 at which tests of the console happen: 2026-11-30T00:53:20Z."""
+MAILBOX = "6e81e799-cdf2-4763-a9f7-e419949912c8"
+RECEIVED = "2026-11-30T00:48:20.000Z"
+
+type Json = dict[str, Any]
+
+
+def mailbox(**fields: object) -> Json:
+    """Return a mailbox as the API gives it."""
+    return {
+        "mailbox_id": MAILBOX,
+        "email": "ada@example.com",
+        "provider": "example",
+        "status": "active",
+        "access_denied_reason": None,
+        "reconnect_by": None,
+        "last_synced_at": RECEIVED,
+        "message_count": 1234,
+        "unread_count": 5,
+        "user_id": "0f823764-8ccd-4a5e-8521-83ab45d56833",
+        **fields,
+    }
+
+
+def sync(**fields: object) -> Json:
+    """Return a sync that has completed."""
+    return {
+        "id": "sync-1",
+        "mailbox_id": MAILBOX,
+        "email": "ada@example.com",
+        "state": "completed",
+        "count": 100,
+        "listed": 100,
+        "stored": 100,
+        "pending": 0,
+        "dead_letter_count": 0,
+        "units_spent": 2000,
+        "units_per_message": 20.0,
+        "eta_seconds": None,
+        "verification": None,
+        "error": None,
+        "last_error": None,
+        "access_denied_reason": None,
+        "waiting_for": None,
+        "waiting_until": None,
+        "progress_at": RECEIVED,
+        "created_at": RECEIVED,
+        "ended_at": RECEIVED,
+        "dead_letters": [],
+        **fields,
+    }
+
+
+def email(**fields: object) -> Json:
+    """Return a whole message."""
+    return {
+        "id": "email-1",
+        "external_id": "x1",
+        "mailbox_id": MAILBOX,
+        "thread_id": "thread-1",
+        "from": {"name": "Grace", "email": "grace@example.org"},
+        "to": [{"name": "", "email": "ada@example.com"}],
+        "cc": [],
+        "bcc": [],
+        "reply_to": [],
+        "subject": "Lunch",
+        "snippet": "At noon?",
+        "received_at": RECEIVED,
+        "is_read": False,
+        "labels": ["INBOX"],
+        "has_attachments": False,
+        "size": 2048,
+        "headers": [{"name": "Subject", "value": "Lunch"}],
+        "text": "At noon?",
+        "html": "<p>At <b>noon</b>?</p>",
+        "attachments": [],
+        **fields,
+    }
+
+
+@dataclass
+class FakeGateway:
+    """Answers by path; `refusals` have a status and a code for a path that is to fail."""
+
+    mailboxes: list[Json] = field(default_factory=lambda: [mailbox()])
+    syncs: list[Json] = field(default_factory=lambda: [sync()])
+    emails: list[Json] = field(default_factory=lambda: [email()])
+    keys: list[Json] = field(default_factory=list)
+    changes: list[Json] = field(default_factory=list)
+    document: Json | None = None
+    bytes: bytes = b"From: grace\r\n\r\nAt noon?"
+    refusals: dict[str, tuple[int, str]] = field(default_factory=dict)
+    requests: list[httpx.Request] = field(default_factory=list)
+
+    def client(self) -> httpx.AsyncClient:
+        """Return a client whose requests this gateway answers."""
+        return httpx.AsyncClient(base_url="http://gateway", transport=httpx.MockTransport(self._answer))
+
+    def bodies(self, method: str, path: str) -> list[Json]:
+        """Return the bodies of the requests that were made."""
+        made = [each for each in self.requests if (each.method, each.url.path) == (method, path)]
+        return [json.loads(each.content) if each.content else {} for each in made]
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        path = request.url.path
+        if path in self.refusals:
+            status, code = self.refusals[path]
+            problem = {"status": status, "code": code, "detail": f"About {code}.", "request_id": "r1"}
+            return httpx.Response(status, json=problem)
+        if request.method == "DELETE":
+            return httpx.Response(202)
+        answer = self._found(request, path)
+        return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
+
+    def _found(self, request: httpx.Request, path: str) -> Json | httpx.Response:
+        lists: dict[str, Json] = {
+            "/mailboxes": {"mailboxes": self.mailboxes, "next_cursor": None},
+            f"/mailboxes/{MAILBOX}": (self.mailboxes or [{}])[0],
+            "/emails/syncs": {"syncs": self.syncs, "next_cursor": None},
+            "/emails/sync": sync(state="queued", ended_at=None),
+            "/emails/verify": sync(state="queued", ended_at=None),
+            "/emails": {"emails": self.emails, "next_cursor": None},
+            "/emails/labels": {"labels": []},
+            "/emails/threads": {"threads": [], "next_cursor": None},
+            "/emails/changes": {"changes": self.changes, "next_since": "position-2", "has_more": False},
+            "/keys": {"keys": self.keys},
+        }
+        if request.method == "POST" and path == "/keys":
+            return {**json.loads(request.content), "id": "new", "api_key": "mr_new_secret"}
+        if path == "/openapi.json" and self.document is not None:
+            return self.document
+        if path in lists:
+            return lists[path]
+        if path.endswith("/raw") or "/attachments/" in path:
+            disposition = {"content-disposition": 'attachment; filename="a.html"', "content-type": "text/html"}
+            return httpx.Response(200, content=self.bytes, headers=disposition)
+        for prefix, known in (("/emails/syncs/", self.syncs), ("/emails/", self.emails)):
+            for each in known:
+                if path.startswith(f"{prefix}{each['id']}"):
+                    return each
+        if path.endswith("/events"):
+            return {"events": [{"type": "created", "created_at": RECEIVED, "client_network": None, "client": None}]}
+        return httpx.Response(404, json={"status": 404, "code": "not_found", "detail": "No.", "request_id": "r1"})

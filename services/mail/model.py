@@ -203,6 +203,14 @@ class MailboxOverview:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PageTrail:
+    """The pages of a listing so far: their number, and digests of the tokens of the marked page and the newest ones."""
+
+    pages: int = 0
+    digests: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SyncProgress:
     """The progress of a mailbox's copy."""
 
@@ -219,6 +227,7 @@ class SyncProgress:
     listing_round: int
     listing_label: str | None
     listing_page_token: str | None
+    listing_trail: PageTrail
     listed_count: int
     # The number of the listing's pass. Of this pass: whether all pages were listed, how many unknown ids they showed,
     # whether history had deletions since, and whether it was read after the last page.

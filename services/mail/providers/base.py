@@ -191,13 +191,15 @@ class HistoryPage:
     """A page of history. `last_record` is its highest record, `latest` the mailbox's cursor at the time of the answer.
 
     All pages can show the snapshot of the first one. Later changes are then in none of them, although later pages have
-    a higher `latest`. After the last page the cursor is the first page's `latest`, or the highest record.
+    a higher `latest`. After the last page the cursor is the first page's `latest`, or the highest record. `is_resumed`:
+    the adapter has stored how far it came, and goes on there when history is read from the same cursor.
     """
 
     changes: HistoryDelta
     last_record: int | None
     latest: int
     next_page_token: str | None
+    is_resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,6 +141,9 @@ sync_states = Table(
     Column("listing_target", Integer),
     Column("listing_round", SmallInteger, nullable=False, server_default=text("1")),
     Column("listing_page_token", Text),
+    # The pages of the pass so far, and digests of tokens, by which a circle of pages is told (PageTrail).
+    Column("listing_pages", BigInteger, nullable=False, server_default=text("0")),
+    Column("listing_trail", ARRAY(BigInteger), nullable=False, server_default=text("'{}'")),
     # The cursor at its start. The listing proves nothing about later changes, which history delivers.
     Column("listing_floor", Numeric),
     Column("listed_count", BigInteger, nullable=False, server_default=text("0")),

@@ -6,7 +6,9 @@ from collections.abc import Set
 
 import structlog
 
-from services.mail.model import CursorLoss, HistoryDelta, Listing, SyncProgress
+from services.mail import page_trail
+from services.mail.model import CursorLoss, HistoryDelta, Listing, PageTrail, SyncProgress
+from services.mail.page_trail import EndlessPagesError
 from services.mail.providers.base import (
     CursorLostError,
     HistoryPage,
@@ -27,6 +29,8 @@ _TURNS_WITHOUT_HISTORY = 3
 # Consecutive turns, 15 s, before history and profile that both end before the cursor count as a history that restarted:
 # both can come from a replica that lags, and a comparison of everything costs a large mailbox minutes.
 _TURNS_BEHIND = 5
+# Pages in a row without a record, after which history counts as endless. A provider that filters can have a few.
+_IDLE_PAGES = 100
 # Messages in a transaction: a mailbox can have a million.
 _CAPPED_AT_ONCE = 1_000
 
@@ -111,12 +115,13 @@ async def _present(turn: TurnContext) -> int | None:
 async def read_on(turn: TurnContext, state: SyncProgress, cursor: int, *, deadline: float = math.inf) -> bool:
     """Read history from the cursor on, as `catch_up` does.
 
-    Raises CursorLostError and, where the provider lacks history at the moment, RouteMissingError.
+    Beyond the deadline it reads on until the cursor has moved, or the next turn would read the same pages again. Raises
+    CursorLostError and, where the provider lacks history at the moment, RouteMissingError.
     """
     hint = turn.newest_hint
     start = position = bound = cursor
     page_token: str | None = None
-    tokens = set[str]()
+    trail, idle = PageTrail(), 0
     while True:
         try:
             page = await _read_page(turn, start, page_token)
@@ -125,7 +130,7 @@ async def read_on(turn: TurnContext, state: SyncProgress, cursor: int, *, deadli
                 # Nothing was gained since the last beginning, so another one would lead here again.
                 raise
             start, page_token = position, None
-            tokens.clear()
+            trail = PageTrail()
             continue
         last = page.next_page_token is None
         if page_token is None:
@@ -138,12 +143,13 @@ async def read_on(turn: TurnContext, state: SyncProgress, cursor: int, *, deadli
             await _move(connection, turn, previous=position, cursor=reached, caught_up_hint=hint if last else None)
         if page.next_page_token is None:
             return True
-        if page.next_page_token in tokens:
-            # Counts as a failed turn, or they would be read in a circle for ever.
-            raise ProviderUnavailableError("a page of history names an earlier one as its next")
+        # What is endless counts as a failed turn, or it would be read for ever.
+        trail = page_trail.follow(trail, page.next_page_token)
+        idle = 0 if page.is_resumed or reached > position else idle + 1
+        if idle == _IDLE_PAGES:
+            raise EndlessPagesError(f"{idle} pages of history without a record")
         position, page_token = reached, page.next_page_token
-        tokens.add(page_token)
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline and (page.is_resumed or position > cursor):
             return False
 
 

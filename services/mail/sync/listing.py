@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 import structlog
 
-from services.mail.model import ListedId, Listing, Sync, SyncProgress
+from services.mail import page_trail
+from services.mail.model import ListedId, Listing, PageTrail, Sync, SyncProgress
+from services.mail.page_trail import EndlessPagesError
 from services.mail.provider_access.calls import SHORT_WAIT
 from services.mail.provider_access.quota import QuotaWaitError
 from services.mail.providers.base import (
@@ -25,7 +27,7 @@ from services.mail.store import labels
 from services.mail.store.connection import Connection
 from services.mail.store.sync import fetch_queue, listing_diff, sync_state, syncs, verification
 from services.mail.sync import history
-from services.mail.sync.listing_checks import Length, length_of
+from services.mail.sync.listing_checks import Length, check_for_end, length_of
 from services.mail.sync.listing_results import ListingEndedError, compare, recording
 from services.mail.sync.turn_context import TurnContext
 
@@ -90,6 +92,11 @@ async def list_page(turn: TurnContext, state: SyncProgress) -> None:
         if not state.listing_ended:
             if state.listing is Listing.RELIST:
                 await _wait_for_index(state)
+            try:
+                await check_for_end(turn, state)
+            except EndlessPagesError as error:
+                await _failed_at_token(turn, state, error)
+                raise
             await _list_page(turn, state)
             async with turn.reading() as connection:
                 state = await sync_state.load(connection, turn.mailbox_id)
@@ -116,12 +123,11 @@ async def _list_and_record(turn: TurnContext, state: SyncProgress) -> None:
     page = await _ask(turn, state, size=max(1, min(turn.provider.page_size, left or turn.provider.page_size)))
     if page is None:
         return
-    if page.next_page_token is not None and page.next_page_token == state.listing_page_token:
-        # Counts as a failed turn, or it would be listed for ever.
-        raise ProviderUnavailableError("a page of a listing names itself as its next")
     # Some providers send more than the requested number.
     listed = page.listed[:left]
     is_last = state.listing is Listing.HEAD or _is_full(state, state.listed_count + len(listed))
+    next_page_token = None if is_last else page.next_page_token
+    trail = state.listing_trail if next_page_token is None else await _followed(turn, state, next_page_token)
     unknown = await _unknown(turn, state, listed)
     async with recording(turn, state) as connection:
         found = await _record(connection, turn.mailbox_id, state, listed, unknown)
@@ -130,7 +136,8 @@ async def _list_and_record(turn: TurnContext, state: SyncProgress) -> None:
             turn.mailbox_id,
             listed=len(listed),
             found=found,
-            next_page_token=None if is_last else page.next_page_token,
+            next_page_token=next_page_token,
+            trail=trail,
         )
 
 
@@ -156,16 +163,33 @@ async def _ask(turn: TurnContext, state: SyncProgress, *, size: int) -> IdPage |
         # Counts as a failed turn, so that a provider whose tokens never last is noticed.
         raise
     except ProviderUnavailableError as error:
-        if state.listing_page_token is not None and turn.lease.attempts >= _TRIES_OF_A_TOKEN:
-            log.warning(
-                "a page token may have expired, listing from the top", mailbox_id=turn.mailbox_id, detail=error.detail
-            )
-            await _restart_pass(turn, state)
+        await _failed_at_token(turn, state, error)
         raise
     except LabelGoneError:
         async with recording(turn, state) as connection:
             await _next_label(connection, turn.mailbox_id, _listing(state), after=state.listing_label)
         return None
+
+
+async def _followed(turn: TurnContext, state: SyncProgress, next_page_token: str) -> PageTrail:
+    """Return the trail with the next page. An endless listing counts as a failed turn, or it would be listed for ever.
+
+    The turn's successors ask for the same page, so that their pauses grow.
+    """
+    try:
+        return page_trail.follow(state.listing_trail, next_page_token)
+    except EndlessPagesError as error:
+        await _failed_at_token(turn, state, error)
+        raise
+
+
+async def _failed_at_token(turn: TurnContext, state: SyncProgress, error: ProviderUnavailableError) -> None:
+    """Start the pass again where the token of the page has failed for long."""
+    if state.listing_page_token is not None and turn.lease.attempts >= _TRIES_OF_A_TOKEN:
+        log.warning(
+            "a page token may have expired, listing from the top", mailbox_id=turn.mailbox_id, detail=error.detail
+        )
+        await _restart_pass(turn, state)
 
 
 async def _restart_pass(turn: TurnContext, state: SyncProgress) -> None:

@@ -1,15 +1,20 @@
-"""Checks for listings that are far too short: during an outage a page can be empty or partial."""
+"""Checks for listings that are far too short, or far too long: pages can be empty or partial, or never end."""
 
 from enum import Enum
 
 import structlog
 
+from services.mail import page_trail
 from services.mail.model import Listing, SyncProgress
+from services.mail.page_trail import EndlessPagesError
 from services.mail.store.sync import listing_diff
 from services.mail.sync.turn_context import TurnContext
 
 # A listing by a label may be empty, so an empty one counts after this many passes.
 _EMPTY_LABEL_PASSES = 3
+# Pages after which a listing is first compared with the provider's total, and messages that it may show beyond it.
+_LONG = 64
+_SURPLUS = 200
 # Messages that a listing may lack besides one in a hundred: some arrive or go meanwhile.
 _UNLISTED = 2
 
@@ -23,6 +28,21 @@ class Length(Enum):
     # Credible only if another pass shows as few.
     DOUBTFUL = "doubtful"
     TOO_SHORT = "too_short"
+
+
+async def check_for_end(turn: TurnContext, state: SyncProgress) -> None:
+    """Compare a long listing with the provider's total, each time when its pages have doubled.
+
+    Raises EndlessPagesError if it shows far more messages, or less than one on a page, and the errors of calls.
+    """
+    pages = state.listing_trail.pages
+    if pages < _LONG or not page_trail.is_power_of_two(pages):
+        return
+    profile = await turn.call(turn.provider.costs.profile, turn.session.profile)
+    if profile.message_count is None:
+        return
+    if not pages <= state.listed_count <= 2 * profile.message_count + _SURPLUS:
+        raise EndlessPagesError(f"{state.listed_count} of {profile.message_count} messages on {pages} pages")
 
 
 async def length_of(turn: TurnContext, state: SyncProgress) -> Length:

@@ -4,12 +4,13 @@ import asyncio
 
 import pytest
 
-from services.mail.model import CursorLoss, Listing, SyncProgress
+from services.mail.model import CursorLoss, Listing, PageTrail, SyncProgress
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.sync import listing_diff, sync_state
 from tests.support.mail.stored import add_mailbox, row_of, rows_of
 
 UNKNOWN = 10**15
+TRAIL = PageTrail(pages=3, digests=(7, 5, -7))
 
 
 async def note(connection: Connection, mailbox_id: int, *external_ids: str) -> None:
@@ -37,7 +38,7 @@ async def listing_at_page_two(connection: Connection, mailbox_id: int, listing: 
     """Start a listing and record its first page."""
     await sync_state.start_listing(connection, mailbox_id, listing, target=None)
     await note(connection, mailbox_id, "a", "b")
-    await sync_state.record_page(connection, mailbox_id, listed=2, found=1, next_page_token="p2")
+    await sync_state.record_page(connection, mailbox_id, listed=2, found=1, next_page_token="p2", trail=TRAIL)
     return await sync_state.load(connection, mailbox_id)
 
 
@@ -140,7 +141,7 @@ class TestStillLists:
     async def test_holds_until_the_next_page(self, connection: Connection, mailbox_id: int) -> None:
         state = await listing_at_page_two(connection, mailbox_id, Listing.ALL)
         assert await sync_state.still_lists(connection, mailbox_id, state)
-        await sync_state.record_page(connection, mailbox_id, listed=1, found=0, next_page_token="p3")
+        await sync_state.record_page(connection, mailbox_id, listed=1, found=0, next_page_token="p3", trail=TRAIL)
         assert not await sync_state.still_lists(connection, mailbox_id, state)
 
     async def test_is_asked_of_one_mailbox(self, connection: Connection, mailbox_id: int, other_id: int) -> None:
@@ -172,10 +173,11 @@ class TestPasses:
     ) -> None:
         await listing_at_page_two(connection, mailbox_id, Listing.ALL)
         await sync_state.begin_pass(connection, mailbox_id)
-        await sync_state.record_page(connection, mailbox_id, listed=2, found=1, next_page_token=None)
+        await sync_state.record_page(connection, mailbox_id, listed=2, found=1, next_page_token=None, trail=TRAIL)
         await sync_state.restart_pass(connection, mailbox_id)
         state = await sync_state.load(connection, mailbox_id)
         assert (state.listing_page_token, state.listed_count, state.listing_ended) == (None, 0, False)
+        assert state.listing_trail == PageTrail()
         assert (state.listing_pass, state.listing_found) == (2, 1)
 
     async def test_begin_without_differences_and_keep_listed_ids(self, connection: Connection, mailbox_id: int) -> None:
@@ -184,13 +186,14 @@ class TestPasses:
         await sync_state.begin_pass(connection, mailbox_id)
         state = await sync_state.load(connection, mailbox_id)
         assert (state.listing_page_token, state.listed_count, state.listing_pass) == (None, 0, 2)
+        assert state.listing_trail == PageTrail()
         assert (state.listing_found, state.listing_disturbed) == (0, False)
         assert await count_noted(connection, mailbox_id) == 2
 
     async def test_add_up_pages_until_the_last_one(self, connection: Connection, mailbox_id: int) -> None:
         state = await listing_at_page_two(connection, mailbox_id, Listing.ALL)
-        assert (state.listing_page_token, state.listing_ended) == ("p2", False)
-        await sync_state.record_page(connection, mailbox_id, listed=3, found=2, next_page_token=None)
+        assert (state.listing_page_token, state.listing_trail, state.listing_ended) == ("p2", TRAIL, False)
+        await sync_state.record_page(connection, mailbox_id, listed=3, found=2, next_page_token=None, trail=TRAIL)
         state = await sync_state.load(connection, mailbox_id)
         assert (state.listed_count, state.listing_found, state.listing_ended) == (5, 3, True)
 
@@ -199,7 +202,7 @@ class TestPasses:
     ) -> None:
         await sync_state.move_cursor(connection, mailbox_id, previous=None, cursor=7, caught_up_hint=1)
         await sync_state.start_listing(connection, mailbox_id, Listing.ALL, target=None)
-        await sync_state.record_page(connection, mailbox_id, listed=3, found=2, next_page_token=None)
+        await sync_state.record_page(connection, mailbox_id, listed=3, found=2, next_page_token=None, trail=TRAIL)
         assert not (await sync_state.load(connection, mailbox_id)).caught_up_since
         await sync_state.move_cursor(connection, mailbox_id, previous=7, cursor=8, caught_up_hint=1)
         assert (await sync_state.load(connection, mailbox_id)).caught_up_since

@@ -136,36 +136,6 @@ class TestSkippedMessages:
             assert set((await s.at_provider.visible())[:25]) <= set(await s.stored())
 
 
-class TestPageTokens:
-    @pytest.mark.parametrize("path", ["/messages", "/history"])
-    async def test_that_lead_in_a_circle_are_told_and_cost_little(
-        self, servers: Servers, stage: OpenStage, path: str
-    ) -> None:
-        pages = 0
-
-        async def answer(call: ProxiedCall) -> Response | None:
-            nonlocal pages
-            if not turning or not call.request.url.path.endswith(path):
-                return None
-            pages += 1
-            return as_json((await call.forward(pageToken="")).json() | {"nextPageToken": "again"})
-
-        turning = path == "/messages"
-        async with before(servers, stage, answer, messages=5) as s:
-            report = await s.request(count=None)
-            if not turning:
-                await s.ended(report)
-                turning = True
-                await s.hint()
-            await s.until_turn_failed(times=4)
-            assert pages <= 3 * 5
-            assert await s.fetchval("SELECT last_error FROM mailbox_schedule") == "provider_unavailable"
-            turning = False
-            await s.hint()
-            await s.until_idle()
-            assert len(await s.stored()) == 5
-
-
 class TestLargePages:
     async def test_are_read_completely(self, servers: Servers, stage: OpenStage) -> None:
         async def answer(call: ProxiedCall) -> Response | None:

@@ -135,6 +135,7 @@ class ImapMailboxSession:
             latest=state.revision,
             # Numbered: a page without records must not name itself as the next one.
             next_page_token=None if is_last else f"{last or after}:{_ENDED if ended else _UNDER_WAY}:{number + 1}",
+            is_resumed=not ended,
         )
 
     async def _look(self, cursor: int) -> HistoryPage:

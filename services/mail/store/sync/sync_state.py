@@ -2,11 +2,13 @@
 
 import asyncpg
 
-from services.mail.model import CursorLoss, Listing, Sync, SyncProgress
+from services.mail.model import CursorLoss, Listing, PageTrail, Sync, SyncProgress
 from services.mail.store.connection import Connection
 from services.mail.store.sync import syncs
 
-_FIRST_PAGE = "listing_page_token = NULL, listed_count = 0, listing_ended_at = NULL"
+_FIRST_PAGE = """
+    listing_page_token = NULL, listing_pages = 0, listing_trail = '{}', listed_count = 0, listing_ended_at = NULL
+"""
 _NEW_PASS = f"{_FIRST_PAGE}, listing_found = 0, listing_disturbed = false"
 _FIRST_PASS = f"{_NEW_PASS}, listing_pass = 1"
 _PROGRESS = """
@@ -59,6 +61,7 @@ def _progress_of(row: asyncpg.Record) -> SyncProgress:
         listing_round=row["listing_round"],
         listing_label=row["listing_label"],
         listing_page_token=row["listing_page_token"],
+        listing_trail=PageTrail(pages=row["listing_pages"], digests=tuple(row["listing_trail"])),
         listed_count=row["listed_count"],
         listing_pass=row["listing_pass"],
         listing_ended=row["listing"] is not None and row["listing_ended_at"] is not None,
@@ -161,9 +164,9 @@ async def begin_pass(connection: Connection, mailbox_id: int) -> None:
 
 
 async def record_page(
-    connection: Connection, mailbox_id: int, *, listed: int, found: int, next_page_token: str | None
+    connection: Connection, mailbox_id: int, *, listed: int, found: int, next_page_token: str | None, trail: PageTrail
 ) -> None:
-    """Record a page of `listed` ids with `found` unknown ones, and the token of the next page.
+    """Record a page of `listed` ids with `found` unknown ones, the token of the next page, and the trail up to it.
 
     A token of None ends the pass.
     """
@@ -171,7 +174,7 @@ async def record_page(
         """
         UPDATE sync_states
         SET listed_count = listed_count + $2, listing_found = listing_found + $3,
-            listing_page_token = coalesce($4, listing_page_token),
+            listing_page_token = coalesce($4, listing_page_token), listing_pages = $5, listing_trail = $6,
             listing_ended_at = CASE WHEN $4::text IS NULL THEN now() END
         WHERE mailbox_id = $1
         """,
@@ -179,6 +182,8 @@ async def record_page(
         listed,
         found,
         next_page_token,
+        trail.pages,
+        list(trail.digests),
     )
 
 
